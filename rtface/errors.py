@@ -1,0 +1,67 @@
+"""Every error rtface raises on purpose, in one file.
+
+RtfaceError
+├── UsageError (ValueError)            an option, argument or configuration value that cannot be used
+├── InputError (ValueError)            the input is empty, damaged beyond use, or holds no video
+│   └── InputMissing (FileNotFoundError)
+├── OutputError (OSError)              the output cannot be opened, written or finished
+├── MissingComponent (ImportError)     a package, model file or device that this job needs is not there
+├── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden check, device lost)
+└── Interrupted (KeyboardInterrupt)    stopped by a signal; what was done is on disk
+
+Each is also the builtin that a Python programmer would catch. The message says what happened, where, and what
+to do next; it is one line, fit to be shown to a user without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class RtfaceError(Exception):
+    """Base of every error that rtface raises on purpose."""
+
+
+class UsageError(RtfaceError, ValueError):
+    """An option, argument or configuration value that cannot be used."""
+
+
+class InputError(RtfaceError, ValueError):
+    """The input is empty, damaged beyond use, or holds no video."""
+
+
+class InputMissing(InputError, FileNotFoundError):
+    """The input is not there or may not be read."""
+
+    def __str__(self) -> str:  # OSError's own __str__ would drop a single-argument message on some versions
+        return str(self.args[0]) if self.args else "input missing"
+
+
+class OutputError(RtfaceError, OSError):
+    """The output cannot be opened, written or finished."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "output failed"
+
+
+class MissingComponent(RtfaceError, ImportError):
+    """A package, model file or device that this job needs is not there."""
+
+
+class EngineError(RtfaceError, RuntimeError):
+    """An engine gave no usable answer: golden check failed, device lost, wrong shape."""
+
+
+class Interrupted(RtfaceError, KeyboardInterrupt):
+    """Stopped by a signal.
+
+    Attributes:
+        signum: the signal's number (2 SIGINT, 15 SIGTERM); the exit code is ``128 + signum``.
+        resume_at: seconds into the input from which to go on (``--start``), or None where nothing was done.
+        partial: path of the whole, playable part that was left, or None.
+    """
+
+    def __init__(self, message: str, *, signum: int = 2, resume_at: float | None = None,
+                 partial: str | None = None) -> None:
+        super().__init__(message)
+        self.signum = signum
+        self.resume_at = resume_at
+        self.partial = partial

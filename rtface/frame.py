@@ -1,0 +1,168 @@
+"""What travels through the pipeline: frames, packets of the other streams, faces, crops.
+
+Two spaces are used everywhere. **Sample space** is the picture as it is stored (maybe turned, interlaced, with
+non-square pixels). **Display space** is the picture as a viewer sees it: upright, square pixels, origin at the
+top-left *corner* of the top-left pixel, so the centre of pixel (i, j) lies at (i + 0.5, j + 0.5). All faces live in
+display space. `rtface.geometry` builds every matrix between the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import av
+
+Float = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+Matrix = Literal["bt601", "bt709", "bt2020", "smpte240m", "fcc", "ycgco", "rgb"]
+Transfer = Literal["sdr", "pq", "hlg", "linear"]
+Siting = Literal["left", "center", "topleft"]
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """How the samples encode colour; resolved, never "unspecified".
+
+    Attributes:
+        matrix: YCbCr matrix; "rgb" for RGB, palette and gray-without-chroma sources.
+        full_range: True when black is 0 and white is the largest code (JPEG range).
+        transfer: transfer family; "sdr" for every gamma-like curve.
+        primaries: FFmpeg's number of the primaries (1 BT.709, 9 BT.2020, …), 2 unspecified.
+        siting: where a subsampled chroma sample sits.
+    """
+
+    matrix: Matrix = "bt709"
+    full_range: bool = False
+    transfer: Transfer = "sdr"
+    primaries: int = 2
+    siting: Siting = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """How stored samples become what a viewer sees.
+
+    Attributes:
+        quarter_turns: clockwise quarter turns (0…3) applied to the stored picture to make it upright.
+        mirror: whether the turned picture is then flipped left-right.
+        aspect: sample aspect ratio (width/height of one stored sample), 1 for square.
+        fields: "progressive", or which field comes first in time: "tff" or "bff".
+    """
+
+    quarter_turns: int = 0
+    mirror: bool = False
+    aspect: Fraction = Fraction(1)
+    fields: Literal["progressive", "tff", "bff"] = "progressive"
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face on one frame, in display space, pixels.
+
+    Attributes:
+        track_id: positive, the same for the same face as long as it is tracked; new after a cut.
+        box: x0, y0, x1, y1; float64 of shape (4,).
+        points: eye centre left in the picture, eye centre right, nose tip, mouth corner left, right; float64 (5, 2).
+        mesh: MediaPipe's 478 points x, y, z (z in the same pixels, towards the camera negative); float64 (478, 3), or None.
+        score: confidence 0…1.
+        pose: yaw, pitch, roll in degrees (0 = frontal; yaw > 0 turned to the picture's right), or None.
+        raw_points: `points` before smoothing, (5, 2), or None.
+    """
+
+    track_id: int
+    box: Float
+    points: Float
+    mesh: Float | None = None
+    score: float = 1.0
+    pose: tuple[float, float, float] | None = None
+    raw_points: Float | None = None
+
+    @property
+    def width(self) -> float:
+        """Width of the box in display pixels."""
+        return float(self.box[2] - self.box[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture on its way.
+
+    Attributes:
+        image: the decoded picture in its native format; the pipeline owns it once it left the source.
+        pts: presentation time in `time_base` units, never renumbered.
+        time_base: seconds of one unit.
+        duration: in `time_base` units, 0 when unknown.
+        color, display: how to read `image`.
+        faces: what the tracker found, display space.
+        captured_at: `time.monotonic()` when the source had the picture (latency clock), None for files.
+        field: None for a whole picture; 0 or 1 for the field that comes first or second in time.
+        cut: True on the first frame after a scene change (or a seek).
+        touched: True once a correction was added.
+        new: True when this is a picture unrelated to the one before (separate stills).
+    """
+
+    image: av.VideoFrame
+    pts: int
+    time_base: Fraction
+    duration: int = 0
+    color: Color = Color()
+    display: Display = Display()
+    faces: tuple[Face, ...] = ()
+    captured_at: float | None = None
+    field: Literal[0, 1] | None = None
+    cut: bool = False
+    touched: bool = False
+    new: bool = False
+
+    @property
+    def time(self) -> float:
+        """Presentation time in seconds (of the field, for a field)."""
+        t = float(self.pts * self.time_base)
+        if self.field == 1:
+            t += 0.5 * float(self.duration * self.time_base)
+        return t
+
+    def with_faces(self, faces: tuple[Face, ...], *, cut: bool | None = None) -> Frame:
+        """The same picture with other faces."""
+        return replace(self, faces=faces, cut=self.cut if cut is None else cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One packet of a stream that is not enhanced (sound, subtitles, data), in demux order.
+
+    Attributes:
+        packet: the demuxed packet; its own stream tells what it is.
+        stream_index: index of the stream in the *input* container.
+    """
+
+    packet: av.Packet
+    stream_index: int
+
+
+@dataclass(slots=True)
+class Crops:
+    """Aligned face crops of one frame or batch.
+
+    Attributes:
+        pixels: float32 N×3×S×S, RGB, 0…1 as the engine sees it (SDR-like, full range).
+        matrices: float64 N×2×3, display space → crop pixels (pixel-corner convention, see module).
+        owners: the frame and face index each crop was cut from.
+    """
+
+    pixels: Float32
+    matrices: Float
+    owners: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+
+    @property
+    def size(self) -> int:
+        """S, the side of a crop in pixels."""
+        return int(self.pixels.shape[-1])

@@ -1,0 +1,135 @@
+"""The seams of the pipeline: what an adapter has to offer, and nothing else.
+
+Adapters (`media`, `track`, `device`, `engine`) import `frame`, `errors` and this module only; `enhance` sees these
+protocols, never an adapter; `run` and `cli` alone know them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Packet
+
+Item = Frame | Packet
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Yields the frames of one picture stream and the packets of all others, in demux order."""
+
+    def __iter__(self) -> Iterator[Item]: ...
+
+    def close(self) -> None:
+        """Releases everything; safe to call twice and while iteration is suspended."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes frames in pts order and packets, interleaves them, and appears whole or not at all."""
+
+    def write(self, item: Item) -> None: ...
+
+    def finish(self) -> None:
+        """Flushes and makes the output appear under its name."""
+        ...
+
+    def abort(self, *, keep_partial: bool) -> str | None:
+        """Ends early; with `keep_partial` leaves a whole, playable file whose name says partial and returns its path."""
+        ...
+
+
+class View(Protocol):
+    """A frame as a tracker or analyser sees it: RGB in display space, at any scale, made on demand."""
+
+    @property
+    def width(self) -> float: ...
+    @property
+    def height(self) -> float: ...
+
+    def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
+        """Whole picture as RGB uint8 h×w×3, longer side ≤ max_side; and display pixels per thumbnail pixel in x and y."""
+        ...
+
+    def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
+        """RGB uint8 h×w×3 of the region that `matrix` (2×3, display → crop pixels) maps to `size` (w, h).
+
+        Area-filtered when it shrinks; black outside the picture.
+        """
+        ...
+
+
+class Tracker(Protocol):
+    """Finds faces, keeps their identity over time, and steadies their points."""
+
+    def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        """Faces on this picture; `time` in seconds, rising; `cut` forgets all tracks."""
+        ...
+
+    def reset(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Restored:
+    """What an engine made of a batch of crops.
+
+    Attributes:
+        pixels: float32 N×3×S×S, RGB, 0…1.
+        state: for the next call, opaque; None for a stateless engine.
+        occlusion: float32 N×S×S, 1 = something lies in front of the face; None when the engine has no such head.
+        log_scale: float32 N×S×S, log of the Laplace scale of the error; None when the engine has no such head.
+    """
+
+    pixels: Float32
+    state: Any = None
+    occlusion: Float32 | None = None
+    log_scale: Float32 | None = None
+
+
+class Engine(Protocol):
+    """A restoration network behind one call."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int:
+        """S, the side in pixels of the square crop it takes."""
+        ...
+
+    @property
+    def recurrent(self) -> bool: ...
+
+    def submit(self, crops: Float32, state: Any = None) -> Future[Restored]:
+        """Restores float32 N×3×S×S RGB 0…1. `state` is what the same face's last call returned, or None."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Device(Protocol):
+    """Cuts crops out of native planes and adds corrections to them."""
+
+    @property
+    def name(self) -> str: ...
+
+    def view(self, frame: Frame) -> View: ...
+
+    def crops(self, frame: Frame, matrices: Float, size: int) -> Crops:
+        """Crops of one frame (or field). `matrices` N×2×3 display → crop pixels."""
+        ...
+
+    def composite(self, frame: Frame, corrections: Float32, masks: Float32, matrices: Float) -> Frame:
+        """Adds corrections (N×S×S×3 RGB, already masked, engine units) to the frame's own planes.
+
+        Where every mask is 0 the samples stay bit for bit. May write into `frame.image` after `make_writable()`.
+        """
+        ...
+
+
+class Stage(Protocol):
+    """Anything else between enhance and the sink: overlays, blurs, counters. A generator over the items."""
+
+    def __call__(self, items: Iterator[Item]) -> Iterator[Item]: ...
