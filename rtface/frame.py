@@ -71,7 +71,8 @@ class Face:
         track_id: positive, the same for the same face as long as it is tracked; new after a cut.
         box: x0, y0, x1, y1; float64 of shape (4,).
         points: eye centre left in the picture, eye centre right, nose tip, mouth corner left, right; float64 (5, 2).
-        mesh: MediaPipe's 478 points x, y, z (z in the same pixels, towards the camera negative); float64 (478, 3), or None.
+        mesh: MediaPipe's 478 points x, y, z (z in the same pixels, negative towards the camera); float64 (478, 3),
+            or None.
         score: confidence 0…1.
         pose: yaw, pitch, roll in degrees (0 = frontal; yaw > 0 turned to the picture's right), or None.
         raw_points: `points` before smoothing, (5, 2), or None.

@@ -37,7 +37,7 @@ class Sink(Protocol):
         ...
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Ends early; with `keep_partial` leaves a whole, playable file whose name says partial and returns its path."""
+        """Ends early. With `keep_partial` a whole, playable file whose name says partial stays; returns its path."""
         ...
 
 
@@ -50,7 +50,7 @@ class View(Protocol):
     def height(self) -> float: ...
 
     def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
-        """Whole picture as RGB uint8 h×w×3, longer side ≤ max_side; and display pixels per thumbnail pixel in x and y."""
+        """Whole picture as RGB uint8 h×w×3, longer side ≤ max_side; display pixels per thumbnail pixel in x and y."""
         ...
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:

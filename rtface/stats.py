@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -67,7 +67,7 @@ class Stats:
             self.stages.setdefault(stage, Histogram()).add(seconds)
 
     @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
+    def time(self, stage: str) -> Generator[None]:
         """Times a block."""
         t0 = time.perf_counter()
         try:

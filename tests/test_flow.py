@@ -1,0 +1,93 @@
+"""buffer: order, bound, early leave, errors with their traceback."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+
+import pytest
+
+from rtface.flow import buffer
+
+
+def test_hands_on_everything_in_order() -> None:
+    assert list(buffer(range(1000), 3)) == list(range(1000))
+
+
+def test_chained_buffers_keep_order() -> None:
+    assert list(buffer(buffer(buffer(range(200), 2), 2), 2)) == list(range(200))
+
+
+def test_never_runs_further_ahead_than_its_size() -> None:
+    made = 0
+
+    def count() -> Iterator[int]:
+        nonlocal made
+        for made in range(1, 101):
+            yield made
+
+    items = buffer(count(), 4)
+    first = next(items)
+    deadline = time.monotonic() + 2.0
+    while made < 6 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    # one handed out, four waiting, one in the producer's hand
+    assert first == 1
+    assert made == 6
+    items.close()
+
+
+def test_error_comes_after_the_items_before_it_once_with_its_traceback() -> None:
+    def breaks_here() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("broken")
+
+    got: list[int] = []
+    with pytest.raises(ValueError, match="broken") as info:
+        for item in buffer(breaks_here(), 8):
+            got.append(item)  # noqa: PERF402 - must keep what came before the error
+    assert got == [1, 2]
+    assert any(entry.name == "breaks_here" for entry in traceback.extract_tb(info.value.__traceback__))
+
+
+def test_consumer_that_leaves_early_ends_the_producer_and_closes_it_in_its_own_thread() -> None:
+    closed_in: list[str] = []
+
+    def endless() -> Iterator[int]:
+        try:
+            n = 0
+            while True:
+                yield n
+                n += 1
+        finally:
+            closed_in.append(threading.current_thread().name)
+
+    items = buffer(endless(), 2, name="probe")
+    assert next(items) == 0
+    items.close()
+    assert closed_in == ["rtface-probe"]
+    assert not any(t.name == "rtface-probe" and t.is_alive() for t in threading.enumerate())
+
+
+def test_holds_no_reference_to_an_item_it_handed_on() -> None:
+    import weakref
+
+    class Thing:
+        pass
+
+    refs: list[weakref.ref[Thing]] = []
+
+    def things() -> Iterator[Thing]:
+        for _ in range(3):
+            thing = Thing()
+            refs.append(weakref.ref(thing))
+            yield thing
+            del thing
+
+    for thing in buffer(things(), 1):
+        del thing
+    assert all(ref() is None for ref in refs)
