@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +145,7 @@ class Packet:
         stream_index: index of the stream in the *input* container.
     """
 
-    packet: av.Packet
+    packet: av.Packet[Any]
     stream_index: int
 
 

@@ -1,0 +1,112 @@
+"""What a run did, for people and machines: the report that `--report` writes and `rtface.run` returns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rtface.errors import OutputError
+
+
+@dataclass(slots=True)
+class TrackReport:
+    """One face over the whole run.
+
+    Attributes:
+        id: the track's id, as `--faces` and `--treatment` name it.
+        first_s, last_s: first and last time it was seen, seconds in the input.
+        frames: pictures it was seen on.
+        mean_width_px: mean width of its box in display pixels.
+        analysis: degradation scores 0…1 by name (see `rtface.analyze`).
+        treatment: what was decided: "on"/"off", engine, reasons.
+        strength: the mean strength 0…1 that was applied where it was corrected.
+    """
+
+    id: int
+    first_s: float
+    last_s: float
+    frames: int
+    mean_width_px: float
+    analysis: dict[str, float]
+    treatment: dict[str, Any]
+    strength: float
+
+
+@dataclass(slots=True)
+class Report:
+    """One run in figures; see docs/report.md for every key."""
+
+    input: str
+    output: str | None
+    rtface_version: str
+    engine: str
+    device: str
+    frames_in: int = 0
+    frames_out: int = 0
+    frames_dropped: int = 0
+    frames_with_faces: int = 0
+    frames_corrected: int = 0
+    faults: int = 0
+    tracks: list[TrackReport] = field(default_factory=list[TrackReport])
+    seconds: float = 0.0
+    fps: float = 0.0
+    latency_ms: dict[str, float] = field(default_factory=dict[str, float])
+    stages_ms: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    first_frame_s: float | None = None
+    peak_rss_mb: float = 0.0
+    warnings: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, numbers and strings."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The report as JSON text, keys in a fixed order."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    def save(self, path: Path) -> None:
+        """Writes the report.
+
+        Raises:
+            OutputError: the file cannot be written; the enhanced film is not touched by that.
+        """
+        try:
+            path.write_text(self.to_json() + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path}: the report could not be written ({error.strerror}); "
+                              "choose another place with --report") from error
+
+
+def peak_rss_mb() -> float:
+    """The largest resident size this process had, in MiB."""
+    if sys.platform == "win32":
+        return _peak_rss_windows()
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024.0
+
+
+def _peak_rss_windows() -> float:
+    import ctypes
+    from ctypes import wintypes
+
+    class Counters(ctypes.Structure):
+        _fields_ = (("cb", wintypes.DWORD), ("PageFaultCount", wintypes.DWORD),
+                    ("PeakWorkingSetSize", ctypes.c_size_t), ("WorkingSetSize", ctypes.c_size_t),
+                    ("QuotaPeakPagedPoolUsage", ctypes.c_size_t), ("QuotaPagedPoolUsage", ctypes.c_size_t),
+                    ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t), ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
+                    ("PagefileUsage", ctypes.c_size_t), ("PeakPagefileUsage", ctypes.c_size_t))
+
+    counters = Counters()
+    counters.cb = ctypes.sizeof(counters)
+    kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]
+    process = kernel.GetCurrentProcess()
+    if not kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb):
+        return 0.0
+    return counters.PeakWorkingSetSize / (1 << 20)

@@ -1,0 +1,75 @@
+"""Before|after pairs hold exactly the samples of both pictures, on the right side, in every kind of format."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from rtface.compare import Comparison
+from rtface.frame import Display, Frame
+
+FORMATS = ["yuv420p", "yuv422p10le", "yuv444p", "gray", "gray10le", "nv12", "p010le", "rgb24", "bgra", "rgb48le", "gbrp",
+           "yuva420p", "yuyv422"]
+
+
+def noise(fmt: str, seed: int, width: int = 64, height: int = 48) -> av.VideoFrame:
+    rng = np.random.default_rng(seed)
+    image = av.VideoFrame(width, height, fmt)
+    for plane in image.planes:
+        memory = np.frombuffer(plane, np.uint8)
+        memory[:] = rng.integers(0, 4 if "10" in fmt or "48" in fmt else 256, memory.size, dtype=np.uint8)
+    return image
+
+
+def pair_of(before: av.VideoFrame, after: av.VideoFrame, display: Display) -> av.VideoFrame:
+    taken: list[Frame] = []
+    comparison = Comparison(taken.append)
+    first = Frame(before, 7, Fraction(1, 25), display=display)
+    second = Frame(after, 7, Fraction(1, 25), display=display)
+    list(comparison.remember(iter([first])))
+    list(comparison.complete(iter([second])))
+    assert len(taken) == 1
+    assert taken[0].pts == 7
+    return taken[0].image
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_left_is_before_right_is_after_sample_by_sample(fmt: str) -> None:
+    before, after = noise(fmt, 1), noise(fmt, 2)
+    pair = pair_of(before, after, Display())
+    assert (pair.width, pair.height, pair.format.name) == (128, 48, fmt)
+    for i, plane in enumerate(pair.planes):
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        for k, image in enumerate((before, after)):
+            source = image.planes[i]
+            source_rows = np.frombuffer(source, np.uint8).reshape(source.height, source.line_size)
+            bits = {"nv12": 16 if i else 8, "p010le": 32 if i else 16}.get(fmt)
+            size = bits // 8 if bits else {"rgb24": 3, "bgra": 4, "rgb48le": 6, "yuyv422": 2}.get(fmt, 2 if "10" in fmt else 1)
+            used = source.width * size
+            assert np.array_equal(rows[:, k * used : (k + 1) * used], source_rows[:, :used]), (i, k)
+
+
+@pytest.mark.parametrize(("turns", "mirror"), [(0, False), (1, False), (2, False), (3, False), (0, True), (1, True)])
+def test_viewer_sees_before_on_the_left_however_the_picture_is_stored(turns: int, mirror: bool) -> None:
+    before = av.VideoFrame.from_ndarray(np.full((48, 64), 10, np.uint8), "gray")
+    after = av.VideoFrame.from_ndarray(np.full((48, 64), 200, np.uint8), "gray")
+    pair = pair_of(before, after, Display(quarter_turns=turns, mirror=mirror))
+    seen = np.rot90(pair.to_ndarray(), -turns)
+    seen = seen[:, ::-1] if mirror else seen
+    half = seen.shape[1] // 2
+    assert (seen[:, :half] == 10).all()
+    assert (seen[:, half:] == 200).all()
+
+
+def test_frame_dropped_in_between_does_not_shift_the_pairs() -> None:
+    taken: list[Frame] = []
+    comparison = Comparison(taken.append)
+    frames = [Frame(av.VideoFrame.from_ndarray(np.full((16, 16), 20 * i, np.uint8), "gray"), i, Fraction(1, 25))
+              for i in range(5)]
+    list(comparison.remember(iter(frames)))
+    list(comparison.complete(iter([frames[0], frames[3]])))
+    assert [f.pts for f in taken] == [0, 3]
+    assert (taken[1].image.to_ndarray() == 60).all()
