@@ -77,8 +77,7 @@ def _first_half(frame: Frame) -> av.VideoFrame:
     image = frame.image
     width, height = pair_size(image.width, image.height, frame.display.quarter_turns)
     pair = av.VideoFrame(width, height, image.format.name)
-    pair.pts, pair.time_base = image.pts, image.time_base
-    pair.duration = image.duration
+    pair.pts, pair.time_base, pair.duration = frame.pts, frame.time_base, frame.duration
     pair.colorspace, pair.color_range = image.colorspace, image.color_range
     pair.color_primaries, pair.color_trc = image.color_primaries, image.color_trc
     _copy_half(frame, pair, first=_upright_first(frame))
@@ -100,7 +99,7 @@ def _copy_half(frame: Frame, pair: av.VideoFrame, *, first: bool) -> None:
 
 def _rows(plane: VideoPlane) -> Bytes:
     """A plane's memory as (rows, line size) bytes, writable."""
-    flat = np.frombuffer(plane, np.uint8)  # pyright: ignore[reportArgumentType]
+    flat: Bytes = np.frombuffer(plane, np.uint8)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return flat[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
 
 

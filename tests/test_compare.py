@@ -11,8 +11,8 @@ import pytest
 from rtface.compare import Comparison
 from rtface.frame import Display, Frame
 
-FORMATS = ["yuv420p", "yuv422p10le", "yuv444p", "gray", "gray10le", "nv12", "p010le", "rgb24", "bgra", "rgb48le", "gbrp",
-           "yuva420p", "yuyv422"]
+FORMATS = ["yuv420p", "yuv422p10le", "yuv444p", "gray", "gray10le", "nv12", "p010le", "rgb24", "bgra", "rgb48le",
+           "gbrp", "yuva420p", "yuyv422"]
 
 
 def noise(fmt: str, seed: int, width: int = 64, height: int = 48) -> av.VideoFrame:
@@ -47,7 +47,8 @@ def test_left_is_before_right_is_after_sample_by_sample(fmt: str) -> None:
             source = image.planes[i]
             source_rows = np.frombuffer(source, np.uint8).reshape(source.height, source.line_size)
             bits = {"nv12": 16 if i else 8, "p010le": 32 if i else 16}.get(fmt)
-            size = bits // 8 if bits else {"rgb24": 3, "bgra": 4, "rgb48le": 6, "yuyv422": 2}.get(fmt, 2 if "10" in fmt else 1)
+            packed = {"rgb24": 3, "bgra": 4, "rgb48le": 6, "yuyv422": 2}
+            size = bits // 8 if bits else packed.get(fmt, 2 if "10" in fmt else 1)
             used = source.width * size
             assert np.array_equal(rows[:, k * used : (k + 1) * used], source_rows[:, :used]), (i, k)
 
