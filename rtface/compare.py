@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import av
-import numpy as np
 from av.video.plane import VideoPlane
 
-from rtface.frame import Bytes, Frame
+from rtface.arrays import plane_rows
+from rtface.frame import Frame
 from rtface.protocols import Item
 
 
@@ -86,7 +86,7 @@ def _first_half(frame: Frame) -> av.VideoFrame:
 
 def _copy_half(frame: Frame, pair: av.VideoFrame, *, first: bool) -> None:
     for source, target in zip(frame.image.planes, pair.planes, strict=True):
-        rows_in, rows_out = _rows(source), _rows(target)
+        rows_in, rows_out = plane_rows(source), plane_rows(target)
         if _side_by_side(frame):
             used = source.width * _bytes_per_sample(frame.image, source)
             start = 0 if first else used
@@ -95,12 +95,6 @@ def _copy_half(frame: Frame, pair: av.VideoFrame, *, first: bool) -> None:
             used = source.width * _bytes_per_sample(frame.image, source)
             start = 0 if first else source.height
             rows_out[start : start + source.height, :used] = rows_in[: source.height, :used]
-
-
-def _rows(plane: VideoPlane) -> Bytes:
-    """A plane's memory as (rows, line size) bytes, writable."""
-    flat: Bytes = np.frombuffer(plane, np.uint8)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    return flat[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
 
 
 def _bytes_per_sample(image: av.VideoFrame, plane: VideoPlane) -> int:

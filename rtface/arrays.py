@@ -1,0 +1,87 @@
+"""Callers' pictures in and out: checked, copied, wrapped; never written into."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av.video.plane import VideoPlane
+
+from rtface.errors import UsageError
+from rtface.frame import Bytes
+
+ArrayFormat = Literal["rgb", "bgr"]
+_PIX_FMT = {"rgb": "rgb24", "bgr": "bgr24"}
+
+
+def check_format(name: str) -> ArrayFormat:
+    """`name` when it is "rgb" or "bgr".
+
+    Raises:
+        UsageError: anything else.
+    """
+    if name not in _PIX_FMT:
+        raise UsageError(f'format={name!r}: give "rgb", or "bgr" for pictures from OpenCV')
+    return name  # type: ignore[return-value]
+
+
+def image_from_array(picture: Any, format: ArrayFormat) -> av.VideoFrame:
+    """Copies an H×W×3 uint8 picture into a packed RGB or BGR frame.
+
+    Raises:
+        UsageError: not an array, wrong dtype or shape; the message says the fix.
+    """
+    if not isinstance(picture, np.ndarray):
+        raise UsageError(f"a frame must be a numpy array or an av.VideoFrame, not {type(picture).__name__}; "
+                         "numpy.asarray(picture) makes one of a PIL image")
+    if picture.dtype != np.uint8:
+        scale = "(picture * 255).round().astype(numpy.uint8)" if picture.dtype.kind == "f" else \
+            "(picture >> 8).astype(numpy.uint8)" if picture.dtype == np.uint16 else "picture.astype(numpy.uint8)"
+        raise UsageError(f"a frame must be uint8 (0…255), this one is {picture.dtype}; convert it with {scale}")
+    if picture.ndim == 2:
+        raise UsageError(f"a frame must be height×width×3, this one is {_shape(picture)}; "
+                         "make gray pictures colour with numpy.repeat(picture[..., None], 3, axis=2)")
+    if picture.ndim == 3 and picture.shape[2] == 4:
+        raise UsageError(f"a frame must be height×width×3, this one is {_shape(picture)}; "
+                         "drop the alpha channel with picture[..., :3]")
+    if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] != 3:
+        raise UsageError(f"a frame must be height×width×3, this one is {_shape(picture)}; "
+                         "turn channels-first pictures with picture.transpose(1, 2, 0)")
+    if picture.ndim == 4:
+        raise UsageError(f"a frame must be height×width×3, this one is {_shape(picture)}; pass the frames one by one")
+    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise UsageError(f"a frame must be height×width×3 and not empty, this one is {_shape(picture)}")
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), _PIX_FMT[format])
+
+
+def array_from_image(image: av.VideoFrame) -> Bytes:
+    """The H×W×3 uint8 picture of a packed RGB or BGR frame, in memory of its own."""
+    return image.to_ndarray()  # type: ignore[return-value]
+
+
+def copy_image(image: av.VideoFrame) -> av.VideoFrame:
+    """A frame with the same samples, times and colour tags in memory of its own (side data stays with the original)."""
+    copy = av.VideoFrame(image.width, image.height, image.format.name)
+    for source, target in zip(image.planes, copy.planes, strict=True):
+        rows_in = plane_rows(source)
+        rows_out = plane_rows(target)
+        used = min(rows_in.shape[1], rows_out.shape[1])
+        rows_out[:, :used] = rows_in[:, :used]
+    copy.pts = image.pts
+    if image.time_base is not None:  # pyright: ignore[reportUnnecessaryComparison] - None on frames made by hand
+        copy.time_base = image.time_base
+    copy.duration = image.duration
+    copy.colorspace, copy.color_range = image.colorspace, image.color_range
+    copy.color_primaries, copy.color_trc = image.color_primaries, image.color_trc
+    return copy
+
+
+def plane_rows(plane: VideoPlane) -> Bytes:
+    """A plane's memory as uint8 (rows, line size), writable; a row may end in padding."""
+    flat: Bytes = np.frombuffer(plane, np.uint8)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return flat[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
+
+
+def _shape(picture: Any) -> str:
+    return "×".join(str(n) for n in picture.shape)

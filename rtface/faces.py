@@ -1,0 +1,53 @@
+"""Which of the faces on a picture are enhanced: all of them, the largest, or those named by track id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rtface.errors import UsageError
+from rtface.frame import Face
+
+
+@dataclass(frozen=True, slots=True)
+class FaceChoice:
+    """A parsed `--faces`.
+
+    Attributes:
+        largest: only the widest face of each picture.
+        ids: only these track ids; None for every id.
+        most: at most so many faces on one picture, the widest first.
+    """
+
+    largest: bool = False
+    ids: frozenset[int] | None = None
+    most: int = 8
+
+    @classmethod
+    def parse(cls, text: str, most: int = 8) -> FaceChoice:
+        """Reads "all", "largest" or ids separated by commas.
+
+        Raises:
+            UsageError: anything else, or `most` below 1.
+        """
+        if most < 1:
+            raise UsageError(f"--max-faces {most}: at least 1 face must be allowed; use --strength 0 to change nothing")
+        word = text.strip().lower()
+        if word == "all":
+            return cls(most=most)
+        if word == "largest":
+            return cls(largest=True, most=most)
+        parts = [part.strip() for part in word.split(",") if part.strip()]
+        if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
+            raise UsageError(f"--faces {text!r}: give all, largest, or track ids such as 1,3 "
+                             "(rtface analyze lists the ids)")
+        return cls(ids=frozenset(int(part) for part in parts), most=most)
+
+    def __call__(self, faces: tuple[Face, ...]) -> tuple[Face, ...]:
+        """The chosen faces, in their order on the picture's list."""
+        chosen = [f for f in faces if self.ids is None or f.track_id in self.ids]
+        keep = 1 if self.largest else self.most
+        if len(chosen) > keep:
+            widest = sorted(chosen, key=lambda f: f.width, reverse=True)[:keep]
+            kept = {id(f) for f in widest}
+            chosen = [f for f in chosen if id(f) in kept]
+        return tuple(chosen)
