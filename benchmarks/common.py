@@ -1,0 +1,119 @@
+"""What every benchmark shares: reference clips, the machine's description, result files.
+
+Machines are noisy: each benchmark runs its baseline and its subject in turn in one session and reports ratios.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+CACHE = Path(__file__).parent.parent / "out" / "bench"
+
+
+def machine() -> dict[str, Any]:
+    """Date, processor, cores, and the versions that matter."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass  # not Linux: the platform's own word for it stands
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"date": time.strftime("%Y-%m-%d %H:%M"), "cpu": cpu, "cores": os.cpu_count(), "load_before": load,
+            "python": platform.python_version(),
+            "versions": {p: version(p) for p in ("rtface", "av", "openvino", "opencv-python-headless", "numpy")}}
+
+
+def save(name: str, result: dict[str, Any]) -> None:
+    """Writes benchmarks/results/NAME.json and prints it."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"machine": machine(), **result}, indent=2)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(text)
+
+
+def quantiles(seconds: Sequence[float]) -> dict[str, float]:
+    """min, p50, p95, p99, max in milliseconds."""
+    ms = np.asarray(seconds) * 1e3
+    return {"min": round(float(ms.min()), 3), "p50": round(float(np.percentile(ms, 50)), 3),
+            "p95": round(float(np.percentile(ms, 95)), 3), "p99": round(float(np.percentile(ms, 99)), 3),
+            "max": round(float(ms.max()), 3)}
+
+
+def median_ratio(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
+    """Ratios a/b pair by pair: min, median, max."""
+    r = np.asarray(a) / np.asarray(b)
+    return {"min": round(float(r.min()), 3), "median": round(float(np.median(r)), 3), "max": round(float(r.max()), 3)}
+
+
+def clip(*, width: int = 1280, height: int = 720, face_px: int = 250, faces: int = 1, frames: int = 300,
+         rate: int = 30, crf: int = 23) -> Path:
+    """A clip with `faces` moving copies of scikit-image's public-domain portrait, degraded like a call; made once."""
+    path = CACHE / f"{width}x{height}_{faces}x{face_px}px_{frames}f_{rate}fps_crf{crf}.mp4"
+    if path.exists():
+        return path
+    from skimage import data
+
+    CACHE.mkdir(parents=True, exist_ok=True)
+    portrait = data.astronaut()
+    # The portrait's face box is about 105 px wide at 512 px.
+    scale = face_px / 105.0
+    rng = np.random.default_rng(1)
+    backdrop = cv2.resize(rng.integers(40, 160, (9, 16, 3), dtype=np.uint8), (width, height),
+                          interpolation=cv2.INTER_CUBIC)
+    noise = rng.normal(0, 3, (8, height, width, 1)).astype(np.float32)
+    working = path.with_suffix(".making.mp4")
+    with av.open(str(working), "w") as out:
+        stream = out.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": str(crf)})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for t in range(frames):
+            picture = backdrop.copy()
+            for k in range(faces):
+                centre = (width * (k + 1) / (faces + 1) + 30 * np.sin(t / 17 + k),
+                          height * 0.5 + 18 * np.cos(t / 23 + 2 * k))
+                zoom = scale * (1 + 0.05 * np.sin(t / 31 + k))
+                matrix = cv2.getRotationMatrix2D((223.0, 120.0), 4 * np.sin(t / 19 + k), zoom)
+                matrix[:, 2] += (centre[0] - 223.0, centre[1] - 120.0)
+                # each copy keeps to its own column
+                left, right = int(width * (k + 0.5) / (faces + 1)), int(width * (k + 1.5) / (faces + 1))
+                layer = cv2.warpAffine(portrait, matrix, (width, height), flags=cv2.INTER_CUBIC,
+                                       borderMode=cv2.BORDER_REPLICATE)
+                picture[:, left:right] = layer[:, left:right]
+            picture = np.clip(picture + noise[t % 8], 0, 255).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = t, Fraction(1, rate)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    working.replace(path)
+    return path
+
+
+def timed(command: Sequence[str]) -> tuple[float, float]:
+    """Wall and CPU seconds of one whole process; its output is shown when it fails."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wall = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
