@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -64,45 +64,71 @@ def median_ratio(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
 
 
 def clip(*, width: int = 1280, height: int = 720, face_px: int = 250, faces: int = 1, frames: int = 300,
-         rate: int = 30, crf: int = 23) -> Path:
-    """A clip with `faces` moving copies of scikit-image's public-domain portrait, degraded like a call; made once."""
-    path = CACHE / f"{width}x{height}_{faces}x{face_px}px_{frames}f_{rate}fps_crf{crf}.mp4"
+         rate: int = 30, clean: bool = False) -> Path:
+    """A clip of `faces` moving copies of scikit-image's public-domain portrait, made once.
+
+    Unless `clean`, it went through a call: half size, sensor noise, x264 at crf 31, and back up.
+    """
+    path = CACHE / f"{width}x{height}_{faces}x{face_px}px_{frames}f_{rate}fps_{'clean' if clean else 'call'}.mp4"
     if path.exists():
         return path
+    CACHE.mkdir(parents=True, exist_ok=True)
+    pictures = _moving_portraits(width, height, face_px, faces, frames)
+    working = path.with_suffix(".making.mp4")
+    if not clean:
+        call = path.with_suffix(".call.mp4")
+        half = (width // 2 // 2 * 2, height // 2 // 2 * 2)
+        rng = np.random.default_rng(1)
+        noise = rng.normal(0, 3, (8, half[1], half[0], 3)).astype(np.float32)
+        _encode(call, (np.clip(cv2.resize(p, half, interpolation=cv2.INTER_AREA) + noise[t % 8], 0, 255)
+                       .astype(np.uint8) for t, p in enumerate(pictures)),
+                rate, {"preset": "veryfast", "tune": "zerolatency", "crf": "31"})
+        with av.open(str(call)) as reader:
+            _encode(working, (cv2.resize(f.to_ndarray(format="rgb24"), (width, height), interpolation=cv2.INTER_CUBIC)
+                              for f in reader.decode(video=0)), rate, {"preset": "veryfast", "crf": "20"})
+        call.unlink()
+    else:
+        _encode(working, pictures, rate, {"preset": "veryfast", "crf": "16"})
+    working.replace(path)
+    return path
+
+
+def _moving_portraits(width: int, height: int, face_px: int, faces: int, frames: int) -> Iterator[np.ndarray]:
     from skimage import data
 
-    CACHE.mkdir(parents=True, exist_ok=True)
     portrait = data.astronaut()
-    # The portrait's face box is about 105 px wide at 512 px.
-    scale = face_px / 105.0
+    scale = face_px / 105.0  # the portrait's face box is about 105 px wide
     rng = np.random.default_rng(1)
     backdrop = cv2.resize(rng.integers(40, 160, (9, 16, 3), dtype=np.uint8), (width, height),
                           interpolation=cv2.INTER_CUBIC)
-    noise = rng.normal(0, 3, (8, height, width, 1)).astype(np.float32)
-    working = path.with_suffix(".making.mp4")
-    with av.open(str(working), "w") as out:
-        stream = out.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": str(crf)})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for t in range(frames):
-            picture = backdrop.copy()
-            for k in range(faces):
-                centre = (width * (k + 1) / (faces + 1) + 30 * np.sin(t / 17 + k),
-                          height * 0.5 + 18 * np.cos(t / 23 + 2 * k))
-                zoom = scale * (1 + 0.05 * np.sin(t / 31 + k))
-                matrix = cv2.getRotationMatrix2D((223.0, 120.0), 4 * np.sin(t / 19 + k), zoom)
-                matrix[:, 2] += (centre[0] - 223.0, centre[1] - 120.0)
-                # each copy keeps to its own column
-                left, right = int(width * (k + 0.5) / (faces + 1)), int(width * (k + 1.5) / (faces + 1))
-                layer = cv2.warpAffine(portrait, matrix, (width, height), flags=cv2.INTER_CUBIC,
-                                       borderMode=cv2.BORDER_REPLICATE)
-                picture[:, left:right] = layer[:, left:right]
-            picture = np.clip(picture + noise[t % 8], 0, 255).astype(np.uint8)
+    for t in range(frames):
+        picture = backdrop.copy()
+        for k in range(faces):
+            centre = (width * (k + 1) / (faces + 1) + 30 * np.sin(t / 17 + k),
+                      height * 0.5 + 18 * np.cos(t / 23 + 2 * k))
+            zoom = scale * (1 + 0.05 * np.sin(t / 31 + k))
+            matrix = cv2.getRotationMatrix2D((223.0, 120.0), 4 * np.sin(t / 19 + k), zoom)
+            matrix[:, 2] += (centre[0] - 223.0, centre[1] - 120.0)
+            # each copy keeps to its own column
+            left, right = int(width * (k + 0.5) / (faces + 1)), int(width * (k + 1.5) / (faces + 1))
+            layer = cv2.warpAffine(portrait, matrix, (width, height), flags=cv2.INTER_CUBIC,
+                                   borderMode=cv2.BORDER_REPLICATE)
+            picture[:, left:right] = layer[:, left:right]
+        yield picture
+
+
+def _encode(path: Path, pictures: Iterable[np.ndarray], rate: int, options: dict[str, str]) -> None:
+    stream = None
+    with av.open(str(path), "w") as out:
+        for t, picture in enumerate(pictures):
+            if stream is None:
+                stream = out.add_stream("libx264", rate=rate, options=options)
+                stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
             frame = av.VideoFrame.from_ndarray(picture, "rgb24")
             frame.pts, frame.time_base = t, Fraction(1, rate)
             out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    working.replace(path)
-    return path
+        if stream is not None:
+            out.mux(stream.encode(None))
 
 
 def timed(command: Sequence[str]) -> tuple[float, float]:
