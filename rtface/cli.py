@@ -1,0 +1,51 @@
+"""The command line: ``rtface run``, ``analyze``, ``engines`` and ``doctor``.
+
+Nothing heavy is imported before a command needs it, so that ``--version``, ``--help`` and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rtface import __version__
+from rtface.commands.analyze import analyze
+from rtface.commands.doctor import doctor
+from rtface.commands.engines import engines
+from rtface.commands.run import run
+
+app = typer.Typer(
+    name="rtface",
+    help="Enhance faces in films and stills; every other sample stays as it was.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(analyze)
+app.command()(engines)
+app.command()(doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rtface {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(  # pyright: ignore[reportUnusedFunction]
+    version: Annotated[bool, typer.Option(
+        "--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The ``rtface`` command."""
+    # Beside a busy Python thread PyAV waits a whole switch interval for the GIL at every packet (5 ms by default).
+    sys.setswitchinterval(0.0005)
+    app(prog_name="rtface")

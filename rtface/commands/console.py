@@ -1,0 +1,116 @@
+"""Everything that is written for people: progress, warnings and errors on stderr, tables and JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+_COLOURS = {"warning": "33", "error": "31", "fault": "31", "warn": "33", "ok": "32"}
+
+
+class Console:
+    """Owns stderr while a command runs.
+
+    Args:
+        verbosity: -1 errors only, 0 warnings, 1 what is decided, 2 everything.
+        stream: where to write; stderr by default.
+        environ: ``NO_COLOR`` and ``TERM`` are looked up here.
+    """
+
+    def __init__(self, verbosity: int = 0, stream: TextIO | None = None,
+                 environ: Mapping[str, str] = os.environ) -> None:
+        self.verbosity = verbosity
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty() and environ.get("TERM") != "dumb"
+        # The classic Windows console shows escapes as text; its terminals that do not, say so.
+        understands = os.name != "nt" or "WT_SESSION" in environ
+        self._coloured = self._live and understands and not environ.get("NO_COLOR")
+        self._drawn = 0
+        self._lock = threading.RLock()
+
+    @property
+    def live(self) -> bool:
+        """Whether a line can be written over."""
+        return self._live
+
+    def paint(self, kind: str, text: str) -> str:
+        """`text` in the colour of "warning", "error", "ok" …, where colours are wanted."""
+        return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if self._coloured and kind in _COLOURS else text
+
+    def status(self, line: str) -> None:
+        """Shows a line of progress; on a terminal it takes the place of the one before."""
+        if self.verbosity < 0:
+            return
+        if not self._live:
+            self.say(line)
+            return
+        width = shutil.get_terminal_size().columns - 1
+        line = line if len(line) <= width else line[: max(0, width - 3)] + "..."
+        with self._lock:
+            self._stream.write("\r" + line.ljust(self._drawn))
+            self._stream.flush()
+            self._drawn = len(line)
+
+    def clear(self) -> None:
+        """Takes the progress line away."""
+        with self._lock:
+            if self._drawn:
+                self._stream.write("\r" + " " * self._drawn + "\r")
+                self._drawn = 0
+
+    def say(self, text: str, kind: str = "info") -> None:
+        """One line that stays; ``-q`` lets only errors through."""
+        if self.verbosity < 0 and kind != "error":
+            return
+        with self._lock:
+            self.clear()
+            label = f"{self.paint(kind, kind)}: " if kind in ("warning", "error") else ""
+            self._stream.write(f"rtface: {label}{text}\n")
+            self._stream.flush()
+
+
+class _Handler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kinds = ((logging.ERROR, "error"), (logging.WARNING, "warning"))
+        kind = next((name for level, name in kinds if record.levelno >= level), "info")
+        self._console.say(self.format(record), kind)
+
+
+@contextmanager
+def logged(console: Console) -> Generator[None]:
+    """Shows the library's log on `console` inside the block, at the console's verbosity."""
+    logger = logging.getLogger("rtface")
+    handler, level, propagate = _Handler(console), logger.level, logger.propagate
+    logger.setLevel({-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(console.verbosity, logging.DEBUG))
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def print_json(value: object, *, indent: int | None = None) -> None:
+    """Writes one JSON value to stdout; ASCII only, so that no terminal or file name can break it."""
+    sys.stdout.write(json.dumps(value, indent=indent) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Writes rows of cells to stdout in columns, the first row being the heading."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")

@@ -1,0 +1,170 @@
+"""``rtface run``: films and stills in, the same with their faces enhanced out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtface.commands import shared
+from rtface.commands.console import Console, print_json
+from rtface.config import Options
+from rtface.errors import Interrupted, UsageError
+from rtface.progress import Meter
+
+if TYPE_CHECKING:
+    from rtface.report import Report
+
+# What INPUTs become inside --output-dir; a film that we cannot write as it came becomes mkv, which holds everything.
+FILMS = {".mp4", ".mkv", ".mov", ".webm", ".m4v"}
+STILLS = {".png": ".png", ".jpg": ".jpg", ".jpeg": ".jpg", ".tif": ".tiff", ".tiff": ".tiff", ".bmp": ".png",
+          ".webp": ".png"}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One INPUT and where it goes."""
+
+    input: Path
+    output: Path
+
+
+def plan_jobs(paths: list[Path], output_dir: Path | None, options: Options) -> list[Job]:
+    """Pairs inputs with outputs.
+
+    Raises:
+        UsageError: no OUTPUT, two inputs for one output, or an option that only makes sense for one input.
+    """
+    if output_dir is None:
+        if len(paths) < 2:
+            raise UsageError(f"give an OUTPUT after {paths[0]}, or --output-dir DIR")
+        if len(paths) > 2:
+            raise UsageError(f"{len(paths) - 1} inputs need --output-dir DIR; one OUTPUT takes one INPUT")
+        return [Job(paths[0], paths[1])]
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UsageError(f"--output-dir {output_dir} is a file; name a folder")
+    for flag in ("compare", "report", "treatment"):
+        if len(paths) > 1 and getattr(options, flag) is not None:
+            hint = "--json prints one report a line" if flag == "report" else "run them one by one"
+            raise UsageError(f"--{flag} names one file and there are {len(paths)} inputs; {hint}")
+    taken: dict[Path, Path] = {}
+    for path in paths:
+        output = output_dir / output_name(path, sequence=options.sequence)
+        if output in taken:
+            raise UsageError(f"{taken[output]} and {path} would both become {output}; run them into different folders")
+        taken[output] = path
+    return [Job(path, output) for output, path in taken.items()]
+
+
+def output_name(path: Path, *, sequence: bool = False) -> str:
+    """The name that an input gets inside ``--output-dir``."""
+    if path.is_dir():
+        return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
+    suffix = path.suffix.lower()
+    if suffix in FILMS:
+        return path.name
+    return path.stem + STILLS.get(suffix, ".mkv")
+
+
+def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.Stop, *, skip: bool, json: bool) -> int:
+    """Works through all jobs; a bad one does not stop the rest. Gives the exit code."""
+    from rtface.run import run_file
+    from rtface.stats import Stats
+
+    codes: list[int] = []
+    skipped = 0
+    for job in jobs:
+        if skip and job.output.exists() and not options.overwrite:
+            skipped += 1
+            console.say(f"{job.output} is there already: skipped (--overwrite does it again)")
+            if json:
+                print_json({"input": str(job.input), "output": str(job.output), "status": "skipped"})
+            continue
+        try:
+            report = run_file(job.input, job.output, options, stats=Stats(),
+                              progress=Meter(console, job.input.name), stop=stop.event)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said by explain; the next input goes on
+            codes.append(shared.explain(error, console, signum=stop.signum))
+            if json:
+                print_json({"input": str(job.input), "output": str(job.output), "status": "failed",
+                            "error": " ".join(str(error).split())})
+            if isinstance(error, (Interrupted, KeyboardInterrupt)):
+                break
+            continue
+        codes.append(0)
+        _say_done(job, report, options, console)
+        if json:
+            print_json({"status": "planned" if options.dry_run else "done", **report.to_dict()})
+    if len(jobs) > 1:
+        failed = sum(1 for code in codes if code)
+        left = len(jobs) - len(codes) - skipped
+        console.say(f"{codes.count(0)} done, {skipped} skipped, {failed} failed"
+                    + (f", {left} not begun" if left else ""), "error" if failed else "info")
+    interrupted = [code for code in codes if code > shared.INTERRUPTED]
+    return interrupted[0] if interrupted else codes[0] if len(jobs) == 1 and codes else int(any(codes))
+
+
+def _say_done(job: Job, report: Report, options: Options, console: Console) -> None:
+    for note in report.notes:
+        console.say(note)
+    if options.dry_run:
+        console.say(f"{job.output} was not written (--dry-run)")
+        return
+    console.say(f"{job.output}: {report.frames_out} frames, {report.frames_with_faces} with faces, "
+                f"{report.frames_corrected} corrected, {report.fps:.1f} fps, {report.engine} on {report.device}")
+    for path in (options.compare, options.report):
+        if path is not None:
+            console.say(f"{path} written")
+
+
+def run(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
+        "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
+        "mp4, mkv, mov, webm, png, jpg, tiff."))],
+    output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
+        "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
+    engine: shared.Engine = None,
+    strength: Annotated[float | None, typer.Option(metavar="0..1", help="How much of the correction to add.")] = None,
+    colour: Annotated[str | None, typer.Option(
+        "--colour", "--color", metavar="lock|restore", autocompletion=shared.complete("lock", "restore"),
+        help="Keep the face's colours, or also correct fading and exposure.")] = None,
+    grain: Annotated[str | None, typer.Option(
+        metavar="match|none", autocompletion=shared.complete("match", "none"),
+        help="Bring grain back to the level of the skin beside it, or leave it away.")] = None,
+    device: shared.Device = None,
+    tracker: shared.Tracker = None,
+    faces: Annotated[str | None, typer.Option(metavar="all|largest|ID,...", autocompletion=shared.complete(
+        "all", "largest"), help="Which faces to enhance.")] = None,
+    max_faces: shared.MaxFaces = None,
+    codec: Annotated[str | None, typer.Option(metavar="NAME", help="Video encoder.")] = None,
+    crf: Annotated[float | None, typer.Option(metavar="N", help="Its quality; less is better.")] = None,
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="Its speed.")] = None,
+    start: shared.Start = None,
+    end: shared.End = None,
+    compare: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write before|after to this file.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write the report here.")] = None,
+    treatment: Annotated[Path | None, typer.Option(metavar="FILE", help=(
+        "Obey this file, made by 'rtface analyze --json' and edited."))] = None,
+    overwrite: Annotated[bool | None, typer.Option("--overwrite/--no-overwrite", help=(
+        "Replace an OUTPUT that exists."))] = None,
+    strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help=(
+        "Stop where something of the INPUT would be lost."))] = None,
+    dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Decide and say everything, write nothing.")] = None,
+    threads: shared.Threads = None,
+    sequence: shared.Sequence = None,
+    fps: shared.Fps = None,
+    config: shared.Config = None,
+    json: shared.Json = False,
+    verbose: shared.Verbose = 0,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Enhance the faces of a film or a still; everything else stays as it was."""
+    console = shared.console_for(verbose, quiet)
+    with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
+        options = shared.load_options(context, config, console)
+        jobs = plan_jobs(paths, output_dir, options)
+        code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json)
+        raise typer.Exit(code)

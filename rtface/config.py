@@ -1,0 +1,182 @@
+"""Every option of a run, with its default, its check and where its value came from.
+
+Order: flags of the command line > ``RTFACE_*`` environment variables > a TOML file > defaults. The file is the one
+that ``--config`` (or ``RTFACE_CONFIG``) names, else ``rtface.toml`` in the configuration folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from rtface import values as v
+from rtface.errors import UsageError
+from rtface.paths import config_dir
+from rtface.values import format_time, nearest
+
+log = logging.getLogger("rtface")
+
+PREFIX = "RTFACE_"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is asked to do. Every value is checked when the object is made.
+
+    Attributes:
+        engine: name of an engine (``rtface engines`` lists them), "default" or "auto".
+        strength: how much of the correction is added, 0…1.
+        colour: "lock" keeps the face's own colours, "restore" also corrects fading and exposure.
+        grain: "match" brings noise back to the level of the skin beside the correction, "none" does not.
+        device: where engines run: "auto", "cpu", or another name that ``rtface doctor`` lists.
+        tracker: name of a tracker, or "auto".
+        faces: "all", "largest", or track numbers as "1,3".
+        max_faces: at most so many faces a frame.
+        codec, crf, preset: of the video encoder; None keeps what the output's container asks for.
+        start, end: seconds into the input; None for its own start and end.
+        compare: also write before|after beside each other to this file.
+        report: also write the report to this JSON file.
+        treatment: JSON file of ``rtface analyze --json`` that says what to do with each track.
+        overwrite: replace an output that exists.
+        strict: stop where something of the input would be lost, instead of a warning.
+        dry_run: decide and say everything, write nothing.
+        threads: CPU threads of the whole run; None takes all cores.
+        sequence: a folder of stills is a film.
+        fps: frames a second of that film; None means 25.
+    """
+
+    engine: str = "default"
+    strength: float = 1.0
+    colour: Literal["lock", "restore"] = "lock"
+    grain: Literal["match", "none"] = "match"
+    device: str = "auto"
+    tracker: str = "auto"
+    faces: str = "all"
+    max_faces: int = 8
+    codec: str | None = None
+    crf: float | None = None
+    preset: str | None = None
+    start: float | None = None
+    end: float | None = None
+    compare: Path | None = None
+    report: Path | None = None
+    treatment: Path | None = None
+    overwrite: bool = False
+    strict: bool = False
+    dry_run: bool = False
+    threads: int | None = None
+    sequence: bool = False
+    fps: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        for key in _CHECKS:
+            object.__setattr__(self, key, check(key, getattr(self, key), key))
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise UsageError(f"end ({format_time(self.end)}) must come after start ({format_time(self.start)})")
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> Self:
+        """Options from keywords; UsageError that names the nearest key for one that does not exist."""
+        for key in values:
+            known(key, key)
+        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
+
+    @property
+    def face_ids(self) -> tuple[int, ...]:
+        """The track numbers that `faces` asks for; empty for "all" and "largest"."""
+        return () if self.faces in ("all", "largest") else tuple(int(n) for n in self.faces.split(","))
+
+
+_CHECKS: dict[str, v.Check] = {
+    "engine": v.name, "strength": v.number(0, 1), "colour": v.choice("lock", "restore"),
+    "grain": v.choice("match", "none"), "device": v.name, "tracker": v.name, "faces": v.faces,
+    "max_faces": v.number(1, 64, whole=True), "codec": v.name, "crf": v.number(0, 63), "preset": v.name,
+    "start": v.time, "end": v.time, "compare": v.path, "report": v.path, "treatment": v.path,
+    "overwrite": v.boolean, "strict": v.boolean, "dry_run": v.boolean,
+    "threads": v.number(1, 1024, whole=True), "sequence": v.boolean, "fps": v.rate,
+}
+_DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Options)}
+
+
+def known(key: str, shown: str) -> str:
+    """`key` when it names an option; UsageError with the nearest one (written like `shown`) when not."""
+    if key in _DEFAULTS:
+        return key
+    raise UsageError(f"{shown} is not an option: the nearest is {nearest(key, _DEFAULTS)}")
+
+
+def check(key: str, value: object, shown: str) -> object:
+    """The value of one option, converted; UsageError that begins with `shown` when it cannot be used."""
+    if value is None and _DEFAULTS[key] is None:
+        return None
+    return _CHECKS[key](value, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Options with the source of each value: "--strength", "RTFACE_STRENGTH", a file's path, or "default"."""
+
+    options: Options
+    sources: dict[str, str]
+
+
+def read_file(path: Path) -> dict[str, object]:
+    """Checked values of a TOML file; keys may be written with - or _. UsageError names file, key and nearest key."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"the configuration file {path} is not there") from None
+    except OSError as error:
+        raise UsageError(f"the configuration file {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the configuration file {path} is not valid TOML: {error}") from None
+    values: dict[str, object] = {}
+    for written, value in data.items():
+        key = known(written.replace("-", "_"), f"{path}: {written}")
+        values[key] = check(key, value, f"{path}: {written}")
+    return values
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    names = {PREFIX + key.upper(): key for key in _DEFAULTS}
+    for variable, text in environ.items():
+        if variable in names and text:
+            values[names[variable]] = check(names[variable], text, variable)
+        elif variable.startswith(PREFIX) and variable not in ("RTFACE_CACHE", "RTFACE_CONFIG"):
+            near = nearest(variable.removeprefix(PREFIX).lower(), _DEFAULTS, cutoff=0.8)
+            if near and variable not in names:
+                log.warning("%s is not known and has no effect; did you mean %s%s?", variable, PREFIX, near.upper())
+    return values
+
+
+def load(flags: Mapping[str, object], *, config: Path | None = None,
+         environ: Mapping[str, str] = os.environ) -> Loaded:
+    """Options from flags, environment, file and defaults, in this order of precedence.
+
+    Args:
+        flags: what the command line gave, by option name; nothing else.
+        config: file that ``--config`` named; it has to exist. None takes ``rtface.toml`` of the configuration folder.
+        environ: environment variables.
+
+    Raises:
+        UsageError: a value cannot be used or a key is not known; the message says which, where, and the nearest.
+    """
+    values: dict[str, object] = {}
+    sources = dict.fromkeys(_DEFAULTS, "default")
+    path = config or config_dir() / "rtface.toml"
+    if config is not None or path.is_file():
+        for key, value in read_file(path).items():
+            values[key], sources[key] = value, str(path)
+    for key, value in _environment(environ).items():
+        values[key], sources[key] = value, PREFIX + key.upper()
+    for key, value in flags.items():
+        flag = "--" + key.replace("_", "-")
+        values[known(key, flag)], sources[key] = check(key, value, flag), flag
+    return Loaded(Options.of(values), sources)

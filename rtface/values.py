@@ -1,0 +1,146 @@
+"""Checks and conversions of single option values, from whatever wrote them: flag, environment, file or Python.
+
+Every message says what is expected, what was given, and the nearest value that would do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+from rtface.errors import UsageError
+
+Check = Callable[[object, str], object]
+"""Takes a value and how it is called where it was written; gives it converted, or raises UsageError."""
+
+
+def nearest(value: str, choices: Iterable[str], *, cutoff: float = 0.0) -> str | None:
+    """The choice that looks most like `value`; None when none reaches `cutoff` (0…1)."""
+    found = difflib.get_close_matches(value.lower(), list(choices), n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def parse_time(value: object) -> float:
+    """Seconds from a number, ``"90.5"``, ``"MM:SS.mmm"`` or ``"HH:MM:SS.mmm"``; ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError
+    if isinstance(value, str) and ":" in value:
+        match = re.fullmatch(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d*)?)", value.strip())
+        if match is None or int(match[2]) > 59 or float(match[3].replace(",", ".")) >= 60:
+            raise ValueError
+        hours, minutes, seconds = match[1] or "0", match[2], match[3].replace(",", ".")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    seconds = float(value)
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError
+    return seconds
+
+
+def format_time(seconds: float) -> str:
+    """``H:MM:SS.mmm``, the form that ``--start`` takes back without loss of a millisecond."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest / 1000:06.3f}"
+
+
+def _show(value: object) -> str:
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def choice(*choices: str) -> Check:
+    """One of some words."""
+    def check(value: object, shown: str) -> object:
+        if value in choices:
+            return value
+        text = str(value).strip().lower()
+        if text in choices:
+            return text
+        raise UsageError(f"{shown} must be {' or '.join(choices)}, not {_show(value)}: "
+                         f"the nearest is {nearest(text, choices)}")
+    return check
+
+
+def number(low: float, high: float, *, whole: bool = False) -> Check:
+    """A number in a closed range."""
+    kind = "a whole number" if whole else "a number"
+
+    def check(value: object, shown: str) -> object:
+        span = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of at least {low:g}"
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number) or (whole and not math.isinf(number) and number != int(number)):
+            raise UsageError(f"{shown} must be {kind} {span}, not {_show(value)}")
+        if not low <= number <= high or math.isinf(number):
+            near = low if number < low else high
+            raise UsageError(f"{shown} must be {kind} {span}, not {_show(value)}: the nearest is {near:g}")
+        return int(number) if whole else number
+    return check
+
+
+def boolean(value: object, shown: str) -> object:
+    """True or False, or a word for it."""
+    if isinstance(value, bool):
+        return value
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    text = str(value).strip().lower()
+    if text not in known:
+        raise UsageError(f"{shown} must be true or false, not {_show(value)}: "
+                         f"the nearest is {'true' if nearest(text, known) in ('1', 'true', 'yes', 'on') else 'false'}")
+    return known[text]
+
+
+def time(value: object, shown: str) -> object:
+    """Seconds into a film, see `parse_time`."""
+    try:
+        return parse_time(value)
+    except ValueError:
+        raise UsageError(f"{shown} must be seconds or HH:MM:SS.mmm, not {_show(value)}: "
+                         f"write 90.5 or 00:01:30.500") from None
+
+
+def path(value: object, shown: str) -> object:
+    """A file."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, (str, os.PathLike)) or not str(value):
+        raise UsageError(f"{shown} must be the path of a file, not {_show(value)}")
+    return Path(value).expanduser()
+
+
+def rate(value: object, shown: str) -> object:
+    """Frames a second, as an exact fraction."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
+            raise ValueError
+        rate = Fraction(value).limit_denominator(1_000_000)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise UsageError(f"{shown} must be frames a second as 25, 29.97 or 30000/1001, not {_show(value)}") from None
+    if not 0 < rate <= 1000:
+        raise UsageError(f"{shown} must be above 0 and at most 1000 frames a second, not {_show(value)}: "
+                         f"the nearest is {1 if rate <= 0 else 1000}")
+    return rate
+
+
+def faces(value: object, shown: str) -> object:
+    """"all", "largest" or track numbers."""
+    text = str(value).strip().lower().replace(" ", "")
+    if text in ("all", "largest"):
+        return text
+    if re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+        return text
+    raise UsageError(f"{shown} must be all, largest or track numbers as 1,3, not {_show(value)}: "
+                     f"the nearest is {nearest(text, ('all', 'largest'))}")
+
+
+def name(value: object, shown: str) -> object:
+    """A name whose list is known only where it is used."""
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{shown} must be a name, not {_show(value)}")
+    return value.strip()
