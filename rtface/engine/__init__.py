@@ -1,0 +1,1 @@
+"""Restoration networks: recipes, backends, the golden gate, and loading by name (`rtface.engine.service`)."""

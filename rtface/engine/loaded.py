@@ -1,0 +1,150 @@
+"""An engine ready to run: a recipe, a plan that passed its gate on a chosen device, and the thread it runs on."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from rtface.engine.plan import Plan, Verdict, open_plan, restore, retime
+from rtface.engine.recipe import Recipe, nearest
+from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.frame import Float32
+from rtface.protocols import Restored
+
+DEVICES = ("auto", "cpu", "onnx")
+
+
+class LoadedEngine:
+    """A stateless restorer ready to run (`rtface.protocols.Engine`): one worker thread, first come, first served.
+
+    Attributes:
+        recipe: what it is.
+        device, precision: where and how it runs, as "cpu" and "bf16".
+        psnr: dB against its golden crops.
+        ms: milliseconds that one crop takes, a running mean that follows the load of the machine.
+        reason: one line saying what runs where, and why.
+    """
+
+    def __init__(self, recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> None:
+        recipe.check_weights()
+        if recipe.recurrent:
+            raise EngineError(f"engine {recipe.name} is recurrent; this version of rtface runs stateless engines only")
+        threads = threads or _cores()
+        if threads < 1:
+            raise UsageError(f"threads must be 1 or more, got {threads}")
+        self.recipe = recipe
+        self._plan, verdict, why = _open(recipe, device, threads)
+        identity = self._plan.identity
+        self.device = "cpu" if identity.backend == "openvino" else "onnx"
+        self.precision = identity.precision
+        self.psnr, self.ms = verdict.psnr, verdict.ms
+        self._verdict = verdict
+        self.reason = (f"{recipe.name}: {identity.backend} {identity.library.split('-')[0]} in {identity.precision}, "
+                       f"{threads} thread{'s' * (threads > 1)} ({why})")
+        grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
+        for _ in range(2):  # the first runs allocate; the first frame must not wait for that
+            restore(recipe, self._plan, grey)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-engine-{recipe.name}")
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def size(self) -> int:
+        return self.recipe.input.size
+
+    @property
+    def recurrent(self) -> bool:
+        return False
+
+    def submit(self, crops: Float32, state: Any = None) -> Future[Restored]:
+        """Restores float32 N×3×S×S RGB 0…1.
+
+        `crops` is read until the future is done, so it must not change before. The answer's `pixels` are a new array
+        each time and the caller's to keep. The future raises EngineError when the network fails.
+        """
+        if crops.dtype != np.float32 or crops.ndim != 4 or crops.shape[1:] != (3, self.size, self.size):
+            raise UsageError(f"engine {self.name} takes float32 crops N×3×{self.size}×{self.size}, "
+                             f"got {crops.dtype} {'×'.join(map(str, crops.shape))}")
+        return self._worker.submit(self._restore, crops)
+
+    def _restore(self, crops: Float32) -> Restored:
+        start = time.perf_counter()
+        pixels = restore(self.recipe, self._plan, crops)
+        if len(crops):
+            self.ms += 0.1 * (1e3 * (time.perf_counter() - start) / len(crops) - self.ms)
+        return Restored(pixels)
+
+    def measure(self, runs: int = 20) -> float:
+        """Median milliseconds of one crop, now; remembered for `list_engines`."""
+        crop = np.random.default_rng(0).random((1, 3, self.size, self.size), np.float32)
+        times: list[float] = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            self.submit(crop).result()
+            times.append(time.perf_counter() - start)
+        self.ms = round(1e3 * statistics.median(times), 3)
+        self._verdict = retime(self._plan.identity, self._verdict, self.ms)
+        return self.ms
+
+    def close(self) -> None:
+        """Waits for the crop in hand, drops what waits, and frees the network; safe to call twice."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+        self._plan.close()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _open(recipe: Recipe, device: str, threads: int) -> tuple[Plan, Verdict, str]:
+    check_device(device)
+    failed: EngineError | None = None
+    why = "as asked"
+    if device != "onnx":
+        try:
+            from rtface.engine import openvino  # takes 0.2 s and is not on every platform
+        except ImportError as error:
+            if device == "cpu":
+                raise MissingComponent("device cpu needs OpenVINO; get it with: pip install openvino") from error
+            why = "OpenVINO is not installed"
+        else:
+            supported = openvino.supported()
+            try:
+                plan, verdict = open_plan(recipe, supported, lambda p: openvino.OpenVinoPlan(recipe, p, threads))
+            except EngineError as error:
+                if device == "cpu":
+                    raise
+                failed, why = error, "OpenVINO gave no usable answer"
+            else:
+                return plan, verdict, _why(recipe, plan.identity.precision, supported)
+    from rtface.engine import onnx
+    try:
+        plan, verdict = open_plan(recipe, onnx.supported(), lambda p: onnx.OnnxPlan(recipe, p, threads))
+    except MissingComponent as error:
+        raise (failed or error) from error
+    return plan, verdict, why
+
+
+def check_device(device: str) -> None:
+    if device not in DEVICES:
+        raise UsageError(f"device {device!r} is not one that this version has{nearest(device, list(DEVICES))}; "
+                         f"there is: {', '.join(DEVICES)}")
+
+
+def _why(recipe: Recipe, precision: str, supported: tuple[str, ...]) -> str:
+    if precision == "bf16":
+        return "this CPU computes in bf16"
+    if "bf16" not in supported:
+        return "this CPU has no bf16"
+    if recipe.precision.default != "bf16" or recipe.precision.fp32_nodes:
+        return "the engine asks for fp32"
+    return "its answers in bf16 are too far from the reference"

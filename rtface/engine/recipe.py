@@ -1,0 +1,250 @@
+"""Recipes: everything rtface has to know about an engine before it runs it, as data.
+
+A recipe is a folder with ``recipe.toml``, the network (ONNX) and its golden crops (npz). The shipped ones lie in
+``rtface/models/<name>``, a user's own in ``<config folder>/engines/<name>``. Keys are strict: an unknown one is
+refused with the nearest valid name, a missing one by its name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import tomllib
+import types
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.paths import config_dir
+
+Precision = Literal["bf16", "f32"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """Who may use the engine and for what: SPDX names of code and weights, and where the training data came from."""
+
+    code: str
+    weights: str
+    commercial_use: bool
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The network's file (relative to the recipe), its size in bytes, SHA-256 (hex) and number of parameters."""
+
+    file: str
+    bytes: int
+    sha256: str
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """The picture that the network takes: tensor name, side in pixels, layout, value range, colour order."""
+
+    name: str
+    size: int
+    layout: Literal["NCHW"] = "NCHW"
+    range: tuple[float, float] = (0.0, 1.0)
+    colour: Literal["rgb"] = "rgb"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The picture that the network gives: tensor name and value range; size and colour are the input's."""
+
+    name: str
+    range: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Which template the crop is aligned to (see `rtface.align`)."""
+
+    template: Literal["ffhq"] = "ffhq"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Smallest, best and largest number of crops in one run of the network, for backends that gain by batching."""
+
+    min: int = 1
+    opt: int = 1
+    max: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Precisions:
+    """Arithmetic to use where the device has it, what to fall back to, and the ONNX nodes that stay in fp32."""
+
+    default: Precision = "f32"
+    fallback: Precision = "f32"
+    fp32_nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What a user may turn: `strength` scales the correction."""
+
+    strength: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Psnr:
+    """Least PSNR in dB against the golden outputs, by precision; None where the recipe does not allow it."""
+
+    f32: float
+    bf16: float | None = None
+    int8: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Crops and the reference's answers: an npz with ``input`` and ``output``, N×3×S×S RGB, uint8 or float 0…1."""
+
+    file: str
+    psnr: Psnr
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One engine; see the module. `folder` is where its files lie, `digest` the SHA-256 of ``recipe.toml``."""
+
+    name: str
+    version: str
+    summary: str
+    licence: Licence
+    weights: Weights
+    input: Port
+    output: Output
+    golden: Golden
+    kind: Literal["restorer"] = "restorer"
+    recurrent: bool = False
+    alignment: Alignment = field(default_factory=Alignment)
+    batch: Batch = field(default_factory=Batch)
+    precision: Precisions = field(default_factory=Precisions)
+    controls: Controls = field(default_factory=Controls)
+    folder: Path = Path()
+    digest: str = ""
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / self.weights.file
+
+    @property
+    def golden_path(self) -> Path:
+        return self.folder / self.golden.file
+
+    def fault(self) -> str | None:
+        """None when the weights are there, whole and unchanged, else what is wrong with them."""
+        try:
+            data = self.model_path.read_bytes()
+        except FileNotFoundError:
+            return "missing"
+        except OSError as error:
+            return f"unreadable ({error.strerror})"
+        if len(data) != self.weights.bytes:
+            return f"{len(data)} bytes instead of {self.weights.bytes}"
+        if hashlib.sha256(data).hexdigest() != self.weights.sha256:
+            return "changed (SHA-256 differs from the recipe)"
+        return None
+
+    def check_weights(self) -> None:
+        """Raises MissingComponent when the weights are not the file that the recipe names."""
+        if fault := self.fault():
+            raise MissingComponent(f"engine {self.name}: weights {self.model_path} {fault}; install rtface again, "
+                                   "or put the right file there")
+
+
+def nearest(name: str, valid: list[str]) -> str:
+    """`` (did you mean …?)`` for the closest valid name, or nothing."""
+    close = difflib.get_close_matches(name, valid, 1, 0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Reads one ``recipe.toml``. Raises EngineError naming the file and the key."""
+    try:
+        text = path.read_bytes()
+        table = tomllib.loads(text.decode())
+    except OSError as error:
+        raise EngineError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise EngineError(f"recipe {path} is not valid TOML: {error}") from error
+    internal = {"folder", "digest"} & table.keys()
+    if internal:
+        raise EngineError(f"recipe {path}: unknown key {sorted(internal)[0]}")
+    try:
+        recipe = from_table(Recipe, table | {"folder": path.parent, "digest": hashlib.sha256(text).hexdigest()}, "")
+    except UsageError as error:
+        raise EngineError(f"recipe {path}: {error}") from error
+    for name, (low, high) in (("input.range", recipe.input.range), ("output.range", recipe.output.range)):
+        if not high > low:
+            raise EngineError(f"recipe {path}: {name} is empty: [{low}, {high}]")
+    if recipe.input.size < 32 or recipe.input.size % 16:
+        raise EngineError(f"recipe {path}: input.size must be a multiple of 16 from 32 up, got {recipe.input.size}")
+    return recipe
+
+
+def find_recipes() -> dict[str, Path]:
+    """Name → ``recipe.toml`` of every engine here; a user's own hides a shipped one of the same name."""
+    shipped = Path(__file__).resolve().parent.parent / "models"
+    found: dict[str, Path] = {}
+    for folder in (shipped, config_dir() / "engines"):
+        for path in sorted(folder.glob("*/recipe.toml")):
+            found[path.parent.name] = path
+    return found
+
+
+def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:
+    """Builds a dataclass from a TOML or JSON table, strictly; nested dataclasses are nested tables.
+
+    Raises UsageError naming the key (dotted, `where` is its prefix): unknown, missing, or of the wrong type.
+    """
+    hints = get_type_hints(cls)
+    names = [f.name for f in fields(cast(Any, cls))]
+    for key in table:
+        if key not in names:
+            raise UsageError(f"unknown key {where}{key}{nearest(key, names)}; valid: {', '.join(names)}")
+    values: dict[str, Any] = {}
+    for f in fields(cast(Any, cls)):
+        if f.name in table:
+            values[f.name] = _value(hints[f.name], table[f.name], f"{where}{f.name}")
+        elif f.default is MISSING and f.default_factory is MISSING:
+            raise UsageError(f"key {where}{f.name} is missing")
+    return cls(**values)
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise UsageError(f"{where} must be a table, got {value!r}")
+        return from_table(cast(type[Any], kind), cast(dict[str, Any], value), f"{where}.")
+    if origin is Literal:
+        if value not in arguments:
+            hint = nearest(value, [str(a) for a in arguments]) if isinstance(value, str) else ""
+            raise UsageError(f"{where} must be {' or '.join(map(repr, arguments))}, got {value!r}{hint}")
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _value(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple:
+        items = cast(list[Any], value) if isinstance(value, list) else None
+        if items is None or (arguments[-1] is not Ellipsis and len(items) != len(arguments)):
+            raise UsageError(f"{where} must be a list"
+                             f"{'' if arguments[-1] is Ellipsis else f' of {len(arguments)}'}, got {value!r}")
+        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(items))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UsageError(f"{where} must be {_NAMES.get(kind, kind.__name__)}, got {value!r}")
+    return value
+
+
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
