@@ -128,7 +128,7 @@ def restore(recipe: Recipe, plan: Plan, crops: Float32) -> Float32:
         crops = crops * np.float32(high - low) + np.float32(low)
     # One crop at a time: a larger batch gains nothing on a CPU (measured), and each size would be one more plan.
     for i in range(len(crops)):
-        plan.run(np.ascontiguousarray(crops[i:i + 1]), result[i:i + 1])
+        plan.run(np.require(crops[i:i + 1], requirements=["C", "W"]), result[i:i + 1])
     low, high = recipe.output.range
     if (low, high) != (0.0, 1.0):
         result -= np.float32(low)

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtface.engine import plan as plans
+from rtface.engine.service import EngineSet, choose_engine, list_engines, load_engine, measure
+from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.protocols import Engine
+
+from .conftest import Maker
+
+# x + 256 keeps no digit of x after the point in bf16 (8 bits of mantissa): every picture becomes one finite colour.
+COLLAPSING = ((1.0, 256.0), (1.0, -256.0))
+
+
+def _crops(n: int, size: int = 64, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((n, 3, size, size), np.float32)
+
+
+@pytest.mark.parametrize("device", ["cpu", "onnx"])
+def test_crops_are_restored_in_order(make_engine: Maker, device: str) -> None:
+    make_engine()
+    engine = load_engine("tiny", device=device, threads=1)
+    crops = _crops(3)
+    kept = crops.copy()
+    futures = [engine.submit(c[None]) for c in crops] + [engine.submit(crops)]
+    single = np.concatenate([f.result().pixels for f in futures[:3]])
+    whole = futures[3].result()
+    np.testing.assert_allclose(single, 0.5 * crops + 0.25, atol=4e-3)
+    np.testing.assert_array_equal(whole.pixels, single)
+    assert whole.pixels.dtype == np.float32
+    assert whole.state is None
+    np.testing.assert_array_equal(crops, kept)
+    engine.close()
+
+
+def test_an_answer_belongs_to_the_caller(make_engine: Maker) -> None:
+    make_engine()
+    engine: Engine = load_engine("tiny", threads=1)
+    first = engine.submit(_crops(1)).result().pixels
+    kept = first.copy()
+    engine.submit(_crops(1, seed=5)).result()
+    np.testing.assert_array_equal(first, kept)
+    assert (engine.name, engine.size, engine.recurrent) == ("tiny", 64, False)
+    engine.close()
+
+
+def test_the_networks_own_range_is_kept_inside(make_engine: Maker) -> None:
+    # The network sees -1…1, so its 0.5·x is 0.5·x + 0.25 outside.
+    make_engine(layers=((0.5, 0.0),), range_="[-1.0, 1.0]")
+    engine = load_engine("tiny", threads=1)
+    crops = _crops(1)
+    np.testing.assert_allclose(engine.submit(crops).result().pixels, 0.5 * crops + 0.25, atol=4e-3)
+    engine.close()
+
+
+def test_answers_are_clipped(make_engine: Maker) -> None:
+    make_engine(layers=((3.0, -1.0),), answer=lambda x: np.clip(3 * x - 1, 0, 1))
+    engine = load_engine("tiny", threads=1)
+    answer = engine.submit(_crops(1)).result().pixels
+    assert answer.min() == 0
+    assert answer.max() == 1
+    engine.close()
+
+
+def test_strided_and_read_only_crops(make_engine: Maker) -> None:
+    make_engine()
+    engine = load_engine("tiny", threads=1)
+    flipped = _crops(1)[:, :, :, ::-1]
+    flipped.flags.writeable = False
+    np.testing.assert_allclose(engine.submit(flipped).result().pixels, 0.5 * flipped + 0.25, atol=4e-3)
+    frozen = np.ascontiguousarray(flipped)
+    frozen.flags.writeable = False
+    np.testing.assert_allclose(engine.submit(frozen).result().pixels, 0.5 * flipped + 0.25, atol=4e-3)
+    assert engine.submit(_crops(0)).result().pixels.shape == (0, 3, 64, 64)
+    engine.close()
+
+
+@pytest.mark.parametrize("crops", [_crops(1, 32), _crops(1).astype(np.float64), _crops(1)[0]])
+def test_wrong_crops_are_named(make_engine: Maker, crops: np.ndarray) -> None:
+    make_engine()
+    engine = load_engine("tiny", threads=1)
+    with pytest.raises(UsageError, match="takes float32 crops N×3×64×64"):
+        engine.submit(crops)
+    engine.close()
+
+
+@pytest.mark.parametrize("device", ["cpu", "onnx"])
+def test_what_is_not_a_number_is_an_error(make_engine: Maker, device: str) -> None:
+    make_engine()
+    engine = load_engine("tiny", device=device, threads=1)
+    crops = _crops(1)
+    crops[0, 0, 3, 3] = np.nan
+    with pytest.raises(EngineError, match="not numbers"):
+        engine.submit(crops).result()
+    engine.submit(_crops(1)).result()  # and the engine lives on
+    engine.close()
+
+
+def test_a_closed_engine_refuses(make_engine: Maker) -> None:
+    make_engine()
+    engine = load_engine("tiny", threads=1)
+    engine.close()
+    engine.close()
+    with pytest.raises(RuntimeError):
+        engine.submit(_crops(1))
+
+
+def _force_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino = pytest.importorskip("openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bf16: the collapse in bf16 cannot be shown here")
+
+
+def test_a_network_that_collapses_in_bf16_runs_in_f32(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    _force_bf16(monkeypatch)
+    make_engine(layers=COLLAPSING, answer=lambda x: x)
+    engine = load_engine("tiny", device="cpu", threads=1)
+    assert engine.precision == "f32"
+    assert "too far from the reference" in engine.reason
+    crops = _crops(1)
+    np.testing.assert_allclose(engine.submit(crops).result().pixels, crops, atol=1e-4)
+    engine.close()
+
+    verdicts = {path.name.split("-")[1]: json.loads(path.read_text())["verdict"]
+                for path in (Path(plans.cache_dir()) / "engines").glob("*.json")}
+    assert verdicts["bf16"]["psnr"] < 20  # it is finite, and it is wrong
+    assert verdicts["f32"]["psnr"] > 60
+
+
+def test_the_gate_runs_once(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_engine()
+    load_engine("tiny", threads=1).close()
+
+    def forbidden(*_: object) -> plans.Verdict:
+        raise AssertionError("the gate ran again")
+    monkeypatch.setattr(plans, "gate", forbidden)
+    engine = load_engine("tiny", threads=1)
+    assert engine.psnr > 35
+    engine.close()
+
+
+def test_the_gate_runs_again_when_the_recipe_changes_or_the_cache_is_damaged(
+        make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_engine()
+    load_engine("tiny", device="cpu", threads=1).close()
+    ran: list[object] = []
+    real = plans.gate
+    monkeypatch.setattr(plans, "gate", lambda *a: (ran.append(a), real(*a))[1])
+    recipe = folder / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace('version = "1.0"', 'version = "1.1"'))
+    load_engine("tiny", device="cpu", threads=1).close()
+    assert len(ran) == 1
+    for path in (plans.cache_dir() / "engines").glob("*.json"):
+        path.write_text("{damaged")
+    load_engine("tiny", device="cpu", threads=1).close()
+    assert len(ran) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(make_engine: Maker, tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    make_engine()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))
+    load_engine("tiny", threads=1).close()
+
+
+def test_a_network_that_is_wrong_everywhere_is_refused(make_engine: Maker) -> None:
+    make_engine(answer=lambda x: x)
+    for device in ("auto", "cpu", "onnx"):
+        with pytest.raises(EngineError, match="does not give its reference's answers"):
+            load_engine("tiny", device=device, threads=1)
+
+
+@pytest.mark.parametrize("device", ["cpu", "onnx"])
+@pytest.mark.parametrize(("old", "new"), [('name = "output"', 'name = "outptu"'), ('name = "input"', 'name = "inptu"')])
+def test_a_tensor_that_the_network_does_not_have(make_engine: Maker, device: str, old: str, new: str) -> None:
+    make_engine(edit=lambda text: text.replace(old, new))
+    with pytest.raises(EngineError, match="engine tiny"):
+        load_engine("tiny", device=device, threads=1)
+
+
+def test_unknown_names_and_devices(make_engine: Maker) -> None:
+    make_engine("sharpener")
+    with pytest.raises(UsageError, match=r"unknown engine 'sharpner' \(did you mean sharpener\?\)"):
+        load_engine("sharpner")
+    with pytest.raises(UsageError, match=r"device 'openvino:gpu' is not one.*there is: auto, cpu, onnx"):
+        load_engine("sharpener", device="openvino:gpu")
+    with pytest.raises(UsageError, match="threads must be 1 or more"):
+        load_engine("sharpener", threads=-1)
+
+
+def test_a_recurrent_engine_is_refused_by_name(make_engine: Maker) -> None:
+    make_engine(edit=lambda text: text.replace("recurrent = false", "recurrent = true"))
+    with pytest.raises(EngineError, match="stateless engines only"):
+        load_engine("tiny")
+
+
+def test_without_onnxruntime_the_line_that_repairs_it(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_engine()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingComponent, match=r"pip install 'rtface\[onnx\]'"):
+        load_engine("tiny", device="onnx")
+    load_engine("tiny", device="auto", threads=1).close()
+
+
+def test_without_openvino_auto_takes_onnxruntime(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    make_engine()
+    import rtface.engine
+    monkeypatch.delattr(rtface.engine, "openvino", raising=False)
+    monkeypatch.delitem(sys.modules, "rtface.engine.openvino", raising=False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingComponent, match="pip install openvino"):
+        load_engine("tiny", device="cpu")
+    engine = load_engine("tiny", threads=1)
+    assert engine.device == "onnx"
+    assert "OpenVINO is not installed" in engine.reason
+    engine.close()
+
+
+def test_engines_are_listed_with_their_faults(make_engine: Maker) -> None:
+    make_engine("good")
+    (make_engine("torn") / "model.onnx").write_bytes(b"")
+    make_engine("odd", edit=lambda text: text.replace("kind =", "knid ="))
+    rows = {row.name: row for row in list_engines(device="cpu")}
+    assert rows["good"].fault is None
+    assert rows["good"].ms is None
+    assert rows["good"].commercial_use
+    assert "bytes instead" in str(rows["torn"].fault)
+    assert "did you mean kind" in str(rows["odd"].fault)
+    ms = measure("good", device="cpu", threads=1)
+    rows = {row.name: row for row in list_engines(device="cpu")}
+    assert rows["good"].ms == ms
+    assert rows["good"].device == "cpu"
+    json.dumps(rows["good"].to_json())
+
+
+def test_the_choice_between_small_and_large() -> None:
+    ms = {"rtface-s": 4.0, "rtface-m": 20.0}
+    assert choose_engine(100, 1, 1.0, ms)[0] == "rtface-s"
+    assert choose_engine(300, 1, 1.0, ms)[0] == "rtface-m"
+    assert choose_engine(300, 4, 0.033, ms)[0] == "rtface-s"
+    assert choose_engine(300, 4, float("inf"), ms)[0] == "rtface-m"
+    assert choose_engine(100, 1, 1.0, {"other": 9.0})[0] == "other"
+
+
+def test_a_set_of_one(make_engine: Maker) -> None:
+    make_engine()
+    engines = EngineSet("tiny", threads=1)
+    assert engines.pick(40).name == engines.pick(400, 5, 0.001).name == "tiny"
+    engines.close()

@@ -1,0 +1,52 @@
+"""Writes small ONNX networks with nothing but struct: the runtime and the tests need no ``onnx`` package.
+
+Only what the tests use of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: a chain of 1×1 convolutions.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+
+def _varint(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def _int(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _bytes(field: int, value: bytes | str) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return _varint(field << 3 | 2) + _varint(len(data)) + data
+
+
+def _tensor(name: str, values: np.ndarray) -> bytes:
+    dims = b"".join(_int(1, d) for d in values.shape)
+    return dims + _int(2, 1) + _bytes(8, name) + _bytes(9, struct.pack(f"<{values.size}f", *values.ravel()))
+
+
+def _port(name: str, size: int) -> bytes:
+    dims = _bytes(1, _bytes(2, "n")) + b"".join(_bytes(1, _int(1, d)) for d in (3, size, size))
+    return _bytes(1, name) + _bytes(2, _bytes(1, _int(1, 1) + _bytes(2, dims)))
+
+
+def convolutions(size: int, layers: list[tuple[float, float]]) -> bytes:
+    """A network ``input`` → ``output`` (N×3×size×size) that applies ``x·gain + bias`` for each layer in turn."""
+    graph = b""
+    names = ["input", *(f"h{i}" for i in range(len(layers) - 1)), "output"]
+    for i in range(len(layers)):
+        node = b"".join(_bytes(1, n) for n in (names[i], f"w{i}", f"b{i}"))
+        graph += _bytes(1, node + _bytes(2, names[i + 1]) + _bytes(3, f"conv{i}") + _bytes(4, "Conv"))
+    graph += _bytes(2, "tiny")
+    for i, (gain, bias) in enumerate(layers):
+        weight = (np.eye(3) * gain).astype(np.float32).reshape(3, 3, 1, 1)
+        graph += _bytes(5, _tensor(f"w{i}", weight)) + _bytes(5, _tensor(f"b{i}", np.full(3, bias, np.float32)))
+    graph += _bytes(11, _port("input", size)) + _bytes(12, _port("output", size))
+    return _int(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, "") + _int(2, 17))
