@@ -1,1 +1,6 @@
-"""Restoration networks: recipes, backends, the golden gate, and loading by name (`rtface.engine.service`)."""
+"""Restoration networks: recipes, backends, the golden gate, and loading by name."""
+
+from rtface.engine.loaded import LoadedEngine
+from rtface.engine.service import EngineInfo, EngineSet, choose_engine, list_engines, load_engine, measure
+
+__all__ = ["EngineInfo", "EngineSet", "LoadedEngine", "choose_engine", "list_engines", "load_engine", "measure"]
