@@ -1,0 +1,62 @@
+# Everyday commands. A fresh clone needs Python 3.11 or newer and make, nothing else: `make run`.
+# Set-ups go into .venv (and .venv-train) once; the stamp files there say that one is done.
+
+SHELL := /bin/sh
+VENV := .venv
+PY := $(VENV)/bin/python
+PIN := requirements.lock
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export INPUT OUTPUT
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint wheel bench train clean lock
+
+help:  ## list these commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+	@echo "make run INPUT=a.mp4 OUTPUT=b.mp4 [ARGS='--strength 0.8']"
+
+# The first Python that starts and is new enough; PYTHON=... names one.
+$(VENV)/.created:
+	@for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	  if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "setting up $(VENV) with $$("$$p" --version)"; \
+	    "$$p" -m venv $(VENV) && touch $@ && exit 0; exit 1; \
+	  fi; \
+	done; \
+	echo "rtface needs Python 3.11 or newer and found none; install it, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1
+
+$(VENV)/.run: $(VENV)/.created pyproject.toml $(PIN)
+	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created pyproject.toml $(PIN)
+	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.run  ## set up .venv with .venv/bin/rtface
+
+run: $(VENV)/.run  ## enhance INPUT into OUTPUT; without INPUT make a clip and enhance that, into out/
+ifeq ($(strip $(INPUT)),)
+	@$(PY) -m rtface.demo out $(ARGS)
+else ifeq ($(strip $(OUTPUT)),)
+	@echo "say where to: make run INPUT=... OUTPUT=..." >&2; exit 2
+else
+	@$(VENV)/bin/rtface run "$$INPUT" "$$OUTPUT" $(ARGS)
+endif
+
+test: $(VENV)/.dev  ## run the tests
+	$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/pyright
+
+wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside
+	PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel
+
+clean:  ## take away what was made, not the set-ups
+	rm -rf out build dist .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+lock: $(VENV)/.dev  ## write requirements.lock from what .venv holds
+	@{ sed -n '/^#/p' $(PIN); $(PY) -m pip freeze --exclude-editable --exclude setuptools; } > $(PIN).new && mv $(PIN).new $(PIN)
