@@ -1,0 +1,53 @@
+"""Face trackers, by name."""
+
+from __future__ import annotations
+
+from rtface.errors import UsageError
+from rtface.frame import Face
+from rtface.protocols import Tracker, View
+
+NAMES = ("auto", "openvino", "tasks", "none")
+"""What `create_tracker` knows; "auto" is "openvino"."""
+
+
+class NoTracker:
+    """Finds nothing: for pictures whose faces the caller brings along."""
+
+    def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        """No faces."""
+        return ()
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1) -> Tracker:
+    """A tracker.
+
+    Args:
+        name: "openvino" (the default: MediaPipe's models run by OpenVINO), "tasks" (the same models run by MediaPipe
+            itself; needs the extra ``rtface[mediapipe]``, slower), or "none".
+        max_faces: faces followed at once, at least 1.
+        threads: cores that one look may use, at least 1.
+
+    Raises:
+        UsageError: an unknown name or a number below 1.
+        MissingComponent: a model file or package is not there; the message says how to get it.
+    """
+    if max_faces < 1 or threads < 1:
+        raise UsageError(f"a tracker needs max_faces ≥ 1 and threads ≥ 1, not {max_faces} and {threads}")
+    if name == "none":
+        return NoTracker()
+    from rtface.track.mediapipe import MediaPipeTracker
+
+    if name in ("auto", "openvino"):
+        from rtface.track.blazeface import BlazeFace
+        from rtface.track.facemesh import FaceMesh
+        from rtface.track.long_range import Search
+
+        return MediaPipeTracker(FaceMesh(threads=threads), Search(BlazeFace("full", threads=threads)),
+                                max_faces=max_faces)
+    raise UsageError(f"unknown tracker {name!r}: choose one of {', '.join(NAMES)}")

@@ -1,0 +1,171 @@
+"""From a face's points to the similarity that cuts its crop, and how it is kept steady.
+
+The crop is FFHQ's: five points (eye centres, nose tip, mouth corners) at fixed places of a 512-pixel square. With a
+mesh, 28 points that hardly move with expression or speech are used instead; their own template is their mean place in
+695 faces aligned by the five points, made symmetric, so that both ways agree on average (within 1 pixel of 512;
+a single face by some 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import atan2, cos, degrees, exp, hypot, log, pi, sin
+
+import numpy as np
+
+from rtface.frame import Face, Float
+from rtface.geometry import FFHQ_512, apply, compose, invert
+
+TEMPLATE = FFHQ_512
+"""FFHQ's five points in a crop of 512: eye centre left, right, nose tip, mouth corner left, right."""
+TEMPLATE_SIZE = 512
+
+# Index in the mesh, x, y, z in a crop of 512 (z away from the camera, mean 0): eye corners, wings and ridge of the
+# nose, cheeks, mouth corners, upper lip. Lids, brows, lips and chin are left out because they move.
+_RIGID = np.array([
+    (33, 170.84, 242.15, 34.71), (263, 340.93, 242.15, 34.71), (133, 222.74, 245.71, 24.51),
+    (362, 289.02, 245.71, 24.51), (48, 217.71, 314.30, -18.10), (278, 294.06, 314.30, -18.10),
+    (98, 220.60, 325.95, -1.90), (327, 291.17, 325.95, -1.90), (117, 153.29, 273.36, 35.76),
+    (346, 358.48, 273.36, 35.76), (50, 157.85, 304.20, 24.20), (280, 353.92, 304.20, 24.20),
+    (205, 173.95, 321.47, 14.47), (425, 337.82, 321.47, 14.47), (36, 194.53, 306.66, 8.65),
+    (266, 317.24, 306.66, 8.65), (61, 197.88, 367.97, 29.98), (291, 313.89, 367.97, 29.98),
+    (168, 255.88, 237.26, -9.98), (6, 255.88, 252.22, -18.37), (197, 255.88, 266.14, -27.83),
+    (195, 255.88, 278.60, -38.33), (5, 255.88, 291.98, -49.27), (4, 255.88, 308.25, -53.61),
+    (1, 255.88, 320.89, -49.12), (2, 255.88, 332.41, -17.71), (94, 255.88, 330.72, -26.58),
+    (164, 255.88, 342.02, -13.76)])
+RIGID = _RIGID[:, 0].astype(np.int64)
+"""Mesh indices of the points that the alignment uses, (28,)."""
+RIGID_TEMPLATE: Float = np.ascontiguousarray(_RIGID[:, 1:])
+"""Their places in a crop of 512, x, y, z: (28, 3)."""
+
+
+def fit(source: Float, target: Float) -> Float:
+    """The similarity (2×3: rotation, one scale, shift; no mirror) that maps (N, 2) onto (N, 2), least squares.
+
+    Umeyama 1991, in two dimensions, where it has a closed form without singular values.
+
+    Raises:
+        ValueError: all source points coincide.
+    """
+    a, b = source.mean(0), target.mean(0)
+    p, q = source - a, target - b
+    norm = float((p * p).sum())
+    if norm < 1e-12:
+        raise ValueError("cannot align a face whose points all coincide: give at least two different points")
+    c = float((p * q).sum()) / norm
+    s = float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / norm
+    m = np.array([[c, -s], [s, c]])
+    return np.column_stack([m, b - m @ a])
+
+
+def similarity(points: Float, size: int) -> Float:
+    """Display → crop of `size` pixels, 2×3, for five points (5, 2) or a mesh (478, 2|3); corner convention."""
+    scale = size / TEMPLATE_SIZE
+    if len(points) == len(TEMPLATE):
+        return fit(np.asarray(points[:, :2], np.float64), TEMPLATE * scale)
+    return fit(np.asarray(points[RIGID, :2], np.float64), RIGID_TEMPLATE[:, :2] * scale)
+
+
+def crop_matrix(face: Face, size: int) -> Float:
+    """Display → crop of `size` pixels, 2×3: by the face's mesh where it has one, else by its five points."""
+    return similarity(face.points if face.mesh is None else face.mesh, size)
+
+
+def move(matrix: Float, points: Float) -> Float:
+    """Moves (N, 2|3) points by a 2×3 similarity; z is scaled with it."""
+    return np.concatenate([apply(matrix, points[:, :2]), points[:, 2:] * hypot(matrix[0, 0], matrix[1, 0])], 1)
+
+
+def pose(mesh: Float) -> tuple[float, float, float]:
+    """Yaw, pitch, roll in degrees of a mesh (478, 3).
+
+    yaw > 0: turned to the picture's right; pitch > 0: looking up; roll > 0: tilted clockwise on the screen. The
+    rotation is Kabsch's between the rigid points and their (frontal) template.
+    """
+    p, q = RIGID_TEMPLATE - RIGID_TEMPLATE.mean(0), mesh[RIGID] - mesh[RIGID].mean(0)
+    u, _, vt = np.linalg.svd(p.T @ q)
+    r = vt.T @ np.diag([1.0, 1.0, float(np.sign(np.linalg.det(vt.T @ u.T)))]) @ u.T
+    ahead, right = -r[:, 2], r[:, 0]
+    yaw = degrees(atan2(ahead[0], -ahead[2]))
+    pitch = degrees(atan2(-ahead[1], hypot(ahead[0], ahead[2])))
+    return yaw, pitch, degrees(atan2(right[1], right[0]))
+
+
+# Every parameter is filtered in pixels of the 512 crop, rotation and scale as the shift they cause at this radius
+# (about from the crop's centre to the eyes' corners), so that one set of constants serves all four.
+_RADIUS = 130.0
+
+
+@dataclass(slots=True)
+class _State:
+    time: float
+    centre: Float  # display pixels
+    log_scale: float  # of display → crop
+    angle: float
+    speed: Float  # of x, y, scale, angle; crop pixels a second
+
+
+class Aligner:
+    """Takes the tremble out of every track: a One-Euro filter on the parameters of its similarity.
+
+    Casiez, Roussel, Vogel, "1 € Filter", CHI 2012, with the frames' real distance in time. Smoothed are the crop's
+    centre, log scale and angle; the face's points and mesh are then moved rigidly onto the smoothed similarity, so a
+    blink or a word stays as fast as it is, and `crop_matrix` of the result *is* the smoothed similarity.
+
+    Args:
+        min_cutoff: Hz, for a face that rests; lower is steadier.
+        beta: Hz per crop pixel a second; higher follows faster.
+        speed_cutoff: Hz, for the estimate of the speed.
+    """
+
+    def __init__(self, *, min_cutoff: float = 0.6, beta: float = 0.04, speed_cutoff: float = 3.0) -> None:
+        self.min_cutoff = min_cutoff
+        self.beta = beta
+        self.speed_cutoff = speed_cutoff
+        self._states: dict[int, _State] = {}
+
+    def steady(self, face: Face, time: float) -> Face:
+        """The face with smoothed `points`, `mesh` and `box`, and `raw_points` as they were; `time` in seconds."""
+        raw = crop_matrix(face, TEMPLATE_SIZE)
+        correction = compose(invert(self._smooth(face.track_id, raw, time)), raw)
+        corners = face.box.reshape(2, 2)
+        shift = (apply(correction, corners) - corners).mean(0)
+        return replace(face, points=move(correction, face.points), raw_points=face.points,
+                       mesh=None if face.mesh is None else move(correction, face.mesh),
+                       box=face.box + np.tile(shift, 2))
+
+    def forget(self, track_id: int | None = None) -> None:
+        """Drops the past of one track, or of all."""
+        if track_id is None:
+            self._states.clear()
+        else:
+            self._states.pop(track_id, None)
+
+    def _smooth(self, track_id: int, raw: Float, time: float) -> Float:
+        scale, angle = hypot(raw[0, 0], raw[1, 0]), atan2(raw[1, 0], raw[0, 0])
+        half = TEMPLATE_SIZE / 2
+        centre = apply(invert(raw), np.array([[half, half]]))[0]
+        state = self._states.get(track_id)
+        dt = time - state.time if state else 0.0
+        if state is None or not 0 < dt < 1:
+            self._states[track_id] = _State(time, centre, log(scale), angle, np.zeros(4))
+            return raw
+        turn = (angle - state.angle + pi) % (2 * pi) - pi
+        error = np.array([*(centre - state.centre) * scale, (log(scale) - state.log_scale) * _RADIUS, turn * _RADIUS])
+        state.speed += _gain(self.speed_cutoff, dt) * (error / dt - state.speed)
+        # The centre's two coordinates share one gain, or a diagonal movement would bend.
+        shift = _gain(self.min_cutoff + self.beta * hypot(state.speed[0], state.speed[1]), dt)
+        zoom = _gain(self.min_cutoff + self.beta * abs(state.speed[2]), dt)
+        spin = _gain(self.min_cutoff + self.beta * abs(state.speed[3]), dt)
+        state.time = time
+        state.centre = state.centre + shift * error[:2] / scale
+        state.log_scale += zoom * error[2] / _RADIUS
+        state.angle += spin * error[3] / _RADIUS
+        s = exp(state.log_scale)
+        m = np.array([[s * cos(state.angle), -s * sin(state.angle)], [s * sin(state.angle), s * cos(state.angle)]])
+        return np.column_stack([m, half - m @ state.centre])
+
+
+def _gain(cutoff: float, dt: float) -> float:
+    """Weight of the new value in a first-order low pass."""
+    return 1 / (1 + 1 / (2 * pi * cutoff * dt))

@@ -1,0 +1,74 @@
+"""Where to look for new faces, and when: the whole picture and its tiles in turn.
+
+BlazeFace's full-range network sees 192×192 pixels and needs faces of about 11 of them. The whole picture shows it the
+large faces; tiles of 720 display pixels show it those from 40 pixels on. One round over all of them is spread over
+`ROUND` seconds, so that a frame pays for a fraction of a look and a new face still waits less than half a second.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from rtface.protocols import View
+from rtface.track.blazeface import BlazeFace, Detection, suppress
+from rtface.track.facemesh import Region
+
+TILE = 720.0
+OVERLAP = 120.0
+WHOLE_ENOUGH = 800.0
+ROUND = 0.35
+MAX_LOOKS = 3
+
+
+def regions(width: float, height: float) -> list[Region]:
+    """The upright squares of one round for a picture of that size, display pixels; the whole picture first."""
+    longest = max(width, height)
+    out = [Region(width / 2, height / 2, longest, 0.0)]
+    if longest > WHOLE_ENOUGH:
+        out += [Region(x, y, TILE, 0.0) for y in _centres(height) for x in _centres(width)]
+    return out
+
+
+def _centres(length: float) -> list[float]:
+    n = max(1, ceil((length - OVERLAP) / (TILE - OVERLAP)))
+    if n == 1:
+        return [length / 2]
+    return [TILE / 2 + i * (length - TILE) / (n - 1) for i in range(n)]
+
+
+class Search:
+    """Runs the detector over regions. Not for use from several threads."""
+
+    def __init__(self, detector: BlazeFace, *, threshold: float = 0.5) -> None:
+        self._detector = detector
+        self._threshold = threshold
+        self._due = 0.0
+        self._next = 0
+
+    def reset(self) -> None:
+        """Starts the round anew."""
+        self._due, self._next = 0.0, 0
+
+    def look(self, view: View, region: Region) -> list[Detection]:
+        """Candidates in one region, in display pixels."""
+        size = self._detector.size
+        scale = region.side / size
+        found = self._detector.detect(view.crop(region.matrix(size), (size, size)), self._threshold)
+        left, top = region.x - region.side / 2, region.y - region.side / 2
+        return [d.moved(scale, left, top) for d in found]
+
+    def everywhere(self, view: View) -> list[Detection]:
+        """Candidates in the whole round at once (first picture, cut, still), strongest first."""
+        self.reset()
+        return suppress([d for r in regions(view.width, view.height) for d in self.look(view, r)])
+
+    def step(self, view: View, dt: float) -> list[Detection]:
+        """Candidates in the part of the round that `dt` seconds have made due; often none was due."""
+        todo = regions(view.width, view.height)
+        self._due = min(self._due + dt / ROUND * len(todo), MAX_LOOKS)
+        found: list[Detection] = []
+        while self._due >= 1:
+            self._due -= 1
+            found += self.look(view, todo[self._next % len(todo)])
+            self._next += 1
+        return suppress(found)

@@ -1,0 +1,180 @@
+"""The tracker: MediaPipe's detector and mesh, run by OpenVINO (or by MediaPipe itself, see `rtface.track.tasks`).
+
+On every picture each known face's mesh is read from where the face should be; the detector only looks for new and
+lost faces, a part of the picture at a time. A face on trial is shown once it proved itself: at once when both networks
+are sure, else after three pictures.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Protocol
+
+import numpy as np
+
+from rtface.align import Aligner, pose
+from rtface.cuts import CutDetector
+from rtface.frame import Face, Float
+from rtface.protocols import View
+from rtface.track.blazeface import Detection
+from rtface.track.facemesh import Mesh, Region, box_of, five_points, region_of_detection, region_of_mesh
+from rtface.track.identity import MEMORY, Track, likeness, look_of, nearness, same_place
+from rtface.track.long_range import Search
+
+SEEN = 0.5
+"""Mesh score from which a face counts as seen (MediaPipe's own limit)."""
+SURE_MESH, SURE_DETECTION = 0.9, 0.7
+TRIAL = 3
+COAST = 0.2
+"""Seconds for which a face that is not seen is still shown, where it should be."""
+GAP = 2.0
+"""Seconds between two pictures after which nothing is carried over."""
+
+
+class Reader(Protocol):
+    """Reads a mesh from a region."""
+
+    def read(self, view: View, region: Region) -> Mesh: ...
+    def close(self) -> None: ...
+
+
+class MediaPipeTracker:
+    """A `rtface.protocols.Tracker`. Not for use from several threads.
+
+    Args:
+        reader: reads the mesh.
+        search: finds new faces.
+        max_faces: faces followed at once, at least 1; on a first picture the largest.
+        cuts: whether to look for scene changes itself, besides those it is told of.
+    """
+
+    def __init__(self, reader: Reader, search: Search, *, max_faces: int = 8, cuts: bool = True) -> None:
+        self._reader = reader
+        self._search = search
+        self._max_faces = max_faces
+        self._cuts = CutDetector() if cuts else None
+        self._aligner = Aligner()
+        self._tracks: list[Track] = []
+        self._time: float | None = None
+        self._last_id = 0
+        self._turn = False
+
+    def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        """Faces on this picture, largest first; see `rtface.protocols.Tracker.update`."""
+        cut = (self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])) or cut
+        dt = 0.0 if self._time is None else time - self._time
+        first = self._time is None or cut or not 0 < dt < GAP
+        if first:
+            self._forget()
+        self._time = time
+        self._follow(view, time)
+        self._find(view, time, dt, first)
+        self._tracks = [t for t in self._tracks if time - t.seen < (MEMORY if t.id else COAST)]
+        shown = [t for t in self._tracks if t.id and time - t.seen <= COAST]
+        return tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width)[: self._max_faces])
+
+    def reset(self) -> None:
+        """Forgets all faces and where in time it was; ids go on rising."""
+        self._forget()
+        self._time = None
+        if self._cuts is not None:
+            self._cuts.reset()
+
+    def close(self) -> None:
+        """Releases the networks; safe to call twice."""
+        self._forget()
+        self._reader.close()
+
+    def _forget(self) -> None:
+        self._tracks.clear()
+        self._aligner.forget()
+        self._search.reset()
+
+    def _follow(self, view: View, time: float) -> None:
+        """Reads every known face where it should be. Where two are found on one face, it is the likelier one's."""
+        sights: list[tuple[float, Track, Mesh]] = []
+        for track in self._tracks:
+            if time - track.seen > COAST:
+                continue
+            expected = track.expected(time)
+            mesh = self._reader.read(view, region_of_mesh(expected))
+            if mesh.score >= SEEN and _plausible(expected, mesh.points) and _inside(mesh.points, view):
+                sights.append((likeness(track.look, look_of(mesh.pixels)), track, mesh))
+        taken: list[Float] = []
+        for _, track, mesh in sorted(sights, key=lambda s: (s[1].id > 0, s[0]), reverse=True):
+            box = box_of(mesh.points)
+            if any(same_place(box, other) for other in taken):
+                continue
+            taken.append(box)
+            track.meet(mesh, time, learn=mesh.score > SURE_MESH)
+            if not track.id and track.hits >= TRIAL:
+                self._believe(track)
+
+    def _find(self, view: View, time: float, dt: float, first: bool) -> None:
+        """Looks for new faces and for lost ones, and gives those found their id."""
+        if first:
+            found = self._search.everywhere(view)
+        else:
+            found = self._search.step(view, dt) if len(self._tracks) < self._max_faces else []
+            self._turn = not self._turn
+            for track in self._tracks:
+                if track.seen < time and self._turn:
+                    x0, y0, x1, y1 = box_of(track.expected(time))
+                    found += self._search.look(view, Region((x0 + x1) / 2, (y0 + y1) / 2, 3.5 * (x1 - x0), 0.0))
+        found.sort(key=lambda d: -d.width if first else -d.score)
+        reads = 2 * self._max_faces if first else 3
+        for detection in found:
+            if reads and not self._known(detection.box, time):
+                reads -= 1
+                self._meet(view, detection, time, first)
+
+    def _meet(self, view: View, detection: Detection, time: float, first: bool) -> None:
+        """Reads a candidate's mesh twice; it must stay put. Then it is a face known from before, or a new one."""
+        rough = self._reader.read(view, region_of_detection(detection))
+        if rough.score < SEEN:
+            return
+        mesh = self._reader.read(view, region_of_mesh(rough.points))
+        drift = float(np.linalg.norm(mesh.points[:, :2] - rough.points[:, :2], axis=1).mean())
+        box = box_of(mesh.points)
+        width = float(box[2] - box[0])
+        if mesh.score < SEEN or drift > 0.15 * width or not _inside(mesh.points, view) or self._known(box, time):
+            return
+        lost = [t for t in self._tracks if t.seen < time]
+        best = max(lost, key=lambda t: nearness(t, mesh, time), default=None)
+        if best is not None and nearness(best, mesh, time) > 0:
+            best.meet(mesh, time)
+            return
+        if len(self._tracks) >= self._max_faces:
+            return
+        track = Track.start(mesh, time)
+        self._tracks.append(track)
+        if mesh.score > SURE_MESH and drift < 0.06 * width and (first or detection.score > SURE_DETECTION):
+            self._believe(track)
+
+    def _known(self, box: Float, time: float) -> bool:
+        return any(t.seen == time and same_place(t.box, box) for t in self._tracks)
+
+    def _believe(self, track: Track) -> None:
+        self._last_id += 1
+        track.id = self._last_id
+
+    def _face(self, track: Track, time: float) -> Face:
+        mesh = track.expected(time)
+        absent = time - track.seen
+        face = Face(track.id, box_of(mesh), five_points(mesh), mesh, track.score * 0.5 ** (absent / (COAST / 2)),
+                    pose(mesh))
+        return self._aligner.steady(face, time)
+
+
+def _plausible(expected: Float, found: Float) -> bool:
+    """Whether a mesh may be the same face some 1/30 s later: no jump by half its width, no sudden size."""
+    a, b = box_of(expected), box_of(found)
+    width = float(a[2] - a[0])
+    jump = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
+    return jump < 0.5 * width and abs(log(max(float(b[3] - b[1]), 1e-3) / max(float(a[3] - a[1]), 1e-3))) < 0.35
+
+
+def _inside(mesh: Float, view: View) -> bool:
+    """Whether at least half of the mesh lies on the picture."""
+    x, y = mesh[:468, 0], mesh[:468, 1]
+    return float(np.mean((x > 0) & (y > 0) & (x < view.width) & (y < view.height))) > 0.5
