@@ -1,4 +1,4 @@
-"""Where rtface keeps its files: the platform's own folders, moved by ``RTFACE_CONFIG`` and ``RTFACE_CACHE``."""
+"""Where rtface keeps its files: the platform's own folders, moved by ``RTFACE_CONFIG_DIR`` and ``RTFACE_CACHE``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def _folder(variable: str, default: str) -> Path:
 
 
 def config_dir() -> Path:
-    """Folder of the user's settings and own engines (may not exist); ``RTFACE_CONFIG`` moves it."""
-    return _folder("RTFACE_CONFIG", platformdirs.user_config_dir("rtface", appauthor=False))
+    """Folder of the user's settings and own engines (may not exist); ``RTFACE_CONFIG_DIR`` moves it."""
+    return _folder("RTFACE_CONFIG_DIR", platformdirs.user_config_dir("rtface", appauthor=False))
 
 
 def cache_dir() -> Path:

@@ -61,7 +61,7 @@ bf16 = 35.0
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes this user's settings and cache."""
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("RTFACE_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path / "config"))
 
 
 @pytest.fixture
