@@ -1,0 +1,150 @@
+"""Display space, sample space, planes, fields, siting: every matrix of the frame path is built here.
+
+All matrices are 2×3 (or 3×3 where said), float64, and map *corner-convention* coordinates: the origin is the top-left
+corner of the top-left sample, the centre of sample (i, j) is (i + 0.5, j + 0.5). The one exception is what cv2's warps
+want (sample centres at integers): `to_cv2` makes it, and nothing else does.
+
+Display size: the stored picture's height is kept and its width multiplied by the sample aspect ratio, then it is
+turned and mirrored. A 720×576 picture with 16:11 samples is 1047.27×576 in display space; the size is not rounded.
+
+Chroma siting follows H.273 `Chroma420SampleLocType`: "left" (type 0) is co-sited with luma horizontally and midway
+vertically, "center" (1) is midway in both, "topleft" (2) co-sited in both. Without subsampling in an axis siting does
+not matter in it. A row of a field lies where it lies in the frame, for luma and for chroma; with "left" this
+is the interlaced 4:2:0 of MPEG-2 and H.264 (chroma 1/4 of a field row below luma in the top field, 3/4 in the bottom).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from rtface.frame import Display, Float, Siting
+
+Field = Literal[0, 1]
+
+FFHQ_512: Float = np.array([(192.98138, 239.94708), (318.90277, 240.1936), (256.63416, 314.01935),
+                            (201.26117, 371.41043), (313.08905, 371.15118)])
+"""Eyes, nose and mouth corners in a 512-pixel FFHQ-aligned crop (facexlib's template); scales with the crop's side."""
+
+
+def compose(*matrices: Float) -> Float:
+    """The 2×3 matrix that applies the given 2×3 matrices from the last to the first (as functions compose)."""
+    out = np.eye(3)
+    for m in matrices:
+        out = out @ np.vstack([m, (0.0, 0.0, 1.0)])
+    return out[:2].copy()
+
+
+def invert(matrix: Float) -> Float:
+    """The inverse of a 2×3 affine matrix. Raises numpy.linalg.LinAlgError where it has none."""
+    linear: Float = np.linalg.inv(matrix[:, :2]).astype(np.float64)
+    return np.hstack([linear, -linear @ matrix[:, 2:]])
+
+
+def apply(matrix: Float, points: Float) -> Float:
+    """Points (…, 2) mapped by a 2×3 matrix."""
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def scaling(sx: float, sy: float) -> Float:
+    """Coordinates multiplied by sx and sy."""
+    return np.array([(sx, 0.0, 0.0), (0.0, sy, 0.0)])
+
+
+def translation(tx: float, ty: float) -> Float:
+    """Coordinates moved by tx and ty."""
+    return np.array([(1.0, 0.0, tx), (0.0, 1.0, ty)])
+
+
+def to_cv2(matrix: Float) -> Float:
+    """The same map for cv2's convention, in which a sample's centre has integer coordinates."""
+    return compose(translation(-0.5, -0.5), matrix, translation(0.5, 0.5))
+
+
+def display_size(width: int, height: int, display: Display) -> tuple[float, float]:
+    """Width and height in display space of a stored width × height picture; not rounded."""
+    w, h = width * float(display.aspect), float(height)
+    return (h, w) if display.quarter_turns % 2 else (w, h)
+
+
+def sample_to_display(width: int, height: int, display: Display) -> Float:
+    """Maps stored (luma) coordinates to display space: aspect, then clockwise quarter turns, then mirror."""
+    w, h = width * float(display.aspect), float(height)
+    out = scaling(float(display.aspect), 1.0)
+    for _ in range(display.quarter_turns % 4):
+        out = compose(np.array([(0.0, -1.0, h), (1.0, 0.0, 0.0)]), out)  # (x, y) → (h − y, x)
+        w, h = h, w
+    if display.mirror:
+        out = compose(np.array([(-1.0, 0.0, w), (0.0, 1.0, 0.0)]), out)
+    return out
+
+
+def chroma_from_luma(sub_x: int, sub_y: int, siting: Siting) -> Float:
+    """Maps luma coordinates to those of a plane subsampled by sub_x × sub_y (1, 2 or 4)."""
+    cosited_x = siting in ("left", "topleft")
+    cosited_y = siting == "topleft"
+    # Co-sited: sample i lies on luma sample i·sub, so i + 0.5 = (x − 0.5)/sub + 0.5. Midway: simply x/sub.
+    tx = 0.5 - 0.5 / sub_x if cosited_x else 0.0
+    ty = 0.5 - 0.5 / sub_y if cosited_y else 0.0
+    return np.array([(1.0 / sub_x, 0.0, tx), (0.0, 1.0 / sub_y, ty)])
+
+
+def field_parity(display: Display, field: Field | None) -> int | None:
+    """Which rows a field has: 0 the even rows (top field), 1 the odd ones; None for a whole picture.
+
+    `field` counts in time: 0 is the field that comes first ("tff": the top one).
+    """
+    if field is None:
+        return None
+    return field if display.fields != "bff" else 1 - field
+
+
+def field_from_plane(parity: int | None) -> Float:
+    """Maps coordinates of a whole plane to those of one field of it (every second row, from row `parity` on)."""
+    if parity is None:
+        return translation(0.0, 0.0)
+    # Row k of the field is row 2k + parity of the plane: (y − parity − 0.5)/2 + 0.5.
+    return np.array([(1.0, 0.0, 0.0), (0.0, 0.5, 0.25 - 0.5 * parity)])
+
+
+def plane_matrix(size: tuple[int, int], display: Display, *, subsampling: tuple[int, int] = (1, 1),
+                 siting: Siting = "left", field: Field | None = None) -> Float:
+    """The matrix from display space to the samples of one plane.
+
+    Args:
+        size: stored width and height of the picture, in luma samples.
+        display: rotation, mirror, aspect, field order.
+        subsampling: horizontal and vertical subsampling of the plane; (1, 1) for luma and RGB.
+        siting: where a subsampled chroma sample sits.
+        field: None for the whole picture; 0 or 1 for the field first or second in time, whose rows then count as the
+            plane's rows.
+    """
+    return compose(field_from_plane(field_parity(display, field)), chroma_from_luma(*subsampling, siting),
+                   invert(sample_to_display(size[0], size[1], display)))
+
+
+def footprint(matrix: Float) -> tuple[float, float]:
+    """How far one destination sample reaches in the source, in source samples along x and along y.
+
+    `matrix` maps source to destination. Above 1 the map shrinks along that axis and the source wants a low-pass first.
+    For a similarity of scale s both are 1/s, whatever its rotation.
+    """
+    back = np.linalg.inv(matrix[:, :2])
+    return float(np.hypot(*back[0])), float(np.hypot(*back[1]))
+
+
+def bounds(matrix: Float, box: Sequence[float], margin: float = 0.0) -> tuple[int, int, int, int]:
+    """The smallest integer x0, y0, x1, y1 that holds the image of box x0, y0, x1, y1 under `matrix`, and a margin."""
+    x0, y0, x1, y1 = box
+    points = apply(matrix, np.array([(x0, y0), (x1, y0), (x0, y1), (x1, y1)]))
+    lo = np.floor(points.min(axis=0) - margin)
+    hi = np.ceil(points.max(axis=0) + margin)
+    return int(lo[0]), int(lo[1]), int(hi[0]), int(hi[1])
+
+
+def clip_box(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
+    """The part of a box inside width × height; x1 ≤ x0 or y1 ≤ y0 where there is none."""
+    x0, y0, x1, y1 = box
+    return max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
