@@ -23,6 +23,7 @@ from rtface.values import format_time, nearest
 log = logging.getLogger("rtface")
 
 PREFIX = "RTFACE_"
+_OTHER_VARIABLES = ("RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, object]:
     for variable, text in environ.items():
         if variable in names and text:
             values[names[variable]] = check(names[variable], text, variable)
-        elif variable.startswith(PREFIX) and variable not in ("RTFACE_CACHE", "RTFACE_CONFIG"):
+        elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
             near = nearest(variable.removeprefix(PREFIX).lower(), _DEFAULTS, cutoff=0.8)
             if near and variable not in names:
                 log.warning("%s is not known and has no effect; did you mean %s%s?", variable, PREFIX, near.upper())
@@ -162,7 +163,8 @@ def load(flags: Mapping[str, object], *, config: Path | None = None,
 
     Args:
         flags: what the command line gave, by option name; nothing else.
-        config: file that ``--config`` named; it has to exist. None takes ``rtface.toml`` of the configuration folder.
+        config: file that ``--config`` named; it has to exist. None looks at ``RTFACE_CONFIG``, then for
+            ``rtface.toml`` in the configuration folder.
         environ: environment variables.
 
     Raises:
@@ -170,6 +172,8 @@ def load(flags: Mapping[str, object], *, config: Path | None = None,
     """
     values: dict[str, object] = {}
     sources = dict.fromkeys(_DEFAULTS, "default")
+    if config is None and environ.get("RTFACE_CONFIG"):
+        config = Path(environ["RTFACE_CONFIG"]).expanduser()
     path = config or config_dir() / "rtface.toml"
     if config is not None or path.is_file():
         for key, value in read_file(path).items():

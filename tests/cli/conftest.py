@@ -1,0 +1,37 @@
+"""A clean environment: no RTFACE_ variables, no user's configuration, and a stand-in for the pipeline."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("RTFACE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path / "settings"))
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple]]:
+    """`pipeline(answer)` puts a stand-in for `rtface.run`: `answer(input, output, options, stop)` makes the report."""
+
+    def install(answer: Callable[..., object]) -> list[tuple]:
+        calls: list[tuple] = []
+
+        def run_file(input, output, options, *, stats, progress, stop):
+            calls.append((input, output, options))
+            return answer(input, output, options, stop)
+
+        module = types.ModuleType("rtface.run")
+        module.run_file = run_file
+        monkeypatch.setitem(sys.modules, "rtface.run", module)
+        return calls
+
+    return install

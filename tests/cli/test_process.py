@@ -1,0 +1,119 @@
+"""The command as a process: signals, exit codes, start-up, streams."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+# A pipeline that works until it is told to stop, and then takes a moment to finish its file.
+WAITING = """
+import sys, time, types
+def run_file(input, output, options, *, stats, progress, stop):
+    from rtface.errors import Interrupted
+    from rtface.progress import Progress
+    sys.stderr.write("started\\n"); sys.stderr.flush()
+    while not stop.wait(0.01):
+        progress(Progress(1, 0.1, 10.0, 25.0, 1))
+    if "stubborn" in input.name:
+        time.sleep(60)
+    raise Interrupted("stopped", resume_at=12.34, partial="b.partial.mp4")
+module = types.ModuleType("rtface.run"); module.run_file = run_file
+sys.modules["rtface.run"] = module
+from rtface.cli import main
+main()
+"""
+
+
+def environment():
+    return {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_")} | {"RTFACE_CONFIG_DIR": os.devnull}
+
+
+def start(*arguments):
+    process = subprocess.Popen([sys.executable, "-c", WAITING, *arguments], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, env=environment())
+    assert process.stderr.readline() == "started\n"
+    return process
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_cleanly_and_says_how_to_go_on(number, code):
+    process = start("run", "a.mp4", "b.mp4")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "b.partial.mp4" in err
+    assert "--start 0:00:12.340" in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
+def test_a_second_signal_ends_at_once():
+    process = start("run", "stubborn.mp4", "b.mp4")
+    process.send_signal(signal.SIGINT)
+    seen = ""
+    while "once more" not in seen:
+        seen = process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "stopped at once" in err
+
+
+def rtface(*arguments, code=0, **kwargs):
+    done = subprocess.run([sys.executable, "-m", "rtface", *arguments], capture_output=True, text=True,
+                          env=environment() | kwargs, timeout=120)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_nothing_heavy_is_imported_for_version_and_help():
+    for argument in ("--version", "--help"):
+        script = (f"import sys; sys.argv = ['rtface', {argument!r}]\n"
+                  "from rtface.cli import main\n"
+                  "try: main()\n"
+                  "except SystemExit: pass\n"
+                  "heavy = {'cv2', 'openvino', 'av', 'numpy', 'rich'} & set(sys.modules)\n"
+                  "sys.exit(f'imported {heavy}' if heavy else 0)")
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+        assert done.returncode == 0, done.stderr
+
+
+def test_python_m_and_usage_errors_without_rich_boxes():
+    assert rtface("--version").stdout.startswith("rtface ")
+    done = rtface("run", "a.mp4", "b.mp4", "--colour", "blue", code=2)
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("rtface: error: --colour must be lock or restore")
+
+
+def test_completion_of_options_and_values():
+    done = rtface(_RTFACE_COMPLETE="complete_bash", COMP_WORDS="rtface run --colour ", COMP_CWORD="3")
+    assert done.stdout.split() == ["lock", "restore"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGPIPE-like closing of a pipe there")
+def test_a_reader_that_goes_away_is_no_traceback():
+    process = subprocess.Popen([sys.executable, "-m", "rtface", "doctor"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, env=environment())
+    process.stdout.close()
+    err = process.stderr.read()
+    process.wait(timeout=60)
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err
+    assert process.returncode == 1
+
+
+def test_the_switch_interval_is_ours_in_the_command_and_untouched_by_import():
+    script = ("import sys; before = sys.getswitchinterval()\n"
+              "import rtface.cli; assert sys.getswitchinterval() == before\n"
+              "sys.argv = ['rtface', '--version']\n"
+              "try: rtface.cli.main()\n"
+              "except SystemExit: pass\n"
+              "assert sys.getswitchinterval() < 0.001")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,97 @@
+"""The line of progress: what it says, and how often."""
+
+from __future__ import annotations
+
+import io
+
+from rtface.commands.console import Console
+from rtface.progress import Meter, Progress, describe, eta, share
+
+
+class Screen:
+    def __init__(self, live):
+        self.live, self.lines = live, []
+
+    def status(self, line):
+        self.lines.append(line)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def at(seconds, duration=10.0):
+    return Progress(frames=int(25 * seconds), seconds_done=seconds, duration_s=duration, fps=25.0, faces=2)
+
+
+def test_line_has_share_rate_faces_and_time_left():
+    line = describe("a.mp4", at(2.5), 5.0, bar=False)
+    assert line == "a.mp4: 25 %, 25.0 fps, 2 faces, 0:00:15 left"
+    bar = describe("a.mp4", at(2.5), 5.0, bar=True)
+    assert "[#####---------------]" in bar
+    assert "0:00:15 left" in bar
+
+
+def test_unknown_duration_shows_frames_instead():
+    assert describe("a", at(2.0, None), 5.0, bar=False) == "a: 50 frames, 25.0 fps, 2 faces"
+    assert share(at(2.0, 0.0)) is None
+    assert eta(at(0.0), 5.0) is None
+
+
+def test_share_stays_between_0_and_1():
+    assert share(at(12.0)) == 1.0
+    assert share(Progress(0, -0.1, 10.0, 0.0, 0)) == 0.0
+
+
+def run_meter(live, times):
+    now = [0.0]
+    screen = Screen(live)
+    meter = Meter(screen, "a", clock=lambda: now[0])
+    for time in times:
+        now[0] = time
+        meter(at(time))
+    return len(screen.lines)
+
+
+def test_without_a_terminal_one_line_every_ten_seconds():
+    assert run_meter(False, [0.1 * i for i in range(350)]) == 3
+
+
+def test_on_a_terminal_at_once_and_five_times_a_second():
+    assert run_meter(True, [0.0]) == 1
+    assert 5 <= run_meter(True, [0.01 * i for i in range(101)]) <= 6
+
+
+def test_terminal_line_is_written_over_and_taken_away():
+    stream = Terminal()
+    console = Console(stream=stream, environ={})
+    console.status("a longer line")
+    console.status("short")
+    console.say("done")
+    text = stream.getvalue()
+    assert text.split("\r")[1:3] == ["a longer line", "short        "]
+    assert text.endswith("\rrtface: done\n")
+    assert text.count("\n") == 1
+
+
+def test_colour_only_on_a_terminal_without_no_color():
+    def written(stream, environ):
+        Console(stream=stream, environ=environ).say("careful", "warning")
+        return stream.getvalue()
+
+    assert "\x1b[" in written(Terminal(), {"WT_SESSION": "1"})
+    assert "\x1b[" not in written(Terminal(), {"NO_COLOR": "1", "WT_SESSION": "1"})
+    assert "\x1b[" not in written(Terminal(), {"TERM": "dumb", "WT_SESSION": "1"})
+    assert "\x1b[" not in written(io.StringIO(), {})
+
+
+def test_quiet_lets_only_errors_through():
+    stream = Terminal()
+    console = Console(-1, stream, {})
+    console.status("progress")
+    console.say("note")
+    console.say("careful", "warning")
+    assert stream.getvalue() == ""
+    console.say("broken", "error")
+    assert "broken" in stream.getvalue()

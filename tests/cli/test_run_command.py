@@ -1,0 +1,176 @@
+"""``rtface run`` around the pipeline: arguments, several inputs, exit codes, what goes where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rtface import __version__
+from rtface.cli import app
+from rtface.commands.run import output_name
+from rtface.errors import InputError, Interrupted, OutputError, UsageError
+from rtface.report import Report
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def good(input, output, options, stop):
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    Path(output).write_bytes(b"film")
+    return Report(str(input), str(output), __version__, "rtface-m", "cpu", frames_in=3, frames_out=3)
+
+
+def test_version_and_help():
+    assert invoke("--version").stdout == f"rtface {__version__}\n"
+    assert "analyze" in invoke("-h").stdout
+    assert "--treatment" in invoke("run", "--help").stdout
+
+
+def test_flags_reach_the_pipeline_and_stdout_stays_empty(pipeline, tmp_path):
+    calls = pipeline(good)
+    result = invoke("run", "a.mp4", tmp_path / "b.mkv", "--strength", "0.5", "--color", "restore", "--start", "1:00",
+                    "--end", "61.5", "--no-overwrite", "--max-faces", "3")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "b.mkv: 3 frames" in result.stderr
+    (input, output, options), = calls
+    assert (input, output) == (Path("a.mp4"), tmp_path / "b.mkv")
+    assert (options.strength, options.colour, options.start, options.end) == (0.5, "restore", 60.0, 61.5)
+    assert options.max_faces == 3
+    assert options.overwrite is False
+
+
+def test_json_prints_the_report_alone_on_stdout(pipeline, tmp_path):
+    pipeline(good)
+    result = invoke("run", "a.mp4", tmp_path / "b.mkv", "--json")
+    report = json.loads(result.stdout)
+    assert report["status"] == "done"
+    assert report["frames_out"] == 3
+
+
+def test_verbose_names_sources(pipeline, tmp_path, monkeypatch):
+    pipeline(good)
+    monkeypatch.setenv("RTFACE_GRAIN", "none")
+    result = invoke("run", "a.mp4", tmp_path / "b.mkv", "-v", "--strength", "0.5")
+    assert "strength = 0.5 (--strength)" in result.stderr
+    assert "grain = none (RTFACE_GRAIN)" in result.stderr
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["a.mp4"], "give an OUTPUT"),
+    (["a.mp4", "b.mp4", "c.mp4"], "--output-dir"),
+    (["a.mp4", "b.mp4", "--strength", "3"], "the nearest is 1"),
+    (["a.mp4", "b.mp4", "--start", "soon"], "HH:MM:SS.mmm"),
+    (["a.mp4", "b.mp4", "--config", "absent.toml"], "absent.toml"),
+    (["a.mp4", "b.mp4", "--colour", "lokc"], "the nearest is lock"),
+    (["a.mp4", "x/a.mp4", "--output-dir", "out"], "both become"),
+    (["a.mp4", "b.mp4", "--output-dir", "out", "--compare", "c.mp4"], "--compare names one file"),
+    (["a.mp4", "b.mp4", "--strenght", "1"], "--strength"),
+])
+def test_usage_errors_are_2_and_name_the_way_out(pipeline, arguments, says):
+    calls = pipeline(good)
+    result = invoke("run", *arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stdout == ""
+    assert not calls
+
+
+def fail_with(error):
+    def answer(*_):
+        raise error
+    return answer
+
+
+@pytest.mark.parametrize(("error", "code", "says"), [
+    (InputError("a.mp4 is empty"), 1, "error: a.mp4 is empty"),
+    (OutputError("two\nlines"), 1, "error: two lines"),
+    (UsageError("no such engine"), 2, "error: no such engine"),
+    (PermissionError(13, "Permission denied", "a.mp4"), 1, "a.mp4: Permission denied"),
+    (MemoryError(), 1, "not enough memory"),
+    (KeyboardInterrupt(), 130, "interrupted"),
+    (Interrupted("stopped", signum=15, resume_at=61.5, partial="b.partial.mp4"), 143, "--start 0:01:01.500"),
+    (Interrupted("stopped"), 130, "nothing was left"),
+    (ZeroDivisionError("division by zero"), 1, "this is a fault of rtface (ZeroDivisionError"),
+])
+def test_every_error_is_one_line_and_its_exit_code(pipeline, error, code, says):
+    pipeline(fail_with(error))
+    result = invoke("run", "a.mp4", "b.mp4")
+    assert result.exit_code == code
+    assert says in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_fault_of_ours_shows_its_traceback_only_with_v(pipeline):
+    pipeline(fail_with(ZeroDivisionError("here")))
+    result = CliRunner().invoke(app, ["run", "a.mp4", "b.mp4", "-v"])
+    assert "Traceback" in result.stderr
+    assert "rtface doctor" in result.stderr
+
+
+def test_several_inputs_go_on_after_a_bad_one_and_skip_finished_ones(pipeline, tmp_path):
+    (tmp_path / "done.mp4").write_bytes(b"finished")
+
+    def answer(input, output, options, stop):
+        if input.name == "bad.mp4":
+            raise InputError("bad.mp4 is empty")
+        return good(input, output, options, stop)
+
+    calls = pipeline(answer)
+    result = invoke("run", "done.mp4", "bad.mp4", "good.avi", "--output-dir", tmp_path, "--json")
+    assert result.exit_code == 1
+    assert [call[0].name for call in calls] == ["bad.mp4", "good.avi"]
+    assert (tmp_path / "good.mkv").exists()
+    assert (tmp_path / "done.mp4").read_bytes() == b"finished"
+    assert "1 done, 1 skipped, 1 failed" in result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["status"] for line in lines] == ["skipped", "failed", "done"]
+
+
+def test_a_second_pass_has_nothing_to_do_unless_overwrite(pipeline, tmp_path):
+    calls = pipeline(good)
+    for _ in range(2):
+        assert invoke("run", "a.mp4", "b.mp4", "--output-dir", tmp_path).exit_code == 0
+    assert len(calls) == 2
+    assert invoke("run", "a.mp4", "b.mp4", "--output-dir", tmp_path, "--overwrite").exit_code == 0
+    assert len(calls) == 4
+
+
+def test_an_interruption_ends_the_whole_list(pipeline, tmp_path):
+    calls = pipeline(fail_with(Interrupted("stopped", signum=2)))
+    result = invoke("run", "a.mp4", "b.mp4", "c.mp4", "--output-dir", tmp_path)
+    assert result.exit_code == 130
+    assert len(calls) == 1
+    assert "2 not begun" in result.stderr
+
+
+@pytest.mark.parametrize(("name", "becomes"), [
+    ("a.mp4", "a.mp4"), ("a.MOV", "a.MOV"), ("a.avi", "a.mkv"), ("a.ts", "a.mkv"), ("a.jpeg", "a.jpg"),
+    ("a.tif", "a.tiff"), ("a.bmp", "a.png"), ("no_extension", "no_extension.mkv"), ("a.b.wmv", "a.b.mkv")])
+def test_names_inside_the_output_folder(name, becomes):
+    assert output_name(Path(name)) == becomes
+
+
+def test_a_folder_of_stills_becomes_a_folder_or_a_film(tmp_path):
+    (tmp_path / "stills").mkdir()
+    assert output_name(tmp_path / "stills") == "stills"
+    assert output_name(tmp_path / "stills", sequence=True) == "stills.mp4"
+
+
+def test_dry_run_says_that_nothing_was_written(pipeline, tmp_path):
+    def plan(input, output, options, stop):
+        assert options.dry_run
+        return Report(str(input), None, __version__, "rtface-m", "cpu", notes=["sound: copied"])
+
+    pipeline(plan)
+    result = invoke("run", "a.mp4", tmp_path / "b.mp4", "--dry-run")
+    assert result.exit_code == 0
+    assert "sound: copied" in result.stderr
+    assert "not written" in result.stderr

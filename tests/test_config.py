@@ -1,0 +1,142 @@
+"""Options: defaults, checks, and which source wins."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from rtface.config import Options, load, read_file
+from rtface.errors import UsageError
+from rtface.values import format_time, parse_time
+
+
+@pytest.fixture(autouse=True)
+def no_user_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path / "settings"))
+
+
+def toml(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "some.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_flags_beat_environment_beat_file_beat_defaults(tmp_path):
+    file = toml(tmp_path, "strength = 0.25\ncrf = 30\nmax-faces = 2\n")
+    loaded = load({"strength": 0.75}, config=file, environ={"RTFACE_STRENGTH": "0.5", "RTFACE_CRF": "20"})
+    assert (loaded.options.strength, loaded.options.crf, loaded.options.max_faces) == (0.75, 20.0, 2)
+    assert loaded.options.colour == "lock"
+    assert loaded.sources["strength"] == "--strength"
+    assert loaded.sources["crf"] == "RTFACE_CRF"
+    assert loaded.sources["max_faces"] == str(file)
+    assert loaded.sources["colour"] == "default"
+
+
+def test_file_in_the_configuration_folder_is_read(tmp_path):
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "rtface.toml").write_text('grain = "none"\n')
+    assert load({}, environ={}).options.grain == "none"
+
+
+def test_a_file_can_be_named_by_the_environment_and_the_flag_beats_it(tmp_path):
+    named, other = tmp_path / "named.toml", toml(tmp_path, "crf = 1\n")
+    named.write_text("crf = 2\n")
+    environ = {"RTFACE_CONFIG": str(named)}
+    assert load({}, environ=environ).options.crf == 2
+    assert load({}, config=other, environ=environ).options.crf == 1
+
+
+def test_values_of_every_kind_come_from_text():
+    loaded = load({}, environ={
+        "RTFACE_START": "00:01:30.250", "RTFACE_END": "95", "RTFACE_OVERWRITE": "yes", "RTFACE_FPS": "30000/1001",
+        "RTFACE_THREADS": "2", "RTFACE_REPORT": "a.json", "RTFACE_FACES": "3, 1", "RTFACE_COLOUR": "Restore"})
+    options = loaded.options
+    assert (options.start, options.end, options.overwrite, options.threads) == (90.25, 95.0, True, 2)
+    assert options.fps == Fraction(30000, 1001)
+    assert options.report == Path("a.json")
+    assert options.face_ids == (3, 1)
+    assert options.colour == "restore"
+
+
+@pytest.mark.parametrize(("key", "value", "names"), [
+    ("strength", 1.5, "the nearest is 1"),
+    ("strength", -1, "the nearest is 0"),
+    ("strength", "much", "between 0 and 1"),
+    ("strength", float("nan"), "between 0 and 1"),
+    ("strength", True, "between 0 and 1"),
+    ("colour", "lokc", "the nearest is lock"),
+    ("grain", "nothing", "the nearest is none"),
+    ("faces", "bigest", "the nearest is largest"),
+    ("faces", "0,1", "track numbers"),
+    ("max_faces", 0, "the nearest is 1"),
+    ("max_faces", 1.5, "a whole number"),
+    ("max_faces", float("inf"), "the nearest is 64"),
+    ("crf", 99, "the nearest is 63"),
+    ("threads", 0, "the nearest is 1"),
+    ("start", "1:75", "HH:MM:SS.mmm"),
+    ("start", -1, "HH:MM:SS.mmm"),
+    ("fps", "1/0", "30000/1001"),
+    ("fps", 0, "the nearest is 1"),
+    ("overwrite", "treu", "the nearest is true"),
+    ("engine", "", "must be a name"),
+    ("report", "", "path"),
+])
+def test_a_bad_value_says_which_and_the_nearest(key, value, names):
+    with pytest.raises(UsageError, match=key) as caught:
+        Options.of({key: value})
+    assert names in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_source_of_a_bad_value_is_named(tmp_path):
+    with pytest.raises(UsageError, match="^RTFACE_STRENGTH must be"):
+        load({}, environ={"RTFACE_STRENGTH": "2"})
+    with pytest.raises(UsageError, match="^--max-faces must be"):
+        load({"max_faces": 0}, environ={})
+    file = toml(tmp_path, "strength = 2\n")
+    with pytest.raises(UsageError, match=r"some\.toml: strength must be"):
+        load({}, config=file, environ={})
+
+
+def test_unknown_keys_name_the_nearest(tmp_path, caplog):
+    with pytest.raises(UsageError, match="the nearest is strength"):
+        read_file(toml(tmp_path, "strenght = 0.5\n"))
+    with pytest.raises(UsageError, match="the nearest is max_faces"):
+        Options.of({"maxfaces": 3})
+    load({}, environ={"RTFACE_STRENGHT": "0.5"})
+    assert "did you mean RTFACE_STRENGTH" in caplog.text
+    caplog.clear()
+    load({}, environ={"RTFACE_CACHE": "/x", "RTFACE_CONFIG_DIR": "/y", "RTFACE_SOMETHING_OF_A_TEST": "1"})
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("text", "says"), [("strength = \n", "not valid TOML"), (None, "is not there")])
+def test_a_bad_file_is_one_line(tmp_path, text, says):
+    path = toml(tmp_path, text) if text is not None else tmp_path / "absent.toml"
+    with pytest.raises(UsageError, match=says) as caught:
+        load({}, config=path, environ={})
+    assert str(path) in str(caught.value)
+
+
+def test_end_has_to_come_after_start():
+    with pytest.raises(UsageError, match="must come after start"):
+        Options.of({"start": 5, "end": 4})
+
+
+@pytest.mark.parametrize(("text", "seconds"), [
+    ("90.5", 90.5), (7, 7.0), ("01:30", 90.0), ("1:01:30.5", 3690.5), ("0:00:00,040", 0.04), ("00:00:00.", 0.0)])
+def test_times(text, seconds):
+    assert parse_time(text) == pytest.approx(seconds, abs=1e-9)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.04, 59.9994, 3599.999, 3600.0, 86399.123])
+def test_a_printed_time_can_be_given_back(seconds):
+    assert parse_time(format_time(seconds)) == pytest.approx(seconds, abs=0.0006)
+
+
+@pytest.mark.parametrize("text", ["", "1:2:3:4", "abc", "1:60", "inf", "nan", None, True])
+def test_what_is_no_time(text):
+    with pytest.raises(ValueError):
+        parse_time(text)
