@@ -91,9 +91,9 @@ def test_a_bad_value_says_which_and_the_nearest(key, value, names):
 
 
 def test_the_source_of_a_bad_value_is_named(tmp_path):
-    with pytest.raises(UsageError, match="^RTFACE_STRENGTH must be"):
+    with pytest.raises(UsageError, match=r"^RTFACE_STRENGTH must be"):
         load({}, environ={"RTFACE_STRENGTH": "2"})
-    with pytest.raises(UsageError, match="^--max-faces must be"):
+    with pytest.raises(UsageError, match=r"^--max-faces must be"):
         load({"max_faces": 0}, environ={})
     file = toml(tmp_path, "strength = 2\n")
     with pytest.raises(UsageError, match=r"some\.toml: strength must be"):
