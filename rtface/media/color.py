@@ -1,0 +1,151 @@
+"""What the tags of a picture mean: FFmpeg's numbers for colour, the display matrix, HDR side data."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import av
+
+from rtface.frame import Color, Display, Matrix, Siting, Transfer
+
+UNSPECIFIED = 2
+
+# AVColorSpace, AVColorTransferCharacteristic (H.273 numbers).
+_MATRIX: dict[int, Matrix] = {0: "rgb", 1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 8: "ycgco",
+                              9: "bt2020", 10: "bt2020"}
+_TRANSFER: dict[int, Transfer] = {8: "linear", 16: "pq", 18: "hlg"}
+_SITING: dict[str, Siting] = {"left": "left", "center": "center", "topleft": "topleft", "top": "topleft",
+                              "bottomleft": "left", "bottom": "center"}
+# Codecs whose chroma sits in the middle of its luma samples where the stream does not say otherwise.
+_CENTRED = {"mjpeg", "mpeg1video", "vp8", "theora", "webp", "libwebp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The colour tags as the stream carries them, H.273 numbers; "unspecified" stays unspecified.
+
+    Attributes:
+        range: 0 unspecified, 1 limited, 2 full.
+        primaries, transfer, matrix: 2 is unspecified.
+        siting: FFmpeg's name of the chroma location, None where the stream does not say.
+    """
+
+    range: int = 0
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    matrix: int = UNSPECIFIED
+    siting: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hdr:
+    """Static HDR10 metadata (SMPTE ST 2086, CTA-861.3) as the stream carries it.
+
+    Attributes:
+        primaries: x, y of red, green, blue and the white point, or None.
+        luminance: darkest and brightest value of the mastering display in cd/m², or None.
+        light: brightest pixel (MaxCLL) and brightest frame average (MaxFALL) in cd/m², or None.
+        dynamic: names of metadata that changes from frame to frame (HDR10+, Dolby Vision).
+    """
+
+    primaries: tuple[Fraction, ...] | None = None
+    luminance: tuple[Fraction, Fraction] | None = None
+    light: tuple[int, int] | None = None
+    dynamic: tuple[str, ...] = ()
+
+
+def tags_of(image: av.VideoFrame, siting: str | None = None) -> Tags:
+    """The colour tags of a decoded picture."""
+    return Tags(int(image.color_range), int(image.color_primaries), int(image.color_trc), int(image.colorspace), siting)
+
+
+def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = "") -> Color:
+    """How to read the samples of a picture; what the stream leaves open is decided by the habits of the field.
+
+    An unspecified matrix is BT.709 above 576 lines or from 1280 columns on, else BT.601, as players do; unspecified
+    range is full for RGB, gray and the yuvj formats, else limited; unspecified siting is "center" for JPEG, MPEG-1,
+    VP8 and Theora, else "left".
+
+    Args:
+        image: a decoded picture.
+        siting: FFmpeg's name of its chroma location where known.
+        codec: FFmpeg's name of its codec, for the default siting.
+    """
+    name = image.format.name
+    gray = name.startswith(("gray", "ya8", "ya16", "mono", "yaf"))
+    if image.format.is_rgb or gray or name == "pal8":
+        matrix: Matrix = "rgb"
+    else:
+        matrix = _MATRIX.get(int(image.colorspace)) or (
+            "bt709" if image.height > 576 or image.width >= 1280 else "bt601")
+    tagged = int(image.color_range)
+    full = tagged == 2 or (tagged != 1 and (matrix == "rgb" or name.startswith("yuvj")))
+    if image.format.is_rgb:
+        full = True
+    place = _SITING.get(siting or "", "center" if codec in _CENTRED else "left")
+    return Color(matrix, full, _TRANSFER.get(int(image.color_trc), "sdr"), int(image.color_primaries), place)
+
+
+def orientation(matrix: Sequence[int]) -> tuple[int, bool]:
+    """Clockwise quarter turns and mirror of a display matrix; other angles go to the nearest quarter.
+
+    Args:
+        matrix: 9 numbers in FFmpeg's AV_PKT_DATA_DISPLAYMATRIX layout: a b u, c d v, x y w (16.16 fixed point), with
+            x' = a·x + c·y and y' = b·x + d·y, y down.
+    """
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    mirror = a * d - b * c < 0
+    if mirror:
+        a = -a
+    if abs(a) >= abs(b):
+        return (0 if a >= 0 else 2), mirror
+    return (1 if b > 0 else 3), mirror
+
+
+def display_matrix(image: av.VideoFrame) -> tuple[int, ...] | None:
+    """The display matrix of a decoded picture, 9 numbers, or None where it has none."""
+    data = _side_data(image, "DISPLAYMATRIX")
+    return struct.unpack("=9i", data[:36]) if data and len(data) >= 36 else None
+
+
+def display_of(turns: int, mirror: bool, aspect: Fraction | None,
+               fields: Literal["progressive", "tff", "bff"]) -> Display:
+    """A Display; an aspect that no player takes seriously (0, beyond 1:16) counts as square."""
+    usable = aspect if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
+    return Display(turns, mirror, usable, fields)
+
+
+def hdr_of(image: av.VideoFrame) -> Hdr | None:
+    """The HDR metadata on a decoded picture, or None."""
+    primaries = luminance = light = None
+    data = _side_data(image, "MASTERING_DISPLAY_METADATA")
+    if data and len(data) >= 88:
+        numbers = struct.unpack("=22i", data[:88])
+        ratios = [Fraction(n, d) if d else Fraction(0) for n, d in zip(numbers[:20:2], numbers[1:20:2], strict=True)]
+        if numbers[20]:
+            primaries = tuple(ratios[:8])
+        if numbers[21]:
+            luminance = (ratios[8], ratios[9])
+    data = _side_data(image, "CONTENT_LIGHT_LEVEL")
+    if data and len(data) >= 8:
+        light = struct.unpack("=2I", data[:8])
+    dynamic = tuple(label for kind, label in (("DYNAMIC_HDR_PLUS", "HDR10+"), ("DOVI_METADATA", "Dolby Vision"))
+                    if _side_data(image, kind) is not None)
+    if primaries is None and luminance is None and light is None and not dynamic:
+        return None
+    return Hdr(primaries, luminance, light, dynamic)
+
+
+def _side_data(image: av.VideoFrame, kind: str) -> bytes | None:
+    try:
+        container = image.side_data
+    except ValueError:  # PyAV 18 has no name for some kinds (EXIF) and then shows none of the frame's side data
+        return None
+    for entry in container:
+        if entry.type.name == kind:  # pyright: ignore[reportAttributeAccessIssue]
+            return bytes(entry)  # pyright: ignore[reportArgumentType]
+    return None

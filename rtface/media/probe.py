@@ -1,0 +1,275 @@
+"""Opening a container and saying what is in it, or in one line why it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import av.logging
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from rtface.errors import InputError, InputMissing
+from rtface.frame import Color, Display
+from rtface.media.color import Hdr, Tags
+
+# 100 megapixels: three times 8K. A picture of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
+MAX_PIXELS = 100_000_000
+
+_dump_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A chapter; start and end in seconds of the input's own clock."""
+
+    start: Fraction
+    end: Fraction
+    metadata: dict[str, str]
+
+
+@dataclass(slots=True)
+class StreamInfo:
+    """One stream of the input.
+
+    Attributes:
+        index: its place in the input.
+        kind: "video", "audio", "subtitle", "attachment", "data" or "unknown".
+        codec: FFmpeg's name of its codec, "" where FFmpeg has none.
+        language: ISO 639 code, or None.
+        disposition: FFmpeg's flags (default, forced, attached_pic, …).
+        metadata: its tags.
+        enhanced: whether this is the picture stream that is worked on.
+        picture: the bytes of a cover picture (attached_pic streams only).
+        template: PyAV's stream, alive until the source is closed.
+    """
+
+    index: int
+    kind: str
+    codec: str
+    language: str | None
+    disposition: Disposition
+    metadata: dict[str, str]
+    enhanced: bool
+    template: Stream = field(repr=False, compare=False)
+    picture: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class MediaInfo:
+    """What an opened input is.
+
+    Attributes:
+        path: as given, without credentials.
+        format: FFmpeg's name of the container.
+        duration_s: seconds, None when the container does not say; shortened by --start and --end.
+        width, height: of a stored picture, in samples.
+        display_width, display_height: upright, in square pixels.
+        rate: nominal frames a second; the pts are what counts.
+        time_base: seconds of one pts unit of the picture stream.
+        pix_fmt: FFmpeg's name of the decoded pixel format.
+        codec: FFmpeg's name of the picture codec.
+        color, display: how to read the pictures.
+        tags: colour tags as the stream carries them.
+        matrix: display matrix as the stream carries it (9 numbers), or None.
+        aspect: sample aspect ratio as the stream carries it, None when unknown.
+        interlaced: whether the first picture is made of two fields; display.fields names their order.
+        is_still: a single picture (PNG, JPEG …), whatever the file is called.
+        has_audio: whether any sound stream is there.
+        transparent: whether the first picture has samples that are not fully opaque.
+        streams, chapters, metadata: everything else the container holds.
+        expected_frames: estimate for progress, or None.
+        hdr: static HDR metadata, or None.
+        clock_start: first moment of the input's own clock in seconds; --start and --end count from here.
+        start, end: the cut in seconds of the input's own clock, None where there is none.
+        origin: the moment of the input's clock that becomes 0 in an output.
+        size: bytes of the file, None when it is not a file.
+        notes: what a user should know about choices made here, one line each.
+    """
+
+    path: str
+    format: str
+    duration_s: float | None
+    width: int
+    height: int
+    display_width: int
+    display_height: int
+    rate: Fraction
+    time_base: Fraction
+    pix_fmt: str
+    codec: str
+    color: Color
+    display: Display
+    tags: Tags = field(default_factory=Tags)
+    matrix: tuple[int, ...] | None = None
+    aspect: Fraction | None = None
+    interlaced: bool = False
+    is_still: bool = False
+    has_audio: bool = False
+    transparent: bool = False
+    streams: list[StreamInfo] = field(default_factory=list[StreamInfo])
+    chapters: list[Chapter] = field(default_factory=list[Chapter])
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    expected_frames: int | None = None
+    hdr: Hdr | None = None
+    clock_start: Fraction = Fraction(0)
+    start: Fraction | None = None
+    end: Fraction | None = None
+    origin: Fraction = Fraction(0)
+    size: int | None = None
+    notes: list[str] = field(default_factory=list[str])
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path or URL as it may appear in a message: without user, password and query."""
+    text = os.fspath(path)
+    if "://" not in text:
+        return text
+    return re.sub(r"://[^/@]*@", "://", text).split("?", 1)[0]
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a URL rather than a file's name."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", os.fspath(path)) is not None
+
+
+def open_container(path: str | os.PathLike[str]) -> InputContainer:
+    """Opens whatever PyAV opens; the content decides, not the name.
+
+    Raises:
+        InputMissing: it is not there or may not be read.
+        InputError: it is empty, cut off, or neither film nor picture.
+    """
+    name = shown(path)
+    url = os.fspath(path)
+    if not is_url(path):
+        _check_file(Path(path), name)
+        url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
+    try:
+        return av.open(url, "r", metadata_errors="replace")
+    except av.FFmpegError as error:
+        if isinstance(error, PermissionError | FileNotFoundError):
+            raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
+        raise InputError(f"{name}: {_why(path, error)}") from error
+
+
+def _check_file(path: Path, name: str) -> None:
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise InputMissing(f"{name}: there is no such file; check the name") from error
+    except OSError as error:
+        raise InputMissing(f"{name}: cannot be read ({error.strerror})") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{name}: is a folder; name a file")
+    if stat.S_ISREG(status.st_mode):
+        if status.st_size == 0:
+            raise InputError(f"{name}: is empty (0 bytes); copy or record it again")
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            raise InputMissing(f"{name}: may not be read ({error.strerror}); check its permissions") from error
+
+
+def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
+    if not is_url(path):
+        with Path(path).open("rb") as file:
+            boxes = list(_boxes(file))
+        kinds = [kind for kind, _ in boxes]
+        if kinds[:1] == [b"ftyp"] and b"moov" not in kinds:
+            return ("is incomplete (no index): the recording or copy was cut off before its end; "
+                    "copy it again, or repair it with a tool such as untrunc")
+    if isinstance(error, av.InvalidDataError):
+        return "is neither a film nor a picture that can be read; check that it is the right file"
+    return f"cannot be opened ({error.strerror})"
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Top-level boxes of an ISO base media file: type and size; ends at the first that makes no sense."""
+    at = 0
+    while True:
+        file.seek(at)
+        head = file.read(16)
+        if len(head) < 8:
+            return
+        size, kind = struct.unpack(">I4s", head[:8])
+        if size == 1 and len(head) == 16:
+            size = struct.unpack(">Q", head[8:])[0]
+        if size < 8 or not kind.isalnum():
+            return
+        yield kind, size
+        at += size
+
+
+def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:
+    """All streams, in the order of the container."""
+    found: list[StreamInfo] = []
+    for stream in container.streams:
+        context: Any = stream.codec_context
+        codec = context.name if context is not None else getattr(stream, "name", None)
+        if context is not None:
+            codec = context.codec.canonical_name
+        found.append(StreamInfo(stream.index, stream.type, codec or "", stream.language, stream.disposition,
+                                dict(stream.metadata), stream.index == enhanced.index, stream))
+    return found
+
+
+def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str | None]:
+    """The picture stream to work on, and a line that says which was taken where there are several.
+
+    Raises:
+        InputError: there is none.
+    """
+    usable = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not usable:
+        what = "a cover picture" if container.streams.video else "sound" if container.streams.audio else "other data"
+        raise InputError(f"{name}: has no video (only {what}); name a film or a picture")
+    chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
+    if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
+        raise InputError(f"{name}: its video codec has no decoder here; convert it to H.264 first")
+    context = chosen.codec_context
+    if context.width * context.height > MAX_PIXELS:
+        raise InputError(f"{name}: is {context.width}×{context.height} ({context.width * context.height // 1_000_000} "
+                         f"megapixels); the limit is {MAX_PIXELS // 1_000_000} megapixels; make it smaller first")
+    if len(usable) == 1:
+        return chosen, None
+    return chosen, (f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, "
+                    "the others are copied")
+
+
+def chroma_siting(container: InputContainer, index: int) -> str | None:
+    """FFmpeg's name of a stream's chroma location, or None.
+
+    PyAV has no attribute for it; FFmpeg's own description of the streams names it at the verbose level.
+    """
+    with _dump_lock:
+        before = av.logging.get_level()
+        av.logging.set_libav_level(av.logging.VERBOSE)
+        av.logging.set_level(av.logging.INFO)
+        try:
+            text: str = container.dumps_format()  # pyright: ignore
+        finally:
+            av.logging.set_level(before)
+            av.logging.set_libav_level(av.logging.INFO)
+    line = re.search(rf"Stream #0:{index}\b.*?: Video: .*", text)
+    found = re.search(r"[(, ](left|center|topleft|top|bottomleft|bottom)[,)]", line[0]) if line else None
+    return found[1] if found else None
+
+
+def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:
+    """Nominal frames a second, and whether the stream said so."""
+    for rate in (stream.guessed_rate, stream.average_rate):
+        if rate and 0 < rate <= 1000:
+            return rate, True
+    return Fraction(25), False

@@ -1,0 +1,51 @@
+"""Timestamps that rise, whatever the input says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+Change = Literal["", "missing", "repeated", "nudged", "jumped"]
+
+
+@dataclass(slots=True)
+class Rising:
+    """Turns the timestamps of one stream into strictly rising ones.
+
+    A stamp that repeats the one before goes on one `step` later. A step back of up to `near` units (a jitter) moves
+    that one stamp just behind the last; a longer one is a splice, and everything after it is shifted likewise.
+
+    Args:
+        step: usual distance of two stamps in units; a missing stamp is that much later than the last.
+        near: longest step back in units that counts as jitter.
+    """
+
+    step: Fraction
+    near: Fraction
+    last: int | None = None
+    came: int | None = None
+    shift: int = 0
+    counted: Fraction | None = None
+
+    def next(self, stamp: int | None) -> tuple[int, Change]:
+        """The stamp to use, and what was done to it."""
+        if stamp is None:
+            # Counted in exact fractions, so that 1001/30000 s does not drift in a coarse unit.
+            before = self.counted if self.counted is not None else self.last
+            self.counted = Fraction(0) if before is None else before + self.step
+            value = round(self.counted) if self.last is None else max(round(self.counted), self.last + 1)
+            self.last = value
+            return value, "missing"
+        self.counted = None
+        change: Change = ""
+        value = stamp + self.shift
+        if self.last is not None and value <= self.last:
+            if self.last - value <= self.near:
+                value, change = self.last + 1, "nudged"
+            else:
+                behind = self.last + max(1, round(self.step))
+                self.shift += behind - value
+                value, change = behind, "jumped"
+        self.last, self.came = value, stamp
+        return value, change
