@@ -1,0 +1,157 @@
+"""``rtface doctor`` and ``rtface engines``: each fault is found, with the line that repairs it and exit code 1."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import metadata
+
+import pytest
+from typer.testing import CliRunner
+
+from rtface import doctor
+from rtface.cli import app
+from rtface.engine.service import EngineInfo
+from rtface.track import models
+
+
+def findings(look):
+    return {finding.name: finding for finding in look()}
+
+
+def test_json_lists_every_finding_and_the_exit_code_follows(monkeypatch):
+    good = doctor.Finding("python", "ok", "3.11")
+    bad = doctor.Finding("cv2", "fault", "cannot be imported", "pip install it")
+    for found, code in (([good], 0), ([good, bad], 1)):
+        monkeypatch.setattr(doctor, "examine", lambda found=found: found)
+        result = CliRunner().invoke(app, ["doctor", "--json"])
+        assert result.exit_code == code
+        answer = json.loads(result.stdout)
+        assert answer["ok"] is (code == 0)
+        assert answer["findings"] == [finding.to_dict() for finding in found]
+    result = CliRunner().invoke(app, ["doctor"])
+    assert "-> pip install it" in result.stdout
+    assert "1 fault found" in result.stderr
+
+
+def test_this_installation_has_what_a_run_needs():
+    states = {finding.name: finding.state for finding in doctor.examine()}
+    for name in ("python", "numpy", "av", "openvino", "cv2", "openvino CPU", "cache"):
+        assert states[name] == "ok", name
+    assert states["encoders"] in ("ok", "warn")
+
+
+def test_every_fault_has_a_repair_and_a_check_that_breaks_is_a_fault(monkeypatch):
+    def broken():
+        raise RuntimeError("no such thing")
+        yield
+
+    broken.__name__ = "_codecs"
+    monkeypatch.setattr(doctor, "_codecs", broken)
+    found = {finding.name: finding for finding in doctor.examine()}
+    assert found["codecs"].state == "fault"
+    assert "no such thing" in found["codecs"].detail
+    assert all(finding.repair for finding in found.values() if finding.state == "fault")
+
+
+def test_a_package_that_is_absent_or_too_old(monkeypatch):
+    def version(name):
+        if name == "av":
+            raise metadata.PackageNotFoundError(name)
+        return {"numpy": "1.26.4"}.get(name, real(name))
+
+    real = metadata.version
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    found = findings(doctor._packages)
+    assert (found["av"].state, found["numpy"].state) == ("fault", "fault")
+    assert "1.26.4, but rtface needs" in found["numpy"].detail
+    assert found["av"].repair.startswith("python -m pip install 'av")
+
+
+@pytest.mark.parametrize(("version", "specifier", "ok"), [
+    ("2.4.6", ">=2.1,<3", True), ("3.0", ">=2.1,<3", False), ("2.0.9", "<3,>=2.1", False), ("5.0.0.93", ">=5.0", True),
+    ("2.13.0+cpu", "==2.13.0", True), ("1", "", True), ("2.10", ">=2.9", True)])
+def test_version_comparison(version, specifier, ok):
+    assert doctor.satisfies(version, specifier) is ok
+
+
+def test_two_opencv_wheels_are_a_warning_that_names_the_one_in_use(monkeypatch):
+    real = metadata.version
+    monkeypatch.setattr(doctor.metadata, "version",
+                        lambda name: "5.0.0.93" if name == "opencv-contrib-python" else real(name))
+    finding = findings(doctor._opencv)["cv2"]
+    assert finding.state == "warn"
+    assert "opencv-python-headless was written last" in finding.detail
+    assert "uninstall" in finding.repair
+
+
+def test_cv2_without_libgl_is_a_fault_with_the_headless_wheel_as_repair(monkeypatch):
+    def refuse(name):
+        raise ImportError("libGL.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(doctor.importlib, "import_module", refuse)
+    finding = findings(doctor._opencv)["cv2"]
+    assert finding.state == "fault"
+    assert "libGL" in finding.detail
+    assert finding.repair.endswith("opencv-python-headless")
+
+
+def test_a_damaged_model_and_an_unwritable_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr(models, "SHA256", dict.fromkeys(models.SHA256, "0" * 64))
+    models.path.cache_clear()
+    assert {finding.state for finding in doctor._tracker()} == {"fault"}
+    models.path.cache_clear()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))
+    finding = findings(doctor._folders)["cache"]
+    assert finding.state == "warn"
+    assert "RTFACE_CACHE" in finding.repair
+
+
+def test_a_bad_configuration_file_is_found(tmp_path):
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "rtface.toml").write_text("strenght = 1\n")
+    finding = findings(doctor._settings)["configuration"]
+    assert finding.state == "fault"
+    assert "nearest is strength" in finding.detail
+
+
+def test_missing_encoders(monkeypatch):
+    monkeypatch.setattr(doctor, "NEEDED_CODECS", ("libx264", "no_such_encoder"))
+    assert findings(doctor._codecs)["encoders"].state == "fault"
+    monkeypatch.setattr(doctor, "NEEDED_CODECS", ("libx264",))
+    monkeypatch.setattr(doctor, "USEFUL_CODECS", ("no_such_encoder",))
+    assert findings(doctor._codecs)["encoders"].state == "warn"
+
+
+def test_an_optional_package_that_does_not_import(monkeypatch, tmp_path):
+    (tmp_path / "broken_part.py").write_text("raise ImportError('half installed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(doctor, "OPTIONAL", {"broken_part": "onnx", "absent_part": "mediapipe"})
+    real = metadata.version
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "1.0" if name == "broken_part" else real(name))
+    found = findings(doctor._optional)
+    sys.modules.pop("broken_part", None)
+    assert (found["broken_part"].state, found["absent_part"].state) == ("warn", "ok")
+    assert found["absent_part"].repair.endswith("'rtface[mediapipe]'")
+
+
+def list_engines(rows):
+    return lambda *, measure, device, threads: rows
+
+
+def test_engines_table_and_json(monkeypatch):
+    rows = [EngineInfo("rtface-m", "1", "our own", "Apache-2.0", "Apache-2.0", True, "CC0 faces", 512, 1_000_000,
+                       2_000_000, None, True, 12.34, "cpu", "bf16"),
+            EngineInfo("other", fault="weights missing")]
+    monkeypatch.setattr("rtface.engine.service.list_engines", list_engines(rows))
+    result = CliRunner().invoke(app, ["engines"])
+    assert result.exit_code == 1
+    assert "rtface-m (default)" in result.stdout
+    assert "12.3 ms" in result.stdout
+    assert "2.0 MB" in result.stdout
+    assert "engine other: weights missing" in result.stderr
+    result = CliRunner().invoke(app, ["engines", "--json"])
+    assert [row["name"] for row in json.loads(result.stdout)] == ["rtface-m", "other"]
+    monkeypatch.setattr("rtface.engine.service.list_engines", list_engines(rows[:1]))
+    assert CliRunner().invoke(app, ["engines"]).exit_code == 0
