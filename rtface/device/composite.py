@@ -1,0 +1,220 @@
+"""Adding corrections to native planes, sample by sample, and nothing anywhere else.
+
+For every face and every component: the correction in the component's own code values is low-passed where the map
+shrinks it, warped to the plane, dithered, added in float, rounded once, and clipped to the wider of the legal range
+and the source sample.
+
+Dither. Before rounding, a sample at column x, row y of its plane (of its field's rows, for a field) gets
+
+    t = (T[(y + oy) & 255, (x + ox) & 255] + 0.5) / 128 − 0.5      T[j, i] = mix(i + 256·j) >> 25
+    h = mix(mix(pts mod 2³²) + 8·p + component)                    ox = h & 255, oy = (h >> 8) & 255
+
+component is 0, 1, 2 for y, u, v and for r, g, b; p is 0 for a whole picture, 1 + the field's parity for a field; mix
+is MurmurHash3's 32-bit finaliser of its argument + 0x9E3779B9. |t| < 0.5, so that a sample whose correction is 0
+rounds to itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.device.planes import Layout, Role, Samples
+from rtface.device.sampling import full_range, lowpass
+from rtface.device.transfer import code_range, ycbcr_from_rgb
+from rtface.errors import EngineError
+from rtface.frame import Bytes, Color, Float, Float32
+from rtface.geometry import bounds, clip_box, compose, footprint, invert, to_cv2, translation
+
+Box = tuple[int, int, int, int]
+SMOOTH_FROM = 2.0  # magnification above which a correction is interpolated with a cubic
+
+
+@dataclass(slots=True)
+class Patch:
+    """One face's correction, cut to where its mask is above 0.
+
+    Attributes:
+        correction: float32 h×w×3, RGB in native code-value units of 1 = full scale, 0 outside the mask.
+        mask: float32 h×w.
+        support: uint8 h×w, 255 where the mask is above 0.
+        matrix: 2×3, display → patch (corner convention).
+    """
+
+    correction: Float32
+    mask: Float32
+    support: Bytes
+    matrix: Float
+
+    def display_box(self) -> tuple[float, float, float, float]:
+        """The upright box around the patch in display space."""
+        h, w = self.support.shape
+        x0, y0, x1, y1 = bounds(invert(self.matrix), (0.0, 0.0, w, h))
+        return float(x0), float(y0), float(x1), float(y1)
+
+
+def cut_patch(correction: Float32, mask: Float32, matrix: Float) -> Patch | None:
+    """The part of a correction (S×S×3) under its mask (S×S), or None where it changes nothing.
+
+    Raises:
+        EngineError: the correction holds NaN or infinity.
+    """
+    support: Bytes = cv2.threshold(mask, 0.0, 255.0, cv2.THRESH_BINARY)[1].astype(np.uint8)
+    x, y, w, h = cv2.boundingRect(support)
+    if w == 0:
+        return None
+    # One sample of zeros around it, so that interpolation fades to 0 where the mask does.
+    x0, y0, x1, y1 = clip_box((x - 1, y - 1, x + w + 1, y + h + 1), mask.shape[1], mask.shape[0])
+    part = correction[y0:y1, x0:x1]
+    total = cv2.norm(part, cv2.NORM_L1)
+    if not np.isfinite(total):
+        raise EngineError("a correction is not finite; the frame was left as it is")
+    if total == 0.0:
+        return None
+    return Patch(part, mask[y0:y1, x0:x1], support[y0:y1, x0:x1], compose(translation(-x0, -y0), matrix))
+
+
+def overlapping(patches: list[Patch]) -> list[list[Patch]]:
+    """Patches grouped so that those in different groups lie apart."""
+    groups: list[tuple[list[float], list[Patch]]] = []
+    for patch in patches:
+        box = list(patch.display_box())
+        box = [box[0] - 8, box[1] - 8, box[2] + 8, box[3] + 8]  # a subsampled sample reaches further than its own place
+        members = [patch]
+        apart: list[tuple[list[float], list[Patch]]] = []
+        for other, others in groups:
+            if box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]:
+                members = others + members
+                box = [min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3])]
+            else:
+                apart.append((other, others))
+        groups = [*apart, (box, members)]
+    return [members for _, members in groups]
+
+
+def rows(form: Layout, color: Color) -> dict[Role, Float]:
+    """Per component the row of 3 that turns an RGB correction (1 = full scale) into its code values."""
+    full = full_range(form, color)
+    luma = code_range(form.bits, full, chroma=False).scale
+    if form.kind == "rgb":
+        return {role: luma * np.eye(3)[i] for i, role in enumerate(("r", "g", "b"))}
+    matrix = ycbcr_from_rgb(color.matrix)
+    out: dict[Role, Float] = {"y": luma * matrix[0]}
+    if form.kind == "yuv":
+        chroma = code_range(form.bits, full, chroma=True).scale
+        out["u"], out["v"] = chroma * matrix[1], chroma * matrix[2]
+    return out
+
+
+def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> Float32:
+    """One component of a patch (float32 h×w) on the samples of `box` of its plane (`to_plane`: display → plane)."""
+    forward = compose(to_plane, invert(patch.matrix))
+    shrink = footprint(forward)
+    values, unshrink = lowpass(values, shrink, border=cv2.BORDER_CONSTANT)
+    forward = compose(translation(-box[0], -box[1]), forward, unshrink)
+    flags = cv2.INTER_CUBIC if min(shrink) < 1.0 / SMOOTH_FROM else cv2.INTER_LINEAR
+    out: Any = cv2.warpAffine(values, to_cv2(forward), (box[2] - box[0], box[3] - box[1]), flags=flags,
+                              borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+    return out
+
+
+def warp_mask(patch: Patch, mask: Samples, to_plane: Float, box: Box) -> Samples:
+    """The mask or its support at the very positions of the samples of `box`; no low-pass, so that it does not grow."""
+    forward = compose(translation(-box[0], -box[1]), to_plane, invert(patch.matrix))
+    return cv2.warpAffine(mask, to_cv2(forward), (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
+                          borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+
+
+def patch_box(patch: Patch, to_plane: Float, shape: tuple[int, int]) -> Box | None:
+    """The samples of a plane (height, width) that a patch can reach, or None."""
+    h, w = patch.support.shape
+    box = clip_box(bounds(compose(to_plane, invert(patch.matrix)), (0.0, 0.0, w, h), margin=1.0), shape[1], shape[0])
+    return box if box[2] > box[0] and box[3] > box[1] else None
+
+
+def place(group: list[Patch], row: Float, to_plane: Float, shape: tuple[int, int]) -> tuple[Box, Float32, Bytes] | None:
+    """The correction of one component on its plane.
+
+    Where masks overlap their sum counts as 1 at most: d = Σ dᵢ / max(1, Σ mᵢ), so that two faces never correct a
+    sample twice.
+
+    Returns:
+        The box of samples, the correction in code values (float32), and where it may be written (uint8, 0 = not); or
+        None where it lies outside the picture.
+    """
+    kernel = row.astype(np.float32)[None]
+    if len(group) == 1:
+        box = patch_box(group[0], to_plane, shape)
+        if box is None:
+            return None
+        values = warp_patch(group[0], cv2.transform(group[0].correction, kernel), to_plane, box)
+        return box, values, warp_mask(group[0], group[0].support, to_plane, box)
+    boxes = [b for b in (patch_box(p, to_plane, shape) for p in group) if b is not None]
+    if not boxes:
+        return None
+    low, high = np.array(boxes)[:, :2].min(axis=0), np.array(boxes)[:, 2:].max(axis=0)
+    box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+    size = (box[3] - box[1], box[2] - box[0])
+    values, weight, gate = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.uint8)
+    for patch in group:
+        where = warp_mask(patch, patch.support, to_plane, box)
+        add = warp_patch(patch, cv2.transform(patch.correction, kernel), to_plane, box)
+        cv2.add(values, add, dst=values, mask=where)
+        cv2.add(weight, warp_mask(patch, patch.mask, to_plane, box), dst=weight)
+        cv2.max(gate, where, dst=gate)
+    return box, np.divide(values, np.maximum(weight, np.float32(1.0)), out=values), gate
+
+
+def neutral(view: Samples, box: Box, form: Layout) -> bool:
+    """Whether all chroma in a box is gray, give or take one code of 8 bits."""
+    part = view[box[1]:box[3], box[0]:box[2]] >> form.shift
+    unit = 1 << (form.bits - 8)
+    return bool(part.min() >= 127 * unit and part.max() <= 129 * unit)
+
+
+def _mix(value: int | NDArray[np.int64]) -> NDArray[np.uint64]:
+    word = np.uint64(0xFFFFFFFF)
+    x = (np.asarray(value).astype(np.uint64) + np.uint64(0x9E3779B9)) & word
+    x = ((x ^ (x >> np.uint64(16))) * np.uint64(0x85EBCA6B)) & word
+    x = ((x ^ (x >> np.uint64(13))) * np.uint64(0xC2B2AE35)) & word
+    return x ^ (x >> np.uint64(16))
+
+
+@lru_cache(maxsize=4)
+def _dither_sheet(height: int, width: int) -> Float32:
+    """The 256×256 tile repeated over at least height × width; values (k + 0.5)/128 − 0.5."""
+    tile = (_mix(np.arange(65536)) >> np.uint64(25)).astype(np.float32).reshape(256, 256)
+    tile = (tile + 0.5) / 128.0 - 0.5
+    return np.tile(tile, (height // 256, width // 256)).astype(np.float32)
+
+
+def dither(box: Box, pts: int, component: int, parity: int | None) -> Float32:
+    """The rounding offsets of a box of samples, float32, |t| < 0.5; see the module's text."""
+    h = int(_mix(int(_mix(pts % (1 << 32))) + 8 * (0 if parity is None else 1 + parity) + component))
+    x, y = (box[0] + h) & 255, (box[1] + (h >> 8)) & 255
+    height, width = box[3] - box[1], box[2] - box[0]
+    # Sheets grow in steps of 512, so that few are ever made.
+    sheet = _dither_sheet(((y + height) // 512 + 1) * 512, ((x + width) // 512 + 1) * 512)
+    return sheet[y:y + height, x:x + width]
+
+
+def write(view: Samples, box: Box, values: Float32, gate: Bytes, offsets: Float32, form: Layout,
+          legal: tuple[int, int]) -> None:
+    """Adds `values` (code values) to the samples of `box` where `gate` is above 0, in place."""
+    target = view[box[1]:box[3], box[0]:box[2]]
+    source = np.ascontiguousarray(target, form.dtype.newbyteorder("="))
+    old = source >> form.shift if form.shift else source
+    new = old.copy()
+    cv2.add(values, offsets, dst=values)
+    cv2.add(old, values, dst=new, mask=gate, dtype=cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U)
+    low, high = np.array(legal, np.float64)  # cv2 takes a scalar beside an array, its annotations do not say so
+    cv2.min(new, cv2.max(old, high), dst=new)
+    cv2.max(new, cv2.min(old, low), dst=new)
+    if form.shift:
+        new = source + ((new - old) << form.shift)  # modulo 2¹⁶; keeps whatever the low bits held
+    target[...] = new

@@ -1,0 +1,261 @@
+"""The frame path on the CPU: crops out of native planes, corrections into them (numpy and OpenCV)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import Colorspace, VideoReformatter
+
+from rtface.device.composite import Patch, cut_patch, dither, neutral, overlapping, patch_box, place, rows, write
+from rtface.device.planes import Layout, Role, Samples, fallback, layout, planes
+from rtface.device.sampling import full_range, sample_rgb
+from rtface.device.transfer import code_range, curve_of
+from rtface.errors import InputError, UsageError
+from rtface.frame import Bytes, Crops, Float, Float32, Frame
+from rtface.geometry import apply, display_size, field_parity, plane_matrix, scaling
+
+log = logging.getLogger("rtface")
+_COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
+_SWS_MATRIX = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020,
+               "smpte240m": Colorspace.SMPTE240M, "fcc": Colorspace.FCC}
+
+
+def native_image(image: av.VideoFrame) -> av.VideoFrame:
+    """The image itself where the frame path works in its format, else converted to `planes.fallback` of it.
+
+    Raises:
+        InputError: swscale cannot read the format (a hardware surface that was not downloaded, raw Bayer).
+    """
+    name = image.format.name
+    if layout(name) is not None:
+        return image
+    try:
+        return image.reformat(format=fallback(name))
+    except (ValueError, OSError) as error:
+        raise InputError(f"pixel format {name} cannot be converted ({error}); convert the input to yuv420p or rgb24 "
+                         "first") from error
+
+
+class CpuView:
+    """A frame as a tracker or analyser sees it (`protocols.View`): RGB, display space, any scale, made on demand."""
+
+    def __init__(self, frame: Frame, swscale: VideoReformatter, lock: threading.Lock) -> None:
+        self._frame = frame
+        self._image = native_image(frame.image)
+        form = layout(self._image.format.name)
+        assert form is not None
+        self._form: Layout = form
+        self._parity = field_parity(frame.display, frame.field)
+        self._views: dict[Role, Samples] | None = None
+        self._swscale, self._lock = swscale, lock
+        self._thumbnails: dict[int, tuple[Bytes, float, float]] = {}
+        self._size = display_size(self._image.width, self._image.height, frame.display)
+
+    @property
+    def width(self) -> float:
+        """Display width in pixels; not rounded where samples are not square."""
+        return self._size[0]
+
+    @property
+    def height(self) -> float:
+        """Display height in pixels."""
+        return self._size[1]
+
+    def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
+        """Whole picture as RGB uint8 h×w×3, longer side ≤ max_side, and display pixels per thumbnail pixel in x and y.
+
+        Never enlarged. The array is kept for the next call with the same size: do not write into it.
+        """
+        if max_side not in self._thumbnails:
+            scale = min(1.0, max_side / max(self._size))
+            w, h = (max(1, int(side * scale + 0.5)) for side in self._size)
+            if self._parity is not None or curve_of(self._frame.color) is not None:
+                pixels = self.crop(scaling(w / self._size[0], h / self._size[1]), (w, h))
+            else:
+                pixels = self._swscaled(w, h)
+            self._thumbnails[max_side] = pixels, self._size[0] / w, self._size[1] / h
+        return self._thumbnails[max_side]
+
+    def _swscaled(self, width: int, height: int) -> Bytes:
+        display, color = self._frame.display, self._frame.color
+        turns = display.quarter_turns % 4
+        w, h = (height, width) if turns % 2 else (width, height)
+        shrinks = self._image.width > 1.5 * w
+        with self._lock:  # one scaling context, kept from frame to frame
+            small = self._swscale.reformat(
+                self._image, w, h, "rgb24", src_colorspace=_SWS_MATRIX.get(color.matrix),
+                src_color_range="JPEG" if full_range(self._form, color) else "MPEG", dst_color_range="JPEG",
+                interpolation="AREA" if shrinks else "BILINEAR", threads=1)
+        memory: Any = small.planes[0]
+        pixels = np.rot90(np.ndarray((h, w, 3), np.uint8, memory, 0, (small.planes[0].line_size, 3, 1)), -turns)
+        return np.ascontiguousarray(pixels[:, ::-1] if display.mirror else pixels)
+
+    def rgb(self, matrix: Float, size: tuple[int, int], *, native: bool = False) -> Float32:
+        """float32 3×h×w RGB 0…1 of the region that `matrix` (display → region) maps to `size` (w, h); edges replicate.
+
+        `native` leaves HDR values as they are coded.
+        """
+        if self._views is None:
+            self._views = planes(self._image, self._form, self._parity)
+        frame = self._frame
+        stored = (self._image.width, self._image.height)
+        return sample_rgb(self._views, self._form, frame.color, (stored, frame.display, frame.field), matrix, size,
+                          native=native)
+
+    def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
+        """RGB uint8 h×w×3 of the region that `matrix` (2×3, display → region) maps to `size` (w, h).
+
+        Area-filtered where it shrinks, black outside the picture.
+        """
+        rgb = self.rgb(matrix, size)
+        out: Any = cv2.convertScaleAbs(cv2.merge([rgb[0], rgb[1], rgb[2]]), alpha=255.0)
+        w, h = self._size
+        corners = apply(matrix, np.array([(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)]))
+        if not _contains(corners, size):
+            inside = np.zeros((size[1], size[0]), np.uint8)
+            cv2.fillConvexPoly(inside, np.rint((corners - 0.5) * 16.0).astype(np.int32), 255, shift=4)
+            out[inside == 0] = 0
+        return out
+
+
+def _log_warning(key: str, message: str) -> None:
+    log.warning("%s (%s)", message, key)
+
+
+def _contains(quad: Float, size: tuple[int, int]) -> bool:
+    """Whether a convex quadrilateral holds the rectangle 0, 0, w, h."""
+    contour = quad.astype(np.float32)
+    return all(cv2.pointPolygonTest(contour, (float(x), float(y)), False) >= 0
+               for x in (0, size[0]) for y in (0, size[1]))
+
+
+class CpuDevice:
+    """Crops and composites on the CPU (`protocols.Device`).
+
+    Args:
+        threads: what OpenCV may use in this process; None leaves it as it is (the pipeline's thread budget decides).
+        warn: called with a key and a message when something is done that the user should know, once per frame; the
+            default logs.
+    """
+
+    def __init__(self, threads: int | None = None, warn: Callable[[str, str], None] | None = None) -> None:
+        if threads is not None:
+            if threads < 1:
+                raise UsageError(f"threads must be 1 or more, not {threads}")
+            cv2.setNumThreads(threads)
+        self._warn = warn or _log_warning
+        self._swscale = VideoReformatter()
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """"cpu"."""
+        return "cpu"
+
+    def view(self, frame: Frame) -> CpuView:
+        """The frame (or field) for a tracker; made on demand, valid until the frame is written to."""
+        return CpuView(frame, self._swscale, self._lock)
+
+    def crops(self, frame: Frame, matrices: Float, size: int) -> Crops:
+        """Crops of one frame or field.
+
+        Args:
+            frame: SDR, PQ or HLG; HDR values are mapped by `transfer.engine_curve`.
+            matrices: N×2×3, display → crop pixels.
+            size: S.
+
+        Returns:
+            float32 N×3×S×S RGB 0…1; the picture's edge is replicated outside it. `owners` counts frame 0, face n.
+        """
+        view = self.view(frame)
+        pixels = np.empty((len(matrices), 3, size, size), np.float32)
+        for n, matrix in enumerate(matrices):
+            pixels[n] = view.rgb(matrix, (size, size))
+        return Crops(pixels, np.array(matrices, np.float64).reshape(-1, 2, 3), [(0, n) for n in range(len(matrices))])
+
+    def composite(self, frame: Frame, corrections: Float32, masks: Float32, matrices: Float) -> Frame:
+        """Adds corrections to the frame's own planes; samples where every mask is 0 stay bit for bit.
+
+        Args:
+            frame: its image is written to after `make_writable()`, and only where there is something to write.
+            corrections: float32 N×S×S×3, RGB, already masked, engine units (1 = white).
+            masks: float32 N×S×S, 0…1.
+            matrices: float64 N×2×3, display → crop pixels.
+
+        Returns:
+            The frame itself where nothing changes, else the frame marked `touched`. A frame whose pixel format has to
+            be converted first comes back with another image, and a warning is counted.
+
+        Raises:
+            UsageError: shapes that do not belong together.
+            EngineError: a correction holds NaN or infinity; nothing was written then.
+        """
+        n = len(matrices)
+        if corrections.shape[:1] != (n,) or masks.shape != corrections.shape[:3] or corrections.shape[3:] != (3,):
+            raise UsageError(f"composite wants corrections N×S×S×3, masks N×S×S and matrices N×2×3, not "
+                             f"{corrections.shape}, {masks.shape} and {np.shape(matrices)}")
+        patches = [p for i in range(n) if (p := cut_patch(corrections[i], masks[i], matrices[i])) is not None]
+        if not patches:
+            return frame
+        image = frame.image
+        if layout(image.format.name) is None:
+            self._warn("pixel_format", f"frames with faces are converted from {image.format.name} to "
+                       f"{fallback(image.format.name)}: the frame path does not work in it")
+            image = native_image(image)
+            frame = replace(frame, image=image)
+        form = layout(image.format.name)
+        assert form is not None
+        curve = curve_of(frame.color)
+        if curve is not None:
+            view = self.view(frame)
+            for patch in patches:
+                h, w = patch.support.shape
+                seen = view.rgb(patch.matrix, (w, h), native=True)
+                native = curve.backward(np.ascontiguousarray(patch.correction.transpose(2, 0, 1)), seen)
+                patch.correction = np.ascontiguousarray(native.transpose(1, 2, 0))
+        image.make_writable()
+        parity = field_parity(frame.display, frame.field)
+        views = planes(image, form, parity)
+        geometry = _PlaneMatrices(image, frame, form)
+        wanted = rows(form, frame.color)
+        for group in overlapping(patches):
+            gray = form.kind == "yuv" and self._gray(group, geometry, views, form)
+            for role, row in wanted.items():
+                if gray and role != "y":
+                    continue
+                placed = place(group, row, geometry.of(role), views[role].shape)
+                if placed is None:
+                    continue
+                box, values, gate = placed
+                legal = code_range(form.bits, full_range(form, frame.color), chroma=role in ("u", "v"))
+                write(views[role], box, values, gate, dither(box, frame.pts, _COMPONENTS[role], parity), form,
+                      (legal.low, legal.high))
+        return replace(frame, touched=True)
+
+    @staticmethod
+    def _gray(group: list[Patch], geometry: _PlaneMatrices, views: dict[Role, Samples], form: Layout) -> bool:
+        boxes = [patch_box(p, geometry.of("u"), views["u"].shape) for p in group]
+        return all(neutral(views[role], box, form) for box in boxes if box is not None for role in ("u", "v"))
+
+
+class _PlaneMatrices:
+    """Display → plane of every component of one frame, each built once."""
+
+    def __init__(self, image: av.VideoFrame, frame: Frame, form: Layout) -> None:
+        self._image, self._frame, self._form = image, frame, form
+        self._known: dict[tuple[int, int], Float] = {}
+
+    def of(self, role: Role) -> Float:
+        sub = self._form.role_subsampling(role)
+        if sub not in self._known:
+            frame = self._frame
+            self._known[sub] = plane_matrix((self._image.width, self._image.height), frame.display, subsampling=sub,
+                                            siting=frame.color.siting, field=frame.field)
+        return self._known[sub]

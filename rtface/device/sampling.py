@@ -1,0 +1,126 @@
+"""From native planes to RGB at crop resolution: low-pass, warp, convert."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from rtface.device.planes import Layout, Role, Samples
+from rtface.device.transfer import code_range, curve_of, ycbcr_from_rgb
+from rtface.frame import Color, Display, Float, Float32, Siting
+from rtface.geometry import (
+    Field,
+    bounds,
+    clip_box,
+    compose,
+    footprint,
+    invert,
+    plane_matrix,
+    scaling,
+    to_cv2,
+    translation,
+)
+
+BLUR_FROM = 1.08  # residual shrink below which bilinear sampling alone is clean enough
+
+
+def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tuple[Samples, Float]:
+    """Filters an image that is about to be shrunk by `shrink` (source samples per target sample in x and y).
+
+    Whole factors by area averaging, the remainder (below 2) by a Gaussian; `warpAffine` itself has no area filter.
+
+    Returns:
+        The filtered image, smaller where whole factors were taken, and the matrix from its coordinates to those of the
+        image given (corner convention).
+    """
+    nx, ny = max(1, int(shrink[0] + 0.05)), max(1, int(shrink[1] + 0.05))
+    if nx > 1 or ny > 1:
+        h, w = image.shape[:2]
+        if w % nx or h % ny:
+            image = cv2.copyMakeBorder(image, 0, -h % ny, 0, -w % nx, border)
+            h, w = image.shape[:2]
+        image = cv2.resize(image, (w // nx, h // ny), interpolation=cv2.INTER_AREA)
+    rest = (shrink[0] / nx, shrink[1] / ny)
+    if max(rest) > BLUR_FROM:
+        # The variance that a box of `rest` samples has beyond a box of one.
+        sigma = [float(np.sqrt(max(r * r - 1.0, 0.0) / 4.0)) for r in rest]
+        size = [1 if s < 0.2 else 3 if s < 0.6 else 5 for s in sigma]
+        image = cv2.GaussianBlur(image, (size[0], size[1]), max(sigma[0], 0.01), sigmaY=max(sigma[1], 0.01),
+                                 borderType=border)
+    return image, scaling(nx, ny)
+
+
+def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0) -> Samples:
+    """One component resampled through `matrix` (plane → target, corner convention) to size (w, h); edges replicate.
+
+    Returns:
+        h×w in the component's own integer type, native byte order, shifted down to its value.
+    """
+    shrink = footprint(matrix)
+    height, width = plane.shape
+    box = bounds(invert(matrix), (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *shrink) + 1.0)
+    x0, y0, x1, y1 = clip_box(box, width, height)
+    # A region wholly outside still shows the nearest edge.
+    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+    image = np.ascontiguousarray(plane[y0:y1, x0:x1], plane.dtype.newbyteorder("="))
+    if shift:
+        image = image >> shift
+    image, unshrink = lowpass(image, shrink, border=cv2.BORDER_REPLICATE)
+    forward = compose(matrix, translation(x0, y0), unshrink)
+    return cv2.warpAffine(image, to_cv2(forward), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def full_range(form: Layout, color: Color) -> bool:
+    """Whether black is code 0: what the format itself says first, then the stream."""
+    return form.full_range or color.full_range
+
+
+def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color,
+               geometry: tuple[tuple[int, int], Display, Field | None], matrix: Float, size: tuple[int, int], *,
+               native: bool = False) -> Float32:
+    """A region as RGB.
+
+    Args:
+        views: `planes()` of the frame or field.
+        form, color: how to read them.
+        geometry: stored size, display, field.
+        matrix: 2×3, display → region.
+        size: (w, h) of the region.
+        native: leave HDR values as they are coded, instead of as an engine knows them.
+
+    Returns:
+        float32 3×h×w, 0…1.
+    """
+    stored, display, field = geometry
+    siting: Siting = color.siting
+    out = np.empty((3, size[1], size[0]), np.float32)
+    got: dict[Role, Samples] = {}
+    for role, view in views.items():
+        to_plane = plane_matrix(stored, display, subsampling=form.role_subsampling(role), siting=siting, field=field)
+        got[role] = sample(view, compose(matrix, invert(to_plane)), size, form.shift)
+    full = full_range(form, color)
+    luma = code_range(form.bits, full, chroma=False)
+    a, b = 1.0 / luma.scale, -luma.offset / luma.scale
+    if form.kind == "rgb":
+        for i, role in enumerate(("r", "g", "b")):
+            np.multiply(got[role], np.float32(a), out=out[i], dtype=np.float32)
+    elif form.kind == "gray":
+        cv2.addWeighted(got["y"], a, got["y"], 0.0, b, dst=out[0], dtype=cv2.CV_32F)
+        out[1:] = out[0]
+    else:
+        chroma = code_range(form.bits, full, chroma=True)
+        back = np.linalg.inv(ycbcr_from_rgb(color.matrix))
+        for i in range(3):
+            ky, ku, kv = float(back[i, 0]) * a, float(back[i, 1]) / chroma.scale, float(back[i, 2]) / chroma.scale
+            zero = float(back[i, 0]) * b - chroma.offset * (ku + kv)
+            if abs(ku) < 1e-9:
+                cv2.addWeighted(got["y"], ky, got["v"], kv, zero, dst=out[i], dtype=cv2.CV_32F)
+            else:
+                cv2.addWeighted(got["y"], ky, got["u"], ku, zero, dst=out[i], dtype=cv2.CV_32F)
+                if abs(kv) > 1e-9:
+                    cv2.addWeighted(out[i], 1.0, got["v"].astype(np.float32), kv, 0.0, dst=out[i])
+    curve = None if native else curve_of(color)
+    if curve is not None:
+        return curve.forward(out)
+    return np.clip(out, 0.0, 1.0, out=out)

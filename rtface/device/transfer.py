@@ -1,0 +1,130 @@
+"""Colour of the native samples: YCbCr matrices, ranges, and the curves that make HDR look like what an engine knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.frame import Color, Float, Float32
+
+_KR_KB = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593),
+          "smpte240m": (0.212, 0.087), "fcc": (0.30, 0.11)}
+_GAMUT_2020_TO_709: Float = np.array([(1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083),
+                                      (-0.0182, -0.1006, 1.1187)])  # ITU-R BT.2087
+HDR_WHITE_NITS = 203.0  # ITU-R BT.2408's reference white
+_KNEE = 0.75
+_MAX_INVERSE_SLOPE = 4.0
+
+
+@lru_cache(maxsize=32)
+def ycbcr_from_rgb(matrix: str) -> Float:
+    """The 3×3 matrix from R'G'B' (0…1) to Y' (0…1), Cb, Cr (−0.5…0.5) of a `Color.matrix`.
+
+    "rgb" stands for gray without chroma and for RGB; luma then has BT.601's weights.
+    """
+    if matrix == "ycgco":  # H.273 equation set 11: Cb carries Cg, Cr carries Co
+        return np.array([(0.25, 0.5, 0.25), (-0.25, 0.5, -0.25), (0.5, 0.0, -0.5)])
+    kr, kb = _KR_KB.get(matrix, _KR_KB["bt601"])
+    y = np.array([kr, 1.0 - kr - kb, kb])
+    cb = (np.array([0.0, 0.0, 1.0]) - y) / (2.0 * (1.0 - kb))
+    cr = (np.array([1.0, 0.0, 0.0]) - y) / (2.0 * (1.0 - kr))
+    return np.stack([y, cb, cr])
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Code values of one component: code = offset + scale · value, legal from low to high."""
+
+    offset: float
+    scale: float
+    low: int
+    high: int
+
+
+@lru_cache(maxsize=64)
+def code_range(bits: int, full: bool, *, chroma: bool) -> Range:
+    """Quantisation of luma, RGB (chroma=False) or chroma after H.273 equations 4 to 9."""
+    top = (1 << bits) - 1
+    if full:
+        return Range(float(1 << (bits - 1)) if chroma else 0.0, float(top), 0, top)
+    unit = 1 << (bits - 8)
+    if chroma:
+        return Range(128.0 * unit, 224.0 * unit, 16 * unit, 240 * unit)
+    return Range(16.0 * unit, 219.0 * unit, 16 * unit, 235 * unit)
+
+
+def _pq_to_nits(e: Float) -> Float:
+    """SMPTE ST 2084 EOTF; e 0…1 to cd/m²."""
+    m1, m2 = 2610 / 16384, 2523 / 4096 * 128
+    c1, c2, c3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+    p = np.power(np.clip(e, 0.0, 1.0), 1.0 / m2)
+    return 10000.0 * np.power(np.maximum(p - c1, 0.0) / (c2 - c3 * p), 1.0 / m1)
+
+
+def _hlg_to_nits(e: Float) -> Float:
+    """BT.2100 HLG inverse OETF and, per channel, the OOTF of a 1000 cd/m² display (gamma 1.2)."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(e <= 0.5, e * e / 3.0, (np.exp((e - c) / a) + b) / 12.0)
+    return 1000.0 * np.power(np.clip(scene, 0.0, None), 1.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A monotone curve from native R'G'B' to engine values, as a table, with its inverse slope.
+
+    The curve: light in units of 203 cd/m² (reference white), unchanged up to 0.75, above that rolled off
+    exponentially towards 1; then gamma 1/2.2. BT.2020 primaries are afterwards turned towards BT.709 by BT.2087's
+    matrix applied to the gamma-coded values: an approximation, chosen because it is linear, so that a correction goes
+    back through it exactly.
+    """
+
+    table: Float32
+    inverse_slope: Float32
+    gamut: Float | None
+
+    def forward(self, rgb: Float32) -> Float32:
+        """3×H×W native R'G'B' 0…1 → engine values 0…1."""
+        if len(self.table):
+            rgb = self.table[_index(rgb, len(self.table))]
+        if self.gamut is not None:
+            rgb = np.tensordot(self.gamut.astype(np.float32), rgb, 1)
+        return np.clip(rgb, 0.0, 1.0, dtype=np.float32)
+
+    def backward(self, correction: Float32, rgb: Float32) -> Float32:
+        """A correction 3×H×W in engine units → native units, by the slope at the native values `rgb` (3×H×W)."""
+        if self.gamut is not None:
+            correction = np.tensordot(np.linalg.inv(self.gamut).astype(np.float32), correction, 1)
+        if len(self.table):
+            correction = correction * self.inverse_slope[_index(rgb, len(self.table))]
+        return correction.astype(np.float32, copy=False)
+
+
+def _index(rgb: Float32, n: int) -> NDArray[np.intp]:
+    return np.clip(np.rint(rgb * np.float32(n - 1)), 0, n - 1).astype(np.intp)
+
+
+@lru_cache(maxsize=16)
+def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
+    """The curve of a transfer family and of BT.2020 primaries; None where values go to the engine as they are."""
+    gamut = _GAMUT_2020_TO_709 if wide_gamut else None
+    if transfer == "sdr":
+        return None if gamut is None else Curve(np.zeros(0, np.float32), np.zeros(0, np.float32), gamut)
+    e = np.linspace(0.0, 1.0, 4097)
+    nits = _pq_to_nits(e) if transfer == "pq" else _hlg_to_nits(e) if transfer == "hlg" else e * HDR_WHITE_NITS
+    light = nits / HDR_WHITE_NITS
+    room = 1.0 - _KNEE
+    rolled = np.where(light <= _KNEE, light,
+                      _KNEE + room * (1.0 - np.exp(-(np.maximum(light, _KNEE) - _KNEE) / room)))
+    value = np.power(rolled, 1.0 / 2.2)
+    slope = np.gradient(value, e)
+    # In the roll-off and at black the inverse slope grows without bound; a correction there is capped instead.
+    inverse = np.minimum(1.0 / np.maximum(slope, 1e-6), _MAX_INVERSE_SLOPE)
+    return Curve(value.astype(np.float32), inverse.astype(np.float32), gamut)
+
+
+def curve_of(color: Color) -> Curve | None:
+    """The curve that a frame's colour asks for; None for plain SDR."""
+    return engine_curve(color.transfer, color.primaries == 9)
