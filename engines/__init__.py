@@ -1,0 +1,1 @@
+"""Engines: how each network that rtface runs is made. Nothing here is imported at run time."""

@@ -1,0 +1,257 @@
+"""How good an engine is on people it has never seen.
+
+``python -m engines.native.evaluate --faces DIR --engine rtface-s``
+
+Two protocols, both on the identities that ``faces.split`` sets aside:
+
+- **stills**: single crops through the still degradations of training;
+- **film**: a face moves smoothly over a 1280×720 canvas (its crop 310–490 px wide); *call* is 640×360, sensor
+  noise σ 3, x264 veryfast zerolatency crf 31 and back up to 720p; *heavy* is 320×180, σ 6, crf 33.
+
+PSNR is taken in canonical space, weighted with the face oval, after the colour lock and the mask of the run time. The
+baselines stand in the same table: the input, and OpenCV's non-local means followed by an unsharp mask. ``--through
+api`` runs whole frames through ``rtface.Enhancer`` with known faces instead of the bare network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from . import degrade
+from .actors import HEIGHT, WIDTH, Actor, Film
+from .faces import Face, load_faces, split
+from .films import Recipe, degraded
+from .space import F32, F64, TEMPLATE_512, U8, cut, oval_mask, similarity
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+PROTOCOLS = {
+    "call": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
+    "heavy": {"scale": 0.25, "sigma": 6.0, "crf": 33.0},
+    "clean": {"scale": 1.0, "sigma": 0.0, "crf": 0.0},
+}
+FRAMES = 20
+WARM = 3
+"""The first frames of a film are not measured: a call has long begun."""
+
+Restore = Callable[[U8], F32]
+"""uint8 S×S×3 RGB crop → float32 S×S×3 restored, 0..1."""
+
+
+def lowpass(z: F32) -> F32:
+    """The colour lock's low-pass of an S×S×C picture."""
+    size = z.shape[0]
+    g = cv2.resize(z, (32, 32), interpolation=cv2.INTER_AREA)
+    g = cv2.GaussianBlur(g, (5, 5), 1.0, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(g, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def locked(crop: F32, restored: F32) -> F32:
+    """``crop + mask · shape(restored − crop)``: float32 S×S×3, 0..1."""
+    d = restored - crop
+    y = d @ LUMA
+    chroma = d - y[..., None]
+    chroma -= lowpass(chroma)
+    low = lowpass(y)
+    limit = 6 / 255
+    y = y - low + limit * np.tanh(low / limit)
+    return np.clip(crop + (chroma + y[..., None]) * oval_mask(crop.shape[0])[..., None], 0, 1).astype(np.float32)
+
+
+def weighted(z: F32, mask: F32) -> float:
+    """Mean of an S×S×3 picture, weighted with the mask."""
+    return float((z * mask[..., None]).mean() / mask.mean())
+
+
+def psnr(a: F32, b: F32, mask: F32) -> float:
+    """dB between two S×S×3 pictures of 0..1, weighted with the mask."""
+    return float(-10 * np.log10(max(weighted((a - b) ** 2, mask), 1e-10)))
+
+
+def network(model: Path) -> tuple[Restore, int, Callable[[], list[float]]]:
+    """(restore, crop side, its times in ms) of an exported engine, run by OpenVINO with bf16 where the CPU has it."""
+    import openvino as ov
+
+    core: Any = ov.Core()
+    bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    config = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32", "PERFORMANCE_HINT": "LATENCY"}
+    net: Any = core.read_model(str(model))
+    side = int(net.inputs[0].get_partial_shape()[2].get_length())
+    request: Any = core.compile_model(net, "CPU", config).create_infer_request()
+    times: list[float] = []
+
+    def restore(crop: U8) -> F32:
+        x = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 255
+        start = time.perf_counter()
+        request.infer({0: x})
+        times.append((time.perf_counter() - start) * 1e3)
+        return np.array(request.get_output_tensor(0).data[0]).transpose(1, 2, 0)
+
+    return restore, side, lambda: times
+
+
+def classic(crop: U8) -> F32:
+    """The baseline without learning: non-local means, then an unsharp mask."""
+    calm = cv2.fastNlMeansDenoisingColored(crop, None, 4, 4, 5, 15)
+    soft = cv2.GaussianBlur(calm, (0, 0), 1.5)
+    return np.clip(calm.astype(np.float32) * 1.6 - soft.astype(np.float32) * 0.6, 0, 255).astype(np.float32) / 255
+
+
+@dataclass
+class Shot:
+    """One film of one face: clean and degraded frames, and the matrix of every frame (512-px canonical → frame)."""
+
+    clean: list[U8] = field(default_factory=list)
+    seen: list[U8] = field(default_factory=list)
+    matrices: list[F64] = field(default_factory=list)
+
+
+def shoot(face: Face, number: int, protocol: str, seed: int) -> Shot:
+    """Film one face by ``protocol``; the same motion for the same number and seed in every protocol."""
+    r = np.random.default_rng([seed, number])
+    px = float(r.uniform(310, min(490, face.px * 1.15)))
+    centre = (WIDTH / 2 + r.normal(0, 120), HEIGHT / 2 + r.normal(0, 30))
+    image = face.load()
+    actor = Actor(image, px, (float(centre[0]), float(centre[1])), r, warp=0.5)
+    film = Film([actor], image, r)
+    p = PROTOCOLS[protocol]
+    options = {"preset": "veryfast", "tune": "zerolatency", "crf": str(p["crf"])}
+    rec = Recipe(protocol, p["scale"], p["sigma"], 0, "libx264", options, p["crf"], 0, ("none", 0, 0),
+                 cv2.INTER_CUBIC, cv2.INTER_AREA)  # fmt: skip
+    shot = Shot()
+    times = [float(t) for t in range(FRAMES)]
+    if protocol == "clean":
+        shot.clean = shot.seen = [film.render(t) for t in times]
+    else:
+        for _, clean, seen in degraded(film, rec, times, set(range(FRAMES))):
+            shot.clean.append(clean)
+            shot.seen.append(seen)
+    shot.matrices = [actor.matrix(t) for t in times]
+    return shot
+
+
+def at(matrix: F64, size: int) -> F64:
+    """The matrix of a 512-px canonical crop for a ``size``-px one."""
+    k = 512 / size
+    m = matrix.copy()
+    m[:, :2] *= k
+    m[:, 2] += (matrix[:, 0] + matrix[:, 1]) * (k - 1) / 2
+    return m
+
+
+def through_api(engine: str, shot: Shot) -> list[U8]:
+    """The shot's frames through ``rtface.Enhancer`` with the known faces."""
+    import rtface
+
+    out: list[U8] = []
+    with rtface.Enhancer(engine=engine, format="rgb") as e:  # pyright: ignore
+        for frame, m in zip(shot.seen, shot.matrices, strict=True):
+            points = (TEMPLATE_512 @ m[:, :2].T + m[:, 2]).astype(np.float32)
+            lo, hi = points.min(0) - 60, points.max(0) + 60
+            face = rtface.Face(track_id=1, box=(*lo, *hi), points=points, mesh=None, score=1.0, pose=None)  # pyright: ignore
+            out.append(np.asarray(e(frame, faces=[face])))
+    return out
+
+
+def film_rows(
+    faces: list[Face], protocol: str, restore: Restore, side: int, seed: int, api: str
+) -> Iterator[dict[str, float]]:
+    """One row a face: mean PSNR of input, classic and ours, and the flicker of input and ours."""
+    mask = oval_mask(side)
+    for number, face in enumerate(faces):
+        shot = shoot(face, number, protocol, seed)
+        framed = through_api(api, shot) if api else []
+        rows: list[tuple[float, float, float]] = []
+        errors: list[tuple[F32, F32]] = []
+        for i in range(WARM, len(shot.seen)):
+            m = at(shot.matrices[i], side)
+            truth, seen = (cut(p[i], m, side).astype(np.float32) / 255 for p in (shot.clean, shot.seen))
+            crop = cut(shot.seen[i], m, side)
+            ours = cut(framed[i], m, side).astype(np.float32) / 255 if api else locked(seen, restore(crop))
+            base = locked(seen, classic(crop)) if i % 6 == WARM else None
+            rows.append(
+                (
+                    psnr(seen, truth, mask),
+                    psnr(base, truth, mask) if base is not None else np.nan,
+                    psnr(ours, truth, mask),
+                )
+            )
+            errors.append((seen - truth, ours - truth))
+        flick = [np.mean([weighted(np.abs(b[k] - a[k]), mask) for a, b in pairwise(errors)]) for k in (0, 1)]
+        mean = np.nanmean(np.array(rows), 0)
+        yield {"input": mean[0], "classic": mean[1], "ours": mean[2], "flicker": float(flick[1] / max(flick[0], 1e-9))}
+
+
+def still_rows(faces: list[Face], restore: Restore, side: int, seed: int) -> Iterator[dict[str, float]]:
+    """Two rows a face: PSNR of input, classic and ours on the still degradations."""
+    mask = oval_mask(side)
+    for number, face in enumerate(f for f in faces if f.px >= side):
+        r = np.random.default_rng([seed, number, 7])
+        m = at(similarity(face.px / 512, 0, ((face.px - 1) / 2, (face.px - 1) / 2), 512), side)
+        image = face.load()
+        truth = cut(image, m, side).astype(np.float32) / 255
+        for _ in range(2):
+            crop = cut(degrade.still(image, r, face.px / 512), m, side)
+            seen = crop.astype(np.float32) / 255
+            yield {"input": psnr(seen, truth, mask), "classic": psnr(locked(seen, classic(crop)), truth, mask),
+                   "ours": psnr(locked(seen, restore(crop)), truth, mask)}  # fmt: skip
+
+
+def summary(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Means, gain over the input, and the worst single gain."""
+    gains = [r["ours"] - r["input"] for r in rows]
+    out = {k: float(np.nanmean([r[k] for r in rows])) for k in rows[0]}
+    out |= {"gain": float(np.mean(gains)), "worst": float(np.min(gains)), "classic_gain": out["classic"] - out["input"]}
+    return {k: round(v, 3) for k, v in out.items()} | {"n": len(rows)}
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--faces", type=Path, required=True)
+    p.add_argument("--engine", default="rtface-s")
+    p.add_argument("--model", type=Path, help="an ONNX file (default: the one in the package)")
+    p.add_argument("--through", choices=("network", "api"), default="network")
+    p.add_argument("--protocols", default="stills,call,heavy,clean")
+    p.add_argument("--count", type=int, default=40, help="faces for the film protocols")
+    p.add_argument("--seed", type=int, default=11)
+    p.add_argument("--json", type=Path)
+    a = p.parse_args()
+    cv2.setNumThreads(2)
+    held = split(load_faces(a.faces))[1]
+    actors = [f for f in held if f.px >= 384]
+    order = np.random.default_rng(a.seed).permutation(len(actors))[: a.count]
+    package = Path(__file__).parents[2] / "rtface" / "models" / a.engine / "model.onnx"
+    restore, side, times = network(a.model or package)
+    api = a.engine if a.through == "api" else ""
+    result: dict[str, Any] = {
+        "engine": a.engine,
+        "through": a.through,
+        "identities_set_aside": len({f.identity for f in held}),
+    }
+    for name in a.protocols.split(","):
+        if name == "stills":
+            rows = list(still_rows(held, restore, side, a.seed))
+        else:
+            rows = list(film_rows([actors[int(i)] for i in order], name, restore, side, a.seed, api))
+        result[name] = summary(rows)
+        if name == "clean":
+            result[name] = {"psnr_to_input": round(float(np.mean([r["ours"] for r in rows])), 2), "n": len(rows)}
+        print(name, result[name], flush=True)
+    if times():
+        result["crop_ms"] = {f"p{q}": round(float(np.percentile(times(), q)), 2) for q in (5, 50, 95)}
+        print("crop_ms", result["crop_ms"])
+    if a.json:
+        a.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

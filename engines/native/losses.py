@@ -1,0 +1,74 @@
+"""The loss, with the pipeline's colour lock inside, so that nothing is trained that is then thrown away.
+
+Everything works on the region of interest (N×3×h×w float32 RGB 0..1); the region lies on the cells of the lock's
+32×32 grid, and the mask is 0 before the region ends, so the lock is the run time's own, exactly, where it counts.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .space import oval_mask, roi
+
+GRID = 32
+LUMA_LIMIT = 6 / 255
+
+
+def luma(z: Tensor) -> Tensor:
+    """0.299 R + 0.587 G + 0.114 B, N×3×h×w → N×1×h×w."""
+    return (z * z.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+
+
+def lowpass(z: Tensor, cell: int) -> Tensor:
+    """Area to the 32×32 grid (``cell`` px a cell), 5-tap Gaussian of σ 1, bilinear back up."""
+    k = torch.exp(-0.5 * torch.arange(-2, 3, device=z.device, dtype=z.dtype) ** 2)
+    k = k / k.sum()
+    n, c, h, w = z.shape
+    g = F.avg_pool2d(z, cell).reshape(n * c, 1, h // cell, w // cell)
+    g = F.conv2d(F.pad(g, (2, 2, 0, 0)), k[None, None, None, :])
+    g = F.conv2d(F.pad(g, (0, 0, 2, 2)), k[None, None, :, None])
+    g = g.reshape(n, c, h // cell, w // cell)
+    return F.interpolate(g, size=(h, w), mode="bilinear", align_corners=False)
+
+
+def shape(d: Tensor, cell: int) -> Tensor:
+    """The colour lock of a correction: low frequencies leave chroma, and are limited in luma."""
+    y = luma(d)
+    low = lowpass(torch.cat([y, d - y], 1), cell)
+    return d - low[:, 1:] - low[:, :1] + LUMA_LIMIT * torch.tanh(low[:, :1] / LUMA_LIMIT)
+
+
+def highpass(x: Tensor) -> Tensor:
+    """x minus its own half-resolution version."""
+    return x - F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="nearest")
+
+
+class Loss(nn.Module):
+    """Charbonnier (Lai et al. 2017) on the picture and on the bands of a small Laplacian pyramid, inside the oval."""
+
+    def __init__(self, size: int, bands: tuple[float, ...] = (0.5, 0.5, 0.25), eps: float = 2e-3) -> None:
+        super().__init__()
+        x, y, w, h = roi(size)
+        self.cell, self.bands, self.eps = size // GRID, bands, eps
+        mask = torch.from_numpy(oval_mask(size)[y : y + h, x : x + w].copy())[None, None]
+        self.register_buffer("mask", mask / mask.mean(), persistent=False)
+
+    def charbonnier(self, e: Tensor) -> Tensor:
+        """Per sample, weighted by the oval: N×C×h×w → N."""
+        m = self.mask
+        while m.shape[-1] > e.shape[-1]:  # pyright: ignore
+            m = F.avg_pool2d(m, 2)  # pyright: ignore
+        return (torch.sqrt(e * e + self.eps**2) * m).mean((1, 2, 3)) - self.eps
+
+    def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss per sample N, squared error per sample N, both of ``crop + shape(residual)``)."""
+        e = crop + shape(residual, self.cell) - truth
+        m = self.mask
+        square = ((e.detach() ** 2) * m).mean((1, 2, 3))  # pyright: ignore
+        total = self.charbonnier(e)
+        for weight in self.bands:
+            total = total + weight * self.charbonnier(highpass(e))
+            e = F.avg_pool2d(e, 2)
+        return total, square

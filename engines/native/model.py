@@ -1,0 +1,185 @@
+"""The networks of ``rtface-s`` and ``rtface-m``: ``restored = crop + gate · residual``.
+
+A residual U-Net on a pixel-unshuffled crop (Shi et al. 2016, "Real-time single image and video super-resolution";
+Ronneberger et al. 2015, "U-Net"), modulated by a global code of the degradation that it estimates itself (Perez et
+al. 2018, "FiLM"). Both look at the region of interest of the canonical crop only (``space.roi``); outside it the
+crop is returned untouched. ``rtface-m`` runs ``rtface-s`` at half resolution and refines at full resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .space import roi
+
+RESIDUAL_SCALE = 0.1
+"""The head's output is multiplied by this: a step of the optimiser then moves a pixel by little."""
+
+
+def fresh(conv: nn.Conv2d, gain: float = 1.0) -> nn.Conv2d:
+    """Initialise a convolution so that it keeps the variance of its input times ``gain`` squared."""
+    nn.init.normal_(conv.weight, std=gain / conv.weight[0].numel() ** 0.5)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions around a ReLU, modulated by the code, added to the input. N×C×H×W in and out."""
+
+    def __init__(self, width: int, code: int) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(width, width, 3, padding=1)
+        self.b = nn.Conv2d(width, width, 3, padding=1)
+        self.film = nn.Linear(code, width) if code else None
+        fresh(self.a, 2**0.5)
+        fresh(self.b, 0.4)
+        if self.film is not None:
+            nn.init.zeros_(self.film.weight)
+            nn.init.zeros_(self.film.bias)
+
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+        y = F.relu(self.a(x))
+        if self.film is not None and code is not None:
+            y = y * (1 + self.film(code))[:, :, None, None]
+        return x + self.b(y)
+
+
+class Up(nn.Module):
+    """Doubles height and width: 1×1 convolution and pixel shuffle."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__()
+        self.conv = fresh(nn.Conv2d(a, 4 * b, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(x), 2)
+
+
+def window(size: int) -> Tensor:
+    """1×1×h×w: 1 inside the region of interest, falling to 0 over its outermost pixels, so that no edge shows."""
+    _, _, w, h = roi(size)
+    edge = size // 64
+    rows, cols = (
+        torch.clamp((torch.minimum(torch.arange(n), n - 1 - torch.arange(n)) + 0.5) / edge, max=1) for n in (h, w)
+    )
+    return (rows[:, None] * cols[None, :])[None, None]
+
+
+class Core(nn.Module):
+    """``rtface-s`` inside its region of interest.
+
+    Input N×3×192×176 float, RGB 0..1. Returns (gated residual N×3×192×176, decoder features N×w0×48×44,
+    gate logits N×1×12×11).
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (48, 96, 160), blocks: tuple[int, int, int] = (2, 2, 4)) -> None:
+        super().__init__()
+        w0, w1, w2 = widths
+        n0, n1, n2 = blocks
+        code = 32
+        self.stem = fresh(nn.Conv2d(48, w0, 3, padding=1), 2.0)
+        self.enc0 = nn.ModuleList(Block(w0, 0) for _ in range(n0))
+        self.down0 = fresh(nn.Conv2d(w0, w1, 2, stride=2))
+        self.enc1 = nn.ModuleList(Block(w1, 0) for _ in range(n1))
+        self.down1 = fresh(nn.Conv2d(w1, w2, 2, stride=2))
+        self.place = nn.Parameter(torch.zeros(1, w2, 12, 11))
+        self.code = nn.Sequential(nn.Linear(w2, 64), nn.ReLU(), nn.Linear(64, code))
+        self.mid = nn.ModuleList(Block(w2, code) for _ in range(n2))
+        self.gate = nn.Linear(w2, 1)
+        self.gate_code = nn.Linear(code, 1)
+        self.up1 = Up(w2, w1)
+        self.dec1 = nn.ModuleList(Block(w1, code) for _ in range(n1))
+        self.up0 = Up(w1, w0)
+        self.dec0 = nn.ModuleList(Block(w0, code) for _ in range(n0))
+        self.head = fresh(nn.Conv2d(w0, 48, 3, padding=1), 0.1)
+        for g in (self.gate, self.gate_code):
+            nn.init.zeros_(g.weight)
+            nn.init.ones_(g.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x0 = self.stem(F.pixel_unshuffle(2 * x - 1, 4))
+        for b in self.enc0:
+            x0 = b(x0)
+        x1 = self.down0(x0)
+        for b in self.enc1:
+            x1 = b(x1)
+        x2 = self.down1(x1) + self.place
+        code = self.code(x2.mean((2, 3)))
+        for b in self.mid:
+            x2 = b(x2, code)
+        logit = (x2 * self.gate.weight[:, :, None, None]).sum(1, keepdim=True) + self.gate.bias
+        logit = logit + self.gate_code(code)[:, :, None, None]
+        y1 = self.up1(x2) + x1
+        for b in self.dec1:
+            y1 = b(y1, code)
+        y0 = self.up0(y1) + x0
+        for b in self.dec0:
+            y0 = b(y0, code)
+        gate = F.interpolate(torch.sigmoid(logit), scale_factor=16.0, mode="bilinear", align_corners=False)
+        return F.pixel_shuffle(self.head(y0), 4) * (RESIDUAL_SCALE * gate), y0, logit, gate
+
+
+class Small(nn.Module):
+    """``rtface-s``: residual of the region of interest, N×3×192×176 → (N×3×192×176, gate logits)."""
+
+    size = 256
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = Core()
+        self.register_buffer("window", window(256), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        residual, _, logit, _ = self.core(x)
+        return residual * self.window, logit
+
+
+class Medium(nn.Module):
+    """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
+
+    N×3×384×352 → (residual N×3×384×352, gate logits, the core's residual N×3×192×176 and its input).
+    """
+
+    size = 512
+
+    def __init__(self, width: int = 48, blocks: int = 4) -> None:
+        super().__init__()
+        self.core = Core()
+        self.stem = fresh(nn.Conv2d(48, width, 3, padding=1), 2.0)
+        self.up = Up(48, width)
+        self.blocks = nn.ModuleList(Block(width, 0) for _ in range(blocks))
+        self.head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.1)
+        self.register_buffer("window", window(512), persistent=False)
+        self.register_buffer("window_s", window(256), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        half = F.avg_pool2d(x, 2)
+        residual, feats, logit, gate = self.core(half)
+        y = self.stem(F.pixel_unshuffle(2 * x - 1, 4)) + self.up(feats)
+        for b in self.blocks:
+            y = b(y)
+        fine = F.pixel_shuffle(self.head(y), 4) * F.interpolate(RESIDUAL_SCALE * gate, scale_factor=2.0, mode="nearest")
+        big = F.interpolate(residual, scale_factor=2.0, mode="bilinear", align_corners=False) + fine
+        return big * self.window, logit, residual * self.window_s, half
+
+
+class Whole(nn.Module):
+    """What is exported: ``crop`` N×3×S×S float32 RGB 0..1 → ``restored`` of the same shape and range."""
+
+    def __init__(self, net: Small | Medium) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, crop: Tensor) -> Tensor:
+        size = self.net.size
+        x, y, w, h = roi(size)
+        residual = self.net(crop[:, :, y : y + h, x : x + w])[0]
+        return (crop + F.pad(residual, (x, size - x - w, y, size - y - h))).clamp(0, 1)
+
+
+def build(name: str) -> Small | Medium:
+    """The network of an engine by its name, ``rtface-s`` or ``rtface-m``."""
+    return {"rtface-s": Small, "rtface-m": Medium}[name]()

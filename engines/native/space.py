@@ -1,0 +1,93 @@
+"""Canonical face space: the template, the region the networks look at, the oval, and how crops are cut.
+
+All constants are fractions of the crop's side ``S`` unless said otherwise, so that they hold at 256 and at 512.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+TEMPLATE_512 = np.array(
+    [
+        [192.98138, 239.94708],
+        [318.90277, 240.1936],
+        [256.63416, 314.01935],
+        [201.26117, 371.41043],
+        [313.08905, 371.15118],
+    ],
+    np.float64,
+)
+"""FFHQ template at 512 px: left eye, right eye, nose, left and right mouth corner; 5×2, pixels (x, y)."""
+
+OVAL_CENTRE = (0.5, 0.605)
+"""Centre (x, y) of the face oval, brow to chin."""
+OVAL_AXES = (0.293, 0.322)
+"""Half axes (x, y) of the face oval."""
+OVAL_FEATHER = (0.85, 1.10)
+"""Normalised radius at which the mask begins to fall from 1, and at which it has reached 0."""
+
+ROI_256 = (40, 56, 176, 192)
+"""x, y, width, height of the region the networks work on, at 256 px; it holds the whole feathered oval and
+lies on the 8-px cells of the 32×32 grid of the colour lock. Outside, ``restored`` is the crop itself."""
+
+
+def roi(size: int) -> tuple[int, int, int, int]:
+    """The region of interest (x, y, width, height) in pixels of a ``size``-pixel crop (256 or a multiple)."""
+    k = size // 256
+    if k * 256 != size:
+        raise ValueError(f"crop size {size} is not a multiple of 256")
+    x, y, w, h = ROI_256
+    return x * k, y * k, w * k, h * k
+
+
+def oval_mask(size: int) -> F32:
+    """The feathered face oval: float32 ``size``×``size``, 0..1 (smoothstep between the two feather radii)."""
+    p = (np.arange(size, dtype=np.float32) + 0.5) / size
+    x = (p[None, :] - OVAL_CENTRE[0]) / OVAL_AXES[0]
+    y = (p[:, None] - OVAL_CENTRE[1]) / OVAL_AXES[1]
+    r = np.sqrt(x * x + y * y)
+    lo, hi = OVAL_FEATHER
+    t = np.clip((hi - r) / (hi - lo), 0.0, 1.0)
+    return (t * t * (3.0 - 2.0 * t)).astype(np.float32)
+
+
+def similarity(scale: float, angle: float, centre: tuple[float, float], size: int) -> F64:
+    """2×3 matrix from a ``size``-px canonical crop to the picture: its centre lands on ``centre``; angle in radians.
+
+    ``scale`` is picture pixels per canonical pixel. Pixel centres lie at integers in both spaces.
+    """
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    h = (size - 1) / 2.0
+    return np.array([[c, -s, centre[0] - c * h + s * h], [s, c, centre[1] - s * h - c * h]], np.float64)
+
+
+def cut(image: U8, matrix: F64, size: int, window: tuple[int, int, int, int] | None = None) -> U8:
+    """Cut a canonical crop (or a ``window`` x, y, w, h of it) out of ``image``.
+
+    ``matrix`` 2×3 maps canonical pixels to picture pixels. Where that shrinks, a Gaussian prefilter of the
+    matching width goes first (``warpAffine`` has no area filter). uint8 H×W×3 in, uint8 h×w×3 out.
+    """
+    x, y, w, h = window or (0, 0, size, size)
+    m = matrix.copy()
+    m[:, 2] += m[:, 0] * x + m[:, 1] * y
+    scale = float(np.hypot(m[0, 0], m[1, 0]))
+    corners = m[:, :2] @ np.array([[0, w, 0, w], [0, 0, h, h]], np.float64) + m[:, 2:]
+    pad = 8 + int(scale * 4)
+    x0, y0 = (int(max(0, v)) for v in np.floor(corners.min(1)) - pad)
+    x1, y1 = (int(v) for v in np.ceil(corners.max(1)) + pad)
+    part = image[y0:y1, x0:x1]
+    if part.size == 0:
+        return np.zeros((h, w, 3), np.uint8)
+    m[0, 2] -= x0
+    m[1, 2] -= y0
+    if scale > 1.05:
+        part = cv2.GaussianBlur(part, (0, 0), 0.42 * float(np.sqrt(scale * scale - 1.0)))
+    flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if scale > 1.05 else cv2.INTER_CUBIC)
+    out = cv2.warpAffine(part, m, (w, h), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(out, np.uint8)

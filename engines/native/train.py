@@ -1,0 +1,213 @@
+"""Train ``rtface-s`` or ``rtface-m`` on film pairs.
+
+``python -m engines.native.train --engine rtface-s --pairs DIR --run runs/s --minutes 60``; the same line again goes
+on from the last checkpoint. ``rtface-m`` starts from a trained ``rtface-s`` (``--core runs/s/last.pt``) and keeps
+training it: both networks come out of one run. A GPU is used where there is one. Seeded; the learning rate follows
+the minutes used (cosine), so that a run fits its time on any machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .data import Pairs, Stream
+from .films import KINDS
+from .losses import Loss
+from .model import Medium, Small, build
+
+COLUMNS = ("step", "minutes", "lr", "pairs", "loss", "gain_db", "images_s", "valid_gain_db", "valid_clean_db",
+           "valid_worst_db", "valid_s_gain_db", "kinds")  # fmt: skip
+
+
+class Ema:
+    """Exponential moving average of the weights, with a short memory in the beginning."""
+
+    def __init__(self, net: torch.nn.Module, decay: float) -> None:
+        self.decay, self.n = decay, 0
+        self.weights = {k: v.detach().clone() for k, v in net.state_dict().items()}
+
+    def update(self, net: torch.nn.Module) -> None:
+        self.n += 1
+        d = min(self.decay, (1 + self.n) / (10 + self.n))
+        live = [v.detach() for v in net.state_dict().values()]
+        torch._foreach_lerp_(list(self.weights.values()), live, 1 - d)  # pyright: ignore
+
+
+def psnr(square: Tensor) -> Tensor:
+    """dB of a mean squared error of 0..1 values."""
+    return -10 * torch.log10(square.clamp_min(1e-10))
+
+
+class Trainer:
+    """One run: network, loss and optimiser, with its folder of checkpoints and log."""
+
+    def __init__(self, a: argparse.Namespace) -> None:
+        self.a = a
+        torch.manual_seed(a.seed)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if a.threads:
+            torch.set_num_threads(a.threads)
+        self.net: Small | Medium = build(a.engine).to(self.device, memory_format=torch.channels_last)
+        if a.core:
+            state = torch.load(a.core, map_location="cpu")["ema"]
+            own = self.net.state_dict()
+            self.net.load_state_dict({**own, **{k: v for k, v in state.items() if k in own}})
+        self.loss, self.loss_s = Loss(self.net.size).to(self.device), Loss(256).to(self.device)
+        self.opt = torch.optim.AdamW(self.net.parameters(), a.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+        self.ema = Ema(self.net, a.ema)
+        self.step, self.used = 0, 0.0
+        self.path = a.run / "last.pt"
+        if self.path.exists():
+            c = torch.load(self.path, map_location="cpu")
+            self.net.load_state_dict(c["net"])
+            self.opt.load_state_dict(c["opt"])
+            self.ema.n = c["ema_n"]
+            self.ema.weights = {k: v.to(self.device) for k, v in c["ema"].items()}
+            self.step, self.used = c["step"], c["used"]
+
+    def save(self) -> None:
+        c: dict[str, Any] = {
+            "engine": self.a.engine, "net": self.net.state_dict(), "opt": self.opt.state_dict(),
+            "ema": self.ema.weights, "ema_n": self.ema.n, "step": self.step, "used": self.used,
+        }  # fmt: skip
+        torch.save(c, self.path.with_suffix(".tmp"))
+        self.path.with_suffix(".tmp").replace(self.path)
+
+    def run_net(self, truth: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """(loss per sample, squared error, gate logits, squared error of the half-size core or None)."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            out = self.net(seen.contiguous(memory_format=torch.channels_last))
+        loss, square = self.loss(seen, out[0].float(), truth)
+        if len(out) == 2:
+            return loss, square, out[1].float(), None
+        loss_s, square_s = self.loss_s(out[3], out[2].float(), F.avg_pool2d(truth, 2))
+        return loss + 0.7 * loss_s, square, out[1].float(), square_s
+
+    def rate(self) -> float:
+        """Warm-up over 200 steps, then cosine over the run's minutes down to ``--lr-end``."""
+        t = min(1.0, self.used / 60 / self.a.minutes)
+        lr = self.a.lr_end + 0.5 * (self.a.lr - self.a.lr_end) * (1 + math.cos(math.pi * t))
+        return lr * min(1.0, (self.step + 1) / 200)
+
+    def train_step(self, truth: Tensor, seen: Tensor, clean: Tensor) -> tuple[float, float]:
+        truth, seen, clean = (t.to(self.device, non_blocking=True) for t in (truth, seen, clean))
+        loss, square, logit, _ = self.run_net(truth, seen)
+        label = (~clean).float()
+        gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), label)
+        total = (loss * (1 + self.a.clean_weight * clean)).mean() + 0.002 * gate
+        for g in self.opt.param_groups:
+            g["lr"] = self.rate()
+        self.opt.zero_grad(set_to_none=True)
+        (100 * total).backward()  # keeps Adam's epsilon out of play
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.a.clip)
+        self.opt.step()
+        self.step += 1
+        self.ema.update(self.net)
+        with torch.no_grad():
+            before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
+            gain = (psnr(square) - psnr(before))[~clean]
+        return float(total.detach()), float(gain.mean()) if len(gain) else 0.0
+
+    @torch.no_grad()
+    def validate(self, pairs: Pairs, most: int = 256) -> dict[str, float | str]:
+        """The averaged weights on pairs of people set aside: watched, never tuned on."""
+        live = {k: v.clone() for k, v in self.net.state_dict().items()}
+        self.net.load_state_dict(self.ema.weights)
+        gains, clean, small = np.zeros(0), [], []
+        count = min(most, len(pairs.index))
+        kinds = pairs.kinds[:count]
+        for i in range(0, count, 16):
+            truth, seen = (t.to(self.device) for t in pairs.batch(list(range(i, min(i + 16, count)))))
+            _, square, _, square_s = self.run_net(truth, seen)
+            before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
+            gains = np.append(gains, (psnr(square) - psnr(before)).cpu().numpy())
+            if square_s is not None:
+                half = F.avg_pool2d((seen), 2) - F.avg_pool2d(truth, 2)
+                small.append((psnr(square_s) - psnr((half**2 * self.loss_s.mask).mean((1, 2, 3)))).cpu().numpy())  # pyright: ignore
+            if i < 64:
+                clean.append(float(psnr(self.run_net(truth, truth)[1]).mean()))
+        self.net.load_state_dict(live)
+        real = kinds != KINDS.index("clean")
+        each = {
+            k: round(float(gains[kinds == j].mean()), 2)
+            for j, k in enumerate(KINDS)
+            if (kinds == j).any() and k != "clean"
+        }
+        film = np.isin(kinds, [KINDS.index("call"), KINDS.index("heavy")])
+        return {
+            "valid_gain_db": round(float(gains[real].mean()), 3), "valid_clean_db": round(float(np.mean(clean)), 2),
+            "valid_worst_db": round(float(gains[film].min()), 2), "kinds": str(each).replace(",", ""),
+            "valid_s_gain_db": round(float(np.concatenate(small)[real].mean()), 3) if small else "",
+        }  # fmt: skip
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--engine", choices=("rtface-s", "rtface-m"), default="rtface-s")
+    p.add_argument("--pairs", type=Path, required=True)
+    p.add_argument("--valid", type=Path, help="pairs of people set aside (films --held-out)")
+    p.add_argument("--run", type=Path, required=True)
+    p.add_argument("--core", type=Path, help="checkpoint to take weights from where names match")
+    p.add_argument("--minutes", type=float, default=60)
+    p.add_argument("--lr", type=float, default=1e-3)
+    p.add_argument("--lr-end", type=float, default=1e-5)
+    p.add_argument("--clip", type=float, default=20.0)
+    p.add_argument("--batch", type=int, default=16)
+    p.add_argument("--ema", type=float, default=0.999)
+    p.add_argument("--clean-share", type=float, default=0.10)
+    p.add_argument("--clean-weight", type=float, default=1.0)
+    p.add_argument("--min-px", type=float, default=0)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--threads", type=int, default=0)
+    a = p.parse_args()
+    a.run.mkdir(parents=True, exist_ok=True)
+    t = Trainer(a)
+    pairs = Pairs(a.pairs, t.net.size, a.min_px)
+    valid = Pairs(a.valid, t.net.size) if a.valid else None
+    stream = Stream(pairs, a.batch, a.seed + t.step, a.clean_share)
+    log = a.run / "log.csv"
+    if not log.exists():
+        log.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+    last = shown = time.monotonic()
+    losses: list[float] = []
+    gains: list[float] = []
+    tick = 0
+    while t.used < a.minutes * 60:
+        loss, gain = t.train_step(*next(stream))
+        losses.append(loss)
+        gains.append(gain)
+        now = time.monotonic()
+        t.used, last = t.used + now - last, now
+        if now - shown > 60 or t.used >= a.minutes * 60:
+            row: dict[str, Any] = {
+                "step": t.step,
+                "minutes": round(t.used / 60, 2),
+                "lr": f"{t.rate():.2e}",
+                "pairs": pairs.refresh(),
+                "loss": round(float(np.mean(losses)), 5),
+                "gain_db": round(float(np.mean(gains)), 3),
+                "images_s": round(a.batch * len(losses) / (now - shown), 1),
+            }
+            if valid is not None and valid.refresh() and (tick % 4 == 3 or t.used >= a.minutes * 60):
+                row.update(t.validate(valid))
+            with log.open("a", newline="", encoding="utf-8") as f:
+                csv.DictWriter(f, COLUMNS).writerow(row)
+            print(row, flush=True)
+            t.save()
+            losses, gains, tick = [], [], tick + 1
+            last = shown = time.monotonic()
+            t.used += last - now
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The parts of the training that can be checked in seconds, without the faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.native.space import OVAL_CENTRE, TEMPLATE_512, cut, oval_mask, roi, similarity
+
+
+def test_oval_lies_inside_the_region_and_covers_the_template() -> None:
+    for size in (256, 512):
+        x, y, w, h = roi(size)
+        outside = oval_mask(size)
+        for px, py in TEMPLATE_512 * size / 512:
+            assert outside[round(py), round(px)] > 0.99
+        outside[y : y + h, x : x + w] = 0
+        assert outside.max() == 0
+        assert x * 2 + w == size and x % (size // 32) == 0 and y % (size // 32) == 0
+    assert OVAL_CENTRE[0] == 0.5
+
+
+def test_cut_is_the_identity_where_it_should_be() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    same = cut(image, similarity(1.0, 0.0, (127.5, 127.5), 256), 256)
+    assert np.array_equal(same, image)
+    x, y, w, h = roi(256)
+    part = cut(image, similarity(1.0, 0.0, (127.5, 127.5), 256), 256, roi(256))
+    assert np.array_equal(part, image[y : y + h, x : x + w])
+
+
+def test_split_keeps_people_whole_and_licences_out(tmp_path: Path) -> None:
+    from engines.native.faces import load_faces, split
+
+    head = "file,crop_px,source_repo,licence,gray,identity\n"
+    rows = [f"h{i}.jpg,512,CivilServiceUSA/us-house,repository MIT,0,person {i // 2}\n" for i in range(200)]
+    rows += [f"s{i}.jpg,512,CivilServiceUSA/us-senate,repository MIT,0,Person-{i}\n" for i in range(60)]
+    rows += [
+        "w.jpg,512,writethedocs/www,CC BY-NC-SA 4.0,0,w\n",
+        "v.jpg,512,voteview/member_photos,no licence file,0,v\n",
+    ]
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "MANIFEST.csv").write_text(head + "".join(rows), encoding="utf-8")
+    faces = load_faces(tmp_path)
+    assert len(faces) == 260
+    train, held = split(faces)
+    assert len(train) + len(held) == 260 and len(held) >= 20
+    assert not {f.identity for f in train} & {f.identity for f in held}
+    assert split(list(reversed(faces)))[1] == list(reversed(held))
+
+
+def test_codec_gives_every_frame_back() -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    from engines.native import codec
+
+    r = np.random.default_rng(1)
+    images = [r.integers(0, 256, (90, 160, 3), dtype=np.uint8) for _ in range(5)]
+    for name, options, rate in ((*codec.x264(30), 0), (*codec.vp8(200), 200_000)):
+        assert len(list(codec.through(images, name, options, bit_rate=rate))) == 5
+    flat = np.full((64, 64, 3), (180, 90, 60), np.uint8)
+    out = codec.to_rgb(codec.to_yuv(flat))
+    assert np.abs(out.astype(int) - flat).max() <= 2
+
+
+def test_film_pairs_are_aligned_and_seeded(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    from engines.native.faces import Face
+    from engines.native.films import film_pairs
+
+    cv2.imwrite(str(tmp_path / "a.png"), data.astronaut()[:, :, ::-1])
+    faces = [Face(tmp_path / "a.png", 512, "x", "a", False)]
+    one, two = (film_pairs(faces, np.random.default_rng(4), "call") for _ in range(2))
+    assert len(one) >= 4 and all(
+        np.array_equal(a, b) for p, q in zip(one, two, strict=True) for a, b in zip(p[:4], q[:4], strict=True)
+    )
+    for truth, seen, small_truth, small_seen, _ in one:
+        assert truth.shape == seen.shape == (384, 352, 3) and small_truth.shape == small_seen.shape == (192, 176, 3)
+        error = ((truth.astype(float) - seen) ** 2).mean()
+        assert 0 < error < 900
+
+
+def test_lock_of_the_loss_is_the_run_times() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    pytest.importorskip("av", reason="PyAV is not installed")
+    from engines.native.evaluate import locked
+    from engines.native.losses import shape
+
+    r = np.random.default_rng(2)
+    for size in (256, 512):
+        x, y, w, h = roi(size)
+        crop = r.random((size, size, 3), np.float32) * 0.5 + 0.25
+        d = np.zeros_like(crop)
+        d[y : y + h, x : x + w] = r.normal(0.02, 0.03, (h, w, 3))
+        want = locked(crop, crop + d)[y : y + h, x : x + w]
+        t = torch.from_numpy(d[y : y + h, x : x + w].transpose(2, 0, 1)[None].copy())
+        ours = shape(t, size // 32)[0].permute(1, 2, 0).numpy() * oval_mask(size)[y : y + h, x : x + w, None]
+        assert np.abs(want - np.clip(crop[y : y + h, x : x + w] + ours, 0, 1)).max() < 2e-3
+
+
+def test_network_starts_near_the_identity_and_exports_its_shapes() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.model import Whole, build
+
+    torch.manual_seed(0)
+    for name in ("rtface-s", "rtface-m"):
+        net = Whole(build(name)).eval()
+        x = torch.rand(1, 3, net.net.size, net.net.size)
+        with torch.no_grad():
+            y = net(x)
+        assert y.shape == x.shape and float((y - x).abs().mean()) < 0.05
