@@ -19,7 +19,7 @@ help:  ## list these commands
 $(VENV)/.created:
 	@for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	  if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	    echo "setting up $(VENV) with $$("$$p" --version)"; \
+	    echo "setting up $(VENV) with $$("$$p" --version), once; this takes a minute"; \
 	    "$$p" -m venv $(VENV) && touch $@ && exit 0; exit 1; \
 	  fi; \
 	done; \
@@ -53,6 +53,19 @@ lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library
 
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside
 	PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel
+
+bench: $(VENV)/.dev  ## measure speed here (benchmarks/README.md); ARGS='--input a.mp4'
+	$(PY) -m benchmarks.transcode $(ARGS)
+
+$(VENV)-train/.created: $(VENV)/.created
+	$(PY) -m venv $(VENV)-train && touch $@
+
+$(VENV)-train/.train: $(VENV)-train/.created pyproject.toml $(PIN)
+	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q -e '.[train]'
+	@touch $@
+
+train: $(VENV)-train/.train  ## train an engine (engines/native); ARGS='--engine rtface-s --pairs DIR --run runs/s'
+	$(VENV)-train/bin/python -m engines.native.train $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache
