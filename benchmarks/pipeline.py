@@ -1,0 +1,81 @@
+"""Frames a second of the whole chain without encoding, and what each stage takes, against decoding alone.
+
+usage: python -m benchmarks.pipeline [--frames 300] [--rounds 3] [--input CLIP]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from benchmarks.common import clip, save
+from rtface.config import Options
+from rtface.frame import Frame
+from rtface.media.source import open_source
+from rtface.run import Parts, Threads, chain
+from rtface.stats import Stats
+
+
+def decode_only(path: Path) -> float:
+    """Seconds to decode the clip."""
+    start = perf_counter()
+    source = open_source(path, threads=Threads.plan(None).decode)
+    for _ in source:
+        pass
+    source.close()
+    return perf_counter() - start
+
+
+def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
+    """Seconds, statistics and frames of one pass; loading the engine is not counted."""
+    stats = Stats()
+    threads = Threads.plan(options.threads)
+    with ExitStack() as stack:
+        parts = Parts.open(options, threads, stats, stack)
+        start = perf_counter()
+        source = open_source(path, threads=threads.decode, stats=stats)
+        frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))
+        seconds = perf_counter() - start
+        source.close()
+    return seconds, stats, frames
+
+
+def main() -> None:
+    """Runs every case `rounds` times, each beside a decode-only pass, and saves results/pipeline.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--input", type=Path)
+    parser.add_argument("--name", default="pipeline")
+    a = parser.parse_args()
+    sys.setswitchinterval(0.0005)
+    one = a.input or clip(frames=a.frames)
+    four = a.input or clip(frames=a.frames, faces=4, face_px=170)
+    none = a.input or clip(frames=a.frames, faces=0)
+    cases = {"rtface-s, one face": (one, "rtface-s"), "rtface-m, one face": (one, "rtface-m"),
+             "auto, four faces": (four, "auto"), "rtface-m, no faces": (none, "rtface-m")}
+    result: dict[str, Any] = {"what": __doc__.splitlines()[0], "frames": a.frames, "rounds": a.rounds}
+    for name, (path, engine) in cases.items():
+        options = Options(engine=engine)
+        through_chain(path, options)  # warm-up: compiled engine, file cache
+        rounds = [(through_chain(path, options), decode_only(path)) for _ in range(a.rounds)]
+        (_, stats, frames), _ = rounds[-1]
+        seconds = statistics.median(r[0][0] for r in rounds)
+        decode = statistics.median(r[1] for r in rounds)
+        result[name] = {
+            "clip": path.name, "fps": round(frames / seconds, 1), "ms_per_frame": round(1e3 * seconds / frames, 2),
+            "decode_only_ms_per_frame": round(1e3 * decode / frames, 2),
+            "added_ms_per_frame": round(1e3 * (seconds - decode) / frames, 2),
+            "crops_by_engine": {k.removeprefix("crops:"): v for k, v in stats.counters.items() if k.startswith("crops:")},
+            "frames_corrected": stats.counters["frames_corrected"], "stages_ms": stats.stages_ms(),
+        }
+    save(a.name, result)
+
+
+if __name__ == "__main__":
+    main()
