@@ -1,0 +1,142 @@
+"""What is done about a face, and the file in which a person can change that.
+
+The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8, "engine": "rtface-m"}}}``. Other keys
+of a track (what the analysis found) are for the reader only; other keys at the top are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from rtface.analysis.measure import Analysis
+from rtface.engine.recipe import nearest
+from rtface.errors import InputMissing, OutputError, UsageError
+
+VERSION = 1
+
+# A score from which on a face is treated, and below which a treated one is let go again.
+_ON, _OFF = 0.25, 0.15
+# Below this width there is too little to measure and nothing to be seen.
+_SMALLEST_FACE = 32.0
+
+_NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "under_exposure": "under-exposed",
+          "over_exposure": "over-exposed", "missing": "missing regions"}
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """What is done about one face.
+
+    Attributes:
+        on: False leaves the face as it is, bit for bit.
+        strength: 0…1, multiplies the run's own.
+        engine: by name, None for the run's own.
+        reasons: why, one short phrase each.
+    """
+
+    on: bool
+    strength: float = 1.0
+    engine: str | None = None
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def amount(self) -> float:
+        """The strength, 0 when off."""
+        return self.strength if self.on else 0.0
+
+
+def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
+                     exposure: bool = False) -> Treatment:
+    """Decides whether a face is corrected, and how much.
+
+    Args:
+        analysis: what is wrong with it.
+        face_width: display pixels.
+        on: whether it is being treated already: it is then let go at a lower score (hysteresis).
+        exposure: whether exposure is a reason too; only ``--colour restore`` can do something about it.
+    """
+    if face_width < _SMALLEST_FACE:
+        return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
+    scores = analysis.scores()
+    if not exposure:
+        del scores["under_exposure"], scores["over_exposure"]
+    worst = max(scores.values())
+    if worst < (_OFF if on else _ON):
+        return Treatment(False, 0.0, None, ("clean",))
+    # Near the threshold a face is nearly clean, and half the correction is as much as it can want.
+    strength = 0.5 + 0.5 * min(1.0, max(0.0, (worst - _OFF) / (0.5 - _OFF)))
+    found = sorted(((v, k) for k, v in scores.items() if v >= _OFF), reverse=True)
+    return Treatment(True, round(strength, 2), None, tuple(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found))
+
+
+def write_treatments(path: Path, tracks: Mapping[int, Treatment],
+                     notes: Mapping[int, Mapping[str, Any]] | None = None) -> None:
+    """Writes a treatment file; `notes` adds keys per track for the reader. Raises OutputError."""
+    try:
+        path.write_text(json.dumps(treatments_table(tracks, notes), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"treatment file {path} cannot be written: {error.strerror}") from error
+
+
+def treatments_table(tracks: Mapping[int, Treatment],
+                     notes: Mapping[int, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """The treatment file as a table."""
+    return {"version": VERSION, "tracks": {
+        str(track): {"on": t.on, "strength": t.strength if t.on else 1.0, "engine": t.engine,
+                     "reasons": list(t.reasons), **(notes or {}).get(track, {})}
+        for track, t in sorted(tracks.items())}}
+
+
+def read_treatments(path: Path) -> dict[int, Treatment]:
+    """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
+    try:
+        table: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputMissing(f"treatment file {path} is not there; make one with: rtface analyze INPUT --json") from error
+    except OSError as error:
+        raise UsageError(f"treatment file {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"treatment file {path} is not valid JSON: {error}") from error
+    where = f"treatment file {path}"
+    if not isinstance(table, dict) or "tracks" not in table:
+        raise UsageError(f'{where}: key "tracks" is missing; make one with: rtface analyze INPUT --json')
+    table = cast(dict[str, Any], table)
+    if table.get("version") != VERSION:
+        raise UsageError(f'{where}: "version" is {table.get("version")!r}, this rtface reads {VERSION}')
+    tracks = table["tracks"]
+    if not isinstance(tracks, dict):
+        raise UsageError(f'{where}: "tracks" must be a table of track number: treatment')
+    return {_track(key, where): _treatment(value, f"{where}: tracks.{key}")
+            for key, value in cast(dict[str, Any], tracks).items()}
+
+
+def _track(key: str, where: str) -> int:
+    if not (key.isascii() and key.isdigit() and int(key) > 0):
+        raise UsageError(f"{where}: tracks.{key} is not a track number (1, 2, …)")
+    return int(key)
+
+
+_EDITABLE = ("on", "strength", "engine")
+
+
+def _treatment(value: Any, where: str) -> Treatment:
+    if not isinstance(value, dict):
+        raise UsageError(f"{where} must be a table with on, strength and engine, got {value!r}")
+    table = cast(dict[str, Any], value)
+    for key in table:
+        if key not in _EDITABLE and (hint := nearest(key, list(_EDITABLE))):
+            raise UsageError(f"{where}.{key} is not a key{hint}")
+    on, strength, engine = table.get("on", True), table.get("strength", 1.0), table.get("engine")
+    if not isinstance(on, bool):
+        raise UsageError(f"{where}.on must be true or false, got {on!r}")
+    if isinstance(strength, bool) or not isinstance(strength, int | float) or not (
+            math.isfinite(strength) and 0 <= strength <= 1):
+        raise UsageError(f"{where}.strength must be a number from 0 to 1, got {strength!r}")
+    if engine is not None and (not isinstance(engine, str) or not engine):
+        raise UsageError(f"{where}.engine must be an engine's name or null, got {engine!r}")
+    return Treatment(on, float(strength), engine, ("as the treatment file says",))
