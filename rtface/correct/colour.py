@@ -1,0 +1,121 @@
+"""Colour of a correction: `lock` keeps the film's own, `restore` lets one smooth curve a track through.
+
+All pictures are planar float32, 3×S×S, RGB 0…1; corrections the same, −1…1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.frame import Float, Float32
+
+GRID = 32
+LUMA_LIMIT = 6.0 / 255.0
+LUMA = (0.299, 0.587, 0.114)
+
+
+def luma_of(rgb: Float32) -> Float32:
+    """h×w luma (BT.601 weights, as in the training loss) of 3×h×w."""
+    out: Any = cv2.addWeighted(rgb[0], LUMA[0], rgb[1], LUMA[1], 0.0)
+    return cv2.scaleAdd(rgb[2], LUMA[2], out, dst=out)
+
+
+def low_frequencies(picture: Float32) -> Float32:
+    """3×32×32: area average onto the grid, then a 5-tap Gaussian of sigma 1 with the border replicated."""
+    small = np.empty((3, GRID, GRID), np.float32)
+    for plane, out in zip(picture, small, strict=True):
+        cell: Any = cv2.resize(plane, (GRID, GRID), interpolation=cv2.INTER_AREA)
+        cv2.GaussianBlur(cell, (5, 5), 1.0, dst=out, borderType=cv2.BORDER_REPLICATE)
+    return small
+
+
+def lock_colour(d: Float32, low: Float32 | None = None, box: tuple[int, int, int, int] | None = None,
+                limit: float = LUMA_LIMIT) -> Float32:
+    """Takes the low frequencies of a correction out of its chroma and limits them in its luma, in place.
+
+    With y the luma of d, low(z) = bilinear upsampling (half-pixel centres) of `low_frequencies`, L = 6/255:
+
+        chroma ← chroma − low(chroma)        y ← y − low(y) + L·tanh(low(y)/L)
+
+    which, as chroma is d − y, is d ← d − low(d) + L·tanh(low(y)/L) in every channel. The training loss contains the
+    same operation, so that nothing is trained that is thrown away here.
+
+    Args:
+        d: float32 3×S×S.
+        low: `low_frequencies(d)` where the caller has them.
+        box: x0, y0, x1, y1: do it there only; the rest of `d` keeps its values.
+        limit: L; 0 takes all low frequencies out.
+
+    Returns:
+        d.
+    """
+    if low is None:
+        low = low_frequencies(d)
+    size = int(d.shape[1])
+    x0, y0, x1, y1 = box or (0, 0, size, size)
+    part = (slice(y0, y1), slice(x0, x1))
+    shift: Float32 | None = None
+    if limit > 0.0:
+        shift = _upsample(luma_of(low), size)[part] * np.float32(1.0 / limit)
+        np.tanh(shift, out=shift)
+        shift *= np.float32(limit)
+    for plane, cells in zip(d, low, strict=True):
+        inner = plane[part]
+        inner -= _upsample(cells, size)[part]
+        if shift is not None:
+            inner += shift
+    return d
+
+
+def _upsample(cells: Float32, size: int) -> Float32:
+    out: Any = cv2.resize(cells, (size, size), interpolation=cv2.INTER_LINEAR)
+    return out
+
+
+class ExposureCurve:
+    """`--colour restore`: gain and offset per channel from a crop to its restoration, smoothed over a track.
+
+    One straight line a channel for the whole face, drawn along with the track: a faded or badly exposed film is
+    brought back without the low frequencies of a single frame ever reaching it.
+    """
+
+    GAIN = (0.7, 1.6)
+    OFFSET = 0.2
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self._seconds = seconds
+        self._value: Float | None = None
+        self._time = 0.0
+
+    def reset(self) -> None:
+        """Forgets the track."""
+        self._value = None
+
+    def update(self, c: Float32, r: Float32, weight: Float32, time: float) -> Float:
+        """Takes in one crop and its restoration.
+
+        Args:
+            c, r: 3×n×n, small (32×32 will do).
+            weight: n×n, the face mask.
+            time: seconds.
+
+        Returns:
+            float64 2×3: gain and offset per channel.
+        """
+        w = weight / max(float(weight.sum()), 1e-6)
+        mean_c, mean_r = (w * c).sum(axis=(1, 2)), (w * r).sum(axis=(1, 2))
+        spread_c = np.sqrt((w * (c - mean_c[:, None, None]) ** 2).sum(axis=(1, 2)))
+        spread_r = np.sqrt((w * (r - mean_r[:, None, None]) ** 2).sum(axis=(1, 2)))
+        gain = np.clip((spread_r + 0.01) / (spread_c + 0.01), *self.GAIN)
+        offset = np.clip(mean_r - gain * mean_c, -self.OFFSET, self.OFFSET)
+        now = np.stack([gain, offset]).astype(np.float64)
+        if self._value is None:
+            self._value = now
+        else:
+            a = float(np.exp(-max(time - self._time, 0.0) / self._seconds))
+            self._value = a * self._value + (1.0 - a) * now
+        self._time = time
+        return self._value

@@ -1,0 +1,108 @@
+"""Where a correction may act: the feathered face, less what lies in front of it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.frame import Float, Float32
+
+# MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead over the picture's right.
+FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+             152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+
+# The oval of an FFHQ-aligned face, as fractions of the crop's side: centre, half axes at which the mask ends.
+_OVAL_CENTRE = (0.5, 0.573)
+_OVAL_AXES = (0.315, 0.375)
+_FEATHER = 0.08  # of the side
+_WORK = 128  # masks are drawn this small and scaled up: they are smooth
+
+
+@lru_cache(maxsize=8)
+def _template_mask(size: int) -> Float32:
+    a = (np.arange(size, dtype=np.float32) + 0.5) / size
+    x, y = (a[None] - _OVAL_CENTRE[0]) / _OVAL_AXES[0], (a[:, None] - _OVAL_CENTRE[1]) / _OVAL_AXES[1]
+    radius = np.sqrt(x * x + y * y)
+    # Distance to the oval's edge, close to it, in sides.
+    inside = (1.0 - radius) * (_OVAL_AXES[0] + _OVAL_AXES[1]) / 2.0
+    mask = _smoothstep(inside / _FEATHER)
+    mask.flags.writeable = False
+    return mask
+
+
+def face_mask(size: int, mesh: Float | None = None) -> Float32:
+    """The feathered face oval in a crop: 1 inside, exactly 0 from the oval's edge on.
+
+    Args:
+        size: S.
+        mesh: MediaPipe's points in crop pixels, (468 or more)×2 or ×3 (`geometry.apply(W, face.mesh[:, :2])`); None for
+            the oval of the alignment template.
+
+    Returns:
+        float32 S×S, 0…1. Without `mesh` the array is shared: read only.
+    """
+    if mesh is None:
+        return _template_mask(size)
+    work = min(_WORK, size)
+    oval = np.asarray(mesh)[list(FACE_OVAL), :2] * (work / size)
+    filled = np.zeros((work + 2, work + 2), np.uint8)  # a rim of zeros: the crop's edge is an edge of the mask too
+    cv2.fillPoly(filled, [np.rint((oval + 0.5) * 16.0).astype(np.int32)], 255, shift=4)
+    filled[0], filled[-1], filled[:, 0], filled[:, -1] = 0, 0, 0, 0
+    distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_5)
+    mask = _smoothstep((distance[1:-1, 1:-1] - 1.0) / (_FEATHER * work))
+    if work == size:
+        return mask
+    out: Any = cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR)
+    return out
+
+
+def support_box(mask: Float32) -> tuple[int, int, int, int] | None:
+    """x0, y0, x1, y1 of the part of a mask above 0, or None."""
+    above: Any = cv2.threshold(mask, 0.0, 1.0, cv2.THRESH_BINARY)[1]
+    x, y, w, h = cv2.boundingRect(above.astype(np.uint8))
+    return (x, y, x + w, y + h) if w else None
+
+
+GATE_GRID = 64
+GATE_FLOOR = 16.0 / 255.0
+
+
+def residual_gate(d: Float32, weight: Float32) -> Float32:
+    """Fades a correction out where the engine and the picture disagree about what is there.
+
+    A restorer sharpens and denoises: averaged over 1/64 of the crop's side that changes little, and alike all over
+    the face. Where it paints a mouth over a hand or skin over a microphone, the average itself changes. Per cell:
+    e = max over the channels of |mean d − its median over the face|, smoothed; the gate falls from 1 to 0 between t
+    and 2t with t = max(16/255, 4·median of e over the face). Changes of the whole face's exposure or colour cancel
+    with the medians.
+    A hand in the colour of the cheek in front of the cheek is not seen by this, and needs no protection from it.
+
+    Args:
+        d: float32 3×S×S, before `lock_colour`.
+        weight: float32 64×64, the face mask at that size.
+
+    Returns:
+        float32 64×64, 0…1.
+    """
+    cells = [cv2.resize(plane, (GATE_GRID, GATE_GRID), interpolation=cv2.INTER_AREA) for plane in d]
+    inside = weight > 0.5
+    if not inside.any():
+        return np.ones((GATE_GRID, GATE_GRID), np.float32)
+    error: Any = np.zeros((GATE_GRID, GATE_GRID), np.float32)
+    for cell in cells:
+        shifted: Any = cell - np.float32(np.median(cell[inside]))
+        np.maximum(error, np.abs(cv2.GaussianBlur(shifted, (5, 5), 1.0)), out=error)
+    threshold = max(GATE_FLOOR, 4.0 * float(np.median(error[inside])))
+    gate = np.subtract(1.0, _smoothstep((error - threshold) / threshold), dtype=np.float32)
+    # One cell wider, so that the rim of an object is left alone too.
+    out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8)
+    return out
+
+
+def _smoothstep(x: NDArray[np.floating[Any]]) -> Float32:
+    y = np.clip(x, 0.0, 1.0).astype(np.float32, copy=False)
+    return y * y * (np.float32(3.0) - np.float32(2.0) * y)
