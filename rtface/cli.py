@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it, so that ``--version``, ``--
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -48,4 +49,6 @@ def main() -> None:
     """The ``rtface`` command."""
     # Beside a busy Python thread PyAV waits a whole switch interval for the GIL at every packet (5 ms by default).
     sys.setswitchinterval(0.0005)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end the run
     app(prog_name="rtface")
