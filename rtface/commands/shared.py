@@ -22,13 +22,31 @@ from rtface.values import format_time
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 128
 
+
+def complete(*choices: str) -> Callable[[str], list[str]]:
+    """Shell completion for an option that takes one of these words."""
+    def words(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+    return words
+
+
+def _engine_names(incomplete: str) -> list[str]:
+    from rtface.engine.recipe import find_recipes
+
+    return [name for name in ("auto", "default", *find_recipes()) if name.startswith(incomplete)]
+
+
 Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say what is decided; twice: everything.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Read options from this TOML file.")]
-Engine = Annotated[str | None, typer.Option(metavar="NAME", help="Engine; 'rtface engines' lists them.")]
-Device = Annotated[str | None, typer.Option(metavar="auto|cpu|...", help="Where engines run.")]
-Tracker = Annotated[str | None, typer.Option(metavar="NAME", help="What finds and follows faces.")]
+Engine = Annotated[str | None, typer.Option(
+    metavar="NAME", autocompletion=_engine_names, help="Engine; 'rtface engines' lists them.")]
+Device = Annotated[str | None, typer.Option(
+    metavar="auto|cpu|onnx", autocompletion=complete("auto", "cpu", "onnx"), help="Where engines run.")]
+Tracker = Annotated[str | None, typer.Option(
+    metavar="auto|openvino|tasks|none", autocompletion=complete("auto", "openvino", "tasks", "none"),
+    help="What finds and follows faces.")]
 MaxFaces = Annotated[int | None, typer.Option(metavar="N", help="At most so many faces a frame.")]
 Start = Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: seconds or HH:MM:SS.mmm.")]
 End = Annotated[str | None, typer.Option(metavar="TIME", help="End here: seconds or HH:MM:SS.mmm.")]
@@ -152,10 +170,3 @@ def boundary(console: Console, *, stop: Stop | None = None) -> Generator[None]:
             raise typer.Exit(explain(error, console, signum=stop.signum if stop else None)) from None
         finally:
             console.clear()
-
-
-def complete(*choices: str) -> Callable[[str], list[str]]:
-    """Shell completion for an option that takes one of these words."""
-    def words(incomplete: str) -> list[str]:
-        return [choice for choice in choices if choice.startswith(incomplete)]
-    return words
