@@ -44,6 +44,16 @@ def test_the_library_imports_only_what_the_wheel_requires():
     assert names == {name.replace("cv2", "opencv-python-headless") for name in REQUIRED}
 
 
+def test_nothing_of_posix_alone_is_imported_on_import():
+    posix = {"resource", "fcntl", "termios", "pwd", "grp", "pty", "tty", "posix"}
+    for path in (ROOT / "rtface").rglob("*.py"):
+        top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body
+               if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
+        assert not names & posix, path
+
+
 def test_the_pins_cover_every_requirement_and_name_no_place():
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     pins = {line.split("==")[0].lower() for line in lines if line and not line.startswith("#")}
