@@ -36,7 +36,8 @@ def _engine_names(incomplete: str) -> list[str]:
     return [name for name in ("auto", "default", *find_recipes()) if name.startswith(incomplete)]
 
 
-Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say what is decided; twice: everything.")]
+Verbose = Annotated[int, typer.Option(
+    "-v", "--verbose", count=True, show_default=False, help="Say what is decided; twice: everything.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Read options from this TOML file.")]
