@@ -166,26 +166,39 @@ def choose_engine(face_width: float, faces: int, budget_s: float, ms: Mapping[st
     return SMALL, f"{faces} faces would take {1e3 * needed:.0f} ms of {1e3 * budget_s:.0f} ms"
 
 
+# What engines may take of one frame under ``--engine auto``: with tracking and correction beside it, some 20 frames a
+# second stay possible.
+AUTO_BUDGET_S = 0.040
+
+
 class EngineSet:
     """The engines of one run: one by name, or for "auto" the small and the large one, chosen face by face."""
 
     def __init__(self, name: str = "default", *, device: str = "auto", threads: int | None = None) -> None:
         """Loads what `name` needs; raises as `load_engine`."""
-        names = (DEFAULT, SMALL) if name == "auto" else (name,)
+        self._device, self._threads = device, threads
         self.engines: dict[str, LoadedEngine] = {}
         try:
-            for wanted in names:
-                engine = load_engine(wanted, device=device, threads=threads)
-                self.engines[engine.name] = engine
-                log.info("%s", engine.reason)
+            self._own = [self.named(wanted).name for wanted in ((DEFAULT, SMALL) if name == "auto" else (name,))]
         except BaseException:
             self.close()
             raise
+        # The speeds at loading, not the latest ones: the same film gets the same engines throughout.
+        self._ms = {n: self.engines[n].ms for n in self._own}
 
-    def pick(self, face_width: float, faces: int = 1, budget_s: float = float("inf")) -> LoadedEngine:
-        """The engine for one face (see `choose_engine`); the speeds are those of the last crops."""
-        name, _ = choose_engine(face_width, faces, budget_s, {n: e.ms for n, e in self.engines.items()})
+    def pick(self, face_width: float, faces: int = 1, budget_s: float = AUTO_BUDGET_S) -> LoadedEngine:
+        """The engine for one of `faces` faces on a picture (see `choose_engine`)."""
+        name, _ = choose_engine(face_width, faces, budget_s, self._ms)
         return self.engines[name]
+
+    def named(self, name: str) -> LoadedEngine:
+        """An engine by name, loaded on first use; raises as `load_engine`."""
+        wanted = DEFAULT if name == "default" else name
+        if wanted not in self.engines:
+            engine = load_engine(wanted, device=self._device, threads=self._threads)
+            self.engines[wanted] = engine
+            log.info("%s", engine.reason)
+        return self.engines[wanted]
 
     def close(self) -> None:
         for engine in self.engines.values():

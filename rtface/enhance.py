@@ -1,0 +1,227 @@
+"""crops → engine → correction → composite: the step that changes pictures.
+
+It sees devices, engines and trackers only through `rtface.protocols`. Work on one frame is split in two, so that an
+engine can compute while the next frame's crops are being cut: `Enhance.submit` starts it, `Enhance.collect` ends it,
+in order. A fault in one frame passes that frame through, is counted, and does not end the run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+
+from rtface.align import crop_matrix
+from rtface.analyze import Treatment
+from rtface.config import Options
+from rtface.correct import Shaping, face_mask, shape
+from rtface.errors import EngineError
+from rtface.faces import FaceChoice
+from rtface.frame import Crops, Face, Frame
+from rtface.geometry import apply
+from rtface.protocols import Device, Engine, Item, Restored, Tracker
+from rtface.stats import Stats
+from rtface.tracks import TrackBook, TrackRecord, seed_of
+
+log = logging.getLogger("rtface")
+
+# A film whose every frame fails is not "enhanced with faults": after this many in a row the run ends with the reason.
+_FAULTS_IN_A_ROW = 100
+
+
+class Engines(Protocol):
+    """The engines of a run (`rtface.engine.EngineSet`)."""
+
+    def pick(self, face_width: float, faces: int = 1) -> Engine: ...
+    def named(self, name: str) -> Engine: ...
+
+
+@dataclass(slots=True)
+class _Work:
+    """One face in an engine's hands."""
+
+    record: TrackRecord
+    face: Face
+    amount: float
+    crops: Crops
+    engine: Engine
+    answer: Future[Restored]
+
+
+@dataclass(slots=True)
+class Job:
+    """One frame between `submit` and `collect`."""
+
+    frame: Frame
+    seconds: float = 0.0
+    work: list[_Work] = field(default_factory=list[_Work])
+
+
+def track(items: Iterable[Item], tracker: Tracker, device: Device, stats: Stats) -> Iterator[Item]:
+    """Puts the tracker's faces on every frame. A tracker fault leaves that frame without faces, counted."""
+    for item in items:
+        if isinstance(item, Frame):
+            started = perf_counter()
+            try:
+                faces = tracker.update(device.view(item), item.time, cut=item.cut or item.new)
+            except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
+                _fault(stats, "tracker", error)
+                faces = ()
+            stats.add("track", perf_counter() - started)
+            yield item.with_faces(faces)
+        else:
+            yield item
+
+
+class Enhance:
+    """Corrects the faces of frames that carry them.
+
+    Args:
+        device: cuts crops and composites.
+        engines: restores crops.
+        options: colour, grain, strength, faces, max_faces.
+        stats: counters and stage times.
+        treatments: a person's decisions by track id.
+        analysis: False corrects every face fully, clean or not.
+
+    Attributes:
+        strength: 0…1, may be changed between frames.
+        book: what is known of every track.
+    """
+
+    def __init__(self, device: Device, engines: Engines, options: Options, stats: Stats, *,
+                 treatments: Mapping[int, Treatment] | None = None, analysis: bool = True) -> None:
+        self._device, self._engines, self._options, self._stats = device, engines, options, stats
+        self._choose = FaceChoice.parse(options.faces, options.max_faces)
+        self.strength = options.strength
+        self.book = TrackBook(treatments or {}, exposure=options.colour == "restore", analysis=analysis)
+        self._faults = 0
+
+    def __call__(self, items: Iterable[Item], *, ahead: int = 1) -> Iterator[Item]:
+        """The step in the chain: up to `ahead` frames are in an engine's hands while the next one is prepared."""
+        waiting: deque[Job | Item] = deque()
+        jobs = 0
+        for item in items:
+            if isinstance(item, Frame):
+                waiting.append(self.submit(item))
+                jobs += 1
+            else:
+                waiting.append(item)
+            while waiting and (jobs > ahead or not isinstance(waiting[0], Job)):
+                first = waiting.popleft()
+                jobs -= isinstance(first, Job)
+                yield self.collect(first) if isinstance(first, Job) else first
+        for rest in waiting:
+            yield self.collect(rest) if isinstance(rest, Job) else rest
+
+    def reset(self) -> None:
+        """Forgets what corrections remember of the frames before."""
+        self.book.reset()
+
+    def submit(self, frame: Frame) -> Job:
+        """Analyses the chosen faces, cuts their crops and hands them to their engines."""
+        started = perf_counter()
+        job = Job(frame)
+        try:
+            self._submit(job)
+        except Exception as error:  # noqa: BLE001 - as for the tracker
+            self._failed("enhance", error)
+            job.work.clear()
+        job.seconds = perf_counter() - started
+        return job
+
+    def _submit(self, job: Job) -> None:
+        frame = job.frame
+        faces = self._choose(frame.faces)
+        if frame.faces:
+            self._stats.count("frames_with_faces", int(frame.field != 1))
+        if not faces:
+            return
+        view = self._device.view(frame)
+        time = frame.time
+        for face in faces:
+            with self._stats.time("analyze"):
+                record = self.book.see(face, time)
+                amount = record.analyzer.update(None, face, time, view=view) * self.strength
+            if amount <= 0.0:
+                continue
+            named = record.analyzer.treatment.engine
+            engine = self._engines.named(named) if named else self._engines.pick(face.width, len(faces))
+            if record.engine not in (None, engine.name):
+                record.correction.reset()
+            record.engine = engine.name
+            with self._stats.time("crop"):
+                crops = self._device.crops(frame, crop_matrix(face, engine.size)[None], engine.size)
+            self._stats.count(f"crops:{engine.name}")
+            job.work.append(_Work(record, face, amount, crops, engine,
+                                  engine.submit(crops.pixels, record.engine_state.get(engine.name))))
+        self.book.sweep(time)
+
+    def collect(self, job: Job) -> Frame:
+        """Waits for the engines, shapes their answers into corrections, and adds them to the frame."""
+        started = perf_counter()
+        frame = job.frame
+        try:
+            if job.work:
+                frame = self._correct(job)
+                self._faults = 0
+        except Exception as error:  # noqa: BLE001 - as for the tracker
+            self._failed("enhance", error)
+        self._stats.add("added", job.seconds + perf_counter() - started)
+        return frame
+
+    def _correct(self, job: Job) -> Frame:
+        frame, stats = job.frame, self._stats
+        shaped: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+        for work in job.work:
+            with stats.time("engine wait"):
+                restored = work.answer.result()
+            if work.engine.recurrent:
+                work.record.engine_state[work.engine.name] = restored.state
+            with stats.time("correct"):
+                correction, mask = self._shape(frame, work, restored)
+            work.record.corrected += 1
+            work.record.strength_sum += work.amount
+            shaped.setdefault(work.engine.size, []).append((correction, mask, work.crops.matrices[0]))
+        with stats.time("composite"):
+            for group in shaped.values():
+                corrections, masks, matrices = zip(*group, strict=True)
+                frame = self._device.composite(frame, _stack(corrections), _stack(masks), _stack(matrices))
+        if frame.touched:
+            stats.count("frames_corrected", int(frame.field != 1))
+        return frame
+
+    def _shape(self, frame: Frame, work: _Work, restored: Restored) -> tuple[np.ndarray, np.ndarray]:
+        matrix, size = work.crops.matrices[0], work.engine.size
+        mesh = work.face.mesh
+        mask = face_mask(size, None if mesh is None else apply(matrix, mesh[:, :2]))
+        how = Shaping(work.amount, self._options.colour, self._options.grain,
+                      average=not (work.engine.recurrent or frame.new))
+        return shape(restored.pixels[0], work.crops.pixels[0], mask, work.record.correction, how, time=frame.time,
+                     seed=seed_of(work.face.track_id, frame.pts),
+                     scale=float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))),
+                     occlusion=None if restored.occlusion is None else restored.occlusion[0])
+
+    def _failed(self, where: str, error: Exception) -> None:
+        self._faults += 1
+        _fault(self._stats, where, error)
+        if self._faults >= _FAULTS_IN_A_ROW:
+            raise EngineError(f"{_FAULTS_IN_A_ROW} frames in a row could not be enhanced, the last because of: "
+                              f"{error}; rtface doctor checks the engines, --engine chooses another") from error
+
+
+def _stack(parts: tuple[Any, ...]) -> Any:
+    """np.stack, without the copy where there is one part only."""
+    return np.stack(parts) if len(parts) > 1 else parts[0][None]
+
+
+def _fault(stats: Stats, where: str, error: Exception) -> None:
+    stats.count("faults")
+    stats.warn(f"{where}_fault", f"a frame passes through as it is, because its {where} step failed: {error}")
+    log.debug("%s fault", where, exc_info=error)

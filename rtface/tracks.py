@@ -1,0 +1,113 @@
+"""What is known of each track during a run: its analysis, its treatment, and the state of its correction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rtface.analyze import Analyzer, Treatment
+from rtface.correct import TrackState
+from rtface.frame import Face
+from rtface.report import TrackReport
+
+# A track that was not seen for this long keeps its figures for the report, but not the pictures it remembers.
+_FORGET_S = 5.0
+
+
+@dataclass(slots=True)
+class TrackRecord:
+    """One track.
+
+    Attributes:
+        analyzer: its degradation over time and the treatment that follows.
+        correction: what the correction remembers from frame to frame.
+        engine_state: what a recurrent engine returned last, by engine name.
+        engine: name of the engine last used.
+    """
+
+    id: int
+    first_s: float
+    analyzer: Analyzer
+    correction: TrackState = field(default_factory=TrackState)
+    engine_state: dict[str, object] = field(default_factory=dict[str, object])
+    engine: str | None = None
+    last_s: float = 0.0
+    frames: int = 0
+    width_sum: float = 0.0
+    corrected: int = 0
+    strength_sum: float = 0.0
+
+    def see(self, face: Face, time: float) -> None:
+        """Counts one picture of the face."""
+        self.last_s = time
+        self.frames += 1
+        self.width_sum += face.width
+
+    def report(self) -> TrackReport:
+        """The track in figures."""
+        treatment = self.analyzer.treatment
+        return TrackReport(
+            id=self.id, first_s=round(self.first_s, 3), last_s=round(self.last_s, 3), frames=self.frames,
+            mean_width_px=round(self.width_sum / max(self.frames, 1), 1),
+            analysis={name: round(value, 3) for name, value in self.analyzer.analysis.scores().items()},
+            treatment={"on": treatment.on, "strength": treatment.strength, "engine": self.engine,
+                       "reasons": list(treatment.reasons)},
+            strength=round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0)
+
+
+class TrackBook:
+    """All tracks of a run, by id.
+
+    Args:
+        treatments: a person's decisions by track id (`--treatment`).
+        exposure: whether exposure is a reason to treat (only `--colour restore` can do something about it).
+        analysis: False treats every face fully.
+    """
+
+    def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool, analysis: bool) -> None:
+        self._treatments = treatments
+        self._exposure = exposure
+        self._everything = None if analysis else Treatment(True, 1.0, None, ("analysis is off",))
+        self._records: dict[int, TrackRecord] = {}
+        self._swept = 0.0
+
+    def see(self, face: Face, time: float) -> TrackRecord:
+        """The record of a face's track, made on first sight, with this picture counted."""
+        record = self._records.get(face.track_id)
+        if record is None:
+            forced = self._treatments.get(face.track_id, self._everything)
+            record = TrackRecord(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced))
+            self._records[face.track_id] = record
+        record.see(face, time)
+        return record
+
+    def sweep(self, time: float) -> None:
+        """Drops the pictures of tracks not seen for a while, so that memory follows the faces in view."""
+        if abs(time - self._swept) < _FORGET_S:
+            return
+        self._swept = time
+        for record in self._records.values():
+            if abs(time - record.last_s) > _FORGET_S:
+                record.correction.reset()
+                record.engine_state.clear()
+
+    def reset(self) -> None:
+        """Forgets what corrections remember; figures stay."""
+        for record in self._records.values():
+            record.correction.reset()
+            record.engine_state.clear()
+
+    def reports(self) -> list[TrackReport]:
+        """All tracks in order of id."""
+        return [self._records[k].report() for k in sorted(self._records)]
+
+    def treatments(self) -> dict[int, Treatment]:
+        """What is decided for each track now."""
+        return {k: self._records[k].analyzer.treatment for k in sorted(self._records)}
+
+
+def seed_of(track_id: int, pts: int) -> int:
+    """A number that belongs to this track and frame, the same on every machine (synthetic grain)."""
+    return int(np.uint32((track_id * 2654435761 + pts * 40503) & 0xFFFFFFFF))
