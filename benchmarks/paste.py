@@ -41,7 +41,8 @@ def measure(rounds: int, call: Callable[[], object], before: Callable[[], object
         start = time.thread_time()
         call()
         times.append(1e3 * (time.thread_time() - start))
-    return {"min": round(min(times), 3), "p50": round(float(np.median(times)), 3), "p95": round(float(np.percentile(times, 95)), 3)}
+    return {"min": round(min(times), 3), "p50": round(float(np.median(times)), 3),
+            "p95": round(float(np.percentile(times, 95)), 3)}
 
 
 def main() -> None:
@@ -63,7 +64,8 @@ def main() -> None:
             args.rounds, lambda f=frame: device.view(f).thumbnail(640))
         for size, face in ((256, 256), (512, 512), (512, 900)):
             matrix = compose(translation(size / 2, size / 2), scaling(size / face, size / face),
-                             np.array([(0.99, -0.1, 0.0), (0.1, 0.99, 0.0)]), translation(-width / 2, -height / 2))[None]
+                             np.array([(0.99, -0.1, 0.0), (0.1, 0.99, 0.0)]),
+                             translation(-width / 2, -height / 2))[None]
             mask = face_mask(size)[None]
             d = (rng.normal(0, 0.03, (1, size, size, 3)).astype(np.float32) * mask[..., None])
             at = f"{label}: {size} crop of {face} px"

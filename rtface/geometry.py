@@ -15,6 +15,7 @@ is the interlaced 4:2:0 of MPEG-2 and H.264 (chroma 1/4 of a field row below lum
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -31,16 +32,22 @@ FFHQ_512: Float = np.array([(192.98138, 239.94708), (318.90277, 240.1936), (256.
 
 def compose(*matrices: Float) -> Float:
     """The 2×3 matrix that applies the given 2×3 matrices from the last to the first (as functions compose)."""
-    out = np.eye(3)
-    for m in matrices:
-        out = out @ np.vstack([m, (0.0, 0.0, 1.0)])
-    return out[:2].copy()
+    out = np.array(matrices[0], np.float64)
+    for m in matrices[1:]:
+        joined = out[:, :2] @ m
+        joined[:, 2] += out[:, 2]
+        out = joined
+    return out
 
 
 def invert(matrix: Float) -> Float:
     """The inverse of a 2×3 affine matrix. Raises numpy.linalg.LinAlgError where it has none."""
-    linear: Float = np.linalg.inv(matrix[:, :2]).astype(np.float64)
-    return np.hstack([linear, -linear @ matrix[:, 2:]])
+    (a, b, tx), (c, d, ty) = matrix.tolist()
+    det = a * d - b * c
+    if det == 0.0 or det != det:
+        raise np.linalg.LinAlgError("a matrix that flattens the plane has no inverse")
+    a, b, c, d = d / det, -b / det, -c / det, a / det
+    return np.array([(a, b, -a * tx - b * ty), (c, d, -c * tx - d * ty)])
 
 
 def apply(matrix: Float, points: Float) -> Float:
@@ -131,17 +138,18 @@ def footprint(matrix: Float) -> tuple[float, float]:
     `matrix` maps source to destination. Above 1 the map shrinks along that axis and the source wants a low-pass first.
     For a similarity of scale s both are 1/s, whatever its rotation.
     """
-    back = np.linalg.inv(matrix[:, :2])
-    return float(np.hypot(*back[0])), float(np.hypot(*back[1]))
+    (a, b, _), (c, d, _) = invert(matrix).tolist()
+    return math.hypot(a, b), math.hypot(c, d)
 
 
 def bounds(matrix: Float, box: Sequence[float], margin: float = 0.0) -> tuple[int, int, int, int]:
     """The smallest integer x0, y0, x1, y1 that holds the image of box x0, y0, x1, y1 under `matrix`, and a margin."""
     x0, y0, x1, y1 = box
-    points = apply(matrix, np.array([(x0, y0), (x1, y0), (x0, y1), (x1, y1)]))
-    lo = np.floor(points.min(axis=0) - margin)
-    hi = np.ceil(points.max(axis=0) + margin)
-    return int(lo[0]), int(lo[1]), int(hi[0]), int(hi[1])
+    (a, b, tx), (c, d, ty) = matrix.tolist()
+    xs = [a * x + b * y + tx for x in (x0, x1) for y in (y0, y1)]
+    ys = [c * x + d * y + ty for x in (x0, x1) for y in (y0, y1)]
+    return (math.floor(min(xs) - margin), math.floor(min(ys) - margin),
+            math.ceil(max(xs) + margin), math.ceil(max(ys) + margin))
 
 
 def clip_box(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:

@@ -97,12 +97,12 @@ def residual_gate(d: Float32, weight: Float32) -> Float32:
         shifted: Any = cell - np.float32(np.median(cell[inside]))
         np.maximum(error, np.abs(cv2.GaussianBlur(shifted, (5, 5), 1.0)), out=error)
     threshold = max(GATE_FLOOR, 4.0 * float(np.median(error[inside])))
-    gate = np.subtract(1.0, _smoothstep((error - threshold) / threshold), dtype=np.float32)
+    gate: Float32 = (1.0 - _smoothstep((error - threshold) / threshold)).astype(np.float32)
     # One cell wider, so that the rim of an object is left alone too.
-    out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8)
-    return out
+    cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8, dst=gate)
+    return gate
 
 
 def _smoothstep(x: NDArray[np.floating[Any]]) -> Float32:
     y = np.clip(x, 0.0, 1.0).astype(np.float32, copy=False)
-    return y * y * (np.float32(3.0) - np.float32(2.0) * y)
+    return (y * y * (3.0 - 2.0 * y)).astype(np.float32, copy=False)

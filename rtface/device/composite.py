@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.device.planes import Layout, Role, Samples
-from rtface.device.sampling import full_range, lowpass
+from rtface.device.sampling import BLUR_FROM, full_range, lowpass
 from rtface.device.transfer import code_range, ycbcr_from_rgb
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Color, Float, Float32
@@ -111,16 +111,20 @@ def rows(form: Layout, color: Color) -> dict[Role, Float]:
     return out
 
 
-def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> Float32:
-    """One component of a patch (float32 h×w) on the samples of `box` of its plane (`to_plane`: display → plane)."""
+def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> tuple[Float32, bool]:
+    """One component of a patch (float32 h×w) on the samples of `box` of its plane (`to_plane`: display → plane).
+
+    The flag says whether a filter may have carried the correction past the edge of its mask.
+    """
     forward = compose(to_plane, invert(patch.matrix))
     shrink = footprint(forward)
+    cubic = min(shrink) < 1.0 / SMOOTH_FROM
     values, unshrink = lowpass(values, shrink, border=cv2.BORDER_CONSTANT)
     forward = compose(translation(-box[0], -box[1]), forward, unshrink)
-    flags = cv2.INTER_CUBIC if min(shrink) < 1.0 / SMOOTH_FROM else cv2.INTER_LINEAR
-    out: Any = cv2.warpAffine(values, to_cv2(forward), (box[2] - box[0], box[3] - box[1]), flags=flags,
+    out: Any = cv2.warpAffine(values, to_cv2(forward), (box[2] - box[0], box[3] - box[1]),
+                              flags=cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR,
                               borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
-    return out
+    return out, cubic or max(shrink) > BLUR_FROM
 
 
 def warp_mask(patch: Patch, mask: Samples, to_plane: Float, box: Box) -> Samples:
@@ -137,44 +141,56 @@ def patch_box(patch: Patch, to_plane: Float, shape: tuple[int, int]) -> Box | No
     return box if box[2] > box[0] and box[3] > box[1] else None
 
 
-def place(group: list[Patch], row: Float, to_plane: Float, shape: tuple[int, int]) -> tuple[Box, Float32, Bytes] | None:
-    """The correction of one component on its plane.
+class Placement:
+    """Where a group of patches meets one plane; shared by the components that lie on the same grid (u and v)."""
 
-    Where masks overlap their sum counts as 1 at most: d = Σ dᵢ / max(1, Σ mᵢ), so that two faces never correct a
-    sample twice.
+    def __init__(self, group: list[Patch], to_plane: Float, shape: tuple[int, int]) -> None:
+        self._group, self._to_plane = group, to_plane
+        boxes = [b for b in (patch_box(p, to_plane, shape) for p in group) if b is not None]
+        low, high = np.array(boxes or [(0, 0, 0, 0)]).reshape(-1, 2, 2).transpose(1, 0, 2)
+        self.box: Box = (int(low[:, 0].min()), int(low[:, 1].min()), int(high[:, 0].max()), int(high[:, 1].max()))
+        self._gate: Bytes | None = None
+        self._weight: Float32 | None = None
 
-    Returns:
-        The box of samples, the correction in code values (float32), and where it may be written (uint8, 0 = not); or
-        None where it lies outside the picture.
-    """
-    kernel = row.astype(np.float32)[None]
-    if len(group) == 1:
-        box = patch_box(group[0], to_plane, shape)
-        if box is None:
-            return None
-        values = warp_patch(group[0], cv2.transform(group[0].correction, kernel), to_plane, box)
-        return box, values, warp_mask(group[0], group[0].support, to_plane, box)
-    boxes = [b for b in (patch_box(p, to_plane, shape) for p in group) if b is not None]
-    if not boxes:
-        return None
-    low, high = np.array(boxes)[:, :2].min(axis=0), np.array(boxes)[:, 2:].max(axis=0)
-    box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-    size = (box[3] - box[1], box[2] - box[0])
-    values, weight, gate = np.zeros(size, np.float32), np.zeros(size, np.float32), np.zeros(size, np.uint8)
-    for patch in group:
-        where = warp_mask(patch, patch.support, to_plane, box)
-        add = warp_patch(patch, cv2.transform(patch.correction, kernel), to_plane, box)
-        cv2.add(values, add, dst=values, mask=where)
-        cv2.add(weight, warp_mask(patch, patch.mask, to_plane, box), dst=weight)
-        cv2.max(gate, where, dst=gate)
-    return box, np.divide(values, np.maximum(weight, np.float32(1.0)), out=values), gate
+    @property
+    def empty(self) -> bool:
+        """Whether the patches lie outside the picture."""
+        return self.box[2] <= self.box[0]
+
+    def gate(self) -> Bytes:
+        """Above 0 where a mask at the very position of a sample is above 0; uint8."""
+        if self._gate is None:
+            gates = [warp_mask(p, p.support, self._to_plane, self.box) for p in self._group]
+            self._gate = np.asarray(np.maximum.reduce(gates) if len(gates) > 1 else gates[0], np.uint8)
+        return self._gate
+
+    def place(self, row: Float) -> tuple[Float32, Bytes | None]:
+        """The correction of one component in code values, and where it may be written (None: wherever it is not 0).
+
+        Where masks overlap their sum counts as 1 at most: d = Σ dᵢ / max(1, Σ mᵢ), so that two faces never correct a
+        sample twice.
+        """
+        kernel = row.astype(np.float32)[None]
+        if len(self._group) == 1:
+            patch = self._group[0]
+            values, spread = warp_patch(patch, cv2.transform(patch.correction, kernel), self._to_plane, self.box)
+            return values, self.gate() if spread else None
+        total: Any = 0.0
+        for patch in self._group:
+            values, _ = warp_patch(patch, cv2.transform(patch.correction, kernel), self._to_plane, self.box)
+            values[warp_mask(patch, patch.support, self._to_plane, self.box) == 0] = 0.0
+            total = total + values
+        if self._weight is None:
+            masks = [warp_mask(p, p.mask, self._to_plane, self.box) for p in self._group]
+            self._weight = np.maximum(np.add.reduce(masks), np.float32(1.0))
+        return total / self._weight, self.gate()
 
 
 def neutral(view: Samples, box: Box, form: Layout) -> bool:
     """Whether all chroma in a box is gray, give or take one code of 8 bits."""
     part = view[box[1]:box[3], box[0]:box[2]] >> form.shift
     unit = 1 << (form.bits - 8)
-    return bool(part.min() >= 127 * unit and part.max() <= 129 * unit)
+    return bool(part.size == 0 or (part.min() >= 127 * unit and part.max() <= 129 * unit))
 
 
 def _mix(value: int | NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -203,15 +219,19 @@ def dither(box: Box, pts: int, component: int, parity: int | None) -> Float32:
     return sheet[y:y + height, x:x + width]
 
 
-def write(view: Samples, box: Box, values: Float32, gate: Bytes, offsets: Float32, form: Layout,
+def write(view: Samples, box: Box, values: Float32, gate: Bytes | None, offsets: Float32, form: Layout,
           legal: tuple[int, int]) -> None:
-    """Adds `values` (code values) to the samples of `box` where `gate` is above 0, in place."""
+    """Adds `values` (code values, overwritten) to the samples of `box`, where `gate` is above 0 if given, in place."""
     target = view[box[1]:box[3], box[0]:box[2]]
     source = np.ascontiguousarray(target, form.dtype.newbyteorder("="))
     old = source >> form.shift if form.shift else source
-    new = old.copy()
+    depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
     cv2.add(values, offsets, dst=values)
-    cv2.add(old, values, dst=new, mask=gate, dtype=cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U)
+    if gate is None:
+        new: Any = cv2.add(old, values, dtype=depth)
+    else:
+        new = old.copy()
+        cv2.add(old, values, dst=new, mask=gate, dtype=depth)
     low, high = np.array(legal, np.float64)  # cv2 takes a scalar beside an array, its annotations do not say so
     cv2.min(new, cv2.max(old, high), dst=new)
     cv2.max(new, cv2.min(old, low), dst=new)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 
-from rtface.device.composite import Patch, cut_patch, dither, neutral, overlapping, patch_box, place, rows, write
+from rtface.device.composite import Placement, cut_patch, dither, neutral, overlapping, rows, write
 from rtface.device.planes import Layout, Role, Samples, fallback, layout, planes
 from rtface.device.sampling import full_range, sample_rgb
 from rtface.device.transfer import code_range, curve_of
@@ -223,39 +223,24 @@ class CpuDevice:
         image.make_writable()
         parity = field_parity(frame.display, frame.field)
         views = planes(image, form, parity)
-        geometry = _PlaneMatrices(image, frame, form)
+        full = full_range(form, frame.color)
         wanted = rows(form, frame.color)
         for group in overlapping(patches):
-            gray = form.kind == "yuv" and self._gray(group, geometry, views, form)
-            for role, row in wanted.items():
-                if gray and role != "y":
-                    continue
-                placed = place(group, row, geometry.of(role), views[role].shape)
-                if placed is None:
-                    continue
-                box, values, gate = placed
-                legal = code_range(form.bits, full_range(form, frame.color), chroma=role in ("u", "v"))
-                write(views[role], box, values, gate, dither(box, frame.pts, _COMPONENTS[role], parity), form,
-                      (legal.low, legal.high))
-        return replace(frame, touched=True)
-
-    @staticmethod
-    def _gray(group: list[Patch], geometry: _PlaneMatrices, views: dict[Role, Samples], form: Layout) -> bool:
-        boxes = [patch_box(p, geometry.of("u"), views["u"].shape) for p in group]
-        return all(neutral(views[role], box, form) for box in boxes if box is not None for role in ("u", "v"))
-
-
-class _PlaneMatrices:
-    """Display → plane of every component of one frame, each built once."""
-
-    def __init__(self, image: av.VideoFrame, frame: Frame, form: Layout) -> None:
-        self._image, self._frame, self._form = image, frame, form
-        self._known: dict[tuple[int, int], Float] = {}
-
-    def of(self, role: Role) -> Float:
-        sub = self._form.role_subsampling(role)
-        if sub not in self._known:
-            frame = self._frame
-            self._known[sub] = plane_matrix((self._image.width, self._image.height), frame.display, subsampling=sub,
+            placements: dict[tuple[int, int], Placement] = {}
+            for role in wanted:
+                sub = form.role_subsampling(role)
+                if sub not in placements:
+                    to_plane = plane_matrix((image.width, image.height), frame.display, subsampling=sub,
                                             siting=frame.color.siting, field=frame.field)
-        return self._known[sub]
+                    placements[sub] = Placement(group, to_plane, views[role].shape)
+            chroma_box = placements[form.subsampling].box
+            gray = form.kind == "yuv" and all(neutral(views[role], chroma_box, form) for role in ("u", "v"))
+            for role, row in wanted.items():
+                placement = placements[form.role_subsampling(role)]
+                if placement.empty or (gray and role != "y"):
+                    continue
+                values, gate = placement.place(row)
+                legal = code_range(form.bits, full, chroma=role in ("u", "v"))
+                write(views[role], placement.box, values, gate,
+                      dither(placement.box, frame.pts, _COMPONENTS[role], parity), form, (legal.low, legal.high))
+        return replace(frame, touched=True)

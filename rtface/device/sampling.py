@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -21,6 +23,7 @@ from rtface.geometry import (
     translation,
 )
 
+HALF_BELOW = 0.55  # footprint under which chroma is sampled at half the target's size first
 BLUR_FROM = 1.08  # residual shrink below which bilinear sampling alone is clean enough
 
 
@@ -50,7 +53,7 @@ def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tupl
     return image, scaling(nx, ny)
 
 
-def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0) -> Samples:
+def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0, *, chroma: bool = False) -> Samples:
     """One component resampled through `matrix` (plane → target, corner convention) to size (w, h); edges replicate.
 
     Returns:
@@ -68,7 +71,13 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0)
         image = image >> shift
     image, unshrink = lowpass(image, shrink, border=cv2.BORDER_REPLICATE)
     forward = compose(matrix, translation(x0, y0), unshrink)
-    return cv2.warpAffine(image, to_cv2(forward), size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # Magnified chroma holds nothing finer than half the target's samples: warp a quarter of them, then enlarge.
+    halved = chroma and max(shrink) < HALF_BELOW and size[0] % 2 == 0 and size[1] % 2 == 0
+    if halved:
+        forward = compose(scaling(0.5, 0.5), forward)
+    out: Any = cv2.warpAffine(image, to_cv2(forward), (size[0] // 2, size[1] // 2) if halved else size,
+                              flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(out, size, interpolation=cv2.INTER_LINEAR) if halved else out
 
 
 def full_range(form: Layout, color: Color) -> bool:
@@ -98,7 +107,8 @@ def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color,
     got: dict[Role, Samples] = {}
     for role, view in views.items():
         to_plane = plane_matrix(stored, display, subsampling=form.role_subsampling(role), siting=siting, field=field)
-        got[role] = sample(view, compose(matrix, invert(to_plane)), size, form.shift)
+        got[role] = sample(view, compose(matrix, invert(to_plane)), size, form.shift,
+                           chroma=role in ("u", "v"))
     full = full_range(form, color)
     luma = code_range(form.bits, full, chroma=False)
     a, b = 1.0 / luma.scale, -luma.offset / luma.scale
