@@ -1,0 +1,64 @@
+"""Making a decoded picture fit the encoder without touching what need not be touched."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from av.video.plane import VideoPlane
+
+from rtface.frame import Bytes
+from rtface.media.codec import VideoPlan, shape_of
+
+# In swscale, saying "full range" of both sides switches every range conversion off: samples move, values stay.
+_FULL = 2
+
+
+def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    """The picture in the encoder's format and size; the same object where nothing has to be done."""
+    if image.format.name != plan.pix_fmt:
+        image = _convert(image, plan) if plan.convert else _repack(image, plan.pix_fmt)
+    if (image.width, image.height) != (plan.width, plan.height):
+        image = pad(image, plan.width, plan.height)
+    return image
+
+
+def _repack(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
+    out = image.reformat(format=pix_fmt, src_color_range=_FULL, dst_color_range=_FULL)
+    out.color_range, out.colorspace = image.color_range, image.colorspace
+    return out
+
+
+def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    source, target = shape_of(image.format.name), shape_of(plan.pix_fmt)
+    if source.model == target.model:
+        return _repack(image, plan.pix_fmt)
+    if target.model == "rgb":
+        return image.reformat(format=plan.pix_fmt)
+    return image.reformat(format=plan.pix_fmt, dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=1)
+
+
+def pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """A copy enlarged to the right and below by repeating the last column and row of every plane."""
+    out = av.VideoFrame(width, height, image.format.name)
+    for source, target in zip(image.planes, out.planes, strict=True):
+        unit = _bytes_a_sample(image, source.width, source.line_size)
+        old = _rows(source)[: source.height, : source.width * unit]
+        new = _rows(target)[: target.height, : target.width * unit]
+        new[: old.shape[0], : old.shape[1]] = old
+        for x in range(old.shape[1], new.shape[1], unit):
+            new[: old.shape[0], x : x + unit] = old[:, -unit:]
+        new[old.shape[0] :] = new[old.shape[0] - 1]
+    out.color_range, out.colorspace = image.color_range, image.colorspace
+    out.color_primaries, out.color_trc = image.color_primaries, image.color_trc
+    return out
+
+
+def _rows(plane: VideoPlane) -> Bytes:
+    data: Bytes = np.frombuffer(plane, np.uint8)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return data[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
+
+
+def _bytes_a_sample(image: av.VideoFrame, width: int, line_size: int) -> int:
+    if image.format.is_planar:
+        return 2 if max(c.bits for c in image.format.components) > 8 else 1
+    return max(1, image.format.padded_bits_per_pixel // 8)

@@ -1,0 +1,220 @@
+"""What becomes of every stream of the input, decided before any work."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import av
+from av.stream import Disposition
+
+from rtface.errors import OutputError, UsageError
+from rtface.media import codec as codecs
+from rtface.media.codec import VideoPlan
+from rtface.media.probe import MediaInfo, StreamInfo
+from rtface.media.workfile import Target, check_target, free_bytes
+
+Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi",
+           ".ts": "mpegts", ".m2ts": "mpegts"}
+_TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+_TEXT_CODECS = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "sami", "realtext",
+                "stl", "jacosub", "mpl2", "pjs", "vplayer", "subviewer1"}
+_SOUND = {"webm": "libopus"}
+_ROTATES = ("mp4", "mov", "matroska", "webm")
+_CHAPTERS = ("mp4", "mov", "matroska", "webm")
+_COVER_NAMES = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg"),
+                "bmp": ("cover.bmp", "image/bmp"), "webp": ("cover.webp", "image/webp")}
+
+
+@dataclass(slots=True)
+class StreamPlan:
+    """What becomes of one stream.
+
+    Attributes:
+        stream: of the input.
+        action: "copy" packets as they are, "sound" and "text" transcode, "attach" and "cover" write a file into the
+            container, "drop".
+        encoder: for "sound" and "text".
+    """
+
+    stream: StreamInfo
+    action: Action
+    encoder: str = ""
+
+
+@dataclass(slots=True)
+class OutputPlan:
+    """Everything about an output that is decided before any work.
+
+    Attributes:
+        target: where it goes.
+        format: FFmpeg's name of the container.
+        video: how the pictures are encoded.
+        streams: what becomes of the other streams.
+        info: the input.
+        notes: one line for each thing a user should know: transcodes, drops, choices.
+        metadata: further tags to write, such as `rtface.provenance.describe`; set it before the sink is made.
+    """
+
+    target: Target
+    format: str
+    video: VideoPlan
+    streams: list[StreamPlan]
+    info: MediaInfo
+    notes: list[str] = field(default_factory=list[str])
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def path(self) -> str:
+        """The output as the user named it."""
+        return self.target.shown
+
+
+def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str | None = None,
+                crf: float | None = None, preset: str | None = None, strict: bool = False,
+                overwrite: bool = False, video_only: bool = False) -> OutputPlan:
+    """Decides container, codec and the fate of every stream, and checks that the output can be written.
+
+    Args:
+        info: the opened input; its source stays open until the sink is made.
+        output: file to write; the extension names the container.
+        codec: encoder or alias (h264, h265, av1, vp9, ffv1, prores …), None for the default, which keeps bit depth
+            and chroma.
+        crf: quality, None for the default; 0 is lossless wherever the encoder can.
+        preset: speed, None for the default.
+        strict: raise where anything at all would be lost.
+        overwrite: whether an existing output may be replaced.
+        video_only: leave every other stream out, without a word (comparison films).
+
+    Raises:
+        UsageError: an extension, codec or option that cannot be used.
+        OutputError: the place cannot be written to, or the container cannot hold what the input has; the message names
+            one that can.
+    """
+    suffix = Path(output).suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"{os.fspath(output)}: {suffix or 'no extension'} names no film container; "
+                         f"use one of {', '.join(FORMATS)}")
+    format = FORMATS[suffix]
+    target = check_target(output, inputs=[info.path], overwrite=overwrite)
+    video = codecs.plan_video(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset)
+    codecs.check(video)
+    plan = OutputPlan(target, format, video, [], info, list(info.notes))
+    if not video_only:
+        _plan_streams(plan)
+    if strict and (video.warnings or any(s.action == "drop" for s in plan.streams)):
+        said = [*video.warnings, *plan.notes]
+        raise OutputError(f"{plan.path}: {said[0] if said else 'a stream would be left out'} (--strict)")
+    _check_space(plan)
+    return plan
+
+
+@lru_cache(maxsize=16)
+def supported_encoders(format: str) -> set[str]:
+    """Names of the codecs that a container can hold."""
+    with av.open(io.BytesIO(), "w", format=format) as container:
+        return container.supported_codecs
+
+
+def _plan_streams(plan: OutputPlan) -> None:
+    format, info = plan.format, plan.info
+    lacking: list[str] = []
+    for stream in info.streams:
+        if stream.enhanced:
+            continue
+        action, note, missing = _decide(stream, format)
+        plan.streams.append(action)
+        if note:
+            plan.notes.append(f"stream {stream.index}: {note}")
+        if missing:
+            lacking.append(missing)
+    if info.matrix is not None and format not in _ROTATES and (info.display.quarter_turns or info.display.mirror):
+        lacking.append("the rotation")
+    if info.chapters and format not in _CHAPTERS:
+        lacking.append(f"{len(info.chapters)} chapters")
+    if lacking:
+        raise OutputError(f"{plan.path}: {format} cannot hold {', '.join(lacking)}; "
+                          f"name the output {plan.target.path.stem}.mkv, which holds everything")
+
+
+def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan, str, str]:
+    """The plan for one stream, a line to say about it, and what the container lacks for it."""
+    name = stream.codec or "unknown codec"
+    if stream.disposition & Disposition.attached_pic:
+        if format == "matroska" and stream.picture and stream.codec in _COVER_NAMES:
+            return StreamPlan(stream, "attach"), "", ""
+        if format in ("mp4", "mov") and stream.picture and accepts(format, stream):
+            return StreamPlan(stream, "cover"), "", ""
+        return StreamPlan(stream, "drop"), f"the cover picture is left out, {format} cannot hold it", ""
+    if stream.kind == "attachment":
+        if format == "matroska":
+            return StreamPlan(stream, "copy"), "", ""
+        return StreamPlan(stream, "drop"), "", f"the attachment {stream.metadata.get('filename', name)}"
+    if stream.kind in ("data", "unknown"):
+        if stream.metadata.get("timecode") and format in ("mp4", "mov"):
+            return StreamPlan(stream, "drop"), "", ""  # the muxer writes the timecode track anew
+        if stream.kind == "data" and accepts(format, stream):
+            return StreamPlan(stream, "copy"), "", ""
+        return StreamPlan(stream, "drop"), f"data ({name}) is left out, {format} cannot hold it", ""
+    if accepts(format, stream):
+        return StreamPlan(stream, "copy"), "", ""
+    if stream.kind == "audio":
+        if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
+            return StreamPlan(stream, "drop"), "", f"the sound of stream {stream.index} ({name})"
+        encoder = _SOUND.get(format, "aac")
+        return StreamPlan(stream, "sound", encoder), f"sound is transcoded from {name} to {_plain(encoder)}", ""
+    if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
+        encoder = _TEXT[format]
+        return StreamPlan(stream, "text", encoder), f"subtitles are converted from {name} to {_plain(encoder)}", ""
+    return StreamPlan(stream, "drop"), "", f"stream {stream.index} ({stream.kind}, {name})"
+
+
+def _plain(encoder: str) -> str:
+    return {"libopus": "opus"}.get(encoder, encoder)
+
+
+def accepts(format: str, stream: StreamInfo) -> bool:
+    """Whether a container takes a stream's packets as they are: its muxer is asked."""
+    try:
+        with av.open(io.BytesIO(), "w", format=format) as container:
+            if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
+                container.add_stream_from_template(stream.template)
+            else:
+                container.add_stream_from_template(stream.template, opaque=True)
+            container.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _check_space(plan: OutputPlan) -> None:
+    free = free_bytes(plan.target.path.parent)
+    if free < 1 << 20:
+        raise OutputError(f"{plan.path}: the disk is full ({free} bytes free); make room or choose another place")
+    needed = expected_bytes(plan)
+    if needed is not None and needed > free:
+        plan.notes.append(f"{plan.path}: about {needed / 1e6:.0f} MB will be needed and {free / 1e6:.0f} MB are free")
+
+
+def expected_bytes(plan: OutputPlan) -> int | None:
+    """A rough guess of the output's size, None without a duration."""
+    info, video = plan.info, plan.video
+    if info.duration_s is None:
+        return None
+    raw = raw_bytes_a_second(plan) * info.duration_s
+    if video.lossless or video.encoder in ("prores_ks", "rawvideo"):
+        return round(raw * (1.0 if video.encoder == "rawvideo" else 0.5))
+    return round(max(raw * 0.02, 0.5 * (info.size or 0)))
+
+
+def raw_bytes_a_second(plan: OutputPlan) -> float:
+    """Bytes a second of the pictures, uncompressed."""
+    shape = codecs.shape_of(plan.video.pix_fmt)
+    planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
+    return plan.video.width * plan.video.height * planes * (1 if shape.bits <= 8 else 2) * float(plan.video.rate)

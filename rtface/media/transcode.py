@@ -1,0 +1,123 @@
+"""Sound and text subtitles in another form, for containers that cannot hold them as they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.filter import Graph
+from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
+
+from rtface.stats import Stats
+
+# Bits a second and channel. FFmpeg's own AAC encoder is transparent for most material from about 96 kb/s a channel.
+_BITS = {"aac": 96_000, "libopus": 80_000}
+# Layouts that libopus refuses, and the same speakers under the name that it knows.
+_OPUS_LAYOUT = {"5.1(side)": "5.1", "5.0(side)": "5.0"}
+
+
+class Sound:
+    """Decodes one sound stream, keeps it in time with the pictures, and encodes it.
+
+    Gaps are filled with silence and the clock of the input is followed (libswresample's async mode), so that the
+    offset to the pictures stays what it was.
+    """
+
+    def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
+        self._source, self._target, self._stats = source, target, stats
+        self._shift = round(origin / (source.time_base or Fraction(1, 1)))
+        self._graph: Graph | None = None
+
+    @staticmethod
+    def configure(source: AudioStream, target: AudioStream) -> None:
+        """Sets an encoder up for the source's rate and speakers."""
+        context = source.codec_context
+        layout = context.layout.name
+        opus = target.codec_context.name == "libopus"
+        target.codec_context.sample_rate = 48_000 if opus else context.sample_rate
+        target.codec_context.layout = _OPUS_LAYOUT.get(layout, layout) if opus else layout
+        target.codec_context.format = "flt" if opus else "fltp"
+        target.bit_rate = min(_BITS[target.codec_context.name] * max(1, context.channels), 512_000)
+        target.codec_context.time_base = Fraction(1, target.codec_context.sample_rate)
+
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
+        """Packets of the target for one packet of the source; a damaged one is left out and counted."""
+        try:
+            frames = self._source.decode(packet)
+        except av.FFmpegError:
+            self._stats.count("sound_packets_lost")
+            return
+        for frame in frames:
+            if frame.pts is not None:
+                frame.pts -= self._shift
+            frame.time_base = packet.time_base
+            if self._graph is None:
+                self._graph = self._filter(frame)
+            self._graph.push(frame)
+            yield from self._drain()
+
+    def finish(self) -> Iterator[av.Packet[Any]]:
+        """The packets that are still inside."""
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._drain()
+            yield from self._target.encode(None)
+
+    def _filter(self, frame: AudioFrame) -> Graph:
+        context = self._target.codec_context
+        graph = Graph()
+        graph.link_nodes(
+            graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name,
+                              time_base=frame.time_base),
+            graph.add("aresample", "async=1000"),
+            graph.add("aformat", f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:"
+                                 f"channel_layouts={context.layout.name}"),
+            graph.add("abuffersink"),
+        ).configure()
+        return graph
+
+    def _drain(self) -> Iterator[av.Packet[Any]]:
+        assert self._graph is not None
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            assert isinstance(frame, AudioFrame)
+            yield from self._target.encode(frame)
+
+
+class Text:
+    """Turns the events of one text subtitle format into another; styling goes as far as the target knows it."""
+
+    def __init__(self, source: SubtitleStream, target: SubtitleStream, stats: Stats) -> None:
+        self._source, self._target, self._stats = source, target, stats
+
+    @staticmethod
+    def configure(source: SubtitleStream, target: SubtitleStream) -> None:
+        """Hands the style header over; encoders want it before they open."""
+        source.codec_context.open(strict=False)
+        target.codec_context.subtitle_header = source.codec_context.subtitle_header
+        target.codec_context.time_base = Fraction(1, 1000)
+
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Stream]]:
+        """The event in the target's form; one that cannot be read is left out and counted."""
+        try:
+            events = self._source.codec_context.decode2(packet)
+            if events is None or packet.pts is None:
+                return
+            # The encoder writes text only; when it is shown goes on the packet.
+            text = self._target.codec_context.encode_subtitle(events)
+        except av.FFmpegError:
+            self._stats.count("subtitles_lost")
+            self._stats.warn("subtitles_lost", "a subtitle could not be converted and is left out")
+            return
+        text.time_base = packet.time_base
+        text.pts = text.dts = packet.pts
+        text.duration = packet.duration
+        yield text
