@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import av
 import numpy as np
@@ -23,7 +23,7 @@ def check_format(name: str) -> ArrayFormat:
     """
     if name not in _PIX_FMT:
         raise UsageError(f'format={name!r}: give "rgb", or "bgr" for pictures from OpenCV')
-    return name  # type: ignore[return-value]
+    return cast(ArrayFormat, name)
 
 
 def image_from_array(picture: Any, format: ArrayFormat) -> av.VideoFrame:

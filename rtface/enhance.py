@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -191,7 +191,7 @@ class Enhance:
             shaped.setdefault(work.engine.size, []).append((correction, mask, work.crops.matrices[0]))
         with stats.time("composite"):
             for group in shaped.values():
-                corrections, masks, matrices = zip(*group, strict=True)
+                corrections, masks, matrices = map(list, zip(*group, strict=True))
                 frame = self._device.composite(frame, _stack(corrections), _stack(masks), _stack(matrices))
         if frame.touched:
             stats.count("frames_corrected", int(frame.field != 1))
@@ -216,7 +216,7 @@ class Enhance:
                               f"{error}; rtface doctor checks the engines, --engine chooses another") from error
 
 
-def _stack(parts: tuple[Any, ...]) -> Any:
+def _stack(parts: Sequence[Any]) -> Any:
     """np.stack, without the copy where there is one part only."""
     return np.stack(parts) if len(parts) > 1 else parts[0][None]
 

@@ -11,11 +11,11 @@ from typing import Any, Literal, Self, overload
 import av
 import numpy as np
 
-from rtface.arrays import array_from_image, check_format, copy_image, image_from_array
+from rtface.arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 from rtface.config import Options
 from rtface.device.cpu import CpuDevice
-from rtface.enhance import Enhance, track
 from rtface.engine import EngineSet
+from rtface.enhance import Enhance, track
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.color import color_of
@@ -52,14 +52,14 @@ class Enhancer:
                  format: Literal["rgb", "bgr"] = "rgb", *, fps: float = 30.0, analysis: bool = True,
                  **options: Any) -> None:
         self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
-        self._format = check_format(format)
+        self._format: ArrayFormat = check_format(format)
         if not fps > 0:
             raise UsageError(f"fps={fps}: give the frames a second, such as 30")
         self._tick = Fraction(1, 90_000)
         self._step = round(90_000 / fps)
         self._pts = -self._step
         self.stats = Stats()
-        self._device = CpuDevice(self.stats)
+        self._device = CpuDevice(warn=self.stats.warn)
         self._engines = EngineSet(self._options.engine, device=device, threads=self._options.threads)
         self._tracker = create_tracker(self._options.tracker, max_faces=self._options.max_faces)
         self._enhance = Enhance(self._device, self._engines, self._options, self.stats, analysis=analysis)
@@ -104,7 +104,7 @@ class Enhancer:
             UsageError: wrong type, dtype or shape; the message says the fix.
         """
         given = isinstance(frame, av.VideoFrame)
-        image = copy_image(frame) if given else image_from_array(frame, self._format)
+        image = copy_image(frame) if isinstance(frame, av.VideoFrame) else image_from_array(frame, self._format)
         self._pts = self._pts + self._step if time is None else max(self._pts + 1, round(time * 90_000))
         item = Frame(image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True),
                      new=still)
@@ -115,7 +115,7 @@ class Enhancer:
                 item = replace(item, faces=tuple(_own_face(face, k) for k, face in enumerate(faces)))
             assert isinstance(item, Frame)
             self._faces = item.faces
-            item = self._enhance.collect(self._enhance.submit(item, smooth=faces is None))
+            item = self._enhance.collect(self._enhance.submit(item))
         else:
             self._faces = ()
         return item.image if given else array_from_image(item.image)

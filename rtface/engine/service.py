@@ -200,6 +200,13 @@ class EngineSet:
             log.info("%s", engine.reason)
         return self.engines[wanted]
 
+    @property
+    def described(self) -> tuple[str, str]:
+        """For reports: the engines' names, and where each runs, as "rtface-m" and "cpu bf16"."""
+        loaded = list(self.engines.values())
+        return "+".join(e.name for e in loaded), "+".join(dict.fromkeys(f"{e.device} {e.precision}" for e in loaded))
+
     def close(self) -> None:
+        """Frees every network; safe to call twice."""
         for engine in self.engines.values():
             engine.close()

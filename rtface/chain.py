@@ -1,0 +1,121 @@
+"""The way of a frame: which adapters a run uses and how they are chained. Read `chain`, top to bottom."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from rtface.analyze import read_treatments
+from rtface.compare import Comparison
+from rtface.config import Options
+from rtface.device.cpu import CpuDevice
+from rtface.engine import EngineSet
+from rtface.enhance import Enhance, track
+from rtface.flow import buffer
+from rtface.frame import Frame
+from rtface.protocols import Item, Tracker
+from rtface.stats import Stats
+from rtface.track import create_tracker
+
+# Frames that may wait on each side of the enhancement. Enough to ride out an encoder's or decoder's hiccup; more
+# would only hold memory (1080p at 10 bit is 6 MB a frame).
+_WAITING = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """One budget for the whole run, so that decoder, engine, encoder and OpenCV do not each take every core."""
+
+    decode: int
+    engine: int
+    encode: int
+    picture: int
+
+    @classmethod
+    def plan(cls, asked: int | None) -> Threads:
+        """Shares out `asked` cores, or all that this process may use."""
+        cores = asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        return cls(decode=min(cores, 4), engine=cores, encode=cores, picture=max(1, cores // 4))
+
+
+@dataclass(slots=True)
+class Parts:
+    """The adapters of one run."""
+
+    device: CpuDevice
+    engines: EngineSet
+    tracker: Tracker
+    enhance: Enhance
+
+    @classmethod
+    def open(cls, options: Options, threads: Threads, stats: Stats, stack: ExitStack) -> Parts:
+        """Loads everything; `stack` releases it.
+
+        Raises:
+            UsageError: an unknown engine, tracker or device, or a treatment file that cannot be used.
+            MissingComponent: a package or model file is not there.
+        """
+        treatments = read_treatments(options.treatment) if options.treatment else {}
+        device = CpuDevice(threads.picture, warn=stats.warn)
+        engines = EngineSet(options.engine, device=options.device, threads=threads.engine)
+        stack.callback(engines.close)
+        for treatment in treatments.values():
+            if treatment.engine:
+                engines.named(treatment.engine)  # a wrong name is said before any work
+        tracker = create_tracker(options.tracker, max_faces=options.max_faces)
+        stack.callback(tracker.close)
+        return cls(device, engines, tracker, Enhance(device, engines, options, stats, treatments=treatments))
+
+
+def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
+          comparison: Comparison | None = None) -> Generator[Item, None, None]:
+    """Decode │ track, enhance │ the caller's encode: one thread each, `_WAITING` frames between them."""
+    items: Iterator[Item] = buffer(counted(source, stats), _WAITING, name="decode")
+    if comparison:
+        items = comparison.remember(items)
+    items = split_fields(items)
+    items = track(items, parts.tracker, parts.device, stats)
+    items = parts.enhance(items)
+    items = join_fields(items)
+    if comparison:
+        items = comparison.complete(items)
+    return buffer(items, _WAITING, name="enhance")
+
+
+def counted(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
+    """Counts the frames that came in, and the time each took to come."""
+    iterator = iter(items)
+    while True:
+        with stats.time("decode"):
+            item = next(iterator, None)
+        if item is None:
+            return
+        if isinstance(item, Frame):
+            stats.count("frames_in")
+        yield item
+
+
+def split_fields(items: Iterator[Item]) -> Iterator[Item]:
+    """An interlaced picture goes on as its two fields, in the order of time, which share one image."""
+    for item in items:
+        if isinstance(item, Frame) and item.display.fields != "progressive":
+            yield replace(item, field=0)
+            yield replace(item, field=1, cut=False)
+        else:
+            yield item
+
+
+def join_fields(items: Iterator[Item]) -> Iterator[Item]:
+    """Two fields become again the picture that they share."""
+    first: Frame | None = None
+    for item in items:
+        if isinstance(item, Frame) and item.field == 0:
+            first = item
+        elif isinstance(item, Frame) and item.field == 1:
+            touched = item.touched or (first is not None and first.touched)
+            faces = item.faces or (first.faces if first is not None else ())
+            yield replace(item, field=None, touched=touched, faces=faces)
+        else:
+            yield item
