@@ -14,13 +14,15 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from rtface.frame import Bytes, Float32
+
+P = TypeVar("P", Float32, NDArray[np.uint8])
 
 SIDE = 256
 """Largest side in pixels of the patch that is measured: a core this large fills a 512 crop."""
@@ -68,10 +70,7 @@ SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis))
 
 def luma(rgb: Bytes) -> Float32:
     """H×W×3 uint8 → H×W float32, 0…255 (BT.601, not rounded: rounding would look like flat blocks)."""
-    return cast(Float32, cv2.transform(rgb.astype(np.float32), _LUMA))
-
-
-_LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)
+    return cast(Float32, cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2GRAY))
 
 
 def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analysis:
@@ -83,41 +82,43 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
         width: of the face in the patch's pixels.
         grid: a part of the core on the native grid where `patch` was shrunk; the block and row measures look there.
     """
-    pixelation = _pixelation(patch if grid is None else grid)
-    blocks = _blockiness(patch if grid is None else grid)
-    levels = [patch, _half(patch)]
-    levels += [_half(levels[-1])]
-    levels += [_half(levels[-1])]
+    steps = _steps(patch)
+    lines = [_lines(step, axis) for axis, step in enumerate(steps if grid is None else _steps(grid))]
+    pixelation = min(_repeated(line) for line in lines)
+    blocks = _ramp(sum(_blockiness(line) for line in lines) / 2, 0.25, 1.6)
+    levels = [patch]
+    for _ in range(3):
+        levels.append(_half(levels[-1]))
     usable, missing = _usable(patch)
-    fine = [_fine(level, usable) for level in levels[:2]]
-    noise = 1.12 * fine[0][0]
-    energy, coherence, angle = _bands(levels, (fine[0][0], fine[1][0]))
+    smooth = [_smooth_cell(level, usable) for level in levels[:2]]
+    energy, coherence, angle = _bands(levels, smooth)
 
     motion = sum(_ramp(c, 0.3, 0.8) for c in coherence) / 3
-    lost = sum(max(0.0, _CLEAN_STEP - math.log2(max(a, 1e-3) / max(b, 1e-2)))
-               for a, b in pairwise(energy))
+    lost = sum(max(0.0, _CLEAN_STEP - math.log2(a / b)) for a, b in pairwise(energy))
     factor = 2 ** (0.53 * lost)
-    flat = math.log2((fine[1][1] + 0.1) / (fine[1][0] + 0.1))
-    compression = max(blocks, _ramp(flat, 3.0, 4.2))
-    bright = float(np.partition(patch[::2, ::2].ravel(), int(patch[::2, ::2].size * 0.95))[
-        int(patch[::2, ::2].size * 0.95)])
-    clipped = float(np.count_nonzero(patch > 250.0)) / patch.size
+    still = _ramp(_still(steps, usable, energy[3]) / factor, 0.2, 0.45)
+    sample = patch[::4, ::4].ravel()
+    bright = float(np.partition(sample, -1 - sample.size // 100)[-1 - sample.size // 100])
+    clipped = np.count_nonzero(patch > 250.0) / patch.size
     return Analysis(
         motion_blur=motion,
         low_resolution=(1 - 1 / factor) * (1 - motion),
-        compression=compression * (1 - pixelation),
+        compression=(1 - (1 - blocks) * (1 - still)) * max(0.0, 1 - 2 * pixelation),
         pixelation=pixelation,
-        missing=missing,
-        noise=1 - math.exp(-max(0.0, noise - 1.7) / 6),
-        under_exposure=_ramp(-bright, -150.0, -30.0),
+        missing=missing * (1 - pixelation),
+        noise=1 - math.exp(-max(0.0, 1.12 * smooth[0] - 1.7) / 6),
+        under_exposure=_ramp(-bright, -130.0, -45.0),
         over_exposure=1 - math.exp(-max(0.0, clipped - 0.04) / 0.3),
         motion_angle=angle,
         detail=width / factor,
     )
 
 
-# log2 of the band energy of one octave over that of the next coarser one, for clean faces' lower end.
-_CLEAN_STEP = -1.3
+# Smallest hole, as a share of the patch.
+_HOLE = 0.002
+
+# log2 of the band energy of one octave over that of the next coarser one: the lower tenth of clean faces.
+_CLEAN_STEP = -1.55
 
 
 def _ramp(x: float, low: float, high: float) -> float:
@@ -129,55 +130,73 @@ def _half(level: Float32) -> Float32:
     return cast(Float32, cv2.resize(level[:2 * h, :2 * w], (w, h), interpolation=cv2.INTER_AREA))
 
 
-def _cells(values: Float32, n: int) -> Float32:
+def _cells(values: P, n: int) -> P:
     """Means over n×n cells."""
     h, w = values.shape[0] // n, values.shape[1] // n
-    return cast(Float32, cv2.resize(values[:h * n, :w * n], (w, h), interpolation=cv2.INTER_AREA))
+    return cast(P, cv2.resize(values[:h * n, :w * n], (w, h), interpolation=cv2.INTER_AREA))
 
 
-def _usable(patch: Float32) -> tuple[NDArray[np.bool_], float]:
-    """Which 8×8 cells carry picture (neither clipped nor missing), and the share that is missing.
+def _fit(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The mask of cells at another size."""
+    return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)
 
-    Missing is a flat patch (the picture is constant over at least a cell) whose rim is a hard edge; a clipped
-    highlight or a black background fades into its surroundings, a hole does not.
+
+def _usable(patch: Float32) -> tuple[NDArray[np.uint8], float]:
+    """Mask (0 or 1) of the 8×8 cells that carry picture, neither clipped nor missing; and the score for missing.
+
+    Missing is a flat patch whose whole rim is a hard edge: a clipped highlight or a black background fades into its
+    surroundings somewhere, a hole does not.
     """
-    h, w = patch.shape[0] // 8 * 8, patch.shape[1] // 8 * 8
+    whole = patch[:patch.shape[0] // 8 * 8, :patch.shape[1] // 8 * 8]
+    inside = ((whole > 5.0) & (whole < 250.0)).view(np.uint8) * np.uint8(255)
     kernel = np.ones((5, 5), np.uint8)
-    spread = cv2.dilate(patch[:h, :w], kernel) - cv2.erode(patch[:h, :w], kernel)
-    flat = (spread < 1.0).astype(np.uint8)
-    clipped = _cells(patch[:h, :w], 8)
-    usable = (clipped > 5.0) & (clipped < 250.0)
+    codes = whole.astype(np.uint8)
+    spread = cv2.subtract(cv2.dilate(codes, kernel), cv2.erode(codes, kernel))
+    flat = (spread == 0).view(np.uint8)
     share = 0.0
-    if cv2.countNonZero(flat) > 0.002 * flat.size:
+    if cv2.countNonZero(flat) > _HOLE * flat.size:
         count, labels, stats, _ = cv2.connectedComponentsWithStats(flat, connectivity=4)
         for i in range(1, count):
-            area = int(stats[i, cv2.CC_STAT_AREA])
-            if area < max(12, 0.001 * flat.size):
+            x, y, w, h, area = (int(v) for v in stats[i])
+            if area < _HOLE * flat.size:
                 continue
-            x, y, bw, bh = (int(v) for v in stats[i, :4])
-            box = np.s_[max(0, y - 6):y + bh + 6, max(0, x - 6):x + bw + 6]
-            inside = (labels[box] == i).astype(np.uint8)
-            # `flat` is eroded by two pixels: the rim of the patch itself lies two to four pixels outside.
-            rim = cv2.dilate(inside, np.ones((11, 11), np.uint8)) - cv2.dilate(inside, np.ones((3, 3), np.uint8))
-            step = spread[box][rim > 0]
-            if step.size and float(np.median(step)) > 12.0:
-                share += cv2.countNonZero(cv2.dilate(inside, kernel)) / flat.size
-                usable &= ~(_cells(cast(Float32, (labels == i).astype(np.float32)), 8) > 0.1)
-    return usable, min(1.0, 2.5 * math.sqrt(share)) if share else 0.0
+            box = np.s_[max(0, y - 6):y + h + 6, max(0, x - 6):x + w + 6]
+            hole = (labels[box] == i).view(np.uint8)
+            # `flat` is eroded by two pixels: the edge of the hole itself lies two to four pixels outside.
+            rim = cv2.dilate(hole, np.ones((11, 11), np.uint8)) - cv2.dilate(hole, np.ones((3, 3), np.uint8))
+            edge = np.sort(spread[box][rim > 0])
+            if edge.size and edge[edge.size // 5] > 20.0:
+                grown = cv2.dilate(hole, kernel)
+                share += cv2.countNonZero(grown) / flat.size
+                inside[box][grown > 0] = 0
+    return (_cells(inside, 8) > 229).view(np.uint8), min(1.0, 2.5 * math.sqrt(share))
 
 
-def _fine(level: Float32, usable: NDArray[np.bool_]) -> tuple[float, float]:
-    """Standard deviation of the diagonal Haar band in a smooth and in a busy cell (25th and 95th percentile)."""
+def _smooth_cell(level: Float32, usable: NDArray[np.uint8]) -> float:
+    """Standard deviation of the diagonal Haar band in a smooth 8×8 cell (25th percentile): noise, not texture."""
     a, b, c, d = level[:-1:2, :-1:2], level[:-1:2, 1::2], level[1::2, :-1:2], level[1::2, 1::2]
-    diagonal = (a - b - c + d) * np.float32(0.5)
-    cells = _cells(diagonal * diagonal, 4)
-    if usable.shape != cells.shape:
-        usable = cv2.resize(usable.astype(np.uint8), cells.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    values = np.sort(cells[usable] if np.count_nonzero(usable) >= 8 else cells, axis=None)
-    return math.sqrt(values[len(values) // 4]), math.sqrt(values[int(len(values) * 0.95)])
+    diagonal = cast(Float32, a - b - c + d)
+    cells = _cells(diagonal * diagonal, 4) / np.float32(4)
+    values = cells[_fit(usable, cells.shape)]
+    return math.sqrt(np.partition(values, values.size // 4)[values.size // 4]) if values.size >= 8 else 0.0
 
 
-def _bands(levels: list[Float32], noise: tuple[float, float]) -> tuple[list[float], list[float], float]:
+def _still(steps: tuple[Float32, Float32], usable: NDArray[np.uint8], contrast: float) -> float:
+    """Share of neighbouring pixels that are (nearly) equal: a codec that drops residuals copies or extends blocks.
+
+    Nearly means half a code value at a usual face's contrast (band energy 150 at 1/8 of the size), less at a lower
+    one; below a third of it the picture's own rounding makes pixels equal, and nothing is said.
+    """
+    relative = min(1.0, math.sqrt(contrast / 150.0))
+    mask = _fit(usable, (steps[0].shape[0] + 1, steps[0].shape[1]))
+    total = count = 0
+    for step, used in zip(steps, (mask[1:], mask[:, 1:]), strict=True):
+        count += np.count_nonzero((step < 0.5 * relative) & used)
+        total += np.count_nonzero(used)
+    return count / total * _ramp(relative, 0.35, 0.7) if total else 0.0
+
+
+def _bands(levels: list[Float32], noise: list[float]) -> tuple[list[float], list[float], float]:
     """Energy of each octave's band-pass gradients less that of the noise, their coherence, and the blur's angle.
 
     Coherence is (λ1 − λ2)/(λ1 + λ2) of the structure tensor: motion leaves gradients across its path only.
@@ -186,8 +205,9 @@ def _bands(levels: list[Float32], noise: tuple[float, float]) -> tuple[list[floa
     coherences: list[float] = []
     sxx = syy = sxy = 0.0
     for i, level in enumerate(levels):
-        band = level - cv2.GaussianBlur(level, (5, 5), 0)
-        dx, dy = band[1:-1, 2:] - band[1:-1, :-2], band[2:, 1:-1] - band[:-2, 1:-1]
+        band = cv2.subtract(level, cv2.GaussianBlur(level, (5, 5), 0))
+        dx = cv2.subtract(band[1:-1, 2:], band[1:-1, :-2])
+        dy = cv2.subtract(band[2:, 1:-1], band[:-2, 1:-1])
         xx, yy, xy = (float(np.vdot(p, q)) / (4 * dx.size) for p, q in ((dx, dx), (dy, dy), (dx, dy)))
         whole = xx + yy
         spent = noise[i] ** 2 if i < 2 else 0.0
@@ -198,30 +218,32 @@ def _bands(levels: list[Float32], noise: tuple[float, float]) -> tuple[list[floa
     return energies, [min(1.0, c) for c in coherences[:3]], (across + 90.0) % 180.0
 
 
-def _pixelation(patch: Float32) -> float:
-    """1 − 1/f where whole rows and columns repeat f times; 0 where they do not.
+def _steps(patch: Float32) -> tuple[Float32, Float32]:
+    """Absolute differences down the columns and along the rows."""
+    return (cast(Float32, cv2.absdiff(patch[1:], patch[:-1])), cast(Float32, cv2.absdiff(patch[:, 1:], patch[:, :-1])))
 
-    A row's step is its mean distance from the one before. Repeated rows have steps of (nearly) nothing between
-    large ones; no texture, blur or transform codec does that over the whole width of a face.
+
+def _lines(step: Float32, axis: int) -> Float32:
+    """Mean step from each row (axis 0) or column (1) to the next."""
+    return cast(Float32, cv2.reduce(step, 1 - axis, cv2.REDUCE_AVG)).ravel()
+
+
+def _repeated(line: Float32) -> float:
+    """1 − 1/f where whole rows (columns) repeat f times, 0 where they do not.
+
+    Repeated rows have steps of (nearly) nothing between large ones; no texture, blur or transform codec does that
+    over the whole width of a face.
     """
-    shares: list[float] = []
-    for axis in (0, 1):
-        steps = np.abs(np.diff(patch, axis=axis)).mean(axis=1 - axis)
-        large = np.sort(steps)[int(len(steps) * 0.95)] + 0.05
-        still = steps < 0.08 * large
-        shares.append(float(np.mean(still)) if np.mean(still) > 0.3 else 0.0)
-    return min(shares)
+    large = np.partition(line, -1 - line.size // 20)[-1 - line.size // 20] + 0.05
+    share = np.count_nonzero(line < 0.08 * large) / line.size
+    return share if share > 0.3 else 0.0
 
 
-def _blockiness(patch: Float32) -> float:
-    """How much steps at one phase of an 8-pixel grid exceed the others (Wang, Sheikh, Bovik 2002), any phase."""
-    ratios: list[float] = []
-    for axis in (0, 1):
-        steps = np.abs(np.diff(patch, axis=axis)).mean(axis=1 - axis)
-        n = len(steps) // 8
-        if n < 3:
-            return 0.0
-        phases = steps[:8 * n].reshape(n, 8).mean(axis=0)
-        peak = float(phases.max())
-        ratios.append(peak / ((float(phases.sum()) - peak) / 7 + 0.1))
-    return _ramp(math.log2(math.sqrt(ratios[0] * ratios[1])), 0.25, 1.6)
+def _blockiness(line: Float32) -> float:
+    """log2 of the step at the strongest phase of an 8-pixel grid over the others (after Wang, Sheikh, Bovik 2002)."""
+    n = line.size // 8
+    if n < 3:
+        return 0.0
+    phases = np.sort(line[:8 * n].reshape(n, 8), axis=0)[n // 2]  # the median: one hard edge is no grid
+    peak = float(phases.max())
+    return math.log2(max(1.0, peak / ((float(phases.sum()) - peak) / 7 + 0.1)))
