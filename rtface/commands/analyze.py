@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,13 +11,16 @@ from rtface.commands import shared
 from rtface.commands.console import print_json, print_table
 from rtface.progress import Meter
 
+if TYPE_CHECKING:
+    from rtface.report import TrackReport
+
 
 def analyze(
     context: typer.Context,
     input: Annotated[Path, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
-    engine: shared.Engine = None,
-    device: shared.Device = None,
+    colour: shared.Colour = None,
     tracker: shared.Tracker = None,
+    faces: shared.Faces = None,
     max_faces: shared.MaxFaces = None,
     start: shared.Start = None,
     end: shared.End = None,
@@ -36,22 +39,36 @@ def analyze(
     console = shared.console_for(verbose, quiet)
     with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
         options = shared.load_options(context, config, console)
-        from rtface import __version__
         from rtface.run import analyze_file
         from rtface.stats import Stats
 
         tracks = analyze_file(input, options, stats=Stats(), progress=Meter(console, input.name), stop=stop.event)
         console.clear()
         if json:
-            print_json({"rtface_version": __version__, "input": str(input), "tracks": tracks}, indent=2)
+            print_json(treatment_file(input, tracks), indent=2)
         elif tracks:
-            print_table([["TRACK", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG"], *map(_cells, tracks)])
+            print_table([["TRACK", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
+                         *map(_cells, tracks)])
         else:
             console.say(f"{input}: no face found")
 
 
-def _cells(track: dict[str, Any]) -> list[str]:
-    analysis: dict[str, float] = track["analysis"]
-    worst = sorted(analysis.items(), key=lambda pair: -pair[1])
-    return [str(track["id"]), f"{track['first_s']:.2f} s", f"{track['last_s']:.2f} s",
-            f"{track['mean_width_px']:.0f} px", "", ", ".join(f"{name} {value:.2f}" for name, value in worst)]
+def treatment_file(input: Path, tracks: list[TrackReport]) -> dict[str, Any]:
+    """What ``--treatment`` reads: on, strength and engine of each track may be edited, the rest is for the reader."""
+    from rtface import __version__
+    from rtface.analyze import Treatment, treatments_table
+
+    treatments = {track.id: Treatment(track.treatment["on"], track.treatment["strength"], track.treatment["engine"],
+                                      tuple(track.treatment["reasons"])) for track in tracks}
+    notes = {track.id: {"first_s": track.first_s, "last_s": track.last_s, "mean_width_px": track.mean_width_px,
+                        "analysis": track.analysis} for track in tracks}
+    return {"rtface_version": __version__, "input": str(input), **treatments_table(treatments, notes)}
+
+
+def _cells(track: TrackReport) -> list[str]:
+    worst = sorted(track.analysis.items(), key=lambda pair: -pair[1])
+    wrong = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= 0.1)
+    treatment = track.treatment
+    chosen = f"strength {treatment['strength']:.2f}" if treatment["on"] else "left alone"
+    return [str(track.id), f"{track.first_s:.2f} s", f"{track.last_s:.2f} s", f"{track.mean_width_px:.0f} px",
+            chosen, wrong or "nothing"]

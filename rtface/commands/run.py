@@ -17,8 +17,7 @@ from rtface.progress import Meter
 if TYPE_CHECKING:
     from rtface.report import Report
 
-# What INPUTs become inside --output-dir; a film that we cannot write as it came becomes mkv, which holds everything.
-FILMS = {".mp4", ".mkv", ".mov", ".webm", ".m4v"}
+# What stills become inside --output-dir.
 STILLS = {".png": ".png", ".jpg": ".jpg", ".jpeg": ".jpg", ".tif": ".tiff", ".tiff": ".tiff", ".bmp": ".png",
           ".webp": ".png"}
 
@@ -62,9 +61,12 @@ def output_name(path: Path, *, sequence: bool = False) -> str:
     """The name that an input gets inside ``--output-dir``."""
     if path.is_dir():
         return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
+    from rtface.media.stream_plan import FORMATS
+
     suffix = path.suffix.lower()
-    if suffix in FILMS:
+    if suffix in FORMATS:
         return path.name
+    # A film that cannot be written as it came becomes mkv, which holds everything.
     return path.stem + STILLS.get(suffix, ".mkv")
 
 
@@ -128,16 +130,13 @@ def run(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
     engine: shared.Engine = None,
     strength: Annotated[float | None, typer.Option(metavar="0..1", help="How much of the correction to add.")] = None,
-    colour: Annotated[str | None, typer.Option(
-        "--colour", "--color", metavar="lock|restore", autocompletion=shared.complete("lock", "restore"),
-        help="Keep the face's colours, or also correct fading and exposure.")] = None,
+    colour: shared.Colour = None,
     grain: Annotated[str | None, typer.Option(
         metavar="match|none", autocompletion=shared.complete("match", "none"),
         help="Bring grain back to the level of the skin beside it, or leave it away.")] = None,
     device: shared.Device = None,
     tracker: shared.Tracker = None,
-    faces: Annotated[str | None, typer.Option(metavar="all|largest|ID,...", autocompletion=shared.complete(
-        "all", "largest"), help="Which faces to enhance.")] = None,
+    faces: shared.Faces = None,
     max_faces: shared.MaxFaces = None,
     codec: Annotated[str | None, typer.Option(metavar="NAME", help="Video encoder.")] = None,
     crf: Annotated[float | None, typer.Option(metavar="N", help="Its quality; less is better.")] = None,

@@ -48,6 +48,11 @@ Device = Annotated[str | None, typer.Option(
 Tracker = Annotated[str | None, typer.Option(
     metavar="auto|openvino|tasks|none", autocompletion=complete("auto", "openvino", "tasks", "none"),
     help="What finds and follows faces.")]
+Colour = Annotated[str | None, typer.Option(
+    "--colour", "--color", metavar="lock|restore", autocompletion=complete("lock", "restore"),
+    help="Keep the face's colours, or also correct fading and exposure.")]
+Faces = Annotated[str | None, typer.Option(
+    metavar="all|largest|ID,...", autocompletion=complete("all", "largest"), help="Which faces to enhance.")]
 MaxFaces = Annotated[int | None, typer.Option(metavar="N", help="At most so many faces a frame.")]
 Start = Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: seconds or HH:MM:SS.mmm.")]
 End = Annotated[str | None, typer.Option(metavar="TIME", help="End here: seconds or HH:MM:SS.mmm.")]

@@ -35,3 +35,17 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple]]:
         return calls
 
     return install
+
+
+@pytest.fixture
+def analysis(monkeypatch: pytest.MonkeyPatch) -> Callable[[list], list]:
+    """`analysis(tracks)` puts a stand-in for `rtface.run.analyze_file` that finds these tracks."""
+
+    def install(tracks: list) -> list:
+        calls: list = []
+        module = types.ModuleType("rtface.run")
+        module.analyze_file = lambda input, options, *, stats, progress, stop: calls.append((input, options)) or tracks
+        monkeypatch.setitem(sys.modules, "rtface.run", module)
+        return calls
+
+    return install

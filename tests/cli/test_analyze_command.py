@@ -1,0 +1,58 @@
+"""``rtface analyze``: a table for people, a treatment file for `rtface run --treatment`."""
+
+from __future__ import annotations
+
+import json
+
+from typer.testing import CliRunner
+
+from rtface.analyze import read_treatments
+from rtface.cli import app
+from rtface.report import TrackReport
+
+SCORES = {"motion_blur": 0.02, "low_resolution": 0.61, "compression": 0.33, "pixelation": 0.0, "missing": 0.0,
+          "noise": 0.11, "under_exposure": 0.0, "over_exposure": 0.0}
+TRACKS = [
+    TrackReport(1, 0.0, 6.96, 175, 143.2, SCORES,
+                {"on": True, "strength": 0.9, "engine": None, "reasons": ["low resolution 0.61"]}, 0.0),
+    TrackReport(4, 2.0, 3.0, 25, 300.0, dict.fromkeys(SCORES, 0.0),
+                {"on": False, "strength": 0.0, "engine": "rtface-s", "reasons": ["clean"]}, 0.0),
+]
+
+
+def test_table_has_a_line_per_track_and_the_worst_first(analysis):
+    calls = analysis(TRACKS)
+    result = CliRunner().invoke(app, ["analyze", "a.mp4", "--start", "1", "--faces", "1,4"])
+    assert result.exit_code == 0
+    assert calls[0][1].start == 1.0
+    assert calls[0][1].face_ids == (1, 4)
+    heading, first, second = result.stdout.splitlines()
+    assert heading.startswith("TRACK")
+    assert "strength 0.90" in first
+    assert "low resolution 0.61, compression 0.33, noise 0.11" in first
+    assert "motion blur" not in first
+    assert "left alone" in second
+    assert second.endswith("nothing")
+
+
+def test_json_is_a_treatment_file_that_can_be_read_back(analysis, tmp_path):
+    analysis(TRACKS)
+    result = CliRunner().invoke(app, ["analyze", "a.mp4", "--json"])
+    file = tmp_path / "treatment.json"
+    file.write_text(result.stdout)
+    treatments = read_treatments(file)
+    assert (treatments[1].on, treatments[1].strength) == (True, 0.9)
+    assert (treatments[4].on, treatments[4].engine) == (False, "rtface-s")
+    table = json.loads(result.stdout)
+    assert table["tracks"]["1"]["analysis"]["low_resolution"] == 0.61
+    assert table["input"] == "a.mp4"
+
+
+def test_no_face_is_said_on_stderr_and_an_empty_file_is_still_one(analysis, tmp_path):
+    analysis([])
+    result = CliRunner().invoke(app, ["analyze", "a.mp4"])
+    assert result.stdout == ""
+    assert "no face found" in result.stderr
+    file = tmp_path / "treatment.json"
+    file.write_text(CliRunner().invoke(app, ["analyze", "a.mp4", "--json"]).stdout)
+    assert read_treatments(file) == {}
