@@ -220,6 +220,8 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
         _hdr(plan, info.hdr)
     if info.tags.siting and shape_of(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
+    while plan.time_base > Fraction(1, 1000):  # a unit of about a frame would be read as the frame rate
+        plan.time_base /= 2
     if format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"  # Apple's players refuse hev1
     if format == "avi":

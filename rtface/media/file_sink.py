@@ -23,7 +23,7 @@ from rtface.frame import Frame, Packet
 from rtface.media import codec as codecs
 from rtface.media.picture import fit
 from rtface.media.stream_plan import OutputPlan, StreamPlan, raw_bytes_a_second
-from rtface.media.transcode import Sound, Text
+from rtface.media.transcode import Adts, Sound, Text
 from rtface.media.workfile import WorkFile, full
 from rtface.protocols import Item
 from rtface.provenance import append_xmp_box
@@ -177,7 +177,7 @@ class FileSink:
         container.metadata.update(_fresh(plan.info.metadata) | plan.metadata)
         self._copies: dict[int, Stream] = {}
         self._sounds: dict[int, Sound] = {}
-        self._texts: dict[int, Text] = {}
+        self._rewrites: dict[int, Text | Adts] = {}
         self._covers: list[AnyPacket] = []
         self._cued: list[Stream] = []
         self._unheard: set[int] = set()
@@ -222,7 +222,7 @@ class FileSink:
             assert isinstance(source, SubtitleStream)
             target = container.add_stream(plan.encoder)
             Text.configure(source, target)
-            self._texts[info.index] = Text(source, target, self._stats)
+            self._rewrites[info.index] = Text(source, target, self._stats)
             self._copies[info.index] = target
         elif source.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
             target = container.add_stream_from_template(source)
@@ -238,6 +238,8 @@ class FileSink:
             self._covers.append(packet)
         elif plan.action == "copy" and info.kind != "attachment":
             self._copies[info.index] = target
+            if self._plan.format in ("mp4", "mov") and isinstance(source, AudioStream) and Adts.needed(source):
+                self._rewrites[info.index] = Adts(target)
         if target.type == "subtitle" and self._plan.format in ("mp4", "mov"):
             context = target.codec_context
             if plan.action == "text" or (context is not None and context.codec.canonical_name == "mov_text"):
@@ -306,10 +308,8 @@ class FileSink:
             if packet.dts is not None:
                 packet.dts -= shift
             target = self._copies[index]
-            if index in self._texts:
-                self._wait(self._to(target, self._texts[index].push(packet)))
-            else:
-                self._wait(self._to(target, (packet,)))
+            rewrite = self._rewrites.get(index)
+            self._wait(self._to(target, rewrite.push(packet) if rewrite else (packet,)))
 
     @staticmethod
     def _to(target: Stream, packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:

@@ -31,6 +31,8 @@ _GIVE_UP = 200
 _EARLIER = (0, 5, 30)
 # Seconds of other streams read after the last picture of a cut, for packets that come late in the file.
 _AFTER_END = 5
+# Seconds of sound before the first moment that a decoder needs to warm up.
+_PRIMING = Fraction(1, 10)
 # Containers whose own duration can be trusted to tell that the end of the file is missing.
 _KNOW_DURATION = ("matroska", "mov", "avi", "asf")
 # FFmpeg's AVFieldOrder: which field is shown first.
@@ -384,6 +386,8 @@ class FileSource:
             self._reached_any = max(self._reached_any, end)
             if self._end is not None and begin >= self._end:
                 return None
+            if packet.is_discard and end < self._clock_start - _PRIMING:
+                return None  # an edit list cuts this away; only what the decoder needs to warm up stays
             if self._start is not None and begin < self._start:
                 if packet.stream.type != "subtitle" or end <= self._start:
                     return None

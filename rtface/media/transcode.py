@@ -92,6 +92,40 @@ class Sound:
             yield from self._target.encode(frame)
 
 
+class Adts:
+    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4 and MOV hold it, one header for all.
+
+    FFmpeg's muxer does this by itself, but not while it writes fragments. ISO 14496-3, 1.A.2 and 1.6.
+    """
+
+    def __init__(self, target: AudioStream) -> None:
+        self._target = target
+        self._known = False
+
+    @staticmethod
+    def needed(source: AudioStream) -> bool:
+        """Whether a stream is AAC without a header of its own."""
+        context = source.codec_context
+        return context.codec.canonical_name == "aac" and not context.extradata
+
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
+        """The packet without its header."""
+        data = bytes(packet)
+        if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+            yield packet
+            return
+        if not self._known:
+            kind, rate = (data[2] >> 6) + 1, data[2] >> 2 & 15
+            channels = (data[2] & 1) << 2 | data[3] >> 6
+            config = kind << 11 | rate << 7 | channels << 3  # AudioSpecificConfig
+            self._target.codec_context.extradata = config.to_bytes(2, "big")
+            self._known = True
+        bare: av.Packet[Any] = av.Packet(data[7 if data[1] & 1 else 9:])
+        bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
+        bare.is_keyframe = True
+        yield bare
+
+
 class Text:
     """Turns the events of one text subtitle format into another; styling goes as far as the target knows it."""
 
