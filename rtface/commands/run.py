@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +13,7 @@ import typer
 from rtface.commands import shared
 from rtface.commands.console import Console, print_json
 from rtface.config import Options
-from rtface.errors import Interrupted, UsageError
+from rtface.errors import Interrupted, OutputError, UsageError
 from rtface.progress import Meter
 
 if TYPE_CHECKING:
@@ -165,5 +167,23 @@ def run(
     with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
         options = shared.load_options(context, config, console)
         jobs = plan_jobs(paths, output_dir, options)
-        code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json)
+        with _folder(output_dir, keep=not options.dry_run):
+            code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json)
         raise typer.Exit(code)
+
+
+@contextmanager
+def _folder(path: Path | None, *, keep: bool) -> Generator[None]:
+    """Makes a folder that is not there; without `keep` it goes again, for a dry run only needs it to be checked."""
+    if path is None or path.is_dir():
+        yield
+        return
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"--output-dir {path} cannot be made ({error.strerror}); choose another place") from error
+    try:
+        yield
+    finally:
+        if not keep:
+            path.rmdir()

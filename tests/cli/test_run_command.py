@@ -174,3 +174,26 @@ def test_dry_run_says_that_nothing_was_written(pipeline, tmp_path):
     assert result.exit_code == 0
     assert "sound: copied" in result.stderr
     assert "not written" in result.stderr
+
+
+def test_the_output_folder_is_made_but_not_left_by_a_dry_run(pipeline, tmp_path):
+    def answer(input, output, options, stop):
+        assert output.parent.is_dir()
+        return Report(str(input), None, __version__, "rtface-m", "cpu")
+
+    pipeline(answer)
+    folder = tmp_path / "new"
+    assert invoke("run", "a.mp4", "--output-dir", folder, "--dry-run").exit_code == 0
+    assert not folder.exists()
+    assert invoke("run", "a.mp4", "--output-dir", folder).exit_code == 0
+    assert folder.is_dir()
+
+
+def test_an_output_folder_that_cannot_be_made(pipeline, tmp_path):
+    calls = pipeline(good)
+    (tmp_path / "file").write_text("")
+    for name in ("file", "file/below"):
+        result = invoke("run", "a.mp4", "--output-dir", tmp_path / name)
+        assert result.exit_code in (1, 2)
+        assert "--output-dir" in result.stderr
+    assert not calls
