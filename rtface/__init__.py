@@ -1,3 +1,65 @@
-"""rtface: real-time face enhancement for video."""
+"""rtface: real-time face enhancement for video.
+
+    import rtface
+
+    rtface.run("call.mp4", "clear.mp4", strength=0.8)
+
+    with rtface.Enhancer() as e:
+        for picture in pictures:        # H×W×3 uint8
+            show(e(picture))
+
+Names are imported on first use, so that ``import rtface`` itself is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rtface.config import Options
+    from rtface.enhancer import Enhancer
+    from rtface.errors import RtfaceError
+    from rtface.frame import Face, Frame
+    from rtface.media.file_sink import FileSink
+    from rtface.media.source import open_source
+    from rtface.media.stream_plan import plan_output
+    from rtface.report import Report
+
+__all__ = ["Enhancer", "Face", "FileSink", "Frame", "Options", "Report", "RtfaceError", "__version__", "open_source",
+           "plan_output", "run"]
+
+_HOME = {"Options": "config", "Enhancer": "enhancer", "RtfaceError": "errors", "Face": "frame", "Frame": "frame",
+         "FileSink": "media.file_sink", "open_source": "media.source", "plan_output": "media.stream_plan",
+         "Report": "report"}
+
+
+def run(input: str | PathLike[str], output: str | PathLike[str], **options: Any) -> Report:
+    """Enhances the faces of a film, a still or a folder of stills; everything else stays as it was.
+
+    Args:
+        input: whatever PyAV opens, a still, or a folder of stills.
+        output: file or folder; a file's extension names its kind.
+        options: the fields of `rtface.Options`, which are those of ``rtface run``.
+
+    Returns:
+        What was done, in figures; see docs/report.md.
+
+    Raises:
+        RtfaceError: see `rtface.errors`; each is also the builtin that fits.
+    """
+    from pathlib import Path
+
+    from rtface.config import Options
+    from rtface.run import run_file
+
+    return run_file(Path(input), Path(output), Options.of(options))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"rtface.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'rtface' has no attribute {name!r}")

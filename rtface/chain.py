@@ -72,7 +72,7 @@ class Parts:
 def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
           comparison: Comparison | None = None) -> Generator[Item, None, None]:
     """Decode │ track, enhance │ the caller's encode: one thread each, `_WAITING` frames between them."""
-    items: Iterator[Item] = buffer(counted(source, stats), _WAITING, name="decode")
+    items: Iterator[Item] = buffer(timed(source, stats), _WAITING, name="decode")
     if comparison:
         items = comparison.remember(items)
     items = split_fields(items)
@@ -84,16 +84,14 @@ def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
     return buffer(items, _WAITING, name="enhance")
 
 
-def counted(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
-    """Counts the frames that came in, and the time each took to come."""
+def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
+    """Times how long each item takes to come."""
     iterator = iter(items)
     while True:
         with stats.time("decode"):
             item = next(iterator, None)
         if item is None:
             return
-        if isinstance(item, Frame):
-            stats.count("frames_in")
         yield item
 
 

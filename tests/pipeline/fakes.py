@@ -1,0 +1,82 @@
+"""Stand-ins with known behaviour for engines and faces, and pictures of a face that is really there."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from fractions import Fraction
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from skimage import data
+
+from rtface.frame import Color, Face, Frame
+from rtface.protocols import Restored
+
+# Eye centres, nose tip and mouth corners of the astronaut portrait, in its own 512 pixels.
+ASTRONAUT = np.array([[201.5, 106.5], [248.5, 103.0], [229.5, 133.0], [208.0, 156.5], [250.5, 153.5]])
+
+
+class FakeEngine:
+    """Adds a checkerboard of ±`amount` to the crop: visible, known, and without low frequencies."""
+
+    recurrent = False
+
+    def __init__(self, name: str = "fake", size: int = 256, amount: float = 0.2, fail: set[int] | None = None) -> None:
+        self.name, self.size, self.calls = name, size, 0
+        self._fail = fail or set()
+        y, x = np.mgrid[:size, :size] // 4
+        self._pattern = np.where((x + y) % 2, amount, -amount).astype(np.float32)
+
+    def submit(self, crops: np.ndarray, state: Any = None) -> Future[Restored]:
+        answer: Future[Restored] = Future()
+        self.calls += 1
+        if self.calls in self._fail:
+            answer.set_exception(RuntimeError("the fake engine fails here"))
+        else:
+            answer.set_result(Restored(np.clip(crops + self._pattern, 0, 1)))
+        return answer
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class FakeEngines:
+    """An EngineSet with one fake, or several by name."""
+
+    def __init__(self, *engines: FakeEngine) -> None:
+        self.all = {e.name: e for e in engines or (FakeEngine(),)}
+
+    def pick(self, face_width: float, faces: int = 1) -> FakeEngine:
+        return next(iter(self.all.values()))
+
+    def named(self, name: str) -> FakeEngine:
+        return self.all[name]
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def portrait(width: int = 320, height: int = 180, *, blur: float = 2.0, scale: float = 0.9,
+             shift: tuple[float, float] = (0.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
+    """The astronaut's face in the middle of a picture, RGB uint8, and its five points."""
+    matrix = np.array([[scale, 0, width / 2 - scale * 226 + shift[0]], [0, scale, height / 2 - scale * 128 + shift[1]]])
+    picture = cv2.warpAffine(data.astronaut(), matrix, (width, height), flags=cv2.INTER_AREA,
+                             borderMode=cv2.BORDER_REPLICATE)
+    if blur:
+        picture = cv2.GaussianBlur(picture, (0, 0), blur)
+    return picture, ASTRONAUT @ matrix[:, :2].T + matrix[:, 2]
+
+
+def face_at(points: np.ndarray, track_id: int = 1) -> Face:
+    """A face for known points."""
+    centre, half = points.mean(0), 1.15 * np.ptp(points, axis=0).max()
+    return Face(track_id, np.concatenate([centre - half, centre + half]), points)
+
+
+def frame_of(picture: np.ndarray, pts: int, fmt: str = "yuv420p", **more: Any) -> Frame:
+    """A Frame of an RGB picture in any format."""
+    image = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=fmt)
+    color = Color("rgb", True) if fmt.startswith(("rgb", "gbr")) else Color("bt601")
+    return Frame(image, pts, Fraction(1, 25), 1, color=color, **more)

@@ -1,0 +1,167 @@
+"""The enhance step: what it touches, what it leaves, and what a fault costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
+
+from rtface.analyze import Treatment
+from rtface.chain import join_fields, split_fields
+from rtface.config import Options
+from rtface.device.cpu import CpuDevice
+from rtface.enhance import Enhance, track
+from rtface.errors import EngineError
+from rtface.frame import Display, Frame, Packet
+from rtface.stats import Stats
+
+
+def enhance(engines: FakeEngines | None = None, *, stats: Stats | None = None, analysis: bool = False,
+            treatments: dict[int, Treatment] | None = None, **options: Any) -> Enhance:
+    return Enhance(CpuDevice(), engines or FakeEngines(), Options(**{"grain": "none", **options}), stats or Stats(),
+                   analysis=analysis, treatments=treatments)
+
+
+def film(frames: int = 6, fmt: str = "yuv420p", **more: Any) -> list[Frame]:
+    out: list[Frame] = []
+    for t in range(frames):
+        picture, points = portrait(shift=(t, 0.0))
+        out.append(replace(frame_of(picture, t, fmt, **more), faces=(face_at(points),)))
+    return out
+
+
+def planes(frame: Frame) -> list[np.ndarray]:
+    return [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width].copy() for p in frame.image.planes]
+
+
+def test_corrects_the_face_and_nothing_else() -> None:
+    before = [planes(f) for f in film()]
+    after = list(enhance()(film()))
+    assert [f.pts for f in after] == list(range(6))
+    for was, frame in zip(before, after, strict=True):
+        luma = planes(frame)[0].astype(int) - was[0]
+        ys, xs = np.nonzero(luma)
+        box = frame.faces[0].box
+        assert frame.touched
+        assert np.abs(luma).max() > 10
+        assert xs.min() > box[0] - 25 and xs.max() < box[2] + 25
+        assert ys.min() > box[1] - 40 and ys.max() < box[3] + 40
+
+
+@pytest.mark.parametrize("fmt", ["yuv420p", "yuv422p10le", "rgb24"])
+def test_strength_0_is_the_identity_and_asks_no_engine(fmt: str) -> None:
+    engines = FakeEngines()
+    before = [planes(f) for f in film(2, fmt)]
+    after = list(enhance(engines, strength=0.0)(film(2, fmt)))
+    for was, frame in zip(before, after, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(was, planes(frame), strict=True))
+    assert engines.named("fake").calls == 0
+    assert not any(f.touched for f in after)
+
+
+def test_strength_scales_the_correction_and_may_change_between_frames() -> None:
+    step, before = enhance(), [planes(f)[0].astype(int) for f in film(2)]
+    full = step.collect(step.submit(film(2)[0]))
+    step.strength = 0.5
+    half = step.collect(step.submit(film(2)[1]))
+    a, b = (np.abs(planes(f)[0] - was).mean() for f, was in zip((full, half), before, strict=True))
+    assert 0.4 < b / a < 0.6
+
+
+def test_packets_keep_their_place_among_the_frames() -> None:
+    frames = film(4)
+    packets = [Packet(None, k) for k in range(4)]  # type: ignore[arg-type]  # never looked into
+    items = [x for pair in zip(frames, packets, strict=True) for x in pair]
+    out = list(enhance()(iter(items), ahead=2))
+    assert [type(x).__name__ for x in out] == ["Frame", "Packet"] * 4
+    assert [x.pts if isinstance(x, Frame) else x.stream_index for x in out] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_clean_face_is_left_bit_for_bit_and_a_bad_one_is_not() -> None:
+    for blur, touched in ((0.0, False), (3.0, True)):
+        picture, points = portrait(640, 480, blur=blur, scale=1.0)
+        frame = replace(frame_of(picture, 0), faces=(face_at(points),))
+        was = planes(frame)
+        step = enhance(analysis=True)
+        out = step.collect(step.submit(frame))
+        assert out.touched is touched, f"blur {blur}: {step.book.reports()[0]}"
+        if not touched:
+            assert all(np.array_equal(a, b) for a, b in zip(was, planes(out), strict=True))
+
+
+def test_a_failing_engine_lets_that_frame_through_and_is_counted() -> None:
+    stats = Stats()
+    before = [planes(f) for f in film()]
+    out = list(enhance(FakeEngines(FakeEngine(fail={2, 3})), stats=stats)(film()))
+    assert [f.touched for f in out] == [True, False, False, True, True, True]
+    assert all(np.array_equal(a, b) for a, b in zip(before[1], planes(out[1]), strict=True))
+    assert stats.counters["faults"] == 2
+    assert len(stats.warnings) == 1
+    assert "fake engine fails" in next(iter(stats.warnings.values()))
+
+
+def test_an_engine_that_never_answers_ends_the_run_with_the_reason() -> None:
+    step = enhance(FakeEngines(FakeEngine(fail=set(range(1, 200)))))
+    with pytest.raises(EngineError, match="100 frames in a row"):
+        for frame in film(1) * 150:
+            step.collect(step.submit(frame))
+
+
+def test_a_failing_tracker_lets_the_frame_through() -> None:
+    class Broken:
+        def update(self, view: object, time: float, *, cut: bool = False) -> tuple[()]:
+            raise ValueError("no eyes")
+
+    stats = Stats()
+    out = list(track(film(3), Broken(), CpuDevice(), stats))  # type: ignore[arg-type]
+    assert [f.faces for f in out if isinstance(f, Frame)] == [(), (), ()]
+    assert stats.counters["faults"] == 3
+
+
+def test_a_treatment_decides_for_its_track_alone() -> None:
+    other = FakeEngine("other", amount=0.05)
+    engines = FakeEngines(FakeEngine(), other)
+    picture, points = portrait(640, 180)
+    frame = frame_of(picture, 0)
+    faces = tuple(face_at(points + [dx, 0.0], k) for k, dx in ((1, -160.0), (2, 0.0), (3, 160.0)))
+    step = enhance(engines, analysis=True, treatments={
+        1: Treatment(False), 2: Treatment(True, 0.5, "other"), 3: Treatment(True, 1.0)})
+    out = step.collect(step.submit(replace(frame, faces=faces)))
+    assert out.touched
+    reports = {r.id: r for r in step.book.reports()}
+    assert (reports[1].strength, reports[2].strength, reports[3].strength) == (0.0, 0.5, 1.0)
+    assert (reports[2].treatment["engine"], reports[3].treatment["engine"]) == ("other", "fake")
+    assert (engines.named("fake").calls, other.calls) == (1, 1)
+
+
+def test_both_fields_of_an_interlaced_picture_are_corrected_on_their_own_rows() -> None:
+    picture, points = portrait()
+    for fields in ("tff", "bff"):
+        frame = frame_of(picture, 0, display=Display(fields=fields))  # type: ignore[arg-type]
+        was = planes(frame)[0].astype(int)
+        seen: list[int | None] = []
+
+        def faces_on(items: Any, seen: list[int | None] = seen) -> Any:
+            for item in items:
+                seen.append(item.field)
+                yield item.with_faces((face_at(points),) if item.field == 1 else ())
+
+        out = list(join_fields(enhance()(faces_on(split_fields(iter([frame]))))))
+        assert seen == [0, 1]
+        assert len(out) == 1 and isinstance(out[0], Frame) and out[0].touched and out[0].field is None
+        changed = np.abs(planes(out[0])[0] - was)
+        first = 0 if fields == "tff" else 1
+        assert changed[first::2].max() == 0
+        assert changed[1 - first :: 2].max() > 10
+
+
+def test_figures_of_a_track() -> None:
+    step = enhance()
+    list(step(film(5)))
+    (report,) = step.book.reports()
+    assert (report.id, report.frames, report.first_s, report.last_s) == (1, 5, 0.0, 0.16)
+    assert report.strength == 1.0
+    assert 80 < report.mean_width_px < 140

@@ -1,0 +1,130 @@
+"""rtface.Enhancer: pictures in, pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from fakes import FakeEngine, FakeEngines, face_at, portrait
+
+import rtface
+from rtface import enhancer as module
+from rtface.errors import UsageError
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngines]:
+    made = FakeEngines()
+    monkeypatch.setattr(module, "EngineSet", lambda *a, **k: made)
+    yield made
+
+
+@pytest.mark.usefixtures("engines")
+def test_finds_the_face_itself_and_never_writes_into_its_input() -> None:
+    picture, _ = portrait(640, 360, scale=1.2)
+    before = picture.copy()
+    with rtface.Enhancer(grain="none") as e:
+        out = e(picture)
+        assert len(e.faces) == 1
+        x0, y0, x1, y1 = e.faces[0].box
+    assert np.array_equal(picture, before)
+    changed = np.abs(out.astype(int) - picture).max(axis=2) > 0
+    assert out.dtype == np.uint8 and out.shape == picture.shape
+    assert changed[int(y0) : int(y1), int(x0) : int(x1)].mean() > 0.3
+    changed[int(y0) - 60 : int(y1) + 60, int(x0) - 60 : int(x1) + 60] = False
+    assert not changed.any()
+
+
+@pytest.mark.usefixtures("engines")
+def test_bgr_is_rgb_with_its_channels_turned() -> None:
+    picture, points = portrait()
+    with rtface.Enhancer(grain="none", analysis=False) as a, rtface.Enhancer(
+            grain="none", analysis=False, format="bgr") as b:
+        rgb = a(picture, faces=[points])
+        bgr = b(np.ascontiguousarray(picture[..., ::-1]), faces=[points])
+    assert np.array_equal(rgb, bgr[..., ::-1])
+    assert not np.array_equal(rgb, picture)
+
+
+def test_strength_and_enabled_change_between_frames(engines: FakeEngines) -> None:
+    picture, points = portrait()
+    with rtface.Enhancer(grain="none", analysis=False) as e:
+        assert not np.array_equal(e(picture, faces=[points]), picture)
+        e.strength = 0.0
+        assert np.array_equal(e(picture, faces=[points]), picture)
+        e.strength, e.enabled = 1.0, False
+        calls = engines.named("fake").calls
+        assert np.array_equal(e(picture), picture)
+        assert e.faces == () and engines.named("fake").calls == calls
+        e.enabled = True
+        assert not np.array_equal(e(picture, faces=[face_at(points)]), picture)
+        with pytest.raises(UsageError, match="0 to 1"):
+            e.strength = 1.5
+
+
+@pytest.mark.usefixtures("engines")
+@pytest.mark.parametrize("fmt", ["yuv420p", "nv12", "yuv444p10le", "gray"])
+def test_av_frames_stay_in_their_format_with_their_times(fmt: str) -> None:
+    picture, points = portrait()
+    frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=fmt)
+    frame.pts, frame.time_base = 1234, Fraction(1, 600)
+    before = [bytes(p) for p in frame.planes]
+    with rtface.Enhancer(grain="none", analysis=False) as e:
+        out = e(frame, faces=[points])
+    assert out is not frame
+    assert (out.format.name, out.pts, out.time_base, out.width) == (fmt, 1234, Fraction(1, 600), 320)
+    assert [bytes(p) for p in frame.planes] == before
+    assert bytes(out.planes[0]) != before[0]
+
+
+@pytest.mark.usefixtures("engines")
+def test_stills_have_no_memory_of_each_other() -> None:
+    first, points = portrait(shift=(0.0, 0.0))
+    second, _ = portrait(blur=4.0)
+    with rtface.Enhancer(grain="none", analysis=False) as e:
+        e(first, faces=[points], still=True)
+        after_other = e(second, faces=[points], still=True)
+    with rtface.Enhancer(grain="none", analysis=False) as e:
+        alone = e(second, faces=[points], still=True)
+    assert np.abs(after_other.astype(int) - alone).max() <= 1  # the dither's place in time may differ
+
+
+@pytest.mark.usefixtures("engines")
+def test_reset_forgets_the_faces() -> None:
+    picture, points = portrait()
+    with rtface.Enhancer(grain="none", analysis=False) as e:
+        e(picture, faces=[points])
+        assert e.faces
+        e.reset()
+        assert e.faces == ()
+
+
+@pytest.mark.usefixtures("engines")
+def test_wrong_input_says_the_fix() -> None:
+    picture, points = portrait()
+    with rtface.Enhancer() as e:
+        with pytest.raises(ValueError, match="255"):
+            e(picture.astype(np.float32) / 255)
+        with pytest.raises(ValueError, match=r"\(5, 2\)"):
+            e(picture, faces=[points[:4]])
+        with pytest.raises(ValueError, match="finite"):
+            e(picture, faces=[points * np.nan])
+    with pytest.raises(ValueError, match='"bgr"'):
+        rtface.Enhancer(format="rgba")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nearest is strength"):
+        rtface.Enhancer(strenght=1.0)
+    with pytest.raises(ValueError, match="fps"):
+        rtface.Enhancer(fps=0)
+
+
+def test_a_failing_engine_gives_the_picture_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = FakeEngines(FakeEngine(fail={1}))
+    monkeypatch.setattr(module, "EngineSet", lambda *a, **k: made)
+    picture, points = portrait()
+    with rtface.Enhancer(grain="none", analysis=False) as e:
+        assert np.array_equal(e(picture, faces=[points]), picture)
+        assert e.stats.counters["faults"] == 1
+        assert not np.array_equal(e(picture, faces=[points]), picture)
