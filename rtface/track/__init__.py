@@ -28,8 +28,8 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1) 
     """A tracker.
 
     Args:
-        name: "openvino" (the default: MediaPipe's models run by OpenVINO), "tasks" (the same models run by MediaPipe
-            itself; needs the extra ``rtface[mediapipe]``, slower), or "none".
+        name: "openvino" (what "auto" takes: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
+            by MediaPipe's Tasks API; needs the extra ``rtface[mediapipe]``, slower) or "none".
         max_faces: faces followed at once, at least 1.
         threads: cores that one look may use, at least 1.
 
@@ -41,13 +41,14 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1) 
         raise UsageError(f"a tracker needs max_faces ≥ 1 and threads ≥ 1, not {max_faces} and {threads}")
     if name == "none":
         return NoTracker()
+    if name not in NAMES:
+        raise UsageError(f"unknown tracker {name!r}: choose one of {', '.join(NAMES)}")
+    # Only now: the networks' library takes a while to import, and "none" does without.
+    from rtface.track.detector import Detector
+    from rtface.track.facemesh import FaceMesh
+    from rtface.track.long_range import Search
     from rtface.track.mediapipe import MediaPipeTracker
+    from rtface.track.tasks import TasksMesh
 
-    if name in ("auto", "openvino"):
-        from rtface.track.blazeface import BlazeFace
-        from rtface.track.facemesh import FaceMesh
-        from rtface.track.long_range import Search
-
-        return MediaPipeTracker(FaceMesh(threads=threads), Search(BlazeFace("full", threads=threads)),
-                                max_faces=max_faces)
-    raise UsageError(f"unknown tracker {name!r}: choose one of {', '.join(NAMES)}")
+    reader = TasksMesh() if name == "tasks" else FaceMesh(threads=threads)
+    return MediaPipeTracker(reader, Search(Detector(threads=threads)), max_faces=max_faces)

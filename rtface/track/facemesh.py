@@ -1,8 +1,8 @@
 """Face Mesh: 478 points of a face from a rotated square around it.
 
 Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019. The region follows
-MediaPipe's ``face_landmarker`` graph: 1.5 times the longer side of the detector's (or the last mesh's) box, turned so
-that the eyes lie level.
+MediaPipe's ``face_landmarker`` graph: 1.5 times the longer side of the last mesh's box, turned so that the eyes lie
+level.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtface.align import similarity
 from rtface.frame import Bytes, Float
 from rtface.protocols import View
-from rtface.track.blazeface import Detection
+from rtface.track.detector import Detection
 from rtface.track.network import Network
 
 SIZE = 256
@@ -73,10 +74,11 @@ def box_of(mesh: Float) -> Float:
 
 
 def region_of_detection(found: Detection) -> Region:
-    """Where to look for the mesh of a detector's candidate."""
-    (x, y), (w, h) = found.centre, found.box[2:] - found.box[:2]
-    dx, dy = found.points[1] - found.points[0]
-    return Region(float(x), float(y), float(MARGIN * max(w, h)), float(np.arctan2(dy, dx)))
+    """Where to look for the mesh of a detector's candidate (constants: mean over 150 portraits)."""
+    (x, y), side = found.centre, float(max(found.box[2:] - found.box[:2]))
+    m = similarity(found.points, SIZE)
+    angle = float(-np.arctan2(m[1, 0], m[0, 0]))
+    return Region(float(x) - 0.05 * side * np.sin(angle), float(y) + 0.05 * side * np.cos(angle), 1.31 * side, angle)
 
 
 def region_of_mesh(mesh: Float) -> Region:
@@ -91,7 +93,7 @@ class FaceMesh:
     """The landmark network; `threads` is how many cores one call may use."""
 
     def __init__(self, *, threads: int = 1) -> None:
-        self._network = Network("face_landmarks_detector", SIZE, threads)
+        self._network = Network("face_landmarks_detector.tflite", SIZE, threads, divisor=255.0)
 
     def read(self, view: View, region: Region) -> Mesh:
         """The mesh of the face in `region`; its score is the network's own belief that a face is there."""
@@ -101,7 +103,7 @@ class FaceMesh:
 
     def infer(self, pixels: Bytes) -> tuple[Float, float]:
         """Points (478, 3) in pixels of a uint8 256×256×3 crop, and the score 0…1."""
-        outputs = self._network(pixels, 1 / 255, 0.0)
+        outputs = self._network(pixels)
         points = outputs[0].reshape(478, 3).astype(np.float64)
         return points, float(1 / (1 + np.exp(-np.clip(float(outputs[1].reshape(-1)[0]), -100, 100))))
 

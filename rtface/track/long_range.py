@@ -1,8 +1,8 @@
 """Where to look for new faces, and when: the whole picture and its tiles in turn.
 
-BlazeFace's full-range network sees 192×192 pixels and needs faces of about 11 of them. The whole picture shows it the
-large faces; tiles of 720 display pixels show it those from 40 pixels on. One round over all of them is spread over
-`ROUND` seconds, so that a frame pays for a fraction of a look and a new face still waits less than half a second.
+The detector sees 384×384 pixels and is sure of faces of about 20 of them. The whole picture shows it the large faces,
+tiles of 720 display pixels those from 40 pixels on. One round over all of them is spread over `ROUND` seconds, so that
+a frame pays for a fraction of a look and a new face still waits less than half a second.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import ceil
 
 from rtface.protocols import View
-from rtface.track.blazeface import BlazeFace, Detection, suppress
+from rtface.track.detector import SIZE, Detection, Detector, suppress
 from rtface.track.facemesh import Region
 
 TILE = 720.0
@@ -39,7 +39,7 @@ def _centres(length: float) -> list[float]:
 class Search:
     """Runs the detector over regions. Not for use from several threads."""
 
-    def __init__(self, detector: BlazeFace, *, threshold: float = 0.5) -> None:
+    def __init__(self, detector: Detector, *, threshold: float = 0.5) -> None:
         self._detector = detector
         self._threshold = threshold
         self._due = 0.0
@@ -51,9 +51,8 @@ class Search:
 
     def look(self, view: View, region: Region) -> list[Detection]:
         """Candidates in one region, in display pixels."""
-        size = self._detector.size
-        scale = region.side / size
-        found = self._detector.detect(view.crop(region.matrix(size), (size, size)), self._threshold)
+        scale = region.side / SIZE
+        found = self._detector.detect(view.crop(region.matrix(SIZE), (SIZE, SIZE)), self._threshold)
         left, top = region.x - region.side / 2, region.y - region.side / 2
         return [d.moved(scale, left, top) for d in found]
 

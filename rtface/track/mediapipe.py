@@ -1,4 +1,4 @@
-"""The tracker: MediaPipe's detector and mesh, run by OpenVINO (or by MediaPipe itself, see `rtface.track.tasks`).
+"""The tracker: YuNet finds faces, MediaPipe's mesh follows them.
 
 On every picture each known face's mesh is read from where the face should be; the detector only looks for new and
 lost faces, a part of the picture at a time. A face on trial is shown once it proved itself: at once when both networks
@@ -16,7 +16,7 @@ from rtface.align import Aligner, pose
 from rtface.cuts import CutDetector
 from rtface.frame import Face, Float
 from rtface.protocols import View
-from rtface.track.blazeface import Detection
+from rtface.track.detector import Detection
 from rtface.track.facemesh import Mesh, Region, box_of, five_points, region_of_detection, region_of_mesh
 from rtface.track.identity import MEMORY, Track, likeness, look_of, nearness, same_place
 from rtface.track.long_range import Search
@@ -24,6 +24,8 @@ from rtface.track.long_range import Search
 SEEN = 0.5
 """Mesh score from which a face counts as seen (MediaPipe's own limit)."""
 SURE_MESH, SURE_DETECTION = 0.9, 0.7
+STILL = 0.04
+"""Mean shift of the points between two reads, in widths of the face, below which a mesh has settled."""
 TRIAL = 3
 COAST = 0.2
 """Seconds for which a face that is not seen is still shown, where it should be."""
@@ -129,15 +131,15 @@ class MediaPipeTracker:
                 self._meet(view, detection, time, first)
 
     def _meet(self, view: View, detection: Detection, time: float, first: bool) -> None:
-        """Reads a candidate's mesh twice; it must stay put. Then it is a face known from before, or a new one."""
-        rough = self._reader.read(view, region_of_detection(detection))
-        if rough.score < SEEN:
-            return
-        mesh = self._reader.read(view, region_of_mesh(rough.points))
-        drift = float(np.linalg.norm(mesh.points[:, :2] - rough.points[:, :2], axis=1).mean())
+        """Reads a candidate's mesh until it stays put. Then it is a face known from before, or a new one."""
+        mesh = self._reader.read(view, region_of_detection(detection))
+        drift, tries = 1.0, 0
+        while mesh.score >= SEEN and drift > STILL and tries < 4:
+            before, mesh = mesh, self._reader.read(view, region_of_mesh(mesh.points))
+            drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / _width(mesh)
+            tries += 1
         box = box_of(mesh.points)
-        width = float(box[2] - box[0])
-        if mesh.score < SEEN or drift > 0.15 * width or not _inside(mesh.points, view) or self._known(box, time):
+        if mesh.score < SEEN or drift > 3 * STILL or not _inside(mesh.points, view) or self._known(box, time):
             return
         lost = [t for t in self._tracks if t.seen < time]
         best = max(lost, key=lambda t: nearness(t, mesh, time), default=None)
@@ -148,7 +150,7 @@ class MediaPipeTracker:
             return
         track = Track.start(mesh, time)
         self._tracks.append(track)
-        if mesh.score > SURE_MESH and drift < 0.06 * width and (first or detection.score > SURE_DETECTION):
+        if mesh.score > SURE_MESH and drift < STILL and (first or detection.score > SURE_DETECTION):
             self._believe(track)
 
     def _known(self, box: Float, time: float) -> bool:
@@ -164,6 +166,11 @@ class MediaPipeTracker:
         face = Face(track.id, box_of(mesh), five_points(mesh), mesh, track.score * 0.5 ** (absent / (COAST / 2)),
                     pose(mesh))
         return self._aligner.steady(face, time)
+
+
+def _width(mesh: Mesh) -> float:
+    box = box_of(mesh.points)
+    return max(float(box[2] - box[0]), 1.0)
 
 
 def _plausible(expected: Float, found: Float) -> bool:

@@ -1,45 +1,61 @@
-"""One OpenVINO network with float32 input and outputs, compiled for few threads and low latency."""
+"""One small OpenVINO network that takes a uint8 RGB picture."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import openvino as ov
+from openvino.preprocess import PrePostProcessor
 
 from rtface.errors import MissingComponent
-from rtface.frame import Float32
+from rtface.frame import Bytes, Float32
 from rtface.track import models
 
 
 class Network:
-    """A model of `rtface.track.models`, one picture at a time.
+    """A model of `rtface.track.models` on the CPU, one square picture at a time.
 
-    Computed in float32: bfloat16 moves the mesh by up to a pixel of its 256, which is seen as jitter.
+    Computed in float32: bfloat16 moves the mesh by half a pixel of its 256, which is seen as tremble.
+
+    Args:
+        name: the model's file.
+        size: side of the picture in pixels.
+        threads: cores that one call may use.
+        layout: the model's own, "NHWC" or "NCHW".
+        bgr: whether the model was trained on BGR.
+        divisor: what the samples are divided by.
 
     Raises:
         MissingComponent: the model file is damaged, or this OpenVINO cannot read or compile it.
     """
 
-    def __init__(self, name: models.Name, size: int, threads: int) -> None:
+    def __init__(self, name: str, size: int, threads: int, *, layout: str = "NHWC", bgr: bool = False,
+                 divisor: float = 1.0) -> None:
+        file = models.path(name)
         core = ov.Core()
         try:
-            model = core.read_model(str(models.path(name)))
-            model.reshape([1, size, size, 3])
-            compiled = core.compile_model(model, "CPU", {
+            model = core.read_model(str(file))
+            model.reshape([1, size, size, 3] if layout == "NHWC" else [1, 3, size, size])
+            steps = PrePostProcessor(model)
+            entry = steps.input()
+            entry.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+            entry.model().set_layout(ov.Layout(layout))
+            entry.preprocess().convert_element_type(ov.Type.f32)
+            if divisor != 1:
+                entry.preprocess().scale(divisor)
+            if bgr:
+                entry.preprocess().reverse_channels()
+            compiled = core.compile_model(steps.build(), "CPU", {
                 "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"})
         except RuntimeError as e:
             reason = str(e).strip().splitlines()[-1]
             raise MissingComponent(f"OpenVINO cannot load the face tracker's {name} ({reason}): "
                                    "pip install --force-reinstall openvino") from e
         self.size = size
-        self._input: Float32 = np.zeros((1, size, size, 3), np.float32)
+        self._outputs = len(compiled.outputs)
         self._request: Any = compiled.create_infer_request()
 
-    def __call__(self, rgb: Any, scale: float, offset: float) -> list[Float32]:
-        """The outputs for uint8 size×size×3, fed as ``rgb * scale + offset``; valid until the next call."""
-        np.multiply(rgb, np.float32(scale), out=self._input[0], casting="unsafe")
-        if offset:
-            self._input += np.float32(offset)
-        results = self._request.infer({0: self._input}, share_inputs=True, share_outputs=True)
-        return [results[i] for i in range(len(results))]
+    def __call__(self, rgb: Bytes) -> list[Float32]:
+        """The outputs for a uint8 size×size×3 picture, in the model's order; valid until the next call."""
+        results = self._request.infer({0: rgb[None]}, share_inputs=True, share_outputs=True)
+        return [results[i] for i in range(self._outputs)]
