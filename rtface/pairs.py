@@ -12,7 +12,6 @@ from rtface.arrays import plane_rows
 from rtface.compare import pair_size
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
-from rtface.media.images import plan_image, write_image
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import plan_output
 from rtface.stats import Stats
@@ -58,6 +57,8 @@ class _BestPair:
     """Keeps the pair whose halves differ most, and writes it as a picture at the end."""
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
+        from rtface.media.images import plan_image
+
         self._plan = plan_image(path, overwrite=overwrite)
         self._best: Frame | None = None
         self._change = -1.0
@@ -68,6 +69,8 @@ class _BestPair:
             self._best, self._change = pair, change
 
     def finish(self) -> None:
+        from rtface.media.images import write_image
+
         if self._best is not None:
             write_image(self._best, self._plan)
 

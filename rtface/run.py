@@ -85,7 +85,7 @@ def _run_film(input: Path, output: Path, options: Options, stats: Stats, progres
                                overwrite=options.overwrite, threads=threads.encode, stats=stats)
         try:
             parts = Parts.open(options, threads, stats, stack)
-                report.engine, report.device = parts.engines.described
+            report.engine, report.device = parts.engines.described
             plan.metadata.update(describe(report.engine, __version__, options.strength, report.options))
             sink = FileSink(plan, stats=stats, threads=threads.encode)
         except BaseException:
@@ -144,8 +144,7 @@ class _Run:
     def _pump(self, items: Iterator[Item]) -> None:
         clock_start, meter = self.source.info.clock_start, _Speed()
         for item in items:
-            with self.stats.time("encode"):
-                self.sink.write(item)
+            self.sink.write(item)
             if isinstance(item, Frame):
                 self.frames += 1
                 self.first_frame_s = self.first_frame_s or perf_counter() - self.began
