@@ -1,0 +1,192 @@
+"""The whole command on small films with a real face and the shipped small engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+from typer.testing import CliRunner
+
+from rtface.cli import app
+from rtface.values import parse_time
+
+FRAMES = 14
+
+
+def write_clip(path: Path, frames: int = FRAMES, *, sound: bool = True) -> Path:
+    """The portrait, blurred and drifting, 320×180 at 25 fps, H.264, with a tone."""
+    face = cv2.GaussianBlur(np.ascontiguousarray(data.astronaut()[:300, 60:480]), (0, 0), 2.0)
+    with av.open(str(path), "w") as film:
+        video = film.add_stream("libx264", 25, options={"preset": "ultrafast", "crf": "18"})
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        tone = film.add_stream("aac", 48_000, layout="mono") if sound else None
+        for i in range(frames):
+            shift = np.float32([[0.72, 0, 8 + 6 * np.sin(i / 8)], [0, 0.72, -8]])
+            picture = cv2.warpAffine(face, shift, (320, 180), borderMode=cv2.BORDER_REPLICATE)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            film.mux(video.encode(frame))
+        film.mux(video.encode(None))
+        if tone is not None:
+            t = np.arange(frames * 1920) / 48_000
+            wave = av.AudioFrame.from_ndarray((0.1 * np.sin(2764 * t)).astype(np.float32)[None], "fltp", "mono")
+            wave.sample_rate, wave.pts, wave.time_base = 48_000, 0, Fraction(1, 48_000)
+            film.mux(tone.encode(wave))
+            film.mux(tone.encode(None))
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write_clip(tmp_path / "in.mp4")
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("RTFACE_ENGINE", "rtface-s")
+
+
+def rtface(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert "Traceback" not in result.stderr, result.stderr
+    assert result.exit_code == code, result.stderr
+    return result
+
+
+def pictures(path):
+    with av.open(str(path)) as film:
+        return [frame.to_ndarray() for frame in film.decode(video=0)]
+
+
+def sound(path):
+    with av.open(str(path)) as film:
+        return [bytes(packet) for packet in film.demux(audio=0) if packet.size]
+
+
+def test_a_film_keeps_its_length_and_sound_and_says_what_it_is(clip, tmp_path):
+    out = tmp_path / "out.mp4"
+    result = rtface("run", clip, out, "--report", tmp_path / "report.json", "--compare", tmp_path / "pair.mkv")
+    assert result.stdout == ""
+    assert len(pictures(out)) == FRAMES
+    assert sound(out) == sound(clip)
+    with av.open(str(out)) as film:
+        assert film.metadata["enhanced_by"].startswith("rtface ")
+    assert pictures(tmp_path / "pair.mkv")[0].shape == (270, 640)
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["frames_out"] == FRAMES
+    assert report["frames_corrected"] >= FRAMES - 3
+    assert report["tracks"][0]["analysis"]["low_resolution"] > 0.2
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix in (".mp4", ".mkv")) == [
+        "in.mp4", "out.mp4", "pair.mkv"]
+
+
+def test_strength_0_and_a_treatment_that_is_off_are_the_identity(clip, tmp_path):
+    rtface("run", clip, tmp_path / "zero.mkv", "--codec", "ffv1", "--strength", "0")
+    table = json.loads(rtface("analyze", clip, "--json").stdout)
+    assert len(table["tracks"]) == 1
+    for track in table["tracks"].values():
+        assert track["on"]
+        track["on"] = False
+    (tmp_path / "treatment.json").write_text(json.dumps(table))
+    rtface("run", clip, tmp_path / "off.mkv", "--codec", "ffv1", "--treatment", tmp_path / "treatment.json")
+    before = pictures(clip)
+    for name in ("zero.mkv", "off.mkv"):
+        after = pictures(tmp_path / name)
+        assert all((a == b).all() for a, b in zip(before, after, strict=True)), name
+
+
+def test_a_part_of_the_film(clip, tmp_path):
+    rtface("run", clip, tmp_path / "part.mkv", "--start", "0.2", "--end", "00:00:00.400")
+    assert len(pictures(tmp_path / "part.mkv")) == 5
+
+
+@pytest.mark.parametrize(("name", "content", "says"), [
+    ("absent.mp4", None, "absent.mp4"), ("empty.mp4", b"", "is empty"), ("text.mp4", b"no film\n" * 50, "text.mp4"),
+])
+def test_a_bad_input_is_one_line_and_leaves_nothing(tmp_path, name, content, says):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    result = rtface("run", tmp_path / name, tmp_path / "out.mp4", code=1)
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_output_that_exists_stays_unless_overwrite(clip, tmp_path):
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"an older film")
+    assert "--overwrite" in rtface("run", clip, out, code=1).stderr
+    assert out.read_bytes() == b"an older film"
+    rtface("run", clip, out, "--overwrite", "-q")
+    assert len(pictures(out)) == FRAMES
+
+
+def test_places_that_cannot_be_written(clip, tmp_path):
+    assert "is the input" in rtface("run", clip, clip, "--overwrite", code=1).stderr
+    assert "no folder" in rtface("run", clip, tmp_path / "no" / "out.mp4", code=1).stderr
+    assert ".mkv" in rtface("run", clip, tmp_path / "out.xyz", code=2).stderr
+    assert len(pictures(clip)) == FRAMES
+
+
+def test_a_dry_run_writes_nothing(clip, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    result = rtface("run", clip, tmp_path / "out.webm", "--dry-run", "--json")
+    assert json.loads(result.stdout)["status"] == "planned"
+    assert "opus" in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_several_films_one_of_them_bad(clip, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"nothing")
+    result = rtface("run", clip, tmp_path / "bad.mp4", "--output-dir", tmp_path / "out", code=1)
+    assert "1 done, 0 skipped, 1 failed" in result.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["in.mp4"]
+
+
+def test_unknown_names_say_the_nearest(clip, tmp_path):
+    for flag, value, near in (("--engine", "rtface-z", "rtface-"), ("--tracker", "openvin", "openvino"),
+                              ("--device", "cpuu", "cpu"), ("--codec", "h256", "h265")):
+        assert near in rtface("run", clip, tmp_path / "out.mp4", flag, value, code=2).stderr
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("long") / "long.mp4", 900, sound=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_film_plays_and_can_be_gone_on_with(long_clip, tmp_path, number, code):
+    out = tmp_path / "out.mp4"
+    process = subprocess.Popen([sys.executable, "-m", "rtface", "run", str(long_clip), str(out)],
+                               stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(p.stat().st_size for p in tmp_path.glob(".out.*")):
+        time.sleep(0.05)
+    process.send_signal(number)
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    partial = tmp_path / "out.partial.mp4"
+    assert str(partial) in err
+    done = len(pictures(partial))
+    assert 0 < done < 900
+    assert not out.exists()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix == ".mp4") == ["out.partial.mp4"]
+    start = err.split("--start ")[1].split()[0]
+    assert abs(parse_time(start) * 25 - done) < 0.1
+    rtface("run", long_clip, tmp_path / "rest.mp4", "--start", start, "--end", parse_time(start) + 0.2, "--strength", "0")
+    assert len(pictures(tmp_path / "rest.mp4")) == 5
