@@ -188,5 +188,5 @@ def test_an_interrupted_film_plays_and_can_be_gone_on_with(long_clip, tmp_path, 
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix == ".mp4") == ["out.partial.mp4"]
     start = err.split("--start ")[1].split()[0]
     assert abs(parse_time(start) * 25 - done) < 0.1
-    rtface("run", long_clip, tmp_path / "rest.mp4", "--start", start, "--end", parse_time(start) + 0.2, "--strength", "0")
+    rtface("run", long_clip, tmp_path / "rest.mp4", "--start", start, "--end", parse_time(start) + 0.2)
     assert len(pictures(tmp_path / "rest.mp4")) == 5
