@@ -24,7 +24,7 @@ class GrainMatcher:
     Grain is what a high-pass leaves of the luma. Three figures are measured: σ_in of the crop inside the mask, σ_ref
     of the skin beside it (outside the mask, of the face's own colour; σ_in where there is none), and how much of the
     crop's own grain survives the correction, f = 1 + ⟨hp(d), hp(c)⟩ / ⟨hp(c), hp(c)⟩. What lacks comes from the
-    crop's own residual, faded out where it is an edge or an artefact (more than 3σ). Where the crop itself holds less
+    crop's own residual, faded out where that is an edge or an artefact. Where the crop itself holds less
     than the skin beside it (a codec smoothed the face) synthetic grain fills up, spatially correlated like the
     source's and fixed by a seed. An engine that amplifies the noise is damped the same way (f > 1).
     """
@@ -52,21 +52,20 @@ class GrainMatcher:
             scale: crop pixels per picture pixel; grain in an enlarged crop is as coarse.
         """
         x0, y0, x1, y1 = box
-        part = (slice(None), slice(y0, y1), slice(x0, x1))
-        own = _highpass(luma_of(c), scale)
-        inside = own[y0:y1, x0:x1]
-        changed = _highpass(luma_of(d[part]), scale)
-        sigma, reference, kept = self._smoothed(self._measure(own, inside, changed, c, mask, box), time)
+        luma = luma_of(c)
+        own = _highpass(luma, scale)
+        changed = _highpass(luma_of(d[:, y0:y1, x0:x1]), scale)
+        sigma, reference, kept = self._smoothed(self._measure(own, changed, c, mask, box), time)
         if max(sigma, reference) < _VISIBLE:
             return
         # A face that is noisier than its surroundings keeps no more than those have.
-        share = float(np.clip(min(1.0, reference / max(sigma, 1e-6)) - kept, -0.5, 1.0))
-        grain = _without_edges(inside, sigma) if abs(share) > 0.02 and sigma >= _VISIBLE else None
-        if grain is not None:
-            grain *= np.float32(share)
+        missing = min(1.0, reference / max(sigma, 1e-6)) - kept
+        grain = None
+        if abs(missing) > 0.02 and sigma >= _VISIBLE:
+            grain = self._own_grain(luma[y0:y1, x0:x1], mask[y0:y1, x0:x1], sigma, missing, scale)
         lacking = float(np.sqrt(max(reference**2 - (1.15 * sigma) ** 2, 0.0)))
         if lacking > _VISIBLE:
-            made = _synthetic(inside.shape, scale, seed) * np.float32(min(lacking, _MAX_SYNTHETIC))
+            made = _synthetic((y1 - y0, x1 - x0), scale, seed) * np.float32(min(lacking, _MAX_SYNTHETIC))
             grain = made if grain is None else grain + made
         if grain is not None:
             for plane in d:
@@ -74,13 +73,26 @@ class GrainMatcher:
                 target += grain
 
     @staticmethod
-    def _measure(own: Float32, inside: Float32, changed: Float32, c: Float32, mask: Float32,
+    def _own_grain(luma: Float32, mask: Float32, sigma: float, missing: float, scale: float) -> Float32:
+        """The crop's own grain in the strength that brings its high-pass up by `missing` · sigma."""
+        # A wider band than is measured: real grain is correlated, and its coarse part is taken away as well.
+        grain = _highpass(luma, 2.0 * max(scale, 1.0))
+        inside = mask[::_STEP, ::_STEP] > 0.5
+        grain = _without_edges(grain, max(_deviation(np.abs(grain[::_STEP, ::_STEP][inside])), 1e-6))
+        middle = slice(max(0, luma.shape[0] // 2 - 32), luma.shape[0] // 2 + 32)
+        seen = _highpass(grain[middle], scale)[mask[middle] > 0.5]
+        effect = max(_deviation(np.abs(seen[::4])) / sigma, 0.5)
+        grain *= np.float32(np.clip(missing / effect, -0.5, 1.3))
+        return grain
+
+    @staticmethod
+    def _measure(own: Float32, changed: Float32, c: Float32, mask: Float32,
                  box: tuple[int, int, int, int]) -> tuple[float, float, float]:
         """σ_in, σ_ref, f of one crop."""
         x0, y0, x1, y1 = box
         step = slice(None, None, _STEP)
         weight = mask[y0:y1, x0:x1][step, step] > 0.5
-        a, b = inside[step, step][weight], changed[step, step][weight]
+        a, b = own[y0:y1, x0:x1][step, step][weight], changed[step, step][weight]
         if a.size < 64:
             return 0.0, 0.0, 1.0
         sigma = _deviation(np.abs(a))
@@ -118,20 +130,21 @@ def _deviation(absolute: NDArray[np.float32]) -> float:
 
 
 def _highpass(luma: Float32, scale: float) -> Float32:
-    sigma = 1.0 * max(scale, 1.0)
-    side = 5 if sigma < 1.3 else 9 if sigma < 2.5 else 17
+    sigma = min(max(scale, 1.0), 6.0)
+    side = 5 if sigma < 1.3 else 9 if sigma < 2.5 else 17 if sigma < 4.5 else 25
     smooth: Any = cv2.GaussianBlur(luma, (side, side), sigma, borderType=cv2.BORDER_REPLICATE)
     cv2.subtract(luma, smooth, dst=smooth)
     return smooth
 
 
 def _without_edges(residual: Float32, sigma: float) -> Float32:
-    """x / (1 + (x/3σ)⁴): grain passes, an edge of many σ does not."""
-    ratio: Any = cv2.multiply(residual, residual, scale=1.0 / (9.0 * sigma * sigma))
-    cv2.multiply(ratio, ratio, dst=ratio)
-    ratio += np.float32(1.0)
-    cv2.divide(residual, ratio, dst=ratio)
-    return ratio
+    """The residual where its local power is that of grain; edges and artefacts, of many times that power, fade out."""
+    h, w = residual.shape
+    power: Any = cv2.multiply(residual, residual, scale=1.0 / (4.0 * sigma * sigma))
+    cells: Any = cv2.blur(cv2.resize(power, (max(1, w // 4), max(1, h // 4)), interpolation=cv2.INTER_AREA), (3, 3))
+    weight: Any = cv2.resize(1.0 / (1.0 + cells * cells), (w, h), interpolation=cv2.INTER_LINEAR)
+    cv2.multiply(residual, weight, dst=weight)
+    return np.clip(weight, -4.0 * sigma, 4.0 * sigma, out=weight)
 
 
 @lru_cache(maxsize=4)

@@ -19,8 +19,8 @@ class TemporalAverage:
     The crops are aligned to each other by the track's own similarity: that is the warp. g is exp(−Δt/τ) where the
     averaged previous inputs agree with this one within the noise, and falls to 0 where they do not: blink, mouth,
     light, a hand, a turning head. The input is averaged with the same gate, so that slow drifts add up and are seen.
-    The noise level is the calm part (20th percentile) of the difference between inputs, which may fall at once but
-    rise by a few percent a frame only: motion all over the crop is not taken for noise.
+    The noise level is the calm part (20th percentile) of the difference between inputs, at most what the fine
+    structure of the input itself allows for, so that motion all over the crop is not taken for noise.
 
     Averaging r instead of d = r − c: an average of d would leave the noise of this very frame in the picture.
     """
@@ -30,20 +30,20 @@ class TemporalAverage:
         self._seconds, self._gap = seconds, gap
         self._mean: Float32 | None = None
         self._input: Float32 | None = None
-        self._noise = 0.0
         self._time = 0.0
 
     def reset(self) -> None:
         """Forgets the track: after a cut or a seek."""
         self._mean = None
 
-    def update(self, r: Float32, c: Float32, time: float) -> Float32:
+    def update(self, r: Float32, c: Float32, time: float, scale: float = 1.0) -> Float32:
         """Takes in one restored crop.
 
         Args:
             r: float32 3×S×S, the restored crop; not changed.
             c: float32 3×S×S, the crop it was made from.
             time: seconds, rising.
+            scale: crop pixels per picture pixel; noise in an enlarged crop is as coarse.
 
         Returns:
             float32 3×S×S, the average; valid until the next call.
@@ -56,9 +56,9 @@ class TemporalAverage:
         self._time = time
         mean, before = self._mean, self._input
         if mean is None or before is None or mean.shape != r.shape or not 0.0 <= elapsed <= self._gap:
-            self._mean, self._input, self._noise = r.copy(), small, 0.0
+            self._mean, self._input = r.copy(), small
             return self._mean
-        gate = self._gate(small, before) * np.float32(np.exp(-elapsed / self._seconds))
+        gate = self._gate(small, before, _noise_of(c, scale)) * np.float32(np.exp(-elapsed / self._seconds))
         for now, then in zip(small, before, strict=True):
             then -= now
             then *= gate
@@ -70,7 +70,8 @@ class TemporalAverage:
             cv2.add(then, now, dst=then)
         return mean
 
-    def _gate(self, now: Float32, before: Float32) -> Float32:
+    @staticmethod
+    def _gate(now: Float32, before: Float32, ceiling: float) -> Float32:
         """1 where two small inputs agree within the noise, 0 where they do not."""
         square: Any = np.zeros(now.shape[1:], np.float32)
         for a, b in zip(now, before, strict=True):
@@ -79,8 +80,17 @@ class TemporalAverage:
         difference = np.sqrt(square)
         # The larger of three channels, each the root mean square of 9: its 20th percentile is close to sigma.
         calm = float(np.percentile(difference[::2, ::2], 20.0))
-        self._noise = min(calm, self._noise * 1.05) if self._noise else calm
-        level = max(self._noise, _NOISE_FLOOR)
+        level = max(min(calm, ceiling), _NOISE_FLOOR)
         gate = np.clip((np.float32(3.0) - difference / np.float32(level)) / np.float32(1.5), 0.0, 1.0)
         out: Any = cv2.erode(gate.astype(np.float32), np.ones((3, 3), np.uint8))
         return out
+
+
+def _noise_of(c: Float32, scale: float) -> float:
+    """The largest difference that noise can make between two small inputs, from second differences along some rows."""
+    lag = max(1, round(scale))
+    rows = c[1, ::16]
+    second = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag:] + rows[:, :-2 * lag]))
+    sigma = float(np.median(second)) / 0.6745 / np.sqrt(1.5)
+    # Of two pictures: √2. Averaging 4×4 leaves 1/4 of white noise and all of very coarse noise; between the two.
+    return 0.6 * float(np.sqrt(2.0)) * sigma

@@ -1,0 +1,91 @@
+"""The colour lock is exactly the operation that training uses; the exposure curve is smooth."""
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.correct import ExposureCurve, lock_colour, low_frequencies
+from rtface.correct.colour import LUMA_LIMIT
+
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def reference(d: np.ndarray) -> np.ndarray:
+    """The definition step by step, in float64: luma and chroma apart, explicit Gaussian taps, half-pixel bilinear."""
+    size = d.shape[1]
+    taps = np.exp(-np.arange(-2, 3) ** 2 / 2.0)
+    taps /= taps.sum()
+
+    def low(z):
+        cells = z.reshape(32, size // 32, 32, size // 32).mean(axis=(1, 3))
+        for axis in (0, 1):
+            padded = np.pad(cells, [(2, 2) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
+            cells = sum(t * np.take(padded, np.arange(k, k + 32), axis=axis) for k, t in enumerate(taps))
+        at = np.clip((np.arange(size) + 0.5) * 32 / size - 0.5, 0, 31)
+        i = np.minimum(at.astype(int), 30)
+        f = at - i
+        across = cells[:, i] * (1 - f) + cells[:, i + 1] * f
+        return across[i] * (1 - f[:, None]) + across[i + 1] * f[:, None]
+
+    y = np.tensordot(LUMA, d, 1)
+    chroma = [d[k] - y for k in range(3)]
+    chroma = [z - low(z) for z in chroma]
+    below = low(y)
+    y = y - below + LUMA_LIMIT * np.tanh(below / LUMA_LIMIT)
+    return np.stack([z + y for z in chroma])
+
+
+@pytest.mark.parametrize("size", [256, 512])
+def test_lock_is_the_shared_definition(size):
+    rng = np.random.default_rng(size)
+    d = cv2.GaussianBlur(rng.normal(0, 1, (size, size, 3)), (0, 0), 3).transpose(2, 0, 1)
+    d = d * 0.3 + rng.normal(0, 0.02, (3, 1, 1))
+    got = lock_colour(d.astype(np.float32).copy())
+    np.testing.assert_allclose(got, reference(d), atol=2e-6)
+
+
+def test_lock_in_a_box_is_the_lock_of_the_whole():
+    d = np.random.default_rng(0).normal(0, 0.1, (3, 128, 128)).astype(np.float32)
+    whole = lock_colour(d.copy())
+    part = lock_colour(d.copy(), low_frequencies(d), (30, 20, 100, 90))
+    np.testing.assert_array_equal(part[:, 20:90, 30:100], whole[:, 20:90, 30:100])
+    np.testing.assert_array_equal(part[:, :20], d[:, :20])
+
+
+def test_a_shift_of_colour_goes_and_of_luma_is_limited():
+    d = np.zeros((3, 256, 256), np.float32)
+    d[0] += 0.2
+    d[1] -= 0.05
+    locked = lock_colour(d)
+    luma = np.tensordot(LUMA, locked, 1)
+    assert np.abs(locked - luma).max() < 1e-6
+    assert 0.0 < luma.mean() <= LUMA_LIMIT
+
+
+def test_chroma_moves_less_than_one_code_on_a_face(face):
+    """A restorer that warms, brightens and sharpens: mean chroma over the face stays within 1/255."""
+    c = face(256)
+    r = c + 1.5 * (c - np.stack([cv2.GaussianBlur(p, (0, 0), 2) for p in c]))
+    r[0] += 0.06
+    r[2] -= 0.05
+    d = lock_colour((r - c).astype(np.float32))
+    chroma = d - np.tensordot(LUMA, d, 1)
+    inside = chroma[:, 70:210, 75:180]
+    assert np.abs(inside.mean(axis=(1, 2))).max() < 0.25 / 255
+    assert d[:, 70:210, 75:180].std() > 2 / 255, "the sharpening itself has to stay"
+
+
+def test_exposure_curve_is_one_line_a_channel_and_smooth_in_time():
+    rng = np.random.default_rng(0)
+    c = rng.random((3, 32, 32)).astype(np.float32) * 0.4 + 0.2
+    weight = np.ones((32, 32), np.float32)
+    curve = ExposureCurve(seconds=1.0)
+    first = curve.update(c, (1.3 * c + 0.05).astype(np.float32), weight, 0.0)
+    np.testing.assert_allclose(first[0], 1.3, atol=0.03)
+    np.testing.assert_allclose(first[1], 0.05, atol=0.015)
+    jump = curve.update(c, (0.8 * c).astype(np.float32), weight, 0.04)
+    assert np.abs(jump - first).max() < 0.03
+    later = jump
+    for k in range(1, 100):
+        later = curve.update(c, (0.8 * c).astype(np.float32), weight, 0.04 + 0.1 * k)
+    np.testing.assert_allclose(later[0], 0.8, atol=0.03)

@@ -1,0 +1,95 @@
+"""No plastic face in a grainy film, no grain where there was none."""
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.correct import GrainMatcher, Shaping, TrackState, face_mask, noise_level, shape
+
+SIZE = 256
+CHEEK = (slice(150, 185), slice(85, 110))
+NECK = (slice(243, 256), slice(95, 160))
+
+
+def grain(sigma: float, coarse: float, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, 1, (SIZE, SIZE)).astype(np.float32)
+    if coarse:
+        noise = cv2.GaussianBlur(noise, (0, 0), coarse)
+    return noise * np.float32(sigma / noise.std())
+
+
+def level(picture: np.ndarray, where: tuple[slice, slice]) -> float:
+    inside = np.zeros((SIZE, SIZE), bool)
+    inside[where] = True
+    luma = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), picture, 1)
+    return noise_level(luma.astype(np.float32), inside)
+
+
+@pytest.fixture(scope="module")
+def smooth_face(face):
+    """The portrait without its own fine texture."""
+    return np.stack([cv2.bilateralFilter(p, 9, 0.1, 5) for p in face(SIZE)])
+
+
+@pytest.mark.parametrize("sigma", [0.012, 0.03, 0.06])
+@pytest.mark.parametrize("coarse", [0.0, 0.8])
+def test_what_a_denoiser_takes_comes_back(sigma, coarse, smooth_face):
+    levels = {}
+    for mode in ("match", "none"):
+        state = TrackState()
+        ratio = []
+        for k in range(4):
+            c = (smooth_face + grain(sigma, coarse, k)).astype(np.float32)
+            d, _ = shape(smooth_face, c, face_mask(SIZE), state, Shaping(grain=mode), time=k / 25, seed=k)
+            out = c + d.transpose(2, 0, 1)
+            ratio.append(level(out, CHEEK) / level(c, NECK))
+        levels[mode] = np.median(ratio)
+    assert 0.7 < levels["match"] < 1.3
+    assert levels["none"] < 0.5
+
+
+def test_a_face_that_a_codec_smoothed_gets_the_neighbours_grain(smooth_face):
+    """Grain beside the face but none on it: synthetic grain, the same for the same seed."""
+    mask = face_mask(SIZE)
+    outside = np.where(mask > 0, 0.0, 1.0).astype(np.float32)
+    c = (smooth_face + grain(0.03, 0.6, 1) * outside).astype(np.float32)
+    made = []
+    for seed in (5, 5, 6):
+        d, _ = shape(smooth_face, c, mask, TrackState(), Shaping(gate=False), time=0.0, seed=seed)
+        made.append(d)
+    assert 0.6 < level(c + made[0].transpose(2, 0, 1), CHEEK) / level(c, NECK) < 1.3
+    np.testing.assert_array_equal(made[0], made[1])
+    assert (made[0] != made[2]).any()
+
+
+def test_an_engine_that_amplifies_noise_is_damped(smooth_face):
+    c = (smooth_face + grain(0.02, 0.0, 3)).astype(np.float32)
+    r = (smooth_face + 2.0 * grain(0.02, 0.0, 3)).astype(np.float32)
+    with_, without = (level(c + shape(r, c, face_mask(SIZE), TrackState(), Shaping(grain=mode), time=0.0)[0]
+                            .transpose(2, 0, 1), CHEEK) / level(c, NECK) for mode in ("match", "none"))
+    assert without > 1.6
+    assert with_ < 1.6
+
+
+def test_a_clean_picture_gets_no_grain(smooth_face):
+    d = np.zeros((3, SIZE, SIZE), np.float32)
+    d[:, 100:150, 100:150] = 0.02
+    before = d.copy()
+    clean = np.stack([cv2.GaussianBlur(p, (0, 0), 3) for p in smooth_face])
+    GrainMatcher().add(d, clean, face_mask(SIZE), (60, 60, 200, 230), time=0.0)
+    np.testing.assert_array_equal(d, before)
+
+
+def test_edges_are_not_returned_as_grain(face):
+    """A blurred face sharpened by the engine: giving back the crop's residual must not undo it."""
+    clear = face(SIZE)
+    c = np.stack([cv2.GaussianBlur(p, (0, 0), 2) for p in clear]).astype(np.float32) + grain(0.008, 0.0, 2)
+    errors = {}
+    for mode in ("match", "none"):
+        d, _ = shape(clear, c, face_mask(SIZE), TrackState(), Shaping(grain=mode, gate=False), time=0.0)
+        eyes = (slice(None), slice(100, 140), slice(80, 180))
+        out = cv2.GaussianBlur((c + d.transpose(2, 0, 1)).transpose(1, 2, 0), (0, 0), 0.8).transpose(2, 0, 1)
+        want = cv2.GaussianBlur(clear.transpose(1, 2, 0), (0, 0), 0.8).transpose(2, 0, 1)
+        errors[mode] = np.sqrt(np.mean((out - want)[eyes] ** 2))
+    added = np.hypot(errors["none"], 0.008 * 0.4)  # what grain of that level leaves after the same blur
+    assert errors["match"] < 1.5 * added

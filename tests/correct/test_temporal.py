@@ -1,0 +1,87 @@
+"""The gated average: calmer where nothing moves, no ghost where something does."""
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.correct import TemporalAverage
+
+SIZE, RATE = 256, 25.0
+EYE = (slice(None), slice(100, 132), slice(70, 120))
+
+
+def noisy(picture: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    return (picture + rng.normal(0, sigma, picture.shape)).astype(np.float32)
+
+
+def test_flicker_of_a_still_face_goes_down(face):
+    """The engine's answer flickers by 4 codes on a still, noisy face."""
+    rng = np.random.default_rng(0)
+    average = TemporalAverage()
+    before, after = [], []
+    for k in range(30):
+        c = noisy(face(SIZE), 0.015, rng)
+        r = face(SIZE) + cv2.GaussianBlur(rng.normal(0, 0.05, (SIZE, SIZE, 3)), (0, 0), 2).transpose(2, 0, 1)
+        out = average.update(r.astype(np.float32), c, k / RATE)
+        if k > 10:
+            before.append(r[:, 80:200, 80:180].copy())
+            after.append(out[:, 80:200, 80:180].copy())
+    assert np.std(after, axis=0).mean() < 0.55 * np.std(before, axis=0).mean()
+    np.testing.assert_allclose(np.mean(after), np.mean(before), atol=0.002)
+
+
+def test_a_blink_is_shown_at_once(face):
+    """The eye closes within a frame: the frame shows it closed, and open again when it opens."""
+    rng = np.random.default_rng(0)
+    average = TemporalAverage()
+    open_eye = face(SIZE)
+    closed = open_eye.copy()
+    closed[EYE] = cv2.GaussianBlur(closed[EYE].transpose(1, 2, 0), (0, 0), 12).transpose(2, 0, 1)
+    change = np.abs(closed - open_eye)[EYE]
+    for k in range(20):
+        true = closed if 10 <= k < 14 else open_eye
+        out = average.update(true.copy(), noisy(true, 0.01, rng), k / RATE)
+        ghost = np.abs(out - true)[EYE]
+        strong = change > 0.1
+        assert ghost[strong].mean() < 0.08 * change[strong].mean(), f"frame {k}"
+
+
+@pytest.mark.parametrize("speed", [0.25, 1.0, 4.0])
+def test_a_moving_pattern_is_not_smeared(speed):
+    """Texture sliding over the crop at any speed stays within a fraction of its contrast of the truth."""
+    rng = np.random.default_rng(1)
+    texture = cv2.GaussianBlur(rng.random((SIZE, SIZE + 200)).astype(np.float32), (0, 0), 2.5)
+    texture = 0.5 + (texture - texture.mean()) / texture.std() * 0.12
+    average = TemporalAverage()
+    worst = 0.0
+    for k in range(24):
+        shift = np.array([(1.0, 0.0, -k * speed), (0.0, 1.0, 0.0)])
+        plane = cv2.warpAffine(texture, shift, (SIZE, SIZE), flags=cv2.INTER_CUBIC)
+        true = np.repeat(plane[None], 3, axis=0)
+        out = average.update(true.copy(), noisy(true, 0.008, rng), k / RATE)
+        if k:
+            worst = max(worst, float(np.sqrt(np.mean((out - true)[:, 20:-20, 20:-20] ** 2))))
+    assert worst < 0.25 * 0.12
+
+
+def test_cuts_and_gaps_start_anew(face):
+    average = TemporalAverage(gap=0.5)
+    first, second = face(SIZE).copy(), 1.0 - face(SIZE)
+    average.update(first, first, 0.0)
+    np.testing.assert_array_equal(average.update(second, second, 0.6), second)  # gap
+    average.reset()
+    np.testing.assert_array_equal(average.update(first, first, 0.64), first)  # cut
+    np.testing.assert_array_equal(average.update(second, second, 0.1), second)  # time ran back
+    small = np.zeros((3, 64, 64), np.float32)
+    np.testing.assert_array_equal(average.update(small, small, 0.14), small)  # another engine
+
+
+def test_longer_pauses_between_frames_average_less(face):
+    c = face(SIZE)
+    share = []
+    for elapsed in (0.02, 0.2):
+        average = TemporalAverage()
+        average.update(np.zeros_like(c), c, 0.0)
+        share.append(float(1.0 - average.update(np.ones_like(c), c, elapsed).mean()))
+    assert share[0] == pytest.approx(np.exp(-0.02 / 0.12), abs=0.02)
+    assert share[1] == pytest.approx(np.exp(-0.2 / 0.12), abs=0.02)
