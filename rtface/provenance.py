@@ -7,6 +7,7 @@ MP4 and MOV also as an XMP packet; pictures as text chunks and XMP.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from html import escape
@@ -37,18 +38,23 @@ def describe(engine: str, version: str, strength: float, options: Mapping[str, o
     return tags
 
 
-def xmp(tags: Mapping[str, str]) -> bytes:
-    """An XMP packet (ISO 16684-1) with the source type and the tool."""
+def xmp(tags: Mapping[str, str], existing: bytes | None = None) -> bytes:
+    """An XMP packet (ISO 16684-1) with the source type and the tool; what an `existing` packet says is kept."""
     tool = escape(f"{tags.get('enhanced_by', 'rtface')}, engine {tags.get('rtface_engine', '')}, "
                   f"strength {tags.get('rtface_strength', '')}", quote=True)
-    return (
-        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
-        ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-        f' xmp:CreatorTool="{tool}"'
-        f' Iptc4xmpExt:DigitalSourceType="{tags.get("digital_source_type", DIGITAL_SOURCE_TYPE)}"/>'
-        '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>').encode()
+    kind = escape(tags.get("digital_source_type", DIGITAL_SOURCE_TYPE), quote=True)
+    said = ('<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
+            ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+            f' xmp:CreatorTool="{tool}" Iptc4xmpExt:DigitalSourceType="{kind}"/>').encode()
+    end = b"</rdf:RDF>"
+    if existing and end in existing:
+        for name in (rb"xmp:CreatorTool", rb"Iptc4xmpExt:DigitalSourceType"):  # said anew below
+            existing = re.sub(rb"\s" + name + rb'="[^"]*"', b"", existing)
+            existing = re.sub(rb"<" + name + rb">.*?</" + name + rb">", b"", existing, flags=re.DOTALL)
+        return existing.replace(end, said + end, 1)
+    return ('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+            '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">').encode() + said + (
+                b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>')
 
 
 def append_xmp_box(path: Path, tags: Mapping[str, str]) -> None:

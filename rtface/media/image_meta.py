@@ -1,0 +1,268 @@
+"""ICC profiles, EXIF and XMP in PNG, JPEG and WebP files: taken out of one file and put into another.
+
+Only whole blocks are moved; the one thing ever changed inside is EXIF's orientation, when pixels have been turned.
+PNG: W3C PNG 3rd edition; JPEG: EXIF 2.32, ICC.1 annex B.4, XMP part 3; WebP: RIFF container specification.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Chunks that say how the samples are to be read, or something about the picture; the rest is the encoder's own.
+_PNG_KEPT = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt"}
+_XMP_KEYWORD = b"XML:com.adobe.xmp"
+_EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
+_ORIENTATION = 0x0112
+
+
+@dataclass(slots=True)
+class Meta:
+    """What a picture file carries besides its pixels.
+
+    Attributes:
+        icc: ICC profile.
+        exif: EXIF as a TIFF structure, without the "Exif" head.
+        xmp: XMP packet.
+        iptc: JPEG's APP13 segment.
+        png: PNG chunks worth keeping, kind and data.
+        tiff: TIFF tags worth keeping: number and value.
+    """
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    png: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    tiff: dict[int, str] = field(default_factory=dict[int, str])
+
+    @property
+    def orientation(self) -> int:
+        """EXIF orientation 1…8; 1 is upright."""
+        return exif_orientation(self.exif) if self.exif else 1
+
+
+def kind_of(data: bytes) -> str | None:
+    """"png", "jpeg", "webp", "tiff" or "bmp" by a file's first bytes, None for anything else."""
+    if data.startswith(_PNG):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "tiff"
+    return "bmp" if data[:2] == b"BM" else None
+
+
+def read_meta(data: bytes) -> Meta:
+    """The blocks of a PNG, JPEG or WebP file; damaged ones are left out."""
+    kind = kind_of(data)
+    read = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp}.get(kind or "")
+    return read(data) if read else Meta()
+
+
+def write_meta(data: bytes, meta: Meta, *, text: dict[str, str], size: tuple[int, int], alpha: bool) -> bytes:
+    """A PNG, JPEG or WebP file with these blocks in place of its own.
+
+    Args:
+        data: an encoded picture.
+        meta: what to put in.
+        text: key and text pairs, written where the format has a place for them (PNG).
+        size: width and height; alpha: whether it is transparent (both for WebP's header).
+    """
+    kind = kind_of(data)
+    if kind == "png":
+        return _write_png(data, meta, text)
+    if kind == "jpeg":
+        return _write_jpeg(data, meta)
+    if kind == "webp":
+        return _write_webp(data, meta, size, alpha)
+    return data
+
+
+# -- EXIF -------------------------------------------------------------------------------------------------------
+
+
+def exif_orientation(exif: bytes) -> int:
+    """The orientation tag of the first directory, 1 when it is missing or senseless."""
+    at = _orientation_at(exif)
+    if at is None:
+        return 1
+    value = struct.unpack_from(_order(exif) + "H", exif, at)[0]
+    return value if 1 <= value <= 8 else 1
+
+
+def exif_turned(exif: bytes) -> bytes:
+    """The same EXIF, with the orientation set to upright."""
+    at = _orientation_at(exif)
+    if at is None:
+        return exif
+    return exif[:at] + struct.pack(_order(exif) + "H", 1) + exif[at + 2:]
+
+
+def exif_of(orientation: int) -> bytes:
+    """A minimal EXIF that says nothing but the orientation."""
+    return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, _ORIENTATION, 3, 1, orientation, 0, 0)
+
+
+def _order(exif: bytes) -> str:
+    return ">" if exif[:2] == b"MM" else "<"
+
+
+def _orientation_at(exif: bytes) -> int | None:
+    order = _order(exif)
+    try:
+        start = struct.unpack_from(order + "I", exif, 4)[0]
+        for i in range(struct.unpack_from(order + "H", exif, start)[0]):
+            entry = start + 2 + 12 * i
+            if struct.unpack_from(order + "HH", exif, entry) == (_ORIENTATION, 3):
+                return entry + 8
+    except struct.error:  # a cut-off block says nothing
+        return None
+    return None
+
+
+# -- PNG --------------------------------------------------------------------------------------------------------
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, data[at + 8 : at + 8 + size]
+        at += 12 + size
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _read_png(data: bytes) -> Meta:
+    meta = Meta()
+    for kind, body in _chunks(data):
+        if kind == b"iCCP":
+            packed = body[body.find(b"\0") + 2 :]
+            try:
+                meta.icc = zlib.decompress(packed)
+            except zlib.error:
+                continue
+        elif kind == b"eXIf":
+            meta.exif = body
+        elif kind == b"iTXt" and body.startswith(_XMP_KEYWORD + b"\0\0\0\0\0"):
+            meta.xmp = body[len(_XMP_KEYWORD) + 5 :]
+        elif kind in _PNG_KEPT:
+            meta.png.append((kind, body))
+    return meta
+
+
+def _write_png(data: bytes, meta: Meta, text: dict[str, str]) -> bytes:
+    chunks = [(k, b) for k, b in _chunks(data) if k not in _PNG_KEPT and k not in (b"iCCP", b"eXIf")]
+    head, rest = chunks[0], chunks[1:]
+    new = list(meta.png)
+    if meta.icc:
+        new = [(k, b) for k, b in new if k != b"sRGB"]
+        new.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc)))
+    if meta.exif:
+        new.append((b"eXIf", meta.exif))
+    if meta.xmp:
+        new.append((b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + meta.xmp))
+    for key, value in text.items():
+        new.append((b"iTXt", key.encode("latin-1", "replace")[:79] + b"\0\0\0\0\0" + value.encode()))
+    return _PNG + b"".join(_chunk(k, b) for k, b in [head, *new, *rest])
+
+
+# -- JPEG -------------------------------------------------------------------------------------------------------
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker, size = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
+        if marker == 0xDA:
+            return
+        yield marker, data[at + 4 : at + 2 + size]
+        at += 2 + size
+
+
+def _read_jpeg(data: bytes) -> Meta:
+    meta, parts = Meta(), dict[int, bytes]()
+    for marker, body in _segments(data):
+        if marker == 0xE1 and body.startswith(_EXIF_HEAD) and meta.exif is None:
+            meta.exif = body[len(_EXIF_HEAD) :]
+        elif marker == 0xE1 and body.startswith(_XMP_HEAD):
+            meta.xmp = body[len(_XMP_HEAD) :]
+        elif marker == 0xE2 and body.startswith(_ICC_HEAD) and len(body) > 14:
+            parts[body[12]] = body[14:]
+        elif marker == 0xED:
+            meta.iptc = body
+    if parts:
+        meta.icc = b"".join(parts[i] for i in sorted(parts))
+    return meta
+
+
+def _segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
+
+
+def _write_jpeg(data: bytes, meta: Meta) -> bytes:
+    own = b"".join(_segment(m, b) for m, b in _segments(data)
+                   if not (m in (0xE1, 0xED, 0xFE) or (m == 0xE2 and b.startswith(_ICC_HEAD))))
+    scan = _scan_at(data)
+    new = b""
+    if meta.exif and len(meta.exif) < 65_000:
+        new += _segment(0xE1, _EXIF_HEAD + meta.exif)
+    if meta.xmp and len(meta.xmp) < 65_000:
+        new += _segment(0xE1, _XMP_HEAD + meta.xmp)
+    if meta.icc:
+        pieces = [meta.icc[i : i + 65_000] for i in range(0, len(meta.icc), 65_000)]
+        for number, piece in enumerate(pieces, 1):
+            new += _segment(0xE2, _ICC_HEAD + bytes((number, len(pieces))) + piece)
+    if meta.iptc:
+        new += _segment(0xED, meta.iptc)
+    # The JFIF segment, where there is one, has to stay first; the encoder writes it first.
+    jfif = own.startswith(b"\xff\xe0")
+    first = 2 + struct.unpack_from(">H", own, 2)[0] if jfif else 0
+    return data[:2] + own[:first] + new + own[first:] + data[scan:]
+
+
+def _scan_at(data: bytes) -> int:
+    at = 2
+    while data[at + 1] != 0xDA:
+        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    return at
+
+
+# -- WebP -------------------------------------------------------------------------------------------------------
+
+
+def _riff(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 12
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, at)
+        yield kind, data[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+
+
+def _read_webp(data: bytes) -> Meta:
+    found = dict(_riff(data))
+    exif = found.get(b"EXIF")
+    if exif and exif.startswith(_EXIF_HEAD):
+        exif = exif[len(_EXIF_HEAD) :]
+    return Meta(icc=found.get(b"ICCP"), exif=exif, xmp=found.get(b"XMP "))
+
+
+def _write_webp(data: bytes, meta: Meta, size: tuple[int, int], alpha: bool) -> bytes:
+    pixels = [(k, b) for k, b in _riff(data) if k in (b"VP8 ", b"VP8L", b"ALPH")]
+    flags = 0x20 * bool(meta.icc) | 0x10 * alpha | 0x08 * bool(meta.exif) | 0x04 * bool(meta.xmp)
+    head = struct.pack("<I", flags) + (size[0] - 1).to_bytes(3, "little") + (size[1] - 1).to_bytes(3, "little")
+    blocks = [(b"VP8X", head)]
+    blocks += [(b"ICCP", meta.icc)] if meta.icc else []
+    blocks += pixels
+    blocks += [(b"EXIF", meta.exif)] if meta.exif else []
+    blocks += [(b"XMP ", meta.xmp)] if meta.xmp else []
+    body = b"".join(k + struct.pack("<I", len(b)) + b + b"\0" * (len(b) % 2) for k, b in blocks)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body

@@ -1,0 +1,135 @@
+"""Reading still pictures: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
+
+FFmpeg's decoders give the pixels; profile, EXIF and XMP are taken as blocks, see `rtface.media.image_meta`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import tifffile
+from av.video.codeccontext import VideoCodecContext
+
+from rtface.errors import InputError, InputMissing
+from rtface.frame import Frame
+from rtface.media.color import color_of, display_of
+from rtface.media.image_meta import Meta, exif_of, kind_of, read_meta
+from rtface.media.probe import MAX_PIXELS, shown
+
+IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
+               ".bmp": "bmp"}
+_CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp": "bmp"}
+# EXIF orientation: clockwise quarter turns, then mirror, that make the stored picture upright.
+_UPRIGHT = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (1, False), 7: (3, True),
+            8: (3, False)}
+# Descriptive TIFF tags that go along: description, make, model, date, artist, copyright.
+_TIFF_TAGS = (270, 271, 272, 306, 315, 33432)
+_FULL = 2
+
+
+@dataclass(slots=True)
+class Still:
+    """A picture file that has been read.
+
+    Attributes:
+        path: as given.
+        kind: "png", "jpeg", "tiff", "webp" or "bmp", by content.
+        frame: the picture as stored (not turned), marked as new; its display says how it is turned.
+        meta: profile, EXIF and so on.
+    """
+
+    path: str
+    kind: str
+    frame: Frame
+    meta: Meta = field(default_factory=Meta)
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """The pictures in a folder by name, numbers in their natural order (9 before 10); hidden ones are left out.
+
+    Raises:
+        InputMissing: there is no such folder.
+        InputError: it holds no picture.
+    """
+    try:
+        names = list(Path(folder).iterdir())
+    except OSError as error:
+        raise InputMissing(f"{os.fspath(folder)}: cannot be read ({error.strerror}); check the name") from error
+    found = [p for p in names if p.suffix.lower() in IMAGE_KINDS and not p.name.startswith(".") and p.is_file()]
+    if not found:
+        raise InputError(f"{os.fspath(folder)}: holds no picture ({', '.join(IMAGE_KINDS)})")
+    return sorted(found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t)
+                                        for t in re.split(r"(\d+)", p.name.lower()) if t])
+
+
+def read_image(path: str | os.PathLike[str]) -> Still:
+    """Reads a picture with its depth, colour model, profile and EXIF; palettes and 1-bit become RGB and gray.
+
+    Raises:
+        InputMissing: it is not there or may not be read.
+        InputError: it is empty, damaged, larger than the limit, or no picture.
+    """
+    name = shown(path)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputMissing(f"{name}: cannot be read ({error.strerror}); check the name") from error
+    if not data:
+        raise InputError(f"{name}: is empty (0 bytes); copy it again")
+    kind = kind_of(data)
+    if kind is None:
+        raise InputError(f"{name}: is no picture that can be read; use PNG, JPEG, TIFF, WebP or BMP")
+    image = _decode(data, kind, name)
+    meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
+    turns, mirror = _UPRIGHT[meta.orientation]
+    display = display_of(turns, mirror, None, "progressive")
+    image.pts, image.time_base, image.duration = 0, Fraction(1), 1
+    frame = Frame(image, 0, Fraction(1), 1, color_of(image, codec=_CODECS[kind]), display, new=True)
+    return Still(os.fspath(path), kind, frame, meta)
+
+
+def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
+    context = VideoCodecContext.create(_CODECS[kind], "r")
+    assert isinstance(context, VideoCodecContext)
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    try:
+        images = [*context.decode(av.Packet(data)), *context.decode(None)]
+    except av.FFmpegError as error:
+        if context.width * context.height > MAX_PIXELS:
+            raise InputError(f"{name}: is {context.width}×{context.height}; the limit is {MAX_PIXELS // 1_000_000} "
+                             "megapixels; make it smaller first") from error
+        raise InputError(f"{name}: is damaged or of a kind that cannot be read ({error.strerror}); save it again, "
+                         "for example as PNG") from error
+    if not images:
+        raise InputError(f"{name}: is cut off before its picture; copy it again")
+    image = images[0]
+    if image.format.name == "pal8":
+        full = image.reformat(format="rgba")
+        opaque = int(full.to_ndarray()[..., 3].min()) == 255
+        return image.reformat(format="rgb24") if opaque else full
+    if image.format.name.startswith("mono"):
+        return image.reformat(format="gray", src_color_range=_FULL, dst_color_range=_FULL)
+    return image
+
+
+def _tiff_meta(data: bytes) -> Meta:
+    meta = Meta()
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            tags: Any = file.pages.first.tags
+            found = {number: tags[number].value for number in (274, 700, 34675, *_TIFF_TAGS) if number in tags}
+    except (tifffile.TiffFileError, KeyError, ValueError, IndexError):
+        return meta  # the pixels could be decoded; a directory that tifffile refuses costs its tags only
+    orientation = found.get(274, 1)
+    meta.exif = exif_of(int(orientation)) if int(orientation) in _UPRIGHT and int(orientation) != 1 else None
+    meta.icc = found.get(34675)
+    meta.xmp = bytes(found[700]) if 700 in found else None
+    meta.tiff = {n: str(found[n]) for n in _TIFF_TAGS if n in found}
+    return meta

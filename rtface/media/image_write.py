@@ -1,0 +1,223 @@
+"""Writing still pictures: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
+
+FFmpeg's encoders write the pixels (TIFF: tifffile, gray JPEG: OpenCV); profile, EXIF and XMP are put in as blocks.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import tifffile
+from av.video.codeccontext import VideoCodecContext
+
+from rtface.errors import OutputError, UsageError
+from rtface.frame import Color, Display, Frame
+from rtface.media.codec import nearest, shape_of
+from rtface.media.image_meta import Meta, exif_of, exif_turned, write_meta
+from rtface.media.image_read import IMAGE_KINDS, Still
+from rtface.media.workfile import Target, check_target, full
+from rtface.provenance import xmp
+
+_COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
+# The finest quantiser but one of FFmpeg's JPEG encoder: about quality 97, some 50 dB for ordinary photos.
+_JPEG_Q = 2
+_FULL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlan:
+    """Where and as what a picture is written; decided before any work.
+
+    Attributes:
+        target: the checked place.
+        kind: "png", "jpeg", "tiff", "webp" or "bmp".
+    """
+
+    target: Target
+    kind: str
+
+
+def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, overwrite: bool = False) -> ImagePlan:
+    """Checks that a picture can be written.
+
+    Args:
+        output: file to write; its extension names the kind.
+        still: the picture that is read; the output must not be its file.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        UsageError: the extension names no picture format.
+        OutputError: the place cannot be written to.
+    """
+    kind = IMAGE_KINDS.get(Path(output).suffix.lower())
+    if kind is None:
+        raise UsageError(f"{os.fspath(output)}: names no picture format; use one of {', '.join(IMAGE_KINDS)}")
+    return ImagePlan(check_target(output, inputs=[still.path] if still else [], overwrite=overwrite), kind)
+
+
+def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
+                tags: Mapping[str, str] | None = None) -> None:
+    """Writes a picture; it appears under its name only when it is whole.
+
+    PNG, TIFF and BMP keep every sample of RGB and gray pictures; JPEG keeps its planes and subsampling and is encoded
+    at quality 97; WebP stays lossless where it was. YCbCr becomes RGB where the format wants it. A turned picture
+    keeps its EXIF orientation in formats that viewers turn, and is turned upright in the others.
+
+    Args:
+        frame: what to write.
+        plan: where to.
+        still: what was read, whose profile, EXIF and XMP go along.
+        tags: what was done, see `rtface.provenance.describe`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    meta = replace(still.meta) if still else Meta()
+    display = frame.display
+    if display.quarter_turns or display.mirror:
+        if still is not None and (plan.kind == still.kind or plan.kind in ("jpeg", "tiff", "webp")):
+            meta.exif = meta.exif or exif_of(meta.orientation)
+        else:
+            frame = upright(frame)
+            meta.exif = exif_turned(meta.exif) if meta.exif else None
+    if plan.kind != "png":
+        meta.png = []
+    if tags:
+        meta.xmp = xmp(tags, meta.xmp)
+    data = _encode_tiff(frame, meta) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
+    work = plan.target.work
+    try:
+        work.write_bytes(data)
+        work.replace(plan.target.path)
+    except OSError as error:
+        work.unlink(missing_ok=True)
+        raise OutputError(f"{plan.target.shown}: cannot be written ({full(error) or error.strerror}); "
+                          f"{len(data) / 1e6:.1f} MB are needed") from error
+
+
+def upright(frame: Frame) -> Frame:
+    """The picture turned and mirrored as its display says, as packed RGB (gray stays gray); display becomes plain."""
+    turns, mirror = frame.display.quarter_turns, frame.display.mirror
+    if not turns and not mirror:
+        return frame
+    frame = _workable(frame)
+    pixels = np.rot90(frame.image.to_ndarray(), -turns)
+    if mirror:
+        pixels = pixels[:, ::-1]
+    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), frame.image.format.name)  # pyright: ignore
+    image.color_range, image.pts, image.time_base = frame.image.color_range, frame.pts, frame.time_base
+    return replace(frame, image=image, display=Display(fields=frame.display.fields))
+
+
+def _to_rgb(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
+    """YCbCr as RGB by its own matrix and range."""
+    return image.reformat(format=pix_fmt, src_colorspace=_COLORSPACE.get(color.matrix, "ITU709"),
+                          src_color_range=2 if color.full_range else 1, dst_color_range=_FULL,
+                          interpolation="BICUBIC")
+
+
+def _workable(frame: Frame) -> Frame:
+    """The picture as gray, gray16le, rgb24, rgb48le, rgba or rgba64le, without loss but for YCbCr."""
+    shape = shape_of(frame.image.format.name)
+    deep = shape.bits > 8
+    if shape.model == "gray" and not shape.alpha:
+        pix_fmt = "gray16le" if deep else "gray"
+    elif shape.alpha:
+        pix_fmt = "rgba64le" if deep else "rgba"
+    else:
+        pix_fmt = "rgb48le" if deep else "rgb24"
+    return replace(frame, image=_as(frame.image, frame.color, pix_fmt))
+
+
+def _as(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
+    if image.format.name == pix_fmt:
+        return image
+    if shape_of(image.format.name).model == "yuv" and shape_of(pix_fmt).model == "rgb":
+        return _to_rgb(image, color, pix_fmt)
+    out = image.reformat(format=pix_fmt, src_color_range=_FULL, dst_color_range=_FULL)
+    out.color_range = image.color_range
+    return out
+
+
+def _encode(frame: Frame, kind: str, meta: Meta, tags: Mapping[str, str] | None) -> bytes:
+    image, color = frame.image, frame.color
+    shape = shape_of(image.format.name)
+    if kind == "jpeg" and shape.model == "gray":
+        data = _gray_jpeg(image, color)
+    elif kind == "jpeg":
+        image = _for_jpeg(image, color)
+        data = _encode_by("mjpeg", image)
+    elif kind == "webp":
+        lossless = shape.model != "yuv"
+        pix_fmt = "bgra" if lossless else "yuva420p" if shape.alpha else "yuv420p"
+        image = _as(image, color, pix_fmt)
+        data = _encode_by("libwebp", image, {"lossless": "1"} if lossless else {"quality": "95"})
+    else:
+        encoder = "png" if kind == "png" else "bmp"
+        if shape.model == "yuv" or (kind == "bmp" and (shape.model != "gray" or shape.bits > 8)):
+            image = _as(image, color, "bgr24" if kind == "bmp" else "rgb48be" if shape.bits > 8 else "rgb24")
+        formats = [f.name for f in av.Codec(encoder, "w").video_formats or []]
+        formats = [f for f in formats if not f.startswith(("pal", "mono"))]
+        image = _as(image, color, nearest(image.format.name, formats, alpha=True)[0])
+        data = _encode_by(encoder, image)
+    return write_meta(data, meta, text=dict(tags or {}), size=(image.width, image.height),
+                      alpha=shape_of(image.format.name).alpha)
+
+
+def _encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None = None) -> bytes:
+    context = VideoCodecContext.create(encoder, "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
+    context.time_base = Fraction(1, 25)
+    context.options = options or {}
+    if encoder == "mjpeg":
+        context.color_range = _FULL
+        context.qmin = context.qmax = _JPEG_Q
+        context.options = {"huffman": "optimal"}
+    image.pts, image.time_base, image.pict_type = 0, Fraction(1, 25), 0
+    packets = [*context.encode(image), *context.encode(None)]
+    return b"".join(bytes(p) for p in packets)
+
+
+def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
+    name, shape = image.format.name, shape_of(image.format.name)
+    if name in ("yuvj420p", "yuvj422p", "yuvj444p"):
+        return image
+    if shape.model == "yuv" and color.full_range and color.matrix == "bt601" and shape.bits == 8:
+        target = {(2, 2): "yuvj420p", (2, 1): "yuvj422p"}.get(shape.sampling, "yuvj444p")
+        return image.reformat(format=target, src_color_range=_FULL, dst_color_range=_FULL)
+    # JPEG is full range BT.601 (JFIF); 4:4:4, so that nothing of RGB is lost but rounding.
+    rgb = _as(image, color, "rgb24")
+    return rgb.reformat(format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=_FULL)
+
+
+def _gray_jpeg(image: av.VideoFrame, color: Color) -> bytes:
+    done, data = cv2.imencode(".jpg", _as(image, color, "gray").to_ndarray(), [cv2.IMWRITE_JPEG_QUALITY, 97])
+    if not done:
+        raise OutputError("the picture could not be encoded as a gray JPEG; choose PNG")
+    return data.tobytes()
+
+
+def _encode_tiff(frame: Frame, meta: Meta) -> bytes:
+    image = _workable(frame).image
+    pixels = image.to_ndarray()
+    gray = pixels.ndim == 2
+    strings = [(n, "s", 0, v, True) for n, v in meta.tiff.items() if n not in (270, 306)]
+    extra: list[tuple[int, str, int, Any, bool]] = [(274, "H", 1, meta.orientation, True), *strings]
+    if meta.xmp:
+        extra.append((700, "B", len(meta.xmp), meta.xmp, True))
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, photometric="minisblack" if gray else "rgb", compression="zlib",
+                     extrasamples=["unassalpha"] if pixels.ndim == 3 and pixels.shape[2] == 4 else None,
+                     iccprofile=meta.icc, extratags=extra, description=meta.tiff.get(270), datetime=meta.tiff.get(306),
+                     software="rtface", metadata=None)
+    return file.getvalue()

@@ -1,0 +1,8 @@
+"""Still pictures: one by one, a folder of them, or a folder as a film."""
+
+from rtface.media.image_read import IMAGE_KINDS, Still, list_images, read_image
+from rtface.media.image_write import ImagePlan, plan_image, upright, write_image
+from rtface.media.sequence import SequenceSource, open_sequence
+
+__all__ = ["IMAGE_KINDS", "ImagePlan", "SequenceSource", "Still", "list_images", "open_sequence", "plan_image",
+           "read_image", "upright", "write_image"]
