@@ -46,7 +46,7 @@ class Analyzer:
     """One track's analysis over time and the treatment that follows; it never changes from one frame to the next.
 
     A measurement is made on the first pictures and then on every `every`-th; the treatment follows the median of the
-    last nine, with hysteresis, and what is applied (`amount`) moves to it over `ramp_s` seconds. Only the first
+    last five, with hysteresis, and what is applied (`amount`) moves to it over `ramp_s` seconds. Only the first
     picture of a track decides at once, because nothing was shown before it.
 
     Attributes:
@@ -54,11 +54,11 @@ class Analyzer:
         amount: strength to apply to the picture just seen, 0…1; 0 means that the face stays bit for bit.
     """
 
-    def __init__(self, *, every: int = 8, ramp_s: float = 0.5, exposure: bool = False,
+    def __init__(self, *, every: int = 12, ramp_s: float = 0.5, exposure: bool = False,
                  forced: Treatment | None = None) -> None:
         """`exposure`: see `choose_treatment`; `forced`: a person's decision, analysed but not overruled."""
         self._every, self._ramp_s, self._exposure, self._forced = every, ramp_s, exposure, forced
-        self._recent: deque[tuple[float, ...]] = deque(maxlen=9)
+        self._recent: deque[tuple[float, ...]] = deque(maxlen=5)
         self._sums = np.zeros(len(_FIELDS))
         self._axis = 0j
         self._measured = 0

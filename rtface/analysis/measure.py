@@ -80,12 +80,13 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
         patch: luma of the face's core, float32 h×w, 0…255, not rounded; 24…`SIDE` px a side. On the native grid, or
             shrunk to `SIDE` where the core is larger.
         width: of the face in the patch's pixels.
-        grid: a part of the core on the native grid where `patch` was shrunk; the block and row measures look there.
+        grid: what lies around the face on the native grid, where `patch` was shrunk or is small; the block and row
+            measures look there, because they need many blocks.
     """
     steps = _steps(patch)
     lines = [_lines(step, axis) for axis, step in enumerate(steps if grid is None else _steps(grid))]
-    pixelation = min(_repeated(line) for line in lines)
-    blocks = _ramp(sum(_blockiness(line) for line in lines) / 2, max(0.25, 38 / width), 1.6)
+    fewest = min(line.size for line in lines)
+    blocks = _ramp(sum(_blockiness(line) for line in lines) / 2, max(0.25, 34 / fewest), 1.6)
     levels = [patch]
     for _ in range(3):
         levels.append(_half(levels[-1]))
@@ -105,15 +106,18 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     sample = patch[::4, ::4].ravel()
     bright = float(np.partition(sample, -1 - sample.size // 100)[-1 - sample.size // 100])
     clipped = np.count_nonzero(patch > 250.0) / patch.size
+    over = 1 - math.exp(-max(0.0, clipped - 0.04) / 0.3)
+    pixelation = min(_repeated(line) for line in lines) * (1 - over)  # clipped rows repeat as well
+    seen = _ramp(np.count_nonzero(usable) / usable.size, 0.1, 0.5)  # of mostly clipped pixels nothing can be said
     return Analysis(
         motion_blur=motion,
         low_resolution=(1 - 1 / factor) * (1 - motion),
-        compression=(1 - (1 - blocks) * (1 - still)) * max(0.0, 1 - 2 * pixelation),
+        compression=(1 - (1 - blocks) * (1 - still)) * max(0.0, 1 - 2 * pixelation) * seen,
         pixelation=pixelation,
-        missing=missing * (1 - pixelation),
+        missing=missing * (1 - pixelation) * (1 - blocks),  # blocks of one colour are flat with hard edges too
         noise=1 - math.exp(-noise / 9),
         under_exposure=_ramp(-bright, -130.0, -45.0),
-        over_exposure=1 - math.exp(-max(0.0, clipped - 0.04) / 0.3),
+        over_exposure=over,
         motion_angle=angle,
         detail=width / factor,
     )
@@ -127,7 +131,7 @@ _CLEAN_STEP = -1.55
 
 
 def _ramp(x: float, low: float, high: float) -> float:
-    return min(1.0, max(0.0, (x - low) / (high - low)))
+    return float(min(1.0, max(0.0, (x - low) / (high - low))))
 
 
 def _half(level: Float32) -> Float32:
@@ -184,7 +188,9 @@ def _smooth_cell(level: Float32, usable: NDArray[np.uint8]) -> float:
     diagonal = cast(Float32, a - b - c + d)
     cells = _cells(diagonal * diagonal, 4) / np.float32(4)
     values = cells[_fit(usable, cells.shape)]
-    return math.sqrt(np.partition(values, values.size // 4)[values.size // 4]) if values.size >= 8 else 0.0
+    # Cells left out were smooth ones as a rule: without counting them as such, what is left reads as noise.
+    quarter = max(0, cells.size // 4 - (cells.size - values.size))
+    return math.sqrt(np.partition(values, quarter)[quarter]) if values.size >= 8 else 0.0
 
 
 def _still(steps: tuple[Float32, Float32], usable: NDArray[np.uint8], contrast: float) -> float:
@@ -241,7 +247,7 @@ def _repeated(line: Float32) -> float:
     over the whole width of a face.
     """
     large = np.partition(line, -1 - line.size // 20)[-1 - line.size // 20] + 0.05
-    share = np.count_nonzero(line < 0.08 * large) / line.size
+    share = int(np.count_nonzero(line < 0.12 * large)) / line.size
     return share if share > 0.3 else 0.0
 
 

@@ -20,23 +20,30 @@ _FACE_IN_CROP = 0.556
 _TOP, _LEFT = 0.3125, 0.25
 
 
-def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32 | None] | None:
+def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | None:
     """Luma of a face's core on the native grid; arguments for `measure`, None where the face is too small.
 
-    The cut is a shift by whole pixels, so nothing is resampled; a core above `SIDE` is also cut shrunk.
+    The cuts are shifts by whole pixels, so nothing is resampled; only a core above `SIDE` is shrunk.
     """
     side = round(CORE * face.width)
     if side < SMALLEST:
         return None
-    x, y = face.points.mean(axis=0)
-    cut = min(side, SIDE)
-    matrix = np.array([[1.0, 0.0, -round(float(x) - cut / 2)], [0.0, 1.0, -round(float(y) - cut / 2)]])
-    grid = luma(view.crop(matrix, (cut, cut)))
+    x, y = (float(v) for v in face.points.mean(axis=0))
+    grid = _cut(view, x, y, SIDE)
     if side <= SIDE:
-        return grid, face.width, None
+        patch = grid if side > 0.8 * SIDE else _cut(view, x, y, side)
+        return patch, face.width, grid
     scale = SIDE / side
-    matrix = np.array([[scale, 0.0, SIDE / 2 - scale * float(x)], [0.0, scale, SIDE / 2 - scale * float(y)]])
+    matrix = np.array([[scale, 0.0, SIDE / 2 - scale * x], [0.0, scale, SIDE / 2 - scale * y]])
     return luma(view.crop(matrix, (SIDE, SIDE))), face.width * scale, grid
+
+
+def _cut(view: View, x: float, y: float, side: int) -> Float32:
+    """Luma of about side×side pixels around a point, moved and shrunk to lie inside the picture."""
+    w, h = min(side, int(view.width)), min(side, int(view.height))
+    left = min(max(0, round(x - w / 2)), int(view.width) - w)
+    top = min(max(0, round(y - h / 2)), int(view.height) - h)
+    return luma(view.crop(np.array([[1.0, 0.0, -left], [0.0, 1.0, -top]]), (w, h)))
 
 
 def patch_of_crop(crop: Float32 | Bytes, width: float) -> tuple[Float32, float, None] | None:

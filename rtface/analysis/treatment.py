@@ -19,8 +19,8 @@ from rtface.errors import InputMissing, OutputError, UsageError
 
 VERSION = 1
 
-# A score from which on a face is treated, and below which a treated one is let go again.
-_ON, _OFF = 0.25, 0.15
+# A score from which on a face is treated, below which a treated one is let go again, and from which on it gets all.
+_ON, _OFF, _FULL = 0.25, 0.15, 0.35
 # Below this width there is too little to measure and nothing to be seen.
 _SMALLEST_FACE = 32.0
 
@@ -69,7 +69,7 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
     if worst < (_OFF if on else _ON):
         return Treatment(False, 0.0, None, ("clean",))
     # Near the threshold a face is nearly clean, and half the correction is as much as it can want.
-    strength = 0.5 + 0.5 * min(1.0, max(0.0, (worst - _OFF) / (0.5 - _OFF)))
+    strength = 0.5 + 0.5 * min(1.0, max(0.0, (worst - _OFF) / (_FULL - _OFF)))
     found = sorted(((v, k) for k, v in scores.items() if v >= _OFF), reverse=True)
     return Treatment(True, round(strength, 2), None, tuple(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found))
 
