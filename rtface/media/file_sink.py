@@ -22,6 +22,7 @@ from rtface.errors import OutputError
 from rtface.frame import Frame, Packet
 from rtface.media import codec as codecs
 from rtface.media.picture import fit
+from rtface.media.probe import boxes
 from rtface.media.stream_plan import OutputPlan, StreamPlan, raw_bytes_a_second
 from rtface.media.transcode import Adts, Sound, Text
 from rtface.media.workfile import WorkFile, full
@@ -35,6 +36,8 @@ AnyPacket: TypeAlias = "av.Packet[Any]"
 _WAITING_BYTES = 32 << 20
 # Encoded pictures that may lie in the muxer while a stream with nothing to say holds it up.
 _MUXER_BYTES = 32 << 20
+# What a crash can cost at most: half a second, or this much.
+_PIECE_BYTES = 1 << 20
 # MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
 _SILENT_S, _SILENT_BYTES = 5, 16 << 20
 # Tags that describe the old file rather than the film.
@@ -47,7 +50,7 @@ class FileSink:
     """Encodes frames, copies or transcodes the packets of the other streams, and interleaves them.
 
     Until `finish`, everything goes into a hidden file beside the output that can be played at any moment: Matroska as
-    it is, MP4 and MOV in fragments of a second that become an ordinary file at the end. Memory is bounded whatever
+    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end. Memory is bounded whatever
     the length: packets of other streams wait for their pictures in at most 32 MB, and the muxer holds about as much.
 
     Args:
@@ -73,6 +76,7 @@ class FileSink:
         self._written_s = 0.0
         self._over = False
         self._partial: str | None = None
+        self._resume_at: float | None = None
         self._shifts: dict[Fraction, int] = {}
         self._order = count()
         self._waiting: list[tuple[float, int, AnyPacket]] = []
@@ -91,9 +95,9 @@ class FileSink:
     # -- Sink ---------------------------------------------------------------------------------------------------
 
     @property
-    def written_s(self) -> float:
-        """Seconds of the output that have been handed to the muxer."""
-        return self._written_s
+    def resume_at(self) -> float | None:
+        """Where to go on after a partial film: seconds from the input's first moment, None where nothing was left."""
+        return self._resume_at
 
     def write(self, item: Item) -> None:
         """Takes the next frame (in pts order) or packet.
@@ -166,9 +170,10 @@ class FileSink:
             flags = ["hybrid_fragmented", "negative_cts_offsets" if silent else "delay_moov"]
             if not any(s.action == "cover" for s in plan.streams):
                 flags.append("use_metadata_tags")  # the other form of tags has no place for own names, this for covers
-            options |= {"movflags": "+".join(flags), "frag_duration": "1000000"}
+            options |= {"movflags": "+".join(flags), "frag_duration": "500000", "frag_size": str(_PIECE_BYTES)}
         elif plan.format in ("matroska", "webm"):
-            options |= {"cluster_time_limit": "1000", "default_mode": "passthrough"}
+            options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES),
+                        "default_mode": "passthrough"}
         return options
 
     def _set_up(self) -> None:
@@ -401,9 +406,15 @@ class FileSink:
     def _keep(self) -> str | None:
         """Gives the working file its partial name if it plays, else removes it."""
         work = self._file.path
-        if not _plays(work):
+        if self._plan.format in ("mp4", "mov"):
+            _cut_to_whole_fragments(work)
+        length = _playing_time(work)
+        if not length:
             work.unlink(missing_ok=True)
             return None
+        info = self._plan.info
+        before = info.start - info.clock_start if info.start is not None else 0
+        self._resume_at = round(float(before + length), 3)
         partial = self._plan.target.partial
         work.replace(partial)
         return str(partial)
@@ -413,18 +424,21 @@ class FileSink:
         written = self._file.size
         self._drop(keep=True)
         self._partial = self._keep()
-        part = f"; what was done is {self._partial}" if self._partial else ""
         what = full(cause)
         if what is None:
-            text = " ".join(str(getattr(cause, "strerror", None) or cause).split())
-            return OutputError(f"{self._plan.path}: writing failed at {self._written_s:.1f} s ({text}){part}")
-        length = self._plan.info.duration_s
-        need = ""
-        if length and self._written_s > 0.5:
-            need = f" of about {written * length / min(length, self._written_s) / 1e6:.1f} MB"
-        at = float(self._plan.info.start - self._plan.info.clock_start) if self._plan.info.start is not None else 0.0
-        go_on = f", make room and go on with --start {at + self._written_s:.3f}" if self._partial else ", make room"
-        return OutputError(f"{self._plan.path}: {what} after {written / 1e6:.1f} MB{need}{part}{go_on}")
+            what = f"writing failed ({' '.join(str(getattr(cause, 'strerror', None) or cause).split())})"
+            advice = ""
+        else:
+            length = self._plan.info.duration_s
+            what += f" after {written / 1e6:.1f} MB"
+            if length and self._written_s > 0.1:
+                need = written * length / min(length, self._written_s)
+                what += f" of about {max(need, written) / 1e6:.1f} MB"
+            advice = "make room and "
+        if self._partial:
+            return OutputError(f"{self._plan.path}: {what}; what was done is {self._partial}, "
+                               f"{advice}go on with --start {self._resume_at:.3f}")
+        return OutputError(f"{self._plan.path}: {what}; nothing was left" + (", make room first" if advice else ""))
 
 
 def _fresh(metadata: dict[str, str]) -> dict[str, str]:
@@ -437,10 +451,27 @@ def _cover_name(codec: str) -> tuple[str, str]:
             "webp": ("cover.webp", "image/webp")}.get(codec, ("cover.jpg", "image/jpeg"))
 
 
-def _plays(path: Path) -> bool:
-    """Whether a film's first picture can be decoded."""
+def _playing_time(path: Path) -> Fraction | None:
+    """Seconds from 0 to the end of a film's last picture, None when its first cannot be decoded."""
     try:
         with av.open(f"file:{path}") as container:
-            return next(container.decode(video=0), None) is not None
+            if next(container.decode(video=0), None) is None:
+                return None
+        with av.open(f"file:{path}") as container:
+            stream = container.streams.video[0]
+            ends = [(p.pts + (p.duration or 0)) * p.time_base for p in container.demux(stream) if p.pts is not None]
+            return max(ends, default=None)
     except (av.FFmpegError, OSError, IndexError):
-        return False
+        return None
+
+
+def _cut_to_whole_fragments(path: Path) -> None:
+    """Cuts a fragmented MP4 behind its last whole fragment, where it has one."""
+    size, at, whole = path.stat().st_size, 0, 0
+    with path.open("rb+") as file:
+        for kind, length in boxes(file):
+            at += length
+            if at <= size and kind == b"mdat":
+                whole = at
+        if at > size and whole:
+            file.truncate(whole)

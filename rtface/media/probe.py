@@ -185,8 +185,7 @@ def _check_file(path: Path, name: str) -> None:
 def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
     if not is_url(path):
         with Path(path).open("rb") as file:
-            boxes = list(_boxes(file))
-        kinds = [kind for kind, _ in boxes]
+            kinds = [kind for kind, _ in boxes(file)]
         if kinds[:1] == [b"ftyp"] and b"moov" not in kinds:
             return ("is incomplete (no index): the recording or copy was cut off before its end; "
                     "copy it again, or repair it with a tool such as untrunc")
@@ -195,7 +194,7 @@ def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
     return f"cannot be opened ({error.strerror})"
 
 
-def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Top-level boxes of an ISO base media file: type and size; ends at the first that makes no sense."""
     at = 0
     while True:

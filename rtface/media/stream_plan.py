@@ -106,6 +106,8 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
     video = codecs.plan_video(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset)
     codecs.check(video)
     plan = OutputPlan(target, format, video, [], info, list(info.notes))
+    plan.notes += [f"{path}: the playable part of a run that was killed, or another run is at work on this output"
+                   for path in target.leftovers]
     if not video_only:
         _plan_streams(plan)
     if strict and (video.warnings or any(s.action == "drop" for s in plan.streams)):

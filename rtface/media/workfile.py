@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ class Target:
     def work(self) -> Path:
         """Hidden name beside it that this process writes under."""
         return self.path.with_name(f".{self.path.stem}.{os.getpid()}.partial{self.path.suffix}")
+
+    @property
+    def leftovers(self) -> list[Path]:
+        """Working files of other runs to the same output: killed ones, or one that is still at it."""
+        return sorted(self.path.parent.glob(f".{glob.escape(self.path.stem)}.*.partial{glob.escape(self.path.suffix)}"))
 
     @property
     def partial(self) -> Path:
