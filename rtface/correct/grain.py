@@ -13,7 +13,7 @@ from rtface.correct.colour import luma_of
 from rtface.frame import Float32
 
 _VISIBLE = 0.6 / 255.0  # below this standard deviation there is no grain to match
-_STEP = 4  # statistics are taken from every 4th sample of every 4th row
+_GRID = 64  # statistics are taken on a grid of this many samples a side
 _SKIN = 0.14  # largest difference from the face's median colour that still counts as the skin beside it
 _MAX_SYNTHETIC = 12.0 / 255.0
 
@@ -51,60 +51,30 @@ class GrainMatcher:
             seed: fixes the synthetic grain (track and pts).
             scale: crop pixels per picture pixel; grain in an enlarged crop is as coarse.
         """
-        x0, y0, x1, y1 = box
+        step = max(2, c.shape[1] // _GRID)
+        # Aligned to the grid, so that what is measured on the part lies on the samples measured on the whole.
+        x0, y0 = box[0] // step * step, box[1] // step * step
+        part = (slice(y0, box[3]), slice(x0, box[2]))
         luma = luma_of(c)
         own = _highpass(luma, scale)
-        changed = _highpass(luma_of(d[:, y0:y1, x0:x1]), scale)
-        sigma, reference, kept = self._smoothed(self._measure(own, changed, c, mask, box), time)
+        changed = _highpass(luma_of(d[:, *part]), scale)
+        levels, calm = _measure(own, changed, c, mask, part, step)
+        sigma, reference, kept = self._smoothed(levels, time)
         if max(sigma, reference) < _VISIBLE:
             return
         # A face that is noisier than its surroundings keeps no more than those have.
         missing = min(1.0, reference / max(sigma, 1e-6)) - kept
         grain = None
-        if abs(missing) > 0.02 and sigma >= _VISIBLE:
-            grain = self._own_grain(luma[y0:y1, x0:x1], mask[y0:y1, x0:x1], sigma, missing, scale)
+        if abs(missing) > 0.02 and sigma >= _VISIBLE and calm.any():
+            grain = _own_grain(luma[part], mask[part], calm, step, sigma, missing, scale)
         lacking = float(np.sqrt(max(reference**2 - (1.15 * sigma) ** 2, 0.0)))
         if lacking > _VISIBLE:
-            made = _synthetic((y1 - y0, x1 - x0), scale, seed) * np.float32(min(lacking, _MAX_SYNTHETIC))
+            made = _synthetic(changed.shape, scale, seed) * np.float32(min(lacking, _MAX_SYNTHETIC))
             grain = made if grain is None else grain + made
         if grain is not None:
             for plane in d:
-                target = plane[y0:y1, x0:x1]
+                target = plane[part]
                 target += grain
-
-    @staticmethod
-    def _own_grain(luma: Float32, mask: Float32, sigma: float, missing: float, scale: float) -> Float32:
-        """The crop's own grain in the strength that brings its high-pass up by `missing` · sigma."""
-        # A wider band than is measured: real grain is correlated, and its coarse part is taken away as well.
-        grain = _highpass(luma, 2.0 * max(scale, 1.0))
-        inside = mask[::_STEP, ::_STEP] > 0.5
-        grain = _without_edges(grain, max(_deviation(np.abs(grain[::_STEP, ::_STEP][inside])), 1e-6))
-        middle = slice(max(0, luma.shape[0] // 2 - 32), luma.shape[0] // 2 + 32)
-        seen = _highpass(grain[middle], scale)[mask[middle] > 0.5]
-        effect = max(_deviation(np.abs(seen[::4])) / sigma, 0.5)
-        grain *= np.float32(np.clip(missing / effect, -0.5, 1.3))
-        return grain
-
-    @staticmethod
-    def _measure(own: Float32, changed: Float32, c: Float32, mask: Float32,
-                 box: tuple[int, int, int, int]) -> tuple[float, float, float]:
-        """σ_in, σ_ref, f of one crop."""
-        x0, y0, x1, y1 = box
-        step = slice(None, None, _STEP)
-        weight = mask[y0:y1, x0:x1][step, step] > 0.5
-        a, b = own[y0:y1, x0:x1][step, step][weight], changed[step, step][weight]
-        if a.size < 64:
-            return 0.0, 0.0, 1.0
-        sigma = _deviation(np.abs(a))
-        calm = np.abs(a) < 3.0 * sigma + 1e-6
-        kept = 1.0 + float((a[calm] * b[calm]).sum() / max(float((a[calm] ** 2).sum()), 1e-9))
-        small: Any = c[:, step, step]
-        face = mask[step, step]
-        colour = np.median(small[:, face > 0.5], axis=1)[:, None, None]
-        beside = (np.abs(small - colour).max(axis=0) < _SKIN) & (face == 0.0)
-        outside = np.abs(own[step, step][beside])
-        reference = _deviation(outside) if outside.size >= max(64, a.size // 16) else sigma
-        return sigma, reference, float(np.clip(kept, 0.0, 2.0))
 
     def _smoothed(self, levels: tuple[float, float, float], time: float) -> tuple[float, float, float]:
         before = self._levels
@@ -114,6 +84,48 @@ class GrainMatcher:
                       keep * before[2] + (1.0 - keep) * levels[2])
         self._levels, self._time = levels, time
         return levels
+
+
+def _measure(own: Float32, changed: Float32, c: Float32, mask: Float32, part: tuple[slice, slice],
+             step: int) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
+    """σ_in, σ_ref, f of one crop, in the calmer half of each region, where there is grain and little else.
+
+    Also where in the part that calm half is, on the grid.
+    """
+    every = slice(None, None, step)
+    grid = np.ascontiguousarray(own[every, every])
+    power: Any = cv2.blur(cv2.multiply(grid, grid), (5, 5))
+    face = mask[every, every]
+    inside = face > 0.5
+    rows, columns = (slice(p.start // step, -(-p.stop // step)) for p in part)
+    if np.count_nonzero(inside) < 64:
+        return (0.0, 0.0, 1.0), np.zeros(changed[every, every].shape, np.bool_)
+    calm = inside & (power <= np.median(power[inside]))
+    within = calm[rows, columns]
+    a, b = grid[rows, columns][within], changed[every, every][within]
+    sigma = _deviation(np.abs(a))
+    kept = 1.0 + float(np.dot(a, b)) / max(float(np.dot(a, a)), 1e-9)
+    small: Any = c[:, every, every]
+    colour = np.median(small[:, inside], axis=1)[:, None, None]
+    beside = (np.abs(small - colour).max(axis=0) < _SKIN) & (face == 0.0)
+    reference = sigma
+    if np.count_nonzero(beside) >= max(48, a.size // 8):
+        beside &= power <= np.median(power[beside])
+        reference = _deviation(np.abs(grid[beside]))
+    return (sigma, reference, float(np.clip(kept, 0.0, 2.0))), within
+
+
+def _own_grain(luma: Float32, mask: Float32, calm: NDArray[np.bool_], step: int, sigma: float, missing: float,
+               scale: float) -> Float32:
+    """The crop's own grain, in the strength that brings its high-pass up by `missing` · sigma."""
+    # A wider band than is measured: real grain is correlated, and its coarse part is taken away as well.
+    grain = _highpass(luma, 2.0 * max(scale, 1.0))
+    grain = _without_edges(grain, max(_deviation(np.abs(grain[::step, ::step][calm])), 1e-6))
+    middle = slice(max(0, luma.shape[0] // 2 - 32), luma.shape[0] // 2 + 32)
+    seen = _highpass(grain[middle], scale)[::4][mask[middle][::4] > 0.5]
+    effect = max(_deviation(np.abs(seen)) / sigma, 0.5)
+    grain *= np.float32(np.clip(missing / effect, -1.0, 1.3))
+    return grain
 
 
 def noise_level(luma: Float32, where: NDArray[np.bool_], scale: float = 1.0) -> float:
@@ -140,7 +152,7 @@ def _highpass(luma: Float32, scale: float) -> Float32:
 def _without_edges(residual: Float32, sigma: float) -> Float32:
     """The residual where its local power is that of grain; edges and artefacts, of many times that power, fade out."""
     h, w = residual.shape
-    power: Any = cv2.multiply(residual, residual, scale=1.0 / (4.0 * sigma * sigma))
+    power: Any = cv2.multiply(residual, residual, scale=1.0 / (2.5 * sigma * sigma))
     cells: Any = cv2.blur(cv2.resize(power, (max(1, w // 4), max(1, h // 4)), interpolation=cv2.INTER_AREA), (3, 3))
     weight: Any = cv2.resize(1.0 / (1.0 + cells * cells), (w, h), interpolation=cv2.INTER_LINEAR)
     cv2.multiply(residual, weight, dst=weight)

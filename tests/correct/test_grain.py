@@ -68,7 +68,7 @@ def test_an_engine_that_amplifies_noise_is_damped(smooth_face):
     with_, without = (level(c + shape(r, c, face_mask(SIZE), TrackState(), Shaping(grain=mode), time=0.0)[0]
                             .transpose(2, 0, 1), CHEEK) / level(c, NECK) for mode in ("match", "none"))
     assert without > 1.6
-    assert with_ < 1.6
+    assert with_ < 1.4
 
 
 def test_a_clean_picture_gets_no_grain(smooth_face):
@@ -84,12 +84,14 @@ def test_edges_are_not_returned_as_grain(face):
     """A blurred face sharpened by the engine: giving back the crop's residual must not undo it."""
     clear = face(SIZE)
     c = np.stack([cv2.GaussianBlur(p, (0, 0), 2) for p in clear]).astype(np.float32) + grain(0.008, 0.0, 2)
-    errors = {}
-    for mode in ("match", "none"):
-        d, _ = shape(clear, c, face_mask(SIZE), TrackState(), Shaping(grain=mode, gate=False), time=0.0)
-        eyes = (slice(None), slice(100, 140), slice(80, 180))
-        out = cv2.GaussianBlur((c + d.transpose(2, 0, 1)).transpose(1, 2, 0), (0, 0), 0.8).transpose(2, 0, 1)
-        want = cv2.GaussianBlur(clear.transpose(1, 2, 0), (0, 0), 0.8).transpose(2, 0, 1)
-        errors[mode] = np.sqrt(np.mean((out - want)[eyes] ** 2))
-    added = np.hypot(errors["none"], 0.008 * 0.4)  # what grain of that level leaves after the same blur
-    assert errors["match"] < 1.5 * added
+    eyes = (slice(None), slice(100, 140), slice(80, 180))
+
+    def error(picture: np.ndarray) -> float:
+        """Against the clear face, below the scale of single-pixel grain."""
+        apart = (picture - clear).transpose(1, 2, 0)
+        return float(np.sqrt(np.mean(cv2.GaussianBlur(apart, (0, 0), 0.8).transpose(2, 0, 1)[eyes] ** 2)))
+
+    errors = {mode: error(c + shape(clear, c, face_mask(SIZE), TrackState(), Shaping(grain=mode, gate=False),
+                                    time=0.0)[0].transpose(2, 0, 1)) for mode in ("match", "none")}
+    assert errors["match"] < 0.25 * error(c)
+    assert errors["match"] < errors["none"] + 1.2 / 255
