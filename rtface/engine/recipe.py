@@ -104,7 +104,7 @@ class Psnr:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Crops and the reference's answers: an npz with ``input`` and ``output``, N×3×S×S RGB, uint8 or float 0…1."""
+    """An npz with ``crops`` (uint8 N×S×S×3 RGB) and the reference's answers ``restored`` (float N×3×S×S, 0…1)."""
 
     file: str
     psnr: Psnr

@@ -74,8 +74,9 @@ def make_engine(tmp_path: Path) -> Maker:
         folder.mkdir(parents=True)
         data = convolutions(size, list(layers))
         (folder / "model.onnx").write_bytes(data)
-        crops = np.random.default_rng(1).integers(0, 256, (2, 3, size, size)).astype(np.uint8)
-        np.savez(folder / "golden.npz", input=crops, output=answer(crops.astype(np.float32) / 255).astype(np.float32))
+        crops = np.random.default_rng(1).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+        restored = answer(crops.astype(np.float32).transpose(0, 3, 1, 2) / 255).astype(np.float32)
+        np.savez(folder / "golden.npz", crops=crops, restored=restored)
         text = TEMPLATE.format(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=size,
                                range=range_)
         (folder / "recipe.toml").write_text(edit(text))

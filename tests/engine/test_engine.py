@@ -177,6 +177,14 @@ def test_a_network_that_is_wrong_everywhere_is_refused(make_engine: Maker) -> No
             load_engine("tiny", device=device, threads=1)
 
 
+def test_a_network_that_does_nothing_is_refused(make_engine: Maker) -> None:
+    # The reference changes little: leaving the crops as they are reaches 40 dB, more than the recipe asks for.
+    make_engine(layers=((1.0, 0.0),), answer=lambda x: 0.98 * x + 0.01,
+                edit=lambda text: text.replace("f32 = 60.0", "f32 = 35.0"))
+    with pytest.raises(EngineError, match="does not give its reference's answers"):
+        load_engine("tiny", device="cpu", threads=1)
+
+
 @pytest.mark.parametrize("device", ["cpu", "onnx"])
 @pytest.mark.parametrize(("old", "new"), [('name = "output"', 'name = "outptu"'), ('name = "input"', 'name = "inptu"')])
 def test_a_tensor_that_the_network_does_not_have(make_engine: Maker, device: str, old: str, new: str) -> None:
