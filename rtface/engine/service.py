@@ -144,69 +144,66 @@ def _known_speed(recipe: Recipe, device: str) -> tuple[float, str, str] | None:
 # A face's box is about 2.26 times as wide as its eyes are apart, and in the FFHQ template they are 126/512 of the crop
 # apart: a face up to 142 px wide fits into a 256 crop without being made smaller. A little more is not seen.
 _SMALL_FACE = 160.0
+# What engines may take of a frame under "auto": twenty pictures a second with everything else beside it.
+_BUDGET_S = 0.05
 
 
-def choose_engine(face_width: float, faces: int, budget_s: float, ms: Mapping[str, float]) -> tuple[str, str]:
-    """Which engine a face gets under ``--engine auto``, and why.
+def choose_engine(face_width: float, faces: int, ms: Mapping[str, float], *, budget_s: float = _BUDGET_S,
+                  current: str | None = None) -> str:
+    """Which engine a face gets under ``--engine auto``: the small one for small faces, and where time is short.
 
     Args:
         face_width: of the face's box, display pixels.
         faces: how many faces share the frame's budget.
-        budget_s: seconds that engines may take for one frame; infinity where time does not matter.
-        ms: milliseconds a crop of each engine that is loaded.
+        ms: milliseconds a crop of the small and of the large engine.
+        budget_s: seconds that engines may take for one frame.
+        current: the engine that this face has, which it keeps until its width is 15 % past the border.
     """
-    if DEFAULT not in ms or SMALL not in ms:
-        name = next(iter(ms))
-        return name, "the only one loaded"
-    if face_width <= _SMALL_FACE:
-        return SMALL, f"a face of {face_width:.0f} px fits its crop"
-    needed = 1e-3 * ms[DEFAULT] * max(faces, 1)
-    if needed <= budget_s:
-        return DEFAULT, f"a face of {face_width:.0f} px, and there is time"
-    return SMALL, f"{faces} faces would take {1e3 * needed:.0f} ms of {1e3 * budget_s:.0f} ms"
-
-
-# What engines may take of one frame under ``--engine auto``: with tracking and correction beside it, some 20 frames a
-# second stay possible.
-AUTO_BUDGET_S = 0.040
+    border = _SMALL_FACE * {DEFAULT: 0.85, SMALL: 1.15}.get(current or "", 1.0)
+    if face_width <= border or 1e-3 * ms[DEFAULT] * faces > budget_s:
+        return SMALL
+    return DEFAULT
 
 
 class EngineSet:
-    """The engines of one run: one by name, or for "auto" the small and the large one, chosen face by face."""
+    """The engines of one run: one by name, or for "auto" the small and the large one, chosen face by face.
+
+    Attributes:
+        engines: all that are loaded, by name.
+    """
 
     def __init__(self, name: str = "default", *, device: str = "auto", threads: int | None = None) -> None:
         """Loads what `name` needs; raises as `load_engine`."""
         self._device, self._threads = device, threads
         self.engines: dict[str, LoadedEngine] = {}
         try:
-            self._own = [self.named(wanted).name for wanted in ((DEFAULT, SMALL) if name == "auto" else (name,))]
+            names = (DEFAULT, SMALL) if name == "auto" else (name,)
+            self._chosen = tuple(self.named(wanted) for wanted in names)
         except BaseException:
             self.close()
             raise
-        # The speeds at loading, not the latest ones: the same film gets the same engines throughout.
-        self._ms = {n: self.engines[n].ms for n in self._own}
-
-    def pick(self, face_width: float, faces: int = 1, budget_s: float = AUTO_BUDGET_S) -> LoadedEngine:
-        """The engine for one of `faces` faces on a picture (see `choose_engine`)."""
-        name, _ = choose_engine(face_width, faces, budget_s, self._ms)
-        return self.engines[name]
 
     def named(self, name: str) -> LoadedEngine:
-        """An engine by name, loaded on first use; raises as `load_engine`."""
-        wanted = DEFAULT if name == "default" else name
-        if wanted not in self.engines:
-            engine = load_engine(wanted, device=self._device, threads=self._threads)
-            self.engines[wanted] = engine
-            log.info("%s", engine.reason)
-        return self.engines[wanted]
+        """The engine of that name, loaded when it is not yet; raises as `load_engine`."""
+        name = DEFAULT if name == "default" else name
+        if name not in self.engines:
+            self.engines[name] = load_engine(name, device=self._device, threads=self._threads)
+            log.info("%s", self.engines[name].reason)
+        return self.engines[name]
+
+    def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> LoadedEngine:
+        """The engine for one face of the frame; see `choose_engine`."""
+        if len(self._chosen) == 1:
+            return self._chosen[0]
+        return self.engines[choose_engine(face_width, faces, {e.name: e.ms for e in self._chosen}, current=current)]
 
     @property
     def described(self) -> tuple[str, str]:
-        """For reports: the engines' names, and where each runs, as "rtface-m" and "cpu bf16"."""
-        loaded = list(self.engines.values())
-        return "+".join(e.name for e in loaded), "+".join(dict.fromkeys(f"{e.device} {e.precision}" for e in loaded))
+        """Names and device for the report, as ("rtface-m", "cpu (openvino 2026.4.1, bf16)")."""
+        devices = dict.fromkeys(f"{e.device} ({e.backend}, {e.precision})" for e in self._chosen)
+        return "+".join(e.name for e in self._chosen), ", ".join(devices)
 
     def close(self) -> None:
-        """Frees every network; safe to call twice."""
+        """Closes all; safe to call twice."""
         for engine in self.engines.values():
             engine.close()

@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rtface.engine import plan as plans
+from rtface.engine.loaded import LoadedEngine
 from rtface.engine.service import EngineSet, choose_engine, list_engines, load_engine, measure
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
@@ -251,15 +253,69 @@ def test_engines_are_listed_with_their_faults(make_engine: Maker) -> None:
 
 def test_the_choice_between_small_and_large() -> None:
     ms = {"rtface-s": 4.0, "rtface-m": 20.0}
-    assert choose_engine(100, 1, 1.0, ms)[0] == "rtface-s"
-    assert choose_engine(300, 1, 1.0, ms)[0] == "rtface-m"
-    assert choose_engine(300, 4, 0.033, ms)[0] == "rtface-s"
-    assert choose_engine(300, 4, float("inf"), ms)[0] == "rtface-m"
-    assert choose_engine(100, 1, 1.0, {"other": 9.0})[0] == "other"
+    assert choose_engine(100, 1, ms) == "rtface-s"
+    assert choose_engine(300, 1, ms) == "rtface-m"
+    assert choose_engine(300, 4, ms) == "rtface-s"
+    assert choose_engine(300, 4, ms, budget_s=float("inf")) == "rtface-m"
 
 
-def test_a_set_of_one(make_engine: Maker) -> None:
+def test_a_face_of_changing_width_does_not_change_its_engine_with_every_frame() -> None:
+    ms = {"rtface-s": 4.0, "rtface-m": 20.0}
+    widths = 160 + np.random.default_rng(2).normal(0, 6, 200)
+    current, changes = "rtface-s", 0
+    for width in widths:
+        chosen = choose_engine(float(width), 1, ms, current=current)
+        current, changes = chosen, changes + (chosen != current)
+    assert changes == 0
+    assert choose_engine(190, 1, ms, current="rtface-s") == "rtface-m"
+    assert choose_engine(130, 1, ms, current="rtface-m") == "rtface-s"
+
+
+def _ours(make_engine: Maker, monkeypatch: pytest.MonkeyPatch, ms: float) -> None:
+    """Small networks under our engines' names."""
+    make_engine("rtface-m", size=64)
+    make_engine("rtface-s", size=32)
+    real = LoadedEngine.__init__
+
+    def init(self: LoadedEngine, *args: Any, **options: Any) -> None:
+        real(self, *args, **options)
+        self.ms = ms
+    monkeypatch.setattr(LoadedEngine, "__init__", init)
+
+
+def test_auto_has_both_and_says_so(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    _ours(make_engine, monkeypatch, 20.0)
+    engines = EngineSet("auto", device="cpu", threads=1)
+    assert engines.pick(300).name == "rtface-m"
+    assert engines.pick(300, 4).name == engines.pick(50).name == "rtface-s"
+    names, device = engines.described
+    assert names == "rtface-m+rtface-s"
+    assert device.startswith("cpu (openvino 20")
+    engines.close()
+
+
+def test_a_set_of_one_and_one_more_by_name(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    _ours(make_engine, monkeypatch, 20.0)
     make_engine()
     engines = EngineSet("tiny", threads=1)
-    assert engines.pick(40).name == engines.pick(400, 5, 0.001).name == "tiny"
+    assert engines.named("rtface-s").size == 32
+    assert engines.named("rtface-s") is engines.named("rtface-s")
+    assert engines.named("default").name == "rtface-m"
+    assert engines.pick(40).name == engines.pick(400, 5).name == "tiny"
+    assert engines.described[0] == "tiny"
+    with pytest.raises(UsageError, match="unknown engine"):
+        engines.named("none")
     engines.close()
+    engines.close()
+
+
+def test_a_set_that_cannot_be_whole_leaves_nothing_open(make_engine: Maker, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    _ours(make_engine, monkeypatch, 20.0)
+    closed: list[str] = []
+    real = LoadedEngine.close
+    monkeypatch.setattr(LoadedEngine, "close", lambda self: (closed.append(self.name), real(self))[1])
+    (tmp_path / "config" / "engines" / "rtface-s" / "model.onnx").write_bytes(b"")
+    with pytest.raises(MissingComponent, match="rtface-s"):
+        EngineSet("auto", threads=1)
+    assert closed == ["rtface-m"]
