@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.correct.colour import luma_of
+from rtface.correct.mask import median_of
 from rtface.frame import Float32
 
 _VISIBLE = 0.6 / 255.0  # below this standard deviation there is no grain to match
@@ -100,17 +101,17 @@ def _measure(own: Float32, changed: Float32, c: Float32, mask: Float32, part: tu
     rows, columns = (slice(p.start // step, -(-p.stop // step)) for p in part)
     if np.count_nonzero(inside) < 64:
         return (0.0, 0.0, 1.0), np.zeros(changed[every, every].shape, np.bool_)
-    calm = inside & (power <= np.median(power[inside]))
+    calm = inside & (power <= median_of(power[inside]))
     within = calm[rows, columns]
     a, b = grid[rows, columns][within], changed[every, every][within]
     sigma = _deviation(np.abs(a))
     kept = 1.0 + float(np.dot(a, b)) / max(float(np.dot(a, a)), 1e-9)
     small: Any = c[:, every, every]
-    colour = np.median(small[:, inside], axis=1)[:, None, None]
+    colour = np.array([median_of(plane[inside]) for plane in small], np.float32)[:, None, None]
     beside = (np.abs(small - colour).max(axis=0) < _SKIN) & (face == 0.0)
     reference = sigma
     if np.count_nonzero(beside) >= max(48, a.size // 8):
-        beside &= power <= np.median(power[beside])
+        beside &= power <= median_of(power[beside])
         reference = _deviation(np.abs(grid[beside]))
     return (sigma, reference, float(np.clip(kept, 0.0, 2.0))), within
 
@@ -138,7 +139,7 @@ def noise_level(luma: Float32, where: NDArray[np.bool_], scale: float = 1.0) -> 
 
 def _deviation(absolute: NDArray[np.float32]) -> float:
     # Of a Gaussian the median of |x| is 0.6745 σ.
-    return float(np.median(absolute)) / 0.6745 if absolute.size else 0.0
+    return median_of(absolute) / 0.6745 if absolute.size else 0.0
 
 
 def _highpass(luma: Float32, scale: float) -> Float32:

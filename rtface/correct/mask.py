@@ -72,40 +72,44 @@ def support_box(mask: Float32) -> tuple[int, int, int, int] | None:
     return (x, y, x + w, y + h) if w else None
 
 
-GATE_GRID = 64
-GATE_FLOOR = 16.0 / 255.0
+GATE_FLOOR, GATE_CEILING = 16.0 / 255.0, 36.0 / 255.0
 
 
-def residual_gate(d: Float32, weight: Float32) -> Float32:
+def residual_gate(cells: Float32, weight: Float32) -> Float32:
     """Fades a correction out where the engine and the picture disagree about what is there.
 
     A restorer sharpens and denoises: averaged over 1/64 of the crop's side that changes little, and alike all over
     the face. Where it paints a mouth over a hand or skin over a microphone, the average itself changes. Per cell:
     e = max over the channels of |mean d − its median over the face|, smoothed; the gate falls from 1 to 0 between t
-    and 2t with t = max(16/255, 4·median of e over the face). Changes of the whole face's exposure or colour cancel
+    and 2t with t = 4·median of e over the face, 16/255 to 36/255. Changes of the whole face's exposure or colour cancel
     with the medians.
     A hand in the colour of the cheek in front of the cheek is not seen by this, and needs no protection from it.
 
     Args:
-        d: float32 3×S×S, before `lock_colour`.
+        cells: float32 3×64×64, `cells_of` the correction before `lock_colour`.
         weight: float32 64×64, the face mask at that size.
 
     Returns:
         float32 64×64, 0…1.
     """
-    cells = [cv2.resize(plane, (GATE_GRID, GATE_GRID), interpolation=cv2.INTER_AREA) for plane in d]
     inside = weight > 0.5
+    error = np.zeros(weight.shape, np.float32)
     if not inside.any():
-        return np.ones((GATE_GRID, GATE_GRID), np.float32)
-    error: Any = np.zeros((GATE_GRID, GATE_GRID), np.float32)
-    for cell in cells:
-        shifted: Any = cell - np.float32(np.median(cell[inside]))
-        np.maximum(error, np.abs(cv2.GaussianBlur(shifted, (5, 5), 1.0)), out=error)
-    threshold = max(GATE_FLOOR, 4.0 * float(np.median(error[inside])))
-    gate: Float32 = (1.0 - _smoothstep((error - threshold) / threshold)).astype(np.float32)
+        return np.ones_like(error)
+    for plane in cells:
+        shifted: Any = cv2.GaussianBlur(plane - median_of(plane[inside]), (5, 5), 1.0)
+        np.maximum(error, np.abs(shifted, out=shifted), out=error)
+    threshold = min(max(GATE_FLOOR, 4.0 * median_of(error[inside])), GATE_CEILING)
+    gate = 1.0 - _smoothstep((error - threshold) / threshold)
     # One cell wider, so that the rim of an object is left alone too.
-    cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8, dst=gate)
-    return gate
+    out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8)
+    return out
+
+
+def median_of(values: NDArray[np.float32]) -> float:
+    """The (upper) median; np.median without its checks, which cost more than the sorting here."""
+    middle = values.size // 2
+    return float(np.partition(values, middle, axis=None)[middle])
 
 
 def _smoothstep(x: NDArray[np.floating[Any]]) -> Float32:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from rtface.correct.colour import ExposureCurve, lock_colour, low_frequencies
+from rtface.correct.colour import CELLS, ExposureCurve, cells_of, lock_colour, low_frequencies
 from rtface.correct.grain import GrainMatcher
-from rtface.correct.mask import GATE_GRID, residual_gate, support_box
+from rtface.correct.mask import residual_gate, support_box
 from rtface.correct.temporal import TemporalAverage
 from rtface.frame import Float32
 
@@ -86,12 +86,13 @@ def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Sha
     if box is None or options.strength <= 0.0:
         return out, np.zeros((size, size), np.float32)
     d: Any = cv2.subtract(r, c)
-    weight: Any = cv2.resize(mask, (GATE_GRID, GATE_GRID), interpolation=cv2.INTER_AREA)
-    gate = _gate(d, weight, state, time) if options.gate else None
-    low = low_frequencies(d)
+    cells = cells_of(d)
+    weight: Any = cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    gate = _gate(cells, weight, state, time) if options.gate else None
+    low = low_frequencies(cells)
     if options.colour == "restore":
         low_c = low_frequencies(c)
-        small: Any = cv2.resize(mask, (low.shape[2], low.shape[1]), interpolation=cv2.INTER_AREA)
+        small: Any = cv2.resize(weight, (low.shape[2], low.shape[1]), interpolation=cv2.INTER_AREA)
         gain, offset = state.curve.update(low_c, low + low_c, small, time)
         lock_colour(d, low, box, limit=0.0)
         _apply_curve(d, c, gain, offset, box)
@@ -114,9 +115,9 @@ def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Sha
     return out, final
 
 
-def _gate(d: Float32, weight: Float32, state: TrackState, time: float) -> Float32 | None:
+def _gate(cells: Float32, weight: Float32, state: TrackState, time: float) -> Float32 | None:
     """The residual gate, closing at once and opening slowly; None where it is open everywhere."""
-    gate = residual_gate(d, weight)
+    gate = residual_gate(cells, weight)
     before = state.gate
     if before is not None:
         step = np.float32(max(time - state.time, 0.0) / _RELEASE)

@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rtface.correct.mask import median_of
 from rtface.frame import Float32
 
 _SHRINK = 4  # the gate is worked out on crops this much smaller
@@ -79,7 +80,8 @@ class TemporalAverage:
             square = np.maximum(square, cv2.boxFilter(cv2.multiply(difference, difference), -1, (3, 3)))
         difference = np.sqrt(square)
         # The larger of three channels, each the root mean square of 9: its 20th percentile is close to sigma.
-        calm = float(np.percentile(difference[::2, ::2], 20.0))
+        some = difference[::2, ::2].ravel()
+        calm = float(np.partition(some, some.size // 5)[some.size // 5])
         level = max(min(calm, ceiling), _NOISE_FLOOR)
         gate = np.clip((np.float32(3.0) - difference / np.float32(level)) / np.float32(1.5), 0.0, 1.0)
         out: Any = cv2.erode(gate.astype(np.float32), np.ones((3, 3), np.uint8))
@@ -91,6 +93,6 @@ def _noise_of(c: Float32, scale: float) -> float:
     lag = max(1, round(scale))
     rows = c[1, ::16]
     second = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag:] + rows[:, :-2 * lag]))
-    sigma = float(np.median(second)) / 0.6745 / np.sqrt(1.5)
+    sigma = median_of(second) / 0.6745 / np.sqrt(1.5)
     # Of two pictures: √2. Averaging 4×4 leaves 1/4 of white noise and all of very coarse noise; between the two.
     return 0.6 * float(np.sqrt(2.0)) * sigma

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import FACE_OVAL, face_mask, residual_gate, support_box
+from rtface.correct import FACE_OVAL, cells_of, face_mask, residual_gate, support_box
 from rtface.geometry import FFHQ_512
 
 
@@ -53,7 +53,7 @@ def test_gate_closes_where_the_engine_paints_over_an_object(face):
     bar = np.array([0.72, 0.52, 0.42], np.float32)
     c[:, 170:215, 60:200] = bar[:, None, None]
     mask = face_mask(size)
-    gate = cv2.resize(residual_gate(r - c, weight64(mask)), (size, size))
+    gate = cv2.resize(residual_gate(cells_of(r - c), weight64(mask)), (size, size))
     mouth = gate[178:205, 105:155]
     assert mouth.mean() < 0.25
     assert gate[90:140, 90:170].min() > 0.95, "the eyes are not touched by it"
@@ -73,5 +73,5 @@ def test_gate_stays_open_for_what_restorers_do(change, face):
     else:
         c, r = clear, clear + np.array([0.08, 0.0, -0.08])[:, None, None]
     mask = face_mask(size)
-    gate = cv2.resize(residual_gate((r - c).astype(np.float32), weight64(mask)), (size, size))
+    gate = cv2.resize(residual_gate(cells_of((r - c).astype(np.float32)), weight64(mask)), (size, size))
     assert (gate * mask).sum() / mask.sum() > 0.97
