@@ -14,10 +14,10 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.common import clip, save
+from rtface.chain import Parts, Threads, chain
 from rtface.config import Options
 from rtface.frame import Frame
 from rtface.media.source import open_source
-from rtface.run import Parts, Threads, chain
 from rtface.stats import Stats
 
 
@@ -71,7 +71,7 @@ def main() -> None:
             "clip": path.name, "fps": round(frames / seconds, 1), "ms_per_frame": round(1e3 * seconds / frames, 2),
             "decode_only_ms_per_frame": round(1e3 * decode / frames, 2),
             "added_ms_per_frame": round(1e3 * (seconds - decode) / frames, 2),
-            "crops_by_engine": {k.removeprefix("crops:"): v for k, v in stats.counters.items() if k.startswith("crops:")},
+            "crops_by_engine": {k[6:]: v for k, v in stats.counters.items() if k.startswith("crops:")},
             "frames_corrected": stats.counters["frames_corrected"], "stages_ms": stats.stages_ms(),
         }
     save(a.name, result)

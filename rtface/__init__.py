@@ -54,7 +54,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], **options: Any)
     from pathlib import Path
 
     from rtface.config import Options
-    from rtface.run import run_file
+    from rtface.runner import run_file
 
     return run_file(Path(input), Path(output), Options.of(options))
 

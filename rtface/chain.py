@@ -21,7 +21,7 @@ from rtface.track import create_tracker
 
 # Frames that may wait on each side of the enhancement. Enough to ride out an encoder's or decoder's hiccup; more
 # would only hold memory (1080p at 10 bit is 6 MB a frame).
-_WAITING = 8
+WAITING = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ class Parts:
 
 
 def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
-          comparison: Comparison | None = None) -> Generator[Item, None, None]:
-    """Decode │ track, enhance │ the caller's encode: one thread each, `_WAITING` frames between them."""
-    items: Iterator[Item] = buffer(timed(source, stats), _WAITING, name="decode")
+          comparison: Comparison | None = None, waiting: int = WAITING) -> Generator[Item, None, None]:
+    """Decode │ track, enhance │ the caller's encode: one thread each, up to `waiting` items between them."""
+    items: Iterator[Item] = buffer(timed(source, stats), waiting, name="decode")
     if comparison:
         items = comparison.remember(items)
     items = split_fields(items)
@@ -81,7 +81,7 @@ def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
     items = join_fields(items)
     if comparison:
         items = comparison.complete(items)
-    return buffer(items, _WAITING, name="enhance")
+    return buffer(items, waiting, name="enhance")
 
 
 def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:

@@ -12,11 +12,12 @@ from rtface.arrays import plane_rows
 from rtface.compare import pair_size
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
+from rtface.media.images import IMAGE_KINDS, plan_image, write_image
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import plan_output
 from rtface.stats import Stats
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+PICTURES = tuple(IMAGE_KINDS)
 
 
 class PairSink(Protocol):
@@ -31,7 +32,7 @@ def open_pairs(path: Path, info: MediaInfo, *, crf: float | None, preset: str | 
                stats: Stats) -> PairSink:
     """Checks that `path` can be written and opens what its extension asks for; see `plan_output` for what it raises."""
     if path.suffix.lower() in PICTURES:
-        return _BestPair(path, overwrite=overwrite)
+        return BestPair(path, overwrite=overwrite)
     return _PairFilm(path, info, crf=crf, preset=preset, overwrite=overwrite, threads=threads, stats=stats)
 
 
@@ -53,12 +54,10 @@ class _PairFilm:
         self._sink.abort(keep_partial=False)
 
 
-class _BestPair:
+class BestPair:
     """Keeps the pair whose halves differ most, and writes it as a picture at the end."""
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
-        from rtface.media.images import plan_image
-
         self._plan = plan_image(path, overwrite=overwrite)
         self._best: Frame | None = None
         self._change = -1.0
@@ -69,8 +68,6 @@ class _BestPair:
             self._best, self._change = pair, change
 
     def finish(self) -> None:
-        from rtface.media.images import write_image
-
         if self._best is not None:
             write_image(self._best, self._plan)
 

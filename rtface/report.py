@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from rtface.config import Options
 from rtface.errors import OutputError
+from rtface.stats import Stats
 
 
 @dataclass(slots=True)
@@ -61,6 +64,17 @@ class Report:
     notes: list[str] = field(default_factory=list[str])
     options: dict[str, Any] = field(default_factory=dict[str, Any])
 
+    def fill(self, stats: Stats) -> None:
+        """Takes over what was counted, timed and warned of."""
+        counters = stats.counters
+        self.frames_in, self.frames_dropped = counters["frames_in"], counters["frames_dropped"]
+        self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
+        self.faults = counters["faults"]
+        self.stages_ms = stats.stages_ms()
+        self.latency_ms = {k: v for k, v in self.stages_ms.get("added", {}).items() if k in ("p50", "p95", "p99")}
+        self.warnings = list(stats.warnings.values())
+        self.peak_rss_mb = round(peak_rss_mb(), 1)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings."""
         return asdict(self)
@@ -80,6 +94,20 @@ class Report:
         except OSError as error:
             raise OutputError(f"{path}: the report could not be written ({error.strerror}); "
                               "choose another place with --report") from error
+
+
+# Options that an output's metadata names: what changes the picture, never a path.
+_SAID_IN_THE_OUTPUT = ("colour", "grain", "faces")
+
+
+def said_in_the_output(options: Options) -> dict[str, str]:
+    """The options that belong into an output's metadata."""
+    return {key: str(getattr(options, key)) for key in _SAID_IN_THE_OUTPUT}
+
+
+def told(options: Options) -> dict[str, Any]:
+    """Options as the report shows them."""
+    return {k: str(v) if isinstance(v, Path | Fraction) else v for k, v in asdict(options).items()}
 
 
 def peak_rss_mb() -> float:

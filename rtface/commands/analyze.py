@@ -39,7 +39,7 @@ def analyze(
     console = shared.console_for(verbose, quiet)
     with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
         options = shared.load_options(context, config, console)
-        from rtface.run import analyze_file
+        from rtface.runner import analyze_file
         from rtface.stats import Stats
 
         tracks = analyze_file(input, options, stats=Stats(), progress=Meter(console, input.name), stop=stop.event)

@@ -74,7 +74,7 @@ def output_name(path: Path, *, sequence: bool = False) -> str:
 
 def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.Stop, *, skip: bool, json: bool) -> int:
     """Works through all jobs; a bad one does not stop the rest. Gives the exit code."""
-    from rtface.run import run_file
+    from rtface.runner import run_file
     from rtface.stats import Stats
 
     codes: list[int] = []

@@ -8,11 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any
 
 from rtface import __version__
 from rtface.chain import Parts, Threads, chain, split_fields
@@ -25,14 +22,17 @@ from rtface.faces import FaceChoice
 from rtface.flow import buffer
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
+from rtface.media.folder_sink import FolderSink
+from rtface.media.images import IMAGE_KINDS, SequenceSource, list_images, open_sequence
 from rtface.media.source import FileSource, open_source
-from rtface.media.stream_plan import plan_output
+from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.pairs import PairSink, open_pairs
 from rtface.progress import Progress
-from rtface.protocols import Item
+from rtface.protocols import Item, Sink
 from rtface.provenance import describe
-from rtface.report import Report, TrackReport, peak_rss_mb
+from rtface.report import Report, TrackReport, said_in_the_output, told
 from rtface.stats import Stats
+from rtface.stills import frames_of_stills, is_stills_job, run_stills
 from rtface.track import create_tracker
 from rtface.tracks import TrackBook
 from rtface.values import format_time
@@ -59,54 +59,69 @@ def run_file(input: Path, output: Path, options: Options, *, stats: Stats | None
     stats, stop = stats or Stats(), stop or threading.Event()
     if options.sequence and not input.is_dir():
         raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
-    from rtface.stills import is_stills_job, run_stills
+    report = Report(str(input), str(output), __version__, options.engine, options.device, options=told(options))
+    began = perf_counter()
+    try:
+        if is_stills_job(input, output, options):
+            run_stills(input, output, options, report, stats=stats, progress=progress, stop=stop)
+        else:
+            _run_film(input, output, options, report, stats, progress, stop)
+    finally:
+        report.seconds = round(perf_counter() - began, 3)
+        report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)
+        report.fill(stats)
+    if options.report and not options.dry_run:
+        report.save(options.report)
+    return report
 
-    if is_stills_job(input, output, options):
-        return run_stills(input, output, options, stats=stats, progress=progress, stop=stop)
-    return _run_film(input, output, options, stats, progress, stop)
 
-
-def _run_film(input: Path, output: Path, options: Options, stats: Stats, progress: Show | None,
-              stop: threading.Event) -> Report:
+def _run_film(input: Path, output: Path, options: Options, report: Report, stats: Stats, progress: Show | None,
+              stop: threading.Event) -> None:
     began = perf_counter()
     threads = Threads.plan(options.threads)
+    if output.suffix.lower() in IMAGE_KINDS:
+        raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its pictures, "
+                         f"not {output.name}")
     with ExitStack() as stack:
         source = open_film(input, options, threads, stats)
         stack.callback(source.close)
-        plan = plan_output(source.info, output, codec=options.codec, crf=options.crf, preset=options.preset,
-                           strict=options.strict, overwrite=options.overwrite)
-        report = Report(str(input), str(output), __version__, options.engine, options.device, notes=list(plan.notes),
-                        options=_told(options))
+        into_folder = output.is_dir() or not output.suffix
+        plan = None
+        if not into_folder:
+            plan = plan_output(source.info, output, codec=options.codec, crf=options.crf, preset=options.preset,
+                               strict=options.strict, overwrite=options.overwrite)
+            report.notes += plan.notes
+        elif source.info.has_audio:
+            report.notes.append("a folder of stills holds no sound: it is left out")
         if options.dry_run:
-            return report
-        pairs = None
-        if options.compare:
-            pairs = open_pairs(options.compare, source.info, crf=options.crf, preset=options.preset,
-                               overwrite=options.overwrite, threads=threads.encode, stats=stats)
-        try:
-            parts = Parts.open(options, threads, stats, stack)
-            report.engine, report.device = parts.engines.described
-            plan.metadata.update(describe(report.engine, __version__, options.strength, report.options))
+            return
+        parts = Parts.open(options, threads, stats, stack)
+        report.engine, report.device = parts.engines.described
+        tags = describe(report.engine, __version__, options.strength, said_in_the_output(options))
+        sink: Sink
+        if plan is None:
+            sink = FolderSink(output, tags=tags, overwrite=options.overwrite, stats=stats)
+        else:
+            plan.metadata.update(tags)
             sink = FileSink(plan, stats=stats, threads=threads.encode)
+        pairs = None
+        try:
+            if options.compare:
+                pairs = open_pairs(options.compare, source.info, crf=options.crf, preset=options.preset,
+                                   overwrite=options.overwrite, threads=threads.encode, stats=stats)
         except BaseException:
-            if pairs:
-                pairs.abort()
+            sink.abort(keep_partial=False)
             raise
         run = _Run(source, parts, sink, pairs, stats, stop, progress, began)
         try:
             run.to_the_end()
         finally:
             run.fill(report)
-        if options.report:
-            report.save(options.report)
-        return report
 
 
-def open_film(input: Path, options: Options, threads: Threads, stats: Stats) -> FileSource:
+def open_film(input: Path, options: Options, threads: Threads, stats: Stats) -> FileSource | SequenceSource:
     """The source of a film, or of a folder that is to be one."""
     if options.sequence:
-        from rtface.media.images import open_sequence
-
         return open_sequence(input, fps=options.fps, start=options.start, end=options.end, stats=stats)
     return open_source(input, start=options.start, end=options.end, threads=threads.decode, stats=stats,
                        strict=options.strict)
@@ -115,8 +130,8 @@ def open_film(input: Path, options: Options, threads: Threads, stats: Stats) -> 
 class _Run:
     """The pump between the chain and the sinks."""
 
-    def __init__(self, source: FileSource, parts: Parts, sink: FileSink, pairs: PairSink | None, stats: Stats,
-                 stop: threading.Event, progress: Show | None, began: float) -> None:
+    def __init__(self, source: FileSource | SequenceSource, parts: Parts, sink: Sink, pairs: PairSink | None,
+                 stats: Stats, stop: threading.Event, progress: Show | None, began: float) -> None:
         self.source, self.parts, self.sink, self.pairs = source, parts, sink, pairs
         self.stats, self.stop, self.progress, self.began = stats, stop, progress, began
         self.frames = 0
@@ -168,21 +183,11 @@ class _Run:
             error.args = (f"{error}; what was done is in {partial}, go on with --start {format_time(self.resume_at)}",)
 
     def fill(self, report: Report) -> None:
-        """The run's figures."""
-        stats = self.stats
-        report.frames_in, report.frames_out = stats.counters["frames_in"], self.frames
-        report.frames_dropped = stats.counters["frames_dropped"]
-        report.frames_with_faces = stats.counters["frames_with_faces"]
-        report.frames_corrected = stats.counters["frames_corrected"]
-        report.faults = stats.counters["faults"]
+        """The run's own figures."""
+        report.frames_out = self.frames
         report.tracks = self.parts.enhance.book.reports()
-        report.seconds = round(perf_counter() - self.began, 3)
         report.fps = round(self.frames / self.pumping_s, 2) if self.pumping_s else 0.0
-        report.stages_ms = stats.stages_ms()
-        report.latency_ms = {k: v for k, v in report.stages_ms.get("added", {}).items() if k in ("p50", "p95", "p99")}
         report.first_frame_s = round(self.first_frame_s, 3) if self.first_frame_s is not None else None
-        report.peak_rss_mb = round(peak_rss_mb(), 1)
-        report.warnings = list(stats.warnings.values())
 
 
 class _Speed:
@@ -201,11 +206,6 @@ class _Speed:
         return self._fps
 
 
-def _told(options: Options) -> dict[str, Any]:
-    """Options as the report shows them."""
-    return {k: str(v) if isinstance(v, Path | Fraction) else v for k, v in asdict(options).items()}
-
-
 def analyze_file(input: Path, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
                  stop: threading.Event | None = None) -> list[TrackReport]:
     """What is wrong with each face of a film or still, and the treatment that a run would choose.
@@ -215,14 +215,19 @@ def analyze_file(input: Path, options: Options, *, stats: Stats | None = None, p
     stats, stop = stats or Stats(), stop or threading.Event()
     threads = Threads.plan(options.threads)
     with ExitStack() as stack:
-        source = open_film(input, options, threads, stats)
-        stack.callback(source.close)
+        source = None
+        if input.is_dir() and not options.sequence:
+            frames_in = frames_of_stills(list_images(input))
+        else:
+            source = open_film(input, options, threads, stats)
+            stack.callback(source.close)
+            frames_in = iter(source)
         device = CpuDevice(threads.picture, warn=stats.warn)
         tracker = create_tracker(options.tracker, max_faces=options.max_faces)
         stack.callback(tracker.close)
         book = TrackBook({}, exposure=options.colour == "restore", analysis=True)
         choose = FaceChoice.parse(options.faces, options.max_faces)
-        items = track(split_fields(buffer(iter(source), 8, name="decode")), tracker, device, stats)
+        items = track(split_fields(buffer(frames_in, 8, name="decode")), tracker, device, stats)
         frames, meter = 0, _Speed()
         for item in items:
             if stop.is_set():
@@ -234,6 +239,7 @@ def analyze_file(input: Path, options: Options, *, stats: Stats | None = None, p
                 book.see(face, item.time).analyzer.update(None, face, item.time, view=view)
             frames += item.field != 1
             if progress:
-                done = item.time - float(source.info.start or source.info.clock_start)
-                progress(Progress(frames, done, source.info.duration_s, meter.tick(), len(item.faces)))
+                done = item.time - float(source.info.start or source.info.clock_start) if source else 0.0
+                progress(Progress(frames, done, source.info.duration_s if source else None, meter.tick(),
+                                  len(item.faces)))
         return book.reports()

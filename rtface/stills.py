@@ -1,0 +1,162 @@
+"""Separate stills: one photo, or a folder of them; each is a picture of its own, with no memory of the one before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from time import perf_counter
+
+from rtface import __version__
+from rtface.chain import Parts, Threads, chain
+from rtface.compare import Comparison
+from rtface.config import Options
+from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
+from rtface.frame import Frame
+from rtface.media.image_meta import kind_of
+from rtface.media.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
+from rtface.pairs import PICTURES, BestPair
+from rtface.progress import Progress
+from rtface.provenance import describe
+from rtface.report import Report, said_in_the_output
+from rtface.stats import Stats
+
+Show = Callable[[Progress], None]
+
+
+def is_stills_job(input: Path, output: Path, options: Options) -> bool:
+    """Whether a job is about separate stills: a folder that is not to be a film, or a picture that stays one.
+
+    Raises:
+        UsageError: the input is a folder of stills and the output a single file.
+    """
+    if input.is_dir() and not options.sequence:
+        if output.suffix and not output.is_dir():
+            raise UsageError(f"{input} is a folder of stills and {output} a single file: name a folder, or make a film "
+                             "of them with --sequence --fps RATE")
+        return True
+    return output.suffix.lower() in IMAGE_KINDS and is_picture(input)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's first bytes are those of a still picture."""
+    try:
+        with path.open("rb") as file:
+            return kind_of(file.read(64)) is not None
+    except OSError:
+        return False  # the source says what is wrong with it
+
+
+def run_stills(input: Path, output: Path, options: Options, report: Report, *, stats: Stats,
+               progress: Show | None = None, stop: threading.Event) -> None:
+    """Enhances every still and fills the report's engine, device and notes; see `rtface.runner.run_file` for the rest.
+
+    In a folder, pictures that are there already are skipped (unless `overwrite`), a bad one does not stop the rest,
+    and at the end InputError names how many failed.
+    """
+    jobs = _jobs(input, output, options)
+    if options.compare and (len(jobs) > 1 or options.compare.suffix.lower() not in PICTURES):
+        raise UsageError(f"--compare {options.compare}: for one still give one picture ({', '.join(PICTURES)})")
+    pair = BestPair(options.compare, overwrite=options.overwrite) if options.compare else None
+    if options.dry_run:
+        report.notes += [f"{source} → {target}" for source, target in jobs]
+        return
+    if input.is_dir():
+        _make_folder(output)
+    with ExitStack() as stack:
+        parts = Parts.open(options, Threads.plan(options.threads), stats, stack)
+        report.engine, report.device = parts.engines.described
+        work = _Stills(jobs, options, parts, stats, progress, stop,
+                       describe(report.engine, __version__, options.strength, said_in_the_output(options)), pair)
+        try:
+            work.run()
+        finally:
+            report.tracks = parts.enhance.book.reports()
+            report.frames_out = work.done
+            report.notes += work.notes
+    if pair:
+        pair.finish()
+
+
+def _jobs(input: Path, output: Path, options: Options) -> list[tuple[Path, Path]]:
+    if not input.is_dir():
+        return [(input, output)]
+    # Formats that are read but not written become PNG; everything else keeps its name.
+    return [(path, output / path.name) for path in list_images(input)]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: the folder cannot be made ({error.strerror}); choose another place") from error
+
+
+class _Stills:
+    """One run over a list of pictures."""
+
+    def __init__(self, jobs: list[tuple[Path, Path]], options: Options, parts: Parts, stats: Stats,
+                 progress: Show | None, stop: threading.Event, tags: dict[str, str], pair: BestPair | None) -> None:
+        self.jobs, self.options, self.parts, self.stats = jobs, options, parts, stats
+        self.progress, self.stop, self.tags, self.pair = progress, stop, tags, pair
+        self.done = 0
+        self.skipped = 0
+        self.failed: list[str] = []
+        self.notes: list[str] = []
+        # What has been read and is on its way through the chain, in order.
+        self._on_the_way: list[tuple[Still, ImagePlan]] = []
+
+    def run(self) -> None:
+        """Reads, enhances and writes every picture."""
+        began = perf_counter()
+        comparison = Comparison(self.pair.take) if self.pair else None
+        items = chain(self._read(), self.parts, self.stats, comparison=comparison, waiting=1)  # photos are large
+        try:
+            for item in items:
+                if isinstance(item, Frame):
+                    self._write(item)
+                    if self.progress:
+                        speed = self.done / max(perf_counter() - began, 1e-3)
+                        self.progress(Progress(self.done, float(self.done), float(len(self.jobs)), speed,
+                                               len(item.faces)))
+                if self.stop.is_set():
+                    raise Interrupted(f"interrupted after {self.done} of {len(self.jobs)} pictures; the same command "
+                                      "goes on from there")
+        finally:
+            items.close()
+        if self.skipped:
+            self.notes.append(f"{self.skipped} pictures were there already (--overwrite does them again)")
+        if self.failed:
+            raise InputError(self.failed[0] if len(self.jobs) == 1 else
+                             f"{len(self.failed)} of {len(self.jobs)} pictures failed: {'; '.join(self.failed[:3])}"
+                             + ("; …" if len(self.failed) > 3 else ""))
+
+    def _read(self) -> Iterator[Frame]:
+        for source, target in self.jobs:
+            if len(self.jobs) > 1 and target.exists() and not self.options.overwrite:
+                self.skipped += 1
+                continue
+            try:
+                still = read_image(source)
+                plan = plan_image(target, still=still, overwrite=self.options.overwrite)
+            except RtfaceError as error:
+                if len(self.jobs) == 1:
+                    raise
+                self.failed.append(str(error))
+                self.stats.warn(f"picture:{len(self.failed)}", str(error))
+                continue
+            self.stats.count("frames_in")
+            self._on_the_way.append((still, plan))
+            yield still.frame
+
+    def _write(self, frame: Frame) -> None:
+        still, plan = self._on_the_way.pop(0)
+        write_image(frame, plan, still=still, tags=self.tags if frame.touched else None)
+        self.done += 1
+
+
+def frames_of_stills(paths: Iterable[Path]) -> Iterator[Frame]:
+    """The pictures as frames, for `rtface analyze`."""
+    for path in paths:
+        yield read_image(path).frame

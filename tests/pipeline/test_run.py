@@ -1,0 +1,254 @@
+"""rtface.run: whole jobs, from file to file, with a known engine in place of a network."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from fakes import FakeEngine, FakeEngines, portrait
+
+import rtface
+from rtface import chain
+from rtface.config import Options
+from rtface.errors import InputError, Interrupted, OutputError, UsageError
+from rtface.progress import Progress
+from rtface.runner import analyze_file, run_file
+
+
+class Engines(FakeEngines):
+    described = ("fake", "cpu f32")
+
+
+@pytest.fixture(autouse=True)
+def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines]:
+    made = Engines(FakeEngine(amount=0.15))
+    monkeypatch.setattr(chain, "EngineSet", lambda *a, **k: made)
+    yield made
+
+
+def film(path: Path, *, frames: int = 20, face: bool = True, codec: str = "ffv1", sound: bool = False) -> Path:
+    """320×180 with the portrait moving slowly, blurred; or a plain gradient."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream(codec, rate=25)
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        audio = out.add_stream("aac", rate=48000) if sound else None
+        for t in range(frames):
+            if face:
+                picture, _ = portrait(shift=(0.5 * t, 0.0))
+            else:
+                picture = np.tile(np.linspace(20, 230, 320)[None, :, None], (180, 1, 3)).astype(np.uint8)
+                picture = np.roll(picture, 3 * t, axis=1)
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = t, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        if audio is not None:
+            for k in range(frames * 1920 // 1024):
+                wave = np.sin(np.arange(1024) / 20).astype(np.float32)[None] * 0.1
+                block = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
+                block.sample_rate, block.pts, block.time_base = 48000, k * 1024, Fraction(1, 48000)
+                out.mux(audio.encode(block))
+            out.mux(audio.encode(None))
+    return path
+
+
+def pictures(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [f.to_ndarray(format="rgb24").astype(int) for f in container.decode(video=0)]
+
+
+def luma(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [f.to_ndarray(format="gray").astype(int) for f in container.decode(video=0)]
+
+
+def test_a_film_with_sound_a_comparison_and_a_report(tmp_path: Path) -> None:
+    source, target, pair = film(tmp_path / "in.mkv", sound=True), tmp_path / "out.mkv", tmp_path / "pair.mkv"
+    report = rtface.run(source, target, codec="ffv1", compare=pair, report=tmp_path / "r.json")
+    assert (report.frames_in, report.frames_out, report.frames_dropped, report.frames_with_faces) == (20, 20, 0, 20)
+    assert report.frames_corrected == 20
+    told = json.loads((tmp_path / "r.json").read_text())
+    for key in ("frames_in", "frames_out", "frames_dropped", "frames_with_faces", "tracks", "fps", "latency_ms",
+                "stages_ms", "engine", "device", "peak_rss_mb", "warnings", "rtface_version"):
+        assert key in told, key
+    assert set(told["latency_ms"]) == {"p50", "p95", "p99"}
+    (track,) = told["tracks"]
+    assert set(track) >= {"id", "first_s", "last_s", "mean_width_px", "analysis", "treatment", "strength"}
+    with av.open(str(target)) as container:
+        assert [s.type for s in container.streams] == ["video", "audio"]
+    before, after, both = luma(source), luma(target), luma(pair)
+    assert len(after) == len(both) == 20
+    for a, b, ab in zip(before, after, both, strict=True):
+        assert np.abs(ab - np.hstack([a, b])).mean() < 2  # the pair is an ordinary, lossy film
+        changed = np.abs(b - a)
+        assert changed.max() > 5
+        assert changed[:, :40].max() == 0 and changed[:, -40:].max() == 0
+
+
+def test_a_film_without_faces_decodes_to_exactly_its_input(tmp_path: Path) -> None:
+    source, target = film(tmp_path / "in.mkv", face=False), tmp_path / "out.mkv"
+    report = rtface.run(source, target, codec="ffv1")
+    assert report.frames_with_faces == 0
+    assert all(np.array_equal(a, b) for a, b in zip(pictures(source), pictures(target), strict=True))
+
+
+def test_strength_0_is_the_identity(tmp_path: Path) -> None:
+    source, target = film(tmp_path / "in.mkv", frames=5), tmp_path / "out.mkv"
+    rtface.run(source, target, codec="ffv1", strength=0)
+    assert all(np.array_equal(a, b) for a, b in zip(pictures(source), pictures(target), strict=True))
+
+
+def test_stopped_it_leaves_a_whole_part_and_says_where_to_go_on(tmp_path: Path) -> None:
+    source, target = film(tmp_path / "in.mp4", codec="libx264"), tmp_path / "out.mp4"
+    target.write_bytes(b"an older good output")
+    stop = threading.Event()
+
+    def after_ten(progress: Progress) -> None:
+        if progress.frames == 10:
+            stop.set()
+
+    with pytest.raises(Interrupted) as info:
+        run_file(source, target, Options(overwrite=True), progress=after_ten, stop=stop)
+    assert target.read_bytes() == b"an older good output"
+    assert info.value.partial is not None and "partial" in info.value.partial
+    assert len(pictures(Path(info.value.partial))) == 10
+    assert info.value.resume_at == pytest.approx(0.4)
+    rest = tmp_path / "rest.mp4"
+    assert rtface.run(source, rest, start=info.value.resume_at).frames_out == 10
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_the_cut_and_the_progress(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    source = film(tmp_path / "in.mkv")
+    report = run_file(source, tmp_path / "out.mkv", Options(start=0.2, end=0.6), progress=seen.append)
+    assert report.frames_out == 10
+    assert [p.frames for p in seen] == list(range(1, 11))
+    assert seen[-1].seconds_done == pytest.approx(0.4) and seen[-1].duration_s == pytest.approx(0.4)
+    assert seen[-1].faces == 1
+
+
+def test_dry_run_decides_and_writes_nothing(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mkv", sound=True)
+    report = rtface.run(source, tmp_path / "out.webm", dry_run=True)
+    assert any("aac" in note.lower() or "opus" in note.lower() for note in report.notes)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv"]
+
+
+def test_a_comparison_picture_shows_the_moment_that_changed_most(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mkv", frames=6)
+    rtface.run(source, tmp_path / "out.mkv", compare=tmp_path / "pair.png")
+    pair = cv2.imread(str(tmp_path / "pair.png")).astype(int)
+    assert pair.shape == (180, 640, 3)
+    difference = np.abs(pair[:, 320:] - pair[:, :320])
+    assert difference[40:140, 110:210].mean() > 3
+    assert difference[:, :40].max() <= 1
+
+
+def test_a_film_into_a_folder_of_stills(tmp_path: Path) -> None:
+    source, folder = film(tmp_path / "in.mkv", frames=4, sound=True), tmp_path / "stills"
+    report = rtface.run(source, folder)
+    assert [p.name for p in sorted(folder.iterdir())] == [f"00000{k}.png" for k in (1, 2, 3, 4)]
+    assert any("sound" in note for note in report.notes)
+    with pytest.raises(OutputError, match="something in it"):
+        rtface.run(source, folder)
+    with pytest.raises(UsageError, match="is a film"):
+        rtface.run(source, tmp_path / "one.png")
+
+
+def still(path: Path, *, blur: float = 2.0, depth: int = 8, face: bool = True) -> Path:
+    picture, _ = portrait(480, 360, scale=1.3, blur=blur)
+    if not face:
+        picture = np.ascontiguousarray(picture[:, :100])
+    if depth == 16:
+        picture = picture.astype(np.uint16) * 257
+    assert cv2.imwrite(str(path), picture[..., ::-1])
+    return path
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_png_changes_where_the_face_is_and_nowhere_else(tmp_path: Path, depth: int) -> None:
+    source, target = still(tmp_path / "in.png", depth=depth), tmp_path / "out.png"
+    report = rtface.run(source, target, report=tmp_path / "r.json")
+    assert (report.frames_out, report.frames_corrected) == (1, 1)
+    a, b = (cv2.imread(str(p), cv2.IMREAD_UNCHANGED).astype(int) for p in (source, target))
+    assert a.dtype == b.dtype and a.shape == b.shape
+    changed = np.abs(a - b).max(axis=2)
+    assert changed.max() > (5 if depth == 8 else 1285)
+    assert changed[:, :60].max() == 0 and changed[-40:].max() == 0
+
+
+def test_a_png_without_a_face_keeps_every_sample(tmp_path: Path) -> None:
+    source, target = still(tmp_path / "in.png", face=False), tmp_path / "out.png"
+    rtface.run(source, target)
+    assert np.array_equal(cv2.imread(str(source), -1), cv2.imread(str(target), -1))
+
+
+def test_a_folder_goes_on_past_a_bad_picture_and_skips_what_is_done(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    still(folder / "a.png"), still(folder / "c.png")
+    (folder / "b.png").write_bytes(b"")
+    with pytest.raises(InputError, match="1 of 3"):
+        rtface.run(folder, out)
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "c.png"]
+    (folder / "b.png").unlink()
+    report = rtface.run(folder, out)
+    assert report.frames_out == 0 and any("2 pictures were there" in note for note in report.notes)
+    with pytest.raises(UsageError, match="--sequence"):
+        rtface.run(folder, tmp_path / "film.mp4")
+
+
+def test_a_folder_as_a_film(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for k in range(3):
+        still(folder / f"{k + 8}.png")
+    report = rtface.run(folder, tmp_path / "film.mp4", sequence=True, fps=10)
+    assert report.frames_out == 3
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        assert container.streams.video[0].average_rate == 10
+
+
+def test_analyze_names_the_same_tracks_as_a_run(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mkv", frames=8)
+    found = analyze_file(source, Options())
+    ran = rtface.run(source, tmp_path / "out.mkv").tracks
+    assert [(t.id, t.first_s, t.last_s) for t in found] == [(t.id, t.first_s, t.last_s) for t in ran]
+    assert found[0].analysis == ran[0].analysis
+    assert found[0].treatment["on"] is True
+
+
+def test_a_treatment_file_is_obeyed(tmp_path: Path, engines: Engines) -> None:
+    source, file = film(tmp_path / "in.mkv", frames=4), tmp_path / "t.json"
+    file.write_text(json.dumps({"version": 1, "tracks": {"1": {"on": False}}}))
+    report = rtface.run(source, tmp_path / "out.mkv", treatment=file, codec="ffv1")
+    assert report.frames_corrected == 0 and engines.named("fake").calls == 0
+    assert all(np.array_equal(a, b) for a, b in zip(pictures(source), pictures(tmp_path / "out.mkv"), strict=True))
+
+
+def test_an_output_that_fails_midway_says_where_the_part_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rtface.media.file_sink import FileSink
+
+    written = FileSink.write
+    count = 0
+
+    def fails_at_the_sixth(self: FileSink, item: object) -> None:
+        nonlocal count
+        count += 1
+        if count == 6:
+            raise OutputError("the disk is full")
+        written(self, item)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FileSink, "write", fails_at_the_sixth)
+    with pytest.raises(OutputError, match=r"disk is full; what was done is in .*partial.*--start 0:00:00\.200"):
+        rtface.run(film(tmp_path / "in.mkv"), tmp_path / "out.mkv")
+    assert not (tmp_path / "out.mkv").exists()
+    assert len(pictures(tmp_path / "out.partial.mkv")) == 5
