@@ -31,7 +31,7 @@ ASTRONAUT_POINTS = np.array(
 """Left eye, right eye, nose, mouth corners in scikit-image's ``astronaut`` (512×512), pixels."""
 
 VERSION = "0.1.0"
-PSNR = {"f32": 60.0, "bf16": 38.0, "int8": 32.0}
+PSNR = {"f32": 55.0, "bf16": 38.0, "int8": 32.0}
 """What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
 
 
@@ -63,10 +63,10 @@ def golden_crops(size: int) -> U8:
         degrade.jpeg(degrade.noise(np.asarray(small, np.uint8), 3, r), 30), (size, size), interpolation=cv2.INTER_CUBIC
     )
     y, x = np.mgrid[:size, :size] / size
-    pattern = np.stack([x, y, 0.5 + 0.5 * np.sin(40 * (x * x + y * y))], -1) * 255
-    out = [clean, low, call, pattern]
+    pattern = np.stack([x, y, 0.5 + 0.5 * np.sin(40 * (x * x + y * y))], -1) * 255 // 16 * 16
+    out = [clean, call, pattern]
     if size <= 256:
-        out[1:1] = [degrade.noise(clean, 8, r, 1), degrade.motion_blur(clean, 9, 0.5)]
+        out[1:1] = [low, degrade.noise(clean, 8, r, 1), degrade.motion_blur(clean, 9, 0.5)]
     return np.stack([np.clip(o, 0, 255).astype(np.uint8) for o in out])
 
 
@@ -147,7 +147,8 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
         raise RuntimeError(f"ONNX differs from torch by {worst}")
     golden = out / "golden.npz.tmp"
     with golden.open("wb") as f:
-        np.savez_compressed(f, crops=crops, restored=restored.astype(np.float16))
+        steps = np.rint(restored * 510) / 510  # half a code value: a third of the size
+        np.savez_compressed(f, crops=crops, restored=steps.astype(np.float16))
     digest = hashlib.sha256(tmp.read_bytes()).hexdigest()
     parameters = sum(p.numel() for p in net.parameters())
     recipe = out / "recipe.toml.tmp"

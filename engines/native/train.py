@@ -24,6 +24,8 @@ from .data import Pairs, Stream
 from .films import KINDS
 from .losses import Loss
 from .model import Medium, Small, build
+from .muon import Muon
+from .parallel import Crew
 
 COLUMNS = ("step", "minutes", "lr", "pairs", "loss", "gain_db", "images_s", "valid_gain_db", "valid_clean_db",
            "valid_worst_db", "valid_s_gain_db", "kinds")  # fmt: skip
@@ -55,15 +57,16 @@ class Trainer:
         self.a = a
         torch.manual_seed(a.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if a.threads:
-            torch.set_num_threads(a.threads)
+        torch.set_num_threads(1)
         self.net: Small | Medium = build(a.engine).to(self.device, memory_format=torch.channels_last)
         if a.core:
             state = torch.load(a.core, map_location="cpu")["ema"]
             own = self.net.state_dict()
             self.net.load_state_dict({**own, **{k: v for k, v in state.items() if k in own}})
         self.loss, self.loss_s = Loss(self.net.size).to(self.device), Loss(256).to(self.device)
-        self.opt = torch.optim.AdamW(self.net.parameters(), a.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+        for name, p in self.net.named_parameters():
+            p.requires_grad_(not (a.freeze_core and name.startswith("core.")))
+        self.opt = Muon(self.net, a.lr, threads=a.threads)
         self.ema = Ema(self.net, a.ema)
         self.step, self.used = 0, 0.0
         self.path = a.run / "last.pt"
@@ -74,6 +77,7 @@ class Trainer:
             self.ema.n = c["ema_n"]
             self.ema.weights = {k: v.to(self.device) for k, v in c["ema"].items()}
             self.step, self.used = c["step"], c["used"]
+        self.crew = Crew(self.net, 1 if self.device.type == "cuda" else a.threads, self.work)
 
     def save(self) -> None:
         c: dict[str, Any] = {
@@ -83,40 +87,48 @@ class Trainer:
         torch.save(c, self.path.with_suffix(".tmp"))
         self.path.with_suffix(".tmp").replace(self.path)
 
-    def run_net(self, truth: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    def run_net(
+        self, net: torch.nn.Module, truth: Tensor, seen: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """(loss per sample, squared error, gate logits, squared error of the half-size core or None)."""
         with torch.autocast(self.device.type, torch.bfloat16):
-            out = self.net(seen.contiguous(memory_format=torch.channels_last))
+            out = net(seen.contiguous(memory_format=torch.channels_last))
         loss, square = self.loss(seen, out[0].float(), truth)
         if len(out) == 2:
             return loss, square, out[1].float(), None
         loss_s, square_s = self.loss_s(out[3], out[2].float(), F.avg_pool2d(truth, 2))
-        return loss + 0.7 * loss_s, square, out[1].float(), square_s
+        if not self.a.freeze_core:
+            loss = loss + 0.7 * loss_s
+        return loss, square, out[1].float(), square_s
+
+    def work(self, net: torch.nn.Module, piece: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, tuple[float, Tensor]]:
+        """Loss of a piece of the batch (its share of it, times 100: that keeps Adam's epsilon out of play)."""
+        truth, seen, clean = (t.to(self.device, non_blocking=True) for t in piece)
+        loss, square, logit, _ = self.run_net(net, truth, seen)
+        gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~clean).float(), reduction="none")
+        total = (loss * (1 + self.a.clean_weight * clean) + 0.002 * gate).sum() / self.a.batch
+        with torch.no_grad():
+            before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
+            gain = (psnr(square) - psnr(before))[~clean]
+        return 100 * total, (float(total.detach()), gain.cpu())
 
     def rate(self) -> float:
-        """Warm-up over 200 steps, then cosine over the run's minutes down to ``--lr-end``."""
+        """Warm-up over 100 steps, then cosine over the run's minutes down to ``--lr-end``."""
         t = min(1.0, self.used / 60 / self.a.minutes)
         lr = self.a.lr_end + 0.5 * (self.a.lr - self.a.lr_end) * (1 + math.cos(math.pi * t))
-        return lr * min(1.0, (self.step + 1) / 200)
+        return lr * min(1.0, (self.step + 1) / 100)
 
     def train_step(self, truth: Tensor, seen: Tensor, clean: Tensor) -> tuple[float, float]:
-        truth, seen, clean = (t.to(self.device, non_blocking=True) for t in (truth, seen, clean))
-        loss, square, logit, _ = self.run_net(truth, seen)
-        label = (~clean).float()
-        gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), label)
-        total = (loss * (1 + self.a.clean_weight * clean)).mean() + 0.002 * gate
         for g in self.opt.param_groups:
             g["lr"] = self.rate()
-        self.opt.zero_grad(set_to_none=True)
-        (100 * total).backward()  # keeps Adam's epsilon out of play
+        size = len(truth) if self.device.type == "cuda" else self.a.piece
+        results = self.crew.run(list(zip(truth.split(size), seen.split(size), clean.split(size), strict=True)))
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.a.clip)
         self.opt.step()
         self.step += 1
         self.ema.update(self.net)
-        with torch.no_grad():
-            before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
-            gain = (psnr(square) - psnr(before))[~clean]
-        return float(total.detach()), float(gain.mean()) if len(gain) else 0.0
+        gain = torch.cat([r[1] for r in results])
+        return sum(r[0] for r in results), float(gain.mean()) if len(gain) else 0.0
 
     @torch.no_grad()
     def validate(self, pairs: Pairs, most: int = 256) -> dict[str, float | str]:
@@ -128,14 +140,14 @@ class Trainer:
         kinds = pairs.kinds[:count]
         for i in range(0, count, 16):
             truth, seen = (t.to(self.device) for t in pairs.batch(list(range(i, min(i + 16, count)))))
-            _, square, _, square_s = self.run_net(truth, seen)
+            _, square, _, square_s = self.run_net(self.net, truth, seen)
             before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
             gains = np.append(gains, (psnr(square) - psnr(before)).cpu().numpy())
             if square_s is not None:
                 half = F.avg_pool2d((seen), 2) - F.avg_pool2d(truth, 2)
                 small.append((psnr(square_s) - psnr((half**2 * self.loss_s.mask).mean((1, 2, 3)))).cpu().numpy())  # pyright: ignore
             if i < 64:
-                clean.append(float(psnr(self.run_net(truth, truth)[1]).mean()))
+                clean.append(float(psnr(self.run_net(self.net, truth, truth)[1]).mean()))
         self.net.load_state_dict(live)
         real = kinds != KINDS.index("clean")
         each = {
@@ -159,16 +171,18 @@ def main() -> None:
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--core", type=Path, help="checkpoint to take weights from where names match")
     p.add_argument("--minutes", type=float, default=60)
-    p.add_argument("--lr", type=float, default=1e-3)
-    p.add_argument("--lr-end", type=float, default=1e-5)
+    p.add_argument("--lr", type=float, default=3e-3)
+    p.add_argument("--lr-end", type=float, default=2e-5)
     p.add_argument("--clip", type=float, default=20.0)
-    p.add_argument("--batch", type=int, default=16)
+    p.add_argument("--batch", type=int, default=8)
+    p.add_argument("--piece", type=int, default=2, help="images a CPU thread takes at a time")
+    p.add_argument("--freeze-core", action="store_true", help="train only what rtface-m adds")
     p.add_argument("--ema", type=float, default=0.999)
     p.add_argument("--clean-share", type=float, default=0.10)
     p.add_argument("--clean-weight", type=float, default=1.0)
     p.add_argument("--min-px", type=float, default=0)
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--threads", type=int, default=0)
+    p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
     a.run.mkdir(parents=True, exist_ok=True)
     t = Trainer(a)

@@ -1,0 +1,64 @@
+"""Gradients on several CPU cores without OpenMP's barriers.
+
+On a machine that others use too, one preempted core stalls every parallel loop of the other. Here each thread runs
+its own single-threaded copy of the network (same weights, own gradients) on small pieces of the batch, taken from
+a common pile, so that a slow core simply takes fewer.
+"""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Work = Callable[[nn.Module, Any], tuple[Tensor, Any]]
+"""(network, piece) → (loss to back-propagate, a result to hand back)."""
+
+
+class Crew:
+    """``threads`` copies of ``net``; ``run`` back-propagates all pieces and leaves the summed gradients in ``net``."""
+
+    def __init__(self, net: nn.Module, threads: int, work: Work) -> None:
+        self.net, self.work = net, work
+        self.pile: queue.Queue[Any] = queue.Queue()
+        self.done: queue.Queue[Any] = queue.Queue()
+        self.copies: list[nn.Module] = []
+        for _ in range(threads):
+            twin = copy.deepcopy(net)
+            for mine, theirs in zip(net.parameters(), twin.parameters(), strict=True):
+                theirs.data = mine.data
+            self.copies.append(twin)
+            threading.Thread(target=self._loop, args=(twin,), daemon=True).start()
+
+    def _loop(self, twin: nn.Module) -> None:
+        torch.set_num_threads(1)
+        while True:
+            piece = self.pile.get()
+            try:
+                loss, result = self.work(twin, piece)
+                loss.backward()
+                self.done.put(result)
+            except Exception as e:  # noqa: BLE001 - handed to the caller of run
+                self.done.put(e)
+
+    def run(self, pieces: list[Any]) -> list[Any]:
+        """Results in the order in which they came."""
+        for twin in self.copies:
+            twin.zero_grad(set_to_none=True)
+        for piece in pieces:
+            self.pile.put(piece)
+        results = [self.done.get() for _ in pieces]
+        for r in results:
+            if isinstance(r, Exception):
+                raise r
+        for mine, *theirs in zip(self.net.parameters(), *(t.parameters() for t in self.copies), strict=True):
+            grads = [t.grad for t in theirs if t.grad is not None]
+            mine.grad = None
+            for g in grads:
+                mine.grad = g if mine.grad is None else mine.grad + g
+        return results
