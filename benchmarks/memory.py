@@ -47,7 +47,8 @@ def main() -> None:
             film, report = Path(folder) / f"{frames}.mkv", Path(folder) / "report.json"
             repeated(base, frames // 100, film)
             subprocess.run([sys.executable, "-m", "rtface", "run", str(film), f"{folder}/out.mkv",
-                            "--codec", "libx264", "--preset", "ultrafast", "--engine", a.engine, "--overwrite", "-q", "--report", str(report)],
+                            "--codec", "libx264", "--preset", "ultrafast", "--engine", a.engine,
+                            "--overwrite", "-q", "--report", str(report)],
                            check=True)
             told = json.loads(report.read_text())
             result[str(frames)] = {k: told[k] for k in ("peak_rss_mb", "frames_out", "frames_corrected", "fps")}

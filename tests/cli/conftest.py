@@ -29,9 +29,9 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple]]:
             calls.append((input, output, options))
             return answer(input, output, options, stop)
 
-        module = types.ModuleType("rtface.run")
+        module = types.ModuleType("rtface.runner")
         module.run_file = run_file
-        monkeypatch.setitem(sys.modules, "rtface.run", module)
+        monkeypatch.setitem(sys.modules, "rtface.runner", module)
         return calls
 
     return install
@@ -39,13 +39,13 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple]]:
 
 @pytest.fixture
 def analysis(monkeypatch: pytest.MonkeyPatch) -> Callable[[list], list]:
-    """`analysis(tracks)` puts a stand-in for `rtface.run.analyze_file` that finds these tracks."""
+    """`analysis(tracks)` puts a stand-in for `rtface.runner.analyze_file` that finds these tracks."""
 
     def install(tracks: list) -> list:
         calls: list = []
-        module = types.ModuleType("rtface.run")
+        module = types.ModuleType("rtface.runner")
         module.analyze_file = lambda input, options, *, stats, progress, stop: calls.append((input, options)) or tracks
-        monkeypatch.setitem(sys.modules, "rtface.run", module)
+        monkeypatch.setitem(sys.modules, "rtface.runner", module)
         return calls
 
     return install

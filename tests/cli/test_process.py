@@ -21,8 +21,8 @@ def run_file(input, output, options, *, stats, progress, stop):
     if "stubborn" in input.name:
         time.sleep(60)
     raise Interrupted("stopped", resume_at=12.34, partial="b.partial.mp4")
-module = types.ModuleType("rtface.run"); module.run_file = run_file
-sys.modules["rtface.run"] = module
+module = types.ModuleType("rtface.runner"); module.run_file = run_file
+sys.modules["rtface.runner"] = module
 from rtface.cli import main
 main()
 """
