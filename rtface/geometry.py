@@ -132,13 +132,13 @@ def plane_matrix(size: tuple[int, int], display: Display, *, subsampling: tuple[
                    invert(sample_to_display(size[0], size[1], display)))
 
 
-def footprint(matrix: Float) -> tuple[float, float]:
+def footprint(back: Float) -> tuple[float, float]:
     """How far one destination sample reaches in the source, in source samples along x and along y.
 
-    `matrix` maps source to destination. Above 1 the map shrinks along that axis and the source wants a low-pass first.
-    For a similarity of scale s both are 1/s, whatever its rotation.
+    `back` maps destination to source. Above 1 the map shrinks along that axis and the source wants a low-pass first.
+    For a similarity of scale s (source → destination) both are 1/s, whatever its rotation.
     """
-    (a, b, _), (c, d, _) = invert(matrix).tolist()
+    (a, b, _), (c, d, _) = back.tolist()
     return math.hypot(a, b), math.hypot(c, d)
 
 

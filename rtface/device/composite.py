@@ -117,7 +117,7 @@ def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> tupl
     The flag says whether a filter may have carried the correction past the edge of its mask.
     """
     forward = compose(to_plane, invert(patch.matrix))
-    shrink = footprint(forward)
+    shrink = footprint(invert(forward))
     cubic = min(shrink) < 1.0 / SMOOTH_FROM
     values, unshrink = lowpass(values, shrink, border=cv2.BORDER_CONSTANT)
     forward = compose(translation(-box[0], -box[1]), forward, unshrink)

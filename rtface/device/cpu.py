@@ -15,7 +15,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from rtface.device.composite import Placement, cut_patch, dither, neutral, overlapping, rows, write
 from rtface.device.planes import Layout, Role, Samples, fallback, layout, planes
-from rtface.device.sampling import full_range, sample_rgb
+from rtface.device.sampling import from_planes, full_range, sample_rgb
 from rtface.device.transfer import code_range, curve_of
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Crops, Float, Float32, Frame
@@ -54,6 +54,7 @@ class CpuView:
         self._form: Layout = form
         self._parity = field_parity(frame.display, frame.field)
         self._views: dict[Role, Samples] | None = None
+        self._places: dict[Role, Float] = {}
         self._swscale, self._lock = swscale, lock
         self._thumbnails: dict[int, tuple[Bytes, float, float]] = {}
         self._size = display_size(self._image.width, self._image.height, frame.display)
@@ -102,12 +103,12 @@ class CpuView:
 
         `native` leaves HDR values as they are coded.
         """
+        frame = self._frame
         if self._views is None:
             self._views = planes(self._image, self._form, self._parity)
-        frame = self._frame
-        stored = (self._image.width, self._image.height)
-        return sample_rgb(self._views, self._form, frame.color, (stored, frame.display, frame.field), matrix, size,
-                          native=native)
+            self._places = from_planes(self._form, frame.color, (self._image.width, self._image.height),
+                                       frame.display, frame.field)
+        return sample_rgb(self._views, self._form, frame.color, self._places, matrix, size, native=native)
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (2×3, display → region) maps to `size` (w, h).

@@ -9,7 +9,7 @@ import numpy as np
 
 from rtface.device.planes import Layout, Role, Samples
 from rtface.device.transfer import code_range, curve_of, ycbcr_from_rgb
-from rtface.frame import Color, Display, Float, Float32, Siting
+from rtface.frame import Color, Display, Float, Float32
 from rtface.geometry import (
     Field,
     bounds,
@@ -23,7 +23,7 @@ from rtface.geometry import (
     translation,
 )
 
-HALF_BELOW = 0.55  # footprint under which chroma is sampled at half the target's size first
+HALF_BELOW = 0.7  # footprint under which chroma is sampled at half the target's size first
 BLUR_FROM = 1.08  # residual shrink below which bilinear sampling alone is clean enough
 
 
@@ -57,11 +57,12 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
     """One component resampled through `matrix` (plane → target, corner convention) to size (w, h); edges replicate.
 
     Returns:
-        h×w in the component's own integer type, native byte order, shifted down to its value.
+        h×w code values, uint8 or (for more than 8 bits) float32, shifted down to their value.
     """
-    shrink = footprint(matrix)
+    back = invert(matrix)
+    shrink = footprint(back)
     height, width = plane.shape
-    box = bounds(invert(matrix), (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *shrink) + 1.0)
+    box = bounds(back, (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *shrink) + 1.0)
     x0, y0, x1, y1 = clip_box(box, width, height)
     # A region wholly outside still shows the nearest edge.
     x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
@@ -69,6 +70,8 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
     image = np.ascontiguousarray(plane[y0:y1, x0:x1], plane.dtype.newbyteorder("="))
     if shift:
         image = image >> shift
+    if image.dtype != np.uint8:
+        image = image.astype(np.float32)  # exact, and OpenCV filters it three times as fast as 16 bits
     image, unshrink = lowpass(image, shrink, border=cv2.BORDER_REPLICATE)
     forward = compose(matrix, translation(x0, y0), unshrink)
     # Magnified chroma holds nothing finer than half the target's samples: warp a quarter of them, then enlarge.
@@ -85,15 +88,22 @@ def full_range(form: Layout, color: Color) -> bool:
     return form.full_range or color.full_range
 
 
-def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color,
-               geometry: tuple[tuple[int, int], Display, Field | None], matrix: Float, size: tuple[int, int], *,
-               native: bool = False) -> Float32:
+def from_planes(form: Layout, color: Color, size: tuple[int, int], display: Display,
+                field: Field | None) -> dict[Role, Float]:
+    """Per component the matrix from its samples to display space."""
+    known = {sub: invert(plane_matrix(size, display, subsampling=sub, siting=color.siting, field=field))
+             for sub in {form.role_subsampling(role) for role in form.components}}
+    return {role: known[form.role_subsampling(role)] for role in form.components}
+
+
+def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
+               size: tuple[int, int], *, native: bool = False) -> Float32:
     """A region as RGB.
 
     Args:
         views: `planes()` of the frame or field.
         form, color: how to read them.
-        geometry: stored size, display, field.
+        places: `from_planes()` of the frame or field.
         matrix: 2×3, display → region.
         size: (w, h) of the region.
         native: leave HDR values as they are coded, instead of as an engine knows them.
@@ -101,14 +111,9 @@ def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color,
     Returns:
         float32 3×h×w, 0…1.
     """
-    stored, display, field = geometry
-    siting: Siting = color.siting
     out = np.empty((3, size[1], size[0]), np.float32)
-    got: dict[Role, Samples] = {}
-    for role, view in views.items():
-        to_plane = plane_matrix(stored, display, subsampling=form.role_subsampling(role), siting=siting, field=field)
-        got[role] = sample(view, compose(matrix, invert(to_plane)), size, form.shift,
-                           chroma=role in ("u", "v"))
+    got = {role: sample(view, compose(matrix, places[role]), size, form.shift, chroma=role in ("u", "v"))
+           for role, view in views.items()}
     full = full_range(form, color)
     luma = code_range(form.bits, full, chroma=False)
     a, b = 1.0 / luma.scale, -luma.offset / luma.scale

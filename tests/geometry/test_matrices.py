@@ -119,5 +119,5 @@ def test_compose_and_invert_are_inverse():
 def test_footprint_of_a_similarity_does_not_depend_on_its_rotation():
     for angle in np.linspace(0.0, 6.0, 7):
         c, s = 0.4 * np.cos(angle), 0.4 * np.sin(angle)
-        assert footprint(np.array([(c, -s, 1.0), (s, c, 2.0)])) == pytest.approx((2.5, 2.5))
-    assert footprint(chroma_from_luma(2, 1, "left")) == pytest.approx((2.0, 1.0))
+        assert footprint(invert(np.array([(c, -s, 1.0), (s, c, 2.0)]))) == pytest.approx((2.5, 2.5))
+    assert footprint(invert(chroma_from_luma(2, 1, "left"))) == pytest.approx((2.0, 1.0))
