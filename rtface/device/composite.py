@@ -201,40 +201,50 @@ def _mix(value: int | NDArray[np.int64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(16))
 
 
-@lru_cache(maxsize=4)
-def _dither_sheet(height: int, width: int) -> Float32:
-    """The 256×256 tile repeated over at least height × width; values (k + 0.5)/128 − 0.5."""
+@lru_cache(maxsize=8)
+def _dither_sheet(width: int) -> Float32:
+    """The 256×256 tile repeated to 512 rows and at least `width` columns; values (k + 0.5)/128 − 0.5."""
     tile = (_mix(np.arange(65536)) >> np.uint64(25)).astype(np.float32).reshape(256, 256)
-    tile = (tile + 0.5) / 128.0 - 0.5
-    return np.tile(tile, (height // 256, width // 256)).astype(np.float32)
+    return np.tile((tile + 0.5) / 128.0 - 0.5, (2, width // 256)).astype(np.float32)
 
 
-def dither(box: Box, pts: int, component: int, parity: int | None) -> Float32:
-    """The rounding offsets of a box of samples, float32, |t| < 0.5; see the module's text."""
-    h = int(_mix(int(_mix(pts % (1 << 32))) + 8 * (0 if parity is None else 1 + parity) + component))
-    x, y = (box[0] + h) & 255, (box[1] + (h >> 8)) & 255
-    height, width = box[3] - box[1], box[2] - box[0]
-    # Sheets grow in steps of 512, so that few are ever made.
-    sheet = _dither_sheet(((y + height) // 512 + 1) * 512, ((x + width) // 512 + 1) * 512)
-    return sheet[y:y + height, x:x + width]
+class Dither:
+    """Rounding offsets of one component of one picture; see the module's text."""
+
+    def __init__(self, pts: int, component: int, parity: int | None) -> None:
+        h = int(_mix(int(_mix(pts % (1 << 32))) + 8 * (0 if parity is None else 1 + parity) + component))
+        self._x, self._y = h & 255, (h >> 8) & 255
+
+    def of(self, x: int, y: int, width: int, height: int) -> Float32:
+        """float32 height × width, |t| < 0.5, for the samples from column x and row y on; at most 256 rows."""
+        x, y = (x + self._x) & 255, (y + self._y) & 255
+        sheet = _dither_sheet(((x + width) // 512 + 1) * 512)  # few widths, so that few sheets are ever made
+        return sheet[y:y + height, x:x + width]
 
 
-def write(view: Samples, box: Box, values: Float32, gate: Bytes | None, offsets: Float32, form: Layout,
+_STRIP = 96  # rows at a time: source, sum and result then stay in the core's own cache
+
+
+def write(view: Samples, box: Box, values: Float32, gate: Bytes | None, dither: Dither, form: Layout,
           legal: tuple[int, int]) -> None:
     """Adds `values` (code values, overwritten) to the samples of `box`, where `gate` is above 0 if given, in place."""
-    target = view[box[1]:box[3], box[0]:box[2]]
-    source = np.ascontiguousarray(target, form.dtype.newbyteorder("="))
-    old = source >> form.shift if form.shift else source
     depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
-    cv2.add(values, offsets, dst=values)
-    if gate is None:
-        new: Any = cv2.add(old, values, dtype=depth)
-    else:
-        new = old.copy()
-        cv2.add(old, values, dst=new, mask=gate, dtype=depth)
     low, high = np.array(legal, np.float64)  # cv2 takes a scalar beside an array, its annotations do not say so
-    cv2.min(new, cv2.max(old, high), dst=new)
-    cv2.max(new, cv2.min(old, low), dst=new)
-    if form.shift:
-        new = source + ((new - old) << form.shift)  # modulo 2¹⁶; keeps whatever the low bits held
-    target[...] = new
+    x0, y0, x1, y1 = box
+    for top in range(y0, y1, _STRIP):
+        bottom = min(top + _STRIP, y1)
+        target = view[top:bottom, x0:x1]
+        source = np.ascontiguousarray(target, form.dtype.newbyteorder("="))
+        old = source >> form.shift if form.shift else source
+        add = values[top - y0:bottom - y0]
+        cv2.add(add, dither.of(x0, top, x1 - x0, bottom - top), dst=add)
+        if gate is None:
+            new: Any = cv2.add(old, add, dtype=depth)
+        else:
+            new = old.copy()
+            cv2.add(old, add, dst=new, mask=gate[top - y0:bottom - y0], dtype=depth)
+        cv2.min(new, cv2.max(old, high), dst=new)
+        cv2.max(new, cv2.min(old, low), dst=new)
+        if form.shift:
+            new = source + ((new - old) << form.shift)  # modulo 2¹⁶; keeps whatever the low bits held
+        target[...] = new

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 
-from rtface.device.composite import Placement, cut_patch, dither, neutral, overlapping, rows, write
+from rtface.device.composite import Dither, Placement, cut_patch, neutral, overlapping, rows, write
 from rtface.device.planes import Layout, Role, Samples, fallback, layout, planes
 from rtface.device.sampling import from_planes, full_range, sample_rgb
 from rtface.device.transfer import code_range, curve_of
@@ -243,5 +243,5 @@ class CpuDevice:
                 values, gate = placement.place(row)
                 legal = code_range(form.bits, full, chroma=role in ("u", "v"))
                 write(views[role], placement.box, values, gate,
-                      dither(placement.box, frame.pts, _COMPONENTS[role], parity), form, (legal.low, legal.high))
+                      Dither(frame.pts, _COMPONENTS[role], parity), form, (legal.low, legal.high))
         return replace(frame, touched=True)

@@ -18,6 +18,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from rtface.errors import InputError
+
 Samples = NDArray[Any]
 Role = Literal["y", "u", "v", "r", "g", "b"]
 
@@ -152,6 +154,9 @@ def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dic
         image: the frame; call `make_writable()` first where the views are to be written.
         form: `layout(image.format.name)`.
         parity: None for whole planes, 0 or 1 for the even or odd rows of each (a field).
+
+    Raises:
+        InputError: the picture has too few rows for a field.
     """
     out: dict[Role, Samples] = {}
     native = image.planes
@@ -168,5 +173,9 @@ def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dic
             lowest = plane.buffer_ptr + stride * (shape[0] - 1)
             memory = (ctypes.c_uint8 * (-stride * shape[0])).from_address(lowest)
             view = np.ndarray(shape, form.dtype, memory, first * item, (-stride, step * item))[::-1]
-        out[role] = view if parity is None else view[parity::2]
+        if parity is not None:
+            view = view[parity::2]
+            if not view.size:
+                raise InputError(f"a picture of {image.height} rows is too low to be interlaced; treat it as progressive")
+        out[role] = view
     return out

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from rtface.frame import Color, Float, Float32
 
@@ -88,7 +89,7 @@ class Curve:
     def forward(self, rgb: Float32) -> Float32:
         """3×H×W native R'G'B' 0…1 → engine values 0…1."""
         if len(self.table):
-            rgb = self.table[_index(rgb, len(self.table))]
+            rgb = _look_up(self.table, rgb)
         if self.gamut is not None:
             rgb = np.tensordot(self.gamut.astype(np.float32), rgb, 1)
         return np.clip(rgb, 0.0, 1.0, dtype=np.float32)
@@ -98,12 +99,19 @@ class Curve:
         if self.gamut is not None:
             correction = np.tensordot(np.linalg.inv(self.gamut).astype(np.float32), correction, 1)
         if len(self.table):
-            correction = correction * self.inverse_slope[_index(rgb, len(self.table))]
+            correction = correction * _look_up(self.inverse_slope, rgb)
         return correction.astype(np.float32, copy=False)
 
 
-def _index(rgb: Float32, n: int) -> NDArray[np.intp]:
-    return np.clip(np.rint(rgb * np.float32(n - 1)), 0, n - 1).astype(np.intp)
+def _look_up(table: Float32, values: Float32) -> Float32:
+    """The table at values 0…1, linearly between its entries; 3×h×w."""
+    h, w = values.shape[1:]
+    column = np.zeros((h, w), np.float32)
+    out = np.empty_like(values)
+    for plane, into in zip(values, out, strict=True):
+        at: Any = plane * np.float32(len(table) - 1)
+        cv2.remap(table[None], at, column, cv2.INTER_LINEAR, dst=into, borderMode=cv2.BORDER_REPLICATE)
+    return out
 
 
 @lru_cache(maxsize=16)

@@ -10,7 +10,7 @@ import pytest
 
 from rtface.device.cpu import CpuDevice
 from rtface.device.planes import layout
-from rtface.errors import EngineError, UsageError
+from rtface.errors import EngineError, InputError, UsageError
 from rtface.frame import Color, Display
 from rtface.geometry import apply, compose, display_size, invert, plane_matrix, scaling, translation
 
@@ -338,6 +338,35 @@ def test_bad_corrections_are_refused_before_anything_is_written(noise_frame):
     with pytest.raises(UsageError, match="composite wants"):
         CpuDevice().composite(frame, d, mask[:, :8], face_matrix(160, 96)[None])
     np.testing.assert_array_equal(before[0], plane_bytes(frame.image)[0])
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "nv12", "yuv410p", "yuyv422", "p010le", "rgb24", "gbrp10le"])
+@pytest.mark.parametrize("size", [(161, 97), (7, 5), (1, 1)])
+def test_odd_sizes(name, size, noise_frame):
+    """A correction over the whole of a picture of odd size reaches its last samples and stays inside its memory."""
+    if name == "yuyv422" and size[0] % 2:
+        size = (size[0] + 1, size[1])  # swscale writes past a line of odd width in this format
+    frame = noise_frame(name, width=size[0], height=size[1])
+    for field in (None, 0, 1) if size[1] > 8 else (None,):
+        frame = replace(frame, field=field, display=Display(fields="tff"))
+        d = np.full((1, S, S, 3), 0.1, np.float32)
+        d[..., 2] = -0.1
+        matrix = scaling(S / size[0], S / size[1])
+        before = plane_bytes(frame.image)
+        crops = CpuDevice().crops(frame, matrix[None], S)
+        assert np.isfinite(crops.pixels).all()
+        after = plane_bytes(CpuDevice().composite(frame, d, np.ones((1, S, S), np.float32), matrix[None]).image)
+        if size == (161, 97):
+            for role in layout(name).components:
+                old, new = (component_bytes(name, raw, role, *size).astype(int) for raw in (before, after))
+                rows = slice(None) if field is None else slice(field, None, 2)
+                assert (old != new)[rows][-2:, -2:].any(), role
+
+
+def test_a_picture_too_low_for_fields_is_refused(noise_frame):
+    frame = replace(noise_frame("yuv420p", width=16, height=2), field=1, display=Display(fields="tff"))
+    with pytest.raises(InputError, match="progressive"):
+        CpuDevice().crops(frame, scaling(2.0, 2.0)[None], 16)
 
 
 def test_a_face_outside_the_picture_is_ignored(noise_frame):
