@@ -51,7 +51,7 @@ _X264 = Family("crf", "preset", "18", "fast", lossless={"qp": "0"})
 _NVENC = Family("cq", "preset", "20", "p5", {"rc": "vbr", "b": "0"}, lossless={"tune": "lossless"})
 FAMILIES = {
     "libx264": _X264, "libx264rgb": _X264,
-    "libx265": Family("crf", "preset", "20", "fast", lossless={"x265-params": "lossless=1"}),
+    "libx265": Family("crf", "preset", "20", "fast", options={"a53cc": "1"}, lossless={"x265-params": "lossless=1"}),
     "libsvtav1": Family("crf", "preset", "25", "8"),
     "libvpx-vp9": Family("crf", "cpu-used", "24", "4", {"b": "0", "row-mt": "1", "deadline": "good"},
                          lossless={"lossless": "1"}),
@@ -61,6 +61,9 @@ FAMILIES = {
     "utvideo": Family(lossless={}), "ffvhuff": Family(lossless={}), "huffyuv": Family(lossless={}),
     "png": Family(lossless={}), "qtrle": Family(lossless={}), "rawvideo": Family(lossless={}),
 }
+# Encoders that write captions, or the pixels' aspect, into their own stream. PyAV cannot note the aspect in Matroska.
+_WRITES_CAPTIONS = ("libx26", "h264_", "hevc_", "mpeg2video")
+_WRITES_ASPECT = ("libx26", "h264_", "hevc_", "mpeg", "ffv1")
 # Encoders of the kind that takes a quantiser through FFmpeg's own flag.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
 
@@ -166,8 +169,8 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
     """The encoder that keeps depth and chroma, and that most players know."""
     shape = shape_of(info.pix_fmt)
     alpha = shape.alpha and info.transparent
-    if format == "webm":
-        return "libvpx-vp9"
+    if format == "webm":  # FFmpeg's usual builds of libvpx know 8 bits only
+        return "libvpx-vp9" if shape.bits <= 8 or "libsvtav1" not in supported else "libsvtav1"
     if alpha and format == "matroska":
         return "ffv1"
     if alpha and format == "mov":
@@ -205,8 +208,6 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     candidates = [f.name for f in encoder.video_formats or []]
     if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that hardly any decoder shows
         candidates = [c for c in candidates if not shape_of(c).alpha]
-    if name == "libvpx-vp9":  # FFmpeg lists only what the library says before it is opened
-        candidates += [f"yuv{s}p{b}le" for s in ("420", "422", "444") for b in (10, 12)] + ["gbrp10le", "gbrp12le"]
     pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)
     convert = shape_of(pix_fmt).model != shape_of(info.pix_fmt).model and shape_of(info.pix_fmt).model != "gray"
     convert = convert or shape_of(pix_fmt).bits < shape_of(info.pix_fmt).bits or any("resolution" in s for s in lost)
@@ -218,9 +219,15 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     _interlaced(plan, info)
     if info.hdr is not None:
         _hdr(plan, info.hdr)
+    if info.captions and not name.startswith(_WRITES_CAPTIONS):
+        plan.warnings.append(f"{name} cannot carry the closed captions; --codec libx264 or libx265 can")
+    if format in ("matroska", "webm") and info.aspect not in (None, 0, 1) and not name.startswith(_WRITES_ASPECT):
+        raise UsageError(f"{name} in {format} cannot note that pixels are not square ({info.aspect}); choose --codec "
+                         "libx264 and a .mkv output, or a .mp4 output")
     if info.tags.siting and shape_of(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
-    while plan.time_base > Fraction(1, 1000):  # a unit of about a frame would be read as the frame rate
+    # A unit of about a frame would be read as the frame rate.
+    while format != "avi" and plan.time_base > Fraction(1, 1000):
         plan.time_base /= 2
     if format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"  # Apple's players refuse hev1

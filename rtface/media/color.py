@@ -140,6 +140,11 @@ def hdr_of(image: av.VideoFrame) -> Hdr | None:
     return Hdr(primaries, luminance, light, dynamic)
 
 
+def has_captions(image: av.VideoFrame) -> bool:
+    """Whether closed captions (CEA-608/708) ride on a decoded picture."""
+    return _side_data(image, "A53_CC") is not None
+
+
 def _side_data(image: av.VideoFrame, kind: str) -> bytes | None:
     try:
         container = image.side_data

@@ -165,12 +165,13 @@ class FileSink:
         seconds = min(1.0, max(0.05, _MUXER_BYTES / max(1.0, raw_bytes_a_second(plan))))
         options = {"max_interleave_delta": str(round(1e6 * seconds))}
         if plan.format in ("mp4", "mov"):
-            # delay_moov writes the header when all streams have begun: exact start times by edit lists. Where a
-            # stream keeps silent it would wait, and hold everything in memory, for ever.
-            flags = ["hybrid_fragmented", "negative_cts_offsets" if silent else "delay_moov"]
+            # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream
+            # keeps silent it would wait, and hold everything in memory, for ever; then the start times come at the end.
+            flags = ["hybrid_fragmented", "empty_moov" if silent else "delay_moov"]
             if not any(s.action == "cover" for s in plan.streams):
                 flags.append("use_metadata_tags")  # the other form of tags has no place for own names, this for covers
-            options |= {"movflags": "+".join(flags), "frag_duration": "500000", "frag_size": str(_PIECE_BYTES)}
+            options |= {"movflags": "+".join(flags), "use_editlist": "1", "frag_duration": "500000",
+                        "frag_size": str(_PIECE_BYTES)}
         elif plan.format in ("matroska", "webm"):
             options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES),
                         "default_mode": "passthrough"}
@@ -312,6 +313,8 @@ class FileSink:
                 packet.pts -= shift
             if packet.dts is not None:
                 packet.dts -= shift
+            if self._plan.format == "avi" and packet.dts is not None and packet.dts < 0:
+                return  # AVI has no time before 0; the pictures would be moved by a whole frame for it
             target = self._copies[index]
             rewrite = self._rewrites.get(index)
             self._wait(self._to(target, rewrite.push(packet) if rewrite else (packet,)))

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import av
 import av.logging
 from av.container import InputContainer
+from av.filter import Graph
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -26,7 +27,7 @@ from rtface.media.color import Hdr, Tags
 # 100 megapixels: three times 8K. A picture of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
 
-_dump_lock = threading.Lock()
+_log_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class MediaInfo:
         streams, chapters, metadata: everything else the container holds.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
+        captions: whether closed captions ride on the first picture.
         clock_start: first moment of the input's own clock in seconds; --start and --end count from here.
         start, end: the cut in seconds of the input's own clock, None where there is none.
         origin: the moment of the input's clock that becomes 0 in an output.
@@ -122,6 +124,7 @@ class MediaInfo:
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     expected_frames: int | None = None
     hdr: Hdr | None = None
+    captions: bool = False
     clock_start: Fraction = Fraction(0)
     start: Fraction | None = None
     end: Fraction | None = None
@@ -247,23 +250,29 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
                     "the others are copied")
 
 
-def chroma_siting(container: InputContainer, index: int) -> str | None:
-    """FFmpeg's name of a stream's chroma location, or None.
+def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]:
+    """Chroma location (FFmpeg's name, None where the stream does not say) and field order of a decoded picture.
 
-    PyAV has no attribute for it; FFmpeg's own description of the streams names it at the verbose level.
+    PyAV shows neither; FFmpeg's showinfo filter prints both, so one picture is sent through it. A stream's own field
+    order is no substitute: parsers guess it from the first packets, and wrongly for some H.264.
     """
-    with _dump_lock:
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=Fraction(1, 1000)),
+        graph.add("showinfo", "checksum=0"), graph.add("buffersink")).configure()
+    with _log_lock:
         before = av.logging.get_level()
-        av.logging.set_libav_level(av.logging.VERBOSE)
         av.logging.set_level(av.logging.INFO)
         try:
-            text: str = container.dumps_format()  # pyright: ignore
+            with av.logging.Capture(local=True) as lines:
+                graph.push(image)
+                graph.pull()
         finally:
             av.logging.set_level(before)
-            av.logging.set_libav_level(av.logging.INFO)
-    line = re.search(rf"Stream #0:{index}\b.*?: Video: .*", text)
-    found = re.search(r"[(, ](left|center|topleft|top|bottomleft|bottom)[,)]", line[0]) if line else None
-    return found[1] if found else None
+    text = "".join(line[2] for line in lines)
+    place = re.search(r"\bcl:(\w+)", text)
+    return (place[1] if place and place[1] not in ("unspecified", "unknown") else None,
+            "bff" if re.search(r"\bi:B", text) else "tff")
 
 
 def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import av
 from av.container import InputContainer
@@ -17,7 +16,7 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, UsageError
 from rtface.frame import Color, Display, Frame, Packet
 from rtface.media import probe
-from rtface.media.color import color_of, display_matrix, display_of, hdr_of, orientation, tags_of
+from rtface.media.color import color_of, display_matrix, display_of, has_captions, hdr_of, orientation, tags_of
 from rtface.media.probe import Chapter, MediaInfo, StreamInfo
 from rtface.media.timeline import Rising
 from rtface.protocols import Item
@@ -35,8 +34,6 @@ _AFTER_END = 5
 _PRIMING = Fraction(1, 10)
 # Containers whose own duration can be trusted to tell that the end of the file is missing.
 _KNOW_DURATION = ("matroska", "mov", "avi", "asf")
-# FFmpeg's AVFieldOrder: which field is shown first.
-_FIELDS: dict[int, Literal["tff", "bff"]] = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 
 
 def open_source(path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None,
@@ -201,7 +198,8 @@ class FileSource:
             transparent=alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
             streams=streams, chapters=self._chapters(), metadata=dict(container.metadata),
             expected_frames=1 if self._still else None if length is None else max(1, round(length * self._rate)),
-            hdr=hdr_of(image), start=self._start, end=self._end, clock_start=self._clock_start, origin=self._origin(),
+            hdr=hdr_of(image), captions=has_captions(image), start=self._start, end=self._end,
+            clock_start=self._clock_start, origin=self._origin(),
             size=None if probe.is_url(self._path) else Path(self._path).stat().st_size,
             notes=[self._note] if self._note else [])
 
@@ -332,7 +330,7 @@ class FileSource:
         now = (image.width, image.height, image.format.name)
         if self._size is None:
             self._size = now
-            self._siting = probe.chroma_siting(self._container, self._video.index)
+            self._siting = probe.details_of(image)[0]
             self._matrix = display_matrix(image)
             self._rotation = image.rotation
         if now == self._size:
@@ -357,10 +355,7 @@ class FileSource:
                 turns, mirror = orientation(self._matrix)
             else:
                 turns, mirror = round(-self._rotation / 90) % 4, False
-            order: int = self._video.codec_context.field_order  # pyright: ignore
-            # DV stores the lower field first; everything else that does not say is upper field first.
-            unsaid = "bff" if self._video.codec_context.name == "dvvideo" else "tff"
-            fields = _FIELDS.get(order, unsaid) if interlaced else "progressive"
+            fields = probe.details_of(image)[1] if interlaced else "progressive"
             self._displays[interlaced] = display_of(turns, mirror, self._video.sample_aspect_ratio, fields)
         return self._displays[interlaced]
 

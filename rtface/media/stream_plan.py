@@ -120,6 +120,8 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
 @lru_cache(maxsize=16)
 def supported_encoders(format: str) -> set[str]:
     """Names of the codecs that a container can hold."""
+    if format == "mpegts":  # its muxer does not say
+        return {"libx264", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg2video"}
     with av.open(io.BytesIO(), "w", format=format) as container:
         return container.supported_codecs
 
@@ -151,7 +153,7 @@ def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan, str, str]:
     if stream.disposition & Disposition.attached_pic:
         if format == "matroska" and stream.picture and stream.codec in _COVER_NAMES:
             return StreamPlan(stream, "attach"), "", ""
-        if format in ("mp4", "mov") and stream.picture and accepts(format, stream):
+        if format == "mp4" and stream.picture and accepts(format, stream):
             return StreamPlan(stream, "cover"), "", ""
         return StreamPlan(stream, "drop"), f"the cover picture is left out, {format} cannot hold it", ""
     if stream.kind == "attachment":

@@ -1,0 +1,394 @@
+"""What has nothing to do with faces comes through: sound, subtitles, tags, turns, colour, fields, captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import OutputError, UsageError
+from rtface.media.source import open_source
+from rtface.media.stream_plan import plan_output
+
+TURNS = {  # display matrices: a b u, c d v, x y w
+    "quarter": (0, 65536, 0, -65536, 0, 0, 96 * 65536, 0, 1 << 30),
+    "half": (-65536, 0, 0, 0, -65536, 0, 128 * 65536, 96 * 65536, 1 << 30),
+    "back": (0, -65536, 0, 65536, 0, 0, 0, 128 * 65536, 1 << 30),
+    "mirror": (-65536, 0, 0, 0, 65536, 0, 128 * 65536, 0, 1 << 30),
+}
+SRT = [(200, 700, "Good evening."), (900, 1500, "<i>And</i> good night.")]
+
+
+def subtitles(codec: str = "subrip") -> Callable[[Any], Callable[[], None]]:
+    """Adds a subtitle stream with two events."""
+    def add(box: Any) -> Callable[[], None]:
+        stream = box.add_mux_stream(codec)
+        stream.time_base = Fraction(1, 1000)
+        stream.metadata["language"] = "fra"
+
+        def write() -> None:
+            for start, end, text in SRT:
+                packet = av.Packet(text.encode())
+                packet.stream, packet.time_base = stream, Fraction(1, 1000)
+                packet.pts = packet.dts = start
+                packet.duration = end - start
+                box.mux(packet)
+        return write
+    return add
+
+
+def cues(path: Path) -> list[tuple[float, float, str]]:
+    """Subtitle events: start, end and bare text."""
+    found = []
+    with av.open(str(path)) as box:
+        stream = box.streams.subtitles[0]
+        for packet in box.demux(stream):
+            if packet.size and packet.pts is not None:
+                for event in stream.decode(packet):
+                    text = event.dialogue.decode().replace("{\\i1}", "").replace("{\\i0}", "").replace("{\\r}", "").strip()
+                    if text:
+                        start = float(packet.pts * packet.time_base)
+                        found.append((start, start + float(packet.duration * packet.time_base), text))
+    return found
+
+
+def packets(path: Path, kind: str) -> list[bytes]:
+    with av.open(str(path)) as box:
+        stream = next(s for s in box.streams if s.type == kind)
+        return [bytes(p) for p in box.demux(stream) if p.size]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts", ".avi"])
+def test_sound_is_copied_and_stays_in_time(media, tmp_path: Path, suffix: str):
+    source = media.make_film(tmp_path / "in.mp4", frames=25, sound="aac")
+    output = tmp_path / f"out{suffix}"
+    plan = media.passthrough(source, output)
+    assert [s.action for s in plan.streams] == ["copy"] and not plan.notes
+    if suffix != ".ts":  # ADTS headers are added there
+        assert packets(output, "audio") == packets(source, "audio")
+    before, after = media.first_times(source), media.first_times(output)
+    assert abs((after["audio"] - after["video"]) - (before["audio"] - before["video"])) < 1 / 25
+
+
+@pytest.mark.parametrize(("codec", "holder", "suffix", "becomes"), [
+    ("aac", ".mp4", ".webm", "opus"), ("pcm_s16le", ".mkv", ".webm", "opus"), ("libopus", ".mkv", ".mov", "aac"),
+    ("flac", ".mkv", ".mov", "aac"),
+])
+def test_sound_that_the_container_cannot_hold_is_transcoded_in_time(media, tmp_path: Path, codec: str, holder: str,
+                                                                   suffix: str, becomes: str):
+    source = media.make_film(tmp_path / f"in{holder}", frames=25, sound=codec, sound_start_ms=200, sound_ms=800)
+    output = tmp_path / f"out{suffix}"
+    plan = media.passthrough(source, output, preset="8" if suffix == ".webm" else None)
+    assert [s.action for s in plan.streams] == ["sound"]
+    assert len(plan.notes) == 1 and becomes in plan.notes[0]
+    with av.open(str(output)) as box:
+        assert box.streams.audio[0].codec_context.name.endswith(becomes)
+        length = sum(f.samples for f in box.decode(audio=0)) / box.streams.audio[0].codec_context.sample_rate
+    assert abs(length - 0.8) < 0.1
+    before, after = media.first_times(source), media.first_times(output)
+    assert abs((after["audio"] - after["video"]) - (before["audio"] - before["video"])) < 1 / 25
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "subrip"), (".mp4", "mov_text"), (".mov", "mov_text"),
+                                               (".webm", "webvtt")])
+def test_subtitles_are_copied_or_converted(media, tmp_path: Path, suffix: str, codec: str):
+    source = media.make_film(tmp_path / "in.mkv", frames=50, extra=subtitles())
+    output = tmp_path / f"out{suffix}"
+    plan = media.passthrough(source, output)
+    with av.open(str(output)) as box:
+        stream = box.streams.subtitles[0]
+        assert stream.codec_context.codec.canonical_name == codec and stream.language in ("fra", "fre")
+    assert bool(plan.notes) == (suffix != ".mkv")
+    before, after = cues(source), cues(output)
+    assert [t for *_, t in after] == [t for *_, t in before] == ["Good evening.", "And good night."]
+    for old, new in zip(before, after, strict=True):
+        assert abs(old[0] - new[0]) < 0.04 and abs(old[1] - new[1]) < 0.04
+
+
+def test_converted_and_back(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mkv", frames=50, extra=subtitles())
+    media.passthrough(source, tmp_path / "a.mp4")
+    media.passthrough(tmp_path / "a.mp4", tmp_path / "b.mkv")
+    assert [t for *_, t in cues(tmp_path / "b.mkv")] == ["Good evening.", "And good night."]
+
+
+def test_a_sparse_subtitle_does_not_hold_the_film_back(media, tmp_path: Path):
+    """MP4's header waits for every stream; a subtitle that comes late must not keep the film in memory."""
+    from rtface.media.file_sink import FileSink
+
+    late = [(6500, 7000, "Late.")]
+
+    def add(box: Any) -> Callable[[], None]:
+        stream = box.add_mux_stream("subrip")
+        stream.time_base = Fraction(1, 1000)
+
+        def write() -> None:
+            packet = av.Packet(late[0][2].encode())
+            packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, 1000), late[0][0], late[0][0]
+            packet.duration = 500
+            box.mux(packet)
+        return write
+
+    source = media.make_film(tmp_path / "in.mkv", frames=100, rate=12, size=(32, 32), extra=add)
+    opened = open_source(source)
+    plan = plan_output(opened.info, tmp_path / "out.mp4", preset="ultrafast")
+    sink = FileSink(plan, threads=1)
+    sizes = []
+    for item in opened:
+        sink.write(item)
+        sizes.append(plan.target.work.stat().st_size)
+    sink.finish()
+    opened.close()
+    assert sizes[len(sizes) // 2] > 0
+    assert [t for *_, t in cues(tmp_path / "out.mp4")] == ["Late."]
+
+
+@pytest.mark.parametrize("silent_sound", [True, False])
+def test_a_sound_stream_that_starts_late_or_never(media, tmp_path: Path, silent_sound: bool):
+    source = media.make_film(tmp_path / "in.mkv", frames=100, rate=12, size=(32, 32), sound="aac",
+                             sound_ms=40 if silent_sound else 500, sound_start_ms=6500)
+    media.passthrough(source, tmp_path / "out.mp4", crf=0)
+    before, after = media.decoded(source), media.decoded(tmp_path / "out.mp4")
+    assert [s for _, s in before] == [s for _, s in after]
+    with av.open(str(tmp_path / "out.mp4")) as box:
+        sound = next(p for p in box.demux(audio=0) if p.size)
+        start = float(sound.pts * sound.time_base - after[0][0])
+    with av.open(str(source)) as box:
+        sound = next(p for p in box.demux(audio=0) if p.size)
+        assert abs(start - float(sound.pts * sound.time_base - before[0][0])) < 1 / 12
+
+
+def test_fonts_and_bitmap_subtitles_stop_an_output_that_cannot_hold_them(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mkv",
+                             extra=lambda box: box.add_attachment("f.ttf", "font/ttf", b"\0\1\0\0" * 20) and None)
+    media.passthrough(source, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        font = next(s for s in box.streams if s.type == "attachment")
+        assert (font.name, font.mimetype, font.data[:80]) == ("f.ttf", "font/ttf", b"\0\1\0\0" * 20)
+    with pytest.raises(OutputError, match=r"mp4 cannot hold the attachment f\.ttf; name the output out\.mkv"):
+        media.passthrough(source, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def jpeg() -> bytes:
+    context = av.CodecContext.create("mjpeg", "w")
+    context.width, context.height, context.pix_fmt, context.time_base = 32, 32, "yuvj420p", Fraction(1, 25)
+    frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 90, np.uint8)).reformat(format="yuvj420p")
+    return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_cover_picture_comes_along(media, tmp_path: Path, suffix: str):
+    cover = jpeg()
+    source = media.make_film(tmp_path / "in.mkv", sound="aac",
+                             extra=lambda box: box.add_attachment("cover.jpg", "image/jpeg", cover) and None)
+    plan = media.passthrough(source, tmp_path / f"out{suffix}", tags={"enhanced_by": "rtface"})
+    assert not plan.notes
+    with av.open(str(tmp_path / f"out{suffix}")) as box:
+        covers = [s for s in box.streams.video if s.disposition & av.stream.Disposition.attached_pic]
+        assert len(covers) == 1
+        assert next(bytes(p) for p in box.demux(covers[0]) if p.size) == cover
+    assert len(media.decoded(tmp_path / f"out{suffix}")) == 10
+
+
+def test_several_streams_keep_order_language_and_flags(media, tmp_path: Path):
+    def add(box: Any) -> Callable[[], None]:
+        streams = []
+        for language, title in (("eng", "Main"), ("deu", "Kommentar")):
+            stream = box.add_stream("aac", rate=48_000)
+            stream.metadata.update(language=language, title=title)
+            streams.append(stream)
+        streams[1].disposition = av.stream.Disposition.comment
+
+        def write() -> None:
+            for stream in streams:
+                frame = av.AudioFrame(format="fltp", layout="stereo", samples=1024)
+                frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
+                for plane in frame.planes:
+                    plane.update(bytes(plane.buffer_size))
+                box.mux(stream.encode(frame))
+                box.mux(stream.encode(None))
+        return write
+
+    source = media.make_film(tmp_path / "in.mkv", extra=add, metadata={"title": "Evening", "comment": "kept"})
+    for suffix in (".mkv", ".mp4"):
+        media.passthrough(source, tmp_path / f"out{suffix}", tags={"rtface_engine": "test 1"})
+        with av.open(str(tmp_path / f"out{suffix}")) as box:
+            assert [s.type for s in box.streams] == ["video", "audio", "audio"]
+            assert [s.language for s in box.streams.audio] == ["eng", "deu"]
+            assert box.streams.audio[1].disposition & av.stream.Disposition.comment
+            tags = {k.lower(): v for k, v in box.metadata.items()}
+            assert (tags["title"], tags["comment"], tags["rtface_engine"]) == ("Evening", "kept", "test 1")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
+def test_chapters(media, tmp_path: Path, suffix: str):
+    marks = [(0, 400, "One"), (400, 1000, "Two")]
+    source = media.make_film(tmp_path / "in.mkv", frames=25, chapters=marks)
+    media.passthrough(source, tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as box:
+        found = [(round(1000 * c["start"] * c["time_base"]), round(1000 * c["end"] * c["time_base"]),
+                  c["metadata"]["title"]) for c in box.chapters()]
+    assert found == marks
+    with pytest.raises(OutputError, match="2 chapters"):
+        media.passthrough(source, tmp_path / "out.avi")
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_turns_and_mirrors_stay_a_note_and_no_sample_moves(media, tmp_path: Path, turn: str, suffix: str):
+    source = media.make_film(tmp_path / "in.mp4", frames=3, matrix=TURNS[turn])
+    media.passthrough(source, tmp_path / f"out{suffix}", crf=0)
+    (before,), (after,) = ([f for f in media.frames_of(p)[0]][:1] for p in (source, tmp_path / f"out{suffix}"))
+    want = {"quarter": (1, False), "half": (2, False), "back": (3, False), "mirror": (0, True)}[turn]
+    assert (before.display.quarter_turns, before.display.mirror) == want
+    assert (after.display.quarter_turns, after.display.mirror) == want
+    assert media.samples(before.image) == media.samples(after.image)
+
+
+def test_a_turn_stops_an_output_that_cannot_note_it(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mp4", frames=3, matrix=TURNS["quarter"])
+    with pytest.raises(OutputError, match=r"rotation.*out\.mkv"):
+        media.passthrough(source, tmp_path / "out.avi")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".ts"])
+def test_sample_aspect(media, tmp_path: Path, suffix: str):
+    source = media.make_film(tmp_path / "in.mp4", aspect=Fraction(4, 3))
+    with pytest.raises(UsageError, match=r"not square \(4/3\).*\.mp4 output"):
+        media.passthrough(source, tmp_path / "out.webm")
+    assert media.frames_of(source)[0][0].display.aspect == Fraction(4, 3)
+    media.passthrough(source, tmp_path / f"out{suffix}")
+    assert media.frames_of(tmp_path / f"out{suffix}")[0][0].display.aspect == Fraction(4, 3)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mkv", "ffv1"), (".mov", "prores"), (".webm", None)])
+def test_colour_tags(media, tmp_path: Path, suffix: str, codec: str | None):
+    source = media.make_film(tmp_path / "in.mp4", frames=3, pix_fmt="yuv422p10le" if codec == "prores" else "yuv420p",
+                             tags={"colorspace": 6, "color_primaries": 6, "color_trc": 6, "color_range": 1})
+    media.passthrough(source, tmp_path / f"out{suffix}", codec=codec)
+    opened = open_source(tmp_path / f"out{suffix}")
+    assert (opened.info.tags.matrix, opened.info.tags.primaries, opened.info.tags.transfer) == (6, 6, 6)
+    assert opened.info.color.matrix == "bt601" and not opened.info.color.full_range
+    opened.close()
+
+
+def test_chroma_siting(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mp4", frames=3, options={"chroma_sample_location": "topleft"})
+    assert media.frames_of(source)[0][0].color.siting == "topleft"
+    media.passthrough(source, tmp_path / "out.mkv")
+    assert media.frames_of(tmp_path / "out.mkv")[0][0].color.siting == "topleft"
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mkv", None), (".mp4", "libx264"), (".mkv", "av1")])
+def test_hdr10_metadata(media, tmp_path: Path, suffix: str, codec: str | None):
+    master = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    source = media.make_film(tmp_path / "in.mp4", frames=3, pix_fmt="yuv420p10le", codec="libx265", options={
+        "x265-params": f"log-level=error:hdr10=1:master-display={master}:max-cll=1000,400"},
+        tags={"colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1})
+    plan = media.passthrough(source, tmp_path / f"out{suffix}", codec=codec)
+    assert codec or plan.video.encoder == "libx265"
+    infos = []
+    for path in (source, tmp_path / f"out{suffix}"):
+        opened = open_source(path)
+        infos.append(opened.info)
+        opened.close()
+    before, after = infos
+    assert before.hdr is not None and before.hdr.light == (1000, 400)
+    assert after.hdr is not None and after.hdr.light == before.hdr.light
+    assert after.color == before.color and after.color.transfer == "pq"
+    for old, new in zip((*before.hdr.primaries, *before.hdr.luminance), (*after.hdr.primaries, *after.hdr.luminance),
+                        strict=True):
+        assert abs(float(old) - float(new)) < 1e-4 * max(1.0, float(old))
+
+
+def test_hdr_metadata_that_a_codec_cannot_carry_is_said(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mp4", frames=2, pix_fmt="yuv420p10le", codec="libx265", options={
+        "x265-params": "log-level=error:hdr10=1:max-cll=1000,400"})
+    plan = media.passthrough(source, tmp_path / "out.mkv", codec="ffv1")
+    assert len(plan.video.warnings) == 1 and "libx265" in plan.video.warnings[0]
+
+
+@pytest.mark.parametrize("order", ["tff", "bff"])
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mkv", "ffv1"), (".mov", "prores")])
+def test_interlaced_stays_interlaced(media, tmp_path: Path, order: str, suffix: str, codec: str | None):
+    source = tmp_path / "in.mp4"
+    _interlaced(media, source, order)
+    before = media.frames_of(source)[0]
+    assert {f.display.fields for f in before} == {order}
+    plan = media.passthrough(source, tmp_path / f"out{suffix}", codec=codec, crf=None if codec else 0)
+    after = media.frames_of(tmp_path / f"out{suffix}")[0]
+    assert {f.display.fields for f in after} == {order}, plan.video
+    if codec != "prores":
+        assert [media.samples(f.image) for f in after] == [media.samples(f.image) for f in before]
+
+
+def _interlaced(media, path: Path, order: str) -> None:
+    """H.264 coded as fields: FFmpeg's setfield filter marks the frames that go in."""
+    with av.open(str(path), "w") as box:
+        stream = box.add_stream("libx264", rate=25, options={"preset": "ultrafast", "flags": "+ildct+ilme"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.codec_context.field_order = {"tff": 2, "bff": 3}[order]
+        graph = av.filter.Graph()
+        source = graph.add_buffer(width=128, height=96, format="yuv420p", time_base=Fraction(1, 25))
+        mark, sink = graph.add("setfield", order), graph.add("buffersink")
+        source.link_to(mark)
+        mark.link_to(sink)
+        graph.configure()
+        for i in range(6):
+            frame = media.picture(i)
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            graph.push(frame)
+            box.mux(stream.encode(graph.pull()))
+        box.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_captions_in_the_picture_stream(media, tmp_path: Path, codec: str):
+    """CEA-608 bytes that travel inside H.264 as SEI come out again on the same pictures."""
+    source = tmp_path / "in.h264"
+    _captioned(media, source)
+    assert [c for c in _captions(source)][:2] == [bytes((0xFC, 0x80 + i, 0x42)) for i in range(2)]
+    output = tmp_path / "out.mkv"
+    media.passthrough(source, output, codec=codec, preset="ultrafast")
+    assert _captions(output) == _captions(source)
+
+
+def _captioned(media, path: Path) -> None:
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = 128, 96, "yuv420p"
+    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    context.options = {"preset": "ultrafast", "bf": "0", "tune": "zerolatency"}
+    with path.open("wb") as file:
+        for i in range(5):
+            frame = media.picture(i)
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            for packet in context.encode(frame):
+                data = bytes(packet)
+                # ITU-T T.35: country, provider, "GA94", type 3 (cc_data), one triplet, marker bits
+                payload = b"\xb5\x00\x31GA94\x03" + bytes((0xC1, 0xFF, 0xFC, 0x80 + i, 0x42, 0xFF))
+                sei = b"\0\0\0\1\x06\x04" + bytes((len(payload),)) + payload + b"\x80"
+                at = _first_slice(data)
+                file.write(data[:at] + sei + data[at:])
+
+
+def _first_slice(data: bytes) -> int:
+    at = 0
+    while True:
+        at = data.index(b"\0\0\1", at)
+        if data[at + 3] & 31 in (1, 5):
+            return at - 1 if data[at - 1 : at] == b"\0" else at
+        at += 3
+
+
+def _captions(path: Path) -> list[bytes]:
+    found = []
+    with av.open(str(path)) as box:
+        for frame in box.decode(video=0):
+            found += [bytes(s) for s in frame.side_data if s.type.name == "A53_CC"]
+    return found
