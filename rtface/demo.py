@@ -129,9 +129,10 @@ def make_clip(path: Path) -> None:
         film.mux(audio.encode(None))
 
 
-def make_picture(pair: Path, path: Path, time: float = SECONDS / 2) -> None:
+def make_picture(pair: Path, path: Path, time: float = 0.3 * SECONDS) -> None:
     """Cuts the face out of both halves of a before|after film at a time and writes them side by side."""
-    pose, side = Pose.at(time), 560
+    pose = Pose.at(time)
+    side = min(HEIGHT, 2 * round(95 * pose.scale))
     left, top = (max(0, min(int(c - side / 2), limit - side)) for c, limit in ((pose.x, WIDTH), (pose.y, HEIGHT)))
     with av.open(str(pair)) as film:
         frame = next(f for f in film.decode(video=0) if f.time >= time - 0.5 / FPS)
