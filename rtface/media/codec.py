@@ -227,15 +227,11 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     if info.tags.siting and shape_of(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
     # A unit of about a frame would be read as the frame rate.
-    while format != "avi" and plan.time_base > Fraction(1, 1000):
+    while plan.time_base > Fraction(1, 1000):
         plan.time_base /= 2
     if format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"  # Apple's players refuse hev1
-    if format == "avi":
-        plan.time_base = 1 / info.rate  # AVI counts frames
-        if name.startswith(("libx264", "libx265")):
-            plan.options["bf"] = "0"
-    elif name == "mpeg4":
+    if name == "mpeg4":
         plan.time_base = Fraction(1, 60_000)  # MPEG-4 has 16 bits for it
     return plan
 

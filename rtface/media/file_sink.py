@@ -313,8 +313,6 @@ class FileSink:
                 packet.pts -= shift
             if packet.dts is not None:
                 packet.dts -= shift
-            if self._plan.format == "avi" and packet.dts is not None and packet.dts < 0:
-                return  # AVI has no time before 0; the pictures would be moved by a whole frame for it
             target = self._copies[index]
             rewrite = self._rewrites.get(index)
             self._wait(self._to(target, rewrite.push(packet) if rewrite else (packet,)))

@@ -20,8 +20,9 @@ from rtface.media.workfile import Target, check_target, free_bytes
 
 Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi",
-           ".ts": "mpegts", ".m2ts": "mpegts"}
+# AVI is not among them: it has no place for variable times, sound that begins late, aspect, colour tags or fields.
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts",
+           ".m2ts": "mpegts"}
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_CODECS = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "sami", "realtext",
                 "stl", "jacosub", "mpl2", "pjs", "vplayer", "subviewer1"}

@@ -41,7 +41,9 @@ class Rising:
         change: Change = ""
         value = stamp + self.shift
         if self.last is not None and value <= self.last:
-            if self.last - value <= self.near:
+            if stamp == self.came:
+                value, change = self.last + max(1, round(self.step)), "repeated"
+            elif self.last - value <= self.near:
                 value, change = self.last + 1, "nudged"
             else:
                 behind = self.last + max(1, round(self.step))

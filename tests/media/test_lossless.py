@@ -16,8 +16,9 @@ EXACT = [
     ("yuv420p", ".mkv", "ffv1"), ("yuvj420p", ".mkv", "ffv1"), ("yuv422p10le", ".mkv", "ffv1"),
     ("yuv444p12le", ".mkv", "ffv1"), ("yuv420p16le", ".mkv", None), ("gray16le", ".mkv", None),
     ("gray", ".mkv", "ffv1"), ("gray10le", ".mkv", "ffv1"), ("gray12le", ".mp4", None), ("gbrp10le", ".mp4", None),
-    ("gbrp12le", ".mkv", None), ("gbrp16le", ".mkv", None), ("yuv420p", ".mp4", "h265"), ("yuv422p10le", ".mov", "x265"),
-    ("yuv420p", ".webm", None), ("yuv444p", ".webm", None), ("yuv420p", ".avi", "ffv1"),
+    ("gbrp12le", ".mkv", None), ("gbrp16le", ".mkv", None), ("yuv420p", ".mp4", "h265"),
+    ("yuv422p10le", ".mov", "x265"),
+    ("yuv420p", ".webm", None), ("yuv444p", ".webm", None),
     ("yuv420p", ".ts", None), ("yuv410p", ".mkv", "ffv1"), ("yuv411p", ".mkv", "ffv1"), ("yuv440p", ".mkv", "ffv1"),
 ]
 
@@ -34,7 +35,7 @@ def test_every_sample_comes_out_as_it_went_in(media, tmp_path: Path, pix_fmt: st
     assert [s for _, s in after] == [s for _, s in before]
     shift = after[0][0] - before[0][0]
     assert all(abs(a - b - shift) <= 0.0005 for (a, _), (b, _) in zip(after, before, strict=True))
-    assert suffix in (".ts", ".avi") or shift == 0
+    assert suffix == ".ts" or shift == 0
 
 
 def _holder(pix_fmt: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -50,7 +51,7 @@ def cues(path: Path) -> list[tuple[float, float, str]]:
         for packet in box.demux(stream):
             if packet.size and packet.pts is not None:
                 for event in stream.decode(packet):
-                    text = event.dialogue.decode().replace("{\\i1}", "").replace("{\\i0}", "").replace("{\\r}", "").strip()
+                    text = re.sub(r"\{\\\w+\}", "", event.dialogue.decode()).strip()  # without styling
                     if text:
                         start = float(packet.pts * packet.time_base)
                         found.append((start, start + float(packet.duration * packet.time_base), text))
@@ -63,7 +64,7 @@ def packets(path: Path, kind: str) -> list[bytes]:
         return [bytes(p) for p in box.demux(stream) if p.size]
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts", ".avi"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts"])
 def test_sound_is_copied_and_stays_in_time(media, tmp_path: Path, suffix: str):
     source = media.make_film(tmp_path / "in.mp4", frames=25, sound="aac")
     output = tmp_path / f"out{suffix}"
@@ -236,7 +237,7 @@ def test_chapters(media, tmp_path: Path, suffix: str):
                   c["metadata"]["title"]) for c in box.chapters()]
     assert found == marks
     with pytest.raises(OutputError, match="2 chapters"):
-        media.passthrough(source, tmp_path / "out.avi")
+        media.passthrough(source, tmp_path / "out.ts")
 
 
 @pytest.mark.parametrize("turn", TURNS)
@@ -244,7 +245,7 @@ def test_chapters(media, tmp_path: Path, suffix: str):
 def test_turns_and_mirrors_stay_a_note_and_no_sample_moves(media, tmp_path: Path, turn: str, suffix: str):
     source = media.make_film(tmp_path / "in.mp4", frames=3, matrix=TURNS[turn])
     media.passthrough(source, tmp_path / f"out{suffix}", crf=0)
-    (before,), (after,) = ([f for f in media.frames_of(p)[0]][:1] for p in (source, tmp_path / f"out{suffix}"))
+    (before,), (after,) = (media.frames_of(p)[0][:1] for p in (source, tmp_path / f"out{suffix}"))
     want = {"quarter": (1, False), "half": (2, False), "back": (3, False), "mirror": (0, True)}[turn]
     assert (before.display.quarter_turns, before.display.mirror) == want
     assert (after.display.quarter_turns, after.display.mirror) == want
@@ -254,10 +255,10 @@ def test_turns_and_mirrors_stay_a_note_and_no_sample_moves(media, tmp_path: Path
 def test_a_turn_stops_an_output_that_cannot_note_it(media, tmp_path: Path):
     source = media.make_film(tmp_path / "in.mp4", frames=3, matrix=TURNS["quarter"])
     with pytest.raises(OutputError, match=r"rotation.*out\.mkv"):
-        media.passthrough(source, tmp_path / "out.avi")
+        media.passthrough(source, tmp_path / "out.ts")
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".ts"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts"])
 def test_sample_aspect(media, tmp_path: Path, suffix: str):
     source = media.make_film(tmp_path / "in.mp4", aspect=Fraction(4, 3))
     with pytest.raises(UsageError, match=r"not square \(4/3\).*\.mp4 output"):
@@ -353,7 +354,7 @@ def test_captions_in_the_picture_stream(media, tmp_path: Path, codec: str):
     """CEA-608 bytes that travel inside H.264 as SEI come out again on the same pictures."""
     source = tmp_path / "in.h264"
     _captioned(media, source)
-    assert [c for c in _captions(source)][:2] == [bytes((0xFC, 0x80 + i, 0x42)) for i in range(2)]
+    assert _captions(source)[:2] == [bytes((0xFC, 0x80 + i, 0x42)) for i in range(2)]
     output = tmp_path / "out.mkv"
     media.passthrough(source, output, codec=codec, preset="ultrafast")
     assert _captions(output) == _captions(source)

@@ -1,0 +1,183 @@
+"""Times: what a film says, what it should have said, and cuts."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import pytest
+
+from rtface.errors import InputError, UsageError
+from rtface.frame import Frame
+from rtface.media.source import open_source
+from rtface.media.timeline import Rising
+
+UNEVEN = [0, 33, 100, 117, 250, 251, 400, 1200, 1240, 1290]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
+def test_variable_times_come_out_as_they_went_in(media, tmp_path: Path, suffix: str):
+    source = media.make_film(tmp_path / "in.mkv", pts_ms=UNEVEN)
+    output = tmp_path / f"out{suffix}"
+    media.passthrough(source, output)
+    assert [round(1000 * t) for t, _ in media.decoded(output)] == UNEVEN
+
+
+@pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(24000, 1001), 120, 1, 25])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_rates_stay_exact_fractions(media, tmp_path: Path, rate: Fraction | int, suffix: str):
+    source = media.make_film(tmp_path / "in.mp4", rate=rate)
+    media.passthrough(source, tmp_path / f"out{suffix}")
+    opened = open_source(tmp_path / f"out{suffix}")
+    assert opened.info.rate == rate
+    opened.close()
+    assert [t for t, _ in media.decoded(tmp_path / f"out{suffix}")] == [t for t, _ in media.decoded(source)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_pictures_that_depend_on_later_ones_are_all_there(media, tmp_path: Path, suffix: str):
+    source = media.make_film(tmp_path / "in.mp4", frames=25, options={"preset": "medium", "bf": "3", "b-adapt": "0"})
+    media.passthrough(source, tmp_path / f"out{suffix}", crf=0, preset="medium")
+    before, after = media.decoded(source), media.decoded(tmp_path / f"out{suffix}")
+    assert [s for _, s in after] == [s for _, s in before] and len(after) == 25
+    assert all(abs(a - b) < Fraction(1, 1000) for (a, _), (b, _) in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize("late", [500, -500])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_an_offset_between_sound_and_picture_is_kept(media, tmp_path: Path, late: int, suffix: str):
+    source = media.make_film(tmp_path / "in.mp4", frames=25, sound="aac", start_ms=max(0, -late),
+                             sound_start_ms=max(0, late), sound_ms=600)
+    media.passthrough(source, tmp_path / f"out{suffix}")
+    before, after = media.first_times(source), media.first_times(tmp_path / f"out{suffix}")
+    assert abs((after["audio"] - after["video"]) - (before["audio"] - before["video"])) < 1 / 25
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_film_that_begins_late_begins_at_nought(media, tmp_path: Path, suffix: str):
+    source = media.make_film(tmp_path / "in.mkv", frames=25, sound="aac", start_ms=5_000_000, sound_start_ms=5_000_100)
+    media.passthrough(source, tmp_path / f"out{suffix}")
+    before, after = media.first_times(source), media.first_times(tmp_path / f"out{suffix}")
+    assert before["video"] > 4999 and 0 <= after["video"] < 0.2
+    assert abs((after["audio"] - after["video"]) - (before["audio"] - before["video"])) < 1 / 25
+
+
+def test_an_edit_list_cuts_picture_and_sound_alike(media, tmp_path: Path):
+    """A stream copy that starts inside a group of pictures: what lies before the cut is not shown, nor heard."""
+    whole = media.make_film(tmp_path / "whole.mp4", frames=50, sound="aac")
+    cut = tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as box:
+        streams = {s.index: box.add_stream_from_template(s, opaque=True) for s in source.streams}
+        for packet in source.demux():
+            if packet.size:
+                for name in ("pts", "dts"):  # everything 1 s earlier: negative times become an edit list
+                    setattr(packet, name, getattr(packet, name) - round(1 / packet.time_base))
+                packet.stream = streams[packet.stream_index]
+                box.mux(packet)
+    frames, _ = media.frames_of(cut)
+    assert len(frames) == 25
+    media.passthrough(cut, tmp_path / "out.mkv", crf=0)
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        times = [float(f.time) for f in box.decode(audio=0)]
+        assert times[-1] - times[0] < 1.2
+    assert [s for _, s in media.decoded(tmp_path / "out.mkv")] == [media.samples(f.image) for f in frames]
+
+
+def test_no_timestamps_are_counted_and_said(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.h264", frames=10)
+    frames, stats = media.frames_of(source)
+    assert [f.time for f in frames] == pytest.approx([i / 25 for i in range(10)])
+    assert "guess" in stats.warnings["pts_missing"]
+
+
+def test_times_that_go_back_are_made_to_rise_with_one_warning(media, tmp_path: Path):
+    first = media.make_film(tmp_path / "a.ts", frames=10)
+    second = media.make_film(tmp_path / "b.ts", frames=10)
+    (tmp_path / "in.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    frames, stats = media.frames_of(tmp_path / "in.ts")
+    times = [f.time for f in frames]
+    assert len(times) == 20 and times == sorted(set(times))
+    assert all(b - a == pytest.approx(0.04) for a, b in pairwise(times))
+    assert list(stats.warnings) == ["pts_repaired"] and stats.counters["pts_repaired"] == 1
+    media.passthrough(tmp_path / "in.ts", tmp_path / "out.mp4")
+    with pytest.raises(InputError, match="go back"):
+        media.frames_of(tmp_path / "in.ts", strict=True)
+
+
+@pytest.mark.parametrize(("stamps", "expected"), [
+    ([0, 40, 80], [0, 40, 80]),
+    ([None, None, None], [0, 40, 80]),
+    ([0, None, 80], [0, 40, 80]),
+    ([0, 40, 40, 40, 200], [0, 40, 80, 120, 200]),
+    ([0, 40, 30, 120], [0, 40, 41, 120]),
+    ([0, 40, 80, 0, 40, 80], [0, 40, 80, 120, 160, 200]),
+])
+def test_rising(stamps: list[int | None], expected: list[int]):
+    clock = Rising(Fraction(40), Fraction(60))
+    assert [clock.next(s)[0] for s in stamps] == expected
+
+
+def test_counting_does_not_drift():
+    clock = Rising(Fraction(1001, 30), Fraction(50))
+    assert [clock.next(None)[0] for _ in range(31)][-1] == 1001
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize(("start", "end"), [(0.6, 1.0), (0.5, None), (None, 0.8), (1.9, None)])
+def test_cuts(media, tmp_path: Path, suffix: str, start: float | None, end: float | None):
+    source = media.make_film(tmp_path / f"in{suffix}", frames=50, sound="aac", options={"preset": "medium", "g": "20"})
+    every = media.decoded(source)
+    with av.open(str(source)) as box:
+        zero = Fraction(box.start_time, 1_000_000)
+    want = [(t - zero, s) for t, s in every if (start or 0) - 1e-3 <= t - zero < (end or 99) - 1e-3]
+    frames, _ = media.frames_of(source, start=start, end=end)
+    assert [media.samples(f.image) for f in frames] == [s for _, s in want]
+    media.passthrough(source, tmp_path / "out.mp4", start=start, end=end, crf=0)
+    cut = media.decoded(tmp_path / "out.mp4")
+    assert [s for _, s in cut] == [s for _, s in want]
+    shift = zero if start is None else -Fraction(start)  # a small offset at the beginning of a whole film stays
+    assert all(abs(t - (w + shift)) < 0.025 for (t, _), (w, _) in zip(cut, want, strict=True))
+    with av.open(str(tmp_path / "out.mp4")) as box:
+        sound = [p for p in box.demux(audio=0) if p.size and p.pts is not None]
+        last = sound[-1]
+        assert abs(float((last.pts + last.duration) * last.time_base) - float(cut[-1][0]) - 0.04) < 0.1
+
+
+def test_a_cut_keeps_sound_and_picture_together(media, tmp_path: Path):
+    """A tone that begins with a certain picture still begins with it."""
+    source = media.make_film(tmp_path / "in.mp4", frames=50, sound="aac", sound_start_ms=1000, sound_ms=800)
+    marker = {s: t for t, s in media.decoded(source)}
+    media.passthrough(source, tmp_path / "out.mkv", start=0.4, crf=0)
+    times = media.first_times(tmp_path / "out.mkv")
+    shifted = {s: t for t, s in media.decoded(tmp_path / "out.mkv")}
+    shift = next(marker[s] - t for s, t in shifted.items())
+    assert abs(float(times["audio"] + shift) - 1.0) < 0.04
+
+
+@pytest.mark.parametrize("kwargs", [{"start": 5.0}, {"start": -1.0}, {"start": 1.0, "end": 0.5}, {"end": 0.0}])
+def test_cuts_that_leave_nothing(media, tmp_path: Path, kwargs: dict[str, float]):
+    source = media.make_film(tmp_path / "in.mp4", frames=25)
+    with pytest.raises(UsageError):
+        open_source(source, **kwargs)
+
+
+def test_cut_times_are_the_input_s_own(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mkv", frames=50, start_ms=100_000)
+    opened = open_source(source, start=1.0)
+    first = next(i for i in opened if isinstance(i, Frame))
+    assert first.time == pytest.approx(101.0) and opened.info.origin == 101 and opened.info.clock_start == 100
+    assert opened.info.duration_s == pytest.approx(1.0, abs=0.05)
+    opened.close()
+
+
+def test_chapters_and_subtitles_follow_a_cut(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mkv", frames=50,
+                             chapters=[(0, 500, "One"), (500, 1500, "Two"), (1500, 2000, "Three")])
+    media.passthrough(source, tmp_path / "out.mkv", start=1.0, end=1.4)
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        (chapter,) = box.chapters()
+        assert chapter["metadata"]["title"] == "Two"
+        assert float(chapter["start"] * chapter["time_base"]) == 0
+        assert float(chapter["end"] * chapter["time_base"]) == pytest.approx(0.4)
