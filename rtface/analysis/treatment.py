@@ -19,8 +19,9 @@ from rtface.errors import InputMissing, OutputError, UsageError
 
 VERSION = 1
 
-# A score from which on a face is treated, below which a treated one is let go again, and from which on it gets all.
-_ON, _OFF, _FULL = 0.25, 0.15, 0.35
+# Severity (all scores together) from which on a face is treated, below which a treated one is let go again, and from
+# which on it gets all. Of 1,200 clean portraits one in twenty is above the first.
+_ON, _OFF, _FULL = 0.28, 0.18, 0.4
 # Below this width there is too little to measure and nothing to be seen.
 _SMALLEST_FACE = 32.0
 
@@ -65,12 +66,13 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
     scores = analysis.scores()
     if not exposure:
         del scores["under_exposure"], scores["over_exposure"]
-    worst = max(scores.values())
-    if worst < (_OFF if on else _ON):
+    # Several small faults add up to one that is seen.
+    severity = 1 - math.prod(1 - score for score in scores.values())
+    if severity < (_OFF if on else _ON):
         return Treatment(False, 0.0, None, ("clean",))
     # Near the threshold a face is nearly clean, and half the correction is as much as it can want.
-    strength = 0.5 + 0.5 * min(1.0, max(0.0, (worst - _OFF) / (_FULL - _OFF)))
-    found = sorted(((v, k) for k, v in scores.items() if v >= _OFF), reverse=True)
+    strength = 0.5 + 0.5 * min(1.0, max(0.0, (severity - _OFF) / (_FULL - _OFF)))
+    found = sorted(((v, k) for k, v in scores.items() if v >= 0.1), reverse=True)
     return Treatment(True, round(strength, 2), None, tuple(f"{_NAMES.get(k, k)} {v:.2f}" for v, k in found))
 
 

@@ -34,17 +34,24 @@ def test_a_clean_face_is_left_alone() -> None:
 
 
 def test_a_bad_face_is_treated_and_says_why() -> None:
-    chosen = choose_treatment(Analysis(noise=0.6, low_resolution=0.3, compression=0.1), 200)
+    chosen = choose_treatment(Analysis(noise=0.6, low_resolution=0.3, compression=0.05), 200)
     assert chosen.on
     assert chosen.strength == 1
     assert chosen.reasons == ("noise 0.60", "low resolution 0.30")
 
 
 def test_the_decision_has_hysteresis() -> None:
-    between = Analysis(compression=0.2)
+    between = Analysis(compression=0.23)
     assert not choose_treatment(between, 200).on
     assert choose_treatment(between, 200, on=True).on
     assert not choose_treatment(Analysis(compression=0.1), 200, on=True).on
+
+
+def test_small_faults_add_up() -> None:
+    assert not choose_treatment(Analysis(low_resolution=0.2), 200).on
+    chosen = choose_treatment(Analysis(low_resolution=0.2, compression=0.15, noise=0.1), 200)
+    assert chosen.on
+    assert 0.5 < chosen.strength < 1
 
 
 def test_exposure_counts_only_where_something_can_be_done_about_it() -> None:
@@ -119,7 +126,7 @@ def test_a_score_at_the_threshold_does_not_flicker(script: _Script, face: Face) 
     rng = np.random.default_rng(4)
     states: list[bool] = []
     for i in range(200):
-        script.now = Analysis(compression=float(0.25 + rng.normal(0, 0.03)))
+        script.now = Analysis(compression=float(0.28 + rng.normal(0, 0.03)))
         analyzer.update(CROP, face, i / 25)
         states.append(analyzer.treatment.on)
     assert sum(a != b for a, b in pairwise(states)) <= 1
