@@ -77,6 +77,7 @@ class FileSink:
         self._over = False
         self._partial: str | None = None
         self._resume_at: float | None = None
+        self._first: int | None = None  # pts of the first picture, in the encoder's unit
         self._shifts: dict[Fraction, int] = {}
         self._order = count()
         self._waiting: list[tuple[float, int, AnyPacket]] = []
@@ -285,6 +286,8 @@ class FileSink:
             self._stats.count("pts_moved")
             pts = last + 1
         self._last[-1] = pts
+        if self._first is None:
+            self._first = pts
         image.pts, image.time_base, image.duration = pts, base, duration
         image.pict_type = 0  # the encoder chooses its own key frames
         packets = self._video.encode(image)
@@ -414,8 +417,9 @@ class FileSink:
             work.unlink(missing_ok=True)
             return None
         info = self._plan.info
-        before = info.start - info.clock_start if info.start is not None else 0
-        self._resume_at = round(float(before + length), 3)
+        # The first picture's own time counts: muxers move a film by some milliseconds so that nothing lies before 0.
+        begun = (self._first or 0) * self._plan.video.time_base + info.origin - info.clock_start
+        self._resume_at = round(float(begun + length), 3)
         partial = self._plan.target.partial
         work.replace(partial)
         return str(partial)
@@ -453,15 +457,17 @@ def _cover_name(codec: str) -> tuple[str, str]:
 
 
 def _playing_time(path: Path) -> Fraction | None:
-    """Seconds from 0 to the end of a film's last picture, None when its first cannot be decoded."""
+    """Seconds from a film's first picture to the end of its last, None when its first cannot be decoded."""
     try:
         with av.open(f"file:{path}") as container:
             if next(container.decode(video=0), None) is None:
                 return None
         with av.open(f"file:{path}") as container:
             stream = container.streams.video[0]
-            ends = [(p.pts + (p.duration or 0)) * p.time_base for p in container.demux(stream) if p.pts is not None]
-            return max(ends, default=None)
+            times = [(p.pts, p.pts + (p.duration or 0)) for p in container.demux(stream) if p.pts is not None]
+            if not times:
+                return None
+            return (max(end for _, end in times) - min(start for start, _ in times)) * (stream.time_base or 0)
     except (av.FFmpegError, OSError, IndexError):
         return None
 

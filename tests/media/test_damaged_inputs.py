@@ -1,0 +1,219 @@
+"""Inputs that are cut, empty, damaged, mislabelled, or not what they seem: they work, or say why not in one line."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import InputError, InputMissing
+from rtface.media import probe
+from rtface.media.source import open_source
+from rtface.stats import Stats
+
+
+def cut(source: Path, target: Path, part: float = 0.6) -> Path:
+    data = source.read_bytes()
+    target.write_bytes(data[: int(len(data) * part)])
+    return target
+
+
+def damage(source: Path, target: Path, start: float = 0.4, end: float = 0.55) -> Path:
+    data = bytearray(source.read_bytes())
+    for i in range(int(len(data) * start), int(len(data) * end), 31):
+        data[i] ^= 0x5A
+    target.write_bytes(data)
+    return target
+
+
+def one_line(error: BaseException) -> str:
+    text = str(error)
+    assert text and "\n" not in text and "Traceback" not in text
+    return text
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (b"", "is empty"), (b"this is no video\n" * 50, "neither a film nor a picture"),
+    (bytes((i * i * 31 + i * 7) >> 3 & 255 for i in range(4096)), "neither a film nor a picture"),
+])
+def test_no_film_at_all(tmp_path: Path, content: bytes, says: str):
+    path = tmp_path / "x.mp4"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says) as caught:
+        open_source(path)
+    assert str(path) in one_line(caught.value)
+
+
+def test_not_there_a_folder_not_allowed(tmp_path: Path):
+    with pytest.raises(InputMissing, match="no such file"):
+        open_source(tmp_path / "none.mp4")
+    with pytest.raises(InputError, match="is a folder"):
+        open_source(tmp_path)
+
+
+def test_a_recording_cut_off_before_its_index(media, tmp_path: Path):
+    whole = media.make_film(tmp_path / "whole.mp4")
+    with pytest.raises(InputError, match="incomplete"):
+        open_source(cut(whole, tmp_path / "in.mp4", 0.5))
+
+
+@pytest.mark.parametrize(("suffix", "mux", "warns"), [
+    (".mp4", {"movflags": "faststart"}, True), (".mkv", {}, True), (".ts", {}, False),
+    (".mp4", {"movflags": "frag_keyframe+empty_moov"}, False),
+])
+def test_a_film_without_its_end(media, tmp_path: Path, suffix: str, mux: dict[str, str], warns: bool):
+    whole = media.make_film(tmp_path / f"whole{suffix}", frames=75, options={"g": "10"}, sound="aac", mux=mux)
+    broken = cut(whole, tmp_path / f"in{suffix}")
+    frames, stats = media.frames_of(broken)
+    assert 20 < len(frames) < 75
+    assert ("truncated" in stats.warnings or stats.counters["packets_lost"] > 0) or not warns
+    media.passthrough(broken, tmp_path / "out.mp4", crf=0)
+    assert [s for _, s in media.decoded(tmp_path / "out.mp4")] == [media.samples(f.image) for f in frames]
+    if warns:
+        with pytest.raises(InputError, match=r"\(--strict\)"):
+            media.frames_of(broken, strict=True)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_damaged_middle_is_skipped_and_counted(media, tmp_path: Path, suffix: str):
+    whole = media.make_film(tmp_path / f"whole{suffix}", frames=50, options={"g": "10"})
+    broken = damage(whole, tmp_path / f"in{suffix}")
+    frames, stats = media.frames_of(broken)
+    assert 10 < len(frames) <= 50
+    told = set(stats.warnings)
+    assert told & {"packets_lost", "frames_corrupt", "truncated", "read_error"} and len(told) <= 4
+    times = [f.time for f in frames]
+    assert times == sorted(set(times))
+    media.passthrough(broken, tmp_path / "out.mp4")
+    assert len(media.decoded(tmp_path / "out.mp4")) == len(frames)
+
+
+def test_only_damage(media, tmp_path: Path):
+    whole = media.make_film(tmp_path / "whole.mkv", frames=5)
+    data = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as box:
+        for packet in box.demux(video=0):
+            if packet.size and packet.pos is not None:
+                data[packet.pos + 16 : packet.pos + packet.size] = b"\xff" * (packet.size - 16)
+    (tmp_path / "in.mkv").write_bytes(data)
+    try:
+        frames, _ = media.frames_of(tmp_path / "in.mkv")
+    except InputError as error:
+        assert "no picture that can be decoded" in one_line(error)
+    else:  # a decoder may make gray pictures of it: then they are there and marked
+        assert frames
+
+
+@pytest.mark.parametrize("name", ["film.jpg", "name with spaces, ünï ☺ %03d.mp4", "a:b.mp4", "-v.mp4", "[x]{y}'z.mkv"])
+def test_names_say_nothing(media, tmp_path: Path, name: str):
+    made = media.make_film(tmp_path / "plain.mp4")
+    (tmp_path / "in").mkdir()
+    source = tmp_path / "in" / name
+    source.write_bytes(made.read_bytes())
+    output = tmp_path / (Path(name).stem + " out.mp4")
+    media.passthrough(source, output, crf=0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["in", "plain.mp4", output.name])
+    assert [s for _, s in media.decoded(output)] == [s for _, s in media.decoded(made)]
+
+
+def test_a_picture_called_a_film(media, tmp_path: Path):
+    picture = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    context = av.CodecContext.create("png", "w")
+    context.width, context.height, context.pix_fmt, context.time_base = 60, 40, "rgb24", Fraction(1, 25)
+    frame = av.VideoFrame.from_ndarray(picture)
+    (tmp_path / "x.mp4").write_bytes(b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)]))
+    opened = open_source(tmp_path / "x.mp4")
+    assert opened.info.is_still and opened.info.expected_frames == 1
+    (only,) = list(opened)
+    assert (only.image.to_ndarray() == picture).all()
+    opened.close()
+
+
+def test_sound_only_and_cover_only(media, tmp_path: Path):
+    with av.open(str(tmp_path / "a.m4a"), "w", format="mp4") as box:
+        stream = box.add_stream("aac", rate=48_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
+        frame.sample_rate = 48_000
+        box.mux([*stream.encode(frame), *stream.encode(None)])
+    with pytest.raises(InputError, match="has no video"):
+        open_source(tmp_path / "a.m4a")
+
+
+def test_too_large_is_refused_before_it_is_decoded(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = media.make_film(tmp_path / "in.mp4")
+    monkeypatch.setattr(probe, "MAX_PIXELS", 128 * 96 - 1)
+    with pytest.raises(InputError, match=r"128×96 .* limit"):
+        open_source(source)
+
+
+def test_a_size_that_changes_on_the_way(media, tmp_path: Path):
+    first = media.make_film(tmp_path / "a.ts", frames=5)
+    second = media.make_film(tmp_path / "b.ts", frames=5, size=(192, 144), start_ms=200)
+    (tmp_path / "in.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    frames, stats = media.frames_of(tmp_path / "in.ts")
+    assert len(frames) == 10 and {(f.image.width, f.image.height) for f in frames} == {(128, 96)}
+    assert list(stats.warnings) == ["frames_resized"] and stats.counters["frames_resized"] == 5
+    media.passthrough(tmp_path / "in.ts", tmp_path / "out.mp4")
+    assert len(media.decoded(tmp_path / "out.mp4")) == 10
+
+
+def test_several_videos_say_which_was_taken(media, tmp_path: Path):
+    a = media.make_film(tmp_path / "a.mp4", frames=5, sound="aac")
+    b = media.make_film(tmp_path / "b.mp4", frames=5, size=(64, 48))
+    both = tmp_path / "in.mkv"
+    with av.open(str(a)) as one, av.open(str(b)) as two, av.open(str(both), "w") as box:
+        streams = [(s, box.add_stream_from_template(s, opaque=True)) for s in [*one.streams, *two.streams]]
+        for source in (one, two):
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = next(t for s, t in streams if s is packet.stream)
+                    box.mux(packet)
+    plan = media.passthrough(both, tmp_path / "out.mkv", crf=0)
+    assert len(plan.notes) == 1 and "2 video streams; number 1 is enhanced" in plan.notes[0]
+    for stream, source in ((0, a), (1, b)):
+        assert [s for _, s in media.decoded(tmp_path / "out.mkv", stream)] == [s for _, s in media.decoded(source)]
+
+
+def test_one_frame(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mp4", frames=1)
+    media.passthrough(source, tmp_path / "out.mp4", crf=0)
+    assert media.decoded(tmp_path / "out.mp4") == media.decoded(source)
+
+
+def test_a_cover_is_not_the_film(media, tmp_path: Path):
+    """Streams marked as attached picture are never taken for the film, even where they come first."""
+    source = media.make_film(tmp_path / "in.mkv", extra=lambda box: box.add_attachment(
+        "cover.png", "image/png", _png(tmp_path)) and None)
+    opened = open_source(source)
+    assert (opened.info.width, opened.info.height) == (128, 96)
+    assert [s.picture is not None for s in opened.info.streams] == [False, True]
+    opened.close()
+
+
+def _png(tmp_path: Path) -> bytes:
+    context = av.CodecContext.create("png", "w")
+    context.width, context.height, context.pix_fmt, context.time_base = 16, 16, "rgb24", Fraction(1, 25)
+    frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))
+    return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
+
+
+def test_passwords_never_show():
+    assert probe.shown("rtsp://user:secret@host/path?token=abc") == "rtsp://host/path"
+
+
+def test_boxes_of_a_damaged_file_end(tmp_path: Path):
+    (tmp_path / "x").write_bytes(struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 2, b"moov") + b"\0" * 50)
+    with (tmp_path / "x").open("rb") as file:
+        assert [kind for kind, _ in probe.boxes(file)] == [b"ftyp"]
+
+
+def test_closing_twice_and_in_the_middle(media, tmp_path: Path):
+    opened = open_source(media.make_film(tmp_path / "in.mp4"), stats=Stats())
+    items = iter(opened)
+    next(items)
+    opened.close()
+    opened.close()
