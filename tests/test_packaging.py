@@ -14,6 +14,7 @@ import sys
 import tomllib
 import venv
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -82,7 +83,7 @@ def clip(path):
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
         picture = face.reformat(320, 180, "yuv420p")
         for i in range(12):
-            picture.pts, picture.time_base = i, stream.codec_context.time_base
+            picture.pts, picture.time_base = i, Fraction(1, 25)
             film.mux(stream.encode(picture))
         film.mux(stream.encode(None))
 
