@@ -22,7 +22,7 @@ from rtface.errors import OutputError
 from rtface.frame import Frame, Packet
 from rtface.media import codec as codecs
 from rtface.media.picture import fit
-from rtface.media.probe import boxes
+from rtface.media.probe import boxes, rate_of
 from rtface.media.stream_plan import OutputPlan, StreamPlan, raw_bytes_a_second
 from rtface.media.transcode import Adts, Sound, Text
 from rtface.media.workfile import WorkFile, full
@@ -464,10 +464,10 @@ def _playing_time(path: Path) -> Fraction | None:
                 return None
         with av.open(f"file:{path}") as container:
             stream = container.streams.video[0]
-            times = [(p.pts, p.pts + (p.duration or 0)) for p in container.demux(stream) if p.pts is not None]
-            if not times:
-                return None
-            return (max(end for _, end in times) - min(start for start, _ in times)) * (stream.time_base or 0)
+            base = stream.time_base or Fraction(1)
+            step = max(1, round(1 / (rate_of(stream)[0] * base)))  # for containers that note no durations
+            times = [(p.pts, p.pts + (p.duration or step)) for p in container.demux(stream) if p.pts is not None]
+            return (max(end for _, end in times) - min(start for start, _ in times)) * base if times else None
     except (av.FFmpegError, OSError, IndexError):
         return None
 
