@@ -153,12 +153,10 @@ def through_api(engine: str, shot: Shot) -> list[U8]:
     import rtface
 
     out: list[U8] = []
-    with rtface.Enhancer(engine=engine, format="rgb") as e:  # pyright: ignore
+    with rtface.Enhancer(engine=engine, format="rgb", grain="none") as e:
         for frame, m in zip(shot.seen, shot.matrices, strict=True):
-            points = (TEMPLATE_512 @ m[:, :2].T + m[:, 2]).astype(np.float32)
-            lo, hi = points.min(0) - 60, points.max(0) + 60
-            face = rtface.Face(track_id=1, box=(*lo, *hi), points=points, mesh=None, score=1.0, pose=None)  # pyright: ignore
-            out.append(np.asarray(e(frame, faces=[face])))
+            points = (TEMPLATE_512 @ m[:, :2].T + m[:, 2]).astype(np.float64)
+            out.append(np.asarray(e(frame, faces=[points]), np.uint8))
     return out
 
 

@@ -14,6 +14,8 @@ from .space import oval_mask, roi
 
 GRID = 32
 LUMA_LIMIT = 6 / 255
+RAW = 0.15
+"""Weight of the unlocked colour's error on the lock's grid: it keeps ``--colour restore`` sound."""
 
 
 def luma(z: Tensor) -> Tensor:
@@ -64,10 +66,11 @@ class Loss(nn.Module):
 
     def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """(loss per sample N, squared error per sample N, both of ``crop + shape(residual)``)."""
+        raw = F.avg_pool2d(crop + residual - truth, self.cell)
         e = crop + shape(residual, self.cell) - truth
         m = self.mask
         square = ((e.detach() ** 2) * m).mean((1, 2, 3))  # pyright: ignore
-        total = self.charbonnier(e)
+        total = self.charbonnier(e) + RAW * self.charbonnier(raw)
         for weight in self.bands:
             total = total + weight * self.charbonnier(highpass(e))
             e = F.avg_pool2d(e, 2)

@@ -151,7 +151,7 @@ class Medium(nn.Module):
         self.stem = fresh(nn.Conv2d(48, width, 3, padding=1), 2.0)
         self.up = Up(48, width)
         self.blocks = nn.ModuleList(Block(width, 0) for _ in range(blocks))
-        self.head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.1)
+        self.head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.0)
         self.register_buffer("window", window(512), persistent=False)
         self.register_buffer("window_s", window(256), persistent=False)
 

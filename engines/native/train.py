@@ -131,7 +131,7 @@ class Trainer:
         return sum(r[0] for r in results), float(gain.mean()) if len(gain) else 0.0
 
     @torch.no_grad()
-    def validate(self, pairs: Pairs, most: int = 256) -> dict[str, float | str]:
+    def validate(self, pairs: Pairs, most: int) -> dict[str, float | str]:
         """The averaged weights on pairs of people set aside: watched, never tuned on."""
         live = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.net.load_state_dict(self.ema.weights)
@@ -168,6 +168,7 @@ def main() -> None:
     p.add_argument("--engine", choices=("rtface-s", "rtface-m"), default="rtface-s")
     p.add_argument("--pairs", type=Path, required=True)
     p.add_argument("--valid", type=Path, help="pairs of people set aside (films --held-out)")
+    p.add_argument("--valid-count", type=int, default=256)
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--core", type=Path, help="checkpoint to take weights from where names match")
     p.add_argument("--minutes", type=float, default=60)
@@ -213,7 +214,7 @@ def main() -> None:
                 "images_s": round(a.batch * len(losses) / (now - shown), 1),
             }
             if valid is not None and valid.refresh() and (tick % 4 == 3 or t.used >= a.minutes * 60):
-                row.update(t.validate(valid))
+                row.update(t.validate(valid, a.valid_count))
             with log.open("a", newline="", encoding="utf-8") as f:
                 csv.DictWriter(f, COLUMNS).writerow(row)
             print(row, flush=True)
