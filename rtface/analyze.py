@@ -105,4 +105,6 @@ class Analyzer:
         self._measured += 1
         if self._forced is None:
             now = Analysis(*np.median(np.array(self._recent), axis=0).tolist())
-            self.treatment = choose_treatment(now, width, on=self.treatment.on, exposure=self._exposure)
+            # Without hysteresis while little is known: the first picture of a film is often its worst.
+            settled = len(self._recent) == self._recent.maxlen
+            self.treatment = choose_treatment(now, width, on=settled and self.treatment.on, exposure=self._exposure)

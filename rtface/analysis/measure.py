@@ -188,6 +188,8 @@ def _usable(patch: Float32) -> tuple[NDArray[np.uint8], float]:
 
 def _smooth_cell(level: Float32, usable: NDArray[np.uint8]) -> float:
     """Standard deviation of the diagonal Haar band in a smooth 8×8 cell (25th percentile): noise, not texture."""
+    if min(level.shape) < 16:
+        return 0.0
     a, b, c, d = level[:-1:2, :-1:2], level[:-1:2, 1::2], level[1::2, :-1:2], level[1::2, 1::2]
     diagonal = cast(Float32, a - b - c + d)
     cells = _cells(diagonal * diagonal, 4) / np.float32(4)

@@ -26,7 +26,7 @@ def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | No
     The cuts are shifts by whole pixels, so nothing is resampled; only a core above `SIDE` is shrunk.
     """
     side = round(CORE * face.width)
-    if side < SMALLEST:
+    if min(side, int(view.width), int(view.height)) < SMALLEST:
         return None
     x, y = (float(v) for v in face.points.mean(axis=0))
     grid = _cut(view, x, y, SIDE)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.analysis.measure import measure
 from rtface.analyze import SCORES, Analysis, analyze_crop, analyze_face
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Face
@@ -114,9 +115,22 @@ def test_a_face_beyond_the_engines_detail_is_not_called_soft(portrait: Bytes) ->
     assert found[0].detail == pytest.approx(92, rel=0.5)
 
 
+@pytest.mark.parametrize("height", range(24, 48, 3))
+@pytest.mark.parametrize("width", [24, 25, 31, 40, 256])
+def test_patches_of_every_size_can_be_measured(height: int, width: int) -> None:
+    rng = np.random.default_rng(height * width)
+    for patch in (rng.random((height, width)) * 255, np.zeros((height, width)), np.full((height, width), 255.0)):
+        found = measure(patch.astype(np.float32), max(height, width) / 0.9)
+        assert all(0 <= v <= 1 for v in found.scores().values())
+        assert np.isfinite(found.detail)
+        assert 0 <= found.motion_angle <= 180
+
+
 def test_a_tiny_face_says_nothing(portrait: Bytes) -> None:
     face = Face(1, np.array([10.0, 10.0, 30.0, 30.0]), POINTS / 10)
     assert analyze_face(PictureView(noise(portrait, 20)), face) == Analysis()
+    strip = PictureView(noise(portrait[90:110], 20))
+    assert analyze_face(strip, Face(1, BOX - (0, 90, 0, 90), POINTS - (0, 90))) == Analysis()
 
 
 def test_a_face_at_the_border_and_in_a_small_picture(portrait: Bytes, face: Face) -> None:
