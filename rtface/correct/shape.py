@@ -82,7 +82,7 @@ def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Sha
         out[...] = 0.0
     box = support_box(mask)
     if options.average:
-        r = state.average.update(r, c, time, scale)
+        r = state.average.update(r, c, time, scale, box)
     if box is None or options.strength <= 0.0:
         return out, np.zeros((size, size), np.float32)
     d: Any = cv2.subtract(r, c)

@@ -85,3 +85,32 @@ def test_longer_pauses_between_frames_average_less(face):
         share.append(float(1.0 - average.update(np.ones_like(c), c, elapsed).mean()))
     assert share[0] == pytest.approx(np.exp(-0.02 / 0.12), abs=0.02)
     assert share[1] == pytest.approx(np.exp(-0.2 / 0.12), abs=0.02)
+
+
+def test_flicker_goes_down_on_a_moving_face_too(face):
+    """The face turns by a pixel a frame: the average follows it instead of giving up."""
+    rng = np.random.default_rng(0)
+    average = TemporalAverage()
+    before, after = [], []
+    for k in range(24):
+        x = np.arange(SIZE, dtype=np.float32)
+        slide = np.tile(x - 1.0 * k + 12 + 2 * np.sin(x / 40), (SIZE, 1)).astype(np.float32)
+        rows = np.repeat(x[:, None], SIZE, axis=1)
+        true = np.stack([cv2.remap(p, slide, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+                         for p in face(SIZE)])
+        flicker = cv2.GaussianBlur(rng.normal(0, 0.12, (SIZE, SIZE, 3)), (0, 0), 2).transpose(2, 0, 1)
+        out = average.update((true + flicker).astype(np.float32), noisy(true, 0.004, rng), k / RATE)
+        if k > 8:
+            inner = (slice(None), slice(60, 220), slice(60, 200))
+            before.append(float(np.abs(flicker[inner]).mean()))
+            after.append(float(np.abs(out - true)[inner].mean()))
+    assert np.mean(after) < 0.87 * np.mean(before)
+
+
+def test_only_the_box_is_averaged(face):
+    average = TemporalAverage()
+    c = face(SIZE)
+    average.update(np.zeros_like(c), c, 0.0, 1.0, (80, 60, 180, 230))
+    out = average.update(np.ones_like(c), c, 0.04, 1.0, (80, 60, 180, 230))
+    assert (out[:, :56] == 1).all() and (out[:, :, 190:] == 1).all()
+    assert (out[:, 100:200, 100:150] < 0.5).all()
