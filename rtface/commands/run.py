@@ -19,11 +19,6 @@ from rtface.progress import Meter
 if TYPE_CHECKING:
     from rtface.report import Report
 
-# What stills become inside --output-dir.
-STILLS = {".png": ".png", ".jpg": ".jpg", ".jpeg": ".jpg", ".tif": ".tiff", ".tiff": ".tiff", ".bmp": ".png",
-          ".webp": ".png"}
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """One INPUT and where it goes."""
@@ -63,13 +58,14 @@ def output_name(path: Path, *, sequence: bool = False) -> str:
     """The name that an input gets inside ``--output-dir``."""
     if path.is_dir():
         return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
+    from rtface.media.images import IMAGE_KINDS
     from rtface.media.stream_plan import FORMATS
+    from rtface.stills import is_picture
 
-    suffix = path.suffix.lower()
-    if suffix in FORMATS:
+    if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
         return path.name
-    # A film that cannot be written as it came becomes mkv, which holds everything.
-    return path.stem + STILLS.get(suffix, ".mkv")
+    # What cannot be written as it came becomes PNG, or Matroska, which holds everything.
+    return path.stem + (".png" if is_picture(path) else ".mkv")
 
 
 def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.Stop, *, skip: bool, json: bool) -> int:
@@ -80,7 +76,7 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
     codes: list[int] = []
     skipped = 0
     for job in jobs:
-        if skip and job.output.exists() and not options.overwrite:
+        if skip and job.output.is_file() and not options.overwrite:  # a folder of stills goes on by itself
             skipped += 1
             console.say(f"{job.output} is there already: skipped (--overwrite does it again)")
             if json:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -152,16 +154,29 @@ def test_an_interruption_ends_the_whole_list(pipeline, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "becomes"), [
-    ("a.mp4", "a.mp4"), ("a.MOV", "a.MOV"), ("a.avi", "a.avi"), ("a.flv", "a.mkv"), ("a.jpeg", "a.jpg"),
-    ("a.tif", "a.tiff"), ("a.bmp", "a.png"), ("no_extension", "no_extension.mkv"), ("a.b.wmv", "a.b.mkv")])
+    ("a.mp4", "a.mp4"), ("a.MOV", "a.MOV"), ("a.flv", "a.mkv"), ("a.ts", "a.ts"), ("a.jpeg", "a.jpeg"),
+    ("a.tif", "a.tif"), ("no_extension", "no_extension.mkv"), ("a.b.wmv", "a.b.mkv")])
 def test_names_inside_the_output_folder(name, becomes):
     assert output_name(Path(name)) == becomes
+
+
+def test_a_still_without_a_known_name_becomes_png(tmp_path):
+    (tmp_path / "photo").write_bytes(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    assert output_name(tmp_path / "photo") == "photo.png"
 
 
 def test_a_folder_of_stills_becomes_a_folder_or_a_film(tmp_path):
     (tmp_path / "stills").mkdir()
     assert output_name(tmp_path / "stills") == "stills"
     assert output_name(tmp_path / "stills", sequence=True) == "stills.mp4"
+
+
+def test_a_folder_of_stills_is_never_skipped_for_it_goes_on_by_itself(pipeline, tmp_path):
+    calls = pipeline(lambda input, output, options, stop: Report(str(input), str(output), __version__, "e", "cpu"))
+    (tmp_path / "stills").mkdir()
+    (tmp_path / "out" / "stills").mkdir(parents=True)
+    assert invoke("run", tmp_path / "stills", "--output-dir", tmp_path / "out").exit_code == 0
+    assert calls[0][1] == tmp_path / "out" / "stills"
 
 
 def test_dry_run_says_that_nothing_was_written(pipeline, tmp_path):
