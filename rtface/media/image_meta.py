@@ -58,6 +58,21 @@ def kind_of(data: bytes) -> str | None:
     return "bmp" if data[:2] == b"BM" else None
 
 
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a PNG or JPEG by its header alone, None for other kinds and damaged ones."""
+    try:
+        if kind_of(data) == "png":
+            return struct.unpack_from(">II", data, 16)
+        if kind_of(data) == "jpeg":
+            for marker, body in _segments(data):
+                if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+                    height, width = struct.unpack_from(">HH", body, 1)
+                    return width, height
+    except struct.error:
+        return None
+    return None
+
+
 def read_meta(data: bytes) -> Meta:
     """The blocks of a PNG, JPEG or WebP file; damaged ones are left out."""
     kind = kind_of(data)
@@ -162,7 +177,8 @@ def _read_png(data: bytes) -> Meta:
 def _write_png(data: bytes, meta: Meta, text: dict[str, str]) -> bytes:
     chunks = [(k, b) for k, b in _chunks(data) if k not in _PNG_KEPT and k not in (b"iCCP", b"eXIf")]
     head, rest = chunks[0], chunks[1:]
-    new = list(meta.png)
+    keys = {key.encode("latin-1", "replace")[:79] for key in text}
+    new = [(k, b) for k, b in meta.png if not (k == b"iTXt" and b.split(b"\0", 1)[0] in keys)]
     if meta.icc:
         new = [(k, b) for k, b in new if k != b"sRGB"]
         new.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc)))

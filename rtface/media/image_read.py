@@ -20,7 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.media.color import color_of, display_of
-from rtface.media.image_meta import Meta, exif_of, kind_of, read_meta
+from rtface.media.image_meta import Meta, exif_of, kind_of, read_meta, size_of
 from rtface.media.probe import MAX_PIXELS, shown
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
@@ -96,17 +96,18 @@ def read_image(path: str | os.PathLike[str]) -> Still:
 
 
 def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
+    size = size_of(data)
+    if size and size[0] * size[1] > MAX_PIXELS:
+        raise InputError(f"{name}: is {size[0]}×{size[1]}; the limit is {MAX_PIXELS // 1_000_000} megapixels; make it "
+                         "smaller first")
     context = VideoCodecContext.create(_CODECS[kind], "r")
     assert isinstance(context, VideoCodecContext)
     context.options = {"max_pixels": str(MAX_PIXELS)}
     try:
         images = [*context.decode(av.Packet(data)), *context.decode(None)]
     except av.FFmpegError as error:
-        if context.width * context.height > MAX_PIXELS:
-            raise InputError(f"{name}: is {context.width}×{context.height}; the limit is {MAX_PIXELS // 1_000_000} "
-                             "megapixels; make it smaller first") from error
-        raise InputError(f"{name}: is damaged or of a kind that cannot be read ({error.strerror}); save it again, "
-                         "for example as PNG") from error
+        raise InputError(f"{name}: is damaged, of a kind that cannot be read, or larger than {MAX_PIXELS // 1_000_000} "
+                         f"megapixels ({error.strerror}); save it again, for example as PNG") from error
     if not images:
         raise InputError(f"{name}: is cut off before its picture; copy it again")
     image = images[0]

@@ -19,6 +19,7 @@ import numpy as np
 import tifffile
 from av.video.codeccontext import VideoCodecContext
 
+from rtface.arrays import copy_image
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.media.codec import nearest, shape_of
@@ -183,7 +184,10 @@ def _encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | Non
         context.color_range = _FULL
         context.qmin = context.qmax = _JPEG_Q
         context.options = {"huffman": "optimal"}
-    image.pts, image.time_base, image.pict_type = 0, Fraction(1, 25), 0
+    # A copy, because encoders write profile and EXIF from the frame's side data too, some of it wrongly (FFmpeg 8
+    # aborts the process on some EXIF); ours are put in afterwards.
+    image = copy_image(image)
+    image.pts, image.time_base = 0, Fraction(1, 25)
     packets = [*context.encode(image), *context.encode(None)]
     return b"".join(bytes(p) for p in packets)
 

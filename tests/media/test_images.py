@@ -1,0 +1,321 @@
+"""Stills: depth, colour model, profile, EXIF and orientation come through; sequences make films."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import tifffile
+
+from rtface.errors import InputError, InputMissing, OutputError, UsageError
+from rtface.frame import Frame
+from rtface.media import image_read
+from rtface.media.image_meta import exif_of, read_meta, write_meta
+from rtface.media.images import list_images, open_sequence, plan_image, read_image, write_image
+from rtface.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
+from rtface.stats import Stats
+
+ICC = b"\0\0\2\x0cnone" + bytes(range(256)) * 300  # 75 kB: two JPEG segments
+TAGS = describe("rtface-s", "0.1", 0.5, {"colour": "lock", "none": None})
+
+
+def png(array: np.ndarray, pix_fmt: str) -> bytes:
+    """A PNG by FFmpeg's encoder."""
+    if pix_fmt.endswith("be"):
+        frame = av.VideoFrame(array.shape[1], array.shape[0], pix_fmt)
+        rows = np.zeros((array.shape[0], frame.planes[0].line_size), np.uint8)
+        data = array.astype(">u2").view(np.uint8).reshape(array.shape[0], -1)
+        rows[:, : data.shape[1]] = data
+        frame.planes[0].update(rows.tobytes())
+    else:
+        frame = av.VideoFrame.from_ndarray(array, pix_fmt)
+    return encode(frame, "png")
+
+
+def encode(frame: av.VideoFrame, encoder: str, options: dict[str, str] | None = None) -> bytes:
+    context = av.CodecContext.create(encoder, "w")
+    context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
+    context.time_base, context.options = Fraction(1, 25), options or {}
+    if encoder == "mjpeg":
+        context.qmin = context.qmax = 2
+    return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
+
+
+def random(shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
+
+
+def pixels(path: Path) -> np.ndarray:
+    """The samples of a picture as a viewer's decoder sees them, 16-bit in native order."""
+    with av.open(str(path)) as box:
+        frame = next(box.decode(video=0))
+    name = frame.format.name
+    if name.endswith("be"):
+        frame = frame.reformat(format=name[:-2] + "le", src_color_range=2, dst_color_range=2)
+    return frame.to_ndarray()
+
+
+def smooth(height: int = 48, width: int = 64) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 3, y * 4, 200 - x - y], -1).clip(0, 255).astype(np.uint8)
+
+
+def through(source: Path, output: Path, **options: object) -> None:
+    still = read_image(source)
+    write_image(still.frame, plan_image(output, still=still), still=still, **options)
+
+
+@pytest.mark.parametrize(("pix_fmt", "shape", "dtype"), [
+    ("rgb24", (40, 50, 3), np.uint8), ("rgba", (40, 50, 4), np.uint8), ("gray", (40, 51), np.uint8),
+    ("gray16be", (40, 50), np.uint16), ("rgb48be", (40, 50, 3), np.uint16), ("rgba64be", (41, 50, 4), np.uint16),
+])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_samples_of_a_picture_without_faces_stay_the_same(tmp_path: Path, pix_fmt: str, shape: tuple[int, ...],
+                                                         dtype: type, suffix: str):
+    array = random(shape, dtype)
+    source, output = tmp_path / "in.png", tmp_path / f"out{suffix}"
+    source.write_bytes(png(array, pix_fmt))
+    assert (pixels(source) == array).all()
+    through(source, output)
+    assert (pixels(output) == array).all() and pixels(output).dtype == dtype
+    if suffix == ".tiff":
+        assert (tifffile.imread(output) == array).all()
+
+
+def test_palette_one_bit_and_gray_with_alpha(tmp_path: Path):
+    index = random((20, 30)) % 4
+    palette = random((4, 3))
+    data = b"".join(b"\0" + row.tobytes() for row in index)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 30, 20, 8, 3, 0, 0, 0)), (b"PLTE", palette.tobytes()),
+              (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    (tmp_path / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks))
+    through(tmp_path / "p.png", tmp_path / "p-out.png")
+    assert (pixels(tmp_path / "p-out.png") == palette[index]).all()
+
+    bits = (random((16, 24)) & 1) * 255
+    frame = av.VideoFrame.from_ndarray(bits, "gray").reformat(format="monob", src_color_range=2, dst_color_range=2)
+    (tmp_path / "m.png").write_bytes(encode(frame, "png"))
+    before = read_image(tmp_path / "m.png").frame.image.to_ndarray()
+    through(tmp_path / "m.png", tmp_path / "m-out.png")
+    assert (pixels(tmp_path / "m-out.png") == before).all() and set(np.unique(before)) == {0, 255}
+
+    rgba = np.repeat(random((20, 20, 1)), 4, axis=2)
+    rgba[..., 3] = random((20, 20))
+    ya = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format="ya8", src_color_range=2, dst_color_range=2)
+    (tmp_path / "a.png").write_bytes(encode(ya, "png"))
+    through(tmp_path / "a.png", tmp_path / "a-out.png")
+    both = [read_image(tmp_path / n).frame.image.reformat(format="rgba").to_ndarray() for n in ("a.png", "a-out.png")]
+    assert (both[0] == both[1]).all()
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".webp"])
+def test_other_lossless_kinds(tmp_path: Path, suffix: str):
+    array = random((40, 50, 3))
+    (tmp_path / "in.png").write_bytes(png(array, "rgb24"))
+    through(tmp_path / "in.png", tmp_path / f"x{suffix}")
+    through(tmp_path / f"x{suffix}", tmp_path / f"y{suffix}")
+    for name in ("x", "y"):
+        frame = read_image(tmp_path / f"{name}{suffix}").frame
+        assert (frame.image.reformat(format="rgb24").to_ndarray() == array).all()
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuvj420p", "yuvj422p", "yuvj444p"])
+def test_a_jpeg_keeps_its_subsampling_and_loses_next_to_nothing(tmp_path: Path, pix_fmt: str):
+    frame = av.VideoFrame.from_ndarray(smooth(), "rgb24").reformat(format=pix_fmt, dst_colorspace="ITU601",
+                                                                  dst_color_range=2)
+    (tmp_path / "in.jpg").write_bytes(encode(frame, "mjpeg"))
+    still = read_image(tmp_path / "in.jpg")
+    assert still.frame.image.format.name == pix_fmt
+    assert still.frame.color.matrix == "bt601" and still.frame.color.full_range and still.frame.new
+    through(tmp_path / "in.jpg", tmp_path / "out.jpg")
+    again = read_image(tmp_path / "out.jpg").frame.image
+    assert again.format.name == pix_fmt
+    for old, new in zip(still.frame.image.planes, again.planes, strict=True):
+        a = np.frombuffer(old, np.uint8).reshape(-1, old.line_size)[:, : old.width].astype(int)
+        b = np.frombuffer(new, np.uint8).reshape(-1, new.line_size)[:, : new.width].astype(int)
+        assert ((a - b) ** 2).mean() < 1
+
+
+def test_rgb_and_gray_as_jpeg_and_back(tmp_path: Path):
+    (tmp_path / "rgb.png").write_bytes(png(smooth(), "rgb24"))
+    (tmp_path / "gray.png").write_bytes(png(smooth()[..., 0], "gray"))
+    for name, channels in (("rgb", 3), ("gray", 2)):
+        through(tmp_path / f"{name}.png", tmp_path / f"{name}.jpg")
+        through(tmp_path / f"{name}.jpg", tmp_path / f"{name}-back.png")
+        before, after = pixels(tmp_path / f"{name}.png"), pixels(tmp_path / f"{name}-back.png")
+        assert before.ndim == after.ndim == channels
+        assert np.abs(before.astype(int) - after).mean() < 1.5
+
+
+@pytest.mark.parametrize("first", [".png", ".jpg", ".webp", ".tiff"])
+@pytest.mark.parametrize("second", [".png", ".jpg", ".webp", ".tiff"])
+def test_profile_and_exif_go_along(tmp_path: Path, first: str, second: str):
+    (tmp_path / "plain.png").write_bytes(png(smooth(), "rgb24"))
+    through(tmp_path / "plain.png", tmp_path / f"a{first}")
+    source = tmp_path / f"a{first}"
+    exif = exif_of(6)
+    if first == ".tiff":
+        tifffile.imwrite(source, smooth(), photometric="rgb", iccprofile=ICC, extratags=[
+            (274, "H", 1, 6, True), (271, "s", 0, "Maker", True)], metadata=None)
+    else:
+        meta = read_meta(source.read_bytes())
+        meta.icc, meta.exif = ICC, exif
+        source.write_bytes(write_meta(source.read_bytes(), meta, text={}, size=(64, 48), alpha=False))
+    still = read_image(source)
+    assert still.meta.icc == ICC and still.meta.orientation == 6
+    assert (still.frame.display.quarter_turns, still.frame.display.mirror) == (1, False)
+    output = tmp_path / f"b{second}"
+    through(source, output, tags=TAGS)
+    again = read_image(output)
+    assert again.meta.icc == ICC
+    turned = second == ".png" and first != ".png"  # viewers do not turn PNG files
+    assert again.meta.orientation == (1 if turned else 6)
+    assert (again.frame.image.width, again.frame.image.height) == ((48, 64) if turned else (64, 48))
+    assert DIGITAL_SOURCE_TYPE.encode() in output.read_bytes()
+    if first == second == ".tiff":
+        assert tifffile.TiffFile(output).pages.first.tags[271].value == "Maker"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_shown_the_same_way(tmp_path: Path, orientation: int):
+    """TIFF 6.0: which corner row 0 and column 0 are. Upright pixels are stored turned, and come out upright."""
+    upright = random((6, 9, 3))
+    stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+              5: upright.transpose(1, 0, 2), 6: np.rot90(upright, 1), 7: np.rot90(upright.transpose(1, 0, 2), 2),
+              8: np.rot90(upright, -1)}[orientation]
+    meta = read_meta(png(np.ascontiguousarray(stored), "rgb24"))
+    meta.exif = exif_of(orientation)
+    source = tmp_path / "in.png"
+    source.write_bytes(write_meta(png(np.ascontiguousarray(stored), "rgb24"), meta, text={}, size=(0, 0), alpha=False))
+    through(source, tmp_path / "same.png")
+    assert (pixels(tmp_path / "same.png") == stored).all()
+    assert read_image(tmp_path / "same.png").meta.orientation == orientation
+    through(source, tmp_path / "turned.bmp")  # no place for an orientation: the pixels are turned
+    assert (pixels(tmp_path / "turned.bmp")[..., ::-1] == upright).all()
+
+
+def test_chunks_that_say_how_to_read_a_png_stay(tmp_path: Path):
+    meta = read_meta(png(smooth(), "rgb24"))
+    meta.png += [(b"gAMA", struct.pack(">I", 45455)), (b"tEXt", b"Author\0Someone")]
+    (tmp_path / "in.png").write_bytes(write_meta(png(smooth(), "rgb24"), meta, text={}, size=(0, 0), alpha=False))
+    through(tmp_path / "in.png", tmp_path / "out.png", tags=TAGS)
+    after = read_meta((tmp_path / "out.png").read_bytes())
+    assert (b"gAMA", struct.pack(">I", 45455)) in after.png and (b"tEXt", b"Author\0Someone") in after.png
+    assert any(b.startswith(b"rtface_engine\0") and b.endswith(b"rtface-s") for k, b in after.png if k == b"iTXt")
+    through(tmp_path / "out.png", tmp_path / "again.png", tags=TAGS)
+    assert (tmp_path / "again.png").read_bytes().count(DIGITAL_SOURCE_TYPE.encode()) == 2  # XMP and text, once each
+
+
+def test_xmp_that_is_there_already_is_added_to():
+    old = xmp({"enhanced_by": "other"}).replace(b"</rdf:RDF>", b'<rdf:Description rdf:about="" a:b="c"/></rdf:RDF>')
+    new = xmp(TAGS, old)
+    assert b'a:b="c"' in new and new.count(b"DigitalSourceType=") == 1 and b"other" not in new
+    assert TAGS["rtface_options"] == "colour=lock"
+
+
+@pytest.mark.parametrize("compression", ["lzw", "deflate", "packbits", "raw"])
+def test_tiff_compressions(tmp_path: Path, compression: str):
+    frame = av.VideoFrame.from_ndarray(smooth(), "rgb24")
+    (tmp_path / "in.tif").write_bytes(encode(frame, "tiff", {"compression_algo": compression}))
+    assert (read_image(tmp_path / "in.tif").frame.image.to_ndarray() == smooth()).all()
+
+
+@pytest.mark.parametrize(("content", "says"), [(b"", "is empty"), (b"hello" * 9, "no picture that can be read")])
+def test_no_picture(tmp_path: Path, content: bytes, says: str):
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        read_image(tmp_path / "x.png")
+
+
+def test_cut_missing_and_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data = png(random((40, 50, 3)), "rgb24")
+    (tmp_path / "cut.png").write_bytes(data[:40])
+    with pytest.raises(InputError, match=r"damaged|cut off"):
+        read_image(tmp_path / "cut.png")
+    with pytest.raises(InputMissing):
+        read_image(tmp_path / "none.png")
+    (tmp_path / "x.png").write_bytes(data)
+    monkeypatch.setattr(image_read, "MAX_PIXELS", 1000)
+    with pytest.raises(InputError, match=r"50×40; the limit"):
+        read_image(tmp_path / "x.png")
+
+
+def test_the_place_is_checked_before(tmp_path: Path):
+    (tmp_path / "x.png").write_bytes(png(smooth(), "rgb24"))
+    still = read_image(tmp_path / "x.png")
+    with pytest.raises(OutputError, match="is the input itself"):
+        plan_image(tmp_path / "x.png", still=still, overwrite=True)
+    with pytest.raises(UsageError, match="names no picture format"):
+        plan_image(tmp_path / "x.mp4", still=still)
+    with pytest.raises(OutputError, match="exists already"):
+        plan_image(tmp_path / "x.png")
+    write_image(still.frame, plan_image(tmp_path / "x.png", overwrite=True), still=still)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_a_film_frame_as_a_picture(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mp4", frames=2, tags={"colorspace": 1, "color_range": 1},
+                             matrix=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
+    frame = media.frames_of(source)[0][0]
+    write_image(frame, plan_image(tmp_path / "out.png"))
+    expected = frame.image.reformat(format="rgb24", src_colorspace="ITU709", src_color_range=1, dst_color_range=2)
+    assert np.abs(pixels(tmp_path / "out.png").astype(int) - np.rot90(expected.to_ndarray(), -1)).mean() < 2
+
+
+# -- folders ----------------------------------------------------------------------------------------------------
+
+
+def folder(path: Path, count: int = 12) -> Path:
+    path.mkdir()
+    for i in range(count):
+        (path / f"shot{i + 1}.png").write_bytes(png(np.full((32, 48, 3), 10 * i, np.uint8), "rgb24"))
+    return path
+
+
+def test_a_folder_in_natural_order(tmp_path: Path):
+    shots = folder(tmp_path / "shots")
+    (shots / ".hidden.png").write_bytes(b"")
+    (shots / "notes.txt").write_text("no")
+    assert [p.name for p in list_images(shots)] == [f"shot{i}.png" for i in range(1, 13)]
+    with pytest.raises(InputMissing):
+        list_images(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no picture"):
+        list_images(tmp_path / "empty")
+
+
+def test_a_folder_as_a_film(media, tmp_path: Path):
+    from rtface.media.file_sink import FileSink
+    from rtface.media.stream_plan import plan_output
+
+    shots = folder(tmp_path / "shots")
+    (shots / "shot5.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (shots / "shot7.png").write_bytes(png(np.full((64, 96, 3), 60, np.uint8), "rgb24"))
+    stats = Stats()
+    source = open_sequence(shots, fps=10, start=0.2, end=1.0, stats=stats)
+    info = source.info
+    assert (info.width, info.height, info.rate, info.expected_frames) == (48, 32, 10, 8)
+    sink = FileSink(plan_output(info, tmp_path / "out.mp4", crf=0), stats)
+    frames = [item for item in source if isinstance(item, Frame)]
+    for frame in frames:
+        sink.write(frame)
+    sink.finish()
+    source.close()
+    assert [f.pts for f in frames] == [2, 3, 5, 6, 7, 8, 9] and not any(f.new for f in frames)
+    assert set(stats.warnings) == {"pictures_lost", "frames_resized"}
+    with av.open(str(tmp_path / "out.mp4")) as box:
+        shown = [(round(float(f.time), 3), int(f.reformat(format="rgb24").to_ndarray()[0, 0, 0]))
+                 for f in box.decode(video=0)]
+    assert shown == [(0.0, 20), (0.1, 30), (0.3, 50), (0.4, 60), (0.5, 70), (0.6, 80), (0.7, 90)]
+
+
+@pytest.mark.parametrize("kwargs", [{"fps": 0}, {"start": 9.0}, {"start": 0.5, "end": 0.2}])
+def test_sequences_that_make_no_sense(tmp_path: Path, kwargs: dict[str, float]):
+    with pytest.raises(UsageError):
+        open_sequence(folder(tmp_path / "shots", 3), **kwargs)
