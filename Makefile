@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export INPUT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint wheel bench train clean lock
+.PHONY: help setup run test lint image wheel bench train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -50,6 +50,10 @@ test: $(VENV)/.dev  ## run the tests
 lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pyright
+
+image: run  ## renew the README's picture from out/
+	$(PY) -c "from pathlib import Path; from rtface.demo import make_picture; \
+	  make_picture(Path('out/demo-before-after.mp4'), Path('docs/images/before-after.jpg'))"
 
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside
 	PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel

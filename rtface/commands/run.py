@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from rtface.progress import Meter
 if TYPE_CHECKING:
     from rtface.report import Report
 
+# As a path, "http://host" has lost a slash; one letter would be a drive.
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:[/\\]", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One INPUT and where it goes."""
@@ -33,6 +38,9 @@ def plan_jobs(paths: list[Path], output_dir: Path | None, options: Options) -> l
     Raises:
         UsageError: no OUTPUT, two inputs for one output, or an option that only makes sense for one input.
     """
+    for path in paths:
+        if _ADDRESS.match(str(path)):
+            raise UsageError(f"{path} is an address; this version reads and writes files only: fetch it first")
     if output_dir is None:
         if len(paths) < 2:
             raise UsageError(f"give an OUTPUT after {paths[0]}, or --output-dir DIR")
