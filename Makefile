@@ -58,8 +58,10 @@ image: run  ## renew the README's picture from out/
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside
 	PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel
 
-bench: $(VENV)/.dev  ## measure speed here (benchmarks/README.md); ARGS='--input a.mp4'
-	$(PY) -m benchmarks.transcode $(ARGS)
+bench: $(VENV)/.dev  ## measure speed here: against a plain transcode, without encoding, on the frame path
+	$(PY) -m benchmarks.transcode
+	$(PY) -m benchmarks.pipeline
+	$(PY) -m benchmarks.paste
 
 $(VENV)-train/.created: $(VENV)/.created
 	$(PY) -m venv $(VENV)-train && touch $@
