@@ -41,6 +41,8 @@ def _recipe(name: str) -> Recipe:
         return load_recipe(recipes[wanted])
     if name == "default":
         raise MissingComponent(f"the default engine {DEFAULT} is missing; install rtface again, or choose --engine")
+    if name == "auto":
+        raise UsageError('"auto" is not one engine but a choice for every face; open it with EngineSet("auto")')
     valid = ["auto", "default", *recipes]
     raise UsageError(f"unknown engine {name!r}{nearest(name, valid)}; there is: {', '.join(valid)}")
 

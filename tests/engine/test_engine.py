@@ -201,6 +201,8 @@ def test_unknown_names_and_devices(make_engine: Maker) -> None:
         load_engine("sharpner")
     with pytest.raises(UsageError, match=r"device 'openvino:gpu' is not one.*there is: auto, cpu, onnx"):
         load_engine("sharpener", device="openvino:gpu")
+    with pytest.raises(UsageError, match="EngineSet"):
+        load_engine("auto")
     with pytest.raises(UsageError, match="threads must be 1 or more"):
         load_engine("sharpener", threads=-1)
 
