@@ -51,7 +51,9 @@ def face_mask(size: int, mesh: Float | None = None) -> Float32:
     work = min(_WORK, size)
     oval = np.asarray(mesh)[list(FACE_OVAL), :2] * (work / size)
     filled = np.zeros((work + 2, work + 2), np.uint8)  # a rim of zeros: the crop's edge is an edge of the mask too
-    cv2.fillPoly(filled, [np.rint((oval + 0.5) * 16.0).astype(np.int32)], 255, shift=4)
+    # The hull: seen from the side the oval folds over itself.
+    hull: Any = cv2.convexHull(np.rint((np.clip(oval, -work, 2 * work) + 0.5) * 16.0).astype(np.int32))
+    cv2.fillConvexPoly(filled, hull, 255, shift=4)
     grown = 2 * round(_OUTWARD * work) + 1
     filled = cv2.dilate(filled, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grown, grown)))
     filled[0], filled[-1], filled[:, 0], filled[:, -1] = 0, 0, 0, 0

@@ -15,10 +15,10 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from rtface.device.composite import Dither, Placement, cut_patch, neutral, overlapping, rows, write
 from rtface.device.planes import Layout, Role, Samples, fallback, layout, planes
-from rtface.device.sampling import from_planes, full_range, sample_rgb
+from rtface.device.sampling import from_planes, full_range, sample_bytes, sample_rgb
 from rtface.device.transfer import code_range, curve_of
 from rtface.errors import InputError, UsageError
-from rtface.frame import Bytes, Crops, Float, Float32, Frame
+from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame
 from rtface.geometry import apply, display_size, field_parity, plane_matrix, scaling
 
 log = logging.getLogger("rtface")
@@ -98,25 +98,26 @@ class CpuView:
         pixels = np.rot90(np.ndarray((h, w, 3), np.uint8, memory, 0, (small.planes[0].line_size, 3, 1)), -turns)
         return np.ascontiguousarray(pixels[:, ::-1] if display.mirror else pixels)
 
+    def _read(self) -> tuple[dict[Role, Samples], Layout, Color, dict[Role, Float]]:
+        if self._views is None:
+            self._views = planes(self._image, self._form, self._parity)
+            self._places = from_planes(self._form, self._frame.color, (self._image.width, self._image.height),
+                                       self._frame.display, self._frame.field)
+        return self._views, self._form, self._frame.color, self._places
+
     def rgb(self, matrix: Float, size: tuple[int, int], *, native: bool = False) -> Float32:
         """float32 3×h×w RGB 0…1 of the region that `matrix` (display → region) maps to `size` (w, h); edges replicate.
 
         `native` leaves HDR values as they are coded.
         """
-        frame = self._frame
-        if self._views is None:
-            self._views = planes(self._image, self._form, self._parity)
-            self._places = from_planes(self._form, frame.color, (self._image.width, self._image.height),
-                                       frame.display, frame.field)
-        return sample_rgb(self._views, self._form, frame.color, self._places, matrix, size, native=native)
+        return sample_rgb(*self._read(), matrix, size, native=native)
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (2×3, display → region) maps to `size` (w, h).
 
         Area-filtered where it shrinks, black outside the picture.
         """
-        rgb = self.rgb(matrix, size)
-        out: Any = cv2.convertScaleAbs(cv2.merge([rgb[0], rgb[1], rgb[2]]), alpha=255.0)
+        out = sample_bytes(*self._read(), matrix, size)
         w, h = self._size
         corners = apply(matrix, np.array([(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)]))
         if not _contains(corners, size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 
 from rtface.device.planes import Layout, Role, Samples
 from rtface.device.transfer import code_range, curve_of, ycbcr_from_rgb
-from rtface.frame import Color, Display, Float, Float32
+from rtface.frame import Bytes, Color, Display, Float, Float32
 from rtface.geometry import (
     Field,
     bounds,
@@ -96,9 +97,22 @@ def from_planes(form: Layout, color: Color, size: tuple[int, int], display: Disp
     return {role: known[form.role_subsampling(role)] for role in form.components}
 
 
-def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
-               size: tuple[int, int], *, native: bool = False) -> Float32:
-    """A region as RGB.
+@lru_cache(maxsize=64)
+def _rows(kind: str, bits: int, full: bool, matrix: str, white: float) -> tuple[tuple[float, float, float, float], ...]:
+    """For R, G and B: the factors of y, u, v code values and a constant, so that white becomes `white`."""
+    luma = code_range(bits, full, chroma=False)
+    if kind != "yuv":
+        return ((white / luma.scale, 0.0, 0.0, -white * luma.offset / luma.scale),) * 3
+    chroma = code_range(bits, full, chroma=True)
+    back = white * np.linalg.inv(ycbcr_from_rgb(matrix))
+    factors = back / np.array([luma.scale, chroma.scale, chroma.scale])
+    zeros = -factors @ np.array([luma.offset, chroma.offset, chroma.offset])
+    return tuple((float(f[0]), float(f[1]), float(f[2]), float(z)) for f, z in zip(factors, zeros, strict=True))
+
+
+def sample_planes(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
+                  size: tuple[int, int], *, white: float = 1.0, depth: int = cv2.CV_32F) -> Samples:
+    """A region as R'G'B' planes, HDR values as they are coded.
 
     Args:
         views: `planes()` of the frame or field.
@@ -106,36 +120,45 @@ def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color, places: d
         places: `from_planes()` of the frame or field.
         matrix: 2×3, display → region.
         size: (w, h) of the region.
-        native: leave HDR values as they are coded, instead of as an engine knows them.
+        white: the value of white.
+        depth: cv2.CV_32F, or cv2.CV_8U (rounded and clipped).
 
     Returns:
-        float32 3×h×w, 0…1.
+        3×h×w float32 or uint8; float values are not clipped.
     """
-    out = np.empty((3, size[1], size[0]), np.float32)
+    out = np.empty((3, size[1], size[0]), np.uint8 if depth == cv2.CV_8U else np.float32)
     got = {role: sample(view, compose(matrix, places[role]), size, form.shift, chroma=role in ("u", "v"))
            for role, view in views.items()}
-    full = full_range(form, color)
-    luma = code_range(form.bits, full, chroma=False)
-    a, b = 1.0 / luma.scale, -luma.offset / luma.scale
-    if form.kind == "rgb":
-        for i, role in enumerate(("r", "g", "b")):
-            np.multiply(got[role], np.float32(a), out=out[i], dtype=np.float32)
-    elif form.kind == "gray":
-        cv2.addWeighted(got["y"], a, got["y"], 0.0, b, dst=out[0], dtype=cv2.CV_32F)
-        out[1:] = out[0]
-    else:
-        chroma = code_range(form.bits, full, chroma=True)
-        back = np.linalg.inv(ycbcr_from_rgb(color.matrix))
-        for i in range(3):
-            ky, ku, kv = float(back[i, 0]) * a, float(back[i, 1]) / chroma.scale, float(back[i, 2]) / chroma.scale
-            zero = float(back[i, 0]) * b - chroma.offset * (ku + kv)
-            if abs(ku) < 1e-9:
-                cv2.addWeighted(got["y"], ky, got["v"], kv, zero, dst=out[i], dtype=cv2.CV_32F)
-            else:
-                cv2.addWeighted(got["y"], ky, got["u"], ku, zero, dst=out[i], dtype=cv2.CV_32F)
-                if abs(kv) > 1e-9:
-                    cv2.addWeighted(out[i], 1.0, got["v"].astype(np.float32), kv, 0.0, dst=out[i])
+    rows = _rows(form.kind, form.bits, full_range(form, color), color.matrix, white)
+    for k, (ky, ku, kv, zero) in enumerate(rows):
+        if form.kind != "yuv":
+            plane = got["y"] if form.kind == "gray" else got["rgb"[k]]  # pyright: ignore[reportArgumentType]
+            cv2.addWeighted(plane, ky, plane, 0.0, zero, dst=out[k], dtype=depth)
+        elif abs(ku) < 1e-9 or abs(kv) < 1e-9:
+            other, factor = ("v", kv) if abs(ku) < 1e-9 else ("u", ku)
+            cv2.addWeighted(got["y"], ky, got[other], factor, zero, dst=out[k], dtype=depth)
+        else:
+            part = cv2.addWeighted(got["y"], ky, got["u"], ku, zero, dtype=cv2.CV_32F)
+            cv2.addWeighted(part, 1.0, got["v"].astype(np.float32), kv, 0.0, dst=out[k], dtype=depth)
+    return out
+
+
+def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
+               size: tuple[int, int], *, native: bool = False) -> Float32:
+    """A region as an engine knows it, float32 3×h×w, 0…1; with `native`, HDR values as they are coded."""
+    out = sample_planes(views, form, color, places, matrix, size)
     curve = None if native else curve_of(color)
     if curve is not None:
         return curve.forward(out)
     return np.clip(out, 0.0, 1.0, out=out)
+
+
+def sample_bytes(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
+                 size: tuple[int, int]) -> Bytes:
+    """A region as an engine knows it, uint8 h×w×3."""
+    if curve_of(color) is not None:
+        rgb = sample_rgb(views, form, color, places, matrix, size) * np.float32(255.0) + np.float32(0.5)
+        return np.ascontiguousarray(rgb.transpose(1, 2, 0).astype(np.uint8))
+    rgb = sample_planes(views, form, color, places, matrix, size, white=255.0, depth=cv2.CV_8U)
+    out: Any = cv2.merge([rgb[0], rgb[1], rgb[2]])
+    return out

@@ -41,6 +41,17 @@ def test_mesh_mask_follows_the_mesh_and_stops_at_the_crop():
     assert support_box(np.zeros((8, 8), np.float32)) is None
 
 
+def test_a_profile_leaves_no_hole_in_the_mask():
+    """Turned far, the near half of the oval folds over the far one."""
+    mesh = oval_mesh(256)
+    far = mesh[:, 0] > 150
+    mesh[far, 0] = 150 - 0.4 * (mesh[far, 0] - 150)
+    mask = face_mask(256, mesh)
+    filled = (mask > 0).astype(np.uint8)
+    contours, _ = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    assert len(contours) == 1
+
+
 def weight64(mask: np.ndarray) -> np.ndarray:
     return cv2.resize(mask, (64, 64), interpolation=cv2.INTER_AREA)
 
