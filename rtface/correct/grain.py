@@ -56,10 +56,7 @@ class GrainMatcher:
         # Aligned to the grid, so that what is measured on the part lies on the samples measured on the whole.
         x0, y0 = box[0] // step * step, box[1] // step * step
         part = (slice(y0, box[3]), slice(x0, box[2]))
-        luma = luma_of(c)
-        own = _highpass(luma, scale)
-        changed = _highpass(luma_of(d[:, *part]), scale)
-        levels, calm = _measure(own, changed, c, mask, part, step)
+        levels, calm = _measure(d, c, mask, part, step, scale)
         sigma, reference, kept = self._smoothed(levels, time)
         if max(sigma, reference) < _VISIBLE:
             return
@@ -67,10 +64,10 @@ class GrainMatcher:
         missing = min(1.0, reference / max(sigma, 1e-6)) - kept
         grain = None
         if abs(missing) > 0.02 and sigma >= _VISIBLE and calm.any():
-            grain = _own_grain(luma[part], mask[part], calm, step, sigma, missing, scale)
+            grain = _own_grain(luma_of(c[:, *part]), mask[part], calm, step, sigma, missing, scale)
         lacking = float(np.sqrt(max(reference**2 - (1.15 * sigma) ** 2, 0.0)))
         if lacking > _VISIBLE:
-            made = _synthetic(changed.shape, scale, seed) * np.float32(min(lacking, _MAX_SYNTHETIC))
+            made = _synthetic(mask[part].shape, scale, seed) * np.float32(min(lacking, _MAX_SYNTHETIC))
             grain = made if grain is None else grain + made
         if grain is not None:
             for plane in d:
@@ -87,23 +84,24 @@ class GrainMatcher:
         return levels
 
 
-def _measure(own: Float32, changed: Float32, c: Float32, mask: Float32, part: tuple[slice, slice],
-             step: int) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
+def _measure(d: Float32, c: Float32, mask: Float32, part: tuple[slice, slice], step: int,
+             scale: float) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
     """σ_in, σ_ref, f of one crop, in the calmer half of each region, where there is grain and little else.
 
-    Also where in the part that calm half is, on the grid.
+    Also where in the part that calm half is, on the grid. Only every `step`-th row is looked at, filtered along itself.
     """
     every = slice(None, None, step)
-    grid = np.ascontiguousarray(own[every, every])
+    grid = np.ascontiguousarray(_highpass(luma_of(c[:, every]), scale, rows=True)[:, every])
+    changed = _highpass(luma_of(d[:, part[0].start:part[0].stop:step, part[1]]), scale, rows=True)[:, every]
     power: Any = cv2.blur(cv2.multiply(grid, grid), (5, 5))
     face = mask[every, every]
     inside = face > 0.5
     rows, columns = (slice(p.start // step, -(-p.stop // step)) for p in part)
     if np.count_nonzero(inside) < 64:
-        return (0.0, 0.0, 1.0), np.zeros(changed[every, every].shape, np.bool_)
+        return (0.0, 0.0, 1.0), np.zeros(changed.shape, np.bool_)
     calm = inside & (power <= median_of(power[inside]))
     within = calm[rows, columns]
-    a, b = grid[rows, columns][within], changed[every, every][within]
+    a, b = grid[rows, columns][within], changed[within]
     sigma = _deviation(np.abs(a))
     kept = 1.0 + float(np.dot(a, b)) / max(float(np.dot(a, a)), 1e-9)
     small: Any = c[:, every, every]
@@ -123,7 +121,7 @@ def _own_grain(luma: Float32, mask: Float32, calm: NDArray[np.bool_], step: int,
     grain = _highpass(luma, 2.0 * max(scale, 1.0))
     grain = _without_edges(grain, max(_deviation(np.abs(grain[::step, ::step][calm])), 1e-6))
     middle = slice(max(0, luma.shape[0] // 2 - 32), luma.shape[0] // 2 + 32)
-    seen = _highpass(grain[middle], scale)[::4][mask[middle][::4] > 0.5]
+    seen = _highpass(grain[middle][::4], scale, rows=True)[mask[middle][::4] > 0.5]
     effect = max(_deviation(np.abs(seen)) / sigma, 0.5)
     grain *= np.float32(np.clip(missing / effect, -1.0, 1.3))
     return grain
@@ -142,10 +140,11 @@ def _deviation(absolute: NDArray[np.float32]) -> float:
     return median_of(absolute) / 0.6745 if absolute.size else 0.0
 
 
-def _highpass(luma: Float32, scale: float) -> Float32:
+def _highpass(luma: Float32, scale: float, *, rows: bool = False) -> Float32:
+    """What a Gaussian of `scale` samples leaves over, in both directions or along the rows only."""
     sigma = min(max(scale, 1.0), 6.0)
     side = 5 if sigma < 1.3 else 9 if sigma < 2.5 else 17 if sigma < 4.5 else 25
-    smooth: Any = cv2.GaussianBlur(luma, (side, side), sigma, borderType=cv2.BORDER_REPLICATE)
+    smooth: Any = cv2.GaussianBlur(luma, (side, 1 if rows else side), sigma, borderType=cv2.BORDER_REPLICATE)
     cv2.subtract(luma, smooth, dst=smooth)
     return smooth
 
@@ -165,7 +164,7 @@ def _sheet(coarseness: float) -> Float32:
     """512×512 of correlated Gaussian noise whose high-pass has standard deviation 1; it tiles."""
     white = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
     soft: Any = cv2.GaussianBlur(np.tile(white, (3, 3)), (0, 0), 0.5 * max(coarseness, 1.0))
-    passed = _highpass(soft, coarseness)[512:1024, 512:1024]
+    passed = _highpass(soft, coarseness, rows=True)[512:1024, 512:1024]
     return np.tile(soft[512:1024, 512:1024] / passed.std(), (2, 2)).astype(np.float32)
 
 
