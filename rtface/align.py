@@ -9,7 +9,7 @@ a single face by some 4).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import atan2, cos, degrees, exp, hypot, log, pi, sin
+from math import atan2, cos, degrees, exp, hypot, log, pi, sin, sqrt
 
 import numpy as np
 
@@ -94,15 +94,19 @@ def pose(mesh: Float) -> tuple[float, float, float]:
 # Every parameter is filtered in pixels of the 512 crop, rotation and scale as the shift they cause at this radius
 # (about from the crop's centre to the eyes' corners), so that one set of constants serves all four.
 _RADIUS = 130.0
+SLACK = 6.0
+"""Pixels of the 512 crop by which a smoothed parameter may differ from the measured one, however wild the movement."""
 
 
 @dataclass(slots=True)
 class _State:
     time: float
-    centre: Float  # display pixels
-    log_scale: float  # of display → crop
-    angle: float
-    speed: Float  # of x, y, scale, angle; crop pixels a second
+    value: Float  # centre x, y in display pixels; log scale and angle of display → crop; filtered
+    raw: Float  # the same, unfiltered
+    # From here on of x, y, scale, angle, in pixels of the 512 crop:
+    speed: Float  # a second
+    step: Float  # from picture to picture, unfiltered
+    noise: Float  # standard deviation of the unfiltered values
 
 
 class Aligner:
@@ -118,7 +122,7 @@ class Aligner:
         speed_cutoff: Hz, for the estimate of the speed.
     """
 
-    def __init__(self, *, min_cutoff: float = 0.6, beta: float = 0.04, speed_cutoff: float = 3.0) -> None:
+    def __init__(self, *, min_cutoff: float = 0.6, beta: float = 0.08, speed_cutoff: float = 3.0) -> None:
         self.min_cutoff = min_cutoff
         self.beta = beta
         self.speed_cutoff = speed_cutoff
@@ -145,25 +149,37 @@ class Aligner:
         scale, angle = hypot(raw[0, 0], raw[1, 0]), atan2(raw[1, 0], raw[0, 0])
         half = TEMPLATE_SIZE / 2
         centre = apply(invert(raw), np.array([[half, half]]))[0]
+        now = np.array([*centre, log(scale), angle])
+        unit = np.array([scale, scale, _RADIUS, _RADIUS])
         state = self._states.get(track_id)
         dt = time - state.time if state else 0.0
         if state is None or not 0 < dt < 1:
-            self._states[track_id] = _State(time, centre, log(scale), angle, np.zeros(4))
+            self._states[track_id] = _State(time, now, now, np.zeros(4), np.zeros(4), np.zeros(4))
             return raw
-        turn = (angle - state.angle + pi) % (2 * pi) - pi
-        error = np.array([*(centre - state.centre) * scale, (log(scale) - state.log_scale) * _RADIUS, turn * _RADIUS])
-        state.speed += _gain(self.speed_cutoff, dt) * (error / dt - state.speed)
+        step, error = _difference(now, state.raw) * unit, _difference(now, state.value) * unit
+        # A second difference is free of any steady movement; that of white noise is 1.95 deviations on average.
+        shake = np.abs(step - state.step) / 1.95
+        state.noise += 0.05 * (np.minimum(shake, np.minimum(4 * state.noise + 0.1, 3.0)) - state.noise)
+        gain = _gain(self.speed_cutoff, dt)
+        state.speed += gain * (error / dt - state.speed)
+        # What noise alone would show as speed is no reason to follow.
+        speed = np.maximum(np.abs(state.speed) - 2.5 * state.noise / dt * sqrt(gain / (2 - gain)), 0)
         # The centre's two coordinates share one gain, or a diagonal movement would bend.
-        shift = _gain(self.min_cutoff + self.beta * hypot(state.speed[0], state.speed[1]), dt)
-        zoom = _gain(self.min_cutoff + self.beta * abs(state.speed[2]), dt)
-        spin = _gain(self.min_cutoff + self.beta * abs(state.speed[3]), dt)
-        state.time = time
-        state.centre = state.centre + shift * error[:2] / scale
-        state.log_scale += zoom * error[2] / _RADIUS
-        state.angle += spin * error[3] / _RADIUS
-        s = exp(state.log_scale)
-        m = np.array([[s * cos(state.angle), -s * sin(state.angle)], [s * sin(state.angle), s * cos(state.angle)]])
-        return np.column_stack([m, half - m @ state.centre])
+        pace = np.array([hypot(speed[0], speed[1])] * 2 + [speed[2], speed[3]])
+        cutoff = self.min_cutoff + self.beta * pace
+        left = error / (1 + 2 * pi * cutoff * dt)
+        state.value = now - np.clip(left, -SLACK, SLACK) / unit
+        state.time, state.raw, state.step = time, now, step
+        s = exp(state.value[2])
+        m = s * np.array([[cos(state.value[3]), -sin(state.value[3])], [sin(state.value[3]), cos(state.value[3])]])
+        return np.column_stack([m, half - m @ state.value[:2]])
+
+
+def _difference(a: Float, b: Float) -> Float:
+    """a − b of parameter vectors; the angle by the shorter way."""
+    d = a - b
+    d[3] = (d[3] + pi) % (2 * pi) - pi
+    return d
 
 
 def _gain(cutoff: float, dt: float) -> float:

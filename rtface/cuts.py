@@ -1,8 +1,9 @@
 """Scene changes, seen on a thumbnail.
 
 Two pictures of one scene correlate, whatever the light does: the logarithm of luma turns a brighter lamp into an
-offset, and correlation ignores offset and contrast, so a flash or a fade is no cut. Correlated are luma and what a
-local mean leaves of it (edges), at the best of all shifts up to a tenth of the picture, so neither a pan is one.
+offset, and correlation ignores offset and contrast, so a flash or a fade is no cut. Each quarter of the picture is
+looked for in its surroundings, so neither is a pan; and three of the four must be gone, so neither is a person who
+steps into the picture.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from rtface.frame import Bytes, Float32
 
 _SIDE = 32
 _SHIFT = 3
-_BLACK = 20
-_LIMIT = 0.5
+_BLACK = 10
+_PLAIN = 0.08
+_LIMIT = 0.36
 
 
 class CutDetector:
     """Says of every picture whether a new scene begins with it.
 
-    The correlation with the picture before is compared with what is usual in this scene (a running mean), so a camera
-    that shakes does not cut all the time. Black bars are left out. A picture that is nearly plain (black, white,
-    fog) decides nothing: the next one that is not is compared with the last one that was not.
+    How little a picture correlates with the one before is compared with what is usual in this scene (a running mean),
+    so a camera that shakes does not cut all the time. Black bars are left out. A picture that is nearly plain (black,
+    white, fog) decides nothing: the next one that is not is compared with the last one that was not.
     """
 
     def __init__(self) -> None:
@@ -31,41 +33,65 @@ class CutDetector:
 
     def reset(self) -> None:
         """Forgets the scene."""
-        self._before: Float32 | None = None
+        self._before: Bytes | None = None
+        self._lit = (0, 0, 0, 0)
         self._usual = 0.0
 
     def update(self, thumbnail: Bytes) -> bool:
         """True when `thumbnail` (uint8 RGB h×w×3, longer side about 64) starts a new scene; never the first picture."""
-        luma = _luma(thumbnail)
-        if float(luma.std()) < 0.08:
+        gray: Bytes = np.asarray(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY), np.uint8)
+        before, lit = self._before, _lit(gray)
+        if before is None or before.shape != gray.shape:
+            self._before, self._lit, self._usual = gray, lit, 0.0
             return False
-        before, self._before = self._before, luma
-        if before is None:
+        # What was lit before counts too: a picture that fades gets no wider bars.
+        both = (*map(min, lit[:2], self._lit[:2]), *map(max, lit[2:], self._lit[2:]))
+        old, new = _luma(before, both), _luma(gray, both)
+        if float(new.std()) < _PLAIN:
             return False
-        change = 1 - _correlation(before, luma, 0)
+        self._before, self._lit = gray, both
+        change = 1 - _correlation(old, new)
         if change > 0.1:  # the search is ten times as dear, and nothing that is so alike can be a cut
-            change = 1 - 0.5 * (_correlation(before, luma, _SHIFT) + _correlation(_edges(before), _edges(luma), _SHIFT))
-        cut = change > _LIMIT + self._usual
-        self._usual = 0.0 if cut else self._usual + 0.1 * (min(change, 0.3) - self._usual)
-        return cut
+            change = _second_lowest(old, new)
+        if change > _LIMIT + self._usual:
+            self._lit, self._usual = lit, 0.0
+            return True
+        self._usual += 0.1 * (min(change, 0.3) - self._usual)
+        return False
 
 
-def _luma(thumbnail: Bytes) -> Float32:
-    """Logarithm of luma without black bars, 32×32."""
-    gray = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY)
-    lit = gray > _BLACK
-    rows, columns = np.flatnonzero(lit.mean(1) > 0.02), np.flatnonzero(lit.mean(0) > 0.02)
-    if len(rows) > 8 and len(columns) > 8:
-        gray = gray[rows[0]: rows[-1] + 1, columns[0]: columns[-1] + 1]
-    small = cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+def _lit(gray: Bytes) -> tuple[int, ...]:
+    """Left, top, right, bottom of what is not a black bar."""
+    rows, columns = np.flatnonzero(gray.max(1) > _BLACK), np.flatnonzero(gray.max(0) > _BLACK)
+    if len(rows) < 4 or len(columns) < 4:
+        return 0, 0, gray.shape[1], gray.shape[0]
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _luma(gray: Bytes, lit: tuple[int, ...]) -> Float32:
+    """Logarithm of luma inside the bars, 32×32."""
+    x0, y0, x1, y1 = lit
+    small = cv2.resize(gray[y0:y1, x0:x1], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     return np.log(small.astype(np.float32) + 12)
+
+
+def _second_lowest(before: Float32, luma: Float32) -> float:
+    """Of the four quarters' changes (1 − correlation of luma and of edges) the second lowest; 0 where all are plain."""
+    planes = [(np.pad(a, _SHIFT, mode="reflect"), b) for a, b in ((before, luma), (_edges(before), _edges(luma)))]
+    half, wide = _SIDE // 2, _SIDE // 2 + 2 * _SHIFT
+    changes: list[float] = []
+    for y in (0, half):
+        for x in (0, half):
+            if max(before[y: y + half, x: x + half].std(), luma[y: y + half, x: x + half].std()) > _PLAIN:
+                found = [_correlation(a[y: y + wide, x: x + wide], b[y: y + half, x: x + half]) for a, b in planes]
+                changes.append(1 - float(np.mean(found)))
+    return sorted(changes)[min(1, len(changes) - 1)] if changes else 0.0
 
 
 def _edges(luma: Float32) -> Float32:
     return luma - cv2.blur(luma, (9, 9), borderType=cv2.BORDER_REFLECT)
 
 
-def _correlation(a: Float32, b: Float32, shift: int) -> float:
-    """Normalised cross-correlation of a with b's middle, at the best of all shifts up to `shift`; at most 1."""
-    middle = np.ascontiguousarray(b[shift: _SIDE - shift, shift: _SIDE - shift])
-    return float(cv2.matchTemplate(a, middle, cv2.TM_CCOEFF_NORMED).max())
+def _correlation(a: Float32, b: Float32) -> float:
+    """Normalised cross-correlation of b with a, at the best of all places that b has in a; at most 1."""
+    return float(cv2.matchTemplate(np.ascontiguousarray(a), np.ascontiguousarray(b), cv2.TM_CCOEFF_NORMED).max())

@@ -23,11 +23,14 @@ from rtface.track.long_range import Search
 
 SEEN = 0.5
 """Mesh score from which a face counts as seen (MediaPipe's own limit)."""
-SURE_MESH, SURE_DETECTION = 0.9, 0.7
+SURE_MESH, SURE_DETECTION, FAIR_DETECTION = 0.9, 0.85, 0.6
+ALIKE = 0.3
+"""Likeness below which the mesh sits on something else: it likes to see a face where it just saw one. Flashes, hands
+and fast turns were seen to go down to 0.35."""
 STILL = 0.04
 """Mean shift of the points between two reads, in widths of the face, below which a mesh has settled."""
 TRIAL = 3
-COAST = 0.2
+COAST = 0.12
 """Seconds for which a face that is not seen is still shown, where it should be."""
 GAP = 2.0
 """Seconds between two pictures after which nothing is carried over."""
@@ -100,8 +103,10 @@ class MediaPipeTracker:
                 continue
             expected = track.expected(time)
             mesh = self._reader.read(view, region_of_mesh(expected))
-            if mesh.score >= SEEN and _plausible(expected, mesh.points) and _inside(mesh.points, view):
-                sights.append((likeness(track.look, look_of(mesh.pixels)), track, mesh))
+            like = likeness(track.look, look_of(mesh.pixels))
+            if (mesh.score >= SEEN and like > ALIKE and _plausible(expected, mesh.points)
+                    and _inside(mesh.points, view)):
+                sights.append((like, track, mesh))
         taken: list[Float] = []
         for _, track, mesh in sorted(sights, key=lambda s: (s[1].id > 0, s[0]), reverse=True):
             box = box_of(mesh.points)
@@ -150,7 +155,8 @@ class MediaPipeTracker:
             return
         track = Track.start(mesh, time)
         self._tracks.append(track)
-        if mesh.score > SURE_MESH and drift < STILL and (first or detection.score > SURE_DETECTION):
+        if mesh.score > SURE_MESH and drift < STILL and detection.score > (
+                FAIR_DETECTION if first else SURE_DETECTION):
             self._believe(track)
 
     def _known(self, box: Float, time: float) -> bool:
