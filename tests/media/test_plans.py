@@ -1,0 +1,192 @@
+"""What is decided before any work: encoders, formats, options, provenance."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import OutputError
+from rtface.frame import Color, Display
+from rtface.media.codec import nearest, shape_of
+from rtface.media.color import Tags, color_of, orientation
+from rtface.media.picture import pad
+from rtface.media.source import open_source
+from rtface.media.stream_plan import plan_output
+from rtface.provenance import DIGITAL_SOURCE_TYPE, describe
+from rtface.stats import Stats
+
+
+@pytest.mark.parametrize(("have", "candidates", "want", "losses"), [
+    ("yuv420p", ["yuv420p", "yuv444p"], "yuv420p", 0),
+    ("yuvj420p", ["yuv422p", "yuv420p"], "yuv420p", 0),
+    ("nv12", ["yuv444p", "yuv420p"], "yuv420p", 0),
+    ("p010le", ["yuv420p", "yuv420p10le", "yuv422p10le"], "yuv420p10le", 0),
+    ("yuv440p", ["yuv420p", "yuv444p"], "yuv444p", 0),
+    ("yuv422p12le", ["yuv422p10le", "yuv420p12le"], "yuv420p12le", 1),
+    ("yuv444p", ["yuv420p"], "yuv420p", 1),
+    ("yuv420p10le", ["yuv420p"], "yuv420p", 1),
+    ("gray", ["yuv420p", "gray10le"], "gray10le", 0),
+    ("gray", ["yuv420p"], "yuv420p", 0),
+    ("rgb24", ["yuv444p", "gbrp"], "gbrp", 0),
+    ("rgb24", ["yuv420p", "yuv444p"], "yuv444p", 1),
+    ("rgba", ["bgr24", "bgra"], "bgra", 0),
+    ("rgb48be", ["rgb24", "rgb48le"], "rgb48le", 0),
+])
+def test_the_nearest_format(have: str, candidates: list[str], want: str, losses: int):
+    best, lost = nearest(have, candidates, alpha=True)
+    assert (best, len(lost)) == (want, losses), lost
+
+
+def test_shapes():
+    assert shape_of("yuv422p10le").sampling == (2, 1) and shape_of("yuv422p10le").bits == 10
+    assert shape_of("pal8").model == "rgb" and shape_of("ya8").alpha and shape_of("gray16le").model == "gray"
+
+
+@pytest.mark.parametrize(("change", "suffix", "encoder"), [
+    ({}, ".mp4", "libx264"), ({}, ".webm", "libvpx-vp9"), ({"pix_fmt": "yuv420p10le"}, ".webm", "libsvtav1"),
+    ({"pix_fmt": "yuv422p12le"}, ".mov", "libx265"), ({"pix_fmt": "yuv420p16le"}, ".mkv", "ffv1"),
+    ({"pix_fmt": "rgb24"}, ".mp4", "libx264rgb"), ({"pix_fmt": "gbrp10le"}, ".mp4", "libx265"),
+    ({"pix_fmt": "yuv420p10le", "color": Color("bt2020", False, "hlg", 9)}, ".mp4", "libx265"),
+    ({"pix_fmt": "rgba", "transparent": True}, ".mov", "qtrle"),
+    ({"pix_fmt": "rgba", "transparent": True}, ".mkv", "ffv1"),
+    ({"pix_fmt": "yuva444p10le", "transparent": True}, ".mov", "prores_ks"),
+    ({"pix_fmt": "rgba", "transparent": False}, ".mov", "libx264rgb"),
+])
+def test_the_default_encoder_keeps_depth_and_chroma(media, tmp_path: Path, change: dict, suffix: str, encoder: str):
+    opened = open_source(media.make_film(tmp_path / "in.mp4", frames=1))
+    plan = plan_output(replace(opened.info, **change), tmp_path / f"out{suffix}")
+    opened.close()
+    want, have = shape_of(change.get("pix_fmt", "yuv420p")), shape_of(plan.video.pix_fmt)
+    assert plan.video.encoder == encoder and not plan.video.warnings
+    assert have.bits >= want.bits and have.model == want.model and have.sampling == want.sampling
+
+
+def test_nothing_is_written_by_planning(media, tmp_path: Path):
+    opened = open_source(media.make_film(tmp_path / "in.mp4", frames=1))
+    plan_output(opened.info, tmp_path / "out.mp4")
+    opened.close()
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_strict_stops_where_something_would_be_lost(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mkv", frames=2, size=(65, 47), codec="ffv1")
+    opened = open_source(source)
+    with pytest.raises(OutputError, match=r"refuses 65×47.*\(--strict\)"):
+        plan_output(opened.info, tmp_path / "out.mp4", strict=True)
+    plan_output(opened.info, tmp_path / "out.mkv", codec="ffv1", strict=True)
+    opened.close()
+
+
+def test_video_only_leaves_the_rest_out(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mp4", sound="aac", chapters=[(0, 100, "One")])
+    plan = media.passthrough(source, tmp_path / "out.mkv", video_only=True)
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        assert [s.type for s in box.streams] == ["video"]
+    assert not plan.notes
+
+
+def test_a_wider_picture_than_the_input(media, tmp_path: Path):
+    """Comparison films: the same plan with another size."""
+    from rtface.frame import Frame
+    from rtface.media.file_sink import FileSink
+
+    opened = open_source(media.make_film(tmp_path / "in.mp4", frames=3))
+    plan = plan_output(replace(opened.info, width=256), tmp_path / "out.mp4", video_only=True)
+    sink = FileSink(plan, Stats())
+    for item in opened:
+        assert isinstance(item, Frame)
+        wide = item.image.reformat(256, 96)
+        sink.write(replace(item, image=wide))
+    sink.finish()
+    opened.close()
+    with av.open(str(tmp_path / "out.mp4")) as box:
+        assert [(f.width, f.height) for f in box.decode(video=0)] == [(256, 96)] * 3
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
+def test_what_was_done_is_written_down(media, tmp_path: Path, suffix: str):
+    tags = describe("rtface-m 1", "0.1.0", 0.75, {"grain": "match", "codec": None})
+    source = media.make_film(tmp_path / "in.mp4", metadata={"title": "Kept"})
+    media.passthrough(source, tmp_path / f"out{suffix}", tags=tags)
+    with av.open(str(tmp_path / f"out{suffix}")) as box:
+        found = {k.lower(): v for k, v in box.metadata.items()}
+    assert found["title"] == "Kept" and tags.items() <= found.items()
+    assert found["digital_source_type"] == DIGITAL_SOURCE_TYPE and found["rtface_strength"] == "0.75"
+    assert found["rtface_options"] == "grain=match"
+    data = (tmp_path / f"out{suffix}").read_bytes()
+    if suffix in (".mp4", ".mov"):
+        at = data.index(bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")) - 8
+        assert struct.unpack_from(">I4s", data, at) == (len(data) - at, b"uuid")
+        assert b"Iptc4xmpExt:DigitalSourceType" in data[at:]
+    assert len(media.decoded(tmp_path / f"out{suffix}")) == 10
+
+
+def test_a_film_that_was_not_touched_says_nothing(media, tmp_path: Path):
+    media.passthrough(media.make_film(tmp_path / "in.mp4"), tmp_path / "out.mp4")
+    assert b"DigitalSourceType" not in (tmp_path / "out.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(("matrix", "turns", "mirror"), [
+    ((65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), 0, False), ((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30), 1, False),
+    ((-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30), 2, False), ((0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30), 3, False),
+    ((-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), 0, True), ((65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30), 2, True),
+    ((0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30), 1, True), ((64000, 9000, 0, -9000, 64000, 0, 0, 0, 1 << 30), 0, False),
+])
+def test_display_matrices(matrix: tuple[int, ...], turns: int, mirror: bool):
+    """A corner of the stored picture goes where the matrix says, when it is turned and mirrored as we read it."""
+    assert orientation(matrix) == (turns, mirror)
+    x, y = 3.0, 1.0
+    for _ in range(turns):
+        x, y = -y, x
+    if mirror:
+        x = -x
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    assert np.allclose([(a * 3 + c) / 65536, (b * 3 + d) / 65536], [x, y], atol=0.6)
+
+
+@pytest.mark.parametrize(("pix_fmt", "size", "tagged", "want"), [
+    ("yuv420p", (320, 180), {}, Color("bt601")), ("yuv420p", (1280, 720), {}, Color("bt709")),
+    ("yuv420p", (720, 576), {}, Color("bt601")), ("yuv420p", (320, 180), {"colorspace": 1}, Color("bt709")),
+    ("yuvj420p", (320, 180), {}, Color("bt601", True)), ("rgb24", (64, 64), {}, Color("rgb", True)),
+    ("gray", (64, 64), {}, Color("rgb", True)), ("gray", (64, 64), {"color_range": 1}, Color("rgb", False)),
+    ("yuv420p10le", (64, 64), {"colorspace": 9, "color_trc": 16, "color_primaries": 9},
+     Color("bt2020", False, "pq", 9)),
+])
+def test_colour_that_is_left_open_is_decided(pix_fmt: str, size: tuple[int, int], tagged: dict[str, int], want: Color):
+    image = av.VideoFrame(*size, pix_fmt)
+    for name, value in tagged.items():
+        setattr(image, name, value)
+    assert color_of(image) == want
+    assert color_of(image, codec="mjpeg").siting == "center" and color_of(image, siting="topleft").siting == "topleft"
+
+
+def test_padding_repeats_the_edge(media):
+    for pix_fmt in ("yuv420p", "yuv420p10le", "rgb24"):
+        old = media.picture(0, pix_fmt, 65, 47)
+        new = pad(old, 66, 48)
+        word = np.uint16 if pix_fmt.endswith("le") else np.uint8
+        for a, b in zip(old.planes, new.planes, strict=True):
+            unit = 3 if pix_fmt == "rgb24" else 1
+            x = np.frombuffer(a, word).reshape(a.height, -1)[:, : a.width * unit].reshape(a.height, a.width, unit)
+            y = np.frombuffer(b, word).reshape(b.height, -1)[:, : b.width * unit].reshape(b.height, b.width, unit)
+            assert (y == np.pad(x, ((0, b.height - a.height), (0, b.width - a.width), (0, 0)), mode="edge")).all()
+
+
+def test_info_says_what_a_film_is(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mkv", frames=50, sound="aac", aspect=Fraction(4, 3),
+                             chapters=[(0, 1000, "One")], metadata={"title": "T"})
+    opened = open_source(source)
+    info = opened.info
+    opened.close()
+    assert (info.width, info.height, info.display_width, info.display_height) == (128, 96, 171, 96)
+    assert info.rate == 25 and info.has_audio and not info.is_still and info.metadata["title"] == "T"
+    assert info.duration_s == pytest.approx(2.0, abs=0.1) and abs(info.expected_frames - 50) <= 2
+    assert [(s.kind, s.codec, s.enhanced) for s in info.streams] == [("video", "h264", True), ("audio", "aac", False)]
+    assert [c.metadata["title"] for c in info.chapters] == ["One"]
+    assert info.display == Display(aspect=Fraction(4, 3)) and info.tags == Tags(siting="left")
