@@ -38,7 +38,7 @@ _FAULTS_IN_A_ROW = 100
 class Engines(Protocol):
     """The engines of a run (`rtface.engine.EngineSet`)."""
 
-    def pick(self, face_width: float, faces: int = 1) -> Engine: ...
+    def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> Engine: ...
     def named(self, name: str) -> Engine: ...
 
 
@@ -152,15 +152,17 @@ class Enhance:
             if amount <= 0.0:
                 continue
             named = record.analyzer.treatment.engine
-            engine = self._engines.named(named) if named else self._engines.pick(face.width, len(faces))
+            engine = self._engines.named(named) if named else self._engines.pick(face.width, len(faces), record.engine)
             if record.engine not in (None, engine.name):
-                record.correction.reset()
+                record.forget()
             record.engine = engine.name
             with self._stats.time("crop"):
                 crops = self._device.crops(frame, crop_matrix(face, engine.size)[None], engine.size)
             self._stats.count(f"crops:{engine.name}")
-            job.work.append(_Work(record, face, amount, crops, engine,
-                                  engine.submit(crops.pixels, record.engine_state.get(engine.name))))
+            # A recurrent engine wants what it said of the frame before, which may still be in its hands.
+            before = record.answer.result().state if engine.recurrent and record.answer is not None else None
+            record.answer = engine.submit(crops.pixels, before)
+            job.work.append(_Work(record, face, amount, crops, engine, record.answer))
         self.book.sweep(time)
 
     def collect(self, job: Job) -> Frame:
@@ -182,8 +184,6 @@ class Enhance:
         for work in job.work:
             with stats.time("engine wait"):
                 restored = work.answer.result()
-            if work.engine.recurrent:
-                work.record.engine_state[work.engine.name] = restored.state
             with stats.time("correct"):
                 correction, mask = self._shape(frame, work, restored)
             work.record.corrected += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from rtface.analyze import Analyzer, Treatment
 from rtface.correct import TrackState
 from rtface.frame import Face
+from rtface.protocols import Restored
 from rtface.report import TrackReport
 
 # A track that was not seen for this long keeps its figures for the report, but not the pictures it remembers.
@@ -23,16 +25,16 @@ class TrackRecord:
     Attributes:
         analyzer: its degradation over time and the treatment that follows.
         correction: what the correction remembers from frame to frame.
-        engine_state: what a recurrent engine returned last, by engine name.
         engine: name of the engine last used.
+        answer: what it was asked last; a recurrent engine's state lies in it.
     """
 
     id: int
     first_s: float
     analyzer: Analyzer
     correction: TrackState = field(default_factory=TrackState)
-    engine_state: dict[str, object] = field(default_factory=dict[str, object])
     engine: str | None = None
+    answer: Future[Restored] | None = None
     last_s: float = 0.0
     frames: int = 0
     width_sum: float = 0.0
@@ -44,6 +46,11 @@ class TrackRecord:
         self.last_s = time
         self.frames += 1
         self.width_sum += face.width
+
+    def forget(self) -> None:
+        """Drops what is remembered of the frames before; figures stay."""
+        self.correction.reset()
+        self.answer = None
 
     def report(self) -> TrackReport:
         """The track in figures."""
@@ -90,14 +97,12 @@ class TrackBook:
         self._swept = time
         for record in self._records.values():
             if abs(time - record.last_s) > _FORGET_S:
-                record.correction.reset()
-                record.engine_state.clear()
+                record.forget()
 
     def reset(self) -> None:
         """Forgets what corrections remember; figures stay."""
         for record in self._records.values():
-            record.correction.reset()
-            record.engine_state.clear()
+            record.forget()
 
     def reports(self) -> list[TrackReport]:
         """All tracks in order of id."""

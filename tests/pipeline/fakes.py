@@ -48,7 +48,7 @@ class FakeEngines:
     def __init__(self, *engines: FakeEngine) -> None:
         self.all = {e.name: e for e in engines or (FakeEngine(),)}
 
-    def pick(self, face_width: float, faces: int = 1) -> FakeEngine:
+    def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> FakeEngine:
         return next(iter(self.all.values()))
 
     def named(self, name: str) -> FakeEngine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -156,6 +156,26 @@ def test_both_fields_of_an_interlaced_picture_are_corrected_on_their_own_rows() 
         first = 0 if fields == "tff" else 1
         assert changed[first::2].max() == 0
         assert changed[1 - first :: 2].max() > 10
+
+
+def test_a_recurrent_engine_gets_what_it_said_of_the_frame_before() -> None:
+    class Counting(FakeEngine):
+        recurrent = True
+        seen: ClassVar[list[Any]] = []
+
+        def submit(self, crops: np.ndarray, state: Any = None) -> Any:
+            self.seen.append(state)
+            answer = super().submit(crops)
+            answer.result().state = (state or 0) + 1
+            return answer
+
+    engine = Counting()
+    step = enhance(FakeEngines(engine))
+    list(step(film(4), ahead=2))
+    assert engine.seen == [None, 1, 2, 3]
+    step.reset()
+    step.submit(film(1)[0])
+    assert engine.seen[-1] is None
 
 
 def test_figures_of_a_track() -> None:
