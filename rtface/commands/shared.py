@@ -132,7 +132,7 @@ def _tell(text: str) -> None:
 def explain(error: BaseException, console: Console, *, signum: int | None = None) -> int:
     """Says in one line what went wrong (and with ``-v`` where, for a fault of rtface itself); gives the exit code."""
     if isinstance(error, Interrupted):
-        left = f"; what was done is in {error.partial}" if error.partial else "; nothing was left"
+        left = f"; what was done is in {error.partial}" if error.partial else ""
         console.say(f"{error}{left}", "error")
         if error.resume_at is not None:
             console.say(f"go on with --start {format_time(error.resume_at)}", "error")

@@ -101,7 +101,7 @@ def fail_with(error):
     (MemoryError(), 1, "not enough memory"),
     (KeyboardInterrupt(), 130, "interrupted"),
     (Interrupted("stopped", signum=15, resume_at=61.5, partial="b.partial.mp4"), 143, "--start 0:01:01.500"),
-    (Interrupted("stopped"), 130, "nothing was left"),
+    (Interrupted("stopped after 3 of 10 pictures"), 130, "error: stopped after 3 of 10 pictures\n"),
     (ZeroDivisionError("division by zero"), 1, "this is a fault of rtface (ZeroDivisionError"),
 ])
 def test_every_error_is_one_line_and_its_exit_code(pipeline, error, code, says):
