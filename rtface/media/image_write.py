@@ -22,9 +22,9 @@ from av.video.codeccontext import VideoCodecContext
 from rtface.arrays import copy_image
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Display, Frame
-from rtface.media.codec import nearest, shape_of
 from rtface.media.image_meta import Meta, exif_of, exif_turned, write_meta
 from rtface.media.image_read import IMAGE_KINDS, Still
+from rtface.media.pixel_format import nearest, shape_of
 from rtface.media.workfile import Target, check_target, full
 from rtface.provenance import xmp
 

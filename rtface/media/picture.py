@@ -7,7 +7,8 @@ import numpy as np
 from av.video.plane import VideoPlane
 
 from rtface.frame import Bytes
-from rtface.media.codec import VideoPlan, shape_of
+from rtface.media.encoders import VideoPlan
+from rtface.media.pixel_format import shape_of
 
 # In swscale, saying "full range" of both sides switches every range conversion off: samples move, values stay.
 _FULL = 2

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-import struct
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import av
 import av.logging
@@ -23,9 +21,13 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
 from rtface.media.color import Hdr, Tags
+from rtface.media.mp4 import boxes
 
 # 100 megapixels: three times 8K. A picture of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
+
+# Seconds that a network source may keep silent, at opening and later.
+_PATIENCE_S = 15.0
 
 _log_lock = threading.Lock()
 
@@ -159,7 +161,7 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
         _check_file(Path(path), name)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
     try:
-        return av.open(url, "r", metadata_errors="replace")
+        return av.open(url, "r", metadata_errors="replace", timeout=_PATIENCE_S if is_url(path) else None)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
@@ -195,23 +197,6 @@ def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
     if isinstance(error, av.InvalidDataError):
         return "is neither a film nor a picture that can be read; check that it is the right file"
     return f"cannot be opened ({error.strerror})"
-
-
-def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Top-level boxes of an ISO base media file: type and size; ends at the first that makes no sense."""
-    at = 0
-    while True:
-        file.seek(at)
-        head = file.read(16)
-        if len(head) < 8:
-            return
-        size, kind = struct.unpack(">I4s", head[:8])
-        if size == 1 and len(head) == 16:
-            size = struct.unpack(">Q", head[8:])[0]
-        if size < 8 or not kind.isalnum():
-            return
-        yield kind, size
-        at += size
 
 
 def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:

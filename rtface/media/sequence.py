@@ -13,10 +13,10 @@ from av.stream import Disposition, Stream
 
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
-from rtface.media.codec import shape_of
 from rtface.media.color import tags_of
 from rtface.media.image_read import list_images, read_image
 from rtface.media.image_write import upright
+from rtface.media.pixel_format import shape_of
 from rtface.media.probe import MediaInfo, StreamInfo, shown
 from rtface.protocols import Item
 from rtface.stats import Stats

@@ -270,6 +270,8 @@ class FileSource:
                 failed += 1
                 self._stats.count("read_errors")
                 self._fault("read_error", f"a part could not be read ({error.strerror}); it is left out")
+                if probe.is_url(self._path):  # behind a broken connection nothing comes
+                    return
 
     def _images(self, packet: av.Packet[Stream]) -> list[av.VideoFrame]:
         try:

@@ -13,8 +13,9 @@ import av
 from av.stream import Disposition
 
 from rtface.errors import OutputError, UsageError
-from rtface.media import codec as codecs
-from rtface.media.codec import VideoPlan
+from rtface.media.codec import plan_video
+from rtface.media.encoders import VideoPlan, check
+from rtface.media.pixel_format import shape_of
 from rtface.media.probe import MediaInfo, StreamInfo
 from rtface.media.workfile import Target, check_target, free_bytes
 
@@ -27,9 +28,12 @@ _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "we
 _TEXT_CODECS = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "sami", "realtext",
                 "stl", "jacosub", "mpl2", "pjs", "vplayer", "subviewer1"}
 _SOUND = {"webm": "libopus"}
+# Containers by preference where another has to be named.
+_ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
+_SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
 _ROTATES = ("mp4", "mov", "matroska", "webm")
 _CHAPTERS = ("mp4", "mov", "matroska", "webm")
-_COVER_NAMES = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg"),
+COVERS = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg"),
                 "bmp": ("cover.bmp", "image/bmp"), "webp": ("cover.webp", "image/webp")}
 
 
@@ -104,8 +108,8 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
                          f"use one of {', '.join(FORMATS)}")
     format = FORMATS[suffix]
     target = check_target(output, inputs=[info.path], overwrite=overwrite)
-    video = codecs.plan_video(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset)
-    codecs.check(video)
+    video = plan_video(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset)
+    check(video)
     plan = OutputPlan(target, format, video, [], info, list(info.notes))
     plan.notes += [f"{path}: the playable part of a run that was killed, or another run is at work on this output"
                    for path in target.leftovers]
@@ -129,55 +133,61 @@ def supported_encoders(format: str) -> set[str]:
 
 def _plan_streams(plan: OutputPlan) -> None:
     format, info = plan.format, plan.info
-    lacking: list[str] = []
+    lacking: list[tuple[str, set[str]]] = []  # what the container cannot hold, and those that can
     for stream in info.streams:
         if stream.enhanced:
             continue
-        action, note, missing = _decide(stream, format)
-        plan.streams.append(action)
+        choice, note = _decide(stream, format)
+        if choice is None:
+            holders = {f for f in _ORDER if f != format and _decide(stream, f)[0] is not None}
+            what = f"stream {stream.index} ({stream.kind}, {_named(stream)})"
+            if holders:
+                lacking.append((what, holders))
+                continue
+            choice, note = StreamPlan(stream, "drop"), f"{_named(stream)} is left out, no container takes it"
+        plan.streams.append(choice)
         if note:
             plan.notes.append(f"stream {stream.index}: {note}")
-        if missing:
-            lacking.append(missing)
     if info.matrix is not None and format not in _ROTATES and (info.display.quarter_turns or info.display.mirror):
-        lacking.append("the rotation")
+        lacking.append(("the rotation", set(_ROTATES)))
     if info.chapters and format not in _CHAPTERS:
-        lacking.append(f"{len(info.chapters)} chapters")
+        lacking.append((f"{len(info.chapters)} chapters", set(_CHAPTERS)))
     if lacking:
-        raise OutputError(f"{plan.path}: {format} cannot hold {', '.join(lacking)}; "
-                          f"name the output {plan.target.path.stem}.mkv, which holds everything")
+        fit = [f for f in _ORDER if all(f in holders for _, holders in lacking)]
+        advice = f"name the output {plan.target.path.stem}.{_SUFFIX[fit[0]]}, which can" if fit else \
+            "no one container can"
+        raise OutputError(f"{plan.path}: {format} cannot hold {', '.join(what for what, _ in lacking)}; {advice}")
 
 
-def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan, str, str]:
-    """The plan for one stream, a line to say about it, and what the container lacks for it."""
-    name = stream.codec or "unknown codec"
+def _named(stream: StreamInfo) -> str:
+    return stream.metadata.get("filename") or stream.codec or "of unknown kind"
+
+
+def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
+    """The plan for one stream and a line to say about it; None where the container cannot hold it in any form."""
     if stream.disposition & Disposition.attached_pic:
-        if format == "matroska" and stream.picture and stream.codec in _COVER_NAMES:
-            return StreamPlan(stream, "attach"), "", ""
+        if format == "matroska" and stream.picture and stream.codec in COVERS:
+            return StreamPlan(stream, "attach"), ""
         if format == "mp4" and stream.picture and accepts(format, stream):
-            return StreamPlan(stream, "cover"), "", ""
-        return StreamPlan(stream, "drop"), f"the cover picture is left out, {format} cannot hold it", ""
+            return StreamPlan(stream, "cover"), ""
+        return StreamPlan(stream, "drop"), f"the cover picture is left out, {format} cannot hold it"
     if stream.kind == "attachment":
-        if format == "matroska":
-            return StreamPlan(stream, "copy"), "", ""
-        return StreamPlan(stream, "drop"), "", f"the attachment {stream.metadata.get('filename', name)}"
+        return (StreamPlan(stream, "copy") if format == "matroska" else None), ""
     if stream.kind in ("data", "unknown"):
-        if stream.metadata.get("timecode") and format in ("mp4", "mov"):
-            return StreamPlan(stream, "drop"), "", ""  # the muxer writes the timecode track anew
+        if stream.metadata.get("timecode"):  # the picture stream's own tag keeps it; MP4 and MOV make a track of it
+            return StreamPlan(stream, "drop"), ""
         if stream.kind == "data" and accepts(format, stream):
-            return StreamPlan(stream, "copy"), "", ""
-        return StreamPlan(stream, "drop"), f"data ({name}) is left out, {format} cannot hold it", ""
+            return StreamPlan(stream, "copy"), ""
+        return StreamPlan(stream, "drop"), f"data ({_named(stream)}) is left out, {format} cannot hold it"
     if accepts(format, stream):
-        return StreamPlan(stream, "copy"), "", ""
-    if stream.kind == "audio":
-        if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
-            return StreamPlan(stream, "drop"), "", f"the sound of stream {stream.index} ({name})"
+        return StreamPlan(stream, "copy"), ""
+    if stream.kind == "audio" and stream.template.codec_context is not None:  # pyright: ignore
         encoder = _SOUND.get(format, "aac")
-        return StreamPlan(stream, "sound", encoder), f"sound is transcoded from {name} to {_plain(encoder)}", ""
+        return StreamPlan(stream, "sound", encoder), f"sound is transcoded from {stream.codec} to {_plain(encoder)}"
     if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
         encoder = _TEXT[format]
-        return StreamPlan(stream, "text", encoder), f"subtitles are converted from {name} to {_plain(encoder)}", ""
-    return StreamPlan(stream, "drop"), "", f"stream {stream.index} ({stream.kind}, {name})"
+        return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {_plain(encoder)}"
+    return None, ""
 
 
 def _plain(encoder: str) -> str:
@@ -220,6 +230,6 @@ def expected_bytes(plan: OutputPlan) -> int | None:
 
 def raw_bytes_a_second(plan: OutputPlan) -> float:
     """Bytes a second of the pictures, uncompressed."""
-    shape = codecs.shape_of(plan.video.pix_fmt)
+    shape = shape_of(plan.video.pix_fmt)
     planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
     return plan.video.width * plan.video.height * planes * (1 if shape.bits <= 8 else 2) * float(plan.video.rate)

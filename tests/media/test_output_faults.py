@@ -232,6 +232,6 @@ def test_memory_does_not_follow_the_length(media, tmp_path: Path):
     sink = FileSink(plan_output(opened.info, tmp_path / "out.mkv"))
     for item in opened:
         sink.write(item)
-    assert sink._waiting_bytes <= 48_000 * 4
+    assert sink._streams.muxer.waiting_bytes <= 48_000 * 4
     sink.finish()
     opened.close()

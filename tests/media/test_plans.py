@@ -13,9 +13,9 @@ import pytest
 
 from rtface.errors import OutputError
 from rtface.frame import Color, Display
-from rtface.media.codec import nearest, shape_of
 from rtface.media.color import Tags, color_of, orientation
 from rtface.media.picture import pad
+from rtface.media.pixel_format import nearest, shape_of
 from rtface.media.source import open_source
 from rtface.media.stream_plan import plan_output
 from rtface.provenance import DIGITAL_SOURCE_TYPE, describe

@@ -171,7 +171,7 @@ def test_fonts_and_bitmap_subtitles_stop_an_output_that_cannot_hold_them(media, 
     with av.open(str(tmp_path / "out.mkv")) as box:
         font = next(s for s in box.streams if s.type == "attachment")
         assert (font.name, font.mimetype, font.data[:80]) == ("f.ttf", "font/ttf", b"\0\1\0\0" * 20)
-    with pytest.raises(OutputError, match=r"mp4 cannot hold the attachment f\.ttf; name the output out\.mkv"):
+    with pytest.raises(OutputError, match=r"mp4 cannot hold stream 1 \(attachment, f\.ttf\); name the output out\.mkv"):
         media.passthrough(source, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
 
@@ -191,6 +191,7 @@ def test_a_cover_picture_comes_along(media, tmp_path: Path, suffix: str):
     plan = media.passthrough(source, tmp_path / f"out{suffix}", tags={"enhanced_by": "rtface"})
     assert not plan.notes
     with av.open(str(tmp_path / f"out{suffix}")) as box:
+        assert [s.type for s in box.streams] == ["video", "audio", "video"]
         covers = [s for s in box.streams.video if s.disposition & av.stream.Disposition.attached_pic]
         assert len(covers) == 1
         assert next(bytes(p) for p in box.demux(covers[0]) if p.size) == cover

@@ -1,0 +1,211 @@
+"""Encoders and their options: quality, speed, HDR metadata, and setting one up."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import av
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from rtface.errors import UsageError
+from rtface.media.color import Hdr, Tags
+from rtface.media.pixel_format import shape_of
+
+# FFmpeg's AVCodecContext flags and AVFieldOrder.
+_INTERLACED = (1 << 18) | (1 << 29)  # AV_CODEC_FLAG_INTERLACED_DCT | _ME
+_FRAME_DURATION = 1 << 8
+_QSCALE = 1 << 1
+_FIELD_ORDER = {"progressive": 1, "tff": 2, "bff": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How an encoder takes quality and speed.
+
+    Attributes:
+        crf: name of its constant-quality option, None when it has none.
+        preset: name of its speed option, None when it has none.
+        quality, speed: defaults of the two.
+        options: set always.
+        lossless: set instead of the quality for ``--crf 0``; None when it cannot be lossless.
+        depth: largest bit depth, where FFmpeg's list of formats does not say it.
+    """
+
+    crf: str | None = None
+    preset: str | None = None
+    quality: str = ""
+    speed: str = ""
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    lossless: dict[str, str] | None = None
+
+
+_X264 = Family("crf", "preset", "18", "fast", lossless={"qp": "0"})
+_NVENC = Family("cq", "preset", "20", "p5", {"rc": "vbr", "b": "0"}, lossless={"tune": "lossless"})
+FAMILIES = {
+    "libx264": _X264, "libx264rgb": _X264,
+    "libx265": Family("crf", "preset", "20", "fast", options={"a53cc": "1"}, lossless={"x265-params": "lossless=1"}),
+    "libsvtav1": Family("crf", "preset", "25", "8"),
+    "libvpx-vp9": Family("crf", "cpu-used", "24", "4", {"b": "0", "row-mt": "1", "deadline": "good"},
+                         lossless={"lossless": "1"}),
+    "h264_nvenc": _NVENC, "hevc_nvenc": _NVENC, "av1_nvenc": Family("cq", "preset", "25", "p5", _NVENC.options),
+    "ffv1": Family(options={"level": "3", "slicecrc": "1"}, lossless={}),
+    "prores_ks": Family(options={"vendor": "apl0"}),
+    "utvideo": Family(lossless={}), "ffvhuff": Family(lossless={}), "huffyuv": Family(lossless={}),
+    "png": Family(lossless={}), "qtrle": Family(lossless={}), "rawvideo": Family(lossless={}),
+}
+# Encoders of the kind that takes a quantiser through FFmpeg's own flag.
+_BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
+
+
+@dataclass(slots=True)
+class VideoPlan:
+    """How the pictures are encoded.
+
+    Attributes:
+        encoder: FFmpeg's name.
+        pix_fmt: format handed to it.
+        width, height: size handed to it; larger than the source's by one where it refuses odd sizes.
+        repack: whether pictures change their layout, but no sample its value, on the way.
+        convert: whether sample values change (RGB to YCbCr, less depth); `warnings` says so.
+        lossless: whether decoding gives back what was encoded.
+        options: encoder options.
+        time_base: unit of the encoder's timestamps.
+        tag: code in MP4 and MOV, "" for the usual one.
+        fields: "progressive", or the order of interlaced pictures.
+        warnings: what is lost by this choice, one line each.
+    """
+
+    encoder: str
+    pix_fmt: str
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    tags: Tags
+    aspect: Fraction | None
+    repack: bool = False
+    convert: bool = False
+    lossless: bool = False
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    tag: str = ""
+    fields: str = "progressive"
+    threads: int = 0
+    warnings: list[str] = field(default_factory=list[str])
+
+
+def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
+    family = FAMILIES.get(plan.encoder, Family())
+    plan.options |= family.options
+    if crf == 0 and family.lossless is not None:
+        plan.options |= family.lossless
+        for key in ("rc", "b"):
+            if plan.encoder.startswith(("libvpx", "h264_nvenc", "hevc_nvenc")) and key == "rc":
+                plan.options.pop(key, None)
+        plan.lossless = True
+    elif crf is not None and family.crf is None:
+        raise UsageError(f"{plan.encoder} has no --crf; leave it away"
+                         + (" (it is always lossless)" if family.lossless is not None else ""))
+    elif family.crf is not None:
+        plan.options[family.crf] = family.quality if crf is None else f"{crf:g}"
+    else:
+        plan.lossless = family.lossless is not None
+    if preset is not None and family.preset is None:
+        raise UsageError(f"{plan.encoder} has no --preset; leave it away")
+    if family.preset is not None:
+        plan.options[family.preset] = preset or family.speed
+
+
+def set_hdr(plan: VideoPlan, hdr: Hdr) -> None:
+    """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over."""
+    parts: list[str] = []
+    display, light = _display_text(hdr, plan.encoder), hdr.light
+    if plan.encoder == "libx265":
+        parts += [f"master-display={display}"] if display else []
+        parts += [f"max-cll={light[0]},{light[1]}"] if light else []
+        parts += ["hdr10=1"]
+        key = "x265-params"
+    elif plan.encoder == "libx264":
+        parts += [f"mastering-display={display}"] if display else []
+        parts += [f"cll={light[0]},{light[1]}"] if light else []
+        key = "x264-params"
+    elif plan.encoder == "libsvtav1":
+        parts += [f"mastering-display={display}"] if display else []
+        parts += [f"content-light={light[0]},{light[1]}"] if light else []
+        key = "svtav1-params"
+    else:
+        if display or light:
+            plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; --codec libx265 can")
+        key = ""
+    if key and parts:
+        plan.options[key] = ":".join([p for p in (plan.options.get(key), *parts) if p])
+    plan.warnings += [f"{kind} metadata that changes from frame to frame is left out; HDR10 stays"
+                      for kind in hdr.dynamic]
+
+
+def _display_text(hdr: Hdr, encoder: str) -> str:
+    if hdr.primaries is None or hdr.luminance is None:
+        return ""
+    exact = encoder == "libsvtav1"  # it takes decimal numbers, the others multiples of 0.00002 and 0.0001 cd/m²
+
+    def number(value: Fraction, unit: int) -> str:
+        return f"{float(value):.5f}" if exact else str(round(value * unit))
+
+    rx, ry, gx, gy, bx, by, wx, wy = (number(v, 50_000) for v in hdr.primaries)
+    dark, bright = (number(v, 10_000) for v in hdr.luminance)
+    return f"G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({bright},{dark})"
+
+
+def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
+    """Sets an encoder up as planned; `target` must not be open yet."""
+    context = target.codec_context if isinstance(target, VideoStream) else target
+    context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pix_fmt
+    context.time_base, context.framerate = plan.time_base, plan.rate
+    context.thread_count = plan.threads
+    context.thread_type = "AUTO"
+    if plan.aspect:
+        context.sample_aspect_ratio = plan.aspect
+    context.color_range, context.colorspace = plan.tags.range, plan.tags.matrix
+    context.color_primaries, context.color_trc = plan.tags.primaries, plan.tags.transfer
+    if plan.convert and shape_of(plan.pix_fmt).model == "yuv" and plan.tags.matrix in (0, 2):
+        context.colorspace, context.color_range = 6, 1
+    context.flags |= _FRAME_DURATION
+    context.field_order = _FIELD_ORDER[plan.fields]  # pyright: ignore[reportAttributeAccessIssue]
+    if plan.fields != "progressive":
+        context.flags |= _INTERLACED
+    if plan.tag:
+        context.codec_tag = plan.tag
+    options = dict(plan.options)
+    if plan.encoder == "libx265":
+        quiet = ["log-level=error"] + ([f"pools={plan.threads}"] if plan.threads else [])
+        options["x265-params"] = ":".join([p for p in (options.get("x265-params"), *quiet) if p])
+    if plan.encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # the library writes to stderr by itself; 1 is errors only
+        if plan.threads:
+            text = options.get("svtav1-params")
+            options["svtav1-params"] = ":".join([p for p in (text, f"lp={min(plan.threads, 6)}") if p])
+    if plan.encoder in _BY_QSCALE:
+        context.flags |= _QSCALE
+        context.global_quality = 2 * 118  # FF_QP2LAMBDA
+    context.options = options
+
+
+def check(plan: VideoPlan) -> None:
+    """Opens the encoder once, as it will be, and closes it.
+
+    Raises:
+        UsageError: it does not open like this.
+    """
+    context = VideoCodecContext.create(plan.encoder, "w")
+    assert isinstance(context, VideoCodecContext)
+    configure(context, plan)
+    try:
+        context.open()
+    except (av.FFmpegError, ValueError) as error:
+        chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
+        raise UsageError(f"{plan.encoder} does not open for {plan.width}×{plan.height} {plan.pix_fmt} with {chosen}; "
+                         "check --codec, --crf and --preset") from error
+    if context.options:
+        raise UsageError(f"{plan.encoder} does not know the option {', '.join(context.options)}")

@@ -1,0 +1,169 @@
+"""Encoded pictures and the packets of other streams, put in the order of time and into the file, in bounded memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from itertools import count
+from typing import Any, TypeAlias
+
+import av
+from av.container import OutputContainer
+from av.stream import Stream
+
+from rtface.media.stream_plan import OutputPlan, raw_bytes_a_second
+from rtface.stats import Stats
+
+AnyPacket: TypeAlias = "av.Packet[Any]"
+
+# Packets of other streams that wait for the pictures they belong beside.
+_WAITING_BYTES = 32 << 20
+# Encoded pictures that may lie in the muxer while a stream with nothing to say holds it up.
+_MUXER_BYTES = 32 << 20
+# What a crash can cost at most: half a second, or this much.
+_PIECE_BYTES = 1 << 20
+# MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
+_SILENT_S, _SILENT_BYTES = 5, 16 << 20
+_BLANK_CUE = b"\0\0"  # a mov_text event without text: an empty string after its 16-bit length
+
+
+def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
+    """Options that keep the working file readable at any moment, and memory bounded.
+
+    Args:
+        plan: what is written.
+        silent: whether some stream has nothing to say in the first seconds (see below).
+    """
+    seconds = min(1.0, max(0.05, _MUXER_BYTES / max(1.0, raw_bytes_a_second(plan))))
+    options = {"max_interleave_delta": str(round(1e6 * seconds))}
+    if plan.format in ("mp4", "mov"):
+        # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream keeps
+        # silent it would wait, and hold everything in memory, for ever; then the start times come at the end.
+        flags = ["hybrid_fragmented", "empty_moov" if silent else "delay_moov"]
+        if not any(s.action == "cover" for s in plan.streams):
+            flags.append("use_metadata_tags")  # the other form of tags has no place for own names, this for covers
+        options |= {"movflags": "+".join(flags), "use_editlist": "1", "frag_duration": "500000",
+                    "frag_size": str(_PIECE_BYTES)}
+    elif plan.format in ("matroska", "webm"):
+        options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES),
+                    "default_mode": "passthrough"}
+    return options
+
+
+class Muxer:
+    """Puts packets in the order of time and hands them to FFmpeg.
+
+    Pictures set the pace: a packet of another stream waits until the pictures have come to its time. MP4 and MOV
+    begin only when every stream that was announced by `expect` has come, or has been silent for too long.
+
+    Args:
+        container: with all its streams added.
+        video: index of the picture stream in it.
+        delayed: whether the header waits for all streams (MP4, MOV).
+        begin: called before the header; with True when some stream is silent.
+        stats: receives counters.
+    """
+
+    def __init__(self, container: OutputContainer, video: int, *, delayed: bool, begin: Callable[[bool], None],
+                 stats: Stats) -> None:
+        self._container, self._video, self._stats = container, video, stats
+        self._delayed, self._begin_options = delayed, begin
+        self._order = count()
+        self._waiting: list[tuple[float, int, AnyPacket]] = []
+        self._held: list[AnyPacket] | None = []
+        self._held_bytes = 0
+        self._unheard: set[int] = set()
+        self._cued: list[Stream] = []
+        self._covers: list[AnyPacket] = []
+        self._last: dict[int, int] = {}
+        self.waiting_bytes = 0
+        self.moment = 0.0  # seconds of the output that the pictures have come to
+
+    def expect(self, index: int) -> None:
+        """Announces a stream that should be heard of early."""
+        self._unheard.add(index)
+
+    def cue(self, stream: Stream) -> None:
+        """Announces a text stream; a blank event opens it if it begins later, so that nothing has to wait for it."""
+        self._cued.append(stream)
+
+    def cover(self, packet: AnyPacket) -> None:
+        """Takes a cover picture, which is written with the header."""
+        self._covers.append(packet)
+
+    def picture(self, packet: AnyPacket) -> None:
+        """Muxes an encoded picture behind everything that comes before it in time."""
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        moment = float((stamp or 0) * packet.time_base)
+        self._release(moment)
+        self.moment = max(self.moment, moment)
+        self._mux(packet)
+
+    def wait(self, target: Stream, packets: Iterable[AnyPacket]) -> None:
+        """Takes packets of another stream, to be muxed beside the pictures of their time."""
+        for packet in packets:
+            packet.stream = target
+            stamp = packet.dts if packet.dts is not None else packet.pts
+            moment = self.moment if stamp is None else float(stamp * packet.time_base)
+            heapq.heappush(self._waiting, (moment, next(self._order), packet))
+            self.waiting_bytes += packet.size
+        while self.waiting_bytes > _WAITING_BYTES:
+            self._stats.count("interleave_overflow")
+            self._release(self._waiting[0][0])
+
+    def flush(self) -> None:
+        """Muxes everything that still waits."""
+        self._release(float("inf"))
+        if self._held:
+            self._begin(silent=False)
+
+    def drop(self) -> None:
+        """Forgets everything that waits."""
+        self._held, self._waiting, self.waiting_bytes = None, [], 0
+
+    def _release(self, moment: float) -> None:
+        while self._waiting and self._waiting[0][0] <= moment:
+            packet = heapq.heappop(self._waiting)[2]
+            self.waiting_bytes -= packet.size
+            self._mux(packet)
+
+    def _mux(self, packet: AnyPacket) -> None:
+        if self._held is None:
+            self._put(packet)
+            return
+        self._held.append(packet)
+        self._held_bytes += packet.size
+        self._unheard.discard(packet.stream_index)
+        ready = (not self._delayed or not self._unheard or self._held_bytes > _SILENT_BYTES
+                 or self.moment > _SILENT_S)
+        if ready and packet.stream_index == self._video:
+            self._begin(silent=bool(self._unheard))
+
+    def _begin(self, *, silent: bool) -> None:
+        """Writes the header and everything that was held back for it."""
+        held, self._held = self._held or [], None
+        self._begin_options(silent)
+        for packet in self._covers:
+            self._container.mux_one(packet)
+        spoken = {packet.stream_index for packet in held}
+        for stream in self._cued:
+            if stream.index not in spoken:
+                packet = av.Packet(_BLANK_CUE)
+                packet.stream, packet.time_base = stream, Fraction(1, 1000)
+                packet.pts = packet.dts = 0
+                packet.duration = 1
+                self._put(packet)
+        for packet in held:
+            self._put(packet)
+
+    def _put(self, packet: AnyPacket) -> None:
+        index, dts = packet.stream_index, packet.dts
+        if dts is not None and index != self._video:
+            last = self._last.get(index)
+            if last is not None and dts <= last:  # muxers refuse a stream whose time does not rise
+                packet.dts = dts = last + 1
+                packet.pts = dts if packet.pts is None else max(packet.pts, dts)
+                self._stats.count("packet_times_moved")
+            self._last[index] = dts
+        self._container.mux_one(packet)

@@ -1,0 +1,172 @@
+"""The streams of an output, made as planned: encoders, copies, conversions, covers, chapters, tags."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.stream import Disposition, Stream
+from av.subtitles.stream import SubtitleStream
+from av.video.stream import VideoStream
+
+from rtface.frame import Packet
+from rtface.media.encoders import configure
+from rtface.media.muxer import AnyPacket, Muxer, muxer_options
+from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan
+from rtface.media.transcode import Adts, Sound, Text
+from rtface.stats import Stats
+
+# Tags that describe the old file rather than the film.
+_STALE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "bps", "number_of_frames",
+          "number_of_bytes", "source_id", "vendor_id"}
+
+
+class OutputStreams:
+    """Makes every stream that the plan names, in the order of the input, and takes the packets of the other streams.
+
+    Attributes:
+        video: the picture stream, its encoder configured.
+        muxer: where its packets go.
+    """
+
+    def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
+        self._plan, self._container, self._stats = plan, container, stats
+        self._copies: dict[int, Stream] = {}
+        self._sounds: dict[int, tuple[Stream, Sound]] = {}
+        self._rewrites: dict[int, Text | Adts] = {}
+        self._shifts: dict[Fraction, int] = {}
+        covers: list[AnyPacket] = []
+        cued: list[Stream] = []
+        unheard: list[int] = []
+        container.metadata.update(_fresh(plan.info.metadata) | plan.metadata)
+        plans = {p.stream.index: p for p in plan.streams}
+        for stream in plan.info.streams:
+            if stream.enhanced:
+                self.video = self._add_video(stream.metadata, stream.disposition)
+            elif stream.index in plans and plans[stream.index].action != "drop":
+                self._add_other(plans[stream.index], covers, cued, unheard)
+        chapters = self._chapters()
+        if chapters:
+            container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
+        self.muxer = Muxer(container, self.video.index, delayed=plan.format in ("mp4", "mov"), begin=self._set_options,
+                           stats=stats)
+        for packet in covers:
+            self.muxer.cover(packet)
+        for stream in cued:
+            self.muxer.cue(stream)
+        for index in unheard:
+            self.muxer.expect(index)
+
+    def shift(self, base: Fraction) -> int:
+        """The output's first moment in units of a time base."""
+        if base not in self._shifts:
+            self._shifts[base] = round(self._plan.info.origin / base)
+        return self._shifts[base]
+
+    def take(self, item: Packet) -> None:
+        """Sends a packet of the input where the plan says."""
+        index, packet = item.stream_index, item.packet
+        if index in self._sounds:
+            target, sound = self._sounds[index]
+            self.muxer.wait(target, sound.push(packet))
+        elif index in self._copies:
+            shift = self.shift(packet.time_base)
+            if packet.pts is not None:
+                packet.pts -= shift
+            if packet.dts is not None:
+                packet.dts -= shift
+            rewrite = self._rewrites.get(index)
+            self.muxer.wait(self._copies[index], rewrite.push(packet) if rewrite else (packet,))
+
+    def finish(self) -> None:
+        """Gives out what the sound encoders still hold, and muxes everything that waits."""
+        for target, sound in self._sounds.values():
+            self.muxer.wait(target, sound.finish())
+        self.muxer.flush()
+
+    def _set_options(self, silent: bool) -> None:
+        self._container.container_options.clear()
+        self._container.container_options.update(muxer_options(self._plan, silent=silent))
+
+    def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
+        video = self._plan.video
+        stream: VideoStream = self._container.add_stream(video.encoder, rate=video.rate)  # pyright: ignore
+        configure(stream, video)
+        stream.time_base = video.time_base
+        stream.disposition = disposition
+        stream.metadata.update(_fresh(metadata))
+        if self._plan.info.matrix is not None:
+            stream.set_display_matrix(self._plan.info.matrix)
+        return stream
+
+    def _add_other(self, plan: StreamPlan, covers: list[AnyPacket], cued: list[Stream], unheard: list[int]) -> None:
+        info, source, container = plan.stream, plan.stream.template, self._container
+        fragments = self._plan.format in ("mp4", "mov")
+        if plan.action == "attach":
+            assert info.picture is not None
+            name, kind = COVERS[info.codec]
+            container.add_attachment(info.metadata.get("filename", name), info.metadata.get("mimetype", kind),
+                                     info.picture)
+            return
+        target = self._add_target(plan)
+        target.disposition = info.disposition
+        target.metadata.update(_fresh(info.metadata))
+        if plan.action == "sound":
+            assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
+            self._sounds[info.index] = target, Sound(source, target, self._stats, self._plan.info.origin)
+        elif plan.action == "cover":
+            assert info.picture is not None
+            packet = av.Packet(info.picture)
+            packet.stream, packet.time_base, packet.pts, packet.dts = target, Fraction(1, 90_000), 0, 0
+            packet.is_keyframe = True
+            covers.append(packet)
+            return
+        elif info.kind == "attachment":
+            return
+        else:
+            self._copies[info.index] = target
+        if plan.action == "text":
+            assert isinstance(source, SubtitleStream) and isinstance(target, SubtitleStream)
+            self._rewrites[info.index] = Text(source, target, self._stats)
+        elif fragments and plan.action == "copy" and isinstance(source, AudioStream) and Adts.needed(source):
+            assert isinstance(target, AudioStream)
+            self._rewrites[info.index] = Adts(target)
+        if fragments and (plan.action == "text" or info.codec == "mov_text"):
+            cued.append(target)
+        else:
+            unheard.append(target.index)
+
+    def _add_target(self, plan: StreamPlan) -> Stream:
+        source, container = plan.stream.template, self._container
+        target: Any
+        if plan.action == "sound":
+            assert isinstance(source, AudioStream)
+            target = container.add_stream(plan.encoder, rate=48_000)
+            Sound.configure(source, target)
+        elif plan.action == "text":
+            assert isinstance(source, SubtitleStream)
+            target = container.add_stream(plan.encoder)
+            Text.configure(source, target)
+        elif source.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
+            target = container.add_stream_from_template(source)
+        else:
+            target = container.add_stream_from_template(source, opaque=True)
+        return target
+
+    def _chapters(self) -> list[dict[str, Any]]:
+        info, found = self._plan.info, list[dict[str, Any]]()
+        for chapter in info.chapters:
+            start = max(chapter.start - info.origin, Fraction(0))
+            end = (chapter.end if info.end is None else min(chapter.end, info.end)) - info.origin
+            if end > start:
+                found.append({"id": len(found) + 1, "start": round(start * 1_000_000), "end": round(end * 1_000_000),
+                              "time_base": Fraction(1, 1_000_000), "metadata": chapter.metadata})
+        return found
+
+
+def _fresh(metadata: dict[str, str]) -> dict[str, str]:
+    return {k: v for k, v in metadata.items()
+            if k.lower() not in _STALE and not k.upper().startswith("_STATISTICS")}
