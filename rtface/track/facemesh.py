@@ -15,6 +15,7 @@ from rtface.align import similarity
 from rtface.frame import Bytes, Float
 from rtface.protocols import View
 from rtface.track.detector import Detection
+from rtface.track.look import look_of
 from rtface.track.network import Network
 
 SIZE = 256
@@ -52,12 +53,11 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """One look at a face: points (478, 3) in display pixels, score 0…1, and the 256×256 picture they were read from."""
+    """One sight of a face: points (478, 3) in display pixels, score 0…1, and what it looks like (`look_of`)."""
 
     points: Float
     score: float
-    region: Region
-    pixels: Bytes
+    look: Float
 
 
 def five_points(mesh: Float) -> Float:
@@ -99,7 +99,7 @@ class FaceMesh:
         """The mesh of the face in `region`; its score is the network's own belief that a face is there."""
         pixels = view.crop(region.matrix(), (SIZE, SIZE))
         points, score = self.infer(pixels)
-        return Mesh(region.to_display(points), score, region, pixels)
+        return Mesh(region.to_display(points), score, look_of(pixels))
 
     def infer(self, pixels: Bytes) -> tuple[Float, float]:
         """Points (478, 3) in pixels of a uint8 256×256×3 crop, and the score 0…1."""

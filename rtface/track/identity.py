@@ -1,41 +1,22 @@
 """Who is who: what is remembered of every face, and how a face that comes back gets its old id.
 
-A face is expected where its speed carries it, at the size it had, looking as it did. How it looks is a coarse picture
-of luma and colour around the mesh: enough to tell two people in one scene apart, nothing that could identify a person.
+A face is expected where its speed carries it, at the size it had, looking as it did.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, log
+from math import log
 
-import cv2
 import numpy as np
 
-from rtface.frame import Bytes, Float
+from rtface.frame import Float
 from rtface.track.facemesh import Mesh, box_of
+from rtface.track.look import likeness
 
 MEMORY = 1.2
 """Seconds after which a face that was lost is forgotten."""
 _PREDICT = 0.25
-_GRID = 8
-
-
-def look_of(pixels: Bytes) -> Float:
-    """What a face looks like, from its upright 256×256 crop: normalised luma 8×8, then colour 4×4×2; (96,)."""
-    ycc = cv2.cvtColor(cv2.resize(pixels, (_GRID, _GRID), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb)
-    y = ycc[:, :, 0].astype(np.float64)
-    y -= y.mean()
-    colour = ycc[:, :, 1:].astype(np.float64).reshape(4, 2, 4, 2, 2).mean((1, 3)) - 128
-    return np.concatenate([(y / (np.linalg.norm(y) + 8)).ravel(), colour.ravel() / 12])
-
-
-def likeness(a: Float, b: Float) -> float:
-    """How alike two looks are, 0…1; the same face some frames later has 0.7 and more."""
-    n = _GRID * _GRID
-    shape = float(np.dot(a[:n], b[:n]))
-    colour = exp(-float(np.mean(np.abs(a[n:] - b[n:]))))
-    return max(0.0, 0.5 * shape + 0.5 * colour)
 
 
 @dataclass(slots=True)
@@ -47,7 +28,7 @@ class Track:
         mesh: (478, 3), display pixels, at `seen`.
         score: of the last look that saw it, 0…1.
         seen: when it was last seen, seconds.
-        look: running mean of `look_of`.
+        look: running mean of the meshes' looks.
         speed: of the mesh's centre, display pixels a second.
         hits: pictures on which it was seen.
     """
@@ -62,7 +43,7 @@ class Track:
 
     @classmethod
     def start(cls, mesh: Mesh, time: float) -> Track:
-        return cls(0, mesh.points, mesh.score, time, look_of(mesh.pixels), np.zeros(2))
+        return cls(0, mesh.points, mesh.score, time, mesh.look, np.zeros(2))
 
     @property
     def box(self) -> Float:
@@ -86,7 +67,7 @@ class Track:
             speed = (mesh.points[:468, :2].mean(0) - self.mesh[:468, :2].mean(0)) / dt
             self.speed = self.speed + (0.5 if dt < _PREDICT else 0.0) * (speed - self.speed)
         if learn:
-            self.look += 0.08 * (look_of(mesh.pixels) - self.look)
+            self.look += 0.08 * (mesh.look - self.look)
         self.mesh, self.score, self.seen = mesh.points, mesh.score, time
         self.hits += 1
 
@@ -101,7 +82,7 @@ def nearness(track: Track, mesh: Mesh, time: float) -> float:
     reach = 0.7 + 1.5 * gap
     if far > reach or abs(log(max(ratio, 1e-3))) > 0.35 + 0.4 * gap:
         return 0.0
-    like = likeness(track.look, look_of(mesh.pixels))
+    like = likeness(track.look, mesh.look)
     # Near enough in place and time needs no likeness; far away it must be the same person to the eye.
     if like < 0.45 + 0.25 * far / reach - (0.2 if gap < 0.3 and far < 0.3 else 0.0):
         return 0.0

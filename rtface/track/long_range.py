@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from math import ceil
 
+import numpy as np
+
 from rtface.protocols import View
 from rtface.track.detector import SIZE, Detection, Detector, suppress
 from rtface.track.facemesh import Region
@@ -20,13 +22,11 @@ ROUND = 0.35
 MAX_LOOKS = 3
 
 
-def regions(width: float, height: float) -> list[Region]:
-    """The upright squares of one round for a picture of that size, display pixels; the whole picture first."""
-    longest = max(width, height)
-    out = [Region(width / 2, height / 2, longest, 0.0)]
-    if longest > WHOLE_ENOUGH:
-        out += [Region(x, y, TILE, 0.0) for y in _centres(height) for x in _centres(width)]
-    return out
+def tiles(width: float, height: float) -> list[Region]:
+    """The squares that small faces are looked for in, for a picture of that size in display pixels; often none."""
+    if max(width, height) <= WHOLE_ENOUGH:
+        return []
+    return [Region(x, y, TILE, 0.0) for y in _centres(height) for x in _centres(width)]
 
 
 def _centres(length: float) -> list[float]:
@@ -50,24 +50,33 @@ class Search:
         self._due, self._next = 0.0, 0
 
     def look(self, view: View, region: Region) -> list[Detection]:
-        """Candidates in one region, in display pixels."""
-        scale = region.side / SIZE
+        """Candidates in one upright region, in display pixels."""
         found = self._detector.detect(view.crop(region.matrix(SIZE), (SIZE, SIZE)), self._threshold)
-        left, top = region.x - region.side / 2, region.y - region.side / 2
-        return [d.moved(scale, left, top) for d in found]
+        return [d.moved(region.side / SIZE, region.x - region.side / 2, region.y - region.side / 2) for d in found]
+
+    def whole(self, view: View) -> list[Detection]:
+        """Candidates in the whole picture; by its thumbnail, which a device makes faster than a crop of that size."""
+        small, scale, _ = view.thumbnail(SIZE)
+        square = np.zeros((SIZE, SIZE, 3), np.uint8)
+        square[: small.shape[0], : small.shape[1]] = small
+        return [d.moved(scale, 0.0, 0.0) for d in self._detector.detect(square, self._threshold)]
 
     def everywhere(self, view: View) -> list[Detection]:
         """Candidates in the whole round at once (first picture, cut, still), strongest first."""
         self.reset()
-        return suppress([d for r in regions(view.width, view.height) for d in self.look(view, r)])
+        found = self.whole(view)
+        for region in tiles(view.width, view.height):
+            found += self.look(view, region)
+        return suppress(found)
 
     def step(self, view: View, dt: float) -> list[Detection]:
         """Candidates in the part of the round that `dt` seconds have made due; often none was due."""
-        todo = regions(view.width, view.height)
-        self._due = min(self._due + dt / ROUND * len(todo), MAX_LOOKS)
+        parts = tiles(view.width, view.height)
+        self._due = min(self._due + dt / ROUND * (1 + len(parts)), MAX_LOOKS)
         found: list[Detection] = []
         while self._due >= 1:
             self._due -= 1
-            found += self.look(view, todo[self._next % len(todo)])
+            i = self._next % (1 + len(parts))
+            found += self.look(view, parts[i - 1]) if i else self.whole(view)
             self._next += 1
         return suppress(found)

@@ -18,8 +18,9 @@ from rtface.frame import Face, Float
 from rtface.protocols import View
 from rtface.track.detector import Detection
 from rtface.track.facemesh import Mesh, Region, box_of, five_points, region_of_detection, region_of_mesh
-from rtface.track.identity import MEMORY, Track, likeness, look_of, nearness, same_place
+from rtface.track.identity import MEMORY, Track, nearness, same_place
 from rtface.track.long_range import Search
+from rtface.track.look import likeness
 
 SEEN = 0.5
 """Mesh score from which a face counts as seen (MediaPipe's own limit)."""
@@ -103,7 +104,7 @@ class MediaPipeTracker:
                 continue
             expected = track.expected(time)
             mesh = self._reader.read(view, region_of_mesh(expected))
-            like = likeness(track.look, look_of(mesh.pixels))
+            like = likeness(track.look, mesh.look)
             if (mesh.score >= SEEN and like > ALIKE and _plausible(expected, mesh.points)
                     and _inside(mesh.points, view)):
                 sights.append((like, track, mesh))

@@ -16,6 +16,7 @@ from rtface.errors import MissingComponent
 from rtface.protocols import View
 from rtface.track import models
 from rtface.track.facemesh import SIZE, Mesh, Region
+from rtface.track.look import look_of
 
 _MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite")
 
@@ -43,19 +44,19 @@ class TasksMesh:
 
     def read(self, view: View, region: Region) -> Mesh:
         """As `rtface.track.facemesh.FaceMesh.read`."""
-        pixels = view.crop(region.matrix(), (SIZE, SIZE))
+        look = look_of(view.crop(region.matrix(), (SIZE, SIZE)))
         wide = Region(region.x, region.y, 2 * region.side, region.angle)
         size = 2 * SIZE
         picture = self._mp.Image(image_format=self._mp.ImageFormat.SRGB,
                                  data=np.ascontiguousarray(view.crop(wide.matrix(size), (size, size))))
         faces = self._landmarker.detect(picture).face_landmarks
         if not faces:
-            return Mesh(np.zeros((478, 3)), 0.0, region, pixels)
+            return Mesh(np.zeros((478, 3)), 0.0, look)
         points = np.array([(p.x, p.y, p.z) for p in faces[0]], np.float64) * size
         if len(points) != 478:
             raise MissingComponent(f"this mediapipe answers with {len(points)} points instead of 478: "
                                    "pip install 'mediapipe>=1.2.2'")
-        return Mesh(wide.to_display(points, size), 1.0, region, pixels)
+        return Mesh(wide.to_display(points, size), 1.0, look)
 
     def close(self) -> None:
         """Closes MediaPipe's graph (which complains when the interpreter's end has to do it); safe to call twice."""

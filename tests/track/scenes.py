@@ -19,21 +19,22 @@ def astronaut() -> np.ndarray:
 
 
 class ArrayView:
-    """`rtface.protocols.View` of uint8 RGB h×w×3; counts its crops."""
+    """`rtface.protocols.View` of uint8 RGB h×w×3; counts its crops and large thumbnails as `looks`."""
 
     def __init__(self, rgb: np.ndarray) -> None:
         self.rgb = rgb
         self.height, self.width = (float(n) for n in rgb.shape[:2])
-        self.crops = 0
+        self.looks = 0
 
     def thumbnail(self, max_side: int) -> tuple[np.ndarray, float, float]:
+        self.looks += max_side > 100
         h, w = self.rgb.shape[:2]
         scale = min(1.0, max_side / max(h, w))
         small = cv2.resize(self.rgb, (max(1, round(w * scale)), max(1, round(h * scale))), interpolation=cv2.INTER_AREA)
         return small, w / small.shape[1], h / small.shape[0]
 
     def crop(self, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        self.crops += 1
+        self.looks += 1
         return warp(self.rgb, matrix, size)
 
 

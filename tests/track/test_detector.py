@@ -6,7 +6,7 @@ from scenes import ArrayView, astronaut, background, middle, paste
 
 from rtface.track.detector import SIZE, Detection, Detector, overlap, suppress
 from rtface.track.facemesh import Region
-from rtface.track.long_range import ROUND, Search, regions
+from rtface.track.long_range import ROUND, WHOLE_ENOUGH, Search, tiles
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,15 @@ def test_suppress_keeps_the_strongest_of_each_face():
 
 @pytest.mark.parametrize(("width", "height"), [(640, 360), (1280, 720), (720, 1280), (1920, 1080), (3840, 2160),
                                                (1440, 544)])
-def test_every_small_face_lies_whole_in_some_region(width, height):
-    todo = regions(width, height)
+def test_every_small_face_lies_whole_in_some_tile(width, height):
+    todo = tiles(width, height)
+    if max(width, height) <= WHOLE_ENOUGH:
+        assert todo == []
+        return
     xs, ys = np.meshgrid(np.linspace(45, width - 45, 23), np.linspace(45, height - 45, 23))
     for x, y in zip(xs.ravel(), ys.ravel(), strict=True):
-        fine = [r for r in todo if r.side <= 800
-                and abs(x - r.x) + 45 <= r.side / 2 + 1e-6 and abs(y - r.y) + 45 <= r.side / 2 + 1e-6]
-        assert fine, f"no fine region holds a 90-pixel face at {x:.0f}, {y:.0f}"
-    assert todo[0].side == max(width, height)
+        assert any(max(abs(x - r.x), abs(y - r.y)) + 45 <= r.side / 2 + 1e-6 for r in todo), (x, y)
+    assert all(r.side <= 800 for r in todo)
 
 
 def test_a_round_takes_its_time_whatever_the_frame_rate(detector):
@@ -58,7 +59,7 @@ def test_a_round_takes_its_time_whatever_the_frame_rate(detector):
         search = Search(detector)
         for _ in range(round(fps * ROUND * 2)):
             search.step(view, 1 / fps)
-        assert abs(view.crops - 2 * len(regions(1280, 720))) <= 1
+        assert abs(view.looks - 2 * (1 + len(tiles(1280, 720)))) <= 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -73,4 +74,5 @@ def test_small_faces_in_720p(detector, seed):
     found = Search(detector).everywhere(ArrayView(under))
     hits = [any(np.linalg.norm(middle(d.box) - p) < 12 for d in found) for p in places]
     assert sum(hits) >= 9
-    assert len(found) - sum(hits) <= 1  # the mesh judges what the detector took for one
+    # Weak candidates are the mesh's to judge.
+    assert all(any(np.linalg.norm(middle(d.box) - p) < 12 for p in places) for d in found if d.score > 0.7)

@@ -79,7 +79,7 @@ def test_a_picture_without_faces_costs_a_fraction_of_a_look(tracker):
     views = [ArrayView(background(1280, 720, 5)) for _ in range(31)]
     for i, view in enumerate(views):
         assert not tracker.update(view, i / FPS)
-    assert sum(v.crops for v in views[1:]) / 30 <= 0.4
+    assert sum(v.looks for v in views[1:]) / 30 <= 0.4
 
 
 def test_ids_stay_when_two_faces_cross(tracker):
