@@ -120,7 +120,7 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
     if options.dry_run:
         console.say(f"{job.output} was not written (--dry-run)")
         return
-    console.say(f"{job.output}: {report.frames_out} frames, {report.frames_with_faces} with faces, "
+    console.say(f"{job.output}: {report.frames_out} frame{'s' * (report.frames_out != 1)}, {report.frames_with_faces} with faces, "
                 f"{report.frames_corrected} corrected, {report.fps:.1f} fps, {report.engine} on {report.device}")
     for path in (options.compare, options.report):
         if path is not None:
