@@ -120,8 +120,9 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
     if options.dry_run:
         console.say(f"{job.output} was not written (--dry-run)")
         return
-    console.say(f"{job.output}: {report.frames_out} frame{'s' * (report.frames_out != 1)}, {report.frames_with_faces} with faces, "
-                f"{report.frames_corrected} corrected, {report.fps:.1f} fps, {report.engine} on {report.device}")
+    frames = "1 frame" if report.frames_out == 1 else f"{report.frames_out} frames"
+    console.say(f"{job.output}: {frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected, "
+                f"{report.fps:.1f} fps, {report.engine} on {report.device}")
     for path in (options.compare, options.report):
         if path is not None:
             console.say(f"{path} written")
