@@ -16,6 +16,8 @@ GRID = 32
 LUMA_LIMIT = 6 / 255
 RAW = 0.15
 """Weight of the unlocked colour's error on the lock's grid: it keeps ``--colour restore`` sound."""
+FLOOR = 0.2
+"""Weight of the region outside the oval: other masks (the mesh's forehead) may show what is there."""
 
 
 def luma(z: Tensor) -> Tensor:
@@ -56,10 +58,12 @@ class Loss(nn.Module):
         self.cell, self.bands, self.eps = size // GRID, bands, eps
         mask = torch.from_numpy(oval_mask(size)[y : y + h, x : x + w].copy())[None, None]
         self.register_buffer("mask", mask / mask.mean(), persistent=False)
+        wide = FLOOR + (1 - FLOOR) * mask
+        self.register_buffer("weight", wide / wide.mean(), persistent=False)
 
     def charbonnier(self, e: Tensor) -> Tensor:
         """Per sample, weighted by the oval: N×C×h×w → N."""
-        m = self.mask
+        m = self.weight
         while m.shape[-1] > e.shape[-1]:  # pyright: ignore
             m = F.avg_pool2d(m, 2)  # pyright: ignore
         return (torch.sqrt(e * e + self.eps**2) * m).mean((1, 2, 3)) - self.eps
@@ -68,7 +72,7 @@ class Loss(nn.Module):
         """(loss per sample N, squared error per sample N, both of ``crop + shape(residual)``)."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
         e = crop + shape(residual, self.cell) - truth
-        m = self.mask
+        m = self.weight
         square = ((e.detach() ** 2) * m).mean((1, 2, 3))  # pyright: ignore
         total = self.charbonnier(e) + RAW * self.charbonnier(raw)
         for weight in self.bands:

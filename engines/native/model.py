@@ -17,6 +17,10 @@ from .space import roi
 RESIDUAL_SCALE = 0.1
 """The head's output is multiplied by this: a step of the optimiser then moves a pixel by little."""
 
+HEAD_LIMIT = 5.0
+"""The head is cut off here. Faces stay inside all three limits (this, the code's and its scales'), whose only work
+is to keep pictures that are no face from blowing up."""
+
 
 def fresh(conv: nn.Conv2d, gain: float = 1.0) -> nn.Conv2d:
     """Initialise a convolution so that it keeps the variance of its input times ``gain`` squared."""
@@ -43,7 +47,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         y = F.relu(self.a(x))
         if self.film is not None and code is not None:
-            y = y * (1 + self.film(code))[:, :, None, None]
+            y = y * (1 + self.film(code)).clamp(-0.6, 1.5)[:, :, None, None]
         return x + self.b(y)
 
 
@@ -107,7 +111,7 @@ class Core(nn.Module):
         for b in self.enc1:
             x1 = b(x1)
         x2 = self.down1(x1) + self.place
-        code = self.code(x2.mean((2, 3)))
+        code = self.code(x2.mean((2, 3))).clamp(-3, 3)
         for b in self.mid:
             x2 = b(x2, code)
         logit = (x2 * self.gate.weight[:, :, None, None]).sum(1, keepdim=True) + self.gate.bias
@@ -119,7 +123,12 @@ class Core(nn.Module):
         for b in self.dec0:
             y0 = b(y0, code)
         gate = F.interpolate(torch.sigmoid(logit), scale_factor=16.0, mode="bilinear", align_corners=False)
-        return F.pixel_shuffle(self.head(y0), 4) * (RESIDUAL_SCALE * gate), y0, logit, gate
+        return (
+            F.pixel_shuffle(self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT), 4) * (RESIDUAL_SCALE * gate),
+            y0,
+            logit,
+            gate,
+        )
 
 
 class Small(nn.Module):
@@ -161,7 +170,9 @@ class Medium(nn.Module):
         y = self.stem(F.pixel_unshuffle(2 * x - 1, 4)) + self.up(feats)
         for b in self.blocks:
             y = b(y)
-        fine = F.pixel_shuffle(self.head(y), 4) * F.interpolate(RESIDUAL_SCALE * gate, scale_factor=2.0, mode="nearest")
+        fine = F.pixel_shuffle(self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT), 4) * F.interpolate(
+            RESIDUAL_SCALE * gate, scale_factor=2.0, mode="nearest"
+        )
         big = F.interpolate(residual, scale_factor=2.0, mode="bilinear", align_corners=False) + fine
         return big * self.window, logit, residual * self.window_s, half
 
