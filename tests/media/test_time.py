@@ -145,6 +145,15 @@ def test_cuts(media, tmp_path: Path, suffix: str, start: float | None, end: floa
         assert abs(float((last.pts + last.duration) * last.time_base) - float(cut[-1][0]) - 0.04) < 0.1
 
 
+def test_a_cut_where_nothing_can_be_sought(media, tmp_path: Path):
+    """A bare stream has neither times nor index: it is decoded from its beginning."""
+    source = media.make_film(tmp_path / "in.h264", frames=50)
+    every = [media.samples(f.image) for f in media.frames_of(source)[0]]
+    frames, _ = media.frames_of(source, start=1.0, end=1.4)
+    assert [f.time for f in frames] == pytest.approx([1 + i / 25 for i in range(10)])
+    assert [media.samples(f.image) for f in frames] == every[25:35]
+
+
 def test_a_cut_keeps_sound_and_picture_together(media, tmp_path: Path):
     """A tone that begins with a certain picture still begins with it."""
     source = media.make_film(tmp_path / "in.mp4", frames=50, sound="aac", sound_start_ms=1000, sound_ms=800)

@@ -1,0 +1,288 @@
+"""Decoding that survives what files are like: damage, splices, missing times, pictures that change size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from rtface.errors import InputError
+from rtface.frame import Color, Display, Frame, Packet
+from rtface.media.color import color_of, display_matrix, display_of, orientation
+from rtface.media.probe import details_of, rate_of
+from rtface.media.timeline import Rising
+from rtface.protocols import Item
+from rtface.stats import Stats
+
+# Packets that fail one after the other before the rest of a file is given up.
+_GIVE_UP = 200
+# Seconds of other streams read after the last picture of a cut, for packets that come late in the file.
+_AFTER_END = 5
+# Seconds of sound before the first moment that a decoder needs to warm up.
+_PRIMING = Fraction(1, 10)
+# Containers whose own duration can be trusted to tell that the end of the file is missing.
+_KNOW_DURATION = ("matroska", "mov", "avi", "asf")
+
+
+class Decoder:
+    """Frames and packets of one opened container, from where it stands.
+
+    Args:
+        container, video: what is read, and its picture stream.
+        name: for messages.
+        start, end: cut in seconds of the input's own clock, None for none.
+        network: whether the container is read over a network; behind a broken connection nothing comes.
+        sought: whether a seek went before, so that it has to be seen where it led.
+
+    Attributes:
+        rate, rate_known: nominal frames a second, and whether the stream said so.
+        time_base: seconds of one pts unit.
+        still: whether it is a single picture.
+        siting: FFmpeg's name of the chroma location, None where unknown; known after the first frame.
+        matrix: display matrix, None without; known after the first frame.
+        pictures: cover pictures by stream index, as far as they have been met.
+        landed: whether the first picture after a seek lies at or before the cut; None before it is seen.
+        frames: pictures decoded so far, with those before the cut.
+    """
+
+    def __init__(self, container: InputContainer, video: VideoStream, *, name: str, start: Fraction | None,
+                 end: Fraction | None, network: bool, sought: bool) -> None:
+        self._container, self._video, self._name = container, video, name
+        self._start, self._end, self._network = start, end, network
+        self._stats, self._strict, self._silent = Stats(), False, True
+        self._clock_start = Fraction(container.start_time or 0, 1_000_000)
+        self.rate, self.rate_known = rate_of(video)
+        self.time_base = video.time_base or Fraction(1, 1_000_000)
+        self.still = container.format.name.endswith("_pipe") or container.format.name == "image2"
+        self.siting: str | None = None
+        self.matrix: tuple[int, ...] | None = None
+        self.pictures: dict[int, bytes] = {}
+        self.landed: bool | None = None if sought else True
+        self.frames = 0
+        step = 1 / (self.rate * self.time_base)
+        self._step = max(1, round(step))
+        self._clock = Rising(step, step * Fraction(3, 2))
+        self._clocks: dict[int, Rising] = {}
+        self._size: tuple[int, int, str] | None = None
+        self._rotation = 0
+        self._seen_colour: tuple[int, ...] | None = None
+        self._color = Color()
+        self._displays: dict[bool, Display] = {}
+        self._failed_in_a_row = 0
+        self._reached = Fraction(0)  # end of the last frame, seconds of the input's clock
+        self._reached_any = Fraction(0)  # end of the last frame or packet
+
+    def report_to(self, stats: Stats, *, strict: bool) -> None:
+        """From now on counts and warns there; with `strict`, damage raises InputError. Until then nothing is said."""
+        self._stats, self._strict, self._silent = stats, strict, False
+
+    def items(self) -> Iterator[Item]:
+        """Frames and packets, in demux order, to the end of the cut or the file."""
+        video = self._video.index
+        pictures = {s.index for s in self._container.streams if s.disposition & Disposition.attached_pic}
+        done = False
+        for packet in self._packets():
+            index = packet.stream_index
+            if index == video:
+                if done:
+                    continue
+                for image in self._images(packet):
+                    frame = self._frame(image)
+                    if frame is None:
+                        continue
+                    if self._end is not None and frame.pts * self.time_base >= self._end:
+                        done = True
+                        break
+                    yield frame
+            elif index in pictures:
+                self.pictures.setdefault(index, bytes(packet))
+            else:
+                other = self._other(packet)
+                if other is not None:
+                    yield other
+            if self._failed_in_a_row >= _GIVE_UP:
+                self._fault("gave_up", f"{_GIVE_UP} packets in a row could not be decoded: the rest is left out")
+                break
+            if done and self._reached_any >= (self._end or 0) + _AFTER_END:
+                return
+        if done:
+            return
+        for image in self._flush():
+            frame = self._frame(image)
+            if frame is not None and (self._end is None or frame.pts * self.time_base < self._end):
+                yield frame
+        self._check_end()
+
+    def _packets(self) -> Iterator[av.Packet[Stream]]:
+        """All packets; where the demuxer itself fails, reading goes on behind the fault."""
+        failed = 0
+        while failed < _GIVE_UP:
+            try:
+                for packet in self._container.demux():
+                    if packet.size:  # the empty ones at the end only ask for a flush
+                        failed = 0
+                        yield packet
+                return
+            except av.FFmpegError as error:
+                failed += 1
+                self._stats.count("read_errors")
+                self._fault("read_error", f"a part could not be read ({error.strerror}); it is left out")
+                if self._network:
+                    return
+
+    def _images(self, packet: av.Packet[Stream]) -> list[av.VideoFrame]:
+        try:
+            images = self._video.decode(packet)  # pyright: ignore[reportArgumentType]
+        except av.FFmpegError as error:
+            self._failed_in_a_row += 1
+            self._stats.count("packets_lost")
+            self._fault("packets_lost", f"a damaged part could not be decoded ({error.strerror}); it is left out")
+            return []
+        if images:
+            self._failed_in_a_row = 0
+        return images
+
+    def _flush(self) -> Iterator[av.VideoFrame]:
+        for _ in range(_GIVE_UP):
+            try:
+                images = self._video.decode(None)
+            except av.EOFError:
+                return
+            except av.FFmpegError:
+                self._stats.count("packets_lost")
+                continue
+            if not images:
+                return
+            yield from images
+
+    def _frame(self, image: av.VideoFrame) -> Frame | None:
+        """A decoded picture as a Frame, or None where it lies before the cut."""
+        if self.landed is None:
+            self.landed = image.pts is not None and image.key_frame and self._before_start(image.pts)
+        pts, change = self._clock.next(image.pts)
+        if change == "missing":
+            self._stats.count("pts_missing")
+            if self.frames == 0 and not self.still and not self._silent:
+                self._stats.warn("pts_missing", f"{self._name}: has no timestamps; its pictures are counted at "
+                                 f"{float(self.rate):g} frames a second, which is a guess")
+        elif change:
+            self._stats.count("pts_repaired")
+            self._fault("pts_repaired", "its timestamps go back; they were made to rise")
+        duration = image.duration or self._step
+        self._reached = (pts + duration) * self.time_base
+        self._reached_any = max(self._reached_any, self._reached)
+        self.frames += 1
+        if self._start is not None and (pts + Fraction(1, 2)) * self.time_base < self._start:
+            return None
+        self._stats.count("frames_in")
+        if image.is_corrupt:
+            self._stats.count("frames_corrupt")
+            self._fault("frames_corrupt", "some pictures are damaged; they are kept as the decoder shows them")
+        image = self._same_size(image)
+        image.pts, image.time_base, image.duration = pts, self.time_base, duration
+        return Frame(image, pts, self.time_base, duration, self._color_of(image), self._display_of(image))
+
+    def _before_start(self, pts: int) -> bool:
+        return self._start is not None and pts * self.time_base <= self._start
+
+    def _same_size(self, image: av.VideoFrame) -> av.VideoFrame:
+        now = (image.width, image.height, image.format.name)
+        if self._size is None:
+            self._size = now
+            self.siting = details_of(image)[0]
+            self.matrix = display_matrix(image)
+            self._rotation = image.rotation
+        if now == self._size:
+            return image
+        self._stats.count("frames_resized")
+        width, height, kind = self._size
+        self._fault("frames_resized", f"changes from {width}×{height} {kind} to {now[0]}×{now[1]} {now[2]} on its way; "
+                    "those pictures are scaled to the first size")
+        return image.reformat(width, height, kind, interpolation="BICUBIC")
+
+    def _color_of(self, image: av.VideoFrame) -> Color:
+        seen = (int(image.colorspace), int(image.color_range), int(image.color_trc), int(image.color_primaries))
+        if seen != self._seen_colour:
+            self._seen_colour = seen
+            self._color = color_of(image, siting=self.siting, codec=self._video.codec_context.codec.canonical_name)
+        return self._color
+
+    def _display_of(self, image: av.VideoFrame) -> Display:
+        interlaced = image.interlaced_frame
+        if interlaced not in self._displays:
+            if self.matrix is not None:
+                turns, mirror = orientation(self.matrix)
+            else:
+                turns, mirror = round(-self._rotation / 90) % 4, False
+            fields = details_of(image)[1] if interlaced else "progressive"
+            self._displays[interlaced] = display_of(turns, mirror, self._video.sample_aspect_ratio, fields)
+        return self._displays[interlaced]
+
+    # -- other streams ------------------------------------------------------------------------------------------
+
+    def _other(self, packet: av.Packet[Stream]) -> Packet | None:
+        """A packet of another stream with rising timestamps, or None where it lies outside the cut."""
+        base = packet.time_base
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        duration = packet.duration or 0
+        if stamp is not None:
+            clock = self._clocks.get(packet.stream_index)
+            if clock is None:
+                step = Fraction(max(1, duration))
+                clock = self._clocks[packet.stream_index] = Rising(step, max(2 * step, Fraction(1, 2) / base))
+            moved = clock.next(stamp)[0] - stamp
+            if moved:
+                self._stats.count("packet_times_repaired")
+                packet.dts = None if packet.dts is None else packet.dts + moved
+                packet.pts = None if packet.pts is None else packet.pts + moved
+            begin = (packet.pts if packet.pts is not None else stamp + moved) * base
+            end = begin + duration * base
+            self._reached_any = max(self._reached_any, end)
+            if self._end is not None and begin >= self._end:
+                return None
+            if packet.is_discard and end < self._clock_start - _PRIMING:
+                return None  # an edit list cuts this away; only what the decoder needs to warm up stays
+            if self._start is not None and begin < self._start:
+                if packet.stream.type != "subtitle" or end <= self._start:
+                    return None
+                cut = round(self._start / base)  # a subtitle that is on screen at the cut stays there
+                packet.pts = packet.dts = cut
+                packet.duration = max(1, round(end / base) - cut)
+        return Packet(packet, packet.stream_index)
+
+    # -- faults -------------------------------------------------------------------------------------------------
+
+    def expected_end(self) -> Fraction | None:
+        """Where the pictures should end, in seconds of the input's clock, as far as the container says."""
+        ends: list[Fraction] = []
+        if self._container.duration:
+            ends.append(self._clock_start + Fraction(self._container.duration, 1_000_000))
+        if self._video.duration:
+            ends.append((self._video.duration + (self._video.start_time or 0)) * self.time_base)
+        tagged = self._video.metadata.get("DURATION", "")  # written by FFmpeg's Matroska muxer
+        parts = tagged.split(":")
+        if len(parts) == 3 and all(p.replace(".", "", 1).isdigit() for p in parts):
+            ends.append(Fraction(parts[0]) * 3600 + Fraction(parts[1]) * 60 + Fraction(parts[2]))
+        return min(ends, default=None)
+
+    def _check_end(self) -> None:
+        if self._end is not None or not self._container.format.name.startswith(_KNOW_DURATION):
+            return
+        expected = self.expected_end()
+        if expected is None:
+            return
+        missing = expected - self._reached
+        if missing > max(Fraction(1, 2), 3 / self.rate):
+            self._stats.count("truncated")
+            self._fault("truncated", f"ends {float(missing):.1f} s before the {float(expected):.1f} s that it "
+                        "promises: the end of the file is missing or damaged")
+
+    def _fault(self, key: str, message: str) -> None:
+        if self._strict:
+            raise InputError(f"{self._name}: {message.split(';')[0]} (--strict)")
+        if not self._silent:
+            self._stats.warn(key, f"{self._name}: {message}")
