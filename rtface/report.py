@@ -81,7 +81,7 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON text, keys in a fixed order."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        return json.dumps(self.to_dict(), indent=2)  # ASCII: file names need not be valid Unicode
 
     def save(self, path: Path) -> None:
         """Writes the report.

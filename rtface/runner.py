@@ -85,7 +85,7 @@ def _run_film(input: Path, output: Path, options: Options, report: Report, stats
     with ExitStack() as stack:
         source = open_film(input, options, threads, stats)
         stack.callback(source.close)
-        into_folder = output.is_dir() or not output.suffix
+        into_folder = output.suffix.lower() not in FORMATS and (output.is_dir() or not output.suffix)
         plan = None
         if not into_folder:
             plan = plan_output(source.info, output, codec=options.codec, crf=options.crf, preset=options.preset,

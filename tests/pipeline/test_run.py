@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -161,6 +162,16 @@ def test_a_film_into_a_folder_of_stills(tmp_path: Path) -> None:
         rtface.run(source, folder)
     with pytest.raises(UsageError, match="is a film"):
         rtface.run(source, tmp_path / "one.png")
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(OutputError, match="is a folder"):
+        rtface.run(source, tmp_path / "folder.mp4")
+
+
+def test_a_report_can_name_a_file_whose_name_is_not_unicode(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mkv", frames=2, face=False)
+    odd = tmp_path / os.fsdecode(b"caf\xe9.mkv")
+    rtface.run(source, odd, report=tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())["output"] == str(odd)
 
 
 def still(path: Path, *, blur: float = 2.0, depth: int = 8, face: bool = True) -> Path:
