@@ -58,6 +58,7 @@ class Decoder:
         self.rate, self.rate_known = rate_of(video)
         self.time_base = video.time_base or Fraction(1, 1_000_000)
         self.still = container.format.name.endswith("_pipe") or container.format.name == "image2"
+        self._dts_only = container.format.name == "avi"
         self.siting: str | None = None
         self.matrix: tuple[int, ...] | None = None
         self.pictures: dict[int, bytes] = {}
@@ -161,9 +162,11 @@ class Decoder:
 
     def _frame(self, image: av.VideoFrame) -> Frame | None:
         """A decoded picture as a Frame, or None where it lies before the cut."""
+        # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
+        stamp = image.dts if self._dts_only else image.pts
         if self.landed is None:
-            self.landed = image.pts is not None and image.key_frame and self._before_start(image.pts)
-        pts, change = self._clock.next(image.pts)
+            self.landed = stamp is not None and image.key_frame and self._before_start(stamp)
+        pts, change = self._clock.next(stamp)
         if change == "missing":
             self._stats.count("pts_missing")
             if self.frames == 0 and not self.still and not self._silent:

@@ -190,3 +190,13 @@ def test_chapters_and_subtitles_follow_a_cut(media, tmp_path: Path):
         assert chapter["metadata"]["title"] == "Two"
         assert float(chapter["start"] * chapter["time_base"]) == 0
         assert float(chapter["end"] * chapter["time_base"]) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_avi_knows_only_the_order_of_decoding(media, tmp_path: Path, codec: str):
+    """Times that a demuxer makes up for B-frames in AVI go back and forth; the pictures come evenly all the same."""
+    source = media.make_film(tmp_path / "in.avi", frames=20, codec=codec, options={"bf": "2", "b-adapt": "0"}
+                             if codec == "libx264" else {"bf": "2"})
+    frames, stats = media.frames_of(source)
+    assert len(frames) == 20 and not stats.warnings
+    assert {b.pts - a.pts for a, b in pairwise(frames)} == {1}
