@@ -31,6 +31,8 @@ _SOUND = {"webm": "libopus"}
 # Containers by preference where another has to be named.
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
+_TS = {"aac", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "h264", "hevc", "mpeg2video", "mpeg1video",
+       "dvb_subtitle", "hdmv_pgs_subtitle"}
 _ROTATES = ("mp4", "mov", "matroska", "webm")
 _CHAPTERS = ("mp4", "mov", "matroska", "webm")
 COVERS = {"png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg"),
@@ -196,6 +198,8 @@ def _plain(encoder: str) -> str:
 
 def accepts(format: str, stream: StreamInfo) -> bool:
     """Whether a container takes a stream's packets as they are: its muxer is asked."""
+    if format == "mpegts":  # its muxer takes everything, but readers know only these again
+        return stream.codec in _TS
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
             if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]

@@ -111,6 +111,12 @@ def test_subtitles_are_copied_or_converted(media, tmp_path: Path, suffix: str, c
         assert abs(old[0] - new[0]) < 0.04 and abs(old[1] - new[1]) < 0.04
 
 
+def test_text_that_no_transport_stream_holds(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mkv", frames=50, extra=subtitles())
+    with pytest.raises(OutputError, match=r"mpegts cannot hold stream 1 \(subtitle, subrip\); name the output out\.mkv"):
+        media.passthrough(source, tmp_path / "out.ts")
+
+
 def test_converted_and_back(media, tmp_path: Path):
     source = media.make_film(tmp_path / "in.mkv", frames=50, extra=subtitles())
     media.passthrough(source, tmp_path / "a.mp4")
