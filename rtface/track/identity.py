@@ -19,7 +19,7 @@ MEMORY = 1.2
 _PREDICT = 0.25
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Track:
     """One face over time.
 

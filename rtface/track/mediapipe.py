@@ -69,13 +69,18 @@ class MediaPipeTracker:
         """Faces on this picture, largest first; see `rtface.protocols.Tracker.update`."""
         cut = (self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])) or cut
         dt = 0.0 if self._time is None else time - self._time
+        if self._time is not None and -0.05 < dt <= 0:  # two fields with one time stamp, or a stamp that trembles
+            dt = 1e-3
+            time = self._time + dt
         first = self._time is None or cut or not 0 < dt < GAP
         if first:
             self._forget()
         self._time = time
         self._follow(view, time)
         self._find(view, time, dt, first)
-        self._tracks = [t for t in self._tracks if time - t.seen < (MEMORY if t.id else COAST)]
+        for track in [t for t in self._tracks if time - t.seen >= (MEMORY if t.id else COAST)]:
+            self._tracks.remove(track)
+            self._aligner.forget(track.id)
         shown = [t for t in self._tracks if t.id and time - t.seen <= COAST]
         return tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width)[: self._max_faces])
 
@@ -123,7 +128,7 @@ class MediaPipeTracker:
         if first:
             found = self._search.everywhere(view)
         else:
-            found = self._search.step(view, dt) if len(self._tracks) < self._max_faces else []
+            found = self._search.step(view, dt) if self._seen(time) < self._max_faces else []
             self._turn = not self._turn
             for track in self._tracks:
                 if track.seen < time and self._turn:
@@ -152,13 +157,16 @@ class MediaPipeTracker:
         if best is not None and nearness(best, mesh, time) > 0:
             best.meet(mesh, time)
             return
-        if len(self._tracks) >= self._max_faces:
+        if self._seen(time) >= self._max_faces:
             return
         track = Track.start(mesh, time)
         self._tracks.append(track)
         if mesh.score > SURE_MESH and drift < STILL and detection.score > (
                 FAIR_DETECTION if first else SURE_DETECTION):
             self._believe(track)
+
+    def _seen(self, time: float) -> int:
+        return sum(t.seen == time for t in self._tracks)
 
     def _known(self, box: Float, time: float) -> bool:
         return any(t.seen == time and same_place(t.box, box) for t in self._tracks)

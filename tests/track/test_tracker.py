@@ -156,6 +156,30 @@ def test_max_faces_takes_the_largest(networks):
     assert len({f.track_id for faces in shown for f in faces}) == 2
 
 
+def test_max_faces_is_free_again_soon_after_a_face_left(networks):
+    under = background(640, 360, 3)
+    pictures = [paste(under, 100, 150, 180)] * 3 + [paste(under, 90, 480, 180, mirror=True, tint=(0.6, 0.8, 1.1))] * 15
+    tracker = MediaPipeTracker(networks._reader, Search(networks._search._detector), max_faces=1)
+    shown = play(tracker, pictures)
+    assert [f.track_id for f in shown[2]] == [1]
+    assert [f.track_id for f in shown[-1]] == [2]
+    assert all(len(faces) <= 1 for faces in shown)
+
+
+def test_two_pictures_with_one_time_stamp_keep_the_id(tracker):
+    view = ArrayView(paste(background(640, 360, 3), 100, 200, 180))
+    assert [[f.track_id for f in tracker.update(view, t)] for t in (0.0, 0.0, 0.0, 0.04, 0.03)] == [[1]] * 5
+
+
+def test_nothing_is_kept_of_faces_that_left(tracker):
+    under = background(320, 240, 3)
+    play(tracker, [paste(under, 80, 160, 120)] * 2)
+    for i in range(2, 12):
+        tracker.update(ArrayView(under), 0.2 * i)
+    assert tracker._tracks == []
+    assert tracker._aligner._states == {}
+
+
 NO_FACE = {
     "noise": lambda: np.random.default_rng(0).integers(0, 256, (360, 640, 3)).astype(np.uint8),
     "bricks": lambda: np.repeat(data.brick()[..., None], 3, 2),
