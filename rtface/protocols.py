@@ -30,6 +30,11 @@ class Source(Protocol):
 class Sink(Protocol):
     """Takes frames in pts order and packets, interleaves them, and appears whole or not at all."""
 
+    @property
+    def resume_at(self) -> float | None:
+        """After `abort`: seconds into the input from which to go on behind the part that was kept, if it knows."""
+        ...
+
     def write(self, item: Item) -> None: ...
 
     def finish(self) -> None:

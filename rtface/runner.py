@@ -177,10 +177,12 @@ class _Run:
         if self.pairs:
             self.pairs.abort()
         partial = self.sink.abort(keep_partial=self.frames > 0)
+        # The sink knows what its encoder still held back.
+        resume_at = self.resume_at if self.sink.resume_at is None else self.sink.resume_at
         if isinstance(error, Interrupted):
-            error.partial, error.resume_at = partial, self.resume_at
-        elif isinstance(error, RtfaceError) and partial and self.resume_at is not None:
-            error.args = (f"{error}; what was done is in {partial}, go on with --start {format_time(self.resume_at)}",)
+            error.partial, error.resume_at = partial, resume_at
+        elif isinstance(error, RtfaceError) and partial and resume_at is not None and partial not in str(error):
+            error.args = (f"{error}; what was done is in {partial}, go on with --start {format_time(resume_at)}",)
 
     def fill(self, report: Report) -> None:
         """The run's own figures."""

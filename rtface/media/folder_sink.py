@@ -43,6 +43,11 @@ class FolderSink:
             raise OutputError(f"{folder}: the folder cannot be made ({error.strerror}); "
                               "choose another place") from error
 
+    @property
+    def resume_at(self) -> float | None:
+        """None: every frame that was given lies in the part."""
+        return None
+
     def write(self, item: Item) -> None:
         """Writes a frame; raises OutputError where it cannot."""
         if isinstance(item, Frame):
