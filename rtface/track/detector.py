@@ -65,7 +65,8 @@ class Detector:
     """Finds faces of some 16 pixels and more in a square picture; `threads` is how many cores one call may use."""
 
     def __init__(self, *, threads: int = 1) -> None:
-        self._network = Network("face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True)
+        self._network = Network("face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True,
+                                exact=False)
 
     def detect(self, rgb: Bytes, threshold: float) -> list[Detection]:
         """Candidates in uint8 384×384×3, in its pixels, strongest first."""

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import logging
+import os
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import openvino as ov
@@ -9,13 +15,19 @@ from openvino.preprocess import PrePostProcessor
 
 from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Float32
+from rtface.paths import cache_dir
 from rtface.track import models
+
+log = logging.getLogger("rtface")
+
+_DIGEST = hashlib.sha256().digest_size
 
 
 class Network:
     """A model of `rtface.track.models` on the CPU, one square picture at a time.
 
-    Computed in float32: bfloat16 moves the mesh by half a pixel of its 256, which is seen as tremble.
+    Reading and compiling take half a second of CPU time, so the compiled network is kept in the cache folder; a
+    damaged or foreign one there is made anew.
 
     Args:
         name: the model's file.
@@ -24,29 +36,29 @@ class Network:
         layout: the model's own, "NHWC" or "NCHW".
         bgr: whether the model was trained on BGR.
         divisor: what the samples are divided by.
+        exact: compute in float32. Else in bfloat16 where the CPU has it, which is quicker, but moves the points of
+            the mesh by half a pixel of its 256: that is seen as tremble.
 
     Raises:
         MissingComponent: the model file is damaged, or this OpenVINO cannot read or compile it.
     """
 
     def __init__(self, name: str, size: int, threads: int, *, layout: str = "NHWC", bgr: bool = False,
-                 divisor: float = 1.0) -> None:
-        file = models.path(name)
+                 divisor: float = 1.0, exact: bool = True) -> None:
         core = ov.Core()
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+        if exact or "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            options["INFERENCE_PRECISION_HINT"] = "f32"
+        model = models.path(name)
+        identity = (models.SHA256[name], ov.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"), size, layout,
+                    bgr, divisor, sorted(options.items()))
+        key = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+        kept = cache_dir() / "networks" / f"{Path(name).stem}-{key}.blob"
         try:
-            model = core.read_model(str(file))
-            model.reshape([1, size, size, 3] if layout == "NHWC" else [1, 3, size, size])
-            steps = PrePostProcessor(model)
-            entry = steps.input()
-            entry.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-            entry.model().set_layout(ov.Layout(layout))
-            entry.preprocess().convert_element_type(ov.Type.f32)
-            if divisor != 1:
-                entry.preprocess().scale(divisor)
-            if bgr:
-                entry.preprocess().reverse_channels()
-            compiled = core.compile_model(steps.build(), "CPU", {
-                "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"})
+            compiled = _load(core, kept, options)
+            if compiled is None:
+                compiled = core.compile_model(_read(core, model, size, layout, bgr, divisor), "CPU", options)
+                _keep(compiled, kept)
         except RuntimeError as e:
             reason = str(e).strip().splitlines()[-1]
             raise MissingComponent(f"OpenVINO cannot load the face tracker's {name} ({reason}): "
@@ -59,3 +71,50 @@ class Network:
         """The outputs for a uint8 size×size×3 picture, in the model's order; valid until the next call."""
         results = self._request.infer({0: rgb[None]}, share_inputs=True, share_outputs=True)
         return [results[i] for i in range(self._outputs)]
+
+
+def _read(core: ov.Core, file: Path, size: int, layout: str, bgr: bool, divisor: float) -> ov.Model:
+    model = core.read_model(str(file))
+    model.reshape([1, size, size, 3] if layout == "NHWC" else [1, 3, size, size])
+    steps = PrePostProcessor(model)
+    entry = steps.input()
+    entry.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    entry.model().set_layout(ov.Layout(layout))
+    entry.preprocess().convert_element_type(ov.Type.f32)
+    if divisor != 1:
+        entry.preprocess().scale(divisor)
+    if bgr:
+        entry.preprocess().reverse_channels()
+    return steps.build()
+
+
+def _load(core: ov.Core, kept: Path, options: dict[str, Any]) -> ov.CompiledModel | None:
+    """A compiled network from the cache; None where there is none that is whole and fits this OpenVINO."""
+    try:
+        data = kept.read_bytes()
+    except OSError:
+        return None
+    digest, blob = data[:_DIGEST], data[_DIGEST:]
+    if hashlib.sha256(blob).digest() != digest:
+        log.info("the cached network %s is damaged and made anew", kept)
+        return None
+    try:
+        return core.import_model(BytesIO(blob), "CPU", options)
+    except RuntimeError as e:
+        log.info("the cached network %s cannot be used and is made anew: %s", kept, str(e).strip().splitlines()[-1])
+        return None
+
+
+def _keep(compiled: ov.CompiledModel, kept: Path) -> None:
+    """Puts a compiled network into the cache, whole or not at all; without a writable cache every start compiles."""
+    work = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        stream: Any = compiled.export_model()
+        blob: bytes = stream.getvalue()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        work.write_bytes(hashlib.sha256(blob).digest() + blob)
+        work.replace(kept)
+    except (OSError, RuntimeError) as e:
+        log.info("the compiled network %s cannot be kept: %s", kept, e)
+        with contextlib.suppress(OSError):
+            work.unlink(missing_ok=True)
