@@ -163,7 +163,7 @@ def through_api(engine: str, shot: Shot) -> list[U8]:
 def film_rows(
     faces: list[Face], protocol: str, restore: Restore, side: int, seed: int, api: str
 ) -> Iterator[dict[str, float]]:
-    """One row a face: mean PSNR of input and ours, the baseline's gain, and how much ours flickers relative to the input."""
+    """One row a face: mean PSNR of input and ours, the baseline's gain, and our flicker relative to the input's."""
     mask = oval_mask(side)
     for number, face in enumerate(faces):
         shot = shoot(face, number, protocol, seed)

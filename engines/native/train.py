@@ -202,7 +202,7 @@ def main() -> None:
         losses.append(loss)
         gains.append(gain)
         now = time.monotonic()
-        t.used, last = t.used + now - last, now
+        t.used, last = t.used + min(now - last, 3.0), now  # a pause from outside does not count
         if now - shown > 60 or t.used >= a.minutes * 60:
             row: dict[str, Any] = {
                 "step": t.step,
