@@ -11,6 +11,7 @@ from math import log
 import numpy as np
 
 from rtface.frame import Float
+from rtface.track.carry import Patch
 from rtface.track.facemesh import Mesh, box_of
 from rtface.track.look import likeness
 
@@ -31,6 +32,7 @@ class Track:
         look: running mean of the meshes' looks.
         speed: of the mesh's centre, display pixels a second.
         hits: pictures on which it was seen.
+        patch: what it looked like on the last picture, when its mesh was read there; else None.
     """
 
     id: int
@@ -40,6 +42,7 @@ class Track:
     look: Float
     speed: Float
     hits: int = 1
+    patch: Patch | None = None
 
     @classmethod
     def start(cls, mesh: Mesh, time: float) -> Track:

@@ -16,6 +16,7 @@ from rtface.align import Aligner, pose
 from rtface.cuts import CutDetector
 from rtface.frame import Face, Float
 from rtface.protocols import View
+from rtface.track.carry import Patch
 from rtface.track.detector import Detection
 from rtface.track.facemesh import Mesh, Region, box_of, five_points, region_of_detection, region_of_mesh
 from rtface.track.identity import MEMORY, Track, nearness, same_place
@@ -33,6 +34,10 @@ STILL = 0.04
 TRIAL = 3
 COAST = 0.12
 """Seconds for which a face that is not seen is still shown, where it should be."""
+CARRY = 0.07
+"""Seconds between two pictures up to which a mesh may be carried instead of read."""
+REFUSED = 0.4
+"""Seconds for which a place where the mesh network saw no face is not read again."""
 GAP = 2.0
 """Seconds between two pictures after which nothing is carried over."""
 
@@ -52,9 +57,11 @@ class MediaPipeTracker:
         search: finds new faces.
         max_faces: faces followed at once, at least 1; on a first picture the largest.
         cuts: whether to look for scene changes itself, besides those it is told of.
+        carries: whether a sure, slow face's mesh may be carried over every other picture (`rtface.track.carry`).
     """
 
-    def __init__(self, reader: Reader, search: Search, *, max_faces: int = 8, cuts: bool = True) -> None:
+    def __init__(self, reader: Reader, search: Search, *, max_faces: int = 8, cuts: bool = True,
+                 carries: bool = True) -> None:
         self._reader = reader
         self._search = search
         self._max_faces = max_faces
@@ -64,6 +71,8 @@ class MediaPipeTracker:
         self._time: float | None = None
         self._last_id = 0
         self._turn = False
+        self._carries = carries
+        self._refused: list[tuple[Float, float]] = []  # boxes in which no mesh was found, and until when
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Faces on this picture, largest first; see `rtface.protocols.Tracker.update`."""
@@ -98,6 +107,7 @@ class MediaPipeTracker:
 
     def _forget(self) -> None:
         self._tracks.clear()
+        self._refused.clear()
         self._aligner.forget()
         self._search.reset()
 
@@ -108,6 +118,10 @@ class MediaPipeTracker:
             if time - track.seen > COAST:
                 continue
             expected = track.expected(time)
+            carried = self._carry(view, track, expected, time)
+            if carried is not None:
+                sights.append((1.0, track, carried))
+                continue
             mesh = self._reader.read(view, region_of_mesh(expected))
             like = likeness(track.look, mesh.look)
             if (mesh.score >= SEEN and like > ALIKE and _plausible(expected, mesh.points)
@@ -119,9 +133,24 @@ class MediaPipeTracker:
             if any(same_place(box, other) for other in taken):
                 continue
             taken.append(box)
-            track.meet(mesh, time, learn=mesh.score > SURE_MESH)
+            read = mesh.look is not track.look
+            track.meet(mesh, time, learn=read and mesh.score > SURE_MESH)
+            track.patch = Patch.cut(view, mesh.points) if self._carries and read and mesh.score > SURE_MESH else None
             if not track.id and track.hits >= TRIAL:
                 self._believe(track)
+
+    def _carry(self, view: View, track: Track, expected: Float, time: float) -> Mesh | None:
+        """The mesh moved by optical flow, where it was read on the picture before and nothing else is near."""
+        patch, dt = track.patch, time - track.seen
+        track.patch = None
+        if patch is None or not track.id or not 0 < dt < CARRY or any(
+                other is not track and same_place(other.box, track.box) for other in self._tracks):
+            return None
+        shift = (expected[:468, :2] - patch.mesh[:468, :2]).mean(0)
+        if float(np.linalg.norm(shift)) > 0.08 * track.width:
+            return None
+        points = patch.carry(view, shift)
+        return None if points is None else Mesh(points, track.score, track.look)
 
     def _find(self, view: View, time: float, dt: float, first: bool) -> None:
         """Looks for new faces and for lost ones, and gives those found their id."""
@@ -136,13 +165,19 @@ class MediaPipeTracker:
                     found += self._search.look(view, Region((x0 + x1) / 2, (y0 + y1) / 2, 3.5 * (x1 - x0), 0.0))
         found.sort(key=lambda d: -d.width if first else -d.score)
         reads = 2 * self._max_faces if first else 3
+        self._refused = [(box, until) for box, until in self._refused if time < until]
         for detection in found:
-            if reads and not self._known(detection.box, time):
+            if reads and not self._known(detection.box, time) and not any(
+                    same_place(detection.box, box) for box, _ in self._refused):
                 reads -= 1
-                self._meet(view, detection, time, first)
+                if not self._meet(view, detection, time, first):
+                    self._refused.append((detection.box, time + REFUSED))
 
-    def _meet(self, view: View, detection: Detection, time: float, first: bool) -> None:
-        """Reads a candidate's mesh until it stays put. Then it is a face known from before, or a new one."""
+    def _meet(self, view: View, detection: Detection, time: float, first: bool) -> bool:
+        """Reads a candidate's mesh until it stays put. Then it is a face known from before, or a new one.
+
+        False where the network saw no face.
+        """
         mesh = self._reader.read(view, region_of_detection(detection))
         drift, tries = 1.0, 0
         while mesh.score >= SEEN and drift > STILL and tries < 4:
@@ -150,20 +185,23 @@ class MediaPipeTracker:
             drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / _width(mesh)
             tries += 1
         box = box_of(mesh.points)
-        if mesh.score < SEEN or drift > 3 * STILL or not _inside(mesh.points, view) or self._known(box, time):
-            return
+        if mesh.score < SEEN or drift > 3 * STILL or not _inside(mesh.points, view):
+            return False
+        if self._known(box, time):
+            return True
         lost = [t for t in self._tracks if t.seen < time]
         best = max(lost, key=lambda t: nearness(t, mesh, time), default=None)
         if best is not None and nearness(best, mesh, time) > 0:
             best.meet(mesh, time)
-            return
+            return True
         if self._seen(time) >= self._max_faces:
-            return
+            return True
         track = Track.start(mesh, time)
         self._tracks.append(track)
         if mesh.score > SURE_MESH and drift < STILL and detection.score > (
                 FAIR_DETECTION if first else SURE_DETECTION):
             self._believe(track)
+        return True
 
     def _seen(self, time: float) -> int:
         return sum(t.seen == time for t in self._tracks)
