@@ -24,7 +24,7 @@ class LoadedEngine:
 
     Attributes:
         recipe: what it is.
-        device, backend, precision: where and how it runs, as "cpu", "openvino 2026.4.1" and "bf16".
+        device, backend, precision: where and how it runs, as "cpu", "openvino 2026.4.1" and "int8".
         psnr: dB against its golden crops.
         ms: milliseconds that one crop takes where nothing else runs, as far as that was seen.
         reason: one line saying what runs where, and why.
@@ -141,6 +141,8 @@ def check_device(device: str) -> None:
 
 
 def _why(recipe: Recipe, precision: str, supported: tuple[str, ...]) -> str:
+    if precision == "int8":
+        return "this CPU computes in int8, and the engine is calibrated for it"
     if precision == "bf16":
         return "this CPU computes in bf16"
     if "bf16" not in supported:

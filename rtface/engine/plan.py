@@ -26,6 +26,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rtface.engine.int8 import load_calibration
 from rtface.engine.recipe import Precision, Recipe, from_table
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.frame import Float32
@@ -59,12 +60,14 @@ class PlanIdentity:
     library: str
     device: str
     precision: Precision
+    calibration: str = ""
 
     @staticmethod
     def of(recipe: Recipe, backend: str, library: str, device: str, precision: Precision) -> PlanIdentity:
         """The identity of `recipe` (its digest and weights) on that library, device and precision."""
+        calibration = load_calibration(recipe) if precision == "int8" else None
         return PlanIdentity(recipe.name, recipe.version, recipe.digest, recipe.weights.sha256, backend, library,
-                            device, precision)
+                            device, precision, calibration.digest if calibration else "")
 
     @property
     def path(self) -> Path:
@@ -143,10 +146,16 @@ def gate(recipe: Recipe, plan: Plan) -> Verdict:
     """Restores the golden crops and compares; also times the plan (median over the crops, at least 5 runs).
 
     Required is the recipe's PSNR, and at the crop that the reference changes most half the error of leaving it as it
-    is: a plan that does nothing at all must not get through either.
+    is: a plan that does nothing at all must not get through either. An int8 plan is judged by the crops that its
+    calibration names.
     """
     required: float = getattr(recipe.golden.psnr, plan.identity.precision)
     crops, answers = load_golden(recipe)
+    if plan.identity.precision == "int8" and (calibration := load_calibration(recipe)):
+        judged = [i for i in calibration.crops if 0 <= i < len(crops)]
+        if not judged:
+            return Verdict(-200.0, required, 0.0)
+        crops, answers = crops[judged], answers[judged]
     idle = min(psnr(crop, answer) for crop, answer in zip(crops, answers, strict=True))
     if idle < _NOTHING_TO_DO:
         required = max(required, idle + 6.0)
@@ -186,8 +195,12 @@ def remember(identity: PlanIdentity, verdict: Verdict) -> None:
 
 
 def candidates(recipe: Recipe, supported: Sequence[Precision]) -> list[Precision]:
-    """Precisions that device and recipe allow, in the order to try: the recipe's default, its fallback, fp32."""
+    """Precisions that device and recipe allow, in the order to try: int8 where the engine is calibrated for it, the
+    recipe's default, its fallback, fp32.
+    """
     wanted: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
+    if "int8" in supported and recipe.golden.psnr.int8 is not None and load_calibration(recipe):
+        wanted.insert(0, "int8")
     if recipe.precision.fp32_nodes:  # no CPU backend can keep single nodes in fp32 beside bf16 ones
         wanted = ["f32"]
     return [p for p in dict.fromkeys(wanted) if p in supported and getattr(recipe.golden.psnr, p) is not None]
@@ -198,7 +211,14 @@ def open_plan(recipe: Recipe, supported: Sequence[Precision], build: Callable[[P
     """Builds the first plan that passes the gate. Raises EngineError when none does."""
     found: list[str] = []
     for precision in candidates(recipe, supported):
-        plan = build(precision)
+        try:
+            plan = build(precision)
+        except EngineError as error:
+            if precision != "int8":
+                raise
+            found.append("int8 cannot be built")
+            log.warning("%s; running without int8", error)
+            continue
         verdict = recall(plan.identity)
         if verdict is None:
             verdict = gate(recipe, plan)

@@ -18,7 +18,8 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.paths import config_dir
 
-Precision = Literal["bf16", "f32"]
+Float = Literal["bf16", "f32"]
+Precision = Literal["int8", "bf16", "f32"]
 T = TypeVar("T")
 
 
@@ -81,8 +82,8 @@ class Batch:
 class Precisions:
     """Arithmetic to use where the device has it, what to fall back to, and the ONNX nodes that stay in fp32."""
 
-    default: Precision = "f32"
-    fallback: Precision = "f32"
+    default: Float = "f32"
+    fallback: Float = "f32"
     fp32_nodes: tuple[str, ...] = ()
 
 
