@@ -20,7 +20,7 @@ import numpy as np
 from rtface.align import crop_matrix
 from rtface.analyze import Treatment
 from rtface.config import Options
-from rtface.correct import Shaping, face_mask, shape
+from rtface.correct import Shaping, face_mask, irises, shape
 from rtface.errors import EngineError
 from rtface.faces import FaceChoice
 from rtface.frame import Crops, Face, Frame
@@ -199,14 +199,15 @@ class Enhance:
 
     def _shape(self, frame: Frame, work: _Work, restored: Restored) -> tuple[np.ndarray, np.ndarray]:
         matrix, size = work.crops.matrices[0], work.engine.size
-        mesh = work.face.mesh
-        mask = face_mask(size, None if mesh is None else apply(matrix, mesh[:, :2]))
+        mesh = None if work.face.mesh is None else apply(matrix, work.face.mesh[:, :2])
+        mask = face_mask(size, mesh)
         how = Shaping(work.amount, self._options.colour, self._options.grain,
                       average=not (work.engine.recurrent or frame.new))
         return shape(restored.pixels[0], work.crops.pixels[0], mask, work.record.correction, how, time=frame.time,
                      seed=seed_of(work.face.track_id, frame.pts),
                      scale=float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))),
-                     occlusion=None if restored.occlusion is None else restored.occlusion[0])
+                     occlusion=None if restored.occlusion is None else restored.occlusion[0],
+                     eyes=irises(size, mesh))
 
     def _failed(self, where: str, error: Exception) -> None:
         self._faults += 1

@@ -1,0 +1,63 @@
+"""The colour of the eyes: a feature of the person that a small network, trained on everybody's, averages to grey."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rtface.correct.colour import luma_of
+from rtface.frame import Float, Float32
+from rtface.geometry import FFHQ_512
+
+# MediaPipe's iris points: centre, then four on its rim.
+_IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
+# Radius of an iris in an aligned crop without a mesh, as a fraction of its side.
+_RADIUS = 0.021
+_KEPT = 0.9  # how much of the correction's colour is taken out in the middle of an iris
+_REACH = 1.9  # in radii: where its colour is the correction's own again
+
+
+def irises(size: int, mesh: Float | None = None) -> Float:
+    """Centre x, y and radius of both irises in crop pixels, (2, 3).
+
+    Args:
+        size: S.
+        mesh: 478 points in crop pixels, (478, 2|3); None (or one of 468) for the alignment template's eye centres.
+    """
+    if mesh is None or len(mesh) < 478:
+        centres = FFHQ_512[:2] * (size / 512.0)
+        return np.column_stack([centres, np.full(2, _RADIUS * size)])
+    found: list[Float] = []
+    for centre, *rim in _IRISES:
+        middle = np.asarray(mesh[centre, :2], np.float64)
+        radius = np.linalg.norm(mesh[rim, :2] - middle, axis=1).mean()
+        found.append(np.array([*middle, radius]))
+    return np.stack(found)
+
+
+def keep_eye_colour(d: Float32, eyes: Float) -> Float32:
+    """Takes most of the colour, not the light, out of a correction where the irises are; in place.
+
+    Args:
+        d: float32 3×S×S, RGB.
+        eyes: `irises(…)`, (2, 3).
+
+    Returns:
+        d.
+    """
+    size = d.shape[1]
+    for x, y, radius in eyes:
+        reach = _REACH * radius
+        x0, y0 = max(0, int(x - reach)), max(0, int(y - reach))
+        x1, y1 = min(size, int(x + reach) + 2), min(size, int(y + reach) + 2)
+        if x1 <= x0 or y1 <= y0:
+            continue
+        u = (np.arange(x0, x1, dtype=np.float32) + 0.5 - x)[None]
+        v = (np.arange(y0, y1, dtype=np.float32) + 0.5 - y)[:, None]
+        fall = np.clip((_REACH - np.sqrt(u * u + v * v) / radius) / (_REACH - 1.0), 0.0, 1.0)
+        weight: Any = (_KEPT * fall * fall * (3.0 - 2.0 * fall)).astype(np.float32)
+        part = d[:, y0:y1, x0:x1]
+        luma = luma_of(np.ascontiguousarray(part))
+        part += weight * (luma - part)
+    return d
