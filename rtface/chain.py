@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -61,13 +62,15 @@ class Parts:
         """
         treatments = read_treatments(options.treatment) if options.treatment else {}
         device = CpuDevice(threads.picture, warn=stats.warn)
-        engines = EngineSet(options.engine, device=options.device, threads=threads.engine)
-        stack.callback(engines.close)
+        with ThreadPoolExecutor(1) as beside:  # each loads for some tenths of a second
+            loading = beside.submit(create_tracker, options.tracker, max_faces=options.max_faces)
+            stack.callback(lambda: loading.exception() or loading.result().close())
+            engines = EngineSet(options.engine, device=options.device, threads=threads.engine)
+            stack.callback(engines.close)
+        tracker = loading.result()
         for treatment in treatments.values():
             if treatment.engine:
                 engines.named(treatment.engine)  # a wrong name is said before any work
-        tracker = create_tracker(options.tracker, max_faces=options.max_faces)
-        stack.callback(tracker.close)
         return cls(device, engines, tracker, Enhance(device, engines, options, stats, treatments=treatments))
 
 

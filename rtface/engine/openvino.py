@@ -15,6 +15,7 @@ import numpy as np
 import openvino
 from openvino import opset13
 
+from rtface.compiled import compile_once
 from rtface.engine.int8 import Calibration, load_calibration
 from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Precision, Recipe
@@ -105,9 +106,10 @@ class OpenVinoPlan:
         rest = precision if precision != "int8" else "bf16" if _has("BF16") else "f32"
         self.identity = identify(recipe, precision)
         try:
-            compiled = _core().compile_model(read_network(recipe, precision), "CPU", {
-                "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
-                "INFERENCE_PRECISION_HINT": rest, "ENABLE_CPU_PINNING": False})
+            options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
+                       "INFERENCE_PRECISION_HINT": rest, "ENABLE_CPU_PINNING": False}
+            compiled = compile_once(_core(), f"{recipe.name}-{precision}", self.identity, options,
+                                    lambda: read_network(recipe, precision))
             shape = list(compiled.output(recipe.output.name).shape)
         except RuntimeError as error:  # everything that OpenVINO raises
             raise EngineError(f"engine {recipe.name}: OpenVINO cannot use {recipe.model_path.name}: "

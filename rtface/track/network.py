@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import logging
-import os
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
+from rtface.compiled import compile_once
 from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Float32
-from rtface.paths import cache_dir
 from rtface.track import models
-
-log = logging.getLogger("rtface")
-
-_DIGEST = hashlib.sha256().digest_size
 
 
 class Network:
     """A model of `rtface.track.models` on the CPU, one square picture at a time.
-
-    Reading and compiling take half a second of CPU time, so the compiled network is kept in the cache folder; a
-    damaged or foreign one there is made anew.
 
     Args:
         name: the model's file.
@@ -49,16 +37,11 @@ class Network:
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
         if exact or "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             options["INFERENCE_PRECISION_HINT"] = "f32"
-        model = models.path(name)
-        identity = (models.SHA256[name], ov.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"), size, layout,
-                    bgr, divisor, sorted(options.items()))
-        key = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
-        kept = cache_dir() / "networks" / f"{Path(name).stem}-{key}.blob"
+        file = models.path(name)
+        identity = (models.SHA256[name], size, layout, bgr, divisor)
         try:
-            compiled = _load(core, kept, options)
-            if compiled is None:
-                compiled = core.compile_model(_read(core, model, size, layout, bgr, divisor), "CPU", options)
-                _keep(compiled, kept)
+            compiled = compile_once(core, Path(name).stem, identity, options,
+                                    lambda: _read(core, file, size, layout, bgr, divisor))
         except RuntimeError as e:
             reason = str(e).strip().splitlines()[-1]
             raise MissingComponent(f"OpenVINO cannot load the face tracker's {name} ({reason}): "
@@ -86,35 +69,3 @@ def _read(core: ov.Core, file: Path, size: int, layout: str, bgr: bool, divisor:
     if bgr:
         entry.preprocess().reverse_channels()
     return steps.build()
-
-
-def _load(core: ov.Core, kept: Path, options: dict[str, Any]) -> ov.CompiledModel | None:
-    """A compiled network from the cache; None where there is none that is whole and fits this OpenVINO."""
-    try:
-        data = kept.read_bytes()
-    except OSError:
-        return None
-    digest, blob = data[:_DIGEST], data[_DIGEST:]
-    if hashlib.sha256(blob).digest() != digest:
-        log.info("the cached network %s is damaged and made anew", kept)
-        return None
-    try:
-        return core.import_model(BytesIO(blob), "CPU", options)
-    except RuntimeError as e:
-        log.info("the cached network %s cannot be used and is made anew: %s", kept, str(e).strip().splitlines()[-1])
-        return None
-
-
-def _keep(compiled: ov.CompiledModel, kept: Path) -> None:
-    """Puts a compiled network into the cache, whole or not at all; without a writable cache every start compiles."""
-    work = kept.with_name(f"{kept.name}.{os.getpid()}")
-    try:
-        stream: Any = compiled.export_model()
-        blob: bytes = stream.getvalue()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        work.write_bytes(hashlib.sha256(blob).digest() + blob)
-        work.replace(kept)
-    except (OSError, RuntimeError) as e:
-        log.info("the compiled network %s cannot be kept: %s", kept, e)
-        with contextlib.suppress(OSError):
-            work.unlink(missing_ok=True)

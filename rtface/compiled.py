@@ -1,0 +1,77 @@
+"""Compiled OpenVINO networks, kept in the cache folder: reading, quantising and compiling cost up to half a second."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+
+from rtface.paths import cache_dir
+
+log = logging.getLogger("rtface")
+
+_DIGEST = hashlib.sha256().digest_size
+
+
+def compile_once(core: ov.Core, name: str, identity: object, options: dict[str, Any],
+                 build: Callable[[], ov.Model]) -> ov.CompiledModel:
+    """A network for the CPU: from the cache where a whole one fits, else built, compiled and kept.
+
+    Args:
+        core: OpenVINO's.
+        name: how its file in the cache begins.
+        identity: everything that decides what `build` makes (its `repr` is hashed); OpenVINO's version, the CPU and the
+            options are added here.
+        options: for compiling and for loading.
+        build: makes the model.
+
+    Raises:
+        RuntimeError: OpenVINO cannot compile it; and whatever `build` raises.
+    """
+    where = (ov.get_version(), core.get_property("CPU", "FULL_DEVICE_NAME"), sorted(options.items()))
+    key = hashlib.sha256(repr((identity, where)).encode()).hexdigest()[:20]
+    kept = cache_dir() / "networks" / f"{name}-{key}.blob"
+    found = _load(core, kept, options)
+    if found is None:
+        found = core.compile_model(build(), "CPU", options)
+        _keep(found, kept)
+    return found
+
+
+def _load(core: ov.Core, kept: Path, options: dict[str, Any]) -> ov.CompiledModel | None:
+    """None where there is no kept network that is whole and fits this OpenVINO."""
+    try:
+        data = kept.read_bytes()
+    except OSError:
+        return None
+    digest, blob = data[:_DIGEST], data[_DIGEST:]
+    if hashlib.sha256(blob).digest() != digest:
+        log.info("the kept network %s is damaged and made anew", kept)
+        return None
+    try:
+        return core.import_model(BytesIO(blob), "CPU", options)
+    except RuntimeError as error:
+        log.info("the kept network %s cannot be used and is made anew: %s", kept, str(error).strip().splitlines()[-1])
+        return None
+
+
+def _keep(network: ov.CompiledModel, kept: Path) -> None:
+    """Whole or not at all; without a writable cache every start compiles."""
+    work = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        stream: Any = network.export_model()
+        blob: bytes = stream.getvalue()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        work.write_bytes(hashlib.sha256(blob).digest() + blob)
+        work.replace(kept)
+    except (OSError, RuntimeError) as error:
+        log.info("the compiled network %s cannot be kept: %s", kept, error)
+        with contextlib.suppress(OSError):
+            work.unlink(missing_ok=True)
