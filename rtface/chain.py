@@ -76,12 +76,12 @@ class Parts:
 
 def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
           comparison: Comparison | None = None, waiting: int = WAITING) -> Generator[Item, None, None]:
-    """Decode │ track, enhance │ the caller's encode: one thread each, up to `waiting` items between them."""
+    """Decode │ track │ enhance │ the caller's encode: one thread each, up to `waiting` items between them."""
     items: Iterator[Item] = buffer(timed(source, stats), waiting, name="decode")
     if comparison:
         items = comparison.remember(items)
     items = split_fields(items)
-    items = track(items, parts.tracker, parts.device, stats)
+    items = buffer(track(items, parts.tracker, parts.device, stats), 2, name="track")
     items = parts.enhance(items)
     items = join_fields(items)
     if comparison:
@@ -104,6 +104,8 @@ def split_fields(items: Iterator[Item]) -> Iterator[Item]:
     """An interlaced picture goes on as its two fields, in the order of time, which share one image."""
     for item in items:
         if isinstance(item, Frame) and item.display.fields != "progressive":
+            # The second field may be tracked while the first is written to: their memory must stay where it is.
+            item.image.make_writable()
             yield replace(item, field=0)
             yield replace(item, field=1, cut=False)
         else:
