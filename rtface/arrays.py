@@ -83,5 +83,13 @@ def plane_rows(plane: VideoPlane) -> Bytes:
     return flat[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
 
 
+def sample_bytes(image: av.VideoFrame, plane: VideoPlane) -> int:
+    """Bytes that one sample position takes in a plane, interleaved components together (2 in NV12's chroma)."""
+    if not image.format.is_planar:
+        return max(1, image.format.padded_bits_per_pixel // 8)
+    components = [c for c in image.format.components if image.planes[c.plane].buffer_ptr == plane.buffer_ptr]
+    return len(components) * (2 if max(c.bits for c in components) > 8 else 1)
+
+
 def _shape(picture: Any) -> str:
     return "×".join(str(n) for n in picture.shape)

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import av
-from av.video.plane import VideoPlane
 
-from rtface.arrays import plane_rows
+from rtface.arrays import plane_rows, sample_bytes
 from rtface.frame import Frame
 from rtface.protocols import Item
 
@@ -88,18 +87,10 @@ def _copy_half(frame: Frame, pair: av.VideoFrame, *, first: bool) -> None:
     for source, target in zip(frame.image.planes, pair.planes, strict=True):
         rows_in, rows_out = plane_rows(source), plane_rows(target)
         if _side_by_side(frame):
-            used = source.width * _bytes_per_sample(frame.image, source)
+            used = source.width * sample_bytes(frame.image, source)
             start = 0 if first else used
             rows_out[: source.height, start : start + used] = rows_in[: source.height, :used]
         else:
-            used = source.width * _bytes_per_sample(frame.image, source)
+            used = source.width * sample_bytes(frame.image, source)
             start = 0 if first else source.height
             rows_out[start : start + source.height, :used] = rows_in[: source.height, :used]
-
-
-def _bytes_per_sample(image: av.VideoFrame, plane: VideoPlane) -> int:
-    """Bytes that one pixel takes in this plane (all interleaved components together)."""
-    if not image.format.is_planar and len(image.planes) == 1:
-        return image.format.padded_bits_per_pixel // 8
-    components = [c for c in image.format.components if image.planes[c.plane].buffer_ptr == plane.buffer_ptr]
-    return len(components) * (2 if max(c.bits for c in components) > 8 else 1)

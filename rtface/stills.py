@@ -82,7 +82,6 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
 def _jobs(input: Path, output: Path, options: Options) -> list[tuple[Path, Path]]:
     if not input.is_dir():
         return [(input, output)]
-    # Formats that are read but not written become PNG; everything else keeps its name.
     return [(path, output / path.name) for path in list_images(input)]
 
 

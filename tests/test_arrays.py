@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from rtface.arrays import array_from_image, check_format, copy_image, image_from_array
+from rtface.arrays import array_from_image, check_format, copy_image, image_from_array, plane_rows, sample_bytes
 from rtface.errors import RtfaceError
 
 
@@ -58,3 +58,21 @@ def test_copied_image_has_the_same_samples_and_tags_in_its_own_memory(fmt: str) 
     for k, (a, b) in enumerate(zip(image.planes, copy.planes, strict=True)):
         assert a.buffer_ptr != b.buffer_ptr
         assert (np.frombuffer(b, np.uint8)[: b.width] == 3 + k).all()
+
+
+@pytest.mark.parametrize("fmt", ["yuv420p", "nv12", "p010le", "rgb24", "yuv444p10le"])
+def test_a_padded_picture_keeps_every_sample_and_repeats_the_last(fmt: str) -> None:
+    from rtface.media.picture import pad
+
+    picture = np.random.default_rng(0).integers(0, 256, (34, 50, 3), dtype=np.uint8)
+    image = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=fmt)
+    wide = pad(image, 54, 38).reformat(format="gray16le" if "10" in fmt else "gray").to_ndarray()
+    own = image.reformat(format="gray16le" if "10" in fmt else "gray").to_ndarray()
+    assert np.array_equal(wide[:34, :50], own)
+    full = pad(image, 54, 38)
+    for plane, source in zip(full.planes, image.planes, strict=True):
+        unit = sample_bytes(image, source)
+        new, old = plane_rows(plane), plane_rows(source)
+        used = source.width * unit
+        assert np.array_equal(new[: source.height, :used], old[: source.height, :used])
+        assert np.array_equal(new[: source.height, used : used + unit], old[: source.height, used - unit : used])

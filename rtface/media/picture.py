@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import av
-import numpy as np
-from av.video.plane import VideoPlane
 
-from rtface.frame import Bytes
+from rtface.arrays import plane_rows, sample_bytes
 from rtface.media.encoders import VideoPlan
 from rtface.media.pixel_format import shape_of
 
@@ -42,9 +40,9 @@ def pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     """A copy enlarged to the right and below by repeating the last column and row of every plane."""
     out = av.VideoFrame(width, height, image.format.name)
     for source, target in zip(image.planes, out.planes, strict=True):
-        unit = _bytes_a_sample(image, source.width, source.line_size)
-        old = _rows(source)[: source.height, : source.width * unit]
-        new = _rows(target)[: target.height, : target.width * unit]
+        unit = sample_bytes(image, source)
+        old = plane_rows(source)[: source.height, : source.width * unit]
+        new = plane_rows(target)[: target.height, : target.width * unit]
         new[: old.shape[0], : old.shape[1]] = old
         for x in range(old.shape[1], new.shape[1], unit):
             new[: old.shape[0], x : x + unit] = old[:, -unit:]
@@ -52,14 +50,3 @@ def pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     out.color_range, out.colorspace = image.color_range, image.colorspace
     out.color_primaries, out.color_trc = image.color_primaries, image.color_trc
     return out
-
-
-def _rows(plane: VideoPlane) -> Bytes:
-    data: Bytes = np.frombuffer(plane, np.uint8)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    return data[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
-
-
-def _bytes_a_sample(image: av.VideoFrame, width: int, line_size: int) -> int:
-    if image.format.is_planar:
-        return 2 if max(c.bits for c in image.format.components) > 8 else 1
-    return max(1, image.format.padded_bits_per_pixel // 8)
