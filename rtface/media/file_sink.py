@@ -12,7 +12,7 @@ from av.container.core import Flags
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.media.mp4 import cut_to_whole_fragments, hide_cover_track
+from rtface.media.mp4 import cut_to_whole_fragments, hide_cover_track, reach_last_picture
 from rtface.media.muxer import muxer_options
 from rtface.media.output_streams import OutputStreams
 from rtface.media.picture import fit
@@ -109,8 +109,10 @@ class FileSink:
         try:
             if any(s.action == "cover" for s in self._plan.streams):
                 hide_cover_track(self._file.path)
-            if self._plan.metadata and self._plan.format in ("mp4", "mov"):
-                append_xmp_box(self._file.path, self._plan.metadata)
+            if self._plan.format in ("mp4", "mov"):
+                reach_last_picture(self._file.path)
+                if self._plan.metadata:
+                    append_xmp_box(self._file.path, self._plan.metadata)
             self._file.path.replace(target)
         except OSError as error:
             self._partial = self._keep()
@@ -179,6 +181,7 @@ class FileSink:
         work = self._file.path
         if self._plan.format in ("mp4", "mov"):
             cut_to_whole_fragments(work)
+            reach_last_picture(work)
         length = _playing_time(work)
         if not length:
             work.unlink(missing_ok=True)

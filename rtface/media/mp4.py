@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 
 def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Top-level boxes of an ISO base media file: type and size; ends at the first that makes no sense."""
@@ -60,3 +62,126 @@ def hide_cover_track(path: Path) -> None:
                 file.seek(at + inner + 4)
                 file.write(b"free")
             inner += max(size, 8)
+
+
+def reach_last_picture(path: Path) -> None:
+    """Lengthens the edits of a finished film that end before its last picture does.
+
+    FFmpeg's fragment writer takes a film's end from the packet that comes next when it closes a fragment, in coding
+    order. Where a picture that is shown later was coded earlier (B-frames), the edit list ends one picture too soon,
+    and players leave the film's last picture out.
+    """
+    with path.open("rb+") as file:
+        at = 0
+        for kind, length in boxes(file):
+            if kind == b"moov":
+                break
+            at += length
+        else:
+            return
+        file.seek(at)
+        moov = bytearray(file.read(length))
+        before = bytes(moov)
+        film = _find(moov, 8, len(moov), b"mvhd")
+        if film is None:
+            return
+        scale, longest, place = _clock(moov, film)
+        for track in _inner(moov, 8, len(moov), b"trak"):
+            handler = _find(moov, *track, b"mdia", b"hdlr")
+            if handler and moov.startswith(b"vide", handler[0] + 8):  # sound may be meant to end early
+                longest = max(longest, _lengthen(moov, track, scale))
+        _put_uint(moov, place, longest)
+        if bytes(moov) != before:
+            file.seek(at)
+            file.write(moov)
+
+
+Span = tuple[int, int]
+"""A box's body: where it begins and ends."""
+
+
+def _inner(data: bytearray, start: int, end: int, wanted: bytes) -> Iterator[Span]:
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        if size < 8 or start + size > end:
+            return
+        if kind == wanted:
+            yield start + 8, start + size
+        start += size
+
+
+def _find(data: bytearray, start: int, end: int, *names: bytes) -> Span | None:
+    """The first box of the path ``names`` below a body."""
+    for name in names:
+        found = next(_inner(data, start, end, name), None)
+        if found is None:
+            return None
+        start, end = found
+    return start, end
+
+
+Field = tuple[int, str]
+"""Where a number is, and how it is packed (32 or 64 bit by the box's version)."""
+
+
+def _clock(data: bytearray, head: Span) -> tuple[int, int, Field]:
+    """Ticks a second, duration and the duration's field of an mvhd or mdhd box."""
+    wide = data[head[0]] == 1
+    at = head[0] + (20 if wide else 12)
+    field = (at + 4, ">Q" if wide else ">I")
+    return struct.unpack_from(">I", data, at)[0], struct.unpack_from(field[1], data, field[0])[0], field
+
+
+def _put_uint(data: bytearray, field: Field, value: int) -> None:
+    if value < 1 << (32 if field[1] == ">I" else 64):
+        struct.pack_into(field[1], data, field[0], value)
+
+
+def _lengthen(data: bytearray, track: Span, scale: int) -> int:
+    """Lets a track's last edit reach the end of its last sample; returns the track's duration, in the film's ticks."""
+    head, edits, media = (_find(data, *track, *names) for names in ((b"tkhd",), (b"edts", b"elst"), (b"mdia", b"mdhd")))
+    if head is None or edits is None or media is None:
+        return 0
+    end = _last_moment(data, track)
+    rate = _clock(data, media)[0]
+    wide, count = data[edits[0]] == 1, struct.unpack_from(">I", data, edits[0] + 4)[0]
+    step, form, width = (20, ">Qq", ">Q") if wide else (12, ">Ii", ">I")
+    if not count or not rate or edits[0] + 8 + count * step > edits[1]:
+        return 0
+    entries = [struct.unpack_from(form, data, edits[0] + 8 + i * step) for i in range(count)]
+    duration, start = entries[-1]
+    total = sum(length for length, _ in entries)
+    if end is None or start < 0 or not duration:
+        return total
+    needed = -(-(end - start) * scale // rate)
+    if needed <= duration:
+        return total
+    total += needed - duration
+    _put_uint(data, (edits[0] + 8 + (count - 1) * step, width), needed)
+    tall = data[head[0]] == 1
+    _put_uint(data, (head[0] + (28 if tall else 20), ">Q" if tall else ">I"), total)
+    return total
+
+
+def _last_moment(data: bytearray, track: Span) -> int | None:
+    """When the sample that is shown last ends, in the media's ticks; None without samples."""
+    tables = _find(data, *track, b"mdia", b"minf", b"stbl")
+    times = tables and _find(data, *tables, b"stts")
+    if not tables or not times:
+        return None
+    durations = _runs(data, times, ">u4")
+    if not durations.size:
+        return None
+    end = np.cumsum(durations)
+    shift = _find(data, *tables, b"ctts")
+    if shift is not None:
+        offsets = _runs(data, shift, ">i4" if data[shift[0]] else ">u4")
+        end[: offsets.size] += offsets[: end.size]
+    return int(end.max())
+
+
+def _runs(data: bytearray, table: Span, form: str) -> np.ndarray:
+    """A table of (count, value) runs, written out: int64."""
+    count = struct.unpack_from(">I", data, table[0] + 4)[0]
+    pairs = np.frombuffer(bytes(data[table[0] + 8 : table[0] + 8 + 8 * count]), form).reshape(-1, 2)
+    return np.repeat(pairs[:, 1].astype(np.int64), pairs[:, 0].astype(np.int64))

@@ -45,6 +45,20 @@ def test_pictures_that_depend_on_later_ones_are_all_there(media, tmp_path: Path,
     assert all(abs(a - b) < Fraction(1, 1000) for (a, _), (b, _) in zip(after, before, strict=True))
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_the_last_picture_is_there_whatever_the_length(media, tmp_path: Path, suffix: str):
+    """FFmpeg ends the edit list too soon when the picture shown last is coded before a fragment's border."""
+    sent = media.decoded(media.make_film(tmp_path / "in.mkv", frames=40, codec="ffv1"))
+    for length in range(10, 41):
+        output = tmp_path / f"{length}{suffix}"
+        media.passthrough(tmp_path / "in.mkv", output, crf=30, end=length / 25)
+        with av.open(str(output)) as box:
+            shown = [frame.pts * frame.time_base for frame in box.decode(video=0)]
+        assert shown == [t for t, _ in sent[:length]]
+        with av.open(str(output)) as box:
+            assert box.duration == length * 40_000
+
+
 @pytest.mark.parametrize("late", [500, -500])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
 def test_an_offset_between_sound_and_picture_is_kept(media, tmp_path: Path, late: int, suffix: str):
