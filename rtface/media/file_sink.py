@@ -13,7 +13,7 @@ from av.container.core import Flags
 from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.mp4 import cut_to_whole_fragments, hide_cover_track, reach_last_picture
-from rtface.media.muxer import muxer_options
+from rtface.media.muxer import AnyPacket, muxer_options
 from rtface.media.output_streams import OutputStreams
 from rtface.media.picture import fit
 from rtface.media.probe import rate_of
@@ -157,13 +157,22 @@ class FileSink:
         self._frames += 1
         self._stats.count("frames_out")
         for packet in packets:
-            self._streams.muxer.picture(packet)
+            self._mux(packet)
 
     def _flush(self) -> None:
         if self._frames:
             for packet in self._streams.video.encode(None):
-                self._streams.muxer.picture(packet)
+                self._mux(packet)
         self._streams.finish()
+
+    def _mux(self, packet: AnyPacket) -> None:
+        """Hands an encoded picture on. libx265 gives films of one or two pictures coding times out of bare memory."""
+        first, last, pts, dts = self._first or 0, self._last or 0, packet.pts, packet.dts
+        if pts is not None and dts is not None and packet.time_base == self._plan.video.time_base:
+            slack = 1 / packet.time_base
+            if not 2 * first - last - slack <= dts <= pts:
+                packet.dts = pts
+        self._streams.muxer.picture(packet)
 
     # -- ends ---------------------------------------------------------------------------------------------------
 

@@ -316,7 +316,7 @@ def test_hdr10_metadata(media, tmp_path: Path, suffix: str, codec: str | None):
 
 
 def test_hdr_metadata_that_a_codec_cannot_carry_is_said(media, tmp_path: Path):
-    source = media.make_film(tmp_path / "in.mp4", frames=2, pix_fmt="yuv420p10le", codec="libx265", options={
+    source = media.make_film(tmp_path / "in.mp4", frames=6, pix_fmt="yuv420p10le", codec="libx265", options={
         "x265-params": "log-level=error:hdr10=1:max-cll=1000,400"})
     plan = media.passthrough(source, tmp_path / "out.mkv", codec="ffv1")
     assert len(plan.video.warnings) == 1 and "libx265" in plan.video.warnings[0]

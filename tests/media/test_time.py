@@ -59,6 +59,15 @@ def test_the_last_picture_is_there_whatever_the_length(media, tmp_path: Path, su
             assert box.duration == length * 40_000
 
 
+@pytest.mark.parametrize("length", [1, 2, 3])
+@pytest.mark.parametrize("codec", ["h264", "h265", "ffv1"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_shortest_films(media, tmp_path: Path, length: int, codec: str, suffix: str):
+    source = media.make_film(tmp_path / "in.mkv", frames=length, codec="ffv1")
+    media.passthrough(source, tmp_path / f"out{suffix}", codec=codec)
+    assert [t for t, _ in media.decoded(tmp_path / f"out{suffix}")] == [Fraction(n, 25) for n in range(length)]
+
+
 @pytest.mark.parametrize("late", [500, -500])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
 def test_an_offset_between_sound_and_picture_is_kept(media, tmp_path: Path, late: int, suffix: str):
