@@ -5,7 +5,9 @@ Nothing heavy is imported before a command needs it, so that ``--version``, ``--
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -51,4 +53,20 @@ def main() -> None:
     sys.setswitchinterval(0.0005)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end the run
-    app(prog_name="rtface")
+    try:
+        app(prog_name="rtface")
+    except SystemExit as end:
+        code = end.code
+    else:
+        code = 0
+    if not isinstance(code, int | None):
+        sys.exit(code)
+    _leave(code or 0)
+
+
+def _leave(code: int) -> None:
+    """Ends the process. All is written and closed by now; taking networks and libraries apart would take 0.1 s."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a closed pipe: nobody reads it any more
+            stream.flush()
+    os._exit(code)
