@@ -86,8 +86,8 @@ def _run_film(input: Path, output: Path, options: Options, report: Report, stats
     with ExitStack() as stack:
         loading = None
         if not options.dry_run:  # engine and tracker take 0.3 s, in which the film can be opened
-            parts_stack = stack.enter_context(ExitStack())
-            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, parts_stack)
+            opened = stack.enter_context(ExitStack())
+            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, opened)
         source = open_film(input, options, threads, stats)
         stack.callback(source.close)
         into_folder = output.suffix.lower() not in FORMATS and (output.is_dir() or not output.suffix)

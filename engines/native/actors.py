@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -96,10 +98,16 @@ def inv_scaled(inv: F64, by: float) -> F64:
     return np.array([*(inv / by), [0, 0, 1]], np.float64)
 
 
+class Drawn(Protocol):
+    """Something on the canvas: an actor, or what hides it."""
+
+    def draw(self, canvas: U8, t: float, k: float) -> None: ...
+
+
 class Film:
     """A canvas with its actors and light; ``render(t, k)`` gives the clean frame at scale ``k``."""
 
-    def __init__(self, actors: list[Actor], backdrop: U8, rng: np.random.Generator) -> None:
+    def __init__(self, actors: Sequence[Drawn], backdrop: U8, rng: np.random.Generator) -> None:
         self.actors, self.rng = actors, rng
         side = int(rng.integers(24, 400))
         small = cv2.resize(backdrop, (side, side), interpolation=cv2.INTER_AREA)

@@ -2,11 +2,12 @@
 
 ``python -m engines.native.evaluate --faces DIR --engine rtface-s``
 
-Two protocols, both on the identities that ``faces.split`` sets aside:
+Two protocols, on the identities that ``faces.split`` sets aside or (``--people fresh``) those of ``faces.load_fresh``:
 
 - **stills**: single crops through the still degradations of training;
 - **film**: a face moves smoothly over a 1280×720 canvas (its crop 310–490 px wide); *call* is 640×360, sensor
-  noise σ 3, x264 veryfast zerolatency crf 31 and back up to 720p; *heavy* is 320×180, σ 6, crf 33.
+  noise σ 3, x264 veryfast zerolatency crf 31 and back up to 720p; *heavy* is 320×180, σ 6, crf 33; *clean* is not
+  degraded (PSNR to the input); *object* is *call* with an opaque thing over a third of the face (how much it changes).
 
 PSNR is taken in canonical space, weighted with the face oval, after the colour lock and the mask of the run time. The
 baselines stand in the same table: the input, and OpenCV's non-local means followed by an unsharp mask. ``--through
@@ -29,8 +30,10 @@ import numpy as np
 
 from . import degrade
 from .actors import HEIGHT, WIDTH, Actor, Film
-from .faces import Face, load_faces, split
+from .faces import Face, load_faces, load_fresh, split
 from .films import Recipe, degraded
+from .obstacles import KINDS as OBSTACLES
+from .obstacles import Obstacle
 from .space import F32, F64, TEMPLATE_512, U8, cut, oval_mask, similarity
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -38,6 +41,7 @@ PROTOCOLS = {
     "call": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
     "heavy": {"scale": 0.25, "sigma": 6.0, "crf": 33.0},
     "clean": {"scale": 1.0, "sigma": 0.0, "crf": 0.0},
+    "object": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
 }
 FRAMES = 16
 WARM = 3
@@ -108,11 +112,13 @@ def classic(crop: U8) -> F32:
 
 @dataclass
 class Shot:
-    """One film of one face: clean and degraded frames, and the matrix of every frame (512-px canonical → frame)."""
+    """One film of one face: clean and degraded frames, the matrix of every frame (512-px canonical → frame), and in
+    *object* how much of every canonical pixel (512×512) is hidden."""
 
     clean: list[U8] = field(default_factory=list)
     seen: list[U8] = field(default_factory=list)
     matrices: list[F64] = field(default_factory=list)
+    covers: list[F32] = field(default_factory=list)
 
 
 def shoot(face: Face, number: int, protocol: str, seed: int) -> Shot:
@@ -122,7 +128,8 @@ def shoot(face: Face, number: int, protocol: str, seed: int) -> Shot:
     centre = (WIDTH / 2 + r.normal(0, 120), HEIGHT / 2 + r.normal(0, 30))
     image = face.load()
     actor = Actor(image, px, (float(centre[0]), float(centre[1])), r, warp=0.5)
-    film = Film([actor], image, r)
+    obstacle = Obstacle(actor, 0.33, OBSTACLES[number % len(OBSTACLES)], r) if protocol == "object" else None
+    film = Film([actor, obstacle] if obstacle else [actor], image, r)
     p = PROTOCOLS[protocol]
     options = {"preset": "veryfast", "tune": "zerolatency", "crf": str(p["crf"])}
     rec = Recipe(protocol, p["scale"], p["sigma"], 0, "libx264", options, p["crf"], 0, ("none", 0, 0),
@@ -136,6 +143,7 @@ def shoot(face: Face, number: int, protocol: str, seed: int) -> Shot:
             shot.clean.append(clean)
             shot.seen.append(seen)
     shot.matrices = [actor.matrix(t) for t in times]
+    shot.covers = [obstacle.cover(t) for t in times] if obstacle else []
     return shot
 
 
@@ -189,6 +197,25 @@ def film_rows(
         }
 
 
+def object_rows(
+    faces: list[Face], restore: Restore, side: int, seed: int, api: str
+) -> Iterator[dict[str, float]]:
+    """One row a face: the mean change, in code values, of what an opaque thing in front of it shows."""
+    for number, face in enumerate(faces):
+        shot = shoot(face, number, "object", seed)
+        framed = through_api(api, shot) if api else []
+        changes: list[float] = []
+        for i in range(WARM, len(shot.seen)):
+            m = at(shot.matrices[i], side)
+            crop = cut(shot.seen[i], m, side)
+            seen = crop.astype(np.float32) / 255
+            ours = cut(framed[i], m, side).astype(np.float32) / 255 if api else locked(seen, restore(crop))
+            cover = cv2.resize(shot.covers[i], (side, side), interpolation=cv2.INTER_AREA)
+            hidden = (cover > 0.99) & (oval_mask(side) > 0)
+            changes.append(255 * float(np.abs(ours - seen)[hidden].mean()))
+        yield {"change": float(np.mean(changes))}
+
+
 def still_rows(faces: list[Face], restore: Restore, side: int, seed: int) -> Iterator[dict[str, float]]:
     """Two rows a face: PSNR of input and ours, and the baseline's gain, on the still degradations."""
     mask = oval_mask(side)
@@ -220,12 +247,14 @@ def main() -> None:
     p.add_argument("--model", type=Path, help="an ONNX file (default: the one in the package)")
     p.add_argument("--through", choices=("network", "api"), default="network")
     p.add_argument("--protocols", default="stills,call,heavy,clean")
+    p.add_argument("--people", choices=("held-out", "fresh"), default="held-out",
+                   help="fresh: people of sources that nothing is trained or tuned on")
     p.add_argument("--count", type=int, default=40, help="faces for the film protocols")
     p.add_argument("--seed", type=int, default=11)
     p.add_argument("--json", type=Path)
     a = p.parse_args()
     cv2.setNumThreads(2)
-    held = split(load_faces(a.faces))[1]
+    held = load_fresh(a.faces) if a.people == "fresh" else split(load_faces(a.faces))[1]
     actors = [f for f in held if f.px >= 384]
     order = np.random.default_rng(a.seed).permutation(len(actors))[: a.count]
     package = Path(__file__).parents[2] / "rtface" / "models" / a.engine / "model.onnx"
@@ -234,9 +263,16 @@ def main() -> None:
     result: dict[str, Any] = {
         "engine": a.engine,
         "through": a.through,
-        "identities_set_aside": len({f.identity for f in held}),
+        "people": a.people,
+        "identities": len({f.identity for f in held}),
     }
     for name in a.protocols.split(","):
+        if name == "object":
+            changes = [r["change"] for r in object_rows([actors[int(i)] for i in order], restore, side, a.seed, api)]
+            each = {k: round(float(np.mean(changes[i :: len(OBSTACLES)])), 2) for i, k in enumerate(OBSTACLES)}
+            result[name] = {"change": round(float(np.mean(changes)), 2), "worst": round(max(changes), 2), **each}
+            print(name, result[name], flush=True)
+            continue
         if name == "stills":
             rows = list(still_rows(held, restore, side, a.seed))
         else:

@@ -32,7 +32,7 @@ def test_cut_is_the_identity_where_it_should_be() -> None:
 
 
 def test_split_keeps_people_whole_and_licences_out(tmp_path: Path) -> None:
-    from engines.native.faces import load_faces, split
+    from engines.native.faces import load_faces, load_fresh, split
 
     head = "file,crop_px,source_repo,licence,gray,identity\n"
     rows = [f"h{i}.jpg,512,CivilServiceUSA/us-house,repository MIT,0,person {i // 2}\n" for i in range(200)]
@@ -40,6 +40,7 @@ def test_split_keeps_people_whole_and_licences_out(tmp_path: Path) -> None:
     rows += [
         "w.jpg,512,writethedocs/www,CC BY-NC-SA 4.0,0,w\n",
         "v.jpg,512,voteview/member_photos,no licence file,0,v\n",
+        "x.jpg,512,writethedocs/www,CC BY-NC-SA 4.0,0,Person 0\n",
     ]
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "MANIFEST.csv").write_text(head + "".join(rows), encoding="utf-8")
@@ -49,6 +50,24 @@ def test_split_keeps_people_whole_and_licences_out(tmp_path: Path) -> None:
     assert len(train) + len(held) == 260 and len(held) >= 20
     assert not {f.identity for f in train} & {f.identity for f in held}
     assert split(list(reversed(faces)))[1] == list(reversed(held))
+    assert [f.path.name for f in load_fresh(tmp_path)] == ["w.jpg"]  # the other is in training, or may be
+
+
+def test_an_obstacle_hides_its_share_and_nothing_else() -> None:
+    from engines.native.actors import Actor
+    from engines.native.obstacles import KINDS, Obstacle
+
+    for number, kind in enumerate(KINDS):
+        r = np.random.default_rng(number)
+        actor = Actor(r.integers(0, 256, (512, 512, 3), dtype=np.uint8), 400.0, (640.0, 360.0), r)
+        obstacle = Obstacle(actor, 0.33, kind, r)
+        oval = oval_mask(512) > 0.5
+        assert 0.25 < float(obstacle.alpha[oval].mean()) < 0.41
+        canvas = np.full((720, 1280, 3), 128, np.uint8)
+        obstacle.draw(canvas, 7.0, 1.0)
+        seen, cover = cut(canvas, actor.matrix(7.0), 512), obstacle.cover(7.0)
+        assert (seen[cover == 0] == 128).mean() > 0.995
+        assert (np.abs(seen[cover == 1].astype(int) - 128).max(1) > 2).mean() > 0.9
 
 
 def test_codec_gives_every_frame_back() -> None:
