@@ -88,11 +88,6 @@ class Options:
             known(key, key)
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
 
-    @property
-    def face_ids(self) -> tuple[int, ...]:
-        """The track numbers that `faces` asks for; empty for "all" and "largest"."""
-        return () if self.faces in ("all", "largest") else tuple(int(n) for n in self.faces.split(","))
-
 
 _CHECKS: dict[str, v.Check] = {
     "engine": v.name, "strength": v.number(0, 1), "colour": v.choice("lock", "restore"),

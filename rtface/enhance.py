@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from rtface.config import Options
 from rtface.correct import Shaping, face_mask, irises, shape
 from rtface.errors import EngineError
 from rtface.faces import FaceChoice
-from rtface.frame import Crops, Face, Frame
+from rtface.frame import Crops, Face, Float32, Frame
 from rtface.geometry import apply
 from rtface.protocols import Device, Engine, Item, Restored, Tracker
 from rtface.stats import Stats
@@ -180,7 +180,8 @@ class Enhance:
 
     def _correct(self, job: Job) -> Frame:
         frame, stats = job.frame, self._stats
-        shaped: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+        corrections: list[Float32] = []
+        masks: list[Float32] = []
         for work in job.work:
             with stats.time("engine wait"):
                 restored = work.answer.result()
@@ -188,16 +189,15 @@ class Enhance:
                 correction, mask = self._shape(frame, work, restored)
             work.record.corrected += 1
             work.record.strength_sum += work.amount
-            shaped.setdefault(work.engine.size, []).append((correction, mask, work.crops.matrices[0]))
+            corrections.append(correction)
+            masks.append(mask)
         with stats.time("composite"):
-            for group in shaped.values():
-                corrections, masks, matrices = map(list, zip(*group, strict=True))
-                frame = self._device.composite(frame, _stack(corrections), _stack(masks), _stack(matrices))
+            frame = self._device.composite(frame, corrections, masks, [work.crops.matrices[0] for work in job.work])
         if frame.touched:
             stats.count("frames_corrected", int(frame.field != 1))
         return frame
 
-    def _shape(self, frame: Frame, work: _Work, restored: Restored) -> tuple[np.ndarray, np.ndarray]:
+    def _shape(self, frame: Frame, work: _Work, restored: Restored) -> tuple[Float32, Float32]:
         matrix, size = work.crops.matrices[0], work.engine.size
         mesh = None if work.face.mesh is None else apply(matrix, work.face.mesh[:, :2])
         mask = face_mask(size, mesh)
@@ -215,11 +215,6 @@ class Enhance:
         if self._faults >= _FAULTS_IN_A_ROW:
             raise EngineError(f"{_FAULTS_IN_A_ROW} frames in a row could not be enhanced, the last because of: "
                               f"{error}; rtface doctor checks the engines, --engine chooses another") from error
-
-
-def _stack(parts: Sequence[Any]) -> Any:
-    """np.stack, without the copy where there is one part only."""
-    return np.stack(parts) if len(parts) > 1 else parts[0][None]
 
 
 def _fault(stats: Stats, where: str, error: Exception) -> None:

@@ -6,7 +6,7 @@ protocols, never an adapter; `run` and `cli` alone know them all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -126,8 +126,9 @@ class Device(Protocol):
         """Crops of one frame (or field). `matrices` N×2×3 display → crop pixels."""
         ...
 
-    def composite(self, frame: Frame, corrections: Float32, masks: Float32, matrices: Float) -> Frame:
-        """Adds corrections (N×S×S×3 RGB, already masked, engine units) to the frame's own planes.
+    def composite(self, frame: Frame, corrections: Sequence[Float32], masks: Sequence[Float32],
+                  matrices: Sequence[Float]) -> Frame:
+        """Adds corrections (N of S×S×3 RGB, each with its own S, masked, engine units) to the frame's own planes.
 
         Where every mask is 0 the samples stay bit for bit. May write into `frame.image` after `make_writable()`.
         """

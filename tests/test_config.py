@@ -56,7 +56,7 @@ def test_values_of_every_kind_come_from_text():
     assert (options.start, options.end, options.overwrite, options.threads) == (90.25, 95.0, True, 2)
     assert options.fps == Fraction(30000, 1001)
     assert options.report == Path("a.json")
-    assert options.face_ids == (3, 1)
+    assert options.faces == "3,1"
     assert options.colour == "restore"
 
 

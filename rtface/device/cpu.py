@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -182,14 +182,15 @@ class CpuDevice:
             pixels[n] = view.rgb(matrix, (size, size))
         return Crops(pixels, np.array(matrices, np.float64).reshape(-1, 2, 3), [(0, n) for n in range(len(matrices))])
 
-    def composite(self, frame: Frame, corrections: Float32, masks: Float32, matrices: Float) -> Frame:
+    def composite(self, frame: Frame, corrections: Sequence[Float32] | Float32, masks: Sequence[Float32] | Float32,
+                  matrices: Sequence[Float] | Float) -> Frame:
         """Adds corrections to the frame's own planes; samples where every mask is 0 stay bit for bit.
 
         Args:
             frame: its image is written to after `make_writable()`, and only where there is something to write.
-            corrections: float32 N×S×S×3, RGB, already masked, engine units (1 = white).
-            masks: float32 N×S×S, 0…1.
-            matrices: float64 N×2×3, display → crop pixels.
+            corrections: N float32 arrays S×S×3, RGB, already masked, engine units (1 = white); each has its own S.
+            masks: N float32 arrays S×S, 0…1.
+            matrices: N float64 arrays 2×3, display → crop pixels.
 
         Returns:
             The frame itself where nothing changes, else the frame marked `touched`. A frame whose pixel format has to
@@ -199,11 +200,12 @@ class CpuDevice:
             UsageError: shapes that do not belong together.
             EngineError: a correction holds NaN or infinity; nothing was written then.
         """
-        n = len(matrices)
-        if corrections.shape[:1] != (n,) or masks.shape != corrections.shape[:3] or corrections.shape[3:] != (3,):
-            raise UsageError(f"composite wants corrections N×S×S×3, masks N×S×S and matrices N×2×3, not "
-                             f"{corrections.shape}, {masks.shape} and {np.shape(matrices)}")
-        patches = [p for i in range(n) if (p := cut_patch(corrections[i], masks[i], matrices[i])) is not None]
+        shapes = [(np.shape(d), np.shape(m)) for d, m in zip(corrections, masks, strict=False)]
+        if not len(corrections) == len(masks) == len(matrices) or any(d != (*m, 3) for d, m in shapes):
+            raise UsageError(f"composite wants N corrections S×S×3, N masks S×S and N matrices 2×3, not {shapes} and "
+                             f"{len(matrices)} matrices")
+        found = [cut_patch(d, m, matrix) for d, m, matrix in zip(corrections, masks, matrices, strict=True)]
+        patches = [patch for patch in found if patch is not None]
         if not patches:
             return frame
         image = frame.image

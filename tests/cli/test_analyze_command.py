@@ -25,7 +25,7 @@ def test_table_has_a_line_per_track_and_the_worst_first(analysis):
     result = CliRunner().invoke(app, ["analyze", "a.mp4", "--start", "1", "--faces", "1,4"])
     assert result.exit_code == 0
     assert calls[0][1].start == 1.0
-    assert calls[0][1].face_ids == (1, 4)
+    assert calls[0][1].faces == "1,4"
     heading, first, second = result.stdout.splitlines()
     assert heading.startswith("TRACK")
     assert "strength 0.90" in first

@@ -270,6 +270,16 @@ def test_two_overlapping_faces_do_not_correct_twice(flat_frame, mean_rgb):
     assert luma.max() <= luma.min() + 19, "nowhere more than one correction"
 
 
+def test_faces_of_two_engines_do_not_correct_twice_either(flat_frame):
+    frame = flat_frame("yuv444p", (100, 100, 100), color=Color("bt601"))
+    masks = [disc(S), disc(2 * S)]
+    corrections = [np.float32(20 / 255) * m[..., None].repeat(3, axis=2) for m in masks]
+    fine = face_matrix(160, 96, at=(0.48, 0.52))
+    out = CpuDevice().composite(frame, corrections, masks, [face_matrix(160, 96), 2 * fine])
+    luma = np.frombuffer(out.image.planes[0], np.uint8)
+    assert luma.min() + 10 < luma.max() <= luma.min() + 19
+
+
 def test_no_seam_at_the_edge_of_the_mask(flat_frame):
     """A constant correction under a feathered mask rises no faster than the mask itself."""
     frame = flat_frame("yuv420p", (110, 110, 110), width=320, height=240)
