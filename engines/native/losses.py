@@ -68,6 +68,10 @@ class Loss(nn.Module):
             m = F.avg_pool2d(m, 2)  # pyright: ignore
         return (torch.sqrt(e * e + self.eps**2) * m).mean((1, 2, 3)) - self.eps
 
+    def locked(self, crop: Tensor, residual: Tensor) -> Tensor:
+        """What the run time would show: ``crop`` plus the locked residual, N×3×h×w."""
+        return crop + shape(residual, self.cell)
+
     def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """(loss per sample N, squared error per sample N, both of ``crop + shape(residual)``)."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)

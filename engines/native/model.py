@@ -8,6 +8,8 @@ crop is returned untouched. ``rtface-m`` runs ``rtface-s`` at half resolution an
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ from .space import roi
 
 RESIDUAL_SCALE = 0.1
 """The head's output is multiplied by this: a step of the optimiser then moves a pixel by little."""
+
+STATE = 64
+"""Channels of what is remembered at 1/16 resolution."""
 
 HEAD_LIMIT = 5.0
 """The head is cut off here. Faces stay inside all three limits (this, the code's and its scales'), whose only work
@@ -72,14 +77,65 @@ def window(size: int) -> Tensor:
     return (rows[:, None] * cols[None, :])[None, None]
 
 
+class Memory(nn.Module):
+    """What a network keeps of a face: a convolutional GRU (Cho et al. 2014; Ballas et al. 2016) at 1/16 resolution.
+
+    Features N×C×12×11 and state N×64×12×11 → features of the same shape, with what the state adds, and the new state.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.look = fresh(nn.Conv2d(width, STATE, 1))
+        self.gates = fresh(nn.Conv2d(2 * STATE, 2 * STATE, 3, padding=1))
+        self.new = fresh(nn.Conv2d(2 * STATE, STATE, 3, padding=1))
+        self.tell = fresh(nn.Conv2d(STATE, width, 1), 0.0)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        seen = self.look(x)
+        update, reset = torch.sigmoid(self.gates(torch.cat([seen, state], 1))).chunk(2, 1)
+        state = state + update * (torch.tanh(self.new(torch.cat([seen, reset * state], 1))) - state)
+        return x + self.tell(state), state
+
+
+class Past(NamedTuple):
+    """What a remembering network is told of the frame before, in this frame's canonical space.
+
+    ``still`` N×3×h×w: the restored crop as it was; ``moved``: the same, carried to where optical flow says it is now;
+    ``state``: of ``Memory``; ``known`` N×1×1×1: 1, or on a face's first frame 0; then the others may be anything.
+    """
+
+    still: Tensor
+    moved: Tensor
+    state: Tensor
+    known: Tensor
+
+
+class Blend(nn.Module):
+    """Mixes this frame's residual with the frame before: weights at 1/4 resolution from features N×C×h/4×w/4."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weigh = fresh(nn.Conv2d(width, 2, 1), 0.0)
+        nn.init.constant_(self.weigh.bias, -1.0)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, features: Tensor, crop: Tensor, residual: Tensor, past: Past) -> Tensor:
+        logits = self.weigh(features)
+        weights = torch.softmax(torch.cat([torch.zeros_like(logits[:, :1]), logits], 1), 1)[:, 1:] * past.known
+        weights = F.interpolate(weights, scale_factor=4.0, mode="bilinear", align_corners=False)
+        here = crop + residual
+        return residual + (past.still - here) * weights[:, :1] + (past.moved - here) * weights[:, 1:]
+
+
 class Core(nn.Module):
     """``rtface-s`` inside its region of interest.
 
-    Input N×3×192×176 float, RGB 0..1. Returns (gated residual N×3×192×176, decoder features N×w0×48×44,
-    gate logits N×1×12×11).
+    Input N×3×192×176 float, RGB 0..1, and with ``memory`` the ``Past``. Returns (gated residual N×3×192×176, decoder
+    features N×w0×48×44, gate logits N×1×12×11, gate N×1×192×176, new state or None). The residual is this frame's
+    alone: ``Blend`` comes after it.
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (48, 96, 160), blocks: tuple[int, int, int] = (2, 2, 4)) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (48, 96, 160), blocks: tuple[int, int, int] = (2, 2, 4), *,
+                 memory: bool = False) -> None:
         super().__init__()
         w0, w1, w2 = widths
         n0, n1, n2 = blocks
@@ -102,15 +158,24 @@ class Core(nn.Module):
         for g in (self.gate, self.gate_code):
             nn.init.zeros_(g.weight)
             nn.init.ones_(g.bias)
+        self.memory = Memory(w2) if memory else None
+        # Zero at first, so that a network without memory can be taught to remember from where it is.
+        self.stem_past = fresh(nn.Conv2d(96, w0, 3, padding=1), 0.0) if memory else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         x0 = self.stem(F.pixel_unshuffle(2 * x - 1, 4))
+        if self.stem_past is not None and past is not None:
+            changes = torch.cat([past.still - x, past.moved - x], 1) * past.known
+            x0 = x0 + self.stem_past(F.pixel_unshuffle(4 * changes, 4))
         for b in self.enc0:
             x0 = b(x0)
         x1 = self.down0(x0)
         for b in self.enc1:
             x1 = b(x1)
         x2 = self.down1(x1) + self.place
+        state = None
+        if self.memory is not None and past is not None:
+            x2, state = self.memory(x2, past.state * past.known)
         code = self.code(x2.mean((2, 3))).clamp(-3, 3)
         for b in self.mid:
             x2 = b(x2, code)
@@ -128,45 +193,52 @@ class Core(nn.Module):
             y0,
             logit,
             gate,
+            state,
         )
 
 
 class Small(nn.Module):
-    """``rtface-s``: residual of the region of interest, N×3×192×176 → (N×3×192×176, gate logits)."""
+    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, new state or None)."""
 
     size = 256
 
-    def __init__(self) -> None:
+    def __init__(self, *, memory: bool = False) -> None:
         super().__init__()
-        self.core = Core()
+        self.core = Core(memory=memory)
+        self.blend = Blend(48) if memory else None
         self.register_buffer("window", window(256), persistent=False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        residual, _, logit, _ = self.core(x)
-        return residual * self.window, logit
+    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        residual, features, logit, _, state = self.core(x, past)
+        if self.blend is not None and past is not None:
+            residual = self.blend(features, x, residual, past)
+        return residual * self.window, logit, state
 
 
 class Medium(nn.Module):
     """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
 
-    N×3×384×352 → (residual N×3×384×352, gate logits, the core's residual N×3×192×176 and its input).
+    N×3×384×352 and the past → (residual N×3×384×352, gate logits, new state or None, the core's residual N×3×192×176
+    and its input).
     """
 
     size = 512
 
-    def __init__(self, width: int = 48, blocks: int = 4) -> None:
+    def __init__(self, width: int = 48, blocks: int = 4, *, memory: bool = False) -> None:
         super().__init__()
-        self.core = Core()
+        self.core = Core(memory=memory)
         self.stem = fresh(nn.Conv2d(48, width, 3, padding=1), 2.0)
         self.up = Up(48, width)
         self.blocks = nn.ModuleList(Block(width, 0) for _ in range(blocks))
         self.head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.0)
+        self.blend = Blend(width) if memory else None
         self.register_buffer("window", window(512), persistent=False)
         self.register_buffer("window_s", window(256), persistent=False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
         half = F.avg_pool2d(x, 2)
-        residual, feats, logit, gate = self.core(half)
+        small = past and Past(F.avg_pool2d(past.still, 2), F.avg_pool2d(past.moved, 2), past.state, past.known)
+        residual, feats, logit, gate, state = self.core(half, small)
         y = self.stem(F.pixel_unshuffle(2 * x - 1, 4)) + self.up(feats)
         for b in self.blocks:
             y = b(y)
@@ -174,7 +246,9 @@ class Medium(nn.Module):
             RESIDUAL_SCALE * gate, scale_factor=2.0, mode="nearest"
         )
         big = F.interpolate(residual, scale_factor=2.0, mode="bilinear", align_corners=False) + fine
-        return big * self.window, logit, residual * self.window_s, half
+        if self.blend is not None and past is not None:
+            big = self.blend(y, x, big, past)
+        return big * self.window, logit, state, residual * self.window_s, half
 
 
 class Whole(nn.Module):
@@ -191,6 +265,6 @@ class Whole(nn.Module):
         return (crop + F.pad(residual, (x, size - x - w, y, size - y - h))).clamp(0, 1)
 
 
-def build(name: str) -> Small | Medium:
-    """The network of an engine by its name, ``rtface-s`` or ``rtface-m``."""
-    return {"rtface-s": Small, "rtface-m": Medium}[name]()
+def build(name: str, *, memory: bool = False) -> Small | Medium:
+    """The network of an engine by its name, ``rtface-s`` or ``rtface-m``; with ``memory`` it takes a ``Past``."""
+    return {"rtface-s": Small, "rtface-m": Medium}[name](memory=memory)

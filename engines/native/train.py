@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .clips import Batch, Clips, ClipStream, clip_figures, clip_loss
 from .data import Pairs, Stream
 from .films import KINDS
 from .losses import Loss
@@ -28,7 +29,7 @@ from .muon import Muon
 from .parallel import Crew
 
 COLUMNS = ("step", "minutes", "lr", "pairs", "loss", "gain_db", "images_s", "valid_gain_db", "valid_clean_db",
-           "valid_worst_db", "valid_s_gain_db", "kinds")  # fmt: skip
+           "valid_worst_db", "valid_s_gain_db", "valid_first_db", "flicker", "kinds")  # fmt: skip
 
 
 class Ema:
@@ -58,7 +59,8 @@ class Trainer:
         torch.manual_seed(a.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_num_threads(1)
-        self.net: Small | Medium = build(a.engine).to(self.device, memory_format=torch.channels_last)
+        net = build(a.engine, memory=bool(a.clips))
+        self.net: Small | Medium = net.to(self.device, memory_format=torch.channels_last)
         if a.core:
             state = torch.load(a.core, map_location="cpu")["ema"]
             own = self.net.state_dict()
@@ -68,7 +70,7 @@ class Trainer:
             p.requires_grad_(not (a.freeze_core and name.startswith("core.")))
         self.opt = Muon(self.net, a.lr, threads=a.threads)
         self.ema = Ema(self.net, a.ema)
-        self.step, self.used = 0, 0.0
+        self.step, self.used, self.images = 0, 0.0, 0
         self.path = a.run / "last.pt"
         if self.path.exists():
             c = torch.load(self.path, map_location="cpu")
@@ -94,15 +96,19 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             out = net(seen.contiguous(memory_format=torch.channels_last))
         loss, square = self.loss(seen, out[0].float(), truth)
-        if len(out) == 2:
+        if len(out) == 3:
             return loss, square, out[1].float(), None
-        loss_s, square_s = self.loss_s(out[3], out[2].float(), F.avg_pool2d(truth, 2))
+        loss_s, square_s = self.loss_s(out[4], out[3].float(), F.avg_pool2d(truth, 2))
         if not self.a.freeze_core:
             loss = loss + 0.7 * loss_s
         return loss, square, out[1].float(), square_s
 
-    def work(self, net: torch.nn.Module, piece: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, tuple[float, Tensor]]:
+    def work(self, net: Any, piece: Any) -> tuple[Tensor, tuple[float, Tensor]]:
         """Loss of a piece of the batch (its share of it, times 100: that keeps Adam's epsilon out of play)."""
+        if isinstance(piece, Batch):
+            total, ours, theirs = clip_loss(self.loss, net, piece, self.a.temporal, self.a.clean_weight)
+            total = total / self.images
+            return 100 * total, (float(total.detach()), (psnr(ours) - psnr(theirs))[~piece.clean].flatten())
         truth, seen, clean = (t.to(self.device, non_blocking=True) for t in piece)
         loss, square, logit, _ = self.run_net(net, truth, seen)
         gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~clean).float(), reduction="none")
@@ -118,11 +124,19 @@ class Trainer:
         lr = self.a.lr_end + 0.5 * (self.a.lr - self.a.lr_end) * (1 + math.cos(math.pi * t))
         return lr * min(1.0, (self.step + 1) / 100)
 
-    def train_step(self, truth: Tensor, seen: Tensor, clean: Tensor) -> tuple[float, float]:
+    def pieces(self, batch: Any) -> list[Any]:
+        """What the crew shares out."""
+        if isinstance(batch, list):  # clips
+            self.images = sum(len(b) for b in batch)
+            return batch
+        self.images = len(batch[0])
+        size = self.images if self.device.type == "cuda" else self.a.piece
+        return list(zip(*(part.split(size) for part in batch), strict=True))
+
+    def train_step(self, batch: Any) -> tuple[float, float]:
         for g in self.opt.param_groups:
             g["lr"] = self.rate()
-        size = len(truth) if self.device.type == "cuda" else self.a.piece
-        results = self.crew.run(list(zip(truth.split(size), seen.split(size), clean.split(size), strict=True)))
+        results = self.crew.run(self.pieces(batch))
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.a.clip)
         self.opt.step()
         self.step += 1
@@ -131,8 +145,18 @@ class Trainer:
         return sum(r[0] for r in results), float(gain.mean()) if len(gain) else 0.0
 
     @torch.no_grad()
-    def validate(self, pairs: Pairs, most: int) -> dict[str, float | str]:
-        """The averaged weights on pairs of people set aside: watched, never tuned on."""
+    def validate(self, data: Pairs | Clips, most: int) -> dict[str, Any]:
+        """The averaged weights on people set aside: watched, never tuned on."""
+        if isinstance(data, Pairs):
+            return self.validate_pairs(data, most)
+        live = {k: v.clone() for k, v in self.net.state_dict().items()}
+        self.net.load_state_dict(self.ema.weights)
+        assert isinstance(self.net, Small)
+        found = clip_figures(self.loss, self.net, data, most)
+        self.net.load_state_dict(live)
+        return found
+
+    def validate_pairs(self, pairs: Pairs, most: int) -> dict[str, Any]:
         live = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.net.load_state_dict(self.ema.weights)
         gains, clean, small = np.zeros(0), [], []
@@ -168,6 +192,9 @@ def main() -> None:
     p.add_argument("--engine", choices=("rtface-s", "rtface-m"), default="rtface-s")
     p.add_argument("--pairs", type=Path, required=True)
     p.add_argument("--valid", type=Path, help="pairs of people set aside (films --held-out)")
+    p.add_argument("--clips", type=Path, help="sequences: teaches the network to remember; --valid names sequences too")
+    p.add_argument("--length", type=int, default=6, help="frames of a clip that are learnt from at once")
+    p.add_argument("--temporal", type=float, default=0.3, help="weight of the error's change between frames")
     p.add_argument("--valid-count", type=int, default=256)
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--core", type=Path, help="checkpoint to take weights from where names match")
@@ -188,17 +215,24 @@ def main() -> None:
     a.run.mkdir(parents=True, exist_ok=True)
     t = Trainer(a)
     pairs = Pairs(a.pairs, t.net.size, a.min_px)
-    valid = Pairs(a.valid, t.net.size) if a.valid else None
-    stream = Stream(pairs, a.batch, a.seed + t.step, a.clean_share)
+    valid: Pairs | Clips | None = None
+    stream: Stream | ClipStream
+    if a.clips:
+        stream = ClipStream(Clips(a.clips), pairs, a.batch, a.length, a.seed + t.step, a.clean_share)
+        valid = Clips(a.valid) if a.valid else None
+    else:
+        stream = Stream(pairs, a.batch, a.seed + t.step, a.clean_share)
+        valid = Pairs(a.valid, t.net.size) if a.valid else None
     log = a.run / "log.csv"
     if not log.exists():
         log.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     last = shown = time.monotonic()
     losses: list[float] = []
     gains: list[float] = []
-    tick = 0
+    tick = images = 0
     while t.used < a.minutes * 60:
-        loss, gain = t.train_step(*next(stream))
+        loss, gain = t.train_step(next(stream))
+        images += t.images
         losses.append(loss)
         gains.append(gain)
         now = time.monotonic()
@@ -211,7 +245,7 @@ def main() -> None:
                 "pairs": pairs.refresh(),
                 "loss": round(float(np.mean(losses)), 5),
                 "gain_db": round(float(np.mean(gains)), 3),
-                "images_s": round(a.batch * len(losses) / (now - shown), 1),
+                "images_s": round(images / (now - shown), 1),
             }
             if valid is not None and valid.refresh() and (tick % 4 == 3 or t.used >= a.minutes * 60):
                 row.update(t.validate(valid, a.valid_count))
@@ -219,7 +253,7 @@ def main() -> None:
                 csv.DictWriter(f, COLUMNS).writerow(row)
             print(row, flush=True)
             t.save()
-            losses, gains, tick = [], [], tick + 1
+            losses, gains, images, tick = [], [], 0, tick + 1
             last = shown = time.monotonic()
             t.used += last - now
 

@@ -1,0 +1,191 @@
+"""Teaching a network to remember: training on the sequences that ``sequences`` writes.
+
+The network sees its own restored crop of the frame before, as it was and carried along by optical flow, exactly as the
+run time shows it, and learns through several frames at once what to keep of it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .data import Pairs, Stream
+from .films import KINDS
+from .losses import Loss
+from .model import STATE, Past, Small
+from .space import U8
+
+CLEAN = KINDS.index("clean")
+
+
+@dataclass
+class Batch:
+    """Clips: ``truth`` and ``seen`` N×T×3×h×w float32 0..1, ``flow`` N×T×h/4×w/4×2 pixels, ``clean`` N bool."""
+
+    truth: Tensor
+    seen: Tensor
+    flow: Tensor
+    clean: Tensor
+
+    def __len__(self) -> int:
+        return self.truth.shape[0] * self.truth.shape[1]
+
+
+class Clips:
+    """All shards of a folder, memory-mapped; ``refresh`` picks up those written since."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.shards: list[tuple[U8, Any, U8]] = []
+        self.names: list[str] = []
+        self.index = np.zeros((0, 2), np.int64)
+        self.kinds = np.zeros(0, np.uint8)
+        self.refresh()
+
+    def refresh(self) -> int:
+        """Looks for new shards; returns how many clips there are now."""
+        for path in sorted(self.root.glob("*.meta.npy")):
+            name = path.name.removesuffix(".meta.npy")
+            if name in self.names:
+                continue
+            meta = np.load(path)
+            parts = [np.load(self.root / f"{name}.{k}.npy", mmap_mode="r") for k in ("pictures", "flow", "cover")]
+            rows = np.stack([np.full(len(meta), len(self.shards)), np.arange(len(meta))], 1)
+            self.shards.append((parts[0], parts[1], parts[2]))
+            self.names.append(name)
+            self.index = np.concatenate([self.index, rows])
+            self.kinds = np.concatenate([self.kinds, meta["kind"]])
+        return len(self.index)
+
+    def get(self, i: int, start: int = 0, length: int | None = None) -> Batch:
+        """Clip ``i`` as a batch of one; what an obstacle hides is to be left as it is, so it is its own truth."""
+        shard, row = self.index[i]
+        end = None if length is None else start + length
+        pictures, flow, cover = (part[row, start:end] for part in self.shards[shard])
+        both = torch.from_numpy(np.array(pictures)).permute(1, 0, 4, 2, 3).float() / 255
+        truth, seen = both[0], both[1]
+        if cover.any():
+            hidden = torch.from_numpy(cover.astype(np.float32))[:, None] / 255
+            truth = truth + F.interpolate(hidden, scale_factor=4.0, mode="bilinear") * (seen - truth)
+        moved = torch.from_numpy(flow.astype(np.float32))
+        return Batch(truth[None], seen[None], moved[None], torch.tensor([bool(self.kinds[i] == CLEAN)]))
+
+
+def mirrored(b: Batch) -> Batch:
+    """The same clips seen in a mirror."""
+    flow = b.flow.flip(3) * torch.tensor([-1.0, 1.0])
+    return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.clean)
+
+
+class ClipStream:
+    """Endless seeded steps, prepared in a thread: ``count`` clips of ``length`` frames and a piece of single pairs."""
+
+    def __init__(self, clips: Clips, pairs: Pairs | None, count: int, length: int, seed: int, clean_share: float,
+                 ahead: int = 4) -> None:
+        self.clips, self.count, self.length, self.clean_share = clips, count, length, clean_share
+        self.singles = Stream(pairs, 4, seed, clean_share) if pairs else None
+        self.rng = np.random.default_rng(seed)
+        self.queue: queue.Queue[list[Batch]] = queue.Queue(ahead)
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def _one(self) -> Batch:
+        r = self.rng
+        i = int(r.integers(len(self.clips.index)))
+        frames = self.clips.shards[self.clips.index[i][0]][0].shape[1]
+        b = self.clips.get(i, int(r.integers(0, frames - self.length + 1)), self.length)
+        if r.random() < self.clean_share:
+            b = Batch(b.truth, b.truth.clone(), b.flow, torch.ones_like(b.clean))
+        return mirrored(b) if r.random() < 0.5 else b
+
+    def _fill(self) -> None:
+        while True:
+            step = [self._one() for _ in range(self.count)]
+            if self.singles is not None:
+                truth, seen, clean = next(self.singles)
+                n, _, h, w = truth.shape
+                step.append(Batch(truth[:, None], seen[:, None], torch.zeros(n, 1, h // 4, w // 4, 2), clean))
+            self.queue.put(step)
+
+    def __next__(self) -> list[Batch]:
+        return self.queue.get()
+
+
+def carried(picture: Tensor, flow: Tensor) -> Tensor:
+    """A picture N×3×h×w fetched from where ``flow`` (N×h/4×w/4×2, pixels) says it was."""
+    _, _, h, w = picture.shape
+    fine = F.interpolate(flow.permute(0, 3, 1, 2), size=(h, w), mode="bilinear", align_corners=False)
+    y, x = torch.meshgrid(torch.arange(h, dtype=torch.float32), torch.arange(w, dtype=torch.float32), indexing="ij")
+    at = torch.stack([2 * (x + fine[:, 0] + 0.5) / w - 1, 2 * (y + fine[:, 1] + 0.5) / h - 1], -1)
+    return F.grid_sample(picture, at, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def unroll(net: Small, b: Batch) -> tuple[list[Tensor], list[Tensor]]:
+    """Runs a network over clips: residuals (N×3×h×w each) and gate logits of every frame."""
+    residuals: list[Tensor] = []
+    logits: list[Tensor] = []
+    n, frames, _, h, w = b.seen.shape
+    still = moved = b.seen[:, 0]
+    state, known = b.seen.new_zeros(n, STATE, h // 16, w // 16), b.seen.new_zeros(n, 1, 1, 1)
+    for t in range(frames):
+        x = b.seen[:, t].contiguous(memory_format=torch.channels_last)
+        if t:
+            moved = carried(still, b.flow[:, t])
+        with torch.autocast(x.device.type, torch.bfloat16):
+            residual, logit, new = net(x, Past(still, moved, state, known))
+        residual = residual.float()
+        still, state, known = (x + residual).clamp(0, 1), new.float(), torch.ones_like(known)
+        residuals.append(residual)
+        logits.append(logit.float())
+    return residuals, logits
+
+
+def clip_loss(loss: Loss, net: Small, b: Batch, temporal: float, clean_weight: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(summed loss of a batch over its frames, squared error N×T after the lock, the input's N×T)."""
+    residuals, logits = unroll(net, b)
+    weight = 1 + clean_weight * b.clean
+    total = b.seen.new_zeros(())
+    ours: list[Tensor] = []
+    theirs: list[Tensor] = []
+    before: Tensor | None = None
+    for t, (residual, logit) in enumerate(zip(residuals, logits, strict=True)):
+        truth, seen = b.truth[:, t], b.seen[:, t]
+        each, square = loss(seen, residual, truth)
+        gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~b.clean).float(), reduction="none")
+        error = seen + residual - truth
+        if before is not None:
+            each = each + temporal * loss.charbonnier(error - before)
+        before = error
+        total = total + (each * weight + 0.002 * gate).sum()
+        ours.append(square)
+        theirs.append(((seen - truth) ** 2 * loss.mask).mean((1, 2, 3)))  # pyright: ignore
+    return total, torch.stack(ours, 1), torch.stack(theirs, 1)
+
+
+@torch.no_grad()
+def clip_figures(loss: Loss, net: Small, clips: Clips, most: int, skip: int = 3) -> dict[str, Any]:
+    """Gain in dB over the input by kind (frames from ``skip`` on), of first frames; flicker relative to the input."""
+    rows: list[tuple[int, float, float, float]] = []
+    for i in range(min(most, len(clips.index))):
+        b = clips.get(i)
+        if b.clean.item():
+            continue
+        residuals, _ = unroll(net, b)
+        errors = torch.stack([loss.locked(b.seen[:, t], r) - b.truth[:, t] for t, r in enumerate(residuals)], 1)[0]
+        plain = (b.seen - b.truth)[0]
+        mask = loss.mask
+        gains = 10 * torch.log10((plain**2 * mask).mean((1, 2, 3)) / (errors**2 * mask).mean((1, 2, 3)).clamp_min(1e-9))  # pyright: ignore
+        flick = [float((e[skip + 1 :] - e[skip:-1]).abs().mul(mask).mean()) for e in (errors, plain)]  # pyright: ignore
+        rows.append((int(clips.kinds[i]), float(gains[skip:].mean()), float(gains[0]), flick[0] / max(flick[1], 1e-6)))
+    table = np.array(rows)
+    kinds = {KINDS[int(k)]: round(float(table[table[:, 0] == k, 1].mean()), 2) for k in np.unique(table[:, 0])}
+    return {"valid_gain_db": round(float(table[:, 1].mean()), 3), "valid_first_db": round(float(table[:, 2].mean()), 3),
+            "valid_worst_db": round(float(table[:, 1].min()), 2), "flicker": round(float(table[:, 3].mean()), 3),
+            "kinds": str(kinds).replace(",", "")}  # fmt: skip
