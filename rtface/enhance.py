@@ -33,6 +33,8 @@ log = logging.getLogger("rtface")
 
 # A film whose every frame fails is not "enhanced with faults": after this many in a row the run ends with the reason.
 _FAULTS_IN_A_ROW = 100
+# After a pause of so many seconds a recurrent engine begins anew.
+_MEMORY_S = 0.3
 
 
 class Engines(Protocol):
@@ -159,9 +161,10 @@ class Enhance:
             with self._stats.time("crop"):
                 crops = self._device.crops(frame, crop_matrix(face, engine.size)[None], engine.size)
             self._stats.count(f"crops:{engine.name}")
-            # A recurrent engine wants what it said of the frame before, which may still be in its hands.
-            before = record.answer.result().state if engine.recurrent and record.answer is not None else None
-            record.answer = engine.submit(crops.pixels, before)
+            if time - record.answered > _MEMORY_S or frame.new:
+                record.answer = None
+            # What a recurrent engine said of the frame before may still be in its hands.
+            record.answer, record.answered = engine.submit(crops.pixels, record.answer), time
             job.work.append(_Work(record, face, amount, crops, engine, record.answer))
         self.book.sweep(time)
 

@@ -107,8 +107,9 @@ class Engine(Protocol):
     @property
     def recurrent(self) -> bool: ...
 
-    def submit(self, crops: Float32, state: Any = None) -> Future[Restored]:
-        """Restores float32 N×3×S×S RGB 0…1. `state` is what the same face's last call returned, or None."""
+    def submit(self, crops: Float32, after: Future[Restored] | None = None) -> Future[Restored]:
+        """Restores float32 N×3×S×S RGB 0…1. `after` is what the last call for the same faces returned, done or not;
+        None for faces that are new. Engines that do not remember ignore it."""
         ...
 
     def close(self) -> None: ...

@@ -26,7 +26,8 @@ class TrackRecord:
         analyzer: its degradation over time and the treatment that follows.
         correction: what the correction remembers from frame to frame.
         engine: name of the engine last used.
-        answer: what it was asked last; a recurrent engine's state lies in it.
+        answer: what it was asked last; a recurrent engine's memory lies in it.
+        answered: time of the frame that it was asked about.
     """
 
     id: int
@@ -35,6 +36,7 @@ class TrackRecord:
     correction: TrackState = field(default_factory=TrackState)
     engine: str | None = None
     answer: Future[Restored] | None = None
+    answered: float = 0.0
     last_s: float = 0.0
     frames: int = 0
     width_sum: float = 0.0

@@ -173,7 +173,6 @@ def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters
 version = "{VERSION}"
 summary = "Our own residual network on {size}-px crops, {grade}"
 kind = "restorer"
-recurrent = false
 
 [licence]
 code = "Apache-2.0"

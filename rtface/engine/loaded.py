@@ -6,11 +6,11 @@ import os
 import statistics
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
-from rtface.engine.plan import Plan, Verdict, open_plan, restore, retime
+from rtface.engine.memory import Carrier, FaceMemory
+from rtface.engine.plan import Plan, Verdict, open_plan, restore, restore_next, retime
 from rtface.engine.recipe import Recipe, nearest
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.frame import Float32
@@ -20,7 +20,7 @@ DEVICES = ("auto", "cpu", "onnx")
 
 
 class LoadedEngine:
-    """A stateless restorer ready to run (`rtface.protocols.Engine`): one worker thread, first come, first served.
+    """A restorer ready to run (`rtface.protocols.Engine`): one worker thread, first come, first served.
 
     Attributes:
         recipe: what it is.
@@ -32,8 +32,6 @@ class LoadedEngine:
 
     def __init__(self, recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> None:
         recipe.check_weights()
-        if recipe.recurrent:
-            raise EngineError(f"engine {recipe.name} is recurrent; this version of rtface runs stateless engines only")
         threads = threads or _cores()
         if threads < 1:
             raise UsageError(f"threads must be 1 or more, got {threads}")
@@ -47,10 +45,12 @@ class LoadedEngine:
         self._verdict = verdict
         self.reason = (f"{recipe.name}: {self.backend} in {self.precision}, {threads} thread{'s' * (threads > 1)} "
                        f"({why})")
+        self._carrier = Carrier()
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
+        last: Restored | None = None
         for _ in range(3):  # the first runs allocate; the first frame must not wait for that
             start = time.perf_counter()
-            restore(recipe, self._plan, grey)
+            last = self._restore(grey, last)
             # Other work on the machine can only make it slower: the least is the truth.
             self.ms = min(self.ms, round(1e3 * (time.perf_counter() - start), 3))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-engine-{recipe.name}")
@@ -65,21 +65,34 @@ class LoadedEngine:
 
     @property
     def recurrent(self) -> bool:
-        return False
+        return self.recipe.recurrent
 
-    def submit(self, crops: Float32, state: Any = None) -> Future[Restored]:
-        """Restores float32 N×3×S×S RGB 0…1.
+    def submit(self, crops: Float32, after: Future[Restored] | None = None) -> Future[Restored]:
+        """Restores float32 N×3×S×S RGB 0…1; `after` is what was promised for the same faces' frame before.
 
         `crops` is read until the future is done, so it must not change before. The answer's `pixels` are a new array
-        each time and the caller's to keep. The future raises EngineError when the network fails.
+        each time and the caller's to keep. The future raises EngineError when the network fails; what comes after a
+        failure begins without memory.
         """
         if crops.dtype != np.float32 or crops.ndim != 4 or crops.shape[1:] != (3, self.size, self.size):
             raise UsageError(f"engine {self.name} takes float32 crops N×3×{self.size}×{self.size}, "
                              f"got {crops.dtype} {'×'.join(map(str, crops.shape))}")
-        return self._worker.submit(self._restore, crops)
+        return self._worker.submit(self._answer, crops, after)
 
-    def _restore(self, crops: Float32) -> Restored:
-        return Restored(restore(self.recipe, self._plan, crops))
+    def _answer(self, crops: Float32, after: Future[Restored] | None) -> Restored:
+        # One worker, in order: what was promised before is kept by now.
+        before = after.result() if after is not None and self.recurrent and after.exception() is None else None
+        return self._restore(crops, before)
+
+    def _restore(self, crops: Float32, before: Restored | None) -> Restored:
+        if not self.recurrent:
+            return Restored(restore(self.recipe, self._plan, crops))
+        known: list[FaceMemory] | None = before.state if before is not None else None
+        memories: list[FaceMemory | None] = [*known] if known and len(known) == len(crops) else [None] * len(crops)
+        answers = [restore_next(self.recipe, self._plan, crop, memory, self._carrier)
+                   for crop, memory in zip(crops, memories, strict=True)]
+        pixels = answers[0][0][None] if len(answers) == 1 else np.stack([picture for picture, _ in answers])
+        return Restored(pixels, [memory for _, memory in answers])
 
     def measure(self, runs: int = 20) -> float:
         """Median milliseconds of one crop, now; remembered for `list_engines`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -52,18 +53,18 @@ class OnnxPlan:
                               f"{str(error).strip().splitlines()[0]}") from error
         self._recipe = recipe
 
-    def run(self, crop: Float32, out: Float32) -> None:
+    def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
         if self._session is None:
             raise EngineError(f"engine {self._recipe.name} is closed")
         try:
-            answer = self._session.run([self._recipe.output.name], {self._recipe.input.name: crop})[0]
+            answers = self._session.run(list(outputs), dict(inputs))
         except Exception as error:
             raise EngineError(f"engine {self._recipe.name}: ONNX Runtime failed: "
                               f"{str(error).strip().splitlines()[0]}") from error
-        if answer.shape != out.shape:
-            raise EngineError(f"engine {self._recipe.name}: output {self._recipe.output.name} is {answer.shape}, "
-                              f"not {out.shape}")
-        np.copyto(out, answer)
+        for (name, out), answer in zip(outputs.items(), answers, strict=True):
+            if answer.shape != out.shape:
+                raise EngineError(f"engine {self._recipe.name}: output {name} is {answer.shape}, not {out.shape}")
+            np.copyto(out, answer)
 
     def close(self) -> None:
         self._session = None

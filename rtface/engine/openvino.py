@@ -9,6 +9,7 @@ nothing alone and loses beside a decoder and an encoder. int8 beside bf16 takes 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -89,7 +90,11 @@ def read_network(recipe: Recipe, precision: Precision) -> openvino.Model:
     """The engine's network for one crop. Raises EngineError, and RuntimeError where OpenVINO cannot read it."""
     size = recipe.input.size
     model = _core().read_model(recipe.model_path)
-    model.reshape({recipe.input.name: [1, 3, size, size]})
+    shapes: dict[str, list[int]] = {recipe.input.name: [1, 3, size, size]}
+    if (memory := recipe.memory) is not None:
+        shapes |= {memory.still: shapes[recipe.input.name], memory.moved: shapes[recipe.input.name],
+                   memory.state: [1, *memory.shape], memory.known: [1, 1, 1, 1]}
+    model.reshape(shapes)
     if precision == "int8":
         calibration = load_calibration(recipe)
         if calibration is None:
@@ -117,18 +122,17 @@ class OpenVinoPlan:
         if shape != [1, 3, size, size]:
             raise EngineError(f"engine {recipe.name}: output {recipe.output.name} is {shape}, "
                               f"not [1, 3, {size}, {size}]")
-        self._input, self._output = recipe.input.name, recipe.output.name
         self._name = recipe.name
         self._request: openvino.InferRequest | None = compiled.create_infer_request()
 
-    def run(self, crop: Float32, out: Float32) -> None:
+    def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
         request = self._request
         if request is None:
             raise EngineError(f"engine {self._name} is closed")
         try:
             # Both tensors are views: nothing is copied on the way in or out.
-            request.set_tensor(self._input, openvino.Tensor(crop, shared_memory=True))
-            request.set_tensor(self._output, openvino.Tensor(out, shared_memory=True))
+            for name, value in (*inputs.items(), *outputs.items()):
+                request.set_tensor(name, openvino.Tensor(value, shared_memory=True))
             request.infer()
         except RuntimeError as error:
             raise EngineError(f"engine {self._name}: OpenVINO failed: {str(error).strip().splitlines()[-1]}") from error

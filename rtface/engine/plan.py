@@ -4,8 +4,6 @@ A plan can be wrong without failing: reduced precision has been seen to collapse
 picture, so looking for NaN is not enough. A plan that has not been seen here before therefore restores the recipe's
 golden crops, and is refused below the recipe's PSNR; the next safer precision is tried then. What came out is
 remembered in the cache folder under the plan's identity, so that a second start does not repeat it.
-
-Compiled networks themselves are not cached: for networks of this size OpenVINO's CPU cache saved 0.01 s of 0.1 s.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import statistics
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +25,7 @@ from typing import Protocol
 import numpy as np
 
 from rtface.engine.int8 import load_calibration
+from rtface.engine.memory import Carrier, FaceMemory, small_of
 from rtface.engine.recipe import Precision, Recipe, from_table
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.frame import Float32
@@ -41,8 +40,9 @@ class Plan(Protocol):
     @property
     def identity(self) -> PlanIdentity: ...
 
-    def run(self, crop: Float32, out: Float32) -> None:
-        """Restores `crop` into `out`, both C-contiguous float32 1×3×S×S, RGB, in the network's own value ranges."""
+    def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
+        """Computes `outputs` (written to) from `inputs`: C-contiguous float32 of batch 1 by tensor name, pictures
+        RGB in the network's own value ranges."""
         ...
 
     def close(self) -> None: ...
@@ -98,12 +98,13 @@ def psnr(a: Float32, b: Float32) -> float:
     return min(200.0, -10.0 * math.log10(error)) if error > 0 else 200.0
 
 
-def load_golden(recipe: Recipe) -> tuple[Float32, Float32]:
-    """Golden crops and the reference's answers, float32 N×3×S×S, 0…1."""
+def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
+    """Golden crops and the reference's answers, float32 N×3×S×S, 0…1; with "next_" for `step` those of the frames
+    after them (recurrent engines)."""
     try:
         with np.load(recipe.golden_path, allow_pickle=False) as file:
-            crops = np.asarray(file["crops"]).astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
-            answers = np.asarray(file["restored"]).astype(np.float32)
+            crops = np.asarray(file[f"{step}crops"]).astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
+            answers = np.asarray(file[f"{step}restored"]).astype(np.float32)
     except FileNotFoundError as error:
         raise MissingComponent(f"engine {recipe.name}: golden crops {recipe.golden_path} are missing; "
                                "install rtface again") from error
@@ -127,15 +128,44 @@ def restore(recipe: Recipe, plan: Plan, crops: Float32) -> Float32:
         crops = crops * np.float32(high - low) + np.float32(low)
     # One crop at a time: a larger batch gains nothing on a CPU (measured), and each size would be one more plan.
     for i in range(len(crops)):
-        plan.run(np.require(crops[i:i + 1], requirements=["C", "W"]), result[i:i + 1])
+        plan.run({recipe.input.name: np.require(crops[i:i + 1], requirements=["C", "W"])},
+                 {recipe.output.name: result[i:i + 1]})
     low, high = recipe.output.range
     if (low, high) != (0.0, 1.0):
         result -= np.float32(low)
         result *= np.float32(1 / (high - low))
+    return _checked(recipe, result)
+
+
+def restore_next(recipe: Recipe, plan: Plan, crop: Float32, memory: FaceMemory | None,
+                 carrier: Carrier) -> tuple[Float32, FaceMemory]:
+    """Runs a recurrent engine on one crop (float32 3×S×S, 0…1) of a face of which `memory` is known (None: nothing).
+
+    Returns the restored crop, float32 3×S×S, 0…1, and what is remembered for the next frame. Raises EngineError as
+    `restore`.
+    """
+    ports = recipe.memory
+    assert ports is not None
+    small = small_of(crop)
+    # What is not known may be anything: the crop is at hand, and finite.
+    still, moved, state = crop, crop, np.zeros(ports.shape, np.float32)
+    if memory is not None:
+        still, moved, state = memory.restored, carrier.carry(memory, small), memory.state
+    restored, following = np.empty((1, *crop.shape), np.float32), np.empty((1, *ports.shape), np.float32)
+    known = np.full((1, 1, 1, 1), float(memory is not None), np.float32)
+    inputs = {recipe.input.name: crop[None], ports.still: still[None], ports.moved: moved[None],
+              ports.state: state[None], ports.known: known}
+    plan.run({name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()},
+             {recipe.output.name: restored, ports.next: following})
+    _checked(recipe, following, clip=False)
+    picture = _checked(recipe, restored)[0]
+    return picture, FaceMemory(picture.copy(), small, following[0])  # the caller may write into what it was given
+
+
+def _checked(recipe: Recipe, result: Float32, *, clip: bool = True) -> Float32:
     if not math.isfinite(float(result.sum())):
         raise EngineError(f"engine {recipe.name}: the answer holds values that are not numbers")
-    np.clip(result, 0.0, 1.0, out=result)
-    return result
+    return np.clip(result, 0.0, 1.0, out=result) if clip else result
 
 
 # Goldens this close to their own input (dB) ask the network for nothing.
@@ -161,15 +191,30 @@ def gate(recipe: Recipe, plan: Plan) -> Verdict:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
     try:
+        if recipe.recurrent:
+            worst = _second_frames(recipe, plan, crops)
         for i in range(max(6, len(crops))):
             k = i % len(crops)
             start = time.perf_counter()
-            answer = restore(recipe, plan, crops[k:k + 1])
+            answer = restore_next(recipe, plan, crops[k], None, Carrier())[0] if recipe.recurrent else restore(
+                recipe, plan, crops[k:k + 1])[0]
             times.append(time.perf_counter() - start)
-            worst = min(worst, psnr(answer, answers[k:k + 1]))
+            worst = min(worst, psnr(answer, answers[k]))
     except EngineError:  # not a number: as bad as it gets, and the next precision may do better
         return Verdict(-200.0, required, 0.0)
     return Verdict(round(max(worst, -200.0), 3), required, round(1e3 * statistics.median(times[1:]), 3))
+
+
+def _second_frames(recipe: Recipe, plan: Plan, crops: Float32) -> float:
+    """The worst PSNR of a recurrent engine on the frames after the golden crops given."""
+    following, answers = load_golden(recipe, "next_")
+    firsts = {crop.tobytes(): i for i, crop in enumerate(load_golden(recipe)[0])}
+    worst, carrier = 200.0, Carrier()
+    for crop in crops:
+        k = firsts[crop.tobytes()]
+        memory = restore_next(recipe, plan, crop, None, carrier)[1]
+        worst = min(worst, psnr(restore_next(recipe, plan, following[k], memory, carrier)[0], answers[k]))
+    return worst
 
 
 def recall(identity: PlanIdentity) -> Verdict | None:

@@ -63,6 +63,22 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """Tensors of a recurrent network besides the crop (`rtface.engine.memory`).
+
+    Inputs: `still` and `moved` 1×3×S×S, the restored crop of the frame before as it was and carried along; `state`
+    1×`shape`; `known` 1×1×1×1, 1, or 0 on a face's first frame. Output: `next`, the new state.
+    """
+
+    shape: tuple[int, int, int]
+    still: str = "still"
+    moved: str = "moved"
+    state: str = "state"
+    known: str = "known"
+    next: str = "next"
+
+
+@dataclass(frozen=True, slots=True)
 class Alignment:
     """Which template the crop is aligned to (see `rtface.align`)."""
 
@@ -105,7 +121,10 @@ class Psnr:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """An npz with ``crops`` (uint8 N×S×S×3 RGB) and the reference's answers ``restored`` (float N×3×S×S, 0…1)."""
+    """An npz with ``crops`` (uint8 N×S×S×3 RGB) and the reference's answers ``restored`` (float N×3×S×S, 0…1).
+
+    Of a recurrent engine also ``next_crops`` and ``next_restored``: the frames after those, with what it remembers.
+    """
 
     file: str
     psnr: Psnr
@@ -124,13 +143,18 @@ class Recipe:
     output: Output
     golden: Golden
     kind: Literal["restorer"] = "restorer"
-    recurrent: bool = False
+    memory: Memory | None = None
     alignment: Alignment = field(default_factory=Alignment)
     batch: Batch = field(default_factory=Batch)
     precision: Precisions = field(default_factory=Precisions)
     controls: Controls = field(default_factory=Controls)
     folder: Path = Path()
     digest: str = ""
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it remembers a face from frame to frame."""
+        return self.memory is not None
 
     @property
     def model_path(self) -> Path:
@@ -186,6 +210,8 @@ def load_recipe(path: Path) -> Recipe:
     for name, (low, high) in (("input.range", recipe.input.range), ("output.range", recipe.output.range)):
         if not high > low:
             raise EngineError(f"recipe {path}: {name} is empty: [{low}, {high}]")
+    if recipe.memory and (recipe.input.range, recipe.output.range) != ((0.0, 1.0), (0.0, 1.0)):
+        raise EngineError(f"recipe {path}: a network with memory must take and give values of 0…1")
     if recipe.input.size < 32 or recipe.input.size % 16:
         raise EngineError(f"recipe {path}: input.size must be a multiple of 16 from 32 up, got {recipe.input.size}")
     return recipe

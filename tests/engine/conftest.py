@@ -17,7 +17,6 @@ name = "{name}"
 version = "1.0"
 summary = "a network of the tests"
 kind = "restorer"
-recurrent = false
 [licence]
 code = "Apache-2.0"
 weights = "Apache-2.0"

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from rtface.engine import plan as plans
 from rtface.engine.loaded import LoadedEngine
+from rtface.engine.memory import Carrier, FaceMemory, small_of
 from rtface.engine.service import EngineSet, choose_engine, list_engines, load_engine, measure
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
 
 from .conftest import Maker
+from .tiny_onnx import remembering
 
 # x + 256 keeps no digit of x after the point in bf16 (8 bits of mantissa): every picture becomes one finite colour.
 COLLAPSING = ((1.0, 256.0), (1.0, -256.0))
@@ -207,10 +211,68 @@ def test_unknown_names_and_devices(make_engine: Maker) -> None:
         load_engine("sharpener", threads=-1)
 
 
-def test_a_recurrent_engine_is_refused_by_name(make_engine: Maker) -> None:
-    make_engine(edit=lambda text: text.replace("recurrent = false", "recurrent = true"))
-    with pytest.raises(EngineError, match="stateless engines only"):
-        load_engine("tiny")
+def _remembering(make_engine: Maker, wrong: float = 0.0) -> Path:
+    """A recurrent engine in the user's folder; `wrong` is added to its goldens of second frames."""
+    folder = make_engine(answer=lambda x: x)
+    data = remembering(64)
+    old, new = (hashlib.sha256(d).hexdigest() for d in ((folder / "model.onnx").read_bytes(), data))
+    text = (folder / "recipe.toml").read_text()
+    text = text.replace(old, new).replace(f"bytes = {(folder / 'model.onnx').stat().st_size}", f"bytes = {len(data)}")
+    (folder / "recipe.toml").write_text(text + "[memory]\nshape = [2, 1, 1]\n")
+    (folder / "model.onnx").write_bytes(data)
+    with np.load(folder / "golden.npz") as golden:
+        crops, restored = golden["crops"], golden["restored"]
+    # The same picture again does not move: ½ + ¼ of what was restored, ¼ of the crop.
+    np.savez(folder / "golden.npz", crops=crops, restored=restored, next_crops=crops, next_restored=restored + wrong)
+    return folder
+
+
+@pytest.mark.parametrize("device", ["cpu", "onnx"])
+def test_a_recurrent_engine_remembers_each_face(make_engine: Maker, device: str) -> None:
+    if device == "onnx":
+        pytest.importorskip("onnxruntime")
+    _remembering(make_engine)
+    engine = load_engine("tiny", device=device, threads=1)
+    assert engine.recurrent
+    flat = [np.full((1, 3, 64, 64), v, np.float32) for v in (0.2, 0.6, 0.8)]
+    first = engine.submit(flat[0])
+    second = engine.submit(flat[1], first)  # perhaps before the first is done
+    other = engine.submit(flat[2])
+    third = engine.submit(flat[1], second)
+    for answer, value in ((first, 0.2), (second, 0.3), (other, 0.8), (third, 0.375)):
+        np.testing.assert_allclose(answer.result().pixels, value, atol=4e-3)
+    assert [float(f.result().state[0].state[0, 0, 0]) for f in (first, second, other, third)] == [1, 2, 1, 3]
+    engine.close()
+
+
+def test_a_remembered_crop_is_carried_to_where_the_face_has_moved() -> None:
+    r = np.random.default_rng(3)
+    wide = cv2.GaussianBlur(r.random((64, 72, 3), np.float32), (0, 0), 2.0)
+    wide = (wide - wide.min()) / np.ptp(wide)
+    crops = [np.ascontiguousarray(cv2.resize(wide[:, x:x + 64], (256, 256)).transpose(2, 0, 1)) for x in (0, 1)]
+    memory = FaceMemory(crops[0], small_of(crops[0]), np.zeros((2, 1, 1), np.float32))
+    inner = np.s_[:, 40:216, 40:216]
+    moved = Carrier().carry(memory, small_of(crops[1]))
+    assert np.abs(moved - crops[1])[inner].mean() < 0.15 * np.abs(crops[0] - crops[1])[inner].mean()
+    still = Carrier().carry(memory, small_of(crops[0]))
+    np.testing.assert_allclose(still, crops[0], atol=0.02)
+
+
+def test_a_fault_is_not_remembered(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    _remembering(make_engine)
+    engine = load_engine("tiny", device="cpu", threads=1)
+    bad = engine.submit(np.full((1, 3, 64, 64), np.nan, np.float32))
+    after = engine.submit(np.full((1, 3, 64, 64), 0.5, np.float32), bad)
+    with pytest.raises(EngineError, match="not numbers"):
+        bad.result()
+    np.testing.assert_allclose(after.result().pixels, 0.5, atol=4e-3)
+    engine.close()
+
+
+def test_the_gate_looks_at_second_frames_too(make_engine: Maker) -> None:
+    _remembering(make_engine, wrong=0.05)
+    with pytest.raises(EngineError, match="does not give its reference's answers"):
+        load_engine("tiny", device="cpu", threads=1)
 
 
 def test_without_onnxruntime_the_line_that_repairs_it(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

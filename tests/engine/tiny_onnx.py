@@ -1,6 +1,7 @@
 """Writes small ONNX networks with nothing but struct: the runtime and the tests need no ``onnx`` package.
 
-Only what the tests use of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: a chain of 1×1 convolutions.
+Only what the tests use of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: a chain of 1×1 convolutions, and a
+network that remembers.
 """
 
 from __future__ import annotations
@@ -32,9 +33,28 @@ def _tensor(name: str, values: np.ndarray) -> bytes:
     return dims + _int(2, 1) + _bytes(8, name) + _bytes(9, struct.pack(f"<{values.size}f", *values.ravel()))
 
 
-def _port(name: str, size: int) -> bytes:
-    dims = _bytes(1, _bytes(2, "n")) + b"".join(_bytes(1, _int(1, d)) for d in (3, size, size))
+def _port(name: str, size: int, channels: int = 3) -> bytes:
+    dims = _bytes(1, _bytes(2, "n")) + b"".join(_bytes(1, _int(1, d)) for d in (channels, size, size))
     return _bytes(1, name) + _bytes(2, _bytes(1, _int(1, 1) + _bytes(2, dims)))
+
+
+def remembering(size: int) -> bytes:
+    """A recurrent network: restored = input + known·(½·moved + ¼·still − ¾·input), next = state + 1; the state is
+    1×2×1×1."""
+    steps = [("Mul", ("moved", "half"), "a"), ("Mul", ("still", "quarter"), "b"), ("Add", ("a", "b"), "c"),
+             ("Mul", ("input", "three"), "d"), ("Sub", ("c", "d"), "e"), ("Mul", ("e", "known"), "f"),
+             ("Add", ("input", "f"), "output"), ("Add", ("state", "one"), "next")]
+    graph = b""
+    for kind, inputs, output in steps:
+        graph += _bytes(1, b"".join(_bytes(1, n) for n in inputs) + _bytes(2, output) + _bytes(4, kind))
+    graph += _bytes(2, "tiny")
+    for name, value in (("half", 0.5), ("quarter", 0.25), ("three", 0.75), ("one", 1.0)):
+        graph += _bytes(5, _tensor(name, np.full((1, 1, 1, 1), value, np.float32)))
+    for name in ("input", "still", "moved"):
+        graph += _bytes(11, _port(name, size))
+    graph += _bytes(11, _port("state", 1, channels=2)) + _bytes(11, _port("known", 1, channels=1))
+    graph += _bytes(12, _port("output", size)) + _bytes(12, _port("next", 1, channels=2))
+    return _int(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, "") + _int(2, 17))
 
 
 def convolutions(size: int, layers: list[tuple[float, float]]) -> bytes:

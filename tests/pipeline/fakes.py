@@ -29,7 +29,7 @@ class FakeEngine:
         y, x = np.mgrid[:size, :size] // 4
         self._pattern = np.where((x + y) % 2, amount, -amount).astype(np.float32)
 
-    def submit(self, crops: np.ndarray, state: Any = None) -> Future[Restored]:
+    def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
         answer: Future[Restored] = Future()
         self.calls += 1
         if self.calls in self._fail:

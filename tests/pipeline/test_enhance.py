@@ -163,7 +163,8 @@ def test_a_recurrent_engine_gets_what_it_said_of_the_frame_before() -> None:
         recurrent = True
         seen: ClassVar[list[Any]] = []
 
-        def submit(self, crops: np.ndarray, state: Any = None) -> Any:
+        def submit(self, crops: np.ndarray, after: Any = None) -> Any:
+            state = after and after.result().state
             self.seen.append(state)
             answer = super().submit(crops)
             answer.result().state = (state or 0) + 1
@@ -176,6 +177,21 @@ def test_a_recurrent_engine_gets_what_it_said_of_the_frame_before() -> None:
     step.reset()
     step.submit(film(1)[0])
     assert engine.seen[-1] is None
+
+
+def test_a_recurrent_engine_begins_anew_after_a_pause() -> None:
+    class Noting(FakeEngine):
+        recurrent = True
+        known: ClassVar[list[bool]] = []
+
+        def submit(self, crops: np.ndarray, after: Any = None) -> Any:
+            self.known.append(after is not None)
+            return super().submit(crops)
+
+    frames = film(4)
+    late = [replace(f, pts=f.pts + (25 if i >= 2 else 0)) for i, f in enumerate(frames)]
+    list(enhance(FakeEngines(Noting()))(late))
+    assert Noting.known == [False, True, False, True]
 
 
 def test_figures_of_a_track() -> None:
