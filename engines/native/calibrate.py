@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +37,39 @@ class Probe:
         core: Any = ov.Core()
         model: Any = core.read_model(str(path))
         self.size = int(model.inputs[0].get_partial_shape()[2].get_length())
-        model.reshape([1, 3, self.size, self.size])
+        picture = [1, 3, self.size, self.size]
+        self.state = [int(d.get_length()) for port in model.inputs if port.get_any_name() == "state"
+                      for d in list(port.get_partial_shape())[1:]]  # fmt: skip
+        shapes = {"crop": picture}
+        if self.state:
+            shapes |= {"still": picture, "moved": picture, "state": [1, *self.state], "known": [1, 1, 1, 1]}
+        model.reshape(shapes)
         found = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
         self.names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
         sources = [op.input_value(0) for op in found]
         keys = [(s.get_node().get_friendly_name(), s.get_index()) for s in sources]
-        # Convolutions that share an input share an output of the probe.
-        unique = list(dict.fromkeys(keys))
-        model.add_outputs([sources[keys.index(k)] for k in unique])
-        self.which = [1 + unique.index(k) for k in keys]
+        # Convolutions that share an input share an output of the probe, and one may read what is an output already.
+        model.add_outputs([sources[keys.index(k)] for k in dict.fromkeys(keys)])
+        shown = [result.input_value(0) for result in model.get_results()]
+        places = {(s.get_node().get_friendly_name(), s.get_index()): i for i, s in enumerate(shown)}
+        self.which = [places[k] for k in keys]
         self.request: Any = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
 
-    def __call__(self, crop: F32) -> list[F32]:
-        """float32 1×3×S×S, 0..1 → the input of every convolution, in the order of ``names``; views until the next."""
-        self.request.infer({0: crop})
-        return [self.request.get_output_tensor(i).data for i in self.which]
+    def __call__(self, crop: F32, following: F32 | None = None) -> Iterator[list[F32]]:
+        """float32 1×3×S×S, 0..1 → the input of every convolution, in the order of ``names``; views until the next.
+
+        A network with memory is also shown ``following`` (else the same again), knowing what it made of the first.
+        """
+        if not self.state:
+            self.request.infer({"crop": crop})
+            yield [self.request.get_output_tensor(i).data for i in self.which]
+            return
+        inputs = {"still": crop, "moved": crop, "state": np.zeros((1, *self.state), np.float32)}
+        for known, shown in ((0.0, crop), (1.0, crop if following is None else following)):
+            self.request.infer({"crop": shown, **inputs, "known": np.full((1, 1, 1, 1), known, np.float32)})
+            yield [self.request.get_output_tensor(i).data for i in self.which]
+            restored, state = (np.array(self.request.get_tensor(name).data) for name in ("restored", "next"))
+            inputs = {"still": restored, "moved": restored, "state": state}
 
 
 def whole(part: U8, size: int) -> F32:
@@ -76,13 +95,17 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
     numbers = np.random.default_rng(seed).choice(len(data.index), count, replace=False)
     ranges = np.zeros((len(probe.names), 2))  # zero is inside: convolutions pad with it
     for number in numbers:
-        for row, values in zip(ranges, probe(whole(data.get(int(number))[1], probe.size)), strict=True):
-            low, high = bounds(values)
-            row[:] = min(row[0], low), max(row[1], high)
+        for inputs in probe(whole(data.get(int(number))[1], probe.size)):
+            for row, values in zip(ranges, inputs, strict=True):
+                low, high = bounds(values)
+                row[:] = min(row[0], low), max(row[1], high)
     held: list[int] = []
-    for number, golden in enumerate(np.load(folder / "golden.npz")["crops"]):
-        inputs = probe(np.ascontiguousarray(golden.transpose(2, 0, 1)[None], np.float32) / 255)
-        worst = max(float(np.mean((v < low) | (v > high))) for v, (low, high) in zip(inputs, ranges, strict=True))
+    goldens = np.load(folder / "golden.npz")
+    for number, golden in enumerate(goldens["crops"]):
+        steps = [golden, goldens["next_crops"][number]] if probe.state else [golden]
+        steps = [np.ascontiguousarray(s.transpose(2, 0, 1)[None], np.float32) / 255 for s in steps]
+        worst = max(float(np.mean((v < low) | (v > high)))
+                    for inputs in probe(*steps) for v, (low, high) in zip(inputs, ranges, strict=True))  # fmt: skip
         print(f"golden {number}: {worst:.2%} clipped where most is")
         if worst <= CLIPPED:
             held.append(number)

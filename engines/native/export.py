@@ -21,9 +21,11 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from rtface.engine.memory import Carrier, FaceMemory, small_of
+
 from . import degrade
-from .model import Whole, build
-from .space import TEMPLATE_512, U8, cut, oval_mask
+from .model import STATE, Whole, build
+from .space import F32, TEMPLATE_512, U8, cut, oval_mask, similarity
 
 ASTRONAUT_POINTS = np.array(
     [[202.4, 101.2], [246.5, 102.7], [222.8, 123.2], [204.9, 141.0], [243.4, 141.3]], np.float64
@@ -31,6 +33,11 @@ ASTRONAUT_POINTS = np.array(
 """Left eye, right eye, nose, mouth corners in scikit-image's ``astronaut`` (512×512), pixels."""
 
 VERSION = "0.1.0"
+STATE_SHAPE = (STATE, 12, 11)
+MEMORY = f"""
+[memory]
+shape = [{", ".join(map(str, STATE_SHAPE))}]
+"""
 PSNR = {"f32": 55.0, "bf16": 38.0, "int8": 32.0}
 """What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
 
@@ -47,14 +54,19 @@ def astronaut() -> tuple[U8, Any]:
     return np.asarray(data.astronaut(), np.uint8), np.array([[c, -s, x], [s, c, y]])
 
 
-def golden_crops(size: int) -> U8:
-    """N×size×size×3 uint8 RGB: the astronaut clean and degraded in several ways, and one synthetic pattern."""
+def golden_crops(size: int, following: bool = False) -> U8:
+    """N×size×size×3 uint8 RGB: the astronaut clean and degraded in several ways, and one synthetic pattern.
+
+    ``following``: the same a frame later, turned and shifted a little, with other noise.
+    """
     picture, matrix = astronaut()
+    if following:
+        matrix = matrix @ np.array([*similarity(1.004, 0.008, (257.5, 254.5), 512), [0, 0, 1]])
     m = matrix.copy()
     m[:, :2] *= 512 / size
     m[:, 2] += (matrix[:, 0] + matrix[:, 1]) * (512 / size - 1) / 2
     clean = cut(picture, m, size)
-    r = np.random.default_rng(3)
+    r = np.random.default_rng(4 if following else 3)
     low = cv2.resize(
         cv2.resize(clean, (size // 4,) * 2, interpolation=cv2.INTER_AREA), (size, size), interpolation=cv2.INTER_CUBIC
     )
@@ -63,7 +75,7 @@ def golden_crops(size: int) -> U8:
         degrade.jpeg(degrade.noise(np.asarray(small, np.uint8), 3, r), 30), (size, size), interpolation=cv2.INTER_CUBIC
     )
     y, x = np.mgrid[:size, :size] / size
-    pattern = np.stack([x, y, 0.5 + 0.5 * np.sin(40 * (x * x + y * y))], -1) * 255 // 16 * 16
+    pattern = np.stack([x, y, 0.5 + 0.5 * np.sin(40 * (x * x + y * y) + 0.3 * following)], -1) * 255 // 16 * 16
     out = [clean, call, pattern]
     if size <= 256:
         out[1:1] = [low, degrade.noise(clean, 8, r, 1), degrade.motion_blur(clean, 9, 0.5)]
@@ -114,19 +126,23 @@ def constants_to_initialisers(model: onnx.ModelProto) -> None:
 
 def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, float]:
     """Write ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``; returns a few figures."""
-    net = build(engine)
     state = torch.load(checkpoint, map_location="cpu")["ema"]
+    memory = any(name.startswith("core.memory") for name in state)
+    net = build(engine, memory=memory)
     own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
     net.load_state_dict(own)
     whole = Whole(net).eval()
     size = net.size
     out.mkdir(parents=True, exist_ok=True)
     tmp = out / "model.onnx.tmp"
+    names = ["crop", "still", "moved", "state", "known"] if memory else ["crop"]
+    answers = ["restored", "next"] if memory else ["restored"]
+    shapes = [(3, size, size)] * 3 + [STATE_SHAPE, (1, 1, 1)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            whole, (torch.rand(2, 3, size, size),), str(tmp), dynamo=False, opset_version=17, input_names=["crop"],
-            output_names=["restored"], dynamic_axes={"crop": {0: "n"}, "restored": {0: "n"}},
+            whole, tuple(torch.rand(2, *s) for s in shapes[: len(names)]), str(tmp), dynamo=False, opset_version=17,
+            input_names=names, output_names=answers, dynamic_axes={n: {0: "n"} for n in names + answers},
         )  # fmt: skip
     model = onnx.load(tmp)
     constants_to_initialisers(model)
@@ -136,23 +152,33 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     tmp.write_bytes(model.SerializeToString())
 
     crops = golden_crops(size)
-    x = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
-    with torch.no_grad():
-        restored = whole(x).numpy()
     session = onnxruntime.InferenceSession(str(tmp), providers=["CPUExecutionProvider"])
-    other = np.asarray(session.run(None, {"crop": x.numpy()})[0])
-    one = np.asarray(session.run(None, {"crop": x.numpy()[:1]})[0])
-    worst = max(float(np.abs(other - restored).max()), float(np.abs(one - restored[:1]).max()))
+    goldens: dict[str, Any] = {"crops": crops}
+    inputs = {"crop": as_floats(crops)}
+    if memory:
+        inputs |= nothing_known(inputs["crop"])
+    restored, following, worst = both_ways(whole, session, inputs)
+    goldens["restored"] = in_steps(restored)
+    if memory and following is not None:
+        goldens["next_crops"] = golden_crops(size, following=True)
+        x = as_floats(goldens["next_crops"])
+        carrier = Carrier()
+        moved = [carrier.carry(FaceMemory(r, small_of(c), s), small_of(n))
+                 for r, c, s, n in zip(restored, inputs["crop"], following, x, strict=True)]
+        inputs = {"crop": x, "still": restored, "moved": np.stack(moved), "state": following,
+                  "known": np.ones((len(x), 1, 1, 1), np.float32)}
+        second, _, error = both_ways(whole, session, inputs)
+        goldens["next_restored"], worst = in_steps(second), max(worst, error)
     if not worst < 2e-3:
         raise RuntimeError(f"ONNX differs from torch by {worst}")
     golden = out / "golden.npz.tmp"
     with golden.open("wb") as f:
-        steps = np.rint(restored * 510) / 510  # half a code value: a third of the size
-        np.savez_compressed(f, crops=crops, restored=steps.astype(np.float16))
+        np.savez_compressed(f, **goldens)
     digest = hashlib.sha256(tmp.read_bytes()).hexdigest()
     parameters = sum(p.numel() for p in net.parameters())
     recipe = out / "recipe.toml.tmp"
-    recipe.write_text(recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data), encoding="utf-8")
+    text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data)
+    recipe.write_text(text + (MEMORY if memory else ""), encoding="utf-8")
     for f in (tmp, golden, recipe):
         f.replace(f.with_suffix(""))
     mask = oval_mask(size)[..., None]
@@ -162,6 +188,35 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
         "onnx_torch_max": worst,
         "astronaut_clean_db": -10 * np.log10(clean + 1e-12),
     }
+
+
+def as_floats(crops: U8) -> F32:
+    """uint8 N×S×S×3 → float32 N×3×S×S, 0..1."""
+    return np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32) / 255
+
+
+def in_steps(restored: F32) -> Any:
+    """float16 in steps of half a code value, which packs into a third of the size."""
+    return (np.rint(restored * 510) / 510).astype(np.float16)
+
+
+def nothing_known(crop: F32) -> dict[str, F32]:
+    """The inputs of a network with memory on first frames, as the run time gives them."""
+    n = len(crop)
+    return {"still": crop, "moved": crop, "state": np.zeros((n, *STATE_SHAPE), np.float32),
+            "known": np.zeros((n, 1, 1, 1), np.float32)}  # fmt: skip
+
+
+def both_ways(whole: Whole, session: Any, inputs: dict[str, F32]) -> tuple[F32, F32 | None, float]:
+    """(restored, new state or None, how far ONNX is from torch) for the same inputs, together and one alone."""
+    with torch.no_grad():
+        found = whole(*(torch.from_numpy(np.ascontiguousarray(v)) for v in inputs.values()))
+    ours = [found.numpy()] if isinstance(found, torch.Tensor) else [t.numpy() for t in found]
+    worst = 0.0
+    for part in (slice(None), slice(0, 1)):
+        theirs = session.run(None, {k: np.ascontiguousarray(v[part]) for k, v in inputs.items()})
+        worst = max(worst, *(float(np.abs(a[part] - b).max()) for a, b in zip(ours, theirs, strict=True)))
+    return ours[0], ours[1] if len(ours) > 1 else None, worst
 
 
 def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:

@@ -252,17 +252,25 @@ class Medium(nn.Module):
 
 
 class Whole(nn.Module):
-    """What is exported: ``crop`` N×3×S×S float32 RGB 0..1 → ``restored`` of the same shape and range."""
+    """What is exported: ``crop`` N×3×S×S float32 RGB 0..1 → ``restored`` of the same shape and range; of a network
+    with memory also ``still``, ``moved``, ``state``, ``known`` → ``next`` (see ``Past``, of whole crops)."""
 
     def __init__(self, net: Small | Medium) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, crop: Tensor) -> Tensor:
+    def forward(
+        self, crop: Tensor, still: Tensor | None = None, moved: Tensor | None = None, state: Tensor | None = None,
+        known: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         size = self.net.size
         x, y, w, h = roi(size)
-        residual = self.net(crop[:, :, y : y + h, x : x + w])[0]
-        return (crop + F.pad(residual, (x, size - x - w, y, size - y - h))).clamp(0, 1)
+        past = None
+        if still is not None and moved is not None and state is not None and known is not None:
+            past = Past(still[:, :, y : y + h, x : x + w], moved[:, :, y : y + h, x : x + w], state, known)
+        residual, _, following, *_ = self.net(crop[:, :, y : y + h, x : x + w], past)
+        restored = (crop + F.pad(residual, (x, size - x - w, y, size - y - h))).clamp(0, 1)
+        return restored if following is None else (restored, following)
 
 
 def build(name: str, *, memory: bool = False) -> Small | Medium:

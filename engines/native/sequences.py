@@ -16,6 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rtface.engine.memory import Carrier
+
 from .actors import HEIGHT, WIDTH, Actor, Drawn, Film
 from .faces import Face, load_faces, split
 from .films import KINDS, META, degraded, draw_recipe
@@ -74,7 +76,7 @@ class FlowFinder:
     """The run time's optical flow between small crops."""
 
     def __init__(self) -> None:
-        self.search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self.carrier = Carrier()
         self.last: U8 | None = None
 
     def step(self, crop: U8) -> F32:
@@ -82,7 +84,7 @@ class FlowFinder:
         green = np.ascontiguousarray(cv2.resize(crop, (FLOW, FLOW), interpolation=cv2.INTER_AREA)[..., 1])
         flow = np.zeros((FLOW, FLOW, 2), np.float32)
         if self.last is not None:
-            flow = np.asarray(self.search.calc(green, self.last, flow), np.float32) * (SIZE / FLOW)
+            flow = self.carrier.flow(green, self.last) * np.float32(SIZE / FLOW)
         self.last = green
         return flow
 

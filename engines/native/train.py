@@ -27,6 +27,7 @@ from .losses import Loss
 from .model import Medium, Small, build
 from .muon import Muon
 from .parallel import Crew
+from .revive import dead_channels, revive
 
 COLUMNS = ("step", "minutes", "lr", "pairs", "loss", "gain_db", "images_s", "valid_gain_db", "valid_clean_db",
            "valid_worst_db", "valid_s_gain_db", "valid_first_db", "flicker", "kinds")  # fmt: skip
@@ -144,6 +145,13 @@ class Trainer:
         gain = torch.cat([r[1] for r in results])
         return sum(r[0] for r in results), float(gain.mean()) if len(gain) else 0.0
 
+    def wake(self, pairs: Pairs) -> int:
+        """Starts channels anew that never fire; see ``revive``."""
+        numbers = torch.randint(len(pairs.index), (48,)).tolist()
+        seen = pairs.batch(numbers)[1].to(self.device)
+        dead = dead_channels(self.net, lambda: [self.net(part) for part in seen.split(8)])
+        return revive(self.net, self.opt, self.ema.weights, dead)
+
     @torch.no_grad()
     def validate(self, data: Pairs | Clips, most: int) -> dict[str, Any]:
         """The averaged weights on people set aside: watched, never tuned on."""
@@ -206,6 +214,7 @@ def main() -> None:
     p.add_argument("--piece", type=int, default=2, help="images a CPU thread takes at a time")
     p.add_argument("--freeze-core", action="store_true", help="train only what rtface-m adds")
     p.add_argument("--ema", type=float, default=0.999)
+    p.add_argument("--wake", type=int, default=400, help="steps between two looks for dead channels; 0: never")
     p.add_argument("--clean-share", type=float, default=0.10)
     p.add_argument("--clean-weight", type=float, default=1.0)
     p.add_argument("--min-px", type=float, default=0)
@@ -231,6 +240,8 @@ def main() -> None:
     gains: list[float] = []
     tick = images = 0
     while t.used < a.minutes * 60:
+        if a.wake and t.step % a.wake == 0 and t.used < 0.7 * a.minutes * 60:
+            print(f"step {t.step}: {t.wake(pairs)} dead channels start anew", flush=True)
         loss, gain = t.train_step(next(stream))
         images += t.images
         losses.append(loss)
