@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +27,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+
+from rtface.engine.memory import Carrier, FaceMemory, small_of
 
 from . import degrade
 from .actors import HEIGHT, WIDTH, Actor, Film
@@ -46,10 +48,6 @@ PROTOCOLS = {
 FRAMES = 16
 WARM = 3
 """The first frames of a film are not measured: a call has long begun."""
-
-Restore = Callable[[U8], F32]
-"""uint8 S×S×3 RGB crop → float32 S×S×3 restored, 0..1."""
-
 
 def lowpass(z: F32) -> F32:
     """The colour lock's low-pass of an S×S×C picture."""
@@ -81,26 +79,54 @@ def psnr(a: F32, b: F32, mask: F32) -> float:
     return float(-10 * np.log10(max(weighted((a - b) ** 2, mask), 1e-10)))
 
 
-def network(model: Path) -> tuple[Restore, int, Callable[[], list[float]]]:
-    """(restore, crop side, its times in ms) of an exported engine, run by OpenVINO with bf16 where the CPU has it."""
-    import openvino as ov
+class Network:
+    """An exported engine run by OpenVINO, with bf16 where the CPU has it: uint8 S×S×3 RGB crop → float32 S×S×3, 0..1.
 
-    core: Any = ov.Core()
-    bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    config = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32", "PERFORMANCE_HINT": "LATENCY"}
-    net: Any = core.read_model(str(model))
-    side = int(net.inputs[0].get_partial_shape()[2].get_length())
-    request: Any = core.compile_model(net, "CPU", config).create_infer_request()
-    times: list[float] = []
+    ``begin`` comes before every film and still: a network with memory forgets then. ``times`` are its milliseconds.
+    """
 
-    def restore(crop: U8) -> F32:
+    def __init__(self, model: Path) -> None:
+        import openvino as ov
+
+        core: Any = ov.Core()
+        bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        config = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32", "PERFORMANCE_HINT": "LATENCY"}
+        net: Any = core.read_model(str(model))
+        self.side = int(net.input("crop").get_partial_shape()[2].get_length())
+        self.remembers = len(net.inputs) > 1
+        picture = [1, 3, self.side, self.side]
+        shapes: dict[str, Any] = {"crop": picture}
+        if self.remembers:
+            shapes |= {"still": picture, "moved": picture, "known": [1, 1, 1, 1],
+                       "state": [1, *(d.get_length() for d in list(net.input("state").get_partial_shape())[1:])]}
+        net.reshape(shapes)
+        self.shape = shapes.get("state")
+        self.request: Any = core.compile_model(net, "CPU", config).create_infer_request()
+        self.times: list[float] = []
+        self.carrier = Carrier()
+        self.memory: FaceMemory | None = None
+
+    def begin(self) -> None:
+        """Forgets the face."""
+        self.memory = None
+
+    def __call__(self, crop: U8) -> F32:
         x = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 255
         start = time.perf_counter()
-        request.infer({0: x})
-        times.append((time.perf_counter() - start) * 1e3)
-        return np.array(request.get_output_tensor(0).data[0]).transpose(1, 2, 0)
-
-    return restore, side, lambda: times
+        inputs: dict[str, Any] = {"crop": x}
+        small = small_of(x[0])
+        if self.remembers:
+            inputs |= {"still": x, "moved": x, "state": np.zeros(self.shape, np.float32),
+                       "known": np.zeros((1, 1, 1, 1), np.float32)}
+        if self.memory is not None:
+            inputs |= {"still": self.memory.restored[None], "moved": self.carrier.carry(self.memory, small)[None],
+                       "state": self.memory.state[None], "known": np.ones((1, 1, 1, 1), np.float32)}
+        self.request.infer(inputs)
+        restored = np.array(self.request.get_tensor("restored").data[0])
+        if self.remembers:
+            self.memory = FaceMemory(restored, small, np.array(self.request.get_tensor("next").data[0]))
+        self.times.append((time.perf_counter() - start) * 1e3)
+        return restored.transpose(1, 2, 0)
 
 
 def classic(crop: U8) -> F32:
@@ -169,20 +195,23 @@ def through_api(engine: str, shot: Shot) -> list[U8]:
 
 
 def film_rows(
-    faces: list[Face], protocol: str, restore: Restore, side: int, seed: int, api: str
+    faces: list[Face], protocol: str, restore: Network, side: int, seed: int, api: str
 ) -> Iterator[dict[str, float]]:
     """One row a face: mean PSNR of input and ours, the baseline's gain, and our flicker relative to the input's."""
     mask = oval_mask(side)
     for number, face in enumerate(faces):
         shot = shoot(face, number, protocol, seed)
         framed = through_api(api, shot) if api else []
+        restore.begin()
         rows: list[tuple[float, float, float]] = []
         errors: list[tuple[F32, F32]] = []
-        for i in range(WARM, len(shot.seen)):
+        for i in range(len(shot.seen)):
             m = at(shot.matrices[i], side)
             truth, seen = (cut(p[i], m, side).astype(np.float32) / 255 for p in (shot.clean, shot.seen))
             crop = cut(shot.seen[i], m, side)
             ours = cut(framed[i], m, side).astype(np.float32) / 255 if api else locked(seen, restore(crop))
+            if i < WARM:
+                continue
             before = psnr(seen, truth, mask)
             base = psnr(locked(seen, classic(crop)), truth, mask) - before if i == FRAMES // 2 else np.nan
             rows.append((before, base, psnr(ours, truth, mask)))
@@ -198,25 +227,28 @@ def film_rows(
 
 
 def object_rows(
-    faces: list[Face], restore: Restore, side: int, seed: int, api: str
+    faces: list[Face], restore: Network, side: int, seed: int, api: str
 ) -> Iterator[dict[str, float]]:
     """One row a face: the mean change, in code values, of what an opaque thing in front of it shows."""
     for number, face in enumerate(faces):
         shot = shoot(face, number, "object", seed)
         framed = through_api(api, shot) if api else []
+        restore.begin()
         changes: list[float] = []
-        for i in range(WARM, len(shot.seen)):
+        for i in range(len(shot.seen)):
             m = at(shot.matrices[i], side)
             crop = cut(shot.seen[i], m, side)
             seen = crop.astype(np.float32) / 255
             ours = cut(framed[i], m, side).astype(np.float32) / 255 if api else locked(seen, restore(crop))
+            if i < WARM:
+                continue
             cover = cv2.resize(shot.covers[i], (side, side), interpolation=cv2.INTER_AREA)
             hidden = (cover > 0.99) & (oval_mask(side) > 0)
             changes.append(255 * float(np.abs(ours - seen)[hidden].mean()))
         yield {"change": float(np.mean(changes))}
 
 
-def still_rows(faces: list[Face], restore: Restore, side: int, seed: int) -> Iterator[dict[str, float]]:
+def still_rows(faces: list[Face], restore: Network, side: int, seed: int) -> Iterator[dict[str, float]]:
     """Two rows a face: PSNR of input and ours, and the baseline's gain, on the still degradations."""
     mask = oval_mask(side)
     for number, face in enumerate(f for f in faces if f.px >= side):
@@ -227,6 +259,7 @@ def still_rows(faces: list[Face], restore: Restore, side: int, seed: int) -> Ite
         for turn in range(2):
             crop = cut(degrade.still(image, r, face.px / 512), m, side)
             seen = crop.astype(np.float32) / 255
+            restore.begin()
             before = psnr(seen, truth, mask)
             base = psnr(locked(seen, classic(crop)), truth, mask) - before if turn == number % 4 else np.nan
             yield {"input": before, "classic_gain": base, "ours": psnr(locked(seen, restore(crop)), truth, mask)}
@@ -258,7 +291,8 @@ def main() -> None:
     actors = [f for f in held if f.px >= 384]
     order = np.random.default_rng(a.seed).permutation(len(actors))[: a.count]
     package = Path(__file__).parents[2] / "rtface" / "models" / a.engine / "model.onnx"
-    restore, side, times = network(a.model or package)
+    restore = Network(a.model or package)
+    side = restore.side
     api = a.engine if a.through == "api" else ""
     result: dict[str, Any] = {
         "engine": a.engine,
@@ -281,8 +315,8 @@ def main() -> None:
         if name == "clean":
             result[name] = {"psnr_to_input": round(float(np.mean([r["ours"] for r in rows])), 2), "n": len(rows)}
         print(name, result[name], flush=True)
-    if times():
-        result["crop_ms"] = {f"p{q}": round(float(np.percentile(times(), q)), 2) for q in (5, 50, 95)}
+    if restore.times:
+        result["crop_ms"] = {f"p{q}": round(float(np.percentile(restore.times, q)), 2) for q in (5, 50, 95)}
         print("crop_ms", result["crop_ms"])
     if a.json:
         a.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

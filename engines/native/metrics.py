@@ -1,8 +1,7 @@
 """How good a restored face is, beyond PSNR: everything here runs without torch.
 
-Structure (`ssim`), honest uncertainty (`coverage`) and where the features lie (`Landmarks`); and what the two metrics
-that are networks (`perceptual.StLpips`, `identity.Identity`) need before torch comes in: their weight files, which are
-not ours to ship, and dlib's file format and face chip.
+Structure (`ssim`), honest uncertainty (`coverage`), where the features lie (`Landmarks`), and the weight files of the
+two metrics that are torch networks (`perceptual.StLpips`, `identity.Identity`): those are not ours to ship.
 """
 
 from __future__ import annotations
@@ -202,93 +201,6 @@ class Landmarks:
         if seen < CERTAIN:
             return float("inf")
         return float(np.linalg.norm(a[self.points, :2] - b[self.points, :2], axis=1).mean())
-
-
-# --- dlib's face chip and file format --------------------------------------------------------------------------------
-
-CHIP = 150
-_ANCHORS = np.array([(169.68, 239.90), (222.54, 243.53), (290.04, 243.53), (342.91, 239.90), (256.29, 331.83)])
-"""Mean places of eye corners and of the base of the nose in a canonical crop of 512 (``rtface.align``)."""
-_DLIB = np.array([(0.12057506, 0.21372745), (0.33408506, 0.22906424), (0.64606048, 0.22896744),
-                  (0.85956746, 0.21349815), (0.49011231, 0.62779753)])  # fmt: skip
-"""The same points in dlib's mean face (``get_face_chip_details``), in sides of the chip without its padding."""
-_PADDING = 0.25
-
-
-def chip_matrix(size: int) -> F64:
-    """2×3, pixels of dlib's 150×150 face chip → of a canonical ``size``×``size`` crop, pixel centres at integers.
-
-    Least squares over five points (Umeyama 1991), at their mean places: no detector is asked, so a restored face and
-    its truth are cut alike.
-    """
-    chip = (_DLIB + _PADDING) / (1 + 2 * _PADDING) * CHIP - 0.5
-    canonical = _ANCHORS * (size / 512) - 0.5
-    p, q = (np.array([complex(*v) for v in z]) for z in (chip, canonical))
-    # As complex numbers a similarity is q = r·p + t.
-    r = np.vdot(p - p.mean(), q - q.mean()) / np.vdot(p - p.mean(), p - p.mean()).real
-    t = q.mean() - r * p.mean()
-    return np.array([[r.real, -r.imag, t.real], [r.imag, r.real, t.imag]])
-
-
-def face_chip(picture: F32 | U8) -> U8:
-    """dlib's uint8 150×150×3 RGB chip of a canonical S×S×3 RGB picture (uint8, or float 0..1)."""
-    return cut(to_bytes(picture), chip_matrix(picture.shape[0]), CHIP)
-
-
-class _DlibStream:
-    """Reads what ``dlib::serialize`` wrote (integers with a length byte, strings, tensors of version 2)."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def find(self, name: bytes) -> None:
-        """Goes past the next string ``name``."""
-        mark = b"\x01" + bytes([len(name)]) + name
-        found = self.data.find(mark, self.at)
-        if found < 0:
-            raise ValueError(f"not dlib's face recognition network: no further layer {name.decode()}")
-        self.at = found + len(mark)
-
-    def integer(self) -> int:
-        control = self.data[self.at]
-        count = control & 0x0F
-        value = int.from_bytes(self.data[self.at + 1 : self.at + 1 + count], "little")
-        self.at += 1 + count
-        return -value if control & 0x80 else value
-
-    def tensor(self) -> F32:
-        version, *shape = (self.integer() for _ in range(5))
-        count = int(np.prod(shape))
-        if version != 2 or count < 0 or self.at + 4 * count > len(self.data):
-            raise ValueError("not dlib's face recognition network, or cut short: a tensor does not fit")
-        values = np.frombuffer(self.data, "<f4", count, self.at).reshape(shape)
-        self.at += 4 * count
-        return values.astype(np.float32)
-
-
-def read_dlib(data: bytes, layers: int = 29) -> tuple[list[tuple[F32, F32]], F32]:
-    """The weights in ``dlib_face_recognition_resnet_model_v1.dat``.
-
-    Returns:
-        ``layers`` pairs (filters float32 out×in×k×k, biases float32 out), each convolution with the affine layer
-        behind it multiplied in, from the input on; and the last, fully connected layer, float32 256×128.
-
-    Raises:
-        ValueError: the bytes are something else, or cut short.
-    """
-    stream = _DlibStream(data)
-    convolutions: list[tuple[F32, F32]] = []
-    for _ in range(layers):
-        stream.find(b"con_4")
-        flat = stream.tensor().ravel()
-        out, rows, columns = stream.integer(), stream.integer(), stream.integer()
-        filters, biases = flat[:-out].reshape(out, -1, rows, columns), flat[-out:]
-        stream.find(b"affine_")
-        gamma, beta = stream.tensor().ravel().reshape(2, out)
-        convolutions.append((filters * gamma[:, None, None, None], biases * gamma + beta))
-    stream.find(b"fc_2")
-    outputs, inputs = stream.integer(), stream.integer()
-    return convolutions, stream.tensor().reshape(inputs, outputs)
 
 
 # --- weight files ----------------------------------------------------------------------------------------------------

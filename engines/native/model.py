@@ -110,28 +110,30 @@ class Past(NamedTuple):
     known: Tensor
 
 
-class Blend(nn.Module):
-    """Mixes this frame's residual with the frame before: weights at 1/4 resolution from features N×C×h/4×w/4."""
+class Seen(NamedTuple):
+    """What ``Core`` makes of a crop: gated residual N×3×192×176, decoder features N×48×48×44, gate logits N×1×12×11,
+    gate N×1×192×176, and of a network with memory the new state and the trust in the past N×2×48×44."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weigh = fresh(nn.Conv2d(width, 2, 1), 0.0)
-        nn.init.constant_(self.weigh.bias, -1.0)  # pyright: ignore[reportArgumentType]
+    residual: Tensor
+    features: Tensor
+    logit: Tensor
+    gate: Tensor
+    state: Tensor | None
+    trust: Tensor | None
 
-    def forward(self, features: Tensor, crop: Tensor, residual: Tensor, past: Past) -> Tensor:
-        logits = self.weigh(features)
-        weights = torch.softmax(torch.cat([torch.zeros_like(logits[:, :1]), logits], 1), 1)[:, 1:] * past.known
-        weights = F.interpolate(weights, scale_factor=4.0, mode="bilinear", align_corners=False)
-        here = crop + residual
-        return residual + (past.still - here) * weights[:, :1] + (past.moved - here) * weights[:, 1:]
+
+def blended(crop: Tensor, residual: Tensor, past: Past, trust: Tensor) -> Tensor:
+    """The residual, mixed with the way to the frame before by ``trust`` (N×2×h'×w', of ``still`` and ``moved``)."""
+    trust = F.interpolate(trust, size=crop.shape[2:], mode="bilinear", align_corners=False)
+    here = crop + residual
+    return residual + (past.still - here) * trust[:, :1] + (past.moved - here) * trust[:, 1:]
 
 
 class Core(nn.Module):
     """``rtface-s`` inside its region of interest.
 
-    Input N×3×192×176 float, RGB 0..1, and with ``memory`` the ``Past``. Returns (gated residual N×3×192×176, decoder
-    features N×w0×48×44, gate logits N×1×12×11, gate N×1×192×176, new state or None). The residual is this frame's
-    alone: ``Blend`` comes after it.
+    Input N×3×192×176 float, RGB 0..1, and with ``memory`` the ``Past``. The residual is this frame's alone: how far the
+    past is to be trusted is another answer, for ``blended``.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (48, 96, 160), blocks: tuple[int, int, int] = (2, 2, 4), *,
@@ -161,8 +163,11 @@ class Core(nn.Module):
         self.memory = Memory(w2) if memory else None
         # Zero at first, so that a network without memory can be taught to remember from where it is.
         self.stem_past = fresh(nn.Conv2d(96, w0, 3, padding=1), 0.0) if memory else None
+        self.trust = fresh(nn.Conv2d(w0, 2, 1), 0.0) if memory else None
+        if self.trust is not None:
+            nn.init.constant_(self.trust.bias, -1.0)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    def forward(self, x: Tensor, past: Past | None = None) -> Seen:
         x0 = self.stem(F.pixel_unshuffle(2 * x - 1, 4))
         if self.stem_past is not None and past is not None:
             changes = torch.cat([past.still - x, past.moved - x], 1) * past.known
@@ -188,13 +193,12 @@ class Core(nn.Module):
         for b in self.dec0:
             y0 = b(y0, code)
         gate = F.interpolate(torch.sigmoid(logit), scale_factor=16.0, mode="bilinear", align_corners=False)
-        return (
-            F.pixel_shuffle(self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT), 4) * (RESIDUAL_SCALE * gate),
-            y0,
-            logit,
-            gate,
-            state,
-        )
+        residual = F.pixel_shuffle(self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT), 4) * (RESIDUAL_SCALE * gate)
+        trust = None
+        if self.trust is not None and past is not None:
+            logits = self.trust(y0)
+            trust = torch.softmax(torch.cat([torch.zeros_like(logits[:, :1]), logits], 1), 1)[:, 1:] * past.known
+        return Seen(residual, y0, logit, gate, state, trust)
 
 
 class Small(nn.Module):
@@ -205,14 +209,14 @@ class Small(nn.Module):
     def __init__(self, *, memory: bool = False) -> None:
         super().__init__()
         self.core = Core(memory=memory)
-        self.blend = Blend(48) if memory else None
         self.register_buffer("window", window(256), persistent=False)
 
     def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        residual, features, logit, _, state = self.core(x, past)
-        if self.blend is not None and past is not None:
-            residual = self.blend(features, x, residual, past)
-        return residual * self.window, logit, state
+        seen: Seen = self.core(x, past)
+        residual = seen.residual
+        if past is not None and seen.trust is not None:
+            residual = blended(x, residual, past, seen.trust)
+        return residual * self.window, seen.logit, seen.state
 
 
 class Medium(nn.Module):
@@ -231,24 +235,23 @@ class Medium(nn.Module):
         self.up = Up(48, width)
         self.blocks = nn.ModuleList(Block(width, 0) for _ in range(blocks))
         self.head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.0)
-        self.blend = Blend(width) if memory else None
         self.register_buffer("window", window(512), persistent=False)
         self.register_buffer("window_s", window(256), persistent=False)
 
     def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
         half = F.avg_pool2d(x, 2)
         small = past and Past(F.avg_pool2d(past.still, 2), F.avg_pool2d(past.moved, 2), past.state, past.known)
-        residual, feats, logit, gate, state = self.core(half, small)
-        y = self.stem(F.pixel_unshuffle(2 * x - 1, 4)) + self.up(feats)
+        seen: Seen = self.core(half, small)
+        y = self.stem(F.pixel_unshuffle(2 * x - 1, 4)) + self.up(seen.features)
         for b in self.blocks:
             y = b(y)
         fine = F.pixel_shuffle(self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT), 4) * F.interpolate(
-            RESIDUAL_SCALE * gate, scale_factor=2.0, mode="nearest"
+            RESIDUAL_SCALE * seen.gate, scale_factor=2.0, mode="nearest"
         )
-        big = F.interpolate(residual, scale_factor=2.0, mode="bilinear", align_corners=False) + fine
-        if self.blend is not None and past is not None:
-            big = self.blend(y, x, big, past)
-        return big * self.window, logit, state, residual * self.window_s, half
+        big = F.interpolate(seen.residual, scale_factor=2.0, mode="bilinear", align_corners=False) + fine
+        if past is not None and seen.trust is not None:
+            big = blended(x, big, past, seen.trust)
+        return big * self.window, seen.logit, seen.state, seen.residual * self.window_s, half
 
 
 class Whole(nn.Module):
