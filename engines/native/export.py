@@ -25,7 +25,7 @@ from rtface.engine.memory import Carrier, FaceMemory, small_of
 
 from . import degrade
 from .model import STATE, Whole, build
-from .space import F32, TEMPLATE_512, U8, cut, oval_mask, similarity
+from .space import F32, TEMPLATE_512, U8, cut, oval_mask, roi, similarity
 
 ASTRONAUT_POINTS = np.array(
     [[202.4, 101.2], [246.5, 102.7], [222.8, 123.2], [204.9, 141.0], [243.4, 141.3]], np.float64
@@ -34,10 +34,6 @@ ASTRONAUT_POINTS = np.array(
 
 VERSION = "0.1.0"
 STATE_SHAPE = (STATE, 12, 11)
-MEMORY = f"""
-[memory]
-shape = [{", ".join(map(str, STATE_SHAPE))}]
-"""
 PSNR = {"f32": 55.0, "bf16": 38.0, "int8": 32.0}
 """What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
 
@@ -178,7 +174,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     parameters = sum(p.numel() for p in net.parameters())
     recipe = out / "recipe.toml.tmp"
     text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data)
-    recipe.write_text(text + (MEMORY if memory else ""), encoding="utf-8")
+    recipe.write_text(text + (memory_text(size) if memory else ""), encoding="utf-8")
     for f in (tmp, golden, recipe):
         f.replace(f.with_suffix(""))
     mask = oval_mask(size)[..., None]
@@ -276,6 +272,15 @@ f32 = {PSNR["f32"]}
 bf16 = {PSNR["bf16"]}
 int8 = {PSNR["int8"]}
 '''
+
+
+def memory_text(size: int) -> str:
+    """The recipe's section for a network with memory."""
+    return f"""
+[memory]
+shape = {list(STATE_SHAPE)}
+region = {list(roi(size))}
+"""
 
 
 def main() -> None:

@@ -8,12 +8,15 @@ shown the restored crop of the frame before both as it was and carried along, an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 
 from rtface.frame import Bytes, Float32
+
+Region = tuple[int, int, int, int]
 
 SHRINK = 4
 """The flow is searched on crops this much smaller."""
@@ -45,9 +48,12 @@ class Carrier:
         found: Any = self._search.calc(small, before, np.zeros((*small.shape, 2), np.float32))
         return found
 
-    def carry(self, memory: FaceMemory, small: Bytes) -> Float32:
-        """The remembered restored crop as it lies on a crop whose small version is `small`: float32 3×S×S."""
-        return fetch(memory.restored, self.flow(small, memory.small))
+    def carry(self, memory: FaceMemory, small: Bytes, region: Region | None = None) -> Float32:
+        """The remembered restored crop as it lies on a crop whose small version is `small`: float32 3×S×S.
+
+        With `region` (x, y, width, height) only there; the rest is 0.
+        """
+        return fetch(memory.restored, self.flow(small, memory.small), region)
 
 
 def small_of(crop: Float32) -> Bytes:
@@ -57,11 +63,22 @@ def small_of(crop: Float32) -> Bytes:
     return cv2.convertScaleAbs(green, alpha=255.0)  # type: ignore[return-value]
 
 
-def fetch(picture: Float32, flow: Float32) -> Float32:
-    """A picture float32 3×S×S fetched from where a flow (n×n×2, its samples S/n pixels apart) says it was."""
+def fetch(picture: Float32, flow: Float32, region: Region | None = None) -> Float32:
+    """A picture float32 3×S×S, or its `region`, fetched from where a flow (n×n×2, S/n pixels apart) says it was."""
     size = picture.shape[1]
-    factor = size / flow.shape[0]
-    fine: Any = cv2.resize(flow, (size, size), interpolation=cv2.INTER_LINEAR)
+    x, y, w, h = region or (0, 0, size, size)
+    part = slice(y, y + h), slice(x, x + w)
+    fine: Any = cv2.resize(flow, (size, size), interpolation=cv2.INTER_LINEAR)[part]
+    places: Any = cv2.addWeighted(fine, size / flow.shape[0], _grid(size)[part], 1.0, 0.0)
+    out = np.zeros_like(picture)
+    for plane, target in zip(picture, out, strict=True):
+        cv2.remap(plane, places, None, cv2.INTER_LINEAR, target[part],  # pyright: ignore[reportCallIssue, reportArgumentType]
+                  borderMode=cv2.BORDER_REPLICATE)
+    return out
+
+
+@lru_cache(maxsize=4)
+def _grid(size: int) -> Float32:
+    """Every pixel's own place, float32 size×size×2."""
     at = np.arange(size, dtype=np.float32)
-    x, y = fine[..., 0] * np.float32(factor) + at, fine[..., 1] * np.float32(factor) + at[:, None]
-    return np.stack([cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in picture])
+    return np.stack(np.meshgrid(at, at), -1)

@@ -150,7 +150,7 @@ def restore_next(recipe: Recipe, plan: Plan, crop: Float32, memory: FaceMemory |
     # What is not known may be anything: the crop is at hand, and finite.
     still, moved, state = crop, crop, np.zeros(ports.shape, np.float32)
     if memory is not None:
-        still, moved, state = memory.restored, carrier.carry(memory, small), memory.state
+        still, moved, state = memory.restored, carrier.carry(memory, small, ports.region), memory.state
     restored, following = np.empty((1, *crop.shape), np.float32), np.empty((1, *ports.shape), np.float32)
     known = np.full((1, 1, 1, 1), float(memory is not None), np.float32)
     inputs = {recipe.input.name: crop[None], ports.still: still[None], ports.moved: moved[None],

@@ -67,10 +67,12 @@ class Memory:
     """Tensors of a recurrent network besides the crop (`rtface.engine.memory`).
 
     Inputs: `still` and `moved` 1×3×S×S, the restored crop of the frame before as it was and carried along; `state`
-    1×`shape`; `known` 1×1×1×1, 1, or 0 on a face's first frame. Output: `next`, the new state.
+    1×`shape`; `known` 1×1×1×1, 1, or 0 on a face's first frame. Output: `next`, the new state. `region` (x, y, width,
+    height) is what the network looks at of `moved`, None for all.
     """
 
     shape: tuple[int, int, int]
+    region: tuple[int, int, int, int] | None = None
     still: str = "still"
     moved: str = "moved"
     state: str = "state"

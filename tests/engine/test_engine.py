@@ -254,6 +254,9 @@ def test_a_remembered_crop_is_carried_to_where_the_face_has_moved() -> None:
     inner = np.s_[:, 40:216, 40:216]
     moved = Carrier().carry(memory, small_of(crops[1]))
     assert np.abs(moved - crops[1])[inner].mean() < 0.15 * np.abs(crops[0] - crops[1])[inner].mean()
+    part = Carrier().carry(memory, small_of(crops[1]), (64, 40, 128, 160))
+    np.testing.assert_array_equal(part[:, 40:200, 64:192], moved[:, 40:200, 64:192])
+    assert part[:, :40].max() == 0 and part[:, :, 192:].max() == 0
     still = Carrier().carry(memory, small_of(crops[0]))
     np.testing.assert_allclose(still, crops[0], atol=0.02)
 
