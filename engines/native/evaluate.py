@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -28,17 +27,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.engine.memory import Carrier, FaceMemory, small_of
-
 from . import degrade
 from .actors import HEIGHT, WIDTH, Actor, Film
 from .faces import Face, load_faces, load_fresh, split
 from .films import Recipe, degraded
 from .obstacles import KINDS as OBSTACLES
 from .obstacles import Obstacle
+from .restorers import Network, classic, locked, psnr, weighted
 from .space import F32, F64, TEMPLATE_512, U8, cut, oval_mask, similarity
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 PROTOCOLS = {
     "call": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
     "heavy": {"scale": 0.25, "sigma": 6.0, "crf": 33.0},
@@ -48,93 +45,6 @@ PROTOCOLS = {
 FRAMES = 16
 WARM = 3
 """The first frames of a film are not measured: a call has long begun."""
-
-def lowpass(z: F32) -> F32:
-    """The colour lock's low-pass of an S×S×C picture."""
-    size = z.shape[0]
-    g = cv2.resize(z, (32, 32), interpolation=cv2.INTER_AREA)
-    g = cv2.GaussianBlur(g, (5, 5), 1.0, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.resize(g, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def locked(crop: F32, restored: F32) -> F32:
-    """``crop + mask · shape(restored − crop)``: float32 S×S×3, 0..1."""
-    d = restored - crop
-    y = d @ LUMA
-    chroma = d - y[..., None]
-    chroma -= lowpass(chroma)
-    low = lowpass(y)
-    limit = 6 / 255
-    y = y - low + limit * np.tanh(low / limit)
-    return np.clip(crop + (chroma + y[..., None]) * oval_mask(crop.shape[0])[..., None], 0, 1).astype(np.float32)
-
-
-def weighted(z: F32, mask: F32) -> float:
-    """Mean of an S×S×3 picture, weighted with the mask."""
-    return float((z * mask[..., None]).mean() / mask.mean())
-
-
-def psnr(a: F32, b: F32, mask: F32) -> float:
-    """dB between two S×S×3 pictures of 0..1, weighted with the mask."""
-    return float(-10 * np.log10(max(weighted((a - b) ** 2, mask), 1e-10)))
-
-
-class Network:
-    """An exported engine run by OpenVINO, with bf16 where the CPU has it: uint8 S×S×3 RGB crop → float32 S×S×3, 0..1.
-
-    ``begin`` comes before every film and still: a network with memory forgets then. ``times`` are its milliseconds.
-    """
-
-    def __init__(self, model: Path) -> None:
-        import openvino as ov
-
-        core: Any = ov.Core()
-        bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        config = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32", "PERFORMANCE_HINT": "LATENCY"}
-        net: Any = core.read_model(str(model))
-        self.side = int(net.input("crop").get_partial_shape()[2].get_length())
-        self.remembers = len(net.inputs) > 1
-        picture = [1, 3, self.side, self.side]
-        shapes: dict[str, Any] = {"crop": picture}
-        if self.remembers:
-            shapes |= {"still": picture, "moved": picture, "known": [1, 1, 1, 1],
-                       "state": [1, *(d.get_length() for d in list(net.input("state").get_partial_shape())[1:])]}
-        net.reshape(shapes)
-        self.shape = shapes.get("state")
-        self.request: Any = core.compile_model(net, "CPU", config).create_infer_request()
-        self.times: list[float] = []
-        self.carrier = Carrier()
-        self.memory: FaceMemory | None = None
-
-    def begin(self) -> None:
-        """Forgets the face."""
-        self.memory = None
-
-    def __call__(self, crop: U8) -> F32:
-        x = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 255
-        start = time.perf_counter()
-        inputs: dict[str, Any] = {"crop": x}
-        small = small_of(x[0])
-        if self.remembers:
-            inputs |= {"still": x, "moved": x, "state": np.zeros(self.shape, np.float32),
-                       "known": np.zeros((1, 1, 1, 1), np.float32)}
-        if self.memory is not None:
-            inputs |= {"still": self.memory.restored[None], "moved": self.carrier.carry(self.memory, small)[None],
-                       "state": self.memory.state[None], "known": np.ones((1, 1, 1, 1), np.float32)}
-        self.request.infer(inputs)
-        restored = np.array(self.request.get_tensor("restored").data[0])
-        if self.remembers:
-            self.memory = FaceMemory(restored, small, np.array(self.request.get_tensor("next").data[0]))
-        self.times.append((time.perf_counter() - start) * 1e3)
-        return restored.transpose(1, 2, 0)
-
-
-def classic(crop: U8) -> F32:
-    """The baseline without learning: non-local means, then an unsharp mask."""
-    calm = cv2.fastNlMeansDenoisingColored(crop, None, 4, 4, 5, 15)
-    soft = cv2.GaussianBlur(calm, (0, 0), 1.5)
-    return np.clip(calm.astype(np.float32) * 1.6 - soft.astype(np.float32) * 0.6, 0, 255).astype(np.float32) / 255
-
 
 @dataclass
 class Shot:

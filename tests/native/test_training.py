@@ -105,8 +105,8 @@ def test_film_pairs_are_aligned_and_seeded(tmp_path: Path) -> None:
 def test_lock_of_the_loss_is_the_run_times() -> None:
     torch = pytest.importorskip("torch", reason="torch is needed for training only")
     pytest.importorskip("av", reason="PyAV is not installed")
-    from engines.native.evaluate import locked
     from engines.native.losses import shape
+    from engines.native.restorers import locked
 
     r = np.random.default_rng(2)
     for size in (256, 512):
@@ -131,3 +131,70 @@ def test_network_starts_near_the_identity_and_exports_its_shapes() -> None:
         with torch.no_grad():
             y = net(x)
         assert y.shape == x.shape and float((y - x).abs().mean()) < 0.05
+
+
+def test_memory_changes_nothing_where_nothing_is_known() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.model import STATE, Past, build
+
+    torch.manual_seed(0)
+    for name, h, w in (("rtface-s", 192, 176), ("rtface-m", 384, 352)):
+        plain, remembers = build(name), build(name, memory=True)
+        remembers.load_state_dict(plain.state_dict(), strict=False)
+        x, anything = torch.rand(2, 3, h, w), torch.rand(2, 3, h, w)
+        state = torch.rand(2, STATE, 12, 11)
+        with torch.no_grad():
+            want = plain(x)[0]
+            unknown = remembers(x, Past(anything, anything, state, torch.zeros(2, 1, 1, 1)))
+            known = remembers(x, Past(anything, anything, state, torch.ones(2, 1, 1, 1)))
+        assert torch.equal(unknown[0], want)
+        assert unknown[2].shape == state.shape
+        assert float((known[0] - want).abs().mean()) > 0.01
+
+
+def test_dead_channels_start_anew_without_changing_the_answer() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.model import build
+    from engines.native.muon import Muon
+    from engines.native.revive import dead_channels, revive
+
+    torch.manual_seed(0)
+    net, x = build("rtface-s"), torch.rand(2, 3, 192, 176)
+    optimiser = Muon(net, 1e-3)
+    net(x)[0].mean().backward()
+    optimiser.step()
+    with torch.no_grad():
+        net.core.enc1[0].a.bias[:50] = -100.0
+        want = net(x)[0]
+    averaged = {k: v.clone() for k, v in net.state_dict().items()}
+    dead = dead_channels(net, lambda: net(x))
+    assert dead["core.enc1.0"][:50].all()
+    assert revive(net, optimiser, averaged, dead) == sum(int(d.sum()) for d in dead.values()) >= 50
+    assert not any(d.any() for d in dead_channels(net, lambda: net(x)).values())
+    with torch.no_grad():
+        assert torch.allclose(net(x)[0], want, atol=1e-6)
+    assert all(torch.equal(averaged[k], v) for k, v in net.state_dict().items())
+    assert not optimiser.state[net.core.enc1[0].a.weight]["m"][:50].any()
+
+
+def test_sequences_hold_successive_frames_and_what_hides_them(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    from engines.native import sequences
+    from engines.native.faces import Face
+
+    cv2.imwrite(str(tmp_path / "a.png"), data.astronaut()[:, :, ::-1])
+    faces = [Face(tmp_path / "a.png", 512, "x", "a", False)]
+    hidden = 0
+    for seed in range(12):
+        for clip in sequences.film_clips(faces, np.random.default_rng(seed), "call"):
+            assert clip.pictures.shape == (sequences.FRAMES, 2, 192, 176, 3)
+            assert clip.flow.shape == (sequences.FRAMES, 48, 44, 2) and not clip.flow[0].any()
+            assert np.abs(clip.flow[1:].astype(float)).mean() < 6
+            error = clip.pictures[:, 0].astype(float) - clip.pictures[:, 1]
+            assert 0 < (error**2).mean() < 900
+            hidden += int(clip.cover.max() > 250)
+        if hidden:
+            break
+    assert hidden
