@@ -31,6 +31,7 @@ from . import degrade
 from .actors import HEIGHT, WIDTH, Actor, Film
 from .faces import Face, load_faces, load_fresh, split
 from .films import Recipe, degraded
+from .judge import Judge
 from .obstacles import KINDS as OBSTACLES
 from .obstacles import Obstacle
 from .restorers import Network, classic, locked, psnr, weighted
@@ -105,9 +106,10 @@ def through_api(engine: str, shot: Shot) -> list[U8]:
 
 
 def film_rows(
-    faces: list[Face], protocol: str, restore: Network, side: int, seed: int, api: str
+    faces: list[Face], protocol: str, restore: Network, side: int, seed: int, api: str, judge: Judge | None
 ) -> Iterator[dict[str, float]]:
-    """One row a face: mean PSNR of input and ours, the baseline's gain, and our flicker relative to the input's."""
+    """One row a face: mean PSNR of input and ours, the baseline's gain, our flicker relative to the input's, and what
+    ``judge`` says of two frames."""
     mask = oval_mask(side)
     for number, face in enumerate(faces):
         shot = shoot(face, number, protocol, seed)
@@ -115,6 +117,7 @@ def film_rows(
         restore.begin()
         rows: list[tuple[float, float, float]] = []
         errors: list[tuple[F32, F32]] = []
+        judged: list[dict[str, float]] = []
         for i in range(len(shot.seen)):
             m = at(shot.matrices[i], side)
             truth, seen = (cut(p[i], m, side).astype(np.float32) / 255 for p in (shot.clean, shot.seen))
@@ -126,6 +129,8 @@ def film_rows(
             base = psnr(locked(seen, classic(crop)), truth, mask) - before if i == FRAMES // 2 else np.nan
             rows.append((before, base, psnr(ours, truth, mask)))
             errors.append((seen - truth, ours - truth))
+            if judge and i in (FRAMES // 2, FRAMES - 1):
+                judged.append(judge(truth, seen, ours, mask))
         flick = [np.mean([weighted(np.abs(b[k] - a[k]), mask) for a, b in pairwise(errors)]) for k in (0, 1)]
         mean = np.nanmean(np.array(rows), 0)
         yield {
@@ -133,6 +138,7 @@ def film_rows(
             "classic_gain": mean[1],
             "ours": mean[2],
             "flicker": float(flick[1] / max(flick[0], 1e-9)),
+            **({k: float(np.nanmean([j[k] for j in judged])) for k in judged[0]} if judged else {}),
         }
 
 
@@ -158,7 +164,9 @@ def object_rows(
         yield {"change": float(np.mean(changes))}
 
 
-def still_rows(faces: list[Face], restore: Network, side: int, seed: int) -> Iterator[dict[str, float]]:
+def still_rows(
+    faces: list[Face], restore: Network, side: int, seed: int, judge: Judge | None
+) -> Iterator[dict[str, float]]:
     """Two rows a face: PSNR of input and ours, and the baseline's gain, on the still degradations."""
     mask = oval_mask(side)
     for number, face in enumerate(f for f in faces if f.px >= side):
@@ -172,7 +180,9 @@ def still_rows(faces: list[Face], restore: Network, side: int, seed: int) -> Ite
             restore.begin()
             before = psnr(seen, truth, mask)
             base = psnr(locked(seen, classic(crop)), truth, mask) - before if turn == number % 4 else np.nan
-            yield {"input": before, "classic_gain": base, "ours": psnr(locked(seen, restore(crop)), truth, mask)}
+            ours = locked(seen, restore(crop))
+            yield {"input": before, "classic_gain": base, "ours": psnr(ours, truth, mask),
+                   **(judge(truth, seen, ours, mask) if judge else {})}  # fmt: skip
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -180,6 +190,7 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     gains = [r["ours"] - r["input"] for r in rows]
     out = {k: float(np.nanmean([r[k] for r in rows])) for k in rows[0]}
     out |= {"gain": float(np.mean(gains)), "worst": float(np.min(gains))}
+    out |= {f"{k}_ratio": out[k] / out[f"{k}_in"] for k in ("st_lpips", "identity", "landmarks") if k in out}
     return {k: round(v, 3) for k, v in out.items()} | {"n": len(rows)}
 
 
@@ -194,6 +205,8 @@ def main() -> None:
                    help="fresh: people of sources that nothing is trained or tuned on")
     p.add_argument("--count", type=int, default=40, help="faces for the film protocols")
     p.add_argument("--seed", type=int, default=11)
+    p.add_argument("--judge", action="store_true",
+                   help="also SSIM, landmarks, and (RTFACE_METRIC_WEIGHTS) ST-LPIPS and identity; much slower")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
     cv2.setNumThreads(2)
@@ -203,6 +216,7 @@ def main() -> None:
     package = Path(__file__).parents[2] / "rtface" / "models" / a.engine / "model.onnx"
     restore = Network(a.model or package)
     side = restore.side
+    judge = Judge() if a.judge else None
     api = a.engine if a.through == "api" else ""
     result: dict[str, Any] = {
         "engine": a.engine,
@@ -218,9 +232,9 @@ def main() -> None:
             print(name, result[name], flush=True)
             continue
         if name == "stills":
-            rows = list(still_rows(held, restore, side, a.seed))
+            rows = list(still_rows(held, restore, side, a.seed, judge))
         else:
-            rows = list(film_rows([actors[int(i)] for i in order], name, restore, side, a.seed, api))
+            rows = list(film_rows([actors[int(i)] for i in order], name, restore, side, a.seed, api, judge))
         result[name] = summary(rows)
         if name == "clean":
             result[name] = {"psnr_to_input": round(float(np.mean([r["ours"] for r in rows])), 2), "n": len(rows)}

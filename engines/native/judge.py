@@ -1,0 +1,41 @@
+"""How a restored crop compares with its input and the truth, beyond PSNR: one row of figures a crop."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import numpy as np
+
+from .metrics import VARIABLE, Landmarks, ssim
+from .space import F32
+
+
+class Judge:
+    """SSIM and landmark error; with torch and the weights that ``RTFACE_METRIC_WEIGHTS`` names also ST-LPIPS (AlexNet)
+    and the distance of identities.
+
+    Raises:
+        FileNotFoundError: the folder is named but the weights are not in it (``metrics.weights`` says how to get them).
+    """
+
+    def __init__(self) -> None:
+        self.landmarks = Landmarks()
+        self.st_lpips = self.identity = None
+        if os.environ.get(VARIABLE) and importlib.util.find_spec("torch"):
+            from .identity import Identity
+            from .perceptual import StLpips
+
+            self.st_lpips, self.identity = StLpips("alex"), Identity()
+
+    def __call__(self, truth: F32, seen: F32, ours: F32, mask: F32) -> dict[str, float]:
+        """S×S×3 pictures of 0..1 and the S×S oval → each figure of the input (``…_in``) and of ours."""
+        out: dict[str, float] = {}
+        for tail, picture in (("_in", seen), ("", ours)):
+            out[f"ssim{tail}"] = ssim(picture, truth, mask)
+            error = self.landmarks.error(picture, truth)
+            out[f"landmarks{tail}"] = error if np.isfinite(error) else np.nan
+            if self.st_lpips is not None and self.identity is not None:
+                out[f"st_lpips{tail}"] = self.st_lpips.distance(picture, truth, mask)
+                out[f"identity{tail}"] = self.identity.distance(picture, truth)
+        return out
