@@ -127,8 +127,9 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     )
 
 
-# Smallest hole, as a share of the patch.
-_HOLE = 0.002
+# Smallest hole, as a share of the patch; and the edge that a hole has all round. Light that clips, and a white wall
+# behind a cheek, were seen with edges of up to 93.
+_HOLE, _EDGE, _WHITE_EDGE = 0.002, 20.0, 110.0
 
 # log2 of the band energy of one octave over that of the next coarser one: the lower tenth of clean faces.
 _CLEAN_STEP = -1.55
@@ -177,9 +178,11 @@ def _usable(patch: Float32) -> tuple[NDArray[np.uint8], float]:
             box = np.s_[max(0, y - 6):y + h + 6, max(0, x - 6):x + w + 6]
             hole = (labels[box] == i).view(np.uint8)
             # `flat` is eroded by two pixels: the edge of the hole itself lies two to four pixels outside.
-            rim = cv2.dilate(hole, np.ones((11, 11), np.uint8)) - cv2.dilate(hole, np.ones((3, 3), np.uint8))
+            white = codes[box][hole > 0][0] > 250
+            reach = np.ones((7, 7) if white else (11, 11), np.uint8)
+            rim = cv2.dilate(hole, reach) - cv2.dilate(hole, np.ones((3, 3), np.uint8))
             edge = np.sort(spread[box][rim > 0])
-            if edge.size and edge[edge.size // 5] > 20.0:
+            if edge.size and edge[edge.size // 5] > (_WHITE_EDGE if white else _EDGE):
                 grown = cv2.dilate(hole, kernel)
                 share += cv2.countNonZero(grown) / flat.size
                 inside[box][grown > 0] = 0

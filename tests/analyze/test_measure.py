@@ -13,8 +13,8 @@ from rtface.analyze import SCORES, Analysis, analyze_crop, analyze_face
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Face
 
-from .conftest import BOX, POINTS, PictureView
-from .degrade import DEGRADATIONS, defocus, jpeg, mosaic, motion, noise, upscale
+from .conftest import BOX, CORE, POINTS, PictureView
+from .degrade import DEGRADATIONS, defocus, gain, jpeg, mosaic, motion, noise, upscale
 
 Look = Callable[[Bytes], Analysis]
 
@@ -100,6 +100,19 @@ def test_a_dark_skinned_face_in_good_light_is_not_under_exposed(portrait: Bytes,
     gray = out.mean(axis=2, keepdims=True)
     dark = np.where(gray > 205, out, out * 0.35)
     assert look(np.rint(dark).astype(np.uint8)).under_exposure < 0.2
+
+
+def test_light_that_clips_is_no_hole(portrait: Bytes, look: Look) -> None:
+    core = portrait[CORE]
+    y, x = np.mgrid[:core.shape[0], :core.shape[1]]
+    away = np.hypot(y - core.shape[0] / 2, x - core.shape[1] / 2) - core.shape[0] / 8
+    shown = portrait.copy()
+    light = np.clip(255 - 18 * np.maximum(away, 0), 0, 255)[..., None]
+    shown[CORE] = np.maximum(core, light).astype(np.uint8)  # falls off within some pixels, as on wet or oily skin
+    assert look(shown).missing == 0
+    shown = gain(portrait, 0.45)
+    shown[CORE] = np.where(away[..., None] <= 0, 255, shown[CORE]).astype(np.uint8)
+    assert look(shown).missing > 0.3  # white tape
 
 
 def test_a_face_beyond_the_engines_detail_is_not_called_soft(portrait: Bytes) -> None:
