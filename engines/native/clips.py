@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,17 @@ def unroll(net: Small, b: Batch) -> tuple[list[Tensor], list[Tensor]]:
     return residuals, logits
 
 
-def clip_loss(loss: Loss, net: Small, b: Batch, temporal: float, clean_weight: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(summed loss of a batch over its frames, squared error N×T after the lock, the input's N×T)."""
+Look = Callable[[Tensor, Tensor], Tensor]
+"""How different two pictures N×3×h×w look, N values."""
+
+
+def clip_loss(
+    loss: Loss, net: Small, b: Batch, temporal: float, clean_weight: float, look: tuple[Look, float] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(summed loss of a batch over its frames, squared error N×T after the lock, the input's N×T).
+
+    ``look``: a perceptual distance and its weight, for one random frame of the batch (it costs as much as ten frames).
+    """
     residuals, logits = unroll(net, b)
     weight = 1 + clean_weight * b.clean
     total = b.seen.new_zeros(())
@@ -166,6 +176,10 @@ def clip_loss(loss: Loss, net: Small, b: Batch, temporal: float, clean_weight: f
         total = total + (each * weight + 0.002 * gate).sum()
         ours.append(square)
         theirs.append(((seen - truth) ** 2 * loss.mask).mean((1, 2, 3)))  # pyright: ignore
+    if look is not None:
+        t = int(torch.randint(len(residuals), ()))
+        shown = loss.locked(b.seen[:, t], residuals[t]).clamp(0, 1)
+        total = total + look[1] * look[0](shown, b.truth[:, t]).sum()
     return total, torch.stack(ours, 1), torch.stack(theirs, 1)
 
 

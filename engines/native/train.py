@@ -80,6 +80,12 @@ class Trainer:
             self.ema.n = c["ema_n"]
             self.ema.weights = {k: v.to(self.device) for k, v in c["ema"].items()}
             self.step, self.used = c["step"], c["used"]
+        self.look, self.dice = None, np.random.default_rng(a.seed)
+        if a.perceptual:
+            from .perceptual import StLpips
+
+            judge, oval = StLpips("alex"), self.loss.mask / self.loss.mask.max()  # pyright: ignore
+            self.look = lambda x, y: judge(x, y, oval)
         self.crew = Crew(self.net, 1 if self.device.type == "cuda" else a.threads, self.work)
 
     def save(self) -> None:
@@ -107,7 +113,10 @@ class Trainer:
     def work(self, net: Any, piece: Any) -> tuple[Tensor, tuple[float, Tensor]]:
         """Loss of a piece of the batch (its share of it, times 100: that keeps Adam's epsilon out of play)."""
         if isinstance(piece, Batch):
-            total, ours, theirs = clip_loss(self.loss, net, piece, self.a.temporal, self.a.clean_weight)
+            look = None
+            if self.look is not None and piece.truth.shape[1] > 1 and self.dice.random() < 1 / self.a.batch:
+                look = (self.look, self.a.perceptual * self.images)  # one frame stands for all of the step
+            total, ours, theirs = clip_loss(self.loss, net, piece, self.a.temporal, self.a.clean_weight, look)
             total = total / self.images
             return 100 * total, (float(total.detach()), (psnr(ours) - psnr(theirs))[~piece.clean].flatten())
         truth, seen, clean = (t.to(self.device, non_blocking=True) for t in piece)
@@ -203,6 +212,7 @@ def main() -> None:
     p.add_argument("--clips", type=Path, help="sequences: teaches the network to remember; --valid names sequences too")
     p.add_argument("--length", type=int, default=6, help="frames of a clip that are learnt from at once")
     p.add_argument("--temporal", type=float, default=0.3, help="weight of the error's change between frames")
+    p.add_argument("--perceptual", type=float, default=0.0, help="weight of ST-LPIPS (needs RTFACE_METRIC_WEIGHTS)")
     p.add_argument("--valid-count", type=int, default=256)
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--core", type=Path, help="checkpoint to take weights from where names match")
