@@ -34,7 +34,7 @@ def repeated(source: Path, times: int, target: Path) -> None:
 
 
 def main() -> None:
-    """Runs both lengths in processes of their own and saves results/memory.json."""
+    """Runs both lengths in processes of their own and saves results/memory_ENGINE.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", type=int, default=1000)
     parser.add_argument("--long", type=int, default=10_000)
@@ -54,7 +54,7 @@ def main() -> None:
             result[str(frames)] = {k: told[k] for k in ("peak_rss_mb", "frames_out", "frames_corrected", "fps")}
     short, long = (result[str(n)]["peak_rss_mb"] for n in (a.short, a.long))  # type: ignore[index]
     result["growth"] = round(long / short - 1, 4)
-    save("memory", result)
+    save(f"memory_{a.engine}", result)
 
 
 if __name__ == "__main__":

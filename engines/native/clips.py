@@ -29,11 +29,13 @@ CLEAN = KINDS.index("clean")
 
 @dataclass
 class Batch:
-    """Clips: ``truth`` and ``seen`` N×T×3×h×w float32 0..1, ``flow`` N×T×h/4×w/4×2 pixels, ``clean`` N bool."""
+    """Clips: ``truth`` and ``seen`` N×T×3×h×w float32 0..1, ``flow`` N×T×h/4×w/4×2 pixels, ``cover`` N×T×h/4×w/4
+    0..1, ``clean`` N bool."""
 
     truth: Tensor
     seen: Tensor
     flow: Tensor
+    cover: Tensor
     clean: Tensor
 
     def __len__(self) -> int:
@@ -73,17 +75,18 @@ class Clips:
         pictures, flow, cover = (part[row, start:end] for part in self.shards[shard])
         both = torch.from_numpy(np.array(pictures)).permute(1, 0, 4, 2, 3).float() / 255
         truth, seen = both[0], both[1]
+        hidden = torch.from_numpy(cover.astype(np.float32)) / 255
         if cover.any():
-            hidden = torch.from_numpy(cover.astype(np.float32))[:, None] / 255
-            truth = truth + F.interpolate(hidden, scale_factor=4.0, mode="bilinear") * (seen - truth)
+            truth = truth + F.interpolate(hidden[:, None], scale_factor=4.0, mode="bilinear") * (seen - truth)
         moved = torch.from_numpy(flow.astype(np.float32))
-        return Batch(truth[None], seen[None], moved[None], torch.tensor([bool(self.kinds[i] == CLEAN)]))
+        clean = torch.tensor([bool(self.kinds[i] == CLEAN)])
+        return Batch(truth[None], seen[None], moved[None], hidden[None], clean)
 
 
 def mirrored(b: Batch) -> Batch:
     """The same clips seen in a mirror."""
     flow = b.flow.flip(3) * torch.tensor([-1.0, 1.0])
-    return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.clean)
+    return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.cover.flip(3), b.clean)
 
 
 class ClipStream:
@@ -103,7 +106,7 @@ class ClipStream:
         frames = self.clips.shards[self.clips.index[i][0]][0].shape[1]
         b = self.clips.get(i, int(r.integers(0, frames - self.length + 1)), self.length)
         if r.random() < self.clean_share:
-            b = Batch(b.truth, b.truth.clone(), b.flow, torch.ones_like(b.clean))
+            b = Batch(b.truth, b.truth.clone(), b.flow, b.cover, torch.ones_like(b.clean))
         return mirrored(b) if r.random() < 0.5 else b
 
     def _fill(self) -> None:
@@ -112,7 +115,8 @@ class ClipStream:
             if self.singles is not None:
                 truth, seen, clean = next(self.singles)
                 n, _, h, w = truth.shape
-                step.append(Batch(truth[:, None], seen[:, None], torch.zeros(n, 1, h // 4, w // 4, 2), clean))
+                nothing = torch.zeros(n, 1, h // 4, w // 4)
+                step.append(Batch(truth[:, None], seen[:, None], torch.stack([nothing] * 2, -1), nothing, clean))
             self.queue.put(step)
 
     def __next__(self) -> list[Batch]:
@@ -128,10 +132,11 @@ def carried(picture: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(picture, at, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def unroll(net: Small, b: Batch) -> tuple[list[Tensor], list[Tensor]]:
-    """Runs a network over clips: residuals (N×3×h×w each) and gate logits of every frame."""
+def unroll(net: Small, b: Batch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Runs a network over clips: residuals (N×3×h×w each), gate logits and heads of every frame."""
     residuals: list[Tensor] = []
     logits: list[Tensor] = []
+    heads: list[Tensor] = []
     n, frames, _, h, w = b.seen.shape
     still = moved = b.seen[:, 0]
     state, known = b.seen.new_zeros(n, STATE, h // 16, w // 16), b.seen.new_zeros(n, 1, 1, 1)
@@ -140,12 +145,13 @@ def unroll(net: Small, b: Batch) -> tuple[list[Tensor], list[Tensor]]:
         if t:
             moved = carried(still, b.flow[:, t])
         with torch.autocast(x.device.type, torch.bfloat16):
-            residual, logit, new = net(x, Past(still, moved, state, known))
+            residual, logit, new, more = net(x, Past(still, moved, state, known))
         residual = residual.float()
         still, state, known = (x + residual).clamp(0, 1), new.float(), torch.ones_like(known)
         residuals.append(residual)
         logits.append(logit.float())
-    return residuals, logits
+        heads.append(more.float())
+    return residuals, logits, heads
 
 
 Look = Callable[[Tensor, Tensor], Tensor]
@@ -159,7 +165,7 @@ def clip_loss(
 
     ``look``: a perceptual distance and its weight, for one random frame of the batch (it costs as much as ten frames).
     """
-    residuals, logits = unroll(net, b)
+    residuals, logits, heads = unroll(net, b)
     weight = 1 + clean_weight * b.clean
     total = b.seen.new_zeros(())
     ours: list[Tensor] = []
@@ -173,6 +179,8 @@ def clip_loss(
         if before is not None:
             each = each + temporal * loss.charbonnier(error - before)
         before = error
+        left = F.avg_pool2d((loss.locked(seen, residual) - truth).abs().mean(1, keepdim=True), 4).detach()
+        each = each + 0.002 * head_loss(heads[t], left, b.cover[:, t : t + 1], F.avg_pool2d(loss.mask, 4))  # pyright: ignore
         total = total + (each * weight + 0.002 * gate).sum()
         ours.append(square)
         theirs.append(((seen - truth) ** 2 * loss.mask).mean((1, 2, 3)))  # pyright: ignore
@@ -183,6 +191,15 @@ def clip_loss(
     return total, torch.stack(ours, 1), torch.stack(theirs, 1)
 
 
+def head_loss(heads: Tensor, left: Tensor, cover: Tensor, oval: Tensor) -> Tensor:
+    """Per sample: negative log-likelihood of the error that is left (mean over 4×4 pixels and the colours) under a
+    Laplace distribution, and cross-entropy of what is hidden; N×1×h×w each, weighted with the oval."""
+    scale = heads[:, :1].clamp(-8, 0)
+    doubt = left * torch.exp(-scale) + scale
+    hidden = F.binary_cross_entropy_with_logits(heads[:, 1:], cover, reduction="none")
+    return ((doubt + hidden) * oval).mean((1, 2, 3))
+
+
 @torch.no_grad()
 def clip_figures(loss: Loss, net: Small, clips: Clips, most: int, skip: int = 3) -> dict[str, Any]:
     """Gain in dB over the input by kind (frames from ``skip`` on), of first frames; flicker relative to the input."""
@@ -191,7 +208,7 @@ def clip_figures(loss: Loss, net: Small, clips: Clips, most: int, skip: int = 3)
         b = clips.get(i)
         if b.clean.item():
             continue
-        residuals, _ = unroll(net, b)
+        residuals, *_ = unroll(net, b)
         errors = torch.stack([loss.locked(b.seen[:, t], r) - b.truth[:, t] for t, r in enumerate(residuals)], 1)[0]
         plain = (b.seen - b.truth)[0]
         mask = loss.mask

@@ -132,7 +132,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     out.mkdir(parents=True, exist_ok=True)
     tmp = out / "model.onnx.tmp"
     names = ["crop", "still", "moved", "state", "known"] if memory else ["crop"]
-    answers = ["restored", "next"] if memory else ["restored"]
+    answers = ["restored", "next", "log_scale", "occlusion"] if memory else ["restored"]
     shapes = [(3, size, size)] * 3 + [STATE_SHAPE, (1, 1, 1)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -280,6 +280,7 @@ def memory_text(size: int) -> str:
 [memory]
 shape = {list(STATE_SHAPE)}
 region = {list(roi(size))}
+maps = [48, 44]
 """
 
 

@@ -112,7 +112,12 @@ class Past(NamedTuple):
 
 class Seen(NamedTuple):
     """What ``Core`` makes of a crop: gated residual N×3×192×176, decoder features N×48×48×44, gate logits N×1×12×11,
-    gate N×1×192×176, and of a network with memory the new state and the trust in the past N×2×48×44."""
+    gate N×1×192×176, and of a network with memory the new state, the trust in the past N×2×48×44, and the heads.
+
+    ``heads`` N×2×48×44: the log of the scale of the error that is left (Laplace, of 0..1 values; Kendall and Gal 2017,
+    "What uncertainties do we need in Bayesian deep learning for computer vision?"), and the logit that something lies
+    in front of the face.
+    """
 
     residual: Tensor
     features: Tensor
@@ -120,6 +125,7 @@ class Seen(NamedTuple):
     gate: Tensor
     state: Tensor | None
     trust: Tensor | None
+    heads: Tensor | None
 
 
 def blended(crop: Tensor, residual: Tensor, past: Past, trust: Tensor) -> Tensor:
@@ -164,7 +170,9 @@ class Core(nn.Module):
         # Zero at first, so that a network without memory can be taught to remember from where it is.
         self.stem_past = fresh(nn.Conv2d(96, w0, 3, padding=1), 0.0) if memory else None
         self.trust = fresh(nn.Conv2d(w0, 2, 1), 0.0) if memory else None
-        if self.trust is not None:
+        self.heads = fresh(nn.Conv2d(w0, 2, 1), 0.0) if memory else None
+        if self.trust is not None and self.heads is not None:
+            self.heads.bias.data = torch.tensor([-4.0, -3.0])
             nn.init.constant_(self.trust.bias, -1.0)  # pyright: ignore[reportArgumentType]
 
     def forward(self, x: Tensor, past: Past | None = None) -> Seen:
@@ -194,15 +202,15 @@ class Core(nn.Module):
             y0 = b(y0, code)
         gate = F.interpolate(torch.sigmoid(logit), scale_factor=16.0, mode="bilinear", align_corners=False)
         residual = F.pixel_shuffle(self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT), 4) * (RESIDUAL_SCALE * gate)
-        trust = None
-        if self.trust is not None and past is not None:
-            logits = self.trust(y0)
+        trust = heads = None
+        if self.trust is not None and self.heads is not None and past is not None:
+            logits, heads = self.trust(y0), self.heads(y0)
             trust = torch.softmax(torch.cat([torch.zeros_like(logits[:, :1]), logits], 1), 1)[:, 1:] * past.known
-        return Seen(residual, y0, logit, gate, state, trust)
+        return Seen(residual, y0, logit, gate, state, trust, heads)
 
 
 class Small(nn.Module):
-    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, new state or None)."""
+    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, new state or None, heads or None)."""
 
     size = 256
 
@@ -211,19 +219,21 @@ class Small(nn.Module):
         self.core = Core(memory=memory)
         self.register_buffer("window", window(256), persistent=False)
 
-    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, past: Past | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         seen: Seen = self.core(x, past)
         residual = seen.residual
         if past is not None and seen.trust is not None:
             residual = blended(x, residual, past, seen.trust)
-        return residual * self.window, seen.logit, seen.state
+        return residual * self.window, seen.logit, seen.state, seen.heads
 
 
 class Medium(nn.Module):
     """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
 
-    N×3×384×352 and the past → (residual N×3×384×352, gate logits, new state or None, the core's residual N×3×192×176
-    and its input).
+    N×3×384×352 and the past → (residual N×3×384×352, gate logits, new state or None, heads or None, the core's residual
+    N×3×192×176 and its input).
     """
 
     size = 512
@@ -238,7 +248,9 @@ class Medium(nn.Module):
         self.register_buffer("window", window(512), persistent=False)
         self.register_buffer("window_s", window(256), persistent=False)
 
-    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, past: Past | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor, Tensor]:
         half = F.avg_pool2d(x, 2)
         small = past and Past(F.avg_pool2d(past.still, 2), F.avg_pool2d(past.moved, 2), past.state, past.known)
         seen: Seen = self.core(half, small)
@@ -251,12 +263,13 @@ class Medium(nn.Module):
         big = F.interpolate(seen.residual, scale_factor=2.0, mode="bilinear", align_corners=False) + fine
         if past is not None and seen.trust is not None:
             big = blended(x, big, past, seen.trust)
-        return big * self.window, seen.logit, seen.state, seen.residual * self.window_s, half
+        return big * self.window, seen.logit, seen.state, seen.heads, seen.residual * self.window_s, half
 
 
 class Whole(nn.Module):
     """What is exported: ``crop`` N×3×S×S float32 RGB 0..1 → ``restored`` of the same shape and range; of a network
-    with memory also ``still``, ``moved``, ``state``, ``known`` → ``next`` (see ``Past``, of whole crops)."""
+    with memory also ``still``, ``moved``, ``state``, ``known`` → ``next`` (see ``Past``, of whole crops), and
+    ``log_scale`` and ``occlusion`` (0..1), N×1×48×44, of the region of interest."""
 
     def __init__(self, net: Small | Medium) -> None:
         super().__init__()
@@ -265,15 +278,17 @@ class Whole(nn.Module):
     def forward(
         self, crop: Tensor, still: Tensor | None = None, moved: Tensor | None = None, state: Tensor | None = None,
         known: Tensor | None = None,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> Tensor | tuple[Tensor, ...]:
         size = self.net.size
         x, y, w, h = roi(size)
         past = None
         if still is not None and moved is not None and state is not None and known is not None:
             past = Past(still[:, :, y : y + h, x : x + w], moved[:, :, y : y + h, x : x + w], state, known)
-        residual, _, following, *_ = self.net(crop[:, :, y : y + h, x : x + w], past)
+        residual, _, following, heads, *_ = self.net(crop[:, :, y : y + h, x : x + w], past)
         restored = (crop + F.pad(residual, (x, size - x - w, y, size - y - h))).clamp(0, 1)
-        return restored if following is None else (restored, following)
+        if following is None or heads is None:
+            return restored
+        return restored, following, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:])
 
 
 def build(name: str, *, memory: bool = False) -> Small | Medium:

@@ -103,9 +103,9 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             out = net(seen.contiguous(memory_format=torch.channels_last))
         loss, square = self.loss(seen, out[0].float(), truth)
-        if len(out) == 3:
+        if len(out) == 4:
             return loss, square, out[1].float(), None
-        loss_s, square_s = self.loss_s(out[4], out[3].float(), F.avg_pool2d(truth, 2))
+        loss_s, square_s = self.loss_s(out[5], out[4].float(), F.avg_pool2d(truth, 2))
         if not self.a.freeze_core:
             loss = loss + 0.7 * loss_s
         return loss, square, out[1].float(), square_s
@@ -114,8 +114,8 @@ class Trainer:
         """Loss of a piece of the batch (its share of it, times 100: that keeps Adam's epsilon out of play)."""
         if isinstance(piece, Batch):
             look = None
-            if self.look is not None and piece.truth.shape[1] > 1 and self.dice.random() < 1 / self.a.batch:
-                look = (self.look, self.a.perceptual * self.images)  # one frame stands for all of the step
+            if self.look is not None and piece.truth.shape[1] > 1 and self.dice.random() < 0.5 / self.a.batch:
+                look = (self.look, 2 * self.a.perceptual * self.images)  # a frame stands for all of two steps
             total, ours, theirs = clip_loss(self.loss, net, piece, self.a.temporal, self.a.clean_weight, look)
             total = total / self.images
             return 100 * total, (float(total.detach()), (psnr(ours) - psnr(theirs))[~piece.clean].flatten())

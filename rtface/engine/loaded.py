@@ -91,8 +91,9 @@ class LoadedEngine:
         memories: list[FaceMemory | None] = [*known] if known and len(known) == len(crops) else [None] * len(crops)
         answers = [restore_next(self.recipe, self._plan, crop, memory, self._carrier)
                    for crop, memory in zip(crops, memories, strict=True)]
-        pixels = answers[0][0][None] if len(answers) == 1 else np.stack([picture for picture, _ in answers])
-        return Restored(pixels, [memory for _, memory in answers])
+        return Restored(_stack([a.pixels for a in answers]), [a.memory for a in answers],
+                        *(_stack([m for m in maps if m is not None]) if maps[0] is not None else None
+                          for maps in ([a.occlusion for a in answers], [a.log_scale for a in answers])))
 
     def measure(self, runs: int = 20) -> float:
         """Median milliseconds of one crop, now; remembered for `list_engines`."""
@@ -110,6 +111,11 @@ class LoadedEngine:
         """Waits for the crop in hand, drops what waits, and frees the network; safe to call twice."""
         self._worker.shutdown(wait=True, cancel_futures=True)
         self._plan.close()
+
+
+def _stack(parts: list[Float32]) -> Float32:
+    """np.stack, without the copy where there is one part only."""
+    return np.stack(parts) if len(parts) > 1 else parts[0][None]
 
 
 def _cores() -> int:

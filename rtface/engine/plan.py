@@ -22,10 +22,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from rtface.engine.int8 import load_calibration
-from rtface.engine.memory import Carrier, FaceMemory, small_of
+from rtface.engine.memory import Carrier, FaceMemory, Region, small_of
 from rtface.engine.recipe import Precision, Recipe, from_table
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.frame import Float32
@@ -137,12 +138,21 @@ def restore(recipe: Recipe, plan: Plan, crops: Float32) -> Float32:
     return _checked(recipe, result)
 
 
-def restore_next(recipe: Recipe, plan: Plan, crop: Float32, memory: FaceMemory | None,
-                 carrier: Carrier) -> tuple[Float32, FaceMemory]:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a recurrent engine makes of one crop: float32 3×S×S, 0…1; what it remembers; and of an engine with heads
+    `occlusion` (0…1) and `log_scale`, float32 S×S."""
+
+    pixels: Float32
+    memory: FaceMemory
+    occlusion: Float32 | None = None
+    log_scale: Float32 | None = None
+
+
+def restore_next(recipe: Recipe, plan: Plan, crop: Float32, memory: FaceMemory | None, carrier: Carrier) -> Answer:
     """Runs a recurrent engine on one crop (float32 3×S×S, 0…1) of a face of which `memory` is known (None: nothing).
 
-    Returns the restored crop, float32 3×S×S, 0…1, and what is remembered for the next frame. Raises EngineError as
-    `restore`.
+    Raises EngineError as `restore`.
     """
     ports = recipe.memory
     assert ports is not None
@@ -155,11 +165,24 @@ def restore_next(recipe: Recipe, plan: Plan, crop: Float32, memory: FaceMemory |
     known = np.full((1, 1, 1, 1), float(memory is not None), np.float32)
     inputs = {recipe.input.name: crop[None], ports.still: still[None], ports.moved: moved[None],
               ports.state: state[None], ports.known: known}
-    plan.run({name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()},
-             {recipe.output.name: restored, ports.next: following})
-    _checked(recipe, following, clip=False)
+    outputs = {recipe.output.name: restored, ports.next: following}
+    heads = (ports.occlusion, ports.log_scale) if ports.maps else ()
+    outputs |= {name: np.empty((1, 1, *(ports.maps or ())), np.float32) for name in heads}
+    plan.run({name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()}, outputs)
+    for name in (ports.next, *heads):
+        _checked(recipe, outputs[name], clip=False)
     picture = _checked(recipe, restored)[0]
-    return picture, FaceMemory(picture.copy(), small, following[0])  # the caller may write into what it was given
+    # The caller may write into what it is given.
+    kept = FaceMemory(picture.copy(), small, following[0])
+    return Answer(picture, kept, *(spread(outputs[name][0, 0], recipe.input.size, ports.region) for name in heads))
+
+
+def spread(values: Float32, size: int, region: Region | None) -> Float32:
+    """A head's map over the whole crop, S×S; 0 outside the region."""
+    x, y, w, h = region or (0, 0, size, size)
+    out = np.zeros((size, size), np.float32)
+    cv2.resize(values, (w, h), dst=out[y:y + h, x:x + w], interpolation=cv2.INTER_LINEAR)
+    return out
 
 
 def _checked(recipe: Recipe, result: Float32, *, clip: bool = True) -> Float32:
@@ -196,7 +219,7 @@ def gate(recipe: Recipe, plan: Plan) -> Verdict:
         for i in range(max(6, len(crops))):
             k = i % len(crops)
             start = time.perf_counter()
-            answer = restore_next(recipe, plan, crops[k], None, Carrier())[0] if recipe.recurrent else restore(
+            answer = restore_next(recipe, plan, crops[k], None, Carrier()).pixels if recipe.recurrent else restore(
                 recipe, plan, crops[k:k + 1])[0]
             times.append(time.perf_counter() - start)
             worst = min(worst, psnr(answer, answers[k]))
@@ -212,8 +235,8 @@ def _second_frames(recipe: Recipe, plan: Plan, crops: Float32) -> float:
     worst, carrier = 200.0, Carrier()
     for crop in crops:
         k = firsts[crop.tobytes()]
-        memory = restore_next(recipe, plan, crop, None, carrier)[1]
-        worst = min(worst, psnr(restore_next(recipe, plan, following[k], memory, carrier)[0], answers[k]))
+        memory = restore_next(recipe, plan, crop, None, carrier).memory
+        worst = min(worst, psnr(restore_next(recipe, plan, following[k], memory, carrier).pixels, answers[k]))
     return worst
 
 

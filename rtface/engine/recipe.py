@@ -69,6 +69,9 @@ class Memory:
     Inputs: `still` and `moved` 1×3×S×S, the restored crop of the frame before as it was and carried along; `state`
     1×`shape`; `known` 1×1×1×1, 1, or 0 on a face's first frame. Output: `next`, the new state. `region` (x, y, width,
     height) is what the network looks at of `moved`, None for all.
+
+    A network with heads also gives `log_scale` (of the error left) and `occlusion` (0…1), each 1×1×`maps` (rows,
+    columns) over the region.
     """
 
     shape: tuple[int, int, int]
@@ -78,6 +81,9 @@ class Memory:
     state: str = "state"
     known: str = "known"
     next: str = "next"
+    maps: tuple[int, int] | None = None
+    log_scale: str = "log_scale"
+    occlusion: str = "occlusion"
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,14 +211,14 @@ def test_unknown_names_and_devices(make_engine: Maker) -> None:
         load_engine("sharpener", threads=-1)
 
 
-def _remembering(make_engine: Maker, wrong: float = 0.0) -> Path:
+def _remembering(make_engine: Maker, wrong: float = 0.0, heads: str = "") -> Path:
     """A recurrent engine in the user's folder; `wrong` is added to its goldens of second frames."""
     folder = make_engine(answer=lambda x: x)
     data = remembering(64)
     old, new = (hashlib.sha256(d).hexdigest() for d in ((folder / "model.onnx").read_bytes(), data))
     text = (folder / "recipe.toml").read_text()
     text = text.replace(old, new).replace(f"bytes = {(folder / 'model.onnx').stat().st_size}", f"bytes = {len(data)}")
-    (folder / "recipe.toml").write_text(text + "[memory]\nshape = [2, 1, 1]\n")
+    (folder / "recipe.toml").write_text(text + f"[memory]\nshape = [2, 1, 1]\n{heads}")
     (folder / "model.onnx").write_bytes(data)
     with np.load(folder / "golden.npz") as golden:
         crops, restored = golden["crops"], golden["restored"]
@@ -243,6 +243,22 @@ def test_a_recurrent_engine_remembers_each_face(make_engine: Maker, device: str)
         np.testing.assert_allclose(answer.result().pixels, value, atol=4e-3)
     assert [float(f.result().state[0].state[0, 0, 0]) for f in (first, second, other, third)] == [1, 2, 1, 3]
     engine.close()
+
+
+def test_heads_are_spread_over_the_crop(make_engine: Maker) -> None:
+    _remembering(make_engine, heads="maps = [1, 1]\n")
+    engine = load_engine("tiny", device="cpu", threads=1)
+    first = engine.submit(_crops(2))
+    second = engine.submit(_crops(2), first).result()
+    for answer, hidden, scale in ((first.result(), 0.0, -0.75), (second, 0.5, 0.25)):
+        assert answer.occlusion is not None and answer.log_scale is not None
+        assert answer.occlusion.shape == answer.log_scale.shape == (2, 64, 64)
+        np.testing.assert_allclose(answer.occlusion, hidden, atol=4e-3)
+        np.testing.assert_allclose(answer.log_scale, scale, atol=4e-3)
+    engine.close()
+    part = plans.spread(np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), 64, (8, 16, 32, 40))
+    assert np.all(np.diff(part[16:56, 8:40], axis=1) >= 0) and part[16:56, 39].min() == 1
+    assert not part[:16].any() and not part[56:].any() and not part[:, :8].any() and not part[:, 40:].any()
 
 
 def test_a_remembered_crop_is_carried_to_where_the_face_has_moved() -> None:

@@ -39,11 +39,12 @@ def _port(name: str, size: int, channels: int = 3) -> bytes:
 
 
 def remembering(size: int) -> bytes:
-    """A recurrent network: restored = input + known·(½·moved + ¼·still − ¾·input), next = state + 1; the state is
-    1×2×1×1."""
+    """A recurrent network: restored = input + known·(½·moved + ¼·still − ¾·input), next = state + 1 (1×2×1×1),
+    log_scale = known − ¾ and occlusion = ½·known (1×1×1×1)."""
     steps = [("Mul", ("moved", "half"), "a"), ("Mul", ("still", "quarter"), "b"), ("Add", ("a", "b"), "c"),
              ("Mul", ("input", "three"), "d"), ("Sub", ("c", "d"), "e"), ("Mul", ("e", "known"), "f"),
-             ("Add", ("input", "f"), "output"), ("Add", ("state", "one"), "next")]
+             ("Add", ("input", "f"), "output"), ("Add", ("state", "one"), "next"),
+             ("Sub", ("known", "three"), "log_scale"), ("Mul", ("known", "half"), "occlusion")]
     graph = b""
     for kind, inputs, output in steps:
         graph += _bytes(1, b"".join(_bytes(1, n) for n in inputs) + _bytes(2, output) + _bytes(4, kind))
@@ -54,6 +55,7 @@ def remembering(size: int) -> bytes:
         graph += _bytes(11, _port(name, size))
     graph += _bytes(11, _port("state", 1, channels=2)) + _bytes(11, _port("known", 1, channels=1))
     graph += _bytes(12, _port("output", size)) + _bytes(12, _port("next", 1, channels=2))
+    graph += _bytes(12, _port("log_scale", 1, channels=1)) + _bytes(12, _port("occlusion", 1, channels=1))
     return _int(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, "") + _int(2, 17))
 
 
