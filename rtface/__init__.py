@@ -41,7 +41,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], **options: Any)
     """Enhances the faces of a film, a still or a folder of stills; everything else stays as it was.
 
     Args:
-        input: whatever PyAV opens, a still, or a folder of stills.
+        input: whatever PyAV opens (a film, an address such as https://…), a still, or a folder of stills.
         output: file or folder; a file's extension names its kind.
         options: the fields of `rtface.Options`, which are those of ``rtface run``.
 
@@ -53,10 +53,11 @@ def run(input: str | PathLike[str], output: str | PathLike[str], **options: Any)
     """
     from pathlib import Path
 
+    from rtface.address import place
     from rtface.config import Options
     from rtface.runner import run_file
 
-    return run_file(Path(input), Path(output), Options.of(options))
+    return run_file(place(input), Path(output), Options.of(options))
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 
 from rtface import __version__
+from rtface.address import Address
 from rtface.chain import Parts, Threads, chain, split_fields
 from rtface.compare import Comparison
 from rtface.config import Options
@@ -41,12 +42,12 @@ from rtface.values import format_time
 Show = Callable[[Progress], None]
 
 
-def run_file(input: Path, output: Path, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
-             stop: threading.Event | None = None) -> Report:
+def run_file(input: Path | Address, output: Path, options: Options, *, stats: Stats | None = None,
+             progress: Show | None = None, stop: threading.Event | None = None) -> Report:
     """Enhances the faces of one film, still or folder.
 
     Args:
-        input: whatever PyAV opens, a still, or a folder of stills.
+        input: whatever PyAV opens (`address.place`), a still, or a folder of stills.
         output: file or folder; a file's extension names its kind.
         options: see `rtface.Options`.
         stats: receives counters, stage times and warnings; a new one without.
@@ -63,7 +64,7 @@ def run_file(input: Path, output: Path, options: Options, *, stats: Stats | None
     report = Report(str(input), str(output), __version__, options.engine, options.device, options=told(options))
     began = perf_counter()
     try:
-        if is_stills_job(input, output, options):
+        if isinstance(input, Path) and is_stills_job(input, output, options):
             run_stills(input, output, options, report, stats=stats, progress=progress, stop=stop)
         else:
             _run_film(input, output, options, report, stats, progress, stop)
@@ -76,8 +77,8 @@ def run_file(input: Path, output: Path, options: Options, *, stats: Stats | None
     return report
 
 
-def _run_film(input: Path, output: Path, options: Options, report: Report, stats: Stats, progress: Show | None,
-              stop: threading.Event) -> None:
+def _run_film(input: Path | Address, output: Path, options: Options, report: Report, stats: Stats,
+              progress: Show | None, stop: threading.Event) -> None:
     began = perf_counter()
     threads = Threads.plan(options.threads)
     if output.suffix.lower() in IMAGE_KINDS:
@@ -124,9 +125,9 @@ def _run_film(input: Path, output: Path, options: Options, report: Report, stats
             run.fill(report)
 
 
-def open_film(input: Path, options: Options, threads: Threads, stats: Stats) -> FileSource | SequenceSource:
+def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats) -> FileSource | SequenceSource:
     """The source of a film, or of a folder that is to be one."""
-    if options.sequence:
+    if options.sequence and isinstance(input, Path):
         return open_sequence(input, fps=options.fps, start=options.start, end=options.end, stats=stats)
     return open_source(input, start=options.start, end=options.end, threads=threads.decode, stats=stats,
                        strict=options.strict)
@@ -213,7 +214,7 @@ class _Speed:
         return self._fps
 
 
-def analyze_file(input: Path, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
+def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
                  stop: threading.Event | None = None) -> list[TrackReport]:
     """What is wrong with each face of a film or still, and the treatment that a run would choose.
 
@@ -223,7 +224,7 @@ def analyze_file(input: Path, options: Options, *, stats: Stats | None = None, p
     threads = Threads.plan(options.threads)
     with ExitStack() as stack:
         source = None
-        if input.is_dir() and not options.sequence:
+        if isinstance(input, Path) and input.is_dir() and not options.sequence:
             frames_in = frames_of_stills(list_images(input))
         else:
             source = open_film(input, options, threads, stats)

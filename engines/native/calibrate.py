@@ -40,9 +40,12 @@ class Probe:
         picture = [1, 3, self.size, self.size]
         self.state = [int(d.get_length()) for port in model.inputs if port.get_any_name() == "state"
                       for d in list(port.get_partial_shape())[1:]]  # fmt: skip
+        self.remembers = len(model.inputs) > 1
         shapes = {"crop": picture}
+        if self.remembers:
+            shapes |= {"still": picture, "moved": picture, "known": [1, 1, 1, 1]}
         if self.state:
-            shapes |= {"still": picture, "moved": picture, "state": [1, *self.state], "known": [1, 1, 1, 1]}
+            shapes["state"] = [1, *self.state]
         model.reshape(shapes)
         found = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
         self.names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
@@ -60,16 +63,20 @@ class Probe:
 
         A network with memory is also shown ``following`` (else the same again), knowing what it made of the first.
         """
-        if not self.state:
+        if not self.remembers:
             self.request.infer({"crop": crop})
             yield [self.request.get_output_tensor(i).data for i in self.which]
             return
-        inputs = {"still": crop, "moved": crop, "state": np.zeros((1, *self.state), np.float32)}
+        inputs = {"still": crop, "moved": crop}
+        if self.state:
+            inputs["state"] = np.zeros((1, *self.state), np.float32)
         for known, shown in ((0.0, crop), (1.0, crop if following is None else following)):
             self.request.infer({"crop": shown, **inputs, "known": np.full((1, 1, 1, 1), known, np.float32)})
             yield [self.request.get_output_tensor(i).data for i in self.which]
-            restored, state = (np.array(self.request.get_tensor(name).data) for name in ("restored", "next"))
-            inputs = {"still": restored, "moved": restored, "state": state}
+            restored = np.array(self.request.get_tensor("restored").data)
+            inputs = {"still": restored, "moved": restored}
+            if self.state:
+                inputs["state"] = np.array(self.request.get_tensor("next").data)
 
 
 def whole(part: U8, size: int) -> F32:
@@ -102,7 +109,7 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
     held: list[int] = []
     goldens = np.load(folder / "golden.npz")
     for number, golden in enumerate(goldens["crops"]):
-        steps = [golden, goldens["next_crops"][number]] if probe.state else [golden]
+        steps = [golden, goldens["next_crops"][number]] if probe.remembers else [golden]
         steps = [np.ascontiguousarray(s.transpose(2, 0, 1)[None], np.float32) / 255 for s in steps]
         worst = max(float(np.mean((v < low) | (v > high)))
                     for inputs in probe(*steps) for v, (low, high) in zip(inputs, ranges, strict=True))  # fmt: skip

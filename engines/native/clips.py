@@ -139,15 +139,17 @@ def unroll(net: Small, b: Batch) -> tuple[list[Tensor], list[Tensor], list[Tenso
     heads: list[Tensor] = []
     n, frames, _, h, w = b.seen.shape
     still = moved = b.seen[:, 0]
-    state, known = b.seen.new_zeros(n, STATE, h // 16, w // 16), b.seen.new_zeros(n, 1, 1, 1)
+    known = b.seen.new_zeros(n, 1, 1, 1)
+    state = None if net.core.memory is None else b.seen.new_zeros(n, STATE, h // 16, w // 16)
     for t in range(frames):
         x = b.seen[:, t].contiguous(memory_format=torch.channels_last)
         if t:
             moved = carried(still, b.flow[:, t])
         with torch.autocast(x.device.type, torch.bfloat16):
-            residual, logit, new, more = net(x, Past(still, moved, state, known))
+            residual, logit, new, more = net(x, Past(still, moved, known, state))
         residual = residual.float()
-        still, state, known = (x + residual).clamp(0, 1), new.float(), torch.ones_like(known)
+        still, known = (x + residual).clamp(0, 1), torch.ones_like(known)
+        state = None if new is None else new.float()
         residuals.append(residual)
         logits.append(logit.float())
         heads.append(more.float())

@@ -123,17 +123,17 @@ def constants_to_initialisers(model: onnx.ModelProto) -> None:
 def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, float]:
     """Write ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``; returns a few figures."""
     state = torch.load(checkpoint, map_location="cpu")["ema"]
-    memory = any(name.startswith("core.memory") for name in state)
-    net = build(engine, memory=memory)
+    memory, keeps = (any(name.startswith(f"core.{part}.") for name in state) for part in ("trust", "memory"))
+    net = build(engine, memory=memory, state=keeps)
     own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
     net.load_state_dict(own)
     whole = Whole(net).eval()
     size = net.size
     out.mkdir(parents=True, exist_ok=True)
     tmp = out / "model.onnx.tmp"
-    names = ["crop", "still", "moved", "state", "known"] if memory else ["crop"]
-    answers = ["restored", "next", "log_scale", "occlusion"] if memory else ["restored"]
-    shapes = [(3, size, size)] * 3 + [STATE_SHAPE, (1, 1, 1)]
+    names = ["crop", *(["still", "moved", "known"] if memory else []), *(["state"] if keeps else [])]
+    answers = ["restored", *(["log_scale", "occlusion"] if memory else []), *(["next"] if keeps else [])]
+    shapes = [(3, size, size)] * 3 + [(1, 1, 1), STATE_SHAPE]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -152,17 +152,19 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     goldens: dict[str, Any] = {"crops": crops}
     inputs = {"crop": as_floats(crops)}
     if memory:
-        inputs |= nothing_known(inputs["crop"])
+        inputs |= nothing_known(inputs["crop"], keeps)
     restored, following, worst = both_ways(whole, session, inputs)
     goldens["restored"] = in_steps(restored)
-    if memory and following is not None:
+    if memory:
         goldens["next_crops"] = golden_crops(size, following=True)
         x = as_floats(goldens["next_crops"])
         carrier = Carrier()
-        moved = [carrier.carry(FaceMemory(r, small_of(c), s), small_of(n))
-                 for r, c, s, n in zip(restored, inputs["crop"], following, x, strict=True)]
-        inputs = {"crop": x, "still": restored, "moved": np.stack(moved), "state": following,
+        moved = [carrier.carry(FaceMemory(r, small_of(c), None), small_of(n))
+                 for r, c, n in zip(restored, inputs["crop"], x, strict=True)]
+        inputs = {"crop": x, "still": restored, "moved": np.stack(moved),
                   "known": np.ones((len(x), 1, 1, 1), np.float32)}
+        if keeps and following is not None:
+            inputs["state"] = following
         second, _, error = both_ways(whole, session, inputs)
         goldens["next_restored"], worst = in_steps(second), max(worst, error)
     if not worst < 2e-3:
@@ -174,7 +176,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     parameters = sum(p.numel() for p in net.parameters())
     recipe = out / "recipe.toml.tmp"
     text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data)
-    recipe.write_text(text + (memory_text(size) if memory else ""), encoding="utf-8")
+    recipe.write_text(text + (memory_text(size, keeps) if memory else ""), encoding="utf-8")
     for f in (tmp, golden, recipe):
         f.replace(f.with_suffix(""))
     mask = oval_mask(size)[..., None]
@@ -196,11 +198,11 @@ def in_steps(restored: F32) -> Any:
     return (np.rint(restored * 510) / 510).astype(np.float16)
 
 
-def nothing_known(crop: F32) -> dict[str, F32]:
+def nothing_known(crop: F32, keeps: bool) -> dict[str, F32]:
     """The inputs of a network with memory on first frames, as the run time gives them."""
     n = len(crop)
-    return {"still": crop, "moved": crop, "state": np.zeros((n, *STATE_SHAPE), np.float32),
-            "known": np.zeros((n, 1, 1, 1), np.float32)}  # fmt: skip
+    state = {"state": np.zeros((n, *STATE_SHAPE), np.float32)} if keeps else {}
+    return {"still": crop, "moved": crop, "known": np.zeros((n, 1, 1, 1), np.float32), **state}
 
 
 def both_ways(whole: Whole, session: Any, inputs: dict[str, F32]) -> tuple[F32, F32 | None, float]:
@@ -212,7 +214,7 @@ def both_ways(whole: Whole, session: Any, inputs: dict[str, F32]) -> tuple[F32, 
     for part in (slice(None), slice(0, 1)):
         theirs = session.run(None, {k: np.ascontiguousarray(v[part]) for k, v in inputs.items()})
         worst = max(worst, *(float(np.abs(a[part] - b).max()) for a, b in zip(ours, theirs, strict=True)))
-    return ours[0], ours[1] if len(ours) > 1 else None, worst
+    return ours[0], ours[3] if len(ours) > 3 else None, worst
 
 
 def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:
@@ -274,11 +276,11 @@ int8 = {PSNR["int8"]}
 '''
 
 
-def memory_text(size: int) -> str:
+def memory_text(size: int, keeps: bool) -> str:
     """The recipe's section for a network with memory."""
     return f"""
 [memory]
-shape = {list(STATE_SHAPE)}
+{f"shape = {list(STATE_SHAPE)}" if keeps else ""}
 region = {list(roi(size))}
 maps = [48, 44]
 """

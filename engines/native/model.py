@@ -101,18 +101,41 @@ class Past(NamedTuple):
     """What a remembering network is told of the frame before, in this frame's canonical space.
 
     ``still`` N×3×h×w: the restored crop as it was; ``moved``: the same, carried to where optical flow says it is now;
-    ``state``: of ``Memory``; ``known`` N×1×1×1: 1, or on a face's first frame 0; then the others may be anything.
+    ``known`` N×1×1×1: 1, or on a face's first frame 0; then the others may be anything; ``state``: of ``Memory``, None
+    for a network without one.
     """
 
     still: Tensor
     moved: Tensor
-    state: Tensor
     known: Tensor
+    state: Tensor | None = None
+
+
+class Trust(nn.Module):
+    """How far the frame before is to be trusted: N×2×h/4×w/4, of ``still`` and ``moved``; with what this frame's own
+    restoration counts for, the two sum to 1.
+
+    Sees the decoder's features N×C×h/4×w/4 and by how much the past differs from the crop.
+    """
+
+    def __init__(self, width: int, hidden: int = 24) -> None:
+        super().__init__()
+        self.here = fresh(nn.Conv2d(width, hidden, 1), 0.7)
+        self.change = fresh(nn.Conv2d(96, hidden, 3, padding=1), 0.7)
+        self.weigh = fresh(nn.Conv2d(hidden, 2, 3, padding=1), 0.0)
+        nn.init.constant_(self.weigh.bias, -1.0)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, features: Tensor, crop: Tensor, past: Past) -> Tensor:
+        changes = F.pixel_unshuffle(8 * torch.cat([past.still - crop, past.moved - crop], 1), 4)
+        logits = self.weigh(F.relu(self.here(features) + self.change(changes)))
+        own = torch.zeros_like(logits[:, :1])
+        return torch.softmax(torch.cat([own, logits], 1), 1)[:, 1:] * past.known
 
 
 class Seen(NamedTuple):
     """What ``Core`` makes of a crop: gated residual N×3×192×176, decoder features N×48×48×44, gate logits N×1×12×11,
-    gate N×1×192×176, and of a network with memory the new state, the trust in the past N×2×48×44, and the heads.
+    gate N×1×192×176, and of a network with memory the new state (or None), the trust in the past N×2×48×44, and the
+    heads.
 
     ``heads`` N×2×48×44: the log of the scale of the error that is left (Laplace, of 0..1 values; Kendall and Gal 2017,
     "What uncertainties do we need in Bayesian deep learning for computer vision?"), and the logit that something lies
@@ -143,7 +166,7 @@ class Core(nn.Module):
     """
 
     def __init__(self, widths: tuple[int, int, int] = (48, 96, 160), blocks: tuple[int, int, int] = (2, 2, 4), *,
-                 memory: bool = False) -> None:
+                 memory: bool = False, state: bool = False) -> None:
         super().__init__()
         w0, w1, w2 = widths
         n0, n1, n2 = blocks
@@ -166,14 +189,13 @@ class Core(nn.Module):
         for g in (self.gate, self.gate_code):
             nn.init.zeros_(g.weight)
             nn.init.ones_(g.bias)
-        self.memory = Memory(w2) if memory else None
-        # Zero at first, so that a network without memory can be taught to remember from where it is.
-        self.stem_past = fresh(nn.Conv2d(96, w0, 3, padding=1), 0.0) if memory else None
-        self.trust = fresh(nn.Conv2d(w0, 2, 1), 0.0) if memory else None
+        self.trust = Trust(w0) if memory else None
         self.heads = fresh(nn.Conv2d(w0, 2, 1), 0.0) if memory else None
-        if self.trust is not None and self.heads is not None:
+        if self.heads is not None:
             self.heads.bias.data = torch.tensor([-4.0, -3.0])
-            nn.init.constant_(self.trust.bias, -1.0)  # pyright: ignore[reportArgumentType]
+        # Zero at first, so that a network without a state can be taught to use one from where it is.
+        self.memory = Memory(w2) if state else None
+        self.stem_past = fresh(nn.Conv2d(96, w0, 3, padding=1), 0.0) if state else None
 
     def forward(self, x: Tensor, past: Past | None = None) -> Seen:
         x0 = self.stem(F.pixel_unshuffle(2 * x - 1, 4))
@@ -187,7 +209,7 @@ class Core(nn.Module):
             x1 = b(x1)
         x2 = self.down1(x1) + self.place
         state = None
-        if self.memory is not None and past is not None:
+        if self.memory is not None and past is not None and past.state is not None:
             x2, state = self.memory(x2, past.state * past.known)
         code = self.code(x2.mean((2, 3))).clamp(-3, 3)
         for b in self.mid:
@@ -204,8 +226,7 @@ class Core(nn.Module):
         residual = F.pixel_shuffle(self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT), 4) * (RESIDUAL_SCALE * gate)
         trust = heads = None
         if self.trust is not None and self.heads is not None and past is not None:
-            logits, heads = self.trust(y0), self.heads(y0)
-            trust = torch.softmax(torch.cat([torch.zeros_like(logits[:, :1]), logits], 1), 1)[:, 1:] * past.known
+            trust, heads = self.trust(y0, x, past), self.heads(y0)
         return Seen(residual, y0, logit, gate, state, trust, heads)
 
 
@@ -214,9 +235,9 @@ class Small(nn.Module):
 
     size = 256
 
-    def __init__(self, *, memory: bool = False) -> None:
+    def __init__(self, *, memory: bool = False, state: bool = False) -> None:
         super().__init__()
-        self.core = Core(memory=memory)
+        self.core = Core(memory=memory, state=state)
         self.register_buffer("window", window(256), persistent=False)
 
     def forward(
@@ -238,9 +259,9 @@ class Medium(nn.Module):
 
     size = 512
 
-    def __init__(self, width: int = 48, blocks: int = 4, *, memory: bool = False) -> None:
+    def __init__(self, width: int = 48, blocks: int = 4, *, memory: bool = False, state: bool = False) -> None:
         super().__init__()
-        self.core = Core(memory=memory)
+        self.core = Core(memory=memory, state=state)
         self.stem = fresh(nn.Conv2d(48, width, 3, padding=1), 2.0)
         self.up = Up(48, width)
         self.blocks = nn.ModuleList(Block(width, 0) for _ in range(blocks))
@@ -252,7 +273,7 @@ class Medium(nn.Module):
         self, x: Tensor, past: Past | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor, Tensor]:
         half = F.avg_pool2d(x, 2)
-        small = past and Past(F.avg_pool2d(past.still, 2), F.avg_pool2d(past.moved, 2), past.state, past.known)
+        small = past and Past(F.avg_pool2d(past.still, 2), F.avg_pool2d(past.moved, 2), past.known, past.state)
         seen: Seen = self.core(half, small)
         y = self.stem(F.pixel_unshuffle(2 * x - 1, 4)) + self.up(seen.features)
         for b in self.blocks:
@@ -268,29 +289,33 @@ class Medium(nn.Module):
 
 class Whole(nn.Module):
     """What is exported: ``crop`` N×3×S×S float32 RGB 0..1 → ``restored`` of the same shape and range; of a network
-    with memory also ``still``, ``moved``, ``state``, ``known`` → ``next`` (see ``Past``, of whole crops), and
-    ``log_scale`` and ``occlusion`` (0..1), N×1×48×44, of the region of interest."""
+    with memory also ``still``, ``moved``, ``known`` and, where it has one, ``state`` (see ``Past``, of whole crops) →
+    ``log_scale`` and ``occlusion`` (0..1), N×1×48×44, of the region of interest, and ``next``, the new state."""
 
     def __init__(self, net: Small | Medium) -> None:
         super().__init__()
         self.net = net
 
     def forward(
-        self, crop: Tensor, still: Tensor | None = None, moved: Tensor | None = None, state: Tensor | None = None,
-        known: Tensor | None = None,
+        self, crop: Tensor, still: Tensor | None = None, moved: Tensor | None = None, known: Tensor | None = None,
+        state: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         size = self.net.size
         x, y, w, h = roi(size)
         past = None
-        if still is not None and moved is not None and state is not None and known is not None:
-            past = Past(still[:, :, y : y + h, x : x + w], moved[:, :, y : y + h, x : x + w], state, known)
+        if still is not None and moved is not None and known is not None:
+            past = Past(still[:, :, y : y + h, x : x + w], moved[:, :, y : y + h, x : x + w], known, state)
         residual, _, following, heads, *_ = self.net(crop[:, :, y : y + h, x : x + w], past)
         restored = (crop + F.pad(residual, (x, size - x - w, y, size - y - h))).clamp(0, 1)
-        if following is None or heads is None:
+        if heads is None:
             return restored
-        return restored, following, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:])
+        more = (heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:]))
+        return (restored, *more) if following is None else (restored, *more, following)
 
 
-def build(name: str, *, memory: bool = False) -> Small | Medium:
-    """The network of an engine by its name, ``rtface-s`` or ``rtface-m``; with ``memory`` it takes a ``Past``."""
-    return {"rtface-s": Small, "rtface-m": Medium}[name](memory=memory)
+def build(name: str, *, memory: bool = False, state: bool = False) -> Small | Medium:
+    """The network of an engine by its name, ``rtface-s`` or ``rtface-m``.
+
+    With ``memory`` it takes a ``Past`` and has heads; with ``state`` as well it keeps one at 1/16 resolution.
+    """
+    return {"rtface-s": Small, "rtface-m": Medium}[name](memory=memory, state=state)

@@ -64,8 +64,9 @@ class Network:
         picture = [1, 3, self.side, self.side]
         shapes: dict[str, Any] = {"crop": picture}
         if self.remembers:
-            shapes |= {"still": picture, "moved": picture, "known": [1, 1, 1, 1],
-                       "state": [1, *(d.get_length() for d in list(net.input("state").get_partial_shape())[1:])]}
+            shapes |= {"still": picture, "moved": picture, "known": [1, 1, 1, 1]}
+            if any(port.get_any_name() == "state" for port in net.inputs):
+                shapes["state"] = [1, *(d.get_length() for d in list(net.input("state").get_partial_shape())[1:])]
         net.reshape(shapes)
         self.shape = shapes.get("state")
         self.request: Any = core.compile_model(net, "CPU", config).create_infer_request()
@@ -83,15 +84,19 @@ class Network:
         inputs: dict[str, Any] = {"crop": x}
         small = small_of(x[0])
         if self.remembers:
-            inputs |= {"still": x, "moved": x, "state": np.zeros(self.shape, np.float32),
-                       "known": np.zeros((1, 1, 1, 1), np.float32)}
+            inputs |= {"still": x, "moved": x, "known": np.zeros((1, 1, 1, 1), np.float32)}
+            if self.shape:
+                inputs["state"] = np.zeros(self.shape, np.float32)
         if self.memory is not None:
             inputs |= {"still": self.memory.restored[None], "moved": self.carrier.carry(self.memory, small)[None],
-                       "state": self.memory.state[None], "known": np.ones((1, 1, 1, 1), np.float32)}
+                       "known": np.ones((1, 1, 1, 1), np.float32)}
+            if self.memory.state is not None:
+                inputs["state"] = self.memory.state[None]
         self.request.infer(inputs)
         restored = np.array(self.request.get_tensor("restored").data[0])
         if self.remembers:
-            self.memory = FaceMemory(restored, small, np.array(self.request.get_tensor("next").data[0]))
+            state = np.array(self.request.get_tensor("next").data[0]) if self.shape else None
+            self.memory = FaceMemory(restored, small, state)
         self.times.append((time.perf_counter() - start) * 1e3)
         return restored.transpose(1, 2, 0)
 

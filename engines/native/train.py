@@ -60,7 +60,7 @@ class Trainer:
         torch.manual_seed(a.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_num_threads(1)
-        net = build(a.engine, memory=bool(a.clips))
+        net = build(a.engine, memory=bool(a.clips), state=a.state)
         self.net: Small | Medium = net.to(self.device, memory_format=torch.channels_last)
         if a.core:
             state = torch.load(a.core, map_location="cpu")["ema"]
@@ -68,7 +68,8 @@ class Trainer:
             self.net.load_state_dict({**own, **{k: v for k, v in state.items() if k in own}})
         self.loss, self.loss_s = Loss(self.net.size).to(self.device), Loss(256).to(self.device)
         for name, p in self.net.named_parameters():
-            p.requires_grad_(not (a.freeze_core and name.startswith("core.")))
+            frozen = a.freeze_core and name.startswith("core.")
+            p.requires_grad_(not frozen and (not a.only or any(part in name for part in a.only.split(","))))
         self.opt = Muon(self.net, a.lr, threads=a.threads)
         self.ema = Ema(self.net, a.ema)
         self.step, self.used, self.images = 0, 0.0, 0
@@ -222,6 +223,8 @@ def main() -> None:
     p.add_argument("--clip", type=float, default=20.0)
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--piece", type=int, default=2, help="images a CPU thread takes at a time")
+    p.add_argument("--only", default="", help="train only what has one of these in its name, as trust,heads")
+    p.add_argument("--state", action="store_true", help="with --clips: a recurrent state at 1/16 resolution as well")
     p.add_argument("--freeze-core", action="store_true", help="train only what rtface-m adds")
     p.add_argument("--ema", type=float, default=0.999)
     p.add_argument("--wake", type=int, default=400, help="steps between two looks for dead channels; 0: never")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rtface.address import Address, place
 from rtface.commands import shared
 from rtface.commands.console import print_json, print_table
 from rtface.progress import Meter
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def analyze(
     context: typer.Context,
-    input: Annotated[Path, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
+    input: Annotated[str, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
     colour: shared.Colour = None,
     tracker: shared.Tracker = None,
     faces: shared.Faces = None,
@@ -42,18 +43,19 @@ def analyze(
         from rtface.runner import analyze_file
         from rtface.stats import Stats
 
-        tracks = analyze_file(input, options, stats=Stats(), progress=Meter(console, input.name), stop=stop.event)
+        source = place(input)
+        tracks = analyze_file(source, options, stats=Stats(), progress=Meter(console, source.name), stop=stop.event)
         console.clear()
         if json:
-            print_json(treatment_file(input, tracks), indent=2)
+            print_json(treatment_file(source, tracks), indent=2)
         elif tracks:
             print_table([["TRACK", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
                          *map(_cells, tracks)])
         else:
-            console.say(f"{input}: no face found")
+            console.say(f"{source}: no face found")
 
 
-def treatment_file(input: Path, tracks: list[TrackReport]) -> dict[str, Any]:
+def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
     """What ``--treatment`` reads: on, strength and engine of each track may be edited, the rest is for the reader."""
     from rtface import __version__
     from rtface.analyze import Treatment, treatments_table

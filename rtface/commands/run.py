@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtface.address import Address, place
 from rtface.commands import shared
 from rtface.commands.console import Console, print_json
 from rtface.config import Options
@@ -20,40 +20,37 @@ from rtface.progress import Meter
 if TYPE_CHECKING:
     from rtface.report import Report
 
-# As a path, "http://host" has lost a slash; one letter would be a drive.
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:[/\\]", re.IGNORECASE)
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """One INPUT and where it goes."""
 
-    input: Path
+    input: Path | Address
     output: Path
 
 
-def plan_jobs(paths: list[Path], output_dir: Path | None, options: Options) -> list[Job]:
+def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> list[Job]:
     """Pairs inputs with outputs.
 
     Raises:
         UsageError: no OUTPUT, two inputs for one output, or an option that only makes sense for one input.
     """
-    for path in paths:
-        if _ADDRESS.match(str(path)):
-            raise UsageError(f"{path} is an address; this version reads and writes files only: fetch it first")
+    paths = [place(name) for name in named]
     if output_dir is None:
         if len(paths) < 2:
             raise UsageError(f"give an OUTPUT after {paths[0]}, or --output-dir DIR")
         if len(paths) > 2:
             raise UsageError(f"{len(paths) - 1} inputs need --output-dir DIR; one OUTPUT takes one INPUT")
-        return [Job(paths[0], paths[1])]
+        source, target = paths
+        if isinstance(target, Address):
+            raise UsageError(f"{target} is an address; this version writes files only")
+        return [Job(source, target)]
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError(f"--output-dir {output_dir} is a file; name a folder")
     for flag in ("compare", "report", "treatment"):
         if len(paths) > 1 and getattr(options, flag) is not None:
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(f"--{flag} names one file and there are {len(paths)} inputs; {hint}")
-    taken: dict[Path, Path] = {}
+    taken: dict[Path, Path | Address] = {}
     for path in paths:
         output = output_dir / output_name(path, sequence=options.sequence)
         if output in taken:
@@ -62,9 +59,9 @@ def plan_jobs(paths: list[Path], output_dir: Path | None, options: Options) -> l
     return [Job(path, output) for output, path in taken.items()]
 
 
-def output_name(path: Path, *, sequence: bool = False) -> str:
+def output_name(path: Path | Address, *, sequence: bool = False) -> str:
     """The name that an input gets inside ``--output-dir``."""
-    if path.is_dir():
+    if isinstance(path, Path) and path.is_dir():
         return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
     from rtface.media.images import IMAGE_KINDS
     from rtface.media.stream_plan import FORMATS
@@ -73,7 +70,7 @@ def output_name(path: Path, *, sequence: bool = False) -> str:
     if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
         return path.name
     # What cannot be written as it came becomes PNG, or Matroska, which holds everything.
-    return path.stem + (".png" if is_picture(path) else ".mkv")
+    return path.stem + (".png" if isinstance(path, Path) and is_picture(path) else ".mkv")
 
 
 def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.Stop, *, skip: bool, json: bool) -> int:
@@ -130,7 +127,7 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
 
 def run(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
+    paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
         "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
         "mp4, mkv, mov, webm, png, jpg, tiff."))],
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(

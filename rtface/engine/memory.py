@@ -29,12 +29,12 @@ class FaceMemory:
     Attributes:
         restored: float32 3×S×S, the engine's answer.
         small: uint8 S/4×S/4, green of the crop that it was the answer to.
-        state: float32 C×h×w, the network's own.
+        state: float32 C×h×w, the network's own; None where it has none.
     """
 
     restored: Float32
     small: Bytes
-    state: Float32
+    state: Float32 | None = None
 
 
 class Carrier:

@@ -93,7 +93,9 @@ def read_network(recipe: Recipe, precision: Precision) -> openvino.Model:
     shapes: dict[str, list[int]] = {recipe.input.name: [1, 3, size, size]}
     if (memory := recipe.memory) is not None:
         shapes |= {memory.still: shapes[recipe.input.name], memory.moved: shapes[recipe.input.name],
-                   memory.state: [1, *memory.shape], memory.known: [1, 1, 1, 1]}
+                   memory.known: [1, 1, 1, 1]}
+        if memory.shape:
+            shapes[memory.state] = [1, *memory.shape]
     model.reshape(shapes)
     if precision == "int8":
         calibration = load_calibration(recipe)

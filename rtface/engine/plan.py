@@ -158,22 +158,26 @@ def restore_next(recipe: Recipe, plan: Plan, crop: Float32, memory: FaceMemory |
     assert ports is not None
     small = small_of(crop)
     # What is not known may be anything: the crop is at hand, and finite.
-    still, moved, state = crop, crop, np.zeros(ports.shape, np.float32)
+    still, moved = crop, crop
     if memory is not None:
-        still, moved, state = memory.restored, carrier.carry(memory, small, ports.region), memory.state
-    restored, following = np.empty((1, *crop.shape), np.float32), np.empty((1, *ports.shape), np.float32)
+        still, moved = memory.restored, carrier.carry(memory, small, ports.region)
+    restored = np.empty((1, *crop.shape), np.float32)
     known = np.full((1, 1, 1, 1), float(memory is not None), np.float32)
-    inputs = {recipe.input.name: crop[None], ports.still: still[None], ports.moved: moved[None],
-              ports.state: state[None], ports.known: known}
-    outputs = {recipe.output.name: restored, ports.next: following}
+    inputs: dict[str, Float32] = {recipe.input.name: crop[None], ports.still: still[None], ports.moved: moved[None],
+                                  ports.known: known}
+    outputs: dict[str, Float32] = {recipe.output.name: restored}
+    if ports.shape:
+        state = None if memory is None else memory.state
+        inputs[ports.state] = np.zeros((1, *ports.shape), np.float32) if state is None else state[None]
+        outputs[ports.next] = np.empty((1, *ports.shape), np.float32)
     heads = (ports.occlusion, ports.log_scale) if ports.maps else ()
     outputs |= {name: np.empty((1, 1, *(ports.maps or ())), np.float32) for name in heads}
     plan.run({name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()}, outputs)
-    for name in (ports.next, *heads):
+    for name in outputs.keys() - {recipe.output.name}:
         _checked(recipe, outputs[name], clip=False)
     picture = _checked(recipe, restored)[0]
     # The caller may write into what it is given.
-    kept = FaceMemory(picture.copy(), small, following[0])
+    kept = FaceMemory(picture.copy(), small, outputs[ports.next][0] if ports.shape else None)
     return Answer(picture, kept, *(spread(outputs[name][0, 0], recipe.input.size, ports.region) for name in heads))
 
 

@@ -66,15 +66,15 @@ class Output:
 class Memory:
     """Tensors of a recurrent network besides the crop (`rtface.engine.memory`).
 
-    Inputs: `still` and `moved` 1×3×S×S, the restored crop of the frame before as it was and carried along; `state`
-    1×`shape`; `known` 1×1×1×1, 1, or 0 on a face's first frame. Output: `next`, the new state. `region` (x, y, width,
-    height) is what the network looks at of `moved`, None for all.
+    Inputs: `still` and `moved` 1×3×S×S, the restored crop of the frame before as it was and carried along; `known`
+    1×1×1×1, 1, or 0 on a face's first frame. A network's own state, 1×`shape`, is the input `state` and the output
+    `next`. `region` (x, y, width, height) is what the network looks at of `moved`, None for all.
 
     A network with heads also gives `log_scale` (of the error left) and `occlusion` (0…1), each 1×1×`maps` (rows,
     columns) over the region.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int] | None = None
     region: tuple[int, int, int, int] | None = None
     still: str = "still"
     moved: str = "moved"

@@ -18,6 +18,7 @@ from av.filter import Graph
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from rtface.address import is_url, shown
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
 from rtface.media.color import Hdr, Tags
@@ -133,19 +134,6 @@ class MediaInfo:
     origin: Fraction = Fraction(0)
     size: int | None = None
     notes: list[str] = field(default_factory=list[str])
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """A path or URL as it may appear in a message: without user, password and query."""
-    text = os.fspath(path)
-    if "://" not in text:
-        return text
-    return re.sub(r"://[^/@]*@", "://", text).split("?", 1)[0]
-
-
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a URL rather than a file's name."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", os.fspath(path)) is not None
 
 
 def open_container(path: str | os.PathLike[str]) -> InputContainer:

@@ -13,6 +13,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from rtface.address import is_url, shown
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
 from rtface.media import probe
@@ -59,7 +60,7 @@ class FileSource:
     def __init__(self, path: str | os.PathLike[str], *, start: float | None, end: float | None, threads: int | None,
                  stats: Stats, strict: bool) -> None:
         self._path = path
-        self._name = probe.shown(path)
+        self._name = shown(path)
         self._threads = threads
         self._stats = stats
         self._strict = strict
@@ -106,7 +107,7 @@ class FileSource:
 
     def _decoder(self, *, sought: bool = False) -> Decoder:
         return Decoder(self._container, self._video, name=self._name, start=self._start, end=self._end,
-                       network=probe.is_url(self._path), sought=sought)
+                       network=is_url(self._path), sought=sought)
 
     def _check_cut(self, start: float | None) -> None:
         duration = self._container.duration
@@ -180,7 +181,7 @@ class FileSource:
             expected_frames=1 if decoder.still else None if length is None else max(1, round(length * decoder.rate)),
             hdr=hdr_of(image), captions=has_captions(image), start=self._start, end=self._end,
             clock_start=self._clock_start, origin=self._origin(),
-            size=None if probe.is_url(self._path) else Path(self._path).stat().st_size,
+            size=None if is_url(self._path) else Path(self._path).stat().st_size,
             notes=[self._note] if self._note else [])
 
     def _origin(self) -> Fraction:

@@ -75,7 +75,6 @@ def test_verbose_names_sources(pipeline, tmp_path, monkeypatch):
     (["a.mp4", "x/a.mp4", "--output-dir", "out"], "both become"),
     (["a.mp4", "b.mp4", "--output-dir", "out", "--compare", "c.mp4"], "--compare names one file"),
     (["a.mp4", "b.mp4", "--strenght", "1"], "--strength"),
-    (["rtsp://host/stream", "b.mp4"], "files only"),
     (["a.mp4", "rtmp://host/live"], "files only"),
 ])
 def test_usage_errors_are_2_and_name_the_way_out(pipeline, arguments, says):

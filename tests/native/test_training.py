@@ -139,14 +139,14 @@ def test_memory_changes_nothing_where_nothing_is_known() -> None:
 
     torch.manual_seed(0)
     for name, h, w in (("rtface-s", 192, 176), ("rtface-m", 384, 352)):
-        plain, remembers = build(name), build(name, memory=True)
+        plain, remembers = build(name), build(name, memory=True, state=True)
         remembers.load_state_dict(plain.state_dict(), strict=False)
         x, anything = torch.rand(2, 3, h, w), torch.rand(2, 3, h, w)
         state = torch.rand(2, STATE, 12, 11)
         with torch.no_grad():
             want = plain(x)[0]
-            unknown = remembers(x, Past(anything, anything, state, torch.zeros(2, 1, 1, 1)))
-            known = remembers(x, Past(anything, anything, state, torch.ones(2, 1, 1, 1)))
+            unknown = remembers(x, Past(anything, anything, torch.zeros(2, 1, 1, 1), state))
+            known = remembers(x, Past(anything, anything, torch.ones(2, 1, 1, 1), state))
         assert torch.equal(unknown[0], want)
         assert unknown[2].shape == state.shape
         assert float((known[0] - want).abs().mean()) > 0.01

@@ -1,0 +1,86 @@
+"""Inputs that are addresses: read as films, secrets never shown."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import pytest
+
+from rtface.address import Address, place
+
+from .test_end_to_end import write_clip
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A film and the address it is served at, with a user, a password and a token."""
+    folder = tmp_path_factory.mktemp("served")
+    write_clip(folder / "a film.mkv", 8, sound=True)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder / "a film.mkv", f"http://me:secret@127.0.0.1:{server.server_port}/a%20film.mkv?token=hidden"
+        server.shutdown()
+
+
+def _rtface(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rtface", *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    assert "secret" not in done.stdout + done.stderr and "hidden" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def _frames(path: Path) -> list[bytes]:
+    with av.open(str(path)) as film:
+        return [frame.to_ndarray().tobytes() for frame in film.decode(video=0)]
+
+
+def test_an_address_is_read_like_a_file(served: tuple[Path, str], tmp_path: Path) -> None:
+    file, url = served
+    for source, name in ((file, "file"), (url, "address")):
+        _rtface("run", source, tmp_path / f"{name}.mkv", "--codec", "ffv1", "--report", tmp_path / f"{name}.json",
+                "--engine", "rtface-s")
+    assert _frames(tmp_path / "address.mkv") == _frames(tmp_path / "file.mkv")
+    text = (tmp_path / "address.json").read_text()
+    assert "secret" not in text and "hidden" not in text
+    assert json.loads(text)["frames_out"] == 8
+    _rtface("run", url, url.replace("film", "other"), "--output-dir", tmp_path / "out", "--engine", "rtface-s", code=1)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a film.mkv"]
+
+
+def test_analyze_reads_addresses_too(served: tuple[Path, str]) -> None:
+    table = json.loads(_rtface("analyze", served[1], "--json").stdout)
+    assert table["input"].endswith("/a%20film.mkv") and len(table["tracks"]) == 1
+
+
+def test_what_is_not_there_is_said_in_one_line(served: tuple[Path, str], tmp_path: Path) -> None:
+    error = _rtface("run", served[1].replace("film", "other"), tmp_path / "out.mkv", code=1).stderr.strip()
+    assert "404" in error and len(error.splitlines()) == 1
+    error = _rtface("run", "http://127.0.0.1:9/film.mp4", tmp_path / "out.mkv", code=1).stderr.strip()
+    assert "refused" in error and len(error.splitlines()) == 1
+    assert "writes files only" in _rtface("run", served[0], "rtmp://127.0.0.1/live", code=2).stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_places() -> None:
+    found = place("https://me:pw@example.org/films/one%20day.mp4?key=1")
+    assert isinstance(found, Address)
+    assert (found.name, found.stem, found.suffix) == ("one day.mp4", "one day", ".mp4")
+    assert str(found) == "https://example.org/films/one%20day.mp4"
+    assert place("rtsp://camera").name == "camera"  # type: ignore[union-attr]
+    assert place("C:/films/a.mp4") == Path("C:/films/a.mp4")
+    assert place("file:///tmp/a%20b.mp4") == Path("/tmp/a b.mp4")
