@@ -21,6 +21,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from .data import Pairs
+from .restorers import MAPS
 from .space import F32, U8, roi
 
 INSIDE = 0.9999
@@ -43,7 +44,7 @@ class Probe:
         self.remembers = len(model.inputs) > 1
         shapes = {"crop": picture}
         if self.remembers:
-            shapes |= {"still": picture, "moved": picture, "known": [1, 1, 1, 1]}
+            shapes |= {"still": picture, "moved": picture, "known": [1, 2, *MAPS]}
         if self.state:
             shapes["state"] = [1, *self.state]
         model.reshape(shapes)
@@ -71,7 +72,7 @@ class Probe:
         if self.state:
             inputs["state"] = np.zeros((1, *self.state), np.float32)
         for known, shown in ((0.0, crop), (1.0, crop if following is None else following)):
-            self.request.infer({"crop": shown, **inputs, "known": np.full((1, 1, 1, 1), known, np.float32)})
+            self.request.infer({"crop": shown, **inputs, "known": np.full((1, 2, *MAPS), known, np.float32)})
             yield [self.request.get_output_tensor(i).data for i in self.which]
             restored = np.array(self.request.get_tensor("restored").data)
             inputs = {"still": restored, "moved": restored}

@@ -25,6 +25,7 @@ from rtface.engine.memory import Carrier, FaceMemory, small_of
 
 from . import degrade
 from .model import STATE, Whole, build
+from .restorers import MAPS
 from .space import F32, TEMPLATE_512, U8, cut, oval_mask, roi, similarity
 
 ASTRONAUT_POINTS = np.array(
@@ -133,7 +134,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     tmp = out / "model.onnx.tmp"
     names = ["crop", *(["still", "moved", "known"] if memory else []), *(["state"] if keeps else [])]
     answers = ["restored", *(["log_scale", "occlusion"] if memory else []), *(["next"] if keeps else [])]
-    shapes = [(3, size, size)] * 3 + [(1, 1, 1), STATE_SHAPE]
+    shapes = [(3, size, size)] * 3 + [(2, *MAPS), STATE_SHAPE]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -159,10 +160,10 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
         goldens["next_crops"] = golden_crops(size, following=True)
         x = as_floats(goldens["next_crops"])
         carrier = Carrier()
-        moved = [carrier.carry(FaceMemory(r, small_of(c), None), small_of(n))
+        pasts = [carrier.carry(FaceMemory(r, small_of(c)), small_of(n), roi(size), MAPS)
                  for r, c, n in zip(restored, inputs["crop"], x, strict=True)]
-        inputs = {"crop": x, "still": restored, "moved": np.stack(moved),
-                  "known": np.ones((len(x), 1, 1, 1), np.float32)}
+        inputs = {"crop": x, "still": restored, "moved": np.stack([p.moved for p in pasts]),
+                  "known": np.stack([p.known for p in pasts])}
         if keeps and following is not None:
             inputs["state"] = following
         second, _, error = both_ways(whole, session, inputs)
@@ -202,7 +203,7 @@ def nothing_known(crop: F32, keeps: bool) -> dict[str, F32]:
     """The inputs of a network with memory on first frames, as the run time gives them."""
     n = len(crop)
     state = {"state": np.zeros((n, *STATE_SHAPE), np.float32)} if keeps else {}
-    return {"still": crop, "moved": crop, "known": np.zeros((n, 1, 1, 1), np.float32), **state}
+    return {"still": crop, "moved": crop, "known": np.zeros((n, 2, *MAPS), np.float32), **state}
 
 
 def both_ways(whole: Whole, session: Any, inputs: dict[str, F32]) -> tuple[F32, F32 | None, float]:
@@ -282,7 +283,8 @@ def memory_text(size: int, keeps: bool) -> str:
 [memory]
 {f"shape = {list(STATE_SHAPE)}" if keeps else ""}
 region = {list(roi(size))}
-maps = [48, 44]
+maps = {list(MAPS)}
+heads = true
 """
 
 

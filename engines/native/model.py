@@ -101,8 +101,8 @@ class Past(NamedTuple):
     """What a remembering network is told of the frame before, in this frame's canonical space.
 
     ``still`` N×3×h×w: the restored crop as it was; ``moved``: the same, carried to where optical flow says it is now;
-    ``known`` N×1×1×1: 1, or on a face's first frame 0; then the others may be anything; ``state``: of ``Memory``, None
-    for a network without one.
+    ``known`` N×2×h/4×w/4 (or N×1×1×1): how far ``still`` and ``moved`` may be trusted at all, 0..1; 0 everywhere on a
+    face's first frame, then the others may be anything; ``state``: of ``Memory``, None for a network without one.
     """
 
     still: Tensor
@@ -200,7 +200,7 @@ class Core(nn.Module):
     def forward(self, x: Tensor, past: Past | None = None) -> Seen:
         x0 = self.stem(F.pixel_unshuffle(2 * x - 1, 4))
         if self.stem_past is not None and past is not None:
-            changes = torch.cat([past.still - x, past.moved - x], 1) * past.known
+            changes = torch.cat([past.still - x, past.moved - x], 1) * past.known.amax((1, 2, 3), keepdim=True)
             x0 = x0 + self.stem_past(F.pixel_unshuffle(4 * changes, 4))
         for b in self.enc0:
             x0 = b(x0)
@@ -210,7 +210,7 @@ class Core(nn.Module):
         x2 = self.down1(x1) + self.place
         state = None
         if self.memory is not None and past is not None and past.state is not None:
-            x2, state = self.memory(x2, past.state * past.known)
+            x2, state = self.memory(x2, past.state * past.known.amax((1, 2, 3), keepdim=True))
         code = self.code(x2.mean((2, 3))).clamp(-3, 3)
         for b in self.mid:
             x2 = b(x2, code)

@@ -11,7 +11,10 @@ import numpy as np
 
 from rtface.engine.memory import Carrier, FaceMemory, small_of
 
-from .space import F32, U8, oval_mask
+from .space import F32, U8, oval_mask, roi
+
+MAPS = (48, 44)
+"""Rows and columns of the heads' maps and of the trust in the past, over the region of interest."""
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -64,7 +67,7 @@ class Network:
         picture = [1, 3, self.side, self.side]
         shapes: dict[str, Any] = {"crop": picture}
         if self.remembers:
-            shapes |= {"still": picture, "moved": picture, "known": [1, 1, 1, 1]}
+            shapes |= {"still": picture, "moved": picture, "known": [1, 2, *MAPS]}
             if any(port.get_any_name() == "state" for port in net.inputs):
                 shapes["state"] = [1, *(d.get_length() for d in list(net.input("state").get_partial_shape())[1:])]
         net.reshape(shapes)
@@ -84,12 +87,12 @@ class Network:
         inputs: dict[str, Any] = {"crop": x}
         small = small_of(x[0])
         if self.remembers:
-            inputs |= {"still": x, "moved": x, "known": np.zeros((1, 1, 1, 1), np.float32)}
+            inputs |= {"still": x, "moved": x, "known": np.zeros((1, 2, *MAPS), np.float32)}
             if self.shape:
                 inputs["state"] = np.zeros(self.shape, np.float32)
         if self.memory is not None:
-            inputs |= {"still": self.memory.restored[None], "moved": self.carrier.carry(self.memory, small)[None],
-                       "known": np.ones((1, 1, 1, 1), np.float32)}
+            past = self.carrier.carry(self.memory, small, roi(self.side), MAPS)
+            inputs |= {"still": self.memory.restored[None], "moved": past.moved[None], "known": past.known[None]}
             if self.memory.state is not None:
                 inputs["state"] = self.memory.state[None]
         self.request.infer(inputs)

@@ -37,6 +37,20 @@ class FaceMemory:
     state: Float32 | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A memory on the next frame.
+
+    Attributes:
+        moved: float32 3×S×S, the restored crop of the frame before, carried along; 0 outside the region.
+        known: float32 2×rows×columns over the region, 0…1: where the input agrees with the one before, as it was and
+            carried along. Elsewhere something has moved that the flow did not follow, and a memory would be a ghost.
+    """
+
+    moved: Float32
+    known: Float32
+
+
 class Carrier:
     """Brings memories to the next frame. Not for use from several threads."""
 
@@ -48,12 +62,44 @@ class Carrier:
         found: Any = self._search.calc(small, before, np.zeros((*small.shape, 2), np.float32))
         return found
 
-    def carry(self, memory: FaceMemory, small: Bytes, region: Region | None = None) -> Float32:
-        """The remembered restored crop as it lies on a crop whose small version is `small`: float32 3×S×S.
+    def carry(self, memory: FaceMemory, small: Bytes, region: Region | None = None,
+              maps: tuple[int, int] = (1, 1)) -> Carried:
+        """What is remembered, as it lies on a crop whose small version is `small`.
 
-        With `region` (x, y, width, height) only there; the rest is 0.
+        Args:
+            memory: of the frame before.
+            small: `small_of` this crop.
+            region: x, y, width, height of what is wanted, in the crop's pixels; None for all of it.
+            maps: rows and columns of `Carried.known`.
         """
-        return fetch(memory.restored, self.flow(small, memory.small), region)
+        size = memory.restored.shape[1]
+        flow = self.flow(small, memory.small)
+        before: Any = memory.small
+        places: Any = cv2.add(flow, _grid(small.shape[0]))
+        brought: Any = cv2.remap(before, places, None, cv2.INTER_LINEAR,  # pyright: ignore[reportCallIssue, reportArgumentType]
+                                 borderMode=cv2.BORDER_REPLICATE)
+        x, y, w, h = (v // SHRINK for v in region or (0, 0, size, size))
+        agreements = (agreement(small, past)[y:y + h, x:x + w] for past in (before, brought))
+        known: list[Any] = [cv2.resize(a, maps[::-1], interpolation=cv2.INTER_AREA) for a in agreements]
+        return Carried(fetch(memory.restored, flow, region), np.stack(known))
+
+
+# By how much (code values of 8 bits) noise makes small inputs differ, at least and at most.
+_CALM, _NOISY = 3.0, 10.0
+
+
+def agreement(small: Bytes, before: Bytes) -> Float32:
+    """Where two small pictures show the same, give or take their noise: float32 h×w, 0…1.
+
+    The noise is what four fifths of the picture differ by at most, so that a blink or a moving mouth does not count.
+    """
+    difference: Any = cv2.absdiff(small, before).astype(np.float32)
+    mean: Any = cv2.boxFilter(difference, -1, (3, 3))
+    usual = float(np.partition(mean, mean.size * 4 // 5, axis=None)[mean.size * 4 // 5])
+    level = min(max(usual, _CALM), _NOISY)
+    agrees = np.clip(3.0 - mean / np.float32(level), 0.0, 1.0).astype(np.float32)
+    out: Any = cv2.erode(agrees, np.ones((3, 3), np.uint8))
+    return out
 
 
 def small_of(crop: Float32) -> Bytes:

@@ -93,7 +93,7 @@ def read_network(recipe: Recipe, precision: Precision) -> openvino.Model:
     shapes: dict[str, list[int]] = {recipe.input.name: [1, 3, size, size]}
     if (memory := recipe.memory) is not None:
         shapes |= {memory.still: shapes[recipe.input.name], memory.moved: shapes[recipe.input.name],
-                   memory.known: [1, 1, 1, 1]}
+                   memory.known: [1, 2, *memory.maps]}
         if memory.shape:
             shapes[memory.state] = [1, *memory.shape]
     model.reshape(shapes)

@@ -158,20 +158,20 @@ def restore_next(recipe: Recipe, plan: Plan, crop: Float32, memory: FaceMemory |
     assert ports is not None
     small = small_of(crop)
     # What is not known may be anything: the crop is at hand, and finite.
-    still, moved = crop, crop
+    still, moved, known = crop, crop, np.zeros((2, *ports.maps), np.float32)
     if memory is not None:
-        still, moved = memory.restored, carrier.carry(memory, small, ports.region)
+        carried = carrier.carry(memory, small, ports.region, ports.maps)
+        still, moved, known = memory.restored, carried.moved, carried.known
     restored = np.empty((1, *crop.shape), np.float32)
-    known = np.full((1, 1, 1, 1), float(memory is not None), np.float32)
     inputs: dict[str, Float32] = {recipe.input.name: crop[None], ports.still: still[None], ports.moved: moved[None],
-                                  ports.known: known}
+                                  ports.known: known[None]}
     outputs: dict[str, Float32] = {recipe.output.name: restored}
     if ports.shape:
         state = None if memory is None else memory.state
         inputs[ports.state] = np.zeros((1, *ports.shape), np.float32) if state is None else state[None]
         outputs[ports.next] = np.empty((1, *ports.shape), np.float32)
-    heads = (ports.occlusion, ports.log_scale) if ports.maps else ()
-    outputs |= {name: np.empty((1, 1, *(ports.maps or ())), np.float32) for name in heads}
+    heads = (ports.occlusion, ports.log_scale) if ports.heads else ()
+    outputs |= {name: np.empty((1, 1, *ports.maps), np.float32) for name in heads}
     plan.run({name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()}, outputs)
     for name in outputs.keys() - {recipe.output.name}:
         _checked(recipe, outputs[name], clip=False)

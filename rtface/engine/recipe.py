@@ -67,11 +67,11 @@ class Memory:
     """Tensors of a recurrent network besides the crop (`rtface.engine.memory`).
 
     Inputs: `still` and `moved` 1×3×S×S, the restored crop of the frame before as it was and carried along; `known`
-    1×1×1×1, 1, or 0 on a face's first frame. A network's own state, 1×`shape`, is the input `state` and the output
-    `next`. `region` (x, y, width, height) is what the network looks at of `moved`, None for all.
+    1×2×`maps` (rows, columns), how far the two may be trusted, 0…1, and 0 on a face's first frame. A network's own
+    state, 1×`shape`, is the input `state` and the output `next`. `region` (x, y, width, height) is what the network
+    looks at, and what maps lie over; None for all.
 
-    A network with heads also gives `log_scale` (of the error left) and `occlusion` (0…1), each 1×1×`maps` (rows,
-    columns) over the region.
+    A network with `heads` also gives `log_scale` (of the error left) and `occlusion` (0…1), each 1×1×`maps`.
     """
 
     shape: tuple[int, int, int] | None = None
@@ -81,7 +81,8 @@ class Memory:
     state: str = "state"
     known: str = "known"
     next: str = "next"
-    maps: tuple[int, int] | None = None
+    maps: tuple[int, int] = (1, 1)
+    heads: bool = False
     log_scale: str = "log_scale"
     occlusion: str = "occlusion"
 

@@ -39,21 +39,23 @@ def _port(name: str, size: int, channels: int = 3) -> bytes:
 
 
 def remembering(size: int) -> bytes:
-    """A recurrent network: restored = input + known·(½·moved + ¼·still − ¾·input), next = state + 1 (1×2×1×1),
-    log_scale = known − ¾ and occlusion = ½·known (1×1×1×1)."""
-    steps = [("Mul", ("moved", "half"), "a"), ("Mul", ("still", "quarter"), "b"), ("Add", ("a", "b"), "c"),
-             ("Mul", ("input", "three"), "d"), ("Sub", ("c", "d"), "e"), ("Mul", ("e", "known"), "f"),
+    """A recurrent network: restored = input + k·(½·moved + ¼·still − ¾·input), next = state + 1 (1×2×1×1),
+    log_scale = k − ¾ and occlusion = ½·k (1×1×1×1), where k is the mean of known (1×2×1×1)."""
+    steps = [("Conv", ("known", "mean"), "k"),
+             ("Mul", ("moved", "half"), "a"), ("Mul", ("still", "quarter"), "b"), ("Add", ("a", "b"), "c"),
+             ("Mul", ("input", "three"), "d"), ("Sub", ("c", "d"), "e"), ("Mul", ("e", "k"), "f"),
              ("Add", ("input", "f"), "output"), ("Add", ("state", "one"), "next"),
-             ("Sub", ("known", "three"), "log_scale"), ("Mul", ("known", "half"), "occlusion")]
+             ("Sub", ("k", "three"), "log_scale"), ("Mul", ("k", "half"), "occlusion")]
     graph = b""
     for kind, inputs, output in steps:
         graph += _bytes(1, b"".join(_bytes(1, n) for n in inputs) + _bytes(2, output) + _bytes(4, kind))
     graph += _bytes(2, "tiny")
     for name, value in (("half", 0.5), ("quarter", 0.25), ("three", 0.75), ("one", 1.0)):
         graph += _bytes(5, _tensor(name, np.full((1, 1, 1, 1), value, np.float32)))
+    graph += _bytes(5, _tensor("mean", np.full((1, 2, 1, 1), 0.5, np.float32)))
     for name in ("input", "still", "moved"):
         graph += _bytes(11, _port(name, size))
-    graph += _bytes(11, _port("state", 1, channels=2)) + _bytes(11, _port("known", 1, channels=1))
+    graph += _bytes(11, _port("state", 1, channels=2)) + _bytes(11, _port("known", 1, channels=2))
     graph += _bytes(12, _port("output", size)) + _bytes(12, _port("next", 1, channels=2))
     graph += _bytes(12, _port("log_scale", 1, channels=1)) + _bytes(12, _port("occlusion", 1, channels=1))
     return _int(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, "") + _int(2, 17))
