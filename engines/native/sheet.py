@@ -13,15 +13,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .evaluate import at, locked, network, shoot
+from .evaluate import at, shoot
 from .faces import Face, load_faces, split
+from .restorers import Network, locked
 from .space import U8, cut
 
 
 def row(face: Face, number: int, protocol: str, seed: int, engine: Path, frame: int, side: int) -> U8:
     """One row, uint8 side×3·side×3 RGB."""
-    restore, size, _ = network(engine)
+    restore = Network(engine)
+    size = restore.side
     shot = shoot(face, number, protocol, seed)
+    for i in range(frame):  # what a network with memory would have seen
+        restore(cut(shot.seen[i], at(shot.matrices[i], size), size))
     m = at(shot.matrices[frame], size)
     truth, crop = cut(shot.clean[frame], m, size), cut(shot.seen[frame], m, size)
     ours = np.rint(locked(crop.astype(np.float32) / 255, restore(crop)) * 255).astype(np.uint8)

@@ -133,6 +133,17 @@ def test_network_starts_near_the_identity_and_exports_its_shapes() -> None:
         assert y.shape == x.shape and float((y - x).abs().mean()) < 0.05
 
 
+def test_every_module_can_be_imported() -> None:
+    pytest.importorskip("torch", reason="torch is needed for training only")
+    import importlib
+    import pkgutil
+
+    import engines.native
+
+    for module in pkgutil.iter_modules(engines.native.__path__):
+        importlib.import_module(f"engines.native.{module.name}")
+
+
 def test_memory_changes_nothing_where_nothing_is_known() -> None:
     torch = pytest.importorskip("torch", reason="torch is needed for training only")
     from engines.native.model import STATE, Past, build
