@@ -10,8 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from rtface.engine.memory import Carrier, FaceMemory
-from rtface.engine.plan import Plan, Verdict, open_plan, restore, restore_next, retime
+from rtface.engine.plan import Plan, Verdict, open_plan, retime
 from rtface.engine.recipe import Recipe, nearest
+from rtface.engine.restore import restore, restore_next
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.frame import Float32
 from rtface.protocols import Restored

@@ -27,6 +27,17 @@ def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         at += size
 
 
+def _moov(file: BinaryIO) -> tuple[int, bytes]:
+    """Where the first index (moov) begins, and all of it; nothing where there is none."""
+    at = 0
+    for kind, length in boxes(file):
+        if kind == b"moov":
+            file.seek(at)
+            return at, file.read(length)
+        at += length
+    return at, b""
+
+
 def cut_to_whole_fragments(path: Path) -> None:
     """Cuts a fragmented MP4 behind its last whole fragment, where it has one."""
     size, at, whole = path.stat().st_size, 0, 0
@@ -45,15 +56,7 @@ def hide_cover_track(path: Path) -> None:
     The picture itself lies among the tags.
     """
     with path.open("rb+") as file:
-        at = 0
-        for kind, length in boxes(file):
-            if kind == b"moov":
-                break
-            at += length
-        else:
-            return
-        file.seek(at)
-        moov = file.read(length)
+        at, moov = _moov(file)
         inner = 8
         while inner + 8 <= len(moov):
             size, kind = struct.unpack_from(">I4s", moov, inner)
@@ -72,16 +75,8 @@ def reach_last_picture(path: Path) -> None:
     and players leave the film's last picture out.
     """
     with path.open("rb+") as file:
-        at = 0
-        for kind, length in boxes(file):
-            if kind == b"moov":
-                break
-            at += length
-        else:
-            return
-        file.seek(at)
-        moov = bytearray(file.read(length))
-        before = bytes(moov)
+        at, before = _moov(file)
+        moov = bytearray(before)
         film = _find(moov, 8, len(moov), b"mvhd")
         if film is None:
             return

@@ -13,6 +13,7 @@ import pytest
 from rtface.engine import plan as plans
 from rtface.engine.loaded import LoadedEngine
 from rtface.engine.memory import Carrier, FaceMemory, small_of
+from rtface.engine.restore import spread
 from rtface.engine.service import EngineSet, choose_engine, list_engines, load_engine, measure
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
@@ -257,7 +258,7 @@ def test_heads_are_spread_over_the_crop(make_engine: Maker) -> None:
         np.testing.assert_allclose(answer.occlusion, hidden, atol=4e-3)
         np.testing.assert_allclose(answer.log_scale, scale, atol=4e-3)
     engine.close()
-    part = plans.spread(np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), 64, (8, 16, 32, 40))
+    part = spread(np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), 64, (8, 16, 32, 40))
     assert np.all(np.diff(part[16:56, 8:40], axis=1) >= 0) and part[16:56, 39].min() == 1
     assert not part[:16].any() and not part[56:].any() and not part[:, :8].any() and not part[:, 40:].any()
 
