@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -168,13 +169,20 @@ def long_clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("long") / "long.mp4", 900, sound=False)
 
 
+def begun(folder):
+    """Whether the working file holds something. A file of its name comes and goes while the folder is being checked."""
+    with contextlib.suppress(FileNotFoundError):
+        return any(path.stat().st_size for path in folder.glob(".out.*"))
+    return False
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_film_plays_and_can_be_gone_on_with(long_clip, tmp_path, number, code):
     out = tmp_path / "out.mp4"
     process = subprocess.Popen([sys.executable, "-m", "rtface", "run", str(long_clip), str(out)],
                                stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not any(p.stat().st_size for p in tmp_path.glob(".out.*")):
+    while process.poll() is None and not begun(tmp_path):
         time.sleep(0.05)
     process.send_signal(number)
     err = process.communicate(timeout=120)[1]
