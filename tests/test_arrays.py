@@ -66,9 +66,6 @@ def test_a_padded_picture_keeps_every_sample_and_repeats_the_last(fmt: str) -> N
 
     picture = np.random.default_rng(0).integers(0, 256, (34, 50, 3), dtype=np.uint8)
     image = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=fmt)
-    wide = pad(image, 54, 38).reformat(format="gray16le" if "10" in fmt else "gray").to_ndarray()
-    own = image.reformat(format="gray16le" if "10" in fmt else "gray").to_ndarray()
-    assert np.array_equal(wide[:34, :50], own)
     full = pad(image, 54, 38)
     for plane, source in zip(full.planes, image.planes, strict=True):
         unit = sample_bytes(image, source)
@@ -76,3 +73,4 @@ def test_a_padded_picture_keeps_every_sample_and_repeats_the_last(fmt: str) -> N
         used = source.width * unit
         assert np.array_equal(new[: source.height, :used], old[: source.height, :used])
         assert np.array_equal(new[: source.height, used : used + unit], old[: source.height, used - unit : used])
+        assert np.array_equal(new[source.height, : plane.width * unit], new[source.height - 1, : plane.width * unit])
