@@ -18,13 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data import Pairs, Stream
+from .data import CLEAN, Pairs, Shards, Stream
 from .films import KINDS
 from .losses import Loss
 from .model import STATE, Past, Small
-from .space import U8
-
-CLEAN = KINDS.index("clean")
 
 
 @dataclass
@@ -42,31 +39,11 @@ class Batch:
         return self.truth.shape[0] * self.truth.shape[1]
 
 
-class Clips:
-    """All shards of a folder, memory-mapped; ``refresh`` picks up those written since."""
+class Clips(Shards):
+    """The sequences that ``sequences`` writes."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.shards: list[tuple[U8, Any, U8]] = []
-        self.names: list[str] = []
-        self.index = np.zeros((0, 2), np.int64)
-        self.kinds = np.zeros(0, np.uint8)
-        self.refresh()
-
-    def refresh(self) -> int:
-        """Looks for new shards; returns how many clips there are now."""
-        for path in sorted(self.root.glob("*.meta.npy")):
-            name = path.name.removesuffix(".meta.npy")
-            if name in self.names:
-                continue
-            meta = np.load(path)
-            parts = [np.load(self.root / f"{name}.{k}.npy", mmap_mode="r") for k in ("pictures", "flow", "cover")]
-            rows = np.stack([np.full(len(meta), len(self.shards)), np.arange(len(meta))], 1)
-            self.shards.append((parts[0], parts[1], parts[2]))
-            self.names.append(name)
-            self.index = np.concatenate([self.index, rows])
-            self.kinds = np.concatenate([self.kinds, meta["kind"]])
-        return len(self.index)
+        super().__init__(root, ("pictures", "flow", "cover"))
 
     def get(self, i: int, start: int = 0, length: int | None = None) -> Batch:
         """Clip ``i`` as a batch of one; what an obstacle hides is to be left as it is, so it is its own truth."""

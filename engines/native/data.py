@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +17,22 @@ from .space import U8
 CLEAN = KINDS.index("clean")
 
 
-class Pairs:
-    """All shards of a folder, memory-mapped; ``refresh`` picks up those written since."""
+class Shards:
+    """All shards of a folder, memory-mapped; ``refresh`` picks up those written since.
 
-    def __init__(self, root: Path, size: int, min_px: float = 0.0) -> None:
-        self.root, self.size, self.min_px = root, size, min_px
-        self.shards: list[U8] = []
+    ``index`` says shard and row of every item, ``kinds`` its kind, ``shards`` holds each shard's arrays ``parts``.
+    """
+
+    def __init__(self, root: Path, parts: tuple[str, ...], min_px: float = 0.0) -> None:
+        self.root, self.parts, self.min_px = root, parts, min_px
+        self.shards: list[list[Any]] = []
         self.names: list[str] = []
         self.index = np.zeros((0, 2), np.int64)
         self.kinds = np.zeros(0, np.uint8)
         self.refresh()
 
     def refresh(self) -> int:
-        """Looks for new shards; returns how many pairs there are now."""
+        """Looks for new shards; returns how many items there are now."""
         for path in sorted(self.root.glob("*.meta.npy")):
             name = path.name.removesuffix(".meta.npy")
             if name in self.names:
@@ -36,16 +40,23 @@ class Pairs:
             meta = np.load(path)
             good = np.flatnonzero(meta["px"] >= self.min_px)
             rows = np.stack([np.full(len(good), len(self.shards)), good], 1)
-            self.shards.append(np.load(self.root / f"{name}.{self.size}.npy", mmap_mode="r"))
+            self.shards.append([np.load(self.root / f"{name}.{part}.npy", mmap_mode="r") for part in self.parts])
             self.names.append(name)
             self.index = np.concatenate([self.index, rows])
             self.kinds = np.concatenate([self.kinds, meta["kind"][good]])
         return len(self.index)
 
+
+class Pairs(Shards):
+    """The pairs that ``films`` writes, at one crop size."""
+
+    def __init__(self, root: Path, size: int, min_px: float = 0.0) -> None:
+        super().__init__(root, (str(size),), min_px)
+
     def get(self, i: int) -> U8:
         """Truth and input of pair ``i``: uint8 2×h×w×3 RGB."""
         shard, row = self.index[i]
-        return self.shards[shard][row]
+        return self.shards[shard][0][row]
 
     def batch(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
         """(truth, input): float32 N×3×h×w, 0..1."""

@@ -35,7 +35,7 @@ from .judge import Judge
 from .obstacles import KINDS as OBSTACLES
 from .obstacles import Obstacle
 from .restorers import Network, classic, locked, psnr, weighted
-from .space import F32, F64, TEMPLATE_512, U8, cut, oval_mask, similarity
+from .space import F32, F64, TEMPLATE_512, U8, at, cut, oval_mask, similarity
 
 PROTOCOLS = {
     "call": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
@@ -82,15 +82,6 @@ def shoot(face: Face, number: int, protocol: str, seed: int) -> Shot:
     shot.matrices = [actor.matrix(t) for t in times]
     shot.covers = [obstacle.cover(t) for t in times] if obstacle else []
     return shot
-
-
-def at(matrix: F64, size: int) -> F64:
-    """The matrix of a 512-px canonical crop for a ``size``-px one."""
-    k = 512 / size
-    m = matrix.copy()
-    m[:, :2] *= k
-    m[:, 2] += (matrix[:, 0] + matrix[:, 1]) * (k - 1) / 2
-    return m
 
 
 def through_api(engine: str, shot: Shot) -> list[U8]:

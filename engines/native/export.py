@@ -26,7 +26,7 @@ from rtface.engine.memory import Carrier, FaceMemory, small_of
 from . import degrade
 from .model import STATE, Whole, build
 from .restorers import MAPS
-from .space import F32, TEMPLATE_512, U8, cut, oval_mask, roi, similarity
+from .space import F32, TEMPLATE_512, U8, at, cut, oval_mask, roi, similarity
 
 ASTRONAUT_POINTS = np.array(
     [[202.4, 101.2], [246.5, 102.7], [222.8, 123.2], [204.9, 141.0], [243.4, 141.3]], np.float64
@@ -59,9 +59,7 @@ def golden_crops(size: int, following: bool = False) -> U8:
     picture, matrix = astronaut()
     if following:
         matrix = matrix @ np.array([*similarity(1.004, 0.008, (257.5, 254.5), 512), [0, 0, 1]])
-    m = matrix.copy()
-    m[:, :2] *= 512 / size
-    m[:, 2] += (matrix[:, 0] + matrix[:, 1]) * (512 / size - 1) / 2
+    m = at(matrix, size)
     clean = cut(picture, m, size)
     r = np.random.default_rng(4 if following else 3)
     low = cv2.resize(

@@ -19,7 +19,7 @@ import numpy as np
 from . import codec, degrade
 from .actors import HEIGHT, WIDTH, Actor, Film
 from .faces import Face, load_faces, split
-from .space import F64, U8, cut, roi, similarity
+from .space import F64, U8, at, cut, roi, similarity
 
 KINDS = ("call", "heavy", "light", "camera", "tv", "still", "clean")
 SHARES = (0.42, 0.18, 0.10, 0.08, 0.05, 0.15, 0.02)
@@ -130,9 +130,7 @@ Pair = tuple[U8, U8, U8, U8, tuple[int, float, int, float]]
 
 def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
     """truth and input of the region of interest at 512 and at 256 px."""
-    half = matrix.copy()
-    half[:, :2] *= 2
-    half[:, 2] += (matrix[:, 0] + matrix[:, 1]) / 2
+    half = at(matrix, 256)
     big, little = roi(512), roi(256)
     return (cut(truth, matrix, 512, big), cut(seen, matrix, 512, big),
             cut(truth, half, 256, little), cut(seen, half, 256, little))  # fmt: skip

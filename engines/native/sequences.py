@@ -23,7 +23,7 @@ from .faces import Face, load_faces, split
 from .films import KINDS, META, degraded, draw_recipe
 from .obstacles import KINDS as OBSTACLES
 from .obstacles import Obstacle
-from .space import F32, F64, U8, cut, roi, similarity
+from .space import F32, F64, U8, at, cut, roi, similarity
 
 SIZE = 256
 FLOW = 64
@@ -62,14 +62,6 @@ class Tremble:
         j = similarity(float(np.exp(scale)), angle, (255.5, 255.5), 512)
         j[:, 2] += (x, y)
         return matrix @ np.array([*j, [0, 0, 1]], np.float64)
-
-
-def halved(matrix: F64) -> F64:
-    """The matrix of a 512-px canonical crop for a 256-px one."""
-    out = matrix.copy()
-    out[:, :2] *= 2
-    out[:, 2] += (matrix[:, 0] + matrix[:, 1]) / 2
-    return out
 
 
 class FlowFinder:
@@ -126,9 +118,9 @@ def film_clips(faces: list[Face], r: np.random.Generator, kind: str) -> list[Cli
         tremble, finder = Tremble(r), FlowFinder()
         pictures, flows, covers = [], [], []
         for i, clean, seen in frames:
-            m = tremble.of(actor.matrix(times[i]))
-            crop = cut(seen, halved(m), SIZE)
-            pictures.append(np.stack([cut(clean, halved(m), SIZE, (x, y, w, h)), crop[y : y + h, x : x + w]]))
+            m = at(tremble.of(actor.matrix(times[i])), SIZE)
+            crop = cut(seen, m, SIZE)
+            pictures.append(np.stack([cut(clean, m, SIZE, (x, y, w, h)), crop[y : y + h, x : x + w]]))
             flows.append(finder.step(crop)[y // 4 : (y + h) // 4, x // 4 : (x + w) // 4].astype(np.float16))
             cover = cv2.resize(obstacle.cover(times[i]), (FLOW, FLOW), interpolation=cv2.INTER_AREA) if obstacle \
                 else np.zeros((FLOW, FLOW), np.float32)

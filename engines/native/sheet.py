@@ -13,10 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .evaluate import at, shoot
+from .evaluate import shoot
 from .faces import Face, load_faces, split
 from .restorers import Network, locked
-from .space import U8, cut
+from .space import U8, at, cut
 
 
 def row(face: Face, number: int, protocol: str, seed: int, engine: Path, frame: int, side: int) -> U8:

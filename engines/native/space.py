@@ -67,6 +67,15 @@ def similarity(scale: float, angle: float, centre: tuple[float, float], size: in
     return np.array([[c, -s, centre[0] - c * h + s * h], [s, c, centre[1] - s * h - c * h]], np.float64)
 
 
+def at(matrix: F64, size: int) -> F64:
+    """The matrix of a 512-px canonical crop for a ``size``-px one."""
+    k = 512 / size
+    m = matrix.copy()
+    m[:, :2] *= k
+    m[:, 2] += (matrix[:, 0] + matrix[:, 1]) * (k - 1) / 2
+    return m
+
+
 def cut(image: U8, matrix: F64, size: int, window: tuple[int, int, int, int] | None = None) -> U8:
     """Cut a canonical crop (or a ``window`` x, y, w, h of it) out of ``image``.
 
