@@ -85,7 +85,8 @@ class Restored:
         pixels: float32 N×3×S×S, RGB, 0…1.
         state: for the next call, opaque; None for a stateless engine.
         occlusion: float32 N×S×S, 1 = something lies in front of the face; None when the engine has no such head.
-        log_scale: float32 N×S×S, log of the Laplace scale of the error; None when the engine has no such head.
+        log_scale: float32 N×rows×columns over the engine's region, log of the Laplace scale of the error (of values of
+            0…1); None when the engine has no such head.
     """
 
     pixels: Float32

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,71 +20,84 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from rtface.engine.memory import SHRINK, FaceMemory, small_of
+from rtface.engine.openvino import read_network
+from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.restore import Restorer, shrunk
+
 from .data import Pairs
-from .restorers import MAPS
 from .space import F32, U8, roi
 
 INSIDE = 0.9999
 """Share of a crop's values that its range holds."""
+
+INTERPOLATE = ("/spread", "/enlarge")
+"""In the names of convolutions with fixed weights (``layers.Spread``, ``layers.Enlarge``)."""
 
 CLIPPED = 0.005
 """Goldens of which more than this share of any convolution's input is clipped do not judge int8."""
 
 
 class Probe:
-    """A network that also gives the input of each of its convolutions."""
+    """A network that also gives the input of each of its learnt convolutions."""
 
-    def __init__(self, path: Path) -> None:
-        core: Any = ov.Core()
-        model: Any = core.read_model(str(path))
-        self.size = int(model.inputs[0].get_partial_shape()[2].get_length())
-        picture = [1, 3, self.size, self.size]
-        self.state = [int(d.get_length()) for port in model.inputs if port.get_any_name() == "state"
-                      for d in list(port.get_partial_shape())[1:]]  # fmt: skip
-        self.remembers = len(model.inputs) > 1
-        shapes = {"crop": picture}
-        if self.remembers:
-            shapes |= {"still": picture, "moved": picture, "known": [1, 2, *MAPS]}
-        if self.state:
-            shapes["state"] = [1, *self.state]
-        model.reshape(shapes)
+    def __init__(self, folder: Path) -> None:
+        self.recipe = load_recipe(folder / "recipe.toml")
+        model: Any = read_network(self.recipe, "f32")
+        self.answers = len(model.outputs)
         found = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
-        self.names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
-        sources = [op.input_value(0) for op in found]
+        names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
+        # Those that only interpolate cost next to nothing, and would be rounded for it.
+        learnt = [i for i, name in enumerate(names) if not any(part in name for part in INTERPOLATE)]
+        self.names = [names[i] for i in learnt]
+        sources = [found[i].input_value(0) for i in learnt]
         keys = [(s.get_node().get_friendly_name(), s.get_index()) for s in sources]
         # Convolutions that share an input share an output of the probe, and one may read what is an output already.
         model.add_outputs([sources[keys.index(k)] for k in dict.fromkeys(keys)])
         shown = [result.input_value(0) for result in model.get_results()]
         places = {(s.get_node().get_friendly_name(), s.get_index()): i for i, s in enumerate(shown)}
         self.which = [places[k] for k in keys]
-        self.request: Any = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+        self.request: Any = (
+            ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+        )
+
+    def run(self, inputs: Mapping[str, F32], outputs: Mapping[str, F32]) -> None:
+        """As a plan of the run time."""
+        self.request.infer(dict(inputs))
+        for name, value in outputs.items():
+            value[:] = self.request.get_tensor(name).data
 
     def __call__(self, crop: F32, following: F32 | None = None) -> Iterator[list[F32]]:
-        """float32 1×3×S×S, 0..1 → the input of every convolution, in the order of ``names``; views until the next.
+        """float32 3×S×S, 0..1 → the input of every convolution, in the order of ``names``; views until the next.
 
         A network with memory is also shown ``following`` (else the same again), knowing what it made of the first.
         """
-        if not self.remembers:
-            self.request.infer({"crop": crop})
+        memory: FaceMemory | None = None
+        steps = (crop,) if not self.recipe.recurrent else (crop, crop if following is None else following)
+        plan: Any = self
+        restorer = Restorer(self.recipe, plan)
+        for shown in steps:
+            if self.recipe.recurrent:
+                # On a first frame the run time gives zeros. Nothing comes of them, so they must not widen the ranges.
+                memory = memory or first(self.recipe, shown)
+                memory = restorer.restore_next(shown, memory).memory
+            else:
+                restorer.restore(shown[None])
             yield [self.request.get_output_tensor(i).data for i in self.which]
-            return
-        inputs = {"still": crop, "moved": crop}
-        if self.state:
-            inputs["state"] = np.zeros((1, *self.state), np.float32)
-        for known, shown in ((0.0, crop), (1.0, crop if following is None else following)):
-            self.request.infer({"crop": shown, **inputs, "known": np.full((1, 2, *MAPS), known, np.float32)})
-            yield [self.request.get_output_tensor(i).data for i in self.which]
-            restored = np.array(self.request.get_tensor("restored").data)
-            inputs = {"still": restored, "moved": restored}
-            if self.state:
-                inputs["state"] = np.array(self.request.get_tensor("next").data)
+
+
+def first(recipe: Recipe, crop: F32) -> FaceMemory:
+    """A memory that is the crop itself."""
+    seen = shrunk(crop, recipe.region, recipe.shrink)
+    state = np.zeros(recipe.memory.shape, np.float32) if recipe.memory and recipe.memory.shape else None
+    return FaceMemory(seen, small_of(crop, recipe.region, SHRINK * recipe.shrink), state)
 
 
 def whole(part: U8, size: int) -> F32:
     """A pair's region of interest (uint8 h×w×3) in a crop that is black elsewhere: the networks see no more of it."""
     x, y, w, h = roi(size)
-    crop = np.zeros((1, 3, size, size), np.float32)
-    crop[0, :, y : y + h, x : x + w] = part.transpose(2, 0, 1).astype(np.float32) / 255
+    crop = np.zeros((3, size, size), np.float32)
+    crop[:, y : y + h, x : x + w] = part.transpose(2, 0, 1).astype(np.float32) / 255
     return crop
 
 
@@ -98,20 +111,20 @@ def bounds(values: F32) -> tuple[float, float]:
 
 def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any]:
     """What ``int8.json`` holds, for the engine in ``folder``."""
-    probe = Probe(folder / "model.onnx")
-    data = Pairs(pairs, probe.size)
+    probe = Probe(folder)
+    data = Pairs(pairs, probe.recipe.input.size)
     numbers = np.random.default_rng(seed).choice(len(data.index), count, replace=False)
     ranges = np.zeros((len(probe.names), 2))  # zero is inside: convolutions pad with it
     for number in numbers:
-        for inputs in probe(whole(data.get(int(number))[1], probe.size)):
+        for inputs in probe(whole(data.get(int(number))[1], probe.recipe.input.size)):
             for row, values in zip(ranges, inputs, strict=True):
                 low, high = bounds(values)
                 row[:] = min(row[0], low), max(row[1], high)
     held: list[int] = []
     goldens = np.load(folder / "golden.npz")
     for number, golden in enumerate(goldens["crops"]):
-        steps = [golden, goldens["next_crops"][number]] if probe.remembers else [golden]
-        steps = [np.ascontiguousarray(s.transpose(2, 0, 1)[None], np.float32) / 255 for s in steps]
+        steps = [golden, goldens["next_crops"][number]] if probe.recipe.recurrent else [golden]
+        steps = [np.ascontiguousarray(s.transpose(2, 0, 1), np.float32) / 255 for s in steps]
         worst = max(float(np.mean((v < low) | (v > high)))
                     for inputs in probe(*steps) for v, (low, high) in zip(inputs, ranges, strict=True))  # fmt: skip
         print(f"golden {number}: {worst:.2%} clipped where most is")

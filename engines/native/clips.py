@@ -21,7 +21,8 @@ from torch import Tensor
 from .data import CLEAN, Pairs, Shards, Stream
 from .films import KINDS
 from .losses import Loss
-from .model import STATE, Past, Small
+from .model import Small
+from .past import STATE, Past
 
 
 @dataclass

@@ -189,7 +189,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--engine", default="rtface-s")
-    p.add_argument("--model", type=Path, help="an ONNX file (default: the one in the package)")
+    p.add_argument("--model", type=Path, help="an engine's folder (default: the one in the package)")
     p.add_argument("--through", choices=("network", "api"), default="network")
     p.add_argument("--protocols", default="stills,call,heavy,clean")
     p.add_argument("--people", choices=("held-out", "fresh"), default="held-out",
@@ -204,7 +204,7 @@ def main() -> None:
     held = load_fresh(a.faces) if a.people == "fresh" else split(load_faces(a.faces))[1]
     actors = [f for f in held if f.px >= 384]
     order = np.random.default_rng(a.seed).permutation(len(actors))[: a.count]
-    package = Path(__file__).parents[2] / "rtface" / "models" / a.engine / "model.onnx"
+    package = Path(__file__).parents[2] / "rtface" / "models" / a.engine
     restore = Network(a.model or package)
     side = restore.side
     judge = Judge() if a.judge else None

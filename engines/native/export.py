@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from rtface.engine.memory import Carrier, FaceMemory, small_of
+from rtface.engine.recipe import load_recipe
+from rtface.engine.restore import Restorer
 
 from . import degrade
-from .model import STATE, Whole, build
-from .restorers import MAPS
+from .model import Whole, build
+from .past import STATE
 from .space import F32, TEMPLATE_512, U8, at, cut, oval_mask, roi, similarity
 
 ASTRONAUT_POINTS = np.array(
@@ -34,6 +36,10 @@ ASTRONAUT_POINTS = np.array(
 """Left eye, right eye, nose, mouth corners in scikit-image's ``astronaut`` (512×512), pixels."""
 
 VERSION = "0.1.0"
+GRID = 256
+"""Side of the crop on which both networks remember."""
+MAPS = (48, 44)
+"""Rows and columns of the heads' maps and of the trust in the past."""
 STATE_SHAPE = (STATE, 12, 11)
 PSNR = {"f32": 55.0, "bf16": 38.0, "int8": 32.0}
 """What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
@@ -130,13 +136,22 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     size = net.size
     out.mkdir(parents=True, exist_ok=True)
     tmp = out / "model.onnx.tmp"
-    names = ["crop", *(["still", "moved", "known"] if memory else []), *(["state"] if keeps else [])]
-    answers = ["restored", *(["log_scale", "occlusion"] if memory else []), *(["next"] if keeps else [])]
-    shapes = [(3, size, size)] * 3 + [(2, *MAPS), STATE_SHAPE]
+    *_, w, h = roi(size)
+    past = [2, 3, *reversed(roi(GRID)[2:])]
+    shapes = {"crop": [2, 3, h, w]}
+    if memory:
+        shapes |= {"still": past, "moved": past, "known": [2, 2, *MAPS]}
+        shapes |= {"shrunk": past} if size != GRID else {}
+        shapes |= {"state": [2, *STATE_SHAPE]} if keeps else {}
+    names = list(shapes)
+    answers = ["residual", *(["log_scale", "occlusion"] if memory else []),
+               *(["kept"] if "shrunk" in shapes else []), *(["next"] if keeps else [])]  # fmt: skip
+    places = ("crop", "still", "moved", "known", "shrunk", "state")[: 6 if keeps else 5 if "shrunk" in shapes else 4]
+    given = [torch.rand(shapes[n]) if n in shapes else None for n in (places if memory else places[:1])]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            whole, tuple(torch.rand(2, *s) for s in shapes[: len(names)]), str(tmp), dynamo=False, opset_version=17,
+            whole, tuple(given), str(tmp), dynamo=False, opset_version=17,
             input_names=names, output_names=answers, dynamic_axes={n: {0: "n"} for n in names + answers},
         )  # fmt: skip
     model = onnx.load(tmp)
@@ -146,43 +161,38 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     model.doc_string = f"{engine} {VERSION}, Apache-2.0"
     tmp.write_bytes(model.SerializeToString())
 
-    crops = golden_crops(size)
-    session = onnxruntime.InferenceSession(str(tmp), providers=["CPUExecutionProvider"])
-    goldens: dict[str, Any] = {"crops": crops}
-    inputs = {"crop": as_floats(crops)}
-    if memory:
-        inputs |= nothing_known(inputs["crop"], keeps)
-    restored, following, worst = both_ways(whole, session, inputs)
-    goldens["restored"] = in_steps(restored)
-    if memory:
-        goldens["next_crops"] = golden_crops(size, following=True)
-        x = as_floats(goldens["next_crops"])
-        carrier = Carrier()
-        pasts = [carrier.carry(FaceMemory(r, small_of(c)), small_of(n), roi(size), MAPS)
-                 for r, c, n in zip(restored, inputs["crop"], x, strict=True)]
-        inputs = {"crop": x, "still": restored, "moved": np.stack([p.moved for p in pasts]),
-                  "known": np.stack([p.known for p in pasts])}
-        if keeps and following is not None:
-            inputs["state"] = following
-        second, _, error = both_ways(whole, session, inputs)
-        goldens["next_restored"], worst = in_steps(second), max(worst, error)
-    if not worst < 2e-3:
-        raise RuntimeError(f"ONNX differs from torch by {worst}")
-    golden = out / "golden.npz.tmp"
-    with golden.open("wb") as f:
-        np.savez_compressed(f, **goldens)
     digest = hashlib.sha256(tmp.read_bytes()).hexdigest()
     parameters = sum(p.numel() for p in net.parameters())
     recipe = out / "recipe.toml.tmp"
     text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data)
     recipe.write_text(text + (memory_text(size, keeps) if memory else ""), encoding="utf-8")
+
+    plan = Both(whole, tmp)
+    restorer = Restorer(load_recipe(recipe), plan)
+    crops = golden_crops(size)
+    goldens: dict[str, Any] = {"crops": crops}
+    if memory:
+        goldens["next_crops"] = golden_crops(size, following=True)
+        firsts = [restorer.restore_next(x, None) for x in as_floats(crops)]
+        nexts = [restorer.restore_next(x, a.memory).pixels
+                 for x, a in zip(as_floats(goldens["next_crops"]), firsts, strict=True)]  # fmt: skip
+        restored = np.stack([a.pixels for a in firsts])
+        goldens["next_restored"] = in_steps(np.stack(nexts))
+    else:
+        restored = restorer.restore(as_floats(crops))
+    goldens["restored"] = in_steps(restored)
+    if not plan.worst < 2e-3:
+        raise RuntimeError(f"ONNX differs from torch by {plan.worst}")
+    golden = out / "golden.npz.tmp"
+    with golden.open("wb") as f:
+        np.savez_compressed(f, **goldens)
     for f in (tmp, golden, recipe):
         f.replace(f.with_suffix(""))
     mask = oval_mask(size)[..., None]
     clean = float(((restored[0].transpose(1, 2, 0) - crops[0] / 255) ** 2 * mask).mean() / mask.mean())
     return {
         "bytes": (out / "model.onnx").stat().st_size,
-        "onnx_torch_max": worst,
+        "onnx_torch_max": plan.worst,
         "astronaut_clean_db": -10 * np.log10(clean + 1e-12),
     }
 
@@ -197,23 +207,29 @@ def in_steps(restored: F32) -> Any:
     return (np.rint(restored * 510) / 510).astype(np.float16)
 
 
-def nothing_known(crop: F32, keeps: bool) -> dict[str, F32]:
-    """The inputs of a network with memory on first frames, as the run time gives them."""
-    n = len(crop)
-    state = {"state": np.zeros((n, *STATE_SHAPE), np.float32)} if keeps else {}
-    return {"still": crop, "moved": crop, "known": np.zeros((n, 2, *MAPS), np.float32), **state}
+class Both:
+    """A plan of the run time that answers with torch, and looks how far ONNX Runtime is from that."""
 
+    identity: Any = None
 
-def both_ways(whole: Whole, session: Any, inputs: dict[str, F32]) -> tuple[F32, F32 | None, float]:
-    """(restored, new state or None, how far ONNX is from torch) for the same inputs, together and one alone."""
-    with torch.no_grad():
-        found = whole(*(torch.from_numpy(np.ascontiguousarray(v)) for v in inputs.values()))
-    ours = [found.numpy()] if isinstance(found, torch.Tensor) else [t.numpy() for t in found]
-    worst = 0.0
-    for part in (slice(None), slice(0, 1)):
-        theirs = session.run(None, {k: np.ascontiguousarray(v[part]) for k, v in inputs.items()})
-        worst = max(worst, *(float(np.abs(a[part] - b).max()) for a, b in zip(ours, theirs, strict=True)))
-    return ours[0], ours[3] if len(ours) > 3 else None, worst
+    def __init__(self, whole: Whole, model: Path) -> None:
+        self.whole, self.worst = whole, 0.0
+        self.session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+
+    def run(self, inputs: Mapping[str, F32], outputs: Mapping[str, F32]) -> None:
+        names = {"shrunk": "half"}
+        with torch.no_grad():
+            found = self.whole(**{names.get(k, k): torch.from_numpy(v) for k, v in inputs.items()})
+        ours = [found.numpy()] if isinstance(found, torch.Tensor) else [t.numpy() for t in found]
+        theirs = self.session.run(None, dict(inputs))
+        for port, a, b in zip(self.session.get_outputs(), ours, theirs, strict=True):
+            self.worst = max(self.worst, float(np.abs(a - b).max()))
+            outputs[port.name][:] = a
+        several = self.session.run(None, {name: np.repeat(v, 2, 0) for name, v in inputs.items()})
+        self.worst = max(self.worst, *(float(np.abs(a - b[1:]).max()) for a, b in zip(ours, several, strict=True)))
+
+    def close(self) -> None:
+        pass
 
 
 def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:
@@ -241,13 +257,15 @@ parameters = {parameters}
 [input]
 name = "crop"
 size = {size}
+region = {list(roi(size))}
 layout = "NCHW"
 range = [0, 1]
 colour = "rgb"
 
 [output]
-name = "restored"
+name = "residual"
 range = [0, 1]
+residual = true
 
 [alignment]
 template = "ffhq"
@@ -280,7 +298,7 @@ def memory_text(size: int, keeps: bool) -> str:
     return f"""
 [memory]
 {f"shape = {list(STATE_SHAPE)}" if keeps else ""}
-region = {list(roi(size))}
+{f"grid = {GRID}" if size != GRID else ""}
 maps = {list(MAPS)}
 heads = true
 """

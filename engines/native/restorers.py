@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from rtface.engine.memory import Carrier, FaceMemory, small_of
+from rtface.engine.openvino import OpenVinoPlan, supported
+from rtface.engine.recipe import load_recipe
+from rtface.engine.restore import Answer, Restorer
 
-from .space import F32, U8, oval_mask, roi
-
-MAPS = (48, 44)
-"""Rows and columns of the heads' maps and of the trust in the past, over the region of interest."""
+from .space import F32, U8, oval_mask
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -50,56 +48,34 @@ def psnr(a: F32, b: F32, mask: F32) -> float:
 
 
 class Network:
-    """An exported engine run by OpenVINO, with bf16 where the CPU has it: uint8 S×S×3 RGB crop → float32 S×S×3, 0..1.
+    """An exported engine in its folder, run as the run time does, with bf16 where the CPU has it: uint8 S×S×3 RGB crop
+    → float32 S×S×3, 0..1.
 
     ``begin`` comes before every film and still: a network with memory forgets then. ``times`` are its milliseconds.
+    ``said`` is the run time's last answer of a network with memory.
     """
 
-    def __init__(self, model: Path) -> None:
-        import openvino as ov
-
-        core: Any = ov.Core()
-        bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        config = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32", "PERFORMANCE_HINT": "LATENCY"}
-        net: Any = core.read_model(str(model))
-        self.side = int(net.input("crop").get_partial_shape()[2].get_length())
-        self.remembers = len(net.inputs) > 1
-        picture = [1, 3, self.side, self.side]
-        shapes: dict[str, Any] = {"crop": picture}
-        if self.remembers:
-            shapes |= {"still": picture, "moved": picture, "known": [1, 2, *MAPS]}
-            if any(port.get_any_name() == "state" for port in net.inputs):
-                shapes["state"] = [1, *(d.get_length() for d in list(net.input("state").get_partial_shape())[1:])]
-        net.reshape(shapes)
-        self.shape = shapes.get("state")
-        self.request: Any = core.compile_model(net, "CPU", config).create_infer_request()
+    def __init__(self, folder: Path, threads: int = 2) -> None:
+        self.recipe = load_recipe(folder / "recipe.toml")
+        self.side = self.recipe.input.size
+        plan = OpenVinoPlan(self.recipe, "bf16" if "bf16" in supported() else "f32", threads)
+        self.restorer = Restorer(self.recipe, plan)
+        self.said: Answer | None = None
         self.times: list[float] = []
-        self.carrier = Carrier()
-        self.memory: FaceMemory | None = None
 
     def begin(self) -> None:
         """Forgets the face."""
-        self.memory = None
+        self.said = None
 
     def __call__(self, crop: U8) -> F32:
-        x = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 255
+        x = np.ascontiguousarray(crop.transpose(2, 0, 1), np.float32) / 255
         start = time.perf_counter()
-        inputs: dict[str, Any] = {"crop": x}
-        small = small_of(x[0])
-        if self.remembers:
-            inputs |= {"still": x, "moved": x, "known": np.zeros((1, 2, *MAPS), np.float32)}
-            if self.shape:
-                inputs["state"] = np.zeros(self.shape, np.float32)
-        if self.memory is not None:
-            past = self.carrier.carry(self.memory, small, roi(self.side), MAPS)
-            inputs |= {"still": self.memory.restored[None], "moved": past.moved[None], "known": past.known[None]}
-            if self.memory.state is not None:
-                inputs["state"] = self.memory.state[None]
-        self.request.infer(inputs)
-        restored = np.array(self.request.get_tensor("restored").data[0])
-        if self.remembers:
-            state = np.array(self.request.get_tensor("next").data[0]) if self.shape else None
-            self.memory = FaceMemory(restored, small, state)
+        if self.recipe.recurrent:
+            memory = None if self.said is None else self.said.memory
+            self.said = self.restorer.restore_next(x, memory)
+            restored = self.said.pixels
+        else:
+            restored = self.restorer.restore(x[None])[0]
         self.times.append((time.perf_counter() - start) * 1e3)
         return restored.transpose(1, 2, 0)
 

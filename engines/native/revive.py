@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .model import Block
+from .layers import Block
 
 
 @torch.no_grad()

@@ -46,7 +46,7 @@ def main() -> None:
     p.add_argument("--side", type=int, default=384)
     p.add_argument("--seed", type=int, default=11)
     a = p.parse_args()
-    model = Path(__file__).parents[2] / "rtface" / "models" / a.engine / "model.onnx"
+    model = Path(__file__).parents[2] / "rtface" / "models" / a.engine
     with tempfile.TemporaryDirectory() as folder:
         if a.faces:
             held = [f for f in split(load_faces(a.faces))[1] if f.px >= 384]

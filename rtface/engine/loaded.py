@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from rtface.engine.memory import Carrier, FaceMemory
+from rtface.engine.memory import FaceMemory
 from rtface.engine.plan import Plan, Verdict, open_plan, retime
 from rtface.engine.recipe import Recipe, nearest
-from rtface.engine.restore import restore, restore_next
+from rtface.engine.restore import Restorer
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.frame import Float32
 from rtface.protocols import Restored
@@ -46,7 +46,7 @@ class LoadedEngine:
         self._verdict = verdict
         self.reason = (f"{recipe.name}: {self.backend} in {self.precision}, {threads} thread{'s' * (threads > 1)} "
                        f"({why})")
-        self._carrier = Carrier()
+        self._restorer = Restorer(recipe, self._plan)
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored | None = None
         for _ in range(3):  # the first runs allocate; the first frame must not wait for that
@@ -87,11 +87,10 @@ class LoadedEngine:
 
     def _restore(self, crops: Float32, before: Restored | None) -> Restored:
         if not self.recurrent:
-            return Restored(restore(self.recipe, self._plan, crops))
+            return Restored(self._restorer.restore(crops))
         known: list[FaceMemory] | None = before.state if before is not None else None
         memories: list[FaceMemory | None] = [*known] if known and len(known) == len(crops) else [None] * len(crops)
-        answers = [restore_next(self.recipe, self._plan, crop, memory, self._carrier)
-                   for crop, memory in zip(crops, memories, strict=True)]
+        answers = [self._restorer.restore_next(crop, memory) for crop, memory in zip(crops, memories, strict=True)]
         return Restored(_stack([a.pixels for a in answers]), [a.memory for a in answers],
                         *(_stack([m for m in maps if m is not None]) if maps[0] is not None else None
                           for maps in ([a.occlusion for a in answers], [a.log_scale for a in answers])))

@@ -2,7 +2,7 @@
 
 Crops of one face are aligned to each other by its track. What still moves within the face (the head turning, the jaw)
 is followed by dense inverse search flow (Kroeger et al. 2016) between small versions of the inputs; the network is
-shown the restored crop of the frame before both as it was and carried along, and learnt which to trust where.
+shown its answer for the frame before both as it was and carried along, and learnt which to trust where.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rtface.engine.recipe import Region
 from rtface.frame import Bytes, Float32
 
-Region = tuple[int, int, int, int]
-
 SHRINK = 4
-"""The flow is searched on crops this much smaller."""
+"""The flow is searched on pictures this much smaller than what is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +26,12 @@ class FaceMemory:
     """What was known after a frame.
 
     Attributes:
-        restored: float32 3×S×S, the engine's answer.
-        small: uint8 S/4×S/4, green of the crop that it was the answer to.
-        state: float32 C×h×w, the network's own; None where it has none.
+        kept: float32 3×h×w, 0…1, the engine's answer over the region that it looks at.
+        small: uint8 h/4×w/4, green of what it was the answer to.
+        state: float32 C×h'×w', the network's own; None where it has none.
     """
 
-    restored: Float32
+    kept: Float32
     small: Bytes
     state: Float32 | None = None
 
@@ -42,9 +41,9 @@ class Carried:
     """A memory on the next frame.
 
     Attributes:
-        moved: float32 3×S×S, the restored crop of the frame before, carried along; 0 outside the region.
-        known: float32 2×rows×columns over the region, 0…1: where the input agrees with the one before, as it was and
-            carried along. Elsewhere something has moved that the flow did not follow, and a memory would be a ghost.
+        moved: float32 3×h×w, what was kept, carried along.
+        known: float32 2×rows×columns, 0…1: where the input agrees with the one before, as it was and carried along.
+            Elsewhere something has moved that the flow did not follow, and a memory would be a ghost.
     """
 
     moved: Float32
@@ -62,26 +61,23 @@ class Carrier:
         found: Any = self._search.calc(small, before, np.zeros((*small.shape, 2), np.float32))
         return found
 
-    def carry(self, memory: FaceMemory, small: Bytes, region: Region | None = None,
-              maps: tuple[int, int] = (1, 1)) -> Carried:
+    def carry(self, memory: FaceMemory, small: Bytes, maps: tuple[int, int]) -> Carried:
         """What is remembered, as it lies on a crop whose small version is `small`.
 
         Args:
             memory: of the frame before.
             small: `small_of` this crop.
-            region: x, y, width, height of what is wanted, in the crop's pixels; None for all of it.
             maps: rows and columns of `Carried.known`.
         """
-        size = memory.restored.shape[1]
         flow = self.flow(small, memory.small)
         before: Any = memory.small
-        places: Any = cv2.add(flow, _grid(small.shape[0]))
+        places: Any = cv2.add(flow, _grid(*small.shape))
         brought: Any = cv2.remap(before, places, None, cv2.INTER_LINEAR,  # pyright: ignore[reportCallIssue, reportArgumentType]
                                  borderMode=cv2.BORDER_REPLICATE)
-        x, y, w, h = (v // SHRINK for v in region or (0, 0, size, size))
-        agreements = (agreement(small, past)[y:y + h, x:x + w] for past in (before, brought))
-        known: list[Any] = [cv2.resize(a, maps[::-1], interpolation=cv2.INTER_AREA) for a in agreements]
-        return Carried(fetch(memory.restored, flow, region), np.stack(known))
+        known: list[Any] = [agreement(small, past) for past in (before, brought)]
+        if maps != small.shape:
+            known = [cv2.resize(a, maps[::-1], interpolation=cv2.INTER_AREA) for a in known]
+        return Carried(fetch(memory.kept, flow), np.stack(known))
 
 
 # By how much (code values of 8 bits) noise makes small inputs differ, at least and at most.
@@ -102,29 +98,27 @@ def agreement(small: Bytes, before: Bytes) -> Float32:
     return out
 
 
-def small_of(crop: Float32) -> Bytes:
-    """uint8 S/4×S/4, green, of a crop float32 3×S×S, 0…1."""
-    size = crop.shape[1] // SHRINK
-    green: Any = cv2.resize(crop[1], (size, size), interpolation=cv2.INTER_AREA)
+def small_of(crop: Float32, region: Region, factor: int) -> Bytes:
+    """Green of a region of a crop (float32 3×S×S, 0…1), smaller by `factor`: uint8 h/factor×w/factor."""
+    x, y, w, h = region
+    green: Any = cv2.resize(crop[1, y:y + h, x:x + w], (w // factor, h // factor), interpolation=cv2.INTER_AREA)
     return cv2.convertScaleAbs(green, alpha=255.0)  # type: ignore[return-value]
 
 
-def fetch(picture: Float32, flow: Float32, region: Region | None = None) -> Float32:
-    """A picture float32 3×S×S, or its `region`, fetched from where a flow (n×n×2, S/n pixels apart) says it was."""
-    size = picture.shape[1]
-    x, y, w, h = region or (0, 0, size, size)
-    part = slice(y, y + h), slice(x, x + w)
-    fine: Any = cv2.resize(flow, (size, size), interpolation=cv2.INTER_LINEAR)[part]
-    places: Any = cv2.addWeighted(fine, size / flow.shape[0], _grid(size)[part], 1.0, 0.0)
-    out = np.zeros_like(picture)
+def fetch(picture: Float32, flow: Float32) -> Float32:
+    """A picture float32 3×h×w, fetched from where a flow (h/n×w/n×2, n pixels apart, in n pixels) says it was."""
+    _, h, w = picture.shape
+    fine: Any = cv2.resize(flow, (w, h), interpolation=cv2.INTER_LINEAR)
+    places: Any = cv2.addWeighted(fine, w / flow.shape[1], _grid(h, w), 1.0, 0.0)
+    out = np.empty_like(picture)
     for plane, target in zip(picture, out, strict=True):
-        cv2.remap(plane, places, None, cv2.INTER_LINEAR, target[part],  # pyright: ignore[reportCallIssue, reportArgumentType]
+        cv2.remap(plane, places, None, cv2.INTER_LINEAR, target,  # pyright: ignore[reportCallIssue, reportArgumentType]
                   borderMode=cv2.BORDER_REPLICATE)
     return out
 
 
-@lru_cache(maxsize=4)
-def _grid(size: int) -> Float32:
-    """Every pixel's own place, float32 size×size×2."""
-    at = np.arange(size, dtype=np.float32)
-    return np.stack(np.meshgrid(at, at), -1)
+@lru_cache(maxsize=8)
+def _grid(rows: int, columns: int) -> Float32:
+    """Every pixel's own place, float32 rows×columns×2."""
+    at = np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32))
+    return np.stack(at, -1)

@@ -88,12 +88,14 @@ def _constant(source: openvino.Output) -> Float32:
 
 def read_network(recipe: Recipe, precision: Precision) -> openvino.Model:
     """The engine's network for one crop. Raises EngineError, and RuntimeError where OpenVINO cannot read it."""
-    size = recipe.input.size
+    *_, w, h = recipe.region
     model = _core().read_model(recipe.model_path)
-    shapes: dict[str, list[int]] = {recipe.input.name: [1, 3, size, size]}
+    shapes: dict[str, list[int]] = {recipe.input.name: [1, 3, h, w]}
     if (memory := recipe.memory) is not None:
-        shapes |= {memory.still: shapes[recipe.input.name], memory.moved: shapes[recipe.input.name],
-                   memory.known: [1, 2, *memory.maps]}
+        past = [1, 3, h // recipe.shrink, w // recipe.shrink]
+        shapes |= {memory.still: past, memory.moved: past, memory.known: [1, 2, *memory.maps]}
+        if recipe.shrink > 1:
+            shapes[memory.shrunk] = past
         if memory.shape:
             shapes[memory.state] = [1, *memory.shape]
     model.reshape(shapes)
@@ -109,7 +111,7 @@ class OpenVinoPlan:
     """One compiled network, one infer request; see `rtface.engine.plan.Plan`."""
 
     def __init__(self, recipe: Recipe, precision: Precision, threads: int) -> None:
-        size = recipe.input.size
+        *_, w, h = recipe.region
         rest = precision if precision != "int8" else "bf16" if _has("BF16") else "f32"
         self.identity = identify(recipe, precision)
         try:
@@ -121,9 +123,8 @@ class OpenVinoPlan:
         except RuntimeError as error:  # everything that OpenVINO raises
             raise EngineError(f"engine {recipe.name}: OpenVINO cannot use {recipe.model_path.name}: "
                               f"{str(error).strip().splitlines()[-1]}") from error
-        if shape != [1, 3, size, size]:
-            raise EngineError(f"engine {recipe.name}: output {recipe.output.name} is {shape}, "
-                              f"not [1, 3, {size}, {size}]")
+        if shape != [1, 3, h, w]:
+            raise EngineError(f"engine {recipe.name}: output {recipe.output.name} is {shape}, not {[1, 3, h, w]}")
         self._name = recipe.name
         self._request: openvino.InferRequest | None = compiled.create_infer_request()
 

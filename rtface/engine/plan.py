@@ -25,9 +25,8 @@ from typing import Protocol
 import numpy as np
 
 from rtface.engine.int8 import load_calibration
-from rtface.engine.memory import Carrier
 from rtface.engine.recipe import Precision, Recipe, from_table
-from rtface.engine.restore import restore, restore_next
+from rtface.engine.restore import Restorer
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.frame import Float32
 from rtface.paths import cache_dir
@@ -141,13 +140,14 @@ def gate(recipe: Recipe, plan: Plan) -> Verdict:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
     try:
+        restorer = Restorer(recipe, plan)
         if recipe.recurrent:
-            worst = _second_frames(recipe, plan, crops)
+            worst = _second_frames(restorer, crops)
         for i in range(max(6, len(crops))):
             k = i % len(crops)
             start = time.perf_counter()
-            answer = restore_next(recipe, plan, crops[k], None, Carrier()).pixels if recipe.recurrent else restore(
-                recipe, plan, crops[k:k + 1])[0]
+            answer = restorer.restore_next(crops[k], None).pixels if recipe.recurrent else restorer.restore(
+                crops[k:k + 1])[0]
             times.append(time.perf_counter() - start)
             worst = min(worst, psnr(answer, answers[k]))
     except EngineError:  # not a number: as bad as it gets, and the next precision may do better
@@ -155,15 +155,15 @@ def gate(recipe: Recipe, plan: Plan) -> Verdict:
     return Verdict(round(max(worst, -200.0), 3), required, round(1e3 * statistics.median(times[1:]), 3))
 
 
-def _second_frames(recipe: Recipe, plan: Plan, crops: Float32) -> float:
+def _second_frames(restorer: Restorer, crops: Float32) -> float:
     """The worst PSNR of a recurrent engine on the frames after the golden crops given."""
-    following, answers = load_golden(recipe, "next_")
-    firsts = {crop.tobytes(): i for i, crop in enumerate(load_golden(recipe)[0])}
-    worst, carrier = 200.0, Carrier()
+    following, answers = load_golden(restorer.recipe, "next_")
+    firsts = {crop.tobytes(): i for i, crop in enumerate(load_golden(restorer.recipe)[0])}
+    worst = 200.0
     for crop in crops:
         k = firsts[crop.tobytes()]
-        memory = restore_next(recipe, plan, crop, None, carrier).memory
-        worst = min(worst, psnr(restore_next(recipe, plan, following[k], memory, carrier).pixels, answers[k]))
+        memory = restorer.restore_next(crop, None).memory
+        worst = min(worst, psnr(restorer.restore_next(following[k], memory).pixels, answers[k]))
     return worst
 
 

@@ -43,12 +43,18 @@ class Weights:
     parameters: int
 
 
+Region = tuple[int, int, int, int]
+"""x, y, width and height in pixels."""
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
-    """The picture that the network takes: tensor name, side in pixels, layout, value range, colour order."""
+    """The picture that the network takes: tensor name, side of the crop in pixels, layout, value range, colour order;
+    and the `region` of the crop that it is given and answers for, where that is not all of it."""
 
     name: str
     size: int
+    region: Region | None = None
     layout: Literal["NCHW"] = "NCHW"
     range: tuple[float, float] = (0.0, 1.0)
     colour: Literal["rgb"] = "rgb"
@@ -56,30 +62,38 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The picture that the network gives: tensor name and value range; size and colour are the input's."""
+    """What the network gives: tensor name and value range; size and colour are the input's. `residual`: not the
+    restored picture, but what is to be added to the input."""
 
     name: str
     range: tuple[float, float] = (0.0, 1.0)
+    residual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Tensors of a recurrent network besides the crop (`rtface.engine.memory`).
 
-    Inputs: `still` and `moved` 1×3×S×S, the restored crop of the frame before as it was and carried along; `known`
-    1×2×`maps` (rows, columns), how far the two may be trusted, 0…1, and 0 on a face's first frame. A network's own
-    state, 1×`shape`, is the input `state` and the output `next`. `region` (x, y, width, height) is what the network
-    looks at, and what maps lie over; None for all.
+    It remembers its answer for the input's region on a crop of side `grid`: the crop itself, or, where given, one
+    smaller by a whole factor. Then the region of that smaller crop is the input `shrunk`, and the answer to it the
+    output `kept`, both 1×3×h×w.
 
-    A network with `heads` also gives `log_scale` (of the error left) and `occlusion` (0…1), each 1×1×`maps`.
+    Inputs: `still` and `moved`, 1×3×h×w, 0…1, the answer for the frame before as it was and carried along; `known`
+    1×2×`maps` (rows, columns), how far the two may be trusted, 0…1, and 0 on a face's first frame. A network's own
+    state, 1×`shape`, is the input `state` and the output `next`.
+
+    A network with `heads` also gives `log_scale` (of the error left) and `occlusion` (0…1), each 1×1×`maps`, over the
+    region.
     """
 
     shape: tuple[int, int, int] | None = None
-    region: tuple[int, int, int, int] | None = None
+    grid: int | None = None
     still: str = "still"
     moved: str = "moved"
     state: str = "state"
     known: str = "known"
+    shrunk: str = "shrunk"
+    kept: str = "kept"
     next: str = "next"
     maps: tuple[int, int] = (1, 1)
     heads: bool = False
@@ -166,6 +180,16 @@ class Recipe:
         return self.memory is not None
 
     @property
+    def region(self) -> Region:
+        """What the network is given and answers for, on the crop."""
+        return self.input.region or (0, 0, self.input.size, self.input.size)
+
+    @property
+    def shrink(self) -> int:
+        """How much smaller than the crop its memory is."""
+        return self.input.size // self.memory.grid if self.memory is not None and self.memory.grid else 1
+
+    @property
     def model_path(self) -> Path:
         return self.folder / self.weights.file
 
@@ -219,11 +243,26 @@ def load_recipe(path: Path) -> Recipe:
     for name, (low, high) in (("input.range", recipe.input.range), ("output.range", recipe.output.range)):
         if not high > low:
             raise EngineError(f"recipe {path}: {name} is empty: [{low}, {high}]")
-    if recipe.memory and (recipe.input.range, recipe.output.range) != ((0.0, 1.0), (0.0, 1.0)):
-        raise EngineError(f"recipe {path}: a network with memory must take and give values of 0…1")
     if recipe.input.size < 32 or recipe.input.size % 16:
         raise EngineError(f"recipe {path}: input.size must be a multiple of 16 from 32 up, got {recipe.input.size}")
+    if fault := _misfit(recipe):
+        raise EngineError(f"recipe {path}: {fault}")
     return recipe
+
+
+def _misfit(recipe: Recipe) -> str | None:
+    """What does not fit together in a recipe, or None."""
+    size, (x, y, w, h) = recipe.input.size, recipe.region
+    if min(x, y) < 0 or min(w, h) < 32 or max(x + w, y + h) > size:
+        return f"input.region must lie in the crop of {size} and be 32 or wider and higher, got {[x, y, w, h]}"
+    if (recipe.memory or recipe.output.residual) and (recipe.input.range, recipe.output.range) != ((0, 1), (0, 1)):
+        return "a network with memory or of a residual must take and give values of 0…1"
+    grid = recipe.memory.grid if recipe.memory else None
+    if grid is not None and (grid < 32 or size % grid or any(v % recipe.shrink for v in recipe.region)):
+        return f"memory.grid must go into input.size and input.region without remainder, got {grid}"
+    if recipe.memory and max(w, h) // recipe.shrink < 48:  # optical flow needs 12 samples, a quarter of the size
+        return f"what a network with memory looks at must be 48 or wider or higher on its grid, got {[x, y, w, h]}"
+    return None
 
 
 def find_recipes() -> dict[str, Path]:

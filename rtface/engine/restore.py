@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from rtface.engine.memory import Carrier, FaceMemory, Region, small_of
-from rtface.engine.recipe import Recipe
+from rtface.engine.memory import SHRINK, Carrier, FaceMemory, small_of
+from rtface.engine.recipe import Recipe, Region
 from rtface.errors import EngineError
 from rtface.frame import Float32
 
@@ -18,30 +19,10 @@ if TYPE_CHECKING:
     from rtface.engine.plan import Plan
 
 
-def restore(recipe: Recipe, plan: Plan, crops: Float32) -> Float32:
-    """Runs `crops` (float32 N×3×S×S, 0…1) one by one through `plan`; a new array, clipped to 0…1.
-
-    Raises EngineError when the answer holds NaN or infinity.
-    """
-    result = np.empty(crops.shape, np.float32)
-    low, high = recipe.input.range
-    if (low, high) != (0.0, 1.0):
-        crops = crops * np.float32(high - low) + np.float32(low)
-    # One crop at a time: a larger batch gains nothing on a CPU (measured), and each size would be one more plan.
-    for i in range(len(crops)):
-        plan.run({recipe.input.name: np.require(crops[i:i + 1], requirements=["C", "W"])},
-                 {recipe.output.name: result[i:i + 1]})
-    low, high = recipe.output.range
-    if (low, high) != (0.0, 1.0):
-        result -= np.float32(low)
-        result *= np.float32(1 / (high - low))
-    return _checked(recipe, result)
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a recurrent engine makes of one crop: float32 3×S×S, 0…1; what it remembers; and of an engine with heads
-    `occlusion` (0…1) and `log_scale`, float32 S×S."""
+    `occlusion` (0…1), float32 S×S, and `log_scale`, float32 rows×columns over the engine's region."""
 
     pixels: Float32
     memory: FaceMemory
@@ -49,47 +30,104 @@ class Answer:
     log_scale: Float32 | None = None
 
 
-def restore_next(recipe: Recipe, plan: Plan, crop: Float32, memory: FaceMemory | None, carrier: Carrier) -> Answer:
-    """Runs a recurrent engine on one crop (float32 3×S×S, 0…1) of a face of which `memory` is known (None: nothing).
+class Restorer:
+    """Runs crops through a plan. Not for use from several threads."""
 
-    Raises EngineError as `restore`.
-    """
-    ports = recipe.memory
-    assert ports is not None
-    small = small_of(crop)
-    # What is not known may be anything: the crop is at hand, and finite.
-    still, moved, known = crop, crop, np.zeros((2, *ports.maps), np.float32)
-    if memory is not None:
-        carried = carrier.carry(memory, small, ports.region, ports.maps)
-        still, moved, known = memory.restored, carried.moved, carried.known
-    restored = np.empty((1, *crop.shape), np.float32)
-    inputs: dict[str, Float32] = {recipe.input.name: crop[None], ports.still: still[None], ports.moved: moved[None],
-                                  ports.known: known[None]}
-    outputs: dict[str, Float32] = {recipe.output.name: restored}
-    if ports.shape:
-        state = None if memory is None else memory.state
-        inputs[ports.state] = np.zeros((1, *ports.shape), np.float32) if state is None else state[None]
-        outputs[ports.next] = np.empty((1, *ports.shape), np.float32)
-    heads = (ports.occlusion, ports.log_scale) if ports.heads else ()
-    outputs |= {name: np.empty((1, 1, *ports.maps), np.float32) for name in heads}
-    plan.run({name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()}, outputs)
-    for name in outputs.keys() - {recipe.output.name}:
-        _checked(recipe, outputs[name], clip=False)
-    picture = _checked(recipe, restored)[0]
-    # The caller may write into what it is given.
-    kept = FaceMemory(picture.copy(), small, outputs[ports.next][0] if ports.shape else None)
-    return Answer(picture, kept, *(spread(outputs[name][0, 0], recipe.input.size, ports.region) for name in heads))
+    def __init__(self, recipe: Recipe, plan: Plan) -> None:
+        self.recipe, self.plan = recipe, plan
+        self._carrier = Carrier()
+        # Fresh memory for every crop would cost as much as a tenth of the network.
+        *_, w, h = recipe.region
+        self._given, self._answer = np.empty((2, 1, 3, h, w), np.float32)
+
+    def restore(self, crops: Float32) -> Float32:
+        """Restores `crops` (float32 N×3×S×S, 0…1) one by one; a new array, clipped to 0…1.
+
+        Raises EngineError when the answer holds NaN or infinity.
+        """
+        # One crop at a time: a larger batch gains nothing on a CPU (measured), and each size would be one more plan.
+        answers = [self._ask(crop, {}, {}) for crop in crops]
+        return answers[0][None] if len(answers) == 1 else np.stack(answers) if answers else crops.copy()
+
+    def _ask(self, crop: Float32, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> Float32:
+        """Runs one crop (float32 3×S×S, 0…1), beside `inputs` and for `outputs`; the restored one, a new array."""
+        recipe, given, answer = self.recipe, self._given, self._answer
+        x, y, w, h = recipe.region
+        part = crop[None, :, y:y + h, x:x + w]
+        low, high = recipe.input.range
+        np.copyto(given, part)
+        if (low, high) != (0.0, 1.0):
+            given *= np.float32(high - low)
+            given += np.float32(low)
+        more = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()}
+        self.plan.run({recipe.input.name: given, **more}, {recipe.output.name: answer, **outputs})
+        for values in (answer, *outputs.values()):
+            if not math.isfinite(float(values.sum())):
+                raise EngineError(f"engine {recipe.name}: the answer holds values that are not numbers")
+        low, high = recipe.output.range
+        if (low, high) != (0.0, 1.0):
+            answer -= np.float32(low)
+            answer *= np.float32(1 / (high - low))
+        if recipe.output.residual:
+            answer += part
+        picture = crop.copy() if recipe.input.region else np.empty_like(crop)
+        np.clip(answer[0], 0.0, 1.0, out=picture[:, y:y + h, x:x + w])
+        return picture
+
+    def restore_next(self, crop: Float32, memory: FaceMemory | None) -> Answer:
+        """Restores one crop (float32 3×S×S, 0…1) of a face of which `memory` is known (None: nothing), by a recurrent
+        engine.
+
+        Raises EngineError as `restore`.
+        """
+        recipe, ports = self.recipe, self.recipe.memory
+        assert ports is not None
+        k = recipe.shrink
+        x, y, w, h = (v // k for v in recipe.region)
+        small = small_of(crop, recipe.region, SHRINK * k)
+        if memory is not None:
+            carried = self._carrier.carry(memory, small, ports.maps)
+            still, moved, known = memory.kept, carried.moved, carried.known
+        else:  # what is not known may be anything finite
+            still = moved = np.zeros((3, h, w), np.float32)
+            known = np.zeros((2, *ports.maps), np.float32)
+        inputs: dict[str, Float32] = {ports.still: still[None], ports.moved: moved[None], ports.known: known[None]}
+        heads = (ports.occlusion, ports.log_scale) if ports.heads else ()
+        outputs: dict[str, Float32] = {name: np.empty((1, 1, *ports.maps), np.float32) for name in heads}
+        if ports.shape:
+            state = None if memory is None else memory.state
+            inputs[ports.state] = np.zeros((1, *ports.shape), np.float32) if state is None else state[None]
+            outputs[ports.next] = np.empty((1, *ports.shape), np.float32)
+        if k > 1:
+            inputs[ports.shrunk] = shrunk(crop, recipe.region, k)[None]
+            outputs[ports.kept] = np.empty((1, 3, h, w), np.float32)
+        picture = self._ask(crop, inputs, outputs)
+        if k > 1:
+            kept = outputs[ports.kept][0]
+            if recipe.output.residual:
+                kept += inputs[ports.shrunk][0]
+            np.clip(kept, 0.0, 1.0, out=kept)
+        else:  # a copy: the caller may write into what it is given
+            kept = picture[:, y:y + h, x:x + w].copy()
+        known_next = FaceMemory(kept, small, outputs[ports.next][0] if ports.shape else None)
+        if not ports.heads:
+            return Answer(picture, known_next)
+        hidden = spread(outputs[ports.occlusion][0, 0], recipe.input.size, recipe.region)
+        return Answer(picture, known_next, hidden, outputs[ports.log_scale][0, 0])
 
 
-def spread(values: Float32, size: int, region: Region | None) -> Float32:
-    """A head's map over the whole crop, S×S; 0 outside the region."""
-    x, y, w, h = region or (0, 0, size, size)
-    out = np.zeros((size, size), np.float32)
-    cv2.resize(values, (w, h), dst=out[y:y + h, x:x + w], interpolation=cv2.INTER_LINEAR)
+def shrunk(crop: Float32, region: Region, factor: int) -> Float32:
+    """`region` of a crop (float32 3×S×S), smaller by `factor`: float32 3×h/factor×w/factor."""
+    x, y, w, h = region
+    out = np.empty((3, h // factor, w // factor), np.float32)
+    for plane, target in zip(crop, out, strict=True):
+        cv2.resize(plane[y:y + h, x:x + w], target.shape[::-1], dst=target, interpolation=cv2.INTER_AREA)
     return out
 
 
-def _checked(recipe: Recipe, result: Float32, *, clip: bool = True) -> Float32:
-    if not math.isfinite(float(result.sum())):
-        raise EngineError(f"engine {recipe.name}: the answer holds values that are not numbers")
-    return np.clip(result, 0.0, 1.0, out=result) if clip else result
+def spread(values: Float32, size: int, region: Region) -> Float32:
+    """A head's map over the whole crop, S×S; 0 outside the region."""
+    x, y, w, h = region
+    out = np.zeros((size, size), np.float32)
+    cv2.resize(values, (w, h), dst=out[y:y + h, x:x + w], interpolation=cv2.INTER_LINEAR)
+    return out

@@ -34,6 +34,9 @@ def test_a_recipe_is_read_whole(make_engine: Maker) -> None:
     ("range = [0.0, 1.0]", "range = [1.0, 0.0]", r"input\.range is empty"),
     ('default = "bf16"', 'default = "bf61"', r"precision\.default must be 'bf16' or 'f32', got 'bf61'"),
     ("size = 64", "size = 60", "multiple of 16"),
+    ("size = 64", "size = 64\nregion = [40, 0, 32, 32]", r"input\.region must lie in the crop"),
+    ('name = "output"\nrange = [0.0, 1.0]', 'name = "output"\nresidual = true\nrange = [-1.0, 1.0]', "values of 0…1"),
+    ("[controls]", "[memory]\ngrid = 48\n[controls]", r"memory\.grid must go into"),
     ("[controls]", "[controls", "not valid TOML"),
     ('name = "tiny"', 'name = "tiny"\nfolder = "/"', "unknown key folder"),
 ])

@@ -127,10 +127,34 @@ def test_network_starts_near_the_identity_and_exports_its_shapes() -> None:
     torch.manual_seed(0)
     for name in ("rtface-s", "rtface-m"):
         net = Whole(build(name)).eval()
-        x = torch.rand(1, 3, net.net.size, net.net.size)
+        *_, w, h = roi(net.net.size)
         with torch.no_grad():
-            y = net(x)
-        assert y.shape == x.shape and float((y - x).abs().mean()) < 0.05
+            residual = net(torch.rand(1, 3, h, w))
+        assert residual.shape == (1, 3, h, w) and float(residual.abs().mean()) < 0.05
+
+
+def test_folded_pictures_are_pictures() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    import torch.nn.functional as F
+
+    from engines.native.layers import Enlarge, Spread, Window, fold, unfold
+
+    r = torch.Generator().manual_seed(0)
+    picture, maps = torch.rand(2, 3, 32, 24, generator=r), torch.rand(2, 2, 8, 6, generator=r)
+    inner = np.s_[:, :, 8:-8, 8:-8]  # at the edge what lies beyond counts as 0
+    assert torch.equal(unfold(fold(picture)), picture)
+    wide = F.interpolate(picture, scale_factor=2.0, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(unfold(Enlarge()(fold(picture)))[inner], wide[inner])
+    fine = F.interpolate(maps, scale_factor=4.0, mode="bilinear", align_corners=False)
+    for k, folded in enumerate(Spread(2)(maps).split(48, 1)):
+        for colour in unfold(folded).split(1, 1):
+            torch.testing.assert_close(colour[inner], fine[:, k : k + 1][inner])
+    for size, edge in ((256, 4), (512, 8)):
+        *_, w, h = roi(size)
+        shown = unfold(Window(size)(fold(torch.ones(1, 3, h, w))))
+        assert shown[..., edge:-edge, edge:-edge].min() == 1 and shown[..., 0, 0].max() < 0.1
+        torch.testing.assert_close(shown, shown.flip(2).flip(3))
+        assert (shown[0, 0, h // 2, : edge + 1].diff() > 0).all()
 
 
 def test_every_module_can_be_imported() -> None:
@@ -146,13 +170,14 @@ def test_every_module_can_be_imported() -> None:
 
 def test_memory_changes_nothing_where_nothing_is_known() -> None:
     torch = pytest.importorskip("torch", reason="torch is needed for training only")
-    from engines.native.model import STATE, Past, build
+    from engines.native.model import build
+    from engines.native.past import STATE, Past
 
     torch.manual_seed(0)
     for name, h, w in (("rtface-s", 192, 176), ("rtface-m", 384, 352)):
         plain, remembers = build(name), build(name, memory=True, state=True)
         remembers.load_state_dict(plain.state_dict(), strict=False)
-        x, anything = torch.rand(2, 3, h, w), torch.rand(2, 3, h, w)
+        x, anything = torch.rand(2, 3, h, w), torch.rand(2, 3, 192, 176)
         state = torch.rand(2, STATE, 12, 11)
         with torch.no_grad():
             want = plain(x)[0]
