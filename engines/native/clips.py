@@ -150,24 +150,25 @@ def clip_loss(
     total = b.seen.new_zeros(())
     ours: list[Tensor] = []
     theirs: list[Tensor] = []
+    pictures: list[Tensor] = []
     before: Tensor | None = None
     for t, (residual, logit) in enumerate(zip(residuals, logits, strict=True)):
         truth, seen = b.truth[:, t], b.seen[:, t]
-        each, square = loss(seen, residual, truth)
+        each, square, shown = loss(seen, residual, truth)
         gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~b.clean).float(), reduction="none")
         error = seen + residual - truth
         if before is not None:
             each = each + temporal * loss.charbonnier(error - before)
         before = error
-        left = F.avg_pool2d((loss.locked(seen, residual) - truth).abs().mean(1, keepdim=True), 4).detach()
+        left = F.avg_pool2d((shown - truth).abs().mean(1, keepdim=True), 4).detach()
         each = each + 0.002 * head_loss(heads[t], left, b.cover[:, t : t + 1], F.avg_pool2d(loss.mask, 4))  # pyright: ignore
         total = total + (each * weight + 0.002 * gate).sum()
         ours.append(square)
+        pictures.append(shown)
         theirs.append(((seen - truth) ** 2 * loss.mask).mean((1, 2, 3)))  # pyright: ignore
     if look is not None:
         t = int(torch.randint(len(residuals), ()))
-        shown = loss.locked(b.seen[:, t], residuals[t]).clamp(0, 1)
-        total = total + look[1] * look[0](shown, b.truth[:, t]).sum()
+        total = total + look[1] * look[0](pictures[t].clamp(0, 1), b.truth[:, t]).sum()
     return total, torch.stack(ours, 1), torch.stack(theirs, 1)
 
 
@@ -189,7 +190,8 @@ def clip_figures(loss: Loss, net: Small, clips: Clips, most: int, skip: int = 3)
         if b.clean.item():
             continue
         residuals, *_ = unroll(net, b)
-        errors = torch.stack([loss.locked(b.seen[:, t], r) - b.truth[:, t] for t, r in enumerate(residuals)], 1)[0]
+        shown = [loss(b.seen[:, t], r, b.truth[:, t])[2] for t, r in enumerate(residuals)]
+        errors = (torch.stack(shown, 1) - b.truth)[0]
         plain = (b.seen - b.truth)[0]
         mask = loss.mask
         gains = 10 * torch.log10((plain**2 * mask).mean((1, 2, 3)) / (errors**2 * mask).mean((1, 2, 3)).clamp_min(1e-9))  # pyright: ignore

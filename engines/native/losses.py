@@ -68,18 +68,15 @@ class Loss(nn.Module):
             m = F.avg_pool2d(m, 2)  # pyright: ignore
         return (torch.sqrt(e * e + self.eps**2) * m).mean((1, 2, 3)) - self.eps
 
-    def locked(self, crop: Tensor, residual: Tensor) -> Tensor:
-        """What the run time would show: ``crop`` plus the locked residual, N×3×h×w."""
-        return crop + shape(residual, self.cell)
-
-    def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """(loss per sample N, squared error per sample N, both of ``crop + shape(residual)``)."""
+    def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss per sample N, squared error per sample N, what the run time would show N×3×h×w, which both are of)."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
-        e = crop + shape(residual, self.cell) - truth
+        shown = crop + shape(residual, self.cell)
+        e = shown - truth
         m = self.weight
         square = ((e.detach() ** 2) * m).mean((1, 2, 3))  # pyright: ignore
         total = self.charbonnier(e) + RAW * self.charbonnier(raw)
         for weight in self.bands:
             total = total + weight * self.charbonnier(highpass(e))
             e = F.avg_pool2d(e, 2)
-        return total, square
+        return total, square, shown

@@ -12,6 +12,7 @@ import argparse
 import csv
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ class Ema:
         d = min(self.decay, (1 + self.n) / (10 + self.n))
         live = [v.detach() for v in net.state_dict().values()]
         torch._foreach_lerp_(list(self.weights.values()), live, 1 - d)  # pyright: ignore
+
+
+def glimpse(judge: Any, mask: Tensor, dice: np.random.Generator, shown: Tensor, truth: Tensor) -> Tensor:
+    """A perceptual distance of a random window of pictures N×3×h×w, N values: the whole would cost as much as four
+    training images, and a window's gradient is as good over the steps."""
+    _, _, h, w = shown.shape
+    side = min(h, w) * 4 // 11
+    y, x = int(dice.integers(h // 12, h - h // 12 - side)), int(dice.integers(w // 12, w - w // 12 - side))
+    window = (..., slice(y, y + side), slice(x, x + side))
+    weight = mask[window] / mask.max() + 1e-3
+    with torch.autocast(shown.device.type, torch.bfloat16):
+        return judge(shown[window].clamp(0, 1), truth[window], weight) * weight.mean()
 
 
 def psnr(square: Tensor) -> Tensor:
@@ -85,8 +98,7 @@ class Trainer:
         if a.perceptual:
             from .perceptual import StLpips
 
-            judge, oval = StLpips("alex"), self.loss.mask / self.loss.mask.max()  # pyright: ignore
-            self.look = lambda x, y: judge(x, y, oval)
+            self.look = partial(glimpse, StLpips("alex").to(self.device), self.loss.mask, self.dice)  # pyright: ignore
         self.crew = Crew(self.net, 1 if self.device.type == "cuda" else a.threads, self.work)
 
     def save(self) -> None:
@@ -99,31 +111,35 @@ class Trainer:
 
     def run_net(
         self, net: torch.nn.Module, truth: Tensor, seen: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """(loss per sample, squared error, gate logits, squared error of the half-size core or None)."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """(loss per sample, squared error, gate logits, what is shown, squared error of the half-size core or None)."""
         with torch.autocast(self.device.type, torch.bfloat16):
             out = net(seen.contiguous(memory_format=torch.channels_last))
-        loss, square = self.loss(seen, out[0].float(), truth)
+        loss, square, shown = self.loss(seen, out[0].float(), truth)
         if len(out) == 4:
-            return loss, square, out[1].float(), None
-        loss_s, square_s = self.loss_s(out[5], out[4].float(), F.avg_pool2d(truth, 2))
+            return loss, square, out[1].float(), shown, None
+        loss_s, square_s, _ = self.loss_s(out[5], out[4].float(), F.avg_pool2d(truth, 2))
         if not self.a.freeze_core:
             loss = loss + 0.7 * loss_s
-        return loss, square, out[1].float(), square_s
+        return loss, square, out[1].float(), shown, square_s
 
     def work(self, net: Any, piece: Any) -> tuple[Tensor, tuple[float, Tensor]]:
         """Loss of a piece of the batch (its share of it, times 100: that keeps Adam's epsilon out of play)."""
         if isinstance(piece, Batch):
             look = None
-            if self.look is not None and piece.truth.shape[1] > 1 and self.dice.random() < 0.5 / self.a.batch:
-                look = (self.look, 2 * self.a.perceptual * self.images)  # a frame stands for all of two steps
+            if self.look is not None and piece.truth.shape[1] > 1:  # a frame stands for all
+                look = (self.look, self.a.perceptual * piece.truth.shape[1])
             total, ours, theirs = clip_loss(self.loss, net, piece, self.a.temporal, self.a.clean_weight, look)
             total = total / self.images
             return 100 * total, (float(total.detach()), (psnr(ours) - psnr(theirs))[~piece.clean].flatten())
         truth, seen, clean = (t.to(self.device, non_blocking=True) for t in piece)
-        loss, square, logit, _ = self.run_net(net, truth, seen)
+        loss, square, logit, shown, _ = self.run_net(net, truth, seen)
         gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~clean).float(), reduction="none")
         total = (loss * (1 + self.a.clean_weight * clean) + 0.002 * gate).sum() / self.a.batch
+        if self.look is not None:  # one picture stands for all of the piece
+            i = int(self.dice.integers(len(seen)))
+            part = self.look(shown[i : i + 1], truth[i : i + 1]).sum() * len(seen) / self.a.batch
+            total = total + self.a.perceptual * part
         with torch.no_grad():
             before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
             gain = (psnr(square) - psnr(before))[~clean]
@@ -182,7 +198,7 @@ class Trainer:
         kinds = pairs.kinds[:count]
         for i in range(0, count, 16):
             truth, seen = (t.to(self.device) for t in pairs.batch(list(range(i, min(i + 16, count)))))
-            _, square, _, square_s = self.run_net(self.net, truth, seen)
+            _, square, *_, square_s = self.run_net(self.net, truth, seen)
             before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
             gains = np.append(gains, (psnr(square) - psnr(before)).cpu().numpy())
             if square_s is not None:

@@ -41,7 +41,7 @@ def test_a_bad_face_is_treated_and_says_why() -> None:
 
 
 def test_the_decision_has_hysteresis() -> None:
-    between = Analysis(compression=0.18)
+    between = Analysis(compression=0.13)
     assert not choose_treatment(between, 200).on
     assert choose_treatment(between, 200, on=True).on
     assert not choose_treatment(Analysis(compression=0.1), 200, on=True).on
@@ -49,9 +49,9 @@ def test_the_decision_has_hysteresis() -> None:
 
 def test_small_faults_add_up() -> None:
     assert not choose_treatment(Analysis(low_resolution=0.12), 200).on
-    chosen = choose_treatment(Analysis(low_resolution=0.12, compression=0.08, noise=0.06), 200)
+    chosen = choose_treatment(Analysis(low_resolution=0.1, compression=0.05, noise=0.04), 200)
     assert chosen.on
-    assert 0.7 < chosen.strength < 1
+    assert 0.8 < chosen.strength < 1
 
 
 def test_exposure_counts_only_where_something_can_be_done_about_it() -> None:
