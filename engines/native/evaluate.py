@@ -10,16 +10,17 @@ Two protocols, on the identities that ``faces.split`` sets aside or (``--people 
   degraded (PSNR to the input); *object* is *call* with an opaque thing over a third of the face (how much it changes).
 
 PSNR is taken in canonical space, weighted with the face oval, after the colour lock and the mask of the run time. The
-baselines stand in the same table: the input, and OpenCV's non-local means followed by an unsharp mask. ``--through
-api`` runs whole frames through ``rtface.Enhancer`` with known faces instead of the bare network.
+baselines stand in the same table: the input, and OpenCV's non-local means followed by an unsharp mask; another network
+is measured by naming its folder (``--model``). ``--through api`` runs whole frames through ``rtface.Enhancer`` with
+known faces instead of the bare network, ``--through tracker`` with those that the run time finds itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,83 +29,52 @@ import cv2
 import numpy as np
 
 from . import degrade
-from .actors import HEIGHT, WIDTH, Actor, Film
-from .faces import Face, load_faces, load_fresh, split
-from .films import Recipe, degraded
+from .faces import Face, groups, load_faces, load_fresh, split
 from .judge import Judge
+from .metrics import coverage
 from .obstacles import KINDS as OBSTACLES
-from .obstacles import Obstacle
+from .protocols import FRAMES, WARM, Shot, shoot, through_api
 from .restorers import Network, classic, locked, psnr, weighted
-from .space import F32, F64, TEMPLATE_512, U8, at, cut, oval_mask, similarity
-
-PROTOCOLS = {
-    "call": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
-    "heavy": {"scale": 0.25, "sigma": 6.0, "crf": 33.0},
-    "clean": {"scale": 1.0, "sigma": 0.0, "crf": 0.0},
-    "object": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
-}
-FRAMES = 16
-WARM = 3
-"""The first frames of a film are not measured: a call has long begun."""
-
-@dataclass
-class Shot:
-    """One film of one face: clean and degraded frames, the matrix of every frame (512-px canonical → frame), and in
-    *object* how much of every canonical pixel (512×512) is hidden."""
-
-    clean: list[U8] = field(default_factory=list)
-    seen: list[U8] = field(default_factory=list)
-    matrices: list[F64] = field(default_factory=list)
-    covers: list[F32] = field(default_factory=list)
+from .space import F32, U8, at, cut, oval_mask, roi, similarity
 
 
-def shoot(face: Face, number: int, protocol: str, seed: int) -> Shot:
-    """Film one face by ``protocol``; the same motion for the same number and seed in every protocol."""
-    r = np.random.default_rng([seed, number])
-    px = float(r.uniform(310, min(490, face.px * 1.15)))
-    centre = (WIDTH / 2 + r.normal(0, 120), HEIGHT / 2 + r.normal(0, 30))
-    image = face.load()
-    actor = Actor(image, px, (float(centre[0]), float(centre[1])), r, warp=0.5)
-    obstacle = Obstacle(actor, 0.33, OBSTACLES[number % len(OBSTACLES)], r) if protocol == "object" else None
-    film = Film([actor, obstacle] if obstacle else [actor], image, r)
-    p = PROTOCOLS[protocol]
-    options = {"preset": "veryfast", "tune": "zerolatency", "crf": str(p["crf"])}
-    rec = Recipe(protocol, p["scale"], p["sigma"], 0, "libx264", options, p["crf"], 0, ("none", 0, 0),
-                 cv2.INTER_CUBIC, cv2.INTER_AREA)  # fmt: skip
-    shot = Shot()
-    times = [float(t) for t in range(FRAMES)]
-    if protocol == "clean":
-        shot.clean = shot.seen = [film.render(t) for t in times]
-    else:
-        for _, clean, seen in degraded(film, rec, times, set(range(FRAMES))):
-            shot.clean.append(clean)
-            shot.seen.append(seen)
-    shot.matrices = [actor.matrix(t) for t in times]
-    shot.covers = [obstacle.cover(t) for t in times] if obstacle else []
-    return shot
+class Doubt:
+    """What the uncertainty head promised, beside the errors that came: every 17th value inside the oval."""
 
+    def __init__(self) -> None:
+        self.errors: list[F32] = []
+        self.scales: list[F32] = []
 
-def through_api(engine: str, shot: Shot) -> list[U8]:
-    """The shot's frames through ``rtface.Enhancer`` with the known faces."""
-    import rtface
+    def see(self, restore: Network, ours: F32, truth: F32) -> None:
+        """Takes one restored S×S×3 picture of 0..1; nothing of a network without such a head."""
+        said = restore.said and restore.said.log_scale
+        if said is None:
+            return
+        x, y, w, h = roi(restore.side)
+        part = np.s_[y : y + h, x : x + w]
+        inside = oval_mask(restore.side)[part] > 0.5
+        scale = cv2.resize(said, (w, h), interpolation=cv2.INTER_LINEAR)
+        self.errors.append(np.abs(ours - truth)[part][inside][::17])
+        self.scales.append(scale[inside][::17, None])
 
-    out: list[U8] = []
-    with rtface.Enhancer(engine=engine, format="rgb", grain="none") as e:
-        for frame, m in zip(shot.seen, shot.matrices, strict=True):
-            points = (TEMPLATE_512 @ m[:, :2].T + m[:, 2]).astype(np.float64)
-            out.append(np.asarray(e(frame, faces=[points]), np.uint8))
-    return out
+    def summary(self) -> dict[str, float]:
+        """Mean gap of nominal and observed coverage, 10…90 %."""
+        if not self.errors:
+            return {}
+        return {"coverage_gap": coverage(np.concatenate(self.errors), np.concatenate(self.scales)).gap}
 
 
 def film_rows(
-    faces: list[Face], protocol: str, restore: Network, side: int, seed: int, api: str, judge: Judge | None
+    faces: list[Face], protocol: str, restore: Network, seed: int, judge: Judge | None, doubt: Doubt,
+    enhance: Callable[[Shot], list[U8]] | None,
 ) -> Iterator[dict[str, float]]:
     """One row a face: mean PSNR of input and ours, the baseline's gain, our flicker relative to the input's, and what
-    ``judge`` says of two frames."""
+    ``judge`` says of two frames. ``enhance``: the run time, instead of the bare network."""
+    side = restore.side
     mask = oval_mask(side)
     for number, face in enumerate(faces):
         shot = shoot(face, number, protocol, seed)
-        framed = through_api(api, shot) if api else []
+        framed = enhance(shot) if enhance else []
         restore.begin()
         rows: list[tuple[float, float, float]] = []
         errors: list[tuple[F32, F32]] = []
@@ -113,13 +83,14 @@ def film_rows(
             m = at(shot.matrices[i], side)
             truth, seen = (cut(p[i], m, side).astype(np.float32) / 255 for p in (shot.clean, shot.seen))
             crop = cut(shot.seen[i], m, side)
-            ours = cut(framed[i], m, side).astype(np.float32) / 255 if api else locked(seen, restore(crop))
+            ours = cut(framed[i], m, side).astype(np.float32) / 255 if enhance else locked(seen, restore(crop))
             if i < WARM:
                 continue
             before = psnr(seen, truth, mask)
             base = psnr(locked(seen, classic(crop)), truth, mask) - before if i == FRAMES // 2 else np.nan
             rows.append((before, base, psnr(ours, truth, mask)))
             errors.append((seen - truth, ours - truth))
+            doubt.see(restore, ours, truth)
             if judge and i in (FRAMES // 2, FRAMES - 1):
                 judged.append(judge(truth, seen, ours, mask))
         flick = [np.mean([weighted(np.abs(b[k] - a[k]), mask) for a, b in pairwise(errors)]) for k in (0, 1)]
@@ -134,19 +105,20 @@ def film_rows(
 
 
 def object_rows(
-    faces: list[Face], restore: Network, side: int, seed: int, api: str
+    faces: list[Face], restore: Network, seed: int, enhance: Callable[[Shot], list[U8]] | None
 ) -> Iterator[dict[str, float]]:
     """One row a face: the mean change, in code values, of what an opaque thing in front of it shows."""
+    side = restore.side
     for number, face in enumerate(faces):
         shot = shoot(face, number, "object", seed)
-        framed = through_api(api, shot) if api else []
+        framed = enhance(shot) if enhance else []
         restore.begin()
         changes: list[float] = []
         for i in range(len(shot.seen)):
             m = at(shot.matrices[i], side)
             crop = cut(shot.seen[i], m, side)
             seen = crop.astype(np.float32) / 255
-            ours = cut(framed[i], m, side).astype(np.float32) / 255 if api else locked(seen, restore(crop))
+            ours = cut(framed[i], m, side).astype(np.float32) / 255 if enhance else locked(seen, restore(crop))
             if i < WARM:
                 continue
             cover = cv2.resize(shot.covers[i], (side, side), interpolation=cv2.INTER_AREA)
@@ -156,9 +128,10 @@ def object_rows(
 
 
 def still_rows(
-    faces: list[Face], restore: Network, side: int, seed: int, judge: Judge | None
+    faces: list[Face], restore: Network, seed: int, judge: Judge | None, doubt: Doubt
 ) -> Iterator[dict[str, float]]:
     """Two rows a face: PSNR of input and ours, and the baseline's gain, on the still degradations."""
+    side = restore.side
     mask = oval_mask(side)
     for number, face in enumerate(f for f in faces if f.px >= side):
         r = np.random.default_rng([seed, number, 7])
@@ -172,6 +145,7 @@ def still_rows(
             before = psnr(seen, truth, mask)
             base = psnr(locked(seen, classic(crop)), truth, mask) - before if turn == number % 4 else np.nan
             ours = locked(seen, restore(crop))
+            doubt.see(restore, ours, truth)
             yield {"input": before, "classic_gain": base, "ours": psnr(ours, truth, mask),
                    **(judge(truth, seen, ours, mask) if judge else {})}  # fmt: skip
 
@@ -185,12 +159,22 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     return {k: round(v, 3) for k, v in out.items()} | {"n": len(rows)}
 
 
+def by_group(faces: list[Face], rows: list[dict[str, float]]) -> dict[str, str]:
+    """Mean gain (and how many) by skin tone, pose and age of the picture."""
+    found: dict[str, list[float]] = {}
+    for face, row in zip(faces, rows, strict=True):
+        for name in groups(face):
+            found.setdefault(name, []).append(row["ours"] - row["input"])
+    return {name: f"{np.mean(gains):+.2f} dB, worst {min(gains):+.2f} ({len(gains)})"
+            for name, gains in sorted(found.items())}  # fmt: skip
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--engine", default="rtface-s")
     p.add_argument("--model", type=Path, help="an engine's folder (default: the one in the package)")
-    p.add_argument("--through", choices=("network", "api"), default="network")
+    p.add_argument("--through", choices=("network", "api", "tracker"), default="network")
     p.add_argument("--protocols", default="stills,call,heavy,clean")
     p.add_argument("--people", choices=("held-out", "fresh"), default="held-out",
                    help="fresh: people of sources that nothing is trained or tuned on")
@@ -203,12 +187,10 @@ def main() -> None:
     cv2.setNumThreads(2)
     held = load_fresh(a.faces) if a.people == "fresh" else split(load_faces(a.faces))[1]
     actors = [f for f in held if f.px >= 384]
-    order = np.random.default_rng(a.seed).permutation(len(actors))[: a.count]
-    package = Path(__file__).parents[2] / "rtface" / "models" / a.engine
-    restore = Network(a.model or package)
-    side = restore.side
+    actors = [actors[int(i)] for i in np.random.default_rng(a.seed).permutation(len(actors))[: a.count]]
+    restore = Network(a.model or Path(__file__).parents[2] / "rtface" / "models" / a.engine)
     judge = Judge() if a.judge else None
-    api = a.engine if a.through == "api" else ""
+    enhance = None if a.through == "network" else partial(through_api, a.engine, tracked=a.through == "tracker")
     result: dict[str, Any] = {
         "engine": a.engine,
         "through": a.through,
@@ -216,19 +198,20 @@ def main() -> None:
         "identities": len({f.identity for f in held}),
     }
     for name in a.protocols.split(","):
+        doubt = Doubt()
         if name == "object":
-            changes = [r["change"] for r in object_rows([actors[int(i)] for i in order], restore, side, a.seed, api)]
+            changes = [r["change"] for r in object_rows(actors, restore, a.seed, enhance)]
             each = {k: round(float(np.mean(changes[i :: len(OBSTACLES)])), 2) for i, k in enumerate(OBSTACLES)}
             result[name] = {"change": round(float(np.mean(changes)), 2), "worst": round(max(changes), 2), **each}
-            print(name, result[name], flush=True)
-            continue
-        if name == "stills":
-            rows = list(still_rows(held, restore, side, a.seed, judge))
+        elif name == "stills":
+            result[name] = summary(list(still_rows(held, restore, a.seed, judge, doubt)))
         else:
-            rows = list(film_rows([actors[int(i)] for i in order], name, restore, side, a.seed, api, judge))
-        result[name] = summary(rows)
-        if name == "clean":
-            result[name] = {"psnr_to_input": round(float(np.mean([r["ours"] for r in rows])), 2), "n": len(rows)}
+            rows = list(film_rows(actors, name, restore, a.seed, judge, doubt, enhance))
+            if name == "clean":
+                result[name] = {"psnr_to_input": round(float(np.mean([r["ours"] for r in rows])), 2), "n": len(rows)}
+            else:
+                result[name] = summary(rows) | {"groups": by_group(actors, rows)}
+        result[name] |= {k: round(v, 3) for k, v in doubt.summary().items()}
         print(name, result[name], flush=True)
     if restore.times:
         result["crop_ms"] = {f"p{q}": round(float(np.percentile(restore.times, q)), 2) for q in (5, 50, 95)}

@@ -35,13 +35,15 @@ SPLIT_SEED = "rtface-split-1"
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One aligned face picture: ``path``, side ``px``, ``source`` repository, normalised ``identity``, ``gray``."""
+    """One aligned face picture: ``path``, side ``px``, ``source`` repository, normalised ``identity``, ``gray``, and
+    how far the head is turned, ``yaw`` in degrees."""
 
     path: Path
     px: int
     source: str
     identity: str
     gray: bool
+    yaw: float = 0.0
 
     def load(self) -> U8:
         """The picture as uint8 px×px×3 RGB."""
@@ -72,9 +74,9 @@ def load_faces(root: Path, licensed_only: bool = True) -> list[Face]:
                 if licensed_only and not allowed(row["source_repo"], row["licence"]):
                     continue
                 name = re.sub(r"[^a-z0-9]+", "-", (row["identity"] or row["file"]).lower()).strip("-")
-                faces.append(
-                    Face(root / folder / row["file"], int(row["crop_px"]), row["source_repo"], name, row["gray"] == "1")
-                )
+                gray, yaw = row["gray"] == "1", float(row["yaw_deg"] or 0)
+                path = root / folder / row["file"]
+                faces.append(Face(path, int(row["crop_px"]), row["source_repo"], name, gray, yaw))
     if not faces:
         raise ValueError(f"no faces under {root}: it needs train/MANIFEST.csv (see the model card)")
     return sorted(faces, key=lambda f: f.path.name)
@@ -106,3 +108,28 @@ def split(faces: list[Face]) -> tuple[list[Face], list[Face]]:
         ranked = sorted(names, key=_rank)
         out.update(ranked[: max(1, round(HELD_OUT_SHARE * len(ranked)))])
     return [f for f in faces if f.identity not in out], [f for f in faces if f.identity in out]
+
+
+CHEEKS = ((0.37, 0.62), (0.62, 0.62))
+"""Centres of two patches of skin in the canonical crop, as fractions of its side."""
+
+
+def skin_tone(image: U8) -> float:
+    """Individual typology angle in degrees of the cheeks of a canonical uint8 S×S×3 RGB portrait: above 41 light, below
+    10 brown or dark. Chardon, Cretois and Hourseau, "Skin colour typology and suntanning pathways", 1991."""
+    size = len(image)
+    half = size // 24
+    patches = [image[int(y * size) - half : int(y * size) + half, int(x * size) - half : int(x * size) + half]
+               for x, y in CHEEKS]  # fmt: skip
+    lab = cv2.cvtColor(np.concatenate(patches).astype(np.float32) / 255, cv2.COLOR_RGB2Lab).reshape(-1, 3)
+    light, _, yellow = np.median(lab, 0)
+    return float(np.degrees(np.arctan2(light - 50, yellow)))
+
+
+def groups(face: Face) -> list[str]:
+    """Groups that figures are told apart by: the picture's kind, the pose and, of colour pictures, the skin's tone."""
+    pose = "turned (> 15 degrees)" if abs(face.yaw) > 15 else "frontal"
+    if face.gray:
+        return ["grey picture", pose]
+    tone = skin_tone(face.load())
+    return ["skin light" if tone > 41 else "skin medium" if tone > 10 else "skin dark", pose]

@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .evaluate import shoot
 from .faces import Face, load_faces, split
+from .protocols import shoot
 from .restorers import Network, locked
 from .space import U8, at, cut
 

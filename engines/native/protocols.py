@@ -1,0 +1,74 @@
+"""The films that engines are measured on: one face moving over a canvas, through a call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from .actors import HEIGHT, WIDTH, Actor, Film
+from .faces import Face
+from .films import Recipe, degraded
+from .obstacles import KINDS as OBSTACLES
+from .obstacles import Obstacle
+from .space import F32, F64, TEMPLATE_512, U8
+
+PROTOCOLS = {
+    "call": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
+    "heavy": {"scale": 0.25, "sigma": 6.0, "crf": 33.0},
+    "clean": {"scale": 1.0, "sigma": 0.0, "crf": 0.0},
+    "object": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
+}
+FRAMES = 16
+WARM = 3
+"""The first frames of a film are not measured: a call has long begun."""
+
+
+@dataclass
+class Shot:
+    """One film of one face: clean and degraded frames, the matrix of every frame (512-px canonical → frame), and in
+    *object* how much of every canonical pixel (512×512) is hidden."""
+
+    clean: list[U8] = field(default_factory=list)
+    seen: list[U8] = field(default_factory=list)
+    matrices: list[F64] = field(default_factory=list)
+    covers: list[F32] = field(default_factory=list)
+
+
+def shoot(face: Face, number: int, protocol: str, seed: int) -> Shot:
+    """Film one face by ``protocol``; the same motion for the same number and seed in every protocol."""
+    r = np.random.default_rng([seed, number])
+    px = float(r.uniform(310, min(490, face.px * 1.15)))
+    centre = (WIDTH / 2 + r.normal(0, 120), HEIGHT / 2 + r.normal(0, 30))
+    image = face.load()
+    actor = Actor(image, px, (float(centre[0]), float(centre[1])), r, warp=0.5)
+    obstacle = Obstacle(actor, 0.33, OBSTACLES[number % len(OBSTACLES)], r) if protocol == "object" else None
+    film = Film([actor, obstacle] if obstacle else [actor], image, r)
+    p = PROTOCOLS[protocol]
+    options = {"preset": "veryfast", "tune": "zerolatency", "crf": str(p["crf"])}
+    rec = Recipe(protocol, p["scale"], p["sigma"], 0, "libx264", options, p["crf"], 0, ("none", 0, 0),
+                 cv2.INTER_CUBIC, cv2.INTER_AREA)  # fmt: skip
+    shot = Shot()
+    times = [float(t) for t in range(FRAMES)]
+    if protocol == "clean":
+        shot.clean = shot.seen = [film.render(t) for t in times]
+    else:
+        for _, clean, seen in degraded(film, rec, times, set(range(FRAMES))):
+            shot.clean.append(clean)
+            shot.seen.append(seen)
+    shot.matrices = [actor.matrix(t) for t in times]
+    shot.covers = [obstacle.cover(t) for t in times] if obstacle else []
+    return shot
+
+
+def through_api(engine: str, shot: Shot, tracked: bool = False) -> list[U8]:
+    """The shot's frames through ``rtface.Enhancer`` with the known faces, or with those that its tracker finds."""
+    import rtface
+
+    out: list[U8] = []
+    with rtface.Enhancer(engine=engine, format="rgb", grain="none") as e:
+        for frame, m in zip(shot.seen, shot.matrices, strict=True):
+            points = (TEMPLATE_512 @ m[:, :2].T + m[:, 2]).astype(np.float64)
+            out.append(np.asarray(e(frame, faces=None if tracked else [points]), np.uint8))
+    return out
