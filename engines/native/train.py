@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .adversary import Adversary
 from .clips import Batch, Clips, ClipStream, clip_figures, clip_loss
 from .data import Pairs, Stream
 from .films import KINDS
@@ -99,6 +100,9 @@ class Trainer:
             from .perceptual import StLpips
 
             self.look = partial(glimpse, StLpips("alex").to(self.device), self.loss.mask, self.dice)  # pyright: ignore
+        self.adversary = Adversary(self.net.size, a.vivid, a.seed) if a.vivid else None
+        if self.adversary is not None and self.path.exists():
+            self.adversary.load_state_dict(torch.load(self.path, map_location="cpu")["adversary"])
         self.crew = Crew(self.net, 1 if self.device.type == "cuda" else a.threads, self.work)
 
     def save(self) -> None:
@@ -106,6 +110,8 @@ class Trainer:
             "engine": self.a.engine, "net": self.net.state_dict(), "opt": self.opt.state_dict(),
             "ema": self.ema.weights, "ema_n": self.ema.n, "step": self.step, "used": self.used,
         }  # fmt: skip
+        if self.adversary is not None:
+            c["adversary"] = self.adversary.state_dict()
         torch.save(c, self.path.with_suffix(".tmp"))
         self.path.with_suffix(".tmp").replace(self.path)
 
@@ -140,6 +146,8 @@ class Trainer:
             i = int(self.dice.integers(len(seen)))
             part = self.look(shown[i : i + 1], truth[i : i + 1]).sum() * len(seen) / self.a.batch
             total = total + self.a.perceptual * part
+        if self.adversary is not None:
+            total = total + self.adversary.pull(seen, shown, truth, total)
         with torch.no_grad():
             before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
             gain = (psnr(square) - psnr(before))[~clean]
@@ -166,6 +174,8 @@ class Trainer:
         results = self.crew.run(self.pieces(batch))
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.a.clip)
         self.opt.step()
+        if self.adversary is not None:
+            self.adversary.learn()
         self.step += 1
         self.ema.update(self.net)
         gain = torch.cat([r[1] for r in results])
@@ -230,6 +240,7 @@ def main() -> None:
     p.add_argument("--length", type=int, default=6, help="frames of a clip that are learnt from at once")
     p.add_argument("--temporal", type=float, default=0.3, help="weight of the error's change between frames")
     p.add_argument("--perceptual", type=float, default=0.0, help="weight of ST-LPIPS (needs RTFACE_METRIC_WEIGHTS)")
+    p.add_argument("--vivid", type=float, default=0.0, help="share of a critic's pull in that of all losses; pairs only")
     p.add_argument("--valid-count", type=int, default=256)
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--core", type=Path, help="checkpoint to take weights from where names match")

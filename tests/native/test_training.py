@@ -234,3 +234,27 @@ def test_sequences_hold_successive_frames_and_what_hides_them(tmp_path: Path) ->
         if hidden:
             break
     assert hidden
+
+
+def test_the_critic_learns_what_is_true_and_pulls_there() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.adversary import Adversary
+
+    torch.manual_seed(0)
+    adversary = Adversary(256, share=0.5, seed=1)
+    r = torch.Generator().manual_seed(2)
+    for step in range(260):
+        seen = torch.full((2, 3, 192, 176), 0.5)
+        truth = seen + 0.1 * torch.rand(2, 3, 192, 176, generator=r)
+        residual = torch.zeros(2, 3, 192, 176, requires_grad=True)
+        shown = seen + residual
+        loss = (shown - truth).abs().mean()
+        pull = adversary.pull(seen, shown, truth, loss)
+        if step < 200:
+            assert float(pull.detach()) == 0
+        missed = adversary.learn()
+    assert missed < 0.5  # 2 for a critic that knows nothing
+    ours = torch.autograd.grad(pull, residual, retain_graph=True)[0].norm()
+    theirs = torch.autograd.grad(loss, residual)[0].norm()
+    assert 0.05 < float(ours / theirs) < 0.5
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in adversary.critic.parameters())
