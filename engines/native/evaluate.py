@@ -155,7 +155,7 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     gains = [r["ours"] - r["input"] for r in rows]
     out = {k: float(np.nanmean([r[k] for r in rows])) for k in rows[0]}
     out |= {"gain": float(np.mean(gains)), "worst": float(np.min(gains))}
-    out |= {f"{k}_ratio": out[k] / out[f"{k}_in"] for k in ("st_lpips", "identity", "landmarks") if k in out}
+    out |= {f"{k}_ratio": out[k] / out[f"{k}_in"] for k in ("st_lpips", "identity", "dlib", "landmarks") if k in out}
     return {k: round(v, 3) for k, v in out.items()} | {"n": len(rows)}
 
 

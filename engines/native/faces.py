@@ -74,7 +74,7 @@ def load_faces(root: Path, licensed_only: bool = True) -> list[Face]:
                 if licensed_only and not allowed(row["source_repo"], row["licence"]):
                     continue
                 name = re.sub(r"[^a-z0-9]+", "-", (row["identity"] or row["file"]).lower()).strip("-")
-                gray, yaw = row["gray"] == "1", float(row["yaw_deg"] or 0)
+                gray, yaw = row["gray"] == "1", float(row.get("yaw_deg") or 0)
                 path = root / folder / row["file"]
                 faces.append(Face(path, int(row["crop_px"]), row["source_repo"], name, gray, yaw))
     if not faces:

@@ -2,7 +2,10 @@
 
 ``python -m engines.native.films --faces DIR --out DIR --worker 0 --pairs 8000`` writes shards of pairs until it has
 enough; a second start goes on where the first ended. Each shard is two uint8 arrays (truth, input) of the region of
-interest, at 512 and at 256 px, and a table of what was done.
+interest, at 512 and at 256 px, and a table of what was done. ``--kinds archive,missing`` makes only these.
+
+No film stands still for a few frames as calls do: for single pairs the truth would have to stand still with it, and the
+pair would be the one before once more.
 """
 
 from __future__ import annotations
@@ -16,13 +19,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from . import codec, degrade
+from . import codec, degrade, holes
 from .actors import HEIGHT, WIDTH, Actor, Film
+from .archive import Ageing, Archive, draw_archive
 from .faces import Face, load_faces, split
 from .space import F64, U8, at, cut, roi, similarity
 
-KINDS = ("call", "heavy", "light", "camera", "tv", "still", "clean")
-SHARES = (0.42, 0.18, 0.10, 0.08, 0.05, 0.15, 0.02)
+KINDS = ("call", "heavy", "light", "camera", "tv", "still", "clean", "archive", "missing")
+"""Shards hold indices into these: new ones go to the end."""
+SHARES = (0.42, 0.18, 0.10, 0.08, 0.05, 0.15, 0.02, 0.07, 0.05)
+"""How often each kind is drawn, relative to the others."""
 SHARD = 256
 META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
 """Per pair: index into KINDS, the crop's side on the canvas in pixels, the face's number, crf (0 where none)."""
@@ -43,6 +49,7 @@ class Recipe:
     soften: tuple[str, float, float]
     up: int
     down: int
+    archive: Archive | None = None
 
 
 def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
@@ -50,7 +57,7 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
     preset = str(r.choice(["ultrafast", "superfast", "veryfast", "veryfast", "faster"]))
     up = (cv2.INTER_CUBIC, cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4)[int(r.integers(4))]
     down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR)[int(r.integers(3))]
-    soften, scale, sigma, crf = ("none", 0.0, 0.0), 1.0, 0.0, 23.0
+    soften, scale, sigma, crf, archive = ("none", 0.0, 0.0), 1.0, 0.0, 23.0, None
     if kind == "call":
         scale = 0.5 if r.random() < 0.7 else float(r.choice([0.375, 0.625, 0.75, 1.0]))
         sigma, crf = r.uniform(0, 5), r.uniform(24, 35)
@@ -65,10 +72,17 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
         soften = (how, r.uniform(1, 5) if how == "defocus" else r.uniform(3, 16), r.uniform(0, 3.14))
     elif kind == "tv":
         scale, sigma, crf = float(r.choice([0.5, 0.4, 0.3])), r.uniform(1, 6), r.uniform(4, 16)
+    elif kind == "archive":
+        archive = draw_archive(r)
+        scale, crf = archive.lines / HEIGHT, r.uniform(17, 28)
+    elif kind == "missing":
+        scale, sigma, crf = float(r.choice([1.0, 0.75, 0.5])), r.uniform(0, 3), r.uniform(20, 30)
     if r.random() < 0.15 and kind in ("call", "heavy"):
         soften = ("defocus", r.uniform(0.7, 2.0), 0.0)
     name, options, rate = *codec.x264(crf, preset), 0
-    if kind == "tv":
+    if kind == "archive" and r.random() < 0.6:
+        crf = r.uniform(2.5, 8)
+    if kind == "tv" or crf <= 8:
         name, options = (
             str(r.choice(["mpeg4", "mpeg2video"])),
             {"flags": "+qscale", "global_quality": str(int(118 * crf))},
@@ -76,7 +90,7 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
     elif kind in ("call", "heavy") and r.random() < 0.15:
         kbit = int(r.uniform(120, 600) * (0.4 if kind == "heavy" else 1.0))
         (name, options), rate, crf = codec.vp8(kbit), kbit * 1000, 0.0
-    return Recipe(kind, scale, sigma, int(r.integers(0, 3)), name, options, crf, rate, soften, up, down)
+    return Recipe(kind, scale, sigma, int(r.integers(0, 3)), name, options, crf, rate, soften, up, down, archive)
 
 
 def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
@@ -96,18 +110,27 @@ def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Ite
     """(frame number, clean 720p, degraded 720p) of the frames in ``keep``; the others are only coded."""
     size = (int(WIDTH * rec.scale / 2) * 2, int(HEIGHT * rec.scale / 2) * 2)
     clean: dict[int, U8] = {}
+    ageing = Ageing(rec.archive, film.rng) if rec.archive else None
+
+    def fit(image: U8) -> U8:
+        return image if image.shape[:2] == size[::-1] else np.asarray(
+            cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8
+        )  # fmt: skip
 
     def small() -> Iterator[U8]:
         for i, t in enumerate(times):
+            if ageing:
+                if i in keep:
+                    clean[i] = ageing.truth(film.render(t), i)
+                yield ageing(lambda after, t=t: fit(film.render(t + after, rec.scale)), i)
+                continue
             if i in keep or rec.scale == 1.0:
                 full = film.render(t)
                 if i in keep:
                     clean[i] = full
                 img = full if rec.scale == 1.0 else np.asarray(cv2.resize(full, size, interpolation=rec.down), np.uint8)
             else:
-                img = film.render(t, rec.scale)
-                if img.shape[:2] != size[::-1]:
-                    img = np.asarray(cv2.resize(img, size, interpolation=cv2.INTER_AREA), np.uint8)
+                img = fit(film.render(t, rec.scale))
             yield degrade_source(img, rec, film.rng)
 
     for i, frame in enumerate(codec.through(small(), rec.codec, rec.options, bit_rate=rec.bit_rate)):
@@ -165,11 +188,38 @@ def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pai
     for i, clean, seen in degraded(film, rec, [step * j for j in range(count)], keep):
         for k, actor in picked:
             m = jitter(actor.matrix(step * i), r)
+            if kind == "missing":
+                seen = broken(seen, m, r)
             out.append((*cut_pair(clean, seen, m), (KINDS.index(kind), actor.px, k, rec.crf)))
     return out
 
 
-def still_pairs(faces: list[Face], r: np.random.Generator, clean: bool) -> list[Pair]:
+def broken(seen: U8, matrix: F64, r: np.random.Generator) -> U8:
+    """The 720p picture, with parts of the face that ``matrix`` cuts missing, as streams and tapes lose them."""
+    corners = matrix @ np.array([[0, 511, 0, 511], [0, 0, 511, 511], [1, 1, 1, 1]], np.float64)
+    x0, y0 = (max(0, int(v)) for v in corners.min(1))
+    x1, y1 = min(WIDTH, int(corners[0].max())), min(HEIGHT, int(corners[1].max()))
+    if min(x1 - x0, y1 - y0) < 64:
+        return seen
+    out = seen.copy()
+    kind = str(r.choice(["lost", "lost", "dropouts", "torn"]))
+    out[y0:y1, x0:x1] = holes.holes(np.ascontiguousarray(seen[y0:y1, x0:x1]), r, kind)[0]
+    return out
+
+
+def spoilt(image: U8, r: np.random.Generator, kind: str) -> U8:
+    """A single picture as ``kind`` (still, clean or missing) shows it."""
+    strength = image.shape[0] / 512
+    if kind != "missing":
+        return image if kind == "clean" else degrade.still(image, r, strength)
+    hole = str(r.choice(holes.KINDS, p=(0.4, 0.2, 0.15, 0.25)))
+    # Paper is damaged before it is scanned, a stream after the camera.
+    if hole in ("torn", "crease"):
+        return degrade.mild(holes.holes(image, r, hole)[0], r, strength)
+    return holes.holes(degrade.mild(image, r, strength), r, hole)[0]
+
+
+def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
     """Four pairs of single pictures, straight from the source, at 512 px where the source has them."""
     out: list[Pair] = []
     while len(out) < 4:
@@ -182,9 +232,22 @@ def still_pairs(faces: list[Face], r: np.random.Generator, clean: bool) -> list[
         lut = np.clip(255 * (np.arange(256) / 255) ** np.exp(r.normal(0, 0.12)) * np.exp(r.normal(0, 0.1)), 0, 255)
         img = np.asarray(cv2.LUT(img, lut.astype(np.uint8)), np.uint8)
         m = jitter(similarity(side / 512, 0.0, ((side - 1) / 2, (side - 1) / 2), 512), r, 1.5)
-        seen = img if clean else degrade.still(img, r, side / 512)
-        out.append((*cut_pair(img, seen, m), (KINDS.index("clean" if clean else "still"), side, k, 0.0)))
+        out.append((*cut_pair(img, spoilt(img, r, kind), m), (KINDS.index(kind), side, k, 0.0)))
     return out
+
+
+def make_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
+    """Some pairs of ``kind``: those of one film, or four single pictures."""
+    single = kind in ("still", "clean") or (kind == "missing" and r.random() < 0.6)
+    return still_pairs(faces, r, kind) if single else film_pairs(faces, r, kind)
+
+
+def some_kinds(text: str) -> tuple[str, ...]:
+    """``--kinds``: names of ``KINDS`` with commas between, in their order there."""
+    names = text.split(",")
+    if unknown := set(names) - set(KINDS):
+        raise argparse.ArgumentTypeError(f"no such kind: {', '.join(sorted(unknown))} (there are {', '.join(KINDS)})")
+    return tuple(k for k in KINDS if k in names)
 
 
 def main() -> None:
@@ -195,10 +258,12 @@ def main() -> None:
     p.add_argument("--pairs", type=int, default=8000)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
+    p.add_argument("--kinds", type=some_kinds, default=KINDS, help="only these, as often as among all: archive,missing")
     a = p.parse_args()
     cv2.setNumThreads(1)
     faces = split(load_faces(a.faces))[1 if a.held_out else 0]
     a.out.mkdir(parents=True, exist_ok=True)
+    shares = np.array([SHARES[KINDS.index(k)] for k in a.kinds])
     done, start = 0, time.time()
     for shard in range((a.pairs + SHARD - 1) // SHARD):
         base = a.out / f"pairs-{a.worker}-{shard:03d}"
@@ -208,8 +273,7 @@ def main() -> None:
         r = np.random.default_rng([a.seed, a.worker, shard])
         rows: list[Pair] = []
         while len(rows) < SHARD:
-            kind = str(r.choice(KINDS, p=SHARES))
-            rows += still_pairs(faces, r, kind == "clean") if kind in ("still", "clean") else film_pairs(faces, r, kind)
+            rows += make_pairs(faces, r, str(r.choice(a.kinds, p=shares / shares.sum())))
         rows = [rows[int(i)] for i in r.permutation(len(rows))[:SHARD]]
         for name, i in (("512", 0), ("256", 2)):
             np.save(base.with_suffix(f".{name}.tmp.npy"), np.stack([np.stack([q[i], q[i + 1]]) for q in rows]))  # pyright: ignore

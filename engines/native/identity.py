@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .metrics import to_bytes, weights
-from .space import F32, F64, U8, cut
+from .space import F32, F64, U8, cut, roi
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,6 +166,24 @@ class Identity:
             skip = F.pad(skip, (0, max(0, w - j), 0, max(0, h - i), 0, max(0, c - d)))
             x = F.relu(y + skip)
         return x.mean((2, 3)) @ self._last
+
+    def unlike(self, a: Tensor, b: Tensor, size: int) -> Tensor:
+        """N distances of embeddings, differentiable in the first, of the regions of interest N×3×h×w (0..1) of two
+        crops of side ``size``; what a chip shows beyond the region is its edge, of both."""
+        import torch
+        import torch.nn.functional as F
+
+        x, y, w, h = roi(size)
+        m = torch.from_numpy(chip_matrix(size)).float().to(self.device)
+        at = torch.arange(CHIP, device=self.device, dtype=torch.float32)
+        columns, rows = at[None, :], at[:, None]
+        px, py = (m[i, 0] * columns + m[i, 1] * rows + m[i, 2] for i in (0, 1))
+        grid = torch.stack([(2 * (px - x) + 1) / w - 1, (2 * (py - y) + 1) / h - 1], -1)[None]
+        p, q = (F.grid_sample(z.float(), grid.expand(len(z), -1, -1, -1), padding_mode="border", align_corners=False)
+                for z in (a, b))  # fmt: skip
+        with torch.no_grad():
+            truth = self(q)
+        return (self(p) - truth).float().norm(dim=1)
 
     def embed(self, *pictures: F32 | U8) -> F32:
         """Embeddings float32 N×128 of N canonical S×S×3 RGB pictures (uint8, or float 0..1); no detector is asked."""

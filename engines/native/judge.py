@@ -13,7 +13,7 @@ from .space import F32
 
 class Judge:
     """SSIM and landmark error; with torch and the weights that ``RTFACE_METRIC_WEIGHTS`` names also ST-LPIPS (AlexNet)
-    and the distance of identities.
+    and the distance of identities: EdgeFace's, which no network was trained with, and dlib's, which some were.
 
     Raises:
         FileNotFoundError: the folder is named but the weights are not in it (``metrics.weights`` says how to get them).
@@ -21,12 +21,13 @@ class Judge:
 
     def __init__(self) -> None:
         self.landmarks = Landmarks()
-        self.st_lpips = self.identity = None
+        self.st_lpips = self.identity = self.edgeface = None
         if os.environ.get(VARIABLE) and importlib.util.find_spec("torch"):
+            from .edgeface import EdgeFace
             from .identity import Identity
             from .perceptual import StLpips
 
-            self.st_lpips, self.identity = StLpips("alex"), Identity()
+            self.st_lpips, self.identity, self.edgeface = StLpips("alex"), Identity(), EdgeFace()
 
     def __call__(self, truth: F32, seen: F32, ours: F32, mask: F32) -> dict[str, float]:
         """S×S×3 pictures of 0..1 and the S×S oval → each figure of the input (``…_in``) and of ours."""
@@ -35,7 +36,8 @@ class Judge:
             out[f"ssim{tail}"] = ssim(picture, truth, mask)
             error = self.landmarks.error(picture, truth)
             out[f"landmarks{tail}"] = error if np.isfinite(error) else np.nan
-            if self.st_lpips is not None and self.identity is not None:
+            if self.st_lpips is not None and self.identity is not None and self.edgeface is not None:
                 out[f"st_lpips{tail}"] = self.st_lpips.distance(picture, truth, mask)
-                out[f"identity{tail}"] = self.identity.distance(picture, truth)
+                out[f"dlib{tail}"] = self.identity.distance(picture, truth)
+                out[f"identity{tail}"] = self.edgeface.distance(picture, truth)
         return out

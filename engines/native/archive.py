@@ -1,0 +1,318 @@
+"""What age and old machines do to a film: grain, scratches, dirt, flicker, prints of prints, fields, VHS tape.
+
+Frames are uint8 H×W×3 RGB, as they lie on the film or tape (480 to 576 lines); sizes are pixels of them, strengths
+code values (0..255). What has a course over time is an object that is seeded once and gives frame ``t``, in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from . import degrade
+from .space import F32, U8
+
+Rng = np.random.Generator
+PERIOD = 40
+"""Frames after which the same scratches come again."""
+
+
+def rounded(picture: F32) -> U8:
+    """float32 of code values → uint8, clipped."""
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def luma(frame: U8) -> F32:
+    """0.299 R + 0.587 G + 0.114 B: float32 H×W, 0..255."""
+    return frame.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def monochrome(frame: U8) -> U8:
+    """The luma in all three channels."""
+    return np.repeat(rounded(luma(frame))[..., None], 3, 2)
+
+
+def grain(frame: U8, sigma: float, size: float, rng: Rng, colour: float = 0.3) -> U8:
+    """Film grain of ``sigma`` code values in mid-grey; grains are about ``size`` pixels wide (1..3).
+
+    Over a covered share u of the film the variance goes as u·(1 - u), so it is strongest in the mid-tones and nothing
+    in black and white (Newson et al., A Stochastic Film Grain Model for Resolution-Independent Rendering, 2017).
+    ``colour`` 0..1 is the share of the variance that each of the three layers has for itself.
+    """
+    z = rng.standard_normal((*frame.shape[:2], 4 if colour > 0 else 1), np.float32)
+    z = np.asarray(cv2.GaussianBlur(z, (0, 0), size / 3.33), np.float32).reshape(*frame.shape[:2], -1)
+    z /= z.std()
+    if colour > 0:
+        z = z[..., :3] * np.float32(np.sqrt(colour)) + z[..., 3:] * np.float32(np.sqrt(1 - colour))
+    u = luma(frame) / 255
+    strength = np.float32(sigma) * np.sqrt(np.clip(4 * u * (1 - u), 0, 1))
+    return rounded(frame + strength[..., None] * z)
+
+
+class Scratches:
+    """Thin upright lines, light or dark, that stay for 4 to 30 frames and wander slowly; ``count`` in 40 frames."""
+
+    def __init__(self, count: int, strength: float, rng: Rng) -> None:
+        self.count, self.seed = count, int(rng.integers(2**31))
+        self.start, self.life = rng.integers(0, PERIOD, count), rng.integers(4, 31, count)
+        self.place, self.lean = rng.uniform(0, 1, count), rng.normal(0, 1.2, count)
+        self.width = rng.uniform(0.35, 0.9, count)
+        self.strength = strength * rng.uniform(0.4, 1.0, count) * np.where(rng.random(count) < 0.6, 1, -1)
+        self.sway, self.pace = rng.uniform(1, 5, count), rng.uniform(0.05, 0.25, count)
+        self.top, self.long = rng.uniform(-1.5, 0.5, count), rng.uniform(0.8, 3.0, count)
+
+    def at(self, t: int) -> list[int]:
+        """Which of the scratches are there at frame ``t``."""
+        return [int(k) for k in np.flatnonzero((t - self.start) % PERIOD < self.life)]
+
+    def __call__(self, frame: U8, t: int) -> U8:
+        h, w = frame.shape[:2]
+        out = frame.astype(np.float32)
+        for k in self.at(t):
+            r = np.random.default_rng([self.seed, k, t])
+            y = np.arange(h, dtype=np.float32) / h
+            # Film runs through the gate, so how deep a scratch is changes from frame to frame, where it is does not.
+            deep = np.asarray(cv2.resize(r.uniform(0.3, 1, (9, 1)), (1, h), interpolation=cv2.INTER_CUBIC))[:, 0]
+            deep = deep * np.clip((y - self.top[k]) * 8, 0, 1) * np.clip((self.top[k] + self.long[k] - y) * 8, 0, 1)
+            x = self.place[k] * w + self.sway[k] * np.sin(self.pace[k] * t + k) + r.normal(0, 0.15) + self.lean[k] * y
+            columns = np.arange(int(x.min()) - 4, int(x.max()) + 6)
+            columns = columns[(columns >= 0) & (columns < w)]
+            profile = np.exp(-0.5 * ((columns[None] - x[:, None]) / self.width[k]) ** 2)
+            out[:, columns] += (self.strength[k] * deep[:, None] * profile)[..., None].astype(np.float32)
+        return rounded(out)
+
+
+class Dust:
+    """Specks and hairs, each on one frame only; ``density`` is how many a frame has, sizes are 0.6 to 3 px.
+
+    Dirt on the print is dark; what lay on the negative is light.
+    """
+
+    def __init__(self, density: float, rng: Rng) -> None:
+        self.density, self.seed = density, int(rng.integers(2**31))
+        self.light = rng.uniform(0.1, 0.7)
+
+    def __call__(self, frame: U8, t: int) -> U8:
+        r = np.random.default_rng([self.seed, t])
+        h, w = frame.shape[:2]
+        out = frame.astype(np.float32)
+        for _ in range(int(r.poisson(self.density))):
+            mask = np.zeros((40, 40), np.uint8)
+            turn = np.sort(r.uniform(0, 2 * np.pi, 9))
+            if r.random() < 0.1:  # a hair
+                line = 320 + np.cumsum(r.normal(0, 14, (14, 2)) + 16 * np.array([np.cos(turn[0]), np.sin(turn[0])]), 0)
+                cv2.polylines(mask, [(line - line.mean(0) + 320).astype(np.int32)], False, 255, 1, cv2.LINE_AA, 4)
+            else:
+                size = 16 * np.exp(r.uniform(np.log(0.6), np.log(3.0))) * r.uniform(0.6, 1.3, 9)
+                speck = 320 + size[:, None] * np.stack([np.cos(turn) * r.uniform(0.7, 1.6), np.sin(turn)], 1)
+                cv2.fillPoly(mask, [speck.astype(np.int32)], 255, cv2.LINE_AA, 4)
+            x, y = int(r.integers(-20, w - 20)), int(r.integers(-20, h - 20))
+            x0, y0, x1, y1 = max(0, x), max(0, y), min(w, x + 40), min(h, y + 40)
+            opaque = cv2.GaussianBlur(mask, (0, 0), 0.5)[y0 - y : y1 - y, x0 - x : x1 - x, None].astype(np.float32)
+            ink = r.uniform(190, 245) if r.random() < self.light else r.uniform(5, 60)
+            part = out[y0:y1, x0:x1]
+            part += (np.float32(ink) - part) * opaque * np.float32(r.uniform(0.4, 0.95) / 255)
+        return rounded(out)
+
+
+class Flicker:
+    """Light that is not the same on any two frames: ``amount`` is the gain's standard deviation (0.02 is mild).
+
+    A third of it is a slope across the picture, and a quarter an offset (10 code values for a gain of 0.1).
+    """
+
+    def __init__(self, amount: float, rng: Rng) -> None:
+        self.amount, self.seed = amount, int(rng.integers(2**31))
+
+    def __call__(self, frame: U8, t: int) -> U8:
+        gain, sx, sy, offset = np.random.default_rng([self.seed, t]).normal(0, self.amount, 4)
+        h, w = frame.shape[:2]
+        x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)
+        light = np.float32(1 + gain) + np.float32(sx / 3) * x[None] + np.float32(sy / 3) * y[:, None]
+        return rounded(frame * light[..., None] + np.float32(100 * offset / 4))
+
+
+def fade(frame: U8, contrast: float, lift: float) -> U8:
+    """Contrast ``contrast`` 0..1 about mid-grey, and ``lift`` code values more in black, none in white."""
+    x = np.arange(256, dtype=np.float32)
+    table = rounded((127.5 + np.float32(contrast) * (x - 127.5)) + np.float32(lift) * (1 - x / 255))
+    return np.asarray(cv2.LUT(frame, table), np.uint8)
+
+
+def print_loss(frame: U8, sigma: float, contrast: float, lift: float = 0.0) -> U8:
+    """A print of a print: Gaussian blur of ``sigma`` pixels, and ``fade``."""
+    if sigma > 0:
+        frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma), np.uint8)
+    return fade(frame, contrast, lift)
+
+
+def comb(frame: U8, later: U8) -> U8:
+    """Two fields woven into one picture: even lines of ``frame``, odd ones of ``later``."""
+    out = frame.copy()
+    out[1::2] = later[1::2]
+    return out
+
+
+def blend(frame: U8, later: U8, share: float = 0.5) -> U8:
+    """Two fields laid over each other, as simple deinterlacers do: ``share`` 0..1 of ``later``."""
+    return np.asarray(cv2.addWeighted(frame, 1 - share, later, share, 0), np.uint8)
+
+
+def bob(frame: U8, odd: bool, double: bool) -> U8:
+    """One field only: its lines ``double``d, or the missing ones interpolated (half a line too high or low, as seen)."""
+    h, w = frame.shape[:2]
+    field = frame[int(odd) :: 2]
+    return np.asarray(cv2.resize(field, (w, h), interpolation=cv2.INTER_NEAREST if double else cv2.INTER_LINEAR))
+
+
+def _split(frame: U8) -> tuple[F32, F32]:
+    """(luma H×W, Cr and Cb H×W×2), float32, code values, chroma about 0."""
+    ycc = np.asarray(cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb), np.float32) * 255
+    return ycc[..., 0], np.ascontiguousarray(ycc[..., 1:] - 127.5)
+
+
+def _join(y: F32, chroma: F32) -> U8:
+    ycc = np.dstack([y, chroma + np.float32(127.5)]).astype(np.float32) / 255
+    return rounded(np.asarray(cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB), np.float32) * 255)
+
+
+def chroma_bleed(frame: U8, width: float, delay: float, noise: float, rng: Rng) -> U8:
+    """VHS colour: a Gaussian of ``width`` pixels along the line, ``delay`` pixels to the right, mean of two lines.
+
+    VHS keeps about 0.5 MHz of chroma, some 50 samples a line. ``noise`` code values of it run along the lines.
+    """
+    h, w = frame.shape[:2]
+    y, chroma = _split(frame)
+    reach = int(np.ceil(3 * width + delay))
+    kernel = np.exp(-0.5 * ((np.arange(-reach, reach + 1) + delay) / width) ** 2)
+    kernel = (kernel / kernel.sum()).astype(np.float32)
+    lines = np.array([0.5, 0.5, 0], np.float32)
+    chroma = np.asarray(cv2.sepFilter2D(chroma, -1, kernel, lines, borderType=cv2.BORDER_REPLICATE), np.float32)
+    if noise > 0:
+        z = rng.standard_normal((h, max(2, w // 24), 2), np.float32)
+        chroma = chroma + np.float32(noise) * cv2.resize(z, (w, h), interpolation=cv2.INTER_LINEAR)
+    return _join(y, chroma)
+
+
+def ringing(frame: U8, width: float, overshoot: float, distance: float) -> U8:
+    """Luma as tape gives it back: a Gaussian of ``width`` pixels along the line, then an overshoot to the right of
+    edges that lasts ``distance`` pixels, and a fainter one the other way after it."""
+    y, chroma = _split(frame)
+    x = np.arange(-int(3 * width + 2 * distance + 1), int(3 * width + 2 * distance + 1) + 1)
+    g = [np.exp(-0.5 * ((x + k * distance) / width) ** 2) for k in range(3)]
+    g = [k / k.sum() for k in g]
+    kernel = g[0] + overshoot * (g[0] - g[1]) - 0.4 * overshoot * (g[1] - g[2])
+    one = np.ones(1, np.float32)
+    y = np.asarray(cv2.sepFilter2D(y, -1, kernel.astype(np.float32), one, borderType=cv2.BORDER_REPLICATE), np.float32)
+    return _join(y, chroma)
+
+
+def line_jitter(frame: U8, amount: float, rng: Rng) -> U8:
+    """Lines that begin early or late by about ``amount`` pixels, neighbours alike (the tape's time base)."""
+    h, w = frame.shape[:2]
+    z = cv2.GaussianBlur(rng.standard_normal((h, 1)), (1, 0), sigmaX=1, sigmaY=3.0) * 3 + rng.normal(0, 0.25, (h, 1))
+    x = np.arange(w, dtype=np.float32)[None] + np.float32(amount) * np.asarray(z, np.float32).reshape(h, 1)
+    y = np.repeat(np.arange(h, dtype=np.float32)[:, None], w, 1)
+    return np.asarray(cv2.remap(frame, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """How one film has aged; 0 and "none" leave a thing out. ``lines`` is its height in pixels.
+
+    ``half`` is how many frames lie between the two fields, ``fields`` one of none, comb, blend, bob, double.
+    """
+
+    medium: str
+    lines: int
+    mono: bool = False
+    soft: float = 0.0
+    contrast: float = 1.0
+    lift: float = 0.0
+    grain: tuple[float, float] = (0.0, 1.0)
+    scratches: tuple[int, float] = (0, 0.0)
+    dust: float = 0.0
+    flicker: float = 0.0
+    fields: str = "none"
+    half: float = 0.0
+    bleed: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ring: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    jitter: float = 0.0
+    noise: float = 0.0
+
+
+def draw_archive(r: Rng) -> Archive:
+    """A 35 or 16 mm print, a broadcaster's tape or VHS, each with what belongs to it."""
+    medium = str(r.choice(["35 mm", "16 mm", "tape", "vhs"], p=(0.25, 0.3, 0.2, 0.25)))
+    lines = int(r.choice([480, 540, 576]))
+    if medium in ("35 mm", "16 mm"):
+        small = medium == "16 mm"
+        scratched, dirty, loss = r.random() < (0.5 if small else 0.35), r.random() < 0.6, r.random() < 0.5
+        return Archive(
+            medium, lines, mono=bool(r.random() < 0.4),
+            soft=r.uniform(0.3, 1.3 if small else 0.9) if loss else 0.0,
+            contrast=r.uniform(0.82, 1.0) if loss else 1.0, lift=r.uniform(0, 14) if loss else 0.0,
+            grain=(r.uniform(4, 10), r.uniform(1.2, 3.0)) if small else (r.uniform(1.5, 6), r.uniform(1.0, 1.8)),
+            scratches=(int(r.integers(2, 13)), r.uniform(25, 90)) if scratched else (0, 0.0),
+            dust=r.uniform(2, 16) if dirty else 0.0, flicker=abs(r.normal(0, 0.02)),
+        )  # fmt: skip
+    vhs = medium == "vhs"
+    fields = str(r.choice(["none", "comb", "blend", "bob", "double"], p=(0.25, 0.25, 0.25, 0.15, 0.1)))
+    return Archive(
+        medium, lines, mono=bool(r.random() < 0.15), fields=fields, half=r.uniform(0.5, 1.6),
+        soft=r.uniform(0, 0.7), contrast=r.uniform(0.88, 1.0), lift=r.uniform(0, 8),
+        bleed=(r.uniform(4, 9), r.uniform(0, 5), r.uniform(1, 6)) if vhs
+        else (r.uniform(1.5, 3), r.uniform(0, 1.5), r.uniform(0, 2)),
+        ring=(r.uniform(0.9, 1.8), r.uniform(0.1, 0.45), r.uniform(2.0, 4.0)) if vhs
+        else (r.uniform(0.5, 0.9), r.uniform(0, 0.35), r.uniform(1.5, 2.5)),
+        jitter=r.uniform(0, 0.6) if vhs else 0.0, noise=r.uniform(1, 5) if vhs else r.uniform(0, 3),
+    )  # fmt: skip
+
+
+class Ageing:
+    """One aged film: what each of its frames looks like, and what may be asked of a network that restores it."""
+
+    def __init__(self, archive: Archive, rng: Rng) -> None:
+        self.archive, self.seed = archive, int(rng.integers(2**31))
+        self.scratches, self.dust = Scratches(*archive.scratches, rng), Dust(archive.dust, rng)
+        self.flicker = Flicker(archive.flicker, rng)
+
+    def tone(self, frame: U8, t: int) -> U8:
+        """The fading and the flicker alone."""
+        return self.flicker(fade(frame, self.archive.contrast, self.archive.lift), t)
+
+    def truth(self, frame: U8, t: int) -> U8:
+        """The clean frame, grey where the film is, in the light that frame ``t`` has.
+
+        The run time's colour lock keeps low frequencies as they are: what the network cannot mend must not be in its
+        loss, or the sign of that error drowns the details'.
+        """
+        if self.archive.mono:
+            frame = monochrome(frame)
+        h, w = frame.shape[:2]
+        change = self.tone(frame, t).astype(np.float32) - frame
+        small = cv2.resize(change, (max(1, w // 16), max(1, h // 16)), interpolation=cv2.INTER_AREA)
+        return rounded(frame + cv2.resize(cv2.GaussianBlur(small, (0, 0), 0.8), (w, h), interpolation=cv2.INTER_LINEAR))
+
+    def __call__(self, shoot: Callable[[float], U8], t: int) -> U8:
+        """Frame ``t``; ``shoot`` gives the clean picture so many frames after it (fields lie half before and after)."""
+        a, r = self.archive, np.random.default_rng([self.seed, t])
+        if a.fields in ("comb", "blend"):
+            frame = (comb if a.fields == "comb" else blend)(shoot(-a.half / 2), shoot(a.half / 2))
+        elif a.fields in ("bob", "double"):
+            frame = bob(shoot(0.0), t % 2 == 1, a.fields == "double")
+        else:
+            frame = shoot(0.0)
+        frame = self.flicker(print_loss(monochrome(frame) if a.mono else frame, a.soft, a.contrast, a.lift), t)
+        if a.grain[0] > 0:
+            frame = grain(frame, *a.grain, r, 0.0 if a.mono else 0.3)
+        frame = self.dust(self.scratches(frame, t), t)
+        if a.ring[0] > 0:
+            frame = ringing(frame, *a.ring)
+        frame = degrade.noise(frame, a.noise, r, 2, 1.0 if a.mono else 0.5)
+        if a.bleed[0] > 0 and not a.mono:
+            frame = chroma_bleed(frame, *a.bleed, r)
+        return line_jitter(frame, a.jitter, r) if a.jitter > 0 else frame
