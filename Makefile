@@ -70,8 +70,11 @@ $(VENV)-train/.train: $(VENV)-train/.created pyproject.toml $(PIN)
 	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q -e '.[train]'
 	@touch $@
 
-train: $(VENV)-train/.train  ## train an engine (engines/native); ARGS='--engine rtface-s --pairs DIR --run runs/s'
-	$(VENV)-train/bin/python -m engines.native.train $(ARGS)
+FACES ?=
+MINUTES ?= 180
+train: $(VENV)-train/.train  ## train both engines, from faces to models (engines/native); FACES=DIR [MINUTES=180]
+	@test -n "$(FACES)" || { echo "make train needs FACES=DIR, a folder with train/MANIFEST.csv: see engines/native/README.md"; exit 2; }
+	$(VENV)-train/bin/python -m engines.native.whole --faces "$(FACES)" --minutes $(MINUTES)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -258,3 +259,25 @@ def test_the_critic_learns_what_is_true_and_pulls_there() -> None:
     theirs = torch.autograd.grad(loss, residual)[0].norm()
     assert 0.05 < float(ours / theirs) < 0.5
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in adversary.critic.parameters())
+
+
+def test_the_whole_recipe_stops_at_a_fault_and_goes_on_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from engines.native.whole import Step, run, steps
+
+    found = steps(tmp_path / "faces", tmp_path / "runs", 100, 2)
+    assert [len(s.commands) for s in found[:5]] == [2, 1, 2, 1, 1]
+    options = [pair for s in found for c in s.commands for pair in pairwise(c) if pair[0].startswith("--")]
+    assert sum(float(value) for flag, value in options if flag == "--minutes") == pytest.approx(100)
+    made = {value for flag, value in options if flag in ("--out", "--run")}
+    takes = ("--pairs", "--clips", "--valid", "--core", "--into", "--from", "--checkpoint")
+    read = {value for flag, value in options if flag in takes}
+    assert {v.removesuffix("/last.pt") for v in read if "/" in v} <= made  # what a step reads, another writes
+    done = tmp_path / "done" / "00-x"
+    with pytest.raises(SystemExit, match="x failed"):
+        run(Step("x", (("films", "--nothing"),)), done)
+    assert not done.exists()
+    run(Step("x", (("films", "--help"),)), done)
+    assert done.exists()
+    capfd.readouterr()
+    run(Step("x", (("films", "--nothing"),)), done)
+    assert capfd.readouterr().out == "x: done\n"

@@ -1,0 +1,107 @@
+"""The whole recipe, from faces to engines: ``python -m engines.native.whole --faces DIR --runs runs --minutes 180``.
+
+Every step is a command of its own, printed before it runs; a step that is done is not done again, and one that was
+stopped goes on where it was. What comes out lies in ``runs/models``, beside the figures of its evaluation: looking at
+them, and putting the better engines into ``rtface/models``, is left to a person.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PAIRS, SEQUENCES = 24_000, 3_200
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``name``; ``commands`` (module and arguments), which run beside each other."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+
+
+def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
+    """Everything there is to do, in order; ``minutes`` of training in all, on ``workers`` cores."""
+
+    def train(run: str, share: float, *more: str) -> tuple[str, ...]:
+        return ("train", "--pairs", f"{runs}/pairs", "--run", f"{runs}/{run}", "--threads", str(workers),
+                "--minutes", f"{share * minutes:.1f}", *more)  # fmt: skip
+
+    def made(module: str, out: str, *more: str) -> tuple[tuple[str, ...], ...]:
+        return tuple((module, "--faces", str(faces), "--out", f"{runs}/{out}", "--worker", str(k), *more)
+                     for k in range(workers))  # fmt: skip
+
+    def held_out(module: str, out: str, *more: str) -> tuple[tuple[str, ...], ...]:
+        return made(module, out, *more, "--held-out", "--seed", "77")[:1]
+
+    def package(engine: str, checkpoint: str) -> list[Step]:
+        out = f"{runs}/models/{engine}"
+        return [
+            Step(f"export {engine}", (("export", "--engine", engine, "--checkpoint", checkpoint, "--out", out),)),
+            Step(f"calibrate {engine}", (("calibrate", "--engine", engine, "--pairs", f"{runs}/pairs", "--out", out),)),
+            Step(f"evaluate {engine}", (("evaluate", "--faces", str(faces), "--engine", engine, "--model", out,
+                                         "--json", f"{out}.json"),)),
+        ]  # fmt: skip
+
+    clips = ("--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid", "--only", "trust,heads", "--wake", "0",
+             "--batch", "4", "--length", "8", "--lr", "3e-3", "--clean-share", "0.03")  # fmt: skip
+    valid = ("--valid", f"{runs}/valid", "--piece", "4", "--lr", "1.2e-3", "--lr-end", "1e-5", "--clean-share", "0.04",
+             "--clean-weight", "0.5")  # fmt: skip
+    return [
+        Step("pairs", made("films", "pairs", "--pairs", str(PAIRS // workers))),
+        Step("pairs of people set aside", held_out("films", "valid", "--pairs", "256")),
+        Step("sequences", made("sequences", "clips", "--sequences", str(SEQUENCES // workers))),
+        Step("sequences of people set aside", held_out("sequences", "clips-valid", "--sequences", "96")),
+        Step("rtface-s", (train("s", 0.7, "--engine", "rtface-s", *valid),)),
+        Step("rtface-s remembers", (train("s-remembers", 0.1, "--core", f"{runs}/s/last.pt", *clips),)),
+        Step("rtface-m", (train("m", 0.2, "--engine", "rtface-m", "--core", f"{runs}/s/last.pt", "--freeze-core",
+                                "--min-px", "300", *valid),)),
+        Step("rtface-m remembers", (("graft", "--into", f"{runs}/m/last.pt", "--from", f"{runs}/s-remembers/last.pt",
+                                     "--out", f"{runs}/m-remembers.pt"),)),
+        *package("rtface-s", f"{runs}/s-remembers/last.pt"),
+        *package("rtface-m", f"{runs}/m-remembers.pt"),
+    ]  # fmt: skip
+
+
+def run(step: Step, done: Path) -> None:
+    """Runs a step's commands beside each other.
+
+    Raises:
+        SystemExit: one failed; the others are waited for.
+    """
+    if done.exists():
+        print(f"{step.name}: done", flush=True)
+        return
+    running: list[subprocess.Popen[bytes]] = []
+    for module, *arguments in step.commands:
+        print(f"{step.name}: python -m engines.native.{module} {shlex.join(arguments)}", flush=True)
+        command = [sys.executable, "-m", f"engines.native.{module}", *arguments]
+        # Each of the trainer's threads runs its own copy of the network.
+        running.append(subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}))
+    failed = [p.returncode for p in running if p.wait() != 0]
+    if failed:
+        raise SystemExit(f"{step.name} failed (exit {failed[0]}); the same command again goes on from here")
+    done.parent.mkdir(parents=True, exist_ok=True)
+    done.touch()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--faces", type=Path, required=True, help="folder with train/MANIFEST.csv, see README.md")
+    p.add_argument("--runs", type=Path, default=Path("runs"))
+    p.add_argument("--minutes", type=float, default=180, help="of training in all; making the films comes on top")
+    p.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    a = p.parse_args(arguments)
+    for number, step in enumerate(steps(a.faces, a.runs, a.minutes, a.workers)):
+        run(step, a.runs / "done" / f"{number:02d}-{step.name.replace(' ', '-')}")
+
+
+if __name__ == "__main__":
+    main()
