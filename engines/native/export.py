@@ -9,13 +9,13 @@ file is written beside its place and moved there at the end, the recipe last.
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -25,62 +25,13 @@ from onnx import TensorProto, helper, numpy_helper
 from rtface.engine.recipe import load_recipe
 from rtface.engine.restore import Restorer
 
-from . import degrade
-from .model import Whole, build
-from .past import STATE
-from .space import F32, TEMPLATE_512, U8, at, cut, oval_mask, roi, similarity
+from .goldens import as_floats, golden_crops, in_steps
+from .model import Medium, Small, Whole, build
+from .recipes import GRID, MAPS, STATE_SHAPE, VERSION, memory_text, recipe_text
+from .space import F32, U8, oval_mask, roi
 
-ASTRONAUT_POINTS = np.array(
-    [[202.4, 101.2], [246.5, 102.7], [222.8, 123.2], [204.9, 141.0], [243.4, 141.3]], np.float64
-)
-"""Left eye, right eye, nose, mouth corners in scikit-image's ``astronaut`` (512×512), pixels."""
-
-VERSION = "0.1.0"
-GRID = 256
-"""Side of the crop on which both networks remember."""
-MAPS = (48, 44)
-"""Rows and columns of the heads' maps and of the trust in the past."""
-STATE_SHAPE = (STATE, 12, 11)
-PSNR = {"f32": 55.0, "bf16": 38.0, "int8": 32.0}
-"""What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
-
-
-def astronaut() -> tuple[U8, Any]:
-    """scikit-image's public-domain portrait (uint8 512×512×3 RGB) and its matrix from the 512-px canonical crop."""
-    from skimage import data
-
-    source = np.concatenate([TEMPLATE_512, np.ones((5, 1))], 1)
-    a = np.zeros((10, 4))
-    a[0::2] = np.stack([source[:, 0], -source[:, 1], np.ones(5), np.zeros(5)], 1)
-    a[1::2] = np.stack([source[:, 1], source[:, 0], np.zeros(5), np.ones(5)], 1)
-    c, s, x, y = np.linalg.lstsq(a, ASTRONAUT_POINTS.reshape(-1), rcond=None)[0]
-    return np.asarray(data.astronaut(), np.uint8), np.array([[c, -s, x], [s, c, y]])
-
-
-def golden_crops(size: int, following: bool = False) -> U8:
-    """N×size×size×3 uint8 RGB: the astronaut clean and degraded in several ways, and one synthetic pattern.
-
-    ``following``: the same a frame later, turned and shifted a little, with other noise.
-    """
-    picture, matrix = astronaut()
-    if following:
-        matrix = matrix @ np.array([*similarity(1.004, 0.008, (257.5, 254.5), 512), [0, 0, 1]])
-    m = at(matrix, size)
-    clean = cut(picture, m, size)
-    r = np.random.default_rng(4 if following else 3)
-    low = cv2.resize(
-        cv2.resize(clean, (size // 4,) * 2, interpolation=cv2.INTER_AREA), (size, size), interpolation=cv2.INTER_CUBIC
-    )
-    small = cv2.resize(clean, (size // 2,) * 2, interpolation=cv2.INTER_AREA)
-    call = cv2.resize(
-        degrade.jpeg(degrade.noise(np.asarray(small, np.uint8), 3, r), 30), (size, size), interpolation=cv2.INTER_CUBIC
-    )
-    y, x = np.mgrid[:size, :size] / size
-    pattern = np.stack([x, y, 0.5 + 0.5 * np.sin(40 * (x * x + y * y) + 0.3 * following)], -1) * 255 // 16 * 16
-    out = [clean, call, pattern]
-    if size <= 256:
-        out[1:1] = [low, degrade.noise(clean, 8, r, 1), degrade.motion_blur(clean, 9, 0.5)]
-    return np.stack([np.clip(o, 0, 255).astype(np.uint8) for o in out])
+FP16 = 55.0
+"""dB that the network must reach in fp16 throughout."""
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -188,23 +139,27 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
         np.savez_compressed(f, **goldens)
     for f in (tmp, golden, recipe):
         f.replace(f.with_suffix(""))
+    safe = in_half(net, crops)
+    if safe < FP16:
+        raise RuntimeError(f"in fp16 it reaches {safe:.1f} dB only: TensorRT would have to keep layers in fp32")
     mask = oval_mask(size)[..., None]
     clean = float(((restored[0].transpose(1, 2, 0) - crops[0] / 255) ** 2 * mask).mean() / mask.mean())
     return {
         "bytes": (out / "model.onnx").stat().st_size,
         "onnx_torch_max": plan.worst,
+        "fp16_db": safe,
         "astronaut_clean_db": -10 * np.log10(clean + 1e-12),
     }
 
 
-def as_floats(crops: U8) -> F32:
-    """uint8 N×S×S×3 → float32 N×3×S×S, 0..1."""
-    return np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32) / 255
-
-
-def in_steps(restored: F32) -> Any:
-    """float16 in steps of half a code value, which packs into a third of the size."""
-    return (np.rint(restored * 510) / 510).astype(np.float16)
+def in_half(net: Small | Medium, crops: U8) -> float:
+    """Worst PSNR in dB of what the network makes of crops in fp16 throughout, against fp32: whether its activations fit
+    into the 65,504 that fp16 holds, as TensorRT runs it."""
+    x, y, w, h = roi(net.size)
+    given = torch.from_numpy(as_floats(crops))[:, :, y : y + h, x : x + w]
+    with torch.no_grad():
+        gap = net(given)[0] - copy.deepcopy(net).half()(given.half())[0].float()
+    return float(-10 * torch.log10(gap.square().mean((1, 2, 3)).nan_to_num(nan=1.0).clamp_min(1e-12)).min())
 
 
 class Both:
@@ -230,78 +185,6 @@ class Both:
 
     def close(self) -> None:
         pass
-
-
-def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:
-    """The recipe as TOML."""
-    grade = {"rtface-s": "small: real time beside anything else", "rtface-m": "medium: finer detail for larger faces"}[
-        engine
-    ]
-    return f'''name = "{engine}"
-version = "{VERSION}"
-summary = "Our own residual network on {size}-px crops, {grade}"
-kind = "restorer"
-
-[licence]
-code = "Apache-2.0"
-weights = "Apache-2.0"
-commercial_use = true
-data = "{data}"
-
-[weights]
-file = "model.onnx"
-bytes = {size_bytes}
-sha256 = "{digest}"
-parameters = {parameters}
-
-[input]
-name = "crop"
-size = {size}
-region = {list(roi(size))}
-layout = "NCHW"
-range = [0, 1]
-colour = "rgb"
-
-[output]
-name = "residual"
-range = [0, 1]
-residual = true
-
-[alignment]
-template = "ffhq"
-
-[batch]
-min = 1
-opt = 1
-max = 16
-
-[precision]
-default = "bf16"
-fallback = "f32"
-fp32_nodes = []
-
-[controls]
-strength = true
-
-[golden]
-file = "golden.npz"
-
-[golden.psnr]
-f32 = {PSNR["f32"]}
-bf16 = {PSNR["bf16"]}
-int8 = {PSNR["int8"]}
-'''
-
-
-def memory_text(size: int, keeps: bool) -> str:
-    """The recipe's section for a network with memory."""
-    return f"""
-[memory]
-{f"shape = {list(STATE_SHAPE)}" if keeps else ""}
-{f"grid = {GRID}" if size != GRID else ""}
-maps = {list(MAPS)}
-heads = true
-"""
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def main() -> None:
             order = np.random.default_rng(a.seed).permutation(len(held))
             faces = [held[int(i)] for i in order[: a.rows]]
         else:
-            from .export import astronaut
+            from .goldens import astronaut
 
             picture, matrix = astronaut()
             path = Path(folder) / "astronaut.png"
