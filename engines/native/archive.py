@@ -1,7 +1,8 @@
-"""What age and old machines do to a film: grain, scratches, dirt, flicker, prints of prints, fields, VHS tape.
+"""What age and old machines do to a film: grain, scratches, dirt, flicker, prints of prints, fields, tape.
 
 Frames are uint8 H×W×3 RGB, as they lie on the film or tape (480 to 576 lines); sizes are pixels of them, strengths
 code values (0..255). What has a course over time is an object that is seeded once and gives frame ``t``, in any order.
+What tape does to a single frame (colour that bleeds, ringing, uneven lines) is in ``degrade``.
 """
 
 from __future__ import annotations
@@ -13,16 +14,12 @@ import cv2
 import numpy as np
 
 from . import degrade
+from .degrade import rounded
 from .space import F32, U8
 
 Rng = np.random.Generator
 PERIOD = 40
 """Frames after which the same scratches come again."""
-
-
-def rounded(picture: F32) -> U8:
-    """float32 of code values → uint8, clipped."""
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
 def luma(frame: U8) -> F32:
@@ -59,7 +56,7 @@ class Scratches:
         self.count, self.seed = count, int(rng.integers(2**31))
         self.start, self.life = rng.integers(0, PERIOD, count), rng.integers(4, 31, count)
         self.place, self.lean = rng.uniform(0, 1, count), rng.normal(0, 1.2, count)
-        self.width = rng.uniform(0.35, 0.9, count)
+        self.width = rng.uniform(0.45, 1.1, count)
         self.strength = strength * rng.uniform(0.4, 1.0, count) * np.where(rng.random(count) < 0.6, 1, -1)
         self.sway, self.pace = rng.uniform(1, 5, count), rng.uniform(0.05, 0.25, count)
         self.top, self.long = rng.uniform(-1.5, 0.5, count), rng.uniform(0.8, 3.0, count)
@@ -121,7 +118,7 @@ class Dust:
 class Flicker:
     """Light that is not the same on any two frames: ``amount`` is the gain's standard deviation (0.02 is mild).
 
-    A third of it is a slope across the picture, and a quarter an offset (10 code values for a gain of 0.1).
+    The slope across the picture is a third of that; 2.5 code values of offset go with a gain of 0.1.
     """
 
     def __init__(self, amount: float, rng: Rng) -> None:
@@ -132,13 +129,14 @@ class Flicker:
         h, w = frame.shape[:2]
         x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)
         light = np.float32(1 + gain) + np.float32(sx / 3) * x[None] + np.float32(sy / 3) * y[:, None]
-        return rounded(frame * light[..., None] + np.float32(100 * offset / 4))
+        return rounded(np.asarray(frame * light[..., None] + np.float32(25 * offset), np.float32))
 
 
 def fade(frame: U8, contrast: float, lift: float) -> U8:
     """Contrast ``contrast`` 0..1 about mid-grey, and ``lift`` code values more in black, none in white."""
     x = np.arange(256, dtype=np.float32)
-    table = rounded((127.5 + np.float32(contrast) * (x - 127.5)) + np.float32(lift) * (1 - x / 255))
+    y = 127.5 + contrast * (x - 127.5) + lift * (1 - x / 255)
+    table = rounded(np.asarray(y, np.float32))
     return np.asarray(cv2.LUT(frame, table), np.uint8)
 
 
@@ -161,62 +159,16 @@ def blend(frame: U8, later: U8, share: float = 0.5) -> U8:
     return np.asarray(cv2.addWeighted(frame, 1 - share, later, share, 0), np.uint8)
 
 
-def bob(frame: U8, odd: bool, double: bool) -> U8:
-    """One field only: its lines ``double``d, or the missing ones interpolated (half a line too high or low, as seen)."""
-    h, w = frame.shape[:2]
-    field = frame[int(odd) :: 2]
-    return np.asarray(cv2.resize(field, (w, h), interpolation=cv2.INTER_NEAREST if double else cv2.INTER_LINEAR))
+def bob(frame: U8, double: bool) -> U8:
+    """One field only: its lines ``double``d, or the missing ones interpolated.
 
-
-def _split(frame: U8) -> tuple[F32, F32]:
-    """(luma H×W, Cr and Cb H×W×2), float32, code values, chroma about 0."""
-    ycc = np.asarray(cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb), np.float32) * 255
-    return ycc[..., 0], np.ascontiguousarray(ycc[..., 1:] - 127.5)
-
-
-def _join(y: F32, chroma: F32) -> U8:
-    ycc = np.dstack([y, chroma + np.float32(127.5)]).astype(np.float32) / 255
-    return rounded(np.asarray(cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB), np.float32) * 255)
-
-
-def chroma_bleed(frame: U8, width: float, delay: float, noise: float, rng: Rng) -> U8:
-    """VHS colour: a Gaussian of ``width`` pixels along the line, ``delay`` pixels to the right, mean of two lines.
-
-    VHS keeps about 0.5 MHz of chroma, some 50 samples a line. ``noise`` code values of it run along the lines.
+    A camera of fields adds up pairs of lines, so the field lies where the picture does. That the other field's pairs
+    are one line lower is left out: which of the two it is cannot be seen, and the truth would have to be between them.
     """
     h, w = frame.shape[:2]
-    y, chroma = _split(frame)
-    reach = int(np.ceil(3 * width + delay))
-    kernel = np.exp(-0.5 * ((np.arange(-reach, reach + 1) + delay) / width) ** 2)
-    kernel = (kernel / kernel.sum()).astype(np.float32)
-    lines = np.array([0.5, 0.5, 0], np.float32)
-    chroma = np.asarray(cv2.sepFilter2D(chroma, -1, kernel, lines, borderType=cv2.BORDER_REPLICATE), np.float32)
-    if noise > 0:
-        z = rng.standard_normal((h, max(2, w // 24), 2), np.float32)
-        chroma = chroma + np.float32(noise) * cv2.resize(z, (w, h), interpolation=cv2.INTER_LINEAR)
-    return _join(y, chroma)
-
-
-def ringing(frame: U8, width: float, overshoot: float, distance: float) -> U8:
-    """Luma as tape gives it back: a Gaussian of ``width`` pixels along the line, then an overshoot to the right of
-    edges that lasts ``distance`` pixels, and a fainter one the other way after it."""
-    y, chroma = _split(frame)
-    x = np.arange(-int(3 * width + 2 * distance + 1), int(3 * width + 2 * distance + 1) + 1)
-    g = [np.exp(-0.5 * ((x + k * distance) / width) ** 2) for k in range(3)]
-    g = [k / k.sum() for k in g]
-    kernel = g[0] + overshoot * (g[0] - g[1]) - 0.4 * overshoot * (g[1] - g[2])
-    one = np.ones(1, np.float32)
-    y = np.asarray(cv2.sepFilter2D(y, -1, kernel.astype(np.float32), one, borderType=cv2.BORDER_REPLICATE), np.float32)
-    return _join(y, chroma)
-
-
-def line_jitter(frame: U8, amount: float, rng: Rng) -> U8:
-    """Lines that begin early or late by about ``amount`` pixels, neighbours alike (the tape's time base)."""
-    h, w = frame.shape[:2]
-    z = cv2.GaussianBlur(rng.standard_normal((h, 1)), (1, 0), sigmaX=1, sigmaY=3.0) * 3 + rng.normal(0, 0.25, (h, 1))
-    x = np.arange(w, dtype=np.float32)[None] + np.float32(amount) * np.asarray(z, np.float32).reshape(h, 1)
-    y = np.repeat(np.arange(h, dtype=np.float32)[:, None], w, 1)
-    return np.asarray(cv2.remap(frame, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    field = cv2.resize(frame, (w, h // 2), interpolation=cv2.INTER_AREA)
+    how = cv2.INTER_NEAREST if double else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(field, (w, h), interpolation=how), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -250,19 +202,19 @@ def draw_archive(r: Rng) -> Archive:
     lines = int(r.choice([480, 540, 576]))
     if medium in ("35 mm", "16 mm"):
         small = medium == "16 mm"
-        scratched, dirty, loss = r.random() < (0.5 if small else 0.35), r.random() < 0.6, r.random() < 0.5
+        scratched, dirty, loss = r.random() < (0.6 if small else 0.45), r.random() < 0.6, r.random() < 0.5
         return Archive(
             medium, lines, mono=bool(r.random() < 0.4),
             soft=r.uniform(0.3, 1.3 if small else 0.9) if loss else 0.0,
             contrast=r.uniform(0.82, 1.0) if loss else 1.0, lift=r.uniform(0, 14) if loss else 0.0,
-            grain=(r.uniform(4, 10), r.uniform(1.2, 3.0)) if small else (r.uniform(1.5, 6), r.uniform(1.0, 1.8)),
-            scratches=(int(r.integers(2, 13)), r.uniform(25, 90)) if scratched else (0, 0.0),
+            grain=(r.uniform(3, 9), r.uniform(1.2, 2.8)) if small else (r.uniform(1.5, 6), r.uniform(1.0, 1.8)),
+            scratches=(int(r.integers(6, 27)), r.uniform(30, 90)) if scratched else (0, 0.0),
             dust=r.uniform(2, 16) if dirty else 0.0, flicker=abs(r.normal(0, 0.02)),
         )  # fmt: skip
     vhs = medium == "vhs"
     fields = str(r.choice(["none", "comb", "blend", "bob", "double"], p=(0.25, 0.25, 0.25, 0.15, 0.1)))
     return Archive(
-        medium, lines, mono=bool(r.random() < 0.15), fields=fields, half=r.uniform(0.5, 1.6),
+        medium, lines, mono=bool(r.random() < 0.15), fields=fields, half=r.uniform(0.5, 2.5),
         soft=r.uniform(0, 0.7), contrast=r.uniform(0.88, 1.0), lift=r.uniform(0, 8),
         bleed=(r.uniform(4, 9), r.uniform(0, 5), r.uniform(1, 6)) if vhs
         else (r.uniform(1.5, 3), r.uniform(0, 1.5), r.uniform(0, 2)),
@@ -303,7 +255,7 @@ class Ageing:
         if a.fields in ("comb", "blend"):
             frame = (comb if a.fields == "comb" else blend)(shoot(-a.half / 2), shoot(a.half / 2))
         elif a.fields in ("bob", "double"):
-            frame = bob(shoot(0.0), t % 2 == 1, a.fields == "double")
+            frame = bob(shoot(0.0), a.fields == "double")
         else:
             frame = shoot(0.0)
         frame = self.flicker(print_loss(monochrome(frame) if a.mono else frame, a.soft, a.contrast, a.lift), t)
@@ -311,8 +263,8 @@ class Ageing:
             frame = grain(frame, *a.grain, r, 0.0 if a.mono else 0.3)
         frame = self.dust(self.scratches(frame, t), t)
         if a.ring[0] > 0:
-            frame = ringing(frame, *a.ring)
+            frame = degrade.ringing(frame, *a.ring)
         frame = degrade.noise(frame, a.noise, r, 2, 1.0 if a.mono else 0.5)
         if a.bleed[0] > 0 and not a.mono:
-            frame = chroma_bleed(frame, *a.bleed, r)
-        return line_jitter(frame, a.jitter, r) if a.jitter > 0 else frame
+            frame = degrade.chroma_bleed(frame, *a.bleed, r)
+        return degrade.line_jitter(frame, a.jitter, r) if a.jitter > 0 else frame

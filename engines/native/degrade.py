@@ -1,4 +1,4 @@
-"""Degradations of single pictures: noise through a simple ISP, blur, low light, JPEG, pixelation.
+"""Degradations of single pictures: noise through a simple ISP, blur, low light, JPEG, pixelation, video tape.
 
 All take and return uint8 H×W×3 RGB, and draw from the generator they are given.
 """
@@ -23,6 +23,11 @@ def _bank(blur: int) -> F32:
             z /= z.std()
         _BANK[blur] = z.astype(np.float32)
     return _BANK[blur]
+
+
+def rounded(picture: F32) -> U8:
+    """float32 of code values → uint8, clipped."""
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
 def noise(image: U8, sigma: float, rng: Rng, blur: int = 0, gray: float = 0.0) -> U8:
@@ -85,6 +90,57 @@ def rescale(image: U8, factor: float, rng: Rng) -> tuple[U8, int]:
     small = cv2.resize(image, (max(8, round(w / factor)), max(8, round(h / factor))), interpolation=down)
     up = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)[int(rng.integers(4))]
     return np.asarray(small, np.uint8), up
+
+
+def _luma_and_chroma(image: U8) -> tuple[F32, F32]:
+    """(luma H×W, Cr and Cb H×W×2), float32, code values, chroma about 0."""
+    ycc = np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb), np.float32) * 255
+    return ycc[..., 0], np.ascontiguousarray(ycc[..., 1:] - 127.5)
+
+
+def _to_rgb(y: F32, chroma: F32) -> U8:
+    ycc = np.dstack([y, chroma + np.float32(127.5)]).astype(np.float32) / 255
+    return rounded(np.asarray(cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB), np.float32) * 255)
+
+
+def chroma_bleed(image: U8, width: float, delay: float, noise: float, rng: Rng) -> U8:
+    """VHS colour: a Gaussian of ``width`` pixels along the line, ``delay`` pixels to the right, mean of two lines.
+
+    VHS keeps about 0.5 MHz of chroma, some 50 samples a line. ``noise`` code values of it run along the lines.
+    """
+    h, w = image.shape[:2]
+    y, chroma = _luma_and_chroma(image)
+    reach = int(np.ceil(3 * width + delay))
+    kernel = np.exp(-0.5 * ((np.arange(-reach, reach + 1) + delay) / width) ** 2)
+    kernel = (kernel / kernel.sum()).astype(np.float32)
+    lines = np.array([0.5, 0.5, 0], np.float32)
+    chroma = np.asarray(cv2.sepFilter2D(chroma, -1, kernel, lines, borderType=cv2.BORDER_REPLICATE), np.float32)
+    if noise > 0:
+        z = rng.standard_normal((h, max(2, w // 24), 2), np.float32)
+        chroma = chroma + np.float32(noise) * cv2.resize(z, (w, h), interpolation=cv2.INTER_LINEAR)
+    return _to_rgb(y, chroma)
+
+
+def ringing(image: U8, width: float, overshoot: float, distance: float) -> U8:
+    """Luma as tape gives it back: a Gaussian of ``width`` pixels along the line, then an overshoot to the right of
+    edges that lasts ``distance`` pixels, and a fainter one the other way after it."""
+    y, chroma = _luma_and_chroma(image)
+    x = np.arange(-int(3 * width + 2 * distance + 1), int(3 * width + 2 * distance + 1) + 1)
+    g = [np.exp(-0.5 * ((x + k * distance) / width) ** 2) for k in range(3)]
+    g = [k / k.sum() for k in g]
+    kernel = g[0] + overshoot * (g[0] - g[1]) - 0.4 * overshoot * (g[1] - g[2])
+    one = np.ones(1, np.float32)
+    y = np.asarray(cv2.sepFilter2D(y, -1, kernel.astype(np.float32), one, borderType=cv2.BORDER_REPLICATE), np.float32)
+    return _to_rgb(y, chroma)
+
+
+def line_jitter(image: U8, amount: float, rng: Rng) -> U8:
+    """Lines that begin early or late by about ``amount`` pixels, neighbours alike (the tape's time base)."""
+    h, w = image.shape[:2]
+    z = cv2.GaussianBlur(rng.standard_normal((h, 1)), (1, 0), sigmaX=1, sigmaY=3.0) * 3 + rng.normal(0, 0.25, (h, 1))
+    x = np.arange(w, dtype=np.float32)[None] + np.float32(amount) * np.asarray(z, np.float32).reshape(h, 1)
+    y = np.repeat(np.arange(h, dtype=np.float32)[:, None], w, 1)
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def still(image: U8, rng: Rng, strength: float = 1.0) -> U8:

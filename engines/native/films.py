@@ -57,7 +57,8 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
     preset = str(r.choice(["ultrafast", "superfast", "veryfast", "veryfast", "faster"]))
     up = (cv2.INTER_CUBIC, cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4)[int(r.integers(4))]
     down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR)[int(r.integers(3))]
-    soften, scale, sigma, crf, archive = ("none", 0.0, 0.0), 1.0, 0.0, 23.0, None
+    soften, scale, sigma, crf = ("none", 0.0, 0.0), 1.0, 0.0, 23.0
+    archive, quantiser = None, kind == "tv"
     if kind == "call":
         scale = 0.5 if r.random() < 0.7 else float(r.choice([0.375, 0.625, 0.75, 1.0]))
         sigma, crf = r.uniform(0, 5), r.uniform(24, 35)
@@ -74,15 +75,14 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
         scale, sigma, crf = float(r.choice([0.5, 0.4, 0.3])), r.uniform(1, 6), r.uniform(4, 16)
     elif kind == "archive":
         archive = draw_archive(r)
-        scale, crf = archive.lines / HEIGHT, r.uniform(17, 28)
+        quantiser = r.random() < 0.6
+        scale, crf = archive.lines / HEIGHT, r.uniform(2.5, 8) if quantiser else r.uniform(17, 28)
     elif kind == "missing":
         scale, sigma, crf = float(r.choice([1.0, 0.75, 0.5])), r.uniform(0, 3), r.uniform(20, 30)
     if r.random() < 0.15 and kind in ("call", "heavy"):
         soften = ("defocus", r.uniform(0.7, 2.0), 0.0)
     name, options, rate = *codec.x264(crf, preset), 0
-    if kind == "archive" and r.random() < 0.6:
-        crf = r.uniform(2.5, 8)
-    if kind == "tv" or crf <= 8:
+    if quantiser:
         name, options = (
             str(r.choice(["mpeg4", "mpeg2video"])),
             {"flags": "+qscale", "global_quality": str(int(118 * crf))},

@@ -98,10 +98,10 @@ def lost_mask(h: int, w: int, share: float, rng: Rng) -> tuple[F32, int]:
     return mask, side
 
 
-def _flat(shape: tuple[int, ...], rng: Rng) -> U8:
-    """Paper, backing or paint: one colour, with a breath of texture at times."""
+def _flat(shape: tuple[int, ...], rng: Rng, painted: float) -> U8:
+    """Paper or backing, or with probability ``painted`` any colour; with a breath of texture at times."""
     light = rng.choice([rng.uniform(215, 250), rng.uniform(8, 50), rng.uniform(60, 200)])
-    colour = np.clip(light + rng.normal(0, 6 if rng.random() < 0.7 else 50, 3), 0, 255)
+    colour = np.clip(light + rng.normal(0, 50 if rng.random() < painted else 6, 3), 0, 255)
     texture = rng.standard_normal(shape[:2], np.float32) * np.float32(rng.choice([0.0, 2.0, 4.0]))
     return np.clip(colour + texture[..., None], 0, 255).astype(np.uint8)
 
@@ -110,7 +110,8 @@ def dropouts(image: U8, share: float, rng: Rng) -> tuple[U8, F32]:
     """Tape dropouts over ``share`` of the crop: bright or dark streaks, noise, or the line above over again."""
     out, mask = image.copy(), np.zeros(image.shape[:2], np.float32)
     how = str(rng.choice(["streak", "noise", "above", "above"]))
-    for top, high, left, long in dropout_runs(*image.shape[:2], share, rng):
+    h, w = image.shape[:2]
+    for top, high, left, long in dropout_runs(h, w, share, rng):
         part = np.s_[top : top + high, left : left + long]
         if how == "above":
             out[part] = image[max(0, top - high - int(rng.integers(0, 3))), left : left + long][None]
@@ -145,5 +146,7 @@ def holes(image: U8, rng: Rng, kind: str | None = None) -> tuple[U8, F32]:
     share = float(np.exp(rng.uniform(*np.log(SHARES[kind]))))
     if kind in ("dropouts", "lost"):
         return (dropouts if kind == "dropouts" else lost)(image, share, rng)
-    mask = (torn_mask if kind == "torn" else crease_mask)(*image.shape[:2], share, rng)
-    return np.where(mask[..., None] > 0, _flat(image.shape, rng), image).astype(np.uint8), mask
+    h, w = image.shape[:2]
+    mask = (torn_mask if kind == "torn" else crease_mask)(h, w, share, rng)
+    fill = _flat(image.shape, rng, 0.3 if kind == "torn" else 0.0)
+    return np.where(mask[..., None] > 0, fill, image).astype(np.uint8), mask
