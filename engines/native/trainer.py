@@ -144,15 +144,18 @@ class Trainer:
         return 100 * total, (float(total.detach()), gain.cpu())
 
     def impression(self, shown: Tensor, truth: Tensor) -> Tensor:
-        """Perceptual and identity losses of one picture of a piece, which stands for all: they cost as much as ten."""
+        """Perceptual and identity losses of one picture of every other piece, which stands for all: it costs as much
+        as several."""
+        if self.dice.random() < 0.5:
+            return shown.new_zeros(())
         i = int(self.dice.integers(len(shown)))
         shown, truth = shown[i : i + 1], truth[i : i + 1]
         total = shown.new_zeros(())
         if self.look is not None:
-            total = total + self.a.perceptual * self.look(shown, truth).sum()
+            total = total + 2 * self.a.perceptual * self.look(shown, truth).sum()
         if self.likeness is not None:
             with torch.autocast(shown.device.type, torch.bfloat16):
-                total = total + self.a.identity * self.likeness.unlike(shown, truth, self.net.size).sum()
+                total = total + 2 * self.a.identity * self.likeness.unlike(shown, truth, self.net.size).sum()
         return total
 
     def rate(self) -> float:
