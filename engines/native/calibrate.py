@@ -26,7 +26,7 @@ from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.restore import Restorer, shrunk
 
 from .data import Pairs
-from .space import F32, U8, roi
+from .space import F32, planes, whole
 
 INSIDE = 0.9999
 """Share of a crop's values that its range holds."""
@@ -93,14 +93,6 @@ def first(recipe: Recipe, crop: F32) -> FaceMemory:
     return FaceMemory(seen, small_of(crop, recipe.region, SHRINK * recipe.shrink), state)
 
 
-def whole(part: U8, size: int) -> F32:
-    """A pair's region of interest (uint8 h×w×3) in a crop that is black elsewhere: the networks see no more of it."""
-    x, y, w, h = roi(size)
-    crop = np.zeros((3, size, size), np.float32)
-    crop[:, y : y + h, x : x + w] = part.transpose(2, 0, 1).astype(np.float32) / 255
-    return crop
-
-
 def bounds(values: F32) -> tuple[float, float]:
     """The range that holds ``INSIDE`` of the values on either side."""
     flat = values.ravel()
@@ -116,7 +108,7 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
     numbers = np.random.default_rng(seed).choice(len(data.index), count, replace=False)
     ranges = np.zeros((len(probe.names), 2))  # zero is inside: convolutions pad with it
     for number in numbers:
-        for inputs in probe(whole(data.get(int(number))[1], probe.recipe.input.size)):
+        for inputs in probe(planes(whole(data.get(int(number))[1], probe.recipe.input.size))):
             for row, values in zip(ranges, inputs, strict=True):
                 low, high = bounds(values)
                 row[:] = min(row[0], low), max(row[1], high)
@@ -124,7 +116,7 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
     goldens = np.load(folder / "golden.npz")
     for number, golden in enumerate(goldens["crops"]):
         steps = [golden, goldens["next_crops"][number]] if probe.recipe.recurrent else [golden]
-        steps = [np.ascontiguousarray(s.transpose(2, 0, 1), np.float32) / 255 for s in steps]
+        steps = [planes(s) for s in steps]
         worst = max(float(np.mean((v < low) | (v > high)))
                     for inputs in probe(*steps) for v, (low, high) in zip(inputs, ranges, strict=True))  # fmt: skip
         print(f"golden {number}: {worst:.2%} clipped where most is")

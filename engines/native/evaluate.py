@@ -29,13 +29,15 @@ import cv2
 import numpy as np
 
 from . import degrade
+from .data import Pairs
 from .faces import Face, groups, load_faces, load_fresh, split
+from .films import KINDS
 from .judge import Judge
 from .metrics import coverage
 from .obstacles import KINDS as OBSTACLES
 from .protocols import FRAMES, WARM, Shot, shoot, through_api
 from .restorers import Network, classic, locked, psnr, weighted
-from .space import F32, U8, at, cut, oval_mask, roi, similarity
+from .space import F32, U8, at, cut, oval_mask, roi, similarity, whole
 
 
 class Doubt:
@@ -150,6 +152,24 @@ def still_rows(
                    **(judge(truth, seen, ours, mask) if judge else {})}  # fmt: skip
 
 
+def by_kind(pairs: Pairs, restore: Network) -> dict[str, str]:
+    """Mean gain (and how many, and the worst) by kind of degradation, on pairs of people set aside."""
+    side, found = restore.side, dict[str, list[float]]()
+    mask = oval_mask(side)
+    for i, kind in enumerate(pairs.kinds):
+        truth, crop = (whole(part, side) for part in pairs.get(i))
+        seen = crop.astype(np.float32) / 255
+        restore.begin()
+        gain = psnr(locked(seen, restore(crop)), truth.astype(np.float32) / 255, mask)
+        found.setdefault(KINDS[kind], []).append(gain - psnr(seen, truth.astype(np.float32) / 255, mask))
+    return {name: spread(gains) for name, gains in found.items() if name != "clean"}
+
+
+def spread(gains: list[float]) -> str:
+    """Mean, worst and number of gains in dB."""
+    return f"{np.mean(gains):+.2f} dB, worst {min(gains):+.2f} ({len(gains)})"
+
+
 def summary(rows: list[dict[str, float]]) -> dict[str, float]:
     """Means, gain over the input, and the worst single gain."""
     gains = [r["ours"] - r["input"] for r in rows]
@@ -165,8 +185,7 @@ def by_group(faces: list[Face], rows: list[dict[str, float]]) -> dict[str, str]:
     for face, row in zip(faces, rows, strict=True):
         for name in groups(face):
             found.setdefault(name, []).append(row["ours"] - row["input"])
-    return {name: f"{np.mean(gains):+.2f} dB, worst {min(gains):+.2f} ({len(gains)})"
-            for name, gains in sorted(found.items())}  # fmt: skip
+    return {name: spread(gains) for name, gains in sorted(found.items())}
 
 
 def main() -> None:
@@ -182,6 +201,7 @@ def main() -> None:
     p.add_argument("--seed", type=int, default=11)
     p.add_argument("--judge", action="store_true",
                    help="also SSIM, landmarks, and (RTFACE_METRIC_WEIGHTS) ST-LPIPS and identity; much slower")
+    p.add_argument("--pairs", type=Path, help="of people set aside (films --held-out): gain by kind of degradation")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
     cv2.setNumThreads(2)
@@ -213,6 +233,9 @@ def main() -> None:
                 result[name] = summary(rows) | {"groups": by_group(actors, rows)}
         result[name] |= {k: round(v, 3) for k, v in doubt.summary().items()}
         print(name, result[name], flush=True)
+    if a.pairs:
+        result["kinds"] = by_kind(Pairs(a.pairs, restore.side), restore)
+        print("kinds", result["kinds"], flush=True)
     if restore.times:
         result["crop_ms"] = {f"p{q}": round(float(np.percentile(restore.times, q)), 2) for q in (5, 50, 95)}
         print("crop_ms", result["crop_ms"])

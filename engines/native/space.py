@@ -100,3 +100,16 @@ def cut(image: U8, matrix: F64, size: int, window: tuple[int, int, int, int] | N
     flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if scale > 1.05 else cv2.INTER_CUBIC)
     out = cv2.warpAffine(part, m, (w, h), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(out, np.uint8)
+
+
+def whole(part: U8, size: int) -> U8:
+    """A pair's region of interest (uint8 h×w×3) in a crop that is black elsewhere: the networks see no more of it."""
+    x, y, w, h = roi(size)
+    crop = np.zeros((size, size, 3), np.uint8)
+    crop[y : y + h, x : x + w] = part
+    return crop
+
+
+def planes(crop: U8) -> F32:
+    """uint8 S×S×3 → float32 3×S×S, 0..1."""
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)).astype(np.float32) / 255
