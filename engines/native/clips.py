@@ -134,6 +134,9 @@ def unroll(net: Small, b: Batch) -> tuple[list[Tensor], list[Tensor], list[Tenso
     return residuals, logits, heads
 
 
+OCCLUSION = 5.0
+"""Weight of what lies in front of the face beside the uncertainty, in the loss of the heads."""
+
 Look = Callable[[Tensor, Tensor], Tensor]
 """How different two pictures N×3×h×w look, N values."""
 
@@ -178,7 +181,7 @@ def head_loss(heads: Tensor, left: Tensor, cover: Tensor, oval: Tensor) -> Tenso
     scale = heads[:, :1].clamp(-8, 0)
     doubt = left * torch.exp(-scale) + scale
     hidden = F.binary_cross_entropy_with_logits(heads[:, 1:], cover, reduction="none")
-    return ((doubt + hidden) * oval).mean((1, 2, 3))
+    return ((doubt + OCCLUSION * hidden) * oval).mean((1, 2, 3))
 
 
 @torch.no_grad()

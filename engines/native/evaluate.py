@@ -109,13 +109,15 @@ def film_rows(
 def object_rows(
     faces: list[Face], restore: Network, seed: int, enhance: Callable[[Shot], list[U8]] | None
 ) -> Iterator[dict[str, float]]:
-    """One row a face: the mean change, in code values, of what an opaque thing in front of it shows."""
+    """One row a face: the mean change, in code values, of what an opaque thing in front of it shows, and what the
+    occlusion head (of the bare network) says of it and of the face beside it, 0..1."""
     side = restore.side
     for number, face in enumerate(faces):
         shot = shoot(face, number, "object", seed)
         framed = enhance(shot) if enhance else []
         restore.begin()
         changes: list[float] = []
+        heads: list[tuple[float, float]] = []
         for i in range(len(shot.seen)):
             m = at(shot.matrices[i], side)
             crop = cut(shot.seen[i], m, side)
@@ -126,7 +128,12 @@ def object_rows(
             cover = cv2.resize(shot.covers[i], (side, side), interpolation=cv2.INTER_AREA)
             hidden = (cover > 0.99) & (oval_mask(side) > 0)
             changes.append(255 * float(np.abs(ours - seen)[hidden].mean()))
-        yield {"change": float(np.mean(changes))}
+            if restore.said and restore.said.occlusion is not None:
+                free = (cover < 0.01) & (oval_mask(side) > 0.5)
+                said = restore.said.occlusion
+                heads.append((float(said[hidden].mean()), float(said[free].mean())))
+        on, off = np.mean(heads, 0) if heads else (np.nan, np.nan)
+        yield {"change": float(np.mean(changes)), "head_on": float(on), "head_off": float(off)}
 
 
 def still_rows(
@@ -220,9 +227,11 @@ def main() -> None:
     for name in a.protocols.split(","):
         doubt = Doubt()
         if name == "object":
-            changes = [r["change"] for r in object_rows(actors, restore, a.seed, enhance)]
+            rows = list(object_rows(actors, restore, a.seed, enhance))
+            changes = [r["change"] for r in rows]
+            heads = {k: round(float(np.mean([r[k] for r in rows])), 2) for k in ("head_on", "head_off")}
             each = {k: round(float(np.mean(changes[i :: len(OBSTACLES)])), 2) for i, k in enumerate(OBSTACLES)}
-            result[name] = {"change": round(float(np.mean(changes)), 2), "worst": round(max(changes), 2), **each}
+            result[name] = {"change": round(float(np.mean(changes)), 2), "worst": round(max(changes), 2), **heads, **each}
         elif name == "stills":
             result[name] = summary(list(still_rows(held, restore, a.seed, judge, doubt)))
         else:
