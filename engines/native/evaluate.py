@@ -231,7 +231,7 @@ def main() -> None:
             changes = [r["change"] for r in rows]
             heads = {k: round(float(np.mean([r[k] for r in rows])), 2) for k in ("head_on", "head_off")}
             each = {k: round(float(np.mean(changes[i :: len(OBSTACLES)])), 2) for i, k in enumerate(OBSTACLES)}
-            result[name] = {"change": round(float(np.mean(changes)), 2), "worst": round(max(changes), 2), **heads, **each}
+            result[name] = {"change": round(float(np.mean(changes)), 2), "worst": round(max(changes), 2)} | heads | each
         elif name == "stills":
             result[name] = summary(list(still_rows(held, restore, a.seed, judge, doubt)))
         else:
