@@ -3,83 +3,98 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rtface.engine.plan import Plan, load_golden, psnr
+from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.restore import Restorer
+
 MODELS = Path(__file__).parents[2] / "rtface" / "models"
-ENGINES = ("rtface-s", "rtface-m")
+ENGINES = sorted(path.parent.name for path in MODELS.glob("*/recipe.toml"))
 
 
-def recipe(name: str) -> dict[str, Any]:
-    return tomllib.loads((MODELS / name / "recipe.toml").read_text(encoding="utf-8"))
+def recipe(name: str) -> Recipe:
+    return load_recipe(MODELS / name / "recipe.toml")
 
 
-def golden(name: str) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(MODELS / name / "golden.npz") as z:
-        return z["crops"].transpose(0, 3, 1, 2).astype(np.float32) / 255, z["restored"].astype(np.float32)
+def openvino_plan(name: str, precision: Any) -> Plan:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    from rtface.engine.openvino import OpenVinoPlan, supported
+
+    if precision not in supported():
+        pytest.skip(f"this CPU has no {precision}")
+    return OpenVinoPlan(recipe(name), precision, 1)
 
 
-def db(a: np.ndarray, b: np.ndarray) -> float:
-    return float(-10 * np.log10(max(1e-12, float(((a - b) ** 2).mean()))))
+def worst(name: str, plan: Plan) -> float:
+    """dB of the golden crop that is restored least like the reference, and of the frame after it."""
+    restorer = Restorer(recipe(name), plan)
+    crops, answers = load_golden(restorer.recipe)
+    if not restorer.recipe.recurrent:
+        return min(psnr(restorer.restore(c[None])[0], a) for c, a in zip(crops, answers, strict=True))
+    found: list[float] = []
+    for c, a, c2, a2 in zip(crops, answers, *load_golden(restorer.recipe, "next_"), strict=True):
+        first = restorer.restore_next(c, None)
+        found += [psnr(first.pixels, a), psnr(restorer.restore_next(c2, first.memory).pixels, a2)]
+    return min(found)
 
 
-def openvino_run(name: str, x: np.ndarray, precision: str) -> np.ndarray:
-    ov = pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    core = ov.Core()
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("this CPU has no bf16")
-    net = core.compile_model(str(MODELS / name / "model.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    return np.array(net({0: x})[0])
+def test_the_engines_that_the_documents_name_are_there() -> None:
+    assert {"rtface-s", "rtface-m"} <= set(ENGINES)
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_recipe_matches_file(name: str) -> None:
     r = recipe(name)
-    data = (MODELS / name / r["weights"]["file"]).read_bytes()
-    assert len(data) == r["weights"]["bytes"]
-    assert hashlib.sha256(data).hexdigest() == r["weights"]["sha256"]
-    assert len(data) <= {"rtface-s": 7, "rtface-m": 8}[name] * 1_000_000
-    assert (MODELS / name / "golden.npz").stat().st_size < 3_000_000
-    assert r["licence"]["weights"] == "Apache-2.0" and r["licence"]["commercial_use"] is True
+    data = r.model_path.read_bytes()
+    assert len(data) == r.weights.bytes
+    assert hashlib.sha256(data).hexdigest() == r.weights.sha256
+    assert len(data) <= (7 if r.input.size == 256 else 8) * 1_000_000
+    assert r.golden_path.stat().st_size < 4_000_000
+    assert r.licence.weights == "Apache-2.0" and r.licence.commercial_use is True
 
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_golden_openvino(name: str, precision: str) -> None:
-    x, y = golden(name)
-    assert db(openvino_run(name, x, precision), y) >= recipe(name)["golden"]["psnr"][precision]
+    assert worst(name, openvino_plan(name, precision)) >= getattr(recipe(name).golden.psnr, precision)
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_golden_onnxruntime(name: str) -> None:
-    ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    x, y = golden(name)
-    session = ort.InferenceSession(str(MODELS / name / "model.onnx"), providers=["CPUExecutionProvider"])
-    out = session.run(None, {"crop": x})[0]
-    assert out.shape == x.shape
-    assert db(out, y) >= recipe(name)["golden"]["psnr"]["f32"]
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    from rtface.engine.onnx import OnnxPlan
+
+    needed = recipe(name).golden.psnr.f32
+    assert needed is not None and worst(name, OnnxPlan(recipe(name), "f32", 1)) >= needed
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_batch_is_the_same_as_one_by_one(name: str) -> None:
-    x, _ = golden(name)
-    both = openvino_run(name, x[:2], "f32")
-    assert np.abs(both[1] - openvino_run(name, x[1:2], "f32")[0]).max() < 1e-3
+    ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    session = ort.InferenceSession(str(recipe(name).model_path), providers=["CPUExecutionProvider"])
+    r = np.random.default_rng(0)
+    shapes = {port.name: (3, *port.shape[1:]) for port in session.get_inputs()}
+    given = {key: r.random(shape, np.float32) for key, shape in shapes.items()}
+    together = session.run(None, given)
+    alone = session.run(None, {key: value[1:2] for key, value in given.items()})
+    for a, b in zip(together, alone, strict=True):
+        assert len(a) == 3 and np.abs(a[1:2] - b).max() < 1e-3
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_clean_face_is_left_alone(name: str) -> None:
-    x, y = golden(name)
-    assert db(y[0], x[0]) >= 38
+    crops, answers = load_golden(recipe(name))
+    assert psnr(answers[0], crops[0]) >= 38
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_outside_the_region_nothing_changes(name: str) -> None:
-    x, y = golden(name)
-    edge = x.shape[2] // 8
-    assert np.abs(y[:, :, :edge] - x[:, :, :edge]).max() < 1e-3
-    assert np.abs(y[:, :, :, :edge] - x[:, :, :, :edge]).max() < 1e-3
+    crops, answers = load_golden(recipe(name))
+    edge = crops.shape[2] // 8
+    assert np.abs(answers[:, :, :edge] - crops[:, :, :edge]).max() < 1e-3
+    assert np.abs(answers[:, :, :, :edge] - crops[:, :, :, :edge]).max() < 1e-3
