@@ -17,6 +17,7 @@ from .clips import Batch, Clips, clip_figures, clip_loss
 from .data import Pairs
 from .films import KINDS
 from .losses import Loss
+from .mesh import Places
 from .model import Medium, Small, build
 from .muon import Muon
 from .parallel import Crew
@@ -93,6 +94,7 @@ class Trainer:
             from .identity import Identity
 
             self.likeness = Identity(device=self.device.type)
+        self.places = Places() if a.landmarks else None
         self.adversary = Adversary(self.net.size, a.vivid, a.seed) if a.vivid else None
         if self.adversary is not None and self.path.exists():
             self.adversary.load_state_dict(torch.load(self.path, map_location="cpu")["adversary"])
@@ -144,8 +146,8 @@ class Trainer:
         return 100 * total, (float(total.detach()), gain.cpu())
 
     def impression(self, shown: Tensor, truth: Tensor) -> Tensor:
-        """Perceptual and identity losses of one picture of every other piece, which stands for all: it costs as much
-        as several."""
+        """Perceptual, identity and landmark losses of one picture of every other piece, which stands for all: it costs
+        as much as several."""
         if self.dice.random() < 0.5:
             return shown.new_zeros(())
         i = int(self.dice.integers(len(shown)))
@@ -156,6 +158,8 @@ class Trainer:
         if self.likeness is not None:
             with torch.autocast(shown.device.type, torch.bfloat16):
                 total = total + 2 * self.a.identity * self.likeness.unlike(shown, truth, self.net.size).sum()
+        if self.places is not None:
+            total = total + 2 * self.a.landmarks * self.places(shown, truth, self.net.size).sum()
         return total
 
     def rate(self) -> float:

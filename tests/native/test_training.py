@@ -281,3 +281,28 @@ def test_the_whole_recipe_stops_at_a_fault_and_goes_on_there(tmp_path: Path, cap
     capfd.readouterr()
     run(Step("x", (("films", "--nothing"),)), done)
     assert capfd.readouterr().out == "x: done\n"
+
+
+def test_the_face_mesh_in_torch_is_the_run_times() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.goldens import golden_crops
+    from engines.native.mesh import SIZE, MeshNet, Places
+    from engines.native.space import planes
+    from rtface.track.facemesh import FaceMesh
+
+    crop = golden_crops(256)[0]
+    with torch.no_grad():
+        points = MeshNet()(torch.from_numpy(planes(crop))[None])[0].numpy()
+    want, score = FaceMesh(threads=1).infer(crop)
+    assert crop.shape[0] == SIZE and score > 0.5
+    assert np.abs(points - want).max() < 0.05
+
+    x, y, w, h = roi(256)
+    truth = torch.from_numpy(planes(crop))[None, :, y : y + h, x : x + w]
+    shown = truth.clone().requires_grad_()
+    places = Places()
+    assert float(places(shown, truth, 256).detach()) == 0
+    moved = places(truth.roll(3, 3), truth, 256)  # 3 px of 256 are 6 of 512
+    assert 4 < float(moved) < 8
+    places((shown * 0.9), truth, 256).sum().backward()
+    assert shown.grad is not None and torch.isfinite(shown.grad).all() and float(shown.grad.abs().max()) > 0
