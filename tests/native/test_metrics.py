@@ -397,3 +397,35 @@ def test_auc_counts_pairs() -> None:
     assert auc(np.array([0.1, 0.2]), np.array([0.3, 0.4])) == 1
     assert auc(np.array([0.3, 0.4]), np.array([0.1, 0.2])) == 0
     assert auc(np.array([0.2, 0.5]), np.array([0.2, 0.4])) == pytest.approx((0.5 + 1) / 4)
+
+
+def test_the_identity_loss_sees_the_chip_that_is_measured() -> None:
+    at_hand("dlib_face_recognition_resnet_model_v1.dat")
+    import cv2
+    import torch
+
+    from engines.native.space import planes, roi
+
+    net, size = Identity(), 256
+    face = cv2.resize(portrait(), (size, size), interpolation=cv2.INTER_AREA)
+    noisy = np.clip(face + rng(6).normal(0, 20, face.shape), 0, 255).astype(np.uint8)
+    x, y, w, h = roi(size)
+    a, b = (torch.from_numpy(planes(z))[None, :, y : y + h, x : x + w] for z in (noisy, face))
+    shown = a.clone().requires_grad_()
+    found = net.unlike(shown, b, size)
+    assert float(net.unlike(b, b, size)) == 0
+    assert float(found) == pytest.approx(net.distance(noisy, face), rel=0.35)  # a chip shows more than the region
+    found.sum().backward()
+    assert shown.grad is not None and float(shown.grad.abs().max()) > 0
+
+
+def test_a_second_network_tells_people_apart() -> None:
+    at_hand("edgeface_s_gamma_05.onnx")
+    pytest.importorskip("onnxruntime")
+    from engines.native.edgeface import EdgeFace
+
+    net, face = EdgeFace(), portrait()
+    noisy = np.clip(face + rng(5).normal(0, 12, face.shape), 0, 255).astype(np.uint8)
+    assert abs(net.distance(face, face)) < 1e-5
+    assert 0 < net.distance(face, noisy) < 0.4
+    assert net.distance(face, np.ascontiguousarray(face[::-1])) > 0.6
