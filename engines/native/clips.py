@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,16 +71,17 @@ class ClipStream:
     """Endless seeded steps, prepared in a thread: ``count`` clips of ``length`` frames and a piece of single pairs."""
 
     def __init__(self, clips: Clips, pairs: Pairs | None, count: int, length: int, seed: int, clean_share: float,
-                 ahead: int = 4) -> None:
+                 often: Mapping[str, float] | None = None, ahead: int = 4) -> None:
         self.clips, self.count, self.length, self.clean_share = clips, count, length, clean_share
-        self.singles = Stream(pairs, 4, seed, clean_share) if pairs else None
+        self.often = often or {}
+        self.singles = Stream(pairs, 4, seed, clean_share, often) if pairs else None
         self.rng = np.random.default_rng(seed)
         self.queue: queue.Queue[list[Batch]] = queue.Queue(ahead)
         threading.Thread(target=self._fill, daemon=True).start()
 
     def _one(self) -> Batch:
         r = self.rng
-        i = int(r.integers(len(self.clips.index)))
+        i = self.clips.draw(r, self.often)
         frames = self.clips.shards[self.clips.index[i][0]][0].shape[1]
         b = self.clips.get(i, int(r.integers(0, frames - self.length + 1)), self.length)
         if r.random() < self.clean_share:

@@ -306,3 +306,16 @@ def test_the_face_mesh_in_torch_is_the_run_times() -> None:
     assert 4 < float(moved) < 8
     places((shown * 0.9), truth, 256).sum().backward()
     assert shown.grad is not None and torch.isfinite(shown.grad).all() and float(shown.grad.abs().max()) > 0
+
+
+def test_some_kinds_come_more_often(tmp_path: Path) -> None:
+    from engines.native.data import Shards
+    from engines.native.films import KINDS
+
+    shards = Shards(tmp_path, ())
+    shards.index = np.zeros((1000, 2), np.int64)
+    shards.kinds = np.where(np.arange(1000) % 4 == 0, KINDS.index("heavy"), KINDS.index("call")).astype(np.uint8)
+    r = np.random.default_rng(0)
+    for often, share in (({}, 0.25), ({"heavy": 3.0}, 0.5)):
+        drawn = [KINDS[shards.kinds[shards.draw(r, often)]] for _ in range(4000)]
+        assert abs(drawn.count("heavy") / 4000 - share) < 0.03
