@@ -30,6 +30,7 @@ from .model import Medium, Small, Whole, build
 from .recipes import GRID, MAPS, STATE_SHAPE, VERSION, memory_text, recipe_text
 from .space import F32, U8, oval_mask, roi
 
+NAMES = ("rtface-s", "rtface-m", "rtface-s-vivid", "rtface-m-vivid")
 FP16 = 55.0
 """dB that the network must reach in fp16 throughout."""
 
@@ -77,10 +78,13 @@ def constants_to_initialisers(model: onnx.ModelProto) -> None:
 
 
 def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, float]:
-    """Write ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``; returns a few figures."""
+    """Write ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``; returns a few figures.
+
+    ``engine`` is a name of ``recipes``; one that ends in "-vivid" is the same network with other weights.
+    """
     state = torch.load(checkpoint, map_location="cpu")["ema"]
     memory, keeps = (any(name.startswith(f"core.{part}.") for name in state) for part in ("trust", "memory"))
-    net = build(engine, memory=memory, state=keeps)
+    net = build(engine.removesuffix("-vivid"), memory=memory, state=keeps)
     own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
     net.load_state_dict(own)
     whole = Whole(net).eval()
@@ -190,7 +194,7 @@ class Both:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--checkpoint", type=Path, required=True)
-    p.add_argument("--engine", choices=("rtface-s", "rtface-m"), required=True)
+    p.add_argument("--engine", choices=NAMES, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument(
         "--data", default="public domain, CC0, CC BY, MIT and BSD portraits; see engines/native/MODEL_CARD.md"

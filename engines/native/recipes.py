@@ -17,9 +17,11 @@ PSNR = {"f32": 55.0, "bf16": 38.0, "int8": 32.0}
 
 def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:
     """The recipe as TOML."""
-    grade = {"rtface-s": "small: real time beside anything else", "rtface-m": "medium: finer detail for larger faces"}[
-        engine
-    ]
+    grade = {
+        "rtface-s": "small: real time beside anything else", "rtface-m": "medium: finer detail for larger faces",
+        "rtface-s-vivid": "small and vivid: sharper, and more of it invented",
+        "rtface-m-vivid": "medium and vivid: sharper, and more of it invented",
+    }[engine]  # fmt: skip
     return f'''name = "{engine}"
 version = "{VERSION}"
 summary = "Our own residual network on {size}-px crops, {grade}"
