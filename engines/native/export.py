@@ -132,10 +132,10 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
         nexts = [restorer.restore_next(x, a.memory).pixels
                  for x, a in zip(as_floats(goldens["next_crops"]), firsts, strict=True)]  # fmt: skip
         restored = np.stack([a.pixels for a in firsts])
-        goldens["next_restored"] = in_steps(np.stack(nexts))
+        goldens["next_restored"] = in_steps(np.stack(nexts), goldens["next_crops"])
     else:
         restored = restorer.restore(as_floats(crops))
-    goldens["restored"] = in_steps(restored)
+    goldens["restored"] = in_steps(restored, crops)
     if not plan.worst < 2e-3:
         raise RuntimeError(f"ONNX differs from torch by {plan.worst}")
     golden = out / "golden.npz.tmp"

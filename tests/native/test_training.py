@@ -309,6 +309,7 @@ def test_the_face_mesh_in_torch_is_the_run_times() -> None:
 
 
 def test_some_kinds_come_more_often(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is needed for training only")
     from engines.native.data import Shards
     from engines.native.films import KINDS
 
