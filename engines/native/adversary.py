@@ -45,6 +45,8 @@ class Adversary:
         _, _, w, h = roi(size)
         self.side, self.share = (min(w, h) * 4 // 11) // 8 * 8, share
         self.critic = Critic()
+        self.copy = Critic().eval().requires_grad_(False)  # spectral normalisation keeps its vectors
+        self.renew()
         self.opt = torch.optim.Adam(self.critic.parameters(), lr, betas=(0.5, 0.99))
         self.dice = torch.Generator().manual_seed(seed)
         self.heap: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -74,10 +76,12 @@ class Adversary:
         return gradient.norm() * share**0.5
 
     def judge(self, seen: Tensor, picture: Tensor) -> Tensor:
-        """The critic's opinion; no gradient reaches the critic."""
-        fixed: dict[str, Any] = {k: v.detach() for k, v in self.critic.named_parameters()}
-        self.critic.eval()  # spectral normalisation keeps its vectors
-        return torch.func.functional_call(self.critic, fixed, (seen, picture))
+        """The critic's opinion, by a copy whose weights take no gradient: several threads ask at once."""
+        return self.copy(seen, picture)
+
+    def renew(self) -> None:
+        """Brings the copy up to date."""
+        self.copy.load_state_dict(self.critic.state_dict())
 
     def learn(self) -> float:
         """One step of the critic on the windows since the last; its loss."""
@@ -86,11 +90,11 @@ class Adversary:
         seen, shown, truth = (torch.cat(parts) for parts in zip(*self.heap, strict=True))
         self.heap.clear()
         self.shown += 1
-        self.critic.train()
         self.opt.zero_grad(set_to_none=True)
         loss = F.relu(1 - self.critic(seen, truth)).mean() + F.relu(1 + self.critic(seen, shown)).mean()
         loss.backward()
         self.opt.step()
+        self.renew()
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,3 +104,4 @@ class Adversary:
         self.critic.load_state_dict(state["critic"])
         self.opt.load_state_dict(state["opt"])
         self.shown = state["shown"]
+        self.renew()

@@ -23,13 +23,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from . import degrade
-from .data import Pairs
 from .faces import Face, groups, load_faces, load_fresh, split
 from .films import KINDS
 from .judge import Judge
@@ -39,6 +38,8 @@ from .protocols import FRAMES, WARM, Shot, shoot, through_api
 from .restorers import Network, classic, locked, psnr, weighted
 from .space import F32, U8, at, cut, oval_mask, roi, similarity, whole
 
+if TYPE_CHECKING:
+    from .data import Pairs
 
 class Doubt:
     """What the uncertainty head promised, beside the errors that came: every 17th value inside the oval."""
@@ -243,6 +244,8 @@ def main() -> None:
         result[name] |= {k: round(v, 3) for k, v in doubt.summary().items()}
         print(name, result[name], flush=True)
     if a.pairs:
+        from .data import Pairs  # needs torch, the rest does not
+
         result["kinds"] = by_kind(Pairs(a.pairs, restore.side), restore)
         print("kinds", result["kinds"], flush=True)
     if restore.times:

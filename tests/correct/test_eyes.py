@@ -1,4 +1,5 @@
-"""Irises keep their colour, whatever the engine thinks of it; their light and everything around is corrected."""
+"""Irises keep a part of their mean colour, whatever the engine thinks of it; their light and what makes them sharper is
+corrected, and so is everything around."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from rtface.correct import Shaping, TrackState, face_mask, irises, keep_eye_colo
 
 
 @pytest.mark.parametrize("size", [256, 512])
-def test_the_colour_goes_the_light_stays(size: int) -> None:
+def test_a_part_of_the_colour_goes_the_light_stays(size: int) -> None:
     d = np.zeros((3, size, size), np.float32)
     d[0], d[1], d[2] = -0.05, 0.0, 0.08  # the engine makes everything bluer
     before = d.copy()
@@ -18,7 +19,7 @@ def test_the_colour_goes_the_light_stays(size: int) -> None:
     assert np.abs(luma_of(d) - luma_of(before)).max() < 1e-6
     for x, y, radius in eyes:
         middle = d[:, int(y), int(x)]
-        assert np.ptp(middle) < 0.15 * 0.13
+        assert 0.5 * 0.13 < np.ptp(middle) < 0.7 * 0.13
         far = d[:, int(y), int(x + 2.2 * radius)]
         assert np.array_equal(far, before[:, 0, 0])
 
@@ -31,7 +32,7 @@ def test_a_mesh_says_where_the_eyes_look() -> None:
     assert np.allclose(irises(256, mesh[:468]), irises(256))
 
 
-def test_brown_eyes_stay_brown_through_the_whole_shape() -> None:
+def test_brown_eyes_do_not_turn_grey_through_the_whole_shape() -> None:
     size = 256
     c = np.full((3, size, size), 0.6, np.float32)
     eyes = irises(size)
@@ -47,10 +48,23 @@ def test_brown_eyes_stay_brown_through_the_whole_shape() -> None:
     for ex, ey, _ in eyes:
         was, now = c[:, int(ey), int(ex)], c[:, int(ey), int(ex)] + d[int(ey), int(ex)]
         assert now.mean() < was.mean() - 0.02
-        assert now[0] - now[2] > 0.8 * (was[0] - was[2])
+        assert now[0] - now[2] > 0.35 * (was[0] - was[2])
 
 
 def test_irises_outside_the_crop_are_no_fault() -> None:
     d = np.ones((3, 64, 64), np.float32)
     keep_eye_colour(d, np.array([[-50.0, 10.0, 4.0], [63.5, 63.5, 4.0]]))
     assert np.isfinite(d).all()
+
+
+def test_what_sharpens_an_iris_passes() -> None:
+    size = 256
+    d = np.zeros((3, size, size), np.float32)
+    eyes = irises(size)
+    y, x = np.mgrid[:size, :size]
+    for ex, ey, radius in eyes:
+        inside = np.hypot(x + 0.5 - ex, y + 0.5 - ey) < radius
+        d[0, inside] = np.where((x + y)[inside] % 2 == 0, 0.05, -0.05)  # red against green, none on average
+    before = d.copy()
+    keep_eye_colour(d, eyes)
+    assert np.abs(d - before).max() < 0.01
