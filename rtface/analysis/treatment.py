@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from rtface.analysis.measure import Analysis
-from rtface.engine.recipe import nearest
 from rtface.errors import InputMissing, OutputError, UsageError
+from rtface.tables import nearest
 
 VERSION = 1
 

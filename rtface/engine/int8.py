@@ -12,8 +12,9 @@ import logging
 import math
 from dataclasses import dataclass
 
-from rtface.engine.recipe import Recipe, from_table
+from rtface.engine.recipe import Recipe
 from rtface.errors import UsageError
+from rtface.tables import from_table
 
 log = logging.getLogger("rtface")
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from rtface.engine.memory import FaceMemory
 from rtface.engine.plan import Plan, Verdict, open_plan, retime
-from rtface.engine.recipe import Recipe, nearest
+from rtface.engine.recipe import Recipe
 from rtface.engine.restore import Restorer
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.frame import Float32
 from rtface.protocols import Restored
+from rtface.tables import nearest
 
 DEVICES = ("auto", "cpu", "onnx")
 

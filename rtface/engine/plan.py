@@ -25,11 +25,12 @@ from typing import Protocol
 import numpy as np
 
 from rtface.engine.int8 import load_calibration
-from rtface.engine.recipe import Precision, Recipe, from_table
+from rtface.engine.recipe import Precision, Recipe
 from rtface.engine.restore import Restorer
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.frame import Float32
 from rtface.paths import cache_dir
+from rtface.tables import from_table
 
 log = logging.getLogger("rtface")
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from rtface.engine.loaded import LoadedEngine, check_device
 from rtface.engine.plan import candidates, recall
-from rtface.engine.recipe import Recipe, find_recipes, load_recipe, nearest
+from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.tables import nearest
 
 log = logging.getLogger("rtface")
 

@@ -1,0 +1,68 @@
+"""Tables of TOML or JSON → dataclasses, strictly: what is wrong is named by its key."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from rtface.errors import UsageError
+
+T = TypeVar("T")
+
+
+def nearest(name: str, valid: list[str]) -> str:
+    """`` (did you mean …?)`` for the closest valid name, or nothing."""
+    close = difflib.get_close_matches(name, valid, 1, 0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:
+    """Builds a dataclass from a TOML or JSON table, strictly; nested dataclasses are nested tables.
+
+    Raises UsageError naming the key (dotted, `where` is its prefix): unknown, missing, or of the wrong type.
+    """
+    hints = get_type_hints(cls)
+    names = [f.name for f in fields(cast(Any, cls))]
+    for key in table:
+        if key not in names:
+            raise UsageError(f"unknown key {where}{key}{nearest(key, names)}; valid: {', '.join(names)}")
+    values: dict[str, Any] = {}
+    for f in fields(cast(Any, cls)):
+        if f.name in table:
+            values[f.name] = _value(hints[f.name], table[f.name], f"{where}{f.name}")
+        elif f.default is MISSING and f.default_factory is MISSING:
+            raise UsageError(f"key {where}{f.name} is missing")
+    return cls(**values)
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise UsageError(f"{where} must be a table, got {value!r}")
+        return from_table(cast(type[Any], kind), cast(dict[str, Any], value), f"{where}.")
+    if origin is Literal:
+        if value not in arguments:
+            hint = nearest(value, [str(a) for a in arguments]) if isinstance(value, str) else ""
+            raise UsageError(f"{where} must be {' or '.join(map(repr, arguments))}, got {value!r}{hint}")
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _value(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple:
+        items = cast(list[Any], value) if isinstance(value, list) else None
+        if items is None or (arguments[-1] is not Ellipsis and len(items) != len(arguments)):
+            raise UsageError(f"{where} must be a list"
+                             f"{'' if arguments[-1] is Ellipsis else f' of {len(arguments)}'}, got {value!r}")
+        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(items))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UsageError(f"{where} must be {_NAMES.get(kind, kind.__name__)}, got {value!r}")
+    return value
+
+
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
