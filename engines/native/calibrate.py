@@ -44,7 +44,6 @@ class Probe:
     def __init__(self, folder: Path) -> None:
         self.recipe = load_recipe(folder / "recipe.toml")
         model: Any = read_network(self.recipe, "f32")
-        self.answers = len(model.outputs)
         found = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
         names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
         # Those that only interpolate cost next to nothing, and would be rounded for it.

@@ -41,6 +41,7 @@ from .space import F32, U8, at, cut, oval_mask, roi, similarity, whole
 if TYPE_CHECKING:
     from .data import Pairs
 
+
 class Doubt:
     """What the uncertainty head promised, beside the errors that came: every 17th value inside the oval."""
 
@@ -188,7 +189,7 @@ def summary(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def by_group(faces: list[Face], rows: list[dict[str, float]]) -> dict[str, str]:
-    """Mean gain (and how many) by skin tone, pose and age of the picture."""
+    """Mean gain (and how many) by skin tone, pose and kind of the picture."""
     found: dict[str, list[float]] = {}
     for face, row in zip(faces, rows, strict=True):
         for name in groups(face):

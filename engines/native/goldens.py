@@ -10,7 +10,7 @@ import numpy as np
 from rtface.engine.plan import GOLDEN_STEPS
 
 from . import degrade
-from .space import F32, TEMPLATE_512, U8, at, cut, similarity
+from .space import F32, TEMPLATE_512, U8, at, cut, planes, similarity
 
 ASTRONAUT_POINTS = np.array(
     [[202.4, 101.2], [246.5, 102.7], [222.8, 123.2], [204.9, 141.0], [243.4, 141.3]], np.float64
@@ -58,7 +58,7 @@ def golden_crops(size: int, following: bool = False) -> U8:
 
 def as_floats(crops: U8) -> F32:
     """uint8 N×S×S×3 → float32 N×3×S×S, 0..1."""
-    return np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32) / 255
+    return np.stack([planes(crop) for crop in crops])
 
 
 def in_steps(restored: F32, crops: U8) -> Any:

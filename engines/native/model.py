@@ -170,7 +170,7 @@ class Whole(nn.Module):
 
     A network with memory also takes ``still``, ``moved``, ``known`` and, where it has one, ``state`` (see ``Past``) →
     ``log_scale`` and ``occlusion`` (0..1), N×1×48×44, and ``next``, the new state. ``rtface-m`` remembers what its core
-    answers: it is also given ``half``, the crop at half the size, and gives ``kept``, the residual to that.
+    answers: it is also given ``shrunk``, the crop at half the size, and gives ``kept``, the residual to that.
     """
 
     def __init__(self, net: Small | Medium) -> None:
@@ -179,12 +179,12 @@ class Whole(nn.Module):
 
     def forward(
         self, crop: Tensor, still: Tensor | None = None, moved: Tensor | None = None, known: Tensor | None = None,
-        half: Tensor | None = None, state: Tensor | None = None,
+        shrunk: Tensor | None = None, state: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         past = None
         if still is not None and moved is not None and known is not None:
             past = Past(still, moved, known, state)
-        more = () if isinstance(self.net, Small) else (half,)
+        more = () if isinstance(self.net, Small) else (shrunk,)
         residual, _, following, heads, *core = self.net(crop, past, *more)
         if heads is None:
             return residual

@@ -12,7 +12,7 @@ from rtface.engine.openvino import OpenVinoPlan, supported
 from rtface.engine.recipe import load_recipe
 from rtface.engine.restore import Answer, Restorer
 
-from .space import F32, U8, oval_mask
+from .space import F32, U8, oval_mask, planes
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -68,7 +68,7 @@ class Network:
         self.said = None
 
     def __call__(self, crop: U8) -> F32:
-        x = np.ascontiguousarray(crop.transpose(2, 0, 1), np.float32) / 255
+        x = planes(crop)
         start = time.perf_counter()
         if self.recipe.recurrent:
             memory = None if self.said is None else self.said.memory
