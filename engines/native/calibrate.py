@@ -20,10 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from rtface.engine.memory import SHRINK, FaceMemory, small_of
 from rtface.engine.openvino import read_network
 from rtface.engine.recipe import Recipe, load_recipe
-from rtface.engine.restore import Restorer, shrunk
+from rtface.engine.restore import FaceMemory, Restorer, shrunk
 
 from .data import Pairs
 from .space import F32, planes, whole
@@ -89,7 +88,7 @@ def first(recipe: Recipe, crop: F32) -> FaceMemory:
     """A memory that is the crop itself."""
     seen = shrunk(crop, recipe.region, recipe.shrink)
     state = np.zeros(recipe.memory.shape, np.float32) if recipe.memory and recipe.memory.shape else None
-    return FaceMemory(seen, small_of(crop, recipe.region, SHRINK * recipe.shrink), state)
+    return FaceMemory(seen, state)
 
 
 def bounds(values: F32) -> tuple[float, float]:

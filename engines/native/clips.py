@@ -1,7 +1,7 @@
 """Teaching a network to remember: training on the sequences that ``sequences`` writes.
 
-The network sees its own restored crop of the frame before, as it was and carried along by optical flow, exactly as the
-run time shows it, and learns through several frames at once what to keep of it.
+The network sees its own restored crop of the frame before, as the run time shows it, and learns through several frames
+at once how to align it and what to keep of it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,12 +22,12 @@ from .data import CLEAN, Pairs, Shards, Stream
 from .films import KINDS
 from .losses import Loss
 from .model import Small
-from .past import STATE, Past
+from .past import Past
 
 
 @dataclass
 class Batch:
-    """Clips: ``truth`` and ``seen`` N×T×3×h×w float32 0..1, ``flow`` N×T×h/4×w/4×2 pixels, ``cover`` N×T×h/4×w/4
+    """Clips: ``truth`` and ``seen`` N×T×3×h×w float32 0..1, ``flow`` N×T×2×h/8×w/8 pixels, ``cover`` N×T×h/4×w/4
     0..1, ``clean`` N bool."""
 
     truth: Tensor
@@ -56,14 +56,14 @@ class Clips(Shards):
         hidden = torch.from_numpy(cover.astype(np.float32)) / 255
         if cover.any():
             truth = truth + F.interpolate(hidden[:, None], scale_factor=4.0, mode="bilinear") * (seen - truth)
-        moved = torch.from_numpy(flow.astype(np.float32))
+        motion = torch.from_numpy(flow.astype(np.float32)).permute(0, 3, 1, 2)
         clean = torch.tensor([bool(self.kinds[i] == CLEAN)])
-        return Batch(truth[None], seen[None], moved[None], hidden[None], clean)
+        return Batch(truth[None], seen[None], motion[None], hidden[None], clean)
 
 
 def mirrored(b: Batch) -> Batch:
     """The same clips seen in a mirror."""
-    flow = b.flow.flip(3) * torch.tensor([-1.0, 1.0])
+    flow = b.flow.flip(4) * torch.tensor([-1.0, 1.0])[:, None, None]
     return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.cover.flip(3), b.clean)
 
 
@@ -94,46 +94,44 @@ class ClipStream:
             if self.singles is not None:
                 truth, seen, clean = next(self.singles)
                 n, _, h, w = truth.shape
-                nothing = torch.zeros(n, 1, h // 4, w // 4)
-                step.append(Batch(truth[:, None], seen[:, None], torch.stack([nothing] * 2, -1), nothing, clean))
+                still, nothing = torch.zeros(n, 1, 2, h // 8, w // 8), torch.zeros(n, 1, h // 4, w // 4)
+                step.append(Batch(truth[:, None], seen[:, None], still, nothing, clean))
             self.queue.put(step)
 
     def __next__(self) -> list[Batch]:
         return self.queue.get()
 
 
-def carried(picture: Tensor, flow: Tensor) -> Tensor:
-    """A picture N×3×h×w fetched from where ``flow`` (N×h/4×w/4×2, pixels) says it was."""
-    _, _, h, w = picture.shape
-    fine = F.interpolate(flow.permute(0, 3, 1, 2), size=(h, w), mode="bilinear", align_corners=False)
-    y, x = torch.meshgrid(torch.arange(h, dtype=torch.float32), torch.arange(w, dtype=torch.float32), indexing="ij")
-    at = torch.stack([2 * (x + fine[:, 0] + 0.5) / w - 1, 2 * (y + fine[:, 1] + 0.5) / h - 1], -1)
-    return F.grid_sample(picture, at, mode="bilinear", padding_mode="border", align_corners=False)
+class Told(NamedTuple):
+    """What a network says of one frame: ``residual`` N×3×h×w, gate ``logit``, the ``flow`` to the past N×2×h/8×w/8, the
+    past ``moved`` to this frame N×3×h×w, and ``heads``."""
+
+    residual: Tensor
+    logit: Tensor
+    flow: Tensor
+    moved: Tensor
+    heads: Tensor
 
 
-def unroll(net: Small, b: Batch) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Runs a network over clips: residuals (N×3×h×w each), gate logits and heads of every frame."""
-    residuals: list[Tensor] = []
-    logits: list[Tensor] = []
-    heads: list[Tensor] = []
-    n, frames, _, h, w = b.seen.shape
-    still = moved = b.seen[:, 0]
-    known = b.seen.new_zeros(n, 1, 1, 1)
-    state = None if net.core.memory is None else b.seen.new_zeros(n, STATE, h // 16, w // 16)
-    for t in range(frames):
+def unroll(net: Small, b: Batch) -> list[Told]:
+    """Runs a network over clips, frame by frame."""
+    out: list[Told] = []
+    kept, known = b.seen[:, 0], b.seen.new_zeros(len(b.seen), 1, 1, 1)
+    for t in range(b.seen.shape[1]):
         x = b.seen[:, t].contiguous(memory_format=torch.channels_last)
-        if t:
-            moved = carried(still, b.flow[:, t])
         with torch.autocast(x.device.type, torch.bfloat16):
-            residual, logit, new, more = net(x, Past(still, moved, known, state))
-        residual = residual.float()
-        still, known = (x + residual).clamp(0, 1), torch.ones_like(known)
-        state = None if new is None else new.float()
-        residuals.append(residual)
-        logits.append(logit.float())
-        heads.append(more.float())
-    return residuals, logits, heads
+            residual, logit, (flow, moved), heads = net(x, Past(kept, known))
+        told = Told(residual.float(), logit.float(), flow.float(), moved.float(), heads.float())
+        kept, known = (x + told.residual).clamp(0, 1), torch.ones_like(known)
+        out.append(told)
+    return out
 
+
+ALIGNMENT = 0.5
+"""Weight of how the past that was carried to a frame differs from the truth."""
+
+MOTION = 0.03
+"""Weight of a pixel by which the flow is off."""
 
 OCCLUSION = 5.0
 """Weight of what lies in front of the face beside the uncertainty, in the loss of the heads."""
@@ -149,31 +147,38 @@ def clip_loss(
 
     ``look``: a perceptual distance and its weight, for one random frame of the batch (it costs as much as ten frames).
     """
-    residuals, logits, heads = unroll(net, b)
+    film = unroll(net, b)
     weight = 1 + clean_weight * b.clean
     total = b.seen.new_zeros(())
     ours: list[Tensor] = []
     theirs: list[Tensor] = []
     pictures: list[Tensor] = []
     before: Tensor | None = None
-    for t, (residual, logit) in enumerate(zip(residuals, logits, strict=True)):
+    for t, (residual, logit, flow, moved, heads) in enumerate(film):
         truth, seen = b.truth[:, t], b.seen[:, t]
         each, square, shown = loss(seen, residual, truth)
         gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~b.clean).float(), reduction="none")
         error = seen + residual - truth
         if before is not None:
-            each = each + temporal * loss.charbonnier(error - before)
+            each = each + temporal * loss.charbonnier(error - before) + ALIGNMENT * loss.charbonnier(moved - truth)
+            each = each + MOTION * stray(flow - b.flow[:, t], loss.weight)  # pyright: ignore
         before = error
         left = F.avg_pool2d((shown - truth).abs().mean(1, keepdim=True), 4).detach()
-        each = each + 0.002 * head_loss(heads[t], left, b.cover[:, t : t + 1], F.avg_pool2d(loss.mask, 4))  # pyright: ignore
+        each = each + 0.002 * head_loss(heads, left, b.cover[:, t : t + 1], F.avg_pool2d(loss.mask, 4))  # pyright: ignore
         total = total + (each * weight + 0.002 * gate).sum()
         ours.append(square)
         pictures.append(shown)
         theirs.append(((seen - truth) ** 2 * loss.mask).mean((1, 2, 3)))  # pyright: ignore
     if look is not None:
-        t = int(torch.randint(len(residuals), ()))
+        t = int(torch.randint(len(film), ()))
         total = total + look[1] * look[0](pictures[t].clamp(0, 1), b.truth[:, t]).sum()
     return total, torch.stack(ours, 1), torch.stack(theirs, 1)
+
+
+def stray(difference: Tensor, weight: Tensor) -> Tensor:
+    """Mean length of flow differences N×2×h/8×w/8, weighted by a map 1×1×h×w: N values, in pixels."""
+    length = torch.sqrt((difference * difference).sum(1, keepdim=True) + 1e-3)
+    return (length * F.avg_pool2d(weight, 8)).mean((1, 2, 3))
 
 
 def head_loss(heads: Tensor, left: Tensor, cover: Tensor, oval: Tensor) -> Tensor:
@@ -193,8 +198,7 @@ def clip_figures(loss: Loss, net: Small, clips: Clips, most: int, skip: int = 3)
         b = clips.get(i)
         if b.clean.item():
             continue
-        residuals, *_ = unroll(net, b)
-        shown = [loss(b.seen[:, t], r, b.truth[:, t])[2] for t, r in enumerate(residuals)]
+        shown = [loss(b.seen[:, t], told.residual, b.truth[:, t])[2] for t, told in enumerate(unroll(net, b))]
         errors = (torch.stack(shown, 1) - b.truth)[0]
         plain = (b.seen - b.truth)[0]
         mask = loss.mask

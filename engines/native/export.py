@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 from rtface.engine.recipe import load_recipe
@@ -27,7 +28,8 @@ from rtface.engine.restore import Restorer
 
 from .goldens import as_floats, golden_crops, in_steps
 from .model import Medium, Small, Whole, build
-from .recipes import GRID, MAPS, STATE_SHAPE, VERSION, memory_text, recipe_text
+from .past import Past
+from .recipes import GRID, VERSION, memory_text, recipe_text
 from .space import F32, U8, oval_mask, roi
 
 NAMES = ("rtface-s", "rtface-m", "rtface-s-vivid", "rtface-m-vivid")
@@ -36,12 +38,16 @@ FP16 = 55.0
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store float32 initialisers of more than 16 values as fp16 followed by a Cast to float32; shape-infers nothing."""
+    """Store float32 initialisers of more than 16 values as fp16 followed by a Cast to float32; shape-infers nothing.
+
+    The places of ``past.Carry`` stay as they are: rounded, they would be off by a twentieth of a pixel.
+    """
     graph = model.graph
+    exact = {name for node in graph.node if "/carry/" in node.name for name in node.input}
     casts: list[onnx.NodeProto] = []
     for init in list(graph.initializer):
         value = numpy_helper.to_array(init)
-        if value.dtype != np.float32 or value.size <= 16:
+        if value.dtype != np.float32 or value.size <= 16 or init.name in exact:
             continue
         graph.initializer.remove(init)
         graph.initializer.append(numpy_helper.from_array(value.astype(np.float16), init.name + "_half"))
@@ -83,8 +89,8 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     ``engine`` is a name of ``recipes``; one that ends in "-vivid" is the same network with other weights.
     """
     state = torch.load(checkpoint, map_location="cpu")["ema"]
-    memory, keeps = (any(name.startswith(f"core.{part}.") for name in state) for part in ("trust", "memory"))
-    net = build(engine.removesuffix("-vivid"), memory=memory, state=keeps)
+    memory = any(name.startswith("core.trust.") for name in state)
+    net = build(engine.removesuffix("-vivid"), memory=memory)
     own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
     net.load_state_dict(own)
     whole = Whole(net).eval()
@@ -95,14 +101,12 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     past = [2, 3, *reversed(roi(GRID)[2:])]
     shapes = {"crop": [2, 3, h, w]}
     if memory:
-        shapes |= {"still": past, "moved": past, "known": [2, 2, *MAPS]}
+        shapes |= {"past": past, "known": [2, 1, 1, 1]}
         shapes |= {"shrunk": past} if size != GRID else {}
-        shapes |= {"state": [2, *STATE_SHAPE]} if keeps else {}
     names = list(shapes)
     answers = ["residual", *(["log_scale", "occlusion"] if memory else []),
-               *(["kept"] if "shrunk" in shapes else []), *(["next"] if keeps else [])]  # fmt: skip
-    places = ("crop", "still", "moved", "known", "shrunk", "state")[: 6 if keeps else 5 if "shrunk" in shapes else 4]
-    given = [torch.rand(shapes[n]) if n in shapes else None for n in (places if memory else places[:1])]
+               *(["kept"] if "shrunk" in shapes else [])]  # fmt: skip
+    given = [torch.rand(shape) for shape in shapes.values()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -120,7 +124,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     parameters = sum(p.numel() for p in net.parameters())
     recipe = out / "recipe.toml.tmp"
     text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data)
-    recipe.write_text(text + (memory_text(size, keeps) if memory else ""), encoding="utf-8")
+    recipe.write_text(text + (memory_text(size) if memory else ""), encoding="utf-8")
 
     plan = Both(whole, tmp)
     restorer = Restorer(load_recipe(recipe), plan)
@@ -161,8 +165,12 @@ def in_half(net: Small | Medium, crops: U8) -> float:
     into the 65,504 that fp16 holds, as TensorRT runs it."""
     x, y, w, h = roi(net.size)
     given = torch.from_numpy(as_floats(crops))[:, :, y : y + h, x : x + w]
+    past = None
+    if net.core.trust is not None:
+        past = Past(F.interpolate(given, size=roi(GRID)[3:1:-1], mode="area"), given.new_ones(len(given), 1, 1, 1))
+    halved = None if past is None else Past(*(part.half() for part in past))
     with torch.no_grad():
-        gap = net(given)[0] - copy.deepcopy(net).half()(given.half())[0].float()
+        gap = net(given, past)[0] - copy.deepcopy(net).half()(given.half(), halved)[0].float()
     return float(-10 * torch.log10(gap.square().mean((1, 2, 3)).nan_to_num(nan=1.0).clamp_min(1e-12)).min())
 
 

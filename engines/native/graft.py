@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-PARTS = ("core.trust.", "core.heads.")
+PARTS = ("core.align.", "core.trust.", "core.heads.")
 
 
 def graft(into: Path, source: Path, out: Path) -> int:

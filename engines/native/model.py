@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import Block, Enlarge, Spread, Up, Window, fold, fresh, unfold
-from .past import Memory, Past, Trust
+from .past import Align, Carry, Past, Trust
 
 RESIDUAL_SCALE = 0.1
 """The head's output is multiplied by this: a step of the optimiser then moves a pixel by little."""
@@ -27,7 +27,8 @@ is to keep pictures that are no face from blowing up."""
 
 class Seen(NamedTuple):
     """What ``Core`` makes of a crop: gated residual, folded, N×48×48×44, mixed with the past where there is one;
-    decoder features N×48×48×44, gate logits N×1×12×11; of a network with memory the new state (or None) and the heads.
+    decoder features N×48×48×44, gate logits N×1×12×11; of a network with memory the flow to the past and that picture,
+    carried to this frame (see ``past``), and the heads.
 
     ``heads`` N×2×48×44: the log of the scale of the error that is left (Laplace, of 0..1 values; Kendall and Gal 2017,
     "What uncertainties do we need in Bayesian deep learning for computer vision?"), and the logit that something lies
@@ -37,7 +38,7 @@ class Seen(NamedTuple):
     residual: Tensor
     features: Tensor
     logit: Tensor
-    state: Tensor | None
+    moved: tuple[Tensor, Tensor] | None
     heads: Tensor | None
 
 
@@ -48,7 +49,7 @@ class Core(nn.Module):
     """
 
     def __init__(self, widths: tuple[int, int, int] = (48, 96, 160), blocks: tuple[int, int, int] = (2, 2, 4), *,
-                 memory: bool = False, state: bool = False) -> None:
+                 memory: bool = False) -> None:
         super().__init__()
         w0, w1, w2 = widths
         n0, n1, n2 = blocks
@@ -72,28 +73,19 @@ class Core(nn.Module):
         for g in (self.gate, self.gate_code):
             nn.init.zeros_(g.weight)
             nn.init.ones_(g.bias)
+        self.align, self.carry = Align() if memory else None, Carry()
         self.trust = Trust(w0) if memory else None
         self.heads = fresh(nn.Conv2d(w0, 2, 1), 0.0) if memory else None
         if self.heads is not None:
             self.heads.bias.data = torch.tensor([-4.0, -3.0])
-        # Zero at first, so that a network without a state can be taught to use one from where it is.
-        self.memory = Memory(w2) if state else None
-        self.stem_past = fresh(nn.Conv2d(96, w0, 3, padding=1), 0.0) if state else None
-
     def forward(self, x: Tensor, past: Past | None = None) -> Seen:
         x0 = self.stem(fold(2 * x - 1))
-        changes = None if past is None else past.changes(x)
-        if self.stem_past is not None and past is not None:
-            x0 = x0 + self.stem_past(4 * changes * past.known.amax((1, 2, 3), keepdim=True))
         for b in self.enc0:
             x0 = b(x0)
         x1 = self.down0(x0)
         for b in self.enc1:
             x1 = b(x1)
         x2 = self.down1(x1) + self.place
-        state = None
-        if self.memory is not None and past is not None and past.state is not None:
-            x2, state = self.memory(x2, past.state * past.known.amax((1, 2, 3), keepdim=True))
         code = self.code(x2.mean((2, 3))).clamp(-3, 3)
         for b in self.mid:
             x2 = b(x2, code)
@@ -107,42 +99,44 @@ class Core(nn.Module):
             y0 = b(y0, code)
         gate = F.interpolate(torch.sigmoid(logit), scale_factor=4.0, mode="bilinear", align_corners=False)
         residual = self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
-        heads = None
-        if self.trust is not None and self.heads is not None and past is not None and changes is not None:
-            trust, heads = self.trust(y0, changes, past.known), self.heads(y0)
-            residual = self.trust.blended(residual, changes, trust)
-        return Seen(residual, y0, logit, state, heads)
+        if self.trust is None or self.align is None or self.heads is None or past is None:
+            return Seen(residual, y0, logit, None, None)
+        flow = self.align(x, past.picture)
+        moved = self.carry(past.picture, flow)
+        change = fold(moved - x)
+        trust = self.trust(y0, change, residual, past.known)
+        return Seen(self.trust.blended(residual, change, trust), y0, logit, (flow, moved), self.heads(y0))
 
 
 class Small(nn.Module):
-    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, new state or None, heads or None)."""
+    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, flow and past or None, heads or None)."""
 
     size = 256
 
-    def __init__(self, *, memory: bool = False, state: bool = False) -> None:
+    def __init__(self, *, memory: bool = False) -> None:
         super().__init__()
-        self.core = Core(memory=memory, state=state)
+        self.core = Core(memory=memory)
         self.window = Window(256)
 
     def forward(
         self, x: Tensor, past: Past | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, Tensor | None]:
         seen: Seen = self.core(x, past)
-        return unfold(self.window(seen.residual)), seen.logit, seen.state, seen.heads
+        return unfold(self.window(seen.residual)), seen.logit, seen.moved, seen.heads
 
 
 class Medium(nn.Module):
     """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
 
-    N×3×384×352 and the core's past → (residual N×3×384×352, gate logits, new state or None, heads or None, the core's
-    residual N×3×192×176 and its input). Memory is the core's: what it adds at full size is small, and this frame's own.
+    N×3×384×352 and the core's past → (residual N×3×384×352, gate logits, flow and past or None, heads or None, the
+    core's residual N×3×192×176 and its input). Memory is the core's: what it adds at full size is this frame's own.
     """
 
     size = 512
 
-    def __init__(self, width: int = 48, blocks: int = 4, *, memory: bool = False, state: bool = False) -> None:
+    def __init__(self, width: int = 48, blocks: int = 4, *, memory: bool = False) -> None:
         super().__init__()
-        self.core = Core(memory=memory, state=state)
+        self.core = Core(memory=memory)
         self.stem = fresh(nn.Conv2d(48, width, 3, padding=1), 2.0)
         self.up = Up(48, width)
         self.blocks = nn.ModuleList(Block(width, 0) for _ in range(blocks))
@@ -152,7 +146,7 @@ class Medium(nn.Module):
 
     def forward(
         self, x: Tensor, past: Past | None = None, half: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, Tensor | None, Tensor, Tensor]:
         half = F.avg_pool2d(x, 2) if half is None else half
         seen: Seen = self.core(half, past)
         y = self.stem(fold(2 * x - 1)) + self.up(seen.features)
@@ -161,16 +155,16 @@ class Medium(nn.Module):
         gate = F.interpolate(torch.sigmoid(seen.logit), scale_factor=8.0, mode="bilinear", align_corners=False)
         fine = self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
         big = unfold(self.window(self.enlarge(seen.residual) + fine))
-        return big, seen.logit, seen.state, seen.heads, unfold(self.window_s(seen.residual)), half
+        return big, seen.logit, seen.moved, seen.heads, unfold(self.window_s(seen.residual)), half
 
 
 class Whole(nn.Module):
     """What is exported, see ``rtface.engine.recipe``: ``crop`` N×3×h×w float32 RGB 0..1, the region of interest of a
     crop → ``residual`` of the same shape, what is to be added to it.
 
-    A network with memory also takes ``still``, ``moved``, ``known`` and, where it has one, ``state`` (see ``Past``) →
-    ``log_scale`` and ``occlusion`` (0..1), N×1×48×44, and ``next``, the new state. ``rtface-m`` remembers what its core
-    answers: it is also given ``shrunk``, the crop at half the size, and gives ``kept``, the residual to that.
+    A network with memory also takes ``past`` and ``known`` (see ``Past``) → ``log_scale`` and ``occlusion`` (0..1),
+    N×1×48×44. ``rtface-m`` remembers what its core answers: it is also given ``shrunk``, the crop at half the size, and
+    gives ``kept``, the residual to that.
     """
 
     def __init__(self, net: Small | Medium) -> None:
@@ -178,24 +172,17 @@ class Whole(nn.Module):
         self.net = net
 
     def forward(
-        self, crop: Tensor, still: Tensor | None = None, moved: Tensor | None = None, known: Tensor | None = None,
-        shrunk: Tensor | None = None, state: Tensor | None = None,
+        self, crop: Tensor, past: Tensor | None = None, known: Tensor | None = None, shrunk: Tensor | None = None
     ) -> Tensor | tuple[Tensor, ...]:
-        past = None
-        if still is not None and moved is not None and known is not None:
-            past = Past(still, moved, known, state)
+        before = None if past is None or known is None else Past(past, known)
         more = () if isinstance(self.net, Small) else (shrunk,)
-        residual, _, following, heads, *core = self.net(crop, past, *more)
+        residual, _, _, heads, *core = self.net(crop, before, *more)
         if heads is None:
             return residual
-        kept = core[:1]
-        states = [] if following is None else [following]
-        return (residual, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:]), *kept, *states)
+        return (residual, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:]), *core[:1])
 
 
-def build(name: str, *, memory: bool = False, state: bool = False) -> Small | Medium:
-    """The network of an engine by its name, ``rtface-s`` or ``rtface-m``.
-
-    With ``memory`` it takes a ``Past`` and has heads; with ``state`` as well it keeps one at 1/16 resolution.
-    """
-    return {"rtface-s": Small, "rtface-m": Medium}[name](memory=memory, state=state)
+def build(name: str, *, memory: bool = False) -> Small | Medium:
+    """The network of an engine by its name, ``rtface-s`` or ``rtface-m``; with ``memory`` it takes a ``Past`` and has
+    heads."""
+    return {"rtface-s": Small, "rtface-m": Medium}[name](memory=memory)

@@ -1,4 +1,11 @@
-"""How a network takes in what it answered for the frame before, and what it keeps."""
+"""How a network takes in its answer for the frame before: it aligns that picture to this frame, and says how far it
+is to be trusted.
+
+A codec forgets: from one predicted frame to the next fine detail fades, and what an older frame still had is lost. Kept
+in the answer and carried along exactly, it is not. But carrying must be exact to a tenth of a pixel a frame, and the
+motion that a strongly compressed film shows is not the face's: blocks that were skipped stand still. So the alignment
+is learnt, from the kept picture (which holds more than the frame before does) to this frame.
+"""
 
 from __future__ import annotations
 
@@ -8,72 +15,121 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import Spread, fold, fresh
+from .layers import Block, Spread, Up, fold, fresh
+from .space import roi
 
-STATE = 64
-"""Channels of what is remembered at 1/16 resolution."""
-
-
-class Memory(nn.Module):
-    """What a network keeps of a face: a convolutional GRU (Cho et al. 2014; Ballas et al. 2016) at 1/16 resolution.
-
-    Features N×C×12×11 and state N×64×12×11 → features of the same shape, with what the state adds, and the new state.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.look = fresh(nn.Conv2d(width, STATE, 1))
-        self.gates = fresh(nn.Conv2d(2 * STATE, 2 * STATE, 3, padding=1))
-        self.new = fresh(nn.Conv2d(2 * STATE, STATE, 3, padding=1))
-        self.tell = fresh(nn.Conv2d(STATE, width, 1), 0.0)
-
-    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        seen = self.look(x)
-        update, reset = torch.sigmoid(self.gates(torch.cat([seen, state], 1))).chunk(2, 1)
-        state = state + update * (torch.tanh(self.new(torch.cat([seen, reset * state], 1))) - state)
-        return x + self.tell(state), state
+REACH = 8.0
+"""Pixels of 256 that a face can move within its crop from one frame to the next, at most."""
 
 
 class Past(NamedTuple):
-    """What a remembering network is told of the frame before, in this frame's canonical space.
+    """What a remembering network is told of the frame before.
 
-    ``still`` N×3×192×176: the answer as it was; ``moved``: the same, carried to where optical flow says it is now;
-    ``known`` N×2×48×44 (or N×1×1×1): how far ``still`` and ``moved`` may be trusted at all, 0..1; 0 everywhere on a
-    face's first frame, then the others may be anything; ``state``: of ``Memory``, None for a network without one.
+    ``picture`` N×3×192×176: the answer for it, in its own canonical space; ``known`` N×1×1×1: 1, and 0 on a face's
+    first frame, when the picture may be anything finite.
     """
 
-    still: Tensor
-    moved: Tensor
+    picture: Tensor
     known: Tensor
-    state: Tensor | None = None
 
-    def changes(self, crop: Tensor) -> Tensor:
-        """By how much ``still`` and ``moved`` differ from the crop, folded: N×96×48×44."""
-        return torch.cat([fold(self.still - crop), fold(self.moved - crop)], 1)
+
+def luma(picture: Tensor) -> Tensor:
+    """0.299 R + 0.587 G + 0.114 B, N×3×h×w → N×1×h×w."""
+    return (picture * picture.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+
+
+class Align(nn.Module):
+    """Where each part of this frame's crop was on the past picture: N×2×24×22 (x, y), in pixels of 256.
+
+    Two pictures N×3×192×176 → a small U-Net at 1/4, 1/8 and 1/16 (after Sajjadi et al. 2018, "Frame-recurrent video
+    super-resolution", which learns its flow by what is restored with it).
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (32, 40, 56)) -> None:
+        super().__init__()
+        w0, w1, w2 = widths
+        self.look = fresh(nn.Conv2d(32, w0, 3, padding=1), 2.0)
+        self.down0 = fresh(nn.Conv2d(w0, w1, 2, stride=2), 2**0.5)
+        self.fine = nn.ModuleList(Block(w1, 0) for _ in range(2))
+        self.down1 = fresh(nn.Conv2d(w1, w2, 2, stride=2))
+        self.coarse = nn.ModuleList(Block(w2, 0) for _ in range(2))
+        self.up = Up(w2, w1)
+        self.both = Block(w1, 0)
+        self.head_coarse = fresh(nn.Conv2d(w2, 2, 3, padding=1), 0.0)
+        self.head_fine = fresh(nn.Conv2d(w1, 2, 3, padding=1), 0.0)
+
+    def forward(self, crop: Tensor, past: Tensor) -> Tensor:
+        y = F.relu(self.look(torch.cat([fold(2 * luma(p) - 1) for p in (crop, past)], 1)))
+        y = self.down0(y)
+        for b in self.fine:
+            y = b(y)
+        z = self.down1(y)
+        for b in self.coarse:
+            z = b(z)
+        y = self.both(y + self.up(z))
+        flow = F.interpolate(self.head_coarse(z), scale_factor=2.0, mode="bilinear", align_corners=False)
+        return REACH * torch.tanh((flow + self.head_fine(y)) / REACH)
+
+
+class Carry(nn.Module):
+    """The past N×3×192×176 fetched, by cubic interpolation, from where a flow N×2×24×22 says it was.
+
+    Bilinear interpolation would blur what is carried a little more with every frame. Everything is in full precision:
+    in bf16 a place would be off by half a pixel.
+    """
+
+    across: Tensor
+    down: Tensor
+    step: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        _, _, w, h = roi(256)
+        across, down = ((2 * torch.arange(n) + 1) / n - 1 for n in (w, h))
+        self.register_buffer("across", across[None, None, None, :], persistent=False)
+        self.register_buffer("down", down[None, None, :, None], persistent=False)
+        self.register_buffer("step", torch.tensor([2 / w, 2 / h])[None, :, None, None], persistent=False)
+
+    def forward(self, picture: Tensor, flow: Tensor) -> Tensor:
+        fine = F.interpolate(flow.float() * self.step, scale_factor=8.0, mode="bilinear", align_corners=False)
+        at = torch.cat([fine[:, :1] + self.across.float(), fine[:, 1:] + self.down.float()], 1).permute(0, 2, 3, 1)
+        found = F.grid_sample(picture.float(), at, mode="bicubic", padding_mode="border", align_corners=False)
+        return found.to(picture.dtype)
+
+
+CALM, NOISY = 3 / 255, 10 / 255
+"""By how much the past and this frame differ where nothing happened, at least and at most."""
 
 
 class Trust(nn.Module):
-    """How far the frame before is to be trusted: N×2×48×44, of ``still`` and ``moved``; with what this frame's own
-    restoration counts for, the two sum to 1.
+    """How far the carried picture is to be trusted beside this frame's own restoration: N×1×48×44, 0..1.
 
-    Sees the decoder's features N×C×48×44 and by how much the past differs from the crop.
+    Sees the decoder's features N×C×48×44 and by how much the carried picture differs from the crop. Where it differs
+    from the restoration by clearly more than elsewhere, something has happened that alignment cannot follow (a blink, a
+    hand), and a rule that no training can unlearn lets the past go: films made of stills never show such a thing.
     """
+
+    mean: Tensor
 
     def __init__(self, width: int, hidden: int = 24) -> None:
         super().__init__()
         self.here = fresh(nn.Conv2d(width, hidden, 1), 0.7)
-        self.change = fresh(nn.Conv2d(96, hidden, 3, padding=1), 0.7)
-        self.weigh = fresh(nn.Conv2d(hidden, 2, 3, padding=1), 0.0)
-        nn.init.constant_(self.weigh.bias, -1.0)  # pyright: ignore[reportArgumentType]
-        self.spread = Spread(2)
+        self.change = fresh(nn.Conv2d(48, hidden, 3, padding=1), 0.7)
+        self.weigh = fresh(nn.Conv2d(hidden, 1, 3, padding=1), 0.0)
+        self.spread = Spread()
+        shares = torch.tensor([0.299, 0.587, 0.114]).repeat_interleave(16) / 16
+        self.register_buffer("mean", shares.reshape(1, 48, 1, 1), persistent=False)
 
-    def forward(self, features: Tensor, changes: Tensor, known: Tensor) -> Tensor:
-        logits = self.weigh(F.relu(self.here(features) + self.change(8 * changes)))
-        own = torch.zeros_like(logits[:, :1])
-        return torch.softmax(torch.cat([own, logits], 1), 1)[:, 1:] * known
+    def forward(self, features: Tensor, change: Tensor, residual: Tensor, known: Tensor) -> Tensor:
+        trust = torch.sigmoid(self.weigh(F.relu(self.here(features) + self.change(8 * change))))
+        return trust * self.agreement((change - residual).detach()) * known
 
-    def blended(self, residual: Tensor, changes: Tensor, trust: Tensor) -> Tensor:
-        """A folded residual N×48×48×44, mixed with the way to the frame before by ``trust``."""
-        weights = self.spread(trust)
-        ways = (changes - residual.repeat(1, 2, 1, 1)) * weights
-        return residual + ways[:, :48] + ways[:, 48:]
+    def agreement(self, way: Tensor) -> Tensor:
+        """Where two pictures, folded, whose difference is ``way``, show the same: N×1×48×44, 0..1."""
+        differ = F.avg_pool2d(F.conv2d(way, self.mean).abs(), 3, 1, 1)
+        level = (1.5 * differ.mean((2, 3), keepdim=True)).clamp(CALM, NOISY)
+        return -F.max_pool2d(-(3 - differ / level).clamp(0, 1), 3, 1, 1)
+
+    def blended(self, residual: Tensor, change: Tensor, trust: Tensor) -> Tensor:
+        """A folded residual N×48×48×44, mixed with the way to the carried picture by ``trust``."""
+        return residual + (change - residual) * self.spread(trust)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from .past import STATE
 from .space import roi
 
 VERSION = "0.1.0"
 GRID = 256
 """Side of the crop on which both networks remember."""
 MAPS = (48, 44)
-"""Rows and columns of the heads' maps and of the trust in the past."""
-STATE_SHAPE = (STATE, 12, 11)
+"""Rows and columns of the heads' maps."""
 PSNR = {"f32": 55.0, "bf16": 38.0, "int8": 32.0}
 """What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
 
@@ -78,11 +76,10 @@ int8 = {PSNR["int8"]}
 '''
 
 
-def memory_text(size: int, keeps: bool) -> str:
+def memory_text(size: int) -> str:
     """The recipe's section for a network with memory."""
     return f"""
 [memory]
-{f"shape = {list(STATE_SHAPE)}" if keeps else ""}
 {f"grid = {GRID}" if size != GRID else ""}
 maps = {list(MAPS)}
 heads = true

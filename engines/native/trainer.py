@@ -63,12 +63,13 @@ class Trainer:
         torch.manual_seed(a.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_num_threads(1)
-        net = build(a.engine, memory=bool(a.clips), state=a.state)
+        net = build(a.engine, memory=bool(a.clips))
         self.net: Small | Medium = net.to(self.device, memory_format=torch.channels_last)
-        if a.core:
-            state = torch.load(a.core, map_location="cpu")["ema"]
+        for path in a.core:
+            state = torch.load(path, map_location="cpu")["ema"]
             own = self.net.state_dict()
-            self.net.load_state_dict({**own, **{k: v for k, v in state.items() if k in own}})
+            fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+            self.net.load_state_dict({**own, **fits})
         self.loss, self.loss_s = Loss(self.net.size).to(self.device), Loss(256).to(self.device)
         for name, p in self.net.named_parameters():
             frozen = a.freeze_core and name.startswith("core.")

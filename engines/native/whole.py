@@ -50,8 +50,10 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                          "--json", f"{out}.json"),)),
         ]  # fmt: skip
 
-    clips = ("--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid", "--only", "trust,heads", "--wake", "0",
-             "--batch", "4", "--length", "8", "--lr", "3e-3", "--clean-share", "0.03")  # fmt: skip
+    clips = ("--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid", "--wake", "0", "--length", "8",
+             "--clean-share", "0.03")  # fmt: skip
+    motion = ("motion", "--clips", f"{runs}/clips", "--run", f"{runs}/align", "--minutes", f"{0.15 * minutes:.1f}",
+              "--threads", str(workers))  # fmt: skip
     valid = ("--valid", f"{runs}/valid", "--piece", "4", "--lr", "1.2e-3", "--lr-end", "1e-5", "--clean-share", "0.04",
              "--clean-weight", "0.5")  # fmt: skip
     return [
@@ -59,10 +61,14 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
         Step("pairs of people set aside", held_out("films", "valid", "--pairs", "256")),
         Step("sequences", made("sequences", "clips", "--sequences", str(SEQUENCES // workers))),
         Step("sequences of people set aside", held_out("sequences", "clips-valid", "--sequences", "96")),
-        Step("rtface-s", (train("s", 0.7, "--engine", "rtface-s", *valid),)),
-        Step("rtface-s remembers", (train("s-remembers", 0.1, "--core", f"{runs}/s/last.pt", *clips),)),
-        Step("rtface-m", (train("m", 0.2, "--engine", "rtface-m", "--core", f"{runs}/s/last.pt", "--freeze-core",
-                                "--min-px", "300", *valid),)),
+        Step("rtface-s", (train("s", 0.45, "--engine", "rtface-s", *valid),)),
+        Step("alignment", (motion,)),
+        Step("rtface-s trusts", (train("s-trusts", 0.05, "--core", f"{runs}/s/last.pt", f"{runs}/align/last.pt", *clips,
+                                       "--only", "trust,heads", "--batch", "4", "--lr", "3e-3"),)),
+        Step("rtface-s remembers", (train("s-remembers", 0.2, "--core", f"{runs}/s-trusts/last.pt", *clips,
+                                          "--batch", "2", "--lr", "3e-4", "--lr-end", "1e-5"),)),
+        Step("rtface-m", (train("m", 0.15, "--engine", "rtface-m", "--core", f"{runs}/s-remembers/last.pt",
+                                "--freeze-core", "--min-px", "300", *valid),)),
         Step("rtface-m remembers", (("graft", "--into", f"{runs}/m/last.pt", "--from", f"{runs}/s-remembers/last.pt",
                                      "--out", f"{runs}/m-remembers.pt"),)),
         *package("rtface-s", f"{runs}/s-remembers/last.pt"),

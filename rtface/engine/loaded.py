@@ -9,10 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from rtface.engine.memory import FaceMemory
 from rtface.engine.plan import Plan, Verdict, open_plan, retime
 from rtface.engine.recipe import Recipe
-from rtface.engine.restore import Restorer
+from rtface.engine.restore import FaceMemory, Restorer
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.frame import Float32
 from rtface.protocols import Restored

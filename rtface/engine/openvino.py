@@ -93,7 +93,7 @@ def read_network(recipe: Recipe, precision: Precision) -> openvino.Model:
     shapes: dict[str, list[int]] = {recipe.input.name: [1, 3, h, w]}
     if (memory := recipe.memory) is not None:
         past = [1, 3, h // recipe.shrink, w // recipe.shrink]
-        shapes |= {memory.still: past, memory.moved: past, memory.known: [1, 2, *memory.maps]}
+        shapes |= {memory.past: past, memory.known: [1, 1, 1, 1]}
         if recipe.shrink > 1:
             shapes[memory.shrunk] = past
         if memory.shape:

@@ -70,24 +70,23 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Tensors of a recurrent network besides the crop (`rtface.engine.memory`).
+    """Tensors of a recurrent network besides the crop.
 
     It remembers its answer for the input's region on a crop of side `grid`: the crop itself, or, where given, one
     smaller by a whole factor. Then the region of that smaller crop is the input `shrunk`, and the answer to it the
     output `kept`, both 1×3×h×w.
 
-    Inputs: `still` and `moved`, 1×3×h×w, 0…1, the answer for the frame before as it was and carried along; `known`
-    1×2×`maps` (rows, columns), how far the two may be trusted, 0…1, and 0 on a face's first frame. A network's own
-    state, 1×`shape`, is the input `state` and the output `next`.
+    Inputs: `past`, 1×3×h×w, 0…1, the answer for the frame before, as it was (to align it is the network's affair);
+    `known`, 1×1×1×1, is 1, and 0 on a face's first frame. A network's own state, 1×`shape`, is the input `state` and the
+    output `next`.
 
-    A network with `heads` also gives `log_scale` (of the error left) and `occlusion` (0…1), each 1×1×`maps`, over the
-    region.
+    A network with `heads` also gives `log_scale` (of the error left) and `occlusion` (0…1), each 1×1×`maps` (rows,
+    columns), over the region.
     """
 
     shape: tuple[int, int, int] | None = None
     grid: int | None = None
-    still: str = "still"
-    moved: str = "moved"
+    past: str = "past"
     state: str = "state"
     known: str = "known"
     shrunk: str = "shrunk"
@@ -252,8 +251,6 @@ def _misfit(recipe: Recipe) -> str | None:
     grid = recipe.memory.grid if recipe.memory else None
     if grid is not None and (grid < 32 or size % grid or any(v % recipe.shrink for v in recipe.region)):
         return f"memory.grid must go into input.size and input.region without remainder, got {grid}"
-    if recipe.memory and max(w, h) // recipe.shrink < 48:  # optical flow needs 12 samples, a quarter of the size
-        return f"what a network with memory looks at must be 48 or wider or higher on its grid, got {[x, y, w, h]}"
     return None
 
 

@@ -10,13 +10,25 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from rtface.engine.memory import SHRINK, Carrier, FaceMemory, small_of
 from rtface.engine.recipe import Recipe, Region
 from rtface.errors import EngineError
 from rtface.frame import Float32
 
 if TYPE_CHECKING:
     from rtface.engine.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class FaceMemory:
+    """What a recurrent engine remembers of a face after a frame.
+
+    Attributes:
+        kept: float32 3×h×w, 0…1, its answer over the region that it looks at, on its grid.
+        state: float32 C×h'×w', the network's own; None where it has none.
+    """
+
+    kept: Float32
+    state: Float32 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,6 @@ class Restorer:
 
     def __init__(self, recipe: Recipe, plan: Plan) -> None:
         self.recipe, self.plan = recipe, plan
-        self._carrier = Carrier()
         # Fresh memory for every crop would cost as much as a tenth of the network.
         *_, w, h = recipe.region
         self._given, self._answer = np.empty((2, 1, 3, h, w), np.float32)
@@ -84,14 +95,10 @@ class Restorer:
         assert ports is not None
         k = recipe.shrink
         x, y, w, h = (v // k for v in recipe.region)
-        small = small_of(crop, recipe.region, SHRINK * k)
-        if memory is not None:
-            carried = self._carrier.carry(memory, small, ports.maps)
-            still, moved, known = memory.kept, carried.moved, carried.known
-        else:  # what is not known may be anything finite
-            still = moved = np.zeros((3, h, w), np.float32)
-            known = np.zeros((2, *ports.maps), np.float32)
-        inputs: dict[str, Float32] = {ports.still: still[None], ports.moved: moved[None], ports.known: known[None]}
+        # What is not known may be anything finite.
+        past = np.zeros((1, 3, h, w), np.float32) if memory is None else memory.kept[None]
+        known = np.full((1, 1, 1, 1), memory is not None, np.float32)
+        inputs: dict[str, Float32] = {ports.past: past, ports.known: known}
         heads = (ports.occlusion, ports.log_scale) if ports.heads else ()
         outputs: dict[str, Float32] = {name: np.empty((1, 1, *ports.maps), np.float32) for name in heads}
         if ports.shape:
@@ -109,7 +116,7 @@ class Restorer:
             np.clip(kept, 0.0, 1.0, out=kept)
         else:  # a copy: the caller may write into what it is given
             kept = picture[:, y:y + h, x:x + w].copy()
-        known_next = FaceMemory(kept, small, outputs[ports.next][0] if ports.shape else None)
+        known_next = FaceMemory(kept, outputs[ports.next][0] if ports.shape else None)
         if not ports.heads:
             return Answer(picture, known_next)
         hidden = spread(outputs[ports.occlusion][0, 0], recipe.input.size, recipe.region)

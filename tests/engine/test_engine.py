@@ -6,13 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 from rtface.engine import plan as plans
 from rtface.engine.loaded import LoadedEngine
-from rtface.engine.memory import Carrier, FaceMemory, small_of
 from rtface.engine.restore import spread
 from rtface.engine.service import EngineSet, choose_engine, list_engines, load_engine, measure
 from rtface.errors import EngineError, MissingComponent, UsageError
@@ -226,7 +224,7 @@ def _remembering(make_engine: Maker, wrong: float = 0.0, heads: str = "") -> Pat
     (folder / "model.onnx").write_bytes(data)
     with np.load(folder / "golden.npz") as golden:
         crops, restored = golden["crops"], golden["restored"]
-    # The same picture again does not move: ½ + ¼ of what was restored, ¼ of the crop.
+    # The same picture again: ¾ of what was restored, ¼ of the crop.
     np.savez(folder / "golden.npz", crops=crops, restored=restored, next_crops=crops, next_restored=restored + wrong)
     return folder
 
@@ -243,8 +241,7 @@ def test_a_recurrent_engine_remembers_each_face(make_engine: Maker, device: str)
     second = engine.submit(flat[1], first)  # perhaps before the first is done
     other = engine.submit(flat[2])
     third = engine.submit(flat[1], second)
-    # The second differs too much from the first to be the same face: nothing of that is trusted.
-    for answer, value in ((first, 0.2), (second, 0.6), (other, 0.8), (third, 0.6)):
+    for answer, value in ((first, 0.2), (second, 0.3), (other, 0.8), (third, 0.375)):
         np.testing.assert_allclose(answer.result().pixels, value, atol=4e-3)
     assert [float(f.result().state[0].state[0, 0, 0]) for f in (first, second, other, third)] == [1, 2, 1, 3]
     engine.close()
@@ -296,34 +293,6 @@ def test_heads_are_spread_over_the_crop(make_engine: Maker) -> None:
     part = spread(np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), 64, (8, 16, 32, 40))
     assert np.all(np.diff(part[16:56, 8:40], axis=1) >= 0) and part[16:56, 39].min() == 1
     assert not part[:16].any() and not part[56:].any() and not part[:, :8].any() and not part[:, 40:].any()
-
-
-def test_a_remembered_crop_is_carried_to_where_the_face_has_moved() -> None:
-    r = np.random.default_rng(3)
-    wide = cv2.GaussianBlur(r.random((64, 72, 3), np.float32), (0, 0), 2.0)
-    wide = (wide - wide.min()) / np.ptp(wide)
-    crops = [np.ascontiguousarray(cv2.resize(wide[:, x:x + 64], (256, 256)).transpose(2, 0, 1)) for x in (0, 1)]
-    first, second = (small_of(c, ALL, 4) for c in crops)
-    memory = FaceMemory(crops[0], first, np.zeros((2, 1, 1), np.float32))
-    inner = np.s_[:, 40:216, 40:216]
-    past = Carrier().carry(memory, second, (8, 8))
-    moved = past.moved
-    assert past.known[1, 1:-1, 1:-1].mean() > past.known[0, 1:-1, 1:-1].mean() + 0.02  # as it was, it agrees less
-    assert np.abs(moved - crops[1])[inner].mean() < 0.15 * np.abs(crops[0] - crops[1])[inner].mean()
-    still = Carrier().carry(memory, first, (8, 8))
-    np.testing.assert_allclose(still.moved, crops[0], atol=0.02)
-    assert still.known.min() == 1
-
-
-def test_what_was_not_there_before_is_not_trusted() -> None:
-    r = np.random.default_rng(3)
-    before = cv2.GaussianBlur(r.random((256, 256, 3), np.float32), (0, 0), 5.0).transpose(2, 0, 1).copy()
-    now = before + r.normal(0, 0.01, before.shape).astype(np.float32)
-    now[:, 96:160, 96:160] = 0.95  # a mouth opens, a hand comes
-    memory = FaceMemory(before, small_of(before, ALL, 4))
-    known = Carrier().carry(memory, small_of(now, ALL, 4), (64, 64)).known
-    assert known[:, 25:39, 25:39].max() == 0
-    assert known[:, :20].min() == 1 and known[:, 44:].min() == 1
 
 
 def test_a_fault_is_not_remembered(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,44 +39,39 @@ def _port(name: str, size: int, channels: int = 3, width: int = 0) -> bytes:
 
 
 def remembering(size: int) -> bytes:
-    """A recurrent network: restored = input + k·(½·moved + ¼·still − ¾·input), next = state + 1 (1×2×1×1),
-    log_scale = k − ¾ and occlusion = ½·k (1×1×1×1), where k is the mean of known (1×2×1×1)."""
-    steps = [("Conv", ("known", "mean"), "k"),
-             ("Mul", ("moved", "half"), "a"), ("Mul", ("still", "quarter"), "b"), ("Add", ("a", "b"), "c"),
-             ("Mul", ("input", "three"), "d"), ("Sub", ("c", "d"), "e"), ("Mul", ("e", "k"), "f"),
+    """A recurrent network: restored = input + known·¾·(past − input), next = state + 1 (1×2×1×1), log_scale = known − ¾
+    and occlusion = ½·known (1×1×1×1)."""
+    steps = [("Sub", ("past", "input"), "d"), ("Mul", ("d", "three"), "e"), ("Mul", ("e", "known"), "f"),
              ("Add", ("input", "f"), "output"), ("Add", ("state", "one"), "next"),
-             ("Sub", ("k", "three"), "log_scale"), ("Mul", ("k", "half"), "occlusion")]
+             ("Sub", ("known", "three"), "log_scale"), ("Mul", ("known", "half"), "occlusion")]
     graph = b""
     for kind, inputs, output in steps:
         graph += _bytes(1, b"".join(_bytes(1, n) for n in inputs) + _bytes(2, output) + _bytes(4, kind))
     graph += _bytes(2, "tiny")
-    for name, value in (("half", 0.5), ("quarter", 0.25), ("three", 0.75), ("one", 1.0)):
+    for name, value in (("half", 0.5), ("three", 0.75), ("one", 1.0)):
         graph += _bytes(5, _tensor(name, np.full((1, 1, 1, 1), value, np.float32)))
-    graph += _bytes(5, _tensor("mean", np.full((1, 2, 1, 1), 0.5, np.float32)))
-    for name in ("input", "still", "moved"):
+    for name in ("input", "past"):
         graph += _bytes(11, _port(name, size))
-    graph += _bytes(11, _port("state", 1, channels=2)) + _bytes(11, _port("known", 1, channels=2))
+    graph += _bytes(11, _port("state", 1, channels=2)) + _bytes(11, _port("known", 1, channels=1))
     graph += _bytes(12, _port("output", size)) + _bytes(12, _port("next", 1, channels=2))
     graph += _bytes(12, _port("log_scale", 1, channels=1)) + _bytes(12, _port("occlusion", 1, channels=1))
     return _int(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, "") + _int(2, 17))
 
 
 def keeping(height: int, width: int) -> bytes:
-    """A recurrent network of a region that remembers at half its size: the residual is 0.1, and kept = k·(½·moved +
-    ¼·still − ¾·shrunk), where k is the mean of known (1×2×1×1)."""
-    steps = [("Mul", ("input", "zero"), "z"), ("Add", ("z", "tenth"), "output"), ("Conv", ("known", "mean"), "k"),
-             ("Mul", ("moved", "half"), "a"), ("Mul", ("still", "quarter"), "b"), ("Add", ("a", "b"), "c"),
-             ("Mul", ("shrunk", "three"), "d"), ("Sub", ("c", "d"), "e"), ("Mul", ("e", "k"), "kept")]
+    """A recurrent network of a region that remembers at half its size: the residual is 0.1, and kept =
+    known·¾·(past − shrunk)."""
+    steps = [("Mul", ("input", "zero"), "z"), ("Add", ("z", "tenth"), "output"),
+             ("Sub", ("past", "shrunk"), "d"), ("Mul", ("d", "three"), "e"), ("Mul", ("e", "known"), "kept")]
     graph = b""
     for kind, inputs, output in steps:
         graph += _bytes(1, b"".join(_bytes(1, n) for n in inputs) + _bytes(2, output) + _bytes(4, kind))
     graph += _bytes(2, "tiny")
-    for name, value in (("zero", 0.0), ("tenth", 0.1), ("half", 0.5), ("quarter", 0.25), ("three", 0.75)):
+    for name, value in (("zero", 0.0), ("tenth", 0.1), ("three", 0.75)):
         graph += _bytes(5, _tensor(name, np.full((1, 1, 1, 1), value, np.float32)))
-    graph += _bytes(5, _tensor("mean", np.full((1, 2, 1, 1), 0.5, np.float32)))
-    for name in ("still", "moved", "shrunk"):
+    for name in ("past", "shrunk"):
         graph += _bytes(11, _port(name, height // 2, width=width // 2))
-    graph += _bytes(11, _port("input", height, width=width)) + _bytes(11, _port("known", 1, channels=2))
+    graph += _bytes(11, _port("input", height, width=width)) + _bytes(11, _port("known", 1, channels=1))
     graph += _bytes(12, _port("output", height, width=width)) + _bytes(12, _port("kept", height // 2, width=width // 2))
     return _int(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, "") + _int(2, 17))
 
