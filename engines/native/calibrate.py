@@ -30,8 +30,9 @@ from .space import F32, planes, whole
 INSIDE = 0.9999
 """Share of a crop's values that its range holds."""
 
-INTERPOLATE = ("/spread", "/enlarge")
-"""In the names of convolutions with fixed weights (``layers.Spread``, ``layers.Enlarge``)."""
+INTERPOLATE = ("/spread", "/enlarge", "/carry", "/trust/Conv")
+"""In the names of convolutions with fixed weights: ``layers.Spread``, ``layers.Enlarge``, ``past.Carry``, the rule of
+``past.Trust``."""
 
 CLIPPED = 0.005
 """Goldens of which more than this share of any convolution's input is clipped do not judge int8."""

@@ -103,12 +103,11 @@ class ClipStream:
 
 
 class Told(NamedTuple):
-    """What a network says of one frame: ``residual`` N×3×h×w, gate ``logit``, the ``flow`` to the past N×2×h/8×w/8, the
-    past ``moved`` to this frame N×3×h×w, and ``heads``."""
+    """What a network says of one frame: ``residual`` N×3×h×w, gate ``logit``, the past ``moved`` to this frame
+    N×3×h×w, and ``heads``."""
 
     residual: Tensor
     logit: Tensor
-    flow: Tensor
     moved: Tensor
     heads: Tensor
 
@@ -120,18 +119,15 @@ def unroll(net: Small, b: Batch) -> list[Told]:
     for t in range(b.seen.shape[1]):
         x = b.seen[:, t].contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16):
-            residual, logit, (flow, moved), heads = net(x, Past(kept, known))
-        told = Told(residual.float(), logit.float(), flow.float(), moved.float(), heads.float())
+            residual, logit, moved, heads = net(x, Past(kept, known))
+        told = Told(residual.float(), logit.float(), moved.float(), heads.float())
         kept, known = (x + told.residual).clamp(0, 1), torch.ones_like(known)
         out.append(told)
     return out
 
 
-ALIGNMENT = 0.5
+ALIGNMENT = 1.0
 """Weight of how the past that was carried to a frame differs from the truth."""
-
-MOTION = 0.03
-"""Weight of a pixel by which the flow is off."""
 
 OCCLUSION = 5.0
 """Weight of what lies in front of the face beside the uncertainty, in the loss of the heads."""
@@ -154,14 +150,13 @@ def clip_loss(
     theirs: list[Tensor] = []
     pictures: list[Tensor] = []
     before: Tensor | None = None
-    for t, (residual, logit, flow, moved, heads) in enumerate(film):
+    for t, (residual, logit, moved, heads) in enumerate(film):
         truth, seen = b.truth[:, t], b.seen[:, t]
         each, square, shown = loss(seen, residual, truth)
         gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~b.clean).float(), reduction="none")
         error = seen + residual - truth
         if before is not None:
             each = each + temporal * loss.charbonnier(error - before) + ALIGNMENT * loss.charbonnier(moved - truth)
-            each = each + MOTION * stray(flow - b.flow[:, t], loss.weight)  # pyright: ignore
         before = error
         left = F.avg_pool2d((shown - truth).abs().mean(1, keepdim=True), 4).detach()
         each = each + 0.002 * head_loss(heads, left, b.cover[:, t : t + 1], F.avg_pool2d(loss.mask, 4))  # pyright: ignore
@@ -173,12 +168,6 @@ def clip_loss(
         t = int(torch.randint(len(film), ()))
         total = total + look[1] * look[0](pictures[t].clamp(0, 1), b.truth[:, t]).sum()
     return total, torch.stack(ours, 1), torch.stack(theirs, 1)
-
-
-def stray(difference: Tensor, weight: Tensor) -> Tensor:
-    """Mean length of flow differences N×2×h/8×w/8, weighted by a map 1×1×h×w: N values, in pixels."""
-    length = torch.sqrt((difference * difference).sum(1, keepdim=True) + 1e-3)
-    return (length * F.avg_pool2d(weight, 8)).mean((1, 2, 3))
 
 
 def head_loss(heads: Tensor, left: Tensor, cover: Tensor, oval: Tensor) -> Tensor:

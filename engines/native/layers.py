@@ -96,6 +96,12 @@ def taps(position: float) -> list[float]:
     return [max(0.0, 1 - abs(position - k)) for k in (-1, 0, 1)]
 
 
+def magnifier(times: int) -> Tensor:
+    """Weights times²×3×3 that make a map ``times`` as large by bilinear interpolation, folded by as much."""
+    rows = torch.tensor([taps((i + 0.5) / times - 0.5) for i in range(times)])
+    return torch.einsum("iy,jx->ijyx", rows, rows).reshape(times * times, 3, 3)
+
+
 class Spread(nn.Module):
     """Maps N×K×h×w, four times as large by bilinear interpolation, folded, each once for every colour: N×48K×h×w.
 
@@ -106,8 +112,7 @@ class Spread(nn.Module):
 
     def __init__(self, maps: int = 1) -> None:
         super().__init__()
-        rows = torch.tensor([taps((i + 0.5) / FOLD - 0.5) for i in range(FOLD)])
-        one = torch.einsum("iy,jx->ijyx", rows, rows).reshape(FOLD * FOLD, 3, 3).repeat(3, 1, 1)
+        one = magnifier(FOLD).repeat(3, 1, 1)
         weight = torch.zeros(maps, 48, maps, 3, 3)
         for k in range(maps):
             weight[k, :, k] = one

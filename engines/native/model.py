@@ -27,8 +27,8 @@ is to keep pictures that are no face from blowing up."""
 
 class Seen(NamedTuple):
     """What ``Core`` makes of a crop: gated residual, folded, N×48×48×44, mixed with the past where there is one;
-    decoder features N×48×48×44, gate logits N×1×12×11; of a network with memory the flow to the past and that picture,
-    carried to this frame (see ``past``), and the heads.
+    decoder features N×48×48×44, gate logits N×1×12×11; of a network with memory the past carried to this frame and the
+    heads.
 
     ``heads`` N×2×48×44: the log of the scale of the error that is left (Laplace, of 0..1 values; Kendall and Gal 2017,
     "What uncertainties do we need in Bayesian deep learning for computer vision?"), and the logit that something lies
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
     residual: Tensor
     features: Tensor
     logit: Tensor
-    moved: tuple[Tensor, Tensor] | None
+    moved: Tensor | None
     heads: Tensor | None
 
 
@@ -101,15 +101,14 @@ class Core(nn.Module):
         residual = self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
         if self.trust is None or self.align is None or self.heads is None or past is None:
             return Seen(residual, y0, logit, None, None)
-        flow = self.align(x, past.picture)
-        moved = self.carry(past.picture, flow)
+        moved = self.carry(past.picture, self.align(x, past.picture))
         change = fold(moved - x)
         trust = self.trust(y0, change, residual, past.known)
-        return Seen(self.trust.blended(residual, change, trust), y0, logit, (flow, moved), self.heads(y0))
+        return Seen(self.trust.blended(residual, change, trust), y0, logit, moved, self.heads(y0))
 
 
 class Small(nn.Module):
-    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, flow and past or None, heads or None)."""
+    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, the past carried or None, heads or None)."""
 
     size = 256
 
@@ -120,7 +119,7 @@ class Small(nn.Module):
 
     def forward(
         self, x: Tensor, past: Past | None = None
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         seen: Seen = self.core(x, past)
         return unfold(self.window(seen.residual)), seen.logit, seen.moved, seen.heads
 
@@ -128,7 +127,7 @@ class Small(nn.Module):
 class Medium(nn.Module):
     """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
 
-    N×3×384×352 and the core's past → (residual N×3×384×352, gate logits, flow and past or None, heads or None, the
+    N×3×384×352 and the core's past → (residual N×3×384×352, gate logits, the past carried or None, heads or None, the
     core's residual N×3×192×176 and its input). Memory is the core's: what it adds at full size is this frame's own.
     """
 
@@ -146,7 +145,7 @@ class Medium(nn.Module):
 
     def forward(
         self, x: Tensor, past: Past | None = None, half: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None, Tensor | None, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor, Tensor]:
         half = F.avg_pool2d(x, 2) if half is None else half
         seen: Seen = self.core(half, past)
         y = self.stem(fold(2 * x - 1)) + self.up(seen.features)

@@ -198,6 +198,12 @@ def test_the_past_is_fetched_from_where_the_flow_says_it_was() -> None:
     whole = torch.tensor([2.0, -3.0])[None, :, None, None].expand(1, 2, 24, 22)
     inner = (..., slice(8, -8), slice(8, -8))
     torch.testing.assert_close(carried(picture, whole)[inner], picture.roll((3, -2), (2, 3))[inner], atol=1e-4, rtol=0)
+    rough, pixel = torch.randn(1, 2, 24, 22), torch.tensor([2 / 176, 2 / 192])[:, None, None]
+    fine = torch.nn.functional.interpolate(rough * pixel, scale_factor=8.0, mode="bilinear")
+    y, x = torch.meshgrid((torch.arange(192) + 0.5) / 96 - 1, (torch.arange(176) + 0.5) / 88 - 1, indexing="ij")
+    at = (torch.stack([x, y]) + fine).permute(0, 2, 3, 1)
+    want = torch.nn.functional.grid_sample(picture, at, "bicubic", "border", align_corners=False)
+    torch.testing.assert_close(carried(picture, rough), want, atol=1e-4, rtol=0)
     there = carried(carried(picture, 0.2 * whole), -0.2 * whole)  # cubic: two steps cost little sharpness
     assert float((there - picture)[inner].abs().mean()) < 0.25 * float(picture[inner].std())
 
@@ -239,6 +245,25 @@ def test_alignment_learns_the_true_motion(tmp_path: Path) -> None:
         opt.step()
     assert off[0] == pytest.approx(5**0.5, abs=0.2)
     assert off[-1] < 0.6 * off[0]
+
+
+def test_varied_clips_move_as_their_flow_says() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.clips import Batch
+    from engines.native.motion import Motion, varied
+
+    torch.manual_seed(0)
+    first = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 198, 182), 7, 1) * 4 - 1.5
+    both = torch.stack([first, first.roll((2, 1), (2, 3))], 1)
+    flow = torch.tensor([-1.0, -2.0])[None, None, :, None, None].expand(1, 2, 2, 24, 22)
+    film = Batch(both, both, flow, torch.zeros(1, 2, 48, 44), torch.zeros(1, dtype=torch.bool))
+    dice, net = np.random.default_rng(1), Motion()
+    inner = (..., slice(24, -24), slice(24, -24))
+    for _ in range(8):
+        other = varied(film, dice)
+        before, now = other.seen[:, 0], other.seen[:, 1]
+        gap = (net.carry(before, other.flow[:, 1]) - now)[inner].abs().mean()
+        assert float(gap) < 0.05 * float((before - now)[inner].abs().mean())
 
 
 def test_dead_channels_start_anew_without_changing_the_answer() -> None:
