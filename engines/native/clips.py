@@ -67,6 +67,33 @@ def mirrored(b: Batch) -> Batch:
     return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.cover.flip(3), b.clean)
 
 
+PLACES = ((56.5, 64, 20, 12), (119.5, 64, 20, 12)), ((88, 129, 34, 22),)
+"""Eyes, and mouth, in the region of a clip: centre and half axes (x, y) of ellipses, pixels of 256."""
+
+
+def altered(b: Batch, r: np.random.Generator) -> Batch:
+    """The same clip, in which eyes or mouth are wider or narrower for some frames: a blink, a word.
+
+    Stills that move never show what alignment cannot follow; a network that has not seen it keeps eyes shut.
+    """
+    h, w = b.seen.shape[-2:]
+    y, x = torch.meshgrid(torch.arange(h, dtype=torch.float32), torch.arange(w, dtype=torch.float32), indexing="ij")
+    squeeze = float(np.exp(r.choice((-1, 1)) * r.uniform(0.3, 1.1)))
+    row = y.clone()
+    for cx, cy, ax, ay in PLACES[int(r.integers(2))]:
+        radius = torch.sqrt(((x - cx) / ax) ** 2 + ((y - cy) / (1.6 * ay)) ** 2)
+        row += (squeeze - 1) * (y - cy) * (1.1 - radius).clamp(0, 1)
+    at = torch.stack([2 * (x + 0.5) / w - 1, 2 * (row + 0.5) / h - 1], -1)[None]
+    first = int(r.integers(1, b.seen.shape[1]))
+    frames = slice(first, first + int(r.choice((1, 3, 99))))
+    truth, seen = b.truth.clone(), b.seen.clone()
+    for picture in (truth, seen):
+        part = picture[0, frames]
+        moved = F.grid_sample(part, at.expand(len(part), -1, -1, -1), "bicubic", "border", align_corners=False)
+        picture[0, frames] = moved.clamp(0, 1)
+    return Batch(truth, seen, b.flow, b.cover, b.clean)
+
+
 class ClipStream:
     """Endless seeded steps, prepared in a thread: ``count`` clips of ``length`` frames and a piece of single pairs."""
 
@@ -84,6 +111,8 @@ class ClipStream:
         i = self.clips.draw(r, self.often)
         frames = self.clips.shards[self.clips.index[i][0]][0].shape[1]
         b = self.clips.get(i, int(r.integers(0, frames - self.length + 1)), self.length)
+        if r.random() < CHANGE:
+            b = altered(b, r)
         if r.random() < self.clean_share:
             b = Batch(b.truth, b.truth.clone(), b.flow, b.cover, torch.ones_like(b.clean))
         return mirrored(b) if r.random() < 0.5 else b
@@ -112,8 +141,12 @@ class Told(NamedTuple):
     heads: Tensor
 
 
-def unroll(net: Small, b: Batch) -> list[Told]:
-    """Runs a network over clips, frame by frame."""
+def unroll(net: Small, b: Batch, ahead: float = 0.0) -> list[Told]:
+    """Runs a network over clips, frame by frame.
+
+    ``ahead``: what is remembered of the first frame is so much of its way nearer to the truth, as if many frames had
+    come before it. A clip is too short to learn from that the past is worth more the longer it has lasted.
+    """
     out: list[Told] = []
     kept, known = b.seen[:, 0], b.seen.new_zeros(len(b.seen), 1, 1, 1)
     for t in range(b.seen.shape[1]):
@@ -122,12 +155,23 @@ def unroll(net: Small, b: Batch) -> list[Told]:
             residual, logit, moved, heads = net(x, Past(kept, known))
         told = Told(residual.float(), logit.float(), moved.float(), heads.float())
         kept, known = (x + told.residual).clamp(0, 1), torch.ones_like(known)
+        if not t:
+            kept = kept.lerp(b.truth[:, 0], ahead)
         out.append(told)
     return out
 
 
 ALIGNMENT = 1.0
 """Weight of how the past that was carried to a frame differs from the truth."""
+
+AHEAD = 0.4
+"""How far ahead of a single frame's answer the past is at most, as one of every two clips begins."""
+
+CHANGE = 0.4
+"""Share of the clips in which eyes or mouth change at once."""
+
+USUAL = 0.02
+"""The error (Charbonnier) of an ordinary input."""
 
 OCCLUSION = 5.0
 """Weight of what lies in front of the face beside the uncertainty, in the loss of the heads."""
@@ -143,8 +187,10 @@ def clip_loss(
 
     ``look``: a perceptual distance and its weight, for one random frame of the batch (it costs as much as ten frames).
     """
-    film = unroll(net, b)
-    weight = 1 + clean_weight * b.clean
+    film = unroll(net, b, max(0.0, float(torch.rand(())) * 2 - 1) * AHEAD)
+    # What counts is the share of the input's error that is left: good material has as much to lose as bad has to gain.
+    given = torch.stack([loss.charbonnier(s - t) for s, t in zip(b.seen.unbind(1), b.truth.unbind(1), strict=True)])
+    weight = (1 + clean_weight * b.clean) * 2 * USUAL / (USUAL + given.mean(0))
     total = b.seen.new_zeros(())
     ours: list[Tensor] = []
     theirs: list[Tensor] = []

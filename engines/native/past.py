@@ -103,7 +103,7 @@ class Carry(nn.Module):
         return found.to(picture.dtype)
 
 
-CALM, NOISY = 3 / 255, 10 / 255
+CALM, NOISY = 6 / 255, 10 / 255
 """By how much the past and this frame differ where nothing happened, at least and at most."""
 
 
