@@ -103,7 +103,7 @@ class Carry(nn.Module):
         return found.to(picture.dtype)
 
 
-CALM, NOISY = 6 / 255, 10 / 255
+CALM, NOISY = 6 / 255, 12 / 255
 """By how much the past and this frame differ where nothing happened, at least and at most."""
 
 
@@ -132,8 +132,8 @@ class Trust(nn.Module):
 
     def agreement(self, way: Tensor) -> Tensor:
         """Where two pictures, folded, whose difference is ``way``, show the same: N×1×48×44, 0..1."""
-        differ = F.avg_pool2d(F.conv2d(way, self.mean).abs(), 3, 1, 1)
-        level = (1.5 * differ.mean((2, 3), keepdim=True)).clamp(CALM, NOISY)
+        differ = F.conv2d(way, self.mean).abs()
+        level = (2.5 * differ.mean((2, 3), keepdim=True)).clamp(CALM, NOISY)
         return -F.max_pool2d(-(3 - differ / level).clamp(0, 1), 3, 1, 1)
 
     def blended(self, residual: Tensor, change: Tensor, trust: Tensor) -> Tensor:
