@@ -77,8 +77,8 @@ class Memory:
     output `kept`, both 1×3×h×w.
 
     Inputs: `past`, 1×3×h×w, 0…1, the answer for the frame before, as it was (to align it is the network's affair);
-    `known`, 1×1×1×1, is 1, and 0 on a face's first frame. A network's own state, 1×`shape`, is the input `state` and the
-    output `next`.
+    `known`, 1×1×1×1, is 1, and 0 on a face's first frame. A network's own state, 1×`shape`, is the input `state` and
+    the output `next`.
 
     A network with `heads` also gives `log_scale` (of the error left) and `occlusion` (0…1), each 1×1×`maps` (rows,
     columns), over the region.
