@@ -88,8 +88,9 @@ class Carry(nn.Module):
         super().__init__()
         _, _, w, h = roi(256)
         across, down = ((2 * torch.arange(n) + 1) / n - 1 for n in (w, h))
-        self.register_buffer("across", across[None, None, None, :], persistent=False)
-        self.register_buffer("down", down[None, None, :, None], persistent=False)
+        nought = torch.zeros_like
+        self.register_buffer("across", torch.stack([across, nought(across)])[None, :, None, :], persistent=False)
+        self.register_buffer("down", torch.stack([nought(down), down])[None, :, :, None], persistent=False)
         fine = torch.zeros(2, 64, 2, 3, 3)
         for k, side in enumerate((w, h)):
             fine[k, :, k] = magnifier(8) * (2 / side)
@@ -98,7 +99,7 @@ class Carry(nn.Module):
     def forward(self, picture: Tensor, flow: Tensor) -> Tensor:
         # On a CPU these convolutions cost a third of an interpolation.
         fine = F.pixel_shuffle(F.conv2d(F.pad(flow.float(), (1, 1, 1, 1), mode="replicate"), self.fine.float()), 8)
-        at = torch.cat([fine[:, :1] + self.across.float(), fine[:, 1:] + self.down.float()], 1).permute(0, 2, 3, 1)
+        at = (fine + self.across.float() + self.down.float()).permute(0, 2, 3, 1)
         found = F.grid_sample(picture.float(), at, mode="bicubic", padding_mode="border", align_corners=False)
         return found.to(picture.dtype)
 
