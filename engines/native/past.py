@@ -2,9 +2,9 @@
 is to be trusted.
 
 A codec forgets: from one predicted frame to the next fine detail fades, and what an older frame still had is lost. Kept
-in the answer and carried along exactly, it is not. But carrying must be exact to a tenth of a pixel a frame, and the
-motion that a strongly compressed film shows is not the face's: blocks that were skipped stand still. So the alignment
-is learnt, from the kept picture (which holds more than the frame before does) to this frame.
+in the answer and carried along exactly, it is not. But carrying must be right to a third of a pixel, and the motion
+that a strongly compressed film shows is not the face's: blocks that were skipped stand still. So the alignment is
+learnt, from the kept picture (which holds more than the frame before does) to this frame.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import Block, Spread, Up, fold, fresh, magnifier
+from .losses import luma
 from .space import roi
 
 REACH = 8.0
@@ -33,18 +34,11 @@ class Past(NamedTuple):
     known: Tensor
 
 
-def luma(picture: Tensor) -> Tensor:
-    """0.299 R + 0.587 G + 0.114 B, N×3×h×w → N×1×h×w; grey pictures N×1×h×w stay as they are."""
-    if picture.shape[1] == 1:
-        return picture
-    return (picture * picture.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-
-
 class Align(nn.Module):
     """Where each part of this frame's crop was on the past picture: N×2×24×22 (x, y), in pixels of 256.
 
-    Two pictures N×3×192×176 → a small U-Net at 1/4, 1/8 and 1/16 (after Sajjadi et al. 2018, "Frame-recurrent video
-    super-resolution", which learns its flow by what is restored with it).
+    Two pictures N×3×192×176, or grey ones N×1×192×176 → a small U-Net at 1/4, 1/8 and 1/16 (after Sajjadi et al. 2018,
+    "Frame-recurrent video super-resolution", which learns its flow by what is restored with it).
     """
 
     def __init__(self, widths: tuple[int, int, int] = (32, 40, 56)) -> None:
@@ -61,7 +55,8 @@ class Align(nn.Module):
         self.head_fine = fresh(nn.Conv2d(w1, 2, 3, padding=1), 0.0)
 
     def forward(self, crop: Tensor, past: Tensor) -> Tensor:
-        y = F.relu(self.look(torch.cat([fold(2 * luma(p) - 1) for p in (crop, past)], 1)))
+        grey = [p if p.shape[1] == 1 else luma(p) for p in (crop, past)]
+        y = F.relu(self.look(torch.cat([fold(2 * g - 1) for g in grey], 1)))
         y = self.down0(y)
         for b in self.fine:
             y = b(y)
@@ -113,7 +108,7 @@ class Trust(nn.Module):
 
     Sees the decoder's features N×C×48×44 and by how much the carried picture differs from the crop. Where it differs
     from the restoration by clearly more than elsewhere, something has happened that alignment cannot follow (a blink, a
-    hand), and a rule that no training can unlearn lets the past go: films made of stills never show such a thing.
+    hand), and a rule that no training can unlearn lets the past go: learnt trust alone kept eyes half shut.
     """
 
     mean: Tensor
