@@ -9,6 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from .expressions import Expressions
 from .space import F32, F64, U8, similarity
 
 WIDTH, HEIGHT = 1280, 720
@@ -16,13 +17,17 @@ WIDTH, HEIGHT = 1280, 720
 
 @dataclass
 class Actor:
-    """A face with its smooth motion: ``matrix(t)`` maps a 512-px canonical crop to the canvas at frame ``t``."""
+    """A face with its smooth motion: ``matrix(t)`` maps a 512-px canonical crop to the canvas at frame ``t``.
+
+    ``lively`` 0..1: how much it turns, blinks and speaks.
+    """
 
     image: U8
     px: float
     centre: tuple[float, float]
     rng: np.random.Generator
     warp: float = 1.0
+    lively: float = 0.0
     field_a: F32 = field(init=False)
     field_b: F32 = field(init=False)
 
@@ -38,6 +43,7 @@ class Actor:
         self.field_b = cv2.resize(r.normal(0, 1, (6, 6, 2)).astype(np.float32), (65, 65), interpolation=cv2.INTER_CUBIC)
         self.shear = r.normal(0, 0.03, 2)
         self.scaled: dict[int, U8] = {}
+        self.expressions = Expressions(r, self.lively) if self.lively else None
 
     def matrix(self, t: float) -> F64:
         """2×3, 512-px canonical pixels → canvas pixels."""
@@ -57,6 +63,20 @@ class Actor:
             )  # fmt: skip
         return self.scaled[want]
 
+    def _warp(self, t: float) -> F32:
+        """How its expression is bent at frame ``t``: 65×65×2 (x, y) over the crop, pixels of 512."""
+        s = np.sin(self.pace * t + self.phase[:2]) * 5.0 * self.warp
+        bend = self.field_a * np.float32(s[0]) + self.field_b * np.float32(s[1])
+        return bend + self.expressions.field(t) if self.expressions else bend
+
+    def origin(self, points: F64, t: float) -> F64:
+        """Which point of its picture (N×2, pixels of 512) places on the canvas (N×2) show at frame ``t``."""
+        inv = cv2.invertAffineTransform(self.matrix(t))
+        at = points @ inv[:, :2].T + inv[:, 2]
+        where = np.ascontiguousarray(at[None] * (65 / 512), np.float32)
+        bend = cv2.remap(self._warp(t), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+        return at + bend + (at[:, ::-1] - 256) * self.shear
+
     def draw(self, canvas: U8, t: float, k: float) -> None:
         """Paint the face at frame ``t`` into ``canvas``, which is the 720p one scaled by ``k``."""
         m = self.matrix(t) * k
@@ -72,8 +92,7 @@ class Actor:
         grid = np.mgrid[y0:y1, x0:x1].astype(np.float32)
         u = np.float32(inv[0, 0]) * grid[1] + np.float32(inv[0, 1]) * grid[0] + np.float32(inv[0, 2])
         v = np.float32(inv[1, 0]) * grid[1] + np.float32(inv[1, 1]) * grid[0] + np.float32(inv[1, 2])
-        s = np.sin(self.pace * t + self.phase[:2]) * 5.0 * self.warp
-        f = self.field_a * np.float32(s[0]) + self.field_b * np.float32(s[1])
+        f = self._warp(t)
         bend = (inv_scaled(inv, 512 / 65) @ shift(x0, y0))[:2]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         big = cv2.warpAffine(f, bend, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
@@ -100,6 +119,20 @@ def inv_scaled(inv: F64, by: float) -> F64:
 
 class Drawn(Protocol):
     """Something on the canvas: an actor, or what hides it."""
+
+    def _warp(self, t: float) -> F32:
+        """How its expression is bent at frame ``t``: 65×65×2 (x, y) over the crop, pixels of 512."""
+        s = np.sin(self.pace * t + self.phase[:2]) * 5.0 * self.warp
+        bend = self.field_a * np.float32(s[0]) + self.field_b * np.float32(s[1])
+        return bend + self.expressions.field(t) if self.expressions else bend
+
+    def origin(self, points: F64, t: float) -> F64:
+        """Which point of its picture (N×2, pixels of 512) places on the canvas (N×2) show at frame ``t``."""
+        inv = cv2.invertAffineTransform(self.matrix(t))
+        at = points @ inv[:, :2].T + inv[:, 2]
+        where = np.ascontiguousarray(at[None] * (65 / 512), np.float32)
+        bend = cv2.remap(self._warp(t), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+        return at + bend + (at[:, ::-1] - 256) * self.shear
 
     def draw(self, canvas: U8, t: float, k: float) -> None: ...
 

@@ -30,9 +30,10 @@ from .space import F32, planes, whole
 INSIDE = 0.9999
 """Share of a crop's values that its range holds."""
 
-INTERPOLATE = ("/spread", "/enlarge", "/carry", "/trust/Conv")
-"""In the names of convolutions with fixed weights: ``layers.Spread``, ``layers.Enlarge``, ``past.Carry``, the rule of
-``past.Trust``."""
+EXACT = ("/spread", "/enlarge", "/carry", "/trust/Conv", "/recall", "/expect", "/sure", "/head_motion")
+"""In the names of convolutions that stay as they are: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
+``past.Carry``, the rule of ``past.Trust``), and those that work on the state of ``past.Align``, which two frames do not
+show."""
 
 CLIPPED = 0.005
 """Goldens of which more than this share of any convolution's input is clipped do not judge int8."""
@@ -46,8 +47,8 @@ class Probe:
         model: Any = read_network(self.recipe, "f32")
         found = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
         names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
-        # Those that only interpolate cost next to nothing, and would be rounded for it.
-        learnt = [i for i, name in enumerate(names) if not any(part in name for part in INTERPOLATE)]
+        # Those that stay exact cost next to nothing.
+        learnt = [i for i, name in enumerate(names) if not any(part in name for part in EXACT)]
         self.names = [names[i] for i in learnt]
         sources = [found[i].input_value(0) for i in learnt]
         keys = [(s.get_node().get_friendly_name(), s.get_index()) for s in sources]

@@ -28,7 +28,7 @@ from rtface.engine.restore import Restorer
 
 from .goldens import as_floats, golden_crops, in_steps
 from .model import Medium, Small, Whole, build
-from .past import Past
+from .past import STATE, Past, opening
 from .recipes import GRID, VERSION, memory_text, recipe_text
 from .space import F32, U8, oval_mask, roi
 
@@ -101,10 +101,10 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     past = [2, 3, *reversed(roi(GRID)[2:])]
     shapes = {"crop": [2, 3, h, w]}
     if memory:
-        shapes |= {"past": past, "known": [2, 1, 1, 1]}
+        shapes |= {"past": past, "known": [2, 1, 1, 1], "state": [2, STATE, past[2] // 8, past[3] // 8]}
         shapes |= {"shrunk": past} if size != GRID else {}
     names = list(shapes)
-    answers = ["residual", *(["log_scale", "occlusion"] if memory else []),
+    answers = ["residual", *(["log_scale", "occlusion", "next"] if memory else []),
                *(["kept"] if "shrunk" in shapes else [])]  # fmt: skip
     given = [torch.rand(shape) for shape in shapes.values()]
     with warnings.catch_warnings():
@@ -167,7 +167,8 @@ def in_half(net: Small | Medium, crops: U8) -> float:
     given = torch.from_numpy(as_floats(crops))[:, :, y : y + h, x : x + w]
     past = None
     if net.core.trust is not None:
-        past = Past(F.interpolate(given, size=roi(GRID)[3:1:-1], mode="area"), given.new_ones(len(given), 1, 1, 1))
+        past = opening(F.interpolate(given, size=roi(GRID)[3:1:-1], mode="area"))
+        past = Past(past.picture, torch.ones_like(past.known), past.state)
     halved = None if past is None else Past(*(part.half() for part in past))
     with torch.no_grad():
         gap = net(given, past)[0] - copy.deepcopy(net).half()(given.half(), halved)[0].float()

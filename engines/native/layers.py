@@ -103,23 +103,19 @@ def magnifier(times: int) -> Tensor:
 
 
 class Spread(nn.Module):
-    """Maps N×K×h×w, four times as large by bilinear interpolation, folded, each once for every colour: N×48K×h×w.
+    """A map N×1×h×w, four times as large by bilinear interpolation, folded, once for every colour: N×48×h×w.
 
-    Beyond the edge maps count as 0, which darkens their outermost two pixels.
+    Beyond the edge the map counts as 0, which darkens its outermost two pixels.
     """
 
     weight: Tensor
 
-    def __init__(self, maps: int = 1) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        one = magnifier(FOLD).repeat(3, 1, 1)
-        weight = torch.zeros(maps, 48, maps, 3, 3)
-        for k in range(maps):
-            weight[k, :, k] = one
-        self.register_buffer("weight", weight.reshape(48 * maps, maps, 3, 3), persistent=False)
+        self.register_buffer("weight", magnifier(FOLD).repeat(3, 1, 1)[:, None], persistent=False)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        return F.conv2d(maps, self.weight, padding=1)
+    def forward(self, one: Tensor) -> Tensor:
+        return F.conv2d(one, self.weight, padding=1)
 
 
 class Enlarge(nn.Module):

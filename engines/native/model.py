@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import Block, Enlarge, Spread, Up, Window, fold, fresh, unfold
-from .past import Align, Carry, Past, Trust
+from .past import MOTION, Align, Carry, Past, Trust
 
 RESIDUAL_SCALE = 0.1
 """The head's output is multiplied by this: a step of the optimiser then moves a pixel by little."""
@@ -27,8 +27,8 @@ is to keep pictures that are no face from blowing up."""
 
 class Seen(NamedTuple):
     """What ``Core`` makes of a crop: gated residual, folded, N×48×48×44, mixed with the past where there is one;
-    decoder features N×48×48×44, gate logits N×1×12×11; of a network with memory the past carried to this frame and the
-    heads.
+    decoder features N×48×48×44, gate logits N×1×12×11; of a network with memory the past carried to this frame, the
+    heads and the next state.
 
     ``heads`` N×2×48×44: the log of the scale of the error that is left (Laplace, of 0..1 values; Kendall and Gal 2017,
     "What uncertainties do we need in Bayesian deep learning for computer vision?"), and the logit that something lies
@@ -38,8 +38,9 @@ class Seen(NamedTuple):
     residual: Tensor
     features: Tensor
     logit: Tensor
-    moved: Tensor | None
-    heads: Tensor | None
+    moved: Tensor | None = None
+    heads: Tensor | None = None
+    state: Tensor | None = None
 
 
 class Core(nn.Module):
@@ -100,15 +101,17 @@ class Core(nn.Module):
         gate = F.interpolate(torch.sigmoid(logit), scale_factor=4.0, mode="bilinear", align_corners=False)
         residual = self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
         if self.trust is None or self.align is None or self.heads is None or past is None:
-            return Seen(residual, y0, logit, None, None)
-        moved = self.carry(past.picture, self.align(x, past.picture))
+            return Seen(residual, y0, logit)
+        flow, state = self.align(x, past)
+        moved = self.carry(past.picture, flow)
         change = fold(moved - x)
-        trust = self.trust(y0, change, residual, past.known)
-        return Seen(self.trust.blended(residual, change, trust), y0, logit, moved, self.heads(y0))
+        trust = self.trust(y0, change, residual, state[:, -MOTION:], past.known)
+        return Seen(self.trust.blended(residual, change, trust), y0, logit, moved, self.heads(y0), state)
 
 
 class Small(nn.Module):
-    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, the past carried or None, heads or None)."""
+    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, the past carried, heads, state), the last
+    three None without memory."""
 
     size = 256
 
@@ -119,16 +122,16 @@ class Small(nn.Module):
 
     def forward(
         self, x: Tensor, past: Past | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
         seen: Seen = self.core(x, past)
-        return unfold(self.window(seen.residual)), seen.logit, seen.moved, seen.heads
+        return unfold(self.window(seen.residual)), seen.logit, seen.moved, seen.heads, seen.state
 
 
 class Medium(nn.Module):
     """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
 
-    N×3×384×352 and the core's past → (residual N×3×384×352, gate logits, the past carried or None, heads or None, the
-    core's residual N×3×192×176 and its input). Memory is the core's: what it adds at full size is this frame's own.
+    N×3×384×352 and the core's past → (residual N×3×384×352, gate logits, the past carried, heads, state, the core's
+    residual N×3×192×176 and its input). Memory is the core's: what it adds at full size is this frame's own.
     """
 
     size = 512
@@ -145,7 +148,7 @@ class Medium(nn.Module):
 
     def forward(
         self, x: Tensor, past: Past | None = None, half: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor, Tensor]:
         half = F.avg_pool2d(x, 2) if half is None else half
         seen: Seen = self.core(half, past)
         y = self.stem(fold(2 * x - 1)) + self.up(seen.features)
@@ -154,16 +157,16 @@ class Medium(nn.Module):
         gate = F.interpolate(torch.sigmoid(seen.logit), scale_factor=8.0, mode="bilinear", align_corners=False)
         fine = self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
         big = unfold(self.window(self.enlarge(seen.residual) + fine))
-        return big, seen.logit, seen.moved, seen.heads, unfold(self.window_s(seen.residual)), half
+        return big, seen.logit, seen.moved, seen.heads, seen.state, unfold(self.window_s(seen.residual)), half
 
 
 class Whole(nn.Module):
     """What is exported, see ``rtface.engine.recipe``: ``crop`` N×3×h×w float32 RGB 0..1, the region of interest of a
     crop → ``residual`` of the same shape, what is to be added to it.
 
-    A network with memory also takes ``past`` and ``known`` (see ``Past``) → ``log_scale`` and ``occlusion`` (0..1),
-    N×1×48×44. ``rtface-m`` remembers what its core answers: it is also given ``shrunk``, the crop at half the size, and
-    gives ``kept``, the residual to that.
+    A network with memory also takes ``past``, ``known`` and ``state`` (see ``Past``) → ``log_scale`` and ``occlusion``
+    (0..1), N×1×48×44, and ``next``, the state. ``rtface-m`` remembers what its core answers: it is also given
+    ``shrunk``, the crop at half the size, and gives ``kept``, the residual to that.
     """
 
     def __init__(self, net: Small | Medium) -> None:
@@ -171,14 +174,15 @@ class Whole(nn.Module):
         self.net = net
 
     def forward(
-        self, crop: Tensor, past: Tensor | None = None, known: Tensor | None = None, shrunk: Tensor | None = None
+        self, crop: Tensor, past: Tensor | None = None, known: Tensor | None = None, state: Tensor | None = None,
+        shrunk: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
-        before = None if past is None or known is None else Past(past, known)
+        if past is None or known is None or state is None:
+            return self.net(crop)[0]
         more = () if isinstance(self.net, Small) else (shrunk,)
-        residual, _, _, heads, *core = self.net(crop, before, *more)
-        if heads is None:
-            return residual
-        return (residual, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:]), *core[:1])
+        residual, _, _, heads, after, *core = self.net(crop, Past(past, known, state), *more)
+        assert heads is not None and after is not None
+        return (residual, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:]), after, *core[:1])
 
 
 def build(name: str, *, memory: bool = False) -> Small | Medium:

@@ -7,6 +7,8 @@ from .space import roi
 VERSION = "0.1.0"
 GRID = 256
 """Side of the crop on which both networks remember."""
+STATE = (104, 24, 22)
+"""The networks' own state, see ``past.Past``."""
 MAPS = (48, 44)
 """Rows and columns of the heads' maps."""
 PSNR = {"f32": 55.0, "bf16": 38.0, "int8": 32.0}
@@ -80,6 +82,7 @@ def memory_text(size: int) -> str:
     """The recipe's section for a network with memory."""
     return f"""
 [memory]
+shape = {list(STATE)}
 {f"grid = {GRID}" if size != GRID else ""}
 maps = {list(MAPS)}
 heads = true

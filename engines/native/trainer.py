@@ -118,9 +118,9 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             out = net(seen.contiguous(memory_format=torch.channels_last))
         loss, square, shown = self.loss(seen, out[0].float(), truth)
-        if len(out) == 4:
+        if len(out) == 5:
             return loss, square, out[1].float(), shown, None
-        loss_s, square_s, _ = self.loss_s(out[5], out[4].float(), F.avg_pool2d(truth, 2))
+        loss_s, square_s, _ = self.loss_s(out[6], out[5].float(), F.avg_pool2d(truth, 2))
         if not self.a.freeze_core:
             loss = loss + 0.7 * loss_s
         return loss, square, out[1].float(), shown, square_s

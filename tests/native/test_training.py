@@ -141,15 +141,14 @@ def test_folded_pictures_are_pictures() -> None:
     from engines.native.layers import Enlarge, Spread, Window, fold, unfold
 
     r = torch.Generator().manual_seed(0)
-    picture, maps = torch.rand(2, 3, 32, 24, generator=r), torch.rand(2, 2, 8, 6, generator=r)
+    picture, one = torch.rand(2, 3, 32, 24, generator=r), torch.rand(2, 1, 8, 6, generator=r)
     inner = np.s_[:, :, 8:-8, 8:-8]  # at the edge what lies beyond counts as 0
     assert torch.equal(unfold(fold(picture)), picture)
     wide = F.interpolate(picture, scale_factor=2.0, mode="bilinear", align_corners=False)
     torch.testing.assert_close(unfold(Enlarge()(fold(picture)))[inner], wide[inner])
-    fine = F.interpolate(maps, scale_factor=4.0, mode="bilinear", align_corners=False)
-    for k, folded in enumerate(Spread(2)(maps).split(48, 1)):
-        for colour in unfold(folded).split(1, 1):
-            torch.testing.assert_close(colour[inner], fine[:, k : k + 1][inner])
+    fine = F.interpolate(one, scale_factor=4.0, mode="bilinear", align_corners=False)
+    for colour in unfold(Spread()(one)).split(1, 1):
+        torch.testing.assert_close(colour[inner], fine[inner])
     for size, edge in ((256, 4), (512, 8)):
         *_, w, h = roi(size)
         shown = unfold(Window(size)(fold(torch.ones(1, 3, h, w))))
@@ -172,7 +171,7 @@ def test_every_module_can_be_imported() -> None:
 def test_memory_changes_nothing_where_nothing_is_known() -> None:
     torch = pytest.importorskip("torch", reason="torch is needed for training only")
     from engines.native.model import build
-    from engines.native.past import Past
+    from engines.native.past import MOTION, Past, opening
 
     torch.manual_seed(0)
     for name, h, w in (("rtface-s", 192, 176), ("rtface-m", 384, 352)):
@@ -182,9 +181,10 @@ def test_memory_changes_nothing_where_nothing_is_known() -> None:
         near = torch.nn.functional.interpolate(x, size=(192, 176), mode="area") + 0.01
         with torch.no_grad():
             want = plain(x)[0]
-            unknown = remembers(x, Past(anything, torch.zeros(2, 1, 1, 1)))
-            known = remembers(x, Past(near, torch.ones(2, 1, 1, 1)))
+            unknown = remembers(x, opening(anything))
+            known = remembers(x, Past(near, torch.ones(2, 1, 1, 1), unknown[4]))
         assert torch.equal(unknown[0], want)
+        assert not unknown[4][:, -MOTION:].any() and known[4][:, -MOTION:].any()
         assert float((known[0] - want).abs().mean()) > 1e-3
 
 

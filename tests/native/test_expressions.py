@@ -1,0 +1,51 @@
+"""Faces that turn, blink and speak: only training makes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2", reason="OpenCV is not installed")
+
+from engines.native.actors import Actor
+from engines.native.expressions import EYES, RELIEF, Expressions, Passing, passing
+from engines.native.space import TEMPLATE_512
+
+
+def test_what_passes_comes_stays_and_goes() -> None:
+    blink = Passing(3, 2, 1, 4)
+    assert [blink.share(t) for t in range(11)] == [0, 0, 0, 0, 0.5, 1, 1, 0.75, 0.5, 0.25, 0]
+    dice = np.random.default_rng(0)
+    assert all(passing(16, dice).share(0) == 0 for _ in range(50))
+
+
+def test_a_turn_moves_the_nose_against_the_eyes() -> None:
+    at = {name: RELIEF[round(y * 65 / 512), round(x * 65 / 512)] for name, (x, y) in
+          zip(("left eye", "right eye", "nose"), TEMPLATE_512[:3], strict=True)}  # fmt: skip
+    assert at["nose"] > at["left eye"] + 20 and abs(at["left eye"] - at["right eye"]) < 3
+
+
+def test_a_blink_squeezes_the_eyes_only() -> None:
+    x, y = TEMPLATE_512[0] * 65 / 512
+    above, below = EYES[int(y) - 1, int(x)], EYES[int(y) + 2, int(x)]
+    assert above < -3 and below > 3
+    assert not EYES[40:].any()  # the mouth
+    lively = Expressions(np.random.default_rng(1), 1.0)
+    lively.blinks = [(Passing(2, 2, 2, 2), 0.9)]
+    moved = np.abs(lively.field(4) - lively.field(2))[..., 1]
+    lively.blinks = []
+    assert moved.max() > 5 + np.abs(lively.field(4) - lively.field(2))[..., 1].max()
+
+
+def test_an_actor_shows_what_its_origin_says() -> None:
+    ramp = np.stack([*np.meshgrid(np.arange(512) // 2, np.arange(512) // 2), np.zeros((512, 512))], -1).astype(np.uint8)
+    for lively in (0.0, 1.0):
+        dice = np.random.default_rng(3)
+        actor = Actor(ramp, 400, (640, 360), dice, lively=lively)
+        actor.image = ramp  # it may have been mirrored
+        places = dice.uniform((560, 280), (720, 440), (40, 2)).round()
+        for t in (0.0, 5.0):
+            canvas = np.zeros((720, 1280, 3), np.uint8)
+            actor.draw(canvas, t, 1.0)
+            shown = np.array([canvas[int(y), int(x), :2] for x, y in places]) * 2.0
+            assert np.abs(actor.origin(places, t) - shown).max() < 4
