@@ -60,7 +60,7 @@ def _executed(name: str) -> dict[str, str]:
     for op in compiled.get_runtime_model().get_ordered_ops():
         info = op.get_rt_info()
         if info["layerType"].astype(str) == "Convolution":
-            kernels[op.get_friendly_name()] = info["primitiveType"].astype(str)
+            kernels[op.get_friendly_name().removesuffix("/WithoutBiases")] = info["primitiveType"].astype(str)
     return kernels
 
 
