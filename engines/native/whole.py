@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PAIRS, SEQUENCES = 24_000, 3_200
+PAIRS, SEQUENCES = 24_000, 6_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                          "--json", f"{out}.json"),)),
         ]  # fmt: skip
 
-    clips = ("--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid", "--wake", "0", "--length", "8",
+    clips = ("--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid", "--wake", "0", "--length", "9",
              "--clean-share", "0.03")  # fmt: skip
-    motion = ("motion", "--clips", f"{runs}/clips", "--run", f"{runs}/align", "--minutes", f"{0.15 * minutes:.1f}",
-              "--threads", str(workers))  # fmt: skip
+    motion = ("motion", "--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid", "--run", f"{runs}/align",
+              "--minutes", f"{0.2 * minutes:.1f}", "--threads", str(workers))  # fmt: skip
     valid = ("--valid", f"{runs}/valid", "--piece", "4", "--lr", "1.2e-3", "--lr-end", "1e-5", "--clean-share", "0.04",
              "--clean-weight", "0.5")  # fmt: skip
     return [
@@ -61,12 +61,12 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
         Step("pairs of people set aside", held_out("films", "valid", "--pairs", "256")),
         Step("sequences", made("sequences", "clips", "--sequences", str(SEQUENCES // workers))),
         Step("sequences of people set aside", held_out("sequences", "clips-valid", "--sequences", "96")),
-        Step("rtface-s", (train("s", 0.45, "--engine", "rtface-s", *valid),)),
+        Step("rtface-s", (train("s", 0.35, "--engine", "rtface-s", *valid),)),
         Step("alignment", (motion,)),
         Step("rtface-s trusts", (train("s-trusts", 0.05, "--core", f"{runs}/s/last.pt", f"{runs}/align/last.pt", *clips,
                                        "--only", "trust,heads", "--batch", "4", "--lr", "3e-3"),)),
-        Step("rtface-s remembers", (train("s-remembers", 0.2, "--core", f"{runs}/s-trusts/last.pt", *clips,
-                                          "--batch", "2", "--lr", "3e-4", "--lr-end", "1e-5"),)),
+        Step("rtface-s remembers", (train("s-remembers", 0.25, "--core", f"{runs}/s-trusts/last.pt", *clips,
+                                          "--batch", "4", "--lr", "4.5e-4", "--lr-end", "1e-5"),)),
         Step("rtface-m", (train("m", 0.15, "--engine", "rtface-m", "--core", f"{runs}/s-remembers/last.pt",
                                 "--freeze-core", "--min-px", "300", *valid),)),
         Step("rtface-m remembers", (("graft", "--into", f"{runs}/m/last.pt", "--from", f"{runs}/s-remembers/last.pt",
