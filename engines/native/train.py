@@ -24,7 +24,7 @@ COLUMNS = ("step", "minutes", "lr", "pairs", "loss", "gain_db", "images_s", "val
            "valid_worst_db", "valid_s_gain_db", "valid_first_db", "flicker", "kinds")  # fmt: skip
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--engine", choices=("rtface-s", "rtface-m"), default="rtface-s")
     p.add_argument("--pairs", type=Path, required=True)
@@ -55,7 +55,11 @@ def main() -> None:
     p.add_argument("--min-px", type=float, default=0)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=2)
-    a = p.parse_args()
+    return p
+
+
+def main() -> None:
+    a = parser().parse_args()
     a.run.mkdir(parents=True, exist_ok=True)
     t = Trainer(a)
     often = {kind: float(times) for kind, _, times in (part.partition(":") for part in a.often.split(",") if part)}

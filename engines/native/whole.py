@@ -69,10 +69,8 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                           "--batch", "4", "--lr", "4.5e-4", "--lr-end", "1e-5"),)),
         Step("rtface-m", (train("m", 0.15, "--engine", "rtface-m", "--core", f"{runs}/s-remembers/last.pt",
                                 "--freeze-core", "--min-px", "300", *valid),)),
-        Step("rtface-m remembers", (("graft", "--into", f"{runs}/m/last.pt", "--from", f"{runs}/s-remembers/last.pt",
-                                     "--out", f"{runs}/m-remembers.pt"),)),
         *package("rtface-s", f"{runs}/s-remembers/last.pt"),
-        *package("rtface-m", f"{runs}/m-remembers.pt"),
+        *package("rtface-m", f"{runs}/m/last.pt"),
     ]  # fmt: skip
 
 

@@ -188,6 +188,29 @@ def test_memory_changes_nothing_where_nothing_is_known() -> None:
         assert float((known[0] - want).abs().mean()) > 1e-3
 
 
+def test_rtface_m_learns_its_own_part_beside_a_past(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.model import build
+    from engines.native.train import parser
+    from engines.native.trainer import Trainer
+
+    torch.manual_seed(0)
+    torch.save({"ema": build("rtface-s", memory=True).state_dict()}, tmp_path / "s.pt")
+    a = ["--engine", "rtface-m", "--pairs", str(tmp_path), "--run", str(tmp_path), "--core", str(tmp_path / "s.pt"),
+         "--freeze-core", "--threads", "1"]  # fmt: skip
+    trainer = Trainer(parser().parse_args(a))
+    truth = torch.rand(2, 3, 384, 352)
+    seen = (truth + 0.1).clamp(0, 1)
+    past = trainer.recalled(truth, seen)
+    assert past is not None and past.picture.shape == (2, 3, 192, 176)
+    right, half = (torch.nn.functional.avg_pool2d(z, 2) for z in (truth, seen))
+    assert float((past.picture - right).abs().mean()) < float((half - right).abs().mean())
+    before = {k: v.clone() for k, v in trainer.net.state_dict().items()}
+    trainer.train_step((truth, seen, torch.tensor([False, False])))
+    changed = {k for k, v in trainer.net.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed and not any(k.startswith("core.") for k in changed)
+
+
 def test_the_past_is_fetched_from_where_the_flow_says_it_was() -> None:
     torch = pytest.importorskip("torch", reason="torch is needed for training only")
     from engines.native.past import Carry
