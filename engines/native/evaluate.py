@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -69,15 +69,14 @@ class Doubt:
 
 
 def film_rows(
-    faces: list[Face], protocol: str, restore: Network, seed: int, judge: Judge | None, doubt: Doubt,
+    shots: Iterable[Shot], restore: Network, judge: Judge | None, doubt: Doubt,
     enhance: Callable[[Shot], list[U8]] | None,
 ) -> Iterator[dict[str, float]]:
-    """One row a face: mean PSNR of input and ours, the baseline's gain, our flicker relative to the input's, and what
+    """One row a shot: mean PSNR of input and ours, the baseline's gain, our flicker relative to the input's, and what
     ``judge`` says of two frames. ``enhance``: the run time, instead of the bare network."""
     side = restore.side
     mask = oval_mask(side)
-    for number, face in enumerate(faces):
-        shot = shoot(face, number, protocol, seed)
+    for shot in shots:
         framed = enhance(shot) if enhance else []
         restore.begin()
         rows: list[tuple[float, float, float]] = []
@@ -237,7 +236,8 @@ def main() -> None:
         elif name == "stills":
             result[name] = summary(list(still_rows(held, restore, a.seed, judge, doubt)))
         else:
-            rows = list(film_rows(actors, name, restore, a.seed, judge, doubt, enhance))
+            shots = (shoot(face, number, name, a.seed) for number, face in enumerate(actors))
+            rows = list(film_rows(shots, restore, judge, doubt, enhance))
             if name == "clean":
                 result[name] = {"psnr_to_input": round(float(np.mean([r["ours"] for r in rows])), 2), "n": len(rows)}
             else:
