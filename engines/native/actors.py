@@ -120,20 +120,6 @@ def inv_scaled(inv: F64, by: float) -> F64:
 class Drawn(Protocol):
     """Something on the canvas: an actor, or what hides it."""
 
-    def _warp(self, t: float) -> F32:
-        """How its expression is bent at frame ``t``: 65×65×2 (x, y) over the crop, pixels of 512."""
-        s = np.sin(self.pace * t + self.phase[:2]) * 5.0 * self.warp
-        bend = self.field_a * np.float32(s[0]) + self.field_b * np.float32(s[1])
-        return bend + self.expressions.field(t) if self.expressions else bend
-
-    def origin(self, points: F64, t: float) -> F64:
-        """Which point of its picture (N×2, pixels of 512) places on the canvas (N×2) show at frame ``t``."""
-        inv = cv2.invertAffineTransform(self.matrix(t))
-        at = points @ inv[:, :2].T + inv[:, 2]
-        where = np.ascontiguousarray(at[None] * (65 / 512), np.float32)
-        bend = cv2.remap(self._warp(t), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
-        return at + bend + (at[:, ::-1] - 256) * self.shear
-
     def draw(self, canvas: U8, t: float, k: float) -> None: ...
 
 
