@@ -25,15 +25,11 @@ from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.restore import FaceMemory, Restorer, shrunk
 
 from .data import Pairs
+from .recipes import EXACT
 from .space import F32, planes, whole
 
 INSIDE = 0.9999
 """Share of a crop's values that its range holds."""
-
-EXACT = ("/spread", "/enlarge", "/carry", "/trust/Conv", "/recall", "/expect", "/sure", "/head_motion")
-"""In the names of convolutions that stay as they are: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
-``past.Carry``, the rule of ``past.Trust``), and those that work on the state of ``past.Align``, which two frames do not
-show."""
 
 CLIPPED = 0.005
 """Goldens of which more than this share of any convolution's input is clipped do not judge int8."""

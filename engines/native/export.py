@@ -124,7 +124,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     parameters = sum(p.numel() for p in net.parameters())
     recipe = out / "recipe.toml.tmp"
     text = recipe_text(engine, size, tmp.stat().st_size, digest, parameters, data)
-    recipe.write_text(text + (memory_text(size) if memory else ""), encoding="utf-8")
+    recipe.write_text(text + (memory_text(size, shapes["state"][1:]) if memory else ""), encoding="utf-8")
 
     plan = Both(whole, tmp)
     restorer = Restorer(load_recipe(recipe), plan)

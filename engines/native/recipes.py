@@ -7,10 +7,12 @@ from .space import roi
 VERSION = "0.1.0"
 GRID = 256
 """Side of the crop on which both networks remember."""
-STATE = (104, 24, 22)
-"""The networks' own state, see ``past.Past``."""
 MAPS = (48, 44)
 """Rows and columns of the heads' maps."""
+EXACT = ("/spread", "/enlarge", "/carry", "/trust/Conv", "/recall", "/expect", "/sure", "/head_motion")
+"""In the names of convolutions that stay as they are: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
+``past.Carry``, the rule of ``past.Trust``), and those that work on the state of ``past.Align``, which two frames do not
+show."""
 PSNR = {"f32": 55.0, "bf16": 38.0, "int8": 32.0}
 """What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
 
@@ -78,11 +80,11 @@ int8 = {PSNR["int8"]}
 '''
 
 
-def memory_text(size: int) -> str:
-    """The recipe's section for a network with memory."""
+def memory_text(size: int, state: list[int]) -> str:
+    """The recipe's section for a network with memory; ``state``: the shape of its own state."""
     return f"""
 [memory]
-shape = {list(STATE)}
+shape = {state}
 {f"grid = {GRID}" if size != GRID else ""}
 maps = {list(MAPS)}
 heads = true

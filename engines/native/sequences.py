@@ -82,10 +82,11 @@ def motion(actor: Actor, now: tuple[float, F64], before: tuple[float, F64]) -> F
     cells = places(SIZE)
     shown = actor.origin(cells @ now[1][:, :2].T + now[1][:, 2], now[0])
     rigid = cv2.invertAffineTransform(actor.matrix(before[0]))[:, :2] @ before[1][:, :2]
+    back = np.linalg.inv(rigid).T
     found = cells.copy()
     for _ in range(5):
         missed = shown - actor.origin(found @ before[1][:, :2].T + before[1][:, 2], before[0])
-        found += missed @ np.linalg.inv(rigid).T
+        found += missed @ back
     _, _, w, h = roi(SIZE)
     return (found - cells).reshape(h // 8, w // 8, 2).astype(np.float32)
 
