@@ -9,7 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from .expressions import Expressions
+from .expressions import SIDE, Expressions
 from .space import F32, F64, U8, similarity
 
 WIDTH, HEIGHT = 1280, 720
@@ -39,11 +39,16 @@ class Actor:
         self.speed = r.normal(0, 2.2, 2) * (1 if r.random() < 0.7 else 0.1)
         self.zoom, self.sway, self.phase = r.normal(0, 0.003), r.uniform(0, 6), r.uniform(0, 6.28, 3)
         self.pace = r.uniform(0.1, 0.45)
-        self.field_a = cv2.resize(r.normal(0, 1, (6, 6, 2)).astype(np.float32), (65, 65), interpolation=cv2.INTER_CUBIC)
-        self.field_b = cv2.resize(r.normal(0, 1, (6, 6, 2)).astype(np.float32), (65, 65), interpolation=cv2.INTER_CUBIC)
+        self.field_a = self._field()
+        self.field_b = self._field()
         self.shear = r.normal(0, 0.03, 2)
         self.scaled: dict[int, U8] = {}
         self.expressions = Expressions(r, self.lively) if self.lively else None
+
+    def _field(self) -> F32:
+        """A random smooth bend: SIDE×SIDE×2."""
+        rough = self.rng.normal(0, 1, (6, 6, 2)).astype(np.float32)
+        return np.asarray(cv2.resize(rough, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float32)
 
     def matrix(self, t: float) -> F64:
         """2×3, 512-px canonical pixels → canvas pixels."""
@@ -73,7 +78,7 @@ class Actor:
         """Which point of its picture (N×2, pixels of 512) places on the canvas (N×2) show at frame ``t``."""
         inv = cv2.invertAffineTransform(self.matrix(t))
         at = points @ inv[:, :2].T + inv[:, 2]
-        where = np.ascontiguousarray(at[None] * (65 / 512), np.float32)
+        where = np.ascontiguousarray(at[None] * (SIDE / 512), np.float32)
         bend = cv2.remap(self._warp(t), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
         return at + bend + (at[:, ::-1] - 256) * self.shear
 
@@ -93,7 +98,7 @@ class Actor:
         u = np.float32(inv[0, 0]) * grid[1] + np.float32(inv[0, 1]) * grid[0] + np.float32(inv[0, 2])
         v = np.float32(inv[1, 0]) * grid[1] + np.float32(inv[1, 1]) * grid[0] + np.float32(inv[1, 2])
         f = self._warp(t)
-        bend = (inv_scaled(inv, 512 / 65) @ shift(x0, y0))[:2]
+        bend = (inv_scaled(inv, 512 / SIDE) @ shift(x0, y0))[:2]
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         big = cv2.warpAffine(f, bend, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
         edge = np.clip(np.minimum(np.minimum(u, 511 - u), np.minimum(v, 511 - v)) / 24, 0, 1)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data import CLEAN, Pairs, Shards, Stream
-from .expressions import passing
+from .expressions import passing, squeezing
 from .films import KINDS
 from .losses import Loss
 from .model import Small
@@ -88,8 +88,7 @@ def altered(b: Batch, r: np.random.Generator) -> Batch:
     squeeze = float(r.choice((-1, 1)) * r.uniform(0.3, 1.1))
     way = torch.zeros_like(y)
     for cx, cy, ax, ay in PLACES[int(r.integers(2))]:
-        radius = torch.sqrt(((x - cx) / ax) ** 2 + ((y - cy) / (1.6 * ay)) ** 2)
-        way += (y - cy) * (1.1 - radius).clamp(0, 1)
+        way += torch.from_numpy(squeezing(x.numpy(), y.numpy(), (cx, cy), (ax, 1.6 * ay)))
     truth, seen = b.truth.clone(), b.seen.clone()
     change = passing(b.seen.shape[1], r)
     for t in range(b.seen.shape[1]):

@@ -48,15 +48,22 @@ def relief() -> F32:
     return (height(x, y) - height(*TEMPLATE_512.T).mean()).astype(np.float32)
 
 
-def squeezing(centre: tuple[float, float], axes: tuple[float, float]) -> F32:
-    """By how much places in an ellipse are above or below its middle, SIDE×SIDE, falling to 0 at its edge."""
-    y, x = np.mgrid[:SIDE, :SIDE] * (512 / SIDE)
+def squeezing(
+    x: np.ndarray, y: np.ndarray, centre: tuple[float, float], axes: tuple[float, float]
+) -> np.ndarray:
+    """By how much places in an ellipse are above or below its middle, falling to 0 at its edge."""
     radius = np.hypot((x - centre[0]) / axes[0], (y - centre[1]) / axes[1])
-    return ((y - centre[1]) * np.clip(1.1 - radius, 0, 1)).astype(np.float32)
+    return (y - centre[1]) * np.clip(1.1 - radius, 0, 1)
 
 
-EYES = squeezing((193, 240), (46, 34)) + squeezing((319, 240), (46, 34))
-MOUTH = squeezing((257, 371), (78, 80))
+def feature(*ellipses: tuple[tuple[float, float], tuple[float, float]]) -> F32:
+    """What is squeezed where eyes shut or a mouth moves, SIDE×SIDE: ``ellipses`` of centre and half axes, 512 px."""
+    y, x = np.mgrid[:SIDE, :SIDE] * (512 / SIDE)
+    return sum((squeezing(x, y, *e) for e in ellipses), np.zeros((SIDE, SIDE))).astype(np.float32)
+
+
+EYES = feature(((193, 240), (46, 34)), ((319, 240), (46, 34)))
+MOUTH = feature(((257, 371), (78, 80)))
 RELIEF = relief()
 
 

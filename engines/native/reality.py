@@ -88,6 +88,8 @@ def main() -> None:
     folder = a.model or Path(__file__).parents[2] / "rtface" / "models" / a.engine
     networks = {"with memory": Network(folder), "alone": Forgetful(folder)}
     shots = {path.stem: shot for path in a.clips if len((shot := watch(path, a.frames)).clean) > 5}
+    if not shots:
+        p.error("none of these clips shows a face for six frames; give others, or more --frames")
     for protocol in ("call", "heavy"):
         gains: dict[str, list[float]] = {name: [] for name in networks}
         for clip, shot in shots.items():
