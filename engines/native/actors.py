@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from .expressions import SIDE, Expressions
+from .features import Features, mesh_of
 from .space import F32, F64, U8, similarity
 
 WIDTH, HEIGHT = 1280, 720
@@ -44,6 +45,8 @@ class Actor:
         self.shear = r.normal(0, 0.03, 2)
         self.scaled: dict[int, U8] = {}
         self.expressions = Expressions(r, self.lively) if self.lively else None
+        mesh = mesh_of(self.image) if self.lively else None
+        self.features = None if mesh is None else Features(mesh, r, self.lively)
 
     def _field(self) -> F32:
         """A random smooth bend: SIDE×SIDE×2."""
@@ -75,7 +78,8 @@ class Actor:
         return bend + self.expressions.field(t) if self.expressions else bend
 
     def origin(self, points: F64, t: float) -> F64:
-        """Which point of its picture (N×2, pixels of 512) places on the canvas (N×2) show at frame ``t``."""
+        """Which point of its picture (N×2, pixels of 512) places on the canvas (N×2) show at frame ``t``, as if lids,
+        irises and lips stood still."""
         inv = cv2.invertAffineTransform(self.matrix(t))
         at = points @ inv[:, :2].T + inv[:, 2]
         where = np.ascontiguousarray(at[None] * (SIDE / 512), np.float32)
@@ -88,6 +92,8 @@ class Actor:
         m[:, 2] += (k - 1) / 2
         scale = float(np.hypot(m[0, 0], m[1, 0]))
         src = self._source(scale)
+        if self.features:
+            src = self.features.shown(src, t)
         c = m[:, :2] @ np.array([[0, 511, 0, 511], [0, 0, 511, 511]], np.float64) + m[:, 2:]
         x0, y0 = (max(0, int(v)) for v in np.floor(c.min(1)))
         x1, y1 = min(canvas.shape[1], int(np.ceil(c[0].max())) + 1), min(canvas.shape[0], int(np.ceil(c[1].max())) + 1)

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data import CLEAN, Pairs, Shards, Stream
-from .expressions import passing, squeezing
 from .films import KINDS
 from .losses import Loss
 from .model import Small
@@ -74,33 +73,6 @@ def mirrored(b: Batch) -> Batch:
     return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.cover.flip(3), b.clean)
 
 
-PLACES = ((56.5, 64, 20, 12), (119.5, 64, 20, 12)), ((88, 129, 34, 22),)
-"""Eyes, and mouth, in the region of a clip: centre and half axes (x, y) of ellipses, pixels of 256."""
-
-
-def altered(b: Batch, r: np.random.Generator) -> Batch:
-    """The same clip, in which eyes or mouth get wider or narrower for some frames: a blink, a word.
-
-    Stills that move never show what alignment cannot follow; a network that has not seen it keeps eyes shut.
-    """
-    h, w = b.seen.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(h, dtype=torch.float32), torch.arange(w, dtype=torch.float32), indexing="ij")
-    squeeze = float(r.choice((-1, 1)) * r.uniform(0.3, 1.1))
-    way = torch.zeros_like(y)
-    for cx, cy, ax, ay in PLACES[int(r.integers(2))]:
-        way += torch.from_numpy(squeezing(x.numpy(), y.numpy(), (cx, cy), (ax, 1.6 * ay)))
-    truth, seen = b.truth.clone(), b.seen.clone()
-    change = passing(b.seen.shape[1], r)
-    for t in range(b.seen.shape[1]):
-        if share := change.share(t):
-            row = y + (np.exp(share * squeeze) - 1) * way
-            at = torch.stack([2 * (x + 0.5) / w - 1, 2 * (row + 0.5) / h - 1], -1)[None]
-            for picture in (truth, seen):
-                moved = F.grid_sample(picture[:, t], at, "bicubic", "border", align_corners=False)
-                picture[:, t] = moved.clamp(0, 1)
-    return Batch(truth, seen, b.flow, b.cover, b.clean)
-
-
 class ClipStream:
     """Endless seeded steps, prepared in a thread: ``count`` clips of ``length`` frames and a piece of single pairs."""
 
@@ -118,8 +90,6 @@ class ClipStream:
         i = self.clips.draw(r, self.often)
         frames = self.clips.shards[self.clips.index[i][0]][0].shape[1]
         b = self.clips.get(i, int(r.integers(0, frames - self.length + 1)), self.length)
-        if r.random() < CHANGE:
-            b = altered(b, r)
         if r.random() < self.clean_share:
             b = Batch(b.truth, b.truth.clone(), b.flow, b.cover, torch.ones_like(b.clean))
         return mirrored(b) if r.random() < 0.5 else b
@@ -178,9 +148,6 @@ AHEAD = 0.4
 
 TOGETHER = 2
 """Clips that a thread works on at once, a fifth faster than one by one."""
-
-CHANGE = 0.4
-"""Share of the clips in which eyes or mouth change at once."""
 
 USUAL = 0.02
 """The error (Charbonnier) of an ordinary input."""

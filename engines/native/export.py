@@ -31,6 +31,7 @@ from .model import Medium, Small, Whole, build
 from .past import STATE, Past, opening
 from .recipes import GRID, VERSION, memory_text, recipe_text
 from .space import F32, U8, oval_mask, roi
+from .weights import weights
 
 NAMES = ("rtface-s", "rtface-m", "rtface-s-vivid", "rtface-m-vivid")
 FP16 = 55.0
@@ -88,7 +89,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
 
     ``engine`` is a name of ``recipes``; one that ends in "-vivid" is the same network with other weights.
     """
-    state = torch.load(checkpoint, map_location="cpu")["ema"]
+    state = weights(checkpoint)
     memory = any(name.startswith("core.trust.") for name in state)
     net = build(engine.removesuffix("-vivid"), memory=memory)
     own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}

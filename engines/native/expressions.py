@@ -1,5 +1,6 @@
-"""What a living face does that a still does not: it turns, blinks and speaks. Bent into a still by fields of
-displacements, in canonical space (512 px), so that codecs meet it as they meet the real thing."""
+"""How a living face bends: it turns, nods, and its cheeks move as it speaks. Bent into a still by fields of
+displacements, in canonical space (512 px), so that codecs meet it as they meet the real thing. What slides over
+something else (lids, irises, lips) is in ``features``."""
 
 from __future__ import annotations
 
@@ -48,22 +49,15 @@ def relief() -> F32:
     return (height(x, y) - height(*TEMPLATE_512.T).mean()).astype(np.float32)
 
 
-def squeezing(
-    x: np.ndarray, y: np.ndarray, centre: tuple[float, float], axes: tuple[float, float]
-) -> np.ndarray:
-    """By how much places in an ellipse are above or below its middle, falling to 0 at its edge."""
-    radius = np.hypot((x - centre[0]) / axes[0], (y - centre[1]) / axes[1])
-    return (y - centre[1]) * np.clip(1.1 - radius, 0, 1)
-
-
-def feature(*ellipses: tuple[tuple[float, float], tuple[float, float]]) -> F32:
-    """What is squeezed where eyes shut or a mouth moves, SIDE×SIDE: ``ellipses`` of centre and half axes, 512 px."""
+def cheeks() -> F32:
+    """What is pressed together around a mouth that moves, SIDE×SIDE: how far above or below its middle it is, falling to
+    0 at the edge of an ellipse; pixels of 512."""
     y, x = np.mgrid[:SIDE, :SIDE] * (512 / SIDE)
-    return sum((squeezing(x, y, *e) for e in ellipses), np.zeros((SIDE, SIDE))).astype(np.float32)
+    radius = np.hypot((x - 257) / 78, (y - 371) / 80)
+    return ((y - 371) * np.clip(1.1 - radius, 0, 1)).astype(np.float32)
 
 
-EYES = feature(((193, 240), (46, 34)), ((319, 240), (46, 34)))
-MOUTH = feature(((257, 371), (78, 80)))
+MOUTH = cheeks()
 RELIEF = relief()
 
 
@@ -74,9 +68,8 @@ class Expressions:
         self.turn = r.normal(0, TURN * amount, (2, 2))
         self.turn_pace, self.turn_phase = r.uniform(0.05, 0.35, (2, 2)), r.uniform(0, 6.28, (2, 2))
         self.nods = [(passing(24, r), r.normal(0, TURN * amount, 2)) for _ in range(int(r.integers(0, 3)))]
-        self.blinks = [(passing(24, r), r.uniform(0.5, 1.2)) for _ in range(int(r.integers(0, 3)))]
         speaks = amount if r.random() < 0.6 else 0.0
-        self.speech = r.normal(0, 0.3 * speaks, 2)
+        self.speech = r.normal(0, 0.2 * speaks, 2)
         self.pace, self.phase = r.uniform(0.2, 1.2, 2), r.uniform(0, 6.28, 2)
 
     def field(self, t: float) -> F32:
@@ -84,8 +77,7 @@ class Expressions:
         turn = (self.turn * np.sin(self.turn_pace * t + self.turn_phase)).sum(0)
         for nod, far in self.nods:
             turn = turn + nod.share(t) * far
-        shut = sum(blink.share(t) * far for blink, far in self.blinks)
         spoken = float((self.speech * np.sin(self.pace * t + self.phase)).sum())
         across = RELIEF * np.float32(turn[0])
-        down = RELIEF * np.float32(turn[1]) + EYES * np.float32(np.expm1(min(shut, 1.0)))
-        return np.stack([across, down + MOUTH * np.float32(np.expm1(spoken))], -1)
+        down = RELIEF * np.float32(turn[1]) + MOUTH * np.float32(np.expm1(spoken))
+        return np.stack([across, down], -1)

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from .space import oval_mask, roi
 
 GRID = 32
-LUMA_LIMIT = 6 / 255
+LUMA_LIMIT, CHROMA_LIMIT = 6 / 255, 1 / 255
+COLOURLESS = 0.2
+"""Of its own mean chroma a picture's chroma may be moved."""
 RAW = 0.15
 """Weight of the unlocked colour's error on the lock's grid: it keeps ``--colour restore`` sound."""
 FLOOR = 0.2
@@ -26,22 +28,31 @@ def luma(z: Tensor) -> Tensor:
 
 
 def lowpass(z: Tensor, cell: int) -> Tensor:
-    """Area to the 32×32 grid (``cell`` px a cell), 5-tap Gaussian of σ 1, bilinear back up."""
+    """Area to the 32×32 grid (``cell`` px a cell), then a 5-tap Gaussian of σ 1."""
     k = torch.exp(-0.5 * torch.arange(-2, 3, device=z.device, dtype=z.dtype) ** 2)
     k = k / k.sum()
     n, c, h, w = z.shape
     g = F.avg_pool2d(z, cell).reshape(n * c, 1, h // cell, w // cell)
     g = F.conv2d(F.pad(g, (2, 2, 0, 0)), k[None, None, None, :])
     g = F.conv2d(F.pad(g, (0, 0, 2, 2)), k[None, None, :, None])
-    g = g.reshape(n, c, h // cell, w // cell)
-    return F.interpolate(g, size=(h, w), mode="bilinear", align_corners=False)
+    return g.reshape(n, c, h // cell, w // cell)
 
 
-def shape(d: Tensor, cell: int) -> Tensor:
-    """The colour lock of a correction: low frequencies leave chroma, and are limited in luma."""
-    y = luma(d)
-    low = lowpass(torch.cat([y, d - y], 1), cell)
-    return d - low[:, 1:] - low[:, :1] + LUMA_LIMIT * torch.tanh(low[:, :1] / LUMA_LIMIT)
+def shape(d: Tensor, cell: int, chroma: Tensor) -> Tensor:
+    """The colour lock of a correction: its low frequencies are limited, in ``chroma`` (N×1×1×1) more than in luma."""
+    low = lowpass(d, cell)
+    light = luma(low)
+    colour = low - light
+    most = colour.abs().amax(1, keepdim=True).clamp_min(1e-9)
+    kept = LUMA_LIMIT * torch.tanh(light / LUMA_LIMIT) + colour * (chroma * torch.tanh(most / chroma) / most)
+    return d - F.interpolate(low - kept, size=d.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def chroma_limit(crop: Tensor, cell: int) -> Tensor:
+    """How far the low frequencies of the chroma of crops may be moved, N×1×1×1."""
+    sample = crop[..., ::cell, ::cell]
+    mean = (sample - luma(sample)).abs().mean((1, 2, 3), keepdim=True)
+    return (COLOURLESS * mean).clamp(1e-6, CHROMA_LIMIT)
 
 
 def highpass(x: Tensor) -> Tensor:
@@ -71,7 +82,7 @@ class Loss(nn.Module):
     def forward(self, crop: Tensor, residual: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(loss per sample N, squared error per sample N, what the run time would show N×3×h×w, which both are of)."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
-        shown = crop + shape(residual, self.cell)
+        shown = crop + shape(residual, self.cell, chroma_limit(crop, self.cell))
         e = shown - truth
         m = self.weight
         square = ((e.detach() ** 2) * m).mean((1, 2, 3))  # pyright: ignore

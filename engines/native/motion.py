@@ -24,6 +24,7 @@ from .muon import Muon
 from .parallel import Crew
 from .past import Align, Carry, Past, opening
 from .trainer import Ema
+from .weights import weights
 
 KEPT = (0.7, 0.95)
 """How much of the past is kept from frame to frame."""
@@ -109,7 +110,7 @@ class Stage:
         torch.set_num_threads(1)
         self.a, self.net, self.clips = a, Motion().to(memory_format=torch.channels_last), Clips(a.clips)
         if a.core:
-            given = torch.load(a.core, map_location="cpu")["ema"]
+            given = weights(a.core)
             own = self.net.state_dict()
             self.net.load_state_dict(own | {k: given[k] for k in own if k in given})
         self.opt = Muon(self.net, a.lr, threads=a.threads)
@@ -163,7 +164,7 @@ def main() -> None:
     p.add_argument("--clips", type=Path, required=True, help="what `sequences` wrote")
     p.add_argument("--valid", type=Path, help="the same of people set aside, looked at every five minutes")
     p.add_argument("--run", type=Path, required=True)
-    p.add_argument("--core", type=Path, help="checkpoint to start from")
+    p.add_argument("--core", type=Path, help="checkpoint, or an engine's folder, to start from")
     p.add_argument("--minutes", type=float, default=20)
     p.add_argument("--lr", type=float, default=3e-3)
     p.add_argument("--batch", type=int, default=16, help=f"clips a step, {PIECE} at a time")

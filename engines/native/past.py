@@ -125,7 +125,7 @@ class Carry(nn.Module):
         return found.to(picture.dtype)
 
 
-CALM, NOISY = 6 / 255, 12 / 255
+CALM, NOISY = 12 / 255, 24 / 255
 """By how much the past and this frame differ where nothing happened, at least and at most."""
 
 

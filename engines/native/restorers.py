@@ -8,33 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rtface.correct.colour import chroma_limit, lock_colour
 from rtface.engine.openvino import OpenVinoPlan, supported
 from rtface.engine.recipe import load_recipe
 from rtface.engine.restore import Answer, Restorer
 
 from .space import F32, U8, oval_mask, planes
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-def lowpass(z: F32) -> F32:
-    """The colour lock's low-pass of an S×S×C picture."""
-    size = z.shape[0]
-    g = cv2.resize(z, (32, 32), interpolation=cv2.INTER_AREA)
-    g = cv2.GaussianBlur(g, (5, 5), 1.0, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(cv2.resize(g, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
 def locked(crop: F32, restored: F32) -> F32:
     """``crop + mask · shape(restored − crop)``: float32 S×S×3, 0..1."""
-    d = restored - crop
-    y = d @ LUMA
-    chroma = d - y[..., None]
-    chroma -= lowpass(chroma)
-    low = lowpass(y)
-    limit = 6 / 255
-    y = y - low + limit * np.tanh(low / limit)
-    return np.clip(crop + (chroma + y[..., None]) * oval_mask(crop.shape[0])[..., None], 0, 1).astype(np.float32)
+    c = np.ascontiguousarray(crop.transpose(2, 0, 1))
+    d = lock_colour(np.ascontiguousarray(restored.transpose(2, 0, 1)) - c, chroma=chroma_limit(c))
+    return np.clip(crop + d.transpose(1, 2, 0) * oval_mask(crop.shape[0])[..., None], 0, 1).astype(np.float32)
 
 
 def weighted(z: F32, mask: F32) -> float:

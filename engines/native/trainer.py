@@ -23,6 +23,7 @@ from .muon import Muon
 from .parallel import Crew
 from .past import Past, opening
 from .revive import dead_channels, revive
+from .weights import weights
 
 KNOWN = 0.75
 """How often ``rtface-m`` learns its own part with a past."""
@@ -67,7 +68,7 @@ class Trainer:
         torch.manual_seed(a.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_num_threads(1)
-        given = [torch.load(path, map_location="cpu")["ema"] for path in a.core]
+        given = [weights(path) for path in a.core]
         memory = bool(a.clips) or any(name.startswith("core.trust.") for state in given for name in state)
         net = build(a.engine, memory=memory)
         self.net: Small | Medium = net.to(self.device, memory_format=torch.channels_last)

@@ -14,6 +14,8 @@ from rtface.frame import Float, Float32
 
 GRID, CELLS = 32, 64
 LUMA_LIMIT = 6.0 / 255.0
+CHROMA_LIMIT = 1.0 / 255.0
+COLOURLESS = 0.2  # of its own mean chroma a picture's chroma may be moved: a grey film keeps its grey
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -43,22 +45,31 @@ def low_frequencies(picture: Float32) -> Float32:
     return small
 
 
+def chroma_limit(c: Float32) -> float:
+    """How far the low frequencies of the chroma of a crop, float32 3×S×S, may be moved: below one code value of 8 bits,
+    which is less than what a codec does to them, and next to nothing where the crop has no colour."""
+    step = max(1, c.shape[1] // GRID)
+    sample = np.ascontiguousarray(c[:, ::step, ::step])
+    return min(CHROMA_LIMIT, COLOURLESS * float(np.abs(sample - luma_of(sample)).mean()))
+
+
 def lock_colour(d: Float32, low: Float32 | None = None, box: tuple[int, int, int, int] | None = None,
-                limit: float = LUMA_LIMIT) -> Float32:
-    """Takes the low frequencies of a correction out of its chroma and limits them in its luma, in place.
+                luma: float = LUMA_LIMIT, chroma: float = CHROMA_LIMIT) -> Float32:
+    """Limits the low frequencies of a correction, in place.
 
-    With y the luma of d, low(z) = bilinear upsampling (half-pixel centres) of `low_frequencies`, L = 6/255:
+    On the grid of `low_frequencies`, with y the luma of low(d), z the rest of it and m the largest |z| of its channels,
 
-        chroma ← chroma − low(chroma)        y ← y − low(y) + L·tanh(low(y)/L)
+        kept = luma·tanh(y/luma) + z·chroma/m·tanh(m/chroma)        d ← d − up(low(d) − kept)
 
-    which, as chroma is d − y, is d ← d − low(d) + L·tanh(low(y)/L) in every channel. The training loss contains the
-    same operation, so that nothing is trained that is thrown away here.
+    where up is bilinear (half-pixel centres). The training loss contains the same operation, so that nothing is trained
+    that is thrown away here.
 
     Args:
         d: float32 3×S×S.
         low: `low_frequencies(d)` where the caller has them.
         box: x0, y0, x1, y1: do it there only; the rest of `d` keeps its values.
-        limit: L; 0 takes all low frequencies out.
+        luma: how far luma may be moved; 0 takes all low frequencies out of it.
+        chroma: the same of each channel of the chroma, see `chroma_limit`.
 
     Returns:
         d.
@@ -67,17 +78,17 @@ def lock_colour(d: Float32, low: Float32 | None = None, box: tuple[int, int, int
         low = low_frequencies(d)
     size = int(d.shape[1])
     x0, y0, x1, y1 = box or (0, 0, size, size)
-    part = (slice(y0, y1), slice(x0, x1))
-    shift: Float32 | None = None
-    if limit > 0.0:
-        shift = _upsample(luma_of(low), size)[part] * np.float32(1.0 / limit)
-        np.tanh(shift, out=shift)
-        shift *= np.float32(limit)
-    for plane, cells in zip(d, low, strict=True):
-        inner = plane[part]
-        inner -= _upsample(cells, size)[part]
-        if shift is not None:
-            inner += shift
+    light = luma_of(low)
+    removed = low - light
+    if chroma > 1e-5:
+        most = np.maximum(np.abs(removed).max(axis=0), np.float32(1e-9))
+        removed *= 1.0 - chroma * np.tanh(most / chroma) / most
+    removed += light
+    if luma > 0.0:
+        removed -= luma * np.tanh(light / luma)
+    for plane, cells in zip(d, removed, strict=True):
+        inner = plane[y0:y1, x0:x1]
+        inner -= _upsample(cells, size)[y0:y1, x0:x1]
     return d
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from rtface.correct.colour import CELLS, ExposureCurve, cells_of, lock_colour, low_frequencies
+from rtface.correct.colour import CELLS, ExposureCurve, cells_of, chroma_limit, lock_colour, low_frequencies
 from rtface.correct.eyes import irises, keep_eye_colour
 from rtface.correct.grain import GrainMatcher
 from rtface.correct.mask import residual_gate, support_box
@@ -22,7 +22,7 @@ class Shaping:
 
     Attributes:
         strength: 0…1 scales the correction; 0 is the identity.
-        colour: "lock" keeps the picture's own low frequencies of colour; "restore" lets one smooth curve a track in.
+        colour: "lock" keeps the picture's own low frequencies, give or take what nobody sees; "restore" lets one smooth curve a track in.
         grain: "match" brings the texture of the skin beside the face back; "none" leaves the engine's.
         average: take the gated average over time (for engines without a memory of their own).
         gate: fade out where engine and picture disagree about what is there.
@@ -97,10 +97,10 @@ def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Sha
         low_c = low_frequencies(c)
         small: Any = cv2.resize(weight, (low.shape[2], low.shape[1]), interpolation=cv2.INTER_AREA)
         gain, offset = state.curve.update(low_c, low + low_c, small, time)
-        lock_colour(d, low, box, limit=0.0)
+        lock_colour(d, low, box, luma=0.0, chroma=0.0)
         _apply_curve(d, c, gain, offset, box)
     else:
-        lock_colour(d, low, box)
+        lock_colour(d, low, box, chroma=chroma_limit(c))
     keep_eye_colour(d, irises(size) if eyes is None else eyes)
     if options.grain == "match":
         state.grain.add(d, c, mask, box, time=time, seed=seed, scale=scale)

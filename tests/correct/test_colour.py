@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rtface.correct import ExposureCurve, lock_colour, low_frequencies
-from rtface.correct.colour import LUMA_LIMIT
+from rtface.correct.colour import CHROMA_LIMIT, LUMA_LIMIT, chroma_limit
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -21,6 +21,9 @@ def reference(d: np.ndarray) -> np.ndarray:
         for axis in (0, 1):
             padded = np.pad(cells, [(2, 2) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
             cells = sum(t * np.take(padded, np.arange(k, k + 32), axis=axis) for k, t in enumerate(taps))
+        return cells
+
+    def up(cells):
         at = np.clip((np.arange(size) + 0.5) * 32 / size - 0.5, 0, 31)
         i = np.minimum(at.astype(int), 30)
         f = at - i
@@ -29,9 +32,11 @@ def reference(d: np.ndarray) -> np.ndarray:
 
     y = np.tensordot(LUMA, d, 1)
     chroma = [d[k] - y for k in range(3)]
-    chroma = [z - low(z) for z in chroma]
-    below = low(y)
-    y = y - below + LUMA_LIMIT * np.tanh(below / LUMA_LIMIT)
+    below = np.stack([low(z) for z in chroma])
+    most = np.abs(below).max(0)
+    gone = below * (1 - np.tanh(most / CHROMA_LIMIT) / (most / CHROMA_LIMIT))
+    chroma = [z - up(g) for z, g in zip(chroma, gone, strict=True)]
+    y = y - up(low(y) - LUMA_LIMIT * np.tanh(low(y) / LUMA_LIMIT))
     return np.stack([z + y for z in chroma])
 
 
@@ -52,13 +57,13 @@ def test_lock_in_a_box_is_the_lock_of_the_whole():
     np.testing.assert_array_equal(part[:, :20], d[:, :20])
 
 
-def test_a_shift_of_colour_goes_and_of_luma_is_limited():
+def test_a_shift_of_colour_is_less_than_a_code_and_of_luma_is_limited():
     d = np.zeros((3, 256, 256), np.float32)
     d[0] += 0.2
     d[1] -= 0.05
     locked = lock_colour(d)
     luma = np.tensordot(LUMA, locked, 1)
-    assert np.abs(locked - luma).max() < 1e-6
+    assert 0.5 / 255 < np.abs(locked - luma).max() < CHROMA_LIMIT + 1e-6
     assert 0.0 < luma.mean() <= LUMA_LIMIT
 
 
@@ -71,8 +76,16 @@ def test_chroma_moves_less_than_one_code_on_a_face(face):
     d = lock_colour((r - c).astype(np.float32))
     chroma = d - np.tensordot(LUMA, d, 1)
     inside = chroma[:, 70:210, 75:180]
-    assert np.abs(inside.mean(axis=(1, 2))).max() < 0.25 / 255
+    assert np.abs(inside.mean(axis=(1, 2))).max() < 1 / 255
     assert d[:, 70:210, 75:180].std() > 2 / 255, "the sharpening itself has to stay"
+
+
+def test_a_grey_picture_stays_grey(face):
+    grey = np.repeat(np.tensordot(LUMA, face(256), 1)[None], 3, 0).astype(np.float32)
+    assert chroma_limit(grey) < 1e-6 and chroma_limit(face(256)) == CHROMA_LIMIT
+    d = lock_colour(np.full((3, 256, 256), 0.02, np.float32) * np.float32([[[1]], [[0]], [[-1]]]),
+                    chroma=chroma_limit(grey))
+    assert np.ptp(d, axis=0).max() < 1e-6
 
 
 def test_exposure_curve_is_one_line_a_channel_and_smooth_in_time():

@@ -87,7 +87,7 @@ def test_a_warm_bright_engine_shifts_no_colour_and_leaves_no_seam(portrait):
     moved = [a - b for a, b in zip(after, before, strict=True)]
     for chroma in moved[1:]:
         touched = chroma[100:150, 100:140]
-        assert abs(touched.mean()) < 0.3, "codes"
+        assert abs(touched.mean()) < 0.7, "codes; a whole one is never reached"
     assert 1 < moved[0][200:300, 210:290].mean() < 6, "luma rises by less than the limit of 6/255"
     smooth = cv2.blur(moved[0].astype(np.float32), (5, 5))  # dither out
     assert max(np.abs(np.diff(smooth, axis=k)).max() for k in (0, 1)) < 0.8

@@ -1,4 +1,4 @@
-"""Faces that turn, blink and speak: only training makes them."""
+"""Faces that turn and speak: only training makes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 from engines.native.actors import Actor
-from engines.native.expressions import EYES, RELIEF, Expressions, Passing, passing
+from engines.native.expressions import MOUTH, RELIEF, Expressions, Passing, passing
 from engines.native.space import TEMPLATE_512
 
 
@@ -25,16 +25,15 @@ def test_a_turn_moves_the_nose_against_the_eyes() -> None:
     assert at["nose"] > at["left eye"] + 20 and abs(at["left eye"] - at["right eye"]) < 3
 
 
-def test_a_blink_squeezes_the_eyes_only() -> None:
-    x, y = TEMPLATE_512[0] * 65 / 512
-    above, below = EYES[int(y) - 1, int(x)], EYES[int(y) + 2, int(x)]
+def test_speech_presses_the_mouth_together_only() -> None:
+    x, y = TEMPLATE_512[3:].mean(0) * 65 / 512
+    above, below = MOUTH[int(y) - 2, int(x)], MOUTH[int(y) + 3, int(x)]
     assert above < -3 and below > 3
-    assert not EYES[40:].any()  # the mouth
+    assert not MOUTH[:35].any()  # the eyes
     lively = Expressions(np.random.default_rng(1), 1.0)
-    lively.blinks = [(Passing(2, 2, 2, 2), 0.9)]
-    moved = np.abs(lively.field(4) - lively.field(2))[..., 1]
-    lively.blinks = []
-    assert moved.max() > 5 + np.abs(lively.field(4) - lively.field(2))[..., 1].max()
+    lively.turn[:], lively.nods, lively.speech = 0, [], np.array([0.5, 0.0])
+    moved = np.ptp([lively.field(t) for t in range(20)], axis=0)
+    assert moved[..., 1].max() > 5 and not moved[..., 0].any()
 
 
 def test_an_actor_shows_what_its_origin_says() -> None:
