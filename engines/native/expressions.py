@@ -50,8 +50,8 @@ def relief() -> F32:
 
 
 def cheeks() -> F32:
-    """What is pressed together around a mouth that moves, SIDE×SIDE: how far above or below its middle it is, falling to
-    0 at the edge of an ellipse; pixels of 512."""
+    """What is pressed together around a mouth that moves, SIDE×SIDE: how far above or below its middle it is, falling
+    to 0 at the edge of an ellipse; pixels of 512."""
     y, x = np.mgrid[:SIDE, :SIDE] * (512 / SIDE)
     radius = np.hypot((x - 257) / 78, (y - 371) / 80)
     return ((y - 371) * np.clip(1.1 - radius, 0, 1)).astype(np.float32)

@@ -111,7 +111,8 @@ class Eye:
     def shut(self, picture: U8, share: float) -> None:
         """The upper lid slid down over so much of the eye, in place: its skin is stretched from below the brow."""
         slit, height = self.slit, self.lid
-        part, x, y = window(picture, (slit.x0, slit.x1), (self.iris[1] - 0.9 * slit.width, self.iris[1] + 0.4 * slit.width))
+        ends = self.iris[1] - 0.9 * slit.width, self.iris[1] + 0.4 * slit.width
+        part, x, y = window(picture, (slit.x0, slit.x1), ends)
         upper, lower = slit.edges(x)
         lid = upper + np.float32(share) * (lower - upper)
         top = upper - height
@@ -131,14 +132,15 @@ class Mouth:
         self.dark = r.uniform(0.15, 0.4) * np.array((1.2, 0.8, 0.8))
 
     def open(self, picture: U8, far: float) -> None:
-        """The lower lip moved down by ``far`` pixels of 512, in place; up, where that is negative, as far as it is open."""
+        """The lower lip moved down by ``far`` pixels of 512, in place; where that is negative up, as far as it is
+        open."""
         slit, half = self.slit, self.slit.width / 2
         far = max(far, -0.9 * self.gap)
         middle = (slit.x0 + slit.x1) / 2
         heights = slit.rows[1][:, 1]
         part, x, y = window(picture, (middle - 2.2 * half, middle + 2.2 * half),
                             (float(heights.min()) - 8, float(heights.max()) + self.depth + max(far, 0)))  # fmt: skip
-        upper, lower = slit.edges(x)
+        _, lower = slit.edges(x)
 
         def moved(row: F32) -> F32:
             below = np.maximum(row - lower, 0)

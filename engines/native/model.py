@@ -102,7 +102,10 @@ class Core(nn.Module):
         residual = self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
         if self.trust is None or self.align is None or self.heads is None or past is None:
             return Seen(residual, y0, logit)
-        flow, state = self.align(x, past)
+        learns = any(p.requires_grad for p in self.align.parameters())
+        # Frozen, it would still be traced through for the sake of the past's picture.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+            flow, state = self.align(x, past)
         moved = self.carry(past.picture, flow)
         change = fold(moved - x)
         trust = self.trust(y0, change, residual, state[:, -MOTION:], past.known)

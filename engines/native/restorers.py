@@ -15,6 +15,7 @@ from rtface.engine.restore import Answer, Restorer
 
 from .space import F32, U8, oval_mask, planes
 
+
 def locked(crop: F32, restored: F32) -> F32:
     """``crop + mask · shape(restored − crop)``: float32 S×S×3, 0..1."""
     c = np.ascontiguousarray(crop.transpose(2, 0, 1))

@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--vivid", type=float, default=0.0, help="a critic's share in the pull of all losses; pairs only")
     p.add_argument("--valid-count", type=int, default=256)
     p.add_argument("--run", type=Path, required=True)
-    p.add_argument("--core", type=Path, nargs="+", default=[], help="checkpoints, or engines' folders, to take weights from by their names")
+    p.add_argument("--core", type=Path, nargs="+", default=[],
+                   help="checkpoints, or engines' folders, to take weights from by their names")
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--lr", type=float, default=3e-3)
     p.add_argument("--lr-end", type=float, default=2e-5)
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--piece", type=int, default=2, help="images a CPU thread takes at a time")
     p.add_argument("--only", default="", help="train only what has one of these in its name, as trust,heads")
-    p.add_argument("--freeze-core", action="store_true", help="train only what rtface-m adds")
+    p.add_argument("--freeze", default="", help="train all but what has one of these in its name, as core. or align.")
     p.add_argument("--ema", type=float, default=0.999)
     p.add_argument("--wake", type=int, default=400, help="steps between two looks for dead channels; 0: never")
     p.add_argument("--clean-share", type=float, default=0.10)

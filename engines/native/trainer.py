@@ -78,7 +78,7 @@ class Trainer:
             self.net.load_state_dict({**own, **fits})
         self.loss, self.loss_s = Loss(self.net.size).to(self.device), Loss(256).to(self.device)
         for name, p in self.net.named_parameters():
-            frozen = a.freeze_core and name.startswith("core.")
+            frozen = bool(a.freeze) and any(part in name for part in a.freeze.split(","))
             p.requires_grad_(not frozen and (not a.only or any(part in name for part in a.only.split(","))))
         self.opt = Muon(self.net, a.lr, threads=a.threads)
         self.ema = Ema(self.net, a.ema)
@@ -136,7 +136,7 @@ class Trainer:
         if len(out) == 5:
             return loss, square, out[1].float(), shown, None
         loss_s, square_s, _ = self.loss_s(out[6], out[5].float(), F.avg_pool2d(truth, 2))
-        if not self.a.freeze_core:
+        if any(p.requires_grad for p in self.net.core.parameters()):
             loss = loss + 0.7 * loss_s
         return loss, square, out[1].float(), shown, square_s
 

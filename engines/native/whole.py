@@ -68,7 +68,7 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
         Step("rtface-s remembers", (train("s-remembers", 0.25, "--core", f"{runs}/s-trusts/last.pt", *clips,
                                           "--batch", "4", "--lr", "4.5e-4", "--lr-end", "1e-5"),)),
         Step("rtface-m", (train("m", 0.15, "--engine", "rtface-m", "--core", f"{runs}/s-remembers/last.pt",
-                                "--freeze-core", "--min-px", "300", *valid),)),
+                                "--freeze", "core.", "--min-px", "300", *valid),)),
         *package("rtface-s", f"{runs}/s-remembers/last.pt"),
         *package("rtface-m", f"{runs}/m/last.pt"),
     ]  # fmt: skip

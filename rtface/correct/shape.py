@@ -22,7 +22,8 @@ class Shaping:
 
     Attributes:
         strength: 0…1 scales the correction; 0 is the identity.
-        colour: "lock" keeps the picture's own low frequencies, give or take what nobody sees; "restore" lets one smooth curve a track in.
+        colour: "lock" keeps the picture's own low frequencies, give or take what nobody sees; "restore" lets one smooth
+            curve a track in.
         grain: "match" brings the texture of the skin beside the face back; "none" leaves the engine's.
         average: take the gated average over time (for engines without a memory of their own).
         gate: fade out where engine and picture disagree about what is there.

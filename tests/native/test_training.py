@@ -106,7 +106,7 @@ def test_film_pairs_are_aligned_and_seeded(tmp_path: Path) -> None:
 def test_lock_of_the_loss_is_the_run_times() -> None:
     torch = pytest.importorskip("torch", reason="torch is needed for training only")
     pytest.importorskip("av", reason="PyAV is not installed")
-    from engines.native.losses import shape
+    from engines.native.losses import chroma_limit, shape
     from engines.native.restorers import locked
 
     r = np.random.default_rng(2)
@@ -116,8 +116,9 @@ def test_lock_of_the_loss_is_the_run_times() -> None:
         d = np.zeros_like(crop)
         d[y : y + h, x : x + w] = r.normal(0.02, 0.03, (h, w, 3))
         want = locked(crop, crop + d)[y : y + h, x : x + w]
-        t = torch.from_numpy(d[y : y + h, x : x + w].transpose(2, 0, 1)[None].copy())
-        ours = shape(t, size // 32)[0].permute(1, 2, 0).numpy() * oval_mask(size)[y : y + h, x : x + w, None]
+        t, c = (torch.from_numpy(z[y : y + h, x : x + w].transpose(2, 0, 1)[None].copy()) for z in (d, crop))
+        ours = shape(t, size // 32, chroma_limit(c, size // 32))[0].permute(1, 2, 0).numpy()
+        ours *= oval_mask(size)[y : y + h, x : x + w, None]
         assert np.abs(want - np.clip(crop[y : y + h, x : x + w] + ours, 0, 1)).max() < 2e-3
 
 
@@ -132,6 +133,30 @@ def test_network_starts_near_the_identity_and_exports_its_shapes() -> None:
         with torch.no_grad():
             residual = net(torch.rand(1, 3, h, w))
         assert residual.shape == (1, 3, h, w) and float(residual.abs().mean()) < 0.05
+
+
+@pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
+def test_training_goes_on_from_an_engine(name: str) -> None:
+    """What is read back from an exported engine is the network whose answers its goldens are."""
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.model import build
+    from engines.native.past import opening
+    from engines.native.weights import weights
+    from rtface.engine.plan import load_golden
+    from rtface.engine.recipe import load_recipe
+
+    folder = Path(__file__).parents[2] / "rtface" / "models" / name
+    net = build(name, memory=True)
+    given = weights(folder)
+    assert set(given) == {k for k, _ in net.named_parameters()}
+    net.load_state_dict(net.state_dict() | given)
+    crops, answers = load_golden(load_recipe(folder / "recipe.toml"))
+    x, y, w, h = roi(net.size)
+    seen = torch.from_numpy(crops[:2].copy())[:, :, y : y + h, x : x + w]
+    half = torch.nn.functional.interpolate(seen, size=(192, 176), mode="area")
+    with torch.no_grad():
+        ours = (seen + net(seen, opening(half))[0]).clamp(0, 1)
+    assert float((ours - torch.from_numpy(answers[:2])[:, :, y : y + h, x : x + w]).abs().max()) < 4e-3
 
 
 def test_folded_pictures_are_pictures() -> None:
@@ -197,7 +222,7 @@ def test_rtface_m_learns_its_own_part_beside_a_past(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save({"ema": build("rtface-s", memory=True).state_dict()}, tmp_path / "s.pt")
     a = ["--engine", "rtface-m", "--pairs", str(tmp_path), "--run", str(tmp_path), "--core", str(tmp_path / "s.pt"),
-         "--freeze-core", "--threads", "1"]  # fmt: skip
+         "--freeze", "core.", "--threads", "1"]  # fmt: skip
     trainer = Trainer(parser().parse_args(a))
     truth = torch.rand(2, 3, 384, 352)
     seen = (truth + 0.1).clamp(0, 1)
