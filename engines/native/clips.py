@@ -22,22 +22,23 @@ from .data import CLEAN, Pairs, Shards, Stream
 from .films import KINDS
 from .losses import Loss
 from .model import Small
-from .past import Past, opening
+from .past import Past, drift, opening
 
 
 @dataclass
 class Batch:
     """Clips: ``truth`` and ``seen`` N×T×3×h×w float32 0..1, ``flow`` N×T×2×h/8×w/8 pixels, ``cover`` N×T×h/4×w/4
-    0..1, ``clean`` N bool."""
+    0..1, ``clean`` N bool. The first ``warm`` frames only lead up to those that are learnt from."""
 
     truth: Tensor
     seen: Tensor
     flow: Tensor
     cover: Tensor
     clean: Tensor
+    warm: int = 0
 
     def __len__(self) -> int:
-        return self.truth.shape[0] * self.truth.shape[1]
+        return self.truth.shape[0] * (self.truth.shape[1] - self.warm)
 
 
 class Clips(Shards):
@@ -70,7 +71,7 @@ def joined(clips: list[Batch]) -> Batch:
 def mirrored(b: Batch) -> Batch:
     """The same clips seen in a mirror."""
     flow = b.flow.flip(4) * torch.tensor([-1.0, 1.0])[:, None, None]
-    return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.cover.flip(3), b.clean)
+    return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.cover.flip(3), b.clean, b.warm)
 
 
 class ClipStream:
@@ -85,19 +86,24 @@ class ClipStream:
         self.queue: queue.Queue[list[Batch]] = queue.Queue(ahead)
         threading.Thread(target=self._fill, daemon=True).start()
 
-    def _one(self) -> Batch:
+    def _some(self, count: int) -> Batch:
+        """Clips of one length; a third of them begin cold, the others in the middle of a film."""
         r = self.rng
-        i = self.clips.draw(r, self.often)
-        frames = self.clips.shards[self.clips.index[i][0]][0].shape[1]
-        b = self.clips.get(i, int(r.integers(0, frames - self.length + 1)), self.length)
-        if r.random() < self.clean_share:
-            b = Batch(b.truth, b.truth.clone(), b.flow, b.cover, torch.ones_like(b.clean))
-        return mirrored(b) if r.random() < 0.5 else b
+        most = self.clips.shards[0][0].shape[1] - self.length
+        warm = max(0, int(r.integers(-(most // 2), most + 1)))
+        drawn: list[Batch] = []
+        for _ in range(count):
+            b = self.clips.get(self.clips.draw(r, self.often), int(r.integers(0, most - warm + 1)), warm + self.length)
+            if r.random() < self.clean_share:
+                b = Batch(b.truth, b.truth.clone(), b.flow, b.cover, torch.ones_like(b.clean))
+            drawn.append(mirrored(b) if r.random() < 0.5 else b)
+        b = joined(drawn)
+        b.warm = warm
+        return b
 
     def _fill(self) -> None:
         while True:
-            step = [joined([self._one() for _ in range(min(TOGETHER, self.count))])
-                    for _ in range(max(1, self.count // TOGETHER))]  # fmt: skip
+            step = [self._some(min(TOGETHER, self.count)) for _ in range(max(1, self.count // TOGETHER))]
             if self.singles is not None:
                 truth, seen, clean = next(self.singles)
                 n, _, h, w = truth.shape
@@ -119,22 +125,25 @@ class Told(NamedTuple):
     heads: Tensor
 
 
-def unroll(net: Small, b: Batch, ahead: float = 0.0) -> list[Told]:
+def unroll(net: Small, b: Batch, ahead: float = 0.0, wrong: Tensor | None = None) -> list[Told]:
     """Runs a network over clips, frame by frame.
 
     ``ahead``: what is remembered of the first frame is so much of its way nearer to the truth, as if many frames had
-    come before it. A clip is too short to learn from that the past is worth more the longer it has lasted.
+    come before it, and lies wrong by ``wrong`` (``past.drift``). A clip is too short to learn from that the past is
+    worth more the longer it has lasted, and that it drifts.
     """
     out: list[Told] = []
     past = opening(b.seen[:, 0])
     for t in range(b.seen.shape[1]):
         x = b.seen[:, t].contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        learns = torch.is_grad_enabled() and t >= b.warm
+        with torch.autocast(x.device.type, torch.bfloat16), torch.set_grad_enabled(learns):
             residual, logit, moved, heads, state = net(x, past)
         told = Told(residual.float(), logit.float(), moved.float(), heads.float())
         kept = (x + told.residual).clamp(0, 1)
         if not t:
             kept = kept.lerp(b.truth[:, 0], ahead)
+            kept = kept if wrong is None else net.core.carry(kept, wrong)
         past = Past(kept, torch.ones_like(past.known), state.float())
         out.append(told)
     return out
@@ -166,16 +175,19 @@ def clip_loss(
 
     ``look``: a perceptual distance and its weight, for one random frame of the batch (it costs as much as ten frames).
     """
-    film = unroll(net, b, max(0.0, float(torch.rand(())) * 2 - 1) * AHEAD)
+    ahead = max(0.0, float(torch.rand(())) * 2 - 1) * AHEAD
+    film = unroll(net, b, ahead, drift(len(b.truth)).to(b.seen.device) if ahead else None)
     # What counts is the share of the input's error that is left: good material has as much to lose as bad has to gain.
-    given = torch.stack([loss.charbonnier(s - t) for s, t in zip(b.seen.unbind(1), b.truth.unbind(1), strict=True)])
+    learnt = range(b.warm, b.truth.shape[1])
+    given = torch.stack([loss.charbonnier(b.seen[:, t] - b.truth[:, t]) for t in learnt])
     weight = (1 + clean_weight * b.clean) * 2 * USUAL / (USUAL + given.mean(0))
     total = b.seen.new_zeros(())
     ours: list[Tensor] = []
     theirs: list[Tensor] = []
     pictures: list[Tensor] = []
     before: Tensor | None = None
-    for t, (residual, logit, moved, heads) in enumerate(film):
+    for t in learnt:
+        residual, logit, moved, heads = film[t]
         truth, seen = b.truth[:, t], b.seen[:, t]
         each, square, shown = loss(seen, residual, truth)
         gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~b.clean).float(), reduction="none")
@@ -190,8 +202,8 @@ def clip_loss(
         pictures.append(shown)
         theirs.append(((seen - truth) ** 2 * loss.mask).mean((1, 2, 3)))  # pyright: ignore
     if look is not None:
-        t = int(torch.randint(len(film), ()))
-        total = total + look[1] * look[0](pictures[t].clamp(0, 1), b.truth[:, t]).sum()
+        t = int(torch.randint(len(pictures), ()))
+        total = total + look[1] * look[0](pictures[t].clamp(0, 1), b.truth[:, b.warm + t]).sum()
     return total, torch.stack(ours, 1), torch.stack(theirs, 1)
 
 

@@ -7,7 +7,8 @@ Two protocols, on the identities that ``faces.split`` sets aside or (``--people 
 - **stills**: single crops through the still degradations of training;
 - **film**: a face moves smoothly over a 1280×720 canvas (its crop 310–490 px wide); *call* is 640×360, sensor
   noise σ 3, x264 veryfast zerolatency crf 31 and back up to 720p; *heavy* is 320×180, σ 6, crf 33; *clean* is not
-  degraded (PSNR to the input); *object* is *call* with an opaque thing over a third of the face (how much it changes).
+  degraded (PSNR to the input); *object* is *call* with an opaque thing over a third of the face (how much it changes);
+  in *alive*, which is a *call* too, the face turns, blinks, looks about and speaks.
 
 PSNR is taken in canonical space, weighted with the face oval, after the colour lock and the mask of the run time. The
 baselines stand in the same table: the input, and OpenCV's non-local means followed by an unsharp mask; another network

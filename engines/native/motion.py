@@ -22,7 +22,7 @@ from .clips import Batch, Clips, joined, mirrored
 from .losses import Loss
 from .muon import Muon
 from .parallel import Crew
-from .past import Align, Carry, Past, opening
+from .past import Align, Carry, Past, drift, opening
 from .trainer import Ema
 from .weights import weights
 
@@ -30,6 +30,8 @@ KEPT = (0.7, 0.95)
 """How much of the past is kept from frame to frame."""
 RESTORED = (0.1, 0.5)
 """Which part of the way to the truth an answer goes."""
+DRIFTED = 0.6
+"""How often the past lies wrong from the beginning."""
 PIECE = 4
 """Clips that a thread works on at once: one by one they would take nearly twice as long."""
 
@@ -78,11 +80,12 @@ def stray(difference: Tensor, weight: Tensor) -> Tensor:
     return (length * F.avg_pool2d(weight, 8)).mean((1, 2, 3))
 
 
-def follow(net: Any, b: Batch, weight: Tensor, keep: float, way: float) -> Tensor:
+def follow(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: Tensor | None = None) -> Tensor:
     """How far the flow of every frame but the first is off on average: N values, in pixels.
 
     It is off where it does not bring the past to where the face is now: what earlier flows have misplaced, and is kept,
     is to be put right. Told the true motion only, a network lets errors add up: by 0.9 px in ten frames of a call.
+    ``wrong``: how the past lies wrong as the clip begins (``past.drift``).
     """
     answers = b.seen + way * (b.truth - b.seen)
     past, misplaced = opening(answers[:, 0]), torch.zeros_like(b.flow[:, 0])
@@ -91,7 +94,10 @@ def follow(net: Any, b: Batch, weight: Tensor, keep: float, way: float) -> Tenso
         with torch.autocast(answers.device.type, torch.bfloat16):
             flow, state = net(b.seen[:, t].contiguous(memory_format=torch.channels_last), past)
         if not t:
-            past = Past(past.picture, torch.ones_like(past.known), state.float())
+            picture = past.picture
+            if wrong is not None:
+                picture, misplaced = net.carry(picture, wrong), wrong
+            past = Past(picture, torch.ones_like(past.known), state.float())
             continue
         flow = flow.float()
         off.append(stray(flow - b.flow[:, t] + misplaced, weight))
@@ -128,7 +134,9 @@ class Stage:
         """How far the flow is off on a few clips, ``piece`` being the seed of their choice."""
         r = np.random.default_rng([self.a.seed, piece])
         drawn = [varied(self.clips.get(int(i)), r) for i in r.integers(len(self.clips.index), size=PIECE)]
-        off = follow(net, joined(drawn), self.weight, float(r.uniform(*KEPT)), float(r.uniform(*RESTORED))).mean()
+        wrong = drift(PIECE, torch.Generator().manual_seed(int(r.integers(2**31)))) if r.random() < DRIFTED else None
+        how = float(r.uniform(*KEPT)), float(r.uniform(*RESTORED)), wrong
+        off = follow(net, joined(drawn), self.weight, *how).mean()
         return 100 * off * PIECE / self.a.batch, float(off.detach())
 
     def learn(self) -> float:

@@ -125,6 +125,21 @@ class Carry(nn.Module):
         return found.to(picture.dtype)
 
 
+DRIFT = 0.8
+"""By how many pixels of 256 the kept picture lies wrong after a minute, about."""
+
+
+def drift(n: int, dice: torch.Generator | None = None) -> Tensor:
+    """Where the kept picture may lie after many frames: small smooth displacements N×2×24×22 (x, y), in pixels of 256.
+
+    A clip of training is short; what adds up in a long film begins with it.
+    """
+    _, _, w, h = roi(256)
+    far = DRIFT * torch.randn(n, 1, 1, 1, generator=dice).abs()
+    rough = far * torch.randn(n, 2, 4, 4, generator=dice)
+    return F.interpolate(rough, size=(h // 8, w // 8), mode="bicubic", align_corners=False)
+
+
 CALM, NOISY = 12 / 255, 24 / 255
 """By how much the past and this frame differ where nothing happened, at least and at most."""
 

@@ -19,7 +19,10 @@ PROTOCOLS = {
     "heavy": {"scale": 0.25, "sigma": 6.0, "crf": 33.0},
     "clean": {"scale": 1.0, "sigma": 0.0, "crf": 0.0},
     "object": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
+    "alive": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
 }
+ALIVE = 0.8
+"""How lively the faces of *alive* are."""
 FRAMES = 16
 WARM = 3
 """The first frames of a film are not measured: a call has long begun."""
@@ -37,12 +40,13 @@ class Shot:
 
 
 def shoot(face: Face, number: int, protocol: str, seed: int) -> Shot:
-    """Film one face by ``protocol``; the same motion for the same number and seed in every protocol."""
+    """Film one face by ``protocol``; the same motion for the same number and seed in every protocol but *alive*."""
     r = np.random.default_rng([seed, number])
     px = float(r.uniform(310, min(490, face.px * 1.15)))
     centre = (WIDTH / 2 + r.normal(0, 120), HEIGHT / 2 + r.normal(0, 30))
     image = face.load()
-    actor = Actor(image, px, (float(centre[0]), float(centre[1])), r, warp=0.5)
+    lively = ALIVE if protocol == "alive" else 0.0
+    actor = Actor(image, px, (float(centre[0]), float(centre[1])), r, warp=0.5, lively=lively)
     obstacle = Obstacle(actor, 0.33, OBSTACLES[number % len(OBSTACLES)], r) if protocol == "object" else None
     film = Film([actor, obstacle] if obstacle else [actor], image, r)
     p = PROTOCOLS[protocol]

@@ -145,7 +145,7 @@ class Trainer:
         if isinstance(piece, Batch):
             look = None
             if self.look is not None and piece.truth.shape[1] > 1:  # a frame stands for all
-                look = (self.look, self.a.perceptual * piece.truth.shape[1])
+                look = (self.look, self.a.perceptual * (piece.truth.shape[1] - piece.warm))
             total, ours, theirs = clip_loss(self.loss, net, piece, self.a.temporal, self.a.clean_weight, look)
             total = total / self.images
             return 100 * total, (float(total.detach()), (psnr(ours) - psnr(theirs))[~piece.clean].flatten())

@@ -314,6 +314,41 @@ def test_varied_clips_move_as_their_flow_says() -> None:
         assert float(gap) < 0.05 * float((before - now)[inner].abs().mean())
 
 
+def test_a_drift_is_small_smooth_and_seeded() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.past import DRIFT, drift
+
+    some = drift(200, torch.Generator().manual_seed(1))
+    assert torch.equal(some, drift(200, torch.Generator().manual_seed(1))) and some.shape == (200, 2, 24, 22)
+    assert 0.3 * DRIFT < float(some.abs().mean()) < DRIFT
+    assert float((some[..., 1:] - some[..., :-1]).abs().mean()) < 0.35 * float(some.abs().mean())
+
+
+def test_what_leads_up_to_a_clip_is_seen_and_not_learnt_from() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.clips import Batch, clip_loss
+    from engines.native.losses import Loss
+    from engines.native.model import build
+
+    torch.manual_seed(0)
+    net = build("rtface-s", memory=True)
+    pictures = torch.nn.functional.avg_pool2d(torch.rand(6, 3, 196, 180), 5, 1)[None]
+    still, nothing = torch.zeros(1, 6, 2, 24, 22), torch.zeros(1, 6, 48, 44)
+
+    def learnt(truth: object, seen: object, warm: int) -> float:
+        torch.manual_seed(5)
+        film = Batch(truth, seen, still, nothing, torch.tensor([False]), warm)
+        total, ours, _ = clip_loss(Loss(256), net, film, 0.3, 1)
+        assert ours.shape == (1, 6 - warm) and total.requires_grad
+        return float(total)
+
+    other = pictures.clone()
+    other[:, :2] = 1 - other[:, :2]
+    base = learnt(pictures, pictures * 0.9, 2)
+    assert learnt(torch.cat([pictures[:, :1], other[:, 1:2], pictures[:, 2:]], 1), pictures * 0.9, 2) == base
+    assert learnt(pictures, other * 0.9, 2) != base
+
+
 def test_dead_channels_start_anew_without_changing_the_answer() -> None:
     torch = pytest.importorskip("torch", reason="torch is needed for training only")
     from engines.native.model import build
