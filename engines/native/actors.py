@@ -9,6 +9,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from rtface.geometry import apply
+
 from .expressions import SIDE, Expressions
 from .features import Features, mesh_of
 from .space import F32, F64, U8, similarity
@@ -81,7 +83,7 @@ class Actor:
         """Which point of its picture (N×2, pixels of 512) places on the canvas (N×2) show at frame ``t``, as if lids,
         irises and lips stood still."""
         inv = cv2.invertAffineTransform(self.matrix(t))
-        at = points @ inv[:, :2].T + inv[:, 2]
+        at = apply(np.asarray(inv, np.float64), points)
         where = np.ascontiguousarray(at[None] * (SIDE / 512), np.float32)
         bend = cv2.remap(self._warp(t), where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
         return at + bend + (at[:, ::-1] - 256) * self.shear

@@ -83,7 +83,8 @@ def film_rows(
         rows: list[tuple[float, float, float]] = []
         errors: list[tuple[F32, F32]] = []
         judged: list[dict[str, float]] = []
-        for i in range(len(shot.seen)):
+        count = len(shot.seen)
+        for i in range(count):
             m = at(shot.matrices[i], side)
             truth, seen = (cut(p[i], m, side).astype(np.float32) / 255 for p in (shot.clean, shot.seen))
             crop = cut(shot.seen[i], m, side)
@@ -91,11 +92,11 @@ def film_rows(
             if i < WARM:
                 continue
             before = psnr(seen, truth, mask)
-            base = psnr(locked(seen, classic(crop)), truth, mask) - before if i == FRAMES // 2 else np.nan
+            base = psnr(locked(seen, classic(crop)), truth, mask) - before if i == count // 2 else np.nan
             rows.append((before, base, psnr(ours, truth, mask)))
             errors.append((seen - truth, ours - truth))
             doubt.see(restore, ours, truth)
-            if judge and i in (FRAMES // 2, FRAMES - 1):
+            if judge and i in (count // 2, count - 1):
                 judged.append(judge(truth, seen, ours, mask))
         flick = [np.mean([weighted(np.abs(b[k] - a[k]), mask) for a, b in pairwise(errors)]) for k in (0, 1)]
         mean = np.nanmean(np.array(rows), 0)
@@ -207,6 +208,7 @@ def main() -> None:
     p.add_argument("--people", choices=("held-out", "fresh"), default="held-out",
                    help="fresh: people of sources that nothing is trained or tuned on")
     p.add_argument("--count", type=int, default=40, help="faces for the film protocols")
+    p.add_argument("--frames", type=int, default=FRAMES, help="of a film; in longer ones, what is remembered drifts")
     p.add_argument("--seed", type=int, default=11)
     p.add_argument("--judge", action="store_true",
                    help="also SSIM, landmarks, and (RTFACE_METRIC_WEIGHTS) ST-LPIPS and identity; much slower")
@@ -237,7 +239,7 @@ def main() -> None:
         elif name == "stills":
             result[name] = summary(list(still_rows(held, restore, a.seed, judge, doubt)))
         else:
-            shots = (shoot(face, number, name, a.seed) for number, face in enumerate(actors))
+            shots = (shoot(face, number, name, a.seed, a.frames) for number, face in enumerate(actors))
             rows = list(film_rows(shots, restore, judge, doubt, enhance))
             if name == "clean":
                 result[name] = {"psnr_to_input": round(float(np.mean([r["ours"] for r in rows])), 2), "n": len(rows)}

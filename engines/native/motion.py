@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checkpoints import Ema, resume, save
 from .clips import Batch, Clips, joined, mirrored
 from .losses import Loss
 from .muon import Muon
 from .parallel import Crew
 from .past import Align, Carry, Past, drift, opening
-from .trainer import Ema
 from .weights import weights
 
 KEPT = (0.7, 0.95)
@@ -120,13 +120,9 @@ class Stage:
             own = self.net.state_dict()
             self.net.load_state_dict(own | {k: given[k] for k in own if k in given})
         self.opt = Muon(self.net, a.lr, threads=a.threads)
-        self.ema, self.used, self.step = Ema(self.net, 0.998), 0.0, 0
-        self.path = a.run / "last.pt"
-        if self.path.exists():
-            c = torch.load(self.path, map_location="cpu")
-            self.net.load_state_dict(c["net"])
-            self.opt.load_state_dict(c["opt"])
-            self.ema.n, self.ema.weights, self.used, self.step = c["ema_n"], c["ema"], c["used"], c["step"]
+        self.ema, self.path = Ema(self.net, 0.998), a.run / "last.pt"
+        left = resume(self.path, self.net, self.opt, self.ema)
+        self.step, self.used = int(left.get("step", 0)), float(left.get("used", 0.0))
         self.weight: Tensor = Loss(256).weight  # pyright: ignore
         self.crew = Crew(self.net, a.threads, self.work)
 
@@ -155,16 +151,12 @@ class Stage:
     @torch.no_grad()
     def judge(self, clips: Clips) -> float:
         """By how many pixels the averaged weights are off on clips of people set aside."""
-        net = Motion()
-        net.load_state_dict(self.ema.weights)
-        off = [follow(net, clips.get(i), self.weight, 0.85, 0.3) for i in range(len(clips.index))]
+        with self.ema.used(self.net):
+            off = [follow(self.net, clips.get(i), self.weight, 0.85, 0.3) for i in range(len(clips.index))]
         return float(torch.cat(off).mean())
 
     def save(self) -> None:
-        c = {"net": self.net.state_dict(), "opt": self.opt.state_dict(), "ema": self.ema.weights,
-             "ema_n": self.ema.n, "used": self.used, "step": self.step}  # fmt: skip
-        torch.save(c, self.path.with_suffix(".tmp"))
-        self.path.with_suffix(".tmp").replace(self.path)
+        save(self.path, self.net, self.opt, self.ema, step=self.step, used=self.used)
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from rtface.geometry import apply
+
 from .actors import HEIGHT, WIDTH, Actor, Film
 from .faces import Face
 from .films import Recipe, degraded
@@ -39,7 +41,7 @@ class Shot:
     covers: list[F32] = field(default_factory=list)
 
 
-def shoot(face: Face, number: int, protocol: str, seed: int) -> Shot:
+def shoot(face: Face, number: int, protocol: str, seed: int, frames: int = FRAMES) -> Shot:
     """Film one face by ``protocol``; the same motion for the same number and seed in every protocol but *alive*."""
     r = np.random.default_rng([seed, number])
     px = float(r.uniform(310, min(490, face.px * 1.15)))
@@ -54,11 +56,11 @@ def shoot(face: Face, number: int, protocol: str, seed: int) -> Shot:
     rec = Recipe(protocol, p["scale"], p["sigma"], 0, "libx264", options, p["crf"], 0, ("none", 0, 0),
                  cv2.INTER_CUBIC, cv2.INTER_AREA)  # fmt: skip
     shot = Shot()
-    times = [float(t) for t in range(FRAMES)]
+    times = [float(t) for t in range(frames)]
     if protocol == "clean":
         shot.clean = shot.seen = [film.render(t) for t in times]
     else:
-        for _, clean, seen in degraded(film, rec, times, set(range(FRAMES))):
+        for _, clean, seen in degraded(film, rec, times, set(range(frames))):
             shot.clean.append(clean)
             shot.seen.append(seen)
     shot.matrices = [actor.matrix(t) for t in times]
@@ -73,6 +75,6 @@ def through_api(engine: str, shot: Shot, tracked: bool = False) -> list[U8]:
     out: list[U8] = []
     with rtface.Enhancer(engine=engine, format="rgb", grain="none") as e:
         for frame, m in zip(shot.seen, shot.matrices, strict=True):
-            points = (TEMPLATE_512 @ m[:, :2].T + m[:, 2]).astype(np.float64)
+            points = apply(m, TEMPLATE_512)
             out.append(np.asarray(e(frame, faces=None if tracked else [points]), np.uint8))
     return out

@@ -16,6 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rtface.geometry import apply
+
 from .actors import HEIGHT, WIDTH, Actor, Drawn, Film
 from .faces import Face, load_faces, split
 from .films import KINDS, META, degraded, draw_recipe
@@ -80,12 +82,12 @@ def motion(actor: Actor, now: tuple[float, F64], before: tuple[float, F64]) -> F
     exact to a thousandth of a pixel.
     """
     cells = places(SIZE)
-    shown = actor.origin(cells @ now[1][:, :2].T + now[1][:, 2], now[0])
+    shown = actor.origin(apply(now[1], cells), now[0])
     rigid = cv2.invertAffineTransform(actor.matrix(before[0]))[:, :2] @ before[1][:, :2]
     back = np.linalg.inv(rigid).T
     found = cells.copy()
     for _ in range(5):
-        missed = shown - actor.origin(found @ before[1][:, :2].T + before[1][:, 2], before[0])
+        missed = shown - actor.origin(apply(before[1], found), before[0])
         found += missed @ back
     _, _, w, h = roi(SIZE)
     return (found - cells).reshape(h // 8, w // 8, 2).astype(np.float32)

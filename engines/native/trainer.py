@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .adversary import Adversary
+from .checkpoints import Ema, resume, save
 from .clips import AHEAD, Batch, Clips, clip_figures, clip_loss
 from .data import Pairs
 from .films import KINDS
@@ -27,20 +28,6 @@ from .weights import weights
 
 KNOWN = 0.75
 """How often ``rtface-m`` learns its own part with a past."""
-
-
-class Ema:
-    """Exponential moving average of the weights, with a short memory in the beginning."""
-
-    def __init__(self, net: torch.nn.Module, decay: float) -> None:
-        self.decay, self.n = decay, 0
-        self.weights = {k: v.detach().clone() for k, v in net.state_dict().items()}
-
-    def update(self, net: torch.nn.Module) -> None:
-        self.n += 1
-        d = min(self.decay, (1 + self.n) / (10 + self.n))
-        live = [v.detach() for v in net.state_dict().values()]
-        torch._foreach_lerp_(list(self.weights.values()), live, 1 - d)  # pyright: ignore
 
 
 def glimpse(judge: Any, mask: Tensor, dice: np.random.Generator, shown: Tensor, truth: Tensor) -> Tensor:
@@ -82,15 +69,9 @@ class Trainer:
             p.requires_grad_(not frozen and (not a.only or any(part in name for part in a.only.split(","))))
         self.opt = Muon(self.net, a.lr, threads=a.threads)
         self.ema = Ema(self.net, a.ema)
-        self.step, self.used, self.images = 0, 0.0, 0
-        self.path = a.run / "last.pt"
-        if self.path.exists():
-            c = torch.load(self.path, map_location="cpu")
-            self.net.load_state_dict(c["net"])
-            self.opt.load_state_dict(c["opt"])
-            self.ema.n = c["ema_n"]
-            self.ema.weights = {k: v.to(self.device) for k, v in c["ema"].items()}
-            self.step, self.used = c["step"], c["used"]
+        self.images, self.path = 0, a.run / "last.pt"
+        left = resume(self.path, self.net, self.opt, self.ema)
+        self.step, self.used = int(left.get("step", 0)), float(left.get("used", 0.0))
         self.look, self.dice = None, np.random.default_rng(a.seed)
         if a.perceptual:
             from .perceptual import StLpips
@@ -103,19 +84,13 @@ class Trainer:
             self.likeness = Identity(device=self.device.type)
         self.places = Places() if a.landmarks else None
         self.adversary = Adversary(self.net.size, a.vivid, a.seed) if a.vivid else None
-        if self.adversary is not None and self.path.exists():
-            self.adversary.load_state_dict(torch.load(self.path, map_location="cpu")["adversary"])
+        if self.adversary is not None and "adversary" in left:
+            self.adversary.load_state_dict(left["adversary"])
         self.crew = Crew(self.net, 1 if self.device.type == "cuda" else a.threads, self.work)
 
     def save(self) -> None:
-        c: dict[str, Any] = {
-            "engine": self.a.engine, "net": self.net.state_dict(), "opt": self.opt.state_dict(),
-            "ema": self.ema.weights, "ema_n": self.ema.n, "step": self.step, "used": self.used,
-        }  # fmt: skip
-        if self.adversary is not None:
-            c["adversary"] = self.adversary.state_dict()
-        torch.save(c, self.path.with_suffix(".tmp"))
-        self.path.with_suffix(".tmp").replace(self.path)
+        more = {} if self.adversary is None else {"adversary": self.adversary.state_dict()}
+        save(self.path, self.net, self.opt, self.ema, engine=self.a.engine, step=self.step, used=self.used, **more)
 
     def recalled(self, truth: Tensor, seen: Tensor) -> Past | None:
         """What a remembering core may know when ``rtface-m`` learns from single pictures: something between the input
@@ -216,18 +191,14 @@ class Trainer:
     @torch.no_grad()
     def validate(self, data: Pairs | Clips, most: int) -> dict[str, Any]:
         """The averaged weights on people set aside: watched, never tuned on."""
-        if isinstance(data, Pairs):
-            return self.validate_pairs(data, most)
-        live = {k: v.clone() for k, v in self.net.state_dict().items()}
-        self.net.load_state_dict(self.ema.weights)
-        assert isinstance(self.net, Small)
-        found = clip_figures(self.loss, self.net, data, most)
-        self.net.load_state_dict(live)
-        return found
+        with self.ema.used(self.net):
+            if isinstance(data, Pairs):
+                return self.pair_figures(data, most)
+            assert isinstance(self.net, Small)
+            return clip_figures(self.loss, self.net, data, most)
 
-    def validate_pairs(self, pairs: Pairs, most: int) -> dict[str, Any]:
-        live = {k: v.clone() for k, v in self.net.state_dict().items()}
-        self.net.load_state_dict(self.ema.weights)
+    def pair_figures(self, pairs: Pairs, most: int) -> dict[str, Any]:
+        """Gain in dB over the input, by kind; how well clean faces stay as they are."""
         gains, clean, small = np.zeros(0), [], []
         count = min(most, len(pairs.index))
         kinds = pairs.kinds[:count]
@@ -241,7 +212,6 @@ class Trainer:
                 small.append((psnr(square_s) - psnr((half**2 * self.loss_s.mask).mean((1, 2, 3)))).cpu().numpy())  # pyright: ignore
             if i < 64:
                 clean.append(float(psnr(self.run_net(self.net, truth, truth)[1]).mean()))
-        self.net.load_state_dict(live)
         real = kinds != KINDS.index("clean")
         each = {
             k: round(float(gains[kinds == j].mean()), 2)

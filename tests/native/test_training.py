@@ -349,6 +349,37 @@ def test_what_leads_up_to_a_clip_is_seen_and_not_learnt_from() -> None:
     assert learnt(pictures, other * 0.9, 2) != base
 
 
+def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.checkpoints import Ema, resume, save
+
+    def begun() -> tuple[object, object, object]:
+        net = torch.nn.Linear(3, 2)
+        return net, torch.optim.AdamW(net.parameters(), 0.1), Ema(net, 0.9)
+
+    def step(net, opt, ema, seed: int) -> None:
+        opt.zero_grad()
+        net(torch.randn(4, 3, generator=torch.Generator().manual_seed(seed))).square().sum().backward()
+        opt.step()
+        ema.update(net)
+
+    path = tmp_path / "last.pt"
+    one = begun()
+    assert resume(path, *one) == {}
+    step(*one, 1)
+    save(path, *one, step=7)
+    other = begun()
+    assert resume(path, *other) == {"step": 7}
+    for run in (one, other):
+        step(*run, 2)
+    (net, _, ema), (_, _, ema_2) = one, other
+    assert all(torch.equal(v, ema_2.weights[k]) for k, v in ema.weights.items())
+    live = net.weight.clone()
+    with ema.used(net):
+        assert torch.equal(net.weight, ema.weights["weight"]) and not torch.equal(net.weight, live)
+    assert torch.equal(net.weight, live)
+
+
 def test_dead_channels_start_anew_without_changing_the_answer() -> None:
     torch = pytest.importorskip("torch", reason="torch is needed for training only")
     from engines.native.model import build
