@@ -74,6 +74,45 @@ def mirrored(b: Batch) -> Batch:
     return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.cover.flip(3), b.clean, b.warm)
 
 
+TREMBLES = 0.6
+"""Share of the clips that are cut as a tracker cuts them."""
+JITTER = (0.25, 0.003, 0.005)
+"""By how much a tracker's crop moves (pixels of 256), grows and turns (radians) from frame to frame without the face,
+measured on calls; standard deviations."""
+
+
+def trembling(b: Batch, r: np.random.Generator) -> Batch:
+    """The same clips, cut as a tracker cuts them: every frame moved, enlarged and turned by a little of its own.
+
+    Drawn anew every time a clip is learnt from, beside the slower errors that ``sequences.Tremble`` has put into it.
+    """
+    n, length, _, h, w = b.seen.shape
+    moves, grows, turns = JITTER
+    far = np.abs(r.normal(0, 1, (n, 1))) * r.normal(0, 1, (4, n, length))
+    far *= np.array([moves, moves, grows, turns])[:, None, None]
+    dx, dy, scale, angle = torch.from_numpy(far.astype(np.float32))
+    a, c = torch.exp(scale) * torch.cos(angle), torch.exp(scale) * torch.sin(angle)
+    turn = torch.stack([torch.stack([a, -c], -1), torch.stack([c, a], -1)], -2)  # n×T×2×2
+
+    def moved(step: int) -> Tensor:
+        """Where the middles of cells of ``step`` pixels come to lie, n×T×h×w×2 (x, y), from the region's middle."""
+        y, x = (torch.arange(0, size, step) + (step - 1) / 2 - (size - 1) / 2 for size in (h, w))
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+        return torch.einsum("ntij,yxj->ntyxi", turn, grid) + torch.stack([dx, dy], -1)[:, :, None, None]
+
+    at = moved(1) * torch.tensor([2 / w, 2 / h])
+    fetch = [F.grid_sample(p.flatten(0, 1), at.flatten(0, 1), "bicubic", "reflection", align_corners=False)
+             .clamp(0, 1).reshape(p.shape) for p in (b.truth, b.seen)]  # fmt: skip
+    # From a place of this frame, through the old crops, to a place of the frame before (the first one's stays 0).
+    cells = moved(8)
+    old = cells[:, 1:] + b.flow[:, 1:].permute(0, 1, 3, 4, 2) - torch.stack([dx, dy], -1)[:, :-1, None, None]
+    new = torch.einsum("ntij,ntyxj->ntyxi", torch.linalg.inv(turn[:, :-1]), old)
+    y, x = (torch.arange(0, size, 8) + 3.5 - (size - 1) / 2 for size in (h, w))
+    flow = b.flow.clone()
+    flow[:, 1:] = (new - torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)).permute(0, 1, 4, 2, 3)
+    return Batch(fetch[0], fetch[1], flow, b.cover, b.clean, b.warm)
+
+
 class ClipStream:
     """Endless seeded steps, prepared in a thread: ``count`` clips of ``length`` frames and a piece of single pairs."""
 
@@ -99,7 +138,7 @@ class ClipStream:
             drawn.append(mirrored(b) if r.random() < 0.5 else b)
         b = joined(drawn)
         b.warm = warm
-        return b
+        return trembling(b, r) if r.random() < TREMBLES else b
 
     def _fill(self) -> None:
         while True:

@@ -314,6 +314,29 @@ def test_varied_clips_move_as_their_flow_says() -> None:
         assert float(gap) < 0.05 * float((before - now)[inner].abs().mean())
 
 
+def test_trembling_clips_move_as_their_flow_says() -> None:
+    torch = pytest.importorskip("torch", reason="torch is needed for training only")
+    from engines.native.clips import Batch, trembling
+    from engines.native.past import Carry
+
+    torch.manual_seed(0)
+    wide = torch.nn.functional.avg_pool2d(torch.rand(2, 3, 210, 200), 11, 1)
+    # A face that moves by (3, -2) pixels a frame: what is here now was so far away before.
+    frames = torch.stack([wide[:, :, 4 - 2 * t : 196 - 2 * t, 3 * t : 176 + 3 * t] for t in range(3)], 1)
+    flow = torch.tensor([3.0, -2.0])[:, None, None].expand(2, 3, 2, 24, 22).clone()
+    flow[:, 0] = 0
+    still = Batch(frames, frames * 0.5, flow, torch.zeros(2, 3, 48, 44), torch.zeros(2, dtype=torch.bool), 1)
+    other = trembling(still, np.random.default_rng(4))
+    assert other.warm == 1 and float((other.truth - frames).abs().mean()) > 1e-3
+    torch.testing.assert_close(other.seen, other.truth * 0.5, atol=1e-5, rtol=0)
+    middle = (..., slice(20, -20), slice(20, -20))
+    for t in (1, 2):
+        carried = Carry()(other.truth[:, t - 1], other.flow[:, t])
+        assert float((carried - other.truth[:, t])[middle].abs().mean()) < 1e-3
+        astray = Carry()(other.truth[:, t - 1], flow[:, t])
+        assert float((astray - other.truth[:, t])[middle].abs().mean()) > 2e-3
+
+
 def test_a_drift_is_small_smooth_and_seeded() -> None:
     torch = pytest.importorskip("torch", reason="torch is needed for training only")
     from engines.native.past import DRIFT, drift
