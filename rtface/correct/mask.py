@@ -21,8 +21,8 @@ FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365
 _OVAL_CENTRE = (0.5, 0.605)
 _OVAL_AXES = (0.293, 0.322)
 _OVAL_FALL = (0.85, 1.10)
-_FEATHER = 0.07  # of the side
-_OUTWARD = 0.025  # of the side: how far the mask reaches beyond the mesh, whose outline lies inside the face's
+_FEATHER = 0.06  # of the side
+_OUTWARD = 0.05  # of the side: how far the mask reaches beyond the mesh, whose outline lies inside the face
 _WORK = 128  # masks are drawn this small and scaled up: they are smooth
 
 
@@ -37,7 +37,7 @@ def _template_mask(size: int) -> Float32:
 
 
 def face_mask(size: int, mesh: Float | None = None) -> Float32:
-    """The feathered face oval in a crop: 1 inside, exactly 0 from a little (1/40 of the side) outside the oval on.
+    """The feathered face oval in a crop: 1 inside, exactly 0 from a little (1/20 of the side) outside the oval on.
 
     Args:
         size: S.
