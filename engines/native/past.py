@@ -144,6 +144,11 @@ CALM, NOISY = 12 / 255, 24 / 255
 """By how much the past and this frame differ where nothing happened, at least and at most."""
 
 
+MOST = 0.9
+"""How far the past is trusted at most, so that what is wrong in it is gone after some ten frames: clips of training are
+too short to learn that from."""
+
+
 class Trust(nn.Module):
     """How far the carried picture is to be trusted beside this frame's own restoration: N×1×48×44, 0..1.
 
@@ -168,7 +173,7 @@ class Trust(nn.Module):
     def forward(self, features: Tensor, change: Tensor, residual: Tensor, motion: Tensor, known: Tensor) -> Tensor:
         sure = F.interpolate(self.sure(motion), scale_factor=2.0, mode="nearest")
         trust = torch.sigmoid(self.weigh(F.relu(self.here(features) + self.change(8 * change) + sure)))
-        return trust * self.agreement((change - residual).detach()) * known
+        return MOST * trust * self.agreement((change - residual).detach()) * known
 
     def agreement(self, way: Tensor) -> Tensor:
         """Where two pictures, folded, whose difference is ``way``, show the same: N×1×48×44, 0..1."""
