@@ -20,7 +20,7 @@ import numpy as np
 from rtface.align import crop_matrix
 from rtface.analyze import Treatment
 from rtface.config import Options
-from rtface.correct import Shaping, face_mask, shape
+from rtface.correct import Shaping, face_mask, irises, shape
 from rtface.errors import EngineError
 from rtface.faces import FaceChoice
 from rtface.frame import Crops, Face, Float32, Frame
@@ -209,7 +209,8 @@ class Enhance:
         return shape(restored.pixels[0], work.crops.pixels[0], mask, work.record.correction, how, time=frame.time,
                      seed=seed_of(work.face.track_id, frame.pts),
                      scale=float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))),
-                     occlusion=None if restored.occlusion is None else restored.occlusion[0])
+                     occlusion=None if restored.occlusion is None else restored.occlusion[0],
+                     eyes=irises(size, mesh))
 
     def _failed(self, where: str, error: Exception) -> None:
         self._faults += 1

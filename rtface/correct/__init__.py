@@ -1,11 +1,12 @@
 """The operations on a restored crop `r` and the correction `d = r − c`, in canonical face space (numpy and OpenCV)."""
 
 from rtface.correct.colour import ExposureCurve, cells_of, lock_colour, low_frequencies, luma_of
+from rtface.correct.eyes import irises, keep_eye_colour
 from rtface.correct.grain import GrainMatcher, noise_level
 from rtface.correct.mask import FACE_OVAL, face_mask, residual_gate, support_box
 from rtface.correct.shape import Shaping, TrackState, shape
 from rtface.correct.temporal import TemporalAverage
 
 __all__ = ["FACE_OVAL", "ExposureCurve", "GrainMatcher", "Shaping", "TemporalAverage", "TrackState", "cells_of",
-           "face_mask", "lock_colour", "low_frequencies", "luma_of", "noise_level",
+           "face_mask", "irises", "keep_eye_colour", "lock_colour", "low_frequencies", "luma_of", "noise_level",
            "residual_gate", "shape", "support_box"]

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 
 from rtface.correct.colour import CELLS, ExposureCurve, cells_of, chroma_limit, lock_colour, low_frequencies
+from rtface.correct.eyes import irises, keep_eye_colour
 from rtface.correct.grain import GrainMatcher
 from rtface.correct.mask import residual_gate, support_box
 from rtface.correct.temporal import TemporalAverage
-from rtface.frame import Float32
+from rtface.frame import Float, Float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ _RELEASE = 0.25  # seconds in which a closed gate opens again; it closes at once
 
 
 def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Shaping, *, time: float, seed: int = 0,
-          scale: float = 1.0, occlusion: Float32 | None = None,
+          scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
           out: Float32 | None = None) -> tuple[Float32, Float32]:
     """Shapes one restored crop into the correction for `Device.composite`.
 
@@ -71,6 +72,7 @@ def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Sha
         seed: any number that belongs to this track and frame (synthetic grain).
         scale: crop pixels per picture pixel, `sqrt(|det W|)`.
         occlusion: float32 S×S, 1 = something lies in front, from an engine that has such a head.
+        eyes: `irises(…)`, whose colour is kept from turning; None for those of the alignment template.
         out: float32 S×S×3 to write the correction into; a new array without.
 
     Returns:
@@ -100,6 +102,7 @@ def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Sha
         _apply_curve(d, c, gain, offset, box)
     else:
         lock_colour(d, low, box, chroma=chroma_limit(c))
+    keep_eye_colour(d, c, irises(size) if eyes is None else eyes)
     if options.grain == "match":
         state.grain.add(d, c, mask, box, time=time, seed=seed, scale=scale)
     state.time = time
