@@ -31,7 +31,7 @@ from .model import Medium, Small, Whole, build
 from .past import STATE, Past, opening
 from .recipes import GRID, VERSION, memory_text, recipe_text
 from .space import F32, U8, oval_mask, roi
-from .weights import weights
+from .weights import HALF, weights
 
 NAMES = ("rtface-s", "rtface-m", "rtface-s-vivid", "rtface-m-vivid")
 FP16 = 55.0
@@ -51,9 +51,9 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
         if value.dtype != np.float32 or value.size <= 16 or init.name in exact:
             continue
         graph.initializer.remove(init)
-        graph.initializer.append(numpy_helper.from_array(value.astype(np.float16), init.name + "_half"))
+        graph.initializer.append(numpy_helper.from_array(value.astype(np.float16), init.name + HALF))
         casts.append(
-            helper.make_node("Cast", [init.name + "_half"], [init.name], init.name + "_cast", to=TensorProto.FLOAT)
+            helper.make_node("Cast", [init.name + HALF], [init.name], init.name + "_cast", to=TensorProto.FLOAT)
         )
     nodes = casts + list(graph.node)
     del graph.node[:]

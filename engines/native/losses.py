@@ -10,12 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtface.correct.colour import CHROMA_LIMIT, COLOURLESS, GRID, LUMA_LIMIT
+
 from .space import oval_mask, roi
 
-GRID = 32
-LUMA_LIMIT, CHROMA_LIMIT = 6 / 255, 1 / 255
-COLOURLESS = 0.2
-"""Of its own mean chroma a picture's chroma may be moved."""
 RAW = 0.15
 """Weight of the unlocked colour's error on the lock's grid: it keeps ``--colour restore`` sound."""
 FLOOR = 0.2
