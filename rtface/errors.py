@@ -6,7 +6,9 @@ RtfaceError
 │   └── InputMissing (FileNotFoundError)
 ├── OutputError (OSError)              the output cannot be opened, written or finished
 ├── MissingComponent (ImportError)     a package, model file or device that this job needs is not there
-├── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden check, device lost)
+├── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden check)
+│   ├── OutOfDeviceMemory (MemoryError) the card has no room for what was asked
+│   └── DeviceLost                     the card stopped answering; nothing more can be had from it in this process
 └── Interrupted (KeyboardInterrupt)    stopped by a signal; what was done is on disk
 
 Each is also the builtin that a Python programmer would catch. The message says what happened, where, and what
@@ -47,7 +49,15 @@ class MissingComponent(RtfaceError, ImportError):
 
 
 class EngineError(RtfaceError, RuntimeError):
-    """An engine gave no usable answer: golden check failed, device lost, wrong shape."""
+    """An engine gave no usable answer: golden check failed, wrong shape."""
+
+
+class OutOfDeviceMemory(EngineError, MemoryError):
+    """The card has no room for what was asked; a smaller batch may fit."""
+
+
+class DeviceLost(EngineError):
+    """The card stopped answering (reset, unplugged, a kernel that failed): nothing more can be had from it."""
 
 
 class Interrupted(RtfaceError, KeyboardInterrupt):
