@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What a user installs; onnxruntime and mediapipe are extras, skimage is the demo's.
 REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile"}
-OPTIONAL = {"onnxruntime", "mediapipe", "skimage"}
+OPTIONAL = {"onnxruntime", "mediapipe", "skimage", "cuda", "onnx", "tensorrt", "tensorrt_rtx_bindings", "torch"}
 
 
 def imported(path):
@@ -57,7 +57,7 @@ def test_nothing_of_posix_alone_is_imported_on_import():
 
 def test_the_pins_cover_every_requirement_and_name_no_place():
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    pins = {line.split("==")[0].lower() for line in lines if line and not line.startswith("#")}
+    pins = {line.split("==")[0].lower().replace("_", "-") for line in lines if line and not line.startswith("#")}
     assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in lines if line and not line.startswith("#"))
     extras = PROJECT["optional-dependencies"]
     lines = PROJECT["dependencies"] + extras["demo"] + extras["dev"] + extras["onnx"] + extras["rtx"] + extras["cuda"]
