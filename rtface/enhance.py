@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
-import numpy as np
-
 from rtface.align import crop_matrix
 from rtface.analyze import Treatment
 from rtface.config import Options
-from rtface.correct import Shaping, face_mask, irises, shape
+from rtface.correct import Shaping
 from rtface.errors import EngineError
 from rtface.faces import FaceChoice
-from rtface.frame import Crops, Face, Float32, Frame
+from rtface.frame import Crops, Face, Frame
 from rtface.geometry import apply
-from rtface.protocols import Device, Engine, Item, Restored, Tracker
+from rtface.protocols import Device, Engine, Item, Restored, Retouch, Tracker
 from rtface.stats import Stats
 from rtface.tracks import TrackBook, TrackRecord, seed_of
 
@@ -45,24 +43,40 @@ class Engines(Protocol):
 
 
 @dataclass(slots=True)
-class _Work:
-    """One face in an engine's hands."""
+class _Wanted:
+    """One face that is to be corrected: how much, and by which engine."""
 
     record: TrackRecord
     face: Face
     amount: float
-    crops: Crops
     engine: Engine
+
+
+@dataclass(slots=True)
+class _Work:
+    """One face in an engine's hands."""
+
+    want: _Wanted
+    crops: Crops
     answer: Future[Restored]
 
 
 @dataclass(slots=True)
 class Job:
-    """One frame between `submit` and `collect`."""
+    """One frame between `submit` and `collect`, on the device that cut its crops."""
 
     frame: Frame
+    device: Device
     seconds: float = 0.0
+    crops: list[Crops] = field(default_factory=list[Crops])
     work: list[_Work] = field(default_factory=list[_Work])
+
+    def give_up(self) -> None:
+        """The frame passes through: its crops go back to the device."""
+        crops, self.crops = self.crops, []
+        self.work.clear()
+        if crops:
+            self.device.drop(crops)
 
 
 def track(items: Iterable[Item], tracker: Tracker, device: Device, stats: Stats) -> Iterator[Item]:
@@ -129,12 +143,12 @@ class Enhance:
     def submit(self, frame: Frame) -> Job:
         """Analyses the chosen faces, cuts their crops and hands them to their engines."""
         started = perf_counter()
-        job = Job(frame)
+        job = Job(frame, self._device)
         try:
             self._submit(job)
         except Exception as error:  # noqa: BLE001 - as for the tracker
             self._failed("enhance", error)
-            job.work.clear()
+            job.give_up()
         job.seconds = perf_counter() - started
         return job
 
@@ -145,8 +159,26 @@ class Enhance:
             self._stats.count("frames_with_faces", int(frame.field != 1))
         if not faces:
             return
-        view = self._device.view(frame)
+        wanted = self._wanted(frame, faces)
         time = frame.time
+        if wanted:
+            with self._stats.time("crop"):
+                cut = job.device.cut(frame, [(crop_matrix(w.face, w.engine.size), w.engine.size) for w in wanted])
+            job.crops = cut
+            for want, crops in zip(wanted, cut, strict=True):
+                record, engine = want.record, want.engine
+                self._stats.count(f"crops:{engine.name}")
+                if time - record.answered > _MEMORY_S or frame.new:
+                    record.answer = None
+                # What a recurrent engine said of the frame before may still be in its hands.
+                record.answer, record.answered = engine.submit(crops.pixels, record.answer), time
+                job.work.append(_Work(want, crops, record.answer))
+        self.book.sweep(time)
+
+    def _wanted(self, frame: Frame, faces: Sequence[Face]) -> list[_Wanted]:
+        """The faces that are to be corrected, how much, and by which engine."""
+        view, time = self._device.view(frame), frame.time
+        wanted: list[_Wanted] = []
         for face in faces:
             with self._stats.time("analyze"):
                 record = self.book.see(face, time)
@@ -158,15 +190,8 @@ class Enhance:
             if record.engine not in (None, engine.name):
                 record.forget()
             record.engine = engine.name
-            with self._stats.time("crop"):
-                crops = self._device.crops(frame, crop_matrix(face, engine.size)[None], engine.size)
-            self._stats.count(f"crops:{engine.name}")
-            if time - record.answered > _MEMORY_S or frame.new:
-                record.answer = None
-            # What a recurrent engine said of the frame before may still be in its hands.
-            record.answer, record.answered = engine.submit(crops.pixels, record.answer), time
-            job.work.append(_Work(record, face, amount, crops, engine, record.answer))
-        self.book.sweep(time)
+            wanted.append(_Wanted(record, face, amount, engine))
+        return wanted
 
     def collect(self, job: Job) -> Frame:
         """Waits for the engines, shapes their answers into corrections, and adds them to the frame."""
@@ -178,39 +203,36 @@ class Enhance:
                 self._faults = 0
         except Exception as error:  # noqa: BLE001 - as for the tracker
             self._failed("enhance", error)
+            job.give_up()
         self._stats.add("added", job.seconds + perf_counter() - started)
         return frame
 
     def _correct(self, job: Job) -> Frame:
         frame, stats = job.frame, self._stats
-        corrections: list[Float32] = []
-        masks: list[Float32] = []
+        faces: list[Retouch] = []
         for work in job.work:
             with stats.time("engine wait"):
                 restored = work.answer.result()
-            with stats.time("correct"):
-                correction, mask = self._shape(frame, work, restored)
-            work.record.corrected += 1
-            work.record.strength_sum += work.amount
-            corrections.append(correction)
-            masks.append(mask)
+            faces.append(self._retouch(frame, work, restored))
+        with stats.time("correct"):
+            corrections = job.device.shape(faces)
+        for work in job.work:
+            work.want.record.corrected += 1
+            work.want.record.strength_sum += work.want.amount
         with stats.time("composite"):
-            frame = self._device.composite(frame, corrections, masks, [work.crops.matrices[0] for work in job.work])
+            frame = job.device.paste(frame, corrections)
+        job.crops = []
         if frame.touched:
             stats.count("frames_corrected", int(frame.field != 1))
         return frame
 
-    def _shape(self, frame: Frame, work: _Work, restored: Restored) -> tuple[Float32, Float32]:
-        matrix, size = work.crops.matrices[0], work.engine.size
-        mesh = None if work.face.mesh is None else apply(matrix, work.face.mesh[:, :2])
-        mask = face_mask(size, mesh)
-        how = Shaping(work.amount, self._options.colour, self._options.grain,
-                      average=not (work.engine.recurrent or frame.new))
-        return shape(restored.pixels[0], work.crops.pixels[0], mask, work.record.correction, how, time=frame.time,
-                     seed=seed_of(work.face.track_id, frame.pts),
-                     scale=float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))),
-                     occlusion=None if restored.occlusion is None else restored.occlusion[0],
-                     eyes=irises(size, mesh))
+    def _retouch(self, frame: Frame, work: _Work, restored: Restored) -> Retouch:
+        want, matrix = work.want, work.crops.matrices[0]
+        mesh = None if want.face.mesh is None else apply(matrix, want.face.mesh[:, :2])
+        how = Shaping(want.amount, self._options.colour, self._options.grain,
+                      average=not (want.engine.recurrent or frame.new))
+        return Retouch(work.crops, restored, mesh, want.record.correction, how, frame.time,
+                       seed_of(want.face.track_id, frame.pts))
 
     def _failed(self, where: str, error: Exception) -> None:
         self._faults += 1

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Packet
+from rtface.frame import Bytes, Crops, Face, Float, Frame, Packet
+
+if TYPE_CHECKING:
+    from rtface.correct import Shaping, TrackState
 
 Item = Frame | Packet
 
@@ -79,7 +82,7 @@ class Tracker(Protocol):
 
 @dataclass(slots=True)
 class Restored:
-    """What an engine made of a batch of crops.
+    """What an engine made of a batch of crops; on a card its arrays stay there, as the crops do.
 
     Attributes:
         pixels: float32 N×3×S×S, RGB, 0…1.
@@ -89,10 +92,10 @@ class Restored:
             0…1); None when the engine has no such head.
     """
 
-    pixels: Float32
+    pixels: Any
     state: Any = None
-    occlusion: Float32 | None = None
-    log_scale: Float32 | None = None
+    occlusion: Any = None
+    log_scale: Any = None
 
 
 class Engine(Protocol):
@@ -108,32 +111,77 @@ class Engine(Protocol):
     @property
     def recurrent(self) -> bool: ...
 
-    def submit(self, crops: Float32, after: Future[Restored] | None = None) -> Future[Restored]:
-        """Restores float32 N×3×S×S RGB 0…1. `after` is what the last call for the same faces returned, done or not;
-        None for faces that are new. Engines that do not remember ignore it."""
+    def submit(self, crops: Any, after: Future[Restored] | None = None) -> Future[Restored]:
+        """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, where its device keeps them.
+
+        `after` is what the last call for the same faces returned, done or not; None for faces that are new. Engines that do not remember ignore it."""
         ...
 
     def close(self) -> None: ...
 
 
+@dataclass(slots=True)
+class Retouch:
+    """A restored face on its way back into its frame.
+
+    Attributes:
+        crops: what was cut, of this one face.
+        restored: what its engine made of it.
+        mesh: the face's points in crop pixels, float64 (478, 2), or None.
+        state: what its track's correction remembers; changed.
+        how: what the user asked for.
+        time: of the frame, seconds.
+        seed: a number of its own for every track and frame (synthetic grain).
+    """
+
+    crops: Crops
+    restored: Restored
+    mesh: Float | None
+    state: TrackState
+    how: Shaping
+    time: float
+    seed: int
+
+
+@dataclass(slots=True)
+class Correction:
+    """What is to be added to a frame for one face, where the device keeps it.
+
+    Attributes:
+        pixels: on the CPU float32 S×S×3 RGB, −1…1, masked; `mask`: float32 S×S, 0…1.
+        matrix: float64 2×3, display → crop pixels.
+    """
+
+    pixels: Any
+    mask: Any
+    matrix: Float
+
+
 class Device(Protocol):
-    """Cuts crops out of native planes and adds corrections to them."""
+    """Cuts crops out of native planes, shapes what engines made of them, and adds it to the planes."""
 
     @property
     def name(self) -> str: ...
 
     def view(self, frame: Frame) -> View: ...
 
-    def crops(self, frame: Frame, matrices: Float, size: int) -> Crops:
-        """Crops of one frame (or field). `matrices` N×2×3 display → crop pixels."""
+    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
+        """One crop for each place of a frame (or field): `matrix`, 2×3, display → crop pixels, and the crop's side."""
         ...
 
-    def composite(self, frame: Frame, corrections: Sequence[Float32], masks: Sequence[Float32],
-                  matrices: Sequence[Float]) -> Frame:
-        """Adds corrections (N of S×S×3 RGB, each with its own S, masked, engine units) to the frame's own planes.
+    def shape(self, faces: Sequence[Retouch]) -> list[Correction]:
+        """Restored crops of one frame → corrections (`rtface.correct`)."""
+        ...
+
+    def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
+        """Adds corrections to the frame's own planes, and ends what `cut` began.
 
         Where every mask is 0 the samples stay bit for bit. May write into `frame.image` after `make_writable()`.
         """
+        ...
+
+    def drop(self, crops: Sequence[Crops]) -> None:
+        """Gives up crops of a frame that will not be pasted."""
         ...
 
 

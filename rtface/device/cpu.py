@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 
+from rtface.correct import face_mask, irises, shape
 from rtface.device.composite import Dither, Placement, cut_patch, neutral, overlapping, rows, write
 from rtface.device.planes import Layout, Role, Samples, fallback, layout, planes
 from rtface.device.sampling import from_planes, full_range, sample_bytes, sample_rgb
@@ -20,6 +21,7 @@ from rtface.device.transfer import code_range, curve_of
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame
 from rtface.geometry import apply, display_size, field_parity, plane_matrix, scaling
+from rtface.protocols import Correction, Retouch
 
 log = logging.getLogger("rtface")
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
@@ -182,6 +184,22 @@ class CpuDevice:
             pixels[n] = view.rgb(matrix, (size, size))
         return Crops(pixels, np.array(matrices, np.float64).reshape(-1, 2, 3), [(0, n) for n in range(len(matrices))])
 
+    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
+        """One `crops` for each matrix and size."""
+        return [self.crops(frame, matrix[None], size) for matrix, size in places]
+
+    def shape(self, faces: Sequence[Retouch]) -> list[Correction]:
+        """`rtface.correct.shape` of each face."""
+        return [_shaped(face) for face in faces]
+
+    def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
+        """`composite` of all corrections."""
+        return self.composite(frame, [c.pixels for c in corrections], [c.mask for c in corrections],
+                              [c.matrix for c in corrections])
+
+    def drop(self, crops: Sequence[Crops]) -> None:
+        """Nothing is held."""
+
     def composite(self, frame: Frame, corrections: Sequence[Float32] | Float32, masks: Sequence[Float32] | Float32,
                   matrices: Sequence[Float] | Float) -> Frame:
         """Adds corrections to the frame's own planes; samples where every mask is 0 stay bit for bit.
@@ -248,3 +266,12 @@ class CpuDevice:
                 write(views[role], placement.box, values, gate,
                       Dither(frame.pts, _COMPONENTS[role], parity), form, (legal.low, legal.high))
         return replace(frame, touched=True)
+
+
+def _shaped(face: Retouch) -> Correction:
+    matrix, size, restored = face.crops.matrices[0], face.crops.size, face.restored
+    pixels, mask = shape(restored.pixels[0], face.crops.pixels[0], face_mask(size, face.mesh), face.state, face.how,
+                         time=face.time, seed=face.seed, scale=float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))),
+                         occlusion=None if restored.occlusion is None else restored.occlusion[0],
+                         eyes=irises(size, face.mesh))
+    return Correction(pixels, mask, matrix)
