@@ -114,7 +114,8 @@ class Engine(Protocol):
     def submit(self, crops: Any, after: Future[Restored] | None = None) -> Future[Restored]:
         """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, where its device keeps them.
 
-        `after` is what the last call for the same faces returned, done or not; None for faces that are new. Engines that do not remember ignore it."""
+        `after` is what the last call for the same faces returned, done or not; None for faces that are new. Engines
+        that do not remember ignore it."""
         ...
 
     def close(self) -> None: ...
