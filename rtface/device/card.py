@@ -94,7 +94,9 @@ class Stream(Protocol):
         """Records what `build` puts on this stream, without running it."""
         ...
 
-    def replay(self, graph: Graph) -> None: ...
+    def replay(self, graph: Graph, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()) -> None:
+        """Runs captured work. `reads` and `writes`: what it touches besides, by addresses that it finds in memory."""
+        ...
 
 
 class Card(Protocol):

@@ -170,7 +170,7 @@ class _Stream:
             finally:
                 builder.close()
 
-    def replay(self, graph: Graph) -> None:
+    def replay(self, graph: Graph, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()) -> None:
         with _doing("run a graph"):
             cast(_Graph, graph).graph.launch(self._stream)
 

@@ -1,7 +1,9 @@
 """Frames of any pixel format, made without the code under test."""
 
+import sys
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
@@ -9,6 +11,8 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color, Display, Frame
+
+sys.path.insert(0, str(Path(__file__).parent))  # the stand-ins, whatever pytest's import mode
 
 WIDTH, HEIGHT = 160, 96
 

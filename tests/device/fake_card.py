@@ -1,0 +1,302 @@
+"""A card that is not there: runs kernels on the host as late as order allows, and fails on what a real one forgives.
+
+Every step is an operation on a stream with the memory that it reads and writes. Operations and the host carry vector
+clocks (Mattern 1988): two accesses to the same memory, one of them a write, that no stream order, event or wait of the
+host puts in order are a race, whichever way this run happened to go. Work is done only when someone waits for it, and
+then only as much as the wait needs, so a missing wait also gives wrong numbers. Fresh memory holds NaN.
+
+Failures are `AssertionError`s: a use before ready, a double use, freeing what is in use, and, on `close`, a leak.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rtface.errors import DeviceLost, OutOfDeviceMemory
+
+Clock = dict[str, int]
+HOST = "host"
+
+
+def _join(a: Clock, b: Clock) -> Clock:
+    return {k: max(a.get(k, 0), b.get(k, 0)) for k in a.keys() | b.keys()}
+
+
+class FakeMemory:
+    def __init__(self, card: FakeCard, nbytes: int, pinned: bool) -> None:
+        assert nbytes > 0, "an empty piece of memory"
+        self.card, self.nbytes, self.pinned = card, nbytes, pinned
+        self.array = np.full(nbytes, 0xFF, np.uint8)  # NaN as float32
+        self.written: tuple[str, int] = (HOST, 0)
+        self.read: dict[str, int] = {}
+        self.closed = False
+
+    @property
+    def address(self) -> int:
+        assert not self.closed, "the address of freed memory"
+        return self.array.ctypes.data
+
+    def access(self, agent: str, tick: int, clock: Clock, *, write: bool, what: str) -> None:
+        assert not self.closed, f"{what} uses freed memory"
+        by, at = self.written
+        assert clock.get(by, 0) >= at, f"{what} touches memory while {by} may still write it"
+        if write:
+            for reader, at in self.read.items():
+                assert clock.get(reader, 0) >= at, f"{what} writes memory while {reader} may still read it"
+            self.written, self.read = (agent, tick), {}
+        else:
+            self.read[agent] = tick
+
+    def bytes(self) -> np.ndarray:
+        assert self.pinned, "the host cannot touch the card's memory"
+        card = self.card
+        with card.lock:
+            card.clock[HOST] += 1
+            self.access(HOST, card.clock[HOST], card.clock, write=True, what="the host")
+        return self.array
+
+    def close(self) -> None:
+        card = self.card
+        with card.lock:
+            if self.closed:
+                return
+            card.clock[HOST] += 1
+            self.access(HOST, card.clock[HOST], card.clock, write=True, what="freeing")
+            self.closed = True
+            card.live.discard(self)
+            card.used -= 0 if self.pinned else self.nbytes
+            self.array = np.zeros(0, np.uint8)
+
+
+class _Operation:
+    __slots__ = ("after", "clock", "done", "run", "what")
+
+    def __init__(self, run: Callable[[], None] | None, after: list[_Operation], clock: Clock, what: str) -> None:
+        self.run, self.after, self.clock, self.done, self.what = run, after, clock, False, what
+
+    def finish(self) -> None:
+        waiting = [self]
+        while waiting:
+            op = waiting[-1]
+            open_ones = [o for o in op.after if not o.done]
+            if open_ones:
+                waiting.extend(open_ones)
+                continue
+            waiting.pop()
+            if not op.done:
+                op.done = True
+                if op.run is not None:
+                    op.run()
+                op.after, op.run = [], None
+
+
+class FakeEvent:
+    def __init__(self, card: FakeCard) -> None:
+        self.card = card
+        self.mark: _Operation | None = None
+        self.stamp = 0.0
+
+    def synchronize(self) -> None:
+        with self.card.lock:
+            self.card.check()
+            self.card.waits += 1
+            if self.mark is not None:
+                self.mark.finish()
+                self.card.clock = _join(self.card.clock, self.mark.clock)
+
+    def done(self) -> bool:
+        with self.card.lock:
+            if self.mark is None or self.mark.done:
+                if self.mark is not None:
+                    self.card.clock = _join(self.card.clock, self.mark.clock)
+                return True
+            return False
+
+    def milliseconds_since(self, earlier: Any) -> float:
+        return 1.0
+
+
+class FakeGraph:
+    def __init__(self, steps: list[tuple[Callable[..., None], list[FakeMemory], list[FakeMemory], str]]) -> None:
+        self.steps, self.closed = steps, False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeStream:
+    def __init__(self, card: FakeCard, name: str) -> None:
+        self.card, self.name = card, name
+        self.handle = id(self)
+        self.clock: Clock = {name: 0}
+        self.last: _Operation | None = None
+        self.waits: list[_Operation] = []
+        self.steps: list[Any] | None = None  # while capturing
+        self.called: list[Callable[[], None]] | None = None  # while another library enqueues
+
+    def _push(self, run: Callable[..., None] | None, reads: Sequence[Any], writes: Sequence[Any], what: str, *,
+              takes_writes: bool = True) -> None:
+        card = self.card
+        with card.lock:
+            card.check()
+            if self.steps is not None:
+                assert run is not None
+                self.steps.append((run, list(reads), list(writes), what))
+                return
+            single = run
+            run = (lambda: single([])) if takes_writes and single is not None else single
+            self.clock = _join(self.clock, card.clock)
+            self.clock[self.name] += 1
+            tick = self.clock[self.name]
+            for memory in reads:
+                memory.access(self.name, tick, self.clock, write=False, what=f"{what} on {self.name}")
+            for memory in writes:
+                memory.access(self.name, tick, self.clock, write=True, what=f"{what} on {self.name}")
+            after = [o for o in (self.last, *self.waits) if o is not None and not o.done]
+            self.waits = []
+            self.last = _Operation(run, after, dict(self.clock), what)
+            card.operations.append(f"{self.name}: {what}")
+            if card.eager:
+                self.last.finish()
+
+    def copy(self, to: Any, source: Any, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
+        assert nbytes > 0 and to_at + nbytes <= to.nbytes and source_at + nbytes <= source.nbytes, "a copy past the end"
+
+        def run(more: list[FakeMemory]) -> None:
+            to.array[to_at:to_at + nbytes] = source.array[source_at:source_at + nbytes]
+        self._push(run, [source], [to], "copy")
+
+    def launch(self, kernel: str, grid: Any, block: Any, *args: Any, reads: Sequence[Any] = (),
+               writes: Sequence[Any] = ()) -> None:
+        assert min(*grid, *block) > 0, f"{kernel} is launched with an empty grid {grid} {block}"
+        assert block[0] * block[1] * block[2] <= 1024 and max(grid[1:]) < 65536, f"{kernel}: {grid} {block}"
+        values = tuple(type(a)(a) for a in args)  # by value, as a launch takes them
+
+
+        def run(more: list[FakeMemory]) -> None:
+            self.card.run_kernel(kernel, grid, block, values, [*writes, *more])
+        self._push(run, reads, writes, kernel)
+
+    def call(self, enqueue: Callable[[int], None], *, reads: Sequence[Any] = (), writes: Sequence[Any] = ()) -> None:
+        self.called = []
+        try:
+            enqueue(self.handle)
+            work = self.called
+        finally:
+            self.called = None
+
+        def run(more: list[FakeMemory]) -> None:
+            for step in work:
+                step()
+        self._push(run, reads, writes, "call")
+
+    def record(self, event: FakeEvent) -> None:
+        assert self.steps is None, "recording an event while capturing"
+        self._push(None, [], [], "record")
+        event.mark = self.last
+
+    def wait(self, event: FakeEvent) -> None:
+        assert self.steps is None, "waiting for an event while capturing"
+        with self.card.lock:
+            if event.mark is not None:
+                self.waits.append(event.mark)
+                self.clock = _join(self.clock, event.mark.clock)
+
+    def capture(self, build: Callable[[], None]) -> FakeGraph:
+        self.steps = []
+        try:
+            build()
+            return FakeGraph(self.steps)
+        finally:
+            self.steps = None
+
+    def replay(self, graph: FakeGraph, *, reads: Sequence[Any] = (), writes: Sequence[Any] = ()) -> None:
+        assert not graph.closed
+        card = self.card
+
+        def run() -> None:
+            for step, *_ in graph.steps:
+                step(list(writes))
+        self._push(run, [*reads, *(m for step in graph.steps for m in step[1])],
+                   [*writes, *(m for step in graph.steps for m in step[2])], f"graph of {len(graph.steps)}",
+                   takes_writes=False)
+        card.replays += 1
+
+
+class FakeCard:
+    """See the module.
+
+    Args:
+        run: runs a kernel on the host: (name, grid, block, *args).
+        memory: bytes that the card has.
+        eager: do everything at once, in order (to find out whether a failure is one of order).
+        strict: check that a kernel writes nothing but what it names.
+    """
+
+    def __init__(self, run: Callable[..., None], *, memory: int = 1 << 30, eager: bool = False, strict: bool = False,
+                 capability: tuple[int, int] = (9, 0)) -> None:
+        self.name, self.capability, self.driver, self.ordinal = "fake card", capability, "13.0", 0
+        self._run, self.memory, self.eager, self.strict = run, memory, eager, strict
+        self.clock: Clock = {HOST: 0}
+        self.lock = threading.RLock()
+        self.live: set[FakeMemory] = set()
+        self.streams: list[FakeStream] = []
+        self.operations: list[str] = []
+        self.used = self.allocations = self.waits = self.replays = 0
+        self.lost = False
+
+    def check(self) -> None:
+        if self.lost:
+            raise DeviceLost("the card stopped answering (CUDA_ERROR_LAUNCH_FAILED) when rtface wanted to go on")
+
+    def enter(self) -> None:
+        """Nothing to do."""
+
+    def free_bytes(self) -> int:
+        return self.memory - self.used
+
+    def _new(self, nbytes: int, pinned: bool) -> FakeMemory:
+        with self.lock:
+            self.check()
+            if not pinned and self.used + nbytes > self.memory:
+                raise OutOfDeviceMemory("the card has no memory left")
+            made = FakeMemory(self, nbytes, pinned)
+            made.written = (HOST, self.clock[HOST])
+            self.live.add(made)
+            self.allocations += 1
+            self.used += 0 if pinned else nbytes
+            return made
+
+    def allocate(self, nbytes: int) -> FakeMemory:
+        return self._new(nbytes, False)
+
+    def pin(self, nbytes: int) -> FakeMemory:
+        return self._new(nbytes, True)
+
+    def stream(self) -> FakeStream:
+        made = FakeStream(self, f"stream {len(self.streams)}")
+        self.streams.append(made)
+        return made
+
+    def event(self, *, timed: bool = False) -> FakeEvent:
+        return FakeEvent(self)
+
+    def defer(self, handle: int, step: Callable[[], None]) -> None:
+        """For stand-ins of other libraries: puts work on the stream that is calling them."""
+        (stream,) = [s for s in self.streams if s.handle == handle]
+        assert stream.called is not None, "a library put work on a stream outside of `call`"
+        stream.called.append(step)
+
+    def run_kernel(self, kernel: str, grid: Any, block: Any, args: Any, writes: list[FakeMemory]) -> None:
+        others = [m for m in self.live if m not in writes] if self.strict else []
+        before = [m.array.tobytes() for m in others]
+        self._run(kernel, grid, block, *args)
+        for memory, old in zip(others, before, strict=True):
+            assert memory.array.tobytes() == old, f"{kernel} writes memory that it does not name"
+
+    def close(self) -> None:
+        assert not self.live, f"{len(self.live)} pieces of memory were never freed: {[m.nbytes for m in self.live]}"

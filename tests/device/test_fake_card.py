@@ -1,0 +1,120 @@
+"""The stand-in for a card is itself proven: it has to fail where a real card would silently give wrong pictures."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+from fake_card import FakeCard
+
+from rtface.errors import DeviceLost, OutOfDeviceMemory
+
+
+def double(name, grid, block, address):
+    """The only kernel here: doubles four floats."""
+    values = (ctypes.c_float * 4).from_address(int(address))
+    values[:] = [2 * x for x in values]
+
+
+@pytest.fixture
+def card():
+    return FakeCard(double)
+
+
+def one_way(card, *, wait_for_copy=True, wait_for_kernel=True, synchronize=True):
+    """Up on one stream, doubled on another, down on a third."""
+    up, work, down = card.stream(), card.stream(), card.stream()
+    host, device, back = card.pin(16), card.allocate(16), card.pin(16)
+    host.bytes().view(np.float32)[:] = 1.5
+    ready, doubled_, done = card.event(), card.event(), card.event()
+    up.copy(device, host, 16)
+    up.record(ready)
+    if wait_for_copy:
+        work.wait(ready)
+    work.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(device.address), writes=[device])
+    work.record(doubled_)
+    if wait_for_kernel:
+        down.wait(doubled_)
+    down.copy(back, device, 16)
+    down.record(done)
+    if synchronize:
+        done.synchronize()
+    return back.bytes().view(np.float32)[0]
+
+
+def test_ordered_work_gives_its_result_when_waited_for(card):
+    assert one_way(card) == 3.0
+
+
+@pytest.mark.parametrize("missing", ["wait_for_copy", "wait_for_kernel", "synchronize"])
+def test_every_missing_wait_is_found(card, missing):
+    with pytest.raises(AssertionError, match=r"may still (write|read)"):
+        one_way(card, **{missing: False})
+
+
+def test_nothing_runs_before_it_is_waited_for(card):
+    stream, host, device = card.stream(), card.pin(16), card.allocate(16)
+    host.bytes()[:] = 7
+    stream.copy(device, host, 16)
+    assert device.array[0] == 0xFF
+    event = card.event()
+    stream.record(event)
+    assert not event.done()
+    event.synchronize()
+    assert event.done() and device.array[0] == 7
+
+
+def test_writing_pinned_memory_that_a_copy_still_reads_is_found(card):
+    stream, host, device = card.stream(), card.pin(16), card.allocate(16)
+    host.bytes()[:] = 7
+    stream.copy(device, host, 16)
+    with pytest.raises(AssertionError, match="the host writes memory while stream 0 may still read it"):
+        host.bytes()
+
+
+def test_freeing_what_is_in_use_and_leaking_are_found(card):
+    stream, host, device = card.stream(), card.pin(16), card.allocate(16)
+    host.bytes()[:] = 7
+    stream.copy(device, host, 16)
+    with pytest.raises(AssertionError, match="freeing"):
+        device.close()
+    event = card.event()
+    stream.record(event)
+    event.synchronize()
+    device.close()
+    with pytest.raises(AssertionError, match="1 pieces of memory were never freed"):
+        card.close()
+    host.close()
+    card.close()
+
+
+def test_a_kernel_that_writes_more_than_it_names_is_found():
+    card = FakeCard(double, strict=True)
+    stream, device, event = card.stream(), card.allocate(16), card.event()
+    device.array[:] = 1
+    stream.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(device.address), reads=[device])
+    stream.record(event)
+    with pytest.raises(AssertionError, match="double writes memory that it does not name"):
+        event.synchronize()
+
+
+def test_a_graph_runs_when_replayed_only(card):
+    stream, device, event = card.stream(), card.allocate(16), card.event()
+    device.array.view(np.float32)[:] = 1
+    where = np.uint64(device.address)
+    graph = stream.capture(lambda: stream.launch("double", (1, 1, 1), (1, 1, 1), where, writes=[device]))
+    for _ in range(2):
+        stream.replay(graph)
+    stream.record(event)
+    event.synchronize()
+    assert device.array.view(np.float32)[0] == 4.0
+
+
+def test_memory_runs_out_and_the_card_gets_lost(card):
+    with pytest.raises(OutOfDeviceMemory):
+        card.allocate(card.memory + 1)
+    stream, device, host = card.stream(), card.allocate(16), card.pin(16)
+    card.lost = True
+    with pytest.raises(DeviceLost):
+        stream.copy(device, host, 16)
