@@ -1,0 +1,47 @@
+"""Where a face lies on a card while it is worked on: its crop, what an engine made of it, and its correction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rtface.device.card import Card, Memory
+from rtface.device.slots import aligned
+
+MAP_VALUES = 128 * 128
+"""The most values that an engine's head may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSlot:
+    """One face of side S in one piece of memory; addresses of float32 arrays.
+
+    Attributes:
+        size: S.
+        crop, native, restored, correction: 3×S×S; `native` is the crop in coded HDR values.
+        mask: S×S.
+        occlusion, log_scale: maps of an engine's heads, `MAP_VALUES` at most.
+    """
+
+    memory: Memory
+    size: int
+    crop: int
+    native: int
+    restored: int
+    correction: int
+    mask: int
+    occlusion: int
+    log_scale: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """As a batch of one, (1, 3, S, S)."""
+        return (1, 3, self.size, self.size)
+
+    @classmethod
+    def reserve(cls, card: Card, size: int) -> FaceSlot:
+        """A slot on the card. Raises OutOfDeviceMemory."""
+        picture, plane, head = (aligned(4 * n) for n in (3 * size * size, size * size, MAP_VALUES))
+        memory = card.allocate(4 * picture + plane + 2 * head)
+        at = memory.address
+        return cls(memory, size, at, at + picture, at + 2 * picture, at + 3 * picture, at + 4 * picture,
+                   at + 4 * picture + plane, at + 4 * picture + plane + head)
