@@ -19,7 +19,7 @@ from rtface.align import crop_matrix
 from rtface.analyze import Treatment
 from rtface.config import Options
 from rtface.correct import Shaping
-from rtface.errors import EngineError
+from rtface.errors import DeviceLost, EngineError
 from rtface.faces import FaceChoice
 from rtface.frame import Crops, Face, Frame
 from rtface.geometry import apply
@@ -40,6 +40,14 @@ class Engines(Protocol):
 
     def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> Engine: ...
     def named(self, name: str) -> Engine: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """A device and the engines that take its crops: crops on a card need engines on that card."""
+
+    device: Device
+    engines: Engines
 
 
 @dataclass(slots=True)
@@ -74,6 +82,8 @@ class Job:
     def give_up(self) -> None:
         """The frame passes through: its crops go back to the device."""
         crops, self.crops = self.crops, []
+        for work in self.work:  # what the engine remembers of this frame may be as wrong as its answer
+            work.want.record.answer = None
         self.work.clear()
         if crops:
             self.device.drop(crops)
@@ -109,6 +119,9 @@ class Enhance:
     Attributes:
         strength: 0…1, may be changed between frames.
         book: what is known of every track.
+        coming: a workshop that is being made ready; it takes over between two frames (a live run starts at once on
+            the CPU, and goes to the card when its plan has passed its gate).
+        spare: what goes on with the run when a card is lost; without one the run ends there.
     """
 
     def __init__(self, device: Device, engines: Engines, options: Options, stats: Stats, *,
@@ -117,6 +130,8 @@ class Enhance:
         self._choose = FaceChoice.parse(options.faces, options.max_faces)
         self.strength = options.strength
         self.book = TrackBook(treatments or {}, exposure=options.colour == "restore", analysis=analysis)
+        self.coming: Future[Workshop] | None = None
+        self.spare: Workshop | None = None
         self._faults = 0
 
     def __call__(self, items: Iterable[Item], *, ahead: int = 1) -> Iterator[Item]:
@@ -140,9 +155,31 @@ class Enhance:
         """Forgets what corrections remember of the frames before."""
         self.book.reset()
 
+    @property
+    def workshop(self) -> Workshop:
+        """What the next frame is worked on with."""
+        return Workshop(self._device, self._engines)
+
+    def move(self, to: Workshop) -> None:
+        """Goes on elsewhere from the next frame on. What engines remember of faces stays behind; corrections go on."""
+        self._device, self._engines = to.device, to.engines
+        self.book.leave_engines()
+
+    def _move_when_ready(self) -> None:
+        if self.coming is None or not self.coming.done():
+            return
+        coming, self.coming = self.coming, None
+        if (error := coming.exception()) is not None:
+            self._stats.warn("device", f"the run stays on the {self._device.name}: {error}")
+            return
+        self.spare = self.spare or self.workshop
+        self.move(coming.result())
+        log.info("the run goes on with the %s", self._device.name)
+
     def submit(self, frame: Frame) -> Job:
         """Analyses the chosen faces, cuts their crops and hands them to their engines."""
         started = perf_counter()
+        self._move_when_ready()
         job = Job(frame, self._device)
         try:
             self._submit(job)
@@ -235,6 +272,11 @@ class Enhance:
                        seed_of(want.face.track_id, frame.pts))
 
     def _failed(self, where: str, error: Exception) -> None:
+        if isinstance(error, DeviceLost):
+            if self.spare is None:
+                raise error
+            if self._device is not self.spare.device:
+                self.move(self.spare)
         self._faults += 1
         _fault(self._stats, where, error)
         if self._faults >= _FAULTS_IN_A_ROW:

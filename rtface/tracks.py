@@ -106,6 +106,11 @@ class TrackBook:
         for record in self._records.values():
             record.forget()
 
+    def leave_engines(self) -> None:
+        """Forgets what engines remember; what corrections remember stays."""
+        for record in self._records.values():
+            record.answer, record.engine = None, None
+
     def reports(self) -> list[TrackReport]:
         """All tracks in order of id."""
         return [self._records[k].report() for k in sorted(self._records)]

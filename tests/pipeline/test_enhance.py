@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,8 +14,8 @@ from rtface.analyze import Treatment
 from rtface.chain import join_fields, split_fields
 from rtface.config import Options
 from rtface.device.cpu import CpuDevice
-from rtface.enhance import Enhance, track
-from rtface.errors import EngineError
+from rtface.enhance import Enhance, Workshop, track
+from rtface.errors import DeviceLost, EngineError
 from rtface.frame import Display, Frame, Packet
 from rtface.stats import Stats
 
@@ -201,3 +202,87 @@ def test_figures_of_a_track() -> None:
     assert (report.id, report.frames, report.first_s, report.last_s) == (1, 5, 0.0, 0.16)
     assert report.strength == 1.0
     assert 80 < report.mean_width_px < 140
+
+
+class LosableDevice(CpuDevice):
+    """The CPU's work under another name, until it is lost."""
+
+    lost = False
+
+    @property
+    def name(self) -> str:
+        return "card"
+
+    def cut(self, frame: Frame, places: Any) -> Any:
+        if self.lost:
+            raise DeviceLost("the card stopped answering")
+        return super().cut(frame, places)
+
+
+def test_a_run_moves_to_another_device_between_two_frames() -> None:
+    there = Workshop(LosableDevice(), FakeEngines(FakeEngine("there")))
+    step = enhance(FakeEngines(FakeEngine("here")))
+    step.coming = Future()
+    names, waiting = [], []
+    for k, frame in enumerate(film(6)):
+        if k == 3:
+            step.coming.set_result(there)
+        waiting.append(step.submit(frame))
+        names.append(waiting[-1].work[0].want.engine.name)
+        if len(waiting) > 1:  # a frame is in the engine's hands while the move happens
+            assert step.collect(waiting.pop(0)).touched
+    assert step.collect(waiting.pop()).touched
+    assert names == ["here"] * 3 + ["there"] * 3
+    assert step.workshop == there and step.coming is None
+
+
+def test_a_device_that_never_gets_ready_leaves_the_run_where_it_is() -> None:
+    stats = Stats()
+    step = enhance(FakeEngines(FakeEngine("here")), stats=stats)
+    step.coming = Future()
+    step.coming.set_exception(EngineError("its answers are grey"))
+    assert all(f.touched for f in step(film(2)))
+    assert "its answers are grey" in stats.warnings["device"]
+
+
+def test_a_lost_device_ends_a_film_and_not_a_live_run() -> None:
+    device, stats = LosableDevice(), Stats()
+    spare = Workshop(CpuDevice(), FakeEngines(FakeEngine("spare")))
+    for live in (False, True):
+        device.lost = False
+        step = Enhance(device, FakeEngines(), Options(grain="none"), stats, analysis=False)
+        step.spare = spare if live else None
+        done = []
+        try:
+            for k, frame in enumerate(film(6)):
+                device.lost = k >= 3
+                done.append(step.collect(step.submit(frame)).touched)
+        except DeviceLost as error:
+            assert not live and "stopped answering" in str(error)
+        assert done == ([True] * 3 + [False] + [True] * 2 if live else [True] * 3)
+
+
+def test_what_an_engine_remembers_of_a_failed_frame_is_not_used_again() -> None:
+    class Remembering(FakeEngine):
+        recurrent = True
+        given: list[Any]
+
+        def submit(self, crops: np.ndarray, after: Any = None) -> Any:
+            self.given.append(after)
+            return super().submit(crops)
+
+    class Failing(CpuDevice):
+        fail = False
+
+        def shape(self, faces: Any) -> Any:
+            if self.fail:
+                raise EngineError("not a number")
+            return super().shape(faces)
+
+    engine, device = Remembering(), Failing()
+    engine.given = []
+    step = Enhance(device, FakeEngines(engine), Options(grain="none"), Stats(), analysis=False)
+    for k, frame in enumerate(film(4)):
+        device.fail = k == 1
+        step.collect(step.submit(frame))
+    assert [after is None for after in engine.given] == [True, False, True, False]
