@@ -1,0 +1,87 @@
+"""NvidiaCard's own code, run through cuda-python on a driver that is not there; and what is said without any driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtface.device.nvidia import count_cards, failure
+from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
+
+HERE = Path(__file__).parent
+TWICE = """
+extern "C" void host_twice(const unsigned*, const unsigned*, void** a) {
+  for (int i = 0; i < *(int*)a[1]; ++i) (*(float**)a[0])[i] *= 2;
+}
+"""
+COMPILER = shutil.which(os.environ.get("CXX", "g++"))
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """What nvidia_script.py saw."""
+    pytest.importorskip("cuda.core", reason="cuda-python is not installed (extra cuda)")
+    if COMPILER is None or sys.platform != "linux":
+        pytest.skip("the driver that is not there is built with a C++ compiler, on Linux")
+    folder = tmp_path_factory.mktemp("driver")
+    (folder / "twice.cpp").write_text(TWICE)
+    for source, library in ((HERE / "fake_libcuda.cpp", "libcuda.so.1"), (folder / "twice.cpp", "kernels.so")):
+        subprocess.run([COMPILER, "-O1", "-std=c++17", "-shared", "-fPIC", "-o", str(folder / library), str(source),
+                        "-ldl"], check=True)
+    environment = os.environ | {"LD_LIBRARY_PATH": str(folder), "FAKE_CUDA_KERNELS": str(folder / "kernels.so"),
+                                "FAKE_CUDA_ARGUMENTS": "twice=2"}
+    run = subprocess.run([sys.executable, str(HERE / "nvidia_script.py")], env=environment, capture_output=True,
+                         text=True, cwd=HERE.parents[1], timeout=120)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_a_card_says_what_it_is(seen):
+    assert (seen["name"], seen["capability"], seen["driver"]) == ("Fake Card", [9, 0], "13.0")
+
+
+def test_copies_kernels_and_graphs_do_what_they_are_for(seen):
+    assert seen["values"] == [12.0] * 4  # 1.5, doubled by a launch and twice by a graph that captured one
+    assert seen["done"] is True
+    assert seen["ms"] == 0.5
+    assert seen["handle"] is True
+
+
+def test_a_full_card_and_a_lost_one_are_told_apart(seen):
+    kind, text = seen["full"]
+    assert kind == "OutOfDeviceMemory"
+    assert "no memory left to reserve 1024 MiB" in text
+    assert [kind for kind, _ in seen["lost"]] == ["DeviceLost"] * 5
+    assert all("CUDA_ERROR_LAUNCH_FAILED" in text for _, text in seen["lost"])
+
+
+def test_memory_goes_back(seen):
+    assert seen["freed"] == seen["free"]
+
+
+def test_a_card_or_a_kernel_that_is_not_there_is_named(seen):
+    assert seen["absent"] == ["MissingComponent", "device cuda:3 is not here: the driver knows 1 card"]
+    assert seen["no kernel"] == ["EngineError", "the compiled kernels hold no thrice"]
+
+
+def test_without_a_driver_or_cuda_python_the_message_says_which(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    with pytest.raises(MissingComponent, match=r"pip install 'rtface\[rtx\]'"):
+        count_cards()
+
+
+@pytest.mark.parametrize(("text", "kind"), [
+    ("CUDA_ERROR_OUT_OF_MEMORY: The API call failed", OutOfDeviceMemory),
+    ("cudaErrorMemoryAllocation", OutOfDeviceMemory),
+    ("CUDA_ERROR_ILLEGAL_ADDRESS", DeviceLost), ("cudaErrorLaunchFailure: x", DeviceLost),
+    ("cudaErrorIllegalAddress", DeviceLost), ("CUDA_ERROR_INVALID_VALUE", EngineError), ("", EngineError)])
+def test_every_failure_says_what_was_being_done(text, kind):
+    error = failure(text, "copy")
+    assert type(error) is kind
+    assert "copy" in str(error)
