@@ -114,7 +114,8 @@ def from_planes(form: Layout, color: Color, size: tuple[int, int], display: Disp
 
 
 @lru_cache(maxsize=64)
-def rgb_rows(kind: str, bits: int, full: bool, matrix: str, white: float) -> tuple[tuple[float, float, float, float], ...]:
+def rgb_rows(kind: str, bits: int, full: bool, matrix: str,
+             white: float) -> tuple[tuple[float, float, float, float], ...]:
     """For R, G and B: the factors of y, u, v code values and a constant, so that white becomes `white`."""
     luma = code_range(bits, full, chroma=False)
     if kind != "yuv":
