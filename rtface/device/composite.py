@@ -211,15 +211,19 @@ def _dither_sheet(width: int) -> Float32:
 
 
 class Dither:
-    """Rounding offsets of one component of one picture; see the module's text."""
+    """Rounding offsets of one component of one picture; see the module's text.
+
+    Attributes:
+        offset: ox and oy.
+    """
 
     def __init__(self, pts: int, component: int, parity: int | None) -> None:
         h = int(_mix(int(_mix(pts % (1 << 32))) + 8 * (0 if parity is None else 1 + parity) + component))
-        self._x, self._y = h & 255, (h >> 8) & 255
+        self.offset = h & 255, (h >> 8) & 255
 
     def of(self, x: int, y: int, width: int, height: int) -> Float32:
         """float32 height × width, |t| < 0.5, for the samples from column x and row y on; at most 256 rows."""
-        x, y = (x + self._x) & 255, (y + self._y) & 255
+        x, y = (x + self.offset[0]) & 255, (y + self.offset[1]) & 255
         sheet = _dither_sheet(((x + width) // 512 + 1) * 512)  # few widths, so that few sheets are ever made
         return sheet[y:y + height, x:x + width]
 

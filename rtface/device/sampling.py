@@ -28,6 +28,18 @@ HALF_BELOW = 0.7  # footprint under which chroma is sampled at half the target's
 BLUR_FROM = 1.08  # residual shrink below which bilinear sampling alone is clean enough
 
 
+def smoothing(shrink: tuple[float, float]) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float]]:
+    """What `lowpass` does for a shrink in x and y: whole factors, then a Gaussian's size (1, 1: none) and sigmas."""
+    nx, ny = max(1, int(shrink[0] + 0.05)), max(1, int(shrink[1] + 0.05))
+    rest = (shrink[0] / nx, shrink[1] / ny)
+    if max(rest) <= BLUR_FROM:
+        return (nx, ny), (1, 1), (0.0, 0.0)
+    # The variance that a box of `rest` samples has beyond a box of one.
+    sx, sy = (float(np.sqrt(max(r * r - 1.0, 0.0) / 4.0)) for r in rest)
+    size = [1 if s < 0.2 else 3 if s < 0.6 else 5 for s in (sx, sy)]
+    return (nx, ny), (size[0], size[1]), (max(sx, 0.01), max(sy, 0.01))
+
+
 def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tuple[Samples, Float]:
     """Filters an image that is about to be shrunk by `shrink` (source samples per target sample in x and y).
 
@@ -37,21 +49,31 @@ def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tupl
         The filtered image, smaller where whole factors were taken, and the matrix from its coordinates to those of the
         image given (corner convention).
     """
-    nx, ny = max(1, int(shrink[0] + 0.05)), max(1, int(shrink[1] + 0.05))
+    (nx, ny), size, sigma = smoothing(shrink)
     if nx > 1 or ny > 1:
         h, w = image.shape[:2]
         if w % nx or h % ny:
             image = cv2.copyMakeBorder(image, 0, -h % ny, 0, -w % nx, border)
             h, w = image.shape[:2]
         image = cv2.resize(image, (w // nx, h // ny), interpolation=cv2.INTER_AREA)
-    rest = (shrink[0] / nx, shrink[1] / ny)
-    if max(rest) > BLUR_FROM:
-        # The variance that a box of `rest` samples has beyond a box of one.
-        sigma = [float(np.sqrt(max(r * r - 1.0, 0.0) / 4.0)) for r in rest]
-        size = [1 if s < 0.2 else 3 if s < 0.6 else 5 for s in sigma]
-        image = cv2.GaussianBlur(image, (size[0], size[1]), max(sigma[0], 0.01), sigmaY=max(sigma[1], 0.01),
-                                 borderType=border)
+    if size != (1, 1):
+        image = cv2.GaussianBlur(image, size, sigma[0], sigmaY=sigma[1], borderType=border)
     return image, scaling(nx, ny)
+
+
+def source_box(back: Float, size: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The samples of a plane (height, width) that a target of size (w, h) is made of; `back` maps target to plane."""
+    height, width = shape
+    box = bounds(back, (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *footprint(back)) + 1.0)
+    x0, y0, x1, y1 = clip_box(box, width, height)
+    # A region wholly outside still shows the nearest edge.
+    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+
+def halved(shrink: tuple[float, float], size: tuple[int, int]) -> bool:
+    """Whether chroma is sampled at half the target's size first: magnified, it holds nothing finer."""
+    return max(shrink) < HALF_BELOW and size[0] % 2 == 0 and size[1] % 2 == 0
 
 
 def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0, *, chroma: bool = False) -> Samples:
@@ -62,12 +84,7 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
     """
     back = invert(matrix)
     shrink = footprint(back)
-    height, width = plane.shape
-    box = bounds(back, (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *shrink) + 1.0)
-    x0, y0, x1, y1 = clip_box(box, width, height)
-    # A region wholly outside still shows the nearest edge.
-    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
-    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+    x0, y0, x1, y1 = source_box(back, size, plane.shape)
     image = np.ascontiguousarray(plane[y0:y1, x0:x1], plane.dtype.newbyteorder("="))
     if shift:
         image = image >> shift
@@ -75,13 +92,12 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
         image = image.astype(np.float32)  # exact, and OpenCV filters it three times as fast as 16 bits
     image, unshrink = lowpass(image, shrink, border=cv2.BORDER_REPLICATE)
     forward = compose(matrix, translation(x0, y0), unshrink)
-    # Magnified chroma holds nothing finer than half the target's samples: warp a quarter of them, then enlarge.
-    halved = chroma and max(shrink) < HALF_BELOW and size[0] % 2 == 0 and size[1] % 2 == 0
-    if halved:
+    half = chroma and halved(shrink, size)
+    if half:  # a quarter of the work
         forward = compose(scaling(0.5, 0.5), forward)
-    out: Any = cv2.warpAffine(image, to_cv2(forward), (size[0] // 2, size[1] // 2) if halved else size,
+    out: Any = cv2.warpAffine(image, to_cv2(forward), (size[0] // 2, size[1] // 2) if half else size,
                               flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(out, size, interpolation=cv2.INTER_LINEAR) if halved else out
+    return cv2.resize(out, size, interpolation=cv2.INTER_LINEAR) if half else out
 
 
 def full_range(form: Layout, color: Color) -> bool:
@@ -98,7 +114,8 @@ def from_planes(form: Layout, color: Color, size: tuple[int, int], display: Disp
 
 
 @lru_cache(maxsize=64)
-def _rows(kind: str, bits: int, full: bool, matrix: str, white: float) -> tuple[tuple[float, float, float, float], ...]:
+def rgb_rows(kind: str, bits: int, full: bool, matrix: str,
+             white: float) -> tuple[tuple[float, float, float, float], ...]:
     """For R, G and B: the factors of y, u, v code values and a constant, so that white becomes `white`."""
     luma = code_range(bits, full, chroma=False)
     if kind != "yuv":
@@ -129,7 +146,7 @@ def sample_planes(views: dict[Role, Samples], form: Layout, color: Color, places
     out = np.empty((3, size[1], size[0]), np.uint8 if depth == cv2.CV_8U else np.float32)
     got = {role: sample(view, compose(matrix, places[role]), size, form.shift, chroma=role in ("u", "v"))
            for role, view in views.items()}
-    rows = _rows(form.kind, form.bits, full_range(form, color), color.matrix, white)
+    rows = rgb_rows(form.kind, form.bits, full_range(form, color), color.matrix, white)
     for k, (ky, ku, kv, zero) in enumerate(rows):
         if form.kind != "yuv":
             plane = got["y"] if form.kind == "gray" else got["rgb"[k]]  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,475 @@
+// The frame path on a card: crops out of native planes, corrections into them, sample for sample as cpu.py has it.
+//
+// Each thread works alone: no shared memory, no barrier, no atomic, no header, so that the tests run this very file on
+// the host. A kernel takes the address of one descriptor that kernels.py builds; a grid larger than the descriptor's
+// counts does no harm. Coordinates count from sample centres (the first sample is 0, 0), as in cv2's warps.
+//
+// Roundings are OpenCV's, operation by operation: fmaf where its warps fuse, plain products elsewhere (compile without
+// contraction), 8-bit intermediates where it keeps 8 bits.
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+
+__device__ __forceinline__ int clamp(int value, int low, int high) {
+    return value < low ? low : value > high ? high : value;
+}
+
+__device__ __forceinline__ float clip(float value, float low, float high) {
+    return fminf(fmaxf(value, low), high);
+}
+
+__device__ __forceinline__ float lerp(float from, float to, float at) { return fmaf(at, to - from, from); }
+
+__device__ __forceinline__ int column() { return blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ int line() { return blockIdx.y * blockDim.y + threadIdx.y; }
+
+template <typename T> __device__ __forceinline__ const T* behind(const void* head, i64 bytes) {
+    return (const T*)((const u8*)head + bytes);
+}
+
+// ---- crop
+
+// Components that lie on one grid, and the map from crop pixels (half: from pixels of a crop half as large) to it.
+struct Source {
+    u64 at[3];          // first sample held
+    int pitch, step;    // bytes, words
+    int word, shift;    // 1: uint8, 2: uint16, 4: float32; bits the value is shifted up by
+    int width, height;  // samples held; beyond them the edge is repeated
+    int half;
+    int inside;         // no crop pixel reaches past the edge
+    float m[6];
+};
+
+struct CropFace {
+    Source first, second;  // y and u, v; or r, g, b and nothing
+    u64 pixels, native;    // float32 3 x size x size; native may be 0
+};
+
+// Followed by `count` CropFace.
+struct CropJob {
+    int count, size, kind, entries;  // kind 0: yuv, 1: rgb, 2: gray; entries of the table, 0 without a curve
+    u64 table;
+    int wide, unused;
+    float rows[3][4];  // factors of the components' code values, and a constant
+    float gamut[9];
+    float pad;
+};
+
+template <typename Word, bool INSIDE, int N>
+__device__ __forceinline__ void bilinear(const Source& s, int px, int py, float* out) {
+    float x = (float)px, y = (float)py;
+    float sx = fmaf(s.m[0], x, y * s.m[1] + s.m[2]), sy = fmaf(s.m[3], x, y * s.m[4] + s.m[5]);
+    float fx = floorf(sx), fy = floorf(sy);
+    float ax = sx - fx, ay = sy - fy;
+    int x0 = (int)fx, y0 = (int)fy, x1, y1;
+    if (INSIDE) {
+        x1 = x0 + 1, y1 = y0 + 1;
+    } else {
+        x1 = clamp(x0 + 1, 0, s.width - 1), y1 = clamp(y0 + 1, 0, s.height - 1);
+        x0 = clamp(x0, 0, s.width - 1), y0 = clamp(y0, 0, s.height - 1);
+    }
+    int left = x0 * s.step, right = x1 * s.step;
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+        const Word* upper = behind<Word>((const void*)s.at[n], (i64)y0 * s.pitch);
+        const Word* lower = behind<Word>((const void*)s.at[n], (i64)y1 * s.pitch);
+        float p, q, r, t;
+        if (sizeof(Word) == 2) {
+            p = (float)((int)upper[left] >> s.shift), q = (float)((int)upper[right] >> s.shift);
+            r = (float)((int)lower[left] >> s.shift), t = (float)((int)lower[right] >> s.shift);
+        } else {
+            p = (float)upper[left], q = (float)upper[right], r = (float)lower[left], t = (float)lower[right];
+        }
+        float value = lerp(lerp(p, q, ax), lerp(r, t, ax), ay);
+        out[n] = sizeof(Word) == 1 ? rintf(value) : value;
+    }
+}
+
+enum { ROWS = 4 };  // of a crop, to a thread: they share the samples of halved chroma
+
+// Halfway between two samples of halved chroma, at 1/4 (near: at 3/4); cv2.resize in 8 bits works in 11-bit fractions.
+template <typename Word> __device__ __forceinline__ float across(float a, float b, bool near) {
+    return sizeof(Word) == 1 ? (near ? a * 512.0f + b * 1536.0f : a * 1536.0f + b * 512.0f)
+                             : (near ? a * 0.25f + b * 0.75f : a * 0.75f + b * 0.25f);
+}
+
+template <typename Word> __device__ __forceinline__ float down(float a, float b, bool near) {
+    if (sizeof(Word) != 1) return across<Word>(a, b, near);
+    int wa = near ? 512 : 1536, wb = near ? 1536 : 512;
+    return (float)(((wa * ((int)a >> 4) >> 16) + (wb * ((int)b >> 4) >> 16) + 2) >> 2);
+}
+
+// ROWS pixels of column x, from row y (odd, or -1) on.
+template <typename Word, bool INSIDE, int N>
+__device__ __forceinline__ void strip(const Source& s, int size, int x, int y, float (*out)[3]) {
+    if (!s.half) {
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r) bilinear<Word, INSIDE, N>(s, x, clamp(y + r, 0, size - 1), out[r]);
+        return;
+    }
+    int last = size / 2 - 1, i = (x + 1) >> 1, j = (y + 1) >> 1;
+    bool near = !(x & 1);
+    int i0 = clamp(i - 1, 0, last), i1 = clamp(i, 0, last);
+    float lines[ROWS / 2 + 1][N];
+#pragma unroll
+    for (int r = 0; r <= ROWS / 2; ++r) {
+        float a[N], b[N];
+        bilinear<Word, INSIDE, N>(s, i0, clamp(j - 1 + r, 0, last), a);
+        bilinear<Word, INSIDE, N>(s, i1, clamp(j - 1 + r, 0, last), b);
+#pragma unroll
+        for (int n = 0; n < N; ++n) lines[r][n] = across<Word>(a[n], b[n], near);
+    }
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r)
+#pragma unroll
+        for (int n = 0; n < N; ++n) out[r][n] = down<Word>(lines[r / 2][n], lines[r / 2 + 1][n], r & 1);
+}
+
+template <int N>
+__device__ __forceinline__ void strip_of(const Source& s, int size, int x, int y, float (*out)[3]) {
+    if (s.word == 1) {
+        if (s.inside) strip<u8, true, N>(s, size, x, y, out);
+        else strip<u8, false, N>(s, size, x, y, out);
+    } else if (s.word == 2) {
+        if (s.inside) strip<u16, true, N>(s, size, x, y, out);
+        else strip<u16, false, N>(s, size, x, y, out);
+    } else {
+        strip<float, false, N>(s, size, x, y, out);
+    }
+}
+
+__device__ __forceinline__ float look_up(const float* table, int entries, float value) {
+    float at = value * (float)(entries - 1), low = floorf(at);
+    int i = (int)clip(low, -1.0f, (float)entries);
+    float a = table[clamp(i, 0, entries - 1)], b = table[clamp(i + 1, 0, entries - 1)];
+    return lerp(a, b, at - low);
+}
+
+__device__ __forceinline__ void turn(const float* m, const float* from, float* to) {
+#pragma unroll
+    for (int k = 0; k < 3; ++k) to[k] = m[3 * k] * from[0] + m[3 * k + 1] * from[1] + m[3 * k + 2] * from[2];
+}
+
+// A thread makes ROWS pixels of one column; blockIdx.z counts faces.
+extern "C" __global__ void crop(const CropJob* __restrict__ job) {
+    int size = job->size, x = column(), y = line() * ROWS - 1;
+    if ((int)blockIdx.z >= job->count || x >= size || y >= size) return;
+    const CropFace& face = behind<CropFace>(job, sizeof(CropJob))[blockIdx.z];
+    float got[ROWS][3], more[ROWS][3];
+    if (job->kind == 1) {
+        strip_of<3>(face.first, size, x, y, got);
+    } else {
+        strip_of<1>(face.first, size, x, y, got);
+        if (job->kind == 0) strip_of<2>(face.second, size, x, y, more);
+    }
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) {
+        if (y + r < 0 || y + r >= size) continue;
+        float rgb[3];
+#pragma unroll
+        for (int k = 0; k < 3; ++k) {
+            const float* row = job->rows[k];
+            float value = (job->kind == 1 ? got[r][k] : got[r][0]) * row[0] + row[3];
+            rgb[k] = job->kind == 0 ? value + more[r][0] * row[1] + more[r][1] * row[2] : value;
+        }
+        i64 place = (i64)(y + r) * size + x, plane = (i64)size * size;
+        if (face.native) {
+            float* to = (float*)face.native + place;
+#pragma unroll
+            for (int k = 0; k < 3; ++k) to[k * plane] = clip(rgb[k], 0.0f, 1.0f);
+        }
+        if (job->entries) {
+#pragma unroll
+            for (int k = 0; k < 3; ++k) rgb[k] = look_up((const float*)job->table, job->entries, rgb[k]);
+        }
+        float seen[3] = {rgb[0], rgb[1], rgb[2]};
+        if (job->wide) turn(job->gamut, rgb, seen);
+        float* to = (float*)face.pixels + place;
+#pragma unroll
+        for (int k = 0; k < 3; ++k) to[k * plane] = clip(seen[k], 0.0f, 1.0f);
+    }
+}
+
+// ---- low-pass: whole factors by averaging, then a small Gaussian
+
+struct Filter {
+    u64 from, to;
+    i64 plane;          // bytes between channels
+    int pitch, step;    // bytes, words
+    int word, shift;    // as in Source
+    int width, height;  // of `from`; beyond it zeros where `zeros`, else the edge repeated
+    int zeros, channels;
+    float weights[3];   // the value is their weighted sum, where there are 3 channels
+    int nx, ny;
+    int to_pitch, to_width, to_height;  // bytes, samples; uint8 where `from` is, else float32
+    float kx[5], ky[5];
+    int unused;
+};
+
+// Followed by `count` Filter.
+struct FilterJob {
+    int count, unused;
+};
+
+__device__ __forceinline__ float filtered(const Filter& f, int x, int y) {
+    if (f.zeros && (x < 0 || y < 0 || x >= f.width || y >= f.height)) return 0.0f;
+    x = clamp(x, 0, f.width - 1), y = clamp(y, 0, f.height - 1);
+    const u8* at = (const u8*)f.from + (i64)y * f.pitch + (i64)x * f.step * f.word;
+    if (f.word == 1) return (float)*at;
+    if (f.word == 2) return (float)(*(const u16*)at >> f.shift);
+    if (f.channels == 1) return *(const float*)at;
+    return *(const float*)at * f.weights[0] + *(const float*)(at + f.plane) * f.weights[1] +
+           *(const float*)(at + 2 * f.plane) * f.weights[2];
+}
+
+__device__ __forceinline__ void put(const Filter& f, int x, int y, float value) {
+    u8* row = (u8*)f.to + (i64)y * f.to_pitch;
+    if (f.word == 1) row[x] = (u8)value;
+    else ((float*)row)[x] = value;
+}
+
+// The mean of nx x ny samples.
+extern "C" __global__ void area(const FilterJob* __restrict__ job) {
+    int x = column(), y = line();
+    if ((int)blockIdx.z >= job->count) return;
+    const Filter& f = behind<Filter>(job, sizeof(FilterJob))[blockIdx.z];
+    if (x >= f.to_width || y >= f.to_height) return;
+    float sum = 0.0f;
+    for (int j = 0; j < f.ny; ++j)
+        for (int i = 0; i < f.nx; ++i) sum += filtered(f, x * f.nx + i, y * f.ny + j);
+    float mean = sum * (1.0f / (float)(f.nx * f.ny));
+    if (f.word == 1) mean = f.nx == 2 && f.ny == 2 ? floorf(mean + 0.5f) : rintf(mean);
+    put(f, x, y, mean);
+}
+
+extern "C" __global__ void blur(const FilterJob* __restrict__ job) {
+    int x = column(), y = line();
+    if ((int)blockIdx.z >= job->count) return;
+    const Filter& f = behind<Filter>(job, sizeof(FilterJob))[blockIdx.z];
+    if (x >= f.to_width || y >= f.to_height) return;
+    float sum = 0.0f;
+    for (int j = 0; j < 5; ++j) {
+        if (f.ky[j] == 0.0f) continue;
+        float row = 0.0f;
+        for (int i = 0; i < 5; ++i)
+            if (f.kx[i] != 0.0f) row += f.kx[i] * filtered(f, x + i - 2, y + j - 2);
+        sum += f.ky[j] * row;
+    }
+    put(f, x, y, f.word == 1 ? floorf(sum + 0.5f) : sum);
+}
+
+// ---- corrections back through a curve
+
+struct UncurveFace {
+    u64 from, native, to;  // float32 3 x size x size; `to` may be `from`
+    int size, unused;
+};
+
+// Followed by `count` UncurveFace.
+struct UncurveJob {
+    int count, entries;
+    u64 table;  // of the inverse slope
+    int wide;
+    float gamut[9];  // inverted
+};
+
+extern "C" __global__ void uncurve(const UncurveJob* __restrict__ job) {
+    int x = column(), y = line();
+    if ((int)blockIdx.z >= job->count) return;
+    const UncurveFace& face = behind<UncurveFace>(job, sizeof(UncurveJob))[blockIdx.z];
+    if (x >= face.size || y >= face.size) return;
+    i64 plane = (i64)face.size * face.size, at = (i64)y * face.size + x;
+    float d[3], out[3];
+    for (int k = 0; k < 3; ++k) out[k] = d[k] = ((const float*)face.from)[k * plane + at];
+    if (job->wide) turn(job->gamut, d, out);
+    for (int k = 0; k < 3; ++k) {
+        float slope = 1.0f;
+        if (job->entries)
+            slope = look_up((const float*)job->table, job->entries, ((const float*)face.native)[k * plane + at]);
+        ((float*)face.to)[k * plane + at] = out[k] * slope;
+    }
+}
+
+// ---- paste
+
+// Components that lie on one grid, to be written.
+struct Target {
+    u64 at[3];
+    int pitch, step, word, shift;  // as in Source
+    int parts;
+    int x, y;                     // of the first sample held, in its plane
+    int dither_x[3], dither_y[3];
+    float low[3], high[3];        // legal code values
+    int unused;
+};
+
+// One face on one grid.
+struct Patch {
+    u64 values, mask;                // float32
+    i64 plane;                       // words between channels of the values
+    int pitch, width, height;        // words, samples; zeros beyond
+    int channels;
+    int mask_pitch, mask_width, mask_height;
+    int gated;                       // nothing is written where the mask is 0
+    int cubic;                       // m leads to values doubled by a cubic
+    int target;
+    int box[4];                      // samples of the plane that may change: x0, y0, x1, y1
+    int near, nears;                 // where the list of the patches begins whose boxes meet this one, itself among them
+    float weights[3][3];             // from channels to components
+    float m[6], k[6];                // from samples, counted from the box's first, to values and to the mask
+};
+
+// Followed by `count` Patch, then by the lists of ints.
+struct PasteJob {
+    int count, unused;
+    Target targets[2];
+};
+
+__device__ __forceinline__ u32 mix(u32 value) {
+    u32 x = value + 0x9E3779B9u;
+    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+    return x ^ (x >> 16);
+}
+
+__device__ __forceinline__ float dither(int x, int y) {
+    u32 tile = mix((u32)(x & 255) + 256u * (u32)(y & 255)) >> 25;
+    return ((float)tile + 0.5f) * 0.0078125f - 0.5f;
+}
+
+__device__ __forceinline__ bool holds(const Patch& p, int x, int y) {
+    return x >= p.box[0] && y >= p.box[1] && x < p.box[2] && y < p.box[3];
+}
+
+// Four neighbours, zeros outside.
+struct Corner {
+    bool any, left, right, upper, lower;
+    int x, y;
+    float ax, ay;
+};
+
+__device__ __forceinline__ Corner corner(const float* m, float x, float y, int width, int height) {
+    float sx = fmaf(m[0], x, y * m[1] + m[2]), sy = fmaf(m[3], x, y * m[4] + m[5]);
+    float fx = floorf(sx), fy = floorf(sy);
+    Corner c;
+    c.x = (int)fx, c.y = (int)fy, c.ax = sx - fx, c.ay = sy - fy;
+    c.left = c.x >= 0 && c.x < width, c.right = c.x >= -1 && c.x < width - 1;
+    c.upper = c.y >= 0 && c.y < height, c.lower = c.y >= -1 && c.y < height - 1;
+    c.any = (c.left || c.right) && (c.upper || c.lower);
+    return c;
+}
+
+__device__ __forceinline__ void four(const Corner& c, const float* plane, int pitch, float* v) {
+    const float* at = plane + (i64)c.y * pitch + c.x;
+    v[0] = c.upper && c.left ? at[0] : 0.0f;
+    v[1] = c.upper && c.right ? at[1] : 0.0f;
+    v[2] = c.lower && c.left ? at[pitch] : 0.0f;
+    v[3] = c.lower && c.right ? at[pitch + 1] : 0.0f;
+}
+
+__device__ __forceinline__ float blend(const Corner& c, const float* v) {
+    return lerp(lerp(v[0], v[1], c.ax), lerp(v[2], v[3], c.ax), c.ay);
+}
+
+// Weights of five neighbours from floor((k - 1) / 2) - 1 on, that make sample k + a of a line doubled by a cubic.
+__device__ __forceinline__ void cubic_weights(int k, float a, int doubled, float* w) {
+    const float outer = -0.10546875f, inner = 0.87890625f, next = 0.26171875f, far = -0.03515625f;
+    float p = k >= 0 && k < doubled ? 1.0f - a : 0.0f, q = k >= -1 && k < doubled - 1 ? a : 0.0f;
+    if (k & 1) {  // samples k, k + 1 lie at +1/4, -1/4 of their nearest ones
+        w[0] = p * outer + q * far, w[1] = p * inner + q * next, w[2] = p * next + q * inner;
+        w[3] = p * far + q * outer, w[4] = 0.0f;
+    } else {
+        w[0] = p * far, w[1] = p * next + q * outer, w[2] = p * inner + q * inner;
+        w[3] = p * outer + q * next, w[4] = q * far;
+    }
+}
+
+// The channels of a patch's values at a sample; false where it has none.
+__device__ __forceinline__ bool values_at(const Patch& p, float x, float y, float* v) {
+    const float* values = (const float*)p.values;
+    if (!p.cubic) {
+        Corner c = corner(p.m, x, y, p.width, p.height);
+        if (!c.any) return false;
+#pragma unroll
+        for (int k = 0; k < 3; ++k) {
+            if (k >= p.channels) continue;
+            float near[4];
+            four(c, values + k * p.plane, p.pitch, near);
+            v[k] = blend(c, near);
+        }
+        return true;
+    }
+    Corner c = corner(p.m, x, y, 2 * p.width, 2 * p.height);
+    if (!c.any) return false;
+    float wx[5], wy[5];
+    cubic_weights(c.x, c.ax, 2 * p.width, wx);
+    cubic_weights(c.y, c.ay, 2 * p.height, wy);
+    int left = ((c.x - 1) >> 1) - 1, top = ((c.y - 1) >> 1) - 1;
+    for (int k = 0; k < p.channels; ++k) {
+        float sum = 0.0f;
+#pragma unroll
+        for (int j = 0; j < 5; ++j) {
+            const float* row = values + k * p.plane + (i64)clamp(top + j, 0, p.height - 1) * p.pitch;
+            float part = 0.0f;
+#pragma unroll
+            for (int i = 0; i < 5; ++i) part += wx[i] * row[clamp(left + i, 0, p.width - 1)];
+            sum += wy[j] * part;
+        }
+        v[k] = sum;
+    }
+    return true;
+}
+
+// A thread changes one sample of every component on a grid; blockIdx.z counts patches. Where boxes meet, the first
+// patch's thread adds all of them.
+extern "C" __global__ void paste(const PasteJob* __restrict__ job) {
+    if ((int)blockIdx.z >= job->count) return;
+    const Patch* __restrict__ patches = behind<Patch>(job, sizeof(PasteJob));
+    const Patch& own = patches[blockIdx.z];
+    int x = own.box[0] + column(), y = own.box[1] + line();
+    if (x >= own.box[2] || y >= own.box[3]) return;
+    const int* nears = behind<int>(patches, (i64)job->count * sizeof(Patch)) + own.near;
+    const Target& target = job->targets[own.target];
+    float total[3] = {0.0f, 0.0f, 0.0f}, weight = 0.0f;
+    bool first = true;
+    for (int n = 0; n < own.nears; ++n) {
+        const Patch& p = patches[nears[n]];
+        if (!holds(p, x, y)) continue;
+        if (first && nears[n] != (int)blockIdx.z) return;
+        first = false;
+        float at_x = (float)(x - p.box[0]), at_y = (float)(y - p.box[1]);
+        if (p.gated) {
+            Corner c = corner(p.k, at_x, at_y, p.mask_width, p.mask_height);
+            if (!c.any) continue;
+            float m[4], support[4];
+            four(c, (const float*)p.mask, p.mask_pitch, m);
+            for (int k = 0; k < 4; ++k) support[k] = m[k] > 0.0f ? 255.0f : 0.0f;
+            if (!(blend(c, support) > 0.5f)) continue;
+            weight += fmaxf(blend(c, m), 0.0f);
+        }
+        float v[3] = {0.0f, 0.0f, 0.0f};
+        if (!values_at(p, at_x, at_y, v)) continue;
+#pragma unroll
+        for (int k = 0; k < 3; ++k) {
+            if (k >= target.parts) continue;
+            float d = p.weights[k][0] * v[0] + p.weights[k][1] * v[1] + p.weights[k][2] * v[2];
+            total[k] += fabsf(d) < 1e30f ? d : 0.0f;  // also what is not a number
+        }
+    }
+    float share = fmaxf(weight, 1.0f);
+    for (int k = 0; k < target.parts; ++k) {
+        float add = total[k] / share + dither(x + target.dither_x[k], y + target.dither_y[k]);
+        u8* at = (u8*)target.at[k] + (i64)(y - target.y) * target.pitch +
+                 (i64)(x - target.x) * target.step * target.word;
+        int word = target.word == 1 ? *at : *(u16*)at;
+        float old = (float)(word >> target.shift);
+        float now = clip(rintf(old + add), fminf(old, target.low[k]), fmaxf(old, target.high[k]));
+        if (now == old) continue;
+        word += ((int)now - (int)old) * (1 << target.shift);  // whatever the low bits held stays
+        if (target.word == 1) *at = (u8)word;
+        else *(u16*)at = (u16)word;
+    }
+}
