@@ -200,6 +200,12 @@ class CpuDevice:
     def drop(self, crops: Sequence[Crops]) -> None:
         """Nothing is held."""
 
+    def say_converted(self, frame: Frame) -> None:
+        """Warns that frames of this pixel format are converted."""
+        name = frame.image.format.name
+        self._warn("pixel_format", f"frames with faces are converted from {name} to {fallback(name)}: the frame path "
+                   "does not work in it")
+
     def composite(self, frame: Frame, corrections: Sequence[Float32] | Float32, masks: Sequence[Float32] | Float32,
                   matrices: Sequence[Float] | Float) -> Frame:
         """Adds corrections to the frame's own planes; samples where every mask is 0 stay bit for bit.
@@ -228,8 +234,7 @@ class CpuDevice:
             return frame
         image = frame.image
         if layout(image.format.name) is None:
-            self._warn("pixel_format", f"frames with faces are converted from {image.format.name} to "
-                       f"{fallback(image.format.name)}: the frame path does not work in it")
+            self.say_converted(frame)
             image = native_image(image)
             frame = replace(frame, image=image)
         form = layout(image.format.name)

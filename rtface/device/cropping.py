@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,25 +63,23 @@ class CropPlan:
                 self.boxes.update(dict.fromkeys(roles, (x0, y0, x1, y1)))
         self.scratch = scratch.nbytes
 
-    def job(self, surface: Surface, base: int, pixels: int, *, native: int = 0, stride: int = 0, tables: int = 0,
-            scratch: int = 0) -> Job:
-        """Makes float32 N×3×S×S, RGB 0…1.
+    def job(self, surface: Surface, base: int, pixels: Sequence[int], *, native: Sequence[int] | None = None,
+            tables: int = 0, scratch: int = 0) -> Job:
+        """Makes N crops, each float32 3×S×S, RGB 0…1.
 
         Args:
             surface: holds `boxes`.
             base: address of its block on the card.
-            pixels: where the crops go; a multiple of 4.
-            native: where the same goes with HDR values as they are coded; 0: nowhere.
-            stride: bytes from crop to crop; 0: they lie without a gap.
+            pixels: where each crop goes; multiples of 4.
+            native: where the same goes with HDR values as they are coded; None: nowhere.
             tables: address of `curve_tables` of the frame's colour.
             scratch: address of `self.scratch` bytes; a multiple of 256.
         """
         job, filters, form = Job(), Filters(scratch), self._form
         faces = np.zeros(self._count, CROP_FACE)
-        step = stride or 12 * self._size**2
-        faces["pixels"] = pixels + step * np.arange(self._count)
-        if native:
-            faces["native"] = native + step * np.arange(self._count)
+        faces["pixels"] = pixels
+        if native is not None:
+            faces["native"] = native
         for field, (roles, cuts) in zip(("first", "second"), self._cuts, strict=False):
             for row, cut in zip(faces[field], cuts, strict=True):
                 _describe(row, cut, surface, base, roles, filters)

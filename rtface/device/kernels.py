@@ -7,7 +7,7 @@ Every kernel takes the address of one descriptor: a head, then entries. The stru
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,12 @@ class Job:
         data = np.pad(data, (0, -len(data) % 16))
         self.parts.append(data)
         self.nbytes += len(data)
+
+    def extend(self, other: Job) -> None:
+        """What another job does, after this one's launches."""
+        self.launches += [replace(launch, at=self.nbytes + launch.at) for launch in other.launches]
+        self.parts += other.parts
+        self.nbytes += other.nbytes
 
 
 class Scratch:

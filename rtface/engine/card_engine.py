@@ -23,8 +23,10 @@ from rtface.device.owner import Owner
 from rtface.device.slots import Growing, aligned
 from rtface.engine.card_memory import Places, Remembered
 from rtface.engine.plan import PlanIdentity, Verdict
-from rtface.engine.recipe import Recipe
+from rtface.engine.recipe import Recipe, Region
+from rtface.engine.restore import spread
 from rtface.errors import EngineError, OutOfDeviceMemory, UsageError
+from rtface.frame import Float32
 from rtface.protocols import Restored
 
 log = logging.getLogger("rtface")
@@ -60,6 +62,21 @@ class CardPlan(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMap:
+    """How the maps of an engine's heads lie over the crop of side `size`: `shape` (rows, columns) over the `region`.
+    Where they lie on the card, each face's `FaceSlot` says."""
+
+    shape: tuple[int, int]
+    size: int
+    region: Region
+
+    def spread(self, values: Float32) -> Float32:
+        """Such a map, brought down, over the whole crop: S×S."""
+        rows, columns = self.shape
+        return spread(values[:rows * columns].reshape(rows, columns), self.size, self.region)
 
 
 @dataclass(slots=True)
@@ -114,6 +131,8 @@ class CardEngine:
         self.reason = f"{recipe.name}: {self.backend} in {self.precision} on {owner.card.name} ({why})"
         self.max_batch = max(1, min(plan.max_batch, recipe.batch.max))
         self._network = _network_of(recipe)
+        heads = recipe.memory.maps if recipe.memory and recipe.memory.heads else None
+        self._head = HeadMap(heads, recipe.input.size, recipe.region) if heads else None
         self._places = Places(owner.card, recipe) if recipe.recurrent else None
         self._buffers: dict[str, Memory] = {}
         self._graphs: dict[int, Graph] = {}
@@ -184,10 +203,9 @@ class CardEngine:
         else:
             self._steps(stream, len(batch), reads, writes)
         stream.record(ring.event)
-        heads = self.recipe.memory is not None and self.recipe.memory.heads
         for request, new in zip(batch, known, strict=True):
             face = request.face
-            request.answer.set_result(Restored(face, new, face if heads else None, face if heads else None))
+            request.answer.set_result(Restored(face, new, self._head, self._head))
         return ring.event
 
     def _steps(self, stream: Stream, batch: int, reads: list[Memory], writes: list[Memory]) -> None:

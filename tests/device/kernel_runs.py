@@ -131,7 +131,8 @@ def kernel_crops(host: HostKernels, frame: Frame, matrices: np.ndarray, size: in
     block = Block(frame, plan.boxes)
     scratch, tables = aligned(max(1, plan.scratch)), curve_tables(frame.color)
     out = np.full((2, len(matrices), 3, size, size), np.nan, np.float32)
-    run(host, plan.job(block.surface, block.base, out[0].ctypes.data, native=out[1].ctypes.data if native else 0,
+    run(host, plan.job(block.surface, block.base, [c.ctypes.data for c in out[0]],
+                      native=[c.ctypes.data for c in out[1]] if native else None,
                        tables=tables.ctypes.data, scratch=scratch.ctypes.data))
     block.check_rim()
     return out[1] if native else out[0]

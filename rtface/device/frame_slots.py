@@ -1,0 +1,126 @@
+"""What one frame has on a card while it is worked on: its samples, its faces, and the descriptors of each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rtface.device.card import Card
+from rtface.device.faces import FaceSlot
+from rtface.device.owner import Owner
+from rtface.device.planes import Layout
+from rtface.device.slots import Growing, Pool
+from rtface.device.surface import Surface
+from rtface.frame import Crops
+
+if TYPE_CHECKING:
+    import av
+
+
+class FrameSlot:
+    """Memory for one frame in hand, used again for later ones.
+
+    Attributes:
+        block: its samples (`surface.Surface`), on the card and pinned.
+        steps: descriptors by step. Each step has its own, because the one before may still be on its way up.
+        exchange: pinned memory for faces that the host works on.
+        uploaded, computed, done: events of its own.
+        failure: what a step met on its way, until someone asks.
+    """
+
+    def __init__(self, card: Card) -> None:
+        self.block = Growing(card, pinned=True)
+        self.steps = {name: Growing(card, pinned=True) for name in ("crop", "measure", "apply", "paste")}
+        self.measures = Growing(card, pinned=True)
+        self.exchange = Growing(card, pinned=True, device=False)
+        self.uploaded, self.computed, self.done = card.event(), card.event(), card.event()
+        self.failure: BaseException | None = None
+
+    def close(self) -> None:
+        for piece in (self.block, *self.steps.values(), self.measures, self.exchange):
+            piece.close()
+
+
+@dataclass(slots=True)
+class CardCrops(Crops):
+    """Crops on a card: `pixels` is a `FaceSlot`; `frame` is what holds it."""
+
+    frame: Held | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """A frame whose samples around the faces are on the card: the image, how it is laid out, and what is held of it."""
+
+    image: av.VideoFrame
+    form: Layout
+    surface: Surface
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A frame in hand: its slot and its faces' slots, until they are given back.
+
+    Attributes:
+        canvas: None where the host cuts and pastes.
+        settled: whether the host has waited for the last work with them.
+    """
+
+    slot: FrameSlot
+    faces: list[FaceSlot] = field(default_factory=list[FaceSlot])
+    canvas: Canvas | None = None
+    settled: bool = False
+    given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OnCard:
+    """A correction on the card (`Correction.pixels`); `Correction.mask` is then the box of its mask, or None where that
+    is 0 all over."""
+
+    held: Held
+    face: FaceSlot
+
+
+class Slots:
+    """All slots of a card: what a run has seen most of stays reserved, so that its loop reserves nothing."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._frames = Pool(lambda: owner.run(lambda: FrameSlot(owner.card)).result(), FrameSlot.close)
+        self._faces: dict[int, Pool[FaceSlot]] = {}
+
+    def take(self, sizes: list[int]) -> Held:
+        """Slots for one frame with faces of these sides. Raises OutOfDeviceMemory."""
+        held = Held(self._frames.take())
+        try:
+            for size in sizes:
+                held.faces.append(self._of(size).take())
+        except BaseException:
+            self.give(held)
+            raise
+        return held
+
+    def _of(self, size: int) -> Pool[FaceSlot]:
+        owner = self._owner
+        if size not in self._faces:
+            self._faces[size] = Pool(lambda: owner.run(lambda: FaceSlot.reserve(owner.card, size)).result(),
+                                     lambda slot: slot.memory.close())
+        return self._faces[size]
+
+    def give(self, held: Held) -> None:
+        """Gives a frame's slots back; everything on the card that uses them must have ended."""
+        faces, held.faces = held.faces, []
+        for face in faces:
+            self._faces[face.size].give(face)
+        self._frames.give(held.slot)
+
+    def grow(self, piece: Growing, nbytes: int) -> None:
+        """Makes a piece at least so large; nothing on the card may use it."""
+        if nbytes > piece.nbytes:
+            self._owner.run(lambda: piece.need(nbytes)).result()
+
+    def close(self) -> None:
+        """Frees all. The owner's thread only."""
+        for pool in (self._frames, *self._faces.values()):
+            pool.close()
