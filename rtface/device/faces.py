@@ -37,11 +37,20 @@ class FaceSlot:
         """As a batch of one, (1, 3, S, S)."""
         return (1, 3, self.size, self.size)
 
+    @staticmethod
+    def bytes_of(size: int) -> int:
+        """What a face of side `size` takes."""
+        return sum(_parts(size))
+
     @classmethod
     def reserve(cls, card: Card, size: int) -> FaceSlot:
         """A slot on the card. Raises OutOfDeviceMemory."""
-        picture, plane, head = (aligned(4 * n) for n in (3 * size * size, size * size, MAP_VALUES))
-        memory = card.allocate(4 * picture + plane + 2 * head)
-        at = memory.address
-        return cls(memory, size, at, at + picture, at + 2 * picture, at + 3 * picture, at + 4 * picture,
-                   at + 4 * picture + plane, at + 4 * picture + plane + head)
+        parts = _parts(size)
+        memory = card.allocate(sum(parts))
+        return cls(memory, size, *(memory.address + sum(parts[:n]) for n in range(len(parts))))
+
+
+def _parts(size: int) -> list[int]:
+    """Bytes of each array of a slot, in order."""
+    picture, plane, head = (aligned(4 * n) for n in (3 * size * size, size * size, MAP_VALUES))
+    return [picture] * 4 + [plane] + [head] * 2

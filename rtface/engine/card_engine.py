@@ -241,9 +241,12 @@ class CardEngine:
 
     def _build(self) -> None:
         """Reserves for `max_batch`, or for as much as there is memory for; warms up and captures."""
+        room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in work, one on its way
         while True:
             try:
                 self._reserve()
+                if self._owner.card.free_bytes() < room * self.max_batch:
+                    raise OutOfDeviceMemory("beside the engine the card has no memory left for faces")
                 return
             except OutOfDeviceMemory as error:
                 self._release()

@@ -235,6 +235,10 @@ class FakeCard:
         memory: bytes that the card has.
         eager: do everything at once, in order (to find out whether a failure is one of order).
         strict: check that a kernel writes nothing but what it names.
+
+    Attributes:
+        refuse: so many requests for memory are refused from now on.
+        peak: most bytes that were in use at a time.
     """
 
     def __init__(self, run: Callable[..., None], *, memory: int = 1 << 30, eager: bool = False, strict: bool = False,
@@ -246,7 +250,7 @@ class FakeCard:
         self.live: set[FakeMemory] = set()
         self.streams: list[FakeStream] = []
         self.operations: list[str] = []
-        self.used = self.allocations = self.waits = self.replays = 0
+        self.used = self.peak = self.allocations = self.waits = self.replays = self.refuse = 0
         self.lost = False
 
     def check(self) -> None:
@@ -262,13 +266,15 @@ class FakeCard:
     def _new(self, nbytes: int, pinned: bool) -> FakeMemory:
         with self.lock:
             self.check()
-            if not pinned and self.used + nbytes > self.memory:
+            if not pinned and (self.used + nbytes > self.memory or self.refuse > 0):
+                self.refuse = max(0, self.refuse - 1)
                 raise OutOfDeviceMemory("the card has no memory left")
             made = FakeMemory(self, nbytes, pinned)
             made.written = (HOST, self.clock[HOST])
             self.live.add(made)
             self.allocations += 1
             self.used += 0 if pinned else nbytes
+            self.peak = max(self.peak, self.used)
             return made
 
     def allocate(self, nbytes: int) -> FakeMemory:

@@ -1,0 +1,31 @@
+"""Makes the stand-ins importable whatever pytest's import mode, and the whole path on a card that is not there."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+for folder in ("card", "device", "pipeline"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
+
+
+@pytest.fixture(scope="session")
+def host_kernels(tmp_path_factory):
+    """All kernels, run by the host."""
+    from card_rig import build_kernels
+
+    return build_kernels(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture
+def owner(host_kernels):
+    """The owner of a fake card that checks what kernels write; a leak fails the test."""
+    from card_rig import FakeCard
+
+    from rtface.device.owner import Owner
+
+    owner = Owner(lambda: FakeCard(host_kernels, strict=True))
+    yield owner
+    owner.close()
+    if not owner.card.lost:
+        owner.card.close()
