@@ -51,6 +51,7 @@ def _bring(owner: Owner, slots: Slots, held: Held,
            wanted: Sequence[tuple[FaceSlot, *tuple[tuple[int, int], ...]]]) -> list[list[Float32]]:
     """Copies of float32 values at addresses of faces."""
     slot, at = held.slot, 0
+    slot.uploaded.synchronize()  # the same memory may still be on its way up
     slots.grow(slot.exchange, sum(4 * count for _, *parts in wanted for _, count in parts))
     pinned = slot.exchange.on_host()
     copies: list[tuple[FaceSlot, int, int, int]] = []

@@ -298,7 +298,8 @@ class FakeCard:
         stream.called.append(step)
 
     def run_kernel(self, kernel: str, grid: Any, block: Any, args: Any, writes: list[FakeMemory]) -> None:
-        others = [m for m in self.live if m not in writes] if self.strict else []
+        # Pinned memory may be written by the host meanwhile.
+        others = [m for m in self.live if m not in writes and not m.pinned] if self.strict else []
         before = [m.array.tobytes() for m in others]
         self._run(kernel, grid, block, *args)
         for memory, old in zip(others, before, strict=True):
