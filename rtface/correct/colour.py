@@ -5,6 +5,7 @@ All pictures are planar float32, 3×S×S, RGB 0…1; corrections the same, −1�
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -16,6 +17,7 @@ GRID, CELLS = 32, 64
 LUMA_LIMIT = 6.0 / 255.0
 CHROMA_LIMIT = 1.0 / 255.0
 COLOURLESS = 0.2  # of its own mean chroma a picture's chroma may be moved: a grey film keeps its grey
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -53,7 +55,7 @@ def chroma_limit(c: Float32) -> float:
     return min(CHROMA_LIMIT, COLOURLESS * float(np.abs(sample - luma_of(sample)).mean()))
 
 
-def lock_colour(d: Float32, low: Float32 | None = None, box: tuple[int, int, int, int] | None = None,
+def lock_colour(d: Float32, low: Float32 | None = None, box: Box | None = None,
                 luma: float = LUMA_LIMIT, chroma: float = CHROMA_LIMIT) -> Float32:
     """Limits the low frequencies of a correction, in place.
 
@@ -74,10 +76,12 @@ def lock_colour(d: Float32, low: Float32 | None = None, box: tuple[int, int, int
     Returns:
         d.
     """
-    if low is None:
-        low = low_frequencies(d)
     size = int(d.shape[1])
-    x0, y0, x1, y1 = box or (0, 0, size, size)
+    return take_out(d, excess(low_frequencies(d) if low is None else low, luma, chroma), box or (0, 0, size, size))
+
+
+def excess(low: Float32, luma: float = LUMA_LIMIT, chroma: float = CHROMA_LIMIT) -> Float32:
+    """low − kept of `lock_colour`: 3×32×32."""
     light = luma_of(low)
     removed = low - light
     if chroma > 1e-5:
@@ -86,15 +90,40 @@ def lock_colour(d: Float32, low: Float32 | None = None, box: tuple[int, int, int
     removed += light
     if luma > 0.0:
         removed -= luma * np.tanh(light / luma)
-    for plane, cells in zip(d, removed, strict=True):
+    return removed
+
+
+def take_out(d: Float32, cells: Float32, box: Box) -> Float32:
+    """d − up(cells) in the box, in place: `d` 3×S×S, `cells` 3×n×n."""
+    size = int(d.shape[1])
+    x0, y0, x1, y1 = box
+    for plane, few in zip(d, cells, strict=True):
         inner = plane[y0:y1, x0:x1]
-        inner -= _upsample(cells, size)[y0:y1, x0:x1]
+        cv2.subtract(inner, enlarged(few, size, box), dst=inner)
     return d
 
 
-def _upsample(cells: Float32, size: int) -> Float32:
-    out: Any = cv2.resize(cells, (size, size), interpolation=cv2.INTER_LINEAR)
+@lru_cache(maxsize=16)
+def enlarging(side: int, size: int) -> Float32:
+    """size×side: what makes `size` samples of `side` by linear interpolation (half-pixel centres)."""
+    out: Any = cv2.resize(np.eye(side, dtype=np.float32), (side, size), interpolation=cv2.INTER_LINEAR)
+    out.flags.writeable = False
     return out
+
+
+def enlarged(cells: Float32, size: int, box: Box) -> Float32:
+    """The part `box` of n×n cells, enlarged to `size` as by `enlarging`."""
+    n, (x0, y0, x1, y1) = len(cells), box
+    k = size // n
+    left = top = 0
+    if size == k * n:  # the cells around the box will do
+        left, top = max(0, x0 // k - 1), max(0, y0 // k - 1)
+        cells = cells[top:-(-y1 // k) + 1, left:-(-x1 // k) + 1]
+        h, w = cells.shape[0] * k, cells.shape[1] * k
+    else:
+        h = w = size
+    out: Any = cv2.resize(cells, (w, h), interpolation=cv2.INTER_LINEAR)
+    return out[y0 - top * k:y1 - top * k, x0 - left * k:x1 - left * k]
 
 
 class ExposureCurve:

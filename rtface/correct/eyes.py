@@ -7,11 +7,13 @@ is left of a brown eye it can paint a green one. So an iris's colour may fade, a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from operator import mul
 from typing import Any
 
 import numpy as np
 
-from rtface.correct.colour import LUMA
+from rtface.correct.colour import LUMA, Box, enlarging
 from rtface.frame import Float, Float32
 from rtface.geometry import FFHQ_512
 
@@ -20,7 +22,7 @@ _IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 # Radius of an iris in an aligned crop without a mesh, as a fraction of its side.
 _RADIUS = 0.021
 _KEPT = 0.6  # how much of its own mean colour an iris has to keep
-_REACH = 1.9  # in radii: where its colour is the correction's own again
+REACH = 1.9  # in radii: where its colour is the correction's own again
 
 
 def irises(size: int, mesh: Float | None = None) -> Float:
@@ -52,26 +54,86 @@ def keep_eye_colour(d: Float32, c: Float32, eyes: Float) -> Float32:
     Returns:
         d.
     """
-    size = d.shape[1]
-    for x, y, radius in eyes:
-        reach = _REACH * radius
-        x0, y0 = max(0, int(x - reach)), max(0, int(y - reach))
-        x1, y1 = min(size, int(x + reach) + 2), min(size, int(y + reach) + 2)
-        if x1 <= x0 or y1 <= y0:
+    places = irises_in(eyes, (0, 0, d.shape[2], d.shape[1]))
+    return give_back(d, places, lost_colour(iris_means(c, places), iris_means(d, places)))
+
+
+@dataclass(frozen=True, slots=True)
+class Iris:
+    """One iris, as far as it lies in a box.
+
+    Attributes:
+        window: x0, y0, x1, y1, where its colour may be changed.
+        square: float32 h×w, the squared distance of each sample of the window from its middle, in radii.
+        share: float32 h×w, what each sample counts for in its mean colour; their sum is 1.
+    """
+
+    window: Box
+    square: Float32
+    share: Float32
+
+    def of(self, picture: Float32) -> Float32:
+        """The window of a picture 3×S×S."""
+        x0, y0, x1, y1 = self.window
+        return picture[:, y0:y1, x0:x1]
+
+
+def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
+    """`irises(…)` in a box; None for one that lies outside."""
+    found: list[Iris | None] = []
+    for x, y, radius in eyes.tolist():
+        reach = REACH * radius
+        x0, y0 = max(box[0], int(x - reach)), max(box[1], int(y - reach))
+        x1, y1 = min(box[2], int(x + reach) + 2), min(box[3], int(y + reach) + 2)
+        if radius <= 0.0 or x1 <= x0 or y1 <= y0:
+            found.append(None)
             continue
-        u = (np.arange(x0, x1, dtype=np.float32) + 0.5 - x)[None]
-        v = (np.arange(y0, y1, dtype=np.float32) + 0.5 - y)[:, None]
-        away = np.sqrt(u * u + v * v) / radius
-        inside = np.maximum(1.0 - away * away, 1e-6)  # the iris itself
-        part = d[:, y0:y1, x0:x1]
-        own, change = (_chroma((z * inside).sum((1, 2)) / inside.sum()) for z in (c[:, y0:y1, x0:x1], part))
-        kept = 1.0 + float(own @ change) / max(float(own @ own), 1e-9)
+        u, v = ((np.arange(low, high, dtype=np.float32) + (0.5 - middle)) * (1.0 / radius)
+                for low, high, middle in ((x0, x1, x), (y0, y1, y)))
+        square: Any = (u * u)[None] + (v * v)[:, None]
+        inside: Any = np.maximum(1.0 - square, 1e-6)
+        found.append(Iris((x0, y0, x1, y1), square, inside / inside.sum()))
+    return tuple(found)
+
+
+def iris_means(picture: Float32, places: tuple[Iris | None, ...]) -> Float32:
+    """The mean colour of each iris of a picture 3×S×S: float32 2×3, 0 for one that lies outside."""
+    return np.stack([np.zeros(3, np.float32) if place is None else
+                     place.of(picture).reshape(3, -1) @ place.share.ravel() for place in places])
+
+
+def means_of_cells(cells: Float32, size: int, places: tuple[Iris | None, ...]) -> Float32:
+    """The same of 3×n×n cells, enlarged to `size`."""
+    larger, means = enlarging(cells.shape[1], size), np.zeros((len(places), 3), np.float32)
+    for mean, place in zip(means, places, strict=True):
+        if place is not None:
+            x0, y0, x1, y1 = place.window
+            counts = larger[y0:y1].T @ place.share @ larger[x0:x1]
+            mean[:] = cells.reshape(3, -1) @ counts.ravel()
+    return means
+
+
+def lost_colour(own: Float32, change: Float32) -> Float32:
+    """What to give back to irises of the mean colour `own` that a correction changes by `change`: each and it 2×3."""
+    lost = np.zeros((2, 3), np.float32)
+    for k, (colour, moved) in enumerate(zip(own.tolist(), change.tolist(), strict=True)):
+        chroma, turn = _chroma(colour), _chroma(moved)
+        kept = 1.0 + sum(map(mul, chroma, turn)) / max(sum(map(mul, chroma, chroma)), 1e-9)
         if kept < _KEPT:
-            fall = np.clip((_REACH - away) / (_REACH - 1.0), 0.0, 1.0)
-            weight: Any = (fall * fall * (3.0 - 2.0 * fall)).astype(np.float32)
-            part += weight * ((_KEPT - kept) * own).astype(np.float32)[:, None, None]
+            lost[k] = [(_KEPT - kept) * v for v in chroma]
+    return lost
+
+
+def _chroma(rgb: list[float]) -> list[float]:
+    luma = sum(map(mul, LUMA, rgb))
+    return [v - luma for v in rgb]
+
+
+def give_back(d: Float32, places: tuple[Iris | None, ...], colours: Float32) -> Float32:
+    """Adds a colour (of 2×3) to each iris of a correction, in place, fading out towards `REACH` radii."""
+    for place, colour in zip(places, colours, strict=True):
+        if place is not None and colour.any():
+            fall = np.clip((REACH - np.sqrt(place.square)) / (REACH - 1.0), 0.0, 1.0)
+            part = place.of(d)
+            part += fall * fall * (3.0 - 2.0 * fall) * colour[:, None, None]
     return d
-
-
-def _chroma(rgb: Any) -> Any:
-    return rgb - np.dot(LUMA, rgb)

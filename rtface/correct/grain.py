@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -9,14 +11,65 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.correct.colour import luma_of
+from rtface.correct.area import Area, middle_rows
 from rtface.correct.mask import median_of
 from rtface.frame import Float32
 
 _VISIBLE = 0.6 / 255.0  # below this standard deviation there is no grain to match
-_GRID = 64  # statistics are taken on a grid of this many samples a side
 _SKIN = 0.14  # largest difference from the face's median colour that still counts as the skin beside it
 _MAX_SYNTHETIC = 12.0 / 255.0
+SHEET = 512  # the side of a tile of synthetic grain
+
+
+@dataclass(frozen=True, slots=True)
+class Texture:
+    """The fine structure of a crop c and its correction d, at every `step`-th sample.
+
+    Attributes:
+        crop: float32 n×n, what a high-pass along the rows leaves of the luma of c.
+        change: float32, the same of d in the area's part, whose edges it sees as the crop's: there on `rows`×`columns`.
+        own: what could be given back of the crop's own grain; asked for where there is a need only, because on the CPU
+            it costs as much as everything else.
+    """
+
+    crop: Float32
+    change: Float32
+    own: Callable[[], OwnTexture]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTexture:
+    """A crop's own grain: what a high-pass of twice the width (in both directions) leaves of its luma, in the part.
+
+    Attributes:
+        grain: float32, at the samples, rows×columns.
+        middle: float32 m×w, itself in `middle_rows`.
+        above, below: float32 m×⌊w/4⌋, the local power in the `cell_rows` next to each of those rows.
+    """
+
+    grain: Float32
+    middle: Float32
+    above: Float32
+    below: Float32
+
+
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """What to add to a correction.
+
+    Attributes:
+        own: times the crop's own grain; 0 for none of it.
+        deviation: the standard deviation of that, by which edges are told from it.
+        made: standard deviation of the synthetic grain; 0 for none.
+        coarseness: 1, 2, 4 or 8: which `sheet`.
+        at: x, y on the sheet of the first sample of the area's part.
+    """
+
+    own: float = 0.0
+    deviation: float = 0.0
+    made: float = 0.0
+    coarseness: int = 1
+    at: tuple[int, int] = (0, 0)
 
 
 class GrainMatcher:
@@ -39,40 +92,30 @@ class GrainMatcher:
         """Forgets the track."""
         self._levels = None
 
-    def add(self, d: Float32, c: Float32, mask: Float32, box: tuple[int, int, int, int], *, time: float,
-            seed: int = 0, scale: float = 1.0) -> None:
-        """Adds grain to a correction, in place.
+    def decide(self, texture: Texture, samples: Float32, area: Area, *, time: float, seed: int = 0) -> Grain | None:
+        """What to add to a correction; None for nothing.
 
         Args:
-            d: float32 3×S×S, changed inside `box`.
-            c: float32 3×S×S, the crop.
-            mask: float32 S×S.
-            box: x0, y0, x1, y1 of the mask's support.
+            texture: of the crop and the correction, as it is without grain.
+            samples: float32 3×n×n, the crop's colours at every `step`-th sample.
+            area: the face in its crop.
             time: seconds, for the smoothing.
             seed: fixes the synthetic grain (track and pts).
-            scale: crop pixels per picture pixel; grain in an enlarged crop is as coarse.
         """
-        step = max(2, c.shape[1] // _GRID)
-        # Aligned to the grid, so that what is measured on the part lies on the samples measured on the whole.
-        x0, y0 = box[0] // step * step, box[1] // step * step
-        part = (slice(y0, box[3]), slice(x0, box[2]))
-        levels, calm = _measure(d, c, mask, part, step, scale)
+        levels, calm = _levels_of(texture, samples, area)
         sigma, reference, kept = self._smoothed(levels, time)
         if max(sigma, reference) < _VISIBLE:
-            return
+            return None
         # A face that is noisier than its surroundings keeps no more than those have.
         missing = min(1.0, reference / max(sigma, 1e-6)) - kept
-        grain = None
+        own = deviation = 0.0
         if abs(missing) > 0.02 and sigma >= _VISIBLE and calm.any():
-            grain = _own_grain(luma_of(c[:, *part]), mask[part], calm, step, sigma, missing, scale)
+            own, deviation = _own_share(texture.own(), calm, area, sigma, missing)
         lacking = float(np.sqrt(max(reference**2 - (1.15 * sigma) ** 2, 0.0)))
         if lacking > _VISIBLE:
-            made = _synthetic(mask[part].shape, scale, seed) * np.float32(min(lacking, _MAX_SYNTHETIC))
-            grain = made if grain is None else grain + made
-        if grain is not None:
-            for plane in d:
-                target = plane[part]
-                target += grain
+            coarseness = int(np.clip(2.0 ** round(np.log2(max(area.scale, 1.0))), 1.0, 8.0))
+            return Grain(own, deviation, min(lacking, _MAX_SYNTHETIC), coarseness, _place(seed))
+        return Grain(own, deviation) if own else None
 
     def _smoothed(self, levels: tuple[float, float, float], time: float) -> tuple[float, float, float]:
         before = self._levels
@@ -84,29 +127,24 @@ class GrainMatcher:
         return levels
 
 
-def _measure(d: Float32, c: Float32, mask: Float32, part: tuple[slice, slice], step: int,
-             scale: float) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
+def _levels_of(texture: Texture, samples: Float32, area: Area) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
     """σ_in, σ_ref, f of one crop, in the calmer half of each region, where there is grain and little else.
 
-    Also where in the part that calm half is, on the grid. Only every `step`-th row is looked at, filtered along itself.
+    Also where in the part that calm half is.
     """
-    every = slice(None, None, step)
-    grid = np.ascontiguousarray(_highpass(luma_of(c[:, every]), scale, rows=True)[:, every])
-    changed = _highpass(luma_of(d[:, part[0].start:part[0].stop:step, part[1]]), scale, rows=True)[:, every]
+    grid = texture.crop
     power: Any = cv2.blur(cv2.multiply(grid, grid), (5, 5))
-    face = mask[every, every]
+    face = area.samples
     inside = face > 0.5
-    rows, columns = (slice(p.start // step, -(-p.stop // step)) for p in part)
     if np.count_nonzero(inside) < 64:
-        return (0.0, 0.0, 1.0), np.zeros(changed.shape, np.bool_)
+        return (0.0, 0.0, 1.0), np.zeros(texture.change.shape, np.bool_)
     calm = inside & (power <= median_of(power[inside]))
-    within = calm[rows, columns]
-    a, b = grid[rows, columns][within], changed[within]
+    within = calm[area.rows, area.columns]
+    a, b = grid[area.rows, area.columns][within], texture.change[within]
     sigma = _deviation(np.abs(a))
     kept = 1.0 + float(np.dot(a, b)) / max(float(np.dot(a, a)), 1e-9)
-    small: Any = c[:, every, every]
-    colour = np.array([median_of(plane[inside]) for plane in small], np.float32)[:, None, None]
-    beside = (np.abs(small - colour).max(axis=0) < _SKIN) & (face == 0.0)
+    colour = np.array([median_of(plane[inside]) for plane in samples], np.float32)[:, None, None]
+    beside = (np.abs(samples - colour).max(axis=0) < _SKIN) & (face == 0.0)
     reference = sigma
     if np.count_nonzero(beside) >= max(48, a.size // 8):
         beside &= power <= median_of(power[beside])
@@ -114,25 +152,76 @@ def _measure(d: Float32, c: Float32, mask: Float32, part: tuple[slice, slice], s
     return (sigma, reference, float(np.clip(kept, 0.0, 2.0))), within
 
 
-def _own_grain(luma: Float32, mask: Float32, calm: NDArray[np.bool_], step: int, sigma: float, missing: float,
-               scale: float) -> Float32:
-    """The crop's own grain, in the strength that brings its high-pass up by `missing` · sigma."""
-    # A wider band than is measured: real grain is correlated, and its coarse part is taken away as well.
-    grain = _highpass(luma, 2.0 * max(scale, 1.0))
-    grain = _without_edges(grain, max(_deviation(np.abs(grain[::step, ::step][calm])), 1e-6))
-    middle = slice(max(0, luma.shape[0] // 2 - 32), luma.shape[0] // 2 + 32)
-    seen = _highpass(grain[middle][::4], scale, rows=True)[mask[middle][::4] > 0.5]
+def _own_share(own: OwnTexture, calm: NDArray[np.bool_], area: Area, sigma: float,
+               missing: float) -> tuple[float, float]:
+    """Times what the crop's own grain has to be taken to bring its high-pass up by `missing` · sigma; and its
+    standard deviation."""
+    deviation = max(_deviation(np.abs(own.grain[calm])), 1e-6)
+    above, below = _grainy(own.above, deviation), _grainy(own.below, deviation)
+    *_, nearer = cell_rows(area.part[3] - area.part[1])
+    rows = above + (below - above) * nearer[:, None]
+    weight: Any = cv2.resize(rows, own.middle.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    cv2.multiply(own.middle, weight, dst=weight)
+    seen = highpass(weight, area.scale, rows=True)[area.middle > 0.5]
     effect = max(_deviation(np.abs(seen)) / sigma, 0.5)
-    grain *= np.float32(np.clip(missing / effect, -1.0, 1.3))
-    return grain
+    return float(np.clip(missing / effect, -1.0, 1.3)), deviation
+
+
+class OwnGrain:
+    """A crop's own grain in full resolution, on the CPU: in the part of an area.
+
+    Args:
+        luma: float32 h×w, of the part.
+        scale: crop pixels per picture pixel.
+    """
+
+    def __init__(self, luma: Float32, scale: float) -> None:
+        # A wider band than is measured: real grain is correlated, and its coarse part is taken away as well.
+        self._grain = highpass(luma, 2.0 * max(scale, 1.0))
+        h, w = luma.shape
+        power: Any = cv2.multiply(self._grain, self._grain)
+        cells = max(1, w // 4), max(1, h // 4)
+        self._power: Any = cv2.blur(cv2.resize(power, cells, interpolation=cv2.INTER_AREA), (3, 3))
+
+    def texture(self, step: int) -> OwnTexture:
+        """What is looked at."""
+        h = len(self._grain)
+        above, below, _ = cell_rows(h)
+        return OwnTexture(self._grain[::step, ::step], self._grain[middle_rows(h)], self._power[above],
+                          self._power[below])
+
+    def share(self, own: float, deviation: float) -> Float32:
+        """`own` times the grain where its local power is that of grain; edges and artefacts, of many times that power,
+        fade out."""
+        weight = _grainy(self._power, deviation)
+        full: Any = cv2.resize(weight, self._grain.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        cv2.multiply(self._grain, full, dst=full, scale=own)
+        most = abs(own) * 4.0 * deviation
+        return np.clip(full, -most, most, out=full)
+
+
+@lru_cache(maxsize=16)
+def cell_rows(height: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32]:
+    """The rows of cells (a quarter as many) whose middles are next above and below each of the `middle_rows`, and how
+    near it is to the one below, 0…1."""
+    cells = max(1, height // 4)
+    at = (np.arange(height)[middle_rows(height)] + 0.5) * (cells / height) - 0.5
+    above = np.floor(at).astype(np.intp)
+    return np.maximum(above, 0), np.minimum(above + 1, cells - 1), (at - above).astype(np.float32)
+
+
+def _grainy(power: Float32, deviation: float) -> Float32:
+    """1 where the local power is nothing, 1/2 where it is 2.5 times that of grain."""
+    ratio = power * np.float32(1.0 / (2.5 * deviation * deviation))
+    return np.reciprocal(ratio * ratio + np.float32(1.0))
 
 
 def noise_level(luma: Float32, where: NDArray[np.bool_], scale: float = 1.0) -> float:
     """Standard deviation of a picture's grain inside `where`: the median absolute deviation of a high-pass.
 
-    `luma` is float32 h×w, `where` bool h×w, `scale` as in `GrainMatcher.add`.
+    `luma` is float32 h×w, `where` bool h×w, `scale` as in `Area`.
     """
-    return _deviation(np.abs(_highpass(luma, scale)[where]))
+    return _deviation(np.abs(highpass(luma, scale)[where]))
 
 
 def _deviation(absolute: NDArray[np.float32]) -> float:
@@ -140,39 +229,37 @@ def _deviation(absolute: NDArray[np.float32]) -> float:
     return median_of(absolute) / 0.6745 if absolute.size else 0.0
 
 
-def _highpass(luma: Float32, scale: float, *, rows: bool = False) -> Float32:
-    """What a Gaussian of `scale` samples leaves over, in both directions or along the rows only."""
+def gaussian(scale: float) -> tuple[int, float]:
+    """Taps and sigma of the Gaussian that `highpass` takes away."""
     sigma = min(max(scale, 1.0), 6.0)
-    side = 5 if sigma < 1.3 else 9 if sigma < 2.5 else 17 if sigma < 4.5 else 25
+    return 5 if sigma < 1.3 else 9 if sigma < 2.5 else 17 if sigma < 4.5 else 25, sigma
+
+
+def highpass(luma: Float32, scale: float, *, rows: bool = False) -> Float32:
+    """What a Gaussian of `scale` samples leaves over, in both directions or along the rows only."""
+    side, sigma = gaussian(scale)
     smooth: Any = cv2.GaussianBlur(luma, (side, 1 if rows else side), sigma, borderType=cv2.BORDER_REPLICATE)
     cv2.subtract(luma, smooth, dst=smooth)
     return smooth
 
 
-def _without_edges(residual: Float32, sigma: float) -> Float32:
-    """The residual where its local power is that of grain; edges and artefacts, of many times that power, fade out."""
-    h, w = residual.shape
-    power: Any = cv2.multiply(residual, residual, scale=1.0 / (2.5 * sigma * sigma))
-    cells: Any = cv2.blur(cv2.resize(power, (max(1, w // 4), max(1, h // 4)), interpolation=cv2.INTER_AREA), (3, 3))
-    weight: Any = cv2.resize(1.0 / (1.0 + cells * cells), (w, h), interpolation=cv2.INTER_LINEAR)
-    cv2.multiply(residual, weight, dst=weight)
-    return np.clip(weight, -4.0 * sigma, 4.0 * sigma, out=weight)
-
-
 @lru_cache(maxsize=4)
-def _sheet(coarseness: float) -> Float32:
-    """512×512 of correlated Gaussian noise whose high-pass has standard deviation 1; it tiles."""
-    white = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
+def sheet(coarseness: float) -> Float32:
+    """Correlated Gaussian noise whose high-pass has standard deviation 1: a tile of 512×512, four times."""
+    white = np.random.default_rng(0).standard_normal((SHEET, SHEET)).astype(np.float32)
     soft: Any = cv2.GaussianBlur(np.tile(white, (3, 3)), (0, 0), 0.5 * max(coarseness, 1.0))
-    passed = _highpass(soft, coarseness, rows=True)[512:1024, 512:1024]
-    return np.tile(soft[512:1024, 512:1024] / passed.std(), (2, 2)).astype(np.float32)
+    passed = highpass(soft, coarseness, rows=True)[SHEET:2 * SHEET, SHEET:2 * SHEET]
+    return np.tile(soft[SHEET:2 * SHEET, SHEET:2 * SHEET] / passed.std(), (2, 2)).astype(np.float32)
 
 
-def _synthetic(shape: tuple[int, ...], scale: float, seed: int) -> Float32:
+def sheet_part(shape: tuple[int, ...], coarseness: int, at: tuple[int, int]) -> Float32:
+    """h×w of synthetic grain of standard deviation 1, from column and row `at` of its sheet on."""
+    (h, w), (x, y), whole = shape, at, sheet(coarseness)
+    return whole[y:y + h, x:x + w] if y + h <= len(whole) and x + w <= len(whole) else \
+        np.roll(whole, (-y, -x), axis=(0, 1))[:h, :w]
+
+
+def _place(seed: int) -> tuple[int, int]:
     word = (seed * 0x9E3779B1 + 0x7F4A7C15) & 0xFFFFFFFF
     word = ((word ^ (word >> 15)) * 0x2C1B3C6D) & 0xFFFFFFFF
-    x, y = word & 511, (word >> 16) & 511
-    sheet = _sheet(float(np.clip(2.0 ** round(np.log2(max(scale, 1.0))), 1.0, 8.0)))
-    h, w = shape
-    return sheet[y:y + h, x:x + w] if y + h <= 1024 and x + w <= 1024 else \
-        np.roll(sheet, (-y, -x), axis=(0, 1))[:h, :w]
+    return word & (SHEET - 1), (word >> 16) & (SHEET - 1)

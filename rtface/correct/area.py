@@ -1,0 +1,89 @@
+"""Where a face lies in its crop: all that is known of it before an engine has answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.correct.colour import CELLS, Box, enlarging
+from rtface.correct.eyes import Iris, irises_in
+from rtface.correct.mask import support_box
+from rtface.frame import Float, Float32
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A face's mask in the few figures that are decided by, its eyes, and how much its crop is enlarged.
+
+    Attributes:
+        size: S, the side of the crop.
+        scale: crop pixels per picture pixel, `sqrt(|det W|)`.
+        step: from one sample that is looked at to the next; about 64 a side.
+        box: the part of the mask above 0.
+        part: that, and to its left and above it as much as it takes to begin on a sample that is looked at.
+        weight: float32 64×64, the mask's averages.
+        samples: float32 n×n, the mask at every `step`-th sample in both directions, from 0 on.
+        middle: float32 m×w, the mask in `middle_rows` of the part.
+        eyes: `irises(…)`, (2, 3).
+        irises: those in the box.
+    """
+
+    size: int
+    scale: float
+    step: int
+    box: Box
+    part: Box
+    weight: Float32
+    samples: Float32
+    middle: Float32
+    eyes: Float
+    irises: tuple[Iris | None, ...]
+
+    @property
+    def rows(self) -> slice:
+        """The rows of `samples` in the part."""
+        return slice(self.part[1] // self.step, -(-self.part[3] // self.step))
+
+    @property
+    def columns(self) -> slice:
+        """The columns of `samples` in the part."""
+        return slice(self.part[0] // self.step, -(-self.part[2] // self.step))
+
+
+def area_of(mask: Float32, size: int, eyes: Float, scale: float) -> Area | None:
+    """The figures of a mask: S×S, or smaller and to be enlarged to that; None where it is 0 all over."""
+    step, side = max(2, size // CELLS), len(mask)
+    if side == size:
+        box = support_box(mask)
+    else:
+        x, y = (np.flatnonzero(enlarging(side, size) @ mask.max(axis=k)) for k in (0, 1))
+        box = (int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1) if x.size else None
+    if box is None:
+        return None
+    (x0, y0), (x1, y1) = (v // step * step for v in box[:2]), box[2:]
+    lines = middle_rows(y1 - y0)
+    if side == size:
+        weight: Any = cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+        samples, middle = mask[::step, ::step], mask[y0:y1, x0:x1][lines]
+    else:
+        larger, cells = enlarging(side, size), _to_cells(side, size)
+        weight = cells @ mask @ cells.T
+        samples: Any = larger[::step] @ mask @ larger[::step].T
+        middle: Any = larger[y0:y1][lines] @ mask @ larger[x0:x1].T
+    return Area(size, scale, step, box, (x0, y0, x1, y1), weight, samples, middle, eyes, irises_in(eyes, box))
+
+
+def middle_rows(height: int) -> slice:
+    """Every 4th of 64 rows in the middle of a part."""
+    return slice(max(0, height // 2 - 32), min(height // 2 + 32, height), 4)
+
+
+@lru_cache(maxsize=16)
+def _to_cells(side: int, size: int) -> Float32:
+    """64×side: averages of what `enlarging` makes."""
+    out: Any = cv2.resize(enlarging(side, size), (side, CELLS), interpolation=cv2.INTER_AREA)
+    return out
