@@ -10,6 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from host_kernels import HostKernels, compile_kernels
+
+from rtface.device.kernels import CODE, KERNELS, STRUCTS
 from rtface.frame import Color, Display, Frame
 
 sys.path.insert(0, str(Path(__file__).parent))  # the stand-ins, whatever pytest's import mode
@@ -66,3 +71,9 @@ def mean_rgb() -> Callable[..., np.ndarray]:
         return out.to_ndarray()[y0:y1, x0:x1].reshape(-1, 3).mean(axis=0) / 257.0
 
     return measure
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
+    """The kernels of the frame path, compiled for the host once."""
+    return compile_kernels(tmp_path_factory.mktemp("kernels"), CODE, KERNELS, STRUCTS)
