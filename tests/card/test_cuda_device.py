@@ -100,7 +100,7 @@ def test_a_film_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more):
     worst, share = compare(mine, theirs)
     assert worst <= 1
     assert share < 2e-4
-    assert np.mean(codes(mine[0])[0] != before[0][0]) > 0.01  # the faces: it is no comparison of pictures that nobody touched
+    assert np.mean(codes(mine[0])[0] != before[0][0]) > 0.01  # no comparison of pictures that nobody touched
     assert max(plan.batches) == 2
     engine.close()
 
