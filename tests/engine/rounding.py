@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Precision, Recipe

@@ -16,11 +16,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rtface.engine.recipe import Precision
-from rtface.errors import EngineError, MissingComponent
+from rtface.errors import MissingComponent, UsageError
 
 log = logging.getLogger("rtface.tensorrt")
 
 Capability = tuple[int, int]
+Kind = Literal["rtx", "full"]
+
+def sm(capability: Capability) -> str:
+    """As "sm_89"."""
+    return f"sm_{capability[0]}{capability[1]}"
+
 
 OLDEST: Capability = (7, 5)
 """The oldest cards that either library computes on (Turing)."""
@@ -37,7 +43,7 @@ class Library:
         targets: the compute capabilities that it compiles for by name; None of the full one, which takes the card's.
     """
 
-    kind: Literal["rtx", "full"]
+    kind: Kind
     version: str
     module: Any
     targets: frozenset[Capability] | None = None
@@ -67,7 +73,8 @@ class Choice:
 def installed() -> tuple[Library, ...]:
     """The libraries that can be imported here; one that is there and cannot be is in the log."""
     found: list[Library] = []
-    for kind, package in (("rtx", "tensorrt_rtx_bindings"), ("full", "tensorrt")):
+    packages: tuple[tuple[Kind, str], ...] = (("rtx", "tensorrt_rtx_bindings"), ("full", "tensorrt"))
+    for kind, package in packages:
         try:
             module: Any = importlib.import_module(package)
             targets = _targets(module) if kind == "rtx" else None
@@ -96,8 +103,7 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, card: str 
     Raises:
         MissingComponent: no library that is installed computes on such a card.
     """
-    sm = f"sm_{capability[0]}{capability[1]}"
-    where = f"{card} ({sm})" if card else sm
+    where = f"{card} ({sm(capability)})" if card else sm(capability)
     if capability < OLDEST:
         raise MissingComponent(f"{where} is too old for TensorRT, which needs sm_75 or later; use --device cpu")
     found = {library.kind: library for library in libraries}
@@ -111,7 +117,7 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, card: str 
         return Choice(rtx, capability, None, f"{rtx.name}: {where}, which it does not name among its targets; tried "
                                              "because the full TensorRT is not installed")
     if not card and (rtx or full):
-        names = ", ".join(f"sm_{a}{b}" for a, b in sorted(rtx.targets or ())) if rtx else ""
+        names = ", ".join(map(sm, sorted(rtx.targets or ()))) if rtx else ""
         raise MissingComponent(f"a plan for {where} can be built only where such a card is: "
                                + (f"{rtx.name} compiles ahead for {names}" if rtx else
                                   "the full TensorRT times its kernels on the card"))
@@ -129,39 +135,31 @@ def precisions(capability: Capability, wanted: Precision | None = None) -> tuple
     if wanted is None:
         return order[1:]
     if wanted not in order:
-        raise EngineError(f"sm_{capability[0]}{capability[1]} does not compute in {wanted}")
+        raise UsageError(f"{sm(capability)} does not compute in {wanted}; it does in {', '.join(order)}")
     return order[order.index(wanted):]
 
 
-_LEVELS = {"INTERNAL_ERROR": logging.INFO, "ERROR": logging.INFO, "WARNING": logging.INFO, "INFO": logging.DEBUG}
-
-
-class _Faults(list[str]):
-    """The newest lines of the library that name an error."""
-
-    def heard(self, line: str) -> None:
-        self.append(line)
-        del self[:-4]
+_LEVELS = {"INTERNAL_ERROR": logging.INFO, "ERROR": logging.INFO, "WARNING": logging.DEBUG, "INFO": logging.DEBUG}
 
 
 @functools.cache
 def logger(library: Library) -> Any:
     """The library's ILogger, one for the process as it demands: writes to `rtface.tensorrt`.
 
-    One level lower than the library's own: what fails is raised, with its words (`fault`), and its warnings are about
-    choices of its own. Its attribute `faults` holds the newest errors.
+    Lower than the library's own levels: what fails is raised, with its words (`fault`), and its warnings are about
+    choices of its own, one line for each operation of a network. Its attribute `faults` holds the errors since `fault`
+    was last asked.
     """
     trt = library.module
-    faults = _Faults()
 
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.faults = faults
+            self.faults: list[str] = []
 
         def log(self, severity: Any, msg: str) -> None:
-            if "ERROR" in severity.name:
-                faults.heard(msg)
+            if "ERROR" in severity.name and len(self.faults) < 8:
+                self.faults.append(msg)
             level = _LEVELS.get(severity.name)  # VERBOSE: hundreds of lines that nobody reads
             if level is not None and log.isEnabledFor(level):
                 log.log(level, "%s", msg.strip())
