@@ -14,9 +14,9 @@ from typing import Annotated
 import typer
 
 from rtface import __version__
+from rtface.commands import engines
 from rtface.commands.analyze import analyze
 from rtface.commands.doctor import doctor
-from rtface.commands.engines import engines
 from rtface.commands.run import run
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(analyze)
-app.command()(engines)
+app.add_typer(engines.app, name="engines")
 app.command()(doctor)
 
 

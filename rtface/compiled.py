@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -14,10 +12,9 @@ from typing import Any
 import openvino as ov
 
 from rtface.paths import cache_dir
+from rtface.sealed import read_sealed, write_sealed
 
 log = logging.getLogger("rtface")
-
-_DIGEST = hashlib.sha256().digest_size
 
 
 def compile_once(core: ov.Core, name: str, identity: object, options: dict[str, Any],
@@ -47,13 +44,8 @@ def compile_once(core: ov.Core, name: str, identity: object, options: dict[str, 
 
 def _load(core: ov.Core, kept: Path, options: dict[str, Any]) -> ov.CompiledModel | None:
     """None where there is no kept network that is whole and fits this OpenVINO."""
-    try:
-        data = kept.read_bytes()
-    except OSError:
-        return None
-    digest, blob = data[:_DIGEST], data[_DIGEST:]
-    if hashlib.sha256(blob).digest() != digest:
-        log.info("the kept network %s is damaged and made anew", kept)
+    blob = read_sealed(kept)
+    if blob is None:
         return None
     try:
         return core.import_model(BytesIO(blob), "CPU", options)
@@ -64,14 +56,9 @@ def _load(core: ov.Core, kept: Path, options: dict[str, Any]) -> ov.CompiledMode
 
 def _keep(network: ov.CompiledModel, kept: Path) -> None:
     """Whole or not at all; without a writable cache every start compiles."""
-    work = kept.with_name(f"{kept.name}.{os.getpid()}")
     try:
         stream: Any = network.export_model()
-        blob: bytes = stream.getvalue()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        work.write_bytes(hashlib.sha256(blob).digest() + blob)
-        work.replace(kept)
-    except (OSError, RuntimeError) as error:
+    except RuntimeError as error:
         log.info("the compiled network %s cannot be kept: %s", kept, error)
-        with contextlib.suppress(OSError):
-            work.unlink(missing_ok=True)
+    else:
+        write_sealed(kept, stream.getvalue())

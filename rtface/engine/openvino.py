@@ -88,17 +88,8 @@ def _constant(source: openvino.Output) -> Float32:
 
 def read_network(recipe: Recipe, precision: Precision) -> openvino.Model:
     """The engine's network for one crop. Raises EngineError, and RuntimeError where OpenVINO cannot read it."""
-    *_, w, h = recipe.region
     model = _core().read_model(recipe.model_path)
-    shapes: dict[str, list[int]] = {recipe.input.name: [1, 3, h, w]}
-    if (memory := recipe.memory) is not None:
-        past = [1, 3, h // recipe.shrink, w // recipe.shrink]
-        shapes |= {memory.past: past, memory.known: [1, 1, 1, 1]}
-        if recipe.shrink > 1:
-            shapes[memory.shrunk] = past
-        if memory.shape:
-            shapes[memory.state] = [1, *memory.shape]
-    model.reshape(shapes)
+    model.reshape({name: [1, *shape] for name, shape in recipe.inputs.items()})
     if precision == "int8":
         calibration = load_calibration(recipe)
         if calibration is None:

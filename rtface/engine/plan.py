@@ -20,14 +20,14 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from rtface.engine.int8 import load_calibration
 from rtface.engine.recipe import Precision, Recipe
 from rtface.engine.restore import Restorer
-from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError
 from rtface.frame import Float32
 from rtface.paths import cache_dir
 from rtface.tables import from_table
@@ -49,6 +49,9 @@ class Plan(Protocol):
     def close(self) -> None: ...
 
 
+P = TypeVar("P", bound=Plan)
+
+
 @dataclass(frozen=True, slots=True)
 class PlanIdentity:
     """All that decides what a plan computes; two plans with the same identity give the same picture."""
@@ -62,19 +65,28 @@ class PlanIdentity:
     device: str
     precision: Precision
     calibration: str = ""
+    driver: str = ""
+    profile: str = ""
 
     @staticmethod
-    def of(recipe: Recipe, backend: str, library: str, device: str, precision: Precision) -> PlanIdentity:
-        """The identity of `recipe` (its digest and weights) on that library, device and precision."""
+    def of(recipe: Recipe, backend: str, library: str, device: str, precision: Precision, *, driver: str = "",
+           profile: str = "") -> PlanIdentity:
+        """The identity of `recipe` (its digest and weights) on that library, device and precision; of a card also its
+        driver, and what the network was prepared for."""
         calibration = load_calibration(recipe) if precision == "int8" else None
         return PlanIdentity(recipe.name, recipe.version, recipe.digest, recipe.weights.sha256, backend, library,
-                            device, precision, calibration.digest if calibration else "")
+                            device, precision, calibration.digest if calibration else "", driver, profile)
+
+    @property
+    def key(self) -> str:
+        """A name for files: the precision, and 20 hex digits of a hash over everything."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return f"{self.precision}-{digest[:20]}"
 
     @property
     def path(self) -> Path:
         """Where the verdict on this plan is remembered."""
-        key = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return cache_dir() / "engines" / f"{self.engine}-{self.precision}-{key[:20]}.json"
+        return cache_dir() / "engines" / f"{self.engine}-{self.key}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,8 @@ def gate(recipe: Recipe, plan: Plan) -> Verdict:
                 crops[k:k + 1])[0]
             times.append(time.perf_counter() - start)
             worst = min(worst, psnr(answer, answers[k]))
+    except (OutOfDeviceMemory, DeviceLost):  # says nothing about the plan
+        raise
     except EngineError:  # not a number: as bad as it gets, and the next precision may do better
         return Verdict(-200.0, required, 0.0)
     return Verdict(round(max(worst, -200.0), 3), required, round(1e3 * statistics.median(times[1:]), 3))
@@ -197,43 +211,57 @@ def remember(identity: PlanIdentity, verdict: Verdict) -> None:
         log.info("the engine check cannot be remembered in %s: %s", identity.path.parent, error.strerror)
 
 
-def candidates(recipe: Recipe, supported: Sequence[Precision]) -> list[Precision]:
+def candidates(recipe: Recipe, supported: Sequence[Precision], *, ordered: bool = False) -> list[Precision]:
     """Precisions that device and recipe allow, in the order to try: int8 where the engine is calibrated for it, the
-    recipe's default, its fallback, fp32.
+    recipe's default, its fallback, fp32. `ordered`: for a device that keeps single nodes in fp32 where the recipe says
+    so, and that gives `supported` in its own order; the recipe's default and fallback are for CPUs.
     """
     wanted: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
     if "int8" in supported and recipe.golden.psnr.int8 is not None and load_calibration(recipe):
         wanted.insert(0, "int8")
-    if recipe.precision.fp32_nodes:  # no CPU backend can keep single nodes in fp32 beside bf16 ones
+    if ordered:
+        wanted = [p for p in supported if p != "int8" or p in wanted]
+    elif recipe.precision.fp32_nodes:  # no CPU backend can keep single nodes in fp32 beside bf16 ones
         wanted = ["f32"]
     return [p for p in dict.fromkeys(wanted) if p in supported and getattr(recipe.golden.psnr, p) is not None]
 
 
-def open_plan(recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], Plan],
-              ) -> tuple[Plan, Verdict]:
-    """Builds the first plan that passes the gate. Raises EngineError when none does."""
+def open_plan(recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], P], *,
+              ordered: bool = False) -> tuple[P, Verdict]:
+    """Builds the first plan that passes the gate; `ordered` as for `candidates`. Raises EngineError when none does."""
     found: list[str] = []
-    for precision in candidates(recipe, supported):
+    failed: EngineError | None = None
+    for precision in candidates(recipe, supported, ordered=ordered):
         try:
             plan = build(precision)
+        except (OutOfDeviceMemory, DeviceLost):
+            raise
         except EngineError as error:
-            if precision != "int8":
+            if precision != "int8" and not ordered:
                 raise
-            found.append("int8 cannot be built")
-            log.warning("%s; running without int8", error)
+            failed = failed or error
+            found.append(f"{precision} cannot be built")
+            log.warning("%s; running without %s", error, precision)
             continue
-        verdict = recall(plan.identity)
-        if verdict is None:
-            verdict = gate(recipe, plan)
-            remember(plan.identity, verdict)
+        try:
+            verdict = recall(plan.identity)
+            if verdict is None:
+                verdict = gate(recipe, plan)
+                remember(plan.identity, verdict)
+        except BaseException:
+            plan.close()
+            raise
         if verdict.passed:
             return plan, verdict
         plan.close()
         found.append(f"{precision} {verdict.psnr:.1f} dB, {verdict.required:.1f} needed")
         log.warning("engine %s: %s against its golden crops; refused on %s", recipe.name, found[-1],
                     plan.identity.device)
+    if failed and all("built" in what for what in found):
+        raise failed
     raise EngineError(f"engine {recipe.name} does not give its reference's answers on this machine "
-                      f"({'; '.join(found) or 'no precision that it allows'}); try --device onnx or another --engine")
+                      f"({'; '.join(found) or 'no precision that it allows'}); try --device onnx or another --engine"
+                      ) from failed
 
 
 def retime(identity: PlanIdentity, verdict: Verdict, ms: float) -> Verdict:

@@ -18,7 +18,7 @@ from rtface.paths import config_dir
 from rtface.tables import from_table
 
 Float = Literal["bf16", "f32"]
-Precision = Literal["int8", "bf16", "f32"]
+Precision = Literal["int8", "fp16", "bf16", "f32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Precisions:
-    """Arithmetic to use where the device has it, what to fall back to, and the ONNX nodes that stay in fp32."""
+    """Arithmetic to use where a CPU has it, what to fall back to, and the ONNX nodes that stay in fp32 everywhere."""
 
     default: Float = "f32"
     fallback: Float = "f32"
@@ -136,6 +136,7 @@ class Psnr:
 
     f32: float
     bf16: float | None = None
+    fp16: float | None = None
     int8: float | None = None
 
 
@@ -185,6 +186,34 @@ class Recipe:
     def shrink(self) -> int:
         """How much smaller than the crop its memory is."""
         return self.input.size // self.memory.grid if self.memory is not None and self.memory.grid else 1
+
+    @property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """The network's float32 inputs for one crop: shapes without the batch, by tensor name."""
+        *_, w, h = self.region
+        shapes: dict[str, tuple[int, ...]] = {self.input.name: (3, h, w)}
+        if (memory := self.memory) is not None:
+            small = (3, h // self.shrink, w // self.shrink)
+            shapes |= {memory.past: small, memory.known: (1, 1, 1)}
+            if self.shrink > 1:
+                shapes[memory.shrunk] = small
+            if memory.shape:
+                shapes[memory.state] = memory.shape
+        return shapes
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Its float32 outputs likewise."""
+        *_, w, h = self.region
+        shapes: dict[str, tuple[int, ...]] = {self.output.name: (3, h, w)}
+        if (memory := self.memory) is not None:
+            if self.shrink > 1:
+                shapes[memory.kept] = (3, h // self.shrink, w // self.shrink)
+            if memory.shape:
+                shapes[memory.next] = memory.shape
+            if memory.heads:
+                shapes |= dict.fromkeys((memory.log_scale, memory.occlusion), (1, *memory.maps))
+        return shapes
 
     @property
     def model_path(self) -> Path:

@@ -1,0 +1,133 @@
+"""Networks on NVIDIA cards through TensorRT, the full one or TensorRT for RTX.
+
+Needs one of the extras ``rtx`` and ``tensorrt``; what they bring is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtface.engine.plan import PlanIdentity, Verdict, open_plan
+from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.tensorrt import store
+from rtface.engine.tensorrt.builder import Progress, build, profile
+from rtface.engine.tensorrt.execution import Execution
+from rtface.engine.tensorrt.library import Capability, Choice, choose, installed, precisions, sm
+from rtface.engine.tensorrt.plan import TensorRtPlan
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
+
+if TYPE_CHECKING:
+    from rtface.device.card import Card
+
+log = logging.getLogger("rtface")
+
+
+def open_tensorrt(recipe: Recipe, card: Card, *, progress: Progress | None = None,
+                  precision: Precision | None = None) -> tuple[TensorRtPlan, Verdict]:
+    """A plan of `recipe` on `card` that passed the golden gate, built where there is none kept.
+
+    Args:
+        recipe: the engine.
+        card: current in this thread, as whenever the plan is used.
+        progress: told while a plan is built.
+        precision: the one to try first, and safer ones after it; fp16 when None.
+
+    Raises:
+        MissingComponent: the engine's files, TensorRT or the ``onnx`` package are not there.
+        EngineError: no precision can be built, or gives the reference's answers on this card.
+    """
+    recipe.check_weights()
+    choice = choose(card.capability, installed(), card=card.name)
+    log.info("%s", choice.reason)
+    plan, verdict = open_plan(recipe, precisions(card.capability, precision),
+                              lambda p: _open(recipe, card, choice, p, progress), ordered=True)
+    plan.keep_kernels()
+    return plan, verdict
+
+
+def identify(recipe: Recipe, card: Card, choice: Choice, precision: Precision) -> PlanIdentity:
+    """What a plan on that card, and the verdict on it, is remembered by."""
+    return PlanIdentity.of(recipe, choice.library.backend, choice.library.version,
+                           f"{card.name} {sm(choice.capability)}", precision, driver=card.driver,
+                           profile=profile(recipe))
+
+
+def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
+    """What its serialised form is kept under. Compiled for a capability by name, no card and no driver had a part in
+    it: it may have been built where neither is."""
+    return identity if choice.target is None else replace(identity, device=sm(choice.target), driver="")
+
+
+def _open(recipe: Recipe, card: Card, choice: Choice, precision: Precision, progress: Progress | None) -> TensorRtPlan:
+    identity = identify(recipe, card, choice, precision)
+    under = stored(identity, choice)
+
+    def made() -> bytes:
+        return build(recipe, precision, choice, progress)
+
+    blob, kept = store.fetch(under, made)
+    try:
+        execution = Execution(choice.library, blob, store.kernels_path(identity))
+    except (OutOfDeviceMemory, DeviceLost):
+        raise
+    except EngineError as error:
+        if not kept:
+            raise EngineError(f"engine {recipe.name}: {error}") from error
+        log.info("the kept plan %s cannot be used and is made anew: %s", store.plan_path(under), error)
+        store.plan_path(under).unlink(missing_ok=True)
+        blob, _ = store.fetch(under, made)
+        execution = Execution(choice.library, blob, store.kernels_path(identity))
+    return TensorRtPlan(recipe, identity, execution, card)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A plan that is ready for later: what it is remembered by, where it is kept, the seconds until it was, and the
+    golden gate's verdict, None where there was no card to ask."""
+
+    identity: PlanIdentity
+    path: Path
+    seconds: float
+    verdict: Verdict | None = None
+
+
+def build_on(recipe: Recipe, card: Card, *, precision: Precision | None = None,
+             progress: Progress | None = None) -> Built:
+    """Does ahead what `open_tensorrt` does, and raises what it raises."""
+    start = time.perf_counter()
+    plan, verdict = open_tensorrt(recipe, card, progress=progress, precision=precision)
+    plan.close()
+    path = store.plan_path(stored(plan.identity, choose(card.capability, installed(), card=card.name)))
+    return _there(Built(plan.identity, path, time.perf_counter() - start, verdict))
+
+
+def build_ahead(recipe: Recipe, capability: Capability, *, precision: Precision | None = None,
+                progress: Progress | None = None) -> Built:
+    """Builds and keeps a plan for cards of that capability, none of which has to be here; so nothing is checked against
+    the golden crops before such a card opens it.
+
+    Raises MissingComponent and EngineError as `open_tensorrt`, MissingComponent also when the library builds on the
+    card alone, and UsageError for a precision that the recipe or such a card does not have.
+    """
+    recipe.check_weights()
+    start = time.perf_counter()
+    choice = choose(capability, installed())
+    log.info("%s", choice.reason)
+    wanted = precisions(capability, precision)[0]
+    if getattr(recipe.golden.psnr, wanted) is None:
+        raise UsageError(f"engine {recipe.name} is not allowed in {wanted}: its recipe has no golden.psnr.{wanted}")
+    identity = PlanIdentity.of(recipe, choice.library.backend, choice.library.version, sm(capability), wanted,
+                               profile=profile(recipe))
+    store.fetch(identity, lambda: build(recipe, wanted, choice, progress))
+    return _there(Built(identity, store.plan_path(identity), time.perf_counter() - start))
+
+
+def _there(built: Built) -> Built:
+    if not built.path.exists():
+        raise EngineError(f"engine {built.identity.engine}: the plan cannot be kept: {built.path.parent} "
+                          "cannot be written; set RTFACE_CACHE to a folder that can")
+    return built

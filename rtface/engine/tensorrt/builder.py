@@ -1,0 +1,180 @@
+"""From a recipe to a serialised plan."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rtface.engine.int8 import load_calibration
+from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.tensorrt.library import Choice, Library, fault, logger, sm
+from rtface.engine.tensorrt.network import REVISION, typed
+from rtface.engine.tensorrt.quantise import quantise
+from rtface.errors import EngineError, MissingComponent
+
+Progress = Callable[[str, float], None]
+"""Told what is being done and how far it is, 0…1; an exception that it raises ends the build."""
+
+_WORKSPACE = 1 << 30
+"""Bytes that one operation of the network may use beside its tensors: no kernel of these sizes gains by more."""
+
+
+def profile(recipe: Recipe) -> str:
+    """What a plan is prepared for beside its precision, for its identity."""
+    batch = recipe.batch
+    return f"batch {batch.min}-{batch.opt}-{batch.max}, preparation {REVISION}"
+
+
+def prepare(recipe: Recipe, precision: Precision) -> bytes:
+    """The engine's network as ONNX in the types of `precision`; in "int8" the rest is fp16.
+
+    Raises EngineError when the network cannot be read or typed, MissingComponent without the ``onnx`` package.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingComponent("a plan for TensorRT needs the onnx package to be built; get it with: "
+                               "pip install 'rtface[rtx]' or 'rtface[tensorrt]'") from error
+    try:
+        model: Any = typed(onnx.load(str(recipe.model_path)), "fp16" if precision == "int8" else precision,
+                           recipe.precision.fp32_nodes)
+        if precision == "int8":
+            calibration = load_calibration(recipe)
+            if calibration is None:
+                raise EngineError("there are no int8 ranges for these weights")
+            quantise(model, calibration)
+        return model.SerializeToString()
+    except EngineError as error:
+        raise EngineError(f"engine {recipe.name}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # protobuf's, the checker's and shape inference's errors share no base but Exception
+        raise EngineError(f"engine {recipe.name}: {recipe.model_path.name} is no network that TensorRT can be given: "
+                          f"{_last_line(error)}") from error
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def build(recipe: Recipe, precision: Precision, choice: Choice, progress: Progress | None = None) -> bytes:
+    """The serialised plan. Raises EngineError when the library refuses the network."""
+    library, trt = choice.library, choice.library.module
+    if progress is not None:
+        progress("preparing the network", 0.0)
+    model = prepare(recipe, precision)
+    what = f"engine {recipe.name}: {library.name} cannot build it in {precision} for {sm(choice.capability)}"
+    logger(library).faults.clear()
+    builder: Any = trt.Builder(logger(library))
+    network = builder.create_network(_flags(library))
+    parser: Any = trt.OnnxParser(network, logger(library))
+    if not parser.parse(model):
+        error = parser.get_error(0).desc() if parser.num_errors else fault(library)
+        raise EngineError(f"{what}: {' '.join(error.split())}")
+    config: Any = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
+    config.clear_flag(trt.BuilderFlag.TF32)  # what is to be fp32 is
+    config.max_aux_streams = 0  # all of it on the stream that it is given, and in the graph that this is recorded to
+    config.add_optimization_profile(_shaped(recipe, builder, network))
+    if library.kind == "rtx":
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(_target(choice), 0)
+    monitor = _monitor(library, progress) if progress is not None else None
+    if monitor is not None:
+        config.progress_monitor = monitor
+    blob = builder.build_serialized_network(network, config)
+    if monitor is not None and monitor.stopped is not None:
+        raise monitor.stopped
+    if blob is None:
+        raise EngineError(f"{what}: {fault(library)}")
+    return bytes(blob)
+
+
+def _flags(library: Library) -> int:
+    """From TensorRT 11 on, and in TensorRT for RTX, every network is strongly typed; before, it has to be said."""
+    if library.kind == "full" and int(library.version.split(".")[0]) < 11:
+        return 1 << int(library.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    return 0
+
+
+def _target(choice: Choice) -> Any:
+    kinds = choice.library.module.ComputeCapability
+    return kinds.CURRENT if choice.target is None else getattr(kinds, sm(choice.target).replace("sm_", "SM"))
+
+
+def _shaped(recipe: Recipe, builder: Any, network: Any) -> Any:
+    """The optimisation profile, after comparing what the network takes and gives with the recipe."""
+    batch = recipe.batch
+    inputs = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}
+    outputs = {network.get_output(i).name: network.get_output(i) for i in range(network.num_outputs)}
+    for wanted, tensors, side in ((recipe.inputs, inputs, "input"), (recipe.outputs, outputs, "output")):
+        for name, shape in wanted.items():
+            if (tensor := tensors.get(name)) is None:
+                raise EngineError(f"engine {recipe.name}: the network has no {side} {name}")
+            first, *rest = tensor.shape
+            # An output's size may be open until it runs; then the plan says it.
+            if len(rest) != len(shape) or any(a not in (-1, b) for a, b in zip(rest, shape, strict=True)):
+                raise EngineError(f"engine {recipe.name}: {side} {name} is {tuple(rest)}, not {shape}")
+            if first != -1 and (first, first) != (batch.min, batch.max):
+                raise EngineError(f"engine {recipe.name}: {side} {name} holds {first} crop{'s' * (first != 1)} and no "
+                                  f"other number, so the recipe's batch must be {first} throughout")
+            if tensor.dtype.name != "FLOAT":
+                raise EngineError(f"engine {recipe.name}: {side} {name} is {tensor.dtype.name.lower()}, not fp32")
+    if extra := inputs.keys() - recipe.inputs.keys():
+        raise EngineError(f"engine {recipe.name}: the network wants {min(extra)}, which the recipe does not name")
+    for name in outputs.keys() - recipe.outputs.keys():
+        network.unmark_output(outputs[name])
+    shapes = builder.create_optimization_profile()
+    for name, shape in recipe.inputs.items():
+        shapes.set_shape(name, (batch.min, *shape), (batch.opt, *shape), (batch.max, *shape))
+    return shapes
+
+
+def _monitor(library: Library, progress: Progress) -> Any:
+    """The library's IProgressMonitor that tells `progress` when a hundredth more of the whole is done."""
+    trt = library.module
+
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.stopped: BaseException | None = None
+            self._lock = threading.Lock()  # several threads of the library report
+            self._phases: dict[str, tuple[str | None, int, int]] = {}  # what it belongs to, steps in all, steps done
+            self._told = 0.0
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            with self._lock:
+                self._phases[phase_name] = (parent_phase, max(1, num_steps), 0)
+
+        def phase_finish(self, phase_name: str) -> None:
+            with self._lock:
+                self._phases.pop(phase_name, None)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            with self._lock:
+                if phase_name in self._phases:
+                    parent, steps, _ = self._phases[phase_name]
+                    self._phases[phase_name] = (parent, steps, step + 1)
+                done = self._done(phase_name)
+                tell = done >= self._told + 0.01
+                self._told = max(self._told, done)
+            try:
+                if tell and self.stopped is None:
+                    progress(phase_name[:1].lower() + phase_name[1:], min(done, 1.0))
+            except BaseException as error:  # noqa: BLE001 - it may not pass through the library; raised after the build
+                self.stopped = error
+            return self.stopped is None
+
+        def _done(self, name: str) -> float:
+            """How far the whole is when this phase is where it is."""
+            part, phase = 0.0, self._phases.get(name)
+            for _ in range(32):  # a phase may be named like the one that it belongs to
+                if phase is None:
+                    break
+                parent, steps, done = phase
+                part = min(1.0, (done + part) / steps)
+                phase = self._phases.get(parent) if parent is not None and parent != name else None
+            return part
+
+    return Monitor()

@@ -1,0 +1,83 @@
+"""A serialised plan made ready to run on the card that is current in this thread."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from rtface.engine.tensorrt import store
+from rtface.engine.tensorrt.library import Library, fault, logger
+from rtface.errors import EngineError
+
+log = logging.getLogger("rtface")
+
+
+class Execution:
+    """The library's objects for one plan, and the little in which the two libraries differ when it runs.
+
+    Attributes:
+        engine, context: ICudaEngine and IExecutionContext, the context without memory of its own.
+    """
+
+    def __init__(self, library: Library, blob: bytes, kernels: Path | None = None) -> None:
+        """Loads a plan; `kernels` is the file where TensorRT for RTX keeps what it compiles of it on this card.
+
+        Raises EngineError when the library does not take it on this card.
+        """
+        trt = library.module
+        self._library, self._kernels = library, kernels
+        logger(library).faults.clear()
+        self._runtime: Any = trt.Runtime(logger(library))
+        self.engine: Any = self._runtime.deserialize_cuda_engine(blob)
+        if self.engine is None:
+            raise EngineError(f"{library.name} cannot load its plan on this card: {self.fault()}")
+        self._cache: Any = None
+        self._cached = b""
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        if library.kind == "rtx":
+            settings: Any = self.engine.create_runtime_config()
+            settings.set_execution_context_allocation_strategy(strategy)
+            # All kernels of a batch size are compiled when it first comes, so that it can be recorded from then on.
+            # The graph is the caller's, who records more than this network.
+            settings.dynamic_shapes_kernel_specialization_strategy = \
+                trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            settings.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
+            self._cache = settings.create_runtime_cache()
+            if kernels is not None and (known := store.recall(kernels)) and self._cache.deserialize(known):
+                self._cached = known
+            settings.set_runtime_cache(self._cache)
+            self.context: Any = self.engine.create_execution_context(settings)
+        else:
+            self.context = self.engine.create_execution_context(strategy)
+        if self.context is None:
+            raise EngineError(f"{library.name} cannot make its plan ready on this card: {self.fault()}")
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Memory on the card that the context needs for the largest batch."""
+        return int(self.engine.device_memory_size_v2)
+
+    def capturable(self, handle: int) -> bool:
+        """Whether what runs next on that stream can be recorded to a graph, its shapes being set."""
+        # The full one can record every network without loops once its shapes have run, and ours have none.
+        return bool(self.context.is_stream_capturable(handle)) if self._library.kind == "rtx" else True
+
+    def fault(self) -> str:
+        """What the library last said about an error."""
+        return fault(self._library)
+
+    def keep_kernels(self) -> None:
+        """Keeps what was compiled on this card since the plan was loaded, for the next start."""
+        if self._cache is None or self._kernels is None:
+            return
+        blob = self._cache.serialize()
+        if blob is not None and (data := bytes(blob)) != self._cached:
+            store.keep(self._kernels, data)
+            self._cached = data
+
+    def close(self) -> None:
+        """Gives the library's objects back, in the order that it demands; safe to call twice."""
+        self.context = self._cache = None
+        self.engine = None
+        self._runtime = None

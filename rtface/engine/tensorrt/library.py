@@ -1,0 +1,176 @@
+"""Which TensorRT: the full one or TensorRT for RTX, by the card and by what is installed; and its log.
+
+Both have nearly the same Python interface. The full one times its kernels on the card that it builds for, so it builds
+on that card alone. TensorRT for RTX compiles for named compute capabilities, with or without a card, and finishes the
+kernels on the card when a plan is first used.
+
+Nothing is imported before it is asked for; either package takes a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rtface.engine.recipe import Precision
+from rtface.errors import MissingComponent, UsageError
+
+log = logging.getLogger("rtface.tensorrt")
+
+Capability = tuple[int, int]
+Kind = Literal["rtx", "full"]
+
+def sm(capability: Capability) -> str:
+    """As "sm_89"."""
+    return f"sm_{capability[0]}{capability[1]}"
+
+
+OLDEST: Capability = (7, 5)
+"""The oldest cards that either library computes on (Turing)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """One TensorRT that can be imported.
+
+    Attributes:
+        kind: which of the two.
+        version: as "1.7.1.116".
+        module: the imported package.
+        targets: the compute capabilities that it compiles for by name; None of the full one, which takes the card's.
+    """
+
+    kind: Kind
+    version: str
+    module: Any
+    targets: frozenset[Capability] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"TensorRT{' for RTX' * (self.kind == 'rtx')} {'.'.join(self.version.split('.')[:3])}"
+
+    @property
+    def backend(self) -> str:
+        """How plans and reports call it."""
+        return "tensorrt-rtx" if self.kind == "rtx" else "tensorrt"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A library for a card: `target` is the capability that it compiles for by name, None where it takes that of the
+    card in use; `reason` says so in one line."""
+
+    library: Library
+    capability: Capability
+    target: Capability | None
+    reason: str
+
+
+@functools.cache
+def installed() -> tuple[Library, ...]:
+    """The libraries that can be imported here; one that is there and cannot be is in the log."""
+    found: list[Library] = []
+    packages: tuple[tuple[Kind, str], ...] = (("rtx", "tensorrt_rtx_bindings"), ("full", "tensorrt"))
+    for kind, package in packages:
+        try:
+            module: Any = importlib.import_module(package)
+            targets = _targets(module) if kind == "rtx" else None
+            found.append(Library(kind, str(module.__version__), module, targets))
+        except ModuleNotFoundError as error:
+            if error.name != package:
+                log.warning("%s is installed but cannot be used: %s", package, error)
+        except Exception as error:  # noqa: BLE001 - a library or symbol that is missing raises whatever the loader likes
+            log.warning("%s is installed but cannot be used: %s", package, str(error).strip().splitlines()[0])
+    return tuple(found)
+
+
+def _targets(module: Any) -> frozenset[Capability]:
+    names = [name[2:] for name in module.ComputeCapability.__members__ if name.startswith("SM")]
+    return frozenset((int(name[:-1]), int(name[-1])) for name in names)
+
+
+def choose(capability: Capability, libraries: tuple[Library, ...], *, card: str = "") -> Choice:
+    """The library for a card of that compute capability.
+
+    Args:
+        capability: as (8, 9).
+        libraries: see `installed`.
+        card: the card's name; "" where a plan is made for a card that is not here.
+
+    Raises:
+        MissingComponent: no library that is installed computes on such a card.
+    """
+    where = f"{card} ({sm(capability)})" if card else sm(capability)
+    if capability < OLDEST:
+        raise MissingComponent(f"{where} is too old for TensorRT, which needs sm_75 or later; use --device cpu")
+    found = {library.kind: library for library in libraries}
+    rtx, full = found.get("rtx"), found.get("full")
+    named = rtx is not None and rtx.targets is not None and capability in rtx.targets
+    if rtx and named and ("GeForce" in card or not card or not full):
+        return Choice(rtx, capability, capability, f"{rtx.name}: {where}")
+    if full and card:
+        return Choice(full, capability, None, f"{full.name}: {where}")
+    if rtx and card:
+        return Choice(rtx, capability, None, f"{rtx.name}: {where}, which it does not name among its targets; tried "
+                                             "because the full TensorRT is not installed")
+    if not card and (rtx or full):
+        names = ", ".join(map(sm, sorted(rtx.targets or ()))) if rtx else ""
+        raise MissingComponent(f"a plan for {where} can be built only where such a card is: "
+                               + (f"{rtx.name} compiles ahead for {names}" if rtx else
+                                  "the full TensorRT times its kernels on the card"))
+    extra = "rtx" if "GeForce" in card or not card else "tensorrt"
+    raise MissingComponent(f"{where} needs TensorRT; get it with: pip install 'rtface[{extra}]'")
+
+
+def precisions(capability: Capability, wanted: Precision | None = None) -> tuple[Precision, ...]:
+    """Precisions to try on such a card, in this order, from `wanted` on where that is given.
+
+    fp16 is first: it is as fast as bf16 and nearer to fp32. int8 only where it is asked for: these networks are small,
+    and nothing that was measured says that a card gains by it.
+    """
+    order: tuple[Precision, ...] = ("int8", "fp16", "bf16", "f32") if capability >= (8, 0) else ("int8", "fp16", "f32")
+    if wanted is None:
+        return order[1:]
+    if wanted not in order:
+        raise UsageError(f"{sm(capability)} does not compute in {wanted}; it does in {', '.join(order)}")
+    return order[order.index(wanted):]
+
+
+_LEVELS = {"INTERNAL_ERROR": logging.INFO, "ERROR": logging.INFO, "WARNING": logging.DEBUG, "INFO": logging.DEBUG}
+
+
+@functools.cache
+def logger(library: Library) -> Any:
+    """The library's ILogger, one for the process as it demands: writes to `rtface.tensorrt`.
+
+    Lower than the library's own levels: what fails is raised, with its words (`fault`), and its warnings are about
+    choices of its own, one line for each operation of a network. Its attribute `faults` holds the errors since `fault`
+    was last asked.
+    """
+    trt = library.module
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.faults: list[str] = []
+
+        def log(self, severity: Any, msg: str) -> None:
+            if "ERROR" in severity.name and len(self.faults) < 8:
+                self.faults.append(msg)
+            level = _LEVELS.get(severity.name)  # VERBOSE: hundreds of lines that nobody reads
+            if level is not None and log.isEnabledFor(level):
+                log.log(level, "%s", msg.strip())
+
+    return Logger()
+
+
+def fault(library: Library) -> str:
+    """What the library last said about an error, in a few words; forgotten then."""
+    faults: list[str] = logger(library).faults
+    # The first of several is the cause; the others come up through its layers.
+    line = " ".join(faults[0].split()) if faults else "it gives no reason"
+    faults.clear()
+    return line if len(line) <= 300 else f"{line[:297]}..."

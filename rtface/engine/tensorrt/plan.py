@@ -1,0 +1,214 @@
+"""A plan on the card: bound to memory that stays where it is, and put on a stream without waiting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from rtface.engine.plan import PlanIdentity
+from rtface.engine.recipe import Recipe
+from rtface.errors import EngineError
+from rtface.frame import Float32
+
+if TYPE_CHECKING:
+    from rtface.device.card import Card, Memory, Pinned
+
+
+class Executing(Protocol):
+    """What a plan needs of the library; `rtface.engine.tensorrt.execution.Execution` is the real one."""
+
+    engine: Any
+    context: Any
+
+    @property
+    def scratch_bytes(self) -> int: ...
+    def capturable(self, handle: int) -> bool: ...
+    def fault(self) -> str: ...
+    def keep_kernels(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class TensorRtPlan:
+    """One network on one card. Not for use from several threads; the card is current in the one that uses it.
+
+    It is used in one of two ways: from memory of the card (`bind`, then `enqueue` as often as wanted), or from arrays
+    of the host with `run`, one crop at a time, which the golden gate does.
+
+    Attributes:
+        identity: see `rtface.engine.plan.Plan`.
+        ports: of each input and output, its dtype and its shape for one crop, by tensor name. Memory bound to a port
+            holds `max_batch` crops one behind the other.
+        max_batch: the largest number of crops in one run.
+    """
+
+    def __init__(self, recipe: Recipe, identity: PlanIdentity, execution: Executing, card: Card) -> None:
+        """Takes `execution` over. Raises EngineError when it does not have the recipe's tensors, OutOfDeviceMemory."""
+        self.identity = identity
+        self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
+        self.max_batch = recipe.batch.max
+        self._inputs = recipe.inputs
+        self._name = recipe.name
+        self._execution: Executing | None = execution
+        self._card = card
+        self._batch = 0
+        self._bound: list[Memory] = []
+        self._scratch: Memory | None = None
+        self._host: _Host | None = None
+        try:
+            self._check(execution.engine)
+            if execution.scratch_bytes:
+                self._scratch = card.allocate(execution.scratch_bytes)
+                execution.context.set_device_memory(self._scratch.address, self._scratch.nbytes)
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self, engine: Any) -> None:
+        names = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
+        if names != self.ports.keys():
+            raise EngineError(f"engine {self._name}: the plan has tensors {sorted(names)}, not {sorted(self.ports)}")
+        for name, (_, shape) in self.ports.items():
+            mode = "INPUT" if name in self._inputs else "OUTPUT"
+            found = (engine.get_tensor_mode(name).name, engine.get_tensor_dtype(name).name,
+                     tuple(engine.get_tensor_shape(name))[1:])
+            if found != (mode, "FLOAT", shape):
+                raise EngineError(f"engine {self._name}: the plan's {name} is {found}, not {(mode, 'FLOAT', shape)}")
+
+    def nbytes(self, name: str, batch: int) -> int:
+        """Bytes of a port's memory for that many crops."""
+        dtype, shape = self.ports[name]
+        return batch * math.prod(shape) * dtype.itemsize
+
+    def bind(self, buffers: Mapping[str, Memory]) -> None:
+        """Sets where each port is read from or written to, from now on: all of them, each for `max_batch` crops."""
+        self._release_host()
+        self._bind(buffers, self.max_batch)
+
+    def _bind(self, buffers: Mapping[str, Memory], batch: int) -> None:
+        execution = self._open()
+        for name in self.ports:
+            if (memory := buffers.get(name)) is None:
+                raise EngineError(f"engine {self._name}: no memory is bound to {name}")
+            if memory.nbytes < (need := self.nbytes(name, batch)):
+                raise EngineError(f"engine {self._name}: {name} needs {need} bytes for {batch} crops, "
+                                  f"got {memory.nbytes}")
+            if not execution.context.set_tensor_address(name, memory.address):
+                raise EngineError(f"engine {self._name}: {name} cannot be bound: {execution.fault()}")
+        self._bound = [buffers[name] for name in self.ports]
+
+    def enqueue(self, handle: int, batch: int) -> None:
+        """Puts a run over the first `batch` crops of the bound memory on the stream with that handle.
+
+        Allocates nothing and waits for nothing, except that TensorRT for RTX compiles its kernels when a batch size
+        first comes: let each one come once before it counts, and before it is recorded. Raises EngineError.
+        """
+        execution = self._open()
+        self._shape(execution, batch)
+        if not execution.context.execute_async_v3(handle):
+            raise EngineError(f"engine {self._name}: TensorRT failed: {execution.fault()}")
+
+    def capturable(self, handle: int, batch: int) -> bool:
+        """Whether `enqueue` with that batch can be recorded to a graph on that stream, having run there once."""
+        execution = self._open()
+        self._shape(execution, batch)
+        return execution.capturable(handle)
+
+    def _shape(self, execution: Executing, batch: int) -> None:
+        if not self._bound:
+            raise EngineError(f"engine {self._name}: nothing is bound yet")
+        if not 1 <= batch <= self.max_batch:
+            raise EngineError(f"engine {self._name} runs 1 to {self.max_batch} crops at once, not {batch}")
+        if batch == self._batch:
+            return
+        self._batch = 0
+        for name, shape in self._inputs.items():
+            if not execution.context.set_input_shape(name, (batch, *shape)):
+                raise EngineError(f"engine {self._name}: no batch of {batch}: {execution.fault()}")
+        self._batch = batch
+
+    @property
+    def scratch(self) -> Memory | None:
+        """The network's own memory on the card, which each run writes to."""
+        return self._scratch
+
+    def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
+        """See `rtface.engine.plan.Plan`; copies to the card, runs, copies back and waits.
+
+        Raises EngineError once memory of the card is bound.
+        """
+        self._open()
+        if self._host is None:
+            if self._bound:
+                raise EngineError(f"engine {self._name} is bound to memory of the card; put it on a stream")
+            self._host = _Host(self, self._card)
+            self._bind(self._host.memory, 1)
+        if missing := self._inputs.keys() - inputs.keys():
+            raise EngineError(f"engine {self._name}: no value for {min(missing)}")
+        self._host.run(inputs, outputs)
+
+    def keep_kernels(self) -> None:
+        """Keeps what the library compiled on this card, for the next start; cheap where there is nothing new."""
+        self._open().keep_kernels()
+
+    def _open(self) -> Executing:
+        if self._execution is None:
+            raise EngineError(f"engine {self._name} is closed")
+        return self._execution
+
+    def _release_host(self) -> None:
+        host, self._host = self._host, None
+        if host is not None:
+            self._bound = []
+            host.close()
+
+    def close(self) -> None:
+        """Frees the network and its memory; what was put on a stream must have ended. Safe to call twice."""
+        execution, self._execution = self._execution, None
+        if execution is not None:
+            execution.close()
+        self._release_host()
+        self._bound = []
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            scratch.close()
+
+
+class _Host:
+    """Memory for one crop on both sides, and a stream, for `TensorRtPlan.run`."""
+
+    def __init__(self, plan: TensorRtPlan, card: Card) -> None:
+        self._plan = plan
+        self.memory: dict[str, Memory] = {}
+        self._pinned: dict[str, Pinned] = {}
+        try:
+            for name in plan.ports:
+                self.memory[name] = card.allocate(plan.nbytes(name, 1))
+                self._pinned[name] = card.pin(plan.nbytes(name, 1))
+            self._stream, self._done = card.stream(), card.event()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
+        stream, memory = self._stream, self.memory
+        for name, value in inputs.items():
+            self._pinned[name].bytes()[:] = np.ascontiguousarray(value, np.float32).reshape(-1).view(np.uint8)
+            stream.copy(memory[name], self._pinned[name], memory[name].nbytes)
+        written = [memory[name] for name in memory if name not in inputs]
+        if self._plan.scratch is not None:
+            written.append(self._plan.scratch)
+        stream.call(lambda handle: self._plan.enqueue(handle, 1), reads=[memory[name] for name in inputs],
+                    writes=written)
+        for name in outputs:
+            stream.copy(self._pinned[name], memory[name], memory[name].nbytes)
+        stream.record(self._done)
+        self._done.synchronize()
+        for name, out in outputs.items():
+            np.copyto(out, self._pinned[name].bytes().view(np.float32).reshape(out.shape))
+
+    def close(self) -> None:
+        for memory in (*self.memory.values(), *self._pinned.values()):
+            memory.close()

@@ -1,0 +1,125 @@
+"""Plans kept in the cache folder, a folder for each engine: building one takes from a second to minutes.
+
+A plan lies under the name that its whole identity makes, so whatever changes, another one is looked for. Beside it lie
+the kernels that TensorRT for RTX compiled from it on one card. Of each the `KEEP` last used stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Generator
+from io import BufferedRandom
+from pathlib import Path
+
+from rtface.engine.plan import PlanIdentity
+from rtface.paths import cache_dir
+from rtface.sealed import read_sealed, write_sealed
+
+log = logging.getLogger("rtface")
+
+KEEP = 8
+PATIENCE = 900.0
+"""Seconds to wait for a plan that another process builds."""
+
+
+def plan_path(identity: PlanIdentity) -> Path:
+    """Where the plan of that identity is kept."""
+    return cache_dir() / "plans" / identity.engine / f"{identity.key}.plan"
+
+
+def kernels_path(identity: PlanIdentity) -> Path:
+    """Where the kernels are that the card of that identity runs it with."""
+    return plan_path(identity).with_suffix(".kernels")
+
+
+def fetch(identity: PlanIdentity, build: Callable[[], bytes], *, patience: float = PATIENCE) -> tuple[bytes, bool]:
+    """The plan of that identity, and whether it was here: from the cache where it is whole, else built and kept.
+
+    While one process builds, others wait for its plan, `patience` seconds at most; then they build their own. Raises
+    what `build` raises.
+    """
+    path = plan_path(identity)
+    if (blob := recall(path)) is not None:
+        return blob, True
+    with _turn(path.parent / "lock", patience):
+        if (blob := recall(path)) is not None:  # it may have come while we waited
+            return blob, True
+        blob = build()
+        keep(path, blob)
+    return blob, False
+
+
+def recall(path: Path) -> bytes | None:
+    """What is kept there, as `read_sealed`; counts as used now."""
+    blob = read_sealed(path)
+    if blob is not None:
+        with contextlib.suppress(OSError):
+            os.utime(path)
+    return blob
+
+
+def keep(path: Path, blob: bytes) -> None:
+    """Keeps a plan or its kernels, and removes those of their kind that were not used for longest."""
+    if not write_sealed(path, blob):
+        return
+    with contextlib.suppress(OSError):  # another process may be at the same
+        kept = sorted(path.parent.glob(f"*{path.suffix}"), key=lambda p: p.stat().st_mtime, reverse=True)
+        left_over = [p for p in path.parent.glob("*.part") if p.stat().st_mtime < time.time() - 86400]
+        for old in (*kept[KEEP:], *left_over):
+            log.debug("%s was not used for longest and is removed", old)
+            old.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _turn(path: Path, patience: float) -> Generator[None]:
+    """Waits until no other process or thread is inside for the same file.
+
+    The system's own lock on the file: it ends with the process that holds it, however that ends, so none is ever left
+    behind. Where there can be none (a cache that cannot be written, some network file systems), or time is up, nobody
+    is waited for: then two build, and the later one's plan stays.
+    """
+    waited = False
+    file: BufferedRandom | None = None
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+b")
+            until = time.monotonic() + patience
+            while not _lock(file):
+                if not waited:
+                    log.info("another process builds a plan for this engine; waiting for it")
+                    waited = True
+                if time.monotonic() > until:
+                    log.warning("another process has been building a plan for %.0f s; building one here", patience)
+                    break
+                time.sleep(0.1)
+        except OSError as error:
+            log.debug("no lock on %s: %s", path, error)
+        yield
+    finally:
+        if file is not None:
+            file.close()  # and gives the lock back
+
+
+def _lock(file: BufferedRandom) -> bool:
+    """Takes the lock on an open file without waiting. Raises OSError where there are no locks."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        file.seek(0)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

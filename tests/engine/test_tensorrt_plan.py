@@ -1,0 +1,316 @@
+"""The plan on the card, with the library's objects and the card replaced; and the gate around it."""
+
+from __future__ import annotations
+
+import logging
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtface.engine import plan as plans
+from rtface.engine import tensorrt
+from rtface.engine.plan import PlanIdentity, candidates, gate
+from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.tensorrt import store
+from rtface.engine.tensorrt.library import Library
+from rtface.engine.tensorrt.plan import TensorRtPlan
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
+
+from .conftest import Maker
+from .fake_card import FakeCard, FakeExecution, FakeMemory
+
+Given = Mapping[str, np.ndarray]
+FP16 = "fp16 = 35.0\nbf16 = 35.0"
+
+
+def right(given: Given) -> Given:
+    return {"output": 0.5 * given["input"] + 0.25}
+
+
+def grey(given: Given) -> Given:
+    return {"output": np.full_like(given["input"], 0.5)}
+
+
+def nothing(given: Given) -> Given:
+    return {"output": given["input"]}
+
+
+@pytest.fixture
+def recipe(make_engine: Maker) -> Recipe:
+    folder = make_engine(edit=lambda text: text.replace("bf16 = 35.0", FP16))
+    return load_recipe(folder / "recipe.toml")
+
+
+def make(recipe: Recipe, answer: Callable[[Given], Given] = right) -> tuple[TensorRtPlan, FakeExecution, FakeCard]:
+    card, execution = FakeCard(), FakeExecution(recipe, answer)
+    identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", card.name, "fp16")
+    return TensorRtPlan(recipe, identity, execution, card), execution, card
+
+
+def test_it_runs_from_memory_that_stays_and_sets_shapes_only_when_they_change(recipe: Recipe) -> None:
+    plan, execution, card = make(recipe)
+    assert plan.ports == {"input": (np.float32, (3, 64, 64)), "output": (np.float32, (3, 64, 64))}
+    assert plan.max_batch == 4
+    buffers = {name: card.allocate(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
+    crops = np.random.default_rng(0).random((4, 3, 64, 64), np.float32)
+    buffers["input"].bytes().view(np.float32)[:] = crops.ravel()
+    plan.bind(buffers)
+    stream = card.stream()
+    handle = stream.handle
+    for batch in (2, 2, 4):
+        stream.call(lambda handle, batch=batch: plan.enqueue(handle, batch))
+    stream.run()
+    np.testing.assert_allclose(buffers["output"].bytes().view(np.float32).reshape(crops.shape), 0.5 * crops + 0.25,
+                               rtol=1e-6)
+    scratch = execution.context.calls[0]
+    assert scratch[0] == "memory" and scratch[2] == execution.scratch_bytes
+    assert [call for call in execution.context.calls[1:] if call[0] != "address"] == [
+        ("shape", "input", (2, 3, 64, 64)), ("execute", handle), ("execute", handle),
+        ("shape", "input", (4, 3, 64, 64)), ("execute", handle)]
+    assert plan.capturable(handle, 4)
+    assert execution.context.calls[-1] == ("capturable", handle)
+    for memory in buffers.values():
+        memory.close()
+    plan.close()
+    plan.close()
+    assert execution.closed == 1
+    assert card.memory == []
+
+
+def test_a_run_enqueues_without_allocating(recipe: Recipe) -> None:
+    plan, _, card = make(recipe)
+    plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    before = list(card.memory)
+    card.allocate = card.pin = None  # type: ignore[assignment]
+    card.stream().call(lambda handle: plan.enqueue(handle, 3))
+    assert card.memory == before
+
+
+def test_what_cannot_be_is_named(recipe: Recipe) -> None:
+    plan, execution, card = make(recipe)
+    handle = card.stream().handle
+    with pytest.raises(EngineError, match="nothing is bound"):
+        plan.enqueue(handle, 1)
+    with pytest.raises(EngineError, match="no memory is bound to output"):
+        plan.bind({"input": card.allocate(plan.nbytes("input", 4))})
+    with pytest.raises(EngineError, match=r"output needs 196608 bytes for 4 crops, got 8"):
+        plan.bind({"input": card.allocate(plan.nbytes("input", 4)), "output": card.allocate(8)})
+    plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    for batch in (0, 5):
+        with pytest.raises(EngineError, match=f"runs 1 to 4 crops at once, not {batch}"):
+            plan.enqueue(handle, batch)
+    with pytest.raises(EngineError, match="bound to memory of the card"):
+        plan.run({}, {})
+    for step, words in (("shape", "no batch of 1: out of luck"), ("execute", "TensorRT failed: out of luck"),
+                        ("address", "cannot be bound: out of luck")):
+        execution.context.fails = {step}
+        with pytest.raises(EngineError, match=words):
+            plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+            plan.enqueue(handle, 1)
+    execution.context.fails = set()
+    plan.enqueue(handle, 1)  # a batch that failed is set again
+    plan.close()
+    with pytest.raises(EngineError, match="is closed"):
+        plan.enqueue(handle, 1)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda engine: engine.names.pop(), r"has tensors \['input'\]"),
+    (lambda engine: setattr(engine, "dtype", "HALF"), r"input is \('INPUT', 'HALF'"),
+    (lambda engine: engine.outputs.update(output=(3, 64, 32)), r"output is .*\(3, 64, 32\)"),
+])
+def test_a_plan_with_other_tensors_than_the_recipe_is_refused(recipe: Recipe, change: Callable[[Any], Any],
+                                                              words: str) -> None:
+    execution, card = FakeExecution(recipe, right), FakeCard()
+    change(execution.engine)
+    with pytest.raises(EngineError, match=words):
+        TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, card)
+    assert execution.closed == 1
+    assert card.memory == []
+
+
+def test_no_room_on_the_card_leaves_nothing(recipe: Recipe) -> None:
+    class Full(FakeCard):
+        def allocate(self, nbytes: int) -> FakeMemory:
+            raise OutOfDeviceMemory("full")
+    execution = FakeExecution(recipe, right)
+    with pytest.raises(OutOfDeviceMemory):
+        TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, Full())
+    assert execution.closed == 1
+
+
+def test_it_is_a_plan_like_any_other(recipe: Recipe) -> None:
+    plan, _, card = make(recipe)
+    verdict = gate(recipe, plan)
+    assert verdict.passed
+    assert verdict.psnr > 100
+    with pytest.raises(EngineError, match="no value for input"):
+        plan.run({}, {"output": np.empty((1, 3, 64, 64), np.float32)})
+    # Bound to the card afterwards, it holds none of the memory that this took.
+    plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    assert len(card.memory) == 3
+    plan.close()
+
+
+def test_a_lost_card_says_nothing_about_the_plan(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, execution, _ = make(recipe)
+
+    def lost(*_: object) -> None:
+        raise DeviceLost("gone")
+    monkeypatch.setattr(execution.context, "execute_async_v3", lost)
+    with pytest.raises(DeviceLost):
+        gate(recipe, plan)
+
+
+# The whole way, with the library's part of it replaced: a plan is the name of its precision.
+
+RTX = Library("rtx", "1.7.1.116", types.SimpleNamespace(), frozenset({(8, 9)}))
+
+
+class Stage:
+    """`answers`: what plans of each precision give; `built` and `loaded`: what was asked for, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: Callable[[Given], Given] | Exception) -> None:
+        self.built: list[str] = []
+        self.executions: list[FakeExecution] = []
+        self.recipe: Recipe | None = None
+
+        def build(recipe: Recipe, precision: str, choice: Any, progress: Any) -> bytes:
+            self.built.append(precision)
+            self.recipe = recipe
+            if isinstance(answer := answers[precision], Exception):
+                raise answer
+            return precision.encode()
+
+        def load(library: Library, blob: bytes, kernels: Path) -> FakeExecution:
+            assert self.recipe is not None
+            answer = answers[blob.decode()]
+            assert not isinstance(answer, Exception)
+            self.executions.append(FakeExecution(self.recipe, answer))
+            return self.executions[-1]
+        monkeypatch.setattr(tensorrt, "installed", lambda: (RTX,))
+        monkeypatch.setattr(tensorrt, "build", build)
+        monkeypatch.setattr(tensorrt, "Execution", load)
+
+
+def test_a_plan_that_collapses_is_refused_and_the_next_precision_built(
+        recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """One grey, finite picture in fp16; its own input in bf16; right in fp32."""
+    stage = Stage(monkeypatch, fp16=grey, bf16=nothing, f32=right)
+    card = FakeCard()
+    with caplog.at_level(logging.WARNING, "rtface"):
+        plan, verdict = tensorrt.open_tensorrt(recipe, card)
+    assert stage.built == ["fp16", "bf16", "f32"]
+    assert plan.identity.precision == "f32"
+    assert verdict.psnr > 100
+    refused = [r.getMessage() for r in caplog.records if "refused" in r.getMessage()]
+    assert [line.split(":")[1].split()[0] for line in refused] == ["fp16", "bf16"]
+    assert all("dB, 35.0 needed against its golden crops" in line for line in refused)
+    assert all("refused on NVIDIA GeForce RTX 4090 sm_89" in line for line in refused)
+    assert [e.closed for e in stage.executions] == [1, 1, 0]
+    plan.close()
+    assert card.memory == []
+
+    # What the gate found is remembered, and nothing is built again.
+    plan, again = tensorrt.open_tensorrt(recipe, card)
+    assert stage.built == ["fp16", "bf16", "f32"]
+    assert again == verdict
+    plan.close()
+
+
+def test_a_plan_that_is_wrong_in_every_precision_is_an_error(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    Stage(monkeypatch, fp16=grey, bf16=grey, f32=nothing)
+    card = FakeCard()
+    with pytest.raises(EngineError, match=r"does not give its reference's answers.*fp16 .* dB.*bf16 .* dB.*f32 .* dB"):
+        tensorrt.open_tensorrt(recipe, card)
+    assert card.memory == []
+
+
+def test_what_cannot_be_built_leaves_room_for_the_next(recipe: Recipe, monkeypatch: pytest.MonkeyPatch,
+                                                       caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage(monkeypatch, fp16=EngineError("no kernel"), bf16=right, f32=right)
+    plan, _ = tensorrt.open_tensorrt(recipe, FakeCard())
+    assert stage.built == ["fp16", "bf16"]
+    assert plan.identity.precision == "bf16"
+    assert "no kernel; running without fp16" in caplog.text
+
+
+def test_the_first_reason_is_told_when_nothing_can_be_built(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    Stage(monkeypatch, fp16=EngineError("no kernel"), bf16=EngineError("two"), f32=EngineError("three"))
+    with pytest.raises(EngineError, match="no kernel"):
+        tensorrt.open_tensorrt(recipe, FakeCard())
+
+
+def test_a_full_card_ends_it_at_once(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=OutOfDeviceMemory("full"), bf16=right, f32=right)
+    with pytest.raises(OutOfDeviceMemory, match="full"):
+        tensorrt.open_tensorrt(recipe, FakeCard())
+    assert stage.built == ["fp16"]
+
+
+def test_another_driver_is_asked_again_but_the_plan_stays(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What TensorRT for RTX compiles for a capability by name owes nothing to card and driver; how it runs does."""
+    stage = Stage(monkeypatch, fp16=right)
+    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    ran: list[str] = []
+    real = plans.gate
+    monkeypatch.setattr(plans, "gate", lambda recipe, plan: (ran.append(plan.identity.driver), real(recipe, plan))[1])
+    card = FakeCard()
+    card.driver = "590.2"
+    tensorrt.open_tensorrt(recipe, card)[0].close()
+    tensorrt.open_tensorrt(recipe, card)[0].close()
+    assert stage.built == ["fp16"]
+    assert ran == ["590.2"]
+
+
+def test_a_plan_built_ahead_is_used(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    built = tensorrt.build_ahead(recipe, (8, 9))
+    assert built.verdict is None
+    assert built.path.exists()
+    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    assert stage.built == ["fp16"]
+    there = tensorrt.build_on(recipe, FakeCard())
+    assert there.path == built.path
+    assert there.verdict is not None and there.verdict.passed
+
+
+def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    load, tried = tensorrt.Execution, list[bytes]()
+
+    def picky(library: Library, blob: bytes, kernels: Path) -> Any:
+        tried.append(blob)
+        if len(tried) == 1:
+            raise EngineError("made by another")
+        return load(library, blob, kernels)
+    monkeypatch.setattr(tensorrt, "Execution", picky)
+    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    assert stage.built == ["fp16", "fp16"]
+    assert len(tried) == 2
+
+
+def test_the_kernels_are_kept_once_the_plan_has_run(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    plan, _ = tensorrt.open_tensorrt(recipe, FakeCard())
+    assert stage.executions[0].kept == 1
+    assert store.kernels_path(plan.identity).parent == store.plan_path(plan.identity).parent
+
+
+def test_the_order_of_precisions(make_engine: Maker) -> None:
+    plain = load_recipe(make_engine("plain", edit=lambda t: t.replace("bf16 = 35.0", FP16)) / "recipe.toml")
+    nodes = load_recipe(make_engine("nodes", edit=lambda t: t.replace("bf16 = 35.0", FP16).replace(
+        "fp32_nodes = []", 'fp32_nodes = ["conv0"]')) / "recipe.toml")
+    old = load_recipe(make_engine("old") / "recipe.toml")
+    order = ("int8", "fp16", "bf16", "f32")
+    assert candidates(plain, order, ordered=True) == ["fp16", "bf16", "f32"]  # not calibrated
+    assert candidates(nodes, order, ordered=True) == ["fp16", "bf16", "f32"]
+    assert candidates(nodes, ("bf16", "f32")) == ["f32"]  # a CPU cannot
+    assert candidates(old, order, ordered=True) == ["bf16", "f32"]  # its recipe does not allow fp16
+    shipped = load_recipe(Path(plans.__file__).parent.parent / "models" / "rtface-s" / "recipe.toml")
+    assert candidates(shipped, order, ordered=True) == list(order)
