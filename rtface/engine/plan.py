@@ -197,23 +197,28 @@ def remember(identity: PlanIdentity, verdict: Verdict) -> None:
         log.info("the engine check cannot be remembered in %s: %s", identity.path.parent, error.strerror)
 
 
-def candidates(recipe: Recipe, supported: Sequence[Precision]) -> list[Precision]:
+def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = False) -> list[Precision]:
     """Precisions that device and recipe allow, in the order to try: int8 where the engine is calibrated for it, the
-    recipe's default, its fallback, fp32.
+    recipe's default (for a half one, those of 16 bits that the device has, fastest first), its fallback, fp32.
+
+    `mixed`: the device can keep single nodes in fp32 beside those of lower precision.
     """
     wanted: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
+    if recipe.precision.default != "f32":
+        halves: list[Precision] = [p for p in supported if p in ("fp16", "bf16")]
+        wanted = halves + wanted[1:]
     if "int8" in supported and recipe.golden.psnr.int8 is not None and load_calibration(recipe):
         wanted.insert(0, "int8")
-    if recipe.precision.fp32_nodes:  # no CPU backend can keep single nodes in fp32 beside bf16 ones
+    if recipe.precision.fp32_nodes and not mixed:
         wanted = ["f32"]
     return [p for p in dict.fromkeys(wanted) if p in supported and getattr(recipe.golden.psnr, p) is not None]
 
 
 def open_plan(recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], Plan],
-              ) -> tuple[Plan, Verdict]:
+              mixed: bool = False) -> tuple[Plan, Verdict]:
     """Builds the first plan that passes the gate. Raises EngineError when none does."""
     found: list[str] = []
-    for precision in candidates(recipe, supported):
+    for precision in candidates(recipe, supported, mixed):
         try:
             plan = build(precision)
         except EngineError as error:

@@ -18,7 +18,7 @@ from rtface.paths import config_dir
 from rtface.tables import from_table
 
 Float = Literal["bf16", "f32"]
-Precision = Literal["int8", "bf16", "f32"]
+Precision = Literal["int8", "fp16", "bf16", "f32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,7 @@ class Psnr:
     """Least PSNR in dB against the golden outputs, by precision; None where the recipe does not allow it."""
 
     f32: float
+    fp16: float | None = None
     bf16: float | None = None
     int8: float | None = None
 
