@@ -138,14 +138,14 @@ def _onnx(device: str, number: int) -> Backend:
 
 def _torch(device: str, number: int) -> Backend:
     try:
-        from rtface.engine import torch  # takes seconds
+        from rtface.engine import pytorch  # takes seconds
     except ImportError as error:
         raise MissingComponent(f"the package {error.name} is not installed, which device {device} needs; get it with: "
                                "pip install 'rtface[torch]'") from error
     name = f"cuda:{number}" if device.startswith("torch:cuda") else "cpu"
-    torch.check_here(name)
-    return Backend(device, "PyTorch on this CPU" if name == "cpu" else "this GPU", partial(torch.supported, name),
-                   partial(torch.identify, device=name), partial(torch.TorchPlan, device=name),
+    pytorch.check_here(name)
+    return Backend(device, "PyTorch on this CPU" if name == "cpu" else "this GPU", partial(pytorch.supported, name),
+                   partial(pytorch.identify, device=name), partial(pytorch.TorchPlan, device=name),
                    threads=name == "cpu", mixed=True)
 
 
