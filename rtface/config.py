@@ -35,7 +35,8 @@ class Options:
         strength: how much of the correction is added, 0…1.
         colour: "lock" keeps the face's own colours, "restore" also corrects fading and exposure.
         grain: "match" brings noise back to the level of the skin beside the correction, "none" does not.
-        device: where engines run: "auto", "cpu", or another name that ``rtface doctor`` lists.
+        device: where engines run: "auto", "cpu", or another of `rtface.values.DEVICES`; ``rtface doctor`` says which
+            are here.
         tracker: name of a tracker, or "auto".
         faces: "all", "largest", or track numbers as "1,3".
         max_faces: at most so many faces a frame.
@@ -91,7 +92,7 @@ class Options:
 
 _CHECKS: dict[str, v.Check] = {
     "engine": v.name, "strength": v.number(0, 1), "colour": v.choice("lock", "restore"),
-    "grain": v.choice("match", "none"), "device": v.name, "tracker": v.name, "faces": v.faces,
+    "grain": v.choice("match", "none"), "device": v.device, "tracker": v.name, "faces": v.faces,
     "max_faces": v.number(1, 64, whole=True), "codec": v.name, "crf": v.number(0, 63), "preset": v.name,
     "start": v.time, "end": v.time, "compare": v.path, "report": v.path, "treatment": v.path,
     "overwrite": v.boolean, "strict": v.boolean, "dry_run": v.boolean,

@@ -139,6 +139,20 @@ def faces(value: object, shown: str) -> object:
                      f"the nearest is {nearest(text, ('all', 'largest'))}")
 
 
+DEVICES = ("auto", "cpu", "cuda", "openvino:gpu", "openvino:npu", "onnx", "coreml", "directml", "torch", "torch:cuda")
+"""Where engines run; of several cards `cuda:1`, `torch:cuda:1` and `openvino:gpu.1` name the second."""
+
+
+def device(value: object, shown: str) -> str:
+    """Where engines run: one of `DEVICES`, with a card's number where it may have one."""
+    text = str(value).strip().lower()
+    kind = re.sub(r"^((torch:)?cuda):\d+$|^(openvino:gpu)\.\d+$", r"\1\3", text)
+    if kind not in DEVICES:
+        raise UsageError(f"{shown} must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, not {_show(value)}: "
+                         f"the nearest is {nearest(text, DEVICES)}")
+    return text
+
+
 def name(value: object, shown: str) -> object:
     """A name whose list is known only where it is used."""
     if not isinstance(value, str) or not value.strip():

@@ -9,15 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from rtface.engine.plan import Plan, Verdict, open_plan, retime
+from rtface.engine.backends import open_engine
+from rtface.engine.plan import retime
 from rtface.engine.recipe import Recipe
 from rtface.engine.restore import FaceMemory, Restorer
-from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.errors import UsageError
 from rtface.frame import Float32
 from rtface.protocols import Restored
-from rtface.tables import nearest
-
-DEVICES = ("auto", "cpu", "onnx")
 
 
 class LoadedEngine:
@@ -37,15 +35,15 @@ class LoadedEngine:
         if threads < 1:
             raise UsageError(f"threads must be 1 or more, got {threads}")
         self.recipe = recipe
-        self._plan, verdict, why = _open(recipe, device, threads)
+        backend, self._plan, verdict, why = open_engine(recipe, device, threads)
         identity = self._plan.identity
-        self.device = "cpu" if identity.backend == "openvino" else "onnx"
+        self.device = backend.device
         self.backend = f"{identity.backend} {identity.library.split('-')[0]}"
         self.precision = identity.precision
         self.psnr, self.ms = verdict.psnr, verdict.ms
         self._verdict = verdict
-        self.reason = (f"{recipe.name}: {self.backend} in {self.precision}, {threads} thread{'s' * (threads > 1)} "
-                       f"({why})")
+        place = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
+        self.reason = f"{recipe.name}: {self.backend} in {self.precision}, {place} ({why})"
         self._restorer = Restorer(recipe, self._plan)
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored | None = None
@@ -124,50 +122,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _open(recipe: Recipe, device: str, threads: int) -> tuple[Plan, Verdict, str]:
-    check_device(device)
-    failed: EngineError | None = None
-    why = "as asked"
-    if device != "onnx":
-        try:
-            from rtface.engine import openvino  # takes 0.2 s and is not on every platform
-        except ImportError as error:
-            if device == "cpu":
-                raise MissingComponent("device cpu needs OpenVINO; get it with: pip install openvino") from error
-            why = "OpenVINO is not installed"
-        else:
-            supported = openvino.supported()
-            try:
-                plan, verdict = open_plan(recipe, supported, lambda p: openvino.OpenVinoPlan(recipe, p, threads))
-            except EngineError as error:
-                if device == "cpu":
-                    raise
-                failed, why = error, "OpenVINO gave no usable answer"
-            else:
-                return plan, verdict, _why(recipe, plan.identity.precision, supported)
-    from rtface.engine import onnx
-    try:
-        plan, verdict = open_plan(recipe, onnx.supported(), lambda p: onnx.OnnxPlan(recipe, p, threads))
-    except MissingComponent as error:
-        raise (failed or error) from error
-    return plan, verdict, why
-
-
-def check_device(device: str) -> None:
-    if device not in DEVICES:
-        raise UsageError(f"device {device!r} is not one that this version has{nearest(device, list(DEVICES))}; "
-                         f"there is: {', '.join(DEVICES)}")
-
-
-def _why(recipe: Recipe, precision: str, supported: tuple[str, ...]) -> str:
-    if precision == "int8":
-        return "this CPU computes in int8, and the engine is calibrated for it"
-    if precision == "bf16":
-        return "this CPU computes in bf16"
-    if "bf16" not in supported:
-        return "this CPU has no bf16"
-    if recipe.precision.default != "bf16" or recipe.precision.fp32_nodes:
-        return "the engine asks for fp32"
-    return "its answers in bf16 are too far from the reference"

@@ -211,33 +211,38 @@ def remember(identity: PlanIdentity, verdict: Verdict) -> None:
         log.info("the engine check cannot be remembered in %s: %s", identity.path.parent, error.strerror)
 
 
-def candidates(recipe: Recipe, supported: Sequence[Precision], *, ordered: bool = False) -> list[Precision]:
+def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = False) -> list[Precision]:
     """Precisions that device and recipe allow, in the order to try: int8 where the engine is calibrated for it, the
-    recipe's default, its fallback, fp32. `ordered`: for a device that keeps single nodes in fp32 where the recipe says
-    so, and that gives `supported` in its own order; the recipe's default and fallback are for CPUs.
+    recipe's default (for a half one, those of 16 bits that the device has, fastest first), its fallback, fp32.
+
+    `mixed`: the device can keep single nodes in fp32 beside those of lower precision, and has `supported` in the order
+    to try; the recipe's default and fallback are for those that cannot.
     """
     wanted: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
+    if recipe.precision.default != "f32":
+        halves: list[Precision] = [p for p in supported if p in ("fp16", "bf16")]
+        wanted = halves + wanted[1:]
     if "int8" in supported and recipe.golden.psnr.int8 is not None and load_calibration(recipe):
         wanted.insert(0, "int8")
-    if ordered:
+    if mixed:
         wanted = [p for p in supported if p != "int8" or p in wanted]
-    elif recipe.precision.fp32_nodes:  # no CPU backend can keep single nodes in fp32 beside bf16 ones
+    elif recipe.precision.fp32_nodes:
         wanted = ["f32"]
     return [p for p in dict.fromkeys(wanted) if p in supported and getattr(recipe.golden.psnr, p) is not None]
 
 
-def open_plan(recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], P], *,
-              ordered: bool = False) -> tuple[P, Verdict]:
-    """Builds the first plan that passes the gate; `ordered` as for `candidates`. Raises EngineError when none does."""
+def open_plan(recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], P],
+              mixed: bool = False) -> tuple[P, Verdict]:
+    """Builds the first plan that passes the gate; `mixed` as for `candidates`. Raises EngineError when none does."""
     found: list[str] = []
     failed: EngineError | None = None
-    for precision in candidates(recipe, supported, ordered=ordered):
+    for precision in candidates(recipe, supported, mixed):
         try:
             plan = build(precision)
         except (OutOfDeviceMemory, DeviceLost):
             raise
         except EngineError as error:
-            if precision != "int8" and not ordered:
+            if precision != "int8" and not mixed:
                 raise
             failed = failed or error
             found.append(f"{precision} cannot be built")

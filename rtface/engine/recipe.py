@@ -135,6 +135,7 @@ class Psnr:
     """Least PSNR in dB against the golden outputs, by precision; None where the recipe does not allow it."""
 
     f32: float
+    fp16: float | None = None
     bf16: float | None = None
     fp16: float | None = None
     int8: float | None = None

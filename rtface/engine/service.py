@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rtface.engine.loaded import LoadedEngine, check_device
+from rtface.engine.backends import find, order
+from rtface.engine.loaded import LoadedEngine
 from rtface.engine.plan import candidates, recall
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent, UsageError
@@ -24,7 +25,8 @@ def load_engine(name: str = "default", *, device: str = "auto", threads: int | N
 
     Args:
         name: an engine's name, or "default" (`DEFAULT`).
-        device: "auto" (OpenVINO, or ONNX Runtime where that cannot be), "cpu" (OpenVINO) or "onnx" (ONNX Runtime).
+        device: where it runs, one of `rtface.values.DEVICES`; "auto" is a card of NVIDIA where that can be, else
+            OpenVINO on the CPU, else ONNX Runtime.
         threads: cores it may use; all of this process when None.
 
     Raises:
@@ -87,9 +89,11 @@ class EngineInfo:
 def list_engines(*, measure: bool = False, device: str = "auto", threads: int | None = None) -> list[EngineInfo]:
     """Every engine found here; a broken one is a row with its `fault`, not an error.
 
-    With `measure` each is loaded and timed now; without, speed is what the last load on this machine found.
+    With `measure` each is loaded and timed now; without, speed is what the last load on this machine found. Raises
+    UsageError and MissingComponent for a `device` that cannot be used.
     """
-    check_device(device)
+    if device != "auto":
+        find(device)
     rows: list[EngineInfo] = []
     for name, path in find_recipes().items():
         try:
@@ -126,22 +130,19 @@ def _speed(recipe: Recipe, device: str, threads: int | None) -> tuple[float, str
 
 
 def _known_speed(recipe: Recipe, device: str) -> tuple[float, str, str] | None:
-    """What an earlier load remembered; the same order of choice as `_open`."""
-    if device != "onnx":
+    """What an earlier load remembered; the same order of choice as `rtface.engine.backends.open_engine`."""
+    for name in order(device):
         try:
-            from rtface.engine import openvino
-        except ImportError:
-            if device == "cpu":
-                return None
-        else:
-            for precision in candidates(recipe, openvino.supported()):
-                verdict = recall(openvino.identify(recipe, precision))
-                if verdict is not None and verdict.passed:
-                    return verdict.ms, "cpu", precision
+            backend = find(name)
+        except MissingComponent:
+            continue
+        found = {p: recall(backend.identify(recipe, p)) for p in candidates(recipe, backend.supported(), backend.mixed)}
+        for precision, verdict in found.items():
+            if verdict is not None and verdict.passed:
+                return verdict.ms, backend.device, precision
+        if None in found.values():  # not tried yet
             return None
-    from rtface.engine import onnx
-    verdict = recall(onnx.identify(recipe, "f32"))
-    return (verdict.ms, "onnx", "f32") if verdict is not None and verdict.passed else None
+    return None
 
 
 # A face's box is about 2.26 times as wide as its eyes are apart, and in the FFHQ template they are 126/512 of the crop

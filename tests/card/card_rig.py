@@ -42,7 +42,7 @@ class FakePlan:
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(recipe.model_path), options, ["CPUExecutionProvider"])
         self.identity = PlanIdentity.of(recipe, "fake", "1.0", card.name, "f32")
-        self.ports = ports_of(recipe)
+        self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self.batches: list[int] = []
         self.closed = False
         self._spoil = spoil or (lambda name, values: values)
@@ -69,22 +69,6 @@ class FakePlan:
 
     def close(self) -> None:
         self.closed = True
-
-
-def ports_of(recipe: Recipe) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Every tensor of a recipe's network: its type, and its shape for one crop."""
-    *_, w, h = recipe.region
-    shapes: dict[str, tuple[int, ...]] = {recipe.input.name: (3, h, w), recipe.output.name: (3, h, w)}
-    if (memory := recipe.memory) is not None:
-        small = (3, h // recipe.shrink, w // recipe.shrink)
-        shapes |= {memory.past: small, memory.known: (1, 1, 1)}
-        if memory.shape:
-            shapes |= {memory.state: memory.shape, memory.next: memory.shape}
-        if recipe.shrink > 1:
-            shapes |= {memory.shrunk: small, memory.kept: small}
-        if memory.heads:
-            shapes |= {memory.occlusion: (1, *memory.maps), memory.log_scale: (1, *memory.maps)}
-    return {name: (np.dtype(np.float32), shape) for name, shape in shapes.items()}
 
 
 def engine_on(owner: Owner, name: str = "rtface-s", **more: Any) -> tuple[CardEngine, FakePlan]:

@@ -308,9 +308,9 @@ def test_the_order_of_precisions(make_engine: Maker) -> None:
         "fp32_nodes = []", 'fp32_nodes = ["conv0"]')) / "recipe.toml")
     old = load_recipe(make_engine("old") / "recipe.toml")
     order = ("int8", "fp16", "bf16", "f32")
-    assert candidates(plain, order, ordered=True) == ["fp16", "bf16", "f32"]  # not calibrated
-    assert candidates(nodes, order, ordered=True) == ["fp16", "bf16", "f32"]
+    assert candidates(plain, order, mixed=True) == ["fp16", "bf16", "f32"]  # not calibrated
+    assert candidates(nodes, order, mixed=True) == ["fp16", "bf16", "f32"]
     assert candidates(nodes, ("bf16", "f32")) == ["f32"]  # a CPU cannot
-    assert candidates(old, order, ordered=True) == ["bf16", "f32"]  # its recipe does not allow fp16
+    assert candidates(old, order, mixed=True) == ["bf16", "f32"]  # its recipe does not allow fp16
     shipped = load_recipe(Path(plans.__file__).parent.parent / "models" / "rtface-s" / "recipe.toml")
-    assert candidates(shipped, order, ordered=True) == list(order)
+    assert candidates(shipped, order, mixed=True) == list(order)

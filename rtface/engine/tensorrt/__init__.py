@@ -44,7 +44,7 @@ def open_tensorrt(recipe: Recipe, card: Card, *, progress: Progress | None = Non
     choice = choose(card.capability, installed(), card=card.name)
     log.info("%s", choice.reason)
     plan, verdict = open_plan(recipe, precisions(card.capability, precision),
-                              lambda p: _open(recipe, card, choice, p, progress), ordered=True)
+                              lambda p: _open(recipe, card, choice, p, progress), mixed=True)
     plan.keep_kernels()
     return plan, verdict
 
