@@ -49,16 +49,20 @@ class CardPlan(Protocol):
     def max_batch(self) -> int: ...
 
     @property
-    def capturable(self) -> bool:
-        """Whether `enqueue` may be captured in a graph."""
+    def scratch(self) -> Memory | None:
+        """Memory of its own that every run writes to, if that is the card's as others see it."""
         ...
 
-    def bind(self, buffers: Mapping[str, Memory]) -> None:
-        """Where the tensors lie, each with room for the largest batch that will be asked for."""
+    def bind(self, buffers: Mapping[str, Memory], batch: int) -> None:
+        """Where the tensors lie from now on, each with room for so many crops; more will not be asked for."""
         ...
 
     def enqueue(self, handle: int, batch: int) -> None:
-        """Puts one run on a stream."""
+        """Puts one run on a stream; a batch size's first run may take its time."""
+        ...
+
+    def capturable(self, handle: int, batch: int) -> bool:
+        """Whether `enqueue` of that batch, having run once, may be captured in a graph."""
         ...
 
     def close(self) -> None: ...
@@ -221,7 +225,8 @@ class CardEngine:
         stream.launch("gather", gather_grid(self._network, batch), BLOCK, *head,
                       *(at("in", role) for role in ("crop", "past", "known", "state", "shrunk")),
                       reads=[buffers["rows"], buffers["network"], *reads, *writes], writes=given)
-        stream.call(lambda handle: self._plan.enqueue(handle, batch), reads=given, writes=got)
+        own = [self._plan.scratch] if self._plan.scratch is not None else []
+        stream.call(lambda handle: self._plan.enqueue(handle, batch), reads=given, writes=[*got, *own])
         stream.launch("scatter", scatter_grid(self._network, batch), BLOCK, *head, at("out", "output"),
                       at("out", "kept"), at("in", "shrunk"), at("out", "state"), at("out", "occlusion"),
                       at("out", "log_scale"), reads=[buffers["rows"], buffers["network"], *given, *got], writes=writes)
@@ -266,7 +271,7 @@ class CardEngine:
         self._buffers["rows"] = card.allocate(ROW.itemsize * batch)
         self._buffers["network"] = card.allocate(NETWORK.itemsize)
         self._rings = [_Ring(self._owner, batch) for _ in range(_RINGS)]
-        self._plan.bind({name: self._buffers[name] for name in ports})
+        self._plan.bind({name: self._buffers[name] for name in ports}, batch)
         fixed = Growing(card, pinned=True, device=False)
         face = FaceSlot.reserve(card, self.size)
         try:
@@ -280,10 +285,10 @@ class CardEngine:
             pinned.bytes()[:12 * self.size ** 2].view(np.float32)[:] = 0.5
             stream.copy(face.memory, pinned, 12 * self.size ** 2)
             self._warm_up(face)
-            if self._plan.capturable:
-                for n in range(1, batch + 1):
+            for n in range(1, batch + 1):
+                if self._plan.capturable(stream.handle, n):
                     self._graphs[n] = stream.capture(lambda n=n: self._steps(stream, n, [], []))
-                self._warm_up(face)
+            self._warm_up(face)
         finally:
             done = card.event()
             stream.record(done)
@@ -292,8 +297,8 @@ class CardEngine:
             fixed.close()
 
     def _warm_up(self, face: FaceSlot) -> None:
-        """Runs every batch size; the first runs allocate, and the first frame must not wait for that."""
-        for n in dict.fromkeys((self.max_batch, 1, 1, 1)):
+        """Runs every batch size: first runs compile and allocate, and the first frame must not wait for that."""
+        for n in (*range(self.max_batch, 0, -1), 1):
             start = time.perf_counter()
             self._run([_Request(self, face, None) for _ in range(n)]).synchronize()
             if n == 1:

@@ -60,11 +60,10 @@ class TorchPlan:
         identity: what it is remembered by.
         ports: tensor name → dtype of its buffer and shape for one crop, inputs and outputs.
         max_batch: crops in one run, at most, on the card.
-        capturable: whether `enqueue` may be captured into a CUDA graph. PyTorch would need its memory pool for that to
-            outlive the capture, which nobody has seen work here: no.
+        scratch: None: what it reserves besides is PyTorch's own affair.
     """
 
-    capturable = False
+    scratch = None
 
     def __init__(self, recipe: Recipe, precision: Precision, threads: int, device: str = "cpu") -> None:
         self.identity = identify(recipe, precision, device)
@@ -98,14 +97,20 @@ class TorchPlan:
                                       f"not {out.shape}")
                 torch.from_numpy(out).copy_(answers[name])
 
-    def bind(self, buffers: Mapping[str, Memory]) -> None:
-        """Takes memory of the card for every tensor of `ports`, each for `max_batch` crops; it is used where it lies
-        from now on, and has to outlive the plan."""
+    def capturable(self, handle: int, batch: int) -> bool:
+        """Whether `enqueue` may be captured into a CUDA graph. PyTorch would need its memory pool for that to outlive
+        the capture, which nobody has seen work here: no."""
+        return False
+
+    def bind(self, buffers: Mapping[str, Memory], batch: int | None = None) -> None:
+        """Takes memory of the card for every tensor of `ports`, each for `batch` crops (`max_batch` when None); it is
+        used where it lies from now on, and has to outlive the plan."""
+        batch = batch or self.max_batch
         for name, (dtype, shape) in self.ports.items():
-            needed = self.max_batch * math.prod(shape) * dtype.itemsize
+            needed = batch * math.prod(shape) * dtype.itemsize
             if buffers[name].nbytes < needed:
                 raise EngineError(f"engine {self._name}: {name} needs {needed} bytes, got {buffers[name].nbytes}")
-            self._bound[name] = _view(buffers[name], dtype, (self.max_batch, *shape), self._device)
+            self._bound[name] = _view(buffers[name], dtype, (batch, *shape), self._device)
 
     def enqueue(self, handle: int, batch: int) -> None:
         """Puts the work on the first `batch` crops of what was bound on a stream (cudaStream_t); does not wait."""

@@ -37,7 +37,8 @@ class FakePlan:
 
     def __init__(self, recipe: Recipe, card: FakeCard, *, max_batch: int = 4, capturable: bool = True,
                  spoil: Callable[[str, np.ndarray], np.ndarray] | None = None) -> None:
-        self.recipe, self.card, self.max_batch, self.capturable = recipe, card, max_batch, capturable
+        self.recipe, self.card, self.max_batch, self._capturable = recipe, card, max_batch, capturable
+        self.scratch = None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(recipe.model_path), options, ["CPUExecutionProvider"])
@@ -47,8 +48,14 @@ class FakePlan:
         self.closed = False
         self._spoil = spoil or (lambda name, values: values)
 
-    def bind(self, buffers: dict[str, Any]) -> None:
-        self._buffers = dict(buffers)
+    def bind(self, buffers: dict[str, Any], batch: int) -> None:
+        self._buffers, self._ran = dict(buffers), set()
+        for name, (dtype, shape) in self.ports.items():
+            assert buffers[name].nbytes >= batch * int(np.prod(shape)) * dtype.itemsize
+
+    def capturable(self, handle: int, batch: int) -> bool:
+        assert batch in self._ran, "asked before the first run"
+        return self._capturable
 
     def _array(self, name: str, batch: int) -> np.ndarray:
         _, shape = self.ports[name]
@@ -58,6 +65,8 @@ class FakePlan:
     def enqueue(self, handle: int, batch: int) -> None:
         inputs, outputs = ([p.name for p in ports] for ports in (self._session.get_inputs(),
                                                                  self._session.get_outputs()))
+
+        self._ran.add(batch)
 
         def run() -> None:
             self.batches.append(batch)

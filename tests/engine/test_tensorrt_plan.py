@@ -21,7 +21,7 @@ from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 
 from .conftest import Maker
-from .fake_card import FakeCard, FakeExecution, FakeMemory
+from .plan_card import FakeCard, FakeExecution, FakeMemory
 
 Given = Mapping[str, np.ndarray]
 FP16 = "fp16 = 35.0\nbf16 = 35.0"

@@ -53,7 +53,7 @@ class TensorRtPlan:
         self._name = recipe.name
         self._execution: Executing | None = execution
         self._card = card
-        self._batch = 0
+        self._batch = self._limit = 0
         self._bound: list[Memory] = []
         self._scratch: Memory | None = None
         self._host: _Host | None = None
@@ -82,10 +82,11 @@ class TensorRtPlan:
         dtype, shape = self.ports[name]
         return batch * math.prod(shape) * dtype.itemsize
 
-    def bind(self, buffers: Mapping[str, Memory]) -> None:
-        """Sets where each port is read from or written to, from now on: all of them, each for `max_batch` crops."""
+    def bind(self, buffers: Mapping[str, Memory], batch: int | None = None) -> None:
+        """Sets where each port is read from or written to, from now on: all of them, each for `batch` crops, which is
+        then the most in one run (`max_batch` when None)."""
         self._release_host()
-        self._bind(buffers, self.max_batch)
+        self._bind(buffers, batch or self.max_batch)
 
     def _bind(self, buffers: Mapping[str, Memory], batch: int) -> None:
         execution = self._open()
@@ -97,7 +98,7 @@ class TensorRtPlan:
                                   f"got {memory.nbytes}")
             if not execution.context.set_tensor_address(name, memory.address):
                 raise EngineError(f"engine {self._name}: {name} cannot be bound: {execution.fault()}")
-        self._bound = [buffers[name] for name in self.ports]
+        self._bound, self._limit = [buffers[name] for name in self.ports], batch
 
     def enqueue(self, handle: int, batch: int) -> None:
         """Puts a run over the first `batch` crops of the bound memory on the stream with that handle.
@@ -119,8 +120,8 @@ class TensorRtPlan:
     def _shape(self, execution: Executing, batch: int) -> None:
         if not self._bound:
             raise EngineError(f"engine {self._name}: nothing is bound yet")
-        if not 1 <= batch <= self.max_batch:
-            raise EngineError(f"engine {self._name} runs 1 to {self.max_batch} crops at once, not {batch}")
+        if not 1 <= batch <= self._limit:
+            raise EngineError(f"engine {self._name} runs 1 to {self._limit} crops at once, not {batch}")
         if batch == self._batch:
             return
         self._batch = 0
