@@ -1,0 +1,184 @@
+"""Batches of an engine on a card: buffers at fixed addresses, and a graph of everything for each batch size.
+
+A batch is: the rows' addresses go up, `gather` fills the network's input, the network runs, `scatter` takes its answers
+out (``device/batch.cu``). All but the first is captured once for every batch size, so that a batch costs one copy and
+one launch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.device.batch import BLOCK, NETWORK, ROW, gather_grid, scatter_grid
+from rtface.device.card import Event, Graph, Memory, Pinned
+from rtface.device.faces import MAP_VALUES
+from rtface.device.owner import Owner
+from rtface.device.slots import aligned
+from rtface.engine.plan import PlanIdentity
+from rtface.engine.recipe import Recipe
+from rtface.errors import EngineError
+
+_RINGS = 3  # rows on their way: one more than there are batches in flight
+
+
+class CardPlan(Protocol):
+    """A network ready to run on a card, at fixed addresses."""
+
+    @property
+    def identity(self) -> PlanIdentity: ...
+
+    @property
+    def ports(self) -> Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Every tensor by name: its type, and its shape for one crop."""
+        ...
+
+    @property
+    def max_batch(self) -> int: ...
+
+    @property
+    def scratch(self) -> Memory | None:
+        """Memory of its own that every run writes to, if that is the card's as others see it."""
+        ...
+
+    def bind(self, buffers: Mapping[str, Memory], batch: int) -> None:
+        """Where the tensors lie from now on, each with room for so many crops; more will not be asked for."""
+        ...
+
+    def enqueue(self, handle: int, batch: int) -> None:
+        """Puts one run on a stream; a batch size's first run may take its time."""
+        ...
+
+    def capturable(self, handle: int, batch: int) -> bool:
+        """Whether `enqueue` of that batch, having run once, may be captured in a graph."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Batches:
+    """Everything of one engine whose size follows from the largest batch; the thread that owns the card uses it.
+
+    Attributes:
+        most: crops in one run.
+    """
+
+    def __init__(self, owner: Owner, recipe: Recipe, plan: CardPlan, most: int) -> None:
+        """Reserves. Raises EngineError where the plan lacks a tensor of the recipe, and OutOfDeviceMemory."""
+        self.most = most
+        self._owner, self._plan, self._ports = owner, plan, _ports_of(recipe)
+        self._network = _network_of(recipe)
+        self._buffers: dict[str, Memory] = {}
+        self._graphs: dict[int, Graph] = {}
+        self._rings: list[tuple[Pinned, Event]] = []
+        self._turn = 0
+        card, ports = owner.card, plan.ports
+        if missing := {name for side in self._ports for name in side.values()} - set(ports):
+            raise EngineError(f"engine {recipe.name}: its plan has no tensor {min(missing)}; there is: "
+                              f"{', '.join(ports)}")
+        try:
+            for name, (dtype, shape) in ports.items():
+                self._buffers[name] = card.allocate(aligned(most * int(np.prod(shape)) * dtype.itemsize))
+            self._buffers["rows"] = card.allocate(ROW.itemsize * most)
+            self._buffers["network"] = card.allocate(NETWORK.itemsize)
+            for _ in range(_RINGS):
+                self._rings.append((card.pin(max(ROW.itemsize * most, NETWORK.itemsize)), card.event()))
+            plan.bind({name: self._buffers[name] for name in ports}, most)
+        except BaseException:
+            self.close()
+            raise
+        pinned, done = self._rings[0]
+        pinned.bytes()[:NETWORK.itemsize] = np.frombuffer(self._network.tobytes(), np.uint8)
+        owner.compute.copy(self._buffers["network"], pinned, NETWORK.itemsize)
+        owner.compute.record(done)
+
+    def warm_up(self, row: NDArray[Any], writes: Sequence[Memory]) -> float:
+        """Runs every batch size over one row (a `ROW` whose addresses lie in `writes`), captures it, and runs it again:
+        first runs compile and allocate, and no frame shall wait for that. The least milliseconds of a batch of one."""
+        stream, ms = self._owner.compute, 1e9
+        for n in (*range(self.most, 0, -1), 1):
+            self.run(np.repeat(row, n), [], writes).synchronize()
+        for n in range(1, self.most + 1):
+            if self._plan.capturable(stream.handle, n):
+                self._graphs[n] = stream.capture(lambda n=n: self._steps(n, [], []))
+        for n in (*range(self.most, 0, -1), 1, 1):
+            start = time.perf_counter()
+            self.run(np.repeat(row, n), [], writes).synchronize()
+            ms = min(ms, 1e3 * (time.perf_counter() - start)) if n == 1 else ms
+        return ms
+
+    def run(self, rows: NDArray[Any], reads: Sequence[Memory], writes: Sequence[Memory]) -> Event:
+        """Puts one batch on the compute stream; the event marks its end.
+
+        Args:
+            rows: `ROW` for each crop.
+            reads, writes: the memory that the rows' addresses lie in.
+        """
+        stream, (pinned, done) = self._owner.compute, self._rings[self._turn]
+        self._turn = (self._turn + 1) % _RINGS
+        done.synchronize()  # ended long ago: only so many batches are on the card at a time
+        pinned.bytes()[:rows.nbytes].view(ROW)[:] = rows
+        stream.copy(self._buffers["rows"], pinned, rows.nbytes)
+        if (graph := self._graphs.get(len(rows))) is not None:
+            stream.replay(graph, reads=reads, writes=writes)
+        else:
+            self._steps(len(rows), reads, writes)
+        stream.record(done)
+        return done
+
+    def _steps(self, batch: int, reads: Sequence[Memory], writes: Sequence[Memory]) -> None:
+        stream, buffers, (inputs, outputs) = self._owner.compute, self._buffers, self._ports
+        fixed = [buffers["rows"], buffers["network"]]
+        given, got = ([buffers[name] for name in side.values()] for side in self._ports)
+
+        def at(side: Mapping[str, str], role: str) -> np.uint64:
+            return np.uint64(buffers[side[role]].address if role in side else 0)
+
+        head = [np.uint64(piece.address) for piece in fixed]
+        stream.launch("gather", gather_grid(self._network, batch), BLOCK, *head,
+                      *(at(inputs, role) for role in ("crop", "past", "known", "state", "shrunk")),
+                      reads=[*fixed, *reads, *writes], writes=given)
+        own = [self._plan.scratch] if self._plan.scratch is not None else []
+        stream.call(lambda handle: self._plan.enqueue(handle, batch), reads=given, writes=[*got, *own])
+        stream.launch("scatter", scatter_grid(self._network, batch), BLOCK, *head, at(outputs, "output"),
+                      at(outputs, "kept"), at(inputs, "shrunk"), at(outputs, "state"), at(outputs, "occlusion"),
+                      at(outputs, "log_scale"), reads=[*fixed, *given, *got], writes=writes)
+
+    def close(self) -> None:
+        """Frees everything; what was put on the stream must have ended."""
+        for graph in self._graphs.values():
+            graph.close()
+        for piece in (*self._buffers.values(), *(pinned for pinned, _ in self._rings)):
+            piece.close()
+        self._graphs, self._buffers, self._rings = {}, {}, []
+
+
+def _ports_of(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
+    """The network's inputs and its outputs: what they are to `batch.cu` → their names."""
+    memory = recipe.memory
+    given, got = {"crop": recipe.input.name}, {"output": recipe.output.name}
+    if memory is not None:
+        given |= {"past": memory.past, "known": memory.known}
+        if memory.shape:
+            given["state"], got["state"] = memory.state, memory.next
+        if recipe.shrink > 1:
+            given["shrunk"], got["kept"] = memory.shrunk, memory.kept
+        if memory.heads:
+            got |= {"occlusion": memory.occlusion, "log_scale": memory.log_scale}
+    return given, got
+
+
+def _network_of(recipe: Recipe) -> np.ndarray[Any, np.dtype[Any]]:
+    """What `batch.cu` has to know of an engine, one `NETWORK`."""
+    memory = recipe.memory
+    x, y, w, h = recipe.region
+    shape = memory.shape if memory else None
+    maps = int(np.prod(memory.maps)) if memory and memory.heads else 0
+    if maps > MAP_VALUES:
+        raise EngineError(f"engine {recipe.name}: its heads' maps are larger than 128×128")
+    return np.array((recipe.input.size, x, y, w, h, recipe.shrink, int(np.prod(shape)) if shape else 0, maps,
+                     recipe.output.residual, memory is not None, *recipe.input.range, *recipe.output.range), NETWORK)
