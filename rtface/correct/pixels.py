@@ -27,9 +27,9 @@ class Pixels:
         """The figures that `decide` needs for these options."""
         c, d, area = self._c, self._d, self._area
         every = slice(None, None, area.step)
-        return Measures(cells_of(d), cells_of(c) if options.colour == "restore" else None, c[:, every, every],
-                        iris_means(c, area.irises), iris_means(d, area.irises),
-                        self._texture() if options.grain == "match" else None)
+        return Measures(cells_of(d), cells_of(c) if options.colour == "restore" else None,
+                        np.ascontiguousarray(c[:, every, every]), iris_means(c, area.irises),
+                        iris_means(d, area.irises), self._texture() if options.grain == "match" else None)
 
     def _texture(self) -> Texture:
         # Only every `step`-th row is looked at, filtered along itself.
