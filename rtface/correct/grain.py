@@ -145,7 +145,7 @@ def _levels_of(texture: Texture, samples: Float32, area: Area) -> tuple[tuple[fl
     kept = 1.0 + float(np.dot(a, b)) / max(float(np.dot(a, a)), 1e-9)
     where, apart = np.flatnonzero(inside), np.zeros(face.shape, np.float32)
     for plane in samples:
-        cv2.max(apart, cv2.absdiff(plane, median_of(plane.ravel()[where])), dst=apart)
+        cv2.max(apart, np.abs(plane - np.float32(median_of(plane.ravel()[where]))), dst=apart)
     beside = (apart < _SKIN) & (face == 0.0)
     reference = sigma
     if np.count_nonzero(beside) >= max(48, a.size // 8):
