@@ -66,14 +66,16 @@ def area_of(mask: Float32, size: int, eyes: Float, scale: float) -> Area | None:
         return None
     (x0, y0), (x1, y1) = (v // step * step for v in box[:2]), box[2:]
     lines = middle_rows(y1 - y0)
+    samples: Any
+    middle: Any
     if side == size:
         weight: Any = cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
-        samples, middle = mask[::step, ::step], mask[y0:y1, x0:x1][lines]
+        samples, middle = np.ascontiguousarray(mask[::step, ::step]), mask[y0:y1, x0:x1][lines]
     else:
         larger, cells = enlarging(side, size), _to_cells(side, size)
         weight = cells @ mask @ cells.T
-        samples: Any = larger[::step] @ mask @ larger[::step].T
-        middle: Any = larger[y0:y1][lines] @ mask @ larger[x0:x1].T
+        samples = larger[::step] @ mask @ larger[::step].T
+        middle = larger[y0:y1][lines] @ mask @ larger[x0:x1].T
     return Area(size, scale, step, box, (x0, y0, x1, y1), weight, samples, middle, eyes, irises_in(eyes, box))
 
 

@@ -27,23 +27,22 @@ def luma_of(rgb: Float32) -> Float32:
     return cv2.scaleAdd(rgb[2], LUMA[2], out, dst=out)
 
 
-def cells_of(picture: Float32) -> Float32:
-    """3×64×64: area averages of 3×S×S."""
-    out = np.empty((3, CELLS, CELLS), np.float32)
+def cells_of(picture: Float32, side: int = CELLS) -> Float32:
+    """3×side×side: area averages of 3×S×S."""
+    out = np.empty((3, side, side), np.float32)
     for plane, cells in zip(picture, out, strict=True):
-        cv2.resize(plane, (CELLS, CELLS), dst=cells, interpolation=cv2.INTER_AREA)
+        cv2.resize(plane, (side, side), dst=cells, interpolation=cv2.INTER_AREA)
     return out
 
 
 def low_frequencies(picture: Float32) -> Float32:
     """3×32×32: area average onto the grid, then a 5-tap Gaussian of sigma 1 with the border replicated.
 
-    `picture` is 3×S×S, or its `cells_of`: area averages of area averages are the same.
+    `picture` is 3×S×S, or `cells_of` it: area averages of area averages are the same.
     """
-    small = np.empty((3, GRID, GRID), np.float32)
-    for plane, out in zip(picture, small, strict=True):
-        cell: Any = cv2.resize(plane, (GRID, GRID), interpolation=cv2.INTER_AREA)
-        cv2.GaussianBlur(cell, (5, 5), 1.0, dst=out, borderType=cv2.BORDER_REPLICATE)
+    small = cells_of(picture, GRID)
+    for plane in small:
+        cv2.GaussianBlur(plane, (5, 5), 1.0, dst=plane, borderType=cv2.BORDER_REPLICATE)
     return small
 
 

@@ -77,7 +77,7 @@ class Measures:
 
     Attributes:
         cells: float32 3×64×64, averages of d.
-        crop_cells: the same of c; None where `colour` is "lock".
+        crop_cells: float32 3×32×32, averages of c; None where `colour` is "lock".
         samples: float32 3×n×n, c at every `step`-th sample in both directions.
         irises, changes: float32 2×3, the mean colour in c of both irises, and that in d.
         texture: the fine structure; None where `grain` is "none".

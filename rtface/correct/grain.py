@@ -143,8 +143,10 @@ def _levels_of(texture: Texture, samples: Float32, area: Area) -> tuple[tuple[fl
     a, b = grid[area.rows, area.columns][within], texture.change[within]
     sigma = _deviation(np.abs(a))
     kept = 1.0 + float(np.dot(a, b)) / max(float(np.dot(a, a)), 1e-9)
-    colour = np.array([median_of(plane[inside]) for plane in samples], np.float32)[:, None, None]
-    beside = (np.abs(samples - colour).max(axis=0) < _SKIN) & (face == 0.0)
+    where, apart = np.flatnonzero(inside), np.zeros(face.shape, np.float32)
+    for plane in samples:
+        cv2.max(apart, np.abs(plane - np.float32(median_of(plane.ravel()[where]))), dst=apart)
+    beside = (apart < _SKIN) & (face == 0.0)
     reference = sigma
     if np.count_nonzero(beside) >= max(48, a.size // 8):
         beside &= power <= median_of(power[beside])

@@ -70,8 +70,7 @@ def face_mask(size: int, mesh: Float | None = None) -> Float32:
 
 def support_box(mask: Float32) -> tuple[int, int, int, int] | None:
     """x0, y0, x1, y1 of the part of a mask above 0, or None."""
-    above: Any = cv2.threshold(mask, 0.0, 1.0, cv2.THRESH_BINARY)[1]
-    x, y, w, h = cv2.boundingRect(above.astype(np.uint8))
+    x, y, w, h = cv2.boundingRect((mask > 0.0).view(np.uint8))
     return (x, y, x + w, y + h) if w else None
 
 
@@ -95,14 +94,14 @@ def residual_gate(cells: Float32, weight: Float32) -> Float32:
     Returns:
         float32 64×64, 0…1.
     """
-    inside = weight > 0.5
+    inside = np.flatnonzero(weight > 0.5)
     error = np.zeros(weight.shape, np.float32)
-    if not inside.any():
+    if not inside.size:
         return np.ones_like(error)
     for plane in cells:
-        shifted: Any = cv2.GaussianBlur(plane - median_of(plane[inside]), (5, 5), 1.0)
+        shifted: Any = cv2.GaussianBlur(plane - median_of(plane.ravel()[inside]), (5, 5), 1.0)
         np.maximum(error, np.abs(shifted, out=shifted), out=error)
-    threshold = min(max(GATE_FLOOR, 4.0 * median_of(error[inside])), GATE_CEILING)
+    threshold = min(max(GATE_FLOOR, 4.0 * median_of(error.ravel()[inside])), GATE_CEILING)
     gate = 1.0 - _smoothstep((error - threshold) / threshold)
     # One cell wider, so that the rim of an object is left alone too.
     out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8)

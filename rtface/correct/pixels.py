@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from rtface.correct.area import Area
-from rtface.correct.colour import cells_of, enlarged, luma_of, take_out
+from rtface.correct.colour import GRID, cells_of, enlarged, luma_of, take_out
 from rtface.correct.decide import Controls, Measures, Shaping
 from rtface.correct.eyes import give_back, iris_means
 from rtface.correct.grain import OwnGrain, OwnTexture, Texture, highpass, sheet_part
@@ -27,9 +27,9 @@ class Pixels:
         """The figures that `decide` needs for these options."""
         c, d, area = self._c, self._d, self._area
         every = slice(None, None, area.step)
-        return Measures(cells_of(d), cells_of(c) if options.colour == "restore" else None, c[:, every, every],
-                        iris_means(c, area.irises), iris_means(d, area.irises),
-                        self._texture() if options.grain == "match" else None)
+        return Measures(cells_of(d), cells_of(c, GRID) if options.colour == "restore" else None,
+                        np.ascontiguousarray(c[:, every, every]), iris_means(c, area.irises),
+                        iris_means(d, area.irises), self._texture() if options.grain == "match" else None)
 
     def _texture(self) -> Texture:
         # Only every `step`-th row is looked at, filtered along itself.
