@@ -70,8 +70,7 @@ def build(recipe: Recipe, precision: Precision, choice: Choice, progress: Progre
     network = builder.create_network(_flags(library))
     parser: Any = trt.OnnxParser(network, logger(library))
     if not parser.parse(model):
-        error = parser.get_error(0).desc() if parser.num_errors else fault(library)
-        raise EngineError(f"{what}: {' '.join(error.split())}")
+        raise EngineError(f"{what}: {_refusal(parser.get_error(0)) if parser.num_errors else fault(library)}")
     config: Any = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
     config.clear_flag(trt.BuilderFlag.TF32)  # what is to be fp32 is
@@ -89,6 +88,12 @@ def build(recipe: Recipe, precision: Precision, choice: Choice, progress: Progre
     if blob is None:
         raise EngineError(f"{what}: {fault(library)}")
     return bytes(blob)
+
+
+def _refusal(error: Any) -> str:
+    """As "GridSample /carry/GridSample: unsupported node (mode)"."""
+    why = f"{error.code().name.lower().replace('_', ' ')} ({error.desc()})"
+    return " ".join(f"{error.node_operator()} {error.node_name()}: {why}".split())
 
 
 def _flags(library: Library) -> int:
