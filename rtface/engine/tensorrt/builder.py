@@ -77,6 +77,7 @@ def build(recipe: Recipe, precision: Precision, choice: Choice, progress: Progre
     config.max_aux_streams = 0  # all of it on the stream that it is given, and in the graph that this is recorded to
     config.add_optimization_profile(_shaped(recipe, builder, network))
     if library.kind == "rtx":
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # without it, graphs may not be recorded
         config.num_compute_capabilities = 1
         config.set_compute_capability(_target(choice), 0)
     monitor = _monitor(library, progress) if progress is not None else None
