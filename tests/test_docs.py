@@ -25,9 +25,10 @@ def page(name):
 
 
 def options_of(command):
-    parameters = get_command(app).commands[command].params
-    return {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)
-            if name.startswith("--")}
+    command = get_command(app).commands[command]
+    commands = [command, *getattr(command, "commands", {}).values()]
+    return {name for command in commands for parameter in command.params
+            for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")}
 
 
 def test_every_option_is_on_the_page_and_the_other_way_round():

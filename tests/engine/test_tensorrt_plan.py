@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import types
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,15 @@ import pytest
 from rtface.engine import plan as plans
 from rtface.engine import tensorrt
 from rtface.engine.plan import PlanIdentity, candidates, gate
-from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.recipe import Batch, Recipe, load_recipe
 from rtface.engine.tensorrt import store
+from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Library
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 
 from .conftest import Maker
-from .plan_card import FakeCard, FakeExecution, FakeMemory
+from .plan_card import FakeCard, FakeContext, FakeEngine, FakeExecution, FakeMemory
 
 Given = Mapping[str, np.ndarray]
 FP16 = "fp16 = 35.0\nbf16 = 35.0"
@@ -267,6 +270,15 @@ def test_another_driver_is_asked_again_but_the_plan_stays(recipe: Recipe, monkey
     assert ran == ["590.2"]
 
 
+def test_what_the_preparation_changes_is_built_again(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    tensorrt.open_tensorrt(replace(recipe, batch=Batch(1, 1, 2)), FakeCard())[0].close()
+    monkeypatch.setattr(sys.modules["rtface.engine.tensorrt.builder"], "REVISION", 0)
+    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    assert stage.built == ["fp16"] * 3
+
+
 def test_a_plan_built_ahead_is_used(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=right)
     built = tensorrt.build_ahead(recipe, (8, 9))
@@ -314,3 +326,143 @@ def test_the_order_of_precisions(make_engine: Maker) -> None:
     assert candidates(old, order, mixed=True) == ["bf16", "f32"]  # its recipe does not allow fp16
     shipped = load_recipe(Path(plans.__file__).parent.parent / "models" / "rtface-s" / "recipe.toml")
     assert candidates(shipped, order, mixed=True) == list(order)
+
+
+@pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
+def test_a_shipped_engine_passes_with_all_that_it_takes_and_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its typed network, computed by ONNX Runtime in the place of the card."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from rtface.engine.tensorrt.builder import prepare
+
+    from .rounding import RoundedPlan
+    recipe = load_recipe(Path(plans.__file__).parent.parent / "models" / name / "recipe.toml")
+    network = RoundedPlan(recipe, "fp16", onnx.load_from_string(prepare(recipe, "fp16"))).session
+    stage = Stage(monkeypatch, fp16=lambda given: dict(zip(recipe.outputs, network.run([*recipe.outputs], dict(given)),
+                                                           strict=True)))
+    card = FakeCard()
+    plan, verdict = tensorrt.open_tensorrt(recipe, card)
+    assert stage.built == ["fp16"]
+    assert verdict.passed and verdict.psnr > 60
+    plan.close()
+    assert card.memory == []
+
+
+class FakeCache:
+    def __init__(self) -> None:
+        self.known, self.takes = b"", True
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.known = blob
+        return self.takes
+
+    def serialize(self) -> bytes:
+        return b"kernels of today"
+
+
+class FakeSettings(types.SimpleNamespace):
+    def __init__(self) -> None:
+        super().__init__(cache=FakeCache())
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> FakeCache:
+        return self.cache
+
+    def set_runtime_cache(self, cache: FakeCache) -> bool:
+        self.given = cache
+        return True
+
+
+class FakeRuntime:
+    """IRuntime and, of the same making, ICudaEngine."""
+
+    device_memory_size_v2 = 7
+    loads = context = True
+
+    def __init__(self, logger: Any) -> None:
+        self.logger, self.settings = logger, FakeSettings()
+
+    def deserialize_cuda_engine(self, blob: bytes) -> FakeRuntime | None:
+        if not self.loads:
+            self.logger.log(_severity("ERROR"), "made by\nanother version")
+        return self if self.loads else None
+
+    def create_runtime_config(self) -> FakeSettings:
+        return self.settings
+
+    def create_execution_context(self, settings: Any) -> Any:
+        self.asked = settings
+        return types.SimpleNamespace(is_stream_capturable=lambda handle: handle == 3) if self.context else None
+
+
+def _severity(name: str) -> Any:
+    return types.SimpleNamespace(name=name)
+
+
+def library(kind: Any, runtime: type[FakeRuntime] = FakeRuntime) -> Library:
+    class Logger:
+        pass
+
+    def enum(*names: str) -> Any:
+        return types.SimpleNamespace(**{name: name for name in names})
+    module: Any = types.ModuleType("fake")
+    module.ILogger, module.Runtime = Logger, runtime
+    module.ExecutionContextAllocationStrategy = enum("USER_MANAGED")
+    module.DynamicShapesKernelSpecializationStrategy = enum("EAGER")
+    module.CudaGraphStrategy = enum("DISABLED")
+    return Library(kind, "1.7.1.116", module)
+
+
+def test_how_tensorrt_for_rtx_is_set_and_that_its_kernels_are_kept(tmp_path: Path) -> None:
+    rtx, kernels = library("rtx"), tmp_path / "plans" / "a.kernels"
+    execution = Execution(rtx, b"plan", kernels)
+    settings = execution.engine.settings
+    assert (settings.strategy, settings.cuda_graph_strategy) == ("USER_MANAGED", "DISABLED")
+    assert settings.dynamic_shapes_kernel_specialization_strategy == "EAGER"
+    assert settings.given is settings.cache
+    assert execution.engine.asked is settings
+    assert execution.scratch_bytes == 7
+    assert execution.capturable(3) and not execution.capturable(4)
+    assert settings.cache.known == b""
+    execution.keep_kernels()
+    assert store.recall(kernels) == b"kernels of today"
+    kernels.unlink()
+    execution.keep_kernels()  # nothing new
+    assert not kernels.exists()
+    execution.close()
+    execution.close()
+    execution.keep_kernels()
+    store.keep(kernels, b"kernels of yesterday")
+    assert Execution(rtx, b"plan", kernels).engine.settings.cache.known == b"kernels of yesterday"
+    kernels.write_bytes(b"damaged")
+    assert Execution(rtx, b"plan", kernels).engine.settings.cache.known == b""
+
+
+def test_how_the_full_one_is_set(tmp_path: Path) -> None:
+    execution = Execution(library("full"), b"plan", tmp_path / "a.kernels")
+    assert execution.engine.asked == "USER_MANAGED"
+    assert execution.capturable(4)
+    execution.keep_kernels()
+    assert list(tmp_path.glob("*.kernels")) == []
+
+
+@pytest.mark.parametrize("what", ["loads", "context"])
+def test_a_plan_that_cannot_be_loaded_says_why(what: str) -> None:
+    runtime = type("Refusing", (FakeRuntime,), {what: False})
+    with pytest.raises(EngineError, match="made by another version" if what == "loads" else "it gives no reason"):
+        Execution(library("rtx", runtime), b"plan")
+
+
+def test_the_real_library_has_what_is_asked_of_the_fakes() -> None:
+    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
+    for fake, real in ((FakeContext, trt.IExecutionContext), (FakeEngine, trt.ICudaEngine),
+                       (FakeCache, trt.IRuntimeCache), (FakeSettings, trt.IRuntimeConfig)):
+        missing = {name for name in vars(fake) if not name.startswith("_")} - set(dir(real))
+        assert not missing, real
+    assert {"create_runtime_config", "create_execution_context", "device_memory_size_v2"} <= set(dir(trt.ICudaEngine))
+    assert {"dynamic_shapes_kernel_specialization_strategy", "cuda_graph_strategy"} <= set(dir(trt.IRuntimeConfig))
+    assert hasattr(trt.ExecutionContextAllocationStrategy, "USER_MANAGED")
+    assert hasattr(trt.DynamicShapesKernelSpecializationStrategy, "EAGER")
+    assert hasattr(trt.CudaGraphStrategy, "DISABLED")

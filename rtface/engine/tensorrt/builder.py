@@ -70,14 +70,14 @@ def build(recipe: Recipe, precision: Precision, choice: Choice, progress: Progre
     network = builder.create_network(_flags(library))
     parser: Any = trt.OnnxParser(network, logger(library))
     if not parser.parse(model):
-        error = parser.get_error(0).desc() if parser.num_errors else fault(library)
-        raise EngineError(f"{what}: {' '.join(error.split())}")
+        raise EngineError(f"{what}: {_refusal(parser.get_error(0)) if parser.num_errors else fault(library)}")
     config: Any = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
     config.clear_flag(trt.BuilderFlag.TF32)  # what is to be fp32 is
     config.max_aux_streams = 0  # all of it on the stream that it is given, and in the graph that this is recorded to
     config.add_optimization_profile(_shaped(recipe, builder, network))
     if library.kind == "rtx":
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # without it, graphs may not be recorded
         config.num_compute_capabilities = 1
         config.set_compute_capability(_target(choice), 0)
     monitor = _monitor(library, progress) if progress is not None else None
@@ -89,6 +89,12 @@ def build(recipe: Recipe, precision: Precision, choice: Choice, progress: Progre
     if blob is None:
         raise EngineError(f"{what}: {fault(library)}")
     return bytes(blob)
+
+
+def _refusal(error: Any) -> str:
+    """As "GridSample /carry/GridSample: unsupported node (mode)"."""
+    why = f"{error.code().name.lower().replace('_', ' ')} ({error.desc()})"
+    return " ".join(f"{error.node_operator()} {error.node_name()}: {why}".split())
 
 
 def _flags(library: Library) -> int:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from rtface.errors import EngineError
 
 REVISION = 1
-"""Of what is done here and in `quantise`; plans of another revision are built again."""
+"""Of what is done here, in `quantise` and in `builder`; plans of another revision are built again."""
 
 OPSET = 22
 """The first in which a convolution may be bf16."""

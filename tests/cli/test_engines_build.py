@@ -1,0 +1,125 @@
+"""``rtface engines build``: what it asks for, what it shows, and one line for whatever is missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rtface.cli import app
+from rtface.engine import tensorrt
+from rtface.engine.plan import PlanIdentity, Verdict
+from rtface.errors import EngineError, MissingComponent
+
+
+class Card:
+    closed = False
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What the command asked of the library, which answers with a plan of 2 MB."""
+    calls = []
+    (tmp_path / "a.plan").write_bytes(bytes(2_000_000))
+
+    def built(recipe, device, precision, verdict):
+        calls.append((recipe.name, device, precision))
+        identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", "a card", precision or "fp16")
+        return tensorrt.Built(identity, tmp_path / "a.plan", 1.25, verdict)
+
+    def ahead(recipe, capability, *, precision, progress):
+        progress("building engine", 0.5)
+        return built(recipe, capability, precision, None)
+
+    def on(recipe, card, *, precision, progress):
+        return built(recipe, card, precision, Verdict(61.25, 45.0, 0.5))
+    monkeypatch.setattr(tensorrt, "build_ahead", ahead)
+    monkeypatch.setattr(tensorrt, "build_on", on)
+    return calls
+
+
+def nvidia(monkeypatch, card):
+    module = types.ModuleType("rtface.device.nvidia")
+
+    def open_card(index):
+        if isinstance(card, Exception):
+            raise card
+        card.index = index
+        return card
+    module.NvidiaCard = open_card
+    monkeypatch.setitem(sys.modules, "rtface.device.nvidia", module)
+
+
+def run(*args):
+    return CliRunner().invoke(app, ["engines", "build", *args])
+
+
+def test_all_engines_for_a_capability_and_what_was_not_checked(asked):
+    result = run("--device", "sm_120")
+    assert result.exit_code == 0, result.stderr
+    assert asked == [(name, (12, 0), None) for name in ("rtface-m", "rtface-s", "rtface-s-vivid")]
+    assert "not checked against the golden crops" in result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[2] == ["rtface-s", "a", "card", "fp16", "2.0", "MB", "1.2", "s", "not", "checked"]
+
+
+def test_engines_by_name_in_a_precision_on_a_card(asked, monkeypatch):
+    card = Card()
+    nvidia(monkeypatch, card)
+    result = run("rtface-s", "--device", "cuda:1", "--precision", "bf16", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert asked == [("rtface-s", card, "bf16")]
+    assert card.index == 1
+    assert card.closed
+    row = json.loads(result.stdout)[0]
+    assert (row["engine"], row["precision"], row["psnr"], row["seconds"]) == ("rtface-s", "bf16", 61.25, 1.25)
+    assert Path(row["path"]).exists()
+    assert "61.2 dB" in run("rtface-s").stdout
+
+
+@pytest.mark.parametrize(("args", "code", "words"), [
+    (["none"], 2, "unknown engine 'none'"),
+    (["rtface-s", "--device", "cpu"], 2, "--device cuda:0 or --device sm_89, not for 'cpu'"),
+    (["rtface-s", "--precision", "fp8"], 2, "precision 'fp8' is not one of"),
+])
+def test_what_cannot_be_used_is_one_line(asked, args, code, words):
+    result = run(*args)
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert asked == []
+
+
+def test_no_card_says_what_is_missing_and_what_to_do(asked, monkeypatch):
+    nvidia(monkeypatch, MissingComponent("cuda-core is not installed; get it with: pip install 'rtface[rtx]'"))
+    result = run()
+    assert result.exit_code == 1
+    assert "pip install 'rtface[rtx]'; for a card that is not here" in result.stderr
+    assert "--device sm_89" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_build_that_fails_is_one_line_and_gives_the_card_back(asked, monkeypatch):
+    def broken(*_, **__):
+        raise EngineError("engine rtface-s: no kernel\nfor this")
+    card = Card()
+    nvidia(monkeypatch, card)
+    monkeypatch.setattr(tensorrt, "build_on", broken)
+    result = run("rtface-s")
+    assert result.exit_code == 1
+    assert result.stderr == "rtface: error: engine rtface-s: no kernel for this\n"
+    assert card.closed
+
+
+def test_the_list_is_still_there(monkeypatch):
+    monkeypatch.setattr("rtface.engine.service.list_engines", lambda **_: [])
+    result = CliRunner().invoke(app, ["engines"])
+    assert result.exit_code == 1
+    assert "no engine is installed" in result.stderr

@@ -1,0 +1,119 @@
+"""What only a card shows: plans that run, one crop or many, put on a stream or recorded. Skipped where none is."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rtface
+from rtface.engine.plan import load_golden
+from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.restore import shrunk
+from rtface.engine.tensorrt import open_tensorrt, store
+from rtface.engine.tensorrt.plan import TensorRtPlan
+from rtface.errors import MissingComponent
+
+nvidia: Any = pytest.importorskip("rtface.device.nvidia", reason="there is no NVIDIA card's code here")
+
+SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
+
+
+@pytest.fixture
+def card() -> Generator[Any]:
+    try:
+        card = nvidia.NvidiaCard(0)
+    except MissingComponent as error:
+        pytest.skip(f"no card: {error}")
+    yield card
+    card.close()
+
+
+def shipped(name: str) -> Recipe:
+    return load_recipe(Path(rtface.__file__).parent / "models" / name / "recipe.toml")
+
+
+def crops(recipe: Recipe, n: int) -> dict[str, np.ndarray]:
+    """Inputs for `n` different crops, each known already."""
+    x, y, w, h = recipe.region
+    goldens = np.resize(load_golden(recipe)[0], (n, 3, recipe.input.size, recipe.input.size))
+    small = np.stack([shrunk(crop, recipe.region, recipe.shrink) for crop in goldens])
+    values = {name: np.zeros((n, *shape), np.float32) for name, shape in recipe.inputs.items()}
+    assert recipe.memory is not None
+    values |= {recipe.memory.past: small, recipe.memory.known: np.ones((n, 1, 1, 1), np.float32)}
+    values |= {recipe.memory.shrunk: small} if recipe.shrink > 1 else {}
+    return values | {recipe.input.name: goldens[:, :, y:y + h, x:x + w]}
+
+
+class Bound:
+    """A plan bound to memory for its largest batch."""
+
+    def __init__(self, plan: TensorRtPlan, card: Any) -> None:
+        self.plan, self.stream, self.done = plan, card.stream(), card.event()
+        self.memory = {name: card.allocate(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
+        self.pinned = {name: card.pin(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
+        plan.bind(self.memory)
+
+    def put(self, values: dict[str, np.ndarray]) -> None:
+        for name, value in values.items():
+            self.pinned[name].bytes()[:value.nbytes] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+            self.stream.copy(self.memory[name], self.pinned[name], value.nbytes)
+
+    def enqueue(self, batch: int) -> None:
+        memory = list(self.memory.values())
+        self.stream.call(lambda handle: self.plan.enqueue(handle, batch), reads=memory, writes=memory)
+
+    def answers(self, name: str, batch: int) -> np.ndarray:
+        nbytes = self.plan.nbytes(name, batch)
+        self.stream.copy(self.pinned[name], self.memory[name], nbytes)
+        self.stream.record(self.done)
+        self.done.synchronize()
+        return self.pinned[name].bytes()[:nbytes].view(np.float32).reshape(batch, *self.plan.ports[name][1]).copy()
+
+    def close(self) -> None:
+        for memory in (*self.memory.values(), *self.pinned.values()):
+            memory.close()
+
+
+@pytest.mark.parametrize("precision", [None, "bf16", "f32", "int8"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_an_engine_gives_its_references_answers(card: Any, name: str, precision: Any) -> None:
+    plan, verdict = open_tensorrt(shipped(name), card, precision=precision)
+    print(f"{name}: {plan.identity.library} on {plan.identity.device} in {plan.identity.precision}, {verdict}")
+    assert verdict.passed
+    assert plan.identity.precision == (precision or "fp16")
+    plan.close()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_many_crops_are_as_one_and_a_recorded_run_as_the_first(card: Any, name: str) -> None:
+    recipe = shipped(name)
+    plan, _ = open_tensorrt(recipe, card)
+    values = crops(recipe, plan.max_batch)
+    single = []
+    for i in range(plan.max_batch):
+        out = {recipe.output.name: np.empty((1, *recipe.outputs[recipe.output.name]), np.float32)}
+        plan.run({key: np.ascontiguousarray(value[i:i + 1]) for key, value in values.items()}, out)
+        single.append(out[recipe.output.name])
+    bound = Bound(plan, card)
+    for batch in (1, 3, plan.max_batch, 2):
+        bound.put({key: value[:batch] for key, value in values.items()})
+        bound.enqueue(batch)
+        together = bound.answers(recipe.output.name, batch)
+        np.testing.assert_allclose(together, np.concatenate(single[:batch]), atol=5e-3)
+        assert plan.capturable(bound.stream.handle, batch)
+        graph = bound.stream.capture(lambda batch=batch: bound.enqueue(batch))
+        bound.put({key: value[-batch:] for key, value in values.items()})
+        bound.stream.replay(graph)
+        again = bound.answers(recipe.output.name, batch)
+        np.testing.assert_allclose(again, np.concatenate(single[-batch:]), atol=5e-3)
+        graph.close()
+    identity = plan.identity
+    plan.keep_kernels()
+    bound.close()
+    plan.close()
+    if identity.backend == "tensorrt-rtx":
+        assert store.recall(store.kernels_path(identity))
