@@ -16,6 +16,7 @@ rounds to itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -79,14 +80,13 @@ def cut_patch(correction: Float32, mask: Float32, matrix: Float) -> Patch | None
     return Patch(part, mask[y0:y1, x0:x1], support[y0:y1, x0:x1], compose(translation(-x0, -y0), matrix))
 
 
-def overlapping(patches: list[Patch]) -> list[list[Patch]]:
-    """Patches grouped so that those in different groups lie apart."""
-    groups: list[tuple[list[float], list[Patch]]] = []
-    for patch in patches:
-        box = list(patch.display_box())
-        box = [box[0] - 8, box[1] - 8, box[2] + 8, box[3] + 8]  # a subsampled sample reaches further than its own place
-        members = [patch]
-        apart: list[tuple[list[float], list[Patch]]] = []
+def overlapping(boxes: Sequence[tuple[float, float, float, float]]) -> list[list[int]]:
+    """Numbers of patches, grouped by their `display_box` so that those in different groups lie apart."""
+    groups: list[tuple[list[float], list[int]]] = []
+    for n, (x0, y0, x1, y1) in enumerate(boxes):
+        box = [x0 - 8, y0 - 8, x1 + 8, y1 + 8]  # a subsampled sample reaches further than its own place
+        members = [n]
+        apart: list[tuple[list[float], list[int]]] = []
         for other, others in groups:
             if box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]:
                 members = others + members

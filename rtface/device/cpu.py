@@ -252,7 +252,8 @@ class CpuDevice:
         views = planes(image, form, parity)
         full = full_range(form, frame.color)
         wanted = rows(form, frame.color)
-        for group in overlapping(patches):
+        for numbers in overlapping([patch.display_box() for patch in patches]):
+            group = [patches[n] for n in numbers]
             placements: dict[tuple[int, int], Placement] = {}
             for role in wanted:
                 sub = form.role_subsampling(role)

@@ -8,27 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from rtface.device.filtering import Filters, Lowpass, plan_lowpass
-from rtface.device.kernels import CROP_FACE, CROP_JOB, CROP_ROWS, Job, Scratch, affine
+from rtface.device.filtering import Filters, Image, Lowpass, plan_lowpass
+from rtface.device.kernels import CROP_FACE, CROP_JOB, CROP_ROWS, Job, Scratch
+from rtface.device.maps import Boxes, between_centres, footprints, inverse, joined, reach, union
 from rtface.device.planes import Layout, Role
-from rtface.device.sampling import from_planes, full_range, halved, rgb_rows, source_box
+from rtface.device.sampling import BLUR_FROM, from_planes, full_range, halved, rgb_rows
 from rtface.device.surface import Box, Surface, grids, plane_shape
 from rtface.device.transfer import curve_of
-from rtface.frame import Float, Frame
-from rtface.geometry import compose, footprint, invert, scaling, to_cv2, translation
+from rtface.frame import Float, Float32, Frame
 
 _KINDS = {"yuv": 0, "rgb": 1, "gray": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    """One crop on one grid: the box of samples it is made of, and the map from its pixels to what is left of them."""
+class _Cuts:
+    """All crops on one grid: the boxes of samples they are made of, and the maps from their pixels to what is left."""
 
-    box: Box
-    lowpass: Lowpass | None
-    half: bool
-    inside: bool
-    to_source: Float
+    roles: tuple[Role, ...]
+    boxes: Boxes
+    lowpass: list[Lowpass | None]
+    half: np.ndarray[Any, np.dtype[np.bool_]]
+    inside: np.ndarray[Any, np.dtype[np.bool_]]
+    m: Float32
 
 
 class CropPlan:
@@ -49,18 +50,16 @@ class CropPlan:
     def __init__(self, frame: Frame, form: Layout, matrices: Float, size: int) -> None:
         self._form, self._color, self._size, self._count = form, frame.color, size, len(matrices)
         self.boxes: dict[Role, Box] = {}
-        self._cuts: list[tuple[tuple[Role, ...], list[_Cut]]] = []
+        self._cuts: list[_Cuts] = []
         scratch = Scratch()
-        image = frame.image
-        places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
-        for roles in grids(form):
-            shape = plane_shape(frame, form, roles[0])
-            cuts = [_cut(compose(matrix, places[roles[0]]), size, shape, form, roles, scratch) for matrix in matrices]
-            self._cuts.append((roles, cuts))
-            if cuts:
-                low, high = np.array([cut.box for cut in cuts]).reshape(-1, 2, 2).transpose(1, 0, 2)
-                x0, y0, x1, y1 = (*low.min(0).tolist(), *high.max(0).tolist())
-                self.boxes.update(dict.fromkeys(roles, (x0, y0, x1, y1)))
+        if len(matrices):
+            image = frame.image
+            places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
+            for roles in grids(form):
+                forward = joined(np.asarray(matrices, np.float64), places[roles[0]])
+                cuts = _cuts(forward, size, plane_shape(frame, form, roles[0]), form, roles, scratch)
+                self._cuts.append(cuts)
+                self.boxes.update(dict.fromkeys(roles, union(cuts.boxes)))
         self.scratch = scratch.nbytes
 
     def job(self, surface: Surface, base: int, pixels: Sequence[int], *, native: Sequence[int] | None = None,
@@ -80,61 +79,66 @@ class CropPlan:
         faces["pixels"] = pixels
         if native is not None:
             faces["native"] = native
-        for field, (roles, cuts) in zip(("first", "second"), self._cuts, strict=False):
-            for row, cut in zip(faces[field], cuts, strict=True):
-                _describe(row, cut, surface, base, roles, filters)
+        for field, cuts in zip(("first", "second"), self._cuts, strict=False):
+            _describe(faces[field], cuts, surface, base, filters)
         filters.launch(job)
         head = np.zeros(1, CROP_JOB)
         head["count"], head["size"], head["kind"] = self._count, self._size, _KINDS[form.kind]
-        head["rows"] = np.array(rgb_rows(form.kind, form.bits, full_range(form, self._color), self._color.matrix, 1.0))
+        head["rows"] = rgb_rows(form.kind, form.bits, full_range(form, self._color), self._color.matrix, 1.0)
         curve = curve_of(self._color)
         if curve is not None:
             head["entries"], head["table"] = len(curve.table), tables
             if curve.gamut is not None:
                 head["wide"], head["gamut"] = 1, curve.gamut.reshape(9)
-        strips = self._size // CROP_ROWS + 1
-        job.add("crop", (self._size, strips), self._count, head, faces)
+        job.add("crop", (self._size, self._size // CROP_ROWS + 1), self._count, head, faces)
         return job
 
 
-def _cut(matrix: Float, size: int, shape: tuple[int, int], form: Layout, roles: tuple[Role, ...],
-         scratch: Scratch) -> _Cut:
-    """As `sampling.sample`; `matrix` leads from the plane to the crop."""
-    back = invert(matrix)
-    shrink = footprint(back)
-    box = source_box(back, (size, size), shape)
-    width, height = box[2] - box[0], box[3] - box[1]
-    word = 1 if form.dtype.itemsize == 1 else 4
-    lowpass = plan_lowpass(shrink, width, height, len(roles), word, scratch)
-    forward = compose(matrix, translation(box[0], box[1]))
-    if lowpass is not None:
-        forward = compose(forward, scaling(*lowpass.factors))
-        width, height = lowpass.width, lowpass.height
-    half = "u" in roles and halved(shrink, (size, size))
-    if half:
-        forward = compose(scaling(0.5, 0.5), forward)
-    to_source = invert(to_cv2(forward))
-    last = (size // 2 if half else size) - 1
-    (a, b, x), (c, d, y) = to_source.tolist()
+def _cuts(forward: Float, size: int, shape: tuple[int, int], form: Layout, roles: tuple[Role, ...],
+          scratch: Scratch) -> _Cuts:
+    """As `sampling.sample`; `forward` leads from the plane to the crops."""
+    back = inverse(forward)
+    shrink = footprints(back)
+    most = shrink.max(1)
+    boxes = reach(back, np.full((len(back), 2), size), 2.0 * np.maximum(most, 1.0) + 1.0)
+    last = np.array([shape[1] - 1, shape[0] - 1])
+    low = np.clip(boxes[:, :2], 0, last)  # a region wholly outside still shows the nearest edge
+    high = np.maximum(np.minimum(boxes[:, 2:], last + 1), low + 1)
+    sides, factors = high - low, np.ones((len(back), 2))
+    lowpass: list[Lowpass | None] = [None] * len(back)
+    for n in np.flatnonzero(most > BLUR_FROM).tolist():
+        width, height = sides[n].tolist()
+        how = plan_lowpass(shrink[n].tolist(), width, height, len(roles), 1 if form.dtype.itemsize == 1 else 4, scratch)
+        if how is not None:
+            factors[n], sides[n], lowpass[n] = how.factors, (how.result.width, how.result.height), how
+    half = np.array(["u" in roles and halved((reached, reached), (size, size)) for reached in most.tolist()])
+    stretched = back.copy()
+    stretched[half, :, :2] *= 2.0
+    m = between_centres(stretched, low, np.zeros((len(back), 2)), 1.0 / factors)
     # With half a sample to spare for what single precision loses.
-    inside = (min(a, 0) * last + min(b, 0) * last + x >= 0.5 and min(c, 0) * last + min(d, 0) * last + y >= 0.5
-              and max(a, 0) * last + max(b, 0) * last + x <= width - 1.5
-              and max(c, 0) * last + max(d, 0) * last + y <= height - 1.5)
-    return _Cut(box, lowpass, half, inside, to_source)
+    ends = (np.where(half, size // 2, size) - 1)[:, None]
+    steps = m.reshape(-1, 2, 3)[:, :, :2] * ends[:, :, None]
+    inside = ((m[:, 2::3] + np.minimum(steps, 0.0).sum(2) >= 0.5)
+              & (m[:, 2::3] + np.maximum(steps, 0.0).sum(2) <= sides - 1.5)).all(1)
+    return _Cuts(roles, np.concatenate([low, high], axis=1), lowpass, half, inside, m)
 
 
-def _describe(row: Any, cut: _Cut, surface: Surface, base: int, roles: tuple[Role, ...], filters: Filters) -> None:
-    form = surface.form
-    x0, y0, x1, y1 = cut.box
-    at = [surface.address(role, base, x0, y0) for role in roles]
-    lies: dict[str, int] = {
-        "pitch": surface.held[roles[0]].pitch, "step": form.components[roles[0]][2], "word": form.dtype.itemsize,
-        "shift": form.shift, "width": x1 - x0, "height": y1 - y0}
-    if cut.lowpass is not None:
-        how = cut.lowpass
-        at = filters.add(how, at, (), **lies)
-        lies = {"pitch": how.pitch, "step": 1, "word": how.word, "width": how.width, "height": how.height}
-    row["at"][:len(at)] = at
-    for name, value in lies.items():
-        row[name] = value
-    row["half"], row["inside"], row["m"] = cut.half, cut.inside, affine(cut.to_source)
+def _describe(rows: Any, cuts: _Cuts, surface: Surface, base: int, filters: Filters) -> None:
+    form, held = surface.form, surface.held[cuts.roles[0]]
+    step, item = form.components[cuts.roles[0]][2], form.dtype.itemsize
+    sides = cuts.boxes[:, 2:] - cuts.boxes[:, :2]
+    rows["pitch"], rows["step"], rows["word"], rows["shift"] = held.pitch, step, item, form.shift
+    rows["width"], rows["height"] = sides.T
+    for k, role in enumerate(cuts.roles):
+        start = surface.address(role, base, 0, 0)
+        rows["at"][:, k] = start + cuts.boxes[:, 1] * held.pitch + cuts.boxes[:, 0] * step * item
+    for n, how in enumerate(cuts.lowpass):
+        if how is not None:
+            width, height = sides[n].tolist()
+            found = filters.add(how, rows["at"][n][:len(cuts.roles)].tolist(),
+                                Image(held.pitch, step, item, form.shift, width, height))
+            rows["at"][n][:len(found)] = found
+            to = how.result
+            for name in ("pitch", "step", "word", "width", "height"):
+                rows[name][n] = getattr(to, name)
+    rows["half"], rows["inside"], rows["m"] = cuts.half, cuts.inside, cuts.m

@@ -202,7 +202,7 @@ struct Filter {
     int word, shift;    // as in Source
     int width, height;  // of `from`; beyond it zeros where `zeros`, else the edge repeated
     int zeros, channels;
-    float weights[3];   // the value is their weighted sum, where there are 3 channels
+    float weights[3];   // area: the value is their weighted sum, where there are 3 channels
     int nx, ny;
     int to_pitch, to_width, to_height;  // bytes, samples; uint8 where `from` is, else float32
     float kx[5], ky[5];
@@ -214,35 +214,68 @@ struct FilterJob {
     int count, unused;
 };
 
-__device__ __forceinline__ float filtered(const Filter& f, int x, int y) {
-    if (f.zeros && (x < 0 || y < 0 || x >= f.width || y >= f.height)) return 0.0f;
-    x = clamp(x, 0, f.width - 1), y = clamp(y, 0, f.height - 1);
-    const u8* at = (const u8*)f.from + (i64)y * f.pitch + (i64)x * f.step * f.word;
-    if (f.word == 1) return (float)*at;
-    if (f.word == 2) return (float)(*(const u16*)at >> f.shift);
-    if (f.channels == 1) return *(const float*)at;
-    return *(const float*)at * f.weights[0] + *(const float*)(at + f.plane) * f.weights[1] +
-           *(const float*)(at + 2 * f.plane) * f.weights[2];
-}
-
 __device__ __forceinline__ void put(const Filter& f, int x, int y, float value) {
     u8* row = (u8*)f.to + (i64)y * f.to_pitch;
     if (f.word == 1) row[x] = (u8)value;
     else ((float*)row)[x] = value;
 }
 
-// The mean of nx x ny samples.
+template <typename Word> __device__ __forceinline__ float sum_of(const Filter& f, u64 from, int x, int y) {
+    float sum = 0.0f;
+    for (int j = y; j < y + f.ny; ++j) {
+        if (f.zeros && j >= f.height) break;
+        const Word* row = behind<Word>((const void*)from, (i64)(j < f.height ? j : f.height - 1) * f.pitch);
+        for (int i = x; i < x + f.nx; ++i) {
+            if (f.zeros && i >= f.width) break;
+            Word value = row[(i < f.width ? i : f.width - 1) * f.step];
+            sum += sizeof(Word) == 2 ? (float)((int)value >> f.shift) : (float)value;
+        }
+    }
+    return sum;
+}
+
+// The mean of nx x ny samples; also what makes one component of three channels.
 extern "C" __global__ void area(const FilterJob* __restrict__ job) {
     int x = column(), y = line();
     if ((int)blockIdx.z >= job->count) return;
     const Filter& f = behind<Filter>(job, sizeof(FilterJob))[blockIdx.z];
     if (x >= f.to_width || y >= f.to_height) return;
-    float sum = 0.0f;
-    for (int j = 0; j < f.ny; ++j)
-        for (int i = 0; i < f.nx; ++i) sum += filtered(f, x * f.nx + i, y * f.ny + j);
+    int x0 = x * f.nx, y0 = y * f.ny;
+    float sum;
+    if (f.word == 1) sum = sum_of<u8>(f, f.from, x0, y0);
+    else if (f.word == 2) sum = sum_of<u16>(f, f.from, x0, y0);
+    else if (f.channels == 1) sum = sum_of<float>(f, f.from, x0, y0);
+    else
+        sum = sum_of<float>(f, f.from, x0, y0) * f.weights[0] + sum_of<float>(f, f.from + f.plane, x0, y0) * f.weights[1] +
+              sum_of<float>(f, f.from + 2 * f.plane, x0, y0) * f.weights[2];
     float mean = sum * (1.0f / (float)(f.nx * f.ny));
     if (f.word == 1) mean = f.nx == 2 && f.ny == 2 ? floorf(mean + 0.5f) : rintf(mean);
     put(f, x, y, mean);
+}
+
+template <typename Word> __device__ __forceinline__ float blurred(const Filter& f, int x, int y) {
+    int left[5];
+    float wx[5], sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 5; ++i) {
+        int at = clamp(x + i - 2, 0, f.width - 1);
+        left[i] = at * f.step, wx[i] = f.zeros && at != x + i - 2 ? 0.0f : f.kx[i];
+    }
+#pragma unroll
+    for (int j = 0; j < 5; ++j) {
+        int at = clamp(y + j - 2, 0, f.height - 1);
+        if (f.ky[j] == 0.0f || (f.zeros && at != y + j - 2)) continue;
+        const Word* line = behind<Word>((const void*)f.from, (i64)at * f.pitch);
+        float row = 0.0f;
+#pragma unroll
+        for (int i = 0; i < 5; ++i) {
+            if (wx[i] == 0.0f) continue;
+            Word value = line[left[i]];
+            row += wx[i] * (sizeof(Word) == 2 ? (float)((int)value >> f.shift) : (float)value);
+        }
+        sum += f.ky[j] * row;
+    }
+    return sum;
 }
 
 extern "C" __global__ void blur(const FilterJob* __restrict__ job) {
@@ -250,15 +283,8 @@ extern "C" __global__ void blur(const FilterJob* __restrict__ job) {
     if ((int)blockIdx.z >= job->count) return;
     const Filter& f = behind<Filter>(job, sizeof(FilterJob))[blockIdx.z];
     if (x >= f.to_width || y >= f.to_height) return;
-    float sum = 0.0f;
-    for (int j = 0; j < 5; ++j) {
-        if (f.ky[j] == 0.0f) continue;
-        float row = 0.0f;
-        for (int i = 0; i < 5; ++i)
-            if (f.kx[i] != 0.0f) row += f.kx[i] * filtered(f, x + i - 2, y + j - 2);
-        sum += f.ky[j] * row;
-    }
-    put(f, x, y, f.word == 1 ? floorf(sum + 0.5f) : sum);
+    if (f.word == 1) put(f, x, y, floorf(blurred<u8>(f, x, y) + 0.5f));
+    else put(f, x, y, f.word == 2 ? blurred<u16>(f, x, y) : blurred<float>(f, x, y));
 }
 
 // ---- corrections back through a curve
@@ -408,17 +434,20 @@ __device__ __forceinline__ bool values_at(const Patch& p, float x, float y, floa
     cubic_weights(c.x, c.ax, 2 * p.width, wx);
     cubic_weights(c.y, c.ay, 2 * p.height, wy);
     int left = ((c.x - 1) >> 1) - 1, top = ((c.y - 1) >> 1) - 1;
+#pragma unroll 1
     for (int k = 0; k < p.channels; ++k) {
         float sum = 0.0f;
-#pragma unroll
+#pragma unroll 1
         for (int j = 0; j < 5; ++j) {
             const float* row = values + k * p.plane + (i64)clamp(top + j, 0, p.height - 1) * p.pitch;
             float part = 0.0f;
 #pragma unroll
             for (int i = 0; i < 5; ++i) part += wx[i] * row[clamp(left + i, 0, p.width - 1)];
-            sum += wy[j] * part;
+            sum += (j == 0 ? wy[0] : j == 1 ? wy[1] : j == 2 ? wy[2] : j == 3 ? wy[3] : wy[4]) * part;
         }
-        v[k] = sum;
+        if (k == 0) v[0] = sum;
+        if (k == 1) v[1] = sum;
+        if (k == 2) v[2] = sum;
     }
     return true;
 }
@@ -460,7 +489,9 @@ extern "C" __global__ void paste(const PasteJob* __restrict__ job) {
         }
     }
     float share = fmaxf(weight, 1.0f);
-    for (int k = 0; k < target.parts; ++k) {
+#pragma unroll
+    for (int k = 0; k < 3; ++k) {
+        if (k >= target.parts) continue;
         float add = total[k] / share + dither(x + target.dither_x[k], y + target.dither_y[k]);
         u8* at = (u8*)target.at[k] + (i64)(y - target.y) * target.pitch +
                  (i64)(x - target.x) * target.step * target.word;

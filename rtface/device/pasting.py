@@ -7,52 +7,50 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rtface.device.composite import SMOOTH_FROM, Dither, Patch, Placement, overlapping, patch_box, rows
-from rtface.device.filtering import Filters, Lowpass, plan_lowpass
-from rtface.device.kernels import PASTE_JOB, PATCH, Job, Scratch, affine
+from rtface.device.composite import SMOOTH_FROM, Dither, overlapping, rows
+from rtface.device.filtering import Filters, Image, Lowpass, plan_lowpass
+from rtface.device.kernels import PASTE_JOB, PATCH, Job, Scratch, Struct
+from rtface.device.maps import Boxes, between_centres, footprints, inverse, joined, reach, union
 from rtface.device.planes import Layout, Role
-from rtface.device.sampling import BLUR_FROM, full_range
+from rtface.device.sampling import BLUR_FROM, from_planes, full_range
 from rtface.device.surface import Box, Surface, grids, plane_shape
 from rtface.device.transfer import code_range
 from rtface.frame import Float, Frame
-from rtface.geometry import (
-    clip_box,
-    compose,
-    field_parity,
-    footprint,
-    invert,
-    plane_matrix,
-    scaling,
-    to_cv2,
-    translation,
-)
+from rtface.geometry import field_parity
 
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class _Face:
-    """One face's part of a crop that may be written."""
+class _Faces:
+    """The parts of the crops that may be written: under the mask, and one sample of zeros around it.
 
-    index: int
-    size: int
-    cut: Box
-    outline: Patch
+    Attributes:
+        index: which of the caller's faces.
+        size: S of each.
+        low, sides: N×2, where a part begins in its crop, and its width and height.
+        matrices: display → part.
+        groups: numbers of faces whose parts meet.
+    """
+
+    index: NDArray[np.int64]
+    size: NDArray[np.int64]
+    low: NDArray[np.int64]
+    sides: NDArray[np.int64]
+    matrices: Float
+    groups: list[list[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Spot:
-    """One face on one grid."""
+class _Spots:
+    """The faces that meet one grid: their numbers, what is done to each, and their rows but for addresses."""
 
-    face: _Face
-    target: int
-    box: Box
-    lowpass: Lowpass | None
-    cubic: bool
-    gated: bool
-    to_values: Float
-    to_mask: Float
+    roles: tuple[Role, ...]
+    faces: NDArray[np.int64]
+    lowpass: list[Lowpass | None]
+    rows: Struct
 
 
 class PastePlan:
@@ -74,35 +72,63 @@ class PastePlan:
     def __init__(self, frame: Frame, form: Layout, matrices: Float, sizes: Sequence[int],
                  supports: Sequence[Box | None] | None = None, neutral: Callable[[Box], bool] | None = None) -> None:
         self._frame, self._form = frame, form
-        self._rows = rows(form, frame.color)
-        self._grids = grids(form)
+        self._weights = rows(form, frame.color)
+        self._faces = faces = _faces(np.asarray(matrices, np.float64).reshape(-1, 2, 3), sizes, supports)
+        self._spots: list[_Spots] = []
         self.boxes: dict[Role, Box] = {}
-        self._spots: list[_Spot] = []
         scratch = Scratch()
-        image = frame.image
-        to_planes = [plane_matrix((image.width, image.height), frame.display, field=frame.field,
-                                  subsampling=form.role_subsampling(roles[0]), siting=frame.color.siting)
-                     for roles in self._grids]
-        faces = [_face(n, sizes[n], matrix, supports[n] if supports else None) for n, matrix in enumerate(matrices)]
-        known = {id(face.outline): face for face in faces if face is not None}
-        for group in overlapping([face.outline for face in known.values()]):
-            for target, (roles, to_plane) in enumerate(zip(self._grids, to_planes, strict=True)):
-                shape = plane_shape(frame, form, roles[0])
-                placement = Placement(group, to_plane, shape)
-                if placement.empty or ("u" in roles and neutral is not None and neutral(placement.box)):
-                    continue
-                for outline in group:
-                    box = patch_box(outline, to_plane, shape)
-                    if box is not None:
-                        self._spots.append(_spot(known[id(outline)], target, to_plane, box, len(roles),
-                                                 len(group) > 1, scratch))
-        self._spots.sort(key=lambda spot: (spot.target, spot.face.index))
-        for target, roles in enumerate(self._grids):
-            boxes = np.array([spot.box for spot in self._spots if spot.target == target])
-            if len(boxes):
-                x0, y0, x1, y1 = (*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist())
-                self.boxes.update(dict.fromkeys(roles, (x0, y0, x1, y1)))
+        if len(faces.index):
+            image = frame.image
+            places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
+            for target, roles in enumerate(grids(form)):
+                spots = self._meet(target, roles, places[roles[0]], neutral, scratch)
+                self._spots.append(spots)
+                if len(spots.faces):
+                    self.boxes.update(dict.fromkeys(roles, union(spots.rows["box"])))
         self.scratch = scratch.nbytes
+
+    def _meet(self, target: int, roles: tuple[Role, ...], place: Float, neutral: Callable[[Box], bool] | None,
+              scratch: Scratch) -> _Spots:
+        """As `composite.Placement`, `warp_patch` and `warp_mask`; `place` leads from the plane to the display."""
+        faces, form = self._faces, self._form
+        back = joined(faces.matrices, place)
+        height, width = plane_shape(self._frame, form, roles[0])
+        boxes = reach(inverse(back), faces.sides, 1.0)
+        boxes = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], (width, height))], axis=1)
+        wanted: NDArray[Any] = np.less(boxes[:, :2], boxes[:, 2:]).all(axis=1, keepdims=True)[:, 0]
+        shared = np.zeros(len(wanted), bool)
+        for group in faces.groups:
+            shared[group] = len(group) > 1
+            inside = [n for n in group if wanted[n]]
+            if inside and "u" in roles and neutral is not None and neutral(union(boxes[inside])):
+                wanted[inside] = False
+        chosen = np.flatnonzero(wanted)
+        back, boxes, sides = back[chosen], boxes[chosen], faces.sides[chosen].copy()
+        shrink = footprints(back)
+        cubic = np.less(shrink.min(1), 1.0 / SMOOTH_FROM)
+        spread = np.greater(shrink.max(1), BLUR_FROM)
+        factors = np.ones((len(chosen), 2))
+        lowpass: list[Lowpass | None] = [None] * len(chosen)
+        out = np.zeros(len(chosen), PATCH)
+        out["pitch"] = out["mask_pitch"] = faces.size[chosen]
+        out["plane"], out["channels"] = faces.size[chosen] ** 2, 3
+        out["weights"][:, :len(roles)] = [self._weights[role] for role in roles]
+        for n in np.flatnonzero(spread).tolist():
+            wide, high = sides[n].tolist()
+            how = plan_lowpass(shrink[n].tolist(), wide, high, len(roles), 4, scratch, mixed=True)
+            if how is not None:
+                to = how.result
+                factors[n], sides[n], lowpass[n] = how.factors, (to.width, to.height), how
+                out["pitch"][n], out["plane"][n], out["channels"][n] = to.pitch // 4, 0, len(roles)
+                out["weights"][n] = np.eye(3)
+        origin = np.zeros((len(chosen), 2))
+        out["width"], out["height"] = sides.T
+        out["mask_width"], out["mask_height"] = faces.sides[chosen].T
+        out["gated"], out["cubic"], out["target"] = shared[chosen] | cubic | spread, cubic, target
+        out["box"] = boxes
+        out["m"] = between_centres(back, origin, boxes[:, :2], np.where(cubic, 2.0, 1.0)[:, None] / factors)
+        out["k"] = between_centres(back, origin, boxes[:, :2], np.ones((len(chosen), 2)))
+        return _Spots(roles, chosen, lowpass, out)
 
     def job(self, surface: Surface, base: int, corrections: Sequence[int], masks: Sequence[int],
             scratch: int = 0) -> Job:
@@ -117,45 +143,40 @@ class PastePlan:
             scratch: address of `self.scratch` bytes; a multiple of 256.
         """
         job, filters = Job(), Filters(scratch)
-        if not self._spots:
+        if not self.boxes:
             return job
-        patches = np.zeros(len(self._spots), PATCH)
-        for row, spot in zip(patches, self._spots, strict=True):
-            self._describe(row, spot, corrections[spot.face.index], masks[spot.face.index], filters)
-        lists = _meetings(patches["box"], patches["target"])
-        patches["nears"] = [len(near) for near in lists]
-        patches["near"] = np.cumsum([0, *patches["nears"][:-1]])
         head = np.zeros(1, PASTE_JOB)
+        for target, spots in enumerate(self._spots):
+            self._describe(spots, np.array(corrections, np.int64), np.array(masks, np.int64), filters)
+            if len(spots.faces):
+                self._aim(head["targets"][0][target], surface, base, spots.roles)
+        patches = np.concatenate([spots.rows for spots in self._spots])
         head["count"] = len(patches)
-        for target, roles in enumerate(self._grids):
-            if roles[0] in self.boxes:
-                self._aim(head["targets"][0][target], surface, base, roles)
+        near, patches["nears"] = _meetings(patches["box"], patches["target"])
+        patches["near"] = np.cumsum(patches["nears"]) - patches["nears"]
         filters.launch(job)
         extent = (patches["box"][:, 2:] - patches["box"][:, :2]).max(0).tolist()
-        job.add("paste", (extent[0], extent[1]), len(patches), head, patches,
-                np.concatenate(lists).astype(np.int32))
+        job.add("paste", (extent[0], extent[1]), len(patches), head, patches, near.astype(np.int32))
         return job
 
-    def _describe(self, row: Any, spot: _Spot, correction: int, mask: int, filters: Filters) -> None:
-        size, roles = spot.face.size, self._grids[spot.target]
-        x0, y0, x1, y1 = spot.face.cut
-        offset = 4 * (y0 * size + x0)
-        at, wide, high, how = correction + offset, x1 - x0, y1 - y0, spot.lowpass
-        weights = [self._rows[role] for role in roles]
-        if how is None:
-            row["values"], row["plane"], row["channels"] = at, size * size, 3
-            row["pitch"], row["width"], row["height"] = size, wide, high
-            row["weights"][:len(roles)] = weights
-        else:
-            found = filters.add(how, [at] * len(roles), [w.tolist() for w in weights], plane=4 * size * size,
-                                pitch=4 * size, step=1, word=4, width=wide, height=high, zeros=1)
-            row["values"], row["channels"] = found[0], len(roles)
-            row["plane"] = (found[1] - found[0]) // 4 if len(found) > 1 else 0
-            row["pitch"], row["width"], row["height"] = how.pitch // 4, how.width, how.height
-            row["weights"] = np.eye(3)
-        row["mask"], row["mask_pitch"], row["mask_width"], row["mask_height"] = mask + offset, size, wide, high
-        row["gated"], row["cubic"], row["target"], row["box"] = spot.gated, spot.cubic, spot.target, spot.box
-        row["m"], row["k"] = affine(spot.to_values), affine(spot.to_mask)
+    def _describe(self, spots: _Spots, corrections: NDArray[np.int64], masks: NDArray[np.int64],
+                  filters: Filters) -> None:
+        faces = self._faces
+        size, low = faces.size[spots.faces], faces.low[spots.faces]
+        offset = 4 * (low[:, 1] * size + low[:, 0])
+        index = faces.index[spots.faces]
+        values = corrections[index] + offset
+        spots.rows["values"], spots.rows["mask"] = values, masks[index] + offset
+        weights = [tuple(self._weights[role].tolist()) for role in spots.roles]
+        for n, how in enumerate(spots.lowpass):
+            if how is not None:
+                side = int(size[n])
+                wide, high = faces.sides[spots.faces[n]].tolist()
+                found = filters.add(how, [int(values[n])] * len(weights), Image(4 * side, 1, 4, 0, wide, high), weights,
+                                    plane=4 * side * side)
+                spots.rows["values"][n] = found[0]
+                if len(found) > 1:
+                    spots.rows["plane"][n] = (found[1] - found[0]) // 4
 
     def _aim(self, row: Any, surface: Surface, base: int, roles: tuple[Role, ...]) -> None:
         form, frame = self._form, self._frame
@@ -171,35 +192,24 @@ class PastePlan:
             row["low"][n], row["high"][n] = legal.low, legal.high
 
 
-def _face(index: int, size: int, matrix: Float, support: Box | None) -> _Face | None:
-    """As `composite.cut_patch`: what lies under the mask, and one sample of zeros around it."""
-    x0, y0, x1, y1 = support or (0, 0, size, size)
-    cut = clip_box((x0 - 1, y0 - 1, x1 + 1, y1 + 1), size, size)
-    if x1 <= x0 or y1 <= y0 or cut[2] <= cut[0] or cut[3] <= cut[1]:
-        return None
-    shape = np.broadcast_to(np.zeros(1, np.uint8), (cut[3] - cut[1], cut[2] - cut[0]))
-    nothing = np.zeros(0, np.float32)
-    return _Face(index, size, cut, Patch(nothing, nothing, shape, compose(translation(-cut[0], -cut[1]), matrix)))
+def _faces(matrices: Float, sizes: Sequence[int], supports: Sequence[Box | None] | None) -> _Faces:
+    """As `composite.cut_patch` and `overlapping`; faces without a mask are left out."""
+    size = np.array(sizes, np.int64)
+    given = [(support if supports else None) or (0, 0, s, s)
+             for s, support in zip(sizes, supports or [None] * len(sizes), strict=True)]
+    box = np.array(given, np.int64).reshape(-1, 4)
+    low = np.maximum(box[:, :2] - 1, 0)
+    high = np.minimum(box[:, 2:] + 1, size[:, None])
+    index = np.flatnonzero((box[:, :2] < box[:, 2:]).all(1) & (low < high).all(1))
+    low, sides, maps = low[index], (high - low)[index], matrices[index].copy()
+    maps[:, :, 2] -= low
+    seen = reach(inverse(maps), sides, 0.0).tolist() if len(index) else []
+    return _Faces(index, size[index], low, sides, maps, overlapping(seen))
 
 
-def _spot(face: _Face, target: int, to_plane: Float, box: Box, components: int, shared: bool,
-          scratch: Scratch) -> _Spot:
-    """As `composite.warp_patch` and `warp_mask`."""
-    forward = compose(to_plane, invert(face.outline.matrix))
-    shrink = footprint(invert(forward))
-    cubic = min(shrink) < 1.0 / SMOOTH_FROM
-    height, width = face.outline.support.shape
-    lowpass = plan_lowpass(shrink, width, height, components, 4, scratch)
-    forward = compose(translation(-box[0], -box[1]), forward)
-    undone = forward if lowpass is None else compose(forward, scaling(*lowpass.factors))
-    if cubic:
-        undone = compose(undone, scaling(0.5, 0.5))
-    return _Spot(face, target, box, lowpass, cubic, shared or cubic or max(shrink) > BLUR_FROM,
-                 invert(to_cv2(undone)), invert(to_cv2(forward)))
-
-
-def _meetings(boxes: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
-    """For each patch those on the same grid whose boxes meet its own, itself among them, in order."""
+def _meetings(boxes: Boxes, targets: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each patch those on the same grid whose boxes meet its own, itself among them, in order; and how many."""
     low, high = boxes[:, None, :2], boxes[:, None, 2:]
     meet = (low < high.transpose(1, 0, 2)).all(2) & (low.transpose(1, 0, 2) < high).all(2)
-    return [np.flatnonzero(row) for row in meet & (targets[:, None] == targets)]
+    meet &= targets[:, None] == targets
+    return np.nonzero(meet)[1], meet.sum(1)

@@ -61,16 +61,6 @@ def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tupl
     return image, scaling(nx, ny)
 
 
-def source_box(back: Float, size: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The samples of a plane (height, width) that a target of size (w, h) is made of; `back` maps target to plane."""
-    height, width = shape
-    box = bounds(back, (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *footprint(back)) + 1.0)
-    x0, y0, x1, y1 = clip_box(box, width, height)
-    # A region wholly outside still shows the nearest edge.
-    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
-    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
-
-
 def halved(shrink: tuple[float, float], size: tuple[int, int]) -> bool:
     """Whether chroma is sampled at half the target's size first: magnified, it holds nothing finer."""
     return max(shrink) < HALF_BELOW and size[0] % 2 == 0 and size[1] % 2 == 0
@@ -84,7 +74,12 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
     """
     back = invert(matrix)
     shrink = footprint(back)
-    x0, y0, x1, y1 = source_box(back, size, plane.shape)
+    height, width = plane.shape
+    box = bounds(back, (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *shrink) + 1.0)
+    x0, y0, x1, y1 = clip_box(box, width, height)
+    # A region wholly outside still shows the nearest edge.
+    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     image = np.ascontiguousarray(plane[y0:y1, x0:x1], plane.dtype.newbyteorder("="))
     if shift:
         image = image >> shift

@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from host_kernels import HostKernels
+from host_kernels import HostKernels, compiler
 from kernel_runs import Block, cpu_crops, film, form_of, kernel_crops, run, similarity
 
 from rtface.device.cpu import CpuDevice
@@ -205,3 +205,13 @@ def test_bottom_up_pictures_are_copied_in_place(host):
         x0, y0, x1, y1 = held.box
         np.testing.assert_array_equal(views[role][y0:y1, x0:x1], before[role][y0:y1, x0:x1])
         assert (views[role] == 9).sum() >= views[role].size - (y1 - y0) * (x1 - x0)
+
+
+def test_without_a_compiler_the_kernels_tests_are_skipped_or_fail_where_one_is_required(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.delenv("RTFACE_REQUIRE_CXX", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no C\\+\\+ compiler no-such-compiler"):
+        compiler()
+    monkeypatch.setenv("RTFACE_REQUIRE_CXX", "1")
+    with pytest.raises(pytest.fail.Exception, match="RTFACE_REQUIRE_CXX"):
+        compiler()

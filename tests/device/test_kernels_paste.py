@@ -304,3 +304,13 @@ def test_faces_of_different_sizes_go_together(host):
         assert np.abs(samples - codes(theirs)[role]).max() <= 1
         assert (samples != codes(theirs)[role]).sum() < 0.005 * (samples != codes(frame)[role]).sum()
 
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "p010le", "rgb24"])
+def test_a_crowd_in_one_frame(name, host):
+    """Twenty faces of every size, many of them over each other and over the edge."""
+    rng = np.random.default_rng(5)
+    frame = film(name, 640, 360)
+    matrices = np.stack([similarity(frame, rng.uniform(20, 260), S, angle=rng.uniform(-3, 3),
+                                    at=tuple(rng.uniform(-0.05, 1.05, 2))) for _ in range(20)])
+    both(host, frame, matrices, [oval(S, reach=rng.uniform(0.4, 1.2)) for _ in range(20)], share=0.01, strength=0.05)

@@ -1,0 +1,78 @@
+"""The kernels compile for every card that NVRTC knows, without one, and are kept."""
+
+import re
+import sys
+
+import pytest
+
+from rtface.device import nvrtc
+from rtface.device.kernels import CODE, KERNELS
+from rtface.errors import EngineError, MissingComponent
+
+SMALL = 'extern "C" __global__ void nothing(float* x) { *x = fmaf(*x, 2.0f, 1.0f); }'
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path))
+    return tmp_path / "kernels"
+
+
+def needed() -> None:
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed (pip install 'rtface[cuda]')")
+
+
+@pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"])
+def test_the_kernels_compile_and_spill_nothing(arch):
+    needed()
+    code, said = nvrtc.build(CODE.read_text(), arch, say=True)
+    assert code.startswith(b"\x7fELF")
+    for name in KERNELS:
+        assert f"'{name}'".encode() in said.encode() and name.encode() in code
+    if "spill" in said:
+        spills = [line for line in said.splitlines() if "spill" in line]
+        assert len(spills) == len(KERNELS)
+        assert all(re.search(r"\b0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", s) for s in spills)
+
+
+def test_what_was_compiled_is_kept(cache, monkeypatch):
+    needed()
+    first = nvrtc.compile(SMALL, (9, 0))
+    (kept,) = cache.iterdir()
+    assert kept.name.startswith("sm_90-") and kept.read_bytes().endswith(first)
+    monkeypatch.setattr(nvrtc, "build", lambda *_, **__: pytest.fail("compiled again"))
+    assert nvrtc.compile(SMALL, (9, 0)) == first
+    monkeypatch.undo()
+    monkeypatch.setenv("RTFACE_CACHE", str(cache.parent))
+    nvrtc.compile(SMALL.replace("1.0f", "3.0f"), (9, 0))
+    nvrtc.compile(SMALL, (8, 0))
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_damage_is_found_and_a_folder_that_cannot_be_written_does_not_matter(cache, monkeypatch, tmp_path):
+    needed()
+    first = nvrtc.compile(SMALL, (9, 0))
+    (kept,) = cache.iterdir()
+    kept.write_bytes(kept.read_bytes()[:-3])
+    assert nvrtc.compile(SMALL, (9, 0)) == first and kept.read_bytes().endswith(first)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))
+    assert nvrtc.compile(SMALL, (9, 0)) == first
+
+
+def test_errors_say_what_to_do(cache):
+    needed()
+    with pytest.raises(EngineError, match="expected an expression"):
+        nvrtc.compile("__global__ void f() { int x = ; }", (9, 0))
+    with pytest.raises(EngineError, match=r"sm_999.*pip install -U nvidia-cuda-nvrtc"):
+        nvrtc.compile(SMALL, (99, 9))
+    assert not cache.exists()
+
+
+def test_without_cuda_core_the_extra_is_named(cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", None)
+    with pytest.raises(MissingComponent, match=r"pip install 'rtface\[cuda\]'"):
+        nvrtc.compile(SMALL, (9, 0))
+    monkeypatch.setitem(sys.modules, "cuda.core", None)
+    with pytest.raises(MissingComponent, match=r"pip install 'rtface\[cuda\]'"):
+        nvrtc.build(SMALL, "sm_90")
