@@ -3,8 +3,9 @@
 The converters that there are lack operators that restorers use or have had no release for years, and what restorers
 need is small: `rtface.engine.onnx_ops` and its neighbours compute it. Shapes are settled before anything runs: for
 every set of input shapes the graph is walked once on tensors without data ("meta"), everything that follows from
-weights and shapes alone is computed there and then, and what is left is a list of steps on data. A run only goes through
-that list: nothing in it waits for the device, so it can be compiled (`torch.compile`) and captured into a CUDA graph.
+weights and shapes alone is computed there and then, and what is left is a list of steps on data. A run only goes
+through that list: nothing in it waits for the device, so it can be compiled (`torch.compile`) and captured into a CUDA
+graph.
 """
 # The dev install has no torch: its types are not known.
 # pyright: reportMissingImports=false, reportUnknownParameterType=false, reportUntypedBaseClass=false
