@@ -6,7 +6,6 @@ import importlib
 import os
 import platform
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from rtface import __version__
 from rtface.config import load
+from rtface.engine.backends import find
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import RtfaceError
 from rtface.paths import cache_dir, config_dir
@@ -29,7 +29,7 @@ REINSTALL = f"{PIP} --force-reinstall --no-deps rtface"
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 NEEDED_CODECS = ("libx264", "ffv1", "png", "mjpeg", "aac")
 USEFUL_CODECS = ("libx265", "prores_ks", "libvpx-vp9", "libopus", "flac", "tiff")
-OPTIONAL = {"onnxruntime": "onnx", "mediapipe": "mediapipe"}
+OPTIONAL = {"onnxruntime": "onnx", "torch": "torch", "mediapipe": "mediapipe"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class Finding:
 def examine() -> list[Finding]:
     """Everything that can be found out without a film; never raises."""
     findings: list[Finding] = []
-    for look in (_python, _packages, _opencv, _codecs, _engines, _tracker, _folders, _settings, _openvino, _optional):
+    for look in (_python, _packages, _opencv, _codecs, _engines, _tracker, _folders, _settings, _openvino, _optional,
+                 _onnxruntime, _torch, _nvidia):
         try:
             findings.extend(look())
         except Exception as error:  # noqa: BLE001 - a check that breaks is itself a finding
@@ -222,8 +223,8 @@ def _openvino() -> Iterator[Finding]:
         name: Any = core.get_property(device, "FULL_DEVICE_NAME")
         able: Any = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
         native = [kind for kind in ("BF16", "FP16", "INT8") if kind in able]
-        used = "" if device == "CPU" else "; engines of this version run on the CPU"
-        yield Finding(f"openvino {device}", "ok", f"{name} ({', '.join(native) or 'FP32 only'}){used}")
+        flag = "cpu" if device == "CPU" else f"openvino:{device.lower()}"
+        yield Finding(f"openvino {device}", "ok", f"{name} ({', '.join(native) or 'FP32 only'}): --device {flag}")
 
 
 def _optional() -> Iterator[Finding]:
@@ -232,10 +233,54 @@ def _optional() -> Iterator[Finding]:
         if version:
             try:
                 importlib.import_module(name)
-            except ImportError as error:
+            except (ImportError, OSError) as error:
                 yield Finding(name, "warn", f"{version} cannot be imported: {error}", f"{PIP} --force-reinstall {name}")
                 continue
         repair = "" if version else f"{PIP} 'rtface[{extra}]'"
         yield Finding(name, "ok", version or "not installed; optional", repair)
-    if shutil.which("nvidia-smi"):
-        yield Finding("nvidia gpu", "ok", "there is one; engines of this version run on the CPU")
+
+
+def _onnxruntime() -> Iterator[Finding]:
+    from rtface.engine import onnx
+
+    try:
+        onnx.runtime()
+    except RtfaceError:
+        return  # `_optional` says so
+    for flag, provider in (("onnx", onnx.CPU), ("coreml", onnx.COREML), ("directml", onnx.DIRECTML)):
+        if provider.system not in ("", platform.system()):
+            continue
+        try:
+            onnx.check_here(provider)
+        except RtfaceError as error:
+            yield Finding(f"device {flag}", "ok", str(error).split(";")[0], provider.repair)
+        else:
+            yield Finding(f"device {flag}", "ok", f"{provider.name} of ONNX Runtime")
+
+
+def _torch() -> Iterator[Finding]:
+    if not _installed("torch"):
+        return  # `_optional` says so
+    for device in ("torch", "torch:cuda"):
+        try:
+            backend = find(device)
+        except RtfaceError as error:
+            yield Finding(f"device {device}", "ok", str(error))
+        else:
+            yield Finding(f"device {device}", "ok", backend.where)
+
+
+def _nvidia() -> Iterator[Finding]:
+    from rtface.engine import cuda
+
+    try:
+        driver = cuda.driver()
+    except RtfaceError as error:
+        yield Finding("nvidia", "ok", f"{error}; engines do not run on CUDA")
+        return
+    cards = f"{', '.join(driver.cards)}, driver for CUDA {driver.cuda}"
+    if absent := cuda.missing():
+        yield Finding("nvidia", "warn", f"{cards}; engines do not run there without {', '.join(absent)}",
+                      f"{PIP} 'rtface[rtx]'")
+    else:
+        yield Finding("nvidia", "ok", f"{cards}; {cuda.unusable(0)}")

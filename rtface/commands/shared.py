@@ -18,7 +18,7 @@ import typer
 from rtface.commands.console import Console, logged
 from rtface.config import Loaded, Options, load
 from rtface.errors import Interrupted, RtfaceError, UsageError
-from rtface.values import format_time
+from rtface.values import DEVICES, format_time
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 128
 
@@ -44,7 +44,8 @@ Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="R
 Engine = Annotated[str | None, typer.Option(
     metavar="NAME", autocompletion=_engine_names, help="Engine; 'rtface engines' lists them.")]
 Device = Annotated[str | None, typer.Option(
-    metavar="auto|cpu|onnx", autocompletion=complete("auto", "cpu", "onnx"), help="Where engines run.")]
+    metavar="auto|cpu|cuda[:N]|...", autocompletion=complete(*DEVICES),
+    help="Where engines run: " + ", ".join(DEVICES) + "; 'rtface doctor' says which are here.")]
 Tracker = Annotated[str | None, typer.Option(
     metavar="auto|openvino|tasks|none", autocompletion=complete("auto", "openvino", "tasks", "none"),
     help="What finds and follows faces.")]

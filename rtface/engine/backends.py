@@ -140,8 +140,8 @@ def _torch(device: str, number: int) -> Backend:
     try:
         from rtface.engine import pytorch  # takes seconds
     except ImportError as error:
-        raise MissingComponent(f"the package {error.name} is not installed, which device {device} needs; get it with: "
-                               "pip install 'rtface[torch]'") from error
+        raise MissingComponent(f"{error.name or 'PyTorch'} is not installed, which device {device} needs; get it "
+                               "with: pip install 'rtface[torch]'") from error
     name = f"cuda:{number}" if device.startswith("torch:cuda") else "cpu"
     pytorch.check_here(name)
     return Backend(device, "PyTorch on this CPU" if name == "cpu" else "this GPU", partial(pytorch.supported, name),

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from rtface import doctor
 from rtface.cli import app
+from rtface.engine import cuda
 from rtface.engine.service import EngineInfo
+from rtface.errors import MissingComponent
 from rtface.track import models
 
 
@@ -134,6 +136,63 @@ def test_an_optional_package_that_does_not_import(monkeypatch, tmp_path):
     sys.modules.pop("broken_part", None)
     assert (found["broken_part"].state, found["absent_part"].state) == ("warn", "ok")
     assert found["absent_part"].repair.endswith("'rtface[mediapipe]'")
+
+
+def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
+    openvino = pytest.importorskip("openvino")
+
+    class Core:
+        available_devices = ("CPU", "GPU.1", "NPU")
+
+        def get_property(self, device, key):
+            return {"FULL_DEVICE_NAME": f"some {device}", "OPTIMIZATION_CAPABILITIES": ["FP32", "FP16"]}[key]
+    monkeypatch.setattr(openvino, "Core", Core)
+    found = findings(doctor._openvino)
+    assert found["openvino CPU"].detail == "some CPU (FP16): --device cpu"
+    assert found["openvino GPU.1"].detail.endswith("--device openvino:gpu.1")
+    assert found["openvino NPU"].detail.endswith("--device openvino:npu")
+
+
+def test_providers_of_onnxruntime(monkeypatch):
+    pytest.importorskip("onnxruntime")
+    assert list(findings(doctor._onnxruntime)) == ["device onnx"]
+    monkeypatch.setattr(doctor.platform, "system", lambda: "Windows")
+    finding = findings(doctor._onnxruntime)["device directml"]
+    assert "has no DmlExecutionProvider" in finding.detail
+    assert finding.repair.endswith("pip install onnxruntime-directml")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert not findings(doctor._onnxruntime)
+
+
+def test_torch_says_whether_it_has_a_card(monkeypatch):
+    monkeypatch.setattr(doctor, "_installed", lambda name: None)
+    assert not findings(doctor._torch)
+    pytest.importorskip("torch", reason="torch is an extra: pip install 'rtface[torch]'")
+    monkeypatch.undo()
+    found = findings(doctor._torch)
+    assert found["device torch"].detail == "PyTorch on this CPU"
+    assert "device torch:cuda" in found
+
+
+def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):
+    def absent():
+        raise MissingComponent("there is no NVIDIA driver")
+
+    monkeypatch.setattr(cuda, "driver", absent)
+    finding = findings(doctor._nvidia)["nvidia"]
+    assert (finding.state, finding.repair) == ("ok", "")
+    assert "no NVIDIA driver" in finding.detail
+    monkeypatch.setattr(cuda, "driver", lambda: cuda.Driver("13.1", ("NVIDIA L4",)))
+    monkeypatch.setattr(cuda, "missing", lambda: ["cuda-core", "onnx"])
+    finding = findings(doctor._nvidia)["nvidia"]
+    assert (finding.state, finding.repair) == ("warn", "python -m pip install 'rtface[rtx]'")
+    assert finding.detail == "NVIDIA L4, driver for CUDA 13.1; engines do not run there without cuda-core, onnx"
+    monkeypatch.setattr(cuda, "missing", list)
+    assert findings(doctor._nvidia)["nvidia"].state == "ok"
+
+
+def test_no_finding_says_that_engines_run_on_the_cpu_only():
+    assert not [f for f in doctor.examine() if "engines of this version" in f.detail]
 
 
 def list_engines(rows):
