@@ -1,0 +1,103 @@
+"""CUDA C++ compiled for a card by NVRTC, and kept in the cache folder: compiling takes some seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import logging
+import os
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rtface.errors import EngineError, MissingComponent
+from rtface.paths import cache_dir
+
+log = logging.getLogger("rtface")
+
+_DIGEST = hashlib.sha256().digest_size
+# Products and sums are fused where the source says so, so that a card rounds as the CPU does.
+_OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False}
+
+
+def compile(source: str, capability: tuple[int, int]) -> bytes:
+    """A cubin of a whole source for one compute capability ((9, 0): sm_90); needs no card.
+
+    Raises:
+        MissingComponent: cuda-core, cuda-bindings or NVRTC is not there.
+        EngineError: the source does not compile, or NVRTC does not know such a card.
+    """
+    version = _version()
+    arch = f"sm_{capability[0]}{capability[1]}"
+    key = hashlib.sha256(repr((source, version, arch, sorted(_OPTIONS.items()))).encode()).hexdigest()[:20]
+    kept = cache_dir() / "kernels" / f"{arch}-{key}.cubin"
+    found = _load(kept)
+    if found is None:
+        found, _ = build(source, arch)
+        _keep(found, kept)
+    return found
+
+
+def build(source: str, arch: str, *, say: bool = False) -> tuple[bytes, str]:
+    """Compiles, whatever is kept; with `say` the text is the assembler's account of registers and spills."""
+    try:
+        core: Any = importlib.import_module("cuda.core")
+    except ImportError as error:
+        raise _missing(error) from error
+    said = StringIO()
+    options = core.ProgramOptions(arch=arch, ptxas_options=["-v"] if say else None, **_OPTIONS)
+    program = core.Program(source, "c++", options)
+    try:
+        code: bytes = program.compile("cubin", logs=said).code
+    except Exception as error:  # cuda.core's NVRTCError is not public
+        text = str(error).partition("compilation log:")[2] or str(error)
+        lines = [line.strip() for line in text.replace("\0", "").splitlines() if line.strip()]
+        hint = ""
+        if "gpu-architecture" in text:
+            hint = "; a newer NVRTC may know this card: pip install -U nvidia-cuda-nvrtc"
+        raise EngineError(f"NVRTC does not compile for {arch}: {' | '.join(lines[:4])}{hint}") from error
+    finally:
+        program.close()
+    return bytes(code), said.getvalue()
+
+
+def _version() -> tuple[int, int]:
+    try:
+        bindings: Any = importlib.import_module("cuda.bindings.nvrtc")
+        _, major, minor = bindings.nvrtcVersion()
+    except (ImportError, RuntimeError) as error:  # RuntimeError: the library itself is not found
+        raise _missing(error) from error
+    return int(major), int(minor)
+
+
+def _missing(error: Exception) -> MissingComponent:
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    return MissingComponent(f"kernels for NVIDIA cards need cuda-core and NVRTC ({first}); get them with: "
+                            "pip install 'rtface[cuda]'")
+
+
+def _load(kept: Path) -> bytes | None:
+    """None where nothing whole is kept."""
+    try:
+        data = kept.read_bytes()
+    except OSError:
+        return None
+    digest, code = data[:_DIGEST], data[_DIGEST:]
+    if hashlib.sha256(code).digest() != digest:
+        log.info("the kept kernels %s are damaged and made anew", kept)
+        return None
+    return code
+
+
+def _keep(code: bytes, kept: Path) -> None:
+    """Whole or not at all; without a writable cache every start compiles."""
+    work = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        work.write_bytes(hashlib.sha256(code).digest() + code)
+        work.replace(kept)
+    except OSError as error:
+        log.info("the compiled kernels %s cannot be kept: %s", kept, error)
+        with contextlib.suppress(OSError):
+            work.unlink(missing_ok=True)

@@ -1,0 +1,141 @@
+"""Runs the kernels of a .cu file on the host: the file itself, compiled by g++ behind a header of a few lines.
+
+    host = compile_kernels(folder, source, KERNELS)     # or the fixture of conftest.py
+    host.launch("crop", (17, 17, 1), (32, 8, 1), np.uint64(address))
+
+Addresses are those of numpy arrays (`array.ctypes.data`). Threads run one after the other; the file may use
+blockIdx, threadIdx, blockDim, gridDim and plain C++ only. CXX names another compiler.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+_SHIM = """
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#define __global__
+#define __device__
+#define __constant__ const
+#define __forceinline__ inline
+#define __restrict__
+#define __launch_bounds__(...)
+struct uint3 { unsigned x, y, z; };
+struct dim3 { unsigned x, y, z; };
+static thread_local uint3 blockIdx, threadIdx;
+static thread_local dim3 blockDim, gridDim;
+"""
+
+_RUNNER = """
+template <typename... P, std::size_t... I>
+static void host_call(void (*kernel)(P...), void** args, std::index_sequence<I...>) {
+    kernel(*(std::remove_reference_t<P>*)args[I]...);
+}
+template <typename... P> static void host_run(void (*kernel)(P...), const unsigned* grid, const unsigned* block,
+                                              void** args) {
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {block[0], block[1], block[2]};
+    for (unsigned z = 0; z < grid[2]; ++z) for (unsigned y = 0; y < grid[1]; ++y) for (unsigned x = 0; x < grid[0]; ++x)
+    for (unsigned k = 0; k < block[2]; ++k) for (unsigned j = 0; j < block[1]; ++j)
+    for (unsigned i = 0; i < block[0]; ++i) {
+        blockIdx = {x, y, z};
+        threadIdx = {i, j, k};
+        host_call(kernel, args, std::index_sequence_for<P...>{});
+    }
+}
+template <typename... P> static int host_sizes(void (*)(P...), int* into) {
+    int sizes[] = {(int)sizeof(P)..., 0};
+    for (std::size_t i = 0; i < sizeof...(P); ++i) into[i] = sizes[i];
+    return (int)sizeof...(P);
+}
+"""
+
+Kernels = Mapping[str, tuple[type[np.generic], ...]]
+
+
+def compiler() -> str:
+    """g++, or what CXX names; the test is skipped where there is none, unless RTFACE_REQUIRE_CXX is 1."""
+    name = os.environ.get("CXX", "g++")
+    found = shutil.which(name.split()[0])
+    if found is None:
+        if os.environ.get("RTFACE_REQUIRE_CXX") == "1":
+            pytest.fail(f"RTFACE_REQUIRE_CXX=1, and no compiler {name} is on the PATH")
+        pytest.skip(f"no C++ compiler {name} on the PATH to run the kernels on the host (CXX names another)")
+    return found
+
+
+class HostKernels:
+    """The kernels of one file, compiled for the host."""
+
+    def __init__(self, library: ctypes.CDLL, kernels: Kernels) -> None:
+        self._library, self._kernels = library, kernels
+        for name, types in kernels.items():
+            sizes = (ctypes.c_int * 64)()
+            count = getattr(library, f"host_sizes_{name}")(sizes)
+            wanted = [np.dtype(t).itemsize for t in types]
+            assert list(sizes[:count]) == wanted, f"{name} takes arguments of {list(sizes[:count])} bytes, not {wanted}"
+
+    def launch(self, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], *args: Any) -> None:
+        """Runs a kernel to its end. Raises TypeError where an argument is not of the type that the table names."""
+        types = self._kernels[name]
+        if len(args) != len(types):
+            raise TypeError(f"{name} takes {len(types)} arguments, not {len(args)}")
+        if max(block) > 1024 or block[0] * block[1] * block[2] > 1024 or min(*grid, *block) < 1:
+            raise ValueError(f"{name}: no card runs a grid {grid} of blocks {block}")
+        if grid[1] > 65535 or grid[2] > 65535:
+            raise ValueError(f"{name}: no card runs a grid {grid}")
+        held = []
+        for arg, kind in zip(args, types, strict=True):
+            if not isinstance(arg, kind):
+                raise TypeError(f"{name} takes {[t.__name__ for t in types]}, not {[type(a).__name__ for a in args]}")
+            held.append(np.array([arg], kind))
+        pointers = (ctypes.c_void_p * max(1, len(held)))(*[a.ctypes.data for a in held])
+        three = ctypes.c_uint * 3
+        getattr(self._library, f"host_{name}")(three(*grid), three(*block), pointers)
+
+    def layout_of(self, name: str, fields: tuple[str, ...]) -> tuple[int, dict[str, int]]:
+        """sizeof a struct that was named to `compile_kernels`, and offsetof each of its fields."""
+        out = (ctypes.c_int * (len(fields) + 1))()
+        getattr(self._library, f"host_struct_{name}")(out)
+        return out[0], dict(zip(fields, out[1:], strict=True))
+
+
+def compile_kernels(folder: Path, source: Path, kernels: Kernels,
+                    structs: Mapping[str, np.dtype[Any]] | None = None) -> HostKernels:
+    """Compiles a .cu file.
+
+    Args:
+        folder: an existing folder for the library.
+        source: the file.
+        kernels: argument types by kernel.
+        structs: dtypes of structs whose layout `layout_of` is to tell.
+    """
+    lines = ["#include <type_traits>", "#include <utility>", _SHIM, f'#include "{source.resolve()}"', _RUNNER]
+    for name in kernels:
+        lines.append(f'extern "C" void host_{name}(const unsigned* g, const unsigned* b, void** a) '
+                     f'{{ host_run({name}, g, b, a); }}')
+        lines.append(f'extern "C" int host_sizes_{name}(int* into) {{ return host_sizes({name}, into); }}')
+    for name, dtype in (structs or {}).items():
+        places = ", ".join(f"(int)offsetof({name}, {field})" for field in dtype.names or ())
+        lines.append(f'extern "C" void host_struct_{name}(int* into) '
+                     f'{{ int all[] = {{(int)sizeof({name}), {places}}}; std::memcpy(into, all, sizeof all); }}')
+    unit, library = folder / f"{source.stem}.cpp", folder / f"{source.stem}.so"
+    unit.write_text("\n".join(lines) + "\n")
+    # The processor's own instructions: fmaf as a library call is many times slower.
+    command = [compiler(), "-std=c++17", "-O2", "-march=native", "-ffp-contract=off", "-fno-math-errno",
+               "-w", "-shared", "-fPIC", "-o", str(library), str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:4000]
+    return HostKernels(ctypes.CDLL(str(library)), kernels)
+
