@@ -47,6 +47,15 @@ def face_mask(size: int, mesh: Float | None = None) -> Float32:
     Returns:
         float32 S×S, 0…1. Without `mesh` the array is shared: read only.
     """
+    mask = small_mask(size, mesh)
+    if len(mask) == size:
+        return mask
+    out: Any = cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR)
+    return out
+
+
+def small_mask(size: int, mesh: Float | None = None) -> Float32:
+    """`face_mask` as it is drawn: S×S, or smaller and to be enlarged bilinearly to that."""
     if mesh is None:
         return _template_mask(size)
     work = min(_WORK, size)
@@ -61,11 +70,7 @@ def face_mask(size: int, mesh: Float | None = None) -> Float32:
     distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     # The distance has a crease at every corner of the polygon; smoothed, and held off the edge by what that spreads.
     distance = np.minimum(cv2.GaussianBlur(distance, (9, 9), 2.0), distance)
-    mask = _smoothstep((distance - 1.0) / (_FEATHER * work))
-    if work == size:
-        return mask
-    out: Any = cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR)
-    return out
+    return _smoothstep((distance - 1.0) / (_FEATHER * work))
 
 
 def support_box(mask: Float32) -> tuple[int, int, int, int] | None:

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from rtface.correct import Shaping, TrackState, face_mask, shape
+from rtface.correct.colour import enlarged, enlarging
+from rtface.errors import EngineError
 
 SIZE = 256
 PLAIN = Shaping(grain="none", gate=False)
@@ -113,3 +115,27 @@ def test_averaging_steadies_a_flickering_engine(face):
             frames.append((c + d.transpose(2, 0, 1))[:, 90:200, 80:180])
         spread[average] = float(np.std(frames[6:], axis=0).mean())
     assert spread[True] < 0.6 * spread[False]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_answer_that_is_no_number_is_refused_and_the_track_begins_anew(value, pair):
+    r, c = pair
+    state = TrackState()
+    shape(r, c, face_mask(SIZE), state, Shaping(), time=0.0)
+    assert state.gate is not None
+    broken = r.copy()
+    broken[1, 3, 250] = value  # beside the mask too: nothing is known of what else is wrong
+    with pytest.raises(EngineError, match="not numbers"):
+        shape(broken, c, face_mask(SIZE), state, Shaping(), time=0.04)
+    assert state.gate is None
+    again = shape(r, c, face_mask(SIZE), state, Shaping(), time=0.08)
+    np.testing.assert_array_equal(again[0], once(r, c, Shaping())[0])
+
+
+@pytest.mark.parametrize("size", [256, 272, 384])
+@pytest.mark.parametrize("n", [32, 64])
+def test_a_part_of_cells_enlarged_is_that_part_of_the_whole(n, size):
+    cells = np.random.default_rng(0).normal(0, 1, (n, n)).astype(np.float32)
+    whole = enlarging(n, size) @ cells @ enlarging(n, size).T
+    for x0, y0, x1, y1 in [(0, 0, size, size), (37, 50, 200, 251), (5, 8, 13, 9), (size - 9, 0, size, size)]:
+        np.testing.assert_allclose(enlarged(cells, size, (x0, y0, x1, y1)), whole[y0:y1, x0:x1], atol=2e-5)
