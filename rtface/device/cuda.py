@@ -10,18 +10,21 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 import av
 import numpy as np
 
 from rtface.device.card import Memory, Stream
+from rtface.device.card_shaping import CardShaper
 from rtface.device.composite import neutral
+from rtface.device.constants import Constants
 from rtface.device.cpu import CpuDevice, CpuView, native_image
 from rtface.device.cropping import CropPlan
 from rtface.device.faces import FaceSlot
 from rtface.device.frame_slots import Canvas, CardCrops, FrameSlot, Held, Slots
 from rtface.device.host_shaping import bring_corrections, shape_on_host
-from rtface.device.kernels import Job, curve_tables, uncurve_job
+from rtface.device.kernels import Job, Step, curve_tables, uncurve_job
 from rtface.device.owner import Owner
 from rtface.device.pasting import PastePlan
 from rtface.device.planes import Layout, Role, Samples, layout, planes
@@ -29,7 +32,7 @@ from rtface.device.slots import Growing
 from rtface.device.surface import Box, Surface, drawable
 from rtface.device.transfer import curve_of
 from rtface.errors import EngineError
-from rtface.frame import Color, Crops, Float, Frame
+from rtface.frame import Bytes, Color, Crops, Float, Frame
 from rtface.geometry import field_parity
 from rtface.protocols import Correction, Retouch
 
@@ -48,7 +51,8 @@ class CudaDevice:
         self._owner = owner
         self._cpu = CpuDevice(warn=warn)
         self._slots = Slots(owner)
-        self._tables: dict[tuple[str, bool], Growing] = {}
+        self._constants = Constants(owner)
+        self._shaper = CardShaper(owner, self._slots, self._constants, self._put)
         self._scratch = owner.run(lambda: Growing(owner.card)).result()
         self._closed = False
 
@@ -63,6 +67,8 @@ class CudaDevice:
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
         """One crop for each matrix and size; put on its way, not waited for."""
+        if not places:
+            return []
         held = self._slots.take([size for _, size in places])
         try:
             image = native_image(frame.image)
@@ -101,17 +107,25 @@ class CudaDevice:
             at += plan.scratch
         surface.load(_views(frame, frame.image, form), slot.block.on_host().bytes())
         held.canvas = Canvas(frame.image, form, surface)
-        self._put(job, slot, "crop", reads=[block, *([tables] if tables else [])],
-                  writes=[*({face.memory for face in held.faces}), *([scratch] if scratch else [])],
-                  before=lambda up: up.copy(block, slot.block.on_host(), surface.nbytes))
 
-    def _put(self, job: Job, slot: FrameSlot, step: str, *, reads: Sequence[Memory], writes: Sequence[Memory],
-             before: Callable[[Stream], None] | None = None, after: Callable[[], None] | None = None) -> Future[None]:
-        """Has descriptors copied up and their kernels run after that; `before` goes up with them."""
-        owner, stage, data = self._owner, slot.steps[step], job.descriptors
-        self._slots.grow(stage, max(len(data), 1))
-        stage.on_host().bytes()[:len(data)] = data
-        launches, memory = list(job.launches), stage.on_card()
+        def samples(up: Stream) -> None:
+            up.copy(block, slot.block.on_host(), surface.nbytes)
+
+        self._put_job(slot, "crop", job, before=samples, reads=[block, *([tables] if tables else [])],
+                  writes=[*({face.memory for face in held.faces}), *([scratch] if scratch else [])])
+
+    def _put_job(self, slot: FrameSlot, step: str, job: Job, **more: Any) -> Future[None]:
+        self._slots.grow(slot.steps[step], max(job.nbytes, 1))
+        return self._put(slot, step, job.descriptors, job.steps(slot.steps[step].on_card().address), **more)
+
+    def _put(self, slot: FrameSlot, step: str, data: Bytes, kernels: Sequence[Step], *, reads: Sequence[Memory],
+             writes: Sequence[Memory], before: Callable[[Stream], None] | None = None,
+             after: Callable[[], None] | None = None) -> Future[None]:
+        """Has a step's data copied up and its kernels run after that; `before` goes up with them, `after` follows."""
+        owner, stage = self._owner, slot.steps[step]
+        memory = stage.on_card()
+        if len(data):
+            stage.on_host().bytes()[:len(data)] = data
 
         def put() -> None:
             up, compute = owner.up, owner.compute
@@ -121,9 +135,8 @@ class CudaDevice:
                 up.copy(memory, stage.on_host(), len(data))
             up.record(slot.uploaded)
             compute.wait(slot.uploaded)
-            for launch in launches:
-                compute.launch(launch.kernel, launch.grid, launch.block, np.uint64(memory.address + launch.at),
-                               reads=[memory, *reads], writes=writes)
+            for k in kernels:
+                compute.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=writes)
             if after is not None:
                 after()
 
@@ -143,7 +156,9 @@ class CudaDevice:
             return []
         held = _held(faces[0].crops)
         self._check(held.slot)
-        return shape_on_host(self._owner, self._slots, held, faces)
+        if any(face.how.average for face in faces):  # the average over time is the host's
+            return shape_on_host(self._owner, self._slots, held, faces)
+        return self._shaper.shape(held, faces)
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds all corrections to the frame, and gives its slots back.
@@ -190,7 +205,7 @@ class CudaDevice:
                 owner.down.copy(slot.block.on_host(), block, nbytes, to_at=at, source_at=at)
             owner.down.record(slot.done)
 
-        self._put(job, slot, "paste", reads=[*memories, *([tables] if tables else [])],
+        self._put_job(slot, "paste", job, reads=[*memories, *([tables] if tables else [])],
                   writes=[block, *memories, *([scratch] if scratch else [])], after=bring_down).result()
         slot.done.synchronize()
         held.settled = True
@@ -271,23 +286,7 @@ class CudaDevice:
         """The curve of a frame's colour, on the card; None for plain SDR."""
         if curve_of(color) is None:
             return None
-        key = (color.transfer, color.primaries == 9)
-        if key not in self._tables:
-            owner = self._owner
-            values = curve_tables(color).view(np.uint8)
-
-            def put() -> Growing:
-                piece, done = Growing(owner.card, pinned=True), owner.card.event()
-                piece.need(max(len(values), 16))
-                piece.on_host().bytes()[:len(values)] = values
-                if len(values):
-                    owner.compute.copy(piece.on_card(), piece.on_host(), len(values))
-                owner.compute.record(done)
-                done.synchronize()
-                return piece
-
-            self._tables[key] = owner.run(put).result()
-        return self._tables[key].on_card()
+        return self._constants.of((color.transfer, color.primaries == 9), lambda: curve_tables(color))
 
     def close(self) -> None:
         """Frees what it holds, frames in hand too; safe to call twice. The owner stays."""
@@ -301,8 +300,8 @@ class CudaDevice:
                 stream.record(done)
                 done.synchronize()
             self._slots.close()
-            for piece in (self._scratch, *self._tables.values()):
-                piece.close()
+            self._scratch.close()
+            self._constants.close()
 
         try:
             self._owner.run(free).result()

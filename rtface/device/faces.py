@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rtface.device.card import Card, Memory
+from rtface.device.shaping import scratch_floats
 from rtface.device.slots import aligned
 
 MAP_VALUES = 128 * 128
@@ -20,6 +21,7 @@ class FaceSlot:
         crop, native, restored, correction: 3×S×S; `native` is the crop in coded HDR values.
         mask: S×S.
         occlusion, log_scale: maps of an engine's heads, `MAP_VALUES` at most.
+        scratch: what shaping keeps from measuring to applying (`shaping.scratch_floats`).
     """
 
     memory: Memory
@@ -31,6 +33,7 @@ class FaceSlot:
     mask: int
     occlusion: int
     log_scale: int
+    scratch: int
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -53,4 +56,4 @@ class FaceSlot:
 def _parts(size: int) -> list[int]:
     """Bytes of each array of a slot, in order."""
     picture, plane, head = (aligned(4 * n) for n in (3 * size * size, size * size, MAP_VALUES))
-    return [picture] * 4 + [plane] + [head] * 2
+    return [picture] * 4 + [plane] + [head] * 2 + [aligned(4 * scratch_floats(size))]

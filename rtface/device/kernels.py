@@ -57,6 +57,16 @@ STRUCTS = {"Source": SOURCE, "CropFace": CROP_FACE, "CropJob": CROP_JOB, "Filter
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel and its arguments."""
+
+    kernel: str
+    grid: Shape3
+    block: Shape3
+    args: tuple[np.generic, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """One kernel of a job; its argument is the address of the job's descriptors + `at`."""
 
@@ -93,6 +103,10 @@ class Job:
         data = np.pad(data, (0, -len(data) % 16))
         self.parts.append(data)
         self.nbytes += len(data)
+
+    def steps(self, base: int) -> list[Step]:
+        """The launches, where the descriptors begin at address `base`."""
+        return [Step(k.kernel, k.grid, k.block, (np.uint64(base + k.at),)) for k in self.launches]
 
     def extend(self, other: Job) -> None:
         """What another job does, after this one's launches."""

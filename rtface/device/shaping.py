@@ -26,6 +26,7 @@ from rtface.correct.area import middle_rows
 from rtface.correct.colour import CELLS, GRID
 from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
 from rtface.device.card import Shape3
+from rtface.device.kernels import Step
 from rtface.errors import UsageError
 from rtface.frame import Float32
 
@@ -87,16 +88,6 @@ class Places:
     occlusion: int = 0
     maps: tuple[int, int] = (1, 1)
     region: tuple[int, int, int, int] = (0, 0, 1, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """One kernel."""
-
-    kernel: str
-    grid: Shape3
-    block: Shape3
-    args: tuple[np.generic, ...]
 
 
 def _shapes(size: int) -> dict[str, tuple[int, ...]]:
@@ -211,7 +202,7 @@ def control_of(controls: Controls, sheets: Mapping[int, int]) -> Struct:
     return out
 
 
-def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -> list[Launch]:
+def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -> list[Step]:
     """What measures up to `count` faces of sides up to `size`; `faces` is the address of their descriptors, `match`
     whether any of them gets grain."""
     side, cells = max(samples_of(size), 2 * CELLS), size // 4
@@ -222,10 +213,10 @@ def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -
     return [_launch(name, extents[name], count, (np.uint64(faces),)) for name in wanted]
 
 
-def apply_launches(size: int, count: int, faces: int, controls: int) -> list[Launch]:
+def apply_launches(size: int, count: int, faces: int, controls: int) -> list[Step]:
     """What corrects them; `controls` is the address of as many `CONTROL`."""
     return [_launch("shape_apply", (size, size), count, (np.uint64(faces), np.uint64(controls)))]
 
 
-def _launch(kernel: str, extent: tuple[int, int], count: int, args: tuple[np.generic, ...]) -> Launch:
-    return Launch(kernel, (-(-extent[0] // BLOCK[0]), -(-extent[1] // BLOCK[1]), count), BLOCK, args)
+def _launch(kernel: str, extent: tuple[int, int], count: int, args: tuple[np.generic, ...]) -> Step:
+    return Step(kernel, (-(-extent[0] // BLOCK[0]), -(-extent[1] // BLOCK[1]), count), BLOCK, args)

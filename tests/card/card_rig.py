@@ -12,7 +12,7 @@ from fake_card import FakeCard
 from host_kernels import compile_kernels
 
 import rtface.device
-from rtface.device import batch, kernels
+from rtface.device import batch, kernels, shaping
 from rtface.device.owner import Owner
 from rtface.engine.card_engine import CardEngine
 from rtface.engine.plan import PlanIdentity, Verdict
@@ -23,7 +23,7 @@ FOLDER = Path(rtface.device.__file__).parent
 
 def build_kernels(folder: Path) -> Callable[..., None]:
     """All kernels, as `FakeCard` runs them: (name, grid, block, *args)."""
-    tables = {"kernels.cu": kernels.KERNELS, "batch.cu": batch.KERNELS}
+    tables = {"kernels.cu": kernels.KERNELS, "batch.cu": batch.KERNELS, "shape.cu": shaping.KERNELS}
     hosts = {source: compile_kernels(folder, FOLDER / source, names) for source, names in tables.items()}
     by_name = {name: hosts[source] for source, names in tables.items() for name in names}
     return lambda name, grid, block, *args: by_name[name].launch(name, grid, block, *args)

@@ -27,7 +27,8 @@ from rtface.correct import (
 from rtface.correct.grain import sheet
 from rtface.correct.mask import small_mask
 from rtface.device import shaping
-from rtface.device.shaping import CODE, KERNELS, STRUCTS, Launch, Places
+from rtface.device.kernels import Step
+from rtface.device.shaping import CODE, KERNELS, STRUCTS, Places
 from rtface.engine.restore import spread
 from rtface.errors import EngineError, UsageError
 from rtface.geometry import FFHQ_512, to_cv2
@@ -147,7 +148,7 @@ class Card:
             self.measured.append(measured)
             self.results.append(out)
 
-    def _run(self, launches: list[Launch]) -> None:
+    def _run(self, launches: list[Step]) -> None:
         for launch in launches:
             self._shaper.launch(launch.kernel, launch.grid, launch.block, *launch.args)
 
