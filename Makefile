@@ -5,14 +5,15 @@ SHELL := /bin/sh
 VENV := .venv
 PY := $(VENV)/bin/python
 PIN := requirements.lock
+DOCKER ?= docker
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export INPUT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint image wheel bench train clean lock
+.PHONY: help setup run test lint image wheel docker docker-cuda bench train clean lock
 
 help:  ## list these commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
 	@echo "make run INPUT=a.mp4 OUTPUT=b.mp4 [ARGS='--strength 0.8']"
 
 # The first Python that starts and is new enough; PYTHON=... names one.
@@ -57,6 +58,13 @@ image: run  ## renew the README's picture from out/
 
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside
 	PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rtface/__init__.py)
+docker:  ## build the image rtface:cpu (docs/docker.md); DOCKER=podman builds with that
+	$(DOCKER) build -f docker/Dockerfile --target cpu --build-arg VERSION=$(VERSION) -t rtface:cpu $(ARGS) .
+
+docker-cuda:  ## build the image rtface:cuda, for NVIDIA cards
+	$(DOCKER) build -f docker/Dockerfile --target cuda --build-arg VERSION=$(VERSION) -t rtface:cuda $(ARGS) .
 
 bench: $(VENV)/.dev  ## measure speed here: against a plain transcode, without encoding, on the frame path
 	$(PY) -m benchmarks.transcode
