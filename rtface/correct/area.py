@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 
-from rtface.correct.colour import CELLS, Box, enlarging
+from rtface.correct.colour import CELLS, Box
 from rtface.correct.eyes import Iris, irises_in
-from rtface.correct.mask import support_box
+from rtface.correct.mask import enlarged_mask, support_box
 from rtface.frame import Float, Float32
 
 
@@ -56,36 +55,18 @@ class Area:
 
 def area_of(mask: Float32, size: int, eyes: Float, scale: float) -> Area | None:
     """The figures of a mask: S×S, or smaller and to be enlarged to that; None where it is 0 all over."""
-    step, side = max(2, size // CELLS), len(mask)
-    if side == size:
-        box = support_box(mask)
-    else:
-        x, y = (np.flatnonzero(enlarging(side, size) @ mask.max(axis=k)) for k in (0, 1))
-        box = (int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1) if x.size else None
+    if len(mask) != size:
+        mask = enlarged_mask(mask, size)
+    box = support_box(mask)
     if box is None:
         return None
+    step = max(2, size // CELLS)
     (x0, y0), (x1, y1) = (v // step * step for v in box[:2]), box[2:]
-    lines = middle_rows(y1 - y0)
-    samples: Any
-    middle: Any
-    if side == size:
-        weight: Any = cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
-        samples, middle = np.ascontiguousarray(mask[::step, ::step]), mask[y0:y1, x0:x1][lines]
-    else:
-        larger, cells = enlarging(side, size), _to_cells(side, size)
-        weight = cells @ mask @ cells.T
-        samples = larger[::step] @ mask @ larger[::step].T
-        middle = larger[y0:y1][lines] @ mask @ larger[x0:x1].T
-    return Area(size, scale, step, box, (x0, y0, x1, y1), weight, samples, middle, eyes, irises_in(eyes, box))
+    weight: Any = cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    return Area(size, scale, step, box, (x0, y0, x1, y1), weight, np.ascontiguousarray(mask[::step, ::step]),
+                mask[y0:y1, x0:x1][middle_rows(y1 - y0)], eyes, irises_in(eyes, box))
 
 
 def middle_rows(height: int) -> slice:
     """Every 4th of 64 rows in the middle of a part."""
     return slice(max(0, height // 2 - 32), min(height // 2 + 32, height), 4)
-
-
-@lru_cache(maxsize=16)
-def _to_cells(side: int, size: int) -> Float32:
-    """64×side: averages of what `enlarging` makes."""
-    out: Any = cv2.resize(enlarging(side, size), (side, CELLS), interpolation=cv2.INTER_AREA)
-    return out

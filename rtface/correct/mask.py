@@ -47,7 +47,11 @@ def face_mask(size: int, mesh: Float | None = None) -> Float32:
     Returns:
         float32 S×S, 0…1. Without `mesh` the array is shared: read only.
     """
-    mask = small_mask(size, mesh)
+    return enlarged_mask(small_mask(size, mesh), size)
+
+
+def enlarged_mask(mask: Float32, size: int) -> Float32:
+    """A `small_mask` at S×S."""
     if len(mask) == size:
         return mask
     out: Any = cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR)

@@ -249,14 +249,11 @@ def test_faces_of_several_sides_in_one_launch(shaper):
 @pytest.mark.parametrize("mesh", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_small_mask_is_enlarged_on_the_card(size, mesh, shaper):
-    """Its figures too are worked out of the small one."""
     given = case(size, Shaping(), mesh=mesh)
     wanted = on_the_cpu(given, TrackState())
     area = area_of(given.small, size, given.area.eyes, given.area.scale)
-    assert area is not None and (area.box, area.part) == (given.area.box, given.area.part)
-    for name in ("weight", "samples", "middle"):
-        np.testing.assert_allclose(getattr(area, name), getattr(given.area, name), atol=1e-5)
-    given.area = area
+    assert area is not None and area.box == given.area.box
+    np.testing.assert_array_equal(area.weight, given.area.weight)
     (got,) = Card(shaper, [given], small=True).shape([TrackState()])
     most, mean, mask = apart(got, wanted)
     assert most < 0.02 and mean < 0.001 and mask < 1e-5
