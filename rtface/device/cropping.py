@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rtface.device.filtering import Filters, Image, Lowpass, plan_lowpass
-from rtface.device.kernels import CROP_FACE, CROP_JOB, CROP_ROWS, Job, Scratch
+from rtface.device.kernels import CROP_COLUMNS, CROP_FACE, CROP_JOB, CROP_ROWS, Job, Scratch
 from rtface.device.maps import Boxes, between_centres, footprints, inverse, joined, reach, union
 from rtface.device.planes import Layout, Role
 from rtface.device.sampling import BLUR_FROM, from_planes, full_range, halved, rgb_rows
@@ -69,7 +69,7 @@ class CropPlan:
         Args:
             surface: holds `boxes`.
             base: address of its block on the card.
-            pixels: where each crop goes; multiples of 4.
+            pixels: where each crop goes; multiples of 8.
             native: where the same goes with HDR values as they are coded; None: nowhere.
             tables: address of `curve_tables` of the frame's colour.
             scratch: address of `self.scratch` bytes; a multiple of 256.
@@ -90,7 +90,8 @@ class CropPlan:
             head["entries"], head["table"] = len(curve.table), tables
             if curve.gamut is not None:
                 head["wide"], head["gamut"] = 1, curve.gamut.reshape(9)
-        job.add("crop", (self._size, self._size // CROP_ROWS + 1), self._count, head, faces)
+        extent = -(-self._size // CROP_COLUMNS), self._size // CROP_ROWS + 1
+        job.add("crop", extent, self._count, head, faces)
         return job
 
 

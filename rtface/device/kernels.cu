@@ -58,86 +58,101 @@ struct CropJob {
     float pad;
 };
 
+template <typename Word> __device__ __forceinline__ float sample(const u8* base, u32 offset, int shift) {
+    Word word = *(const Word*)(base + offset);
+    return sizeof(Word) == 2 ? (float)((int)word >> shift) : (float)word;
+}
+
 template <typename Word, bool INSIDE, int N>
 __device__ __forceinline__ void bilinear(const Source& s, int px, int py, float* out) {
     float x = (float)px, y = (float)py;
     float sx = fmaf(s.m[0], x, y * s.m[1] + s.m[2]), sy = fmaf(s.m[3], x, y * s.m[4] + s.m[5]);
-    float fx = floorf(sx), fy = floorf(sy);
-    float ax = sx - fx, ay = sy - fy;
-    int x0 = (int)fx, y0 = (int)fy, x1, y1;
-    if (INSIDE) {
-        x1 = x0 + 1, y1 = y0 + 1;
-    } else {
-        x1 = clamp(x0 + 1, 0, s.width - 1), y1 = clamp(y0 + 1, 0, s.height - 1);
+    int x0 = (int)floorf(sx), y0 = (int)floorf(sy), step = s.step * (int)sizeof(Word);
+    float ax = sx - (float)x0, ay = sy - (float)y0;
+    u32 at = y0 * s.pitch + x0 * step, right = step, below = s.pitch;
+    if (!INSIDE) {
+        int x1 = clamp(x0 + 1, 0, s.width - 1), y1 = clamp(y0 + 1, 0, s.height - 1);
         x0 = clamp(x0, 0, s.width - 1), y0 = clamp(y0, 0, s.height - 1);
+        at = y0 * s.pitch + x0 * step, right = (x1 - x0) * step, below = (y1 - y0) * s.pitch;
     }
-    int left = x0 * s.step, right = x1 * s.step;
 #pragma unroll
     for (int n = 0; n < N; ++n) {
-        const Word* upper = behind<Word>((const void*)s.at[n], (i64)y0 * s.pitch);
-        const Word* lower = behind<Word>((const void*)s.at[n], (i64)y1 * s.pitch);
-        float p, q, r, t;
-        if (sizeof(Word) == 2) {
-            p = (float)((int)upper[left] >> s.shift), q = (float)((int)upper[right] >> s.shift);
-            r = (float)((int)lower[left] >> s.shift), t = (float)((int)lower[right] >> s.shift);
-        } else {
-            p = (float)upper[left], q = (float)upper[right], r = (float)lower[left], t = (float)lower[right];
-        }
-        float value = lerp(lerp(p, q, ax), lerp(r, t, ax), ay);
-        out[n] = sizeof(Word) == 1 ? rintf(value) : value;
+        const u8* base = (const u8*)s.at[n];
+        float p = sample<Word>(base, at, s.shift), q = sample<Word>(base + right, at, s.shift);
+        float r = sample<Word>(base + below, at, s.shift), t = sample<Word>(base + below + right, at, s.shift);
+        out[n] = lerp(lerp(p, q, ax), lerp(r, t, ax), ay);
     }
 }
 
-enum { ROWS = 4 };  // of a crop, to a thread: they share the samples of halved chroma
+// A thread makes COLUMNS x ROWS pixels of a crop, from an even column and an odd row on: so they share the samples of
+// halved chroma.
+enum { COLUMNS = 2, ROWS = 4 };
 
-// Halfway between two samples of halved chroma, at 1/4 (near: at 3/4); cv2.resize in 8 bits works in 11-bit fractions.
-template <typename Word> __device__ __forceinline__ float across(float a, float b, bool near) {
-    return sizeof(Word) == 1 ? (near ? a * 512.0f + b * 1536.0f : a * 1536.0f + b * 512.0f)
-                             : (near ? a * 0.25f + b * 0.75f : a * 0.75f + b * 0.25f);
-}
+// cv2.warpAffine's result: whole in 8 bits.
+template <typename Word> struct Warped {
+    typedef float Type;
+    static __device__ __forceinline__ float of(float value) { return value; }
+};
+template <> struct Warped<u8> {
+    typedef int Type;
+    static __device__ __forceinline__ int of(float value) { return (int)rintf(value); }
+};
 
-template <typename Word> __device__ __forceinline__ float down(float a, float b, bool near) {
-    if (sizeof(Word) != 1) return across<Word>(a, b, near);
-    int wa = near ? 512 : 1536, wb = near ? 1536 : 512;
-    return (float)(((wa * ((int)a >> 4) >> 16) + (wb * ((int)b >> 4) >> 16) + 2) >> 2);
-}
+// Between two samples of halved chroma, 3/4 of the nearer one; cv2.resize keeps few bits between its two passes.
+__device__ __forceinline__ float across(float far, float near) { return far * 0.25f + near * 0.75f; }
+__device__ __forceinline__ float down(float far, float near) { return across(far, near); }
+__device__ __forceinline__ int across(int far, int near) { return far + 3 * near; }
+__device__ __forceinline__ float down(int far, int near) { return (float)(((far >> 2) + (3 * near >> 2) + 2) >> 2); }
 
-// ROWS pixels of column x, from row y (odd, or -1) on.
 template <typename Word, bool INSIDE, int N>
-__device__ __forceinline__ void strip(const Source& s, int size, int x, int y, float (*out)[3]) {
+__device__ __forceinline__ void patch_of(const Source& s, int size, int x, int y, float (*out)[COLUMNS][3]) {
+    typedef typename Warped<Word>::Type Value;
     if (!s.half) {
 #pragma unroll
-        for (int r = 0; r < ROWS; ++r) bilinear<Word, INSIDE, N>(s, x, clamp(y + r, 0, size - 1), out[r]);
+        for (int r = 0; r < ROWS; ++r)
+#pragma unroll
+            for (int c = 0; c < COLUMNS; ++c) {
+                float* to = out[r][c];
+                bilinear<Word, INSIDE, N>(s, clamp(x + c, 0, size - 1), clamp(y + r, 0, size - 1), to);
+                for (int n = 0; n < N; ++n) to[n] = (float)Warped<Word>::of(to[n]);
+            }
         return;
     }
-    int last = size / 2 - 1, i = (x + 1) >> 1, j = (y + 1) >> 1;
-    bool near = !(x & 1);
-    int i0 = clamp(i - 1, 0, last), i1 = clamp(i, 0, last);
-    float lines[ROWS / 2 + 1][N];
+    int last = size / 2 - 1, i = x >> 1, j = (y + 1) >> 1;
+    Value lines[ROWS / 2 + 1][COLUMNS][N];
 #pragma unroll
     for (int r = 0; r <= ROWS / 2; ++r) {
-        float a[N], b[N];
-        bilinear<Word, INSIDE, N>(s, i0, clamp(j - 1 + r, 0, last), a);
-        bilinear<Word, INSIDE, N>(s, i1, clamp(j - 1 + r, 0, last), b);
+        float left[N], middle[N], right[N];
+        int row = clamp(j - 1 + r, 0, last);
+        bilinear<Word, INSIDE, N>(s, clamp(i - 1, 0, last), row, left);
+        bilinear<Word, INSIDE, N>(s, i, row, middle);
+        bilinear<Word, INSIDE, N>(s, clamp(i + 1, 0, last), row, right);
 #pragma unroll
-        for (int n = 0; n < N; ++n) lines[r][n] = across<Word>(a[n], b[n], near);
+        for (int n = 0; n < N; ++n) {
+            Value near = Warped<Word>::of(middle[n]);
+            lines[r][0][n] = across(Warped<Word>::of(left[n]), near);
+            lines[r][1][n] = across(Warped<Word>::of(right[n]), near);
+        }
     }
 #pragma unroll
     for (int r = 0; r < ROWS; ++r)
 #pragma unroll
-        for (int n = 0; n < N; ++n) out[r][n] = down<Word>(lines[r / 2][n], lines[r / 2 + 1][n], r & 1);
+        for (int c = 0; c < COLUMNS; ++c)
+#pragma unroll
+            for (int n = 0; n < N; ++n)
+                out[r][c][n] = down(lines[r / 2 + 1 - (r & 1)][c][n], lines[r / 2 + (r & 1)][c][n]);
 }
 
 template <int N>
-__device__ __forceinline__ void strip_of(const Source& s, int size, int x, int y, float (*out)[3]) {
+__device__ __forceinline__ void pixels_of(const Source& s, int size, int x, int y, float (*out)[COLUMNS][3]) {
     if (s.word == 1) {
-        if (s.inside) strip<u8, true, N>(s, size, x, y, out);
-        else strip<u8, false, N>(s, size, x, y, out);
+        if (s.inside) patch_of<u8, true, N>(s, size, x, y, out);
+        else patch_of<u8, false, N>(s, size, x, y, out);
     } else if (s.word == 2) {
-        if (s.inside) strip<u16, true, N>(s, size, x, y, out);
-        else strip<u16, false, N>(s, size, x, y, out);
+        if (s.inside) patch_of<u16, true, N>(s, size, x, y, out);
+        else patch_of<u16, false, N>(s, size, x, y, out);
     } else {
-        strip<float, false, N>(s, size, x, y, out);
+        patch_of<float, false, N>(s, size, x, y, out);
     }
 }
 
@@ -153,43 +168,63 @@ __device__ __forceinline__ void turn(const float* m, const float* from, float* t
     for (int k = 0; k < 3; ++k) to[k] = m[3 * k] * from[0] + m[3 * k + 1] * from[1] + m[3 * k + 2] * from[2];
 }
 
-// A thread makes ROWS pixels of one column; blockIdx.z counts faces.
+__device__ __forceinline__ void curve(const CropJob* __restrict__ job, float* rgb) {
+    if (job->entries)
+        for (int k = 0; k < 3; ++k) rgb[k] = look_up((const float*)job->table, job->entries, rgb[k]);
+    float seen[3] = {rgb[0], rgb[1], rgb[2]};
+    if (job->wide) turn(job->gamut, seen, rgb);
+}
+
+struct alignas(8) Pair {
+    float left, right;
+};
+
+// Two pixels side by side, at `place` of a crop; in one piece where every row of the crop is aligned for it.
+__device__ __forceinline__ void put_two(u64 crop, int size, int x, int y, float (*rgb)[3]) {
+    float* to = (float*)crop + ((i64)y * size + x);
+    i64 plane = (i64)size * size;
+#pragma unroll
+    for (int k = 0; k < 3; ++k, to += plane) {
+        float left = clip(rgb[0][k], 0.0f, 1.0f), right = clip(rgb[1][k], 0.0f, 1.0f);
+        if (!(size & 1)) {
+            *(Pair*)to = {left, right};
+        } else {
+            to[0] = left;
+            if (x + 1 < size) to[1] = right;
+        }
+    }
+}
+
+// blockIdx.z counts faces.
 extern "C" __global__ void crop(const CropJob* __restrict__ job) {
-    int size = job->size, x = column(), y = line() * ROWS - 1;
+    int size = job->size, x = column() * COLUMNS, y = line() * ROWS - 1;
     if ((int)blockIdx.z >= job->count || x >= size || y >= size) return;
     const CropFace& face = behind<CropFace>(job, sizeof(CropJob))[blockIdx.z];
-    float got[ROWS][3], more[ROWS][3];
+    float got[ROWS][COLUMNS][3], more[ROWS][COLUMNS][3];
     if (job->kind == 1) {
-        strip_of<3>(face.first, size, x, y, got);
+        pixels_of<3>(face.first, size, x, y, got);
     } else {
-        strip_of<1>(face.first, size, x, y, got);
-        if (job->kind == 0) strip_of<2>(face.second, size, x, y, more);
+        pixels_of<1>(face.first, size, x, y, got);
+        if (job->kind == 0) pixels_of<2>(face.second, size, x, y, more);
     }
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
         if (y + r < 0 || y + r >= size) continue;
-        float rgb[3];
+        float rgb[COLUMNS][3];
 #pragma unroll
-        for (int k = 0; k < 3; ++k) {
-            const float* row = job->rows[k];
-            float value = (job->kind == 1 ? got[r][k] : got[r][0]) * row[0] + row[3];
-            rgb[k] = job->kind == 0 ? value + more[r][0] * row[1] + more[r][1] * row[2] : value;
+        for (int c = 0; c < COLUMNS; ++c)
+#pragma unroll
+            for (int k = 0; k < 3; ++k) {
+                const float* row = job->rows[k];
+                float value = fmaf(job->kind == 1 ? got[r][c][k] : got[r][c][0], row[0], row[3]);
+                rgb[c][k] = job->kind == 0 ? fmaf(more[r][c][1], row[2], fmaf(more[r][c][0], row[1], value)) : value;
+            }
+        if (face.native) put_two(face.native, size, x, y + r, rgb);
+        if (job->entries || job->wide) {
+#pragma unroll
+            for (int c = 0; c < COLUMNS; ++c) curve(job, rgb[c]);
         }
-        i64 place = (i64)(y + r) * size + x, plane = (i64)size * size;
-        if (face.native) {
-            float* to = (float*)face.native + place;
-#pragma unroll
-            for (int k = 0; k < 3; ++k) to[k * plane] = clip(rgb[k], 0.0f, 1.0f);
-        }
-        if (job->entries) {
-#pragma unroll
-            for (int k = 0; k < 3; ++k) rgb[k] = look_up((const float*)job->table, job->entries, rgb[k]);
-        }
-        float seen[3] = {rgb[0], rgb[1], rgb[2]};
-        if (job->wide) turn(job->gamut, rgb, seen);
-        float* to = (float*)face.pixels + place;
-#pragma unroll
-        for (int k = 0; k < 3; ++k) to[k * plane] = clip(seen[k], 0.0f, 1.0f);
+        put_two(face.pixels, size, x, y + r, rgb);
     }
 }
 
@@ -246,7 +281,8 @@ extern "C" __global__ void area(const FilterJob* __restrict__ job) {
     else if (f.word == 2) sum = sum_of<u16>(f, f.from, x0, y0);
     else if (f.channels == 1) sum = sum_of<float>(f, f.from, x0, y0);
     else
-        sum = sum_of<float>(f, f.from, x0, y0) * f.weights[0] + sum_of<float>(f, f.from + f.plane, x0, y0) * f.weights[1] +
+        sum = sum_of<float>(f, f.from, x0, y0) * f.weights[0] +
+              sum_of<float>(f, f.from + f.plane, x0, y0) * f.weights[1] +
               sum_of<float>(f, f.from + 2 * f.plane, x0, y0) * f.weights[2];
     float mean = sum * (1.0f / (float)(f.nx * f.ny));
     if (f.word == 1) mean = f.nx == 2 && f.ny == 2 ? floorf(mean + 0.5f) : rintf(mean);
@@ -343,7 +379,7 @@ struct Patch {
     int cubic;                       // m leads to values doubled by a cubic
     int target;
     int box[4];                      // samples of the plane that may change: x0, y0, x1, y1
-    int near, nears;                 // where the list of the patches begins whose boxes meet this one, itself among them
+    int near, nears;                 // the list of patches whose boxes meet this one, itself among them
     float weights[3][3];             // from channels to components
     float m[6], k[6];                // from samples, counted from the box's first, to values and to the mask
 };
@@ -491,7 +527,7 @@ extern "C" __global__ void paste(const PasteJob* __restrict__ job) {
     float share = fmaxf(weight, 1.0f);
 #pragma unroll
     for (int k = 0; k < 3; ++k) {
-        if (k >= target.parts) continue;
+        if (k >= target.parts || total[k] == 0.0f) continue;  // dither alone changes nothing
         float add = total[k] / share + dither(x + target.dither_x[k], y + target.dither_y[k]);
         u8* at = (u8*)target.at[k] + (i64)(y - target.y) * target.pitch +
                  (i64)(x - target.x) * target.step * target.word;

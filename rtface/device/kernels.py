@@ -22,7 +22,7 @@ KERNELS: dict[str, tuple[type[np.generic], ...]] = dict.fromkeys(
     ("crop", "area", "blur", "uncurve", "paste"), (np.uint64,))
 """Argument types of every kernel: the descriptor's address."""
 BLOCK: Shape3 = (32, 8, 1)
-CROP_ROWS = 4  # rows of a crop to a thread, shifted up by one
+CROP_COLUMNS, CROP_ROWS = 2, 4  # pixels of a crop to a thread, from row -1 on
 
 Struct = np.ndarray[Any, np.dtype[np.void]]
 

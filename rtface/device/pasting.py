@@ -95,7 +95,7 @@ class PastePlan:
         height, width = plane_shape(self._frame, form, roles[0])
         boxes = reach(inverse(back), faces.sides, 1.0)
         boxes = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], (width, height))], axis=1)
-        wanted: NDArray[Any] = np.all(boxes[:, :2] < boxes[:, 2:], axis=1)
+        wanted = np.logical_and(boxes[:, 0] < boxes[:, 2], boxes[:, 1] < boxes[:, 3])
         shared = np.zeros(len(wanted), bool)
         for group in faces.groups:
             shared[group] = len(group) > 1
