@@ -80,13 +80,13 @@ class CardDecoder:
             except (av.FFmpegError, DeviceLost, MemoryError, _NotOnCard) as error:
                 return self._take_over(told(error), flush=packet is None)
         try:
-            images = self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
+            images = self._in_software(packet)
         except av.EOFError:
             if not self._late:
                 raise
             images = []
         late, self._late = self._late, []
-        return late + [self._like_card(image) for image in images]
+        return late + images
 
     # -- the first picture --------------------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class CardDecoder:
         return self._out(images)
 
     def _forget(self) -> None:
-        self._software, self._proven, self._given = [], [], set()
+        self._software, self._proven = [], []
         self._kept.clear()
         self._kept_bytes = 0
 
@@ -179,16 +179,14 @@ class CardDecoder:
         context = self._stream.codec_context
         context.flush_buffers()
         context.reorder_depth = self._depth  # a flush forgets it, and then pictures would be dropped
-        given, packets = self._given, [packet for group in self._kept for packet in group]
+        packets = [packet for group in self._kept for packet in group]
         self._forget()
         images: list[av.VideoFrame] = []
         last: av.FFmpegError | None = None
         for packet in [*packets, None] if flush else packets:
             last = None
             try:
-                images += [self._like_card(image)
-                           for image in self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
-                           if _number(image) not in given]
+                images += self._in_software(packet)
             except av.EOFError:
                 pass
             except av.FFmpegError as error:
@@ -198,8 +196,11 @@ class CardDecoder:
             raise last
         return images
 
-    def _like_card(self, image: av.VideoFrame) -> av.VideoFrame:
-        return repacked(image, self._format) if self._format and image.format.name in ON_CARD else image
+    def _in_software(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+        """Software's pictures without those that the card has given; threads let some of them come late."""
+        images = self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
+        return [repacked(image, self._format) if self._format and image.format.name in ON_CARD else image
+                for image in images if _number(image) not in self._given]
 
 
 class _NotOnCard(Exception):
