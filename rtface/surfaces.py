@@ -18,7 +18,7 @@ from rtface.errors import UsageError
 # Formats that pictures have on a card, with the bits of a stored sample.
 FORMATS = {"nv12": 8, "p010le": 16}
 # In swscale, saying "full range" of both sides switches every range conversion off: samples move, values stay.
-_FULL = 2
+FULL_RANGE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def repacked(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
     """A picture of the host in another layout of the same model; no sample changes but for a lower bit depth."""
     if image.format.name == pix_fmt:
         return image
-    out = image.reformat(format=pix_fmt, src_color_range=_FULL, dst_color_range=_FULL)
+    out = image.reformat(format=pix_fmt, src_color_range=FULL_RANGE, dst_color_range=FULL_RANGE)
     out.color_range, out.colorspace = image.color_range, image.colorspace
     return out
 

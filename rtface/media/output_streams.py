@@ -13,7 +13,7 @@ from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 from rtface.frame import Packet
-from rtface.media.encoders import configure
+from rtface.media.encoders import accel, configure
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan
 from rtface.media.transcode import Adts, Sound, Text
@@ -93,7 +93,8 @@ class OutputStreams:
 
     def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
         video = self._plan.video
-        stream: VideoStream = self._container.add_stream(video.encoder, rate=video.rate)  # pyright: ignore
+        stream: VideoStream = self._container.add_stream(  # pyright: ignore
+            video.encoder, rate=video.rate, hwaccel=accel(video))
         configure(stream, video)
         stream.time_base = video.time_base
         stream.disposition = disposition
