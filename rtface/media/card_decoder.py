@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 
 from rtface.arrays import plane_rows
 from rtface.errors import DeviceLost
+from rtface.media.cuda_driver import told
 from rtface.surfaces import FORMATS, native_format, on_card, repacked, software
 
 # What a decoder gives in software, and what the same stream is on a card.
@@ -210,12 +211,6 @@ class _NotOnCard(Exception):
 def _number(carrier: av.Packet[Any] | av.VideoFrame) -> int | None:
     mark: Any = carrier.opaque
     return mark[0] if isinstance(mark, tuple) else None
-
-
-def told(error: BaseException) -> str:
-    """An error in a few words."""
-    text = getattr(error, "strerror", None) or str(error)
-    return " ".join(str(text).split()) or type(error).__name__
 
 
 def _difference(have: av.VideoFrame, card: av.VideoFrame, format: str) -> str | None:

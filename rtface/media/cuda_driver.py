@@ -46,6 +46,14 @@ def name(device: int = 0) -> str:
     return text.value.decode(errors="replace")
 
 
+def told(error: BaseException) -> str:
+    """What FFmpeg says of a card, in a few words."""
+    if isinstance(error, PermissionError):  # its word for a library that it cannot load
+        return "a library of the driver is missing or too old"
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return text[:1].lower() + text[1:] or type(error).__name__
+
+
 def share_primary_context(device: int) -> None:
     """Gives the device's primary context the flag without which FFmpeg refuses to share it with other libraries.
 

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 
 from rtface.errors import UsageError
 from rtface.media.color import Hdr, Tags
+from rtface.media.cuda_driver import told
 from rtface.media.pixel_format import shape_of
 
 # FFmpeg's AVCodecContext flags and AVFieldOrder.
@@ -115,6 +116,11 @@ class VideoPlan:
     on_card: bool = False
     threads: int = 0
     warnings: list[str] = field(default_factory=list[str])
+
+    @property
+    def described(self) -> str:
+        """The encoder, with its card where it has one."""
+        return f"{self.encoder} on cuda:{self.device}" if self.encoder.endswith("_nvenc") else self.encoder
 
 
 def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
@@ -238,7 +244,7 @@ def check(plan: VideoPlan) -> None:
         context.open()
     except (av.FFmpegError, ValueError, NotImplementedError) as error:
         if plan.encoder.endswith("_nvenc"):
-            raise EncoderRefused(" ".join(str(getattr(error, "strerror", None) or error).split())) from error
+            raise EncoderRefused(told(error)) from error
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
         raise UsageError(f"{plan.encoder} does not open for {plan.width}×{plan.height} {plan.pix_fmt} with {chosen}; "
                          "check --codec, --crf and --preset") from error

@@ -13,7 +13,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from rtface.media import cuda_driver
-from rtface.media.card_decoder import ON_CARD, CardDecoder, told
+from rtface.media.card_decoder import ON_CARD, CardDecoder
 
 # Codecs whose decoding is laid down to the last bit, so that card and software agree; MPEG-2 and 4 leave rounding open.
 _CODECS = ("h264", "hevc", "vp8", "vp9", "av1")
@@ -34,16 +34,17 @@ class Decoding:
     asked: bool = False
 
 
-def decoding(decode: str, device: str, *, keep: bool = True) -> Decoding | None:
+def decoding(decode: str, device: str, *, keep: bool = True, strict: bool = False) -> Decoding | None:
     """What ``--decode`` means on a run's device; None for software.
 
     Args:
         decode: "auto", "software", "cuda" or "cuda:N".
         device: the run's device; "auto" decodes on the card where it is "cuda" or "cuda:N".
         keep: whether what follows can work on pictures that stay on the card.
+        strict: whether damage must be noticed; a card does not tell of damage inside a picture, so "auto" is software.
     """
     run = card_number(device)
-    if decode == "software" or (decode == "auto" and run is None):
+    if decode == "software" or (decode == "auto" and (run is None or strict)):
         return None
     wanted = card_number(decode)
     number = run or 0 if wanted is None or decode == "cuda" else wanted
@@ -71,7 +72,7 @@ def open_on_card(stream: VideoStream, wanted: Decoding, refused: Callable[[str],
             return CardDecoder(stream, _context(stream, wanted.device), ON_CARD[pix_fmt], keep=wanted.keep,
                                settle=lambda: cuda_driver.settle(wanted.device), refused=refused)
         except (av.FFmpegError, NotImplementedError, ValueError) as error:
-            why = f"the card's decoder does not open ({told(error)})"
+            why = f"the card's decoder does not open ({cuda_driver.told(error)})"
     refused(why)
     return None
 

@@ -44,7 +44,7 @@ def encoding(encode: Literal["auto", "cuda", "software"], device: str) -> Encodi
 
 def choose_encoder(info: MediaInfo, format: str, supported: set[str], *, codec: str | None, crf: float | None,
                    preset: str | None, wanted: Encoding) -> tuple[VideoPlan, str | None]:
-    """The plan of an encoder that was opened once, and a line to say where the card was asked for and does not do it.
+    """The plan of an encoder that was opened once, and a line to say where a card was meant and software encodes.
 
     Args: as `codec.plan_video`; a codec that names one of NVENC's encoders asks for the card too.
 
@@ -56,19 +56,22 @@ def choose_encoder(info: MediaInfo, format: str, supported: set[str], *, codec: 
         plan = plan_video(info, format, supported, codec=codec, crf=crf, preset=preset)
         check(plan)
         return plan, None
-    named = codec is not None and codec.lower() == name
     try:
         plan = plan_video(info, format, supported, codec=name, crf=crf, preset=preset)
-        if plan.warnings and not named:
+        if plan.warnings and not names_card(codec):
             raise EncoderRefused(plan.warnings[0])
         _open(plan, info, wanted.device)
     except EncoderRefused as error:
         software = default_encoder(info, format, supported) if codec is None else _SOFTWARE[name]
         plan = plan_video(info, format, supported, codec=software, crf=crf, preset=_speed(preset, software))
         check(plan)
-        return plan, (f"{name} cannot be used ({error}); {plan.encoder} encodes instead"
-                      if named or wanted.mode == "cuda" else None)
+        return plan, f"{name} cannot be used ({error}); {plan.encoder} encodes instead"
     return plan, None
+
+
+def names_card(codec: str | None) -> bool:
+    """Whether ``--codec`` names one of NVENC's encoders."""
+    return codec is not None and codec.lower() in _SOFTWARE
 
 
 def _speed(preset: str | None, software: str) -> str | None:
@@ -84,7 +87,7 @@ def _card_encoder(info: MediaInfo, format: str, supported: set[str], codec: str 
                   wanted: Encoding) -> str | None:
     """NVENC's encoder to try, None where software is meant."""
     named = codec.lower() if codec else None
-    if named in _SOFTWARE:
+    if names_card(codec):
         if wanted.mode == "software":
             raise UsageError(f"--codec {codec} and --encode software contradict each other; leave one away")
         return named

@@ -188,6 +188,7 @@ class FileSource:
         if first.display.quarter_turns % 2:
             width, height = height, width
         alpha = any(c.is_alpha for c in image.format.components)
+        notes = [self._note] if self._note else []
         streams = probe.streams_of(container, self._video)
         for stream in streams:
             stream.picture = decoder.pictures.get(stream.index)
@@ -207,17 +208,18 @@ class FileSource:
             hdr=hdr_of(image), captions=has_captions(image), start=self._start, end=self._end,
             clock_start=self._clock_start, origin=self._origin(),
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
-            notes=[self._note] if self._note else [], decoder=self._decoded_by(decoder), on_card=on_card(first.image))
+            notes=notes, decoder=self._decoded_by(decoder, notes), on_card=on_card(first.image))
 
-    def _decoded_by(self, decoder: Decoder) -> str:
-        """What decodes the pictures; where the user named the card and it does not, a warning says why."""
+    def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
+        """What decodes the pictures; says so where a card was meant, and warns where the user named it in vain."""
         if self._wanted is None or decoder.still:
             return "software"
-        if self._refusal is None:
-            return f"NVDEC on cuda:{self._wanted.device}"
-        if self._wanted.asked:
-            self._stats.warn("decode_card", f"{self._name}: is decoded in software, because {self._refusal}")
-        return f"software, because {self._refusal}"
+        by = f"software, because {self._refusal}" if self._refusal else f"NVDEC on cuda:{self._wanted.device}"
+        if self._refusal and self._wanted.asked:
+            self._stats.warn("decode_card", f"{self._name}: is decoded by {by}")
+        else:
+            notes.append(f"{self._name}: is decoded by {by}")
+        return by
 
     def _origin(self) -> Fraction:
         if self._start is not None:

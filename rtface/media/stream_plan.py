@@ -14,7 +14,7 @@ from av.stream import Disposition
 
 from rtface.errors import OutputError, UsageError
 from rtface.media.encoders import VideoPlan
-from rtface.media.nvenc import Encoding, choose_encoder
+from rtface.media.nvenc import Encoding, choose_encoder, names_card
 from rtface.media.pixel_format import shape_of
 from rtface.media.probe import MediaInfo, StreamInfo
 from rtface.media.workfile import Target, check_target, free_bytes
@@ -117,8 +117,10 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
     video, refused = choose_encoder(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset,
                                     wanted=encode or Encoding())
     plan = OutputPlan(target, format, video, [], info, list(info.notes))
-    if refused and stats:
+    if refused and stats and (names_card(codec) or (encode and encode.mode == "cuda")):
         stats.warn("encode_card", f"{plan.path}: {refused}")
+    elif refused:
+        plan.notes.append(f"{plan.path}: {refused}")
     plan.notes += [f"{path}: the playable part of a run that was killed, or another run is at work on this output"
                    for path in target.leftovers]
     if not video_only:
