@@ -12,7 +12,9 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
+from rtface.errors import OutputError
 from rtface.frame import Packet
+from rtface.media.cuda_driver import told
 from rtface.media.encoders import accel, configure
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan
@@ -96,6 +98,13 @@ class OutputStreams:
         stream: VideoStream = self._container.add_stream(  # pyright: ignore
             video.encoder, rate=video.rate, hwaccel=accel(video))
         configure(stream, video)
+        if video.on_card:
+            # Opened by the first picture, PyAV would take over the decoder's frames, which can be larger than the film.
+            try:
+                stream.codec_context.open()
+            except av.FFmpegError as error:
+                raise OutputError(f"{self._plan.path}: {video.described} does not open ({told(error)}); "
+                                  "--encode software does without it") from error
         stream.time_base = video.time_base
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))
