@@ -20,6 +20,7 @@ from rtface.device.transfer import code_range, curve_of
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame
 from rtface.geometry import apply, display_size, field_parity, plane_matrix, scaling
+from rtface.surfaces import software
 
 log = logging.getLogger("rtface")
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
@@ -31,8 +32,9 @@ def native_image(image: av.VideoFrame) -> av.VideoFrame:
     """The image itself where the frame path works in its format, else converted to `planes.fallback` of it.
 
     Raises:
-        InputError: swscale cannot read the format (a hardware surface that was not downloaded, raw Bayer).
+        InputError: swscale cannot read the format (raw Bayer).
     """
+    image = software(image)
     name = image.format.name
     if layout(name) is not None:
         return image
@@ -208,7 +210,9 @@ class CpuDevice:
         patches = [patch for patch in found if patch is not None]
         if not patches:
             return frame
-        image = frame.image
+        image = software(frame.image)
+        if image is not frame.image:
+            frame = replace(frame, image=image)
         if layout(image.format.name) is None:
             self._warn("pixel_format", f"frames with faces are converted from {image.format.name} to "
                        f"{fallback(image.format.name)}: the frame path does not work in it")
