@@ -95,16 +95,15 @@ class OutputStreams:
 
     def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
         video = self._plan.video
-        stream: VideoStream = self._container.add_stream(  # pyright: ignore
-            video.encoder, rate=video.rate, hwaccel=accel(video))
-        configure(stream, video)
-        if video.on_card:
-            # Opened by the first picture, PyAV would take over the decoder's frames, which can be larger than the film.
-            try:
+        try:
+            stream: VideoStream = self._container.add_stream(  # pyright: ignore
+                video.encoder, rate=video.rate, hwaccel=accel(video))
+            configure(stream, video)
+            if video.on_card:  # opened by the first picture, it would take over that picture's size with its padding
                 stream.codec_context.open()
-            except av.FFmpegError as error:
-                raise OutputError(f"{self._plan.path}: {video.described} does not open ({told(error)}); "
-                                  "--encode software does without it") from error
+        except av.FFmpegError as error:
+            raise OutputError(f"{self._plan.path}: {video.described} does not open ({told(error)}); "
+                              "--encode software does without a card") from error
         stream.time_base = video.time_base
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))

@@ -99,7 +99,7 @@ PROPERTIES = ("width", "height", "display_width", "display_height", "rate", "tim
 
 
 def same(one: Any, other: Any) -> None:
-    """Two results of `seen`: every picture, packet and property. Packets of other streams may come elsewhere between."""
+    """Two results of `seen`: every picture, packet and property; packets may come at another place between them."""
     def pictures(result: Any) -> list[Any]:
         return [item for item in result[0] if len(item) == 6]
 
