@@ -63,7 +63,10 @@ class CardDecoder:
         self._kept: deque[list[av.Packet[Stream]]] = deque([[]])
         self._kept_bytes = 0
         self._count = 0
-        self._given: set[int] = set()
+        self._given: dict[tuple[int | None, int | None], int] = {}  # pictures, and the packet after which they came
+        # FFmpeg's AV1 for cards numbers pictures by the packet that codes them, its AV1 for software by the one that
+        # shows them; their times are sound.
+        self._numbered = stream.codec_context.codec.canonical_name != "av1"
         self._depth = stream.codec_context.reorder_depth
         stream.codec_context.copy_opaque = True
 
@@ -157,7 +160,7 @@ class CardDecoder:
         oldest = self._kept.popleft()
         self._kept_bytes -= sum(packet.size for packet in oldest)
         first = self._count - sum(len(group) for group in self._kept)
-        self._given = {number for number in self._given if number > first}
+        self._given = {mark: packet for mark, packet in self._given.items() if packet > first}
 
     def _on_card(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
         images = self._card.decode(packet)
@@ -170,8 +173,13 @@ class CardDecoder:
 
     def _out(self, images: list[av.VideoFrame]) -> list[av.VideoFrame]:
         out = images if self._keep else [software(image) for image in images]
-        self._given.update(number for image in images if (number := _number(image)) is not None)
+        self._given.update((self._mark(image), self._count) for image in images)
         return out
+
+    def _mark(self, image: av.VideoFrame) -> tuple[int | None, int | None]:
+        """What a picture is known by, whichever decoder gives it; one packet can bring several, at different times."""
+        number: Any = image.opaque
+        return number[0] if self._numbered and isinstance(number, tuple) else None, image.pts
 
     def _take_over(self, why: str, *, flush: bool) -> list[av.VideoFrame]:
         """Decodes the kept packets in software and gives what the card has not."""
@@ -201,16 +209,11 @@ class CardDecoder:
         """Software's pictures without those that the card has given; threads let some of them come late."""
         images = self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
         return [repacked(image, self._format) if self._format and image.format.name in ON_CARD else image
-                for image in images if _number(image) not in self._given]
+                for image in images if self._mark(image) not in self._given]
 
 
 class _NotOnCard(Exception):
     pass
-
-
-def _number(carrier: av.Packet[Any] | av.VideoFrame) -> int | None:
-    mark: Any = carrier.opaque
-    return mark[0] if isinstance(mark, tuple) else None
 
 
 def _difference(have: av.VideoFrame, card: av.VideoFrame, format: str) -> str | None:

@@ -87,6 +87,7 @@ def _context(stream: VideoStream, device: int) -> VideoCodecContext:
     if not context.is_hwaccel:
         raise NotImplementedError(f"this build of FFmpeg cannot decode {source.codec.canonical_name} on a card")
     context.width, context.height = source.width, source.height
+    context.pix_fmt = source.pix_fmt  # PyAV says "cuda" from the start, and then FFmpeg's AV1 never asks for the card
     context.extradata = source.extradata
     context.codec_tag = source.codec_tag
     context.reorder_depth = source.reorder_depth

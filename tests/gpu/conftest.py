@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def nvenc(gpu: str) -> str:
     if _NO_ENCODER.search(gpu):
         pytest.skip(f"{gpu} has no encoder")
     context: Any = av.CodecContext.create("h264_nvenc", "w")
-    context.width, context.height, context.pix_fmt, context.time_base = 256, 256, "nv12", "1/25"
+    context.width, context.height, context.pix_fmt, context.time_base = 256, 256, "nv12", Fraction(1, 25)
     try:
         context.open()
     except av.FFmpegError as error:

@@ -94,7 +94,8 @@ def same(there: Any, here: Any) -> None:
 @pytest.mark.parametrize("name", FILMS)
 def test_nvdec_is_software_bit_for_bit(film, name, keep):
     there, here = seen(film(name), Decoding(0, keep)), seen(film(name), None)
-    if name.startswith("av1") and "decoder" in there[2].decoder:
+    if name.startswith("av1") and "decoder fails" in there[2].decoder:
+        same(there, here)
         pytest.skip(f"this card does not decode AV1: {there[2].decoder}")
     assert there[2].decoder == "NVDEC on cuda:0"
     assert {on_card(f.image) for f in there[0]} == {keep}
@@ -108,16 +109,24 @@ def test_a_cut_is_the_same(film):
         same(seen(film("h264.mp4"), Decoding(0, True), **cut), seen(film("h264.mp4"), None, **cut))
 
 
-@pytest.mark.parametrize(("codec", "pix_fmt"), [("libx264", "yuv422p"), ("libx264", "yuv420p10le"),
-                                                ("libx265", "yuv422p10le"), ("libx265", "yuv420p12le")])
-def test_what_the_card_does_not_do_software_does(media, tmp_path, codec, pix_fmt):
-    """4:2:2, 10-bit H.264 (FFmpeg never asks a card for it) and 12 bits: one warning, the same pictures."""
+@pytest.mark.parametrize(("codec", "pix_fmt"), [("libx264", "yuv422p"), ("libx265", "yuv422p10le"),
+                                                ("libx265", "yuv420p12le"), ("mpeg2video", "yuv420p")])
+def test_what_the_card_is_not_asked_for_software_does(media, tmp_path, codec, pix_fmt):
+    """4:2:2, 12 bits and inexact codecs: one warning, the same pictures."""
     source = media.make_film(tmp_path / "in.mkv", frames=10, size=SIZE, codec=codec, pix_fmt=pix_fmt,
                              options={"x265-params": X265} if codec == "libx265" else None)
     there, here = seen(source, Decoding(0, True, asked=True)), seen(source, None)
     same(there, here)
     assert there[2].decoder.startswith("software, because") and list(there[3].warnings) == ["decode_card"]
     assert not any(on_card(f.image) for f in there[0])
+
+
+def test_h264_of_10_bits(media, tmp_path):
+    """Only the newest cards decode it; either way the pictures are the same."""
+    source = media.make_film(tmp_path / "in.mkv", frames=30, size=SIZE, pix_fmt="yuv420p10le")
+    there, here = seen(source, Decoding(0, True, asked=True)), seen(source, None)
+    same(there, here)
+    assert on_card(there[0][0].image) == (there[2].decoder == "NVDEC on cuda:0") == (not there[3].warnings)
 
 
 def test_pictures_too_small_for_the_card(media, tmp_path):
@@ -127,7 +136,7 @@ def test_pictures_too_small_for_the_card(media, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc-10.mkv", "h264-intra.mp4"])
-@pytest.mark.parametrize("after", [17, 31, 59])
+@pytest.mark.parametrize("after", [17, 31, 45])
 def test_the_card_fails_in_the_middle(film, monkeypatch, name, after):
     real = card_decoder.CardDecoder._on_card
     calls: list[int] = []
@@ -262,9 +271,10 @@ def test_quality_follows_crf(film, nvenc, tmp_path, codec, name):
         assert [f.pts * f.time_base - start for f in there[0]] == pytest.approx(
             [f.pts * f.time_base for f in here[0]], abs=0.002)
         sizes.append((tmp_path / "out.mkv").stat().st_size)
-        errors.append(np.mean([np.abs(np.frombuffer(bytes_of(a.image)[0], np.uint8).astype(int)
-                                      - np.frombuffer(bytes_of(b.image)[0], np.uint8)).mean()
-                               for a, b in zip(there[0][::10], here[0][::10], strict=True)]))
+        kind = np.dtype("<u2" if "10" in here[2].pix_fmt else np.uint8)
+        luma = [[np.frombuffer(bytes_of(f.image)[0], kind).astype(float) for f in frames[::10]]
+                for frames in (there[0], here[0])]
+        errors.append(np.mean([np.abs(a - b).mean() for a, b in zip(*luma, strict=True)]))
     assert sizes[0] > sizes[1] > sizes[2] and errors[0] < errors[1] < errors[2]
 
 
