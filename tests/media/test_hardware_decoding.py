@@ -31,12 +31,13 @@ class Card:
     """A decoder that gives pictures in the card's layout and fails when it is told to."""
 
     def __init__(self, stream: Any, *, fails_after: int | None = None, wrong: int | None = None, silent: bool = False,
-                 leaves_after: int | None = None, error: Exception = EXTERNAL) -> None:
+                 leaves_after: int | None = None, error: Exception = EXTERNAL, late: int = 1) -> None:
         source = stream.codec_context
         self.context: Any = av.CodecContext.create(source.codec.name, "r")
         self.av1 = source.codec.canonical_name == "av1"
         self.context.extradata, self.context.reorder_depth = source.extradata, source.reorder_depth
         self.context.copy_opaque = True
+        self.context.thread_count, self.context.thread_type = late, "FRAME"
         self.fails_after, self.wrong, self.silent, self.error = fails_after, wrong, silent, error
         self.leaves_after, self.packets, self.given = leaves_after, 0, 0
 
@@ -301,6 +302,20 @@ def test_a_card_that_fails_in_the_middle_costs_no_picture(film, card, name, afte
     assert there[2].counters["warn:decode_card"] == 1 and not there[2].counters["packets_lost"]
     assert "software goes on from 0:00:0" in there[2].warnings["decode_card"]
     assert there[1].decoder.startswith("NVDEC on cuda:0, software from 0:00:0")
+
+
+@pytest.mark.parametrize("after", range(11, 19))
+def test_pictures_before_a_key_frame_need_the_group_before_it(film, card, monkeypatch, after):
+    """Open groups: those that are shown before a key frame and come after it in the file lean on both sides."""
+    monkeypatch.setattr(card_decoder, "_KEPT", 0)
+    card(fails_after=after)
+    same(seen(film("hevc10.mkv"), Decoding()), seen(film("hevc10.mkv"), None))
+
+
+def test_pictures_that_the_card_still_held_are_not_lost(film, card):
+    """Where every picture is a key frame, two groups are fewer than a decoder may hold back."""
+    card(fails_after=30, late=12)
+    same(seen(film("intra.mp4"), Decoding()), seen(film("intra.mp4"), None))
 
 
 def test_a_card_may_fail_while_the_last_pictures_are_asked_for(film, card, monkeypatch):
