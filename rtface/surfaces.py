@@ -80,7 +80,9 @@ def repacked(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
     """A picture of the host in another layout of the same model; no sample changes but for a lower bit depth."""
     if image.format.name == pix_fmt:
         return image
-    out = image.reformat(format=pix_fmt, src_color_range=FULL_RANGE, dst_color_range=FULL_RANGE)
+    # One thread: with more, the SIMD code of swscale (FFmpeg 8.1) writes past the end of a slice of rows into the first
+    # samples of the next, seen from p010le to yuv420p10le at widths that are no multiple of 16.
+    out = image.reformat(format=pix_fmt, src_color_range=FULL_RANGE, dst_color_range=FULL_RANGE, threads=1)
     out.color_range, out.colorspace = image.color_range, image.colorspace
     return out
 

@@ -197,16 +197,21 @@ def test_what_is_no_surface():
 
 @pytest.mark.parametrize(("have", "want"), [("yuv420p", "nv12"), ("yuvj420p", "nv12"), ("yuv420p10le", "p010le"),
                                             ("nv12", "yuv420p"), ("p010le", "yuv420p10le")])
-def test_another_layout_changes_no_sample(have, want):
-    image = av.VideoFrame(66, 50, have)
+@pytest.mark.parametrize("size", [(66, 50), (642, 362)])
+def test_another_layout_changes_no_sample(have, want, size):
+    image = av.VideoFrame(*size, have)
     image.color_range = 2 if have == "yuvj420p" else 1
     top = 1 << 10 if "10" in have else 1 << 8
     for plane in image.planes:
         values = np.random.default_rng(1).integers(0, top, (plane.height, plane.line_size // (2 if top > 256 else 1)))
         values = (values << 6 if have == "p010le" else values).astype("<u2" if top > 256 else np.uint8)
         plane.update(values.tobytes())
-    there = repacked(image, want)
-    back = repacked(there, have)
+    for _ in range(50):  # swscale's threads got in each other's way now and then
+        there = repacked(image, want)
+        back = repacked(there, have)
+        if not all(np.array_equal(np.from_dlpack(a), np.from_dlpack(b))
+                   for a, b in zip(image.planes, back.planes, strict=True)):
+            break
     assert there.format.name == want and int(there.color_range) == int(image.color_range)
     for one, other in zip(image.planes, back.planes, strict=True):
         assert np.array_equal(np.from_dlpack(one), np.from_dlpack(other))
