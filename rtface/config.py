@@ -41,6 +41,9 @@ class Options:
         faces: "all", "largest", or track numbers as "1,3".
         max_faces: at most so many faces a frame.
         codec, crf, preset: of the video encoder; None keeps what the output's container asks for.
+        decode: where pictures are decoded: "software", on an NVIDIA card ("cuda", "cuda:1" …), or "auto": there where
+            the run's device is one.
+        encode: "software", "cuda", or "auto": on the card where the pictures lie there and nothing is lost by it.
         start, end: seconds into the input; None for its own start and end.
         compare: also write before|after beside each other to this file.
         report: also write the report to this JSON file.
@@ -64,6 +67,8 @@ class Options:
     codec: str | None = None
     crf: float | None = None
     preset: str | None = None
+    decode: str = "auto"
+    encode: Literal["auto", "cuda", "software"] = "auto"
     start: float | None = None
     end: float | None = None
     compare: Path | None = None
@@ -94,6 +99,7 @@ _CHECKS: dict[str, v.Check] = {
     "engine": v.name, "strength": v.number(0, 1), "colour": v.choice("lock", "restore"),
     "grain": v.choice("match", "none"), "device": v.device, "tracker": v.name, "faces": v.faces,
     "max_faces": v.number(1, 64, whole=True), "codec": v.name, "crf": v.number(0, 63), "preset": v.name,
+    "decode": v.decoder, "encode": v.choice("auto", "cuda", "software"),
     "start": v.time, "end": v.time, "compare": v.path, "report": v.path, "treatment": v.path,
     "overwrite": v.boolean, "strict": v.boolean, "dry_run": v.boolean,
     "threads": v.number(1, 1024, whole=True), "sequence": v.boolean, "fps": v.rate,

@@ -47,6 +47,8 @@ class Report:
     rtface_version: str
     engine: str
     device: str
+    decoder: str = ""
+    encoder: str = ""
     frames_in: int = 0
     frames_out: int = 0
     frames_dropped: int = 0

@@ -25,7 +25,9 @@ from rtface.flow import buffer
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
+from rtface.media.hardware import decoding
 from rtface.media.images import IMAGE_KINDS, SequenceSource, list_images, open_sequence
+from rtface.media.nvenc import encoding
 from rtface.media.source import FileSource, open_source
 from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.pairs import PairSink, open_pairs
@@ -89,14 +91,17 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
         if not options.dry_run:  # engine and tracker take 0.3 s, in which the film can be opened
             opened = stack.enter_context(ExitStack())
             loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, opened)
-        source = open_film(input, options, threads, stats)
-        stack.callback(source.close)
         into_folder = output.suffix.lower() not in FORMATS and (output.is_dir() or not output.suffix)
+        # Stills and comparisons are made by the host.
+        source = open_film(input, options, threads, stats, keep=not into_folder and options.compare is None)
+        stack.callback(source.close)
         plan = None
         if not into_folder:
             plan = plan_output(source.info, output, codec=options.codec, crf=options.crf, preset=options.preset,
-                               strict=options.strict, overwrite=options.overwrite)
+                               strict=options.strict, overwrite=options.overwrite,
+                               encode=encoding(options.encode, options.device), stats=stats)
             report.notes += plan.notes
+            report.encoder = plan.video.described
         elif source.info.has_audio:
             report.notes.append("a folder of stills holds no sound: it is left out")
         if loading is None:
@@ -125,12 +130,14 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
             run.fill(report)
 
 
-def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats) -> FileSource | SequenceSource:
-    """The source of a film, or of a folder that is to be one."""
+def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats, *,
+              keep: bool = False) -> FileSource | SequenceSource:
+    """The source of a film, or of a folder that is to be one; with `keep`, pictures may stay on the run's card."""
     if options.sequence and isinstance(input, Path):
         return open_sequence(input, fps=options.fps, start=options.start, end=options.end, stats=stats)
     return open_source(input, start=options.start, end=options.end, threads=threads.decode, stats=stats,
-                       strict=options.strict)
+                       strict=options.strict,
+                       decode=decoding(options.decode, options.device, keep=keep, strict=options.strict))
 
 
 class _Run:
@@ -193,6 +200,7 @@ class _Run:
     def fill(self, report: Report) -> None:
         """The run's own figures."""
         report.frames_out = self.frames
+        report.decoder = self.source.info.decoder
         report.tracks = self.parts.enhance.book.reports()
         report.fps = round(self.frames / self.pumping_s, 2) if self.pumping_s else 0.0
         report.first_frame_s = round(self.first_frame_s, 3) if self.first_frame_s is not None else None

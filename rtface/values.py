@@ -153,6 +153,15 @@ def device(value: object, shown: str) -> str:
     return text
 
 
+def decoder(value: object, shown: str) -> object:
+    """What decodes: "auto", "software", "cuda" or "cuda:N"."""
+    text = str(value).strip().lower()
+    if re.fullmatch(r"auto|software|cuda(:\d+)?", text):
+        return text
+    raise UsageError(f"{shown} must be auto, software, cuda or cuda:N, not {_show(value)}: "
+                     f"the nearest is {nearest(text, ('auto', 'software', 'cuda'))}")
+
+
 def name(value: object, shown: str) -> object:
     """A name whose list is known only where it is used."""
     if not isinstance(value, str) or not value.strip():

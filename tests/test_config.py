@@ -140,3 +140,14 @@ def test_a_printed_time_can_be_given_back(seconds):
 def test_what_is_no_time(text):
     with pytest.raises(ValueError):
         parse_time(text)
+
+
+def test_where_pictures_are_decoded_and_encoded():
+    assert (Options().decode, Options().encode) == ("auto", "auto")
+    loaded = load({"decode": "CUDA:1"}, environ={"RTFACE_ENCODE": "Cuda"}).options
+    assert (loaded.decode, loaded.encode) == ("cuda:1", "cuda")
+    for bad in ("cuda:", "cuda:x", "nvdec", ""):
+        with pytest.raises(UsageError, match="decode must be auto, software, cuda or cuda:N"):
+            Options(decode=bad)
+    with pytest.raises(UsageError, match="encode must be auto or cuda or software"):
+        Options(encode="cuda:1")  # type: ignore[arg-type]

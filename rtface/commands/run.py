@@ -145,6 +145,12 @@ def run(
     codec: Annotated[str | None, typer.Option(metavar="NAME", help="Video encoder.")] = None,
     crf: Annotated[float | None, typer.Option(metavar="N", help="Its quality; less is better.")] = None,
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Its speed.")] = None,
+    decode: Annotated[str | None, typer.Option(
+        metavar="auto|cuda[:N]|software", autocompletion=shared.complete("auto", "cuda", "software"),
+        help="Where pictures are decoded; software takes over where a card cannot.")] = None,
+    encode: Annotated[str | None, typer.Option(
+        metavar="auto|cuda|software", autocompletion=shared.complete("auto", "cuda", "software"),
+        help="Where pictures are encoded; software takes over where a card cannot.")] = None,
     start: shared.Start = None,
     end: shared.End = None,
     compare: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write before|after to this file.")] = None,

@@ -22,6 +22,7 @@ from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame
 from rtface.geometry import apply, display_size, field_parity, plane_matrix, scaling
 from rtface.protocols import Correction, Retouch
+from rtface.surfaces import software
 
 log = logging.getLogger("rtface")
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
@@ -33,8 +34,9 @@ def native_image(image: av.VideoFrame) -> av.VideoFrame:
     """The image itself where the frame path works in its format, else converted to `planes.fallback` of it.
 
     Raises:
-        InputError: swscale cannot read the format (a hardware surface that was not downloaded, raw Bayer).
+        InputError: swscale cannot read the format (raw Bayer).
     """
+    image = software(image)
     name = image.format.name
     if layout(name) is not None:
         return image
@@ -232,7 +234,9 @@ class CpuDevice:
         patches = [patch for patch in found if patch is not None]
         if not patches:
             return frame
-        image = frame.image
+        image = software(frame.image)
+        if image is not frame.image:
+            frame = replace(frame, image=image)
         if layout(image.format.name) is None:
             self.say_converted(frame)
             image = native_image(image)

@@ -8,7 +8,7 @@ import av
 from av.codec import Codec
 
 from rtface.errors import UsageError
-from rtface.media.encoders import FAMILIES, VideoPlan, set_hdr, set_quality
+from rtface.media.encoders import FAMILIES, Family, VideoPlan, set_hdr, set_quality
 from rtface.media.pixel_format import nearest, shape_of
 from rtface.media.probe import MediaInfo
 
@@ -60,7 +60,8 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     if name not in supported:
         raise UsageError(f"{format} cannot hold {codec or name}; choose another --codec, or a .mkv output")
     alpha = info.transparent and shape_of(info.pix_fmt).alpha
-    candidates = [f.name for f in encoder.video_formats or []]
+    exact = FAMILIES.get(name, Family()).formats
+    candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
     if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that hardly any decoder shows
         candidates = [c for c in candidates if not shape_of(c).alpha]
     pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)

@@ -12,11 +12,13 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError
 from rtface.frame import Color, Display, Frame, Packet
+from rtface.media.card_decoder import CardDecoder
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.probe import details_of, rate_of
 from rtface.media.timeline import Rising
 from rtface.protocols import Item
 from rtface.stats import Stats
+from rtface.surfaces import native_format, software
 
 # Packets that fail one after the other before the rest of a file is given up.
 _GIVE_UP = 200
@@ -37,6 +39,7 @@ class Decoder:
         start, end: cut in seconds of the input's own clock, None for none.
         network: whether the container is read over a network; behind a broken connection nothing comes.
         sought: whether a seek went before, so that it has to be seen where it led.
+        card: decodes the pictures instead of the stream's own decoder.
 
     Attributes:
         rate, rate_known: nominal frames a second, and whether the stream said so.
@@ -47,12 +50,15 @@ class Decoder:
         pictures: cover pictures by stream index, as far as they have been met.
         landed: whether the first picture after a seek lies at or before the cut; None before it is seen.
         frames: pictures decoded so far, with those before the cut.
+        first: the first picture in memory of the host, as software decoded it where the card decodes the others too.
+        reached: end of the last frame, in seconds of the input's clock.
     """
 
     def __init__(self, container: InputContainer, video: VideoStream, *, name: str, start: Fraction | None,
-                 end: Fraction | None, network: bool, sought: bool) -> None:
+                 end: Fraction | None, network: bool, sought: bool, card: CardDecoder | None = None) -> None:
         self._container, self._video, self._name = container, video, name
-        self._start, self._end, self._network = start, end, network
+        self._start, self._end, self._network, self._card = start, end, network, card
+        self._decode = card.decode if card else video.decode
         self._stats, self._strict, self._silent = Stats(), False, True
         self._clock_start = Fraction(container.start_time or 0, 1_000_000)
         self.rate, self.rate_known = rate_of(video)
@@ -64,6 +70,7 @@ class Decoder:
         self.pictures: dict[int, bytes] = {}
         self.landed: bool | None = None if sought else True
         self.frames = 0
+        self.first: av.VideoFrame | None = None
         step = 1 / (self.rate * self.time_base)
         self._step = max(1, round(step))
         self._clock = Rising(step, step * Fraction(3, 2))
@@ -74,7 +81,7 @@ class Decoder:
         self._color = Color()
         self._displays: dict[bool, Display] = {}
         self._failed_in_a_row = 0
-        self._reached = Fraction(0)  # end of the last frame, seconds of the input's clock
+        self.reached = Fraction(0)
         self._reached_any = Fraction(0)  # end of the last frame or packet
 
     def report_to(self, stats: Stats, *, strict: bool) -> None:
@@ -137,7 +144,7 @@ class Decoder:
 
     def _images(self, packet: av.Packet[Stream]) -> list[av.VideoFrame]:
         try:
-            images = self._video.decode(packet)  # pyright: ignore[reportArgumentType]
+            images = self._decode(packet)  # pyright: ignore[reportArgumentType]
         except av.FFmpegError as error:
             self._failed_in_a_row += 1
             self._stats.count("packets_lost")
@@ -150,7 +157,7 @@ class Decoder:
     def _flush(self) -> Iterator[av.VideoFrame]:
         for _ in range(_GIVE_UP):
             try:
-                images = self._video.decode(None)
+                images = self._decode(None)
             except av.EOFError:
                 return
             except av.FFmpegError:
@@ -176,8 +183,8 @@ class Decoder:
             self._stats.count("pts_repaired")
             self._fault("pts_repaired", "its timestamps go back; they were made to rise")
         duration = image.duration or self._step
-        self._reached = (pts + duration) * self.time_base
-        self._reached_any = max(self._reached_any, self._reached)
+        self.reached = (pts + duration) * self.time_base
+        self._reached_any = max(self._reached_any, self.reached)
         self.frames += 1
         if self._start is not None and (pts + Fraction(1, 2)) * self.time_base < self._start:
             return None
@@ -193,19 +200,21 @@ class Decoder:
         return self._start is not None and pts * self.time_base <= self._start
 
     def _same_size(self, image: av.VideoFrame) -> av.VideoFrame:
-        now = (image.width, image.height, image.format.name)
+        now = (image.width, image.height, native_format(image))
         if self._size is None:
             self._size = now
-            self.siting = details_of(image)[0]
-            self.matrix = display_matrix(image)
-            self._rotation = image.rotation
+            # A decoder on the card does not know what the container says of its pictures.
+            self.first = first = (self._card.first if self._card else None) or software(image)
+            self.siting = details_of(first)[0]
+            self.matrix = display_matrix(first)
+            self._rotation = first.rotation
         if now == self._size:
             return image
         self._stats.count("frames_resized")
         width, height, kind = self._size
         self._fault("frames_resized", f"changes from {width}×{height} {kind} to {now[0]}×{now[1]} {now[2]} on its way; "
                     "those pictures are scaled to the first size")
-        return image.reformat(width, height, kind, interpolation="BICUBIC")
+        return software(image).reformat(width, height, kind, interpolation="BICUBIC")
 
     def _color_of(self, image: av.VideoFrame) -> Color:
         seen = (int(image.colorspace), int(image.color_range), int(image.color_trc), int(image.color_primaries))
@@ -221,7 +230,7 @@ class Decoder:
                 turns, mirror = orientation(self.matrix)
             else:
                 turns, mirror = round(-self._rotation / 90) % 4, False
-            fields = details_of(image)[1] if interlaced else "progressive"
+            fields = details_of(software(image))[1] if interlaced else "progressive"
             self._displays[interlaced] = display_of(turns, mirror, self._video.sample_aspect_ratio, fields)
         return self._displays[interlaced]
 
@@ -278,7 +287,7 @@ class Decoder:
         expected = self.expected_end()
         if expected is None:
             return
-        missing = expected - self._reached
+        missing = expected - self.reached
         if missing > max(Fraction(1, 2), 3 / self.rate):
             self._stats.count("truncated")
             self._fault("truncated", f"ends {float(missing):.1f} s before the {float(expected):.1f} s that it "

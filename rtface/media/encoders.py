@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from rtface.errors import UsageError
 from rtface.media.color import Hdr, Tags
+from rtface.media.cuda_driver import told
 from rtface.media.pixel_format import shape_of
 
 # FFmpeg's AVCodecContext flags and AVFieldOrder.
@@ -31,7 +33,9 @@ class Family:
         quality, speed: defaults of the two.
         options: set always.
         lossless: set instead of the quality for ``--crf 0``; None when it cannot be lossless.
-        depth: largest bit depth, where FFmpeg's list of formats does not say it.
+        best: largest quality number it takes.
+        names: speeds by other encoders' names for them.
+        formats: of FFmpeg's list, those in which it keeps every bit that they hold; None for all of the list.
     """
 
     crf: str | None = None
@@ -40,17 +44,27 @@ class Family:
     speed: str = ""
     options: dict[str, str] = field(default_factory=dict[str, str])
     lossless: dict[str, str] | None = None
+    best: float = 63
+    names: dict[str, str] = field(default_factory=dict[str, str])
+    formats: tuple[str, ...] | None = None
 
 
 _X264 = Family("crf", "preset", "18", "fast", lossless={"qp": "0"})
-_NVENC = Family("cq", "preset", "20", "p5", {"rc": "vbr", "b": "0"}, lossless={"tune": "lossless"})
+# NVENC's constant quality: a target on the same scale as x264's crf, without a limit of the bit rate.
+_CQ = {"rc": "vbr", "b": "0"}
+SPEEDS = {"ultrafast": "p1", "superfast": "p1", "veryfast": "p2", "faster": "p3", "fast": "p4", "medium": "p5",
+           "slow": "p6", "slower": "p7", "veryslow": "p7", "placebo": "p7", **{f"p{n}": f"p{n}" for n in range(1, 8)}}
+# It takes RGB and 16 bits too, and makes 4:2:0 and 10 bits of them.
+_EXACT = ("yuv420p", "nv12", "p010le", "yuv444p", "nv16", "p210le")
+_NVENC = Family("cq", "preset", "20", "p5", _CQ, lossless={"tune": "lossless"}, best=51, names=SPEEDS, formats=_EXACT)
 FAMILIES = {
     "libx264": _X264, "libx264rgb": _X264,
     "libx265": Family("crf", "preset", "20", "fast", options={"a53cc": "1"}, lossless={"x265-params": "lossless=1"}),
     "libsvtav1": Family("crf", "preset", "25", "8"),
     "libvpx-vp9": Family("crf", "cpu-used", "24", "4", {"b": "0", "row-mt": "1", "deadline": "good"},
                          lossless={"lossless": "1"}),
-    "h264_nvenc": _NVENC, "hevc_nvenc": _NVENC, "av1_nvenc": Family("cq", "preset", "25", "p5", _NVENC.options),
+    "h264_nvenc": _NVENC, "hevc_nvenc": _NVENC,
+    "av1_nvenc": Family("cq", "preset", "25", "p5", _CQ, names=SPEEDS, formats=("yuv420p", "nv12", "p010le")),
     "ffv1": Family(options={"level": "3", "slicecrc": "1"}, lossless={}),
     "prores_ks": Family(options={"vendor": "apl0"}),
     "utvideo": Family(lossless={}), "ffvhuff": Family(lossless={}), "huffyuv": Family(lossless={}),
@@ -58,6 +72,10 @@ FAMILIES = {
 }
 # Encoders of the kind that takes a quantiser through FFmpeg's own flag.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
+
+
+class EncoderRefused(Exception):
+    """A card's encoder cannot do it; the message says why in a few words. Software encodes instead."""
 
 
 @dataclass(slots=True)
@@ -75,6 +93,8 @@ class VideoPlan:
         time_base: unit of the encoder's timestamps.
         tag: code in MP4 and MOV, "" for the usual one.
         fields: "progressive", or the order of interlaced pictures.
+        device: number of the CUDA device, for NVENC.
+        on_card: whether the encoder is handed pictures in the device's memory; their samples are in `pix_fmt`.
         warnings: what is lost by this choice, one line each.
     """
 
@@ -92,8 +112,15 @@ class VideoPlan:
     options: dict[str, str] = field(default_factory=dict[str, str])
     tag: str = ""
     fields: str = "progressive"
+    device: int = 0
+    on_card: bool = False
     threads: int = 0
     warnings: list[str] = field(default_factory=list[str])
+
+    @property
+    def described(self) -> str:
+        """The encoder, with its card where it has one."""
+        return f"{self.encoder} on cuda:{self.device}" if self.encoder.endswith("_nvenc") else self.encoder
 
 
 def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
@@ -101,21 +128,25 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
     plan.options |= family.options
     if crf == 0 and family.lossless is not None:
         plan.options |= family.lossless
-        for key in ("rc", "b"):
-            if plan.encoder.startswith(("libvpx", "h264_nvenc", "hevc_nvenc")) and key == "rc":
-                plan.options.pop(key, None)
+        plan.options.pop("rc", None)
         plan.lossless = True
     elif crf is not None and family.crf is None:
         raise UsageError(f"{plan.encoder} has no --crf; leave it away"
                          + (" (it is always lossless)" if family.lossless is not None else ""))
     elif family.crf is not None:
+        if crf is not None and crf > family.best:
+            raise UsageError(f"{plan.encoder} takes --crf up to {family.best:g}, not {crf:g}")
+        if crf == 0 and family.crf == "cq":
+            crf = 1  # 0 would leave it to the encoder
         plan.options[family.crf] = family.quality if crf is None else f"{crf:g}"
     else:
         plan.lossless = family.lossless is not None
     if preset is not None and family.preset is None:
         raise UsageError(f"{plan.encoder} has no --preset; leave it away")
     if family.preset is not None:
-        plan.options[family.preset] = preset or family.speed
+        if preset and family.names and preset not in family.names:
+            raise UsageError(f"{plan.encoder} has no preset {preset}; choose one of {', '.join(family.names)}")
+        plan.options[family.preset] = family.names.get(preset, preset) if preset else family.speed
 
 
 def set_hdr(plan: VideoPlan, hdr: Hdr) -> None:
@@ -158,6 +189,11 @@ def _display_text(hdr: Hdr, encoder: str) -> str:
     return f"G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({bright},{dark})"
 
 
+def accel(plan: VideoPlan) -> HWAccel | None:
+    """What an encoder that takes pictures on the card has to be made with; None for every other."""
+    return HWAccel("cuda", plan.device, options={"primary_ctx": "1"}) if plan.on_card else None
+
+
 def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
     """Sets an encoder up as planned; `target` must not be open yet."""
     context = target.codec_context if isinstance(target, VideoStream) else target
@@ -178,6 +214,8 @@ def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
     if plan.tag:
         context.codec_tag = plan.tag
     options = dict(plan.options)
+    if plan.encoder.endswith("_nvenc") and not plan.on_card:
+        options["gpu"] = str(plan.device)
     if plan.encoder == "libx265":
         quiet = ["log-level=error"] + ([f"pools={plan.threads}"] if plan.threads else [])
         options["x265-params"] = ":".join([p for p in (options.get("x265-params"), *quiet) if p])
@@ -197,13 +235,16 @@ def check(plan: VideoPlan) -> None:
 
     Raises:
         UsageError: it does not open like this.
+        EncoderRefused: it needs a card, and driver or card refuse.
     """
-    context = VideoCodecContext.create(plan.encoder, "w")
-    assert isinstance(context, VideoCodecContext)
-    configure(context, plan)
     try:
+        context = VideoCodecContext.create(plan.encoder, "w", accel(plan))
+        assert isinstance(context, VideoCodecContext)
+        configure(context, plan)
         context.open()
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, NotImplementedError) as error:
+        if plan.encoder.endswith("_nvenc"):
+            raise EncoderRefused(told(error)) from error
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
         raise UsageError(f"{plan.encoder} does not open for {plan.width}×{plan.height} {plan.pix_fmt} with {chosen}; "
                          "check --codec, --crf and --preset") from error

@@ -12,8 +12,10 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
+from rtface.errors import OutputError
 from rtface.frame import Packet
-from rtface.media.encoders import configure
+from rtface.media.cuda_driver import told
+from rtface.media.encoders import accel, configure
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan
 from rtface.media.transcode import Adts, Sound, Text
@@ -93,8 +95,15 @@ class OutputStreams:
 
     def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
         video = self._plan.video
-        stream: VideoStream = self._container.add_stream(video.encoder, rate=video.rate)  # pyright: ignore
-        configure(stream, video)
+        try:
+            stream: VideoStream = self._container.add_stream(  # pyright: ignore
+                video.encoder, rate=video.rate, hwaccel=accel(video))
+            configure(stream, video)
+            if video.on_card:  # opened by the first picture, it would take over that picture's size with its padding
+                stream.codec_context.open()
+        except av.FFmpegError as error:
+            raise OutputError(f"{self._plan.path}: {video.described} does not open ({told(error)}); "
+                              "--encode software does without a card") from error
         stream.time_base = video.time_base
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))

@@ -7,33 +7,31 @@ import av
 from rtface.arrays import plane_rows, sample_bytes
 from rtface.media.encoders import VideoPlan
 from rtface.media.pixel_format import shape_of
-
-# In swscale, saying "full range" of both sides switches every range conversion off: samples move, values stay.
-_FULL = 2
+from rtface.surfaces import FULL_RANGE, on_card, repacked, software
 
 
 def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
-    """The picture in the encoder's format and size; the same object where nothing has to be done."""
+    """The picture in the encoder's format and size; the same object where nothing has to be done.
+
+    An encoder on the card takes pictures from the card as they are, and others too: PyAV uploads those.
+    """
+    if on_card(image) and plan.on_card:
+        return image
+    image = software(image)
     if image.format.name != plan.pix_fmt:
-        image = _convert(image, plan) if plan.convert else _repack(image, plan.pix_fmt)
+        image = _convert(image, plan) if plan.convert else repacked(image, plan.pix_fmt)
     if (image.width, image.height) != (plan.width, plan.height):
         image = pad(image, plan.width, plan.height)
     return image
 
 
-def _repack(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
-    out = image.reformat(format=pix_fmt, src_color_range=_FULL, dst_color_range=_FULL)
-    out.color_range, out.colorspace = image.color_range, image.colorspace
-    return out
-
-
 def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
     source, target = shape_of(image.format.name), shape_of(plan.pix_fmt)
     if source.model == target.model:
-        return _repack(image, plan.pix_fmt)
+        return repacked(image, plan.pix_fmt)
     if target.model == "rgb":
         return image.reformat(format=plan.pix_fmt)
-    return image.reformat(format=plan.pix_fmt, dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=1)
+    return image.reformat(format=plan.pix_fmt, dst_colorspace="ITU601", src_color_range=FULL_RANGE, dst_color_range=1)
 
 
 def pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:

@@ -100,6 +100,8 @@ class MediaInfo:
         origin: the moment of the input's clock that becomes 0 in an output.
         size: bytes of the file, None when it is not a file.
         notes: what a user should know about choices made here, one line each.
+        decoder: what decodes the pictures, and why it is not the card where the card was wanted.
+        on_card: whether they stay in the memory of a card (`rtface.surfaces`).
     """
 
     path: str
@@ -134,6 +136,8 @@ class MediaInfo:
     origin: Fraction = Fraction(0)
     size: int | None = None
     notes: list[str] = field(default_factory=list[str])
+    decoder: str = "software"
+    on_card: bool = False
 
 
 def open_container(path: str | os.PathLike[str]) -> InputContainer:

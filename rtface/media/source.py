@@ -19,9 +19,12 @@ from rtface.frame import Frame
 from rtface.media import probe
 from rtface.media.color import has_captions, hdr_of, tags_of
 from rtface.media.decoder import Decoder
+from rtface.media.hardware import Decoding, open_on_card
 from rtface.media.probe import Chapter, MediaInfo, StreamInfo
 from rtface.protocols import Item
 from rtface.stats import Stats
+from rtface.surfaces import native_format, on_card
+from rtface.values import format_time
 
 __all__ = ["FileSource", "MediaInfo", "StreamInfo", "open_source"]
 
@@ -30,7 +33,8 @@ _EARLIER = (0, 5, 30)
 
 
 def open_source(path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None,
-                threads: int | None = None, stats: Stats | None = None, strict: bool = False) -> FileSource:
+                threads: int | None = None, stats: Stats | None = None, strict: bool = False,
+                decode: Decoding | None = None) -> FileSource:
     """Opens a film or picture and decodes its first frame.
 
     Args:
@@ -39,13 +43,15 @@ def open_source(path: str | os.PathLike[str], *, start: float | None = None, end
         threads: decoder threads, None for FFmpeg's own choice.
         stats: receives counters and warnings.
         strict: raise InputError where the file is damaged, instead of warning and going on.
+        decode: card that decodes, as far as it can (`hardware.decoding`); None for software.
 
     Raises:
         InputMissing: it is not there or may not be read.
         InputError: it is empty, cut off before its index, not a film, holds no video, or is larger than the limit.
         UsageError: the cut lies outside the film.
     """
-    return FileSource(path, start=start, end=end, threads=threads, stats=stats or Stats(), strict=strict)
+    return FileSource(path, start=start, end=end, threads=threads, stats=stats or Stats(), strict=strict,
+                      decode=decode)
 
 
 class FileSource:
@@ -58,17 +64,20 @@ class FileSource:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, start: float | None, end: float | None, threads: int | None,
-                 stats: Stats, strict: bool) -> None:
+                 stats: Stats, strict: bool, decode: Decoding | None) -> None:
         self._path = path
         self._name = shown(path)
         self._threads = threads
         self._stats = stats
         self._strict = strict
+        self._wanted = decode
+        self._refusal: str | None = None
         if start is not None and start < 0:
             raise UsageError(f"--start {start:g}: give seconds from 0 on")
         if end is not None and end <= (start or 0):
             raise UsageError(f"{self._name}: nothing lies between --start {start or 0:g} and --end {end:g}")
         self._waiting: deque[Item] = deque()
+        self._now: Decoder | None = None  # once the first picture is there
         self._container, self._video = self._open()
         try:
             self._clock_start = Fraction(self._container.start_time or 0, 1_000_000)
@@ -76,7 +85,9 @@ class FileSource:
             self._end = None if end is None else self._clock_start + Fraction(end).limit_denominator(1_000_000)
             self._check_cut(start)
             decoder, self._items = self._begin()
+            self._now = decoder
             self.info = self._describe(decoder, self._waiting[-1])
+            decoder.first = None  # it can be 100 MB
         except BaseException:
             self.close()
             raise
@@ -90,6 +101,7 @@ class FileSource:
         """Releases the file and the decoder; safe to call twice."""
         self._waiting.clear()
         self._items = iter(())
+        self._now = None
         self._container.close()
 
     # -- opening ------------------------------------------------------------------------------------------------
@@ -106,8 +118,21 @@ class FileSource:
         return container, video
 
     def _decoder(self, *, sought: bool = False) -> Decoder:
+        self._refusal = None
+        still = self._container.format.name.endswith("_pipe") or self._container.format.name == "image2"
+        card = open_on_card(self._video, self._wanted, self._without_card) if self._wanted and not still else None
         return Decoder(self._container, self._video, name=self._name, start=self._start, end=self._end,
-                       network=is_url(self._path), sought=sought)
+                       network=is_url(self._path), sought=sought, card=card)
+
+    def _without_card(self, why: str) -> None:
+        """Told where the card does not decode, or no longer."""
+        if self._now is None:
+            self._refusal = why
+            return
+        since = format_time(float(self._now.reached - self._clock_start))
+        self.info.decoder += f", software from {since}"
+        self._stats.warn("decode_card", f"{self._name}: the card no longer decodes it ({why}); software goes on from "
+                         f"{since}")
 
     def _check_cut(self, start: float | None) -> None:
         duration = self._container.duration
@@ -152,7 +177,7 @@ class FileSource:
 
     def _describe(self, decoder: Decoder, first: Item) -> MediaInfo:
         assert isinstance(first, Frame)
-        container, image = self._container, first.image
+        container, image = self._container, decoder.first or first.image
         duration = decoder.expected_end()
         length = None if duration is None else duration - self._clock_start
         if length is not None:
@@ -163,6 +188,7 @@ class FileSource:
         if first.display.quarter_turns % 2:
             width, height = height, width
         alpha = any(c.is_alpha for c in image.format.components)
+        notes = [self._note] if self._note else []
         streams = probe.streams_of(container, self._video)
         for stream in streams:
             stream.picture = decoder.pictures.get(stream.index)
@@ -172,7 +198,7 @@ class FileSource:
         return MediaInfo(
             path=self._name, format=container.format.name, duration_s=None if length is None else float(length),
             width=image.width, height=image.height, display_width=round(width), display_height=round(height),
-            rate=decoder.rate, time_base=decoder.time_base, pix_fmt=image.format.name,
+            rate=decoder.rate, time_base=decoder.time_base, pix_fmt=native_format(first.image),
             codec=self._video.codec_context.codec.canonical_name, color=first.color, display=first.display,
             tags=tags_of(image, decoder.siting), matrix=decoder.matrix, aspect=aspect,
             interlaced=image.interlaced_frame, is_still=decoder.still, has_audio=bool(container.streams.audio),
@@ -182,7 +208,18 @@ class FileSource:
             hdr=hdr_of(image), captions=has_captions(image), start=self._start, end=self._end,
             clock_start=self._clock_start, origin=self._origin(),
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
-            notes=[self._note] if self._note else [])
+            notes=notes, decoder=self._decoded_by(decoder, notes), on_card=on_card(first.image))
+
+    def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
+        """What decodes the pictures; says so where a card was meant, and warns where the user named it in vain."""
+        if self._wanted is None or decoder.still:
+            return "software"
+        by = f"software, because {self._refusal}" if self._refusal else f"NVDEC on cuda:{self._wanted.device}"
+        if self._refusal and self._wanted.asked:
+            self._stats.warn("decode_card", f"{self._name}: is decoded by {by}")
+        else:
+            notes.append(f"{self._name}: is decoded by {by}")
+        return by
 
     def _origin(self) -> Fraction:
         if self._start is not None:

@@ -13,11 +13,12 @@ import av
 from av.stream import Disposition
 
 from rtface.errors import OutputError, UsageError
-from rtface.media.codec import plan_video
-from rtface.media.encoders import VideoPlan, check
+from rtface.media.encoders import VideoPlan
+from rtface.media.nvenc import Encoding, choose_encoder, names_card
 from rtface.media.pixel_format import shape_of
 from rtface.media.probe import MediaInfo, StreamInfo
 from rtface.media.workfile import Target, check_target, free_bytes
+from rtface.stats import Stats
 
 Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
 
@@ -85,7 +86,8 @@ class OutputPlan:
 
 def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str | None = None,
                 crf: float | None = None, preset: str | None = None, strict: bool = False,
-                overwrite: bool = False, video_only: bool = False) -> OutputPlan:
+                overwrite: bool = False, video_only: bool = False, encode: Encoding | None = None,
+                stats: Stats | None = None) -> OutputPlan:
     """Decides container, codec and the fate of every stream, and checks that the output can be written.
 
     Args:
@@ -98,6 +100,8 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         strict: raise where anything at all would be lost.
         overwrite: whether an existing output may be replaced.
         video_only: leave every other stream out, without a word (comparison films).
+        encode: whether a card's encoder is wanted (`nvenc.encoding`); None leaves it to where the pictures lie.
+        stats: receives the warning where it was and cannot be had.
 
     Raises:
         UsageError: an extension, codec or option that cannot be used.
@@ -110,9 +114,13 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
                          f"use one of {', '.join(FORMATS)}")
     format = FORMATS[suffix]
     target = check_target(output, inputs=[info.path], overwrite=overwrite)
-    video = plan_video(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset)
-    check(video)
+    video, refused = choose_encoder(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset,
+                                    wanted=encode or Encoding())
     plan = OutputPlan(target, format, video, [], info, list(info.notes))
+    if refused and stats and (names_card(codec) or (encode and encode.mode == "cuda")):
+        stats.warn("encode_card", f"{plan.path}: {refused}")
+    elif refused:
+        plan.notes.append(f"{plan.path}: {refused}")
     plan.notes += [f"{path}: the playable part of a run that was killed, or another run is at work on this output"
                    for path in target.leftovers]
     if not video_only:

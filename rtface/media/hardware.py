@@ -1,0 +1,98 @@
+"""Whether a stream is decoded on a card (NVDEC), and opening the decoder there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import av
+from av.codec import Codec
+from av.codec.hwaccel import HWAccel
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from rtface.media import cuda_driver
+from rtface.media.card_decoder import ON_CARD, CardDecoder
+
+# Codecs whose decoding is laid down to the last bit, so that card and software agree; MPEG-2 and 4 leave rounding open.
+_CODECS = ("h264", "hevc", "vp8", "vp9", "av1")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Where pictures are to be decoded, and where they stay.
+
+    Attributes:
+        device: number of the CUDA device.
+        keep: whether decoded pictures stay on it; else they are downloaded.
+        asked: whether the user named the card, so that doing without it deserves a warning.
+    """
+
+    device: int = 0
+    keep: bool = False
+    asked: bool = False
+
+
+def decoding(decode: str, device: str, *, keep: bool = True, strict: bool = False) -> Decoding | None:
+    """What ``--decode`` means on a run's device; None for software.
+
+    Args:
+        decode: "auto", "software", "cuda" or "cuda:N".
+        device: the run's device; "auto" decodes on the card where it is "cuda" or "cuda:N".
+        keep: whether what follows can work on pictures that stay on the card.
+        strict: whether damage must be noticed; a card does not tell of damage inside a picture, so "auto" is software.
+    """
+    run = card_number(device)
+    if decode == "software" or (decode == "auto" and (run is None or strict)):
+        return None
+    wanted = card_number(decode)
+    number = run or 0 if wanted is None or decode == "cuda" else wanted
+    return Decoding(number, keep and number == run, asked=decode != "auto")
+
+
+def card_number(name: str) -> int | None:
+    """N of "cuda:N", 0 of "cuda", None of any other name."""
+    match = re.fullmatch(r"cuda(?::(\d+))?", name)
+    return int(match[1] or 0) if match else None
+
+
+def open_on_card(stream: VideoStream, wanted: Decoding, refused: Callable[[str], None]) -> CardDecoder | None:
+    """A decoder on the card for a stream that is still unread; None, and why through `refused`, where it cannot be."""
+    source = stream.codec_context
+    codec, pix_fmt = source.codec.canonical_name, source.pix_fmt or "an unknown format"
+    why = cuda_driver.absent(wanted.device)
+    if codec not in _CODECS:
+        why = f"cards are not used for {codec}"
+    elif pix_fmt not in ON_CARD:
+        why = f"cards are used for 4:2:0 of 8 and 10 bits, not for {pix_fmt}"
+    elif why is None:
+        cuda_driver.share_primary_context(wanted.device)
+        try:
+            return CardDecoder(stream, _context(stream, wanted.device), ON_CARD[pix_fmt], keep=wanted.keep,
+                               settle=lambda: cuda_driver.settle(wanted.device), refused=refused)
+        except (av.FFmpegError, NotImplementedError, ValueError) as error:
+            why = f"the card's decoder does not open ({cuda_driver.told(error)})"
+    refused(why)
+    return None
+
+
+def _context(stream: VideoStream, device: int) -> VideoCodecContext:
+    """A decoder beside the stream's own, which stays as it is for software. Raises av.FFmpegError."""
+    source = stream.codec_context
+    # Pictures share the primary context with every other library, and stay where they are until asked for.
+    accel = HWAccel("cuda", device, options={"primary_ctx": "1"}, is_hw_owned=True, allow_software_fallback=True)
+    context = VideoCodecContext.create(Codec(source.codec.canonical_name, "r"), "r", accel)
+    assert isinstance(context, VideoCodecContext)
+    if not context.is_hwaccel:
+        raise NotImplementedError(f"this build of FFmpeg cannot decode {source.codec.canonical_name} on a card")
+    context.width, context.height = source.width, source.height
+    context.pix_fmt = source.pix_fmt  # PyAV says "cuda" from the start, and then FFmpeg's AV1 never asks for the card
+    context.extradata = source.extradata
+    context.codec_tag = source.codec_tag
+    context.reorder_depth = source.reorder_depth
+    context.color_range, context.colorspace = source.color_range, source.colorspace
+    context.color_primaries, context.color_trc = source.color_primaries, source.color_trc
+    context.thread_count = 1  # more would only take surfaces
+    context.copy_opaque = True
+    return context

@@ -1,0 +1,415 @@
+"""Decoding on a card: what is refused for real without a driver, and what happens with a card that does well or fails.
+
+The card here is a second software decoder whose pictures come in the card's layout; `on_card` is told to believe it.
+tests/gpu has the same questions for a real one.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import rtface
+from rtface.errors import InputError
+from rtface.frame import Frame, Packet
+from rtface.media import card_decoder, cuda_driver, hardware
+from rtface.media.card_decoder import ON_CARD, CardDecoder
+from rtface.media.hardware import Decoding, card_number, decoding
+from rtface.media.source import open_source
+from rtface.stats import Stats
+from rtface.surfaces import FORMATS, native_format, repacked
+
+EXTERNAL = av.error.ExternalError(-542398533, "Generic error in an external library")
+
+
+class Card:
+    """A decoder that gives pictures in the card's layout and fails when it is told to."""
+
+    def __init__(self, stream: Any, *, fails_after: int | None = None, wrong: int | None = None, silent: bool = False,
+                 leaves_after: int | None = None, error: Exception = EXTERNAL, late: int = 1) -> None:
+        source = stream.codec_context
+        self.context: Any = av.CodecContext.create(source.codec.name, "r")
+        self.av1 = source.codec.canonical_name == "av1"
+        self.context.extradata, self.context.reorder_depth = source.extradata, source.reorder_depth
+        self.context.copy_opaque = True
+        self.context.thread_count, self.context.thread_type = late, "FRAME"
+        self.fails_after, self.wrong, self.silent, self.error = fails_after, wrong, silent, error
+        self.leaves_after, self.packets, self.given = leaves_after, 0, 0
+
+    def decode(self, packet: Any = None) -> list[av.VideoFrame]:
+        self.packets += packet is not None
+        if self.fails_after is not None and self.packets > self.fails_after:
+            raise self.error
+        images = self.context.decode(packet)
+        if self.silent:
+            return []
+        if self.leaves_after is None or self.packets <= self.leaves_after:
+            images = [repacked(i, ON_CARD.get(i.format.name, i.format.name)) for i in images]
+        for image in images:
+            self.given += 1
+            if self.av1 and image.pts % 80:  # FFmpeg's AV1 on a card names the packet that codes a picture
+                image.opaque = (1,)
+            if self.given == self.wrong:
+                plane = image.planes[1]
+                plane.update(bytes([plane.buffer_size and 9]) + bytes(plane)[1:])
+        return images
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch):
+    """Puts such a card into the machine; returns the list of those that were opened."""
+    def insert(**how: Any) -> list[Card]:
+        opened: list[Card] = []
+
+        def context(stream: Any, device: int) -> Card:
+            opened.append(Card(stream, **how))
+            return opened[-1]
+
+        monkeypatch.setattr(cuda_driver, "absent", lambda device=0: None)
+        monkeypatch.setattr(cuda_driver, "settle", lambda device: None)
+        monkeypatch.setattr(hardware, "_context", context)
+        monkeypatch.setattr(card_decoder, "on_card", lambda image: image.format.name in FORMATS)
+        return opened
+    return insert
+
+
+def seen(path: Path, decode: Decoding | None, **cut: Any) -> tuple[list[tuple[Any, ...]], Any, Stats, list[Frame]]:
+    """Everything that comes out of a file, in a form that can be compared."""
+    stats = Stats()
+    source = open_source(path, stats=stats, decode=decode, **cut)
+    try:
+        items = list(source)
+    finally:
+        source.close()
+    frames = [i for i in items if isinstance(i, Frame)]
+    out: list[tuple[Any, ...]] = []
+    for item in items:
+        if isinstance(item, Packet):
+            out.append((item.stream_index, item.packet.pts, item.packet.dts, bytes(item.packet)))
+        else:
+            held = ON_CARD.get(item.image.format.name, item.image.format.name)
+            picture = tuple(np.from_dlpack(p).tobytes() for p in repacked(item.image, held).planes)
+            out.append((item.pts, item.duration, item.time_base, item.color, item.display, picture))
+    return out, source.info, stats, frames
+
+
+PROPERTIES = ("width", "height", "display_width", "display_height", "rate", "time_base", "codec", "color", "display",
+              "tags", "matrix", "aspect", "interlaced", "hdr", "captions", "duration_s", "origin", "transparent")
+
+
+def same(one: Any, other: Any) -> None:
+    """Two results of `seen`: every picture, packet and property; packets may come at another place between them."""
+    def pictures(result: Any) -> list[Any]:
+        return [item for item in result[0] if len(item) == 6]
+
+    def packets(result: Any) -> list[Any]:
+        return [item for item in result[0] if len(item) == 4]
+
+    assert len(pictures(one)) == len(pictures(other))
+    for a, b in zip(pictures(one), pictures(other), strict=True):
+        assert a == b
+    assert packets(one) == packets(other)
+    for name in PROPERTIES:
+        assert getattr(one[1], name) == getattr(other[1], name), name
+
+
+X265 = "log-level=none:keyint=12:bframes=3:open-gop=1"
+HDR = ("master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400:hdr10=1:"
+       "log-level=none")
+FILMS: dict[str, dict[str, Any]] = {
+    "h264.mp4": {"frames": 40, "options": {"preset": "fast", "bf": "3", "g": "12"}, "sound": "aac",
+                 "tags": {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1}},
+    "turned.mp4": {"frames": 8, "matrix": (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30), "aspect": Fraction(4, 3),
+                   "size": (130, 98)},
+    "full.mkv": {"frames": 8, "pix_fmt": "yuvj420p", "tags": {"color_range": 2}},
+    "h264.avi": {"frames": 40, "options": {"preset": "fast", "bf": "2", "g": "12"}},
+    "fields.ts": {"frames": 12, "options": {"flags": "+ildct+ilme", "x264-params": "tff=1"}},
+    "intra.mp4": {"frames": 60, "options": {"g": "1"}},
+    "uneven.mkv": {"frames": 6, "pts_ms": [0, 33, 100, 117, 250, 251]},
+    "hevc10.mkv": {"frames": 40, "codec": "libx265", "pix_fmt": "yuv420p10le",
+                   "options": {"preset": "fast", "x265-params": X265}},
+    "hdr.mp4": {"frames": 4, "codec": "libx265", "pix_fmt": "yuv420p10le",
+                "options": {"preset": "ultrafast", "x265-params": HDR},
+                "tags": {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}},
+    "vp9.webm": {"frames": 20, "codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
+    "av1.mkv": {"frames": 24, "codec": "libsvtav1", "options": {"preset": "12", "g": "8"}},
+    "one.mp4": {"frames": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def film(media: Any, tmp_path_factory: pytest.TempPathFactory):
+    """A film of `FILMS`, made once."""
+    folder = tmp_path_factory.mktemp("films")
+
+    def make(name: str) -> Path:
+        path = folder / name
+        return path if path.exists() else media.make_film(path, **FILMS[name])
+    return make
+
+
+# -- what is asked for ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("decode", "device", "want"), [
+    ("auto", "cpu", None), ("auto", "auto", None), ("auto", "onnx", None), ("software", "cuda", None),
+    ("auto", "cuda", Decoding(0, True)), ("auto", "cuda:2", Decoding(2, True)),
+    ("cuda", "cpu", Decoding(0, False, True)), ("cuda:1", "cpu", Decoding(1, False, True)),
+    ("cuda", "cuda:2", Decoding(2, True, True)), ("cuda:1", "cuda:2", Decoding(1, False, True)),
+])
+def test_where_a_run_decodes(decode, device, want):
+    assert decoding(decode, device) == want
+
+
+def test_what_cannot_stay_on_a_card_does_not():
+    assert decoding("auto", "cuda", keep=False) == Decoding(0, False)
+    assert decoding("auto", "cuda", strict=True) is None  # a card does not tell of damage
+    assert decoding("cuda", "cuda", strict=True) == Decoding(0, True, True)
+    assert [card_number(n) for n in ("cuda", "cuda:3", "cpu", "cudax", "cuda:")] == [0, 3, None, None, None]
+
+
+# -- no driver ------------------------------------------------------------------------------------------------------
+
+
+needs_no_driver = pytest.mark.skipif(cuda_driver.absent() is None, reason="a CUDA driver is here")
+
+
+@needs_no_driver
+@pytest.mark.parametrize("late", [False, True], ids=["no library", "FFmpeg says so"])
+def test_without_a_driver_software_decodes_the_same(film, monkeypatch, late):
+    """FFmpeg's own refusal is a PermissionError, even where falling back is allowed."""
+    if late:
+        monkeypatch.setattr(cuda_driver, "absent", lambda device=0: None)
+    with_card = seen(film("h264.mp4"), Decoding(0, True, asked=True))
+    alone = seen(film("h264.mp4"), None)
+    assert with_card[0] == alone[0]
+    same(with_card, alone)
+    assert with_card[1].pix_fmt == alone[1].pix_fmt == "yuv420p" and not with_card[1].on_card
+    why = "a library of the driver is missing" if late else "there is no CUDA driver here"
+    warning, = with_card[2].warnings.values()
+    assert f"is decoded by software, because {'the card' if late else why}" in warning and why in warning
+    assert with_card[2].counters["warn:decode_card"] == 1
+    assert with_card[1].decoder.startswith("software, because") and alone[1].decoder == "software"
+
+
+@needs_no_driver
+def test_who_did_not_ask_for_the_card_gets_a_note_only(film):
+    _, info, stats, _ = seen(film("h264.mp4"), Decoding(0, True))
+    assert not stats.warnings
+    assert any("decoded by software, because there is no CUDA driver" in note for note in info.notes)
+
+
+@needs_no_driver
+def test_a_run_says_what_decoded_and_encoded_and_writes_the_same_bytes(film, tmp_path):
+    """The whole way, with everything asked of a card that is not there."""
+    plain = rtface.run(film("turned.mp4"), tmp_path / "a.mp4", tracker="none")
+    report = rtface.run(film("turned.mp4"), tmp_path / "b.mp4", tracker="none", decode="cuda:0", encode="cuda")
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    assert (plain.decoder, plain.encoder, plain.warnings) == ("software", "libx264", [])
+    assert report.decoder.startswith("software, because") and report.encoder == "libx264"
+    assert len(report.warnings) == 2
+
+
+# -- a card that does well ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "downloaded"])
+def test_everything_survives_the_card(film, card, name, keep):
+    opened = card()
+    there, here = seen(film(name), Decoding(1, keep)), seen(film(name), None)
+    same(there, here)
+    assert not there[2].warnings or there[2].warnings == here[2].warnings
+    assert there[1].decoder == "NVDEC on cuda:1" and len(opened) == 1
+    held = {frame.image.format.name for frame in there[3]}
+    assert held == {"p010le" if "10" in here[1].pix_fmt else "nv12"} == {there[1].pix_fmt}
+
+
+def test_a_cut_is_the_same(film, card):
+    card()
+    for cut in ({"start": 0.7}, {"end": 0.9}, {"start": 0.3, "end": 1.1}):
+        same(seen(film("h264.mp4"), Decoding(), **cut), seen(film("h264.mp4"), None, **cut))
+
+
+def test_pictures_are_ready_before_they_come_out(film, card, monkeypatch):
+    """The card's work is waited for once per call that gives pictures, and before any is looked at."""
+    opened = card()
+    waited: list[int] = []
+    monkeypatch.setattr(cuda_driver, "settle", lambda device: waited.append(opened[0].given))
+    seen(film("h264.mp4"), Decoding())
+    assert opened[0].given == 40 and waited[-1] == 40 and len(waited) >= 30
+
+
+@pytest.mark.parametrize(("codec", "pix_fmt", "why"), [
+    ("libx264", "yuv422p", "not for yuv422p"), ("libx264", "yuv444p", "not for yuv444p"),
+    ("libx265", "yuv420p12le", "not for yuv420p12le"), ("mpeg2video", "yuv420p", "not used for mpeg2video"),
+    ("ffv1", "yuv420p", "not used for ffv1"),
+])
+def test_what_a_card_is_not_asked_for(media, tmp_path, card, codec, pix_fmt, why):
+    opened = card()
+    source = media.make_film(tmp_path / "in.mkv", frames=3, codec=codec, pix_fmt=pix_fmt,
+                             options={"x265-params": "log-level=none"} if codec == "libx265" else None)
+    there, here = seen(source, Decoding(0, True, asked=True)), seen(source, None)
+    same(there, here)
+    warning, = there[2].warnings.values()
+    assert why in warning and not opened and there[1].pix_fmt == here[1].pix_fmt
+
+
+def test_a_still_is_not_the_cards(tmp_path, card):
+    opened = card()
+    path = tmp_path / "a.jpg"
+    av.VideoFrame(64, 48, "yuvj420p").save(path)
+    _, info, stats, _ = seen(path, Decoding(0, False, asked=True))
+    assert info.decoder == "software" and not opened and not stats.warnings
+
+
+# -- a card that does not -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("how", "why"), [
+    ({"wrong": 1}, "other samples"), ({"silent": True}, "gives no picture"), ({"fails_after": 0}, "external library"),
+    ({"fails_after": 1}, "external library"), ({"leaves_after": 0}, "this kind of stream"),
+    ({"fails_after": 0, "error": av.error.MemoryError(12, "Cannot allocate memory")}, "cannot allocate memory"),
+])
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc10.mkv", "one.mp4"])
+def test_a_card_that_fails_at_once_leaves_no_trace(film, card, name, how, why):
+    if name == "one.mp4" and how.get("fails_after") == 1:
+        pytest.skip("one picture only")
+    card(**how)
+    there, here = seen(film(name), Decoding(0, True, asked=True)), seen(film(name), None)
+    same(there, here)
+    assert there[1].pix_fmt == here[1].pix_fmt and not there[1].on_card
+    warning, = there[2].warnings.values()
+    assert why in warning
+
+
+@pytest.mark.parametrize("after", [5, 12, 13, 20, 29, 39])
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc10.mkv", "h264.avi", "intra.mp4", "vp9.webm", "av1.mkv"])
+@pytest.mark.parametrize("how", ["fails", "leaves"])
+def test_a_card_that_fails_in_the_middle_costs_no_picture(film, card, name, after, how):
+    """Each picture comes once, in order, in the format of those before, wherever in a group of pictures it happens."""
+    if after > FILMS[name]["frames"] - 2:
+        pytest.skip(f"{FILMS[name]['frames']} pictures only")
+    card(**{f"{how}_after": after})
+    there, here = seen(film(name), Decoding(0, True)), seen(film(name), None)
+    same(there, here)
+    assert len({frame.image.format.name for frame in there[3]}) == 1
+    assert there[2].counters["warn:decode_card"] == 1 and not there[2].counters["packets_lost"]
+    assert "software goes on from 0:00:0" in there[2].warnings["decode_card"]
+    assert there[1].decoder.startswith("NVDEC on cuda:0, software from 0:00:0")
+
+
+@pytest.mark.parametrize("after", range(11, 19))
+def test_pictures_before_a_key_frame_need_the_group_before_it(film, card, monkeypatch, after):
+    """Open groups: those that are shown before a key frame and come after it in the file lean on both sides."""
+    monkeypatch.setattr(card_decoder, "_KEPT", 0)
+    card(fails_after=after)
+    same(seen(film("hevc10.mkv"), Decoding()), seen(film("hevc10.mkv"), None))
+
+
+def test_pictures_that_the_card_still_held_are_not_lost(film, card):
+    """Where every picture is a key frame, two groups are fewer than a decoder may hold back."""
+    card(fails_after=30, late=12)
+    same(seen(film("intra.mp4"), Decoding()), seen(film("intra.mp4"), None))
+
+
+def test_a_card_may_fail_while_the_last_pictures_are_asked_for(film, card, monkeypatch):
+    opened = card()
+    real = Card.decode
+    monkeypatch.setattr(Card, "decode", lambda self, packet=None: real(self, packet) if packet is not None else fail())
+
+    def fail() -> list[av.VideoFrame]:
+        raise EXTERNAL
+
+    there, here = seen(film("h264.mp4"), Decoding()), seen(film("h264.mp4"), None)
+    same(there, here)
+    assert opened and there[2].counters["warn:decode_card"] == 1
+
+
+def test_a_lost_card_is_a_failed_one(film, card, monkeypatch):
+    from rtface.errors import DeviceLost
+
+    opened = card()
+
+    def settle(device: int) -> None:
+        if opened[0].given > 20:
+            raise DeviceLost("card 0 has failed (CUDA error 700)")
+
+    monkeypatch.setattr(cuda_driver, "settle", settle)
+    there, here = seen(film("h264.mp4"), Decoding()), seen(film("h264.mp4"), None)
+    same(there, here)
+    assert "CUDA error 700" in there[2].warnings["decode_card"]
+
+
+def test_damage_that_software_has_too_is_counted_as_ever(media, tmp_path, card):
+    """The card falls at the damaged packet; software is asked, finds it damaged as well, and goes on."""
+    source = media.make_film(tmp_path / "in.mkv", frames=40, options={"preset": "fast", "bf": "2", "g": "12"})
+    with av.open(str(source)) as box:
+        spoilt = next(bytes(p) for i, p in enumerate(p for p in box.demux(video=0) if p.size) if i == 20)
+    data = source.read_bytes()
+    at = data.index(spoilt)
+    source.write_bytes(data[:at] + b"\xff" * len(spoilt) + data[at + len(spoilt):])
+    card()
+    there, here = seen(source, Decoding(0, True)), seen(source, None)
+    assert here[2].counters["packets_lost"] >= 1
+    same(there, here)
+    assert there[2].counters["packets_lost"] == here[2].counters["packets_lost"]
+    assert set(there[2].warnings) - {"decode_card"} == set(here[2].warnings)
+    card()
+    with pytest.raises(InputError, match="--strict"):
+        seen(source, Decoding(0, True), strict=True)
+
+
+def test_what_is_kept_is_bounded(film, card, monkeypatch):
+    """Where not even one group of pictures may be kept, only pictures up to the next key frame can be missing."""
+    monkeypatch.setattr(card_decoder, "_KEPT_BYTES", 20_000)
+    kept: list[int] = []
+    real = CardDecoder._remember
+
+    def remember(self: CardDecoder, packet: Any) -> None:
+        real(self, packet)
+        kept.append(sum(p.size for group in self._kept for p in group))
+        assert kept[-1] == self._kept_bytes
+
+    monkeypatch.setattr(CardDecoder, "_remember", remember)
+    card(fails_after=30)
+    there, here = seen(film("h264.mp4"), Decoding()), seen(film("h264.mp4"), None)
+    assert max(kept) <= 20_000
+    had = [item[0] for item in there[0] if len(item) == 6]
+    pts = [item[0] for item in here[0] if len(item) == 6]
+    assert had == sorted(set(had)) and set(had) <= set(pts) and len(had) >= 24
+    assert pts[36:] == [p for p in had if p >= pts[36]]
+
+
+def test_few_numbers_are_kept_of_a_long_film(film, card, monkeypatch):
+    sizes: list[int] = []
+    real = CardDecoder._remember
+
+    def remember(self: CardDecoder, packet: Any) -> None:
+        real(self, packet)
+        sizes.append(len(self._given))
+
+    monkeypatch.setattr(CardDecoder, "_remember", remember)
+    monkeypatch.setattr(card_decoder, "_KEPT", 10)
+    card()
+    seen(film("intra.mp4"), Decoding())
+    assert len(sizes) == 60 and max(sizes) <= 12
+
+
+def test_a_picture_that_changes_size_is_scaled_in_memory_of_the_host(media, tmp_path, card):
+    """The first size counts, as without a card."""
+    one = media.make_film(tmp_path / "one.h264", frames=6, format="h264", options={"preset": "ultrafast"})
+    two = media.make_film(tmp_path / "two.h264", frames=6, format="h264", size=(64, 48),
+                          options={"preset": "ultrafast"})
+    joined = tmp_path / "both.h264"
+    joined.write_bytes(one.read_bytes() + two.read_bytes())
+    card()
+    there, here = seen(joined, Decoding()), seen(joined, None)
+    assert [(f.image.width, f.image.height) for f in there[3]] == [(128, 96)] * len(here[3])
+    assert there[2].counters["frames_resized"] == here[2].counters["frames_resized"] == 6
+    assert {native_format(f.image) for f in there[3]} == {"nv12"}

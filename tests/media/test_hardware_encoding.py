@@ -1,0 +1,273 @@
+"""NVENC: what its options mean, when it is chosen, and that software writes the same file where it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import pytest
+
+from rtface.errors import OutputError, UsageError
+from rtface.frame import Color, Frame
+from rtface.media import cuda_driver, nvenc, picture
+from rtface.media.color import Hdr
+from rtface.media.encoders import FAMILIES, SPEEDS, EncoderRefused, accel, check
+from rtface.media.file_sink import FileSink
+from rtface.media.nvenc import Encoding, encoding
+from rtface.media.source import open_source
+from rtface.media.stream_plan import OutputPlan, plan_output
+from rtface.stats import Stats
+
+CARD = {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}
+needs_no_driver = pytest.mark.skipif(cuda_driver.absent() is None, reason="a CUDA driver is here")
+
+
+@pytest.fixture
+def info(media: Any, tmp_path: Path):
+    """What is known of a small film; keyword arguments change it."""
+    opened = open_source(media.make_film(tmp_path / "in.mp4", frames=3))
+    yield lambda **change: replace(opened.info, **change)
+    opened.close()
+
+
+@pytest.fixture
+def willing(monkeypatch: pytest.MonkeyPatch):
+    """A card whose encoders open; gives the plans that were opened."""
+    plans: list[Any] = []
+    monkeypatch.setattr(cuda_driver, "absent", lambda device=0: None)
+
+    def opened(plan: Any) -> None:
+        plans.append(plan)
+        if not plan.encoder.endswith("_nvenc"):
+            check(plan)
+
+    monkeypatch.setattr(nvenc, "check", opened)
+    return plans
+
+
+def write(source: Path, output: Path, **options: Any) -> tuple[OutputPlan, Stats]:
+    stats = Stats()
+    opened = open_source(source)
+    try:
+        plan = plan_output(opened.info, output, stats=stats, **options)
+        sink = FileSink(plan, stats)
+        for item in opened:
+            sink.write(item)
+        sink.finish()
+    finally:
+        opened.close()
+    return plan, stats
+
+
+# -- what the options mean ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", CARD)
+def test_ffmpeg_knows_every_option_that_is_set(codec):
+    """Checked against the encoder's own table, which needs no card; opening one needs it for everything else."""
+    known = {o.name: o for o in av.CodecContext.create(codec, "w").supported_options.private}
+    family = FAMILIES[codec]
+    assert {"cq", "preset", "rc", "tune", "gpu"} <= set(known)
+    assert known["cq"].max == family.best and known["cq"].min == 0
+    presets = {choice.name for choice in known["preset"].choices}
+    assert set(SPEEDS.values()) <= presets and family.speed in presets
+    assert "vbr" in {choice.name for choice in known["rc"].choices}
+    if family.lossless:
+        assert "lossless" in {choice.name for choice in known["tune"].choices}
+    assert family.formats and set(family.formats) <= {f.name for f in av.Codec(codec, "w").video_formats or []}
+
+
+@pytest.mark.parametrize(("codec", "crf", "preset", "want"), [
+    ("h264_nvenc", None, None, {"rc": "vbr", "b": "0", "cq": "20", "preset": "p5"}),
+    ("h264_nvenc", 23, "p7", {"rc": "vbr", "b": "0", "cq": "23", "preset": "p7"}),
+    ("hevc_nvenc", 17.5, "fast", {"rc": "vbr", "b": "0", "cq": "17.5", "preset": "p4"}),
+    ("hevc_nvenc", 0, "veryslow", {"tune": "lossless", "b": "0", "preset": "p7"}),
+    ("av1_nvenc", None, "medium", {"rc": "vbr", "b": "0", "cq": "25", "preset": "p5"}),
+    ("av1_nvenc", 63, "ultrafast", {"rc": "vbr", "b": "0", "cq": "63", "preset": "p1"}),
+    ("av1_nvenc", 0, None, {"rc": "vbr", "b": "0", "cq": "1", "preset": "p5"}),
+])
+def test_quality_and_speed(info, willing, tmp_path, codec, crf, preset, want):
+    """--crf is NVENC's target quality on the same scale, --preset its speed under either name."""
+    plan = plan_output(info(), tmp_path / "out.mkv", codec=codec, crf=crf, preset=preset).video
+    assert {k: v for k, v in plan.options.items() if k != "chroma_sample_location"} == want
+    assert plan.lossless == (crf == 0 and codec != "av1_nvenc") and willing == [plan]
+
+
+@pytest.mark.parametrize(("options", "why"), [
+    ({"codec": "h264_nvenc", "crf": 52}, "takes --crf up to 51"), ({"codec": "av1_nvenc", "preset": "12"}, "no preset"),
+    ({"codec": "h264_nvenc", "preset": "quick"}, "no preset quick"),
+    ({"codec": "h264_nvenc", "encode": Encoding("software")}, "contradict"),
+    ({"codec": "libx264", "encode": Encoding("cuda")}, "not encoded by a card"),
+    ({"codec": "ffv1", "encode": Encoding("cuda")}, "not encoded by a card"),
+])
+def test_what_cannot_be_asked_for(info, tmp_path, options, why):
+    with pytest.raises(UsageError, match=why):
+        plan_output(info(), tmp_path / "out.mkv", **options)
+
+
+def test_a_run_names_its_card():
+    assert encoding("auto", "cpu") == Encoding("auto", 0) and encoding("cuda", "cuda:2") == Encoding("cuda", 2)
+
+
+# -- when it is chosen ----------------------------------------------------------------------------------------------
+
+
+TEN = {"pix_fmt": "p010le", "on_card": True}
+
+
+@pytest.mark.parametrize(("change", "options", "want"), [
+    ({}, {}, "libx264"),
+    ({}, {"encode": Encoding("cuda", 1)}, "h264_nvenc"),
+    ({}, {"encode": Encoding("cuda"), "codec": "hevc"}, "hevc_nvenc"),
+    ({}, {"encode": Encoding("cuda"), "codec": "AV1"}, "av1_nvenc"),
+    ({"pix_fmt": "nv12", "on_card": True}, {}, "h264_nvenc"),
+    ({"pix_fmt": "nv12", "on_card": True}, {"codec": "h265"}, "hevc_nvenc"),
+    ({"pix_fmt": "nv12", "on_card": True}, {"codec": "libx264"}, "libx264"),
+    ({"pix_fmt": "nv12", "on_card": True}, {"encode": Encoding("software")}, "libx264"),
+    ({"pix_fmt": "nv12", "on_card": True}, {"crf": 0}, "libx264"),
+    (TEN, {}, "hevc_nvenc"), (TEN, {"codec": "h264"}, "h264_nvenc"),
+    (TEN | {"hdr": Hdr(light=(1000, 400))}, {}, "libx265"),
+    (TEN | {"hdr": Hdr(light=(1000, 400))}, {"encode": Encoding("cuda")}, "libx265"),
+    (TEN | {"hdr": Hdr(light=(1000, 400))}, {"codec": "hevc_nvenc"}, "hevc_nvenc"),
+    (TEN | {"color": Color("bt2020", False, "hlg", 9)}, {}, "hevc_nvenc"),
+    ({"pix_fmt": "yuv420p12le"}, {"encode": Encoding("cuda")}, "libx265"),
+    ({"pix_fmt": "rgb24"}, {"encode": Encoding("cuda")}, "libx264rgb"),
+    ({"pix_fmt": "yuv422p10le"}, {"encode": Encoding("cuda")}, "hevc_nvenc"),
+])
+def test_when_the_card_encodes(info, willing, tmp_path, change, options, want):
+    stats = Stats()
+    plan = plan_output(info(**change), tmp_path / "out.mkv", stats=stats, **options).video
+    assert plan.encoder == want
+    if want.endswith("_nvenc"):
+        assert plan.device == options.get("encode", Encoding()).device
+        assert plan.on_card == change.get("on_card", False)
+        assert plan.described == f"{want} on cuda:{plan.device}"
+    elif options.get("encode") == Encoding("cuda"):
+        assert len(stats.warnings) == 1
+
+
+def test_named_it_may_lose_what_it_says(info, willing, tmp_path):
+    """Who names the encoder gets it, with the warnings of any encoder; --strict stops."""
+    twelve = info(pix_fmt="yuv420p12le")
+    plan = plan_output(twelve, tmp_path / "out.mkv", codec="hevc_nvenc")
+    assert plan.video.pix_fmt == "p010le" and plan.video.warnings == ["hevc_nvenc: 12 bits a sample become 10"]
+    hdr = plan_output(info(hdr=Hdr(light=(1, 1))), tmp_path / "out.mkv", codec="hevc_nvenc")
+    assert "cannot carry the HDR" in hdr.video.warnings[0]
+    with pytest.raises(OutputError, match="--strict"):
+        plan_output(twelve, tmp_path / "out.mkv", codec="hevc_nvenc", strict=True)
+
+
+def test_a_webm_has_one_choice(info, willing, tmp_path):
+    assert plan_output(info(), tmp_path / "out.webm", encode=Encoding("cuda")).video.encoder == "av1_nvenc"
+
+
+def test_pictures_on_the_card_are_handed_over_as_they_are(info, willing, tmp_path, monkeypatch):
+    plan = plan_output(info(pix_fmt="nv12", on_card=True), tmp_path / "out.mkv").video
+    made = accel(plan)
+    assert made is not None and made.options == {"primary_ctx": "1"}
+    assert accel(replace(plan, on_card=False)) is None
+    there: Any = SimpleNamespace(format=SimpleNamespace(name="cuda"), width=plan.width, height=plan.height)
+    here = av.VideoFrame(plan.width, plan.height, "yuv420p")
+    assert picture.fit(there, plan) is there
+    assert picture.fit(here, plan).format.name == "nv12"  # PyAV uploads it
+    monkeypatch.setattr(picture, "software", lambda image: here if image is there else image)
+    software = plan_output(info(pix_fmt="nv12", on_card=True), tmp_path / "o.mkv", encode=Encoding("software")).video
+    assert picture.fit(there, replace(software, pix_fmt="yuv420p")) is here
+
+
+def test_a_card_that_would_have_to_pad_gets_pictures_of_the_host(info, willing, tmp_path):
+    plan = plan_output(info(pix_fmt="nv12", on_card=True, width=127), tmp_path / "o.mkv", codec="h264_nvenc").video
+    assert plan.width == 128 and not plan.on_card
+
+
+# -- when it is refused ---------------------------------------------------------------------------------------------
+
+
+@needs_no_driver
+@pytest.mark.parametrize("codec", CARD)
+def test_without_a_driver_it_really_does_not_open(info, tmp_path, monkeypatch, codec):
+    monkeypatch.setattr(nvenc, "_open", lambda plan, info, device: None)
+    plan = replace(plan_output(info(), tmp_path / "o.mkv").video, encoder=codec, options={"cq": "20"})
+    for on_card in (False, True):
+        with pytest.raises(EncoderRefused, match="a library of the driver is missing"):
+            check(replace(plan, on_card=on_card, pix_fmt="nv12"))
+
+
+@needs_no_driver
+@pytest.mark.parametrize("late", [False, True], ids=["no library", "FFmpeg says so"])
+@pytest.mark.parametrize(("options", "software"), [
+    ({"codec": "h264_nvenc", "preset": "p6", "crf": 20}, {"codec": "libx264", "preset": "slow", "crf": 20}),
+    ({"codec": "h264_nvenc", "preset": "faster"}, {"codec": "libx264", "preset": "faster"}),
+    ({"codec": "hevc_nvenc", "crf": 30}, {"codec": "libx265", "crf": 30}),
+    ({"codec": "av1_nvenc", "preset": "fast"}, {"codec": "libsvtav1", "preset": "9"}),
+    ({"encode": Encoding("cuda")}, {}), ({"encode": Encoding("cuda"), "crf": 0}, {"crf": 0}),
+    ({"encode": Encoding("cuda"), "codec": "h265"}, {"codec": "h265"}),
+])
+def test_software_writes_the_same_file(media, tmp_path, monkeypatch, late, options, software):
+    """One warning, and not a byte of difference to asking for software."""
+    if late:
+        monkeypatch.setattr(cuda_driver, "absent", lambda device=0: None)
+    source = media.make_film(tmp_path / "in.mp4", frames=6, sound="aac")
+    plan, stats = write(source, tmp_path / "a.mp4", **options)
+    want, quiet = write(source, tmp_path / "b.mp4", **software)
+    assert plan.video.encoder == want.video.encoder
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    assert list(stats.warnings) == ["encode_card"] and not quiet.warnings
+    assert f"{want.video.encoder} encodes instead" in stats.warnings["encode_card"]
+
+
+@needs_no_driver
+def test_nothing_lies_there_when_it_is_refused(info, tmp_path):
+    plan_output(info(), tmp_path / "out.mp4", codec="h264_nvenc", stats=Stats())
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@needs_no_driver
+def test_where_the_card_was_only_the_better_choice_a_note_says_so(info, tmp_path):
+    stats = Stats()
+    plan = plan_output(info(pix_fmt="nv12", on_card=True), tmp_path / "out.mp4", stats=stats)
+    assert plan.video.encoder == "libx264" and not stats.warnings
+    assert any("h264_nvenc cannot be used" in note for note in plan.notes)
+
+
+def test_fields_are_not_the_cards(info, willing, tmp_path):
+    stats = Stats()
+    film = info()
+    fields = replace(film, interlaced=True, display=replace(film.display, fields="tff"))
+    plan = plan_output(fields, tmp_path / "out.mp4", stats=stats, codec="h264_nvenc")
+    assert plan.video.encoder == "libx264" and plan.video.fields == "tff"
+    assert "no longer code fields" in stats.warnings["encode_card"]
+
+
+@needs_no_driver
+def test_an_encoder_that_opens_once_and_not_again_leaves_nothing(info, willing, tmp_path):
+    """A card's sessions can run out between the plan and the first picture."""
+    plan = plan_output(info(pix_fmt="nv12", on_card=True), tmp_path / "out.mp4")
+    assert plan.video.on_card
+    with pytest.raises(OutputError, match=r"h264_nvenc on cuda:0 does not open .* --encode software"):
+        FileSink(plan, Stats())
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_frame_from_the_card_reaches_an_encoder_of_software(media, tmp_path, monkeypatch):
+    """`fit` downloads it; what is written is the film."""
+    source = media.make_film(tmp_path / "in.mkv", frames=4, codec="ffv1")
+    opened = open_source(source)
+    plan = plan_output(opened.info, tmp_path / "out.mkv", codec="ffv1")
+    sink = FileSink(plan, Stats())
+    real: dict[int, av.VideoFrame] = {}
+    monkeypatch.setattr(picture, "on_card", lambda image: id(image) in real)
+    monkeypatch.setattr(picture, "software", lambda image: real.get(id(image), image))
+    kept: list[av.VideoFrame] = []
+    for item in opened:
+        assert isinstance(item, Frame)
+        hidden = av.VideoFrame(16, 16, "gray")
+        kept.append(hidden)
+        real[id(hidden)] = item.image
+        sink.write(replace(item, image=hidden))
+    sink.finish()
+    opened.close()
+    assert [s for _, s in media.decoded(tmp_path / "out.mkv")] == [s for _, s in media.decoded(source)]
