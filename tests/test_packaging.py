@@ -24,9 +24,9 @@ from skimage import data
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# What a user installs; onnxruntime and mediapipe are extras, skimage is the demo's.
+# What a user installs; onnxruntime, onnx, torch and mediapipe are extras, skimage is the demo's.
 REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile"}
-OPTIONAL = {"onnxruntime", "mediapipe", "skimage"}
+OPTIONAL = {"onnxruntime", "onnx", "torch", "mediapipe", "skimage"}
 
 
 def imported(path):
