@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,8 @@ from rtface import values
 from rtface.engine.plan import Plan, PlanIdentity, Verdict, candidates, open_plan
 from rtface.engine.recipe import Precision, Recipe
 from rtface.errors import EngineError, MissingComponent
+
+log = logging.getLogger("rtface")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Pla
         except EngineError as error:
             failed = failed if isinstance(failed, EngineError) else error
             passed.append(f"device {name} gave no usable answer")
+            if device == "auto":
+                log.warning("device %s: %s", name, error)
             continue
         return backend, plan, verdict, "; ".join([_why(recipe, plan.identity.precision, backend), *passed])
     assert failed is not None
@@ -100,9 +105,12 @@ def _why(recipe: Recipe, precision: Precision, backend: Backend) -> str:
         return f"{backend.where} computes in {precision}"
     if backend.supported() == ("f32",):
         return f"{backend.where} computes in fp32 only"
-    refused = [p for p in candidates(recipe, backend.supported(), backend.mixed) if p not in ("int8", "f32")]
-    return f"its answers in {' and '.join(refused)} are too far from the reference" if refused else (
-        "the engine asks for fp32")
+    if recipe.precision.default == "f32" or (recipe.precision.fp32_nodes and not backend.mixed):
+        return "the engine asks for fp32"
+    halves: list[Precision] = [p for p in backend.supported() if p in ("fp16", "bf16")]
+    if refused := candidates(recipe, halves, backend.mixed):
+        return f"its answers in {' and '.join(refused)} are too far from the reference"
+    return f"the engine does not allow {' or '.join(halves)}"
 
 
 def _cpu(device: str, number: int) -> Backend:

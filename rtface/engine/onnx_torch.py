@@ -27,6 +27,7 @@ from rtface.engine.onnx_shapes import SHAPES
 from rtface.errors import EngineError
 
 OPERATORS = {**MATH, **SHAPES, **PICTURES}
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _TYPES: dict[int, torch.dtype] = {onnx.TensorProto.INT64: torch.int64, onnx.TensorProto.INT32: torch.int32,
                                   onnx.TensorProto.BOOL: torch.bool}
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -67,8 +68,9 @@ class Network(torch.nn.Module):
         """
         Args:
             model: the network.
-            dtype: that all floating-point arithmetic is done in, whatever the graph says.
-            keep: names of nodes that compute in float32 all the same.
+            dtype: that floating-point arithmetic is done in, whatever the graph says; but coordinates are computed in
+                float32, see `_coordinates`.
+            keep: names of more nodes that compute in float32.
 
         Raises:
             EngineError: an operator is not known (named), or a node of `keep` is not there.
@@ -97,6 +99,7 @@ class Network(torch.nn.Module):
                 _compute(node, self._known)
             else:
                 self._nodes.append(node)
+        self._keep |= _coordinates(self._nodes)
 
     def prepare(self, shapes: Shapes) -> tuple[Step, ...]:
         """The steps for inputs of these shapes, made on the first call. Raises EngineError where the graph cannot be
@@ -181,6 +184,20 @@ class Network(torch.nn.Module):
             for name in step.free:
                 values.pop(name, None)
         return {name: values[name] for name in self.outputs}
+
+
+def _coordinates(nodes: Sequence[Node]) -> set[str]:
+    """Names of nodes that sample pictures and of those that compute where, back to the layers whose answer that comes
+    from. 16 bits leave a coordinate no digit behind the point from 256 (bf16) or 2048 pixels on, and few before."""
+    maker = {output: node for node in nodes for output in node.outputs}
+    found: set[str] = set()
+    waiting = [node for node in nodes if node.op == "GridSample"]
+    while waiting:
+        node = waiting.pop()
+        found.add(node.name)
+        sources = [maker[name] for name in node.inputs[1 if node.op == "GridSample" else 0:] if name in maker]
+        waiting += [m for m in sources if m.op not in LAYERS and m.name not in found]
+    return found
 
 
 def _cast(name: str, dtype: torch.dtype, steps: list[Step], casts: dict[tuple[str, torch.dtype], Named]) -> Named:

@@ -15,7 +15,7 @@ import onnx
 import torch
 
 from rtface.device.card import Memory
-from rtface.engine.onnx_torch import Network
+from rtface.engine.onnx_torch import Network, Shapes
 from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Precision, Recipe
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
@@ -77,9 +77,9 @@ class TorchPlan:
             # The network in fp32 has nothing to keep in it.
             keep = recipe.precision.fp32_nodes if precision != "f32" else ()
             network = Network(onnx.load(recipe.model_path), _DTYPES[precision], keep).to(device)
-            if precision != "f32":
+            network.prepare(self._shapes(1))
+            if precision != "f32":  # what a card's tensor cores compute fastest
                 network = network.to(memory_format=torch.channels_last)
-            network.prepare(tuple((name, (1, *shape)) for name, shape in self._inputs.items()))
         except EngineError as error:
             raise EngineError(f"engine {recipe.name}: {error}") from error
         except Exception as error:  # a damaged file: protobuf's errors share no base but Exception
@@ -87,6 +87,9 @@ class TorchPlan:
         if absent := {*self._inputs} - {*network.inputs} or {*self._outputs} - {*network.outputs}:
             raise EngineError(f"engine {recipe.name}: the network has no tensor {', '.join(sorted(absent))}")
         self._network = network
+
+    def _shapes(self, batch: int) -> Shapes:
+        return tuple((name, (batch, *shape)) for name, shape in self._inputs.items())
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
         with self._computing() as network:
@@ -111,6 +114,9 @@ class TorchPlan:
             if buffers[name].nbytes < needed:
                 raise EngineError(f"engine {self._name}: {name} needs {needed} bytes, got {buffers[name].nbytes}")
             self._bound[name] = _view(buffers[name], dtype, (batch, *shape), self._device)
+        with self._computing() as network:
+            for size in range(1, batch + 1):  # so that no frame has to wait for it
+                network.prepare(self._shapes(size))
 
     def enqueue(self, handle: int, batch: int) -> None:
         """Puts the work on the first `batch` crops of what was bound on a stream (cudaStream_t); does not wait."""

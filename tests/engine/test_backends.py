@@ -172,7 +172,7 @@ def test_without_fp16_in_the_recipe_a_gpu_runs_in_fp32_and_an_npu_not_at_all(mak
     make_engine()
     engine = load_engine("tiny", device="openvino:gpu")
     assert engine.precision == "f32"
-    assert "the engine asks for fp32" in engine.reason
+    assert "the engine does not allow fp16" in engine.reason
     assert other.asked[0][2]["INFERENCE_PRECISION_HINT"] == "f32"
     engine.close()
     with pytest.raises(EngineError, match="no precision that it allows"):

@@ -278,6 +278,26 @@ def test_named_nodes_stay_in_fp32() -> None:
     assert 1e-5 < (kept - exact).abs().max() < 0.05
 
 
+def test_coordinates_stay_in_fp32() -> None:
+    """A picture shifted by what a convolution says: in bf16 the grid would be wrong by up to half a pixel of 128."""
+    nodes = [("Conv", ["flow", "w"], "a"), ("Transpose", ["a"], "b"), ("Add", ["b", "base"], "grid"),
+             ("Mul", ["x", "gain"], "bright"), ("GridSample", ["bright", "grid"], "y")]
+    steps = np.linspace(-1, 1, 128, dtype=np.float32)
+    base = np.stack(np.meshgrid(steps, steps), -1)[None]
+    known = {"w": np.full((2, 1, 1, 1), 1 / 256, np.float32), "base": base, "gain": _floats(1)}
+    graph = helper.make_graph(
+        [helper.make_node(op, given, [out], f"n{i}", **{"Transpose": {"perm": [0, 2, 3, 1]},
+                                                        "GridSample": {"align_corners": 1}}.get(op, {}))
+         for i, (op, given, out) in enumerate(nodes)], "shift",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, 128, 128]) for name in ("x", "flow")],
+        [onnx.ValueInfoProto(name="y")], [numpy_helper.from_array(value, name) for name, value in known.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    given = {"x": torch.from_numpy(RNG.random((1, 1, 128, 128), np.float32)), "flow": torch.ones(1, 1, 128, 128)}
+    exact, rough = (Network(model, dtype)(given)["y"] for dtype in (torch.float32, torch.bfloat16))
+    assert rough.dtype == torch.float32  # of the sampling; the pictures that go in are rounded
+    assert (rough - exact).abs().max() < 0.01
+
+
 def test_it_compiles_whole_and_in_another_memory_format() -> None:
     x = torch.from_numpy(_positive(2, 3, 8, 8))
     network = Network(_chain())
