@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import weakref
 from fractions import Fraction
 from pathlib import Path
@@ -68,6 +69,11 @@ def seen(path: Path, decode: Decoding | None, **cut: Any) -> tuple[list[Frame], 
         source.close()
     packets = [(i.stream_index, i.packet.pts, bytes(i.packet)) for i in items if isinstance(i, Packet)]
     return [i for i in items if isinstance(i, Frame)], packets, source.info, stats
+
+
+def cuda() -> Any:
+    """The driver's own library."""
+    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
 
 
 def bytes_of(image: av.VideoFrame) -> tuple[bytes, ...]:
@@ -166,7 +172,7 @@ def test_as_many_pictures_as_one_likes_stay_on_the_card(media, tmp_path):
 def test_a_surface_is_where_it_says(film, name):
     """The driver itself, asked for the bytes at the surface's addresses, gives the picture that FFmpeg downloads."""
     frames, _, info, _ = seen(film(name), Decoding(0, True))
-    driver: Any = ctypes.CDLL("nvcuda.dll" if __import__("sys").platform == "win32" else "libcuda.so.1")
+    driver = cuda()
     context = ctypes.c_void_p()
     assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
     driver.cuCtxPushCurrent_v2(context)
@@ -188,7 +194,7 @@ def test_a_surface_is_where_it_says(film, name):
 def test_what_is_written_on_a_surface_is_in_the_picture(film):
     """A picture on the card may be changed in place; it keeps its times and tags."""
     frames, _, _, _ = seen(film("h264.mp4"), Decoding(0, True))
-    driver: Any = ctypes.CDLL("libcuda.so.1")
+    driver = cuda()
     context = ctypes.c_void_p()
     driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)
     driver.cuCtxPushCurrent_v2(context)
@@ -204,7 +210,7 @@ def test_what_is_written_on_a_surface_is_in_the_picture(film):
 
 def test_a_context_that_others_made_first_is_shared(film):
     """Whoever made the primary context, with whatever flags: FFmpeg accepts it once the flag it wants is set."""
-    driver: Any = ctypes.CDLL("libcuda.so.1")
+    driver = cuda()
     context = ctypes.c_void_p()
     assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
     driver.cuDevicePrimaryCtxSetFlags_v2(0, 1)  # CU_CTX_SCHED_SPIN
