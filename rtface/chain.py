@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from rtface.analyze import read_treatments
 from rtface.compare import Comparison
 from rtface.config import Options
-from rtface.device.cpu import CpuDevice
-from rtface.engine import EngineSet
-from rtface.enhance import Enhance, track
+from rtface.enhance import Enhance, Workshop, track
 from rtface.flow import buffer
 from rtface.frame import Frame
 from rtface.protocols import Item, Tracker
 from rtface.stats import Stats
 from rtface.track import create_tracker
+from rtface.workshops import open_workshop
 
 # Frames that may wait on each side of the enhancement. Enough to ride out an encoder's or decoder's hiccup; more
 # would only hold memory (1080p at 10 bit is 6 MB a frame).
@@ -47,31 +46,30 @@ class Threads:
 class Parts:
     """The adapters of one run."""
 
-    device: CpuDevice
-    engines: EngineSet
+    place: Workshop
     tracker: Tracker
     enhance: Enhance
 
     @classmethod
-    def open(cls, options: Options, threads: Threads, stats: Stats, stack: ExitStack) -> Parts:
-        """Loads everything; `stack` releases it.
+    def open(cls, options: Options, threads: Threads, stats: Stats, stack: ExitStack,
+             progress: Callable[[str, float], None] | None = None) -> Parts:
+        """Loads everything; `stack` releases it, `progress` is told what is being built for a card.
 
         Raises:
             UsageError: an unknown engine, tracker or device, or a treatment file that cannot be used.
             MissingComponent: a package or model file is not there.
         """
         treatments = read_treatments(options.treatment) if options.treatment else {}
-        device = CpuDevice(threads.picture, warn=stats.warn)
         with ThreadPoolExecutor(1) as beside:  # each loads for some tenths of a second
             loading = beside.submit(create_tracker, options.tracker, max_faces=options.max_faces)
             stack.callback(lambda: loading.exception() or loading.result().close())
-            engines = EngineSet(options.engine, device=options.device, threads=threads.engine)
-            stack.callback(engines.close)
+            place = open_workshop(options.engine, options.device, stack, threads=threads.engine,
+                                  picture_threads=threads.picture, warn=stats.warn, progress=progress)
         tracker = loading.result()
         for treatment in treatments.values():
             if treatment.engine:
-                engines.named(treatment.engine)  # a wrong name is said before any work
-        return cls(device, engines, tracker, Enhance(device, engines, options, stats, treatments=treatments))
+                place.engines.named(treatment.engine)  # a wrong name is said before any work
+        return cls(place, tracker, Enhance(place.device, place.engines, options, stats, treatments=treatments))
 
 
 def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
@@ -81,8 +79,8 @@ def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
     if comparison:
         items = comparison.remember(items)
     items = split_fields(items)
-    items = buffer(track(items, parts.tracker, parts.device, stats), 2, name="track")
-    items = parts.enhance(items)
+    items = buffer(track(items, parts.tracker, parts.place.device, stats), 2, name="track")
+    items = parts.enhance(items, ahead=parts.place.ahead)
     items = join_fields(items)
     if comparison:
         items = comparison.complete(items)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -41,13 +41,25 @@ class Engines(Protocol):
     def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> Engine: ...
     def named(self, name: str) -> Engine: ...
 
+    @property
+    def described(self) -> tuple[str, str]:
+        """Names and devices for the report."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """A device and the engines that take its crops: crops on a card need engines on that card."""
+    """A device and the engines that take its crops: crops on a card need engines on that card.
+
+    Attributes:
+        ahead: frames that may be in the engines' hands while the next is prepared.
+        close: releases what belongs to it, where nobody else does; safe to call twice.
+    """
 
     device: Device
     engines: Engines
+    ahead: int = 1
+    close: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -121,7 +133,7 @@ class Enhance:
         book: what is known of every track.
         coming: a workshop that is being made ready; it takes over between two frames (a live run starts at once on
             the CPU, and goes to the card when its plan has passed its gate).
-        spare: what goes on with the run when a card is lost; without one the run ends there.
+        spare: opens what goes on with the run when a card is lost; without it the run ends there.
     """
 
     def __init__(self, device: Device, engines: Engines, options: Options, stats: Stats, *,
@@ -131,7 +143,7 @@ class Enhance:
         self.strength = options.strength
         self.book = TrackBook(treatments or {}, exposure=options.colour == "restore", analysis=analysis)
         self.coming: Future[Workshop] | None = None
-        self.spare: Workshop | None = None
+        self.spare: Callable[[], Workshop] | None = None
         self._faults = 0
 
     def __call__(self, items: Iterable[Item], *, ahead: int = 1) -> Iterator[Item]:
@@ -172,7 +184,8 @@ class Enhance:
         if (error := coming.exception()) is not None:
             self._stats.warn("device", f"the run stays on the {self._device.name}: {error}")
             return
-        self.spare = self.spare or self.workshop
+        before = self.workshop
+        self.spare = lambda: before
         self.move(coming.result())
         log.info("the run goes on with the %s", self._device.name)
 
@@ -184,7 +197,7 @@ class Enhance:
         try:
             self._submit(job)
         except Exception as error:  # noqa: BLE001 - as for the tracker
-            self._failed("enhance", error)
+            self._failed("enhance", error, job.device)
             job.give_up()
         job.seconds = perf_counter() - started
         return job
@@ -239,7 +252,7 @@ class Enhance:
                 frame = self._correct(job)
                 self._faults = 0
         except Exception as error:  # noqa: BLE001 - as for the tracker
-            self._failed("enhance", error)
+            self._failed("enhance", error, job.device)
             job.give_up()
         self._stats.add("added", job.seconds + perf_counter() - started)
         return frame
@@ -271,12 +284,13 @@ class Enhance:
         return Retouch(work.crops, restored, mesh, want.record.correction, how, frame.time,
                        seed_of(want.face.track_id, frame.pts))
 
-    def _failed(self, where: str, error: Exception) -> None:
+    def _failed(self, where: str, error: Exception, device: Device) -> None:
         if isinstance(error, DeviceLost):
             if self.spare is None:
                 raise error
-            if self._device is not self.spare.device:
-                self.move(self.spare)
+            if device is self._device:  # not a frame that was still there when the run had moved
+                self.move(self.spare())
+                log.warning("%s; the run goes on with the %s", error, self._device.name)
         self._faults += 1
         _fault(self._stats, where, error)
         if self._faults >= _FAULTS_IN_A_ROW:

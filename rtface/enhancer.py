@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
@@ -13,14 +14,13 @@ import numpy as np
 
 from rtface.arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 from rtface.config import Options
-from rtface.device.cpu import CpuDevice
-from rtface.engine import EngineSet
 from rtface.enhance import Enhance, track
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.color import color_of
 from rtface.stats import Stats
 from rtface.track import create_tracker
+from rtface.workshops import open_at_once, open_workshop
 
 # Faces that callers hand over get a box this much wider than their five points (brow to chin on the template).
 _BOX_SIDE = 2.3
@@ -36,6 +36,8 @@ class Enhancer:
         format: channel order of H×W×3 arrays, "rgb" or "bgr" (OpenCV).
         fps: frames a second, for the filters over time, where `e(frame, time=…)` is not given.
         analysis: False corrects every face fully; True (default) looks at each face and leaves clean ones bit for bit.
+        wait: False starts at once on the CPU (with the small engine, where `engine` leaves the choice) and goes to the
+            card between two frames when that is ready; True (default) waits for it. It makes no difference without one.
         options: any further option of `rtface.Options`: colour, grain, tracker, faces, max_faces, threads …
 
     Raises:
@@ -50,7 +52,7 @@ class Enhancer:
 
     def __init__(self, engine: str = "default", strength: float = 1.0, device: str = "auto",
                  format: Literal["rgb", "bgr"] = "rgb", *, fps: float = 30.0, analysis: bool = True,
-                 **options: Any) -> None:
+                 wait: bool = True, **options: Any) -> None:
         self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
         self._format: ArrayFormat = check_format(format)
         if not fps > 0:
@@ -59,10 +61,23 @@ class Enhancer:
         self._step = round(90_000 / fps)
         self._pts = -self._step
         self.stats = Stats()
-        self._device = CpuDevice(warn=self.stats.warn)
-        self._engines = EngineSet(self._options.engine, device=device, threads=self._options.threads)
-        self._tracker = create_tracker(self._options.tracker, max_faces=self._options.max_faces)
-        self._enhance = Enhance(self._device, self._engines, self._options, self.stats, analysis=analysis)
+        self._closing = ExitStack()
+        chosen, threads = self._options.engine, self._options.threads
+        coming = None
+        try:
+            if wait:
+                place = open_workshop(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
+            else:
+                place, coming = open_at_once(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
+            self._tracker = create_tracker(self._options.tracker, max_faces=self._options.max_faces)
+        except BaseException:
+            self._closing.close()
+            raise
+        self._closing.callback(self._tracker.close)
+        self._enhance = Enhance(place.device, place.engines, self._options, self.stats, analysis=analysis)
+        self._enhance.coming = coming
+        # A lost card must not end a call: the CPU goes on, a moment later.
+        self._enhance.spare = lambda: open_workshop(chosen, "cpu", self._closing, threads=threads, warn=self.stats.warn)
         self._faces: tuple[Face, ...] = ()
         self.enabled = True
 
@@ -110,7 +125,7 @@ class Enhancer:
                      new=still)
         if self.enabled:
             if faces is None:
-                item = next(track([item], self._tracker, self._device, self.stats))
+                item = next(track([item], self._tracker, self._enhance.workshop.device, self.stats))
             else:
                 item = replace(item, faces=tuple(_own_face(face, k) for k, face in enumerate(faces)))
             assert isinstance(item, Frame)
@@ -128,8 +143,7 @@ class Enhancer:
 
     def close(self) -> None:
         """Releases engines and tracker; safe to call twice."""
-        self._tracker.close()
-        self._engines.close()
+        self._closing.close()
 
     def __enter__(self) -> Self:
         return self

@@ -66,7 +66,7 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
         _make_folder(output)
     with ExitStack() as stack:
         parts = Parts.open(options, Threads.plan(options.threads), stats, stack)
-        report.engine, report.device = parts.engines.described
+        report.engine, report.device = parts.place.engines.described
         work = _Stills(jobs, options, parts, stats, progress, stop,
                        describe(report.engine, __version__, options.strength, said_in_the_output(options)), pair)
         try:

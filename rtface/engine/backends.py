@@ -12,7 +12,7 @@ from typing import NoReturn
 from rtface import values
 from rtface.engine.plan import Plan, PlanIdentity, Verdict, candidates, open_plan
 from rtface.engine.recipe import Precision, Recipe
-from rtface.errors import EngineError, MissingComponent
+from rtface.errors import EngineError, MissingComponent, UsageError
 
 log = logging.getLogger("rtface")
 
@@ -55,17 +55,10 @@ def find(device: str) -> Backend:
 
 
 def order(device: str) -> tuple[str, ...]:
-    """The devices to try for a ``--device``: for "auto" a card of NVIDIA where there is one, OpenVINO on the CPU, ONNX
-    Runtime."""
+    """The devices to try for a ``--device`` for crops in the host's memory: for "auto" OpenVINO on the CPU, ONNX
+    Runtime. (Whether a run takes a card instead, `rtface.workshops` decides.)"""
     device = check_device(device)
-    if device != "auto":
-        return (device,)
-    from rtface.engine import cuda
-    try:
-        cuda.driver()
-    except MissingComponent:
-        return ("cpu", "onnx")
-    return ("cuda", "cpu", "onnx")
+    return ("cpu", "onnx") if device == "auto" else (device,)
 
 
 def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Plan, Verdict, str]:
@@ -159,7 +152,10 @@ def _torch(device: str, number: int) -> Backend:
 
 def _cuda(device: str, number: int) -> NoReturn:
     from rtface.engine import cuda
-    raise MissingComponent(f"CUDA is not usable here because {cuda.unusable(number)}")
+    if (reason := cuda.unusable(number)) is not None:
+        raise MissingComponent(f"CUDA is not usable here because {reason}")
+    raise UsageError(f"engines on device {device} take crops that lie on the card: rtface.Enhancer and rtface.run put "
+                     "them there; for crops in memory choose torch:cuda or cpu")
 
 
 _FINDERS: dict[str, Callable[[str, int], Backend]] = {

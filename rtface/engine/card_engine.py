@@ -22,7 +22,7 @@ from rtface.engine.card_memory import Places, Remembered
 from rtface.engine.plan import Verdict
 from rtface.engine.recipe import Recipe, Region
 from rtface.engine.restore import spread
-from rtface.errors import EngineError, OutOfDeviceMemory, UsageError
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 from rtface.frame import Float32
 from rtface.protocols import Restored
 
@@ -211,7 +211,10 @@ class CardEngine:
         if self._closed:
             return
         self._closed = True
-        self._owner.run(self._end).result()
+        try:
+            self._owner.run(self._end).result()
+        except DeviceLost as error:  # its memory is gone with it
+            log.debug("engine %s: %s", self.name, error)
 
     def _end(self) -> None:
         self._settle()

@@ -68,8 +68,8 @@ def _installed(module: str) -> bool:
 REPAIR = "pip install 'rtface[rtx]'"
 
 
-def unusable(number: int) -> str:
-    """Why engines cannot run on card `number` (CUDA's order) of this machine."""
+def unusable(number: int) -> str | None:
+    """Why engines cannot run on card `number` (CUDA's order) of this machine; None where they can."""
     try:
         cards = driver().cards
     except MissingComponent as error:
@@ -79,4 +79,4 @@ def unusable(number: int) -> str:
                 f"{', '.join(f'cuda:{i} ({name})' for i, name in enumerate(cards))}")
     if absent := missing():
         return f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed; get it with: {REPAIR}"
-    return "this version has no TensorRT plan yet; --device torch:cuda runs on the card"
+    return None

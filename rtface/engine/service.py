@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from rtface.engine.backends import find, order
+from rtface.engine import cuda
+from rtface.engine.backends import check_device, find, order
 from rtface.engine.loaded import LoadedEngine
 from rtface.engine.plan import candidates, recall
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.protocols import Engine
 from rtface.tables import nearest
 
 log = logging.getLogger("rtface")
@@ -25,8 +28,8 @@ def load_engine(name: str = "default", *, device: str = "auto", threads: int | N
 
     Args:
         name: an engine's name, or "default" (`DEFAULT`).
-        device: where it runs, one of `rtface.values.DEVICES`; "auto" is a card of NVIDIA where that can be, else
-            OpenVINO on the CPU, else ONNX Runtime.
+        device: where it runs, one of `rtface.values.DEVICES` but "cuda", whose engines take crops that lie on the card
+            (`EngineSet` with `rtface.engine.card_open`); "auto" is OpenVINO on the CPU, else ONNX Runtime.
         threads: cores it may use; all of this process when None.
 
     Raises:
@@ -93,7 +96,10 @@ def list_engines(*, measure: bool = False, device: str = "auto", threads: int | 
     UsageError and MissingComponent for a `device` that cannot be used.
     """
     if device != "auto":
-        find(device)
+        if not device.startswith("cuda"):
+            find(device)
+        elif (reason := cuda.unusable(int(device.partition(":")[2] or 0))) is not None:
+            raise MissingComponent(f"CUDA is not usable here because {reason}")
     rows: list[EngineInfo] = []
     for name, path in find_recipes().items():
         try:
@@ -122,6 +128,8 @@ def measure(name: str = "default", *, device: str = "auto", threads: int | None 
 
 
 def _speed(recipe: Recipe, device: str, threads: int | None) -> tuple[float, str, str]:
+    if check_device(device).startswith("cuda"):
+        return _speed_on_card(recipe, device)
     engine = LoadedEngine(recipe, device=device, threads=threads)
     try:
         return engine.measure(), engine.device, engine.precision
@@ -129,8 +137,26 @@ def _speed(recipe: Recipe, device: str, threads: int | None) -> tuple[float, str
         engine.close()
 
 
+def _speed_on_card(recipe: Recipe, device: str) -> tuple[float, str, str]:
+    """Opens the card for it: the kernels, the engine's plan (built where there is none kept), and a warm-up."""
+    number = int(device.partition(":")[2] or 0)
+    if (reason := cuda.unusable(number)) is not None:
+        raise MissingComponent(f"CUDA is not usable here because {reason}")
+    from rtface.device.owner import Owner
+    from rtface.device.programs import open_card
+    from rtface.engine.card_open import open_card_engine
+    with ExitStack() as stack:
+        owner = Owner(lambda: open_card(number))
+        stack.callback(owner.close)
+        engine = open_card_engine(owner, recipe, number)
+        stack.callback(engine.close)
+        return engine.ms, engine.device, engine.precision
+
+
 def _known_speed(recipe: Recipe, device: str) -> tuple[float, str, str] | None:
     """What an earlier load remembered; the same order of choice as `rtface.engine.backends.open_engine`."""
+    if device.startswith("cuda"):  # only the card could say
+        return None
     for name in order(device):
         try:
             backend = find(name)
@@ -169,6 +195,21 @@ def choose_engine(face_width: float, faces: int, ms: Mapping[str, float], *, bud
     return DEFAULT
 
 
+class RunningEngine(Engine, Protocol):
+    """What a run needs of its engines, wherever they are; see `LoadedEngine`."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def ms(self) -> float: ...
+    @property
+    def reason(self) -> str: ...
+
+
 class EngineSet:
     """The engines of one run: one by name, or for "auto" the small and the large one, chosen face by face.
 
@@ -176,10 +217,15 @@ class EngineSet:
         engines: all that are loaded, by name.
     """
 
-    def __init__(self, name: str = "default", *, device: str = "auto", threads: int | None = None) -> None:
-        """Loads what `name` needs; raises as `load_engine`."""
-        self._device, self._threads = device, threads
-        self.engines: dict[str, LoadedEngine] = {}
+    def __init__(self, name: str = "default", *, device: str = "auto", threads: int | None = None,
+                 opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
+        """Loads what `name` needs, by `opener` where one is given (engines on a card); raises as `load_engine`."""
+
+        def load(recipe: Recipe) -> RunningEngine:
+            return LoadedEngine(recipe, device=device, threads=threads)
+
+        self._opener = opener or load
+        self.engines: dict[str, RunningEngine] = {}
         try:
             names = (DEFAULT, SMALL) if name == "auto" else (name,)
             self._chosen = tuple(self.named(wanted) for wanted in names)
@@ -187,15 +233,15 @@ class EngineSet:
             self.close()
             raise
 
-    def named(self, name: str) -> LoadedEngine:
+    def named(self, name: str) -> RunningEngine:
         """The engine of that name, loaded when it is not yet; raises as `load_engine`."""
         name = DEFAULT if name == "default" else name
         if name not in self.engines:
-            self.engines[name] = load_engine(name, device=self._device, threads=self._threads)
+            self.engines[name] = self._opener(_recipe(name))
             log.info("%s", self.engines[name].reason)
         return self.engines[name]
 
-    def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> LoadedEngine:
+    def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> RunningEngine:
         """The engine for one face of the frame; see `choose_engine`."""
         if len(self._chosen) == 1:
             return self._chosen[0]

@@ -172,7 +172,7 @@ def test_a_lost_card_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_
         device, stats = CudaDevice(owner), Stats()
         engine, _ = engine_on(owner)
         step = Enhance(device, Only(engine), Options(), stats, analysis=False)
-        step.spare = Workshop(CpuDevice(), Only(on_cpu["rtface-s"])) if live else None
+        step.spare = (lambda: Workshop(CpuDevice(), Only(on_cpu["rtface-s"]))) if live else None
         done = []
         try:
             for k, frame in enumerate(film(frames=5)):

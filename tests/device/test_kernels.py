@@ -147,7 +147,7 @@ def test_crops_may_lie_apart(host):
     matrices = faces(frame, 80.0, 100.0)
     plan = CropPlan(frame, form_of(frame), matrices, S)
     block, out = Block(frame, plan.boxes), np.full((2, 4, S, S), -1.0, np.float32)
-    run(host, plan.job(block.surface, block.base, out.ctypes.data, stride=out[0].nbytes))
+    run(host, plan.job(block.surface, block.base, [crop.ctypes.data for crop in out]))
     close(np.ascontiguousarray(out[:, :3]), cpu_crops(frame, matrices, S))
     assert (out[:, 3] == -1.0).all()
 

@@ -54,6 +54,8 @@ class FakeEngines:
     def named(self, name: str) -> FakeEngine:
         return self.all[name]
 
+    described = ("fake", "nowhere")
+
     def close(self) -> None:
         """Nothing to release."""
 

@@ -251,7 +251,7 @@ def test_a_lost_device_ends_a_film_and_not_a_live_run() -> None:
     for live in (False, True):
         device.lost = False
         step = Enhance(device, FakeEngines(), Options(grain="none"), stats, analysis=False)
-        step.spare = spare if live else None
+        step.spare = (lambda: spare) if live else None
         done = []
         try:
             for k, frame in enumerate(film(6)):

@@ -11,14 +11,14 @@ import pytest
 from fakes import FakeEngine, FakeEngines, face_at, portrait
 
 import rtface
-from rtface import enhancer as module
+from rtface import workshops
 from rtface.errors import UsageError
 
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngines]:
     made = FakeEngines()
-    monkeypatch.setattr(module, "EngineSet", lambda *a, **k: made)
+    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
     yield made
 
 
@@ -122,7 +122,7 @@ def test_wrong_input_says_the_fix() -> None:
 
 def test_a_failing_engine_gives_the_picture_back(monkeypatch: pytest.MonkeyPatch) -> None:
     made = FakeEngines(FakeEngine(fail={1}))
-    monkeypatch.setattr(module, "EngineSet", lambda *a, **k: made)
+    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
     picture, points = portrait()
     with rtface.Enhancer(grain="none", analysis=False) as e:
         assert np.array_equal(e(picture, faces=[points]), picture)

@@ -16,7 +16,7 @@ import pytest
 from fakes import FakeEngine, FakeEngines, portrait
 
 import rtface
-from rtface import chain
+from rtface import workshops
 from rtface.config import Options
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.progress import Progress
@@ -30,7 +30,7 @@ class Engines(FakeEngines):
 @pytest.fixture(autouse=True)
 def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines]:
     made = Engines(FakeEngine(amount=0.15))
-    monkeypatch.setattr(chain, "EngineSet", lambda *a, **k: made)
+    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
     yield made
 
 

@@ -1,0 +1,127 @@
+"""Where a run works, by ``--device``: the device that cuts and pastes, and the engines that take its crops."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
+from threading import Thread
+
+from rtface.device.cpu import CpuDevice
+from rtface.engine import EngineSet
+from rtface.engine.backends import check_device
+from rtface.engine.service import SMALL
+from rtface.enhance import Workshop
+from rtface.errors import EngineError, MissingComponent
+
+log = logging.getLogger("rtface")
+
+Progress = Callable[[str, float], None]
+Warn = Callable[[str, str], None]
+
+# Less free memory than this holds neither an engine's batches nor a frame's faces.
+_LEAST_BYTES = 512 << 20
+
+
+def open_workshop(engine: str, device: str, stack: ExitStack, *, threads: int | None = None,
+                  picture_threads: int | None = None, warn: Warn | None = None,
+                  progress: Progress | None = None) -> Workshop:
+    """Opens what a run needs; `stack` closes it.
+
+    Args:
+        engine: an engine's name, "default" or "auto".
+        device: one of `rtface.values.DEVICES`. "auto": an NVIDIA card where driver, packages and memory are there, else
+            the CPU; one line of the log says which, and why.
+        threads: cores for engines on the CPU.
+        picture_threads: cores for OpenCV.
+        warn: as for `CpuDevice`.
+        progress: told what is being built for a card, and how far it is (0…1).
+
+    Raises:
+        UsageError: an unknown engine or device.
+        MissingComponent: a package, model file or device is not there.
+        EngineError: an engine does not give its reference's answers there.
+    """
+    device = check_device(device)
+    why = None
+    if device == "auto":
+        try:
+            return _on_card(engine, "cuda", stack, warn, progress)
+        except (MissingComponent, EngineError) as error:
+            why = str(error)
+    elif device.startswith("cuda"):
+        return _on_card(engine, device, stack, warn, progress)
+    found = _on_cpu(engine, device, stack, threads, picture_threads, warn)
+    if why is not None:
+        log.info("frames are worked on by the CPU: %s", why)
+    return found
+
+
+def open_at_once(engine: str, device: str, stack: ExitStack, *, threads: int | None = None,
+                 picture_threads: int | None = None, warn: Warn | None = None,
+                 ) -> tuple[Workshop, Future[Workshop] | None]:
+    """For live runs: a workshop on the CPU now, with the small engine where the choice is rtface's; and one on the
+    card that is being made ready, where `device` names one. Raises as `open_workshop` for the first."""
+    device = check_device(device)
+    to_card = device == "auto" or device.startswith("cuda")
+    if not to_card:
+        return open_workshop(engine, device, stack, threads=threads, picture_threads=picture_threads, warn=warn), None
+    now = _on_cpu(SMALL if engine in ("default", "auto") else engine, "auto", stack, threads, picture_threads, warn)
+    coming: Future[Workshop] = Future()
+
+    def make() -> None:
+        own = ExitStack()
+        try:
+            made = _on_card(engine, "cuda" if device == "auto" else device, own, warn, None)
+        except BaseException as error:  # noqa: BLE001 - the run goes on where it is, and says why
+            coming.set_exception(error)
+            return
+        coming.set_result(made)
+
+    thread = Thread(target=make, name="rtface-to-card", daemon=True)
+    thread.start()
+
+    def close() -> None:
+        thread.join()
+        if coming.exception() is None:
+            coming.result().close()
+
+    stack.callback(close)
+    return now, coming
+
+
+def _on_cpu(engine: str, device: str, stack: ExitStack, threads: int | None, picture_threads: int | None,
+            warn: Warn | None) -> Workshop:
+    engines = EngineSet(engine, device=device, threads=threads)
+    stack.callback(engines.close)
+    return Workshop(CpuDevice(picture_threads, warn=warn), engines)
+
+
+def _on_card(engine: str, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Workshop:
+    from rtface.engine import cuda
+
+    number = int(device.partition(":")[2] or 0)
+    if (reason := cuda.unusable(number)) is not None:
+        raise MissingComponent(f"CUDA is not usable here because {reason}")
+    from rtface.device.cuda import CudaDevice
+    from rtface.device.owner import Owner
+    from rtface.device.programs import open_card
+    from rtface.engine.card_open import open_card_engine
+
+    with ExitStack() as own:
+        owner = Owner(lambda: open_card(number))
+        own.callback(owner.close)
+        free = owner.run(owner.card.free_bytes).result()
+        if free < _LEAST_BYTES:
+            raise MissingComponent(f"the card {owner.card.name} has {free >> 20} MiB of memory free, and "
+                                   f"{_LEAST_BYTES >> 20} are needed; close what else uses it")
+        card = CudaDevice(owner, warn=warn)
+        own.callback(card.close)
+        engines = EngineSet(engine, device=device,
+                            opener=lambda recipe: open_card_engine(owner, recipe, number, progress=progress))
+        own.callback(engines.close)
+        closing = own.pop_all()
+    stack.callback(closing.close)
+    # Two frames ahead: one whose crops are on the card's way, one that the card works on.
+    return Workshop(card, engines, ahead=2, close=closing.close)
