@@ -14,10 +14,15 @@ Names are imported on first use, so that ``import rtface`` itself is quick.
 from __future__ import annotations
 
 import importlib
+import sys
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Importing OpenVINO sends an event to its makers' statistics, and keeps a client's number in the home folder. Without
+# this package it takes a stand-in of its own that does nothing. Nothing leaves the machine by rtface.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:
     from rtface.config import Options

@@ -42,10 +42,12 @@ from rtface.tracks import TrackBook
 from rtface.values import format_time
 
 Show = Callable[[Progress], None]
+Building = Callable[[str, float], None]
 
 
 def run_file(input: Path | Address, output: Path, options: Options, *, stats: Stats | None = None,
-             progress: Show | None = None, stop: threading.Event | None = None) -> Report:
+             progress: Show | None = None, stop: threading.Event | None = None,
+             building: Building | None = None) -> Report:
     """Enhances the faces of one film, still or folder.
 
     Args:
@@ -55,6 +57,7 @@ def run_file(input: Path | Address, output: Path, options: Options, *, stats: St
         stats: receives counters, stage times and warnings; a new one without.
         progress: called after every frame.
         stop: ends the run when set: what was done is left as a whole, playable file whose name says partial.
+        building: told what is being built for a card before the first frame, and how far it is (0…1).
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
@@ -67,9 +70,9 @@ def run_file(input: Path | Address, output: Path, options: Options, *, stats: St
     began = perf_counter()
     try:
         if isinstance(input, Path) and is_stills_job(input, output, options):
-            run_stills(input, output, options, report, stats=stats, progress=progress, stop=stop)
+            run_stills(input, output, options, report, stats=stats, progress=progress, stop=stop, building=building)
         else:
-            _run_film(input, output, options, report, stats, progress, stop)
+            _run_film(input, output, options, report, stats, progress, stop, building)
     finally:
         report.seconds = round(perf_counter() - began, 3)
         report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)
@@ -80,7 +83,7 @@ def run_file(input: Path | Address, output: Path, options: Options, *, stats: St
 
 
 def _run_film(input: Path | Address, output: Path, options: Options, report: Report, stats: Stats,
-              progress: Show | None, stop: threading.Event) -> None:
+              progress: Show | None, stop: threading.Event, building: Building | None) -> None:
     began = perf_counter()
     threads = Threads.plan(options.threads)
     if output.suffix.lower() in IMAGE_KINDS:
@@ -90,7 +93,8 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
         loading = None
         if not options.dry_run:  # engine and tracker take 0.3 s, in which the film can be opened
             opened = stack.enter_context(ExitStack())
-            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, opened)
+            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, opened,
+                                                                        building)
         into_folder = output.suffix.lower() not in FORMATS and (output.is_dir() or not output.suffix)
         # Stills and comparisons are made by the host.
         source = open_film(input, options, threads, stats, keep=not into_folder and options.compare is None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
-import threading
+import secrets
 from pathlib import Path
 
 log = logging.getLogger("rtface")
@@ -29,7 +28,8 @@ def read_sealed(path: Path) -> bytes | None:
 
 def write_sealed(path: Path, blob: bytes) -> bool:
     """Keeps `blob`; False, with a line in the log, where the cache cannot be written: that costs time only."""
-    work = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    # In containers every process may have number 1.
+    work = path.with_name(f"{path.name}.{secrets.token_hex(6)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         work.write_bytes(hashlib.sha256(blob).digest() + blob)

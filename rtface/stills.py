@@ -49,7 +49,8 @@ def is_picture(path: Path) -> bool:
 
 
 def run_stills(input: Path, output: Path, options: Options, report: Report, *, stats: Stats,
-               progress: Show | None = None, stop: threading.Event) -> None:
+               progress: Show | None = None, stop: threading.Event,
+               building: Callable[[str, float], None] | None = None) -> None:
     """Enhances every still and fills the report's engine, device and notes; see `rtface.runner.run_file` for the rest.
 
     In a folder, pictures that are there already are skipped (unless `overwrite`), a bad one does not stop the rest,
@@ -65,7 +66,7 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
     if input.is_dir():
         _make_folder(output)
     with ExitStack() as stack:
-        parts = Parts.open(options, Threads.plan(options.threads), stats, stack)
+        parts = Parts.open(options, Threads.plan(options.threads), stats, stack, building)
         report.engine, report.device = parts.place.engines.described
         work = _Stills(jobs, options, parts, stats, progress, stop,
                        describe(report.engine, __version__, options.strength, said_in_the_output(options)), pair)

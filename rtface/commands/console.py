@@ -58,6 +58,11 @@ class Console:
             self._stream.flush()
             self._drawn = len(line)
 
+    def building(self, what: str, done: float) -> None:
+        """What is being built before the work can begin, and how far it is (0…1)."""
+        if self.live:
+            self.status(f"building {what}, {done:.0%}")
+
     def clear(self) -> None:
         """Takes the progress line away."""
         with self._lock:

@@ -89,7 +89,8 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
             continue
         try:
             report = run_file(job.input, job.output, options, stats=Stats(),
-                              progress=Meter(console, job.input.name), stop=stop.event)
+                              progress=Meter(console, job.input.name), stop=stop.event,
+                              building=console.building)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said by explain; the next input goes on
             codes.append(shared.explain(error, console, signum=stop.signum))
             if json:

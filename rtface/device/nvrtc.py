@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
-import logging
-import os
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 from rtface.errors import EngineError, MissingComponent
 from rtface.paths import cache_dir
+from rtface.sealed import read_sealed, write_sealed
 
-log = logging.getLogger("rtface")
-
-_DIGEST = hashlib.sha256().digest_size
 # Products and sums are fused where the source says so, so that a card rounds as the CPU does.
 _OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False}
 
@@ -32,10 +26,10 @@ def compile(source: str, capability: tuple[int, int]) -> bytes:
     arch = f"sm_{capability[0]}{capability[1]}"
     key = hashlib.sha256(repr((source, version, arch, sorted(_OPTIONS.items()))).encode()).hexdigest()[:20]
     kept = cache_dir() / "kernels" / f"{arch}-{key}.cubin"
-    found = _load(kept)
+    found = read_sealed(kept)
     if found is None:
         found, _ = build(source, arch)
-        _keep(found, kept)
+        write_sealed(kept, found)
     return found
 
 
@@ -75,29 +69,3 @@ def _missing(error: Exception) -> MissingComponent:
     first = (str(error) or type(error).__name__).splitlines()[0]
     return MissingComponent(f"kernels for NVIDIA cards need cuda-core and NVRTC ({first}); get them with: "
                             "pip install 'rtface[cuda]'")
-
-
-def _load(kept: Path) -> bytes | None:
-    """None where nothing whole is kept."""
-    try:
-        data = kept.read_bytes()
-    except OSError:
-        return None
-    digest, code = data[:_DIGEST], data[_DIGEST:]
-    if hashlib.sha256(code).digest() != digest:
-        log.info("the kept kernels %s are damaged and made anew", kept)
-        return None
-    return code
-
-
-def _keep(code: bytes, kept: Path) -> None:
-    """Whole or not at all; without a writable cache every start compiles."""
-    work = kept.with_name(f"{kept.name}.{os.getpid()}")
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        work.write_bytes(hashlib.sha256(code).digest() + code)
-        work.replace(kept)
-    except OSError as error:
-        log.info("the compiled kernels %s cannot be kept: %s", kept, error)
-        with contextlib.suppress(OSError):
-            work.unlink(missing_ok=True)

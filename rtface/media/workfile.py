@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.errors import OutputError
 
+# In containers every process may have number 1.
+_PROCESS = f"{os.getpid()}-{secrets.token_hex(3)}"
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
          errno.EFBIG: "the file size limit is reached"}
 
@@ -35,7 +38,7 @@ class Target:
     @property
     def work(self) -> Path:
         """Hidden name beside it that this process writes under."""
-        return self.path.with_name(f".{self.path.stem}.{os.getpid()}.partial{self.path.suffix}")
+        return self.path.with_name(f".{self.path.stem}.{_PROCESS}.partial{self.path.suffix}")
 
     @property
     def leftovers(self) -> list[Path]:

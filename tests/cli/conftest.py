@@ -25,7 +25,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple]]:
     def install(answer: Callable[..., object]) -> list[tuple]:
         calls: list[tuple] = []
 
-        def run_file(input, output, options, *, stats, progress, stop):
+        def run_file(input, output, options, *, stats, progress, stop, building):
             calls.append((input, output, options))
             return answer(input, output, options, stop)
 

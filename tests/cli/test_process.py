@@ -12,7 +12,7 @@ import pytest
 # A pipeline that works until it is told to stop, and then takes a moment to finish its file.
 WAITING = """
 import sys, time, types
-def run_file(input, output, options, *, stats, progress, stop):
+def run_file(input, output, options, *, stats, progress, stop, building):
     from rtface.errors import Interrupted
     from rtface.progress import Progress
     sys.stderr.write("started\\n"); sys.stderr.flush()

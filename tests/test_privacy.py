@@ -1,0 +1,38 @@
+"""Nothing leaves the machine: what rtface imports must not send anything either."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import socket, sys, urllib.request
+tried = []
+def refuse(*args, **kwargs):
+    tried.append(args)
+    raise OSError("no network in this test")
+urllib.request.urlopen = refuse
+socket.socket.connect = lambda self, where: refuse(where) if self.family != socket.AF_UNIX else None
+{imports}
+import threading, time
+for thread in threading.enumerate():
+    if thread is not threading.main_thread():
+        thread.join(2)
+print(len(tried), "openvino_telemetry" in sys.modules and sys.modules["openvino_telemetry"] is not None)
+"""
+
+
+def run(imports: str, home: Path) -> str:
+    environment = os.environ | {"HOME": str(home), "USERPROFILE": str(home)}
+    done = subprocess.run([sys.executable, "-c", SCRIPT.format(imports=imports)], env=environment, capture_output=True,
+                          text=True, timeout=120, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("\n")[-2]
+
+
+def test_importing_and_using_openvino_sends_nothing_and_writes_nothing_into_the_home(tmp_path):
+    assert run("import rtface.engine.openvino, rtface.track.network, rtface.doctor\n"
+               "rtface.doctor.examine()", tmp_path) == "0 False"
+    assert not (tmp_path / "intel").exists()
