@@ -21,11 +21,13 @@ from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 FOLDER = Path(rtface.device.__file__).parent
 
 
+SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, FOLDER / "batch.cu": batch.KERNELS}
+
+
 def build_kernels(folder: Path) -> Callable[..., None]:
     """All kernels, as `FakeCard` runs them: (name, grid, block, *args)."""
-    tables = {"kernels.cu": kernels.KERNELS, "batch.cu": batch.KERNELS, "shape.cu": shaping.KERNELS}
-    hosts = {source: compile_kernels(folder, FOLDER / source, names) for source, names in tables.items()}
-    by_name = {name: hosts[source] for source, names in tables.items() for name in names}
+    by_name = {name: host for source, names in SOURCES.items()
+               for host in (compile_kernels(folder, source, names),) for name in names}
     return lambda name, grid, block, *args: by_name[name].launch(name, grid, block, *args)
 
 

@@ -1,12 +1,13 @@
 // A driver that is not there: enough of libcuda for rtface's NvidiaCard, done on the host, at once and in order.
-// FAKE_CUDA_KERNELS names a library with host_<kernel>(grid, block, arguments); FAKE_CUDA_ARGUMENTS says how many
-// arguments each has ("crop=1,paste=1"); FAKE_CUDA_FAILS is the CUresult that everything returns from then on.
+// FAKE_CUDA_KERNELS names libraries (a:b) with host_<kernel>(grid, block, arguments); FAKE_CUDA_ARGUMENTS says how many
+// arguments each has (",crop=1,paste=1"); FAKE_CUDA_FAILS is the CUresult that everything returns from then on.
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <string>
@@ -19,7 +20,7 @@ static const R OK = 0, OUT_OF_MEMORY = 2, NOT_FOUND = 500, NOT_SUPPORTED = 801;
 
 struct Graph { std::vector<std::function<void()>> steps; };
 struct Stream { Graph* capturing = nullptr; };
-static size_t used = 0, limit = 1u << 28;
+static size_t used = 0, limit = 1u << 30;
 static std::map<void*, size_t> sizes;
 static R failing() { const char* code = getenv("FAKE_CUDA_FAILS"); return code ? atoi(code) : OK; }
 static Stream* of(void* stream) { return (Stream*)stream; }
@@ -30,8 +31,12 @@ static void step(void* stream, std::function<void()> work) {
 }
 
 static Host host_kernel(const char* name) {
-  static void* library = dlopen(getenv("FAKE_CUDA_KERNELS"), RTLD_NOW);
-  return library ? (Host)dlsym(library, ("host_" + std::string(name)).c_str()) : nullptr;
+  std::string paths = getenv("FAKE_CUDA_KERNELS");
+  for (size_t at = 0; at < paths.size(); at = std::min(paths.find(':', at), paths.size()) + 1) {
+    void* library = dlopen(paths.substr(at, paths.find(':', at) - at).c_str(), RTLD_NOW);
+    if (void* found = library ? dlsym(library, ("host_" + std::string(name)).c_str()) : nullptr) return (Host)found;
+  }
+  return nullptr;
 }
 
 struct Launch { unsigned grid[3], block[3], shared; void* stream; void* attributes; unsigned count; };
@@ -124,8 +129,8 @@ R cuLaunchKernelEx(const Launch* config, void* f, void** params, void**) {
   Launch c = *config;
   const char* text = getenv("FAKE_CUDA_ARGUMENTS");
   int count = 0;
-  if (const char* at = text ? strstr(text, (std::string((const char*)f) + "=").c_str()) : nullptr)
-    count = atoi(at + strlen((const char*)f) + 1);
+  if (const char* at = text ? strstr(text, ("," + std::string((const char*)f) + "=").c_str()) : nullptr)
+    count = atoi(at + strlen((const char*)f) + 2);
   std::vector<uint64_t> values(count);  // by value, as a launch takes them
   for (int i = 0; i < count; ++i) memcpy(&values[i], params[i], 8);
   step(c.stream, [=]() mutable {
