@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+CODE = Path(__file__).with_name("batch.cu")
 
 ROW = np.dtype([(name, np.uint64) for name in ("crop", "restored", "kept", "state", "kept_next", "state_next",
                                                "occlusion", "log_scale")])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rtface.device import batch, kernels, nvrtc, shaping
 from rtface.device.nvidia import NvidiaCard
 
 # Each file is a program of its own: they name helpers alike.
-_SOURCES = (kernels.CODE, shaping.CODE, Path(__file__).with_name("batch.cu"))
+_SOURCES = (kernels.CODE, shaping.CODE, batch.CODE)
 KERNELS = (*kernels.KERNELS, *shaping.KERNELS, *batch.KERNELS)
 
 

@@ -11,17 +11,13 @@ import onnxruntime
 from fake_card import FakeCard
 from host_kernels import compile_kernels
 
-import rtface.device
 from rtface.device import batch, kernels, shaping
 from rtface.device.owner import Owner
 from rtface.engine.card_engine import CardEngine
 from rtface.engine.plan import PlanIdentity, Verdict
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 
-FOLDER = Path(rtface.device.__file__).parent
-
-
-SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, FOLDER / "batch.cu": batch.KERNELS}
+SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
 
 
 def build_kernels(folder: Path) -> Callable[..., None]:

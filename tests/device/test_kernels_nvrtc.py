@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from rtface.device import nvrtc
-from rtface.device.kernels import CODE, KERNELS
+from rtface.device import batch, kernels, nvrtc, shaping
 from rtface.errors import EngineError, MissingComponent
 
 SMALL = 'extern "C" __global__ void nothing(float* x) { *x = fmaf(*x, 2.0f, 1.0f); }'
@@ -23,15 +22,16 @@ def needed() -> None:
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"])
-def test_the_kernels_compile_and_spill_nothing(arch):
+@pytest.mark.parametrize("program", [kernels, shaping, batch], ids=["planes", "shaping", "batches"])
+def test_the_kernels_compile_and_spill_nothing(program, arch):
     needed()
-    code, said = nvrtc.build(CODE.read_text(), arch, say=True)
+    code, said = nvrtc.build(program.CODE.read_text(), arch, say=True)
     assert code.startswith(b"\x7fELF")
-    for name in KERNELS:
+    for name in program.KERNELS:
         assert f"'{name}'".encode() in said.encode() and name.encode() in code
     if "spill" in said:
         spills = [line for line in said.splitlines() if "spill" in line]
-        assert len(spills) == len(KERNELS)
+        assert len(spills) == len(program.KERNELS)
         assert all(re.search(r"\b0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", s) for s in spills)
 
 
