@@ -17,6 +17,7 @@ from rtface.device.batch import ROW
 from rtface.device.card import Event
 from rtface.device.faces import FaceSlot
 from rtface.device.owner import Owner
+from rtface.device.shaping import LEAST
 from rtface.engine.card_batch import Batches, CardPlan
 from rtface.engine.card_memory import Places, Remembered
 from rtface.engine.plan import Verdict
@@ -80,6 +81,9 @@ class CardEngine:
     def __init__(self, owner: Owner, recipe: Recipe, plan: CardPlan, verdict: Verdict, why: str,
                  device: str = "cuda") -> None:
         """Reserves, warms up and captures; the card's owner does it. Raises EngineError, OutOfDeviceMemory."""
+        if recipe.input.size < LEAST or recipe.input.size % 4:
+            raise EngineError(f"engine {recipe.name} takes crops of {recipe.input.size}, and on a card they have to be "
+                              f"{LEAST} or more and a multiple of 4; use --device cpu for it")
         self.recipe, self._owner, self._plan = recipe, owner, plan
         identity = plan.identity
         self.device, self.backend = device, f"{identity.backend} {identity.library.split('-')[0]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from rtface.engine.card_engine import CardEngine
 from rtface.engine.plan import Verdict
 from rtface.engine.recipe import load_recipe
 from rtface.enhance import Enhance
+from rtface.errors import EngineError
 from rtface.stats import Stats
 from tests.engine.conftest import TEMPLATE
 from tests.engine.tiny_onnx import convolutions
@@ -73,3 +75,9 @@ def test_neighbouring_frames_share_a_batch(owner, engine):
     assert all(step.collect(job).touched for job in jobs)
     assert engine[1].batches[-1] == 3
     device.close()
+
+
+def test_a_crop_too_small_for_the_card_is_said_at_once(owner, recipe):
+    small = replace(recipe, input=replace(recipe.input, size=48))
+    with pytest.raises(EngineError, match="takes crops of 48, and on a card they have to be 64 or more"):
+        CardEngine(owner, small, FakePlan(recipe, owner.card), Verdict(100.0, 50.0, 0.0), "for a test")
