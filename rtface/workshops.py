@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from threading import Thread
 
 from rtface.device.cpu import CpuDevice
-from rtface.engine import EngineSet
+from rtface.engine import EngineSet, cuda
 from rtface.engine.backends import check_device
 from rtface.engine.service import SMALL
 from rtface.enhance import Workshop
@@ -99,18 +99,11 @@ def _on_cpu(engine: str, device: str, stack: ExitStack, threads: int | None, pic
 
 
 def _on_card(engine: str, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Workshop:
-    from rtface.engine import cuda
-
-    number = int(device.partition(":")[2] or 0)
-    if (reason := cuda.unusable(number)) is not None:
-        raise MissingComponent(f"CUDA is not usable here because {reason}")
     from rtface.device.cuda import CudaDevice
-    from rtface.device.owner import Owner
-    from rtface.device.programs import open_card
     from rtface.engine.card_open import open_card_engine
 
     with ExitStack() as own:
-        owner = Owner(lambda: open_card(number))
+        owner, number = cuda.take(device)
         own.callback(owner.close)
         free = owner.run(owner.card.free_bytes).result()
         if free < _LEAST_BYTES:

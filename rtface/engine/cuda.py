@@ -7,8 +7,12 @@ import functools
 import importlib.util
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rtface.errors import MissingComponent
+
+if TYPE_CHECKING:
+    from rtface.device.owner import Owner
 
 NEEDED = {"cuda.core": "cuda-core", "cuda.bindings": "cuda-bindings", "onnx": "onnx"}
 TENSORRT = {"tensorrt_rtx": "tensorrt-rtx-cu13-bindings", "tensorrt": "tensorrt-cu13"}
@@ -80,3 +84,16 @@ def unusable(number: int) -> str | None:
     if absent := missing():
         return f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed; get it with: {REPAIR}"
     return None
+
+
+def take(device: str) -> tuple[Owner, int]:
+    """Opens the card that ``--device cuda`` or ``cuda:1`` names, with all kernels, and its number; close the owner.
+
+    Raises MissingComponent where it cannot be used; EngineError: a kernel does not compile.
+    """
+    number = int(device.partition(":")[2] or 0)
+    if (reason := unusable(number)) is not None:
+        raise MissingComponent(f"CUDA is not usable here because {reason}")
+    from rtface.device.owner import Owner
+    from rtface.device.programs import open_card  # cuda-python is an extra
+    return Owner(lambda: open_card(number)), number

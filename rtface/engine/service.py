@@ -96,7 +96,7 @@ def list_engines(*, measure: bool = False, device: str = "auto", threads: int | 
     UsageError and MissingComponent for a `device` that cannot be used.
     """
     if device != "auto":
-        if not device.startswith("cuda"):
+        if not check_device(device).startswith("cuda"):
             find(device)
         elif (reason := cuda.unusable(int(device.partition(":")[2] or 0))) is not None:
             raise MissingComponent(f"CUDA is not usable here because {reason}")
@@ -139,14 +139,9 @@ def _speed(recipe: Recipe, device: str, threads: int | None) -> tuple[float, str
 
 def _speed_on_card(recipe: Recipe, device: str) -> tuple[float, str, str]:
     """Opens the card for it: the kernels, the engine's plan (built where there is none kept), and a warm-up."""
-    number = int(device.partition(":")[2] or 0)
-    if (reason := cuda.unusable(number)) is not None:
-        raise MissingComponent(f"CUDA is not usable here because {reason}")
-    from rtface.device.owner import Owner
-    from rtface.device.programs import open_card
     from rtface.engine.card_open import open_card_engine
     with ExitStack() as stack:
-        owner = Owner(lambda: open_card(number))
+        owner, number = cuda.take(device)
         stack.callback(owner.close)
         engine = open_card_engine(owner, recipe, number)
         stack.callback(engine.close)

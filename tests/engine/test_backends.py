@@ -76,7 +76,8 @@ def test_a_device_that_is_not_there_is_one_line(device: str, code: int, monkeypa
     (("fp16", "f32"), False, "", "", ["fp16", "f32"]),
     (("fp16", "bf16", "f32"), True, "", "", ["fp16", "bf16", "f32"]),
     (("fp16",), False, "", "", ["fp16"]),
-    (("fp16", "bf16", "f32"), True, 'default = "bf16"', 'default = "f32"', ["f32"]),
+    (("fp16", "bf16", "f32"), True, 'default = "bf16"', 'default = "f32"', ["fp16", "bf16", "f32"]),
+    (("fp16", "bf16", "f32"), False, 'default = "bf16"', 'default = "f32"', ["f32"]),
     (("fp16", "bf16", "f32"), True, "fp16 = 35.0\n", "", ["bf16", "f32"]),
     (("fp16", "f32"), False, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["f32"]),
     (("fp16", "f32"), True, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["fp16", "f32"]),
@@ -374,40 +375,18 @@ def test_the_driver_is_asked_without_any_package(monkeypatch: pytest.MonkeyPatch
 
 # "auto".
 
-def test_auto_says_why_the_card_is_not_used(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crops_in_memory_are_for_the_host_s_devices(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a run takes a card, `rtface.workshops` decides: its engines want crops that lie there."""
     _openvino()
     make_engine()
-    monkeypatch.setattr(cuda, "driver", _no_driver)
+    monkeypatch.setattr(cuda, "driver", _driver)
+    monkeypatch.setattr(cuda, "missing", list)
     assert backends.order("auto") == ("cpu", "onnx")
-    engine = load_engine("tiny", threads=1)
-    assert engine.device == "cpu"
-    assert "CUDA" not in engine.reason
-    engine.close()
-    monkeypatch.setattr(cuda, "driver", _driver)
-    monkeypatch.setattr(cuda, "_installed", lambda module: False)
-    assert backends.order("auto") == ("cuda", "cpu", "onnx")
-    engine = load_engine("tiny", threads=1)
-    assert engine.device == "cpu"
-    assert "; CUDA is not usable here because cuda-core, " in engine.reason
-    assert "\n" not in engine.reason
-    engine.close()
-
-
-def test_auto_takes_cuda_where_it_can(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The registry's slot: whatever is found under "cuda" runs there."""
-    pytest.importorskip("onnxruntime")
-    make_engine()
-    monkeypatch.setattr(cuda, "driver", _driver)
-
-    def found(device: str, number: int) -> backends.Backend:
-        from rtface.engine import onnx
-        return backends.Backend(device, "this GPU", onnx.supported, onnx.identify, onnx.OnnxPlan)
-    monkeypatch.setitem(backends._FINDERS, "cuda", found)
-    engine = load_engine("tiny")
-    assert engine.device == "cuda"
-    assert engine.reason.endswith("(this GPU computes in fp32 only)")
-    engine.close()
-    assert load_engine("tiny", device="cuda:1").device == "cuda:1"
+    with pytest.raises(UsageError, match="take crops that lie on the card"):
+        load_engine("tiny", device="cuda")
+    monkeypatch.setattr(cuda, "driver", _no_driver)
+    with pytest.raises(MissingComponent, match="CUDA is not usable here because"):
+        cuda.take("cuda:1")
 
 
 def test_a_plan_that_fails_leads_to_the_next_device(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
