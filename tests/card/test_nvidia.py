@@ -35,7 +35,7 @@ def seen(tmp_path_factory):
         subprocess.run([COMPILER, "-O1", "-std=c++17", "-shared", "-fPIC", "-o", str(folder / library), str(source),
                         "-ldl"], check=True)
     environment = os.environ | {"LD_LIBRARY_PATH": str(folder), "FAKE_CUDA_KERNELS": str(folder / "kernels.so"),
-                                "FAKE_CUDA_ARGUMENTS": "twice=2"}
+                                "FAKE_CUDA_ARGUMENTS": "twice=2", "PYTHONPATH": str(HERE.parents[1])}
     run = subprocess.run([sys.executable, str(HERE / "nvidia_script.py")], env=environment, capture_output=True,
                          text=True, cwd=HERE.parents[1], timeout=120)
     assert run.returncode == 0, run.stderr

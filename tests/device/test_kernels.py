@@ -57,7 +57,7 @@ def test_descriptors_have_the_layout_of_the_structs(host: HostKernels):
 def test_every_kernel_of_the_table_is_there(host: HostKernels):
     with pytest.raises(TypeError, match="crop takes"):
         host.launch("crop", (1, 1, 1), (32, 8, 1), np.int32(0))
-    assert set(KERNELS) == {"crop", "area", "blur", "uncurve", "paste"}
+    assert set(KERNELS) == {"crop", "seen", "area", "blur", "uncurve", "tint", "gray", "paste"}
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -147,7 +147,7 @@ def test_crops_may_lie_apart(host):
     matrices = faces(frame, 80.0, 100.0)
     plan = CropPlan(frame, form_of(frame), matrices, S)
     block, out = Block(frame, plan.boxes), np.full((2, 4, S, S), -1.0, np.float32)
-    run(host, plan.job(block.surface, block.base, out.ctypes.data, stride=out[0].nbytes))
+    run(host, plan.job(block.surface, block.base, [part.ctypes.data for part in out]))
     close(np.ascontiguousarray(out[:, :3]), cpu_crops(frame, matrices, S))
     assert (out[:, 3] == -1.0).all()
 
