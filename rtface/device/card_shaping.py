@@ -32,7 +32,7 @@ class CardShaper:
         owner: of the card.
         slots: of the device.
         constants: of the device.
-        put: has a step's data copied up and its kernels run (`CudaDevice.put`).
+        put: has a step's data copied up and its kernels run (`Steps.put`).
     """
 
     def __init__(self, owner: Owner, slots: Slots, constants: Constants, put: Callable[..., Future[None]]) -> None:

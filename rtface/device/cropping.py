@@ -13,7 +13,7 @@ from rtface.device.kernels import CROP_COLUMNS, CROP_FACE, CROP_JOB, CROP_ROWS, 
 from rtface.device.maps import Boxes, between_centres, footprints, inverse, joined, reach, union
 from rtface.device.planes import Layout, Role
 from rtface.device.sampling import BLUR_FROM, from_planes, full_range, halved, rgb_rows
-from rtface.device.surface import Box, Surface, grids, plane_shape
+from rtface.device.surface import Box, Lying, grids, plane_shape
 from rtface.device.transfer import curve_of
 from rtface.frame import Float, Float32, Frame
 
@@ -62,13 +62,13 @@ class CropPlan:
                 self.boxes.update(dict.fromkeys(roles, union(cuts.boxes)))
         self.scratch = scratch.nbytes
 
-    def job(self, surface: Surface, base: int, pixels: Sequence[int], *, native: Sequence[int] | None = None,
+    def job(self, surface: Lying, base: int, pixels: Sequence[int], *, native: Sequence[int] | None = None,
             tables: int = 0, scratch: int = 0) -> Job:
         """Makes N crops, each float32 3×S×S, RGB 0…1.
 
         Args:
             surface: holds `boxes`.
-            base: address of its block on the card.
+            base: address of its block on the card, 0 for a picture that lies there.
             pixels: where each crop goes; multiples of 8.
             native: where the same goes with HDR values as they are coded; None: nowhere.
             tables: address of `curve_tables` of the frame's colour.
@@ -124,7 +124,7 @@ def _cuts(forward: Float, size: int, shape: tuple[int, int], form: Layout, roles
     return _Cuts(roles, np.concatenate([low, high], axis=1), lowpass, half, inside, m)
 
 
-def _describe(rows: Any, cuts: _Cuts, surface: Surface, base: int, filters: Filters) -> None:
+def _describe(rows: Any, cuts: _Cuts, surface: Lying, base: int, filters: Filters) -> None:
     form, held = surface.form, surface.held[cuts.roles[0]]
     step, item = form.components[cuts.roles[0]][2], form.dtype.itemsize
     sides = cuts.boxes[:, 2:] - cuts.boxes[:, :2]

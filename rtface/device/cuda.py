@@ -1,38 +1,38 @@
 """The frame path on a card: crops out of native planes, corrections into them, without a frame ever being converted.
 
-Of a frame in the host's memory only the region around its faces goes up, and only samples that may have changed come
-down. What the kernels cannot do (big-endian samples) is done by the CPU device, with the same result.
+A picture that lies on the card already is read and written where it is. Of one in the host's memory only the region
+around its faces goes up, and only samples that may have changed come down. What the kernels cannot do (big-endian
+samples) is done by the CPU device, with the same result.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import av
 import numpy as np
 
-from rtface.device.card import Memory, Stream
+from rtface import surfaces
+from rtface.device.card import Stream
 from rtface.device.card_shaping import CardShaper
+from rtface.device.card_view import CardView, Looks
 from rtface.device.composite import neutral
-from rtface.device.constants import Constants
 from rtface.device.cpu import CpuDevice, CpuView, native_image
 from rtface.device.cropping import CropPlan
 from rtface.device.faces import FaceSlot
-from rtface.device.frame_slots import Canvas, CardCrops, FrameSlot, Held, Slots
+from rtface.device.frame_slots import Canvas, CardCrops, FrameSlot, Held
 from rtface.device.host_shaping import bring_corrections, shape_on_host
-from rtface.device.kernels import Job, Step, curve_tables, uncurve_job
+from rtface.device.kernels import Job, uncurve_job
 from rtface.device.owner import Owner
 from rtface.device.pasting import PastePlan
 from rtface.device.planes import Layout, Role, Samples, layout, planes
-from rtface.device.slots import Growing
-from rtface.device.surface import Box, Surface, drawable
-from rtface.device.transfer import curve_of
+from rtface.device.steps import Steps
+from rtface.device.surface import Box, InPlace, Surface, drawable
 from rtface.errors import EngineError
-from rtface.frame import Bytes, Color, Crops, Float, Frame
+from rtface.frame import Crops, Float, Frame
 from rtface.geometry import field_parity
 from rtface.protocols import Correction, Retouch
 
@@ -50,10 +50,9 @@ class CudaDevice:
     def __init__(self, owner: Owner, warn: Callable[[str, str], None] | None = None) -> None:
         self._owner = owner
         self._cpu = CpuDevice(warn=warn)
-        self._slots = Slots(owner)
-        self._constants = Constants(owner)
-        self._shaper = CardShaper(owner, self._slots, self._constants, self._put)
-        self._scratch = owner.run(lambda: Growing(owner.card)).result()
+        self._steps = Steps(owner)
+        self._shaper = CardShaper(owner, self._steps.slots, self._steps.constants, self._steps.put)
+        self._looks = Looks(owner, self._steps.tables_of)
         self._closed = False
 
     @property
@@ -61,115 +60,95 @@ class CudaDevice:
         """"cuda"."""
         return "cuda"
 
-    def view(self, frame: Frame) -> CpuView:
-        """The frame (or field) for a tracker, from the host's memory."""
-        return self._cpu.view(frame)
+    def view(self, frame: Frame) -> CpuView | CardView:
+        """The frame (or field) for a tracker, from wherever it lies; valid until the frame is written to."""
+        return CardView(self._looks, frame) if self._here(frame.image) else self._cpu.view(frame)
+
+    def _here(self, image: av.VideoFrame) -> bool:
+        """Whether a picture lies on this card, in a form that the kernels know."""
+        return (surfaces.on_card(image) and surfaces.native_format(image) in surfaces.FORMATS
+                and surfaces.surface_of(image).device == self._owner.card.ordinal)
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
         """One crop for each matrix and size; put on its way, not waited for."""
         if not places:
             return []
-        held = self._slots.take([size for _, size in places])
+        held = self._steps.slots.take([size for _, size in places])
         try:
-            image = native_image(frame.image)
-            form = layout(image.format.name)
+            image = frame.image if self._here(frame.image) else native_image(frame.image)
+            form = layout(surfaces.native_format(image))
             assert form is not None
             if drawable(form):
                 self._cut(replace(frame, image=image), form, places, held)
             else:
                 self._cut_on_host(frame, places, held)
         except BaseException:
-            self._release(held)
+            self._steps.release(held)
             raise
         return [CardCrops(face, np.array(matrix, np.float64)[None], [(0, n)], held)
                 for n, ((matrix, _), face) in enumerate(zip(places, held.faces, strict=True))]
 
     def _cut(self, frame: Frame, form: Layout, places: Sequence[tuple[Float, int]], held: Held) -> None:
-        slot = held.slot
+        slot, steps = held.slot, self._steps
         plans: list[tuple[CropPlan, list[FaceSlot]]] = []
         for size in dict.fromkeys(size for _, size in places):
             same = [n for n, (_, s) in enumerate(places) if s == size]
             matrices = np.stack([places[n][0] for n in same])
             plans.append((CropPlan(frame, form, matrices, size), [held.faces[n] for n in same]))
-        boxes: dict[Role, Box] = {}
-        for plan, _ in plans:
-            for role, box in plan.boxes.items():
-                boxes[role] = _around(boxes[role], box) if role in boxes else box
-        surface = Surface(form, boxes)
-        self._slots.grow(slot.block, surface.nbytes)
-        scratch = self._need_scratch(sum(plan.scratch for plan, _ in plans))
-        block, tables = slot.block.on_card(), self._tables_of(frame.color)
+        upload: Callable[[Stream], None] | None = None
+        if surfaces.on_card(frame.image):
+            lies = InPlace(frame, form)
+            canvas = Canvas(frame.image, form, lies, 0, lies.memory)
+        else:
+            canvas, upload = self._load(frame, form, [plan.boxes for plan, _ in plans], slot)
+        tables, scratch = steps.tables_of(frame.color), steps.scratch(sum(plan.scratch for plan, _ in plans))
         job, at = Job(), scratch.address if scratch else 0
         for plan, faces in plans:
             native = [face.native for face in faces] if tables else None
-            job.extend(plan.job(surface, block.address, [face.crop for face in faces], native=native,
+            job.extend(plan.job(canvas.lies, canvas.base, [face.crop for face in faces], native=native,
                                 tables=tables.address if tables else 0, scratch=at))
             at += plan.scratch
-        surface.load(_views(frame, frame.image, form), slot.block.on_host().bytes())
-        held.canvas = Canvas(frame.image, form, surface)
+        held.canvas = canvas
+        steps.put_job(slot, "crop", job, before=upload, reads=[*canvas.memory, *([tables] if tables else [])],
+                      writes=[*({face.memory for face in held.faces}), *([scratch] if scratch else [])])
 
-        def samples(up: Stream) -> None:
+    def _load(self, frame: Frame, form: Layout, reached: Sequence[dict[Role, Box]],
+              slot: FrameSlot) -> tuple[Canvas, Callable[[Stream], None]]:
+        """The samples around the faces of a picture of the host in pinned memory, and the step that brings them up."""
+        boxes: dict[Role, Box] = {}
+        for some in reached:
+            for role, box in some.items():
+                boxes[role] = _around(boxes[role], box) if role in boxes else box
+        surface = Surface(form, boxes)
+        self._steps.slots.grow(slot.block, surface.nbytes)
+        block = slot.block.on_card()
+        surface.load(_views(frame, frame.image, form), slot.block.on_host().bytes())
+
+        def upload(up: Stream) -> None:
             up.copy(block, slot.block.on_host(), surface.nbytes)
 
-        self._put_job(slot, "crop", job, before=samples, reads=[block, *([tables] if tables else [])],
-                  writes=[*({face.memory for face in held.faces}), *([scratch] if scratch else [])])
-
-    def _put_job(self, slot: FrameSlot, step: str, job: Job, **more: Any) -> Future[None]:
-        self._slots.grow(slot.steps[step], max(job.nbytes, 1))
-        return self._put(slot, step, job.descriptors, job.steps(slot.steps[step].on_card().address), **more)
-
-    def _put(self, slot: FrameSlot, step: str, data: Bytes, kernels: Sequence[Step], *, reads: Sequence[Memory],
-             writes: Sequence[Memory], before: Callable[[Stream], None] | None = None,
-             after: Callable[[], None] | None = None) -> Future[None]:
-        """Has a step's data copied up and its kernels run after that; `before` goes up with them, `after` follows."""
-        owner, stage = self._owner, slot.steps[step]
-        memory = stage.on_card()
-        if len(data):
-            stage.on_host().bytes()[:len(data)] = data
-
-        def put() -> None:
-            up, compute = owner.up, owner.compute
-            if before is not None:
-                before(up)
-            if len(data):
-                up.copy(memory, stage.on_host(), len(data))
-            up.record(slot.uploaded)
-            compute.wait(slot.uploaded)
-            for k in kernels:
-                compute.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=writes)
-            if after is not None:
-                after()
-
-        promise = owner.run(put)
-        promise.add_done_callback(lambda done: _note(slot, done.exception()))
-        return promise
-
-    def _check(self, slot: FrameSlot) -> None:
-        """Raises what a step before this one met."""
-        failure, slot.failure = slot.failure, None
-        if failure is not None:
-            raise failure
+        return Canvas(frame.image, form, surface, block.address, (block,)), upload
 
     def shape(self, faces: Sequence[Retouch]) -> list[Correction]:
         """`rtface.correct` of each face of one frame."""
         if not faces:
             return []
         held = _held(faces[0].crops)
-        self._check(held.slot)
+        self._steps.check(held.slot)
         if any(face.how.average for face in faces):  # the average over time is the host's
-            return shape_on_host(self._owner, self._slots, held, faces)
+            return shape_on_host(self._owner, self._steps.slots, held, faces)
         return self._shaper.shape(held, faces)
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds all corrections to the frame, and gives its slots back.
 
-        Raises EngineError and DeviceLost; nothing was written then.
+        Raises EngineError and DeviceLost; nothing was written then, except that a picture on the card may have been.
         """
         if not corrections:
             return frame
         held: Held = corrections[0].pixels.held
         try:
-            self._check(held.slot)
+            self._steps.check(held.slot)
             seen = [c for c in corrections if c.mask is not None]
             if not seen:
                 return frame
@@ -177,50 +156,51 @@ class CudaDevice:
                 return self._paste_on_host(frame, seen, held)
             return self._paste(frame, seen, held, held.canvas)
         finally:
-            self._release(held)
+            self._steps.release(held)
 
     def _paste(self, frame: Frame, corrections: Sequence[Correction], held: Held, canvas: Canvas) -> Frame:
-        slot, form, surface = held.slot, canvas.form, canvas.surface
+        slot, form, lies, owner = held.slot, canvas.form, canvas.lies, self._owner
         faces: list[FaceSlot] = [c.pixels.face for c in corrections]
-        native, views = replace(frame, image=canvas.image), _views(frame, canvas.image, form)
-
-        def gray(box: Box) -> bool:
-            return all(neutral(views[role], box, form) for role in ("u", "v"))
-
+        native = replace(frame, image=canvas.image)
+        gray = partial(_gray, _views(frame, canvas.image, form), form) if isinstance(lies, Surface) else None
         plan = PastePlan(native, form, np.stack([c.matrix for c in corrections]), [face.size for face in faces],
-                         [c.mask for c in corrections], gray)
+                         [c.mask for c in corrections], gray, ask=isinstance(lies, InPlace))
         if not plan.boxes:
             return frame
-        block, tables, scratch = slot.block.on_card(), self._tables_of(frame.color), self._need_scratch(plan.scratch)
+        tables, scratch = self._steps.tables_of(frame.color), self._steps.scratch(plan.scratch)
         job = uncurve_job(frame.color, [(f.correction, f.native, f.correction, f.size) for f in faces],
                           tables.address if tables else 0)
-        job.extend(plan.job(surface, block.address, [f.correction for f in faces], [f.mask for f in faces],
+        job.extend(plan.job(lies, canvas.base, [f.correction for f in faces], [f.mask for f in faces],
                             scratch=scratch.address if scratch else 0))
-        owner, memories = self._owner, list({id(f.memory): f.memory for f in faces}.values())
+        memories = list({id(f.memory): f.memory for f in faces}.values())
 
-        def bring_down() -> None:
+        def end() -> None:
+            """Brings down what may have changed; there is nothing to bring of a picture on the card."""
             owner.compute.record(slot.computed)
             owner.down.wait(slot.computed)
-            for at, nbytes in surface.spans(plan.boxes):
-                owner.down.copy(slot.block.on_host(), block, nbytes, to_at=at, source_at=at)
+            for at, nbytes in lies.spans(plan.boxes) if isinstance(lies, Surface) else []:
+                owner.down.copy(slot.block.on_host(), slot.block.on_card(), nbytes, to_at=at, source_at=at)
             owner.down.record(slot.done)
 
-        self._put_job(slot, "paste", job, reads=[*memories, *([tables] if tables else [])],
-                  writes=[block, *memories, *([scratch] if scratch else [])], after=bring_down).result()
+        self._steps.put_job(slot, "paste", job, reads=[*memories, *([tables] if tables else [])],
+                            writes=[*canvas.memory, *memories, *([scratch] if scratch else [])], after=end).result()
         slot.done.synchronize()
         held.settled = True
+        if isinstance(lies, InPlace):
+            return replace(frame, touched=True)
         if canvas.image is not frame.image:
-            self._cpu.say_converted(frame)
+            if not surfaces.on_card(frame.image):
+                self._cpu.say_converted(frame)
             frame = native
         frame.image.make_writable()
-        surface.store(_views(frame, frame.image, form), slot.block.on_host().bytes(), plan.boxes)
+        lies.store(_views(frame, frame.image, form), slot.block.on_host().bytes(), plan.boxes)
         return replace(frame, touched=True)
 
     def _cut_on_host(self, frame: Frame, places: Sequence[tuple[Float, int]], held: Held) -> None:
         """Crops by the CPU, put on the card for engines that want them there."""
         crops = self._cpu.cut(frame, places)
         slot, owner = held.slot, self._owner
-        self._slots.grow(slot.exchange, sum(12 * size * size for _, size in places))
+        self._steps.slots.grow(slot.exchange, sum(12 * size * size for _, size in places))
         copies: list[tuple[FaceSlot, int, int]] = []
         at, pinned = 0, slot.exchange.on_host()
         view = pinned.bytes()
@@ -239,54 +219,14 @@ class CudaDevice:
         owner.run(put).result()
 
     def _paste_on_host(self, frame: Frame, corrections: Sequence[Correction], held: Held) -> Frame:
-        parts = bring_corrections(self._owner, self._slots, held, [c.pixels.face for c in corrections])
+        parts = bring_corrections(self._owner, self._steps.slots, held, [c.pixels.face for c in corrections])
         return self._cpu.paste(frame, [Correction(pixels, mask, c.matrix)
                                        for (pixels, mask), c in zip(parts, corrections, strict=True)])
 
     def drop(self, crops: Sequence[Crops]) -> None:
         """Gives their slots back when the card has done with them."""
         for held in {id(c.frame): c.frame for c in crops if isinstance(c, CardCrops) and c.frame}.values():
-            self._release(held)
-
-    def _release(self, held: Held) -> None:
-        if held.given:
-            return
-        held.given = True
-        owner, slot = self._owner, held.slot
-
-        def settle() -> None:
-            for stream, event in ((owner.up, slot.uploaded), (owner.compute, slot.computed), (owner.down, slot.done)):
-                stream.record(event)
-
-        try:
-            if not held.settled:
-                owner.run(settle).result()
-                for event in (slot.uploaded, slot.computed, slot.done):
-                    event.synchronize()
-        except EngineError:  # a lost card: its slots are lost with it
-            return
-        slot.failure = None
-        self._slots.give(held)
-
-    def _need_scratch(self, nbytes: int) -> Memory | None:
-        """Memory that only the compute stream uses, so that one piece serves all frames."""
-        if not nbytes:
-            return None
-        if nbytes > self._scratch.nbytes:
-            def grow() -> None:
-                done = self._owner.card.event()
-                self._owner.compute.record(done)
-                done.synchronize()
-                self._scratch.need(nbytes)
-
-            self._owner.run(grow).result()
-        return self._scratch.on_card()
-
-    def _tables_of(self, color: Color) -> Memory | None:
-        """The curve of a frame's colour, on the card; None for plain SDR."""
-        if curve_of(color) is None:
-            return None
-        return self._constants.of((color.transfer, color.primaries == 9), lambda: curve_tables(color))
+            self._steps.release(held)
 
     def close(self) -> None:
         """Frees what it holds, frames in hand too; safe to call twice. The owner stays."""
@@ -295,23 +235,13 @@ class CudaDevice:
         self._closed = True
 
         def free() -> None:
-            for stream in (self._owner.up, self._owner.compute, self._owner.down):
-                done = self._owner.card.event()
-                stream.record(done)
-                done.synchronize()
-            self._slots.close()
-            self._scratch.close()
-            self._constants.close()
+            self._steps.close()
+            self._looks.close()
 
         try:
             self._owner.run(free).result()
         except EngineError as error:
             log.debug("the card's memory was not freed: %s", error)
-
-
-def _note(slot: FrameSlot, error: BaseException | None) -> None:
-    if error is not None and slot.failure is None:
-        slot.failure = error
 
 
 def _held(crops: Crops) -> Held:
@@ -321,6 +251,10 @@ def _held(crops: Crops) -> Held:
 
 def _views(frame: Frame, image: av.VideoFrame, form: Layout) -> dict[Role, Samples]:
     return planes(image, form, field_parity(frame.display, frame.field))
+
+
+def _gray(views: dict[Role, Samples], form: Layout, box: Box) -> bool:
+    return all(neutral(views[role], box, form) for role in ("u", "v"))
 
 
 def _around(a: Box, b: Box) -> Box:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rtface.device.card import Card
+from rtface.device.card import Card, Memory
 from rtface.device.faces import FaceSlot
 from rtface.device.owner import Owner
 from rtface.device.planes import Layout
 from rtface.device.slots import Growing, Pool
-from rtface.device.surface import Surface
+from rtface.device.surface import InPlace, Surface
 from rtface.frame import Crops
 
 if TYPE_CHECKING:
@@ -50,11 +50,20 @@ class CardCrops(Crops):
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """A frame whose samples around the faces are on the card: the image, how it is laid out, and what is held of it."""
+    """A frame whose samples, or those around its faces, are on the card.
+
+    Attributes:
+        image: the picture; kept until the card has done with it.
+        form: how it is laid out.
+        lies: where its samples are, counted from address `base`.
+        memory: that they are in.
+    """
 
     image: av.VideoFrame
     form: Layout
-    surface: Surface
+    lies: Surface | InPlace
+    base: int
+    memory: tuple[Memory, ...]
 
 
 @dataclass(slots=True, eq=False)

@@ -228,6 +228,31 @@ extern "C" __global__ void crop(const CropJob* __restrict__ job) {
     }
 }
 
+// ---- a crop for a tracker
+
+struct SeenJob {
+    int count, size;    // 1; of the crop
+    u64 pixels, to;     // float32 3 x size x size; uint8 height x width x 3
+    int width, height;
+    float m[6];         // from pixels to display space
+    float low[2], high[2];  // the picture there
+};
+
+// The upper left of a crop as bytes, black outside the picture.
+extern "C" __global__ void seen(const SeenJob* __restrict__ job) {
+    int x = column(), y = line();
+    if (x >= job->width || y >= job->height || blockIdx.z > 0) return;
+    const float* m = job->m;
+    float px = (float)x, py = (float)y;
+    float at_x = fmaf(m[0], px, fmaf(m[1], py, m[2])), at_y = fmaf(m[3], px, fmaf(m[4], py, m[5]));
+    bool inside = at_x >= job->low[0] && at_x <= job->high[0] && at_y >= job->low[1] && at_y <= job->high[1];
+    const float* from = (const float*)job->pixels + ((i64)y * job->size + x);
+    u8* to = (u8*)job->to + ((i64)y * job->width + x) * 3;
+    i64 plane = (i64)job->size * job->size;
+#pragma unroll
+    for (int k = 0; k < 3; ++k) to[k] = inside ? (u8)rintf(from[k * plane] * 255.0f) : (u8)0;
+}
+
 // ---- low-pass: whole factors by averaging, then a small Gaussian
 
 struct Filter {
@@ -355,6 +380,58 @@ extern "C" __global__ void uncurve(const UncurveJob* __restrict__ job) {
     }
 }
 
+// ---- where chroma is gray, give or take one code of 8 bits
+
+enum { TILE_COLUMNS = 32, TILE_ROWS = 8 };
+
+struct Tint {
+    u64 at[2];          // first samples of u and v
+    int pitch, step;    // bytes, words
+    int word, shift;    // as in Source
+    int width, height;
+    int low, high;      // codes that count as gray
+    int across, down;   // tiles
+    u64 tiles, flag;    // a byte for each: whether it has colour; an int: whether none has
+};
+
+// Followed by `count` Tint.
+struct TintJob {
+    int count, unused;
+};
+
+template <typename Word> __device__ __forceinline__ bool tinted(const Tint& t, int x0, int y0) {
+    int x1 = x0 + TILE_COLUMNS < t.width ? x0 + TILE_COLUMNS : t.width;
+    int y1 = y0 + TILE_ROWS < t.height ? y0 + TILE_ROWS : t.height;
+    bool found = false;
+    for (int y = y0; y < y1; ++y) {
+        const Word* u = behind<Word>((const void*)t.at[0], (i64)y * t.pitch);
+        const Word* v = behind<Word>((const void*)t.at[1], (i64)y * t.pitch);
+        for (int x = x0; x < x1; ++x) {
+            int a = (int)u[x * t.step] >> t.shift, b = (int)v[x * t.step] >> t.shift;
+            found |= a < t.low || a > t.high || b < t.low || b > t.high;
+        }
+    }
+    return found;
+}
+
+extern "C" __global__ void tint(const TintJob* __restrict__ job) {
+    int x = column(), y = line();
+    if ((int)blockIdx.z >= job->count) return;
+    const Tint& t = behind<Tint>(job, sizeof(TintJob))[blockIdx.z];
+    if (x >= t.across || y >= t.down) return;
+    bool found = t.word == 1 ? tinted<u8>(t, x * TILE_COLUMNS, y * TILE_ROWS)
+                             : tinted<u16>(t, x * TILE_COLUMNS, y * TILE_ROWS);
+    ((u8*)t.tiles)[y * t.across + x] = (u8)found;
+}
+
+extern "C" __global__ void gray(const TintJob* __restrict__ job) {
+    if ((int)blockIdx.z >= job->count || column() > 0 || line() > 0) return;
+    const Tint& t = behind<Tint>(job, sizeof(TintJob))[blockIdx.z];
+    int found = 0;
+    for (int i = 0; i < t.across * t.down; ++i) found |= ((const u8*)t.tiles)[i];
+    *(int*)t.flag = !found;
+}
+
 // ---- paste
 
 // Components that lie on one grid, to be written.
@@ -382,6 +459,7 @@ struct Patch {
     int near, nears;                 // the list of patches whose boxes meet this one, itself among them
     float weights[3][3];             // from channels to components
     float m[6], k[6];                // from samples, counted from the box's first, to values and to the mask
+    u64 gray;                        // an int that is 1 where nothing is to be written; or 0
 };
 
 // Followed by `count` Patch, then by the lists of ints.
@@ -488,6 +566,8 @@ __device__ __forceinline__ bool values_at(const Patch& p, float x, float y, floa
     return true;
 }
 
+__device__ __forceinline__ bool stays(const Patch& p) { return p.gray && *(const int*)p.gray; }
+
 // A thread changes one sample of every component on a grid; blockIdx.z counts patches. Where boxes meet, the first
 // patch's thread adds all of them.
 extern "C" __global__ void paste(const PasteJob* __restrict__ job) {
@@ -495,14 +575,14 @@ extern "C" __global__ void paste(const PasteJob* __restrict__ job) {
     const Patch* __restrict__ patches = behind<Patch>(job, sizeof(PasteJob));
     const Patch& own = patches[blockIdx.z];
     int x = own.box[0] + column(), y = own.box[1] + line();
-    if (x >= own.box[2] || y >= own.box[3]) return;
+    if (x >= own.box[2] || y >= own.box[3] || stays(own)) return;
     const int* nears = behind<int>(patches, (i64)job->count * sizeof(Patch)) + own.near;
     const Target& target = job->targets[own.target];
     float total[3] = {0.0f, 0.0f, 0.0f}, weight = 0.0f;
     bool first = true;
     for (int n = 0; n < own.nears; ++n) {
         const Patch& p = patches[nears[n]];
-        if (!holds(p, x, y)) continue;
+        if (!holds(p, x, y) || stays(p)) continue;
         if (first && nears[n] != (int)blockIdx.z) return;
         first = false;
         float at_x = (float)(x - p.box[0]), at_y = (float)(y - p.box[1]);

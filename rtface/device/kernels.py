@@ -19,10 +19,11 @@ from rtface.frame import Bytes, Color, Float, Float32
 
 CODE = Path(__file__).with_name("kernels.cu")
 KERNELS: dict[str, tuple[type[np.generic], ...]] = dict.fromkeys(
-    ("crop", "area", "blur", "uncurve", "paste"), (np.uint64,))
+    ("crop", "seen", "area", "blur", "uncurve", "tint", "gray", "paste"), (np.uint64,))
 """Argument types of every kernel: the descriptor's address."""
 BLOCK: Shape3 = (32, 8, 1)
 CROP_COLUMNS, CROP_ROWS = 2, 4  # pixels of a crop to a thread, from row -1 on
+TINT_TILE = (32, 8)  # samples that one thread looks at
 
 Struct = np.ndarray[Any, np.dtype[np.void]]
 
@@ -38,6 +39,8 @@ SOURCE = _struct(at=(_ADDRESS, 3), pitch=_INT, step=_INT, word=_INT, shift=_INT,
 CROP_FACE = _struct(first=SOURCE, second=SOURCE, pixels=_ADDRESS, native=_ADDRESS)
 CROP_JOB = _struct(count=_INT, size=_INT, kind=_INT, entries=_INT, table=_ADDRESS, wide=_INT, unused=_INT,
                    rows=(_FLOAT, (3, 4)), gamut=(_FLOAT, 9), pad=_FLOAT)
+SEEN_JOB = _struct(count=_INT, size=_INT, pixels=_ADDRESS, to=_ADDRESS, width=_INT, height=_INT, m=(_FLOAT, 6),
+                   low=(_FLOAT, 2), high=(_FLOAT, 2))
 FILTER = _struct(**{"from": _ADDRESS}, to=_ADDRESS, plane=_LONG, pitch=_INT, step=_INT, word=_INT, shift=_INT,
                  width=_INT, height=_INT, zeros=_INT, channels=_INT, weights=(_FLOAT, 3), nx=_INT, ny=_INT,
                  to_pitch=_INT, to_width=_INT, to_height=_INT, kx=(_FLOAT, 5), ky=(_FLOAT, 5), unused=_INT)
@@ -48,11 +51,14 @@ TARGET = _struct(at=(_ADDRESS, 3), pitch=_INT, step=_INT, word=_INT, shift=_INT,
                  dither_x=(_INT, 3), dither_y=(_INT, 3), low=(_FLOAT, 3), high=(_FLOAT, 3), unused=_INT)
 PATCH = _struct(values=_ADDRESS, mask=_ADDRESS, plane=_LONG, pitch=_INT, width=_INT, height=_INT, channels=_INT,
                 mask_pitch=_INT, mask_width=_INT, mask_height=_INT, gated=_INT, cubic=_INT, target=_INT, box=(_INT, 4),
-                near=_INT, nears=_INT, weights=(_FLOAT, (3, 3)), m=(_FLOAT, 6), k=(_FLOAT, 6))
+                near=_INT, nears=_INT, weights=(_FLOAT, (3, 3)), m=(_FLOAT, 6), k=(_FLOAT, 6), gray=_ADDRESS)
+TINT = _struct(at=(_ADDRESS, 2), pitch=_INT, step=_INT, word=_INT, shift=_INT, width=_INT, height=_INT, low=_INT,
+               high=_INT, across=_INT, down=_INT, tiles=_ADDRESS, flag=_ADDRESS)
+TINT_JOB = _struct(count=_INT, unused=_INT)
 PASTE_JOB = _struct(count=_INT, unused=_INT, targets=(TARGET, 2))
 STRUCTS = {"Source": SOURCE, "CropFace": CROP_FACE, "CropJob": CROP_JOB, "Filter": FILTER, "FilterJob": FILTER_JOB,
            "UncurveFace": UNCURVE_FACE, "UncurveJob": UNCURVE_JOB, "Target": TARGET, "Patch": PATCH,
-           "PasteJob": PASTE_JOB}
+           "PasteJob": PASTE_JOB, "SeenJob": SEEN_JOB, "Tint": TINT, "TintJob": TINT_JOB}
 """By the names that the structs have in `kernels.cu`."""
 
 

@@ -233,9 +233,9 @@ class NvidiaCard:
     def pin(self, nbytes: int) -> Pinned:
         return _Pinned(nbytes)
 
-    def stream(self) -> Stream:
+    def stream(self, *, urgent: bool = False) -> Stream:
         with _doing("make a stream"):
-            options = _core().StreamOptions(nonblocking=True)
+            options = _core().StreamOptions(nonblocking=True, priority=-1 if urgent else None)
             stream = _Stream(self._device.create_stream(options=options), self._kernels)
         self._streams.append(stream)
         return stream

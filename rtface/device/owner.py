@@ -1,7 +1,8 @@
 """The thread that owns a card: everything that is put on its streams is put there by this thread, in order.
 
 Three streams: `up` copies to the card, `compute` runs kernels and networks, `down` copies from it; events order them,
-so that the copies of neighbouring frames overlap with the computing. Crops for networks wait here until the card has
+so that the copies of neighbouring frames overlap with the computing. A fourth, `look`, is the trackers', who wait for
+every answer: what is put there does not queue behind the networks. Crops for networks wait here until the card has
 room for another batch, and go in batches of whatever is waiting then: nobody waits for a batch to fill.
 """
 
@@ -53,7 +54,7 @@ class Owner:
 
     Attributes:
         card: whose it is.
-        up, compute, down: its streams, for steps that run here only.
+        up, compute, down, look: its streams, for steps that run here only.
     """
 
     def __init__(self, open_card: Callable[[], Card]) -> None:
@@ -69,10 +70,12 @@ class Owner:
         self.up: Stream
         self.compute: Stream
         self.down: Stream
+        self.look: Stream
 
         def start() -> None:
             self.card = open_card()
             self.up, self.compute, self.down = (self.card.stream() for _ in range(3))
+            self.look = self.card.stream(urgent=True)
 
         try:
             self.run(start).result()

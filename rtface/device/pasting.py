@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from rtface.device.composite import SMOOTH_FROM, Dither, overlapping, rows
 from rtface.device.filtering import Filters, Image, Lowpass, plan_lowpass
-from rtface.device.kernels import PASTE_JOB, PATCH, Job, Scratch, Struct
+from rtface.device.kernels import PASTE_JOB, PATCH, TINT, TINT_JOB, TINT_TILE, Job, Scratch, Struct
 from rtface.device.maps import Boxes, between_centres, footprints, inverse, joined, reach, union
 from rtface.device.planes import Layout, Role
 from rtface.device.sampling import BLUR_FROM, from_planes, full_range
-from rtface.device.surface import Box, Surface, grids, plane_shape
+from rtface.device.surface import Box, Lying, grids, plane_shape
 from rtface.device.transfer import code_range
 from rtface.frame import Float, Frame
 from rtface.geometry import field_parity
@@ -53,6 +53,22 @@ class _Spots:
     rows: Struct
 
 
+@dataclass(frozen=True, slots=True)
+class _Tint:
+    """A box of chroma that may be gray: how many tiles it has across and down, and bytes of the scratch memory: a byte
+    for each tile, and an int32 for the whole."""
+
+    box: Box
+    count: tuple[int, int]
+    tiles: int
+    flag: int
+
+    @classmethod
+    def over(cls, box: Box, scratch: Scratch) -> _Tint:
+        across, down = -(-(box[2] - box[0]) // TINT_TILE[0]), -(-(box[3] - box[1]) // TINT_TILE[1])
+        return cls(box, (across, down), scratch.take(across * down), scratch.take(4))
+
+
 class PastePlan:
     """The corrections of one frame or field (`Device.composite`).
 
@@ -63,32 +79,35 @@ class PastePlan:
         supports: per face x0, y0, x1, y1 in crop pixels outside of which its mask is 0; None for the whole crop.
         neutral: says of a box of chroma samples whether all of it is gray (`composite.neutral`): chroma stays bit for
             bit there. None: it is not asked for.
+        ask: have the card find that out by itself, for samples that the host does not have.
 
     Attributes:
         boxes: per component the samples that may change, over all faces; none where nothing can.
-        scratch: bytes of scratch memory that `job` wants; 0 unless a correction is shrunk.
+        scratch: bytes of scratch memory that `job` wants; 0 unless a correction is shrunk or the card is asked.
     """
 
     def __init__(self, frame: Frame, form: Layout, matrices: Float, sizes: Sequence[int],
-                 supports: Sequence[Box | None] | None = None, neutral: Callable[[Box], bool] | None = None) -> None:
+                 supports: Sequence[Box | None] | None = None, neutral: Callable[[Box], bool] | None = None, *,
+                 ask: bool = False) -> None:
         self._frame, self._form = frame, form
         self._weights = rows(form, frame.color)
         self._faces = faces = _faces(np.asarray(matrices, np.float64).reshape(-1, 2, 3), sizes, supports)
         self._spots: list[_Spots] = []
+        self._tints: list[_Tint] = []
         self.boxes: dict[Role, Box] = {}
         scratch = Scratch()
         if len(faces.index):
             image = frame.image
             places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
             for target, roles in enumerate(grids(form)):
-                spots = self._meet(target, roles, places[roles[0]], neutral, scratch)
+                spots = self._meet(target, roles, places[roles[0]], neutral, ask, scratch)
                 self._spots.append(spots)
                 if len(spots.faces):
                     self.boxes.update(dict.fromkeys(roles, union(spots.rows["box"])))
         self.scratch = scratch.nbytes
 
     def _meet(self, target: int, roles: tuple[Role, ...], place: Float, neutral: Callable[[Box], bool] | None,
-              scratch: Scratch) -> _Spots:
+              ask: bool, scratch: Scratch) -> _Spots:
         """As `composite.Placement`, `warp_patch` and `warp_mask`; `place` leads from the plane to the display."""
         faces, form = self._faces, self._form
         back = joined(faces.matrices, place)
@@ -96,12 +115,18 @@ class PastePlan:
         boxes = reach(inverse(back), faces.sides, 1.0)
         boxes = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], (width, height))], axis=1)
         wanted = np.logical_and(boxes[:, 0] < boxes[:, 2], boxes[:, 1] < boxes[:, 3])
-        shared = np.zeros(len(wanted), bool)
+        shared, tint = np.zeros(len(wanted), bool), np.zeros(len(wanted), np.int64)
         for group in faces.groups:
             shared[group] = len(group) > 1
             inside = [n for n in group if wanted[n]]
-            if inside and "u" in roles and neutral is not None and neutral(union(boxes[inside])):
+            if not inside or "u" not in roles:
+                continue
+            box = union(boxes[inside])
+            if neutral is not None and neutral(box):
                 wanted[inside] = False
+            elif ask:
+                self._tints.append(_Tint.over(box, scratch))
+                tint[inside] = len(self._tints)
         chosen = np.flatnonzero(wanted)
         back, boxes, sides = back[chosen], boxes[chosen], faces.sides[chosen].copy()
         shrink = footprints(back)
@@ -126,11 +151,12 @@ class PastePlan:
         out["mask_width"], out["mask_height"] = faces.sides[chosen].T
         out["gated"], out["cubic"], out["target"] = shared[chosen] | cubic | spread, cubic, target
         out["box"] = boxes
+        out["gray"] = tint[chosen]  # counted from 1; `job` knows the address
         out["m"] = between_centres(back, origin, boxes[:, :2], np.where(cubic, 2.0, 1.0)[:, None] / factors)
         out["k"] = between_centres(back, origin, boxes[:, :2], np.ones((len(chosen), 2)))
         return _Spots(roles, chosen, lowpass, out)
 
-    def job(self, surface: Surface, base: int, corrections: Sequence[int], masks: Sequence[int],
+    def job(self, surface: Lying, base: int, corrections: Sequence[int], masks: Sequence[int],
             scratch: int = 0) -> Job:
         """Adds the corrections to the samples on the card.
 
@@ -151,6 +177,10 @@ class PastePlan:
             if len(spots.faces):
                 self._aim(head["targets"][0][target], surface, base, spots.roles)
         patches = np.concatenate([spots.rows for spots in self._spots])
+        if self._tints:
+            self._ask(job, surface, base, scratch)
+            flags = np.array([0, *(scratch + tint.flag for tint in self._tints)], np.uint64)
+            patches["gray"] = flags[patches["gray"].astype(np.int64)]
         head["count"] = len(patches)
         near, patches["nears"] = _meetings(patches["box"], patches["target"])
         patches["near"] = np.cumsum(patches["nears"]) - patches["nears"]
@@ -158,6 +188,23 @@ class PastePlan:
         extent = (patches["box"][:, 2:] - patches["box"][:, :2]).max(0).tolist()
         job.add("paste", (extent[0], extent[1]), len(patches), head, patches, near.astype(np.int32))
         return job
+
+    def _ask(self, job: Job, surface: Lying, base: int, scratch: int) -> None:
+        """Has the card find out which boxes of chroma are gray: tile by tile, then all tiles of a box."""
+        form, held = self._form, surface.held["u"]
+        unit = 1 << (form.bits - 8)
+        head, rows = np.zeros(1, TINT_JOB), np.zeros(len(self._tints), TINT)
+        head["count"] = len(rows)
+        for row, tint in zip(rows, self._tints, strict=True):
+            x0, y0, x1, y1 = tint.box
+            row["at"] = [surface.address(role, base, x0, y0) for role in ("u", "v")]
+            row["pitch"], row["step"] = held.pitch, form.components["u"][2]
+            row["word"], row["shift"] = form.dtype.itemsize, form.shift
+            row["width"], row["height"], row["low"], row["high"] = x1 - x0, y1 - y0, 127 * unit, 129 * unit
+            row["tiles"], row["across"], row["down"] = scratch + tint.tiles, *tint.count
+            row["flag"] = scratch + tint.flag
+        job.add("tint", (int(rows["across"].max()), int(rows["down"].max())), len(rows), head, rows)
+        job.add("gray", (1, 1), len(rows), head, rows)
 
     def _describe(self, spots: _Spots, corrections: NDArray[np.int64], masks: NDArray[np.int64],
                   filters: Filters) -> None:
@@ -178,7 +225,7 @@ class PastePlan:
                 if len(found) > 1:
                     spots.rows["plane"][n] = (found[1] - found[0]) // 4
 
-    def _aim(self, row: Any, surface: Surface, base: int, roles: tuple[Role, ...]) -> None:
+    def _aim(self, row: Any, surface: Lying, base: int, roles: tuple[Role, ...]) -> None:
         form, frame = self._form, self._frame
         x, y, *_ = self.boxes[roles[0]]
         held = surface.held[roles[0]]

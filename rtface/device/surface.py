@@ -1,4 +1,6 @@
-"""A piece of a frame's planes as it lies in one block of memory, to be copied to a card and back."""
+"""Where a frame's samples lie: a piece of its planes in one block of memory, to be copied to a card and back; or, of a
+picture that is on the card, all of them where they are.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtface import surfaces
 from rtface.device.planes import Layout, Role, Samples
+from rtface.errors import InputError
 from rtface.frame import Bytes, Frame
 from rtface.geometry import field_parity
 
@@ -57,7 +61,64 @@ class Piece:
     pitch: int
 
 
-class Surface:
+class Lying:
+    """Where components lie in memory that begins at an address which is known later (or at 0).
+
+    Attributes:
+        form: the layout.
+        held: per component.
+    """
+
+    form: Layout
+    held: dict[Role, Held]
+
+    def address(self, role: Role, base: int, x: int, y: int) -> int:
+        """Of a sample of a plane, where the memory begins at address `base`."""
+        held, step = self.held[role], self.form.components[role][2]
+        return base + held.at + (y - held.box[1]) * held.pitch + (x - held.box[0]) * step * self.form.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Memory of a card that is another library's (`card.Memory`): not freed here, but kept by `owner`."""
+
+    address: int
+    nbytes: int
+    owner: object
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class InPlace(Lying):
+    """The picture of a frame (or field) on the card, in FFmpeg's memory; addresses count from 0.
+
+    Attributes:
+        memory: its planes.
+
+    Raises:
+        InputError: the picture has too few rows for a field.
+    """
+
+    def __init__(self, frame: Frame, form: Layout) -> None:
+        lies = surfaces.surface_of(frame.image)
+        parity = field_parity(frame.display, frame.field)
+        skip, every = (0, 1) if parity is None else (parity, 2)
+        self.form, self.held = form, {}
+        memory: dict[int, Foreign] = {}
+        for role, (plane, first, _) in form.components.items():
+            start, pitch = (lies.chroma, lies.chroma_pitch) if plane else (lies.luma, lies.luma_pitch)
+            height, width = plane_shape(frame, form, role)
+            if height < 1:
+                raise InputError(f"a picture of {frame.image.height} rows is too low to be interlaced; treat it as "
+                                 "progressive")
+            start += skip * pitch
+            self.held[role] = Held(start + first * form.dtype.itemsize, every * pitch, (0, 0, width, height))
+            memory[plane] = Foreign(start, ((height - 1) * every + 1) * pitch, frame.image)
+        self.memory = tuple(memory.values())
+
+
+class Surface(Lying):
     """Which samples are held, and where.
 
     Args:
@@ -104,11 +165,6 @@ class Surface:
         spans = [self._bytes(role, piece.roles[0], box) for role, box in wanted.items()]
         return (min(s[0] for s in spans), min(b[1] for b in wanted.values()),
                 max(s[1] for s in spans), max(b[3] for b in wanted.values()))
-
-    def address(self, role: Role, base: int, x: int, y: int) -> int:
-        """Of a sample of a plane, where the block begins at address `base`."""
-        held, step = self.held[role], self.form.components[role][2]
-        return base + held.at + (y - held.box[1]) * held.pitch + (x - held.box[0]) * step * self.form.dtype.itemsize
 
     def load(self, views: Mapping[Role, Samples], block: Bytes) -> None:
         """Copies what is held out of a frame (`planes.planes`) into a block of uint8."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import onnxruntime
-from fake_card import FakeCard
+from fake_card import FakeCard, LentMemory
 from host_kernels import compile_kernels
 
 from rtface.device import batch, kernels, shaping
@@ -25,6 +27,64 @@ def build_kernels(folder: Path) -> Callable[..., None]:
     by_name = {name: host for source, names in SOURCES.items()
                for host in (compile_kernels(folder, source, names),) for name in names}
     return lambda name, grid, block, *args: by_name[name].launch(name, grid, block, *args)
+
+
+class _Format:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class _Plane:
+    def __init__(self, lent: LentMemory, pitch: int, device: int) -> None:
+        self.buffer_ptr, self.line_size, self._device = lent.address, pitch, device
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self._device
+
+
+class CardPicture:
+    """An av.VideoFrame whose samples lie on the fake card: what `rtface.surfaces` asks of one.
+
+    Rows are longer than the picture is wide, and what lies between must stay as it is. Memory is lent to the card until
+    nobody has the picture any more.
+    """
+
+    def __init__(self, card: FakeCard, image: Any, *, device: int = 0) -> None:
+        assert image.format.name in ("nv12", "p010le")
+        self.format, self.sw_format = _Format("cuda"), _Format(image.format.name)
+        self.width, self.height, self.pts = image.width, image.height, image.pts
+        self.card, self.downloads = card, 0
+        self._like, self._lent = image, []
+        self.planes: list[_Plane] = []
+        for plane in image.planes:
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:plane.height]
+            pitch = -(-(rows.shape[1] + 64) // 256) * 256
+            memory = np.full((len(rows), pitch), 0x5C, np.uint8)
+            memory[:, :rows.shape[1]] = rows
+            lent = LentMemory(card, memory.reshape(-1))
+            weakref.finalize(self, lent.free)
+            self._lent.append((lent, pitch, rows.shape))
+            self.planes.append(_Plane(lent, pitch, device))
+
+    def reformat(self, format: str) -> av.VideoFrame:
+        """A download, which FFmpeg does in order with nothing of ours."""
+        assert format == self.sw_format.name
+        self.downloads += 1
+        return self.host()
+
+    def make_writable(self) -> None:
+        raise AssertionError("a picture on the card is written to as it is")
+
+    def host(self) -> av.VideoFrame:
+        """What a sink would get now."""
+        out = av.VideoFrame(self.width, self.height, self.sw_format.name)
+        out.pts = self.pts
+        for (lent, pitch, (height, nbytes)), plane in zip(self._lent, out.planes, strict=True):
+            lent.check("the sink")
+            memory = lent.array.reshape(height, pitch)
+            assert (memory[:, nbytes:] == 0x5C).all(), "written between the rows"
+            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :nbytes] = memory[:, :nbytes]
+        return out
 
 
 class FakePlan:

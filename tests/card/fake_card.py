@@ -27,19 +27,14 @@ def _join(a: Clock, b: Clock) -> Clock:
     return {k: max(a.get(k, 0), b.get(k, 0)) for k in a.keys() | b.keys()}
 
 
-class FakeMemory:
-    def __init__(self, card: FakeCard, nbytes: int, pinned: bool) -> None:
-        assert nbytes > 0, "an empty piece of memory"
-        self.card, self.nbytes, self.pinned = card, nbytes, pinned
-        self.array = np.full(nbytes, 0xFF, np.uint8)  # NaN as float32
+class _Watched:
+    """Who wrote it last, and who has read it since."""
+
+    closed = False
+
+    def __init__(self) -> None:
         self.written: tuple[str, int] = (HOST, 0)
         self.read: dict[str, int] = {}
-        self.closed = False
-
-    @property
-    def address(self) -> int:
-        assert not self.closed, "the address of freed memory"
-        return self.array.ctypes.data
 
     def access(self, agent: str, tick: int, clock: Clock, *, write: bool, what: str) -> None:
         assert not self.closed, f"{what} uses freed memory"
@@ -51,6 +46,19 @@ class FakeMemory:
             self.written, self.read = (agent, tick), {}
         else:
             self.read[agent] = tick
+
+
+class FakeMemory(_Watched):
+    def __init__(self, card: FakeCard, nbytes: int, pinned: bool) -> None:
+        assert nbytes > 0, "an empty piece of memory"
+        super().__init__()
+        self.card, self.nbytes, self.pinned = card, nbytes, pinned
+        self.array = np.full(nbytes, 0xFF, np.uint8)  # NaN as float32
+
+    @property
+    def address(self) -> int:
+        assert not self.closed, "the address of freed memory"
+        return self.array.ctypes.data
 
     def bytes(self) -> np.ndarray:
         assert self.pinned, "the host cannot touch the card's memory"
@@ -71,6 +79,47 @@ class FakeMemory:
             card.live.discard(self)
             card.used -= 0 if self.pinned else self.nbytes
             self.array = np.zeros(0, np.uint8)
+
+
+class LentMemory:
+    """Another library's memory on the card. Pieces of it that begin at different places (the fields of a picture) are
+    watched apart."""
+
+    pinned = False
+
+    def __init__(self, card: FakeCard, array: np.ndarray) -> None:
+        self.card, self.array = card, array
+        self.parts: dict[int, _Watched] = {}
+        card.lent.append(self)
+
+    @property
+    def address(self) -> int:
+        return self.array.ctypes.data
+
+    def part(self, memory: Any) -> _Watched:
+        start = memory.address - self.address
+        assert start + memory.nbytes <= len(self.array), "more than was lent"
+        return self.parts.setdefault(start, _Watched())
+
+    def check(self, what: str) -> None:
+        """The other library goes on with it: whatever was done here must have been waited for."""
+        card = self.card
+        with card.lock:
+            card.clock[HOST] += 1
+            for part in self.parts.values():
+                part.access(HOST, card.clock[HOST], card.clock, write=True, what=what)
+
+    def free(self) -> None:
+        """Its owner lets go, on whatever thread; what is wrong is said when the card is closed."""
+        card = self.card
+        with card.lock:
+            try:
+                self.check("freeing a picture")
+            except AssertionError as error:
+                card.faults.append(str(error))
+            for part in self.parts.values():
+                part.closed = True
+            card.lent.remove(self)
 
 
 class _Operation:
@@ -154,9 +203,9 @@ class FakeStream:
             self.clock[self.name] += 1
             tick = self.clock[self.name]
             for memory in reads:
-                memory.access(self.name, tick, self.clock, write=False, what=f"{what} on {self.name}")
+                card.watched(memory).access(self.name, tick, self.clock, write=False, what=f"{what} on {self.name}")
             for memory in writes:
-                memory.access(self.name, tick, self.clock, write=True, what=f"{what} on {self.name}")
+                card.watched(memory).access(self.name, tick, self.clock, write=True, what=f"{what} on {self.name}")
             after = [o for o in (self.last, *self.waits) if o is not None and not o.done]
             self.waits = []
             self.last = _Operation(run, after, dict(self.clock), what)
@@ -169,6 +218,8 @@ class FakeStream:
 
         def run(more: list[FakeMemory]) -> None:
             to.array[to_at:to_at + nbytes] = source.array[source_at:source_at + nbytes]
+        way = "up" if source.pinned else "down" if to.pinned else "within"
+        self.card.copied[way] += nbytes
         self._push(run, [source], [to], "copy")
 
     def launch(self, kernel: str, grid: Any, block: Any, *args: Any, reads: Sequence[Any] = (),
@@ -240,6 +291,8 @@ class FakeCard:
     Attributes:
         refuse: so many requests for memory are refused from now on.
         peak: most bytes that were in use at a time.
+        copied: bytes by way, "up", "down" and "within".
+        lent: memory of other libraries.
     """
 
     def __init__(self, run: Callable[..., None], *, memory: int = 1 << 30, eager: bool = False, strict: bool = False,
@@ -254,6 +307,18 @@ class FakeCard:
         self.used = self.peak = self.allocations = self.waits = self.replays = self.refuse = 0
         self.checks: dict[str, int] = {}
         self.lost = False
+        self.copied = dict.fromkeys(("up", "down", "within"), 0)
+        self.lent: list[LentMemory] = []
+        self.faults: list[str] = []
+
+    def watched(self, memory: Any) -> _Watched:
+        """Our memory is watched itself; of other memory that which was lent is known."""
+        if isinstance(memory, FakeMemory):
+            return memory
+        for lent in self.lent:
+            if lent.address <= memory.address < lent.address + len(lent.array):
+                return lent.part(memory)
+        raise AssertionError("memory of another library that nobody keeps")
 
     def check(self) -> None:
         if self.lost:
@@ -285,7 +350,7 @@ class FakeCard:
     def pin(self, nbytes: int) -> FakeMemory:
         return self._new(nbytes, True)
 
-    def stream(self) -> FakeStream:
+    def stream(self, *, urgent: bool = False) -> FakeStream:
         made = FakeStream(self, f"stream {len(self.streams)}")
         self.streams.append(made)
         return made
@@ -302,12 +367,16 @@ class FakeCard:
     def run_kernel(self, kernel: str, grid: Any, block: Any, args: Any, writes: list[FakeMemory]) -> None:
         # Pinned memory may be written by the host meanwhile.
         self.checks[kernel] = self.checks.get(kernel, 0) + 1
-        strict = self.strict and self.checks[kernel] <= _CHECKS
-        others = [m for m in self.live if m not in writes and not m.pinned] if strict else []
+        others: list[Any] = []
+        if self.strict and self.checks[kernel] <= _CHECKS:
+            others = [m for m in self.live if m not in writes and not m.pinned]
+            others += [m for m in self.lent if not any(m.address <= w.address < m.address + len(m.array)
+                                                       for w in writes)]
         before = [m.array.tobytes() for m in others]
         self._run(kernel, grid, block, *args)
         for memory, old in zip(others, before, strict=True):
             assert memory.array.tobytes() == old, f"{kernel} writes memory that it does not name"
 
     def close(self) -> None:
+        assert not self.faults, self.faults
         assert not self.live, f"{len(self.live)} pieces of memory were never freed: {[m.nbytes for m in self.live]}"

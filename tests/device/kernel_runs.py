@@ -139,8 +139,9 @@ def kernel_crops(host: HostKernels, frame: Frame, matrices: np.ndarray, size: in
 
 
 def kernel_paste(host: HostKernels, frame: Frame, corrections: list, masks: list, matrices: np.ndarray, *,
-                 supports: bool = True) -> PastePlan:
-    """Corrects the frame in place as the kernels do, with what a crop of the same faces would have copied."""
+                 supports: bool = True, ask: bool = False) -> PastePlan:
+    """Corrects the frame in place as the kernels do, with what a crop of the same faces would have copied; with `ask`
+    the kernels find out which chroma is gray."""
     form = form_of(frame)
     sizes = [len(mask) for mask in masks]
     curved = len(curve_tables(frame.color)) > 0
@@ -158,7 +159,8 @@ def kernel_paste(host: HostKernels, frame: Frame, corrections: list, masks: list
             boxes[role] = (min(old[0], box[0]), min(old[1], box[1]), max(old[2], box[2]), max(old[3], box[3]))
     block = Block(frame, boxes)
     plan = PastePlan(frame, form, matrices, sizes, [support(m) for m in masks] if supports else None,
-                     lambda box: all(neutral(block.views[role], box, form) for role in ("u", "v")))
+                     None if ask else lambda box: all(neutral(block.views[role], box, form) for role in ("u", "v")),
+                     ask=ask)
     for role, box in plan.boxes.items():
         x0, y0, x1, y1 = boxes[role]
         assert x0 <= box[0] < box[2] <= x1 and y0 <= box[1] < box[3] <= y1, "a paste reaches further than its crop"

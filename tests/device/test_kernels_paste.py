@@ -34,12 +34,12 @@ S = 96
 
 
 def both(host: HostKernels, frame: Frame, matrices: np.ndarray, masks: list[np.ndarray], *, supports: bool = True,
-         share: float = 0.005, strength: float = 0.12, seeds: int = 1) -> dict[str, np.ndarray]:
+         share: float = 0.005, strength: float = 0.12, seeds: int = 1, ask: bool = False) -> dict[str, np.ndarray]:
     """Corrects two copies of a frame, by the kernels and by the CPU, and compares them; the CPU's samples."""
     size = len(masks[0])
     ds = [correction(size, mask, seed=seeds + n, strength=strength) for n, mask in enumerate(masks)]
     mine, theirs, before = again(frame), again(frame), codes(frame)
-    kernel_paste(host, mine, ds, masks, matrices, supports=supports)
+    kernel_paste(host, mine, ds, masks, matrices, supports=supports, ask=ask)
     theirs = CpuDevice().composite(theirs, ds, masks, list(matrices))
     got, wanted = codes(mine), codes(theirs)
     shift = form_of(frame).shift
@@ -175,23 +175,39 @@ def test_strong_corrections_are_clipped_to_what_is_legal_or_was_there(host):
         both(host, frame, similarity(frame, 110.0, S)[None], [oval(S)], strength=3.0)
 
 
+@pytest.mark.parametrize("ask", [False, True], ids=["told", "found out"])
 @pytest.mark.parametrize("name", ["yuv420p", "nv12", "p010le", "yuv444p12le"])
-def test_a_gray_film_keeps_its_chroma(name, host):
+def test_a_gray_film_keeps_its_chroma(name, ask, host):
     """And where one of two faces is gray, only that one."""
     frame = film(name, 640, 360, gray=True)
     matrices = np.stack([similarity(frame, 90.0, S, at=(0.2, 0.5)), similarity(frame, 90.0, S, at=(0.8, 0.5))])
     before = codes(frame)
-    wanted = both(host, frame, matrices, [oval(S)] * 2)
+    wanted = both(host, frame, matrices, [oval(S)] * 2, ask=ask)
     np.testing.assert_array_equal(wanted["u"], before["u"])
     mixed = film(name, 640, 360, gray=True)
     colourful = codes(film(name, 640, 360, seed=3))
     for role, view in planes(mixed.image, form_of(mixed)).items():
         if role != "y":
             view[:, view.shape[1] // 2:] = colourful[role][:, view.shape[1] // 2:]
-    wanted, before = both(host, mixed, matrices, [oval(S)] * 2), codes(mixed)
+    wanted, before = both(host, mixed, matrices, [oval(S)] * 2, ask=ask), codes(mixed)
     half = before["v"].shape[1] // 2
     np.testing.assert_array_equal(wanted["v"][:, :half], before["v"][:, :half])
     assert (wanted["v"] != before["v"]).any()
+
+
+@pytest.mark.parametrize("where", [(0, 0), (-1, -1), (7, 31), (8, 32)], ids=str)
+def test_one_coloured_sample_is_enough(where, host):
+    """In the first and last sample of the box, and on both sides of a tile's edge."""
+    frame = film("nv12", 640, 360, gray=True)
+    matrix, boxes = similarity(frame, 150.0, S)[None], []
+    PastePlan(frame, form_of(frame), matrix, [S], None, lambda box: bool(boxes.append(box)))
+    x0, y0, x1, y1 = boxes[0]
+    for role in ("u", "v"):
+        one = again(frame)
+        view = planes(one.image, form_of(one))[role]
+        view[y0 + where[0] if where[0] >= 0 else y1 - 1, x0 + where[1] if where[1] >= 0 else x1 - 1] = 131
+        wanted, before = both(host, one, matrix, [np.ones((S, S), np.float32)], ask=True), codes(one)
+        assert (wanted["u"] != before["u"]).any()
 
 
 @pytest.mark.parametrize("color", HDR, ids=lambda c: f"{c.transfer}-{c.primaries}")

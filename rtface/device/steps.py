@@ -1,0 +1,128 @@
+"""How the work on a frame reaches its card: descriptors up, kernels after them, and everything back when it is done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from rtface.device.card import Memory, Stream
+from rtface.device.constants import Constants
+from rtface.device.frame_slots import FrameSlot, Held, Slots
+from rtface.device.kernels import Job, Step, curve_tables
+from rtface.device.owner import Owner
+from rtface.device.slots import Growing
+from rtface.device.transfer import curve_of
+from rtface.errors import EngineError
+from rtface.frame import Bytes, Color
+
+log = logging.getLogger("rtface")
+
+
+class Steps:
+    """What the steps of one device share.
+
+    Attributes:
+        owner: of the card.
+        slots: of the device's frames.
+        constants: tables on the card.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner, self.slots, self.constants = owner, Slots(owner), Constants(owner)
+        self._scratch = owner.run(lambda: Growing(owner.card)).result()
+
+    def put_job(self, slot: FrameSlot, step: str, job: Job, **more: Any) -> Future[None]:
+        """`put` of a job."""
+        self.slots.grow(slot.steps[step], max(job.nbytes, 1))
+        return self.put(slot, step, job.descriptors, job.steps(slot.steps[step].on_card().address), **more)
+
+    def put(self, slot: FrameSlot, step: str, data: Bytes, kernels: Sequence[Step], *, reads: Sequence[Memory],
+            writes: Sequence[Memory], before: Callable[[Stream], None] | None = None,
+            after: Callable[[], None] | None = None) -> Future[None]:
+        """Has a step's data copied up and its kernels run after that; `before` goes up with them, `after` follows."""
+        owner, stage = self.owner, slot.steps[step]
+        memory = stage.on_card()
+        if len(data):
+            stage.on_host().bytes()[:len(data)] = data
+
+        def put() -> None:
+            up, compute = owner.up, owner.compute
+            if before is not None:
+                before(up)
+            if len(data):
+                up.copy(memory, stage.on_host(), len(data))
+            up.record(slot.uploaded)
+            compute.wait(slot.uploaded)
+            for k in kernels:
+                compute.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=writes)
+            if after is not None:
+                after()
+
+        promise = owner.run(put)
+        promise.add_done_callback(lambda done: _note(slot, done.exception()))
+        return promise
+
+    def check(self, slot: FrameSlot) -> None:
+        """Raises what a step before this one met."""
+        failure, slot.failure = slot.failure, None
+        if failure is not None:
+            raise failure
+
+    def release(self, held: Held) -> None:
+        """Gives a frame's slots back, and its picture free, when the card has done with them; once more does no harm.
+        """
+        if held.given:
+            return
+        held.given = True
+        owner, slot = self.owner, held.slot
+
+        def settle() -> None:
+            for stream, event in ((owner.up, slot.uploaded), (owner.compute, slot.computed), (owner.down, slot.done)):
+                stream.record(event)
+
+        try:
+            if not held.settled:
+                owner.run(settle).result()
+                for event in (slot.uploaded, slot.computed, slot.done):
+                    event.synchronize()
+        except EngineError:  # a lost card: its slots are lost with it
+            return
+        held.canvas, slot.failure = None, None
+        self.slots.give(held)
+
+    def scratch(self, nbytes: int) -> Memory | None:
+        """Memory that only the compute stream uses, so that one piece serves all frames."""
+        if not nbytes:
+            return None
+        if nbytes > self._scratch.nbytes:
+            def grow() -> None:
+                done = self.owner.card.event()
+                self.owner.compute.record(done)
+                done.synchronize()
+                self._scratch.need(nbytes)
+
+            self.owner.run(grow).result()
+        return self._scratch.on_card()
+
+    def tables_of(self, color: Color) -> Memory | None:
+        """The curve of a frame's colour, on the card; None for plain SDR."""
+        if curve_of(color) is None:
+            return None
+        return self.constants.of((color.transfer, color.primaries == 9), lambda: curve_tables(color))
+
+    def close(self) -> None:
+        """Frees all, frames in hand too. The owner's thread only."""
+        for stream in (self.owner.up, self.owner.compute, self.owner.down, self.owner.look):
+            done = self.owner.card.event()
+            stream.record(done)
+            done.synchronize()
+        self.slots.close()
+        self._scratch.close()
+        self.constants.close()
+
+
+def _note(slot: FrameSlot, error: BaseException | None) -> None:
+    if error is not None and slot.failure is None:
+        slot.failure = error
