@@ -10,9 +10,8 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
 
 from rtface.device.card import Memory, Stream
@@ -35,6 +34,9 @@ from rtface.errors import EngineError
 from rtface.frame import Bytes, Color, Crops, Float, Frame
 from rtface.geometry import field_parity
 from rtface.protocols import Correction, Retouch
+
+if TYPE_CHECKING:
+    import av
 
 log = logging.getLogger("rtface")
 
