@@ -19,13 +19,14 @@ from rtface.engine.plan import PlanIdentity, Verdict
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 
 FOLDER = Path(rtface.device.__file__).parent
+TABLES = {"kernels.cu": kernels.KERNELS, "batch.cu": batch.KERNELS, "shape.cu": shaping.KERNELS}
+"""The kernels' argument types by the file that they are in."""
 
 
 def build_kernels(folder: Path) -> Callable[..., None]:
     """All kernels, as `FakeCard` runs them: (name, grid, block, *args)."""
-    tables = {"kernels.cu": kernels.KERNELS, "batch.cu": batch.KERNELS, "shape.cu": shaping.KERNELS}
-    hosts = {source: compile_kernels(folder, FOLDER / source, names) for source, names in tables.items()}
-    by_name = {name: hosts[source] for source, names in tables.items() for name in names}
+    hosts = {source: compile_kernels(folder, FOLDER / source, names) for source, names in TABLES.items()}
+    by_name = {name: hosts[source] for source, names in TABLES.items() for name in names}
     return lambda name, grid, block, *args: by_name[name].launch(name, grid, block, *args)
 
 

@@ -1,5 +1,5 @@
 // A driver that is not there: enough of libcuda for rtface's NvidiaCard, done on the host, at once and in order.
-// FAKE_CUDA_KERNELS names a library with host_<kernel>(grid, block, arguments); FAKE_CUDA_ARGUMENTS says how many
+// FAKE_CUDA_KERNELS names libraries (a:b) with host_<kernel>(grid, block, arguments); FAKE_CUDA_ARGUMENTS says how many
 // arguments each has ("crop=1,paste=1"); FAKE_CUDA_FAILS is the CUresult that everything returns from then on.
 #include <dlfcn.h>
 #include <stdint.h>
@@ -30,8 +30,18 @@ static void step(void* stream, std::function<void()> work) {
 }
 
 static Host host_kernel(const char* name) {
-  static void* library = dlopen(getenv("FAKE_CUDA_KERNELS"), RTLD_NOW);
-  return library ? (Host)dlsym(library, ("host_" + std::string(name)).c_str()) : nullptr;
+  static std::vector<void*> libraries;
+  if (libraries.empty()) {
+    std::string paths = getenv("FAKE_CUDA_KERNELS");
+    for (size_t at = 0, end; at < paths.size(); at = end + 1) {
+      end = paths.find(':', at);
+      if (end == std::string::npos) end = paths.size();
+      libraries.push_back(dlopen(paths.substr(at, end - at).c_str(), RTLD_NOW));
+    }
+  }
+  for (void* library : libraries)
+    if (void* found = library ? dlsym(library, ("host_" + std::string(name)).c_str()) : nullptr) return (Host)found;
+  return nullptr;
 }
 
 struct Launch { unsigned grid[3], block[3], shared; void* stream; void* attributes; unsigned count; };
