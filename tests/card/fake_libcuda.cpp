@@ -19,7 +19,7 @@ static const R OK = 0, OUT_OF_MEMORY = 2, NOT_FOUND = 500, NOT_SUPPORTED = 801;
 
 struct Graph { std::vector<std::function<void()>> steps; };
 struct Stream { Graph* capturing = nullptr; };
-static size_t used = 0, limit = 1u << 28;
+static size_t used = 0, limit = 1u << 30;
 static std::map<void*, size_t> sizes;
 static R failing() { const char* code = getenv("FAKE_CUDA_FAILS"); return code ? atoi(code) : OK; }
 static Stream* of(void* stream) { return (Stream*)stream; }
