@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-
-import av
-from av.video.frame import CudaContext
+from typing import TYPE_CHECKING
 
 from rtface.dlpack import Plane
 from rtface.errors import UsageError
+
+if TYPE_CHECKING:
+    import av
+    from av.video.frame import CudaContext
 
 # Formats that pictures have on a card, with the bits of a stored sample.
 FORMATS = {"nv12": 8, "p010le": 16}
@@ -114,7 +116,9 @@ def picture_of(address: int, pitch: int, width: int, height: int, format: str, *
     step = pitch // size
     luma = Plane(address, (height, width), (step, 1), 8 * size, owner, device)
     chroma = Plane(address + pitch * height, (height // 2, width // 2, 2), (step, 2, 1), 8 * size, owner, device)
-    out = av.VideoFrame.from_dlpack((luma, chroma), format=format, device_id=device or 0,
+    from av import VideoFrame
+
+    out = VideoFrame.from_dlpack((luma, chroma), format=format, device_id=device or 0,
                                     cuda_context=None if device is None else _context(device))
     if like is not None:
         out.color_range, out.colorspace = like.color_range, like.colorspace
@@ -125,4 +129,6 @@ def picture_of(address: int, pitch: int, width: int, height: int, format: str, *
 @lru_cache(maxsize=8)
 def _context(device: int) -> CudaContext:
     """FFmpeg's view of the device's primary context: one, so that its pictures share their bookkeeping."""
+    from av.video.frame import CudaContext
+
     return CudaContext(device_id=device, primary_ctx=True)

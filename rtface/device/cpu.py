@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import av
 import cv2
 import numpy as np
-from av.video.reformatter import Colorspace, VideoReformatter
 
 from rtface.correct import face_mask, irises, shape
 from rtface.device.composite import Dither, Placement, cut_patch, neutral, overlapping, rows, write
 from rtface.device.planes import Layout, Role, Samples, fallback, layout, planes
 from rtface.device.sampling import from_planes, full_range, sample_bytes, sample_rgb
+from rtface.device.swscale import Swscale
 from rtface.device.transfer import code_range, curve_of
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame
@@ -24,10 +22,11 @@ from rtface.geometry import apply, display_size, field_parity, plane_matrix, sca
 from rtface.protocols import Correction, Retouch
 from rtface.surfaces import software
 
+if TYPE_CHECKING:
+    import av
+
 log = logging.getLogger("rtface")
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
-_SWS_MATRIX = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020,
-               "smpte240m": Colorspace.SMPTE240M, "fcc": Colorspace.FCC}
 
 
 def native_image(image: av.VideoFrame) -> av.VideoFrame:
@@ -50,7 +49,7 @@ def native_image(image: av.VideoFrame) -> av.VideoFrame:
 class CpuView:
     """A frame as a tracker or analyser sees it (`protocols.View`): RGB, display space, any scale, made on demand."""
 
-    def __init__(self, frame: Frame, swscale: VideoReformatter, lock: threading.Lock) -> None:
+    def __init__(self, frame: Frame, swscale: Swscale) -> None:
         self._frame = frame
         self._image = native_image(frame.image)
         form = layout(self._image.format.name)
@@ -59,7 +58,7 @@ class CpuView:
         self._parity = field_parity(frame.display, frame.field)
         self._views: dict[Role, Samples] | None = None
         self._places: dict[Role, Float] = {}
-        self._swscale, self._lock = swscale, lock
+        self._swscale = swscale
         self._thumbnails: dict[int, tuple[Bytes, float, float]] = {}
         self._size = display_size(self._image.width, self._image.height, frame.display)
 
@@ -93,11 +92,7 @@ class CpuView:
         turns = display.quarter_turns % 4
         w, h = (height, width) if turns % 2 else (width, height)
         shrinks = self._image.width > 1.5 * w
-        with self._lock:  # one scaling context, kept from frame to frame
-            small = self._swscale.reformat(
-                self._image, w, h, "rgb24", src_colorspace=_SWS_MATRIX.get(color.matrix),
-                src_color_range="JPEG" if full_range(self._form, color) else "MPEG", dst_color_range="JPEG",
-                interpolation="AREA" if shrinks else "BILINEAR", threads=1)
+        small = self._swscale.rgb(self._image, (w, h), color.matrix, full=full_range(self._form, color), area=shrinks)
         memory: Any = small.planes[0]
         pixels = np.rot90(np.ndarray((h, w, 3), np.uint8, memory, 0, (small.planes[0].line_size, 3, 1)), -turns)
         return np.ascontiguousarray(pixels[:, ::-1] if display.mirror else pixels)
@@ -157,8 +152,7 @@ class CpuDevice:
                 raise UsageError(f"threads must be 1 or more, not {threads}")
             cv2.setNumThreads(threads)
         self._warn = warn or _log_warning
-        self._swscale = VideoReformatter()
-        self._lock = threading.Lock()
+        self._swscale = Swscale()
 
     @property
     def name(self) -> str:
@@ -167,7 +161,7 @@ class CpuDevice:
 
     def view(self, frame: Frame) -> CpuView:
         """The frame (or field) for a tracker; made on demand, valid until the frame is written to."""
-        return CpuView(frame, self._swscale, self._lock)
+        return CpuView(frame, self._swscale)
 
     def crops(self, frame: Frame, matrices: Float, size: int) -> Crops:
         """Crops of one frame or field.

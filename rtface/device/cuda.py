@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 
 from rtface import surfaces
@@ -35,6 +35,9 @@ from rtface.errors import EngineError
 from rtface.frame import Crops, Float, Frame
 from rtface.geometry import field_parity
 from rtface.protocols import Correction, Retouch
+
+if TYPE_CHECKING:
+    import av
 
 log = logging.getLogger("rtface")
 

@@ -12,13 +12,15 @@ import ctypes
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from rtface.errors import InputError
+
+if TYPE_CHECKING:
+    import av
 
 Samples = NDArray[Any]
 Role = Literal["y", "u", "v", "r", "g", "b"]
@@ -139,7 +141,9 @@ def fallback(name: str) -> str:
         return "yuv444p10le"
     if name == "uyyvyy411":
         return "yuv411p"
-    description = av.VideoFormat(name)
+    from av import VideoFormat  # nothing else of the frame path needs PyAV but for conversions
+
+    description = VideoFormat(name)
     bits = max((c.bits for c in description.components), default=8)
     alpha = any(c.is_alpha for c in description.components)
     if bits > 8:

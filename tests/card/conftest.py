@@ -18,6 +18,14 @@ def host_kernels(tmp_path_factory):
 
 
 @pytest.fixture
+def engine_on():
+    """Opens a shipped engine on an owner's card: (owner, name="rtface-s") → it, and what notes its `batches`."""
+    from card_rig import engine_on
+
+    return engine_on
+
+
+@pytest.fixture
 def owner(host_kernels):
     """The owner of a fake card that checks what kernels write; a leak fails the test."""
     from card_rig import FakeCard

@@ -1,6 +1,6 @@
 // A driver that is not there: enough of libcuda for rtface's NvidiaCard, done on the host, at once and in order.
 // FAKE_CUDA_KERNELS names libraries (a:b) with host_<kernel>(grid, block, arguments); FAKE_CUDA_ARGUMENTS says how many
-// arguments each has (",crop=1,paste=1"); FAKE_CUDA_FAILS is the CUresult that everything returns from then on.
+// arguments each has ("crop=1,paste=1"); FAKE_CUDA_FAILS is the CUresult that everything returns from then on.
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,11 +31,17 @@ static void step(void* stream, std::function<void()> work) {
 }
 
 static Host host_kernel(const char* name) {
-  std::string paths = getenv("FAKE_CUDA_KERNELS");
-  for (size_t at = 0; at < paths.size(); at = std::min(paths.find(':', at), paths.size()) + 1) {
-    void* library = dlopen(paths.substr(at, paths.find(':', at) - at).c_str(), RTLD_NOW);
-    if (void* found = library ? dlsym(library, ("host_" + std::string(name)).c_str()) : nullptr) return (Host)found;
+  static std::vector<void*> libraries;
+  if (libraries.empty()) {
+    std::string paths = getenv("FAKE_CUDA_KERNELS");
+    for (size_t at = 0, end; at < paths.size(); at = end + 1) {
+      end = paths.find(':', at);
+      if (end == std::string::npos) end = paths.size();
+      libraries.push_back(dlopen(paths.substr(at, end - at).c_str(), RTLD_NOW));
+    }
   }
+  for (void* library : libraries)
+    if (void* found = library ? dlsym(library, ("host_" + std::string(name)).c_str()) : nullptr) return (Host)found;
   return nullptr;
 }
 
@@ -128,9 +134,8 @@ R cuLaunchKernelEx(const Launch* config, void* f, void** params, void**) {
   Host run = host_kernel((const char*)f);
   Launch c = *config;
   const char* text = getenv("FAKE_CUDA_ARGUMENTS");
-  int count = 0;
-  if (const char* at = text ? strstr(text, ("," + std::string((const char*)f) + "=").c_str()) : nullptr)
-    count = atoi(at + strlen((const char*)f) + 2);
+  std::string all = "," + std::string(text ? text : ""), name = "," + std::string((const char*)f) + "=";
+  int count = all.find(name) == std::string::npos ? 0 : atoi(all.c_str() + all.find(name) + name.size());
   std::vector<uint64_t> values(count);  // by value, as a launch takes them
   for (int i = 0; i < count; ++i) memcpy(&values[i], params[i], 8);
   step(c.stream, [=]() mutable {

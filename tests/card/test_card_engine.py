@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from card_rig import FakeCard, engine_on
+from card_rig import FakeCard
 
 from rtface.device.faces import FaceSlot
 from rtface.device.owner import Owner
@@ -70,7 +70,7 @@ def hold(owner):
 
 @pytest.mark.parametrize("name", ["rtface-s", "rtface-m", "rtface-s-vivid"])
 @pytest.mark.parametrize("capturable", [True, False])
-def test_golden_crops_and_the_frames_after_them_in_batches(owner, bench, name, capturable):
+def test_golden_crops_and_the_frames_after_them_in_batches(owner, bench, name, capturable, engine_on):
     engine, plan = engine_on(owner, name, capturable=capturable)
     firsts, first_answers = load_golden(engine.recipe)
     seconds, second_answers = load_golden(engine.recipe, "next_")
@@ -92,7 +92,7 @@ def test_golden_crops_and_the_frames_after_them_in_batches(owner, bench, name, c
     assert plan.closed
 
 
-def test_the_loop_reserves_nothing_and_memories_are_used_again(owner, bench):
+def test_the_loop_reserves_nothing_and_memories_are_used_again(owner, bench, engine_on):
     engine, _ = engine_on(owner)
     crops, _ = load_golden(engine.recipe)
     faces = bench(engine.size, 2)
@@ -109,7 +109,7 @@ def test_the_loop_reserves_nothing_and_memories_are_used_again(owner, bench):
     engine.close()
 
 
-def test_what_comes_after_a_failure_begins_without_memory(owner, bench):
+def test_what_comes_after_a_failure_begins_without_memory(owner, bench, engine_on):
     engine, _ = engine_on(owner)
     crops, answers = load_golden(engine.recipe)
     faces = bench(engine.size, 1)
@@ -122,7 +122,7 @@ def test_what_comes_after_a_failure_begins_without_memory(owner, bench):
     engine.close()
 
 
-def test_with_too_little_memory_the_batch_is_halved_and_said(host_kernels, caplog):
+def test_with_too_little_memory_the_batch_is_halved_and_said(host_kernels, caplog, engine_on):
     whole = Owner(lambda: FakeCard(host_kernels))
     engine_on(whole)[0].close()
     whole.close()
@@ -147,7 +147,7 @@ def test_with_too_little_memory_the_batch_is_halved_and_said(host_kernels, caplo
     owner.card.close()
 
 
-def test_running_out_while_it_runs_halves_too_and_loses_no_crop(owner, bench, caplog):
+def test_running_out_while_it_runs_halves_too_and_loses_no_crop(owner, bench, caplog, engine_on):
     engine, plan = engine_on(owner)
     crops, answers = load_golden(engine.recipe)
     faces = bench(engine.size, len(crops))
@@ -164,7 +164,7 @@ def test_running_out_while_it_runs_halves_too_and_loses_no_crop(owner, bench, ca
     engine.close()
 
 
-def test_a_card_without_room_for_a_single_crop_says_so(host_kernels):
+def test_a_card_without_room_for_a_single_crop_says_so(host_kernels, engine_on):
     owner = Owner(lambda: FakeCard(host_kernels, memory=1 << 20))
     with pytest.raises(OutOfDeviceMemory):
         engine_on(owner)
@@ -172,7 +172,7 @@ def test_a_card_without_room_for_a_single_crop_says_so(host_kernels):
     owner.card.close()
 
 
-def test_a_lost_card_fails_every_promise(owner, bench):
+def test_a_lost_card_fails_every_promise(owner, bench, engine_on):
     engine, _ = engine_on(owner)
     faces = bench(engine.size, 1)
     owner.card.lost = True
@@ -183,7 +183,7 @@ def test_a_lost_card_fails_every_promise(owner, bench):
     engine.close()
 
 
-def test_crops_of_another_kind_are_refused_with_what_is_wanted(owner, bench):
+def test_crops_of_another_kind_are_refused_with_what_is_wanted(owner, bench, engine_on):
     engine, _ = engine_on(owner)
     with pytest.raises(UsageError, match="takes crops of 256 that lie on the card, got \\(1, 3, 256, 256\\)"):
         engine.submit(np.zeros((1, 3, 256, 256), np.float32))
@@ -194,7 +194,7 @@ def test_crops_of_another_kind_are_refused_with_what_is_wanted(owner, bench):
         engine.submit(bench(256, 1).faces[0])
 
 
-def test_answers_that_are_not_numbers_stay_so_until_someone_looks(owner, bench):
+def test_answers_that_are_not_numbers_stay_so_until_someone_looks(owner, bench, engine_on):
     engine, _ = engine_on(owner, spoil=lambda name, values: values * np.nan if name == "residual" else values)
     faces = bench(engine.size, 1)
     faces.put(load_golden(engine.recipe)[0][:1])

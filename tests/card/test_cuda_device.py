@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from card_rig import FakeCard, engine_on
+from card_rig import FakeCard
 from fakes import face_at, frame_of, portrait
 
 from rtface.chain import join_fields, split_fields
@@ -91,7 +91,7 @@ def compare(mine, theirs):
     ("yuv420p", {"display": Display(fields="tff")}), ("yuv420p", {"display": Display(fields="bff")}),
     ("yuv420p10le", {"color": Color("bt2020", transfer="pq", primaries=9)})],
     ids=["420", "nv12", "422-10", "444", "rgb", "gray", "tff", "bff", "pq"])
-def test_a_film_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more):
+def test_a_film_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, engine_on):
     engine, plan = engine_on(owner)
     before = [codes(f) for f in film(fmt, **more)]
     mine, stats = run(device, Only(engine), film(fmt, **more)), Stats()
@@ -105,7 +105,7 @@ def test_a_film_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more):
     engine.close()
 
 
-def test_engines_of_different_sizes_share_a_frame(owner, device, on_cpu):
+def test_engines_of_different_sizes_share_a_frame(owner, device, on_cpu, engine_on):
     small, large = engine_on(owner)[0], engine_on(owner, "rtface-m")[0]
     mine = run(device, Only(small, large), film())
     theirs = run(CpuDevice(), Only(on_cpu["rtface-s"], on_cpu["rtface-m"]), film())
@@ -116,7 +116,7 @@ def test_engines_of_different_sizes_share_a_frame(owner, device, on_cpu):
 
 
 @pytest.mark.parametrize("fmt", ["yuv420p10be", "rgb48be"])
-def test_what_the_kernels_cannot_do_is_done_by_the_cpu(owner, device, on_cpu, fmt):
+def test_what_the_kernels_cannot_do_is_done_by_the_cpu(owner, device, on_cpu, fmt, engine_on):
     engine, _ = engine_on(owner)
     mine = run(device, Only(engine), film(fmt))
     theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(fmt))
@@ -127,7 +127,7 @@ def test_what_the_kernels_cannot_do_is_done_by_the_cpu(owner, device, on_cpu, fm
     engine.close()
 
 
-def test_a_format_that_has_to_be_converted_says_so(owner, on_cpu):
+def test_a_format_that_has_to_be_converted_says_so(owner, on_cpu, engine_on):
     said = []
     device = CudaDevice(owner, warn=lambda key, text: said.append(text))
     engine, _ = engine_on(owner)
@@ -138,7 +138,7 @@ def test_a_format_that_has_to_be_converted_says_so(owner, on_cpu):
     device.close()
 
 
-def test_samples_beside_the_faces_stay_bit_for_bit(owner, device):
+def test_samples_beside_the_faces_stay_bit_for_bit(owner, device, engine_on):
     engine, _ = engine_on(owner)
     before = [planes(f) for f in film(faces=1)]
     for was, frame in zip(before, run(device, Only(engine), film(faces=1)), strict=True):
@@ -149,7 +149,7 @@ def test_samples_beside_the_faces_stay_bit_for_bit(owner, device):
     engine.close()
 
 
-def test_answers_that_are_not_numbers_let_the_frame_through(owner, device):
+def test_answers_that_are_not_numbers_let_the_frame_through(owner, device, engine_on):
     wrong = {"now": False}
     engine, _ = engine_on(owner, capturable=False,
                           spoil=lambda name, v: v * np.nan if wrong["now"] and name == "residual" else v)
@@ -166,7 +166,7 @@ def test_answers_that_are_not_numbers_let_the_frame_through(owner, device):
     engine.close()
 
 
-def test_a_lost_card_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_cpu):
+def test_a_lost_card_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_cpu, engine_on):
     for live in (False, True):
         owner = Owner(lambda: FakeCard(host_kernels))
         device, stats = CudaDevice(owner), Stats()
@@ -185,7 +185,7 @@ def test_a_lost_card_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_
         owner.close()
 
 
-def test_the_loop_reserves_nothing_after_its_first_frames(owner, device):
+def test_the_loop_reserves_nothing_after_its_first_frames(owner, device, engine_on):
     engine, _ = engine_on(owner)
     step = Enhance(device, Only(engine), Options(), Stats(), analysis=False)
     reserved = [owner.card.allocations for _ in step(iter(film(frames=8)))]
@@ -205,7 +205,7 @@ def test_crops_that_nobody_pastes_give_their_slots_back(owner, device):
     assert device.cut(frame, []) == []
 
 
-def test_copies_of_one_frame_are_put_beside_the_work_of_another(owner, device):
+def test_copies_of_one_frame_are_put_beside_the_work_of_another(owner, device, engine_on):
     """The order on the streams: the next frame's samples go up before the last one's corrections are computed."""
     engine, _ = engine_on(owner)
     owner.card.operations.clear()
@@ -219,7 +219,7 @@ def test_copies_of_one_frame_are_put_beside_the_work_of_another(owner, device):
     engine.close()
 
 
-def test_two_films_at_once_share_batches_and_get_their_own_faces(owner, on_cpu):
+def test_two_films_at_once_share_batches_and_get_their_own_faces(owner, on_cpu, engine_on):
     engine, plan = engine_on(owner)
     devices = [CudaDevice(owner) for _ in range(2)]
     films = [film(frames=6, faces=1), film("nv12", frames=6)]

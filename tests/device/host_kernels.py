@@ -13,9 +13,9 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -75,8 +75,34 @@ def compiler() -> str:
     return found
 
 
+class Runner(Protocol):
+    """What runs kernels for a test: the host, or a card (tests/gpu)."""
+
+    def hold(self, array: np.ndarray) -> np.ndarray:
+        """The same values, C-contiguous, where kernels read and write them by `ctypes.data`; aligned no worse."""
+        ...
+
+    def launch(self, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], *args: Any) -> None:
+        """Runs a kernel to its end. Raises TypeError where an argument is not of the type that its table names."""
+        ...
+
+
+def checked(kernels: Kernels, name: str, grid: tuple[int, int, int], block: tuple[int, int, int],
+            args: Sequence[Any]) -> None:
+    """Raises where a launch is none that a card could do."""
+    types = kernels[name]
+    if len(args) != len(types):
+        raise TypeError(f"{name} takes {len(types)} arguments, not {len(args)}")
+    if max(block) > 1024 or block[0] * block[1] * block[2] > 1024 or min(*grid, *block) < 1:
+        raise ValueError(f"{name}: no card runs a grid {grid} of blocks {block}")
+    if grid[1] > 65535 or grid[2] > 65535:
+        raise ValueError(f"{name}: no card runs a grid {grid}")
+    if not all(isinstance(arg, kind) for arg, kind in zip(args, types, strict=True)):
+        raise TypeError(f"{name} takes {[t.__name__ for t in types]}, not {[type(a).__name__ for a in args]}")
+
+
 class HostKernels:
-    """The kernels of one file, compiled for the host."""
+    """The kernels of one file, compiled for the host (`Runner`)."""
 
     def __init__(self, library: ctypes.CDLL, kernels: Kernels) -> None:
         self._library, self._kernels = library, kernels
@@ -87,22 +113,14 @@ class HostKernels:
             assert list(sizes[:count]) == wanted, f"{name} takes arguments of {list(sizes[:count])} bytes, not {wanted}"
 
     def launch(self, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], *args: Any) -> None:
-        """Runs a kernel to its end. Raises TypeError where an argument is not of the type that the table names."""
-        types = self._kernels[name]
-        if len(args) != len(types):
-            raise TypeError(f"{name} takes {len(types)} arguments, not {len(args)}")
-        if max(block) > 1024 or block[0] * block[1] * block[2] > 1024 or min(*grid, *block) < 1:
-            raise ValueError(f"{name}: no card runs a grid {grid} of blocks {block}")
-        if grid[1] > 65535 or grid[2] > 65535:
-            raise ValueError(f"{name}: no card runs a grid {grid}")
-        held = []
-        for arg, kind in zip(args, types, strict=True):
-            if not isinstance(arg, kind):
-                raise TypeError(f"{name} takes {[t.__name__ for t in types]}, not {[type(a).__name__ for a in args]}")
-            held.append(np.array([arg], kind))
+        checked(self._kernels, name, grid, block, args)
+        held = [np.array([arg]) for arg in args]
         pointers = (ctypes.c_void_p * max(1, len(held)))(*[a.ctypes.data for a in held])
         three = ctypes.c_uint * 3
         getattr(self._library, f"host_{name}")(three(*grid), three(*block), pointers)
+
+    def hold(self, array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array)
 
     def layout_of(self, name: str, fields: tuple[str, ...]) -> tuple[int, dict[str, int]]:
         """sizeof a struct that was named to `compile_kernels`, and offsetof each of its fields."""

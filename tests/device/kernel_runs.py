@@ -9,7 +9,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from host_kernels import HostKernels
+from host_kernels import Runner
 
 from rtface.device.composite import neutral
 from rtface.device.cpu import CpuDevice
@@ -101,10 +101,10 @@ def aligned(nbytes: int, fill: int = 0xAB) -> np.ndarray:
 class Block:
     """Samples as they would lie on a card, with a rim that must stay as it is."""
 
-    def __init__(self, frame: Frame, boxes: dict) -> None:
+    def __init__(self, host: Runner, frame: Frame, boxes: dict) -> None:
         form = form_of(frame)
         self.surface = Surface(form, boxes)
-        self.memory = aligned(self.surface.nbytes + 512)
+        self.memory = host.hold(aligned(self.surface.nbytes + 512))
         self.block = self.memory[256:256 + self.surface.nbytes]
         self.views = planes(frame.image, form, field_parity(frame.display, frame.field))
         self.surface.load(self.views, self.block)
@@ -117,20 +117,20 @@ class Block:
         assert (self.memory[:256] == 0xAB).all() and (self.memory[-256:] == 0xAB).all(), "written outside the block"
 
 
-def run(host: HostKernels, job: Job) -> None:
-    data = aligned(max(16, job.nbytes))
+def run(host: Runner, job: Job) -> None:
+    data = host.hold(aligned(max(16, job.nbytes)))
     data[:job.nbytes] = job.descriptors
     for launch in job.launches:
         host.launch(launch.kernel, launch.grid, launch.block, np.uint64(data.ctypes.data + launch.at))
 
 
-def kernel_crops(host: HostKernels, frame: Frame, matrices: np.ndarray, size: int, *,
+def kernel_crops(host: Runner, frame: Frame, matrices: np.ndarray, size: int, *,
                  native: bool = False) -> np.ndarray:
     """The crops as the kernels make them, float32 N×3×S×S; with `native` those that are not mapped."""
     plan = CropPlan(frame, form_of(frame), matrices, size)
-    block = Block(frame, plan.boxes)
-    scratch, tables = aligned(max(1, plan.scratch)), curve_tables(frame.color)
-    out = np.full((2, len(matrices), 3, size, size), np.nan, np.float32)
+    block = Block(host, frame, plan.boxes)
+    scratch, tables = host.hold(aligned(max(1, plan.scratch))), host.hold(curve_tables(frame.color))
+    out = host.hold(np.full((2, len(matrices), 3, size, size), np.nan, np.float32))
     run(host, plan.job(block.surface, block.base, [c.ctypes.data for c in out[0]],
                       native=[c.ctypes.data for c in out[1]] if native else None,
                        tables=tables.ctypes.data, scratch=scratch.ctypes.data))
@@ -138,17 +138,17 @@ def kernel_crops(host: HostKernels, frame: Frame, matrices: np.ndarray, size: in
     return out[1] if native else out[0]
 
 
-def kernel_paste(host: HostKernels, frame: Frame, corrections: list, masks: list, matrices: np.ndarray, *,
+def kernel_paste(host: Runner, frame: Frame, corrections: list, masks: list, matrices: np.ndarray, *,
                  supports: bool = True, ask: bool = False) -> PastePlan:
     """Corrects the frame in place as the kernels do, with what a crop of the same faces would have copied; with `ask`
     the kernels find out which chroma is gray."""
     form = form_of(frame)
     sizes = [len(mask) for mask in masks]
     curved = len(curve_tables(frame.color)) > 0
-    planar = [np.ascontiguousarray(d.transpose(2, 0, 1)) for d in corrections]
-    tables = curve_tables(frame.color)
+    planar = [host.hold(d.transpose(2, 0, 1)) for d in corrections]
+    tables = host.hold(curve_tables(frame.color))
     if frame.color.primaries == 9 or curved:
-        natives = [np.ascontiguousarray(kernel_crops(host, frame, m[None], s, native=True)[0])
+        natives = [host.hold(kernel_crops(host, frame, m[None], s, native=True)[0])
                    for m, s in zip(matrices, sizes, strict=True)]
         run(host, uncurve_job(frame.color, [(d.ctypes.data, n.ctypes.data, d.ctypes.data, s) for d, n, s in
                                             zip(planar, natives, sizes, strict=True)], tables.ctypes.data))
@@ -157,15 +157,15 @@ def kernel_paste(host: HostKernels, frame: Frame, corrections: list, masks: list
         for role, box in CropPlan(frame, form, matrix[None], size).boxes.items():
             old = boxes.get(role, box)
             boxes[role] = (min(old[0], box[0]), min(old[1], box[1]), max(old[2], box[2]), max(old[3], box[3]))
-    block = Block(frame, boxes)
+    block = Block(host, frame, boxes)
     plan = PastePlan(frame, form, matrices, sizes, [support(m) for m in masks] if supports else None,
                      None if ask else lambda box: all(neutral(block.views[role], box, form) for role in ("u", "v")),
                      ask=ask)
     for role, box in plan.boxes.items():
         x0, y0, x1, y1 = boxes[role]
         assert x0 <= box[0] < box[2] <= x1 and y0 <= box[1] < box[3] <= y1, "a paste reaches further than its crop"
-    scratch = aligned(max(1, plan.scratch))
-    held = [np.ascontiguousarray(mask) for mask in masks]
+    scratch = host.hold(aligned(max(1, plan.scratch)))
+    held = [host.hold(mask) for mask in masks]
     run(host, plan.job(block.surface, block.base, [d.ctypes.data for d in planar], [m.ctypes.data for m in held],
                        scratch.ctypes.data))
     block.check_rim()

@@ -130,23 +130,25 @@ def test_a_common_crop_is_one_launch(host):
     """Nothing is filtered where no face is larger than its crop; and a grid may be larger than its faces."""
     frame = film("nv12", 640, 360)
     plan = CropPlan(frame, form_of(frame), faces(frame, 60.0, 90.0, 100.0), S)
-    block, out = Block(frame, plan.boxes), np.empty((3, 3, S, S), np.float32)
-    job = plan.job(block.surface, block.base, out.ctypes.data)
+    block, out = Block(host, frame, plan.boxes), host.hold(np.full((3, 3, S, S), np.nan, np.float32))
+    job = plan.job(block.surface, block.base, [crop.ctypes.data for crop in out])
     assert plan.scratch == 0 and [launch.kernel for launch in job.launches] == ["crop"]
     assert job.launches[0].grid == (2, 4, 3)
     run(host, job)
     first = out.copy()
-    data = job.descriptors.copy()
+    assert np.isfinite(first).all()
+    out[...] = np.nan
+    data = host.hold(job.descriptors)
     host.launch("crop", (9, 9, 9), (32, 8, 1), np.uint64(data.ctypes.data))  # as a captured graph's is
     np.testing.assert_array_equal(out, first)
-    assert not CropPlan(frame, form_of(frame), np.zeros((0, 2, 3)), S).job(block.surface, block.base, 0).launches
+    assert not CropPlan(frame, form_of(frame), np.zeros((0, 2, 3)), S).job(block.surface, block.base, []).launches
 
 
 def test_crops_may_lie_apart(host):
     frame = film("yuv420p")
     matrices = faces(frame, 80.0, 100.0)
     plan = CropPlan(frame, form_of(frame), matrices, S)
-    block, out = Block(frame, plan.boxes), np.full((2, 4, S, S), -1.0, np.float32)
+    block, out = Block(host, frame, plan.boxes), host.hold(np.full((2, 4, S, S), -1.0, np.float32))
     run(host, plan.job(block.surface, block.base, [crop.ctypes.data for crop in out]))
     close(np.ascontiguousarray(out[:, :3]), cpu_crops(frame, matrices, S))
     assert (out[:, 3] == -1.0).all()
@@ -196,7 +198,7 @@ def test_bottom_up_pictures_are_copied_in_place(host):
     close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
     form = form_of(frame)
     views = planes(frame.image, form)
-    block = Block(frame, CropPlan(frame, form, matrices, S).boxes)
+    block = Block(host, frame, CropPlan(frame, form, matrices, S).boxes)
     before = {role: view.copy() for role, view in views.items()}
     for view in views.values():
         view[...] = 9

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from host_kernels import HostKernels
+from host_kernels import Runner
 from kernel_runs import (
     Block,
     again,
@@ -33,7 +33,7 @@ from rtface.geometry import apply, compose, field_parity, invert, plane_matrix
 S = 96
 
 
-def both(host: HostKernels, frame: Frame, matrices: np.ndarray, masks: list[np.ndarray], *, supports: bool = True,
+def both(host: Runner, frame: Frame, matrices: np.ndarray, masks: list[np.ndarray], *, supports: bool = True,
          share: float = 0.005, strength: float = 0.12, seeds: int = 1, ask: bool = False) -> dict[str, np.ndarray]:
     """Corrects two copies of a frame, by the kernels and by the CPU, and compares them; the CPU's samples."""
     size = len(masks[0])
@@ -281,15 +281,15 @@ def test_a_dot_lands_in_its_place(name, display, host):
 def test_a_common_paste_is_one_launch(host):
     """Nothing is filtered where no face is smaller than its crop; and a grid may be larger than its patches."""
     frame = film("yuv444p", 640, 360)
-    form, mask = form_of(frame), oval(S)
+    form, mask = form_of(frame), host.hold(oval(S))
     matrices = np.stack([similarity(frame, 96.0, S), similarity(frame, 150.0, S, at=(0.8, 0.4))])
     plan = PastePlan(frame, form, matrices, [S, S])
     assert plan.scratch == 0
-    block = Block(frame, CropPlan(frame, form, matrices, S).boxes)
-    d = np.ascontiguousarray(correction(S, mask).transpose(2, 0, 1))
+    block = Block(host, frame, CropPlan(frame, form, matrices, S).boxes)
+    d = host.hold(correction(S, mask).transpose(2, 0, 1))
     job = plan.job(block.surface, block.base, [d.ctypes.data] * 2, [mask.ctypes.data] * 2)
     assert [launch.kernel for launch in job.launches] == ["paste"]
-    data, first = aligned(job.nbytes), block.block.copy()
+    data, first = host.hold(aligned(job.nbytes)), block.block.copy()
     data[...] = job.descriptors
     host.launch("paste", (20, 40, 7), (32, 8, 1), np.uint64(data.ctypes.data))
     run_once = block.block.copy()
@@ -304,7 +304,7 @@ def test_faces_outside_the_picture_or_without_a_mask_make_no_launch(host):
     matrices = np.stack([similarity(frame, 60.0, S, at=(9.0, 9.0)), similarity(frame, 60.0, S)])
     plan = PastePlan(frame, form_of(frame), matrices, [S, S], [None, (0, 0, 0, 0)])
     assert not plan.boxes and not plan.scratch
-    block = Block(frame, CropPlan(frame, form_of(frame), matrices, S).boxes)
+    block = Block(host, frame, CropPlan(frame, form_of(frame), matrices, S).boxes)
     assert not plan.job(block.surface, block.base, [0, 0], [0, 0]).launches
 
 

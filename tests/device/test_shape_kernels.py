@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from host_kernels import HostKernels, compile_kernels
+from host_kernels import HostKernels, Runner, compile_kernels
 
 from rtface.correct import (
     FACE_OVAL,
@@ -127,26 +127,25 @@ def on_the_cpu(given: Case, state: TrackState, time: float = 0.0, seed: int = 3)
 class Card:
     """A batch of faces in the kernels' hands; `small`: masks as small as they are drawn."""
 
-    def __init__(self, shaper: HostKernels, cases: list[Case], *, small: bool = False, room: int = 0) -> None:
+    def __init__(self, shaper: Runner, cases: list[Case], *, small: bool = False, room: int = 0) -> None:
         self._shaper, self._cases = shaper, cases
         self._largest, self._count = max(k.area.size for k in cases), len(cases) + room
-        self._faces = np.zeros(self._count, shaping.FACE)  # the room stays empty
+        self._faces = shaper.hold(np.zeros(self._count, shaping.FACE))  # the room stays empty
         self._held: list[np.ndarray] = []
         self.measured, self.results = [], []
         for n, k in enumerate(cases):
             s = k.area.size
-            mask = np.ascontiguousarray(k.small if small else k.mask)
-            measured = np.full(shaping.measure_floats(s), np.nan, np.float32)
-            scratch = np.full(shaping.scratch_floats(s), np.nan, np.float32)
-            out = np.full((3, s, s), np.nan, np.float32), np.full((s, s), np.nan, np.float32)
-            arrays = [k.r.copy(), k.c.copy(), *out, mask, measured, scratch, *([] if k.maps is None else [k.maps])]
-            self._held += arrays
-            r, c, d, final, m, into, work, *rest = (a.ctypes.data for a in arrays)
+            empty = [(3, s, s), (s, s), (shaping.measure_floats(s),), (shaping.scratch_floats(s),)]
+            made = [shaper.hold(np.full(shape, np.nan, np.float32)) for shape in empty]
+            given = [shaper.hold(a.copy()) for a in (k.r, k.c, k.small if small else k.mask,
+                                                     *([] if k.maps is None else [k.maps]))]
+            self._held += [*made, *given]
+            (d, final, into, work), (r, c, m, *rest) = ([a.ctypes.data for a in side] for side in (made, given))
             self._faces[n] = shaping.face_of(k.area, k.options, Places(
-                r, c, d, final, m, len(mask), into, work, rest[0] if rest else 0,
+                r, c, d, final, m, len(given[2]), into, work, rest[0] if rest else 0,
                 (48, 44) if k.maps is None else k.maps.shape, k.region))[0]
-            self.measured.append(measured)
-            self.results.append(out)
+            self.measured.append(made[2])
+            self.results.append((made[0], made[1]))
 
     def _run(self, launches: list[Step]) -> None:
         for launch in launches:
@@ -157,8 +156,8 @@ class Card:
         return [shaping.unpack(data, k.area, k.options) for data, k in zip(self.measured, self._cases, strict=True)]
 
     def apply(self, controls: list) -> list[tuple[np.ndarray, np.ndarray]]:
-        sheets = {k: np.ascontiguousarray(sheet(k)[:512, :512]) for k in (1, 2, 4, 8)}
-        told = np.zeros(self._count, shaping.CONTROL)
+        sheets = {k: self._shaper.hold(sheet(k)[:512, :512]) for k in (1, 2, 4, 8)}
+        told = self._shaper.hold(np.zeros(self._count, shaping.CONTROL))
         told[:len(controls)] = np.concatenate(
             [shaping.control_of(c, {k: v.ctypes.data for k, v in sheets.items()}) for c in controls])
         self._run(shaping.apply_launches(self._largest, self._count, self._faces.ctypes.data, told.ctypes.data))

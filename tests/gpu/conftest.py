@@ -5,14 +5,20 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import sys
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
 
 from rtface.media import cuda_driver
+
+# The helpers of other tests, whatever pytest's import mode.
+for folder in ("card", "device", "pipeline", "gpu"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
 # Cards of data centres that have decoders but no encoder.
 _NO_ENCODER = re.compile(r"\b(A30|A100|A800|H100|H200|H800|H20|GH200|B100|B200|B300|GB200|GB300)\b")
@@ -35,11 +41,54 @@ def gpu() -> str:
 
 
 @pytest.fixture(scope="session")
+def cuda_python(gpu: str) -> None:
+    """cuda-python and NVRTC, which everything but FFmpeg's own codecs needs."""
+    for module in ("cuda.core", "cuda.bindings.driver", "cuda.bindings.nvrtc"):
+        try:
+            __import__(module)
+        except ImportError as error:
+            lacking(f"{module} is not here ({error}); get it with: pip install 'rtface[cuda]'")
+
+
+@pytest.fixture
+def owner(cuda_python: None) -> Iterator[Any]:
+    """The owner of card 0 with every kernel; memory that is left fails the test."""
+    from real_card import open_owner
+
+    owner = open_owner()
+    yield owner
+    owner.run(owner.card.close).result()  # raises where memory is left
+    owner.close()
+
+
+@pytest.fixture
+def engine_on() -> Callable[..., Any]:
+    """Opens a shipped engine on an owner's card, in fp32, whose answers are those of the CPU: (owner, name="rtface-s")
+    → the engine, and what notes its `batches`."""
+    from real_card import open_engine
+
+    return partial(open_engine, precision="f32")
+
+
+@pytest.fixture(scope="session")
+def card_kernels(cuda_python: None) -> Iterator[Any]:
+    """All kernels, run by the card (`host_kernels.Runner`)."""
+    from real_card import CardKernels
+
+    from rtface.device import programs
+
+    kernels = CardKernels(programs.open_card())
+    yield kernels
+    kernels.close()
+
+
+@pytest.fixture(scope="session")
 def nvenc(gpu: str) -> str:
     """The card's name, where it has an encoder."""
+    av: Any = pytest.importorskip("av", reason="PyAV is not installed")
     if _NO_ENCODER.search(gpu):
         pytest.skip(f"{gpu} has no encoder")
-    context: Any = av.CodecContext.create("h264_nvenc", "w")
+    context = av.CodecContext.create("h264_nvenc", "w")
     context.width, context.height, context.pix_fmt, context.time_base = 256, 256, "nv12", Fraction(1, 25)
     try:
         context.open()

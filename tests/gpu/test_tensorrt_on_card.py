@@ -1,4 +1,4 @@
-"""What only a card shows: plans that run, one crop or many, put on a stream or recorded. Skipped where none is."""
+"""What only a card shows: plans that run, one crop or many, put on a stream or recorded."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+from real_card import REHEARSAL
 
 import rtface
+from rtface.device.nvidia import NvidiaCard
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.restore import shrunk
 from rtface.engine.tensorrt import open_tensorrt, store
+from rtface.engine.tensorrt.library import choose, installed
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import MissingComponent
 
-nvidia: Any = pytest.importorskip("rtface.device.nvidia", reason="there is no NVIDIA card's code here")
+pytestmark = pytest.mark.skipif(REHEARSAL, reason="TensorRT does not run on a driver that is not there")
 
 SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
 
 
 @pytest.fixture
-def card() -> Generator[Any]:
+def card(cuda_python: None) -> Generator[NvidiaCard]:
+    card = NvidiaCard(0)
     try:
-        card = nvidia.NvidiaCard(0)
+        choice = choose(card.capability, installed(), card=card.name)
     except MissingComponent as error:
-        pytest.skip(f"no card: {error}")
+        pytest.skip(str(error))
+    print(choice.reason)
     yield card
     card.close()
 

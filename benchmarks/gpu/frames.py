@@ -1,0 +1,115 @@
+"""Frames in memory, without PyAV: pictures of portraits that move, and where their faces are."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.frame import Color, Face, Frame
+
+# Eye centres, nose tip and mouth corners of scikit-image's astronaut, in its own 512 pixels.
+_POINTS = np.array([[201.5, 106.5], [248.5, 103.0], [229.5, 133.0], [208.0, 156.5], [250.5, 153.5]])
+RATE = 30
+
+
+class _Plane(bytearray):
+    """One plane, as PyAV's are seen by the frame path."""
+
+    line_size = 0
+    width = 0
+    height = 0
+
+
+class Picture:
+    """A picture in I420 or NV12, as much of an av.VideoFrame as the frame path reads and writes."""
+
+    def __init__(self, width: int, height: int, name: str, planes: list[np.ndarray]) -> None:
+        self.width, self.height, self.format = width, height, SimpleNamespace(name=name)
+        self.planes: list[_Plane] = []
+        for samples in planes:
+            plane = _Plane(samples.tobytes())
+            plane.height, plane.line_size = samples.shape[0], samples.strides[0]
+            plane.width = width if len(self.planes) == 0 else width // 2
+            self.planes.append(plane)
+
+    def make_writable(self) -> None:
+        """It is."""
+
+    def fill(self, other: Picture) -> None:
+        """Takes another one's samples."""
+        for to, source in zip(self.planes, other.planes, strict=True):
+            to[:] = source
+
+
+class Film:
+    """A short scene that is played again and again, each time from untouched samples.
+
+    Args:
+        width, height: in pixels.
+        faces: copies of the portrait, side by side.
+        face_px: width of a face's box.
+        name: "yuv420p" or "nv12".
+        length: pictures before it begins again.
+    """
+
+    def __init__(self, width: int, height: int, faces: int, face_px: int, name: str = "nv12", length: int = 8) -> None:
+        portrait = _portrait()
+        self.width, self.height = width, height
+        self._clean: list[Picture] = []
+        self._faces: list[tuple[Face, ...]] = []
+        rng = np.random.default_rng(0)
+        scale = face_px / 105.0
+        columns = [int(width * k / faces) for k in range(faces + 1)]
+        for t in range(length):
+            rgb = np.zeros((height, width, 3), np.uint8)
+            found: list[Face] = []
+            for k in range(faces):
+                middle = (columns[k] + columns[k + 1]) / 2 + 4 * np.sin(t * 0.8 + k)
+                matrix = cv2.getRotationMatrix2D((225.0, 130.0), 4 * np.sin(t * 0.5 + k), scale)
+                matrix[:, 2] += (middle - 225.0, height / 2 - 130.0 + 3 * np.cos(t * 0.7 + k))
+                layer = cv2.warpAffine(portrait, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+                rgb[:, columns[k]:columns[k + 1]] = layer[:, columns[k]:columns[k + 1]]
+                points = _POINTS @ matrix[:, :2].T + matrix[:, 2]
+                centre = points.mean(0)
+                found.append(Face(k + 1, np.concatenate([centre - face_px / 2, centre + face_px / 2]), points))
+            noisy = np.clip(rgb + rng.normal(0, 2, rgb.shape), 0, 255).astype(np.uint8)
+            self._clean.append(_picture(noisy, name))
+            self._faces.append(tuple(found))
+        self._ring = [_picture(np.zeros((height, width, 3), np.uint8), name) for _ in range(length)]
+
+    def frame(self, n: int) -> Frame:
+        """The n-th frame; the one `length` before it must be done with."""
+        k = n % len(self._ring)
+        image: Any = self._ring[k]
+        image.fill(self._clean[k])
+        return Frame(image, n, Fraction(1, RATE), 1, color=Color("bt601"), faces=self._faces[k])
+
+    def touched(self, frame: Frame) -> bool:
+        """Whether any sample is another than it was."""
+        k = frame.pts % len(self._ring)
+        image: Any = frame.image
+        return any(a != b for a, b in zip(image.planes, self._clean[k].planes, strict=True))
+
+
+def _portrait() -> np.ndarray:
+    try:
+        from skimage import data
+        return data.astronaut()
+    except ImportError:  # shapes do for speed
+        picture = np.full((512, 512, 3), 90, np.uint8)
+        cv2.ellipse(picture, (228, 130), (55, 75), 0, 0, 360, (200, 160, 140), -1)
+        return cv2.GaussianBlur(picture, (0, 0), 3.0)
+
+
+def _picture(rgb: np.ndarray, name: str) -> Picture:
+    height, width = rgb.shape[:2]
+    samples = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420).reshape(-1)
+    y, chroma = samples[:height * width].reshape(height, width), samples[height * width:]
+    u, v = chroma.reshape(2, height // 2, width // 2)
+    if name == "yuv420p":
+        return Picture(width, height, name, [y, u, v])
+    return Picture(width, height, name, [y, np.ascontiguousarray(np.stack([u, v], -1)).reshape(height // 2, width)])

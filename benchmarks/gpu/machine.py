@@ -1,0 +1,258 @@
+"""What every part shares: the card (or the tests' own), clocks, rounds, and result files."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtface.device.owner import Owner
+from rtface.engine.plan import Verdict
+from rtface.engine.recipe import Recipe, find_recipes, load_recipe
+from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+_PACKAGES = ("rtface", "numpy", "av", "opencv-python-headless", "openvino", "onnxruntime", "torch", "cuda-core",
+             "cuda-bindings", "nvidia-cuda-nvrtc", "tensorrt-rtx-cu13-bindings", "tensorrt-cu13")
+
+
+@dataclass
+class Bench:
+    """One session of measuring.
+
+    Attributes:
+        dry: on the tests' own card, with small counts: shows that everything runs, and nothing else.
+        out: folder for the result files.
+        owner: of the card.
+    """
+
+    dry: bool
+    out: Path
+    command: str
+    _folder: Any = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="rtface-bench-"))
+
+    def __post_init__(self) -> None:
+        self.owner = Owner(self._open)
+
+    def _open(self) -> Any:
+        if not self.dry:
+            from rtface.device.programs import open_card
+            return open_card()
+        for folder in ("card", "device"):
+            sys.path.insert(0, str(ROOT / "tests" / folder))
+        from card_rig import FakeCard, build_kernels
+        return FakeCard(build_kernels(Path(self._folder.name)), memory=8 << 30)
+
+    @property
+    def folder(self) -> Path:
+        """For what is made on the way."""
+        return Path(self._folder.name)
+
+    def count(self, real: int, dry: int = 2) -> int:
+        """So many of something."""
+        return dry if self.dry else real
+
+    def run(self, step: Callable[[], Any]) -> Any:
+        """On the thread that owns the card."""
+        return self.owner.run(step).result()
+
+    def settle(self) -> None:
+        """Waits for all that is on the card's streams."""
+
+        def go() -> None:
+            for stream in (self.owner.up, self.owner.compute, self.owner.down):
+                event = self.owner.card.event()
+                stream.record(event)
+                event.synchronize()
+
+        self.run(go)
+
+    def milliseconds(self, work: Callable[[Any], None], repeats: int = 1) -> float:
+        """Of one of `repeats` runs of `work(stream)` on the compute stream, by the card's own clock."""
+
+        def go() -> float:
+            begin, end = (self.owner.card.event(timed=True) for _ in range(2))
+            stream = self.owner.compute
+            stream.record(begin)
+            for _ in range(repeats):
+                work(stream)
+            stream.record(end)
+            end.synchronize()
+            return end.milliseconds_since(begin) / repeats
+
+        return float(self.run(go))
+
+    def plan(self, recipe: Recipe, *, precision: Any = None) -> tuple[Any, Verdict, str]:
+        """A plan for the card, the gate's verdict, and why this backend: TensorRT, else PyTorch."""
+
+        def make() -> tuple[Any, Verdict, str]:
+            if self.dry:
+                from card_rig import FakePlan
+                return FakePlan(recipe, self.owner.card, max_batch=recipe.batch.max), Verdict(100.0, 50.0, 0.0), "dry"
+            try:
+                from rtface.engine.tensorrt import open_tensorrt
+                return *open_tensorrt(recipe, self.owner.card, precision=precision), "TensorRT takes the card"
+            except (OutOfDeviceMemory, DeviceLost):
+                raise
+            except (MissingComponent, EngineError) as error:
+                why = f"without TensorRT: {error}"
+            from rtface.engine import pytorch
+            from rtface.engine.plan import open_plan
+            pytorch.check_here("cuda:0")
+            wanted = (precision,) if precision else pytorch.supported("cuda:0")
+            return *open_plan(recipe, wanted, lambda p: pytorch.TorchPlan(recipe, p, 1, "cuda:0"), True), why
+
+        return self.run(make)
+
+    def describe(self) -> dict[str, Any]:
+        """Date, card, driver, versions, command."""
+        card = self.owner.card
+        versions: dict[str, str] = {}
+        for name in _PACKAGES:
+            try:
+                versions[name] = version(name)
+            except PackageNotFoundError:
+                continue
+        return {"date": time.strftime("%Y-%m-%d %H:%M"), "card": card.name, "sm": "".join(map(str, card.capability)),
+                "cuda": card.driver, "driver": _driver(), "processor": _processor(),
+                "python": platform.python_version(), "versions": versions, "command": self.command, "dry": self.dry}
+
+    def save(self, name: str, result: Mapping[str, Any]) -> None:
+        """Writes gpu_NAME.json, and prints it."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"machine": self.describe(), **result}, indent=1)
+        (self.out / f"gpu_{name}.json").write_text(text + "\n")
+        print(text, flush=True)
+
+    def close(self) -> None:
+        self.owner.close()
+        self._folder.cleanup()
+
+
+def engine_recipe(name: str, most: int) -> Recipe:
+    """A shipped engine for batches of up to `most` crops."""
+    from dataclasses import replace
+    recipe = load_recipe(find_recipes()[name])
+    return replace(recipe, batch=replace(recipe.batch, max=most))
+
+
+def _driver() -> str:
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text()
+        return next((word for word in text.split() if word.count(".") >= 1 and word[0].isdigit()), "")
+    except OSError:
+        return ""
+
+
+def _processor() -> str:
+    import os
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{os.cpu_count()} × {line.split(':', 1)[1].strip()}"
+    except OSError:
+        pass
+    return f"{os.cpu_count()} × {platform.machine()}"
+
+
+def quantiles(values: Sequence[float], digits: int = 3) -> dict[str, float]:
+    """min, p50, p95, p99, max, in the unit of the values."""
+    found = np.percentile(np.asarray(values, np.float64), [0, 50, 95, 99, 100])
+    return {name: round(float(v), digits) for name, v in zip(("min", "p50", "p95", "p99", "max"), found, strict=True)}
+
+
+def interleaved(subjects: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+    """What each subject gives (milliseconds), one after the other in every round, so that a drift meets all of them.
+
+    A subject that fails is left out from then on, and said.
+    """
+    times: dict[str, list[float]] = {}
+    failed: set[str] = set()
+    for n in range(warm_up + rounds):
+        for name, subject in subjects.items():
+            if name in failed:
+                continue
+            try:
+                value = subject()
+            except Exception as error:  # noqa: BLE001 - the other subjects are still worth their time
+                failed.add(name)
+                times.pop(name, None)
+                print(f"{name} fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                      file=sys.stderr, flush=True)
+                continue
+            if n >= warm_up:
+                times.setdefault(name, []).append(value)
+    return times
+
+
+def ratio(baseline: Sequence[float], subject: Sequence[float]) -> dict[str, float]:
+    """How many times as fast the subject is, round by round: min, median, max."""
+    r = np.asarray(baseline) / np.maximum(np.asarray(subject), 1e-9)
+    return {"min": round(float(r.min()), 3), "median": round(float(np.median(r)), 3), "max": round(float(r.max()), 3)}
+
+
+def torch_here() -> Any:
+    """The module, or None."""
+    try:
+        import torch
+        return torch
+    except ImportError:
+        return None
+
+
+@dataclass
+class TorchClock:
+    """Times work in PyTorch: by events on a card, by the host's clock on a CPU."""
+
+    torch: Any
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.torch.cuda.is_available() else "cpu"
+
+    def milliseconds(self, work: Callable[[], Any], repeats: int = 1) -> float:
+        """Of one of `repeats` runs."""
+        torch = self.torch
+        if self.device == "cpu":
+            start = time.perf_counter()
+            for _ in range(repeats):
+                work()
+            return 1e3 * (time.perf_counter() - start) / repeats
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        begin.record()
+        for _ in range(repeats):
+            work()
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / repeats
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """fp32 without TF32, no gradients."""
+        cudnn, matmul = self.torch.backends.cudnn, self.torch.backends.cuda.matmul
+        before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark
+        cudnn.allow_tf32 = matmul.allow_tf32 = False
+        cudnn.benchmark = True
+        try:
+            with self.torch.inference_mode():
+                yield
+        finally:
+            cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark = before
+
+
+def repeats_for(ms: float, budget_ms: float = 100.0, most: int = 200) -> int:
+    """How often something that takes `ms` is run between two marks."""
+    return max(1, min(most, math.ceil(budget_ms / max(ms, 1e-3))))

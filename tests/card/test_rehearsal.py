@@ -1,0 +1,62 @@
+"""The tests for machines with a card (tests/gpu) on a driver that is not there: none shall first fail on a card."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from card_rig import SOURCES
+from host_kernels import compile_kernels, compiler
+
+from rtface.device import nvrtc
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """The environment of a machine whose driver is `fake_libcuda.cpp`, and whose kernels the host runs."""
+    pytest.importorskip("cuda.core", reason="cuda-python is not installed (extra cuda)")
+    if sys.platform != "linux":
+        pytest.skip("the driver that is not there is built on Linux")
+    folder = tmp_path_factory.mktemp("machine")
+    sys.path.insert(0, str(ROOT / "tests" / "gpu"))
+    from test_nvidia_card import KERNELS, SOURCE
+
+    (folder / "own.cu").write_text(SOURCE)
+    sources = SOURCES | {folder / "own.cu": KERNELS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RTFACE_CACHE", str(folder / "cache"))
+        for source, kernels in sources.items():
+            compile_kernels(folder, source, kernels)
+            nvrtc.compile(source.read_text(), (9, 0))  # NVRTC itself does not bear such a driver
+    subprocess.run([compiler(), "-O1", "-std=c++17", "-shared", "-fPIC", "-o", str(folder / "libcuda.so.1"),
+                    str(HERE / "fake_libcuda.cpp"), "-ldl"], check=True)
+    kernels = ":".join(str(folder / f"{source.stem}.so") for source in sources)
+    arguments = ",".join(f"{name}={len(types)}" for table in sources.values() for name, types in table.items())
+    return os.environ | {"LD_LIBRARY_PATH": str(folder), "FAKE_CUDA_KERNELS": kernels, "FAKE_CUDA_ARGUMENTS": arguments,
+                         "RTFACE_GPU_REHEARSAL": "1", "RTFACE_REQUIRE_GPU": "1", "RTFACE_CACHE": str(folder / "cache")}
+
+
+def rehearse(machine, *arguments):
+    """Runs pytest there; what it says last: how many passed, failed and were skipped."""
+    run = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments], env=machine, cwd=ROOT,
+                         capture_output=True, text=True, timeout=280)
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    return run.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("file", "some"), [
+    ("test_nvidia_card.py", ""),
+    ("test_kernels_on_card.py", "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides"),
+    ("test_engine_on_card.py", "rtface-s or kind or loop or failure"),
+    ("test_cuda_device_on_card.py", "420 or nv12 or pq or tff or reserves or converted or two_films or beside"),
+    ("test_overlap_on_card.py", ""),
+    ("test_tensorrt_on_card.py", "")])
+def test_what_a_card_will_run_runs(machine, file, some):
+    said = rehearse(machine, f"tests/gpu/{file}", "-k", some, "-rs")
+    print(said)

@@ -1,0 +1,32 @@
+"""The frame path and the engines on a card import and start without PyAV and OpenVINO."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import rtface
+
+_SCRIPT = """
+import sys
+for name in ("av", "openvino", "torch", "cuda", "tensorrt", "tensorrt_rtx", "onnxruntime"):
+    sys.modules[name] = None
+import importlib, pathlib
+folder = pathlib.Path({folder!r})
+for path in [folder / name for name in ("enhance.py", "engine/plan.py", "engine/restore.py", "engine/service.py")] + [
+        path for glob in ("device/*.py", "correct/*.py", "engine/card_*.py", "engine/tensorrt/*.py")
+        for path in sorted(folder.glob(glob))]:
+    name = ".".join(["rtface", *path.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__")
+    importlib.import_module(name)
+    print(name)
+from rtface.device.cpu import CpuDevice
+CpuDevice()
+"""
+
+
+def test_the_frame_path_and_the_engines_import_without_pyav_openvino_and_any_card_library():
+    folder = Path(rtface.__file__).parent
+    done = subprocess.run([sys.executable, "-c", _SCRIPT.format(folder=str(folder))], capture_output=True, text=True,
+                          timeout=120, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert {"rtface.enhance", "rtface.device.cuda", "rtface.engine.card_engine",
+            "rtface.engine.tensorrt.plan"} <= set(done.stdout.split())

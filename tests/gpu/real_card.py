@@ -1,0 +1,163 @@
+"""The card that is here: counted memory, kernels over arrays of the host, and engines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from host_kernels import Kernels, checked
+
+from rtface.device import batch, kernels, programs, shaping
+from rtface.device.card import Memory
+from rtface.device.nvidia import NvidiaCard
+from rtface.device.owner import Owner
+from rtface.engine.card_batch import CardPlan
+from rtface.engine.card_engine import CardEngine
+from rtface.engine.plan import Verdict, open_plan
+from rtface.engine.recipe import Precision, Recipe, find_recipes, load_recipe
+from rtface.errors import EngineError, MissingComponent
+
+TABLES: Kernels = kernels.KERNELS | shaping.KERNELS | batch.KERNELS
+REHEARSAL = os.environ.get("RTFACE_GPU_REHEARSAL") == "1"
+"""Whether the driver is the tests' own (`tests/card/fake_libcuda.cpp`), whose memory is the host's."""
+
+
+class CountedCard:
+    """A card that counts what is reserved, and fails when it is closed while anything was not given back."""
+
+    def __init__(self, card: NvidiaCard) -> None:
+        self._card = card
+        self._pieces: list[Memory] = []
+        self.allocations = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._card, name)
+
+    def _counted(self, piece: Any) -> Any:
+        self._pieces.append(piece)
+        self.allocations += 1
+        return piece
+
+    def allocate(self, nbytes: int) -> Memory:
+        return self._counted(self._card.allocate(nbytes))
+
+    def pin(self, nbytes: int) -> Any:
+        return self._counted(self._card.pin(nbytes))
+
+    def close(self) -> None:
+        self._card.close()
+        left = [piece.nbytes for piece in self._pieces if piece.address]
+        assert not left, f"{len(left)} pieces of memory were never freed: {left}"
+
+
+def open_owner() -> Owner:
+    """The owner of card 0 with every kernel."""
+    return Owner(lambda: CountedCard(programs.open_card()))
+
+
+class CardKernels:
+    """Every kernel on the card, over arrays in pinned memory: on a 64-bit system that has the same address on both
+    sides, so what a test of the host's kernels does is done as it is (`host_kernels.Runner`)."""
+
+    ROOM = 192 << 20
+
+    def __init__(self, card: NvidiaCard) -> None:
+        self._card, self._stream, self._done = card, card.stream(), card.event()
+        self._pinned = card.pin(self.ROOM)
+        self._memory = self._pinned.bytes()
+        self._at = 0
+
+    def clear(self) -> None:
+        """Forgets all arrays."""
+        self._at = 0
+
+    def hold(self, array: np.ndarray) -> np.ndarray:
+        start, self._at = self._at, -(-(self._at + array.nbytes) // 256) * 256
+        assert self._at <= self.ROOM, "a test holds more than there is room for"
+        out = self._memory[start:start + array.nbytes].view(array.dtype).reshape(array.shape)
+        out[...] = array
+        return out
+
+    def launch(self, name: str, grid: tuple[int, int, int], block: tuple[int, int, int], *args: Any) -> None:
+        checked(TABLES, name, grid, block, args)
+        self._stream.launch(name, grid, block, *args)
+        self._stream.record(self._done)
+        self._done.synchronize()
+
+    def close(self) -> None:
+        self._memory = np.zeros(0, np.uint8)
+        self._pinned.close()
+        self._card.close()
+
+
+def backends() -> Sequence[str]:
+    """What can run engines on a card, of what is installed."""
+    return ("host",) if REHEARSAL else ("tensorrt", "torch")
+
+
+def card_plan(backend: str, owner: Owner, recipe: Recipe,
+              precision: Precision | None = None) -> tuple[CardPlan, Verdict]:
+    """A plan on the owner's card; skips the test where `backend` is not installed, or does not take the card.
+
+    Without a `precision` the fastest that passes the gate.
+    """
+
+    def make() -> tuple[Any, Verdict]:
+        if backend == "host":
+            from host_plan import HostPlan
+            return HostPlan(recipe, owner.card), Verdict(100.0, 50.0, 0.0)
+        if backend == "tensorrt":
+            from rtface.engine.tensorrt import open_tensorrt
+            return open_tensorrt(recipe, owner.card, precision=precision)
+        try:
+            from rtface.engine import pytorch
+        except ImportError as error:
+            raise MissingComponent(f"{error.name} is not installed") from error
+        pytorch.check_here("cuda:0")
+        wanted = (precision,) if precision else pytorch.supported("cuda:0")
+        return open_plan(recipe, wanted, lambda p: pytorch.TorchPlan(recipe, p, 1, "cuda:0"), True)
+
+    try:
+        return owner.run(make).result()
+    except MissingComponent as error:
+        pytest.skip(f"{backend}: {error}")
+    except EngineError as error:
+        if backend != "tensorrt":
+            raise
+        pytest.skip(f"{backend} does not take this card: {error}")
+
+
+def any_plan(owner: Owner, recipe: Recipe, precision: Precision | None = None) -> tuple[CardPlan, Verdict]:
+    """The first backend's plan."""
+    reasons: list[str] = []
+    for backend in backends():
+        try:
+            return card_plan(backend, owner, recipe, precision)
+        except pytest.skip.Exception as skipped:
+            reasons.append(str(skipped))
+    pytest.skip("; ".join(reasons))
+
+
+def open_engine(owner: Owner, name: str = "rtface-s", *, precision: Precision | None = None,
+                plan: tuple[CardPlan, Verdict] | None = None, most: int | None = None) -> tuple[CardEngine, Any]:
+    """A shipped engine, and what notes its `batches`; `most` crops in one run."""
+    recipe = load_recipe(find_recipes()[name])
+    made, verdict = plan or any_plan(owner, recipe, precision)
+    if most is not None:
+        made.max_batch = most
+    engine = CardEngine(owner, recipe, made, verdict, "for a test")
+    noted = SimpleNamespace(batches=[])
+    batches = engine._batches
+    assert batches is not None
+    run = batches.run
+
+    def noting(rows: np.ndarray, *more: Any) -> Any:
+        noted.batches.append(len(rows))
+        return run(rows, *more)
+
+    batches.run = noting
+    return engine, noted

@@ -1,0 +1,49 @@
+"""The enhance step on the card against the same step on the CPU: the scenarios that pass on the tests' own card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av", reason="the frames of these tests are PyAV's")
+
+# ruff: noqa: F401, F811
+from real_card import REHEARSAL, any_plan, open_engine
+from test_cuda_device import (
+    Only,
+    compare,
+    device,
+    film,
+    on_cpu,
+    run,
+    test_a_film_is_the_same_as_on_the_cpu,
+    test_a_format_that_has_to_be_converted_says_so,
+    test_crops_that_nobody_pastes_give_their_slots_back,
+    test_engines_of_different_sizes_share_a_frame,
+    test_samples_beside_the_faces_stay_bit_for_bit,
+    test_the_loop_reserves_nothing_after_its_first_frames,
+    test_two_films_at_once_share_batches_and_get_their_own_faces,
+    test_what_the_kernels_cannot_do_is_done_by_the_cpu,
+)
+
+from rtface.device.cpu import CpuDevice
+from rtface.frame import Color
+
+
+@pytest.mark.parametrize(("fmt", "more"), [
+    ("nv12", {}), ("p010le", {"color": Color("bt2020", transfer="pq", primaries=9)})], ids=["nv12", "pq"])
+@pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
+def test_the_fastest_precision_is_near_the_cpus_picture(owner: Any, device: Any, on_cpu: Any, name: str, fmt: str,
+                                                        more: dict[str, Any]) -> None:
+    """In half precision some samples round the other way, and none goes far."""
+    engine, _ = open_engine(owner, name)
+    mine = run(device, Only(engine), film(fmt, **more))
+    theirs = run(CpuDevice(), Only(on_cpu[name]), film(fmt, **more))
+    worst, share = compare(mine, theirs)
+    bits = 6 if fmt == "p010le" else 0  # its samples lie in the upper ten bits of a word
+    print(f"{engine.reason}: {worst >> bits} code values at most, {100 * share:.2f} % of the samples")
+    assert worst >> bits <= 4 and share < 0.05
+    engine.close()
+    assert np.mean(np.frombuffer(mine[0].image.planes[0], np.uint8)) > 0

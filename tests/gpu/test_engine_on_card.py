@@ -1,0 +1,86 @@
+"""Engines on the card that is here: the golden gate in every precision, batches, graphs, memories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from real_card import REHEARSAL, any_plan, backends, card_plan, open_engine
+from test_card_engine import (  # noqa: F401
+    Bench,
+    bench,
+    hold,
+    test_crops_of_another_kind_are_refused_with_what_is_wanted,
+    test_the_loop_reserves_nothing_and_memories_are_used_again,
+    test_what_comes_after_a_failure_begins_without_memory,
+)
+
+from rtface.engine.plan import load_golden, psnr
+from rtface.engine.recipe import find_recipes, load_recipe
+
+SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
+
+
+@pytest.mark.skipif(REHEARSAL, reason="only a card has precisions")
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "f32"])
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("backend", backends())
+def test_an_engine_gives_its_references_answers(owner: Any, backend: str, name: str, precision: Any) -> None:
+    recipe = load_recipe(find_recipes()[name])
+    if getattr(recipe.golden.psnr, precision) is None:
+        pytest.skip(f"{name} does not allow {precision}")
+    plan, verdict = card_plan(backend, owner, recipe, precision)
+    print(f"{name}: {plan.identity.backend} {plan.identity.library} on {owner.card.name} in "
+          f"{plan.identity.precision}, {verdict}")
+    owner.run(plan.close).result()
+    assert verdict.passed and plan.identity.precision == precision
+
+
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("backend", backends())
+def test_golden_crops_and_the_frames_after_them_in_batches_of_every_size(
+        owner: Any, bench: Any, monkeypatch: Any, backend: str, name: str, graphs: bool) -> None:  # noqa: F811
+    recipe = load_recipe(find_recipes()[name])
+    plan, verdict = card_plan(backend, owner, recipe)
+    if not graphs:
+        monkeypatch.setattr(plan, "capturable", lambda handle, batch: False)
+    engine, noted = open_engine(owner, name, plan=(plan, verdict))
+    captured = len(engine._batches._graphs)
+    print(f"{engine.reason}; batches of up to {engine.max_batch}, {captured} of them graphs; {engine.ms} ms a crop")
+    assert graphs or not captured
+    least = getattr(recipe.golden.psnr, engine.precision)
+    (firsts, first_answers), (seconds, second_answers) = load_golden(recipe), load_golden(recipe, "next_")
+    faces = bench(engine.size, engine.max_batch)
+    sizes = range(1, engine.max_batch + 1) if not REHEARSAL else (1, 3, engine.max_batch)
+    for count in sizes:
+        chosen = [(count + n) % len(firsts) for n in range(count)]
+        before: list[Any] = [None] * count
+        for crops, answers in ((firsts, first_answers), (seconds, second_answers)):
+            faces.put([crops[k] for k in chosen] + [crops[0]] * (engine.max_batch - count))
+            gate = hold(owner)
+            before = [engine.submit(face, after) for face, after in zip(faces.faces, before, strict=False)]
+            gate.set()
+            for promise in before:
+                promise.result(60)
+            worst = min(psnr(faces.get(face), answers[k]) for face, k in zip(faces.faces, chosen, strict=False))
+            assert worst >= least, (count, worst)
+    assert noted.batches == [n for n in sizes for _ in range(2)]
+    engine.close()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_graph_gives_what_the_first_run_gave(owner: Any, bench: Any, monkeypatch: Any, name: str) -> None:  # noqa: F811
+    answers: list[np.ndarray] = []
+    for graphs in (True, False):
+        plan, verdict = any_plan(owner, load_recipe(find_recipes()[name]))
+        if not graphs:
+            monkeypatch.setattr(plan, "capturable", lambda handle, batch: False)
+        engine, _ = open_engine(owner, name, plan=(plan, verdict))
+        faces = bench(engine.size, 1)
+        faces.put(load_golden(engine.recipe)[0][:1])
+        engine.submit(faces.faces[0]).result(60)
+        answers.append(faces.get(faces.faces[0]))
+        engine.close()
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)

@@ -1,0 +1,186 @@
+"""NvidiaCard on the driver that is here: memory, copies, events, kernels, graphs, threads and errors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from real_card import REHEARSAL
+
+from rtface.device import nvrtc
+from rtface.device.nvidia import NvidiaCard, count_cards
+from rtface.errors import EngineError, MissingComponent, OutOfDeviceMemory
+
+SOURCE = """
+extern "C" __global__ void twice(float* values, int count) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < count) values[i] *= 2.0f;
+}
+extern "C" __global__ void sums(const float* a, float* out, int count, int rounds) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  float total = 0.0f;
+  for (int r = 0; r < rounds; ++r) total += a[(i + r) % count];
+  if (i < count) out[i] = total;
+}
+"""
+KERNELS = {"twice": (np.uint64, np.int32), "sums": (np.uint64, np.uint64, np.int32, np.int32)}
+COUNT = 1 << 20
+
+
+@pytest.fixture
+def card(cuda_python: None) -> Iterator[NvidiaCard]:
+    card = NvidiaCard(0, lambda capability: [nvrtc.compile(SOURCE, capability)], list(KERNELS))
+    yield card
+    card.close()
+
+
+def wait(card: NvidiaCard, stream: Any) -> None:
+    event = card.event()
+    stream.record(event)
+    event.synchronize()
+
+
+def launch(stream: Any, memory: Any, count: int = COUNT) -> None:
+    stream.launch("twice", (-(-count // 256), 1, 1), (256, 1, 1), np.uint64(memory.address), np.int32(count))
+
+
+def test_it_says_what_it_is(card: NvidiaCard, gpu: str) -> None:
+    print(f"{card.name}, sm_{card.capability[0]}{card.capability[1]}, CUDA {card.driver}, "
+          f"{card.free_bytes() >> 20} MiB free")
+    assert card.name == gpu and card.capability >= (7, 0) and float(card.driver) >= 12
+    with pytest.raises(MissingComponent, match="device cuda:"):
+        NvidiaCard(count_cards())
+
+
+def test_what_goes_up_comes_down(card: NvidiaCard) -> None:
+    up, down = card.pin(4 * COUNT), card.pin(4 * COUNT)
+    memory, other = card.allocate(4 * COUNT), card.allocate(4 * COUNT)
+    values = np.random.default_rng(0).random(COUNT, np.float32)
+    up.bytes().view(np.float32)[:] = values
+    down.bytes()[:] = 0
+    stream = card.stream()
+    stream.copy(memory, up, 2 * COUNT)
+    stream.copy(memory, up, 2 * COUNT, to_at=2 * COUNT, source_at=2 * COUNT)
+    stream.copy(other, memory, 4 * COUNT)
+    stream.copy(down, other, 4 * COUNT)
+    wait(card, stream)
+    np.testing.assert_array_equal(down.bytes().view(np.float32), values)
+    for piece in (up, down, memory, other):
+        piece.close()
+
+
+def test_streams_wait_for_each_other(card: NvidiaCard) -> None:
+    """Without the waits a copy of 4 MiB and a kernel would run beside each other."""
+    up, work, down = card.stream(), card.stream(), card.stream()
+    host, back, memory = card.pin(4 * COUNT), card.pin(4 * COUNT), card.allocate(4 * COUNT)
+    for k in range(50):
+        host.bytes().view(np.float32)[:] = k
+        arrived, doubled, done = card.event(), card.event(), card.event()
+        up.copy(memory, host, 4 * COUNT)
+        up.record(arrived)
+        work.wait(arrived)
+        launch(work, memory)
+        work.record(doubled)
+        down.wait(doubled)
+        down.copy(back, memory, 4 * COUNT)
+        down.record(done)
+        done.synchronize()
+        assert (back.bytes().view(np.float32) == 2 * k).all()
+    for piece in (host, back, memory):
+        piece.close()
+
+
+@pytest.mark.skipif(REHEARSAL, reason="a driver that is not there takes no time")
+def test_events_tell_time_and_wake_other_threads(card: NvidiaCard) -> None:
+    stream, memory, out = card.stream(), card.allocate(4 * COUNT), card.allocate(4 * COUNT)
+    begin, half, end = (card.event(timed=True) for _ in range(3))
+
+    def work(rounds: int) -> None:
+        stream.launch("sums", (COUNT // 256, 1, 1), (256, 1, 1), np.uint64(memory.address),
+                      np.uint64(out.address), np.int32(COUNT), np.int32(rounds))
+
+    work(10)
+    stream.record(begin)
+    work(2000)
+    stream.record(half)
+    work(6000)
+    stream.record(end)
+    assert not end.done()
+    seen: list[bool] = []
+    waiter = threading.Thread(target=lambda: (end.synchronize(), seen.append(end.done())))
+    waiter.start()
+    waiter.join(60)
+    assert seen == [True]
+    first, second = half.milliseconds_since(begin), end.milliseconds_since(half)
+    assert 0.0 < first < second
+    assert 2.0 < second / first < 4.5
+    for piece in (memory, out):
+        piece.close()
+
+
+def test_a_graph_is_run_when_it_is_replayed(card: NvidiaCard) -> None:
+    stream, memory, pinned = card.stream(), card.allocate(4 * COUNT), card.pin(4 * COUNT)
+    pinned.bytes().view(np.float32)[:] = 1.0
+    stream.copy(memory, pinned, 4 * COUNT)
+    launch(stream, memory, 1)
+    handles: list[int] = []
+
+    def build() -> None:
+        launch(stream, memory)
+        stream.call(handles.append)
+        launch(stream, memory)
+
+    graph = stream.capture(build)
+    for _ in range(3):
+        stream.replay(graph)
+    stream.copy(pinned, memory, 4 * COUNT)
+    wait(card, stream)
+    values = pinned.bytes().view(np.float32)
+    assert values[0] == 128.0 and (values[1:] == 64.0).all()
+    assert handles == [stream.handle]
+    graph.close()
+    for piece in (memory, pinned):
+        piece.close()
+
+
+def test_a_capture_that_fails_leaves_the_stream_usable(card: NvidiaCard) -> None:
+    stream, memory = card.stream(), card.allocate(4 * COUNT)
+
+    def build() -> None:
+        launch(stream, memory)
+        raise ValueError("the build fails")
+
+    with pytest.raises(ValueError, match="the build fails"):
+        stream.capture(build)
+    launch(stream, memory)
+    wait(card, stream)
+    memory.close()
+
+
+def test_kernels_read_and_write_pinned_memory_by_its_address(card: NvidiaCard) -> None:
+    """What the tests of kernels rest on."""
+    stream, pinned = card.stream(), card.pin(4 * COUNT)
+    pinned.bytes().view(np.float32)[:] = 3.0
+    launch(stream, pinned)
+    wait(card, stream)
+    assert (pinned.bytes().view(np.float32) == 6.0).all()
+    pinned.close()
+
+
+def test_memory_runs_out_with_a_word_and_goes_back(card: NvidiaCard) -> None:
+    free = card.free_bytes()
+    with pytest.raises(OutOfDeviceMemory, match="no memory left to reserve"):
+        card.allocate(free + (1 << 30))
+    piece = card.allocate(64 << 20)
+    assert card.free_bytes() <= free - (64 << 20)
+    piece.close()
+    piece.close()
+    assert card.free_bytes() >= free - (16 << 20)
+
+
+def test_a_kernel_that_is_not_there_is_named(card: NvidiaCard) -> None:
+    with pytest.raises(EngineError, match="hold no thrice"):
+        NvidiaCard(0, lambda capability: [nvrtc.compile(SOURCE, capability)], ["thrice"])
