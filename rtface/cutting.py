@@ -18,12 +18,13 @@ from rtface.media.probe import MediaInfo
 from rtface.protocols import Device, Item
 from rtface.track.identity import same_place
 
-# Seconds of a piece: of a long one little is spent on its lead-in, a short one holds less memory.
+# Seconds of a piece: of a long one little is spent on its lead-in, a short one holds less memory. A film shorter than two
+# of the shortest stays in one piece.
 _LONGEST_S, _SHORTEST_S = 4, 1
 # Seconds of film before a piece that are worked on twice.
 _LEAD_IN_S = Fraction(3, 5)
 # Pictures that are under work or wait for the sink may take so much.
-_BYTES = 2 << 30
+_BYTES = 3 << 30
 # Frames without which a chain may have nothing to give: it holds some back.
 LEAST = 8
 
@@ -39,11 +40,13 @@ class Cutting:
         chains: pieces that are worked on at once, at least 2.
         length: frames of a piece at most.
         lead_in: frames before a piece that are worked on twice, fewer behind a scene change.
+        window: frames that are dealt out and not yet taken in, with the copies for lead-ins.
     """
 
     chains: int
     length: int
     lead_in: int
+    window: int
 
     @property
     def shortest(self) -> int:
@@ -51,15 +54,9 @@ class Cutting:
         return max(1, self.length // 4)
 
     @property
-    def window(self) -> int:
-        """Frames from the oldest that is not yet written to the newest that is dealt out."""
-        return max(LEAST, self.chains * self.length)
-
-    @property
     def most(self) -> int:
-        """Frames that are held at most: the window, lead-ins (also one that is being gathered), a frame in hand, and
-        what the decoder is ahead."""
-        return self.window + (self.chains + 2) * self.lead_in + WAITING + 3
+        """Frames that are held at most: the window, what the decoder is ahead, and what is in somebody's hand."""
+        return self.window + _beside(self.chains)
 
 
 def plan_cutting(options: Options, info: MediaInfo) -> tuple[Cutting | None, str | None]:
@@ -77,18 +74,24 @@ def plan_cutting(options: Options, info: MediaInfo) -> tuple[Cutting | None, str
     if why:
         return None, f"--segments {wanted}: the film is worked on in one place, because {why}"
     lead_in, most = math.ceil(_LEAD_IN_S * info.rate), wanted
-    longest, shortest = round(_LONGEST_S * info.rate), max(LEAST, lead_in, round(_SHORTEST_S * info.rate))
+    longest = max(LEAST, round(_LONGEST_S * info.rate))
     if info.expected_frames is not None:  # a short film is shared out, too
-        most = min(wanted, info.expected_frames // shortest)
+        most = min(wanted, info.expected_frames // max(LEAST, round(_SHORTEST_S * info.rate)))
         if most < 2:
             return None, f"--segments {wanted}: the film is worked on in one place, because it is short"
         longest = min(longest, math.ceil(info.expected_frames / most))
+    size = f"{info.width}×{info.height}"
     for chains in range(most, 1, -1):
-        room = (_BYTES // _picture_bytes(info) - (chains + 2) * lead_in - WAITING) // chains
-        if room >= shortest:
-            less = f"--segments {wanted}: pictures of {info.width}×{info.height} leave memory for {chains}"
-            return Cutting(chains, min(longest, room), lead_in), less if chains < most else None
-    return None, f"--segments {wanted}: pictures of {info.width}×{info.height} leave memory for one place only"
+        window = _BYTES // _picture_bytes(info) - _beside(chains)
+        length = min(longest, (window - 2 * lead_in) // chains)
+        if length >= max(LEAST, lead_in):
+            less = None if chains == most else f"--segments {wanted}: pictures of {size} leave memory for {chains}"
+            return Cutting(chains, length, lead_in, min(window, chains * length + 2 * lead_in)), less
+    return None, f"--segments {wanted}: pictures of {size} leave memory for one place only"
+
+
+def _beside(chains: int) -> int:
+    return WAITING + chains + 3
 
 
 def _picture_bytes(info: MediaInfo) -> int:

@@ -69,6 +69,8 @@ def run_file(input: Path | Address, output: Path, options: Options, *, stats: St
     began = perf_counter()
     try:
         if isinstance(input, Path) and is_stills_job(input, output, options):
+            if (options.segments or 1) > 1:
+                report.notes.append(f"--segments {options.segments}: stills are worked on one by one")
             run_stills(input, output, options, report, stats=stats, progress=progress, stop=stop)
         else:
             _run_film(input, output, options, report, stats, progress, stop)

@@ -49,14 +49,17 @@ class _Piece:
     Attributes:
         todo: what the chain is given, None at the end.
         done: what it has done, None at the end; without the lead-in.
-        met: the faces that it saw on the lead-in.
+        leads: pictures of its lead-in.
+        met: the faces that it saw on them, as far as it has come.
         names: the run's track ids by its own; None until its first picture.
+        frames: pictures that it was given, without the lead-in.
         over: set where nobody wants it any more.
     """
 
     def __init__(self) -> None:
         self.todo: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self.done: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self.leads = 0
         self.met: list[Sight] = []
         self.names: dict[int, int] | None = None
         self.frames = 0
@@ -114,7 +117,8 @@ class _Dealer:
             raise self._failure
 
     def _room(self) -> bool:
-        within = self._frames < self._cutting.window and self._packet_bytes < _PACKET_BYTES
+        copies = len(self._tail) + sum(piece.leads - len(piece.met) for piece in self._pieces)
+        within = self._frames + copies < self._cutting.window and self._packet_bytes < _PACKET_BYTES
         return within or self._frames < LEAST
 
     # -- out ----------------------------------------------------------------------------------------------------
@@ -154,6 +158,7 @@ class _Dealer:
 
     def _begin(self) -> _Piece:
         piece = _Piece()
+        piece.leads = len(self._tail)
         for frame in self._tail:
             piece.todo.put(frame)
         self._tail.clear()
