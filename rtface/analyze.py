@@ -97,6 +97,13 @@ class Analyzer:
         self._seen += 1
         return self.amount
 
+    def go_on(self, later: Analyzer) -> None:
+        """Adds what was measured of the same track in the next piece of the film; the later treatment holds."""
+        self._sums += later._sums
+        self._axis += later._axis
+        self._measured += later._measured
+        self.treatment, self.amount = later.treatment, later.amount
+
     def _learn(self, found: Analysis, width: float) -> None:
         values = tuple(getattr(found, name) for name in _FIELDS)
         self._recent.append(values)

@@ -71,6 +71,17 @@ class Parts:
                 place.engines.named(treatment.engine)  # a wrong name is said before any work
         return cls(place, tracker, Enhance(place.device, place.engines, options, stats, treatments=treatments))
 
+    def another(self, options: Options, stats: Stats) -> Parts:
+        """What a chain beside this one needs: the same device and engines, a tracker of its own that has to be told of
+        scene changes (close it), and a memory of its own."""
+        tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False)
+        return replace(self, tracker=tracker, enhance=Enhance(self.place.device, self.place.engines, options, stats))
+
+    def begin_anew(self, options: Options, stats: Stats) -> None:
+        """Forgets everything, for another piece of film."""
+        self.tracker.reset()
+        self.enhance = Enhance(self.place.device, self.place.engines, options, stats)
+
 
 def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
           comparison: Comparison | None = None, waiting: int = WAITING) -> Generator[Item, None, None]:
@@ -78,13 +89,18 @@ def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
     items: Iterator[Item] = buffer(timed(source, stats), waiting, name="decode")
     if comparison:
         items = comparison.remember(items)
-    items = split_fields(items)
-    items = buffer(track(items, parts.tracker, parts.place.device, stats), 2, name="track")
-    items = parts.enhance(items, ahead=parts.place.ahead)
-    items = join_fields(items)
+    items = worked_on(items, parts, stats)
     if comparison:
         items = comparison.complete(items)
     return buffer(items, waiting, name="enhance")
+
+
+def worked_on(items: Iterator[Item], parts: Parts, stats: Stats) -> Iterator[Item]:
+    """Track │ enhance: the part of the chain that remembers faces from frame to frame."""
+    items = split_fields(items)
+    items = buffer(track(items, parts.tracker, parts.place.device, stats), 2, name="track")
+    items = parts.enhance(items, ahead=parts.place.ahead)
+    return join_fields(items)
 
 
 def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:

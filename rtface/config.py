@@ -51,6 +51,7 @@ class Options:
         overwrite: replace an output that exists.
         strict: stop where something of the input would be lost, instead of a warning.
         dry_run: decide and say everything, write nothing.
+        segments: places of the film that are worked on at once (`rtface.segments`); None means 1.
         threads: CPU threads of the whole run; None takes all cores.
         sequence: a folder of stills is a film.
         fps: frames a second of that film; None means 25.
@@ -77,6 +78,7 @@ class Options:
     overwrite: bool = False
     strict: bool = False
     dry_run: bool = False
+    segments: int | None = None
     threads: int | None = None
     sequence: bool = False
     fps: Fraction | None = None
@@ -102,7 +104,8 @@ _CHECKS: dict[str, v.Check] = {
     "decode": v.decoder, "encode": v.choice("auto", "cuda", "software"),
     "start": v.time, "end": v.time, "compare": v.path, "report": v.path, "treatment": v.path,
     "overwrite": v.boolean, "strict": v.boolean, "dry_run": v.boolean,
-    "threads": v.number(1, 1024, whole=True), "sequence": v.boolean, "fps": v.rate,
+    "segments": v.number(1, 64, whole=True), "threads": v.number(1, 1024, whole=True),
+    "sequence": v.boolean, "fps": v.rate,
 }
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Options)}
 

@@ -206,7 +206,7 @@ class Enhance:
         frame = job.frame
         faces = self._choose(frame.faces)
         if frame.faces:
-            self._stats.count("frames_with_faces", int(frame.field != 1))
+            self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
         if not faces:
             return
         wanted = self._wanted(frame, faces)
@@ -231,7 +231,7 @@ class Enhance:
         wanted: list[_Wanted] = []
         for face in faces:
             with self._stats.time("analyze"):
-                record = self.book.see(face, time)
+                record = self.book.see(face, time, counted=not frame.lead_in)
                 amount = record.analyzer.update(None, face, time, view=view) * self.strength
             if amount <= 0.0:
                 continue
@@ -267,13 +267,13 @@ class Enhance:
         with stats.time("correct"):
             corrections = job.device.shape(faces)
         for work in job.work:
-            work.want.record.corrected += 1
-            work.want.record.strength_sum += work.want.amount
+            work.want.record.corrected += not frame.lead_in
+            work.want.record.strength_sum += 0.0 if frame.lead_in else work.want.amount
         with stats.time("composite"):
             frame = job.device.paste(frame, corrections)
         job.crops = []
         if frame.touched:
-            stats.count("frames_corrected", int(frame.field != 1))
+            stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
         return frame
 
     def _retouch(self, frame: Frame, work: _Work, restored: Restored) -> Retouch:

@@ -108,6 +108,8 @@ class Frame:
         cut: True on the first frame after a scene change (or a seek).
         touched: True once a correction was added.
         new: True when this is a picture unrelated to the one before (separate stills).
+        lead_in: True on a picture that is worked on only so that what follows finds everything settled
+            (`rtface.segments`); it is neither counted nor written.
     """
 
     image: av.VideoFrame
@@ -122,6 +124,7 @@ class Frame:
     cut: bool = False
     touched: bool = False
     new: bool = False
+    lead_in: bool = False
 
     @property
     def time(self) -> float:

@@ -17,6 +17,7 @@ from rtface.address import Address
 from rtface.chain import Parts, Threads, chain, split_fields
 from rtface.compare import Comparison
 from rtface.config import Options
+from rtface.cutting import Cutting, plan_cutting
 from rtface.device.cpu import CpuDevice
 from rtface.enhance import track
 from rtface.errors import Interrupted, RtfaceError, UsageError
@@ -35,6 +36,7 @@ from rtface.progress import Progress
 from rtface.protocols import Item, Sink
 from rtface.provenance import describe
 from rtface.report import Report, TrackReport, said_in_the_output, told
+from rtface.segments import in_segments
 from rtface.stats import Stats
 from rtface.stills import frames_of_stills, is_stills_job, run_stills
 from rtface.track import create_tracker
@@ -70,6 +72,8 @@ def run_file(input: Path | Address, output: Path, options: Options, *, stats: St
     began = perf_counter()
     try:
         if isinstance(input, Path) and is_stills_job(input, output, options):
+            if (options.segments or 1) > 1:
+                report.notes.append(f"--segments {options.segments}: stills are worked on one by one")
             run_stills(input, output, options, report, stats=stats, progress=progress, stop=stop, building=building)
         else:
             _run_film(input, output, options, report, stats, progress, stop, building)
@@ -108,6 +112,8 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
             report.encoder = plan.video.described
         elif source.info.has_audio:
             report.notes.append("a folder of stills holds no sound: it is left out")
+        cutting, why = plan_cutting(options, source.info)
+        report.notes += [why] if why else []
         if loading is None:
             return
         parts = loading.result()
@@ -127,7 +133,7 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
         except BaseException:
             sink.abort(keep_partial=False)
             raise
-        run = _Run(source, parts, sink, pairs, stats, stop, progress, began)
+        run = _Run(source, parts, sink, pairs, stats, stop, progress, began, options, cutting)
         try:
             run.to_the_end()
         finally:
@@ -148,8 +154,10 @@ class _Run:
     """The pump between the chain and the sinks."""
 
     def __init__(self, source: FileSource | SequenceSource, parts: Parts, sink: Sink, pairs: PairSink | None,
-                 stats: Stats, stop: threading.Event, progress: Show | None, began: float) -> None:
+                 stats: Stats, stop: threading.Event, progress: Show | None, began: float, options: Options,
+                 cutting: Cutting | None) -> None:
         self.source, self.parts, self.sink, self.pairs = source, parts, sink, pairs
+        self.options, self.cutting = options, cutting
         self.stats, self.stop, self.progress, self.began = stats, stop, progress, began
         self.frames = 0
         self.resume_at: float | None = None
@@ -159,7 +167,10 @@ class _Run:
     def to_the_end(self) -> None:
         """Pumps every item; on a stop or an error leaves a whole, playable part and says so."""
         comparison = Comparison(self.pairs.take) if self.pairs else None
-        items = chain(iter(self.source), self.parts, self.stats, comparison=comparison)
+        if self.cutting:
+            items = in_segments(iter(self.source), self.parts, self.options, self.stats, self.cutting)
+        else:
+            items = chain(iter(self.source), self.parts, self.stats, comparison=comparison)
         started = perf_counter()
         try:
             self._pump(items)

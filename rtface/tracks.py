@@ -45,9 +45,19 @@ class TrackRecord:
 
     def see(self, face: Face, time: float) -> None:
         """Counts one picture of the face."""
+        self.first_s = self.first_s if self.frames else time
         self.last_s = time
         self.frames += 1
         self.width_sum += face.width
+
+    def go_on(self, later: TrackRecord) -> None:
+        """Adds the figures of the same face in the next piece of the film."""
+        self.analyzer.go_on(later.analyzer)
+        self.last_s, self.engine = later.last_s, later.engine or self.engine
+        self.frames += later.frames
+        self.width_sum += later.width_sum
+        self.corrected += later.corrected
+        self.strength_sum += later.strength_sum
 
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""
@@ -82,15 +92,30 @@ class TrackBook:
         self._records: dict[int, TrackRecord] = {}
         self._swept = 0.0
 
-    def see(self, face: Face, time: float) -> TrackRecord:
+    def see(self, face: Face, time: float, *, counted: bool = True) -> TrackRecord:
         """The record of a face's track, made on first sight, with this picture counted."""
         record = self._records.get(face.track_id)
         if record is None:
             forced = self._treatments.get(face.track_id, self._everything)
             record = TrackRecord(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced))
             self._records[face.track_id] = record
-        record.see(face, time)
+        if counted:
+            record.see(face, time)
+        else:
+            record.last_s = time
         return record
+
+    def absorb(self, later: TrackBook, names: Mapping[int, int]) -> None:
+        """Adds the figures of the next piece of the film, whose tracks get the ids that `names` has for theirs; tracks
+        without one are left out. Nothing else is kept of it."""
+        for number, record in later._records.items():
+            if number not in names:
+                continue
+            record.forget()
+            record.id = names[number]
+            mine = self._records.setdefault(record.id, record)
+            if mine is not record:
+                mine.go_on(record)
 
     def sweep(self, time: float) -> None:
         """Drops the pictures of tracks not seen for a while, so that memory follows the faces in view."""

@@ -163,6 +163,8 @@ def run(
     strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help=(
         "Stop where something of the INPUT would be lost."))] = None,
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Decide and say everything, write nothing.")] = None,
+    segments: Annotated[int | None, typer.Option(metavar="N", help=(
+        "Work on N places of a film at once: for a card or many cores."))] = None,
     threads: shared.Threads = None,
     sequence: shared.Sequence = None,
     fps: shared.Fps = None,

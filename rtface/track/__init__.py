@@ -24,7 +24,7 @@ class NoTracker:
         """Nothing to release."""
 
 
-def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1) -> Tracker:
+def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, cuts: bool = True) -> Tracker:
     """A tracker.
 
     Args:
@@ -32,6 +32,7 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1) 
             by MediaPipe's Tasks API; needs the extra ``rtface[mediapipe]``, slower) or "none".
         max_faces: faces followed at once, at least 1.
         threads: cores that one look may use, at least 1.
+        cuts: whether it looks for scene changes itself, besides those it is told of.
 
     Raises:
         UsageError: an unknown name or a number below 1.
@@ -51,4 +52,4 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1) 
     from rtface.track.tasks import TasksMesh
 
     reader = TasksMesh() if name == "tasks" else FaceMesh(threads=threads)
-    return MediaPipeTracker(reader, Search(Detector(threads=threads)), max_faces=max_faces)
+    return MediaPipeTracker(reader, Search(Detector(threads=threads)), max_faces=max_faces, cuts=cuts)
