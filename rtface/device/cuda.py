@@ -104,7 +104,7 @@ class CudaDevice:
             canvas = Canvas(frame.image, form, lies, 0, lies.memory)
         else:
             canvas, upload = self._load(frame, form, [plan.boxes for plan, _ in plans], slot)
-        tables, scratch = steps.tables_of(frame.color), steps.scratch(sum(plan.scratch for plan, _ in plans))
+        tables, scratch = steps.tables_of(frame.color), steps.scratch(slot, sum(plan.scratch for plan, _ in plans))
         job, at = Job(), scratch.address if scratch else 0
         for plan, faces in plans:
             native = [face.native for face in faces] if tables else None
@@ -170,7 +170,7 @@ class CudaDevice:
                          [c.mask for c in corrections], gray, ask=isinstance(lies, InPlace))
         if not plan.boxes:
             return frame
-        tables, scratch = self._steps.tables_of(frame.color), self._steps.scratch(plan.scratch)
+        tables, scratch = self._steps.tables_of(frame.color), self._steps.scratch(slot, plan.scratch)
         job = uncurve_job(frame.color, [(f.correction, f.native, f.correction, f.size) for f in faces],
                           tables.address if tables else 0)
         job.extend(plan.job(lies, canvas.base, [f.correction for f in faces], [f.mask for f in faces],

@@ -23,6 +23,7 @@ class FrameSlot:
     Attributes:
         block: its samples (`surface.Surface`), on the card and pinned.
         steps: descriptors by step. Each step has its own, because the one before may still be on its way up.
+        scratch: what its kernels have in between.
         exchange: pinned memory for faces that the host works on.
         uploaded, computed, done: events of its own.
         failure: what a step met on its way, until someone asks.
@@ -33,11 +34,12 @@ class FrameSlot:
         self.steps = {name: Growing(card, pinned=True) for name in ("crop", "measure", "apply", "paste")}
         self.measures = Growing(card, pinned=True)
         self.exchange = Growing(card, pinned=True, device=False)
+        self.scratch = Growing(card)
         self.uploaded, self.computed, self.done = card.event(), card.event(), card.event()
         self.failure: BaseException | None = None
 
     def close(self) -> None:
-        for piece in (self.block, *self.steps.values(), self.measures, self.exchange):
+        for piece in (self.block, *self.steps.values(), self.measures, self.exchange, self.scratch):
             piece.close()
 
 
@@ -112,9 +114,9 @@ class Slots:
 
     def _of(self, size: int) -> Pool[FaceSlot]:
         owner = self._owner
-        if size not in self._faces:
-            self._faces[size] = Pool(lambda: owner.run(lambda: FaceSlot.reserve(owner.card, size)).result(),
-                                     lambda slot: slot.memory.close())
+        if size not in self._faces:  # of two threads that come at once, one pool stays
+            self._faces.setdefault(size, Pool(lambda: owner.run(lambda: FaceSlot.reserve(owner.card, size)).result(),
+                                              lambda slot: slot.memory.close()))
         return self._faces[size]
 
     def give(self, held: Held) -> None:

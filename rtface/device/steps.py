@@ -12,7 +12,6 @@ from rtface.device.constants import Constants
 from rtface.device.frame_slots import FrameSlot, Held, Slots
 from rtface.device.kernels import Job, Step, curve_tables
 from rtface.device.owner import Owner
-from rtface.device.slots import Growing
 from rtface.device.transfer import curve_of
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Color
@@ -31,7 +30,6 @@ class Steps:
 
     def __init__(self, owner: Owner) -> None:
         self.owner, self.slots, self.constants = owner, Slots(owner), Constants(owner)
-        self._scratch = owner.run(lambda: Growing(owner.card)).result()
 
     def put_job(self, slot: FrameSlot, step: str, job: Job, **more: Any) -> Future[None]:
         """`put` of a job."""
@@ -92,19 +90,12 @@ class Steps:
         held.canvas, slot.failure = None, None
         self.slots.give(held)
 
-    def scratch(self, nbytes: int) -> Memory | None:
-        """Memory that only the compute stream uses, so that one piece serves all frames."""
+    def scratch(self, slot: FrameSlot, nbytes: int) -> Memory | None:
+        """A frame's memory for what its kernels have in between; nothing on the card may use it now."""
         if not nbytes:
             return None
-        if nbytes > self._scratch.nbytes:
-            def grow() -> None:
-                done = self.owner.card.event()
-                self.owner.compute.record(done)
-                done.synchronize()
-                self._scratch.need(nbytes)
-
-            self.owner.run(grow).result()
-        return self._scratch.on_card()
+        self.slots.grow(slot.scratch, nbytes)
+        return slot.scratch.on_card()
 
     def tables_of(self, color: Color) -> Memory | None:
         """The curve of a frame's colour, on the card; None for plain SDR."""
@@ -119,7 +110,6 @@ class Steps:
             stream.record(done)
             done.synchronize()
         self.slots.close()
-        self._scratch.close()
         self.constants.close()
 
 

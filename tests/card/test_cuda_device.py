@@ -219,9 +219,11 @@ def test_copies_of_one_frame_are_put_beside_the_work_of_another(owner, device, e
     engine.close()
 
 
-def test_two_films_at_once_share_batches_and_get_their_own_faces(owner, on_cpu, engine_on):
+@pytest.mark.parametrize("shared", [False, True], ids=["a device each", "one device"])
+def test_two_films_at_once_share_batches_and_get_their_own_faces(owner, on_cpu, engine_on, shared):
+    """As several films of a process are, and the pieces of one (`--segments`)."""
     engine, plan = engine_on(owner)
-    devices = [CudaDevice(owner) for _ in range(2)]
+    devices = [CudaDevice(owner)] * 2 if shared else [CudaDevice(owner) for _ in range(2)]
     films = [film(frames=6, faces=1), film("nv12", frames=6)]
     wanted = [run(CpuDevice(), Only(on_cpu["rtface-s"]), f) for f in (film(frames=6, faces=1), film("nv12", frames=6))]
     got = [None, None]
