@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu import flops
-from benchmarks.gpu.machine import Bench, TorchClock, engine_recipe, interleaved, quantiles, ratio, repeats_for, torch_here
+from benchmarks.gpu.machine import (
+    Bench,
+    TorchClock,
+    engine_recipe,
+    interleaved,
+    quantiles,
+    ratio,
+    repeats_for,
+    torch_here,
+)
 from rtface.device.batch import ROW
 from rtface.device.faces import FaceSlot
 from rtface.engine.card_batch import Batches
