@@ -120,8 +120,8 @@ def make(bench: Bench, torch: Any, most: int) -> tuple[Any, Recipe]:
     _export(torch, network, given[:1], folder / "model.onnx")
     data = (folder / "model.onnx").read_bytes()
     (folder / "recipe.toml").write_text(_RECIPE.format(
-        exceptions=json.dumps(_exceptions(folder / "model.onnx")), bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), side=side, most=most,
-        parameters=sum(p.numel() for p in network.parameters())))
+        exceptions=json.dumps(_exceptions(folder / "model.onnx")), bytes=len(data), side=side, most=most,
+        sha256=hashlib.sha256(data).hexdigest(), parameters=sum(p.numel() for p in network.parameters())))
     return network, load_recipe(folder / "recipe.toml")
 
 
@@ -136,9 +136,8 @@ def _export(torch: Any, network: Any, given: Any, path: Path) -> None:
     """One file with all weights in it, its batch left open."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.onnx.export(network.cpu(), (given.cpu(),), str(path), input_names=["picture"], output_names=["restored"],
+        torch.onnx.export(network, (given,), str(path), input_names=["picture"], output_names=["restored"],
                           dynamic_axes={"picture": {0: "n"}, "restored": {0: "n"}}, opset_version=18, dynamo=False)
-    network.to(given.device)
 
 
 def _torch_subjects(network: Any, batch: int, side: int, clock: TorchClock) -> dict[str, Callable[[], float]]:

@@ -1,7 +1,8 @@
-"""A 1080p film with four faces through the enhance step on the card: frames a second, how busy the card is, what bounds.
+"""A 1080p film with four faces through the enhance step on the card: frames a second, how busy the card is, the bound.
 
-What works: the card, the thread that owns it, and the loop's own thread, each by its own clock. Faces are given; where OpenVINO is installed the tracker is timed on its own, and where PyAV is, decoding and encoding.
-The baseline is the same step on the CPU, some frames of it.
+What works: the card, the thread that owns it, and the loop's own thread, each by its own clock. Faces are given; where
+OpenVINO is installed the tracker is timed on its own, and where PyAV is, decoding and encoding. The baseline is the
+same step on the CPU, some frames of it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
         try:
             result[name] = {"plan": loop.plan, "on the CPU": {"ms": on_cpu(name, _film(bench), bench.count(20, 1))}}
             for films in map(int, args.films.split(",")):
-                result[name][f"{films} at a time"] = _films(bench, loop, films if not bench.dry else min(films, 2), beside)
+                result[name][f"{films} at a time"] = _films(bench, loop, min(films, bench.count(99, 2)), beside)
         finally:
             loop.close()
     return result

@@ -5,10 +5,10 @@ Prior"; Karras et al., CVPR 2020), in the plain form that the published v1.3 and
 leaky ReLU, no noise. Modulated convolutions scale their input and their output instead of their weights, which is the
 same and lets a batch share them.
 """
-# ruff: noqa: N812
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -109,17 +109,17 @@ class PortraitNetwork(nn.Module):
         self.styles = 2 * len(sides)
         self.body = _conv(3, thin[side], 1)
         down = sides[::-1]
-        self.down = nn.ModuleList(Residual(thin[a], thin[b], 0.5) for a, b in zip(down, down[1:], strict=False))
+        self.down = nn.ModuleList(Residual(thin[a], thin[b], 0.5) for a, b in pairwise(down))
         self.middle = _conv(thin[4], thin[4])
         self.latent = nn.Linear(thin[4] * 16, self.styles * STYLE)
-        self.up = nn.ModuleList(Residual(thin[a], thin[b], 2.0) for a, b in zip(sides, sides[1:], strict=False))
+        self.up = nn.ModuleList(Residual(thin[a], thin[b], 2.0) for a, b in pairwise(sides))
         self.scales, self.shifts = (nn.ModuleList(nn.Sequential(
             _conv(thin[s], thin[s]), nn.LeakyReLU(0.2), _conv(thin[s], wide[s] // 2)) for s in sides[1:])
             for _ in range(2))
         self.constant = nn.Parameter(torch.randn(1, wide[4], 4, 4))
         self.first, self.first_rgb = Styled(wide[4], wide[4]), ToRgb(wide[4])
         self.bigger = nn.ModuleList(Styled(wide[a], wide[b], upsample=True)
-                                    for a, b in zip(sides, sides[1:], strict=False))
+                                    for a, b in pairwise(sides))
         self.same = nn.ModuleList(Styled(wide[s], wide[s]) for s in sides[1:])
         self.rgb = nn.ModuleList(ToRgb(wide[s]) for s in sides[1:])
 
