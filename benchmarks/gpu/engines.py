@@ -97,7 +97,7 @@ def _summary(times: Mapping[str, list[float]], batch: int, work: int, ceiling: f
 
 
 class Ours:
-    """An engine's batches as frames meet them: gather, network, scatter, every row with a face and a memory of its own."""
+    """An engine's batches as frames meet them: gather, network, scatter; each row has its own face and memory."""
 
     def __init__(self, bench: Bench, recipe: Recipe, plan: Any, most: int) -> None:
         self._bench, self._recipe, self._plan = bench, recipe, plan

@@ -39,14 +39,18 @@ class Picture:
     def make_writable(self) -> None:
         """It is."""
 
-    def fill(self, other: Picture) -> None:
-        """Takes another one's samples."""
-        for to, source in zip(self.planes, other.planes, strict=True):
-            to[:] = source
+    def copy(self) -> Picture:
+        """Another one with the same samples."""
+        out = Picture(self.width, self.height, self.format.name, [])
+        for plane in self.planes:
+            made = _Plane(plane)
+            made.width, made.height, made.line_size = plane.width, plane.height, plane.line_size
+            out.planes.append(made)
+        return out
 
 
 class Film:
-    """A short scene that is played again and again, each time from untouched samples.
+    """A short scene that is played again and again, each frame with samples of its own.
 
     Args:
         width, height: in pixels.
@@ -79,20 +83,12 @@ class Film:
             noisy = np.clip(rgb + rng.normal(0, 2, rgb.shape), 0, 255).astype(np.uint8)
             self._clean.append(_picture(noisy, name))
             self._faces.append(tuple(found))
-        self._ring = [_picture(np.zeros((height, width, 3), np.uint8), name) for _ in range(length)]
 
     def frame(self, n: int) -> Frame:
-        """The n-th frame; the one `length` before it must be done with."""
-        k = n % len(self._ring)
-        image: Any = self._ring[k]
-        image.fill(self._clean[k])
+        """The n-th frame."""
+        k = n % len(self._clean)
+        image: Any = self._clean[k].copy()
         return Frame(image, n, Fraction(1, RATE), 1, color=Color("bt601"), faces=self._faces[k])
-
-    def touched(self, frame: Frame) -> bool:
-        """Whether any sample is another than it was."""
-        k = frame.pts % len(self._ring)
-        image: Any = frame.image
-        return any(a != b for a, b in zip(image.planes, self._clean[k].planes, strict=True))
 
 
 def _portrait() -> np.ndarray:

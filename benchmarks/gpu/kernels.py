@@ -1,4 +1,4 @@
-"""What the kernels take: crops, pastes and shaping of eight faces in 1080p, and how near they come to the memory's rate.
+"""What the kernels take: crops, pastes and shaping of eight faces in 1080p, and how near the memory's rate they come.
 
 Kernels are captured in a graph, so that launching does not count, and timed by the card. The baseline is a copy within
 the card's memory in the same run, counted as bytes read and written.
@@ -107,6 +107,13 @@ def _copy(bench: Bench) -> float:
     return 2 * nbytes / float(np.median(times)) / 1e6
 
 
+def _told(ms: Sequence[float], nbytes: int, copies: float) -> dict[str, Any]:
+    """Microseconds, and what they are for so many bytes, each read or written once."""
+    rate = nbytes / float(np.median(ms)) / 1e6
+    return {"us": quantiles([1e3 * v for v in ms], 2), "megabytes": round(nbytes / 1e6, 2), "gb_per_s": round(rate, 1),
+            "of_copy": round(rate / copies, 3)}
+
+
 def _steps(job: Job, room: Room) -> list[Step]:
     return job.steps(room.put(job.descriptors).address) if job.launches else []
 
@@ -143,9 +150,7 @@ def _frame(bench: Bench, name: str, faces: int, size: int, copies: float) -> dic
     least = {"crop": surface.nbytes + 12 * size * size * faces,
              "paste": 2 * sum(n for _, n in surface.spans(paste.boxes)) + 16 * size * size * faces}
     least["crop and paste"] = sum(least.values())
-    return {what: {"us": quantiles([1e3 * v for v in ms], 2),
-                   "gb_per_s": round(least[what] / float(np.median(ms)) / 1e6, 1),
-                   "of_copy": round(least[what] / float(np.median(ms)) / 1e6 / copies, 3)} for what, ms in times.items()}
+    return {what: _told(ms, least[what], copies) for what, ms in times.items()}
 
 
 def _many_crops(bench: Bench, count: int, copies: float) -> dict[str, Any]:
@@ -167,9 +172,7 @@ def _many_crops(bench: Bench, count: int, copies: float) -> dict[str, Any]:
     times = interleaved({"crops": subject}, bench.count(20, 1), bench.count(2, 0))["crops"]
     room.close()
     nbytes = surface.nbytes + 12 * size * size * count
-    rate = nbytes / float(np.median(times)) / 1e6
-    return {"us": quantiles([1e3 * v for v in times], 1), "megabytes": round(nbytes / 1e6, 1),
-            "gb_per_s": round(rate, 1), "of_copy": round(rate / copies, 3), "launches": [s.kernel for s in steps]}
+    return {**_told(times, nbytes, copies), "launches": [s.kernel for s in steps]}
 
 
 def _shaping(bench: Bench, count: int, size: int, copies: float) -> dict[str, Any]:
@@ -197,6 +200,4 @@ def _shaping(bench: Bench, count: int, size: int, copies: float) -> dict[str, An
     times = interleaved(subjects, bench.count(20, 1), bench.count(2, 0))
     room.close()
     least = {"measure": 24 * size * size * count, "apply": (24 + 4 + 4 + 12 + 4) * size * size * count}
-    return {what: {"us": quantiles([1e3 * v for v in ms], 1),
-                   "gb_per_s": round(least[what] / float(np.median(ms)) / 1e6, 1),
-                   "of_copy": round(least[what] / float(np.median(ms)) / 1e6 / copies, 3)} for what, ms in times.items()}
+    return {what: _told(ms, least[what], copies) for what, ms in times.items()}

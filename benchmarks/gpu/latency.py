@@ -1,2 +1,55 @@
-def options(p): ...
-def measure(b,a): return {}
+"""What the enhance step adds to a live 720p frame with one face: from having the frame to having it corrected.
+
+The baseline is the same step on the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from typing import Any
+
+from benchmarks.gpu.frames import RATE, Film
+from benchmarks.gpu.loop import Loop, on_cpu, stages
+from benchmarks.gpu.machine import Bench, quantiles
+
+AIM_P99_MS = 4.0
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--latency-frames", type=int, default=1000, help="latency: frames of each kind")
+
+
+def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
+    """See the module."""
+    count = bench.count(args.latency_frames, 4)
+    result: dict[str, Any] = {"what": __doc__.splitlines()[0], "aim_p99_ms": AIM_P99_MS, "frames": count}
+    film = Film(1280, 720, 1, 250, "yuv420p", 8) if not bench.dry else Film(320, 180, 1, 60, "yuv420p", 2)
+    for name in ("rtface-m", "rtface-s")[:bench.count(2, 1)]:
+        loop = Loop(bench, name, 16 if not bench.dry else 1)
+        try:
+            result[name] = {"plan": loop.plan, "on the CPU": {"ms": on_cpu(name, film, bench.count(40, 1))}}
+            for how, rate in (("back to back", None), ("paced at 30 fps", RATE if not bench.dry else 1000)):
+                step = loop.step()
+                ms = _run(step, film, bench.count(50, 1), None) and _run(step, film, count, rate)
+                result[name][how] = {"ms": quantiles(ms), "stages_ms": stages(step)}
+        finally:
+            loop.close()
+    return result
+
+
+def _run(step: Any, film: Film, count: int, rate: int | None) -> list[float]:
+    """Milliseconds of each frame; with a rate the next one comes when its time has come."""
+    out: list[float] = []
+    gc.collect()
+    begun = time.perf_counter()
+    for n in range(count):
+        frame = film.frame(n)
+        if rate is not None:
+            time.sleep(max(0.0, begun + n / rate - time.perf_counter()))
+        start = time.perf_counter()
+        done = step.collect(step.submit(frame))
+        out.append(1e3 * (time.perf_counter() - start))
+        assert done.touched, step._stats.warnings
+    return out

@@ -1,2 +1,162 @@
-def options(p): ...
-def measure(b,a): return {}
+"""A 1080p film with four faces through the enhance step on the card: frames a second, how busy the card is, the bound.
+
+What works: the card, the thread that owns it, and the loop's own thread, each by its own clock. Faces are given; where
+OpenVINO is installed the tracker is timed on its own, and where PyAV is, decoding and encoding. The baseline is the
+same step on the CPU, some frames of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu.frames import Film
+from benchmarks.gpu.loop import STREAMS, Loop, Watch, on_cpu, overlapped, stages
+from benchmarks.gpu.machine import Bench, quantiles
+from rtface.frame import Frame
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--films", default="1,4", help="path: films at a time")
+
+
+def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
+    """See the module."""
+    result: dict[str, Any] = {"what": __doc__.splitlines()[0], "faces": 4 if not bench.dry else 1}
+    result["beside_the_card"] = beside = _beside(bench)
+    for name in ("rtface-m", "rtface-s")[:bench.count(2, 1)]:
+        loop = Loop(bench, name, 16 if not bench.dry else 2)
+        try:
+            result[name] = {"plan": loop.plan, "on the CPU": {"ms": on_cpu(name, _film(bench), bench.count(20, 1))}}
+            for films in map(int, args.films.split(",")):
+                result[name][f"{films} at a time"] = _films(bench, loop, min(films, bench.count(99, 2)), beside)
+        finally:
+            loop.close()
+    return result
+
+
+def _film(bench: Bench) -> Film:
+    return Film(1920, 1080, 4, 250, "nv12", 8) if not bench.dry else Film(320, 180, 1, 60, "nv12", 3)
+
+
+def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict[str, Any]:
+    """Frames a second of all together, over some rounds, and one more round with the streams marked."""
+    count = bench.count(200, 3)
+    scene = _film(bench)
+    cpu = {"loop": 0.0, "owner": 0.0}
+
+    def prepare() -> list[list[Frame]]:
+        return [[scene.frame(n) for n in range(count)] for _ in range(films)]
+
+    def run(frames: list[list[Frame]]) -> tuple[float, Any]:
+        steps = [loop.step() for _ in range(films)]
+        errors: list[BaseException] = []
+        spent = [0.0] * films
+
+        def go(n: int) -> None:
+            begun = time.thread_time()
+            try:
+                overlapped(steps[n], frames[n])
+                spent[n] = time.thread_time() - begun
+            except BaseException as error:  # noqa: BLE001 - told below
+                errors.append(error)
+
+        threads = [threading.Thread(target=go, args=(n,)) for n in range(films)]
+        owner = bench.run(time.thread_time)
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - start
+        if errors:
+            raise errors[0]
+        cpu["owner"] = 1e3 * (bench.run(time.thread_time) - owner) / (films * count)
+        cpu["loop"] = 1e3 * max(spent) / count / films  # the loops run beside each other
+        return seconds, steps[0]
+
+    run(prepare())
+    rates: list[float] = []
+    step: Any = None
+    for _ in range(bench.count(5, 1)):
+        seconds, step = run(prepare())
+        rates.append(films * count / seconds)
+    host = dict(cpu)
+    prepared = prepare()
+    with Watch(bench) as watch:
+        run(prepared)
+    busy = {stream: round(watch.busy(stream), 4) for stream in STREAMS}
+    each = {"card": 1e3 * busy["compute"] * watch.seconds / (films * count), "loop": host["loop"],
+            "owner": host["owner"], **{name: ms for name, ms in beside.items() if isinstance(ms, float)}}
+    own = {name: each[name] for name in ("card", "loop", "owner")}
+    whole = 1e3 / float(np.median(rates))
+    return {"fps": quantiles(rates, 1), "ms_a_frame": round(whole, 3), "busy": busy,
+            "copies_beside_computing": round(watch.overlap(), 4), "stages_ms_with_waiting": stages(step),
+            "work_ms_a_frame": {name: round(ms, 3) for name, ms in each.items()},
+            "step_bound_by": max(own, key=lambda n: own[n]) if max(own.values()) > 0.7 * whole else "waiting",
+            "run_bound_by": max({**each, "step": whole}.items(), key=lambda item: item[1])[0]}
+
+
+def _beside(bench: Bench) -> dict[str, Any]:
+    """Milliseconds a frame of what a run does beside the step, where the packages are there."""
+    out: dict[str, Any] = {}
+    count = bench.count(90, 3)
+    try:
+        import av
+    except ImportError:
+        out["decode and encode"] = "PyAV is not installed"
+        return out
+    from fractions import Fraction
+
+    film = _film(bench)
+    memory = io.BytesIO()
+    pictures = []
+    for n in range(count):
+        frame = film.frame(n)
+        image = av.VideoFrame(film.width, film.height, "nv12")
+        for to, plane in zip(image.planes, frame.image.planes, strict=True):
+            rows = np.frombuffer(to, np.uint8).reshape(plane.height, to.line_size)
+            rows[:, :plane.line_size] = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        image.pts, image.time_base = n, Fraction(1, 30)
+        pictures.append(image.reformat(format="yuv420p"))
+    start = time.perf_counter()
+    with av.open(memory, "w", format="matroska") as writer:
+        stream = writer.add_stream("libx264", rate=30, options={"preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = film.width, film.height, "yuv420p"
+        for picture in pictures:
+            writer.mux(stream.encode(picture))
+        writer.mux(stream.encode(None))
+    out["encode"] = 1e3 * (time.perf_counter() - start) / count
+    memory.seek(0)
+    start = time.perf_counter()
+    with av.open(memory) as reader:
+        reader.streams.video[0].thread_type = "AUTO"
+        decoded = sum(1 for _ in reader.decode(video=0))
+    out["decode"] = 1e3 * (time.perf_counter() - start) / decoded
+    out["track"] = _track(bench, pictures)
+    return out
+
+
+def _track(bench: Bench, pictures: list[Any]) -> float | str:
+    try:
+        import openvino  # noqa: F401
+    except ImportError:
+        return "OpenVINO is not installed"
+    from fractions import Fraction
+
+    from rtface.device.cpu import CpuDevice
+    from rtface.frame import Frame
+    from rtface.track import create_tracker
+    device, tracker = CpuDevice(), create_tracker("auto")
+    start = time.perf_counter()
+    for n, picture in enumerate(pictures):
+        frame = Frame(picture, n, Fraction(1, 30), 1)
+        tracker.update(device.view(frame), frame.time)
+    seconds = time.perf_counter() - start
+    tracker.close()
+    return 1e3 * seconds / len(pictures)

@@ -1,0 +1,236 @@
+"""The enhance step on a card, and what its streams are busy with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.gpu.frames import Film
+from benchmarks.gpu.machine import Bench, engine_recipe, quantiles
+from rtface.config import Options
+from rtface.device.cuda import CudaDevice
+from rtface.engine.card_engine import CardEngine
+from rtface.enhance import Enhance
+from rtface.frame import Frame
+from rtface.stats import Stats
+
+STREAMS = ("up", "compute", "down")
+AHEAD = 2
+"""Frames that may be on the card while the next is prepared, as `rtface.workshops` has it."""
+
+
+class One:
+    """An engine for every face."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self.described = (engine.name, engine.device)
+
+    def pick(self, *_: Any) -> Any:
+        return self._engine
+
+    def named(self, name: str) -> Any:
+        return self._engine
+
+
+class Marked:
+    """A stream whose work is put between two marks: what it does from a wait, or the mark before, to the next mark of
+    its user. Everything else is the stream's own."""
+
+    def __init__(self, card: Any, stream: Any) -> None:
+        self._card, self._stream = card, stream
+        self._begin: Any = None
+        self.spans: list[tuple[Any, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _mark(self) -> Any:
+        event = self._card.event(timed=True)
+        self._stream.record(event)
+        return event
+
+    def _work(self) -> None:
+        if self._begin is None:
+            self._begin = self._mark()
+
+    def copy(self, *args: Any, **more: Any) -> None:
+        self._work()
+        self._stream.copy(*args, **more)
+
+    def launch(self, *args: Any, **more: Any) -> None:
+        self._work()
+        self._stream.launch(*args, **more)
+
+    def call(self, *args: Any, **more: Any) -> None:
+        self._work()
+        self._stream.call(*args, **more)
+
+    def replay(self, *args: Any, **more: Any) -> None:
+        self._work()
+        self._stream.replay(*args, **more)
+
+    def _end(self) -> None:
+        if self._begin is not None:
+            self.spans.append((self._begin, self._mark()))
+            self._begin = None
+
+    def wait(self, event: Any) -> None:
+        self._end()
+        self._stream.wait(event)
+
+    def record(self, event: Any) -> None:
+        self._end()
+        self._stream.record(event)
+
+
+class Loop:
+    """A device, an engine, and an enhance step over them.
+
+    Args:
+        bench: whose card.
+        engine: its name.
+        most: crops in one run of the engine.
+    """
+
+    def __init__(self, bench: Bench, engine: str, most: int) -> None:
+        recipe = engine_recipe(engine if not bench.dry else "rtface-s", most)
+        plan, verdict, why = bench.plan(recipe)
+        self._bench = bench
+        self.engine = CardEngine(bench.owner, recipe, plan, verdict, why)
+        self.plan = self.engine.reason
+        self.device = CudaDevice(bench.owner)
+
+    def step(self) -> Enhance:
+        """A new one, which remembers no face yet."""
+        return Enhance(self.device, One(self.engine), Options(max_faces=16), Stats(), analysis=False)
+
+    def close(self) -> None:
+        self._bench.settle()
+        self.device.close()
+        self.engine.close()
+
+
+class Watch:
+    """Marks the work of all streams while it is entered.
+
+    Attributes:
+        spans: per stream the begin and end of each piece of work, milliseconds from the first mark; after the exit.
+        seconds: it was entered.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.spans: dict[str, list[tuple[float, float]]] = {}
+        self.seconds = 0.0
+
+    def __enter__(self) -> Watch:
+        self._bench.settle()
+        owner = self._bench.owner
+
+        def mark() -> None:
+            self._first = owner.card.event(timed=True)
+            owner.compute.record(self._first)
+            self._first.synchronize()
+            self._marked = {name: Marked(owner.card, getattr(owner, name)) for name in STREAMS}
+            for name, stream in self._marked.items():
+                setattr(owner, name, stream)
+
+        self._bench.run(mark)
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        owner = self._bench.owner
+        self._bench.settle()
+        self.seconds = time.perf_counter() - self._started
+
+        def unmark() -> None:
+            for name, stream in self._marked.items():
+                setattr(owner, name, stream._stream)
+                self.spans[name] = [(b.milliseconds_since(self._first), e.milliseconds_since(self._first))
+                                    for b, e in stream.spans if e.done()]
+
+        self._bench.run(unmark)
+
+    def busy(self, name: str) -> float:
+        """The share of the time in which a stream did something."""
+        return _length(merged(self.spans[name])) / 1e3 / self.seconds
+
+    def overlap(self) -> float:
+        """The share of the copies' time in which the card computed, too."""
+        copies = merged([*self.spans["up"], *self.spans["down"]])
+        total = _length(copies)
+        return _length(common(copies, merged(self.spans["compute"]))) / total if total else 0.0
+
+
+Spans = Sequence[tuple[float, float]]
+
+
+def merged(spans: Spans) -> list[tuple[float, float]]:
+    """The same times, in order and apart."""
+    out: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if out and begin <= out[-1][1]:
+            out[-1] = out[-1][0], max(out[-1][1], end)
+        else:
+            out.append((begin, end))
+    return out
+
+
+def common(a: Spans, b: Spans) -> list[tuple[float, float]]:
+    """The times that are in both of two lists that are each in order and apart."""
+    out: list[tuple[float, float]] = []
+    i = j = 0
+    while i < len(a) and j < len(b):
+        begin, end = max(a[i][0], b[j][0]), min(a[i][1], b[j][1])
+        if begin < end:
+            out.append((begin, end))
+        if a[i][1] < b[j][1]:
+            i += 1
+        else:
+            j += 1
+    return out
+
+
+def _length(spans: Spans) -> float:
+    return float(sum(end - begin for begin, end in spans))
+
+
+def overlapped(step: Enhance, frames: Sequence[Frame]) -> float:
+    """Seconds of the loop as a run has it."""
+    start = time.perf_counter()
+    done = sum(frame.touched for frame in step(frames, ahead=AHEAD))  # type: ignore[union-attr]
+    seconds = time.perf_counter() - start
+    assert done == len(frames), f"{len(frames) - done} of {len(frames)} frames were let through: {step._stats.warnings}"
+    return seconds
+
+
+def serial(step: Enhance, frames: Sequence[Frame]) -> float:
+    """Seconds when each frame is waited for before the next begins."""
+    start = time.perf_counter()
+    for frame in frames:
+        assert step.collect(step.submit(frame)).touched, step._stats.warnings
+    return time.perf_counter() - start
+
+
+def on_cpu(engine: str, film: Film, count: int) -> dict[str, float]:
+    """The same step where there is no card: milliseconds a frame, by ONNX Runtime in fp32 on all cores."""
+    from rtface.device.cpu import CpuDevice
+    from rtface.engine.loaded import LoadedEngine
+    from rtface.engine.recipe import find_recipes, load_recipe
+    loaded = LoadedEngine(load_recipe(find_recipes()[engine]), device="onnx")
+    try:
+        step = Enhance(CpuDevice(), One(loaded), Options(max_faces=16), Stats(), analysis=False)
+        serial(step, [film.frame(0)])
+        return quantiles([1e3 * serial(step, [film.frame(n)]) for n in range(1, count + 1)])
+    finally:
+        loaded.close()
+
+
+def stages(step: Enhance) -> dict[str, float]:
+    """Milliseconds a frame that the host spent in each stage."""
+    found = step._stats.stages
+    count = found["added"].count if "added" in found else 1
+    return {name: round(1e3 * histogram.total / count, 4) for name, histogram in sorted(found.items())}
