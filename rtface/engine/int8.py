@@ -12,7 +12,7 @@ import logging
 import math
 from dataclasses import dataclass
 
-from rtface.engine.recipe import Recipe
+from rtface.engine.network import Buildable
 from rtface.errors import UsageError
 from rtface.tables import from_table
 
@@ -48,7 +48,7 @@ class Calibration:
     digest: str = ""
 
 
-def load_calibration(recipe: Recipe) -> Calibration | None:
+def load_calibration(recipe: Buildable) -> Calibration | None:
     """The engine's calibration; None where there is none, and, with a line in the log, where it cannot be used."""
     path = recipe.folder / FILE
     try:

@@ -25,6 +25,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from rtface.engine.int8 import load_calibration
+from rtface.engine.network import Buildable
 from rtface.engine.recipe import Precision, Recipe
 from rtface.engine.restore import Restorer
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError
@@ -69,7 +70,7 @@ class PlanIdentity:
     profile: str = ""
 
     @staticmethod
-    def of(recipe: Recipe, backend: str, library: str, device: str, precision: Precision, *, driver: str = "",
+    def of(recipe: Buildable, backend: str, library: str, device: str, precision: Precision, *, driver: str = "",
            profile: str = "") -> PlanIdentity:
         """The identity of `recipe` (its digest and weights) on that library, device and precision; of a card also its
         driver, and what the network was prepared for."""

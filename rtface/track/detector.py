@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtface.frame import Bytes, Float
+from rtface.protocols import PictureRunner
 from rtface.track.network import Network
 
 SIZE = 384
@@ -62,15 +63,21 @@ def suppress(candidates: list[Detection], limit: float = 0.3) -> list[Detection]
 
 
 class Detector:
-    """Finds faces of some 16 pixels and more in a square picture; `threads` is how many cores one call may use."""
+    """Finds faces of some 16 pixels and more in a square picture.
 
-    def __init__(self, *, threads: int = 1) -> None:
-        self._network = Network("face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True,
-                                exact=False)
+    Args:
+        threads: how many cores one call may use.
+        device: OpenVINO's name of where it runs.
+        network: `models.yunet()`, ready somewhere else.
+    """
+
+    def __init__(self, *, threads: int = 1, device: str = "CPU", network: PictureRunner | None = None) -> None:
+        self.network = network or Network("face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True,
+                                          exact=False, device=device)
 
     def detect(self, rgb: Bytes, threshold: float) -> list[Detection]:
         """Candidates in uint8 384×384×3, in its pixels, strongest first."""
-        outputs = self._network(rgb)
+        outputs = self.network(rgb)
         found: list[Detection] = []
         for i, stride in enumerate(_STRIDES):
             is_face, is_object, boxes, points = (outputs[i + 3 * k][0] for k in range(4))
@@ -82,3 +89,7 @@ class Detector:
                 found.append(Detection(np.concatenate([centre - half, centre + half]),
                                        (cell + points[j].reshape(5, 2)) * stride, float(scores[j])))
         return suppress(found)
+
+    def close(self) -> None:
+        """Releases the network; safe to call twice."""
+        self.network.close()

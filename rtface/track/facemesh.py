@@ -13,7 +13,7 @@ import numpy as np
 
 from rtface.align import similarity
 from rtface.frame import Bytes, Float
-from rtface.protocols import View
+from rtface.protocols import PictureRunner, View
 from rtface.track.detector import Detection
 from rtface.track.look import look_of
 from rtface.track.network import Network
@@ -90,10 +90,16 @@ def region_of_mesh(mesh: Float) -> Region:
 
 
 class FaceMesh:
-    """The landmark network; `threads` is how many cores one call may use."""
+    """The landmark network.
 
-    def __init__(self, *, threads: int = 1) -> None:
-        self._network = Network("face_landmarks_detector.tflite", SIZE, threads, divisor=255.0)
+    Args:
+        threads: how many cores one call may use.
+        device: OpenVINO's name of where it runs.
+        network: `models.face_mesh()`, ready somewhere else.
+    """
+
+    def __init__(self, *, threads: int = 1, device: str = "CPU", network: PictureRunner | None = None) -> None:
+        self.network = network or Network("face_landmarks_detector.tflite", SIZE, threads, divisor=255.0, device=device)
 
     def read(self, view: View, region: Region) -> Mesh:
         """The mesh of the face in `region`; its score is the network's own belief that a face is there."""
@@ -103,9 +109,10 @@ class FaceMesh:
 
     def infer(self, pixels: Bytes) -> tuple[Float, float]:
         """Points (478, 3) in pixels of a uint8 256×256×3 crop, and the score 0…1."""
-        outputs = self._network(pixels)
+        outputs = self.network(pixels)
         points = outputs[0].reshape(478, 3).astype(np.float64)
         return points, float(1 / (1 + np.exp(-np.clip(float(outputs[1].reshape(-1)[0]), -100, 100))))
 
     def close(self) -> None:
-        """Nothing to release; for the tracker's `Reader`."""
+        """Releases the network; safe to call twice."""
+        self.network.close()

@@ -49,6 +49,10 @@ class Search:
         """Starts the round anew."""
         self._due, self._next = 0.0, 0
 
+    def close(self) -> None:
+        """Releases the detector; safe to call twice."""
+        self._detector.close()
+
     def look(self, view: View, region: Region) -> list[Detection]:
         """Candidates in one upright region, in display pixels."""
         found = self._detector.detect(view.crop(region.matrix(SIZE), (SIZE, SIZE)), self._threshold)

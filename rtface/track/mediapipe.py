@@ -104,6 +104,7 @@ class MediaPipeTracker:
         """Releases the networks; safe to call twice."""
         self._forget()
         self._reader.close()
+        self._search.close()
 
     def _forget(self) -> None:
         self._tracks.clear()

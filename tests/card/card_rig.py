@@ -16,8 +16,9 @@ from host_kernels import compile_kernels
 from rtface.device import batch, kernels, shaping
 from rtface.device.owner import Owner
 from rtface.engine.card_engine import CardEngine
+from rtface.engine.network import Buildable
 from rtface.engine.plan import PlanIdentity, Verdict
-from rtface.engine.recipe import Recipe, find_recipes, load_recipe
+from rtface.engine.recipe import find_recipes, load_recipe
 
 SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
 
@@ -88,12 +89,12 @@ class CardPicture:
 
 
 class FakePlan:
-    """A card plan (`card_engine.CardPlan`) that ONNX Runtime computes when the card's work is waited for.
+    """A card plan (`card_batch.CardPlan`) that ONNX Runtime computes when the card's work is waited for.
 
     `spoil` changes each answer by tensor name, to see what becomes of wrong ones.
     """
 
-    def __init__(self, recipe: Recipe, card: FakeCard, *, max_batch: int = 4, capturable: bool = True,
+    def __init__(self, recipe: Buildable, card: FakeCard, *, max_batch: int = 4, capturable: bool = True,
                  spoil: Callable[[str, np.ndarray], np.ndarray] | None = None) -> None:
         self.recipe, self.card, self.max_batch, self._capturable = recipe, card, max_batch, capturable
         self.scratch = None

@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 import pytest
-from fake_card import FakeCard
+from fake_card import FakeCard, LentMemory
 
 from rtface.errors import DeviceLost, OutOfDeviceMemory
 
@@ -118,3 +118,54 @@ def test_memory_runs_out_and_the_card_gets_lost(card):
     card.lost = True
     with pytest.raises(DeviceLost):
         stream.copy(device, host, 16)
+
+
+class Theirs:
+    """Memory as ours names it."""
+
+    def __init__(self, lent, at=0, nbytes=16):
+        self.address, self.nbytes = lent.address + at, nbytes
+
+
+def test_another_librarys_memory_is_watched_too():
+    card = FakeCard(double, strict=True)
+    lent = LentMemory(card, np.full(32, 1, np.uint8))
+    stream, other, event = card.stream(), card.stream(), card.event()
+    where = np.uint64(lent.address)
+    stream.launch("double", (1, 1, 1), (1, 1, 1), where, writes=[Theirs(lent)])
+    other.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(lent.address + 16), writes=[Theirs(lent, 16)])  # other rows
+    with pytest.raises(AssertionError, match="may still write"):
+        other.launch("double", (1, 1, 1), (1, 1, 1), where, reads=[Theirs(lent)])
+    with pytest.raises(AssertionError, match="the sink touches memory while stream 0 may still write it"):
+        lent.check("the sink")
+    stream.record(event)
+    other.wait(event)
+    other.record(event)
+    event.synchronize()
+    lent.check("the sink")
+    with pytest.raises(AssertionError, match="more than was lent"):
+        stream.copy(Theirs(lent, 8, 32), card.pin(16), 16)
+    lent.free()
+    with pytest.raises(AssertionError, match="memory of another library that nobody keeps"):
+        stream.launch("double", (1, 1, 1), (1, 1, 1), where, reads=[Theirs(lent)])
+
+
+def test_writing_a_picture_that_is_not_named_and_letting_one_go_too_early_are_found():
+    card = FakeCard(double, strict=True)
+    lent, event = LentMemory(card, np.full(16, 1, np.uint8)), card.event()
+    stream = card.stream()
+    stream.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(lent.address))
+    stream.record(event)
+    with pytest.raises(AssertionError, match="double writes memory that it does not name"):
+        event.synchronize()
+    stream.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(lent.address), reads=[Theirs(lent)])
+    lent.free()
+    with pytest.raises(AssertionError, match="freeing a picture"):
+        card.close()
+
+
+def test_copies_are_counted_by_way(card):
+    stream, host, device = card.stream(), card.pin(16), card.allocate(16)
+    stream.copy(device, host, 12)
+    stream.copy(host, device, 8)
+    assert card.copied == {"up": 12, "down": 8, "within": 0}

@@ -21,12 +21,15 @@ import pytest
 
 import rtface
 from rtface.engine import tensorrt
+from rtface.engine.network import Picture
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.builder import build
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Choice, Library, choose, fault, installed, logger, precisions
 from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.protocols import PictureNetwork
+from rtface.track import models
 
 from .conftest import Maker
 
@@ -138,6 +141,12 @@ def test_other_capabilities_on_demand(rtx: Library, name: str, sm: str) -> None:
     blob = build(shipped(name), "fp16", choice)
     print(f"{name} fp16 {choice.reason}: {len(blob) / 1e6:.1f} MB in {time.perf_counter() - start:.2f} s")
     assert len(blob) > 1e6
+
+
+@pytest.mark.parametrize("network", [models.face_mesh, models.yunet], ids=["mesh", "detector"])
+def test_the_trackers_networks_are_built(rtx: Library, network: Callable[[], PictureNetwork]) -> None:
+    blob = build(Picture(network()), "f32", ada(rtx))
+    assert len(blob) > network().path.stat().st_size
 
 
 def test_a_build_can_be_stopped(rtx: Library, make_engine: Maker) -> None:

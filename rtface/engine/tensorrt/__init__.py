@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rtface.engine.network import Buildable
 from rtface.engine.plan import PlanIdentity, Verdict, open_plan
 from rtface.engine.recipe import Precision, Recipe
 from rtface.engine.tensorrt import store
@@ -49,7 +50,16 @@ def open_tensorrt(recipe: Recipe, card: Card, *, progress: Progress | None = Non
     return plan, verdict
 
 
-def identify(recipe: Recipe, card: Card, choice: Choice, precision: Precision) -> PlanIdentity:
+def open_network(network: Buildable, card: Card) -> TensorRtPlan:
+    """A plan, in fp32, of a network that is no engine; who asks for it judges its answers.
+
+    Raises MissingComponent and EngineError as `open_tensorrt`.
+    """
+    choice = choose(card.capability, installed(), card=card.name)
+    return _open(network, card, choice, "f32")
+
+
+def identify(recipe: Buildable, card: Card, choice: Choice, precision: Precision) -> PlanIdentity:
     """What a plan on that card, and the verdict on it, is remembered by."""
     return PlanIdentity.of(recipe, choice.library.backend, choice.library.version,
                            f"{card.name} {sm(choice.capability)}", precision, driver=card.driver,
@@ -62,7 +72,8 @@ def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
     return identity if choice.target is None else replace(identity, device=sm(choice.target), driver="")
 
 
-def _open(recipe: Recipe, card: Card, choice: Choice, precision: Precision, progress: Progress | None) -> TensorRtPlan:
+def _open(recipe: Buildable, card: Card, choice: Choice, precision: Precision,
+          progress: Progress | None = None) -> TensorRtPlan:
     identity = identify(recipe, card, choice, precision)
     under = stored(identity, choice)
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rtface.engine.int8 import load_calibration
-from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.network import Buildable
+from rtface.engine.recipe import Precision
 from rtface.engine.tensorrt.library import Choice, Library, fault, logger, sm
 from rtface.engine.tensorrt.network import REVISION, typed
 from rtface.engine.tensorrt.quantise import quantise
@@ -20,13 +21,13 @@ _WORKSPACE = 1 << 30
 """Bytes that one operation of the network may use beside its tensors: no kernel of these sizes gains by more."""
 
 
-def profile(recipe: Recipe) -> str:
+def profile(recipe: Buildable) -> str:
     """What a plan is prepared for beside its precision, for its identity."""
     batch = recipe.batch
     return f"batch {batch.min}-{batch.opt}-{batch.max}, preparation {REVISION}"
 
 
-def prepare(recipe: Recipe, precision: Precision) -> bytes:
+def prepare(recipe: Buildable, precision: Precision) -> bytes:
     """The engine's network as ONNX in the types of `precision`; in "int8" the rest is fp16.
 
     Raises EngineError when the network cannot be read or typed, MissingComponent without the ``onnx`` package.
@@ -58,7 +59,7 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def build(recipe: Recipe, precision: Precision, choice: Choice, progress: Progress | None = None) -> bytes:
+def build(recipe: Buildable, precision: Precision, choice: Choice, progress: Progress | None = None) -> bytes:
     """The serialised plan. Raises EngineError when the library refuses the network."""
     library, trt = choice.library, choice.library.module
     if progress is not None:
@@ -109,7 +110,7 @@ def _target(choice: Choice) -> Any:
     return kinds.CURRENT if choice.target is None else getattr(kinds, sm(choice.target).replace("sm_", "SM"))
 
 
-def _shaped(recipe: Recipe, builder: Any, network: Any) -> Any:
+def _shaped(recipe: Buildable, builder: Any, network: Any) -> Any:
     """The optimisation profile, after comparing what the network takes and gives with the recipe."""
     batch = recipe.batch
     inputs = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from rtface.engine.network import Buildable
 from rtface.engine.plan import PlanIdentity
-from rtface.engine.recipe import Recipe
 from rtface.errors import EngineError
 from rtface.frame import Float32
 
@@ -44,7 +44,7 @@ class TensorRtPlan:
         max_batch: the largest number of crops in one run.
     """
 
-    def __init__(self, recipe: Recipe, identity: PlanIdentity, execution: Executing, card: Card) -> None:
+    def __init__(self, recipe: Buildable, identity: PlanIdentity, execution: Executing, card: Card) -> None:
         """Takes `execution` over. Raises EngineError when it does not have the recipe's tensors, OutOfDeviceMemory."""
         self.identity = identity
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}

@@ -1,0 +1,75 @@
+"""What a backend has to know of a network to make a plan of it; an engine's recipe says it, and a tracker's network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from rtface.engine.recipe import Batch, Precisions, Weights
+from rtface.protocols import PictureNetwork
+
+
+class Buildable(Protocol):
+    """See the module; attributes as `Recipe`'s."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def weights(self) -> Weights: ...
+    @property
+    def batch(self) -> Batch: ...
+    @property
+    def precision(self) -> Precisions: ...
+    @property
+    def model_path(self) -> Path: ...
+    @property
+    def inputs(self) -> dict[str, tuple[int, ...]]: ...
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A tracker's network (`Buildable`): one picture at a time, in fp32."""
+
+    network: PictureNetwork
+    version: str = ""
+    batch: Batch = field(default_factory=lambda: Batch(1, 1, 1))
+    precision: Precisions = field(default_factory=Precisions)
+
+    @property
+    def name(self) -> str:
+        return self.network.name
+
+    @property
+    def digest(self) -> str:
+        """Its weights' file holds all there is to know."""
+        return self.network.sha256
+
+    @property
+    def folder(self) -> Path:
+        return self.network.path.parent
+
+    @property
+    def weights(self) -> Weights:
+        return Weights(self.network.path.name, self.network.path.stat().st_size, self.network.sha256, 0)
+
+    @property
+    def model_path(self) -> Path:
+        return self.network.path
+
+    @property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        size = self.network.size
+        return {self.network.input: (size, size, 3) if self.network.layout == "NHWC" else (3, size, size)}
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        return dict(self.network.outputs)
