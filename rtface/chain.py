@@ -17,7 +17,7 @@ from rtface.frame import Frame
 from rtface.protocols import Item, Tracker
 from rtface.stats import Stats
 from rtface.track import create_tracker
-from rtface.workshops import open_workshop
+from rtface.workshops import may_take_card, open_workshop
 
 # Frames that may wait on each side of the enhancement. Enough to ride out an encoder's or decoder's hiccup; more
 # would only hold memory (1080p at 10 bit is 6 MB a frame).
@@ -60,12 +60,19 @@ class Parts:
             MissingComponent: a package or model file is not there.
         """
         treatments = read_treatments(options.treatment) if options.treatment else {}
-        with ThreadPoolExecutor(1) as beside:  # each loads for some tenths of a second
-            loading = beside.submit(create_tracker, options.tracker, max_faces=options.max_faces)
+        beside = stack.enter_context(ThreadPoolExecutor(1))  # each loads for some tenths of a second
+        loading = None
+        if not may_take_card(options.device):
+            loading = beside.submit(create_tracker, options.tracker, max_faces=options.max_faces,
+                                    device=options.device)
             stack.callback(lambda: loading.exception() or loading.result().close())
-            place = open_workshop(options.engine, options.device, stack, threads=threads.engine,
-                                  picture_threads=threads.picture, warn=stats.warn, progress=progress)
-        tracker = loading.result()
+        place = open_workshop(options.engine, options.device, stack, threads=threads.engine,
+                              picture_threads=threads.picture, warn=stats.warn, progress=progress)
+        if loading is not None:
+            tracker = loading.result()
+        else:  # its networks may run on the card that was taken
+            tracker = create_tracker(options.tracker, max_faces=options.max_faces, card=place.networks)
+            stack.callback(tracker.close)
         for treatment in treatments.values():
             if treatment.engine:
                 place.engines.named(treatment.engine)  # a wrong name is said before any work
@@ -74,7 +81,7 @@ class Parts:
     def another(self, options: Options, stats: Stats) -> Parts:
         """What a chain beside this one needs: the same device and engines, a tracker of its own that has to be told of
         scene changes (close it), and a memory of its own."""
-        tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False)
+        tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, card=self.place.networks)
         return replace(self, tracker=tracker, enhance=Enhance(self.place.device, self.place.engines, options, stats))
 
     def begin_anew(self, options: Options, stats: Stats) -> None:

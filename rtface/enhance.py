@@ -23,7 +23,7 @@ from rtface.errors import DeviceLost, EngineError
 from rtface.faces import FaceChoice
 from rtface.frame import Crops, Face, Frame
 from rtface.geometry import apply
-from rtface.protocols import Device, Engine, Item, Restored, Retouch, Tracker
+from rtface.protocols import Device, Engine, Item, PictureNetwork, PictureRunner, Restored, Retouch, Tracker
 from rtface.stats import Stats
 from rtface.tracks import TrackBook, TrackRecord, seed_of
 
@@ -53,12 +53,14 @@ class Workshop:
 
     Attributes:
         ahead: frames that may be in the engines' hands while the next is prepared.
+        networks: makes a tracker's networks ready where the crops are, on a card; None on the CPU.
         close: releases what belongs to it, where nobody else does; safe to call twice.
     """
 
     device: Device
     engines: Engines
     ahead: int = 1
+    networks: Callable[[PictureNetwork], PictureRunner] | None = None
     close: Callable[[], None] = lambda: None
 
 
@@ -102,12 +104,15 @@ class Job:
 
 
 def track(items: Iterable[Item], tracker: Tracker, device: Device, stats: Stats) -> Iterator[Item]:
-    """Puts the tracker's faces on every frame. A tracker fault leaves that frame without faces, counted."""
+    """Puts the tracker's faces on every frame. A tracker fault leaves that frame without faces, counted; but where its
+    card is lost (DeviceLost is raised) it would find none ever again."""
     for item in items:
         if isinstance(item, Frame):
             started = perf_counter()
             try:
                 faces = tracker.update(device.view(item), item.time, cut=item.cut or item.new)
+            except DeviceLost:
+                raise
             except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
                 _fault(stats, "tracker", error)
                 faces = ()

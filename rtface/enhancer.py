@@ -69,6 +69,7 @@ class Enhancer:
                 place = open_workshop(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
             else:
                 place, coming = open_at_once(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
+            # Its networks stay on the CPU: a lost card must not take the tracker with it.
             self._tracker = create_tracker(self._options.tracker, max_faces=self._options.max_faces)
         except BaseException:
             self._closing.close()

@@ -58,6 +58,11 @@ def open_workshop(engine: str, device: str, stack: ExitStack, *, threads: int | 
     return found
 
 
+def may_take_card(device: str) -> bool:
+    """Whether `open_workshop` will try a card."""
+    return device.startswith("cuda") or (device == "auto" and cuda.unusable(0) is None)
+
+
 def open_at_once(engine: str, device: str, stack: ExitStack, *, threads: int | None = None,
                  picture_threads: int | None = None, warn: Warn | None = None,
                  ) -> tuple[Workshop, Future[Workshop] | None]:
@@ -100,6 +105,7 @@ def _on_cpu(engine: str, device: str, stack: ExitStack, threads: int | None, pic
 
 def _on_card(engine: str, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Workshop:
     from rtface.device.cuda import CudaDevice
+    from rtface.engine.card_network import open_on
     from rtface.engine.card_open import open_card_engine
 
     with ExitStack() as own:
@@ -117,4 +123,4 @@ def _on_card(engine: str, device: str, stack: ExitStack, warn: Warn | None, prog
         closing = own.pop_all()
     stack.callback(closing.close)
     # Two frames ahead: one whose crops are on the card's way, one that the card works on.
-    return Workshop(card, engines, ahead=2, close=closing.close)
+    return Workshop(card, engines, ahead=2, networks=open_on(owner), close=closing.close)

@@ -122,6 +122,15 @@ def test_a_failing_tracker_lets_the_frame_through() -> None:
     assert stats.counters["faults"] == 3
 
 
+def test_a_tracker_whose_card_is_lost_ends_the_run() -> None:
+    class Lost:
+        def update(self, view: object, time: float, *, cut: bool = False) -> tuple[()]:
+            raise DeviceLost("the card stopped answering")
+
+    with pytest.raises(DeviceLost):
+        list(track(film(3), Lost(), CpuDevice(), Stats()))  # type: ignore[arg-type]
+
+
 def test_a_treatment_decides_for_its_track_alone() -> None:
     other = FakeEngine("other", amount=0.05)
     engines = FakeEngines(FakeEngine(), other)
