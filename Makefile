@@ -71,6 +71,9 @@ bench: $(VENV)/.dev  ## measure speed here: against a plain transcode, without e
 	$(PY) -m benchmarks.pipeline
 	$(PY) -m benchmarks.paste
 
+bench-gpu: $(VENV)/.dev  ## measure on an NVIDIA card; ARGS=--dry runs it without one
+	$(PY) -m benchmarks.gpu $(ARGS)
+
 $(VENV)-train/.created: $(VENV)/.created
 	$(PY) -m venv $(VENV)-train && touch $@
 

@@ -16,6 +16,7 @@ from rtface.flow import buffer
 from rtface.frame import Frame
 from rtface.protocols import Item, Tracker
 from rtface.stats import Stats
+from rtface.surfaces import on_card
 from rtface.track import create_tracker
 from rtface.workshops import may_take_card, open_workshop
 
@@ -125,8 +126,10 @@ def split_fields(items: Iterator[Item]) -> Iterator[Item]:
     """An interlaced picture goes on as its two fields, in the order of time, which share one image."""
     for item in items:
         if isinstance(item, Frame) and item.display.fields != "progressive":
-            # The second field may be tracked while the first is written to: their memory must stay where it is.
-            item.image.make_writable()
+            # The second field may be tracked while the first is written to: their memory must stay where it is. (On a
+            # card it does.)
+            if not on_card(item.image):
+                item.image.make_writable()
             yield replace(item, field=0)
             yield replace(item, field=1, cut=False)
         else:
