@@ -18,8 +18,8 @@ from rtface.media.probe import MediaInfo
 from rtface.protocols import Device, Item
 from rtface.track.identity import same_place
 
-# Seconds of a piece: of a long one little is spent on its lead-in, a short one holds less memory. A film shorter than two
-# of the shortest stays in one piece.
+# Seconds of a piece: of a long one little is spent on its lead-in, a short one holds less memory. A film shorter than
+# two of the shortest stays in one piece.
 _LONGEST_S, _SHORTEST_S = 4, 1
 # Seconds of film before a piece that are worked on twice.
 _LEAD_IN_S = Fraction(3, 5)
