@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export INPUT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint image wheel docker docker-cuda bench train clean lock
+.PHONY: help setup run test lint image wheel docker docker-cuda bench bench-gpu train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20

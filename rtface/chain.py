@@ -12,7 +12,7 @@ from rtface.analyze import read_treatments
 from rtface.compare import Comparison
 from rtface.config import Options
 from rtface.enhance import Enhance, Workshop, track
-from rtface.flow import buffer
+from rtface.flow import buffer, ended_by
 from rtface.frame import Frame
 from rtface.protocols import Item, Tracker
 from rtface.stats import Stats
@@ -94,19 +94,21 @@ class Parts:
 def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
           comparison: Comparison | None = None, waiting: int = WAITING) -> Generator[Item, None, None]:
     """Decode │ track │ enhance │ the caller's encode: one thread each, up to `waiting` items between them."""
-    items: Iterator[Item] = buffer(timed(source, stats), waiting, name="decode")
-    if comparison:
-        items = comparison.remember(items)
-    items = worked_on(items, parts, stats)
-    if comparison:
-        items = comparison.complete(items)
-    return buffer(items, waiting, name="enhance")
+    with ExitStack() as stack:
+        items: Iterator[Item] = ended_by(stack, buffer(timed(source, stats), waiting, name="decode"))
+        if comparison:
+            items = comparison.remember(items)
+        items = worked_on(items, parts, stats, stack)
+        if comparison:
+            items = comparison.complete(items)
+        yield from ended_by(stack, buffer(items, waiting, name="enhance"))
 
 
-def worked_on(items: Iterator[Item], parts: Parts, stats: Stats) -> Iterator[Item]:
-    """Track │ enhance: the part of the chain that remembers faces from frame to frame."""
+def worked_on(items: Iterator[Item], parts: Parts, stats: Stats, stack: ExitStack) -> Iterator[Item]:
+    """Track │ enhance: the part of the chain that remembers faces from frame to frame. `stack` ends its thread, once
+    nobody iterates."""
     items = split_fields(items)
-    items = buffer(track(items, parts.tracker, parts.place.device, stats), 2, name="track")
+    items = ended_by(stack, buffer(track(items, parts.tracker, parts.place.device, stats), 2, name="track"))
     items = parts.enhance(items, ahead=parts.place.ahead)
     return join_fields(items)
 

@@ -1,4 +1,4 @@
-"""The only place with threads and queues: nothing else in the pipeline holds frames back.
+"""The only place with threads and queues but for `rtface.segments`: nothing else in the pipeline holds frames back.
 
 `buffer` puts the steps above it into a thread of their own. It follows the habits of PySceneDetect's decode thread
 and mpv's filters: it ends by an event, never by closing a generator that another thread is running, and what was
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable
+from contextlib import ExitStack, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -82,3 +83,14 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer") -> Generator[
             waiting.clear()
             changed.notify_all()
         thread.join(_JOIN_S)
+
+
+def ended_by(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """A `buffer` whose thread ends with `stack`. An exception keeps what it passed alive, threads that read a file that
+    is then closed among it, so this is not left to the garbage collector. A step that is stuck is left behind."""
+    def end() -> None:
+        with suppress(ValueError):  # it is running
+            items.close()
+
+    stack.callback(end)
+    return items

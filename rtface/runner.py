@@ -22,7 +22,7 @@ from rtface.device.cpu import CpuDevice
 from rtface.enhance import track
 from rtface.errors import Interrupted, RtfaceError, UsageError
 from rtface.faces import FaceChoice
-from rtface.flow import buffer
+from rtface.flow import buffer, ended_by
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
@@ -258,7 +258,8 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         stack.callback(tracker.close)
         book = TrackBook({}, exposure=options.colour == "restore", analysis=True)
         choose = FaceChoice.parse(options.faces, options.max_faces)
-        items = track(split_fields(buffer(frames_in, 8, name="decode")), tracker, device, stats)
+        decoded = ended_by(stack, buffer(frames_in, 8, name="decode"))
+        items = track(split_fields(decoded), tracker, device, stats)
         frames, meter = 0, _Speed()
         for item in items:
             if stop.is_set():

@@ -12,10 +12,11 @@ settle. By them its tracks are known again: the same boxes on the same pictures 
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -23,12 +24,14 @@ from rtface.arrays import copy_image
 from rtface.chain import WAITING, Parts, timed, worked_on
 from rtface.config import Options
 from rtface.cutting import LEAST, Cutting, Sight, cuts_found, same_tracks
-from rtface.flow import buffer
+from rtface.flow import buffer, ended_by
 from rtface.frame import Frame
 from rtface.protocols import Item
 from rtface.stats import Stats
 from rtface.surfaces import on_card, software
 from rtface.tracks import TrackBook
+
+log = logging.getLogger("rtface")
 
 # Packets that are among the pictures under work may take so much.
 _PACKET_BYTES = 64 << 20
@@ -39,6 +42,7 @@ def in_segments(source: Iterator[Item], parts: Parts, options: Options, stats: S
     """What `chain` gives, from several chains: frames in order of pts and packets in demux order, with track ids that
     go on from piece to piece; `parts.enhance.book` gets the figures of all tracks. Raises as `chain`: what a chain
     raised comes after everything before it."""
+    log.info("the film is worked on in %d places at once, in pieces of up to %d frames", cutting.chains, cutting.length)
     with ExitStack() as stack:
         yield from _Dealer(source, parts, options, stats, cutting, stack).items()
 
@@ -70,6 +74,10 @@ class _Piece:
         while (item := self.todo.get()) is not None and not self.over:
             yield item
 
+    def give_up(self) -> None:
+        self.over = True
+        self.todo.put(None)
+
     def take(self) -> Item | None:
         while True:
             try:  # in slices, so that a signal handler in the main thread gets its turn on every platform
@@ -92,10 +100,10 @@ class _Dealer:
         self._pieces: deque[_Piece] = deque()  # from the one that is taken in to the one that is dealt out
         self._pool = ThreadPoolExecutor(cutting.chains, thread_name_prefix="rtface-segment")
         stack.callback(self._end)
-        self._source = buffer(cuts_found(timed(source, stats), parts.place.device), WAITING, name="decode")
-        stack.callback(self._source.close)
+        self._source = ended_by(stack, buffer(cuts_found(timed(source, stats), parts.place.device), WAITING,
+                                              name="decode"))
         self._failure: Exception | None = None
-        self._ended = self._broken = False
+        self._ended = False
         self._frames = self._packet_bytes = 0  # in the window
         self._tail: list[Frame] = []  # the lead-in of the next piece, should it begin now
         self._seen: deque[Sight] = deque(maxlen=cutting.lead_in)
@@ -168,24 +176,21 @@ class _Dealer:
 
     def _work(self, piece: _Piece) -> TrackBook:
         """What a thread of the pool does with a piece."""
+        chain = self._idle.get()
         try:
-            if self._broken:
-                raise CancelledError
-            chain = self._idle.get()
             chain.begin_anew(self._options, self._stats)
-            for item in worked_on(piece.fed(), chain, self._stats):
-                if isinstance(item, Frame) and item.lead_in:
-                    piece.met.append((item.pts, item.faces))
-                else:
-                    piece.done.put(item)
-            book = chain.enhance.book
-            self._idle.put(chain)
-            return book
-        except BaseException:
-            self._broken = True  # pieces that have not begun lie behind this one; its tracker may still be at work
-            raise
+            with ExitStack() as stack:
+                items = worked_on(piece.fed(), chain, self._stats, stack)
+                stack.callback(piece.give_up)
+                for item in items:
+                    if isinstance(item, Frame) and item.lead_in:
+                        piece.met.append((item.pts, item.faces))
+                    else:
+                        piece.done.put(item)
+            return chain.enhance.book
         finally:
             piece.done.put(None)
+            self._idle.put(chain)
 
     # -- in -----------------------------------------------------------------------------------------------------
 
@@ -219,6 +224,5 @@ class _Dealer:
     def _end(self) -> None:
         """Sends the chains home; what they have in hand is given up."""
         for piece in self._pieces:
-            piece.over = True
-            piece.todo.put(None)
+            piece.give_up()
         self._pool.shutdown(cancel_futures=True)

@@ -6,10 +6,12 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count as counted
 
 import pytest
 
-from rtface.flow import buffer
+from rtface.flow import buffer, ended_by
 
 
 def test_hands_on_everything_in_order() -> None:
@@ -91,3 +93,17 @@ def test_holds_no_reference_to_an_item_it_handed_on() -> None:
     for thing in buffer(things(), 1):
         del thing
     assert all(ref() is None for ref in refs)
+
+
+def test_an_exception_below_leaves_no_thread_of_the_steps_above() -> None:
+    def broken(items: Iterator[int]) -> Iterator[int]:
+        for item in items:
+            if item == 3:
+                raise ValueError("here")
+            yield item
+
+    with pytest.raises(ValueError, match="here") as held, ExitStack() as stack:  # what is held keeps every step alive
+        above = ended_by(stack, buffer(counted(), 2, name="above"))
+        list(ended_by(stack, buffer(broken(above), 2, name="below")))
+    assert held.value.__traceback__ is not None
+    assert not [t for t in threading.enumerate() if t.name in ("rtface-above", "rtface-below")]
