@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "device"))
+sys.path.insert(0, str(Path(__file__).parent / "device"))
 
 from host_kernels import compiler
 
+ROOT = Path(__file__).parents[1]
 WANTED = {"kernels": ("device_copy_gb_per_s", "2 faces of 512 in 1080p nv12", "shaping of 2 faces"),
           "overlap": ("rtface-m",), "latency": ("rtface-m", "aim_p99_ms"), "path": ("rtface-m", "beside_the_card"),
           "engines": ("rtface-m",), "gfpgan": ("1", "gflop")}
