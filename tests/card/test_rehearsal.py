@@ -53,8 +53,8 @@ def rehearse(machine, *arguments):
 @pytest.mark.parametrize(("file", "some"), [
     ("test_nvidia_card.py", ""),
     ("test_kernels_on_card.py", "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides"),
-    ("test_engine_on_card.py", "rtface-s or kind or loop or failure"),
-    ("test_cuda_device_on_card.py", "420 or nv12 or pq or tff or reserves or converted or two_films or beside"),
+    ("test_engine_on_card.py", "(every_size and host-rtface-s-graphs) or kind or failure"),
+    ("test_cuda_device_on_card.py", "cpu and (420 or pq) or reserves or two_films"),
     ("test_overlap_on_card.py", ""),
     ("test_tensorrt_on_card.py", "")])
 def test_what_a_card_will_run_runs(machine, file, some):
