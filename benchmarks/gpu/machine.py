@@ -35,12 +35,15 @@ class Bench:
     Attributes:
         dry: on the tests' own card, with small counts: shows that everything runs, and nothing else.
         out: folder for the result files.
+        command: as it was given.
+        backend: "tensorrt", "torch", or "auto": the first where it takes the card.
         owner: of the card.
     """
 
     dry: bool
     out: Path
     command: str
+    backend: str = "auto"
     _folder: Any = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="rtface-bench-"))
 
     def __post_init__(self) -> None:
@@ -102,11 +105,15 @@ class Bench:
                 from card_rig import FakePlan
                 return FakePlan(recipe, self.owner.card, max_batch=recipe.batch.max), Verdict(100.0, 50.0, 0.0), "dry"
             try:
+                if self.backend == "torch":
+                    raise MissingComponent("as asked")
                 from rtface.engine.tensorrt import open_tensorrt
                 return *open_tensorrt(recipe, self.owner.card, precision=precision), "TensorRT takes the card"
             except (OutOfDeviceMemory, DeviceLost):
                 raise
             except (MissingComponent, EngineError) as error:
+                if self.backend == "tensorrt":
+                    raise
                 why = f"without TensorRT: {error}"
             from rtface.engine import pytorch
             from rtface.engine.plan import open_plan
