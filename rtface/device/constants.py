@@ -33,13 +33,12 @@ class Constants:
         owner = self._owner
 
         def put() -> Growing:
-            piece, done = Growing(owner.card, pinned=True), owner.card.event()
+            piece = Growing(owner.card, pinned=True)
             piece.need(max(len(values), 1))
             if len(values):
                 piece.on_host().bytes()[:len(values)] = values
                 owner.compute.copy(piece.on_card(), piece.on_host(), len(values))
-            owner.compute.record(done)
-            done.synchronize()
+            owner.settle(owner.compute)
             return piece
 
         return owner.run(put).result()

@@ -96,6 +96,12 @@ class Owner:
         self._put(do)
         return promise
 
+    def settle(self, stream: Stream) -> None:
+        """Waits for all that is on a stream. The owner's thread only, and never in its loop."""
+        done = self.card.event()
+        stream.record(done)
+        done.synchronize()
+
     def submit(self, request: Request) -> None:
         """Gives a crop to its network; the answer, or why there is none, comes through the request."""
         self._put(lambda: self._waiting.append(request))

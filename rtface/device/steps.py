@@ -106,9 +106,7 @@ class Steps:
     def close(self) -> None:
         """Frees all, frames in hand too. The owner's thread only."""
         for stream in (self.owner.up, self.owner.compute, self.owner.down, self.owner.look):
-            done = self.owner.card.event()
-            stream.record(done)
-            done.synchronize()
+            self.owner.settle(stream)
         self.slots.close()
         self.constants.close()
 

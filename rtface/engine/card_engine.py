@@ -177,24 +177,18 @@ class CardEngine:
             if card.free_bytes() < room * self.max_batch:
                 raise OutOfDeviceMemory("beside the engine the card has no memory left for faces")
         except BaseException:
-            self._settle()
+            self._owner.settle(self._owner.compute)
             batches.close()
             raise
         finally:
-            self._settle()
+            self._owner.settle(self._owner.compute)
             for piece in (face.memory if face else None, grey):
                 if piece is not None:
                     piece.close()
         return batches
 
-    def _settle(self) -> None:
-        """Waits for what is on the compute stream."""
-        done = self._owner.card.event()
-        self._owner.compute.record(done)
-        done.synchronize()
-
     def _halve(self, error: OutOfDeviceMemory) -> None:
-        self._settle()
+        self._owner.settle(self._owner.compute)
         self._free()
         self._say_halved(error)
         self.max_batch //= 2
@@ -221,7 +215,7 @@ class CardEngine:
             log.debug("engine %s: %s", self.name, error)
 
     def _end(self) -> None:
-        self._settle()
+        self._owner.settle(self._owner.compute)
         self._free()
         if self._places:
             self._places.close()

@@ -103,9 +103,7 @@ class CardNetwork:
         self._closed = True
 
         def free() -> None:
-            done = self._owner.card.event()
-            self._owner.look.record(done)
-            done.synchronize()
+            self._owner.settle(self._owner.look)
             if self._graph is not None:
                 self._graph.close()
             self._plan.close()
