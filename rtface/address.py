@@ -16,11 +16,18 @@ def is_url(path: str | os.PathLike[str]) -> bool:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path or URL as it may appear in a message: without user, password and query."""
+    """A path or URL as it may appear in a message: without user, password and query, and without the last part of an
+    RTMP address, which is the stream's key."""
     text = os.fspath(path)
-    if "://" not in text:
+    if not is_url(text):
         return text
-    return re.sub(r"://[^/@]*@", "://", text).split("?", 1)[0]
+    text = re.split(r"[?#]", re.sub(r"://[^/]*@", "://", text), maxsplit=1)[0]
+    return re.sub(r"(?i)^(rtmp\w*://[^/]*/[^/]+/).+", r"\1…", text)
+
+
+def redacted(text: str) -> str:
+    """A message of some library, with every URL in it as it may be `shown`."""
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+", lambda url: shown(url[0]), text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,19 @@ class Options:
         segments: places of the film that are worked on at once (`rtface.segments`); None means 1.
         threads: CPU threads of the whole run; None takes all cores.
         sequence: a folder of stills is a film.
-        fps: frames a second of that film; None means 25.
+        fps: frames a second of that film, None means 25; of a camera, None means 30.
+        stages: what else changes the pictures, after the faces (`rtface.stages`): "NAME" or "NAME:key=value,…" each.
+        size: width and height asked of a camera.
+        audio: sound of a live run: a microphone's name, a URL, "silent" or "none"; None is the input's own.
+        latency: ceiling in milliseconds of what a live run may add; above it faces are done more simply.
+        delay: milliseconds from capture to output, held constant; None is as soon as possible.
+        also: a file that a live run is recorded to as well.
+        bitrate: bits a second of a live run's encoder; None goes by size and rate.
+        gop: seconds between its key frames.
+        light: how much a dark picture of a live run is lightened, 0…1.
+        preview: show before and after in a browser (a page of the control endpoint).
+        control: port on 127.0.0.1 from which a live run is controlled; 0 takes a free one.
+        metrics: port on 127.0.0.1 for Prometheus.
     """
 
     engine: str = "default"
@@ -82,6 +94,18 @@ class Options:
     threads: int | None = None
     sequence: bool = False
     fps: Fraction | None = None
+    stages: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    audio: str | None = None
+    latency: float = 100.0
+    delay: float | None = None
+    also: Path | None = None
+    bitrate: int | None = None
+    gop: float = 2.0
+    light: float = 0.0
+    preview: bool = False
+    control: int | None = None
+    metrics: int | None = None
 
     def __post_init__(self) -> None:
         for key in _CHECKS:
@@ -106,6 +130,10 @@ _CHECKS: dict[str, v.Check] = {
     "overwrite": v.boolean, "strict": v.boolean, "dry_run": v.boolean,
     "segments": v.number(1, 64, whole=True), "threads": v.number(1, 1024, whole=True),
     "sequence": v.boolean, "fps": v.rate,
+    "stages": v.names, "size": v.size, "audio": v.name, "latency": v.number(10, 10_000),
+    "delay": v.number(0, 10_000), "also": v.path, "bitrate": v.bitrate, "gop": v.number(0.1, 20),
+    "light": v.number(0, 1), "preview": v.boolean, "control": v.number(0, 65_535, whole=True),
+    "metrics": v.number(0, 65_535, whole=True),
 }
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Options)}
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from rtface.address import shown
 from rtface.config import Options
 from rtface.errors import OutputError
 from rtface.stats import Stats
@@ -109,7 +110,8 @@ def said_in_the_output(options: Options) -> dict[str, str]:
 
 def told(options: Options) -> dict[str, Any]:
     """Options as the report shows them."""
-    return {k: str(v) if isinstance(v, Path | Fraction) else v for k, v in asdict(options).items()}
+    values = asdict(options) | {"audio": None if options.audio is None else shown(options.audio)}
+    return {k: str(v) if isinstance(v, Path | Fraction) else v for k, v in values.items()}
 
 
 def peak_rss_mb() -> float:

@@ -167,3 +167,30 @@ def name(value: object, shown: str) -> object:
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"{shown} must be a name, not {_show(value)}")
     return value.strip()
+
+
+def names(value: object, shown: str) -> object:
+    """Some such names: a list of them, or text in which ; parts them; empty ones are refused."""
+    given = value.split(";") if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        raise UsageError(f"{shown} must be a name or a list of names, not {_show(value)}")
+    return tuple(name(one, shown) for one in given)
+
+
+def size(value: object, shown: str) -> object:
+    """Width and height in pixels."""
+    match = re.fullmatch(r"(\d{1,5})\s*[x×:]\s*(\d{1,5})", value.strip().lower()) if isinstance(value, str) else None
+    pair = (int(match[1]), int(match[2])) if match else value
+    if not (isinstance(pair, list | tuple) and len(pair) == 2
+            and all(isinstance(side, int) and 16 <= side <= 16384 for side in pair)):
+        raise UsageError(f"{shown} must be WIDTHxHEIGHT in pixels, such as 1280x720, not {_show(value)}")
+    return (pair[0], pair[1])
+
+
+def bitrate(value: object, shown: str) -> object:
+    """Bits a second: 4500k, 6M, or a number."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)", str(value).strip().lower())
+    bits = float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2]] if match else 0.0
+    if isinstance(value, bool) or not 10_000 <= bits <= 1e9:
+        raise UsageError(f"{shown} must be bits a second from 10k to 1000M, such as 4500k or 6M, not {_show(value)}")
+    return round(bits)

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from rtface.address import redacted
 from rtface.commands.console import Console, logged
 from rtface.config import Loaded, Options, load
 from rtface.errors import Interrupted, RtfaceError, UsageError
@@ -75,7 +76,7 @@ def load_options(context: typer.Context, config: Path | None, console: Console) 
     if console.verbosity > 0:
         for key, source in loaded.sources.items():
             if source != "default":
-                console.say(f"{key} = {getattr(loaded.options, key)} ({source})")
+                console.say(redacted(f"{key} = {getattr(loaded.options, key)} ({source})"))
     return loaded.options
 
 

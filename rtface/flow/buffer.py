@@ -1,6 +1,6 @@
-"""The only place with threads and queues but for `rtface.segments`: nothing else in the pipeline holds frames back.
+"""A thread for the steps above: lossless, in order, bounded.
 
-`buffer` puts the steps above it into a thread of their own. It follows the habits of PySceneDetect's decode thread
+`buffer` follows the habits of PySceneDetect's decode thread
 and mpv's filters: it ends by an event, never by closing a generator that another thread is running, and what was
 raised above it is raised below it once, with its traceback.
 """

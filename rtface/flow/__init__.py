@@ -1,0 +1,10 @@
+"""The only place with threads, queues and child processes but for `rtface.segments`.
+
+`buffer` is lossless and bounded (films). `Mailbox` keeps the newest item only and counts what it drops (live).
+`Child` is a process of its own for what can block for ever, with frames in shared memory (`rtface.flow.isolate`).
+"""
+
+from rtface.flow.buffer import buffer, ended_by
+from rtface.flow.mailbox import Mailbox
+
+__all__ = ["Mailbox", "buffer", "ended_by"]

@@ -1,0 +1,74 @@
+"""What a user may change while a live run goes on, by keyboard or over the control endpoint."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from rtface.errors import UsageError
+
+STEP = 0.1
+
+
+class Controls:
+    """Values that the run reads before every frame; safe to use from several threads.
+
+    Attributes:
+        stop: set to end the run.
+    """
+
+    def __init__(self, *, strength: float = 1.0, light: float = 0.0, enabled: bool = True) -> None:
+        self._values: dict[str, float | bool] = {"enabled": enabled, "strength": strength, "light": light}
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[str, float | bool], None]] = []
+        self.stop = threading.Event()
+
+    @property
+    def enabled(self) -> bool:
+        """Whether faces are enhanced; without it pictures go through as they are."""
+        return bool(self._values["enabled"])
+
+    @property
+    def strength(self) -> float:
+        """How much of the correction is added, 0…1."""
+        return float(self._values["strength"])
+
+    @property
+    def light(self) -> float:
+        """How much a dark picture is lightened, 0…1."""
+        return float(self._values["light"])
+
+    def values(self) -> dict[str, float | bool]:
+        """All by name."""
+        with self._lock:
+            return dict(self._values)
+
+    def set(self, name: str, value: float | bool) -> None:
+        """Changes one value.
+
+        Raises:
+            UsageError: there is none of that name, or it does not go that far.
+        """
+        with self._lock:
+            if name not in self._values:
+                raise UsageError(f"there is no control {name}: there is {', '.join(self._values)}")
+            if isinstance(self._values[name], bool) != isinstance(value, bool):
+                raise UsageError(f"{name} is {'true or false' if name == 'enabled' else 'a number from 0 to 1'}, "
+                                 f"not {value}")
+            if not isinstance(value, bool) and not 0.0 <= value <= 1.0:  # NaN too
+                raise UsageError(f"{name} is a number from 0 to 1, not {value}")
+            self._values[name] = value
+        for listener in self._listeners:
+            listener(name, value)
+
+    def toggle(self) -> None:
+        """Enhancement off or on."""
+        self.set("enabled", not self.enabled)
+
+    def nudge(self, steps: int) -> None:
+        """Strength up or down by tenths."""
+        self.set("strength", min(1.0, max(0.0, round(self.strength + steps * STEP, 3))))
+
+    def listen(self, listener: Callable[[str, float | bool], None]) -> None:
+        """`listener` is told of every change, on the thread that makes it."""
+        self._listeners.append(listener)

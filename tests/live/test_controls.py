@@ -1,0 +1,31 @@
+"""Controls: what may be changed, how far, and who is told."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from rtface.errors import UsageError
+from rtface.live.controls import Controls
+
+
+def test_values_change_and_listeners_are_told():
+    controls, told = Controls(strength=0.95), []
+    controls.listen(lambda name, value: told.append((name, value)))
+    controls.toggle()
+    controls.nudge(1)
+    controls.nudge(-2)
+    controls.set("light", 0.5)
+    assert controls.values() == {"enabled": False, "strength": 0.8, "light": 0.5}
+    assert told == [("enabled", False), ("strength", 1.0), ("strength", 0.8), ("light", 0.5)]
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("strenght", 1.0), ("strength", 1.5), ("strength", math.nan), ("enabled", 1.0), ("light", True)])
+def test_what_cannot_be_is_refused(name, value):
+    controls = Controls()
+    before = controls.values()
+    with pytest.raises(UsageError):
+        controls.set(name, value)
+    assert controls.values() == before

@@ -1,0 +1,61 @@
+"""What INPUT and OUTPUT of a live run mean, and that no secret of theirs is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtface.address import redacted, shown
+from rtface.errors import UsageError
+from rtface.live.endpoints import check_ends, endpoint, is_live, unwrapped
+
+
+@pytest.mark.parametrize(("text", "kind", "name"), [
+    ("camera:0", "camera", "0"), ("camera:Integrated Camera: HD", "camera", "Integrated Camera: HD"),
+    ("/dev/video2", "camera", "/dev/video2"), ("vcam:", "vcam", ""), ("vcam:rtface", "vcam", "rtface"),
+    ("null:", "null", ""), ("rtmp://h/live/key", "stream", "rtmp://h/live/key"), ("film.mp4", "file", "film.mp4"),
+    ("C:\\films\\a.mp4", "file", "C:\\films\\a.mp4"), ("file:///tmp/a.mp4", "file", "file:///tmp/a.mp4"),
+])
+def test_a_name_says_what_it_is(text, kind, name):
+    found = endpoint(text)
+    assert (found.kind, found.name) == (kind, name)
+
+
+@pytest.mark.parametrize(("source", "sink", "live"), [
+    ("camera:0", "vcam:", True), ("camera:0", "a.mkv", True), ("a.mp4", "vcam:", True), ("a.mp4", "rtmp://h/a/k", True),
+    ("rtsp://h/a", "a.mkv", True), ("a.mp4", "b.mp4", False), ("https://h/a.mp4", "b.mp4", False),
+    ("https://h/a.m3u8", "null:", True), ("a.mp4", "null:", True),
+])
+def test_one_end_that_cannot_wait_makes_a_run_live(source, sink, live):
+    assert is_live(endpoint(source), endpoint(sink)) is live
+
+
+@pytest.mark.parametrize(("source", "sink", "said"), [
+    ("vcam:", "a.mkv", "is an output"), ("camera:0", "camera:1", "vcam:1"), ("camera:0", "https://h/x", "reading only"),
+    ("camera:0", "rtsp://h/x", "rtmp, rtmps"),
+])
+def test_ends_the_wrong_way_round_are_refused_with_what_to_write(source, sink, said):
+    with pytest.raises(UsageError, match=said):
+        check_ends(endpoint(source), endpoint(sink))
+
+
+def test_no_secret_is_shown():
+    for url in ("rtmp://user:pw@host:1935/live/SECRET", "rtmps://host/app/SECRET?x=SECRET", "rtsp://u:SECRET@h/a?t=SECRET",
+                "srt://host:9000?passphrase=SECRET&streamid=SECRET", "https://h/a.m3u8?token=SECRET#SECRET",
+                "rtmp://h/app/inst/SECRET", "rtsp://u:a@SECRET@h/a"):
+        for text in (shown(url), str(endpoint(url)), repr(endpoint(url)), redacted(f"cannot open '{url}': refused")):
+            assert "SECRET" not in text
+            assert "pw" not in text
+    assert shown("rtmp://host/app/SECRET") == "rtmp://host/app/…"
+    assert redacted("a 'rtsp://u:p@h/a' and b") == "a 'rtsp://h/a' and b"
+
+
+def test_a_url_may_come_from_the_environment_or_a_file(tmp_path):
+    file = tmp_path / "key"
+    file.write_text("rtmp://h/a/k\nmore\n")
+    assert unwrapped(f"@{file}") == "rtmp://h/a/k"
+    assert unwrapped("env:URL", {"URL": "rtmp://h/a/k "}) == "rtmp://h/a/k"
+    assert unwrapped("camera:0") == "camera:0"
+    file.write_text("\n")
+    for text in (f"@{file}", f"@{file}2", "env:NOT_SET"):
+        with pytest.raises(UsageError, match=r"write the URL|set it to the URL"):
+            unwrapped(text, {})
