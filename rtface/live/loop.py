@@ -1,0 +1,145 @@
+"""The middle of a live run: newest picture in, tracked, enhanced, handed on. Nothing queues.
+
+Two threads, so that the next picture is tracked while this one is enhanced. Between them a hand-over that holds one
+picture; in front of the first a mailbox in which a newer picture takes the place of the one nobody came to.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+import av
+
+from rtface.arrays import copy_image
+from rtface.enhance import Enhance
+from rtface.errors import EngineError
+from rtface.flow import Mailbox
+from rtface.frame import Face, Frame
+from rtface.live.controls import Controls
+from rtface.protocols import Tracker
+from rtface.stats import Stats
+from rtface.tracking import track
+
+log = logging.getLogger("rtface")
+
+
+class Extras(Protocol):
+    """What is done with a finished picture besides (`rtface.live.extras`)."""
+
+    @property
+    def wants_before(self) -> bool:
+        """Whether somebody wants the picture as it came, too."""
+        ...
+
+    def lit(self, frame: Frame, amount: float, faces: tuple[Face, ...]) -> Frame:
+        """The picture lightened."""
+        ...
+
+    def done(self, frame: Frame, before: av.VideoFrame | None) -> Frame:
+        """What is drawn on it, and shown of it elsewhere."""
+        ...
+
+
+class Loop:
+    """Tracks and enhances pictures as they come.
+
+    Args:
+        tracker: with its networks on the CPU: a lost card must not take it along.
+        enhance: without frames ahead.
+        present: takes a finished picture, without waiting.
+        wanted: False while nobody looks at any output: pictures then go through as they are.
+        ceiling: seconds after capture from which a picture is not enhanced any more but goes through.
+    """
+
+    def __init__(self, tracker: Tracker, enhance: Enhance, controls: Controls, stats: Stats, extras: Extras,
+                 present: Callable[[Frame], None], *, wanted: Callable[[], bool] = lambda: True,
+                 ceiling: float = 0.1) -> None:
+        self._tracker, self._enhance, self._controls, self._stats = tracker, enhance, controls, stats
+        self._extras, self._present, self._wanted, self._ceiling = extras, present, wanted, ceiling
+        self._incoming = Mailbox[Frame](lambda _: stats.count("dropped:late"))
+        self._tracked = Mailbox[Frame]()
+        self._seen: tuple[Face, ...] = ()
+        self.faces = 0
+        self._threads = [threading.Thread(target=run, name=f"rtface-{name}", daemon=True)
+                         for name, run in (("track", self._track), ("enhance", self._finish))]
+
+    def start(self) -> None:
+        """Begins with the picture that is newest now."""
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, frame: Frame) -> None:
+        """Takes a picture from the source; never waits."""
+        self._stats.count("frames_in")
+        self._incoming.put(frame)
+
+    def drain(self, timeout: float) -> None:
+        """Waits until what came has gone through (the end of a film)."""
+        self._incoming.close()
+        self._threads[0].join(timeout)
+        self._threads[1].join(timeout)
+
+    def close(self, timeout: float = 0.5) -> None:
+        """Ends both threads after the picture that they are at; a stuck one is left behind. Safe to call twice."""
+        self._incoming.close()
+        self._tracked.close()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(timeout)
+
+    def _track(self) -> None:
+        for frame in self._incoming:
+            faces: tuple[Face, ...] = ()
+            if self._controls.enabled and self._wanted():
+                frame = self._lit(frame)
+                try:
+                    tracked = next(track([frame], self._tracker, self._enhance.workshop.device, self._stats))
+                    assert isinstance(tracked, Frame)
+                    frame, faces = tracked, tracked.faces
+                except Exception as error:  # noqa: BLE001 - nothing ends a live run
+                    self._fault("tracker", error)
+            self._seen, self.faces = faces, len(faces)
+            if not self._tracked.hand_over(frame):
+                return
+        self._tracked.close()
+
+    def _lit(self, frame: Frame) -> Frame:
+        amount = self._controls.light
+        try:
+            return self._extras.lit(frame, amount, self._seen) if amount > 0 else frame
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fault("light", error)
+            return frame
+
+    def _finish(self) -> None:
+        for frame in self._tracked:
+            before = copy_image(frame.image) if self._extras.wants_before else None
+            if frame.faces and self._controls.enabled:
+                frame = self._enhanced(frame)
+            try:
+                frame = self._extras.done(frame, before)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fault("stages", error)
+            self._present(frame)
+
+    def _enhanced(self, frame: Frame) -> Frame:
+        if frame.captured_at is not None and monotonic() - frame.captured_at > self._ceiling:
+            self._stats.count("passed:late")
+            return frame
+        self._enhance.strength = self._controls.strength
+        try:
+            return self._enhance.collect(self._enhance.submit(frame))
+        except EngineError as error:  # too many faults one after the other for a film: here they go on passing through
+            self._fault("enhance", error)
+            self._enhance.reset()
+            return frame
+
+    def _fault(self, where: str, error: Exception) -> None:
+        self._stats.count("faults")
+        self._stats.warn(f"live_{where}_fault", f"a picture passes through as it is, because its {where} step failed: "
+                         f"{error}")
+        log.debug("%s fault", where, exc_info=error)

@@ -1,0 +1,138 @@
+"""The last step of a live run: gives finished pictures to the sinks, in time, and goes on when the source is away."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import monotonic
+
+from rtface.frame import Frame
+from rtface.live.fit import Fitter, slate
+from rtface.live.protocols import Form, LiveSink, Sound
+from rtface.stats import Stats
+
+log = logging.getLogger("rtface")
+
+# Without a new picture for this long the last one is given again, so that viewers and servers stay.
+_HOLD_S = 0.5
+# A frozen face looks like a fault of the call: from then on a slate says what it is.
+_SLATE_S = 5.0
+
+
+class Presenter:
+    """Writes to all sinks from a thread of its own.
+
+    Args:
+        sinks: opened for `form`.
+        form: of every picture that they get.
+        delay: seconds from capture to output, held constant; None is as soon as possible.
+        lost: why no picture comes, in a few words; None while the source is there.
+        stats: latency (captured → handed to the sinks), frames out, dropped.
+    """
+
+    def __init__(self, sinks: Sequence[LiveSink], form: Form, stats: Stats, *, delay: float | None = None,
+                 lost: Callable[[], str | None] = lambda: None) -> None:
+        self._sinks, self._form, self._stats, self._delay, self._lost = sinks, form, stats, delay, lost
+        self._fit = Fitter(form)
+        self._period = float(1 / form.rate)
+        # A picture waits for its time, and no longer: what comes later finds a place.
+        self._room = 2 if delay is None else int(delay / self._period) + 8
+        self._waiting: deque[Frame] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._last: Frame | None = None
+        self._last_at = self._shown_at = monotonic()
+        self._pts = -(1 << 62)
+        self._slate: Frame | None = None
+        self._thread = threading.Thread(target=self._run, name="rtface-present", daemon=True)
+        self._thread.start()
+
+    def put(self, frame: Frame) -> None:
+        """Takes a finished picture; never waits."""
+        with self._changed:
+            self._waiting.append(frame)
+            if len(self._waiting) > self._room:
+                self._waiting.popleft()
+                self._stats.count("dropped:output")
+            self._changed.notify()
+
+    def sound(self, packet: Sound) -> None:
+        """Passes sound on; its time is on the pictures' clock, so no delay moves them against each other."""
+        for sink in self._sinks:
+            try:
+                sink.sound(packet)
+            except Exception as error:  # noqa: BLE001 - a sink's fault never ends a live run
+                self._fault(sink, error)
+
+    def close(self) -> None:
+        """What waits for its time is given up. Safe to call twice."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while (frame := self._next()) is not None:
+            self._write(frame)
+
+    def _next(self) -> Frame | None:
+        """The next picture once it is due; the last one again, or a slate, when none comes; None at the end."""
+        with self._changed:
+            while not self._closing:
+                due = self._due()
+                left = 0.1 if due is None else due - monotonic()
+                if due is not None and left <= 0:
+                    return self._waiting.popleft() if self._waiting else self._instead()
+                self._changed.wait(left)
+        return None
+
+    def _due(self) -> float | None:
+        """When the next picture is to be shown; None while there is none."""
+        if self._waiting:
+            captured = self._waiting[0].captured_at
+            return 0.0 if self._delay is None or captured is None else captured + self._delay
+        if self._last is None or self._lost() is None:
+            return None
+        return max(self._last_at + _HOLD_S, self._shown_at + self._period)
+
+    def _instead(self) -> Frame:
+        """What is shown while no picture comes."""
+        assert self._last is not None
+        now = monotonic()
+        if self._slate is None and now - self._last_at > _SLATE_S:
+            lines = ["no picture from the source", self._lost() or ""]
+            self._slate = replace(self._last, image=slate(self._form, lines), faces=())
+        passed = max(1, round(1e6 * (now - self._shown_at)))
+        return replace(self._slate or self._last, pts=self._pts + passed, captured_at=None)
+
+    def _write(self, frame: Frame) -> None:
+        if frame.pts <= self._pts:
+            self._stats.count("dropped:order")
+            return
+        try:
+            frame = self._fit(frame)
+        except Exception as error:  # noqa: BLE001 - one picture of a kind that cannot be shown never ends a live run
+            self._stats.count("faults")
+            self._stats.warn("fit", f"a picture of another form cannot be shown: {error}")
+            return
+        for sink in self._sinks:
+            try:
+                sink.write(frame)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fault(sink, error)
+        now = monotonic()
+        self._pts, self._shown_at = frame.pts, now
+        if frame.captured_at is None:
+            self._stats.count("frames_repeated")
+            return
+        self._stats.add("latency", now - frame.captured_at)
+        self._stats.count("frames_out")
+        self._last, self._last_at, self._slate = frame, now, None
+
+    def _fault(self, sink: LiveSink, error: Exception) -> None:
+        self._stats.count("faults")
+        self._stats.warn(f"sink_fault:{sink.described}", f"{sink.described}: {error}")
+        log.debug("sink fault", exc_info=error)
