@@ -1,0 +1,155 @@
+"""Sources, sinks, trackers and steps with known behaviour, for the live loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from rtface.frame import Color, Display, Face, Frame
+from rtface.live.protocols import TIME_BASE, Form, Health, Sound
+
+FORM = Form(64, 48, "yuv420p", Fraction(30), Color("bt601"))
+
+
+def picture(luma: int = 100, form: Form = FORM) -> av.VideoFrame:
+    """A flat picture."""
+    image = av.VideoFrame(form.width, form.height, form.pix_fmt)
+    for plane, value in zip(image.planes, (luma, 128, 128), strict=False):
+        plane.update(bytes([value]) * plane.buffer_size)
+    return image
+
+
+def luma_of(frame: Frame) -> int:
+    """The first luma sample of a picture."""
+    return memoryview(frame.image.planes[0])[0]
+
+
+def frame(number: int, *, luma: int | None = None, at: float | None = None, form: Form = FORM) -> Frame:
+    """The picture captured `at` (now), with its number as pts."""
+    captured = time.monotonic() if at is None else at
+    return Frame(picture(number % 256 if luma is None else luma, form), number, TIME_BASE, color=form.color,
+                 display=Display(), captured_at=captured)
+
+
+class FakeSource:
+    """Gives what a test puts."""
+
+    described, has_sound, ended = "fake source", False, False
+
+    def __init__(self, form: Form = FORM) -> None:
+        self.form, self.notes, self.closed = form, [], False
+        self.health = Health("opening", "not begun", time.monotonic())
+        self.give: Callable[[Frame], None] = lambda frame: None
+        self.give_sound: Callable[[Sound], None] = lambda sound: None
+
+    def start(self, frame: Callable[[Frame], None], sound: Callable[[Sound], None]) -> None:
+        self.give, self.give_sound = frame, sound
+        self.health = replace(self.health, state="live")
+
+    def lose(self, why: str = "unplugged") -> None:
+        self.health = Health("away", why, time.monotonic())
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeSink:
+    """Remembers what it got, and when."""
+
+    def __init__(self, name: str = "fake sink", *, fail: bool = False) -> None:
+        self.described, self.notes, self.wanted, self.fail = name, [], True, fail
+        self.health = Health("live", "", time.monotonic())
+        self.frames: list[Frame] = []
+        self.times: list[float] = []
+        self.sounds: list[Sound] = []
+        self.form: Form | None = None
+        self.closed = False
+        self._changed = threading.Condition()
+
+    def open(self, form: Form, *, sound: bool) -> None:
+        self.form = form
+
+    def write(self, frame: Frame) -> None:
+        if self.fail:
+            raise OSError("this sink always fails")
+        with self._changed:
+            self.frames.append(frame)
+            self.times.append(time.monotonic())
+            self._changed.notify_all()
+
+    def sound(self, packet: Sound) -> None:
+        self.sounds.append(packet)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def wait_for(self, count: int, timeout: float = 5.0) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.frames) >= count, timeout), f"only {len(self.frames)} came"
+
+
+class FakeTracker:
+    """One face in the middle, after `seconds` of work; raises on the calls named."""
+
+    def __init__(self, seconds: float = 0.0, fail: set[int] | None = None) -> None:
+        self.seconds, self.calls, self._fail = seconds, 0, fail or set()
+
+    def update(self, view: object, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        self.calls += 1
+        if self.calls in self._fail:
+            raise RuntimeError("the fake tracker fails here")
+        _sleep(self.seconds)
+        return (Face(1, np.array([10.0, 10.0, 50.0, 40.0]), np.zeros((5, 2))),)
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class FakeEnhance:
+    """Adds 1 to the first luma sample, after `seconds` of work; raises on the calls named."""
+
+    def __init__(self, seconds: float = 0.0, fail: dict[int, Exception] | None = None) -> None:
+        self.seconds, self.calls, self.strength, self._fail = seconds, 0, 1.0, fail or {}
+        self.workshop = type("Workshop", (), {"device": type("Device", (), {"view": lambda self, frame: None})()})()
+        self.resets = 0
+
+    def submit(self, frame: Frame) -> Frame:
+        self.calls += 1
+        if self.calls in self._fail:
+            raise self._fail[self.calls]
+        _sleep(self.seconds)
+        return frame
+
+    def collect(self, job: Frame) -> Frame:
+        job.image.make_writable()
+        memoryview(job.image.planes[0])[0] = (luma_of(job) + 1) % 256
+        return replace(job, touched=True)
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+class NoExtras:
+    """Nothing besides."""
+
+    wants_before = False
+
+    def lit(self, frame: Frame, amount: float, faces: tuple[Face, ...]) -> Frame:
+        return frame
+
+    def done(self, frame: Frame, before: av.VideoFrame | None) -> Frame:
+        return frame
+
+
+def _sleep(seconds: float) -> None:
+    if seconds:
+        time.sleep(seconds)

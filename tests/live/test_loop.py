@@ -1,0 +1,140 @@
+"""The live loop: newest wins, faults pass through, order and controls, no picture is enhanced that is too late."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from live_fakes import FakeEnhance, FakeTracker, NoExtras, frame, luma_of
+
+from rtface.errors import EngineError
+from rtface.frame import Frame
+from rtface.live.controls import Controls
+from rtface.live.loop import Loop
+from rtface.stats import Stats
+
+
+class Rig:
+    """A loop with stand-ins around it."""
+
+    def __init__(self, tracker=None, enhance=None, extras=None, **more) -> None:
+        self.stats, self.controls, self.out = Stats(), Controls(), []
+        self.tracker, self.enhance = tracker or FakeTracker(), enhance or FakeEnhance()
+        self.loop = Loop(self.tracker, self.enhance, self.controls, self.stats, extras or NoExtras(), self.out.append,
+                         **more)
+
+    def run(self, frames: list[Frame], gap: float = 0.0) -> list[Frame]:
+        self.loop.start()
+        for number, one in enumerate(frames, 1):
+            self.loop.put(one if gap == 0 else replace(one, captured_at=time.monotonic()))
+            deadline = time.monotonic() + 5
+            if gap:
+                time.sleep(gap)
+            else:
+                while len(self.out) < number and time.monotonic() < deadline:
+                    time.sleep(0.0005)
+        self.loop.drain(5)
+        self.loop.close()
+        return self.out
+
+
+def test_pictures_come_out_enhanced_and_in_order():
+    rig = Rig()
+    out = rig.run([frame(n) for n in range(1, 20)])
+    assert [f.pts for f in out] == list(range(1, 20))
+    assert [luma_of(f) for f in out] == list(range(2, 21))
+    assert rig.stats.counters["frames_in"] == 19
+
+
+def test_a_slow_engine_drops_old_pictures_and_never_queues():
+    rig = Rig(enhance=FakeEnhance(0.05), ceiling=10)
+    out = rig.run([frame(n) for n in range(1, 41)], gap=0.01)
+    dropped = rig.stats.counters["dropped:late"]
+    assert len(out) + dropped == 40
+    assert dropped > 20
+    assert out[-1].pts == 40  # the newest always comes through
+    assert [f.pts for f in out] == sorted(f.pts for f in out)
+
+
+def test_a_picture_that_is_too_late_goes_through_as_it_is():
+    rig = Rig(ceiling=0.1)
+    now = time.monotonic()
+    out = rig.run([frame(1, at=now - 0.5), frame(2, at=now + 60)])
+    assert [f.touched for f in out] == [False, True]
+    assert rig.stats.counters["passed:late"] == 1
+
+
+def test_faults_of_any_step_pass_that_picture_through_and_are_counted():
+    enhance = FakeEnhance(fail={1: ValueError("bad"), 2: EngineError("100 frames in a row")})
+    rig = Rig(FakeTracker(fail={2}), enhance)
+    with pytest.raises(ValueError, match="bad"):  # Enhance itself counts ordinary faults; it never raises them
+        enhance.submit(frame(0))
+    out = rig.run([frame(n) for n in range(1, 5)])
+    assert [f.touched for f in out] == [False, False, True, True]
+    assert enhance.resets == 1
+    assert rig.stats.counters["faults"] == 2
+
+
+def test_off_is_off_at_once_and_on_again():
+    rig = Rig()
+    rig.loop.start()
+    touched = []
+    for number, enabled in enumerate((True, False, True), 1):
+        rig.controls.set("enabled", enabled)
+        rig.loop.put(frame(number))
+        deadline = time.monotonic() + 5
+        while len(rig.out) < number and time.monotonic() < deadline:
+            time.sleep(0.001)
+        touched.append(rig.out[-1].touched)
+    rig.loop.close()
+    assert touched == [True, False, True]
+    assert rig.tracker.calls == 2
+
+
+def test_no_work_while_nobody_looks():
+    rig = Rig(wanted=lambda: False)
+    out = rig.run([frame(n) for n in range(1, 4)])
+    assert len(out) == 3
+    assert rig.tracker.calls == rig.enhance.calls == 0
+
+
+def test_strength_is_read_before_every_picture():
+    rig = Rig()
+    rig.controls.set("strength", 0.3)
+    rig.run([frame(1)])
+    assert rig.enhance.strength == 0.3
+
+
+class Extras(NoExtras):
+    """Draws 200 into the first sample; wants the picture from before."""
+
+    wants_before = True
+
+    def __init__(self) -> None:
+        self.before: list[int] = []
+
+    def done(self, frame, before):
+        self.before.append(memoryview(before.planes[0])[0])
+        if frame.pts == 2:
+            raise RuntimeError("the stage fails here")
+        return frame
+
+
+def test_what_is_done_besides_gets_the_picture_as_it_came_and_its_faults_do_no_harm():
+    extras = Extras()
+    rig = Rig(extras=extras)
+    out = rig.run([frame(n) for n in range(1, 4)])
+    assert extras.before == [1, 2, 3]
+    assert [luma_of(f) for f in out] == [2, 3, 4]
+    assert rig.stats.counters["faults"] == 1
+
+
+def test_closing_ends_within_its_time_while_a_step_is_stuck():
+    rig = Rig(enhance=FakeEnhance(3.0))
+    rig.loop.start()
+    rig.loop.put(frame(1))
+    time.sleep(0.05)
+    began = time.monotonic()
+    rig.loop.close(0.1)
+    assert time.monotonic() - began < 1.0
