@@ -67,6 +67,11 @@ class Presenter:
             except Exception as error:  # noqa: BLE001 - a sink's fault never ends a live run
                 self._fault(sink, error)
 
+    def drain(self, timeout: float) -> None:
+        """Waits until what came is written (the end of a film)."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting, timeout)
+
     def close(self) -> None:
         """What waits for its time is given up. Safe to call twice."""
         with self._changed:
@@ -77,6 +82,8 @@ class Presenter:
     def _run(self) -> None:
         while (frame := self._next()) is not None:
             self._write(frame)
+            with self._changed:
+                self._changed.notify_all()
 
     def _next(self) -> Frame | None:
         """The next picture once it is due; the last one again, or a slate, when none comes; None at the end."""

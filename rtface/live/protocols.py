@@ -122,6 +122,29 @@ class LiveSource(Protocol):
         ...
 
 
+class SoundSource(Protocol):
+    """Gives sound: a microphone, a stream, silence."""
+
+    @property
+    def described(self) -> str: ...
+
+    @property
+    def notes(self) -> list[str]:
+        """What differs from what was asked for, a line each; after `start`."""
+        ...
+
+    @property
+    def health(self) -> Health: ...
+
+    def start(self, sound: Callable[[Sound], None]) -> None:
+        """Opens it and begins; raises as `LiveSource.start`."""
+        ...
+
+    def close(self) -> None:
+        """Ends it within a second; safe to call twice."""
+        ...
+
+
 class LiveSink(Protocol):
     """Takes pictures and sound. `write` and `sound` never wait for a device or peer."""
 

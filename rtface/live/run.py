@@ -1,0 +1,217 @@
+"""One live run from source to sinks: opens everything, goes on until its user ends it, and says how it was."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
+from types import TracebackType
+from typing import Self
+
+from rtface import __version__
+from rtface.chain import Threads
+from rtface.config import Options
+from rtface.engine.service import SMALL
+from rtface.enhance import Enhance
+from rtface.frame import Frame
+from rtface.live.controls import Controls
+from rtface.live.extras import LiveExtras
+from rtface.live.loop import Loop
+from rtface.live.presenter import Presenter
+from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundSource
+from rtface.protocols import Tracker
+from rtface.report import Report, told
+from rtface.stats import Stats
+from rtface.track import create_tracker
+from rtface.workshops import may_take_card, open_at_once, open_workshop
+
+log = logging.getLogger("rtface")
+
+# All ends are closed at once, and none may keep the program longer than this.
+_CLOSE_S = 0.9
+
+
+@dataclass(slots=True)
+class Ends:
+    """What a live run reads and writes.
+
+    Attributes:
+        source: of pictures, and of its own sound.
+        sinks: the output first, then what it is recorded to.
+        sound: where sound comes from instead; None is the source's own.
+        silent: no sound at all.
+    """
+
+    source: LiveSource
+    sinks: list[LiveSink] = field(default_factory=list[LiveSink])
+    sound: SoundSource | None = None
+    silent: bool = False
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether the sinks get sound; once the source has begun."""
+        return self.sound is not None or (self.source.has_sound and not self.silent)
+
+    @property
+    def notes(self) -> list[str]:
+        """What differs from what was asked for, a line each."""
+        return [note for end in self._all() for note in end.notes]
+
+    def close(self) -> None:
+        """All at once, and whatever they wait for: a second at most."""
+        threads = [threading.Thread(target=end.close, name="rtface-close", daemon=True) for end in self._all()]
+        for thread in threads:
+            thread.start()
+        until = monotonic() + _CLOSE_S
+        for thread in threads:
+            thread.join(max(0.0, until - monotonic()))
+
+    def _all(self) -> list[LiveSource | LiveSink | SoundSource]:
+        return [self.source, *self.sinks, *([self.sound] if self.sound else [])]
+
+
+class Live:
+    """A live run: pictures go through from its making until `close`.
+
+    Whatever fails after the beginning is worked around and counted: a source or sink that is lost is opened again, a
+    picture whose step fails goes through as it is.
+
+    Args:
+        ends: not begun yet; closed with the run.
+        options: engine, device, tracker, latency, delay …; strength and light are the controls'.
+        stats: receives counters, stage times and warnings.
+        controls: what may be changed meanwhile.
+
+    Attributes:
+        loop, enhance, presenter: the steps.
+        extras: light, stages, preview.
+
+    Raises:
+        UsageError, InputError, OutputError, MissingComponent, EngineError: something cannot be used at the beginning.
+    """
+
+    def __init__(self, ends: Ends, options: Options, stats: Stats, controls: Controls) -> None:
+        self.ends, self.options, self.stats, self.controls = ends, options, stats, controls
+        self._put: Callable[[Frame], None] = lambda frame: None
+        self._hear: Callable[[Sound], None] = lambda packet: None
+        self._closing = ExitStack()
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        ends, options, stats, closing = self.ends, self.options, self.stats, self._closing
+        closing.callback(ends.close)
+        with ThreadPoolExecutor(1, "rtface-load") as beside:  # the engine takes as long as a camera does
+            loading = beside.submit(self._load)
+            own = ends.sound is None and not ends.silent
+            ends.source.start(lambda frame: self._put(frame), (lambda packet: self._hear(packet)) if own else _unheard)
+            if ends.sound is not None:
+                ends.sound.start(lambda packet: self._hear(packet))
+            form = ends.source.form
+            for sink in ends.sinks:
+                sink.open(form, sound=ends.has_sound)
+            tracker, self.enhance = loading.result()
+        self.extras = LiveExtras(options, stats)
+        closing.callback(self.extras.close)
+        self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost,
+                                   delay=None if options.delay is None else options.delay / 1e3)
+        closing.callback(self.presenter.close)
+        self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
+                         wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=options.latency / 1e3)
+        closing.callback(self.loop.close)
+        gc.freeze()  # what is loaded stays: a collection in the middle of a call need not look at it
+        self.loop.start()
+        self._put, self._hear = self.loop.put, self.presenter.sound
+
+    def _load(self) -> tuple[Tracker, Enhance]:
+        options, closing, warn = self.options, self._closing, self.stats.warn
+        threads = Threads.plan(options.threads)
+        # Without a card the choice is the engine that leaves a call's two cores something to spare.
+        engine = SMALL if options.engine == "default" and not may_take_card(options.device) else options.engine
+        place, coming = open_at_once(engine, options.device, closing, threads=threads.engine,
+                                     picture_threads=threads.picture, warn=warn)
+        # Its networks stay on the CPU: a lost card must not take the tracker with it.
+        tracker = create_tracker(options.tracker, max_faces=options.max_faces)
+        closing.callback(tracker.close)
+        enhance = Enhance(place.device, place.engines, options, self.stats)
+        enhance.coming = coming
+        enhance.spare = lambda: open_workshop(SMALL if engine == "default" else engine, "cpu", closing,
+                                              threads=threads.engine, picture_threads=threads.picture, warn=warn)
+        return tracker, enhance
+
+    def _lost(self) -> str | None:
+        health = self.ends.source.health
+        return health.detail or "it is being opened again" if health.state == "away" else None
+
+    def until_stopped(self, look: Callable[[Live], None] | None = None, interval: float = 0.2) -> None:
+        """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `look`."""
+        while not self.controls.stop.wait(interval):
+            if self.ends.source.ended:
+                self.loop.drain(2.0)
+                self.presenter.drain(2.0 + (self.options.delay or 0) / 1e3)
+                return
+            if look is not None:
+                look(self)
+
+    def fill(self, report: Report) -> None:
+        """The run's figures."""
+        report.engine, report.device = self.enhance.workshop.engines.described
+        report.frames_out = self.stats.counters["frames_out"]
+        report.tracks = self.enhance.book.reports()
+        report.decoder, report.encoder = self.ends.source.described, self.ends.sinks[0].described
+        report.fill(self.stats)
+
+    def close(self) -> None:
+        """Ends everything within a second; safe to call twice."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+
+def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,
+             look: Callable[[Live], None] | None = None) -> Report:
+    """Enhances faces from a camera, stream or film into a virtual camera, stream or file, as they come, until `stop`
+    is set, a control says so, or a film has ended.
+
+    Args:
+        ends: what is read and written.
+        options: see `rtface.Options`.
+        stats: receives counters, stage times and warnings.
+        stop: ends the run when set, within a second.
+        look: called five times a second while the run goes on, first of all when it has begun.
+
+    Raises:
+        as `Live`.
+    """
+    stats, controls = stats or Stats(), Controls(strength=options.strength, light=options.light)
+    controls.stop = stop or controls.stop
+    began = perf_counter()
+    with Live(ends, options, stats, controls) as live:
+        report = Report(ends.source.described, ends.sinks[0].described, __version__, options.engine, options.device,
+                        options=told(options), first_frame_s=round(perf_counter() - began, 3), notes=ends.notes)
+        if look is not None:
+            look(live)
+        live.until_stopped(look)
+        live.fill(report)
+    report.seconds = round(perf_counter() - began, 3)
+    report.fps = round(report.frames_out / max(report.seconds, 1e-3), 2)
+    if options.report:
+        report.save(options.report)
+    return report
+
+
+def _unheard(packet: Sound) -> None:
+    """Sound that nobody wants."""
