@@ -129,7 +129,7 @@ def test_a_terminal_that_hangs_up_ends_the_thread_only():
     import pty
 
     ours, theirs = pty.openpty()
-    with open(theirs) as stream:
+    with open(theirs) as stream:  # noqa: PTH123
         with Keyboard(controls := Controls(), str, stream):
             wait_for(lambda: not cooked(stream))
             os.close(ours)
