@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import threading
@@ -13,6 +14,12 @@ from contextlib import contextmanager
 from typing import TextIO
 
 _COLOURS = {"warning": "33", "error": "31", "fault": "31", "warn": "33", "ok": "32"}
+_PAINT = re.compile("\x1b\\[[0-9;]*m")
+
+
+def _seen(line: str) -> int:
+    """How many columns a line takes, without what `Console.paint` put into it."""
+    return len(_PAINT.sub("", line))
 
 
 class Console:
@@ -52,11 +59,12 @@ class Console:
             self.say(line)
             return
         width = shutil.get_terminal_size().columns - 1
-        line = line if len(line) <= width else line[: max(0, width - 3)] + "..."
+        if _seen(line) > width:
+            line = _PAINT.sub("", line)[: max(0, width - 3)] + "..."
         with self._lock:
-            self._stream.write("\r" + line.ljust(self._drawn))
+            self._stream.write("\r" + line + " " * max(0, self._drawn - _seen(line)))
             self._stream.flush()
-            self._drawn = len(line)
+            self._drawn = _seen(line)
 
     def building(self, what: str, done: float) -> None:
         """What is being built before the work can begin, and how far it is (0…1)."""

@@ -65,9 +65,9 @@ class Controls:
         """Enhancement off or on."""
         self.set("enabled", not self.enabled)
 
-    def nudge(self, steps: int) -> None:
-        """Strength up or down by tenths."""
-        self.set("strength", min(1.0, max(0.0, round(self.strength + steps * STEP, 3))))
+    def nudge(self, steps: int, name: str = "strength") -> None:
+        """Strength (or light) up or down by tenths, no further than it goes."""
+        self.set(name, min(1.0, max(0.0, round(float(self._values[name]) + steps * STEP, 3))))
 
     def listen(self, listener: Callable[[str, float | bool], None]) -> None:
         """`listener` is told of every change, on the thread that makes it."""

@@ -1,0 +1,221 @@
+"""Keys of a terminal, without Enter: enhancement on and off, strength, light, the end."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any, Self, TextIO
+
+from rtface.live.controls import Controls
+
+HELP = "keys: space on/off, + - strength, l L light down/up, q end, ? this"
+
+_UP, _DOWN = "\x1b[A", "\x1b[B"
+_KEY = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
+_UNFINISHED = re.compile(r"\x1b([\[O][0-9;]*)?$")
+# A lone Esc is told from the beginning of an arrow's sequence by what does not follow it in this time.
+_ESCAPE_S = 0.05
+# How often a process in the background looks whether it has the terminal again, and Windows for a key.
+_BACKGROUND_S = 0.3
+_WINDOWS_S = 0.05
+_WINDOWS_ARROWS = {"H": _UP, "P": _DOWN}
+
+
+class Keys:
+    """What each key does.
+
+    Args:
+        controls: what is changed.
+        say: is given `HELP` when it is asked for.
+    """
+
+    def __init__(self, controls: Controls, say: Callable[[str], None]) -> None:
+        self._actions: dict[str, Callable[[], None]] = {
+            " ": controls.toggle, "q": controls.stop.set, "Q": controls.stop.set, "?": lambda: say(HELP),
+            "l": lambda: controls.nudge(-1, "light"), "L": lambda: controls.nudge(1, "light")}
+        for key in ("+", "=", _UP):
+            self._actions[key] = lambda: controls.nudge(1)
+        for key in ("-", "_", _DOWN):
+            self._actions[key] = lambda: controls.nudge(-1)
+
+    def press(self, typed: str) -> str:
+        """Does what the keys of `typed` stand for; returns the beginning of a sequence that is not whole yet."""
+        unfinished = _UNFINISHED.search(typed)
+        whole = typed[: unfinished.start()] if unfinished else typed
+        for key in _KEY.findall(whole):
+            action = self._actions.get(key.replace("\x1bO", "\x1b["))
+            if action is not None:
+                action()
+        return unfinished[0] if unfinished else ""
+
+
+class Keyboard:
+    """Reads keys on a thread of its own while the block runs; does nothing where `stream` is no terminal.
+
+    Ctrl-C and Ctrl-Z stay what they are. The terminal is as it was whenever this process does not read it: after the
+    block, after an exception, after SIGTERM and the like, and while the process is stopped or in the background. The
+    handlers of signals that were there before are called as ever; outside the main thread none is set.
+
+    Args:
+        controls: what the keys change.
+        say: shows a line.
+        stream: None is stdin.
+    """
+
+    def __init__(self, controls: Controls, say: Callable[[str], None], stream: TextIO | None = None) -> None:
+        self._keys = Keys(controls, say)
+        self._stream: TextIO | None = sys.stdin if stream is None else stream  # None where a program has no console
+        self._terminal: _Terminal | None = None
+
+    def __enter__(self) -> Self:
+        if self._stream is not None and not self._stream.closed and self._stream.isatty():
+            self._terminal = (_WindowsTerminal(self._keys) if os.name == "nt"
+                              else _PosixTerminal(self._keys, self._stream.fileno()))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self._terminal is not None:
+            self._terminal.close()
+            self._terminal = None
+
+
+class _Terminal:
+    """A thread that reads keys until it is closed."""
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="rtface-keyboard", daemon=True)
+
+    def _read(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join(1.0)
+
+
+class _WindowsTerminal(_Terminal):
+    def __init__(self, keys: Keys) -> None:
+        super().__init__()
+        self._keys = keys
+        self._msvcrt: Any = importlib.import_module("msvcrt")
+        self._thread.start()
+
+    def _read(self) -> None:
+        while not self._closed.wait(_WINDOWS_S):
+            while self._msvcrt.kbhit():
+                key = self._msvcrt.getwch()
+                if key in ("\x00", "\xe0"):  # the first half of a function key
+                    key = _WINDOWS_ARROWS.get(self._msvcrt.getwch(), "")
+                self._keys.press(key)
+
+
+class _PosixTerminal(_Terminal):
+    _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+
+    def __init__(self, keys: Keys, fd: int) -> None:
+        super().__init__()
+        self._termios: Any = importlib.import_module("termios")
+        self._keys, self._fd = keys, fd
+        self._saved = self._termios.tcgetattr(fd)
+        self._taken = False
+        self._over = False  # or stopped: not to be taken again
+        # Re-entrant: a signal may come while the main thread itself is giving the terminal back.
+        self._lock = threading.RLock()
+        self._wake_out, self._wake_in = os.pipe()
+        self._before: dict[signal.Signals, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for name in self._SIGNALS:
+                if signal.getsignal(signal.Signals[name]) != signal.SIG_IGN:  # as nohup does
+                    self._before[signal.Signals[name]] = signal.signal(signal.Signals[name], self._leave)
+            self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
+            self._before[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._resume)
+        self._thread.start()
+
+    def close(self) -> None:
+        os.write(self._wake_in, b"x")
+        super().close()
+        self._over = True
+        self._give_back()
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        os.close(self._wake_out)
+        os.close(self._wake_in)
+
+    def _in_front(self) -> bool:
+        """Whether the terminal is this process's to change; SIGTTOU and SIGTTIN would stop it otherwise."""
+        try:
+            return os.tcgetpgrp(self._fd) == os.getpgrp()
+        except OSError:  # no controlling terminal: one that was handed to us
+            return True
+
+    def _take(self) -> None:
+        with self._lock:
+            if self._taken or self._over:
+                return
+            mode = self._termios.tcgetattr(self._fd)
+            mode[3] &= ~(self._termios.ICANON | self._termios.ECHO)
+            mode[6][self._termios.VMIN], mode[6][self._termios.VTIME] = 1, 0
+            self._termios.tcsetattr(self._fd, self._termios.TCSANOW, mode)
+            self._taken = True
+
+    def _give_back(self) -> None:
+        with self._lock:
+            if self._taken and self._in_front():
+                with suppress(self._termios.error):  # the terminal is gone
+                    self._termios.tcsetattr(self._fd, self._termios.TCSANOW, self._saved)
+            self._taken = False
+
+    def _read(self) -> None:
+        import select
+
+        typed = ""
+        while not self._closed.is_set():
+            try:
+                if self._over or not self._in_front():
+                    select.select([self._wake_out], [], [], _BACKGROUND_S)
+                    continue
+                self._take()
+                wait = _ESCAPE_S if typed else _BACKGROUND_S
+                ready, _, _ = select.select([self._fd, self._wake_out], [], [], wait)
+                if self._fd not in ready:
+                    typed = ""
+                elif not self._over and self._in_front():
+                    data = os.read(self._fd, 256)
+                    if not data:
+                        return
+                    typed = self._keys.press(typed + data.decode("latin-1"))
+            except (OSError, ValueError, self._termios.error):  # hung up
+                return
+
+    def _leave(self, number: int, frame: FrameType | None) -> None:
+        """The run is to end, maybe at once: first the terminal, then what the signal meant before."""
+        self._over = True
+        self._give_back()
+        before = self._before[signal.Signals(number)]
+        if callable(before):
+            before(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    def _suspend(self, number: int, frame: FrameType | None) -> None:
+        over, self._over = self._over, True
+        self._give_back()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTSTP)
+        # Stopped here until SIGCONT; the thread takes the terminal again once this process is in front.
+        signal.signal(signal.SIGTSTP, self._suspend)
+        self._over = over
+
+    def _resume(self, number: int, frame: FrameType | None) -> None:
+        """After SIGSTOP nothing could be given back, and the shell has set the terminal since."""
+        self._taken = False

@@ -1,0 +1,296 @@
+"""Keys on a real terminal: what they change, and that the terminal is given back whatever happens."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import pytest
+
+from rtface.live import keyboard
+from rtface.live.controls import Controls
+from rtface.live.keyboard import HELP, Keyboard, Keys
+
+posix = pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
+
+
+def wait_for(condition, seconds=10.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(("typed", "values"), [
+    (" ", {"enabled": False}), ("  ", {}), ("-", {"strength": 0.4}), ("_\x1b[B", {"strength": 0.3}),
+    ("+=", {"strength": 0.7}), ("\x1b[A\x1bOA", {"strength": 0.7}), ("+++++++++", {"strength": 1.0}),
+    ("-----------", {"strength": 0.0}), ("LLl", {"light": 0.1}), ("lll", {"light": 0.0}),
+    ("xyz\x1b[5~\x1b[1;5C\r\n\x03é", {}), ("\x1b[A ", {"strength": 0.6, "enabled": False}),
+])
+def test_each_key_does_what_it_says(typed, values):
+    controls = Controls(strength=0.5)
+    assert Keys(controls, str).press(typed) == ""
+    assert controls.values() == {"enabled": True, "strength": 0.5, "light": 0.0} | values
+    assert not controls.stop.is_set()
+
+
+def test_a_sequence_may_come_in_pieces():
+    controls = Controls(strength=0.5)
+    keys = Keys(controls, str)
+    left = ""
+    for piece in ("+\x1b", "[", "B\x1bO", "A+"):
+        left = keys.press(left + piece)
+    assert controls.strength == 0.7
+
+
+def test_help_and_end():
+    said = []
+    controls = Controls()
+    Keys(controls, said.append).press("?q")
+    assert said == [HELP]
+    assert controls.stop.is_set()
+    assert len(HELP) < 80
+
+
+def test_without_a_terminal_nothing_is_read_and_no_thread_is_started():
+    before = threading.active_count()
+    stream = io.StringIO("q")
+    closed = io.StringIO()
+    closed.close()
+    for other in (stream, closed):
+        with Keyboard(controls := Controls(), str, other):
+            assert threading.active_count() == before
+        assert not controls.stop.is_set()
+    assert stream.read() == "q"
+
+
+@pytest.fixture
+def terminal():
+    import pty
+
+    ours, theirs = pty.openpty()
+    with open(theirs, closefd=False) as stream:
+        yield ours, stream
+    os.close(ours)
+    os.close(theirs)
+
+
+def modes(stream):
+    import termios
+
+    return termios.tcgetattr(stream.fileno())
+
+
+def cooked(stream):
+    import termios
+
+    return modes(stream)[3] & (termios.ICANON | termios.ECHO) == termios.ICANON | termios.ECHO
+
+
+@posix
+def test_keys_come_without_enter_and_the_terminal_is_given_back(terminal):
+    ours, stream = terminal
+    before = modes(stream)
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGTSTP, signal.SIGCONT)}
+    controls = Controls(strength=0.5)
+    with Keyboard(controls, str, stream):
+        wait_for(lambda: not cooked(stream))
+        os.write(ours, b" +\x1b[A")
+        wait_for(lambda: controls.values() == {"enabled": False, "strength": 0.7, "light": 0.0})
+        os.write(ours, b"\x1b")  # a lone Esc does not swallow what is typed later
+        time.sleep(0.2)
+        os.write(ours, b"[q")
+        wait_for(controls.stop.is_set)
+        left = time.monotonic()
+    assert time.monotonic() - left < 0.2
+    assert modes(stream) == before
+    assert {n: signal.getsignal(n) for n in handlers} == handlers
+    assert "rtface-keyboard" not in [t.name for t in threading.enumerate()]
+
+
+@posix
+def test_an_exception_gives_the_terminal_back(terminal):
+    _, stream = terminal
+    before = modes(stream)
+    with pytest.raises(ZeroDivisionError), Keyboard(Controls(), str, stream):
+        wait_for(lambda: not cooked(stream))
+        raise ZeroDivisionError
+    assert modes(stream) == before
+
+
+@posix
+def test_a_terminal_that_hangs_up_ends_the_thread_only():
+    import pty
+
+    ours, theirs = pty.openpty()
+    with open(theirs) as stream:  # noqa: PTH123
+        with Keyboard(controls := Controls(), str, stream):
+            wait_for(lambda: not cooked(stream))
+            os.close(ours)
+            wait_for(lambda: "rtface-keyboard" not in [t.name for t in threading.enumerate()])
+        assert not controls.stop.is_set()
+
+
+_PROGRAM = """
+import os, signal, sys, time
+from rtface.live.controls import Controls
+from rtface.live.keyboard import Keyboard
+if sys.argv[1] == "handled":
+    def handle(number, frame):
+        os.write(1, b"HANDLED\\n")
+        os._exit(7)
+    signal.signal(signal.SIGTERM, handle)
+controls = Controls()
+controls.listen(lambda name, value: os.write(1, f"<{name} {value}>".encode()))
+with Keyboard(controls, str):
+    os.write(1, b"READY")
+    while not controls.stop.wait(0.05):
+        pass
+os.write(1, b"END")
+"""
+
+
+class Session:
+    """A program that has a terminal of its own, as a shell would give it one."""
+
+    def __init__(self, *arguments):
+        import fcntl
+        import pty
+        import termios
+
+        self.ours, self.theirs = pty.openpty()
+        self.before = termios.tcgetattr(self.theirs)
+        fd = self.theirs
+        self.program = subprocess.Popen(
+            [sys.executable, "-c", *arguments], stdin=fd, stdout=fd, stderr=fd, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.seen = b""
+        self.read_until(b"READY")
+
+    def read_until(self, text):
+        import select
+
+        until = time.monotonic() + 20
+        while text not in self.seen:
+            assert time.monotonic() < until, self.seen
+            if select.select([self.ours], [], [], 0.1)[0]:
+                self.seen += os.read(self.ours, 4096)
+
+    def cooked(self):
+        import termios
+
+        return termios.tcgetattr(self.theirs) == self.before
+
+    def close(self):
+        self.program.kill()
+        self.program.wait(10)
+        os.close(self.ours)
+        os.close(self.theirs)
+
+
+@pytest.fixture
+def session():
+    made = []
+
+    def start(*arguments):
+        made.append(Session(*arguments))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+@posix
+@pytest.mark.parametrize(("how", "number", "status"), [
+    ("plain", signal.SIGTERM, -signal.SIGTERM), ("handled", signal.SIGTERM, 7), ("plain", signal.SIGQUIT, -3),
+    ("plain", signal.SIGHUP, -1)])
+def test_a_signal_that_ends_the_program_gives_the_terminal_back_first(session, how, number, status):
+    program = session(_PROGRAM, how)
+    wait_for(lambda: not program.cooked())
+    program.program.send_signal(number)
+    assert program.program.wait(10) == status
+    assert program.cooked()
+    if how == "handled":
+        program.read_until(b"HANDLED")
+
+
+@posix
+def test_the_terminal_is_taken_again_after_a_stop_that_cannot_be_noticed(session):
+    program = session(_PROGRAM, "plain")
+    wait_for(lambda: not program.cooked())
+    program.program.send_signal(signal.SIGSTOP)
+    os.waitpid(program.program.pid, os.WUNTRACED)
+    import termios
+
+    termios.tcsetattr(program.theirs, termios.TCSANOW, program.before)
+    program.program.send_signal(signal.SIGCONT)
+    wait_for(lambda: not program.cooked())
+    os.write(program.ours, b" ")
+    program.read_until(b"<enabled False>")
+    os.write(program.ours, b"q")
+    program.read_until(b"END")
+    assert program.program.wait(10) == 0
+    assert program.cooked()
+
+
+_SHELL = """
+import os, signal, subprocess, sys, termios, time
+# A shell: the job gets a process group of its own and the terminal, both come back when it stops.
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+def cooked():
+    return bool(termios.tcgetattr(0)[3] & termios.ICANON)
+def until(test):
+    for _ in range(400):
+        if test():
+            return
+        time.sleep(0.025)
+    print("TIMEOUT", flush=True)
+    sys.exit(1)
+job = subprocess.Popen([sys.executable, "-c", sys.argv[1], "plain"], process_group=0)
+os.tcsetpgrp(0, job.pid)
+until(lambda: not cooked())
+os.kill(job.pid, signal.SIGTSTP)
+_, status = os.waitpid(job.pid, os.WUNTRACED)
+print("STOPPED", os.WIFSTOPPED(status), cooked(), flush=True)
+os.tcsetpgrp(0, os.getpgrp())
+os.kill(job.pid, signal.SIGCONT)   # bg: it runs, and leaves the terminal alone
+time.sleep(1.0)
+pid, status = os.waitpid(job.pid, os.WNOHANG | os.WUNTRACED)
+print("BACKGROUND", pid == 0, cooked(), flush=True)
+os.tcsetpgrp(0, job.pid)           # fg
+os.kill(job.pid, signal.SIGCONT)
+until(lambda: not cooked())
+print("FRONT", flush=True)
+_, status = os.waitpid(job.pid, 0)
+os.tcsetpgrp(0, os.getpgrp())
+print("LEFT", status, cooked(), flush=True)
+"""
+
+
+@posix
+def test_job_control_of_a_shell_works(session):
+    program = session(_SHELL, _PROGRAM)
+    program.read_until(b"STOPPED True True")
+    program.read_until(b"BACKGROUND True True")
+    program.read_until(b"FRONT")
+    os.write(program.ours, b" q")
+    program.read_until(b"<enabled False>")
+    program.read_until(b"LEFT 0 True")
+
+
+def test_windows_reads_keys_and_arrows(monkeypatch):
+    typed = list("\xe0H\xe0K\x00P\xe0H q")[::-1]
+    console = types.SimpleNamespace(kbhit=lambda: bool(typed), getwch=lambda: typed.pop())
+    monkeypatch.setitem(sys.modules, "msvcrt", console)
+    controls = Controls(strength=0.5)
+    terminal = keyboard._WindowsTerminal(Keys(controls, str))
+    wait_for(controls.stop.is_set)
+    terminal.close()
+    assert controls.values() == {"enabled": False, "strength": 0.6, "light": 0.0}

@@ -1,0 +1,195 @@
+"""The status of a live run: the window, the JSON, the line."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from rtface.commands.console import Console
+from rtface.live.controls import Controls
+from rtface.live.protocols import Health
+from rtface.live.status import LiveMeter, LiveStatus
+from rtface.live.window import Window
+from rtface.stats import Stats
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class End:
+    def __init__(self, health, described="camera 0, 1280×720"):
+        self.health, self.described = health, described
+
+
+def made(clock, *, source=None, sink=None, stats=None, controls=None, **more):
+    live = Health("live", "", 90.0, frames=3)
+    return LiveStatus(stats or Stats(), controls or Controls(strength=0.8), clock=clock,
+                      source=("camera:0", End(source or live)), sinks=[("vcam:", End(sink or live))], **more)
+
+
+def run(status, clock, frames=300, latency=0.021, faces=1):
+    for _ in range(frames):
+        clock.now += 1 / 30
+        status.wrote(latency, faces)
+
+
+def test_the_window_forgets_what_is_older_than_ten_seconds():
+    clock = Clock()
+    window = Window(clock)
+    for second in range(40):
+        for _ in range(30):
+            clock.now += 1 / 30
+            window.add(0.5 if second < 20 else 0.02)
+    found = window.histogram()
+    assert 270 <= found.count <= 300
+    assert found.percentile(99) == pytest.approx(0.02, rel=0.03)
+    assert found.max == 0.02
+    clock.now += 5
+    assert 100 < window.histogram().count < 200
+    clock.now += 100
+    assert window.histogram().count == 0
+    assert window.histogram().percentile(50) == 0
+
+
+def test_the_rate_is_steady_and_falls_when_nothing_comes():
+    clock = Clock()
+    window = Window(clock)
+    assert window.rate == 0
+    rates = []
+    for n in range(300):
+        clock.now += 1 / 30 + (0.004 if n % 2 else -0.004)
+        window.add(0.01)
+        rates.append(window.rate)
+    assert all(abs(rate - 30) < 0.2 for rate in rates[60:])
+    clock.now += 1.0
+    assert 15 < window.rate < 25
+    clock.now += 2.5
+    assert window.rate == 0
+
+
+def test_the_line_is_as_documented():
+    clock = Clock()
+    status = made(clock)
+    run(status, clock)
+    assert status.line() == "live 30.0 fps  1 face  latency 21/21/21 ms  0 dropped  strength 0.8  on"
+    status.controls.set("enabled", False)
+    assert status.line().endswith("strength 0.8  off")
+
+
+def test_what_is_wrong_comes_first_and_is_coloured():
+    clock = Clock()
+    status = made(clock, source=Health("away", "unplugged", 97.0))
+    painted = status.line(paint=lambda kind, text: f"[{kind}:{text}]")
+    assert painted.startswith("[fault:camera:0 away 3 s (unplugged)]  live 0.0 fps")
+    assert painted.endswith("[ok:on]")
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 60, 79, 100, 200])
+def test_the_line_fits_and_keeps_what_matters(width):
+    clock = Clock()
+    stats = Stats()
+    stats.count("dropped:late", 1234)
+    stats.count("faults", 2)
+    status = made(clock, stats=stats, sink=Health("away", "connection refused by the other side", 40.0),
+                  controls=Controls(strength=0.8, light=0.5), delay=0.06, ladder=lambda: "key frames")
+    run(status, clock)
+    text = status.line(width)
+    assert len(text) <= width
+    assert text.startswith("vcam: away 70 s")
+    if width >= 60:
+        assert "live 30.0 fps" in text
+        assert text.endswith(" on")
+    if width >= 79:
+        assert "(connection refused by the other side)" in text
+    if width == 200:
+        for part in ("1234 dropped", "2 faults", "key frames", "audio offset 60 ms", "light 0.5", "strength 0.8"):
+            assert part in text
+
+
+def test_the_json_has_everything_and_no_secret():
+    clock = Clock()
+    stats = Stats()
+    stats.count("frames_in", 310)
+    stats.count("frames_out", 300)
+    stats.count("dropped:late", 10)
+    stats.add("latency", 0.025)
+    stats.warn("x", "cannot reach rtmp://u:SECRET@h/app/SECRET?x=SECRET")
+    away = Health("away", "rtmp://u:SECRET@h/app/SECRET refused", 99.0, frames=7, dropped=2, bytes=55, reopened=3)
+    status = LiveStatus(stats, Controls(strength=0.6), clock=clock, source=("rtmp://h/app/SECRET", End(away)),
+                        sinks=[("srt://h:1?passphrase=SECRET", End(away, "stream to srt://h:1?passphrase=SECRET"))])
+    found = status.snapshot()
+    text = json.dumps(found, allow_nan=False)
+    assert "SECRET" not in text + status.line(200)
+    assert found["audio_offset_ms"] is None
+    run(status, clock, latency=0.031, faces=2)
+    found = status.snapshot()
+    assert found["strength"] == 0.6
+    assert found["enabled"] is True
+    assert found["fps"] == pytest.approx(30, abs=0.1)
+    assert found["faces"] == 2
+    assert found["latency_ms"]["p95"] == pytest.approx(31, rel=0.03)
+    assert found["latency_run_ms"]["p50"] == pytest.approx(25, rel=0.03)
+    assert found["dropped"] == {"late": 10, "source": 0, "sink": 0}
+    assert found["audio_offset_ms"] == pytest.approx(31, abs=1)
+    assert found["delay_ms"] is None
+    end = found["sinks"][0]
+    assert (end["state"], end["frames"], end["bytes"], end["reopened"]) == ("away", 7, 55, 3)
+    assert end["name"] == "srt://h:1"
+
+
+class Screen:
+    def __init__(self, live):
+        self.live, self.lines = live, []
+
+    def status(self, line):
+        self.lines.append(line)
+
+    def paint(self, kind, text):
+        return f"\x1b[1m{text}\x1b[0m"
+
+
+def test_the_meter_shows_five_lines_a_second_on_a_terminal_and_one_in_ten_seconds_elsewhere(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for live, expected in ((True, 100), (False, 2)):
+        clock = Clock()
+        screen, status = Screen(live), made(clock)
+        meter = LiveMeter(screen, status, clock=clock)
+        for _ in range(2000):
+            clock.now += 0.01
+            meter()
+        assert abs(len(screen.lines) - expected) <= 0.06 * expected
+        assert all(len(re.sub("\x1b\\[[0-9]m", "", line)) <= 79 for line in screen.lines)
+        assert ("\x1b" in screen.lines[0]) is live
+
+
+def test_a_change_is_shown_at_once_on_a_terminal():
+    clock = Clock()
+    screen, status = Screen(True), made(clock)
+    meter = LiveMeter(screen, status, clock=clock)
+    meter()
+    status.controls.toggle()
+    assert len(screen.lines) == 2
+    assert "off" in screen.lines[1]
+
+
+def test_colours_take_no_room_on_the_console(monkeypatch):
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    console = Console(stream=stream, environ={"TERM": "xterm"})
+    line = console.paint("warn", "x" * 20) + "y" * 19
+    console.status(line)
+    console.status("short")
+    assert stream.getvalue() == "\r" + line + "\rshort" + " " * 34
