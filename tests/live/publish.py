@@ -1,4 +1,4 @@
-"""Publishes pictures that carry the time, with sound, in real time and for ever: ``publish.py URL FORMAT [KEY=VALUE…]``.
+"""Publishes pictures that carry the time, with sound, in real time: ``publish.py URL FORMAT [KEY=VALUE…]``.
 
 Every picture has the monotonic clock's milliseconds in its first rows, a bit a block (`read_stamp`), and flashes in the
 first tenth of each second of that clock, in which the sound has its tone. Where the server goes away, it tries again.

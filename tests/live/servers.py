@@ -93,7 +93,7 @@ class Nginx(Process):
     def __init__(self, folder: Path) -> None:
         self.rtmp = free_port()
         folder.mkdir(parents=True, exist_ok=True)
-        modules = [Path("/usr/lib/nginx/modules/ngx_rtmp_module.so"), Path("/usr/lib64/nginx/modules/ngx_rtmp_module.so")]
+        modules = [Path(f"/usr/{lib}/nginx/modules/ngx_rtmp_module.so") for lib in ("lib", "lib64")]
         load = next((f"load_module {m};" for m in modules if m.exists()), "")  # else it is built in
         config = folder / "nginx.conf"
         config.write_text(f"""{load}
