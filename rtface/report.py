@@ -63,6 +63,9 @@ class Report:
     stages_ms: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     first_frame_s: float | None = None
     peak_rss_mb: float = 0.0
+    dropped: dict[str, int] = field(default_factory=dict[str, int])
+    ends: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    ladder: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     warnings: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
     options: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -70,11 +73,13 @@ class Report:
     def fill(self, stats: Stats) -> None:
         """Takes over what was counted, timed and warned of."""
         counters = stats.counters
-        self.frames_in, self.frames_dropped = counters["frames_in"], counters["frames_dropped"]
+        self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
+        self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
         self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
         self.faults = counters["faults"]
         self.stages_ms = stats.stages_ms()
-        self.latency_ms = {k: v for k, v in self.stages_ms.get("added", {}).items() if k in ("p50", "p95", "p99")}
+        latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
+        self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}
         self.warnings = list(stats.warnings.values())
         self.peak_rss_mb = round(peak_rss_mb(), 1)
 

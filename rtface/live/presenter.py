@@ -31,11 +31,14 @@ class Presenter:
         delay: seconds from capture to output, held constant; None is as soon as possible.
         lost: why no picture comes, in a few words; None while the source is there.
         stats: latency (captured → handed to the sinks), frames out, dropped.
+        wrote: told of every picture's latency in seconds, and its faces.
     """
 
     def __init__(self, sinks: Sequence[LiveSink], form: Form, stats: Stats, *, delay: float | None = None,
-                 lost: Callable[[], str | None] = lambda: None) -> None:
-        self._sinks, self._form, self._stats, self._delay, self._lost = sinks, form, stats, delay, lost
+                 lost: Callable[[], str | None] = lambda: None,
+                 wrote: Callable[[float, int], None] = lambda latency, faces: None) -> None:
+        self._sinks, self._form, self._stats, self._delay = sinks, form, stats, delay
+        self._lost, self._wrote = lost, wrote
         self._fit = Fitter(form)
         self._period = float(1 / form.rate)
         # A picture waits for its time, and no longer: what comes later finds a place.
@@ -137,6 +140,7 @@ class Presenter:
             return
         self._stats.add("latency", now - frame.captured_at)
         self._stats.count("frames_out")
+        self._wrote(now - frame.captured_at, len(frame.faces))
         self._last, self._last_at, self._slate = frame, now, None
 
     def _fault(self, sink: LiveSink, error: Exception) -> None:

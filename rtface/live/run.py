@@ -6,9 +6,9 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Self
@@ -18,12 +18,14 @@ from rtface.chain import Threads
 from rtface.config import Options
 from rtface.engine.service import SMALL
 from rtface.enhance import Enhance
+from rtface.errors import Interrupted
 from rtface.frame import Frame
 from rtface.live.controls import Controls
 from rtface.live.extras import LiveExtras
 from rtface.live.loop import Loop
 from rtface.live.presenter import Presenter
 from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundSource
+from rtface.live.status import LiveStatus
 from rtface.protocols import Tracker
 from rtface.report import Report, told
 from rtface.stats import Stats
@@ -45,12 +47,14 @@ class Ends:
         sinks: the output first, then what it is recorded to.
         sound: where sound comes from instead; None is the source's own.
         silent: no sound at all.
+        names: of source and sinks as messages and metrics know them, without secrets.
     """
 
     source: LiveSource
-    sinks: list[LiveSink] = field(default_factory=list[LiveSink])
+    sinks: list[LiveSink]
     sound: SoundSource | None = None
     silent: bool = False
+    names: tuple[str, ...] = ()
 
     @property
     def has_sound(self) -> bool:
@@ -90,6 +94,7 @@ class Live:
     Attributes:
         loop, enhance, presenter: the steps.
         extras: light, stages, preview.
+        status: how it is.
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent, EngineError: something cannot be used at the beginning.
@@ -121,8 +126,11 @@ class Live:
             tracker, self.enhance = loading.result()
         self.extras = LiveExtras(options, stats)
         closing.callback(self.extras.close)
-        self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost,
-                                   delay=None if options.delay is None else options.delay / 1e3)
+        delay = None if options.delay is None else options.delay / 1e3
+        source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
+        self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
+                                 sinks=list(zip(sinks, ends.sinks, strict=True)))
+        self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, delay=delay, wrote=self.status.wrote)
         closing.callback(self.presenter.close)
         self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
                          wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=options.latency / 1e3)
@@ -168,6 +176,8 @@ class Live:
         report.tracks = self.enhance.book.reports()
         report.decoder, report.encoder = self.ends.source.described, self.ends.sinks[0].described
         report.fill(self.stats)
+        shown = self.status.snapshot()
+        report.ends = [shown["source"], *shown["sinks"]]
 
     def close(self) -> None:
         """Ends everything within a second; safe to call twice."""
@@ -194,12 +204,12 @@ def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: 
         look: called five times a second while the run goes on, first of all when it has begun.
 
     Raises:
-        as `Live`.
+        as `Live`; Interrupted when it is stopped before it has begun.
     """
     stats, controls = stats or Stats(), Controls(strength=options.strength, light=options.light)
     controls.stop = stop or controls.stop
     began = perf_counter()
-    with Live(ends, options, stats, controls) as live:
+    with _begun(ends, options, stats, controls) as live:
         report = Report(ends.source.described, ends.sinks[0].described, __version__, options.engine, options.device,
                         options=told(options), first_frame_s=round(perf_counter() - began, 3), notes=ends.notes)
         if look is not None:
@@ -211,6 +221,28 @@ def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: 
     if options.report:
         report.save(options.report)
     return report
+
+
+def _begun(ends: Ends, options: Options, stats: Stats, controls: Controls) -> Live:
+    """A run that has begun. Opening may take ten seconds and loading as long; who stops it does not wait for that."""
+    promise: Future[Live] = Future()
+
+    def begin() -> None:
+        try:
+            live = Live(ends, options, stats, controls)
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            promise.set_exception(error)
+            return
+        promise.set_result(live)
+
+    threading.Thread(target=begin, name="rtface-begin", daemon=True).start()
+    while True:
+        with suppress(TimeoutError):
+            return promise.result(0.05)
+        if controls.stop.is_set():
+            ends.close()
+            promise.add_done_callback(lambda done: done.exception() or done.result().close())
+            raise Interrupted("stopped before the first picture")
 
 
 def _unheard(packet: Sound) -> None:

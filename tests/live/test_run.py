@@ -1,0 +1,190 @@
+"""A whole live run between stand-ins for the ends, with the real tracker and engine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from live_fakes import FakeSink, FakeSource, frame, luma_of
+
+from rtface.config import Options
+from rtface.errors import InputMissing, Interrupted, OutputError
+from rtface.frame import Color, Display, Frame
+from rtface.live.protocols import TIME_BASE, Form, Sound
+from rtface.live.run import Ends, Live, run_live
+from rtface.stats import Stats
+
+PASSING = Options(tracker="none", device="cpu")
+PORTRAIT = Form(320, 240, "yuv420p", Fraction(30), Color("bt601"))
+
+
+def portrait(number: int) -> Frame:
+    """The astronaut's face, soft, as it would come now."""
+    import cv2
+    from skimage import data
+
+    rgb = cv2.GaussianBlur(cv2.resize(data.astronaut()[:240, 60:380], (320, 240)), (0, 0), 1.6)
+    rgb = np.roll(rgb, number % 3, axis=1)
+    image = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p")
+    now = time.monotonic()
+    return Frame(image, round(1e6 * now), TIME_BASE, color=PORTRAIT.color, display=Display(), captured_at=now)
+
+
+class Run:
+    """`run_live` on a thread, fed by the test."""
+
+    def __init__(self, options: Options = PASSING, source: FakeSource | None = None, sinks=None, **more) -> None:
+        self.source, self.sinks, self.stop = source or FakeSource(), sinks or [FakeSink()], threading.Event()
+        self.ends, self.stats = Ends(self.source, self.sinks, **more), Stats()
+        self.begun, self.report, self.error = threading.Event(), None, None
+        self.live: Live | None = None
+        self.options = options
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        def look(live: Live) -> None:
+            self.live = live
+            self.begun.set()
+        try:
+            self.report = run_live(self.ends, self.options, stats=self.stats, stop=self.stop, look=look)
+        except BaseException as error:  # noqa: BLE001 - looked at by the test
+            self.error = error
+
+    def __enter__(self):
+        self._thread.start()
+        assert self.begun.wait(30), self.error
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.end()
+
+    def end(self) -> float:
+        """Stops it; seconds that took."""
+        began = time.monotonic()
+        self.stop.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        return time.monotonic() - began
+
+
+def test_a_face_is_enhanced_live_and_the_report_says_so(tmp_path):
+    options = Options(device="cpu", latency=10_000, report=tmp_path / "report.json", light=0.0)
+    with Run(options, FakeSource(PORTRAIT)) as run:
+        for number in range(12):
+            run.source.give(portrait(number))
+            run.sinks[0].wait_for(number + 1, 10)
+        line = run.live.status.line(200)
+    report = run.report
+    assert report.engine == "rtface-s"
+    assert report.frames_out == 12
+    assert report.frames_corrected >= 6
+    assert sum(f.touched for f in run.sinks[0].frames) == report.frames_corrected
+    assert report.latency_ms["p50"] > 0
+    assert "1 face" in line
+    assert (tmp_path / "report.json").exists()
+
+
+def test_it_ends_within_a_second_of_the_stop_and_closes_its_ends():
+    with Run() as run:
+        run.source.give(frame(1))
+        run.sinks[0].wait_for(1)
+        assert run.end() < 1.5
+    assert run.source.closed
+    assert run.sinks[0].closed
+    assert run.error is None
+
+
+def test_ends_that_do_not_close_do_not_hold_it_up():
+    class Stuck(FakeSink):
+        def close(self) -> None:
+            time.sleep(30)
+
+    with Run(sinks=[Stuck()]) as run:
+        assert run.end() < 1.6
+
+
+def test_a_lost_source_is_replaced_by_the_last_picture_and_comes_back():
+    with Run() as run:
+        run.source.give(frame(1_000_000, luma=77))
+        run.sinks[0].wait_for(1)
+        run.source.lose()
+        run.sinks[0].wait_for(5)
+        run.source.start(run.source.give, run.source.give_sound)
+        run.source.give(frame(9_000_000, luma=78))
+        deadline = time.monotonic() + 5
+        while not any(luma_of(f) == 78 for f in run.sinks[0].frames) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    luma = [luma_of(f) for f in run.sinks[0].frames]
+    assert luma[0] == luma[4] == 77
+    assert 78 in luma
+
+
+def test_sound_of_the_source_reaches_the_sinks_unless_it_is_not_wanted():
+    packet = Sound(b"x", 1.0, 0.02, 48000, 1)
+    for silent in (False, True):
+        source = FakeSource()
+        source.has_sound = True
+        with Run(source=source, silent=silent) as run:
+            run.source.give_sound(packet)
+            time.sleep(0.05)
+        assert run.sinks[0].sounds == ([] if silent else [packet])
+
+
+def test_a_film_that_ends_ends_the_run():
+    run = Run()
+    with run:
+        run.source.give(frame(1))
+        run.source.ended = True
+        run._thread.join(5)
+        assert not run._thread.is_alive()
+    assert run.report.frames_out == 1
+
+
+class Missing(FakeSource):
+    def start(self, frame, sound) -> None:
+        raise InputMissing("camera 3 is not there")
+
+
+class NoPlace(FakeSink):
+    def open(self, form, *, sound) -> None:
+        raise OutputError("no virtual camera")
+
+
+@pytest.mark.parametrize(("source", "sink", "error"), [
+    (Missing(), FakeSink(), InputMissing), (FakeSource(), NoPlace(), OutputError)])
+def test_what_is_not_there_at_the_beginning_is_said_and_all_is_closed(source, sink, error):
+    with pytest.raises(error):
+        run_live(Ends(source, [sink]), PASSING)
+    assert source.closed
+    assert sink.closed
+
+
+def test_stopping_while_the_source_is_being_opened_does_not_wait_for_it():
+    class Slow(FakeSource):
+        def start(self, frame, sound) -> None:
+            time.sleep(20)
+
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        run_live(Ends(Slow(), [FakeSink()]), PASSING, stop=stop)
+    assert time.monotonic() - began < 2.0
+
+
+def test_nothing_is_worked_on_while_nobody_looks():
+    sink = FakeSink()
+    sink.wanted = False
+    with Run(Options(device="cpu"), FakeSource(PORTRAIT), [sink]) as run:
+        for number in range(3):
+            run.source.give(portrait(number))
+            sink.wait_for(number + 1)
+        assert run.stats.stages.get("track") is None
+        sink.wanted = True
+        run.source.give(portrait(3))
+        sink.wait_for(4)
+        assert run.stats.stages["track"].count == 1
