@@ -1,0 +1,147 @@
+"""Before|after: nothing is done unless somebody looks, and what is shown is right."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from rtface.frame import Color, Display, Frame
+from rtface.live import preview as module
+from rtface.live.controls import Controls
+from rtface.live.endpoint import ControlEndpoint
+from rtface.live.preview import Preview
+
+
+def picture(value, pts=0, size=(320, 180), **more):
+    """A plain gray picture of luma `value`."""
+    image = av.VideoFrame(*size, "yuv420p")
+    for plane, level in zip(image.planes, (value, 128, 128), strict=True):
+        np.frombuffer(plane, np.uint8)[:] = level
+    return Frame(image, pts, Fraction(1, 1_000_000), color=Color("bt601"), **more)
+
+
+def shown(jpeg):
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+
+
+def looked_at(preview, first=40, then=200, **more):
+    """What one viewer sees of a picture that is written to after `before`."""
+    watching = preview.watch()
+    pair = iter(watching)
+    import threading
+
+    def loop():
+        for pts in range(500):
+            frame = picture(first, pts, **more)
+            preview.before(frame)
+            np.frombuffer(frame.image.planes[0], np.uint8)[:] = then
+            preview.after(frame)
+            if done.wait(0.01):
+                return
+
+    done = threading.Event()
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        return shown(next(pair))
+    finally:
+        done.set()
+        thread.join()
+        watching.close()
+        preview.close()
+
+
+def test_before_is_left_and_after_is_right():
+    found = looked_at(Preview())
+    assert found.shape == (180, 640, 3)
+    left, right = found[:, :310].mean(), found[:, 330:].mean()
+    assert left == pytest.approx((40 - 16) * 255 / 219, abs=3)
+    assert right == pytest.approx((200 - 16) * 255 / 219, abs=3)
+
+
+def test_a_side_has_at_most_960_pixels_and_stands_upright():
+    assert looked_at(Preview(), size=(1920, 1080)).shape == (540, 1920, 3)
+    assert looked_at(Preview(), size=(640, 360), display=Display(quarter_turns=1)).shape == (640, 720, 3)
+
+
+def test_nothing_is_copied_or_made_when_nobody_looks(monkeypatch):
+    preview = Preview()
+    monkeypatch.setattr(module, "copy_image", lambda image: pytest.fail("copied"))
+    frame = picture(50)
+    for _ in range(100):
+        preview.before(frame)
+        preview.after(frame)
+    assert not preview.wanted
+    assert preview._thread is None
+    watching = preview.watch()
+    watching.close()  # came and went without a picture
+    preview.before(frame)
+    preview.close()
+
+
+def test_at_most_fifteen_copies_a_second_are_made_at_every_rate(monkeypatch):
+    now = [50.0]
+    preview = Preview(clock=lambda: now[0])
+    copies = []
+    real = module.copy_image
+    monkeypatch.setattr(module, "copy_image", lambda image: copies.append(now[0]) or real(image))
+    preview._viewers = 1
+    for rate, expected in ((60, 15), (30, 15), (25, 15), (10, 10)):
+        copies.clear()
+        for pts in range(4 * rate):
+            now[0] += 1 / rate
+            preview.before(frame := picture(20, pts, size=(64, 64)))
+            preview.after(frame)
+        assert 4 * expected - 3 <= len(copies) <= 4 * expected + 2, rate
+    preview.close()
+
+
+def test_a_picture_that_was_dropped_on_the_way_makes_no_pair():
+    preview = Preview()
+    preview._viewers = 1
+    preview.before(picture(20, 1))
+    preview.after(picture(20, 2))
+    assert preview._pairs.take(0) is None
+    preview.after(picture(20, 1))
+    assert preview._pairs.take(0) is None
+
+
+def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
+    preview = Preview()
+    endpoint = ControlEndpoint(Controls(), dict, preview=preview)
+    connection = http.client.HTTPConnection("127.0.0.1", int(endpoint.address.rsplit(":", 1)[1]), timeout=10)
+    connection.request("GET", "/preview.mjpeg")
+    answer = connection.getresponse()
+    assert answer.headers["Content-Type"].startswith("multipart/x-mixed-replace; boundary=")
+
+    def more(pts):
+        frame = picture(90, pts)
+        preview.before(frame)
+        preview.after(frame)
+        time.sleep(0.02)
+
+    until = time.monotonic() + 10
+    pts = 0
+    while preview._number < 3 and time.monotonic() < until:
+        more(pts := pts + 1)
+    for _ in range(2):
+        head = [answer.fp.readline() for _ in range(4)]
+        assert head[0] == b"--rtface-picture\r\n"
+        size = int(head[2].split()[1])
+        assert shown(answer.fp.read(size)).shape == (180, 640, 3)
+        assert answer.fp.readline() == b"\r\n"
+    answer.close()
+    connection.close()
+    while preview._viewers and time.monotonic() < until:
+        more(pts := pts + 1)
+    assert preview._viewers == 0
+    began = time.monotonic()
+    endpoint.close()
+    assert time.monotonic() - began < 1
+    assert list(preview.watch()) == []
