@@ -112,6 +112,13 @@ class Stages:
         """Whether there are any."""
         return bool(self._all)
 
+    def notes(self, *, comparing: bool = False) -> list[str]:
+        """What a report says of them."""
+        if not self.names:
+            return []
+        notes = [f"stages: {', '.join(self.names)}"]
+        return [*notes, "--compare shows pictures without what stages draw"] if comparing else notes
+
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
         """The step in the chain."""
         for item in items:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil, floor, hypot
 from typing import TYPE_CHECKING
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtface.device.planes import Layout, Role, Samples, layout, planes
-from rtface.draw.blend import blend, codes
+from rtface.draw.blend import Box, blend, codes
 from rtface.draw.sprite import Sprite
-from rtface.draw.veil import blur, pixelate, reach
+from rtface.draw.veil import blur, pixelate, veiled
 from rtface.errors import UsageError
 from rtface.frame import Float, Float32, Frame
 from rtface.geometry import compose, display_size, plane_matrix
@@ -110,13 +110,9 @@ class Canvas:
             disc: 2×3 from the unit disc to display space; `covering(face)` makes it.
             sigma: standard deviation of the Gaussian in display pixels.
         """
-        for role, view in self._writable().items():
-            matrix = self._to_planes[role]
-            onto = compose(matrix, disc)
-            box = reach(onto, view.shape)
-            if box is not None and sigma > 0:
-                blur(view, self._form, onto, box, (sigma * hypot(*matrix[0, :2]), sigma * hypot(*matrix[1, :2])))
-                self._drawn = True
+        for role, view, box, mask in self._veiled(disc):
+            x, y = (sigma * hypot(*row[:2]) for row in self._to_planes[role])
+            blur(view, self._form, box, mask, (x, y))
 
     def pixelate(self, disc: Float, cell: float) -> None:
         """Lays a mosaic over what lies in an ellipse.
@@ -129,13 +125,9 @@ class Canvas:
         # Whole chroma samples, so that a tile has the same place in every plane.
         wide, high = (max(step, round(cell * hypot(*row[:2]) / step) * step)
                       for row, step in zip(luma, self._form.subsampling, strict=True))
-        for role, view in self._writable().items():
+        for role, view, box, mask in self._veiled(disc):
             sx, sy = self._form.role_subsampling(role)
-            onto = compose(self._to_planes[role], disc)
-            box = reach(onto, view.shape)
-            if box is not None:
-                pixelate(view, self._form, onto, box, (wide // sx, high // sy))
-                self._drawn = True
+            pixelate(view, self._form, box, mask, (wide // sx, high // sy))
 
     def show(self, image: av.VideoFrame, box: Rectangle) -> None:
         """Puts the samples of another picture of the same size (`Frame.before`) into a rectangle, as they are.
@@ -159,6 +151,17 @@ class Canvas:
             part = np.s_[top // sy:-(-bottom // sy), left // sx:-(-right // sx)]
             view[part] = others[role][part]
         self._drawn = True
+
+    def _veiled(self, disc: Float) -> Iterator[tuple[Role, Samples, Box, Float32]]:
+        """The components that an ellipse meets, where, and its mask there."""
+        known: dict[tuple[int, int], tuple[Box, Float32] | None] = {}
+        for role, view in self._writable().items():
+            sub = self._form.role_subsampling(role)
+            if sub not in known:
+                known[sub] = veiled(compose(self._to_planes[role], disc), view.shape)
+            if (found := known[sub]) is not None:
+                self._drawn = True
+                yield role, view, *found
 
     def _writable(self) -> dict[Role, Samples]:
         if not self._views:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -58,36 +57,43 @@ def _sheet() -> Float32:
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def _mask(box: Box, disc: Float) -> Float32:
-    """The soft ellipse at the samples of a box (`disc`: unit disc → plane)."""
-    half = _SIDE / 2
-    onto = compose(translation(-box[0], -box[1]), disc, scaling(1 / (half - 1), 1 / (half - 1)),
-                   translation(-half, -half))
-    out: Any = cv2.warpAffine(_sheet(), to_cv2(onto), (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
-                              borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
-    return out
-
-
-def reach(disc: Float, shape: tuple[int, ...]) -> Box | None:
-    """The samples of a plane that an ellipse (`disc`: unit disc → plane) may touch, or None."""
+def veiled(disc: Float, shape: tuple[int, ...]) -> tuple[Box, Float32] | None:
+    """The samples of a plane that an ellipse (`disc`: unit disc → plane) may touch, and its soft mask on them; None
+    where it lies outside."""
     box = clip_box(bounds(disc, (-1.0, -1.0, 1.0, 1.0), margin=1.0), shape[1], shape[0])
-    return box if box[2] > box[0] and box[3] > box[1] else None
+    if box[2] <= box[0] or box[3] <= box[1]:
+        return None
+    half, w, h = _SIDE / 2, box[2] - box[0], box[3] - box[1]
+    # It is smooth: on large faces every fourth sample will do, at a quarter of the time.
+    step = 4 if min(w, h) > 128 else 1
+    wide, high = -(-w // step), -(-h // step)
+    onto = compose(scaling(1 / step, 1 / step), translation(-box[0], -box[1]), disc,
+                   scaling(1 / (half - 1), 1 / (half - 1)), translation(-half, -half))
+    out: Any = cv2.warpAffine(_sheet(), to_cv2(onto), (wide, high), flags=cv2.INTER_LINEAR,
+                              borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+    if step > 1:
+        out = np.ascontiguousarray(cv2.resize(out, (wide * step, high * step))[:h, :w])
+    return box, out
 
 
-def blur(view: Samples, form: Layout, disc: Float, box: Box, sigma: tuple[float, float]) -> None:
-    """A Gaussian blur of standard deviation `sigma` (samples in x and y) under the ellipse, in place."""
+def blur(view: Samples, form: Layout, box: Box, mask: Float32, sigma: tuple[float, float]) -> None:
+    """A Gaussian blur of standard deviation `sigma` (samples in x and y) under the mask of a box, in place."""
     part = native(view, box, form)
     h, w = part.shape
-    # Shrunk until two samples are a standard deviation, blurred there, and enlarged: all that is left is in there.
-    size = tuple(max(1, math.ceil(side / max(1.0, s / 2))) for side, s in zip((w, h), sigma, strict=True))
-    small: Any = cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    small = cv2.GaussianBlur(small, (0, 0), max(sigma[0] * size[0] / w, 0.3), sigmaY=max(sigma[1] * size[1] / h, 0.3),
+    # Shrunk until two samples are a standard deviation, blurred there, and enlarged: all that is left is in there. By
+    # whole factors, which is ten times as fast.
+    nx, ny = (max(1, min(int(s / 2), side)) for s, side in zip(sigma, (w, h), strict=True))
+    part = cv2.copyMakeBorder(part, 0, -h % ny, 0, -w % nx, cv2.BORDER_REPLICATE)
+    high, wide = part.shape
+    small: Any = cv2.resize(part, (wide // nx, high // ny), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.GaussianBlur(small, (0, 0), max(sigma[0] / nx, 0.3), sigmaY=max(sigma[1] / ny, 0.3),
                              borderType=cv2.BORDER_REPLICATE)
-    _cover(view, form, disc, box, cv2.resize(small, (w, h), interpolation=cv2.INTER_LINEAR))
+    _cover(view, form, box, mask, cv2.resize(small, (wide, high), interpolation=cv2.INTER_LINEAR)[:h, :w])
 
 
-def pixelate(view: Samples, form: Layout, disc: Float, box: Box, cell: tuple[int, int]) -> None:
-    """A mosaic of cells (samples in x and y) under the ellipse, in place; cells lie on multiples of their size."""
+def pixelate(view: Samples, form: Layout, box: Box, mask: Float32, cell: tuple[int, int]) -> None:
+    """A mosaic of cells (samples in x and y) under the mask of a box, in place; cells lie on multiples of their
+    size."""
     cx, cy = cell
     x0, y0 = box[0] // cx * cx, box[1] // cy * cy
     nx, ny = -(-(box[2] - x0) // cx), -(-(box[3] - y0) // cy)
@@ -97,10 +103,9 @@ def pixelate(view: Samples, form: Layout, disc: Float, box: Box, cell: tuple[int
     part = cv2.copyMakeBorder(part, 0, ny * cy - part.shape[0], 0, nx * cx - part.shape[1], cv2.BORDER_REPLICATE)
     small = cv2.resize(part, (nx, ny), interpolation=cv2.INTER_AREA).astype(np.float32)
     large: Any = cv2.resize(small, (nx * cx, ny * cy), interpolation=cv2.INTER_NEAREST)
-    _cover(view, form, disc, box, np.ascontiguousarray(large[box[1] - y0:box[3] - y0, box[0] - x0:box[2] - x0]))
+    _cover(view, form, box, mask, large[box[1] - y0:box[3] - y0, box[0] - x0:box[2] - x0])
 
 
-def _cover(view: Samples, form: Layout, disc: Float, box: Box, veil: Any) -> None:
-    mask = _mask(box, disc)
-    value: Any = cv2.multiply(veil, mask)
+def _cover(view: Samples, form: Layout, box: Box, mask: Float32, veil: Any) -> None:
+    value: Any = cv2.multiply(np.ascontiguousarray(veil), mask)
     blend(view, box, value, np.subtract(np.float32(1.0), mask, dtype=np.float32), form)
