@@ -18,6 +18,7 @@ from rtface.enhance import Enhance
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.color import color_of
+from rtface.stages import Stages, before
 from rtface.stats import Stats
 from rtface.track import create_tracker
 from rtface.tracking import track
@@ -63,6 +64,7 @@ class Enhancer:
         self._pts = -self._step
         self.stats = Stats()
         self._closing = ExitStack()
+        self._stages = Stages.open(self._options.stages, self.stats)
         chosen, threads = self._options.engine, self._options.threads
         coming = None
         try:
@@ -76,6 +78,7 @@ class Enhancer:
             self._closing.close()
             raise
         self._closing.callback(self._tracker.close)
+        self._closing.callback(self._stages.close)
         self._enhance = Enhance(place.device, place.engines, self._options, self.stats, analysis=analysis)
         self._enhance.coming = coming
         # A lost card must not end a call: the CPU goes on, a moment later.
@@ -125,16 +128,20 @@ class Enhancer:
         self._pts = self._pts + self._step if time is None else max(self._pts + 1, round(time * 90_000))
         item = Frame(image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True),
                      new=still)
-        if self.enabled:
+        seen = before(item) if self._stages.needs_before else None
+        # A veil must not fall with the enhancement: stages need faces as long as there are any.
+        if self.enabled or self._stages:
             if faces is None:
                 item = next(track([item], self._tracker, self._enhance.workshop.device, self.stats))
             else:
                 item = replace(item, faces=tuple(_own_face(face, k) for k, face in enumerate(faces)))
             assert isinstance(item, Frame)
             self._faces = item.faces
-            item = self._enhance.collect(self._enhance.submit(item))
+            if self.enabled:
+                item = self._enhance.collect(self._enhance.submit(item))
         else:
             self._faces = ()
+        item = self._stages.process(item, seen)
         return item.image if given else array_from_image(item.image)
 
     def reset(self) -> None:

@@ -110,6 +110,7 @@ class Frame:
         new: True when this is a picture unrelated to the one before (separate stills).
         lead_in: True on a picture that is worked on only so that what follows finds everything settled
             (`rtface.segments`); it is neither counted nor written.
+        before: the picture as it came, in memory of its own, where a stage needs it; None otherwise.
     """
 
     image: av.VideoFrame
@@ -125,6 +126,12 @@ class Frame:
     touched: bool = False
     new: bool = False
     lead_in: bool = False
+    before: av.VideoFrame | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it comes from a live source."""
+        return self.captured_at is not None
 
     @property
     def time(self) -> float:

@@ -253,6 +253,19 @@ class Workshop:
 
 
 class Stage(Protocol):
-    """Anything else between enhance and the sink: overlays, blurs, counters. A generator over the items."""
+    """Anything else that changes pictures, between enhance and the sink (`rtface.stages`, docs/stages.md).
 
-    def __call__(self, items: Iterator[Item]) -> Iterator[Item]: ...
+    May also have `needs_before = True` (frames then carry `Frame.before`), `begin(run: rtface.stages.Run)`, called once
+    before the first frame, and `close()`, called once after the last.
+    """
+
+    api: int
+    """The version of this interface that it was written for: 1."""
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The frame with a changed picture of the same size and format, or the frame itself.
+
+        `frame.image` is in memory of the host, may be written to, and has a format that `rtface.device.planes` knows.
+        What it raises costs this picture the stage's work and nothing else.
+        """
+        ...

@@ -12,6 +12,7 @@ from typing import Any
 from rtface.address import shown
 from rtface.config import Options
 from rtface.errors import OutputError
+from rtface.stage_options import names_of
 from rtface.stats import Stats
 
 
@@ -110,7 +111,8 @@ _SAID_IN_THE_OUTPUT = ("colour", "grain", "faces")
 
 def said_in_the_output(options: Options) -> dict[str, str]:
     """The options that belong into an output's metadata."""
-    return {key: str(getattr(options, key)) for key in _SAID_IN_THE_OUTPUT}
+    said = {key: str(getattr(options, key)) for key in _SAID_IN_THE_OUTPUT}
+    return said | {"stages": ",".join(names_of(options.stages))} if options.stages else said
 
 
 def told(options: Options) -> dict[str, Any]:

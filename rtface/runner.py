@@ -36,6 +36,7 @@ from rtface.protocols import Item, Sink
 from rtface.provenance import describe
 from rtface.report import Report, TrackReport, said_in_the_output, told
 from rtface.segments import in_segments
+from rtface.stages import Stages
 from rtface.stats import Stats
 from rtface.stills import frames_of_stills, is_stills_job, run_stills
 from rtface.track import create_tracker
@@ -100,9 +101,13 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
             loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, opened,
                                                                         building)
         into_folder = output.suffix.lower() not in FORMATS and (output.is_dir() or not output.suffix)
-        # Stills and comparisons are made by the host.
-        source = open_film(input, options, threads, stats, keep=not into_folder and options.compare is None)
+        # Stills, comparisons and what stages draw are made by the host.
+        source = open_film(input, options, threads, stats,
+                           keep=not into_folder and options.compare is None and not options.stages)
         stack.callback(source.close)
+        stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start))
+        stack.callback(stages.close)
+        report.notes += stages.notes(comparing=options.compare is not None)
         plan = None
         if not into_folder:
             plan = plan_output(source.info, output, codec=options.codec, crf=options.crf, preset=options.preset,
@@ -133,7 +138,7 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
         except BaseException:
             sink.abort(keep_partial=False)
             raise
-        run = _Run(source, parts, sink, pairs, stats, stop, progress, began, options, cutting)
+        run = _Run(source, parts, stages, sink, pairs, stats, stop, progress, began, options, cutting)
         try:
             run.to_the_end()
         finally:
@@ -153,10 +158,10 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
 class _Run:
     """The pump between the chain and the sinks."""
 
-    def __init__(self, source: FileSource | SequenceSource, parts: Parts, sink: Sink, pairs: PairSink | None,
-                 stats: Stats, stop: threading.Event, progress: Show | None, began: float, options: Options,
-                 cutting: Cutting | None) -> None:
-        self.source, self.parts, self.sink, self.pairs = source, parts, sink, pairs
+    def __init__(self, source: FileSource | SequenceSource, parts: Parts, stages: Stages, sink: Sink,
+                 pairs: PairSink | None, stats: Stats, stop: threading.Event, progress: Show | None, began: float,
+                 options: Options, cutting: Cutting | None) -> None:
+        self.source, self.parts, self.stages, self.sink, self.pairs = source, parts, stages, sink, pairs
         self.options, self.cutting = options, cutting
         self.stats, self.stop, self.progress, self.began = stats, stop, progress, began
         self.frames = 0
@@ -167,13 +172,14 @@ class _Run:
     def to_the_end(self) -> None:
         """Pumps every item; on a stop or an error leaves a whole, playable part and says so."""
         comparison = Comparison(self.pairs.take) if self.pairs else None
+        source = self.stages.remember(iter(self.source))
         if self.cutting:
-            items = in_segments(iter(self.source), self.parts, self.options, self.stats, self.cutting)
+            items = in_segments(source, self.parts, self.options, self.stats, self.cutting)
         else:
-            items = chain(iter(self.source), self.parts, self.stats, comparison=comparison)
+            items = chain(source, self.parts, self.stats, comparison=comparison)
         started = perf_counter()
         try:
-            self._pump(items)
+            self._pump(self.stages(items))
         except BaseException as error:
             items.close()
             self._leave_partial(error)

@@ -20,6 +20,7 @@ from rtface.pairs import PICTURES, BestPair
 from rtface.progress import Progress
 from rtface.provenance import describe
 from rtface.report import Report, said_in_the_output
+from rtface.stages import Stages
 from rtface.stats import Stats
 
 Show = Callable[[Progress], None]
@@ -66,9 +67,12 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
     if input.is_dir():
         _make_folder(output)
     with ExitStack() as stack:
+        stages = Stages.open(options.stages, stats)
+        stack.callback(stages.close)
+        report.notes += stages.notes(comparing=pair is not None)
         parts = Parts.open(options, Threads.plan(options.threads), stats, stack, building)
         report.engine, report.device = parts.place.engines.described
-        work = _Stills(jobs, options, parts, stats, progress, stop,
+        work = _Stills(jobs, options, parts, stages, stats, progress, stop,
                        describe(report.engine, __version__, options.strength, said_in_the_output(options)), pair)
         try:
             work.run()
@@ -96,9 +100,9 @@ def _make_folder(folder: Path) -> None:
 class _Stills:
     """One run over a list of pictures."""
 
-    def __init__(self, jobs: list[tuple[Path, Path]], options: Options, parts: Parts, stats: Stats,
+    def __init__(self, jobs: list[tuple[Path, Path]], options: Options, parts: Parts, stages: Stages, stats: Stats,
                  progress: Show | None, stop: threading.Event, tags: dict[str, str], pair: BestPair | None) -> None:
-        self.jobs, self.options, self.parts, self.stats = jobs, options, parts, stats
+        self.jobs, self.options, self.parts, self.stages, self.stats = jobs, options, parts, stages, stats
         self.progress, self.stop, self.tags, self.pair = progress, stop, tags, pair
         self.done = 0
         self.skipped = 0
@@ -111,9 +115,10 @@ class _Stills:
         """Reads, enhances and writes every picture."""
         began = perf_counter()
         comparison = Comparison(self.pair.take) if self.pair else None
-        items = chain(self._read(), self.parts, self.stats, comparison=comparison, waiting=1)  # photos are large
+        read = self.stages.remember(self._read())
+        items = chain(read, self.parts, self.stats, comparison=comparison, waiting=1)  # photos are large
         try:
-            for item in items:
+            for item in self.stages(items):
                 if isinstance(item, Frame):
                     self._write(item)
                     if self.progress:

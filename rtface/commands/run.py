@@ -14,7 +14,7 @@ from rtface.address import Address, place
 from rtface.commands import shared
 from rtface.commands.console import Console, print_json
 from rtface.config import Options
-from rtface.errors import Interrupted, OutputError, UsageError
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.progress import Meter
 
 if TYPE_CHECKING:
@@ -126,6 +126,21 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
             console.say(f"{path} written")
 
 
+def _explain_stage(given: list[str] | None) -> list[str] | None:
+    """Answers ``--stage help`` and ``--stage NAME:help``, before anything else is asked for."""
+    from rtface.stage_options import described
+
+    for text in given or ():
+        name, _, rest = text.partition(":")
+        if rest.strip() == "help" or text == "help":
+            try:
+                typer.echo(described(name.strip()))
+            except RtfaceError as error:
+                raise typer.Exit(shared.explain(error, Console(0))) from None
+            raise typer.Exit
+    return given or None
+
+
 def run(
     context: typer.Context,
     paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
@@ -168,6 +183,10 @@ def run(
     threads: shared.Threads = None,
     sequence: shared.Sequence = None,
     fps: shared.Fps = None,
+    stages: Annotated[list[str] | None, typer.Option(
+        "--stage", metavar="NAME:key=value,...", callback=_explain_stage, is_eager=True, help=(
+            "Also draw this, after the faces: overlays, privacy, labels; again for more. NAME:help lists its keys, "
+            "help what is installed."))] = None,
     config: shared.Config = None,
     json: shared.Json = False,
     verbose: shared.Verbose = 0,

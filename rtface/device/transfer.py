@@ -136,3 +136,28 @@ def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
 def curve_of(color: Color) -> Curve | None:
     """The curve that a frame's colour asks for; None for plain SDR."""
     return engine_curve(color.transfer, color.primaries == 9)
+
+
+def graphics(rgb: Float32, color: Color) -> Float32:
+    """What is drawn over a picture, in the picture's own R'G'B'.
+
+    Args:
+        rgb: …×3 R'G'B' 0…1, BT.709 primaries, SDR; its white gets `HDR_WHITE_NITS` on HDR.
+        color: of the picture.
+
+    Returns:
+        …×3 float32, 0…1; the same array for plain SDR.
+    """
+    curve = curve_of(color)
+    if curve is None:
+        return rgb
+    if curve.gamut is not None:  # as in `Curve`, on coded values
+        rgb = np.clip(rgb @ np.linalg.inv(curve.gamut).T, 0.0, 1.0).astype(np.float32)
+    if color.transfer == "sdr":
+        return rgb
+    light = np.power(rgb, 2.2)
+    if color.transfer == "linear":
+        return light.astype(np.float32)
+    coded = np.linspace(0.0, 1.0, 4097)
+    nits = _pq_to_nits(coded) if color.transfer == "pq" else _hlg_to_nits(coded)
+    return np.interp(HDR_WHITE_NITS * light, nits, coded).astype(np.float32)

@@ -1,0 +1,224 @@
+"""What else changes pictures, after the faces: overlays, privacy, labels of a film or a live run.
+
+A stage is a class, best a dataclass whose fields are its options; docs/stages.md shows one of ten lines. It is called
+once for every picture. One that raises costs that picture its work; after five times within a minute of the film it is
+switched off. It never ends a run.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from rtface.arrays import copy_image, plane_rows
+from rtface.device.cpu import native_image
+from rtface.device.planes import layout, planes
+from rtface.draw import Canvas, Sprite, covering, display_from_face
+from rtface.errors import UsageError
+from rtface.frame import Bytes, Face, Frame
+from rtface.protocols import Item, Stage
+from rtface.stage_options import Spec, make_stage, option, state
+from rtface.stats import Stats
+from rtface.surfaces import software
+
+__all__ = ["Canvas", "Face", "Frame", "Run", "Sprite", "Stage", "Stages", "covering", "display_from_face", "option",
+           "state"]
+
+log = logging.getLogger("rtface")
+
+FAULTS, WITHIN_S = 5, 60.0
+"""A stage that raises so often within so much time of the film is switched off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a stage is told before the first picture.
+
+    Attributes:
+        live: whether pictures come from a camera or stream.
+        origin: `Frame.time` at which the film or the run began.
+    """
+
+    live: bool = False
+    origin: float = 0.0
+
+    def elapsed(self, frame: Frame) -> float:
+        """Seconds since the film or the run began."""
+        return frame.time - self.origin
+
+
+@dataclass(slots=True)
+class _Active:
+    """A stage at work: its name in figures and messages, and when it raised lately."""
+
+    stage: Stage
+    name: str
+    faults: deque[float] = field(default_factory=lambda: deque[float](maxlen=FAULTS))
+
+
+class Stages:
+    """All stages of a run, in the order in which they were asked for.
+
+    Attributes:
+        names: of all, "label 2" for the second label.
+        needs_before: whether `process` wants the picture as it came.
+    """
+
+    def __init__(self, stages: Sequence[tuple[str, Stage]], stats: Stats, run: Run | None = None) -> None:
+        run = run or Run()
+        self._stats = stats
+        self._all: list[_Active] = []
+        for name, stage in stages:
+            count = 1 + sum(one.name.split(" ")[0] == name for one in self._all)
+            self._all.append(_Active(stage, name if count == 1 else f"{name} {count}"))
+        self._at_work = list(self._all)
+        self._kept: tuple[object, list[Bytes]] = (None, [])
+        self.names = [one.name for one in self._all]
+        self.needs_before = any(getattr(one.stage, "needs_before", False) for one in self._all)
+        for one in self._all:
+            begin = getattr(one.stage, "begin", None)
+            try:
+                if begin is not None:
+                    begin(run)
+            except Exception as error:
+                self.close()
+                raise UsageError(f"the stage {one.name} cannot begin: {type(error).__name__}: {error}") from error
+
+    @classmethod
+    def open(cls, specs: Sequence[str], stats: Stats, live: bool = False, origin: float | None = None) -> Stages:
+        """Makes the stages of `Options.stages`.
+
+        Args:
+            specs: "NAME" or "NAME:key=value,…" each.
+            stats: gets "stage NAME" (seconds) and `stage_faults`.
+            live: whether it is a live run, which begins now.
+            origin: seconds of `Frame.time` at which a film begins.
+
+        Raises:
+            UsageError: no such stage, an option that does not exist or cannot be used.
+            MissingComponent: a stage cannot be loaded.
+        """
+        begun = origin if origin is not None else time.monotonic() if live else 0.0
+        parsed = [Spec.parse(text) for text in specs]
+        return cls([(spec.name, make_stage(spec)) for spec in parsed], stats, Run(live, begun))
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._all)
+
+    def notes(self, *, comparing: bool = False) -> list[str]:
+        """What a report says of them."""
+        if not self.names:
+            return []
+        notes = [f"stages: {', '.join(self.names)}"]
+        return [*notes, "--compare shows pictures without what stages draw"] if comparing else notes
+
+    def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The step in the chain."""
+        for item in items:
+            yield self.process(item) if isinstance(item, Frame) else item
+
+    def remember(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, with a copy of every picture on it where a stage needs that; in front of the enhancement."""
+        for item in items:
+            if self.needs_before and isinstance(item, Frame):
+                item = replace(item, before=before(item))
+            yield item
+
+    def process(self, frame: Frame, before: Any = None) -> Frame:
+        """The frame after all stages; itself where there are none.
+
+        Args:
+            frame: enhanced. Its picture is written to, as after `make_writable()`; one on a card or in a format that
+                nothing can be drawn into is replaced.
+            before: the picture as it came (`rtface.stages.before`), else the frame's own; only for `needs_before`.
+        """
+        if not self._at_work:
+            return frame if frame.before is None else replace(frame, before=None)
+        image = native_image(frame.image)
+        image.make_writable()
+        frame = replace(frame, image=image, before=before or frame.before)
+        for one in tuple(self._at_work):
+            frame = self._through(one, frame)
+        return replace(frame, before=None)
+
+    def _through(self, one: _Active, frame: Frame) -> Frame:
+        kept = self._keep(frame)
+        try:
+            with self._stats.time(f"stage {one.name}"):
+                after = one.stage(frame)
+            _check(after, frame)
+        except Exception as error:  # noqa: BLE001 - a plugin must not end a run: counted and said
+            frame.image.make_writable()
+            for whole, rows in zip(kept, _memory(frame), strict=True):
+                np.copyto(rows, whole)
+            self._fault(one, error, frame.time)
+            return frame
+        return replace(frame, image=after.image, touched=after.touched)
+
+    def _keep(self, frame: Frame) -> list[Bytes]:
+        """The samples as they are now, in memory that is used again."""
+        memory = _memory(frame)
+        like = [(part.shape, part.dtype) for part in memory]
+        if self._kept[0] != like:
+            self._kept = like, [np.empty(part.shape, part.dtype) for part in memory]
+        for part, into in zip(memory, self._kept[1], strict=True):
+            np.copyto(into, part)
+        return self._kept[1]
+
+    def _fault(self, one: _Active, error: Exception, now: float) -> None:
+        self._stats.count("stage_faults")
+        self._stats.warn(f"stage {one.name}", f"a frame passes the stage {one.name} by, because it failed: "
+                         f"{type(error).__name__}: {error}")
+        log.debug("the stage %s failed", one.name, exc_info=error)
+        one.faults.append(now)
+        if len(one.faults) == FAULTS and now - one.faults[0] <= WITHIN_S:
+            self._at_work.remove(one)
+            self._stats.warn(f"stage {one.name} off", f"the stage {one.name} is switched off: it failed {FAULTS} times "
+                             f"within a minute, the last because of {type(error).__name__}: {error}")
+            _close(one)
+
+    def close(self) -> None:
+        """Closes every stage; safe to call twice."""
+        for one in self._at_work:
+            _close(one)
+        self._all, self._at_work = [], []
+
+
+def before(frame: Frame) -> Any:
+    """A copy of the frame's picture, in memory of the host."""
+    image = software(frame.image)
+    return image if image is not frame.image else copy_image(image)
+
+
+def _check(after: object, frame: Frame) -> None:
+    if not isinstance(after, Frame):
+        raise TypeError(f"it gave {type(after).__name__} and not a Frame")
+    a, b = after.image, frame.image
+    if (a.width, a.height, a.format.name) != (b.width, b.height, b.format.name):
+        raise ValueError(f"it gave {a.width}×{a.height} {a.format.name} for {b.width}×{b.height} {b.format.name}")
+
+
+def _memory(frame: Frame) -> list[Any]:
+    """The samples of a picture, a writable array a plane; a component where rows lie bottom-up."""
+    native = frame.image.planes
+    if all(plane.line_size > 0 for plane in native):
+        return [plane_rows(plane) for plane in native]
+    form = layout(frame.image.format.name)
+    assert form is not None
+    return list(planes(frame.image, form).values())
+
+
+def _close(one: _Active) -> None:
+    close = getattr(one.stage, "close", None)
+    try:
+        if close is not None:
+            close()
+    except Exception as error:  # noqa: BLE001 - nothing is lost by it
+        log.debug("the stage %s could not be closed: %s", one.name, error)
