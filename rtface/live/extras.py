@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-import av
+from dataclasses import replace
 
+from rtface import stages
 from rtface.config import Options
 from rtface.frame import Face, Frame
+from rtface.live.preview import Preview
 from rtface.stats import Stats
 
 
 class LiveExtras:
-    """See `rtface.live.loop.Extras`."""
+    """See `rtface.live.loop.Extras`.
+
+    Attributes:
+        preview: before and after, for who looks.
+        stages: what is drawn.
+
+    Raises:
+        UsageError, MissingComponent: a stage that does not exist, cannot be loaded or does not know an option.
+    """
 
     def __init__(self, options: Options, stats: Stats) -> None:
-        self._stats = stats
+        self.preview = Preview()
+        self.stages = stages.Stages.open(options.stages, stats, live=True)
 
-    @property
-    def wants_before(self) -> bool:
-        """Whether a stage or somebody at the preview wants the picture as it came, too."""
-        return False
-
-    def lit(self, frame: Frame, amount: float, faces: tuple[Face, ...]) -> Frame:
-        """The picture lightened."""
+    def came(self, frame: Frame, light: float, faces: tuple[Face, ...]) -> Frame:
+        """The picture, with a copy on it where somebody wants to see it as it came; then lightened."""
+        if self.stages.needs_before or self.preview.wanted:
+            frame = replace(frame, before=stages.before(frame))
         return frame
 
-    def done(self, frame: Frame, before: av.VideoFrame | None) -> Frame:
+    def done(self, frame: Frame) -> Frame:
         """The picture with everything drawn on it, and shown to who looks at the preview."""
-        return frame
+        finished = self.stages.process(frame)
+        if frame.before is not None:
+            self.preview.show(replace(frame, image=frame.before, before=None), finished)
+        return finished
 
     def close(self) -> None:
         """Releases the stages."""
+        self.stages.close()
+        self.preview.close()

@@ -12,9 +12,6 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-import av
-
-from rtface.arrays import copy_image
 from rtface.enhance import Enhance
 from rtface.errors import EngineError
 from rtface.flow import Mailbox
@@ -28,19 +25,19 @@ log = logging.getLogger("rtface")
 
 
 class Extras(Protocol):
-    """What is done with a finished picture besides (`rtface.live.extras`)."""
+    """What is done with a picture besides (`rtface.live.extras`)."""
 
-    @property
-    def wants_before(self) -> bool:
-        """Whether somebody wants the picture as it came, too."""
+    def came(self, frame: Frame, light: float, faces: tuple[Face, ...]) -> Frame:
+        """A picture before anything else is done to it.
+
+        Args:
+            light: how much it is to be lightened, 0…1.
+            faces: of the picture before.
+        """
         ...
 
-    def lit(self, frame: Frame, amount: float, faces: tuple[Face, ...]) -> Frame:
-        """The picture lightened."""
-        ...
-
-    def done(self, frame: Frame, before: av.VideoFrame | None) -> Frame:
-        """What is drawn on it, and shown of it elsewhere."""
+    def done(self, frame: Frame) -> Frame:
+        """The finished picture, on its way to the sinks."""
         ...
 
 
@@ -94,8 +91,9 @@ class Loop:
     def _track(self) -> None:
         for frame in self._incoming:
             faces: tuple[Face, ...] = ()
+            if self._wanted():
+                frame = self._came(frame)
             if self._controls.enabled and self._wanted():
-                frame = self._lit(frame)
                 try:
                     tracked = next(track([frame], self._tracker, self._enhance.workshop.device, self._stats))
                     assert isinstance(tracked, Frame)
@@ -107,21 +105,19 @@ class Loop:
                 return
         self._tracked.close()
 
-    def _lit(self, frame: Frame) -> Frame:
-        amount = self._controls.light
+    def _came(self, frame: Frame) -> Frame:
         try:
-            return self._extras.lit(frame, amount, self._seen) if amount > 0 else frame
+            return self._extras.came(frame, self._controls.light if self._controls.enabled else 0.0, self._seen)
         except Exception as error:  # noqa: BLE001 - as above
             self._fault("light", error)
             return frame
 
     def _finish(self) -> None:
         for frame in self._tracked:
-            before = copy_image(frame.image) if self._extras.wants_before else None
             if frame.faces and self._controls.enabled:
                 frame = self._enhanced(frame)
             try:
-                frame = self._extras.done(frame, before)
+                frame = self._extras.done(frame)
             except Exception as error:  # noqa: BLE001 - as above
                 self._fault("stages", error)
             self._present(frame)

@@ -141,12 +141,10 @@ class FakeEnhance:
 class NoExtras:
     """Nothing besides."""
 
-    wants_before = False
-
-    def lit(self, frame: Frame, amount: float, faces: tuple[Face, ...]) -> Frame:
+    def came(self, frame: Frame, light: float, faces: tuple[Face, ...]) -> Frame:
         return frame
 
-    def done(self, frame: Frame, before: av.VideoFrame | None) -> Frame:
+    def done(self, frame: Frame) -> Frame:
         return frame
 
 

@@ -107,15 +107,16 @@ def test_strength_is_read_before_every_picture():
 
 
 class Extras(NoExtras):
-    """Draws 200 into the first sample; wants the picture from before."""
-
-    wants_before = True
+    """Remembers what it was given; fails for the second picture."""
 
     def __init__(self) -> None:
-        self.before: list[int] = []
+        self.came_with: list[tuple[int, float, int]] = []
 
-    def done(self, frame, before):
-        self.before.append(memoryview(before.planes[0])[0])
+    def came(self, frame, light, faces):
+        self.came_with.append((luma_of(frame), light, len(faces)))
+        return frame
+
+    def done(self, frame):
         if frame.pts == 2:
             raise RuntimeError("the stage fails here")
         return frame
@@ -124,8 +125,9 @@ class Extras(NoExtras):
 def test_what_is_done_besides_gets_the_picture_as_it_came_and_its_faults_do_no_harm():
     extras = Extras()
     rig = Rig(extras=extras)
+    rig.controls.set("light", 0.5)
     out = rig.run([frame(n) for n in range(1, 4)])
-    assert extras.before == [1, 2, 3]
+    assert extras.came_with == [(1, 0.5, 0), (2, 0.5, 1), (3, 0.5, 1)]
     assert [luma_of(f) for f in out] == [2, 3, 4]
     assert rig.stats.counters["faults"] == 1
 
