@@ -1,0 +1,99 @@
+"""The latency contract of a live run, and the obvious alternative beside it on the same stream.
+
+usage: python -m benchmarks.live [--seconds 60] [--rounds 1] [CASE ...]
+
+Cases: one (one face), four (four faces), loaded (one face beside a process that burns a core), alternative (one face,
+both programs in turn). The source is a 720p30 clip sent at its own pace over TCP; each picture carries its number, so
+that latency is measured from the moment it was due until the sink has it: network, decoding, tracking, all. Saves
+results/live_CASE.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+
+from benchmarks.common import save
+from benchmarks.live.sender import numbered
+
+BURN = "while True: pass"
+
+
+def measured(program: str, path: Path, seconds: float, *more: str) -> dict[str, Any]:
+    """One program on the clip for so long."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with av.open(str(path)) as reader:
+        count = reader.streams.video[0].frames
+    with tempfile.TemporaryDirectory() as folder:
+        times = str(Path(folder) / "times")
+        Path(times).write_bytes(bytes(8 * count))
+        sender = subprocess.Popen([sys.executable, "-m", "benchmarks.live.sender", str(path), str(port), times,
+                                   str(seconds + 30)])
+        try:
+            _wait_for(port)
+            done = subprocess.run(
+                [sys.executable, "-m", f"benchmarks.live.{program}", f"tcp://127.0.0.1:{port}", times, str(count),
+                 str(seconds), *more], capture_output=True, text=True, check=False)
+        finally:
+            sender.kill()
+            sender.wait()
+    if done.returncode or not done.stdout:
+        sys.exit(f"{program} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(program, {k: v for k, v in result.items() if k != "stages_ms"}, flush=True)
+    return result
+
+
+def _wait_for(port: int) -> None:
+    """Until the sender listens, without taking its only connection."""
+    for _ in range(200):
+        listening = Path("/proc/net/tcp").read_text() if Path("/proc/net/tcp").exists() else ""
+        if f"0100007F:{port:04X} 00000000:0000 0A" in listening:
+            return
+        subprocess.run([sys.executable, "-c", "import time; time.sleep(0.05)"], check=True)
+    sys.exit("the sender does not listen")
+
+
+@contextmanager
+def burning() -> Iterator[None]:
+    """A process beside that takes a whole core."""
+    process = subprocess.Popen([sys.executable, "-c", BURN])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main() -> None:
+    """Runs the cases and saves each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", default=["one", "four", "loaded", "alternative"])
+    parser.add_argument("--seconds", type=float, default=60)
+    a = parser.parse_args()
+    for case in a.cases:
+        path = numbered(faces=4, face_px=170) if case == "four" else numbered()
+        result: dict[str, Any] = {"case": case, "seconds": a.seconds}
+        if case == "loaded":
+            with burning():
+                result["rtface"] = measured("ours", path, a.seconds)
+        else:
+            result["rtface"] = measured("ours", path, a.seconds)
+        if case == "alternative":
+            result["alternative"] = measured("alternative", path, a.seconds, "rtface-s")
+        save(f"live_{case}", result)
+
+
+if __name__ == "__main__":
+    main()

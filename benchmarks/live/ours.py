@@ -1,0 +1,96 @@
+"""rtface on the same stream as the alternative, into a sink that reads each picture's number.
+
+    python -m benchmarks.live.ours URL TIMES COUNT SECONDS [ENGINE]
+
+Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import quantiles
+from benchmarks.live.sender import Times, number_of
+from rtface.config import Options
+from rtface.frame import Frame
+from rtface.live.endpoints import endpoint
+from rtface.live.ends import Ends
+from rtface.live.protocols import Form, Health, Sound
+from rtface.live.run import Live, run_live
+from rtface.live.source import open_live_source
+from rtface.stats import Stats
+
+
+class Reading:
+    """A sink that notes when each picture comes."""
+
+    described, notes, wanted = "nothing", [], True
+
+    def __init__(self, due: Times) -> None:
+        self._due, self.latencies, self.times = due, [], []
+        self.health = Health("live", "", time.monotonic())
+
+    def open(self, form: Form, *, sound: bool) -> None:
+        """Nothing to open."""
+
+    def write(self, frame: Frame) -> None:
+        """Reads the picture's number."""
+        plane = frame.image.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        now, number = time.monotonic(), number_of(rows)
+        self.times.append(now)
+        if number is not None:
+            self.latencies.append(self._due.latency(number, now))
+
+    def sound(self, packet: Sound) -> None:
+        """Not measured."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def cpu() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    return sum(u.ru_utime + u.ru_stime for u in (resource.getrusage(resource.RUSAGE_SELF),
+                                                 resource.getrusage(resource.RUSAGE_CHILDREN)))
+
+
+def main() -> None:
+    """See the module."""
+    url, times, count, seconds = sys.argv[1:5]
+    engine = sys.argv[5] if len(sys.argv) > 5 else "default"
+    sys.setswitchinterval(0.0005)
+    sink, stats, stop = Reading(Times(Path(times), int(count))), Stats(), threading.Event()
+    options = Options(engine=engine)
+    started: list[float] = []
+
+    def look(live: Live) -> None:
+        if not started:
+            started.extend((time.monotonic(), cpu()))
+        elif time.monotonic() - started[0] >= float(seconds):
+            stop.set()
+
+    run_live(Ends(open_live_source(endpoint(url), options, stats), [sink]), options, stats=stats, stop=stop, look=look)
+    spent = time.monotonic() - started[0]
+    steady = [t for t in sink.times if t >= sink.times[0] + 1]
+    latencies = sink.latencies[30:]
+    stages = stats.stages_ms()
+    print(json.dumps({
+        "fps": round((len(steady) - 1) / (steady[-1] - steady[0]), 2), "latency_ms": quantiles(latencies),
+        "added_ms": {k: stages["latency"][k] for k in ("p50", "p95", "p99")},
+        "cpu_percent": round(100 * (cpu() - started[1]) / spent),
+        "latency_first_and_last_ms": [round(1e3 * float(np.median(part)), 1) for part in
+                                      (latencies[:60], latencies[-60:])],
+        "dropped": {k: n for k, n in stats.counters.items() if k.startswith(("dropped", "passed"))},
+        "stages_ms": stages}))
+
+
+if __name__ == "__main__":
+    main()
