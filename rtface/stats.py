@@ -14,20 +14,20 @@ import numpy as np
 log = logging.getLogger("rtface")
 
 # Bin edges: 10 µs to 100 s, 5 % apart; a percentile is read with at most 2.5 % error.
-_EDGES = np.geomspace(1e-5, 100.0, 331)
+EDGES = np.geomspace(1e-5, 100.0, 331)
 
 
 class Histogram:
     """Durations in seconds, kept as logarithmic bins (331 counters whatever the length of the run)."""
 
     def __init__(self) -> None:
-        self.bins = np.zeros(len(_EDGES) + 1, np.int64)
+        self.bins = np.zeros(len(EDGES) + 1, np.int64)
         self.total = 0.0
         self.count = 0
         self.max = 0.0
 
     def add(self, seconds: float) -> None:
-        self.bins[int(np.searchsorted(_EDGES, seconds))] += 1
+        self.bins[int(np.searchsorted(EDGES, seconds))] += 1
         self.total += seconds
         self.count += 1
         self.max = max(self.max, seconds)
@@ -37,9 +37,9 @@ class Histogram:
         if not self.count:
             return 0.0
         i = int(np.searchsorted(np.cumsum(self.bins), self.count * q / 100.0))
-        i = min(i, len(_EDGES) - 1)
-        lower = _EDGES[i - 1] if i else _EDGES[0]
-        return float(min(np.sqrt(lower * _EDGES[i]), self.max))
+        i = min(i, len(EDGES) - 1)
+        lower = EDGES[i - 1] if i else EDGES[0]
+        return float(min(np.sqrt(lower * EDGES[i]), self.max))
 
     @property
     def mean(self) -> float:

@@ -46,7 +46,10 @@ class LiveStatus:
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.stats, self.controls = stats, controls
         self.source = (redacted(source[0]), source[1])
-        self.sinks = [(redacted(name), sink) for name, sink in sinks]
+        self.sinks: list[tuple[str, End]] = []
+        for name, sink in sinks:
+            taken = sum(other.split(" #")[0] == redacted(name) for other, _ in self.sinks)
+            self.sinks.append((f"{redacted(name)} #{taken + 1}" if taken else redacted(name), sink))
         self._ladder, self._delay, self._clock = ladder, delay, clock
         self.window = Window(clock)
         self.faces = 0

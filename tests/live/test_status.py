@@ -193,3 +193,10 @@ def test_colours_take_no_room_on_the_console(monkeypatch):
     console.status(line)
     console.status("short")
     assert stream.getvalue() == "\r" + line + "\rshort" + " " * 34
+
+
+def test_two_sinks_that_would_be_shown_alike_have_names_of_their_own():
+    end = End(Health("live", "", 0.0))
+    status = LiveStatus(Stats(), Controls(), source=("camera:0", end),
+                        sinks=[(f"rtmp://h/app/{key}", end) for key in "abc"])
+    assert [name for name, _ in status.sinks] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]

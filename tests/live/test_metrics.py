@@ -1,0 +1,118 @@
+"""The Prometheus endpoint, read back as Prometheus does."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from urllib.error import HTTPError
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from rtface.live.controls import Controls
+from rtface.live.metrics import Metrics
+from rtface.live.protocols import Health
+from rtface.live.status import LiveStatus
+from rtface.stats import Stats
+
+
+class End:
+    described = "a stream"
+
+    def __init__(self, health):
+        self.health = health
+
+
+@pytest.fixture
+def run():
+    stats = Stats()
+    status = LiveStatus(stats, Controls(strength=0.7),
+                        source=("rtsp://u:SECRET@h/a", End(Health("live", "", 0.0, 310))),
+                        sinks=[("rtmp://h/app/SECRET", End(Health("away", "SECRET", 0.0, 290, 4, 12345, 3))),
+                               ("vcam:", End(Health("live", "", 0.0)))])
+    metrics = Metrics(status)
+    yield stats, status, metrics
+    metrics.close()
+
+
+def scraped(metrics):
+    with urllib.request.urlopen(metrics.address, timeout=10) as answer:
+        text = answer.read().decode()
+    found = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation
+        for sample in family.samples:
+            found[sample.name, *sorted(sample.labels.items())] = sample.value
+    return text, found
+
+
+def test_every_figure_is_there_under_a_name_of_prometheus_kind(run):
+    stats, status, metrics = run
+    stats.count("frames_in", 310)
+    stats.count("frames_out", 300)
+    stats.count("dropped:late", 10)
+    stats.count("dropped:stage", 1)
+    stats.count("faults", 2)
+    for _ in range(60):
+        status.wrote(0.021, 2)
+    text, found = scraped(metrics)
+    expected = {
+        ("rtface_frames_received_total",): 310, ("rtface_frames_written_total",): 300, ("rtface_faults_total",): 2,
+        ("rtface_frames_dropped_total", ("cause", "late")): 10, ("rtface_frames_dropped_total", ("cause", "sink")): 0,
+        ("rtface_frames_dropped_total", ("cause", "stage")): 1, ("rtface_faces",): 2, ("rtface_enabled",): 1,
+        ("rtface_strength_ratio",): 0.7, ("rtface_light_ratio",): 0,
+        ("rtface_source_up", ("source", "rtsp://h/a")): 1, ("rtface_sink_up", ("sink", "rtmp://h/app/…")): 0,
+        ("rtface_sink_up", ("sink", "vcam:")): 1,
+        ("rtface_sink_state", ("sink", "rtmp://h/app/…"), ("state", "away")): 1,
+        ("rtface_sink_state", ("sink", "rtmp://h/app/…"), ("state", "live")): 0,
+        ("rtface_sink_reconnects_total", ("sink", "rtmp://h/app/…")): 3,
+        ("rtface_sink_frames_total", ("sink", "rtmp://h/app/…")): 290,
+        ("rtface_sink_frames_dropped_total", ("sink", "rtmp://h/app/…")): 4,
+        ("rtface_sink_bytes_total", ("sink", "rtmp://h/app/…")): 12345,
+        ("rtface_source_frames_total", ("source", "rtsp://h/a")): 310,
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert ("rtface_sink_bytes_total", ("sink", "vcam:")) not in found
+    assert found["rtface_audio_offset_seconds",] == pytest.approx(0.021, rel=0.03)
+    assert found["process_cpu_seconds_total",] > 0
+    assert "SECRET" not in text
+    assert not re.search(r"_ms\b|_percent|milli", text)
+
+
+def test_the_histogram_counts_what_was_measured(run):
+    stats, _, metrics = run
+    values = np.random.default_rng(1).lognormal(np.log(0.025), 0.5, 2000)
+    for value in values:
+        stats.add("latency", float(value))
+    _, found = scraped(metrics)
+    buckets = {float(key[1][1]): n for key, n in found.items() if key[0] == "rtface_latency_seconds_bucket"}
+    assert found["rtface_latency_seconds_count",] == 2000 == buckets[np.inf]
+    assert found["rtface_latency_seconds_sum",] == pytest.approx(values.sum())
+    bounds = sorted(buckets)
+    assert len(bounds) == 21
+    assert [buckets[b] for b in bounds] == sorted(buckets.values())
+    for bound in bounds[:-1]:  # a bound has three digits
+        assert (values <= bound * 0.995).sum() <= buckets[bound] <= (values <= bound * 1.005).sum()
+
+
+@pytest.mark.skipif("not __import__('pathlib').Path('/proc/self/stat').exists()")
+def test_memory_is_told_where_the_system_tells_it(run):
+    assert scraped(run[2])[1]["process_resident_memory_bytes",] > 1e6
+
+
+def test_two_runs_in_one_process_do_not_meet(run):
+    _, status, metrics = run
+    other = Metrics(LiveStatus(Stats(), Controls(strength=0.2), source=status.source, sinks=[]))
+    assert scraped(other)[1]["rtface_strength_ratio",] == 0.2
+    assert scraped(metrics)[1]["rtface_strength_ratio",] == 0.7
+    other.close()
+
+
+def test_pages_of_other_sites_get_nothing(run):
+    request = urllib.request.Request(run[2].address, headers={"Host": "evil.example"})
+    with pytest.raises(HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=10)
+    request = urllib.request.Request(run[2].address, headers={"Sec-Fetch-Site": "cross-site"})
+    with pytest.raises(HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=10)
