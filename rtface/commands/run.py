@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtface.address import Address, place
-from rtface.commands import shared
+from rtface.commands import live, shared
 from rtface.commands.console import Console, print_json
 from rtface.config import Options
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
+from rtface.live.endpoints import unwrapped
 from rtface.progress import Meter
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
     Raises:
         UsageError: no OUTPUT, two inputs for one output, or an option that only makes sense for one input.
     """
-    paths = [place(name) for name in named]
+    paths = [place(unwrapped(name)) for name in named]
     if output_dir is None:
         if len(paths) < 2:
             raise UsageError(f"give an OUTPUT after {paths[0]}, or --output-dir DIR")
@@ -42,7 +43,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
             raise UsageError(f"{len(paths) - 1} inputs need --output-dir DIR; one OUTPUT takes one INPUT")
         source, target = paths
         if isinstance(target, Address):
-            raise UsageError(f"{target} is an address; this version writes files only")
+            raise UsageError(f"{target} cannot be written to; rtface publishes over rtmp, rtmps, udp, tcp and srt")
         return [Job(source, target)]
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError(f"--output-dir {output_dir} is a file; name a folder")
@@ -145,7 +146,7 @@ def run(
     context: typer.Context,
     paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
         "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
-        "mp4, mkv, mov, webm, png, jpg, tiff."))],
+        "mp4, mkv, mov, webm, png, jpg, tiff. Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))],
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
     engine: shared.Engine = None,
@@ -187,15 +188,29 @@ def run(
         "--stage", metavar="NAME:key=value,...", callback=_explain_stage, is_eager=True, help=(
             "Also draw this, after the faces: overlays, privacy, labels; again for more. NAME:help lists its keys, "
             "help what is installed."))] = None,
+    size: live.Size = None,
+    audio: live.Audio = None,
+    latency: live.Latency = None,
+    delay: live.Delay = None,
+    also: live.Also = None,
+    bitrate: live.Bitrate = None,
+    gop: live.Gop = None,
+    light: live.Light = None,
+    preview: live.Preview = None,
+    control: live.Control = None,
+    metrics: live.Metrics = None,
     config: shared.Config = None,
     json: shared.Json = False,
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Enhance the faces of a film or a still; everything else stays as it was."""
+    """Enhance the faces of a film, a still, a camera or a stream; everything else stays as it was."""
     console = shared.console_for(verbose, quiet)
     with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
         options = shared.load_options(context, config, console)
+        ends = live.live_ends(paths) if output_dir is None else None
+        if ends is not None:
+            raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
         jobs = plan_jobs(paths, output_dir, options)
         with _folder(output_dir, keep=not options.dry_run):
             code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json)

@@ -57,7 +57,7 @@ def unwrapped(text: str, environ: Mapping[str, str] = os.environ) -> str:
         if not value:
             raise UsageError(f"{text}: the environment variable {text[4:]} is not set; set it to the URL")
         return value
-    if text.startswith("@"):
+    if text.startswith("@") and not Path(text).exists():
         try:
             lines = Path(text[1:]).expanduser().read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:

@@ -72,7 +72,7 @@ def test_what_is_not_there_is_said_in_one_line(served: tuple[Path, str], tmp_pat
     assert "404" in error and len(error.splitlines()) == 1
     error = _rtface("run", "http://127.0.0.1:9/film.mp4", tmp_path / "out.mkv", code=1).stderr.strip()
     assert "refused" in error and len(error.splitlines()) == 1
-    assert "writes files only" in _rtface("run", served[0], "rtmp://127.0.0.1/live", code=2).stderr
+    assert "publishes over rtmp" in _rtface("run", served[0], "https://127.0.0.1/live", code=2).stderr
     assert not list(tmp_path.iterdir())
 
 

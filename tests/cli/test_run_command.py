@@ -75,7 +75,10 @@ def test_verbose_names_sources(pipeline, tmp_path, monkeypatch):
     (["a.mp4", "x/a.mp4", "--output-dir", "out"], "both become"),
     (["a.mp4", "b.mp4", "--output-dir", "out", "--compare", "c.mp4"], "--compare names one file"),
     (["a.mp4", "b.mp4", "--strenght", "1"], "--strength"),
-    (["a.mp4", "rtmp://host/live"], "files only"),
+    (["a.mp4", "https://host/live"], "publishes over rtmp"),
+    (["camera:0"], "rtface run camera:0 vcam:"),
+    (["camera:0", "camera:1"], "vcam:1"),
+    (["a.mp4", "env:RTFACE_NOT_SET"], "is not set"),
 ])
 def test_usage_errors_are_2_and_name_the_way_out(pipeline, arguments, says):
     calls = pipeline(good)
