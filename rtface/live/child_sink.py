@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from dataclasses import replace
@@ -38,8 +39,7 @@ class ChildSink:
         self._ring: FrameRing | None = None
         self._form: Form | None = None
         self._began: float | None = None
-        self._answer: Opened | Failed | str | None = None
-        self._answered = threading.Event()
+        self._answers: queue.SimpleQueue[Opened | Failed | str] = queue.SimpleQueue()
         self._closing = False
         self._full = 0
         self._report = self._before = Report(Status("opening", ""), 0, 0)
@@ -108,22 +108,23 @@ class ChildSink:
             OutputError, UsageError, MissingComponent: as the child says.
         """
         self._form = form
-        self._answered.clear()
-        self._answer = None
         self._start(job)
-        self._answered.wait(OPENING)
-        answer = self._answer
+        try:
+            answer = self._answers.get(timeout=OPENING)
+        except queue.Empty:
+            answer = f"it was not there within {OPENING:.0f} s"
         if isinstance(answer, Opened):
             self.notes, self.encoder = list(answer.notes), answer.encoder
             return answer
         self._stop(0)
         if isinstance(answer, Failed) and answer.usage:
             raise UsageError(f"{self._shown}: {answer.why}")
-        raise OutputError(f"{self._shown}: {answer.why if isinstance(answer, Failed) else answer or 'no answer'}")
+        raise OutputError(f"{self._shown}: {answer.why if isinstance(answer, Failed) else answer}")
 
     def _start(self, job: object) -> None:
         assert self._form is not None
         size = self._form.width * self._form.height * 4 + (1 << 20)  # rows may be longer than the picture
+        self._answers = queue.SimpleQueue()
         ring = FrameRing(max(2, min(self._slots, _ROOM // size)), size)
         ended = False
 
@@ -154,8 +155,7 @@ class ChildSink:
 
     def _said(self, said: Any) -> None:
         if isinstance(said, (Opened, Failed)):
-            self._answer = said
-            self._answered.set()
+            self._answers.put(said)
         elif isinstance(said, Report):
             self._report = said
             if not self._closing:
@@ -163,9 +163,7 @@ class ChildSink:
 
     def _end(self, why: str) -> None:
         """The child is no more."""
-        if not self._answered.is_set():
-            self._answer = why or "its process ended"
-            self._answered.set()
+        self._answers.put(why or "its process ended")
         self._state("closed" if self._closing else "away", why or "ended")
 
     def _state(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:

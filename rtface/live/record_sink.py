@@ -11,7 +11,6 @@ from rtface.config import Options
 from rtface.errors import UsageError
 from rtface.live.child_sink import ChildSink
 from rtface.live.protocols import Form
-from rtface.live.writer import Opened
 from rtface.media.stream_plan import FORMATS
 from rtface.media.workfile import check_target
 
@@ -109,7 +108,7 @@ class RecordSink(ChildSink):
 
     def _end(self, why: str) -> None:
         super()._end(why)
-        if self._recorded is None and isinstance(self._answer, Opened):
+        if self._recorded is None and self.encoder:
             self._recorded = Recorded(self._kept(), why)
         self._over()
 
