@@ -1,0 +1,119 @@
+"""What a process that reads a camera, stream or microphone tells the run. Times are of `time.monotonic()`, which all
+processes of a machine share; stamps are seconds of the source's own clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from rtface.flow.shared_frames import Picture
+from rtface.frame import Color, Display
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to open.
+
+    Attributes:
+        kind: "camera", "stream", "file", or "microphone".
+        name: number, name or path of a device, URL, or path. Holds secrets.
+        size: width and height asked of a camera, None for what suits a call.
+        fps: pictures a second asked of a camera.
+        seek: seconds of a film to leave out.
+        format: FFmpeg's name of the device's format instead of the platform's own, "" for that.
+        pictures, sound: what is wanted of it.
+    """
+
+    kind: str
+    name: str = field(repr=False)
+    size: tuple[int, int] | None = None
+    fps: Fraction | None = None
+    seek: float = 0.0
+    format: str = ""
+    pictures: bool = True
+    sound: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """It is there.
+
+    Attributes:
+        described: what was got, without the source's name: "1280×720 mjpeg, 30 fps".
+        rate: nominal pictures a second; 0 without pictures.
+        aspect: of one sample.
+        notes: what differs from what was asked for.
+        sound: whether sound comes with it.
+        film: it has an end.
+    """
+
+    described: str
+    rate: Fraction
+    aspect: Fraction
+    notes: tuple[str, ...]
+    sound: bool
+    film: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A picture.
+
+    Attributes:
+        slot, picture: where it lies in the ring.
+        stamp: presentation time, None where the source's clock is the monotonic one, or it has none.
+        captured: when it was there: the driver's time of a camera, the arrival of its packet else.
+        color, display: how to read it.
+    """
+
+    slot: int
+    picture: Picture
+    stamp: float | None
+    captured: float
+    color: Color
+    display: Display
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A frame of AAC with its ADTS header; `stamp` and `captured` as of a picture."""
+
+    data: bytes
+    stamp: float | None
+    captured: float
+    duration: float
+    rate: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Comes several times a second, whatever else does.
+
+    Attributes:
+        quiet: seconds since the source last gave anything.
+        bytes: what it gave.
+        dropped: pictures that were given up since it opened, because later ones were there.
+        errors: packets that could not be decoded.
+    """
+
+    quiet: float
+    bytes: int
+    dropped: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It could not be opened: `kind` names the error of `rtface.errors`, `text` is its message."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The end of a film."""
+
+
+Message = Opened | Shot | Heard | Beat | Refused | Over
