@@ -1,0 +1,172 @@
+"""The half of an output that stays with the frame loop: copies pictures into shared memory and never waits."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import replace
+from typing import Any, Literal
+
+from rtface.errors import OutputError, RtfaceError, UsageError
+from rtface.flow.isolate import Child
+from rtface.flow.shared_frames import FrameRing, Picture
+from rtface.frame import Frame
+from rtface.live.outlets import Status
+from rtface.live.protocols import Form, Health, Sound
+from rtface.live.writer import Failed, Heard, Opened, Report, Shown
+
+# Seconds in which a sink has to be there the first time.
+OPENING = 10.0
+# Bytes of pictures that may be on their way to the child, at most.
+_ROOM = 64 << 20
+
+
+class ChildSink:
+    """A sink whose work is done by a child process that is sent `Shown` and `Heard` and answers with `Opened` or
+    `Failed`, then `Report`.
+
+    Args:
+        target: the child's function.
+        shown: the output's name, without secrets.
+        slots: pictures that may be on their way to it.
+    """
+
+    def __init__(self, target: str, shown: str, slots: int) -> None:
+        self._target, self._shown, self._slots = target, shown, slots
+        self._lock = threading.Lock()
+        self._child: Child | None = None
+        self._ring: FrameRing | None = None
+        self._form: Form | None = None
+        self._began: float | None = None
+        self._answers: queue.SimpleQueue[Opened | Failed | str] = queue.SimpleQueue()
+        self._closing = False
+        self._full = 0
+        self._report = self._before = Report(Status("opening", ""), 0, 0)
+        self._health = Health("opening", "not opened yet", time.monotonic())
+        self.put_at = time.monotonic()
+        self.notes: list[str] = []
+        self.encoder = ""
+
+    @property
+    def described(self) -> str:
+        """The output, the pictures' size and the encoder."""
+        form = self._form
+        size = f", {form.width}×{form.height}" if form else ""
+        return self._shown + size + (f", {self.encoder}" if self.encoder else "")
+
+    @property
+    def health(self) -> Health:
+        """As `rtface.live.protocols.LiveSink.health`."""
+        before, report = self._before, self._report
+        return replace(self._health, frames=before.frames + report.frames,
+                       dropped=before.dropped + report.dropped + self._full,
+                       bytes=before.status.bytes + report.status.bytes,
+                       reopened=before.status.reopened + report.status.reopened)
+
+    @property
+    def wanted(self) -> bool:
+        """False while a server of ours has no viewer."""
+        return self._report.status.viewers != 0
+
+    def write(self, frame: Frame) -> None:
+        """Copies a picture for the child; drops it where the child has not taken those before."""
+        slot: int | None = None
+        seconds = self._since(frame.time)
+        with self._lock:
+            child, ring = self._child, self._ring
+            if child is not None and ring is not None and child.alive and seconds >= 0:
+                try:
+                    slot = ring.put(frame.image)
+                except UsageError:  # larger than was agreed
+                    slot = None
+                if slot is not None and not child.send(Shown(seconds, slot, Picture.of(frame.image))):
+                    ring.free(slot)
+                    slot = None
+            if slot is None:
+                self._full += 1
+            else:
+                self.put_at = time.monotonic()
+
+    def sound(self, packet: Sound) -> None:
+        """Sends a frame of sound to the child."""
+        seconds = self._since(packet.time)
+        child = self._child
+        if child is not None and seconds >= 0:
+            child.send(Heard(seconds, packet))
+
+    def _since(self, moment: float) -> float:
+        """Seconds of the run; the first thing that comes begins it."""
+        if self._began is None:
+            self._began = moment
+        return moment - self._began
+
+    def _open(self, form: Form, job: object) -> Opened:
+        """Starts the child and waits until its sink is there.
+
+        Raises:
+            OutputError, UsageError, MissingComponent: as the child says.
+        """
+        self._form = form
+        self._start(job)
+        try:
+            answer = self._answers.get(timeout=OPENING)
+        except queue.Empty:
+            answer = f"it was not there within {OPENING:.0f} s"
+        if isinstance(answer, Opened):
+            self.notes, self.encoder = list(answer.notes), answer.encoder
+            return answer
+        self._stop(0)
+        if isinstance(answer, Failed) and answer.usage:
+            raise UsageError(f"{self._shown}: {answer.why}")
+        raise OutputError(f"{self._shown}: {answer.why if isinstance(answer, Failed) else answer}")
+
+    def _start(self, job: object) -> None:
+        assert self._form is not None
+        size = self._form.width * self._form.height * 4 + (1 << 20)  # rows may be longer than the picture
+        self._answers = queue.SimpleQueue()
+        ring = FrameRing(max(2, min(self._slots, _ROOM // size)), size)
+        ended = False
+
+        def message(said: Any) -> None:
+            if not ended:
+                self._said(said)
+
+        def end(why: str) -> None:
+            nonlocal ended
+            ended = True
+            ring.close()
+            self._end(why)
+
+        try:
+            child = Child(self._target, job, name="sink", on_message=message, on_end=end, frames=ring)
+        except RtfaceError:
+            ring.close()
+            raise
+        with self._lock:
+            self._child, self._ring = child, ring
+            self.put_at = time.monotonic()
+
+    def _stop(self, wait: float) -> None:
+        with self._lock:
+            child, self._child, self._ring = self._child, None, None
+        if child is not None:
+            child.kill(wait)
+
+    def _said(self, said: Any) -> None:
+        if isinstance(said, (Opened, Failed)):
+            self._answers.put(said)
+        elif isinstance(said, Report):
+            self._report = said
+            if not self._closing:
+                self._state(said.status.state, said.status.detail)
+
+    def _end(self, why: str) -> None:
+        """The child is no more."""
+        self._answers.put(why or "its process ended")
+        self._state("closed" if self._closing else "away", why or "ended")
+
+    def _state(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
+        before = self._health
+        self._health = replace(before, state=state, detail=detail,
+                               since=before.since if before.state == state else time.monotonic())

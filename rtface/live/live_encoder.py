@@ -1,0 +1,187 @@
+"""The H.264 encoder of a stream: constant bit rate, key frames by time, nothing held back."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from av.codec import Codec
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
+
+from rtface.errors import UsageError
+from rtface.frame import Color
+from rtface.live.protocols import Form
+from rtface.media import cuda_driver
+from rtface.media.color import Tags
+
+TICKS = Fraction(1, 90_000)
+"""Unit of time of what is written."""
+
+# Samples a second, and the bits a second that platforms ask for them: 360p30, 480p30, 720p30, 720p60, 1080p30, 1080p60,
+# 1440p60, 2160p60 of H.264.
+_SAMPLES = (0, 6.9e6, 12.3e6, 27.6e6, 55.3e6, 62.2e6, 124.4e6, 221.2e6, 497.7e6)
+_BITS = (400e3, 1000e3, 1500e3, 3000e3, 4500e3, 4500e3, 6000e3, 12000e3, 30000e3)
+# Encoders of hardware by platform, best first.
+_HARDWARE = {"darwin": ("h264_videotoolbox",), "win32": ("h264_nvenc", "h264_qsv", "h264_amf"),
+             "linux": ("h264_nvenc", "h264_qsv")}
+_MATRIX = {"bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
+_TRANSFER = {"pq": 16, "hlg": 18, "linear": 8}
+_NO_GOP = 1_000_000  # key frames are set by time, not by number
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEncoding:
+    """What the user asked of the encoder of a stream.
+
+    Attributes:
+        bitrate: bits a second, None goes by size and rate.
+        gop: seconds between key frames.
+        preset: of the software encoder; None is "veryfast".
+        encode: "cuda" is NVENC, "auto" any hardware that is there.
+    """
+
+    bitrate: int | None = None
+    gop: float = 2.0
+    preset: str | None = None
+    encode: str = "auto"
+
+
+def usual_bitrate(form: Form) -> int:
+    """Bits a second that streaming platforms recommend for pictures like these."""
+    return int(round(np.interp(form.width * form.height * float(form.rate), _SAMPLES, _BITS), -4))
+
+
+def tags_for(color: Color) -> Tags:
+    """What an output is tagged with: limited range, and never "unspecified"."""
+    matrix = _MATRIX.get(color.matrix, 1)
+    by_matrix = matrix if matrix in (1, 6, 9) else 1
+    primaries = color.primaries if color.primaries != 2 else by_matrix
+    transfer = _TRANSFER.get(color.transfer, {6: 6, 9: 14}.get(matrix, 1))
+    return Tags(1, primaries, transfer, matrix)
+
+
+class Fit:
+    """Brings pictures to an encoder's size and format, in limited range."""
+
+    def __init__(self, form: Form, pix_fmt: str) -> None:
+        self.width, self.height, self.pix_fmt = form.width & ~1, form.height & ~1, pix_fmt
+        self.tags = tags_for(form.color)
+        self._full = form.color.full_range
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, image: av.VideoFrame) -> av.VideoFrame:
+        full = self._full or int(image.color_range) == 2 or image.format.is_rgb
+        if full or image.format.name != self.pix_fmt or (image.width, image.height) != (self.width, self.height):
+            matrix = {1: 1, 9: 9}.get(self.tags.matrix, 5)  # swscale's numbers
+            image = self._reformatter.reformat(
+                image, self.width, self.height, self.pix_fmt, src_colorspace=matrix, dst_colorspace=matrix,
+                src_color_range=2 if full else 1, dst_color_range=1, threads=1)
+        image.color_range, image.colorspace = self.tags.range, self.tags.matrix
+        image.color_primaries, image.color_trc = self.tags.primaries, self.tags.transfer
+        return image
+
+
+class LiveEncoder:
+    """Encodes pictures one by one; what comes out can be sent at once.
+
+    Attributes:
+        name: FFmpeg's name of the encoder.
+        bitrate: bits a second.
+        notes: what differs from what was asked for.
+
+    Raises:
+        UsageError: no encoder opens like this.
+    """
+
+    def __init__(self, form: Form, wanted: LiveEncoding) -> None:
+        self.bitrate = wanted.bitrate or usual_bitrate(form)
+        self.notes: list[str] = []
+        self._gop, self._slack = wanted.gop, 0.5 / float(form.rate)
+        self._last: int | None = None
+        self._last_key: float | None = None
+        self.name, self._context = self._open(form, wanted)
+        self._fit = Fit(form, str(self._context.pix_fmt))
+        if (self._fit.width, self._fit.height) != (form.width, form.height):
+            self.notes.append(f"H.264 has no odd sizes: {form.width}×{form.height} becomes "
+                              f"{self._fit.width}×{self._fit.height}")
+        self.width, self.height, self.rate = self._fit.width, self._fit.height, form.rate
+
+    def encode(self, image: av.VideoFrame, seconds: float, *, key: bool) -> list[av.Packet[Any]]:
+        """The packets of a picture; mostly one, hardware may keep some back.
+
+        Args:
+            image: of any size and format.
+            seconds: when it is shown; what does not rise is moved by a tick.
+            key: makes it a key frame, as it is anyway every so many seconds.
+        """
+        pts = round(seconds / TICKS)
+        if self._last is not None and pts <= self._last:
+            pts = self._last + 1
+        self._last = pts
+        image = self._fit(image)
+        image.pts, image.time_base = pts, TICKS
+        if key or self._last_key is None or seconds - self._last_key >= self._gop - self._slack:
+            image.pict_type, self._last_key = PictureType.I, seconds
+        else:
+            image.pict_type = PictureType.NONE
+        return self._context.encode(image)
+
+    def _open(self, form: Form, wanted: LiveEncoding) -> tuple[str, VideoCodecContext]:
+        names = () if wanted.encode == "software" else ("h264_nvenc",) if wanted.encode == "cuda" else \
+            _HARDWARE.get(sys.platform, ())
+        for name in names:
+            why = cuda_driver.absent() if name == "h264_nvenc" else None
+            if why is None:
+                try:
+                    return name, self._opened(name, form, wanted)
+                except (av.FFmpegError, ValueError, NotImplementedError) as error:
+                    why = cuda_driver.told(error)
+            if wanted.encode == "cuda":
+                self.notes.append(f"{name} cannot be used ({why}); libx264 encodes instead")
+        try:
+            return "libx264", self._opened("libx264", form, wanted)
+        except (av.FFmpegError, ValueError) as error:
+            raise UsageError(f"libx264 does not open for {form.width}×{form.height} at {self.bitrate} bits a second"
+                             f"{f' with preset {wanted.preset}' if wanted.preset else ''}; check --bitrate and "
+                             "--preset") from error
+
+    def _opened(self, name: str, form: Form, wanted: LiveEncoding) -> VideoCodecContext:
+        context = VideoCodecContext.create(name, "w")
+        assert isinstance(context, VideoCodecContext)
+        formats = {f.name for f in Codec(name, "w").video_formats or []}
+        context.width, context.height = form.width & ~1, form.height & ~1
+        context.pix_fmt = "yuv420p" if "yuv420p" in formats or not formats else "nv12"
+        context.time_base, context.framerate = TICKS, form.rate
+        context.sample_aspect_ratio = form.aspect
+        tags = tags_for(form.color)
+        context.color_range, context.colorspace = tags.range, tags.matrix
+        context.color_primaries, context.color_trc = tags.primaries, tags.transfer
+        context.bit_rate, context.gop_size, context.max_b_frames = self.bitrate, _NO_GOP, 0
+        options = {"maxrate": str(self.bitrate), "bufsize": str(self.bitrate), "profile": "high",
+                   "forced-idr": "1"}
+        if name == "libx264":
+            context.thread_count, context.thread_type = min(4, os.cpu_count() or 1), "SLICE"
+            options |= {"preset": wanted.preset or "veryfast", "tune": "zerolatency", "nal-hrd": "cbr",
+                        "sc_threshold": "0"}
+        elif name == "h264_nvenc":
+            options |= {"preset": "p4", "tune": "ll", "rc": "cbr", "zerolatency": "1", "delay": "0",
+                        "no-scenecut": "1"}
+        elif name == "h264_videotoolbox":
+            options |= {"realtime": "1", "constant_bit_rate": "1", "prio_speed": "1"}
+            del options["forced-idr"]
+        elif name == "h264_qsv":
+            options = {k.replace("forced-idr", "forced_idr"): v for k, v in options.items()}
+            options |= {"preset": "veryfast", "async_depth": "1", "look_ahead": "0"}
+        elif name == "h264_amf":
+            options |= {"usage": "lowlatency", "rc": "cbr", "forced_idr": "1"}
+            del options["forced-idr"]
+        context.options = options
+        context.open()
+        return context

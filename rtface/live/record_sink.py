@@ -1,0 +1,130 @@
+"""A live run into a file: ``--also FILE``, or a live INPUT and a file as OUTPUT."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rtface.config import Options
+from rtface.errors import UsageError
+from rtface.live.child_sink import ChildSink
+from rtface.live.protocols import Form
+from rtface.media.stream_plan import FORMATS
+from rtface.media.workfile import check_target
+
+# Pictures that may wait to be encoded.
+_SLOTS = 16
+# A recording has no other chance to be whole; its file is closed in this time or kept as a part.
+_CLOSING = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class RecordJob:
+    """What a recording's child is to do.
+
+    Attributes:
+        work: the file to write.
+        path: its name once it is whole.
+        partial: its name when it is not.
+        shown: as the user named it.
+        format: FFmpeg's name of the container.
+        form: of the pictures.
+        sound: whether sound will come.
+        codec, crf, preset: of the encoder; None keeps what suits.
+        gop: seconds between key frames.
+        metadata: tags of the film.
+    """
+
+    work: str
+    path: str
+    partial: str
+    shown: str
+    format: str
+    form: Form
+    sound: bool
+    codec: str | None
+    crf: float | None
+    preset: str | None
+    gop: float
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The recording is over: whole where `why` is empty; `path` is what is left of it, None for nothing."""
+
+    path: str | None
+    why: str
+
+
+class RecordSink(ChildSink):
+    """Records into a file that appears under its name when it is whole; until then a hidden one beside it can be played
+    at any moment. A full disk ends the recording and nothing else.
+
+    Args:
+        path: the file, Matroska, MP4 or what else its extension says.
+        options: of the run.
+        metadata: tags of the film.
+
+    Raises:
+        OutputError, UsageError: nothing can be written there under that name.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], options: Options, *, metadata: dict[str, str]) -> None:
+        super().__init__("rtface.live.recorder:record", os.fspath(path), _SLOTS)
+        suffix = Path(path).suffix.lower()
+        if suffix not in FORMATS or suffix == ".webm":
+            known = ", ".join(k for k in FORMATS if k != ".webm")
+            raise UsageError(f"{os.fspath(path)}: a live run is recorded as {known}; .mkv is the safest")
+        self._format = FORMATS[suffix]
+        self._target_file = check_target(path, inputs=[], overwrite=options.overwrite)
+        self._options, self._metadata = options, metadata
+        self._recorded: Recorded | None = None
+
+    def open(self, form: Form, *, sound: bool) -> None:
+        """As `rtface.live.protocols.LiveSink.open`."""
+        target, options = self._target_file, self._options
+        self._open(form, RecordJob(
+            str(target.work), str(target.path), str(target.partial), self._shown, self._format, form, sound,
+            options.codec, options.crf, options.preset, options.gop, self._metadata))
+
+    def close(self) -> None:
+        """Makes the file whole and gives it its name, within a second; safe to call twice."""
+        if self._closing:
+            return
+        self._closing = True
+        self._stop(_CLOSING)
+        self._over()
+
+    def _said(self, said: Any) -> None:
+        if isinstance(said, Recorded):
+            self._recorded = said
+            if said.why:
+                self.notes.append(f"{self._shown}: {said.why}")
+        else:
+            super()._said(said)
+
+    def _end(self, why: str) -> None:
+        super()._end(why)
+        if self._recorded is None and self.encoder:
+            self._recorded = Recorded(self._kept(), why)
+        self._over()
+
+    def _over(self) -> None:
+        recorded = self._recorded
+        if recorded is not None:
+            self._state("closed", recorded.why or f"recorded to {self._shown}")
+
+    def _kept(self) -> str | None:
+        """Gives the working file of a child that was killed the name of a part."""
+        work = self._target_file.work
+        if not work.exists():
+            return None
+        partial = self._target_file.partial
+        try:
+            work.replace(partial)
+        except OSError:
+            return str(work)
+        return str(partial)

@@ -1,0 +1,106 @@
+"""Encoded pictures and sound into FLV or MPEG-TS, as bytes that can be sent on at once."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import OutputContainer
+from av.container.core import Flags
+from av.stream import Stream
+
+from rtface.live.live_encoder import TICKS
+from rtface.live.protocols import Sound
+
+DATAGRAM = 1316
+"""Bytes of seven packets of MPEG-TS, which fit into one datagram of an Ethernet."""
+
+# A picture waits this long at most for sound that belongs in front of it.
+_WAIT_US = 200_000
+# The programme's tables come with every key frame, and nowhere else: a viewer can begin at any of them.
+_NEVER = "86400"
+_OPTIONS = {
+    "flv": {"flvflags": "no_duration_filesize"},
+    "mpegts": {"pes_payload_size": "0", "pat_period": _NEVER, "sdt_period": _NEVER},
+}
+
+
+def adts(data: bytes) -> tuple[bytes, int]:
+    """What the header of a frame of AAC says: the AudioSpecificConfig (ISO 14496-3, 1.6), and the header's length;
+    an empty configuration where there is none."""
+    if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+        return b"", 0
+    kind, rate = (data[2] >> 6) + 1, data[2] >> 2 & 15
+    channels = (data[2] & 1) << 2 | data[3] >> 6
+    return (kind << 11 | rate << 7 | channels << 3).to_bytes(2, "big"), 7 if data[1] & 1 else 9
+
+
+def add_sound(container: OutputContainer, sound: Sound, *, bare: bool) -> Stream:
+    """A stream for AAC like this, in a container that takes it `bare` of its headers or with them."""
+    with av.open(io.BytesIO(sound.data), format="aac") as template:
+        stream = container.add_stream_from_template(template.streams.audio[0], opaque=True)
+    if bare:
+        stream.codec_context.extradata = adts(sound.data)[0]
+    return stream
+
+
+def sound_packet(sound: Sound, stream: Stream, pts: int, *, bare: bool) -> av.Packet[Any]:
+    """A frame of AAC for a stream, at `pts` in `TICKS`."""
+    packet: av.Packet[Any] = av.Packet(sound.data[adts(sound.data)[1]:] if bare else sound.data)
+    packet.stream, packet.time_base = stream, TICKS
+    packet.pts = packet.dts = pts
+    packet.duration = round(sound.duration / TICKS)
+    packet.is_keyframe = True
+    return packet
+
+
+class StreamMux:
+    """One run of a container, from its header on. Sound in another form needs another.
+
+    Args:
+        format: "flv" or "mpegts".
+        write: takes the bytes.
+        width, height, rate: of the pictures, H.264 with its parameter sets in key frames.
+        sound: a frame of the sound, None where there is none.
+    """
+
+    def __init__(self, format: str, write: Callable[[bytes], None], *, width: int, height: int, rate: Fraction,
+                 sound: Sound | None) -> None:
+        self._container = av.open(_Bytes(write), "w", format=format, buffer_size=DATAGRAM * 50,
+                                  container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[format])
+        self._container.flags |= Flags.flush_packets.value
+        self._bare = format != "mpegts"
+        self._pictures = self._container.add_mux_stream("h264", rate=rate, width=width, height=height, time_base=TICKS)
+        self._sound = add_sound(self._container, sound, bare=self._bare) if sound is not None else None
+        self.heard = sound and adts(sound.data)[0]
+        self._last = -1
+
+    def picture(self, packet: av.Packet[Any]) -> None:
+        """Writes an encoded picture; the first has to be a key frame."""
+        packet.stream = self._pictures
+        self._container.mux_one(packet)
+
+    def sound(self, sound: Sound, seconds: float) -> None:
+        """Writes a frame of sound; one that does not come later than the one before is left out."""
+        pts = round(seconds / TICKS)
+        if self._sound is not None and pts > self._last:
+            self._last = pts
+            self._container.mux_one(sound_packet(sound, self._sound, pts, bare=self._bare))
+
+    def close(self) -> None:
+        """Writes what waits."""
+        self._container.close()
+
+
+class _Bytes:
+    """What PyAV takes for a file."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+
+    def write(self, data: bytes) -> int:
+        self._write(data)
+        return len(data)

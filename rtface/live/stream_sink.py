@@ -1,0 +1,144 @@
+"""Network outputs: each in a process of its own, so that no server, encoder or library can hold up the frame loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+from rtface.config import Options
+from rtface.errors import OutputError, RtfaceError, UsageError
+from rtface.frame import Frame
+from rtface.live.child_sink import ChildSink
+from rtface.live.endpoints import Endpoint
+from rtface.live.live_encoder import LiveEncoding
+from rtface.live.outlets import Status
+from rtface.live.protocols import Form, Health, LiveSink, Sound
+from rtface.live.record_sink import RecordSink
+from rtface.live.writer import Report, StreamJob
+
+# Pictures that may be on their way to the child: of those that wait there, it takes the newest.
+_SLOTS = 4
+# Seconds: of a child that takes no picture, and between two children.
+_STUCK, _AGAIN = 3.0, 1.0
+_CLOSING = 0.9
+
+
+class StreamSink(ChildSink):
+    """Publishes to a server, or serves viewers (rtmp, rtmps, tcp, udp, srt). Once open, nothing ends it but `close`.
+
+    Args:
+        endpoint: a stream.
+        encoding: how the pictures are encoded.
+    """
+
+    def __init__(self, endpoint: Endpoint, encoding: LiveEncoding) -> None:
+        super().__init__("rtface.live.writer:stream", str(endpoint), _SLOTS)
+        self._endpoint, self._encoding = endpoint, encoding
+        self._ended = threading.Event()
+        self._closed = threading.Event()
+        self._keeper: threading.Thread | None = None
+
+    def open(self, form: Form, *, sound: bool) -> None:
+        """As `rtface.live.protocols.LiveSink.open`."""
+        job = StreamJob(self._endpoint.name, form, sound, self._encoding)
+        try:
+            self._open(form, job)
+        except UsageError:
+            raise
+        except OutputError as error:
+            raise OutputError(f"{error}; start the server, or correct the address") from None
+        self._keeper = threading.Thread(target=self._keep, args=(replace(job, patient=True),),
+                                        name="rtface-sink-keeper", daemon=True)
+        self._keeper.start()
+
+    def close(self) -> None:
+        """Sends what waits, and ends within a second; safe to call twice."""
+        if self._closing:
+            return
+        self._closing = True
+        self._closed.set()
+        self._ended.set()
+        self._stop(_CLOSING)
+        self._state("closed", "closed")
+
+    def _end(self, why: str) -> None:
+        super()._end(why)
+        self._ended.set()
+
+    def _keep(self, job: StreamJob) -> None:
+        """Starts another child when one is lost, or takes nothing though pictures come."""
+        while not self._closing:
+            full = self._full
+            lost = self._ended.wait(0.5)
+            stuck = self._full > full and time.monotonic() - self.put_at > _STUCK
+            if self._closing or not (lost or stuck):
+                continue
+            self._stop(0)
+            self._state("away", "the writing process was lost" if lost else "the writing process hangs")
+            report, before = self._report, self._before
+            self._before = Report(Status("away", "", before.status.bytes + report.status.bytes,
+                                         before.status.reopened + report.status.reopened + 1),
+                                  before.frames + report.frames, before.dropped + report.dropped)
+            self._report = Report(Status("away", ""), 0, 0)
+            self._closed.wait(_AGAIN)
+            self._ended.clear()
+            if not self._closing:
+                try:
+                    self._start(job)
+                except RtfaceError as error:
+                    self._state("away", str(error))
+                    self._ended.set()
+        if self._child is not None:  # begun while `close` ran
+            self._stop(0)
+
+
+class NullSink:
+    """Takes pictures and forgets them: what a run is measured with."""
+
+    described = "null:"
+    wanted = True
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._health = Health("opening", "", time.monotonic())
+
+    @property
+    def health(self) -> Health:
+        """As `rtface.live.protocols.LiveSink.health`."""
+        return self._health
+
+    def open(self, form: Form, *, sound: bool) -> None:
+        """Nothing to make ready."""
+        self._health = Health("live", "takes everything", time.monotonic())
+
+    def write(self, frame: Frame) -> None:
+        """Counts a picture."""
+        self._health = replace(self._health, frames=self._health.frames + 1)
+
+    def sound(self, packet: Sound) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Ends."""
+        with suppress(AttributeError):
+            self._health = replace(self._health, state="closed", detail="closed", since=time.monotonic())
+
+
+def open_live_sink(endpoint: Endpoint, options: Options, *, metadata: dict[str, str] | None = None) -> LiveSink:
+    """The sink for a stream, a file or ``null:``, not yet opened.
+
+    Args:
+        endpoint: where to.
+        options: of the run: bitrate, gop, encode, codec, crf, preset, overwrite.
+        metadata: `rtface.provenance.describe` of the run, for a file.
+
+    Raises:
+        OutputError, UsageError: a file cannot be written there.
+    """
+    if endpoint.kind == "null":
+        return NullSink()
+    if endpoint.kind == "file":
+        return RecordSink(endpoint.name, options, metadata=metadata or {})
+    return StreamSink(endpoint, LiveEncoding(options.bitrate, options.gop, options.preset, options.encode))

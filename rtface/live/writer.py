@@ -1,0 +1,239 @@
+"""The half of a stream's sink that lives in a process of its own: encodes, muxes, and hands on to an outlet.
+
+Pictures come in slots of shared memory, sound in messages (`Shown`, `Heard`). Of pictures that have come meanwhile only
+the newest is encoded, and none while nobody takes them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import av
+
+from rtface.address import redacted
+from rtface.errors import UsageError
+from rtface.flow.child import Parent
+from rtface.flow.shared_frames import FrameRing, Picture
+from rtface.live.channel import Lost
+from rtface.live.live_encoder import LiveEncoder, LiveEncoding
+from rtface.live.outlets import Outlet, Status, open_outlet
+from rtface.live.protocols import Form, Sound
+from rtface.live.stream_mux import StreamMux, adts
+
+# Pictures wait this long at the start for the sound that was announced.
+_SOUND_S = 1.0
+_STATUS_S = 0.25
+# Seconds in which what waits may still go out at the end.
+CLOSING = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture in a slot, shown at `time` seconds of the run."""
+
+    time: float
+    slot: int
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Sound at `time` seconds of the run."""
+
+    time: float
+    sound: Sound
+
+
+@dataclass(frozen=True, slots=True)
+class StreamJob:
+    """What a stream's child is to do.
+
+    Attributes:
+        url: with its secrets.
+        form: of the pictures.
+        sound: whether sound will come.
+        encoding: of the pictures.
+        patient: whether to go on trying when the first connection does not work.
+    """
+
+    url: str
+    form: Form
+    sound: bool
+    encoding: LiveEncoding
+    patient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The sink is there: what encodes, and what differs from what was asked for."""
+
+    encoder: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The sink cannot be opened.
+
+    Attributes:
+        why: in a few words, without the address.
+        usage: whether what was asked for cannot be.
+    """
+
+    why: str
+    usage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How the sink is: that of its outlet, and pictures that it encoded and gave up."""
+
+    status: Status
+    frames: int
+    dropped: int
+
+
+class Writer:
+    """Takes pictures and sound in the order they come, and gives bytes to an outlet.
+
+    Args:
+        encoder: for the pictures.
+        outlet: started.
+        sound: whether sound will come.
+
+    Attributes:
+        frames: pictures encoded.
+        dropped: pictures given up: nobody was there, or what went before is late.
+    """
+
+    def __init__(self, encoder: LiveEncoder, outlet: Outlet, *, sound: bool) -> None:
+        self._encoder, self._outlet = encoder, outlet
+        self._mux: StreamMux | None = None
+        self._generation = 0
+        self._heard: Sound | None = None
+        self._sound_until: float | None = time.monotonic() + _SOUND_S if sound else None
+        self.frames = self.dropped = 0
+
+    def picture(self, image: Callable[[], av.VideoFrame], seconds: float) -> None:
+        """Encodes and sends a picture, unless nobody takes it; `image` is asked for it only then."""
+        outlet = self._outlet
+        generation, key = outlet.generation, outlet.wants_key()
+        if not generation or outlet.behind or self._waits_for_sound():
+            self.dropped += 1
+            return
+        if generation != self._generation:
+            self._end()
+        fresh = self._mux is None
+        packets = self._encoder.encode(image(), seconds, key=key or fresh)
+        self.frames += 1
+        for packet in packets:
+            if self._mux is None and packet.is_keyframe:
+                self._generation = generation
+                self._mux = StreamMux(outlet.format, partial(outlet.write, generation), width=self._encoder.width,
+                                      height=self._encoder.height, rate=self._encoder.rate, sound=self._heard)
+            if self._mux is not None:
+                self._mux.picture(packet)
+
+    def sound(self, sound: Sound, seconds: float) -> None:
+        """Sends sound beside the pictures; of another kind than before, the container begins anew with it."""
+        config = adts(sound.data)[0]
+        if not config:
+            return
+        self._heard = sound
+        if self._mux is not None and self._generation == self._outlet.generation:
+            if self._mux.heard == config:
+                self._mux.sound(sound, seconds)
+            else:
+                self._end()
+
+    def close(self) -> None:
+        """Hands on what waits in the container."""
+        self._end()
+
+    def _waits_for_sound(self) -> bool:
+        if self._sound_until is not None and (self._heard is not None or time.monotonic() > self._sound_until):
+            self._sound_until = None
+        return self._sound_until is not None
+
+    def _end(self) -> None:
+        mux, self._mux = self._mux, None
+        if mux is not None:
+            mux.close()
+
+
+def stream(parent: Parent, job: StreamJob) -> None:
+    """What the child of a `rtface.live.stream_sink.StreamSink` runs until its parent asks it to end."""
+    writer: Writer | None = None
+
+    def report() -> None:
+        if writer is not None:
+            parent.send(Report(outlet.status, writer.frames, writer.dropped))
+
+    try:
+        outlet = open_outlet(job.url, report)
+        encoder = LiveEncoder(job.form, job.encoding)
+        outlet.start(patient=job.patient)
+    except UsageError as error:
+        parent.send(Failed(redacted(str(error)), usage=True))
+        return
+    except Lost as error:
+        parent.send(Failed(str(error)))
+        return
+    writer = Writer(encoder, outlet, sound=job.sound)
+    parent.send(Opened(encoder.name, tuple(encoder.notes)))
+    report()
+    stop = threading.Event()
+
+    def tick() -> None:
+        while not stop.wait(_STATUS_S):
+            report()
+
+    threading.Thread(target=tick, name="rtface-report", daemon=True).start()
+    assert parent.frames is not None
+    take_all(parent, parent.frames, writer)
+    stop.set()
+    writer.close()
+    outlet.close(CLOSING)
+    report()
+
+
+def take_all(parent: Parent, frames: FrameRing, writer: Writer) -> None:
+    """Gives a writer what the parent sends, until it asks to end: all sound, and the newest of the pictures."""
+    while True:
+        message = parent.receive()
+        if message is None:
+            return
+        newest: Shown | None = None
+        while message is not None:
+            if isinstance(message, Shown):
+                if newest is not None:
+                    frames.free(newest.slot)
+                    writer.dropped += 1
+                newest = message
+            elif isinstance(message, Heard):
+                writer.sound(message.sound, message.time)
+            message = parent.receive(0) if not parent.gone else None
+        if newest is not None:
+            _show(writer, frames, newest)
+
+
+def _show(writer: Writer, frames: FrameRing, shown: Shown) -> None:
+    taken = False
+
+    def image() -> av.VideoFrame:
+        nonlocal taken
+        taken = True
+        return frames.get(shown.slot, shown.picture)
+
+    writer.picture(image, shown.time)
+    if not taken:
+        frames.free(shown.slot)
+
+
+def without_first_try(job: StreamJob) -> StreamJob:
+    """The same, for a child that takes the place of one that was lost."""
+    return replace(job, patient=True)
