@@ -13,7 +13,7 @@ from typing import Any
 
 from rtface.errors import UsageError
 from rtface.live.controls import Controls
-from rtface.live.loopback import Answer, LoopbackServer, Refused, Request, json_answer
+from rtface.live.local_server import Answer, LoopbackServer, Refused, Request, json_answer
 from rtface.live.preview import Preview
 
 _BOUNDARY = "rtface-picture"

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from rtface import __version__
-from rtface.live.loopback import Answer, LoopbackServer, Request
+from rtface.live.local_server import Answer, LoopbackServer, Request
 from rtface.live.protocols import Health
 from rtface.live.status import LiveStatus
 from rtface.stats import EDGES, Histogram
