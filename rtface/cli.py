@@ -1,4 +1,4 @@
-"""The command line: ``rtface run``, ``analyze``, ``engines`` and ``doctor``.
+"""The command line: ``rtface run``, ``analyze``, ``engines``, ``devices`` and ``doctor``.
 
 Nothing heavy is imported before a command needs it, so that ``--version``, ``--help`` and completion answer at once.
 """
@@ -16,6 +16,7 @@ import typer
 from rtface import __version__
 from rtface.commands import engines
 from rtface.commands.analyze import analyze
+from rtface.commands.devices import devices
 from rtface.commands.doctor import doctor
 from rtface.commands.run import run
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(analyze)
 app.add_typer(engines.app, name="engines")
+app.command()(devices)
 app.command()(doctor)
 
 

@@ -57,7 +57,7 @@ def examine() -> list[Finding]:
     """Everything that can be found out without a film; never raises."""
     findings: list[Finding] = []
     for look in (_python, _packages, _opencv, _codecs, _engines, _tracker, _folders, _settings, _openvino, _optional,
-                 _onnxruntime, _torch, _nvidia):
+                 _onnxruntime, _torch, _nvidia, _live):
         try:
             findings.extend(look())
         except Exception as error:  # noqa: BLE001 - a check that breaks is itself a finding
@@ -284,3 +284,9 @@ def _nvidia() -> Iterator[Finding]:
                       f"{PIP} 'rtface[rtx]'")
     else:
         yield Finding("nvidia", "ok", f"{cards}; {cuda.unusable(0)}")
+
+
+def _live() -> Iterator[Finding]:
+    from rtface.live import checks
+
+    yield from checks.check()

@@ -1,0 +1,242 @@
+"""What Linux's video devices say of themselves, and who holds them. Elsewhere there are none, and nothing is found."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DEVICES, CLASS, MODULE, PROC = Path("/dev"), Path("/sys/class/video4linux"), Path("/sys/module"), Path("/proc")
+
+QUERYCAP, STREAMON = 0x80685600, 0x40045612
+CAPTURE, OUTPUT = 1, 2
+"""Bits of what a device can do; V4L2's numbers of its two kinds of stream too."""
+LOOPBACK = "v4l2 loopback"
+"""The name of v4l2loopback's driver."""
+
+CREATE = "sudo modprobe v4l2loopback devices=1 exclusive_caps=1 card_label=rtface"
+RELOAD = f"sudo modprobe -r v4l2loopback && {CREATE}"
+INSTALL = "install v4l2loopback-dkms and your kernel's headers"
+JOIN = "sudo usermod -aG video $USER, then log in again"
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What a device says of itself.
+
+    Attributes:
+        driver, card, bus: names, `card` being the label that programs show.
+        bits: `CAPTURE`, `OUTPUT` and many more.
+    """
+
+    driver: str
+    card: str
+    bus: str
+    bits: int
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.driver == LOOPBACK
+
+    @property
+    def captures(self) -> bool:
+        """Pictures can be read from it; of a loopback device: there is a writer."""
+        return bool(self.bits & CAPTURE)
+
+    @property
+    def outputs(self) -> bool:
+        """Pictures can be written to it; of a loopback device with exclusive_caps=1: there is no writer."""
+        return bool(self.bits & OUTPUT)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A process that holds a device open.
+
+    Attributes:
+        pid: its number.
+        name: of its program.
+        writes: it can only write: a writer for certain. Others may be either.
+    """
+
+    pid: int
+    name: str
+    writes: bool
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})"
+
+
+def ioctl(fd: int, request: int, data: bytes | bytearray) -> bytes:
+    """The ioctl's answer; OSError as the driver gives it."""
+    import fcntl
+
+    return fcntl.ioctl(fd, request, bytes(data))
+
+
+def nodes() -> list[Path]:
+    """All video devices by number; empty where there are none."""
+    found = [path for path in DEVICES.glob("video*") if re.fullmatch(r"video\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def label(node: Path) -> str:
+    """The name that programs show; read without opening the device. Empty where it is not known."""
+    try:
+        return (CLASS / node.name / "name").read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def capability(fd: int) -> Capability:
+    """Of an open device; OSError (ENOTTY and others) where it is no video device."""
+    *texts, _, all_bits, bits = struct.unpack_from("=16s32s32sIII", ioctl(fd, QUERYCAP, bytes(104)))
+    driver, card, bus = (text.split(b"\0")[0].decode(errors="replace") for text in texts)
+    return Capability(driver, card, bus, bits if all_bits & 0x80000000 else all_bits)
+
+
+def look(node: Path) -> Capability:
+    """Of a device by its path; OSError where it cannot be opened."""
+    fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return capability(fd)
+    finally:
+        os.close(fd)
+
+
+def repair(node: Path) -> bool:
+    """Gives a v4l2loopback 0.12 device its output side back, which it forgets when a program that wrote without having
+    asked to stream closes it. Only for a device that has neither side; True where it worked.
+
+    To have asked to stream marks an opener as the writer, and the writer's close restores the device. That the asking
+    itself is refused (EINVAL) is normal when nothing was written.
+    """
+    try:
+        fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        with contextlib.suppress(OSError):
+            ioctl(fd, STREAMON, struct.pack("i", OUTPUT))
+    finally:
+        os.close(fd)
+    try:
+        return look(node).outputs
+    except OSError:
+        return False
+
+
+def users(node: Path) -> list[User]:
+    """Other processes that hold a device open, as far as this one may see: those of the same user, all for root."""
+    return [user for user, path in _open_files() if path == str(node)]
+
+
+def _open_files() -> Iterator[tuple[User, str]]:
+    """What other processes have open of the video devices, with each device's path."""
+    prefix = str(DEVICES / "video")
+    try:
+        processes = [int(name) for name in os.listdir(PROC) if name.isdigit()]  # noqa: PTH208 - no Path for each
+    except OSError:
+        return
+    for pid in processes:
+        if pid == os.getpid():
+            continue
+        folder = f"{PROC}/{pid}/fd"
+        try:
+            numbers = os.listdir(folder)  # noqa: PTH208
+        except OSError:
+            continue  # it ended, or is another user's
+        for number in numbers:
+            with contextlib.suppress(OSError):
+                if (path := os.readlink(f"{folder}/{number}")).startswith(prefix):  # noqa: PTH115
+                    yield User(pid, _program(pid), _only_writes(pid, number)), path
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"{PROC}/{pid}/comm").read_text(errors="replace").strip() or "?"
+    except OSError:
+        return "?"
+
+
+def _only_writes(pid: int, number: str) -> bool:
+    try:
+        flags = re.search(r"^flags:\s*([0-7]+)", Path(f"{PROC}/{pid}/fdinfo/{number}").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return flags is not None and int(flags[1], 8) & os.O_ACCMODE == os.O_WRONLY
+
+
+def locker(fd: int) -> int | None:
+    """The process that holds the lock (flock) on an open file, None where it is not known."""
+    inode = os.fstat(fd).st_ino
+    try:
+        lines = (PROC / "locks").read_text().splitlines()
+    except OSError:
+        return None
+    found = (re.search(rf" FLOCK .* (\d+) [0-9a-f]+:[0-9a-f]+:{inode} ", line) for line in lines)
+    return next((int(match[1]) for match in found if match), None)
+
+
+def loopback_version() -> str:
+    """v4l2loopback's, "" where the module is not loaded. It says its version since 0.13."""
+    if not (MODULE / "v4l2loopback").is_dir():
+        return ""
+    try:
+        return (MODULE / "v4l2loopback" / "version").read_text().strip()
+    except OSError:
+        return "0.12 or older"
+
+
+def exclusive(can: Capability) -> bool | None:
+    """Whether a loopback device shows one side at a time (exclusive_caps=1), None where it is not known."""
+    number = re.search(r"-(\d+)$", can.bus)
+    try:
+        flags = (MODULE / "v4l2loopback" / "parameters" / "exclusive_caps").read_text().strip().split(",")
+        return flags[int(number[1])] == "Y" if number else None
+    except (OSError, IndexError):
+        return None
+
+
+def loopback_opens() -> int | None:
+    """How often all loopback devices together are open in all processes of all users, None where that is not known."""
+    try:
+        return int((MODULE / "v4l2loopback" / "refcnt").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def readers(node: Path, own: int) -> bool:
+    """Whether a process other than this one has a loopback device open: True, too, when it cannot be excluded.
+
+    Args:
+        node: the device.
+        own: how often this process has loopback devices open.
+    """
+    opens = loopback_opens()
+    if opens is not None and opens <= own:
+        return False  # the usual case, and cheap
+    labels = {str(path) for path in nodes() if is_loopback(path)}
+    held = [path for _, path in _open_files() if path in labels]
+    if str(node) in held or opens is None:
+        return str(node) in held
+    return len(held) < opens - own  # somebody's whom this process may not see
+
+
+def is_loopback(node: Path) -> bool:
+    """Whether a device is v4l2loopback's; found out without opening it."""
+    with contextlib.suppress(OSError):
+        target = (CLASS / node.name).resolve(strict=True)
+        return "/virtual/video4linux/" in f"{target}" and (target / "max_openers").exists()
+    return False
+
+
+def why(error: OSError) -> str:
+    """What the kernel said, in words of the field."""
+    return {errno.ENOENT: "it is not there", errno.ENODEV: "it is gone", errno.ENXIO: "it is gone"}.get(
+        error.errno or 0, error.strerror or str(error))

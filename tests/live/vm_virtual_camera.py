@@ -1,0 +1,376 @@
+"""The virtual camera against real devices of v4l2loopback: run as root in a throw-away machine by
+`test_virtual_camera_vm.py`, which has /dev/video10 (exclusive_caps=1), /dev/video11 (exclusive_caps=0) and a vivid camera
+at /dev/video20. Times have slack: without KVM the machine is emulated."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import OutputError, UsageError
+from rtface.frame import Color, Frame
+from rtface.live import v4l2
+from rtface.live.protocols import TIME_BASE, Form
+from rtface.live.virtual_camera import VirtualCamera
+
+CAM, OPEN, VIVID = Path("/dev/video10"), Path("/dev/video11"), Path("/dev/video20")
+COLOR = Color("bt601")
+NEW = v4l2.loopback_version()[:4] >= "0.13" and not v4l2.loopback_version().startswith("0.12")
+
+
+def form(width=320, height=180, pix_fmt="yuv420p", rate=30):
+    return Form(width, height, pix_fmt, Fraction(rate), COLOR)
+
+
+def picture(number, like):
+    """Noise that is the same for the same number, which stands in its first four samples."""
+    image = av.VideoFrame(like.width, like.height, like.pix_fmt)
+    rng = np.random.default_rng(number)
+    for plane in image.planes:
+        flat = np.frombuffer(plane, np.uint8)
+        flat[:] = rng.integers(0, 256, flat.size, np.uint8)
+    np.frombuffer(image.planes[0], np.uint8)[:4] = np.frombuffer(np.uint32(number).tobytes(), np.uint8)
+    now = time.monotonic()
+    return Frame(image, int(now / TIME_BASE), TIME_BASE, color=COLOR, captured_at=now)
+
+
+def packed(frame):
+    """The planes' samples one after another, as a reader is to get them."""
+    rows = []
+    for index, plane in enumerate(frame.image.planes):
+        unit = 2 if frame.image.format.name == "nv12" and index else 1
+        flat = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
+        rows.append(flat[:, : plane.width * unit].tobytes())
+    return b"".join(rows)
+
+
+@contextlib.contextmanager
+def camera(like, name=str(CAM)):
+    sink = VirtualCamera(name)
+    sink.open(like, sound=False)
+    try:
+        yield sink
+    finally:
+        sink.close()
+
+
+@contextlib.contextmanager
+def playing(sink, like, pictures=8):
+    """Writes pictures 1…n round and round, at the rate of the form."""
+    made = [picture(n, like) for n in range(1, pictures + 1)]
+    end = threading.Event()
+
+    def play():
+        start, n = time.monotonic(), 0
+        while not end.is_set():
+            sink.write(made[n % pictures])
+            n += 1
+            end.wait(max(0.0, start + n / float(like.rate) - time.monotonic()))
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    try:
+        yield made
+    finally:
+        end.set()
+        thread.join()
+
+
+READER = """
+import sys, time, json, hashlib
+import av
+print("ready", flush=True)
+for line in sys.stdin:
+    device, count, keep = line.split()
+    opened = time.monotonic()
+    packets = []
+    with av.open(device, format="v4l2") as box:
+        stream = box.streams.video[0]
+        for packet in box.demux(stream):
+            data = bytes(packet)
+            if packets or data[0] != 16:   # not the black one that stood there
+                packets.append((int.from_bytes(data[:4], "little"), hashlib.sha256(data).hexdigest(),
+                                packet.pts * float(packet.time_base), time.monotonic()))
+            if len(packets) == int(count):
+                break
+        form = [stream.codec_context.pix_fmt, stream.width, stream.height, float(stream.average_rate)]
+        print(json.dumps([opened, form, packets]), flush=True)
+        if keep == "keep":
+            sys.stdin.readline()
+    print("let go", flush=True)
+"""
+
+
+class Reader:
+    """A program that reads a device through FFmpeg, as OBS and others do; started ahead, for that takes long."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, "-c", READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+        self.lines = queue.Queue()
+        threading.Thread(target=lambda: [self.lines.put(line) for line in self.process.stdout], daemon=True).start()
+        assert self.line() == "ready\n"
+
+    def line(self):
+        return self.lines.get(timeout=60)
+
+    def ask(self, device, count=10, keep="go"):
+        self.process.stdin.write(f"{device} {count} {keep}\n")
+        self.process.stdin.flush()
+
+    def answer(self):
+        opened, kind, packets = json.loads(self.line())
+        return opened, kind, packets
+
+    def let_go(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def read(self, device, count=10):
+        self.ask(device, count)
+        got = self.answer()
+        assert self.line() == "let go\n"
+        return got
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def reader():
+    made = Reader()
+    yield made
+    made.close()
+
+
+def child(code):
+    """A Python program that prints a line when it is where it is to be, then waits."""
+    process = subprocess.Popen([sys.executable, "-c", code + "\nprint(1, flush=True)\nimport time\ntime.sleep(600)"],
+                               stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "1\n"
+    return process
+
+
+def foreign(device, width=320, height=180):
+    """A program of somebody else's that writes to a device, by pyvirtualcam."""
+    return child(f"import numpy, pyvirtualcam\n"
+                 f"c = pyvirtualcam.Camera({width}, {height}, 30, device='{device}', "
+                 f"fmt=pyvirtualcam.PixelFormat.I420)\n"
+                 f"c.send(numpy.zeros({width * height * 3 // 2}, 'u1'))")
+
+
+def end(process):
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def sides(device=CAM):
+    can = v4l2.look(device)
+    return can.captures, can.outputs
+
+
+def until(true, seconds):
+    stop = time.monotonic() + seconds
+    while not true() and time.monotonic() < stop:
+        time.sleep(0.01)
+    return true()
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12"])
+@pytest.mark.parametrize("device", [CAM, OPEN])
+def test_readers_get_every_sample_as_it_was(reader, device, pix_fmt):
+    import hashlib
+
+    like = form(pix_fmt=pix_fmt)
+    with camera(like, str(device)) as sink, playing(sink, like) as made:
+        wanted = {n: hashlib.sha256(packed(frame)).hexdigest() for n, frame in enumerate(made, 1)}
+        _, kind, packets = reader.read(device, 12)
+    assert kind[:3] == [pix_fmt, 320, 180]
+    assert all(wanted[number] == digest for number, digest, *_ in packets)
+    assert len({number for number, *_ in packets}) == 8
+    assert sink.health.dropped == 0
+
+
+def test_pictures_come_thirty_a_second(reader):
+    like = form(640, 360)
+    off = 1.0
+    for _ in range(3):  # another load on the machine can cost a picture or two
+        with camera(like) as sink, playing(sink, like):
+            _, kind, packets = reader.read(CAM, 150)
+        rate = (len(packets) - 1) / (packets[-1][2] - packets[0][2])
+        off = min(off, abs(rate / 30 - 1))
+        if off < 0.01:
+            break
+    assert off < 0.01
+    assert kind[3] == 30
+
+
+def test_readers_are_told_the_rate(reader):
+    like = form(rate=15)
+    with camera(like) as sink, playing(sink, like):
+        _, kind, _ = reader.read(CAM, 3)
+    assert kind[3] == 15
+
+
+def test_work_is_wanted_while_a_program_reads(reader):
+    like = form()
+    with camera(like) as sink, playing(sink, like):
+        assert until(lambda: not sink.wanted, 3)
+        for _ in range(2):  # it leaves and comes back
+            reader.ask(CAM, 5, "keep")
+            assert until(lambda: sink.wanted, 30)
+            now = time.monotonic()
+            opened, _, packets = reader.answer()
+            assert now - opened < 1  # of the second that the first picture may take
+            assert packets[0][3] - opened < 4  # FFmpeg's own probing, emulated, is in it
+            time.sleep(1)
+            assert sink.wanted
+            reader.let_go()
+            assert reader.line() == "let go\n"
+            assert until(lambda: not sink.wanted, 3)
+    assert sink.health.state == "closed"
+
+
+def test_a_writer_comes_back_three_times_in_any_size(reader):
+    for width, height in ((320, 180), (160, 90), (640, 360)):
+        like = form(width, height)
+        with camera(like) as sink, playing(sink, like):
+            assert sides() == (True, False)  # what browsers list
+            assert reader.read(CAM, 3)[1][1:3] == [width, height]
+        assert sides() == (False, True)
+
+
+def test_a_device_that_another_left_stuck_is_repaired(reader):
+    for _ in range(3):
+        process = foreign(CAM)
+        end(process)
+        assert sides() == (False, NEW)
+        like = form()
+        with camera(like) as sink, playing(sink, like):
+            assert reader.read(CAM, 3)[1][1] == 320
+        assert sides() == (False, True)
+
+
+def test_killed_we_leave_a_device_that_works():
+    process = child(f"from rtface.live.virtual_camera import VirtualCamera\nfrom rtface.live.protocols import Form\n"
+                    f"from rtface.frame import Color\nfrom fractions import Fraction\n"
+                    f"c = VirtualCamera('{CAM}')\n"
+                    f"c.open(Form(320, 180, 'yuv420p', Fraction(30), Color()), sound=False)")
+    with pytest.raises(OutputError, match=rf"in use by another rtface \(pid {process.pid}\)"):
+        VirtualCamera("rtface-cam").open(form(), sound=False)
+    end(process)
+    assert sides() == (False, True)
+
+
+def test_a_foreign_writer_is_named():
+    for device in (CAM, OPEN):
+        process = foreign(device)
+        with pytest.raises(OutputError, match=rf"in use by another writer: python\S* \(pid {process.pid}\)"):
+            VirtualCamera(str(device)).open(form(), sound=False)
+        end(process)
+        v4l2.repair(device)
+    process = foreign(CAM)
+    with camera(form(), "") as sink:  # any: the next that is free
+        assert str(OPEN) in sink.described
+        assert "exclusive_caps=0" in sink.notes[0]
+    end(process)
+    v4l2.repair(CAM)
+
+
+def test_while_a_program_reads_the_size_stays(reader):
+    like = form(320, 180)
+    with camera(like) as sink, playing(sink, like):
+        reader.ask(CAM, 3, "keep")
+        reader.answer()
+    other = form(160, 160)
+    with camera(other) as sink, playing(sink, other):
+        assert "320×180" in sink.described
+        assert any(f"pid {reader.process.pid}" in note and "fitted in" in note for note in sink.notes)
+        time.sleep(0.3)
+        assert sink.health.dropped == 0
+    reader.let_go()
+    assert reader.line() == "let go\n"
+    assert sides() == (False, True)
+
+
+def test_an_odd_size_is_made_even(reader):
+    like = form(161, 91)
+    with camera(like) as sink, playing(sink, like):
+        assert any("162×92" in note for note in sink.notes)
+        assert reader.read(CAM, 3)[1][1:3] == [162, 92]
+
+
+def test_a_device_that_goes_away_is_opened_again(reader):
+    like = form()
+    aside = CAM.with_name("aside")
+    with camera(like) as sink, playing(sink, like):
+        aside.unlink(missing_ok=True)
+        CAM.rename(aside)
+        with Path("/dev/null").open("rb") as nothing:  # what we write to takes nothing from now on
+            os.dup2(nothing.fileno(), sink._output._fd)
+        assert until(lambda: sink.health.state == "away", 3)
+        assert until(lambda: "there is no virtual camera" in sink.health.detail, 5)
+        before = sink.health
+        time.sleep(0.3)
+        assert sink.health.dropped > before.dropped  # given up, not queued, nothing raised
+        aside.rename(CAM)
+        assert until(lambda: sink.health.state == "live", 5)
+        assert sink.health.reopened == 1
+        assert reader.read(CAM, 3)[1][1] == 320
+    assert sides() == (False, True)
+
+
+def test_a_camera_or_nothing_is_refused():
+    with pytest.raises(OutputError, match="is a camera, not a virtual camera"):
+        VirtualCamera(str(VIVID)).open(form(), sound=False)
+    with pytest.raises(UsageError, match="there is vcam:rtface-cam"):
+        VirtualCamera("/dev/video99").open(form(), sound=False)
+
+
+def test_who_may_not_open_it_is_told_of_the_group():
+    code = ("import os\nfrom fractions import Fraction\nfrom rtface.errors import OutputError\n"
+            "from rtface.frame import Color\nfrom rtface.live.protocols import Form\n"
+            "from rtface.live.virtual_camera import VirtualCamera\nos.setuid(65534)\n"
+            "try: VirtualCamera('/dev/video10').open(Form(320, 180, 'yuv420p', Fraction(30), Color()), sound=False)\n"
+            "except OutputError as error: print(error)")
+    CAM.chmod(0o600)
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert "may not be opened: sudo usermod -aG video" in said
+
+
+def test_hidden_readers_count():
+    """Of another user: not to be seen in /proc, but the module counts its openers."""
+    like = form()
+    CAM.chmod(0o666)
+    try:
+        with camera(like) as sink:
+            assert until(lambda: not sink.wanted, 3)
+        code = ("import os, time\nos.setuid(1234)\n"
+                "from rtface.live import v4l2\nfrom pathlib import Path\n"
+                "fd = os.open('/dev/video10', os.O_WRONLY)\n"
+                "print(v4l2.readers(Path('/dev/video10'), 1), flush=True)\n"
+                "input()\nprint(v4l2.readers(Path('/dev/video10'), 1), flush=True)")
+        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "False\n"
+        fd = os.open(CAM, os.O_RDWR)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "True\n"
+        os.close(fd)
+        process.wait(20)
+    finally:
+        CAM.chmod(0o600)
