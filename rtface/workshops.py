@@ -69,8 +69,7 @@ def open_at_once(engine: str, device: str, stack: ExitStack, *, threads: int | N
     """For live runs: a workshop on the CPU now, with the small engine where the choice is rtface's; and one on the
     card that is being made ready, where `device` names one. Raises as `open_workshop` for the first."""
     device = check_device(device)
-    to_card = device == "auto" or device.startswith("cuda")
-    if not to_card:
+    if not may_take_card(device):
         return open_workshop(engine, device, stack, threads=threads, picture_threads=picture_threads, warn=warn), None
     now = _on_cpu(SMALL if engine in ("default", "auto") else engine, "auto", stack, threads, picture_threads, warn)
     coming: Future[Workshop] = Future()

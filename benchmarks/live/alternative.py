@@ -4,7 +4,8 @@
 
 Each picture as BGR: faces detected anew (YuNet on the whole picture), the crop aligned by five points, restored by the
 same network that rtface uses (without its memory), warped back and blended over the whole picture with a feathered
-mask, converted to I420 as pyvirtualcam does it, then a wait for the next tick of 30 frames a second. Prints one line of JSON.
+mask, converted to I420 as pyvirtualcam does it, then a wait for the next tick of 30 frames a second. Prints one line of
+JSON.
 """
 
 from __future__ import annotations

@@ -21,9 +21,8 @@ from benchmarks.live.sender import Times, number_of
 from rtface.config import Options
 from rtface.frame import Frame
 from rtface.live.endpoints import endpoint
-from rtface.live.ends import Ends
 from rtface.live.protocols import Form, Health, Sound
-from rtface.live.run import Live, run_live
+from rtface.live.run import Ends, Live, run_live
 from rtface.live.source import open_live_source
 from rtface.stats import Stats
 
@@ -77,7 +76,7 @@ def main() -> None:
         elif time.monotonic() - started[0] >= float(seconds):
             stop.set()
 
-    run_live(Ends(open_live_source(endpoint(url), options, stats), [sink]), options, stats=stats, stop=stop, look=look)
+    run_live(Ends(open_live_source(endpoint(url), stats=stats), [sink]), options, stats=stats, stop=stop, look=look)
     spent = time.monotonic() - started[0]
     steady = [t for t in sink.times if t >= sink.times[0] + 1]
     latencies = sink.latencies[30:]

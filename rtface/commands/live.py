@@ -113,7 +113,7 @@ class Desk:
 
         console, options, stack = self._console, self._options, self._stack
         console.say(f"{live.ends.source.described} → {', '.join(sink.described for sink in live.ends.sinks)}")
-        for note in live.notes:
+        for note in live.ends.notes:
             console.say(note)
         if options.control is not None or options.preview:
             server = ControlEndpoint(live.controls, live.status.snapshot, preview=live.extras.preview,

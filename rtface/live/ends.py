@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from rtface import __version__
 from rtface.config import Options
 from rtface.live.endpoints import Endpoint, check_ends, unwrapped
 from rtface.live.protocols import LiveSink, SoundSource
-from rtface.live.run import Ends
+from rtface.live.run import Ends, engine_of
+from rtface.provenance import describe
+from rtface.report import said_in_the_output
 from rtface.stats import Stats
 
 
@@ -24,30 +25,26 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
     named = [sink]
     if options.also is not None:
         named.append(Endpoint("file", str(options.also)))
-    sinks = [make_sink(one, source, options, stats) for one in named]
-    return Ends(open_live_source(source, options, stats), sinks, _sound(options, stats), options.audio == "none",
-                (str(source), *map(str, named)))
+    sinks = [make_sink(one, options) for one in named]
+    own = options.audio is None
+    return Ends(open_live_source(source, size=options.size, fps=options.fps, sound=own, stats=stats), sinks,
+                None if own or options.audio == "none" else _sound(unwrapped(str(options.audio)), stats),
+                silent=not own, patient=source.kind == "file", names=(str(source), *map(str, named)))
 
 
-def make_sink(sink: Endpoint, source: Endpoint, options: Options, stats: Stats) -> LiveSink:
+def make_sink(sink: Endpoint, options: Options) -> LiveSink:
     """One output; raises as `make_ends`."""
     if sink.kind == "vcam":
         from rtface.live.virtual_camera import VirtualCamera
 
-        return VirtualCamera(sink.name, stats=stats)
-    from rtface.live.record_sink import RecordSink
-    from rtface.live.stream_sink import NullSink, StreamSink
+        return VirtualCamera(sink.name)
+    from rtface.live.stream_sink import open_live_sink
 
-    if sink.kind == "null":
-        return NullSink()
-    if sink.kind == "stream":
-        return StreamSink(sink, options, stats)
-    return RecordSink(Path(sink.name), options, stats, inputs=[source.name])
+    done = describe(engine_of(options), __version__, options.strength, said_in_the_output(options))
+    return open_live_sink(sink, options, metadata=done)
 
 
-def _sound(options: Options, stats: Stats) -> SoundSource | None:
-    if options.audio in (None, "none"):
-        return None
+def _sound(name: str, stats: Stats) -> SoundSource:
     from rtface.live.microphone import open_sound
 
-    return open_sound(unwrapped(options.audio), options, stats)
+    return open_sound(name, stats=stats)

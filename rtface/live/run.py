@@ -47,6 +47,7 @@ class Ends:
         sinks: the output first, then what it is recorded to.
         sound: where sound comes from instead; None is the source's own.
         silent: no sound at all.
+        patient: the source waits until the engine is there: a film's first seconds are not for dropping.
         names: of source and sinks as messages and metrics know them, without secrets.
     """
 
@@ -54,6 +55,7 @@ class Ends:
     sinks: list[LiveSink]
     sound: SoundSource | None = None
     silent: bool = False
+    patient: bool = False
     names: tuple[str, ...] = ()
 
     @property
@@ -116,6 +118,8 @@ class Live:
         closing.callback(ends.close)
         with ThreadPoolExecutor(1, "rtface-load") as beside:  # the engine takes as long as a camera does
             loading = beside.submit(self._load)
+            if ends.patient:
+                loading.result()
             own = ends.sound is None and not ends.silent
             ends.source.start(lambda frame: self._put(frame), (lambda packet: self._hear(packet)) if own else _unheard)
             if ends.sound is not None:
@@ -142,8 +146,7 @@ class Live:
     def _load(self) -> tuple[Tracker, Enhance]:
         options, closing, warn = self.options, self._closing, self.stats.warn
         threads = Threads.plan(options.threads)
-        # Without a card the choice is the engine that leaves a call's two cores something to spare.
-        engine = SMALL if options.engine == "default" and not may_take_card(options.device) else options.engine
+        engine = engine_of(options)
         place, coming = open_at_once(engine, options.device, closing, threads=threads.engine,
                                      picture_threads=threads.picture, warn=warn)
         # Its networks stay on the CPU: a lost card must not take the tracker with it.
@@ -189,6 +192,12 @@ class Live:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
+
+
+def engine_of(options: Options) -> str:
+    """The engine of a live run: without a card the choice is the one that leaves a call's two cores something to
+    spare."""
+    return SMALL if options.engine == "default" and not may_take_card(options.device) else options.engine
 
 
 def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,
