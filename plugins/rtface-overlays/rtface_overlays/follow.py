@@ -11,21 +11,21 @@ import numpy as np
 from rtface.errors import UsageError
 from rtface.frame import Face, Float
 from rtface.stages import display_from_face
-from rtface.values import faces as check_faces
+from rtface.values import faces
 
 FACE = 320.0
 """Width of a face, ear to ear, in its own square of 512 (`rtface.stages.display_from_face`)."""
 _STICK = 1.2  # another face has to be so much wider to become the largest
 
 
-def faces(value: object, shown: str) -> object:
+def check_faces(value: object, shown: str) -> object:
     """"all", "largest", track numbers as "1,3", or "all but 2"."""
     text = " ".join(str(value).strip().lower().split())
     match = re.fullmatch(r"all but ([1-9]\d*(?: ?, ?[1-9]\d*)*)", text)
     if match:
         return "all but " + match[1].replace(" ", "")
     try:
-        return check_faces(text, shown)
+        return faces(text, shown)
     except UsageError as error:
         raise UsageError(f"{error} (or all but 2)") from None
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rtface.stages import Canvas, Frame, Sprite, option, state
 from rtface.values import number, path
-from rtface_overlays.places import place, stand
-from rtface_overlays.text import Rgba, colour, font_for, panel
+from rtface_overlays.places import check_place, stand
+from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 
 @dataclass
@@ -17,12 +17,12 @@ class Label:
 
     api = 1
     text: str = option("AI-enhanced", "what it says")
-    place: str = option("bottom-right", "top-left, top, top-right, left, center, … bottom-right", place)
+    place: str = option("bottom-right", "top-left, top, top-right, left, center, … bottom-right", check_place)
     size: float = option(0.03, "height of the text, share of the picture's height", number(0.005, 0.5))
     margin: float = option(0.025, "to the picture's edge, share of its height", number(0, 0.5))
     opacity: float = option(0.85, "0…1", number(0, 1))
-    colour: Rgba = option("#ffffff", "of the text", colour)
-    background: Rgba = option("#0000008c", "of the panel; none for no panel", colour)
+    colour: Rgba = option("#ffffff", "of the text", check_colour)
+    background: Rgba = option("#0000008c", "of the panel; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
     _made: dict[tuple[float, float], Sprite] = state(dict)
 

@@ -12,7 +12,7 @@ from rtface.errors import UsageError
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
 from rtface.values import choice, nearest, number, time
 from rtface_overlays.places import stand
-from rtface_overlays.text import Rgba, colour, font_for, panel
+from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 _PLACES = {"left": "bottom-left", "center": "bottom", "right": "bottom-right"}
 
@@ -51,7 +51,7 @@ TEMPLATES = {
 }
 
 
-def template(value: object, shown: str) -> object:
+def check_template(value: object, shown: str) -> object:
     """A template by name, or from a TOML file with the fields of `Template`."""
     text = str(value)
     if text in TEMPLATES:
@@ -71,8 +71,10 @@ def template(value: object, shown: str) -> object:
         key, where = written.replace("-", "_"), f"{text}: {written}"
         if key not in known:
             raise UsageError(f"{where} is nothing a template has: the nearest is {nearest(key, known)}")
-        check = colour if isinstance(known[key], tuple) else number(0, 10) if isinstance(known[key], float) else None
-        values[key] = check(given, where) if check else str(given)
+        if isinstance(known[key], str):
+            values[key] = str(given)
+        else:
+            values[key] = (check_colour if isinstance(known[key], tuple) else number(0, 10))(given, where)
     return Template(**values)
 
 
@@ -83,7 +85,7 @@ class LowerThird:
     api = 1
     title: str = option(help="the upper line")
     subtitle: str = option("", "the lower line")
-    template: Template = option("bar", "bar, box, plain, or a .toml file", template)
+    template: Template = option("bar", "bar, box, plain, or a .toml file", check_template)
     place: str = option("left", "left, center or right", choice(*_PLACES))
     start: float = option(0.0, "when it comes: seconds or MM:SS", time)
     end: float | None = option(None, "when it has gone; without, it stays", time)

@@ -15,7 +15,7 @@ from rtface.errors import UsageError
 from rtface.frame import Bytes, Float
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
 from rtface.values import boolean, choice, number, path
-from rtface_overlays.follow import Choice, Fade, Spot, Steady, faces
+from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import PLACES, stand
 
 # Points of the face's square of 512 on which a picture is put, and which of its own points lies there.
@@ -48,7 +48,7 @@ class Picture:
     x: float = option(0.0, "moved to the right by so many of these widths", number(-20, 20))
     y: float = option(0.0, "moved down by so many of these widths", number(-20, 20))
     roll: bool = option(True, "tilts with the head", boolean)
-    faces: str = option("all", "all, largest, 1,3 or all but 2", faces)
+    faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
     margin: float = option(0.025, "of one in a corner: to the edge, share of the picture's height", number(0, 0.5))
     opacity: float = option(1.0, "0…1", number(0, 1))
     _worn: dict[int, _Worn] = state(dict)

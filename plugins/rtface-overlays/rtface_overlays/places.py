@@ -5,7 +5,7 @@ from __future__ import annotations
 from rtface.values import choice
 
 PLACES = ("top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right")
-place = choice(*PLACES)
+check_place = choice(*PLACES)
 
 
 def stand(where: str, size: tuple[float, float], picture: tuple[float, float], margin: float) -> tuple[float, float]:

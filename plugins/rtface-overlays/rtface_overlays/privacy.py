@@ -15,7 +15,7 @@ from rtface.frame import Float
 from rtface.geometry import compose, scaling
 from rtface.stages import Canvas, Frame, covering, option
 from rtface.values import number
-from rtface_overlays.follow import Choice, Spot, Steady, faces
+from rtface_overlays.follow import Choice, Spot, Steady, check_faces
 
 _GROWS = 0.5  # a second of holding makes the veil so much larger
 
@@ -60,7 +60,7 @@ class Blur:
     """Blurs faces beyond recognition."""
 
     api = 1
-    faces: str = option("all", "all, largest, 1,3 or all but 2", faces)
+    faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
     strength: float = option(1.0, "1 leaves a patch of skin colour; less shows more", number(0.3, 4))
     margin: float = option(0.2, "how much more than the face is covered", number(0, 2))
     hold: float = option(0.5, "seconds for which a lost face stays covered", number(0, 10))
@@ -80,7 +80,7 @@ class Pixelate:
     """Lays a mosaic over faces."""
 
     api = 1
-    faces: str = option("all", "all, largest, 1,3 or all but 2", faces)
+    faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
     cells: float = option(6.0, "tiles across a face; fewer show less", number(1, 32))
     margin: float = option(0.2, "how much more than the face is covered", number(0, 2))
     hold: float = option(0.5, "seconds for which a lost face stays covered", number(0, 10))

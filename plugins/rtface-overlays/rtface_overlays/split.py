@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
 from rtface.values import number, path
-from rtface_overlays.text import Rgba, colour, font_for, panel
+from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 _SWEEP = 0.35  # share of the width by which a moving line goes to either side
 
@@ -25,8 +25,8 @@ class Split:
     after: str = option("after", "what the right side is called")
     width: float = option(0.004, "of the line, share of the picture's height", number(0, 0.1))
     size: float = option(0.03, "height of the labels, share of the picture's height", number(0.005, 0.5))
-    colour: Rgba = option("#ffffff", "of line and labels", colour)
-    background: Rgba = option("#0000008c", "of the labels; none for no panel", colour)
+    colour: Rgba = option("#ffffff", "of line and labels", check_colour)
+    background: Rgba = option("#0000008c", "of the labels; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
     _made: dict[tuple[float, float], list[Sprite | None]] = state(dict)
     _run: Run = state(Run)

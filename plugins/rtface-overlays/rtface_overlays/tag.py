@@ -13,9 +13,9 @@ from rtface.errors import UsageError
 from rtface.frame import Float
 from rtface.stages import Canvas, Frame, Sprite, option, state
 from rtface.values import choice, number, path
-from rtface_overlays.follow import Choice, Fade, Spot, Steady, faces
+from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import inside
-from rtface_overlays.text import Rgba, colour, font_for, panel
+from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 _DRAWN = 48.0  # size of the text on the sprite; it is shrunk or enlarged with the face
 _LEAST = 11.0  # pixels of text below which nobody can read it
@@ -47,11 +47,11 @@ class Tag:
     name: str = option("", "for the faces that `faces` names, where they have none of their own")
     names: str = option("", "by track: 1=Anna;2=Ben")
     file: Path | None = option(None, "TOML file with such a table: [names], then 1 = \"Anna\"", path)
-    faces: str = option("largest", "largest, all, 1,3 or all but 2: who gets `name`", faces)
+    faces: str = option("largest", "largest, all, 1,3 or all but 2: who gets `name`", check_faces)
     place: str = option("below", "below, above, left or right of the face", choice(*_ANCHORS))
     size: float = option(0.13, "height of the text, share of the face's width", number(0.02, 1))
-    colour: Rgba = option("#ffffff", "of the text", colour)
-    background: Rgba = option("#141820be", "of the tag; none for no panel", colour)
+    colour: Rgba = option("#ffffff", "of the text", check_colour)
+    background: Rgba = option("#141820be", "of the tag; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
     _sprites: dict[str, Sprite] = state(dict)
     _worn: dict[int, _Worn] = state(dict)

@@ -22,7 +22,7 @@ _FALLBACK = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.t
 _FINE = 4  # panels are drawn so much larger and shrunk, for smooth corners
 
 
-def colour(value: object, shown: str) -> object:
+def check_colour(value: object, shown: str) -> object:
     """A colour as R, G, B, A of 0…255: #rgb, #rrggbb, #rrggbbaa, a CSS name, rgb(…), or none."""
     text = str(value).strip().lower()
     if text == "none":

@@ -18,8 +18,9 @@ POINTS = np.array([[201.5, 106.5], [248.5, 103.0], [229.5, 133.0], [208.0, 156.5
 BOX = np.array([178.0, 62.0, 277.0, 190.0])
 
 
-def frame(pts: int = 0, *, size: tuple[int, int] = (640, 360), scale: float = 1.2, at: tuple[float, float] = (0.5, 0.42),
-          fmt: str = "yuv420p", faces: bool = True, track_id: int = 1, **more: object) -> Frame:
+def frame(pts: int = 0, *, size: tuple[int, int] = (640, 360), scale: float = 1.2,
+          at: tuple[float, float] = (0.5, 0.42), fmt: str = "yuv420p", faces: bool = True, track_id: int = 1,
+          **more: object) -> Frame:
     """25 pictures a second; `at` is where the face's centre is, share of width and height."""
     w, h = size
     matrix = np.array([[scale, 0, w * at[0] - scale * 227], [0, scale, h * at[1] - scale * 126]])
