@@ -21,7 +21,7 @@ def option(default: Any = dataclasses.MISSING, help: str = "", check: v.Check | 
     """A field of a stage that is an option: ``text: str = option("AI", "what it says")``.
 
     Args:
-        default: without one the user has to give it.
+        default: as the user would write it; without one the user has to give it.
         help: for ``--stage NAME:help``.
         check: converts a value or raises UsageError (`rtface.values` has many); without it the default's type decides.
     """
@@ -95,8 +95,12 @@ def make_stage(spec: Spec) -> Any:
             raise UsageError(f"--stage {spec.name}: {key} is not an option: {near}")
         values[key] = _convert(known[key], value, f"--stage {spec.name}: {key}")
     for key, field in known.items():
-        if key not in values and field.default is dataclasses.MISSING:
+        if key in values:
+            continue
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise UsageError(f"--stage {spec.name} needs {key}=…: {_help(field) or 'see --stage NAME:help'}")
+        if isinstance(field.default, str):
+            values[key] = _convert(field, field.default, f"--stage {spec.name}: {key}")
     try:
         return kind(**values)
     except RtfaceError as error:

@@ -63,7 +63,7 @@ class _Active:
 
 
 class Stages:
-    """All stages of a run, in the order in which they were asked for.
+    """All stages of a run, in the order in which they were asked for; those that need the picture as it came go first.
 
     Attributes:
         names: of all, "label 2" for the second label.
@@ -74,10 +74,11 @@ class Stages:
         run = run or Run()
         self._stats = stats
         self._all: list[_Active] = []
-        for name, stage in stages:
-            count = 1 + sum(one.name.split(" ")[0] == name for one in self._all)
+        for place, (name, stage) in enumerate(stages):
+            count = 1 + sum(other == name for other, _ in stages[:place])
             self._all.append(_Active(stage, name if count == 1 else f"{name} {count}"))
-        self._at_work = list(self._all)
+        # What puts the untouched picture back comes first: it must not lift a veil.
+        self._at_work = sorted(self._all, key=lambda one: not getattr(one.stage, "needs_before", False))
         self._kept: tuple[object, list[Bytes]] = (None, [])
         self.names = [one.name for one in self._all]
         self.needs_before = any(getattr(one.stage, "needs_before", False) for one in self._all)

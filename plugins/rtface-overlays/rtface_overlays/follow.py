@@ -1,0 +1,124 @@
+"""Which faces an overlay is for, and how it follows them without a tremble."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rtface.errors import UsageError
+from rtface.frame import Face, Float
+from rtface.stages import display_from_face
+from rtface.values import faces
+
+FACE = 320.0
+"""Width of a face, ear to ear, in its own square of 512 (`rtface.stages.display_from_face`)."""
+_STICK = 1.2  # another face has to be so much wider to become the largest
+
+
+def check_faces(value: object, shown: str) -> object:
+    """"all", "largest", track numbers as "1,3", or "all but 2"."""
+    text = " ".join(str(value).strip().lower().split())
+    match = re.fullmatch(r"all but ([1-9]\d*(?: ?, ?[1-9]\d*)*)", text)
+    if match:
+        return "all but " + match[1].replace(" ", "")
+    try:
+        return faces(text, shown)
+    except UsageError as error:
+        raise UsageError(f"{error} (or all but 2)") from None
+
+
+class Choice:
+    """The faces that `faces` names."""
+
+    def __init__(self, text: str) -> None:
+        self._largest, self._but = text == "largest", text.startswith("all but ")
+        numbers = text.removeprefix("all but ")
+        self._ids = {int(n) for n in numbers.split(",")} if numbers[0].isdigit() else None
+        self._current: int | None = None
+
+    def __call__(self, found: tuple[Face, ...]) -> list[Face]:
+        if self._largest:
+            return self._widest(found)
+        if self._ids is None:
+            return list(found)
+        return [face for face in found if (face.track_id in self._ids) != self._but]
+
+    def _widest(self, found: tuple[Face, ...]) -> list[Face]:
+        if not found:
+            return []
+        widest = max(found, key=lambda face: face.width)
+        held = next((face for face in found if face.track_id == self._current), widest)
+        chosen = held if widest.width < _STICK * held.width else widest
+        self._current = chosen.track_id
+        return [chosen]
+
+
+@dataclass(slots=True)
+class Spot:
+    """Where a face is, as an overlay sees it: display pixels.
+
+    Attributes:
+        matrix: 2×3, from the face's square of 512 to display space.
+    """
+
+    matrix: Float
+
+    @classmethod
+    def of(cls, face: Face) -> Spot:
+        return cls(display_from_face(face))
+
+    @property
+    def scale(self) -> float:
+        """Display pixels per pixel of the square."""
+        return math.hypot(self.matrix[0, 0], self.matrix[1, 0])
+
+    @property
+    def width(self) -> float:
+        """Of the face, ear to ear."""
+        return FACE * self.scale
+
+    @property
+    def roll(self) -> float:
+        """Radians, clockwise."""
+        return math.atan2(self.matrix[1, 0], self.matrix[0, 0])
+
+    def at(self, x: float, y: float) -> Float:
+        """A point of the square in display space, (2,)."""
+        return self.matrix @ np.array([x, y, 1.0])
+
+
+@dataclass(slots=True)
+class Steady:
+    """A value that stands still until its measurement is more than `slack` away, and then stays that near to it."""
+
+    slack: float
+    value: Float | None = None
+
+    def __call__(self, measured: Float) -> Float:
+        if self.value is None or self.value.shape != measured.shape:
+            self.value = measured.copy()
+        away = measured - self.value
+        self.value = self.value + away - np.clip(away, -self.slack, self.slack)
+        return self.value
+
+
+@dataclass(slots=True)
+class Fade:
+    """How visible something is that comes and goes: 0…1, over `seconds`."""
+
+    seconds: float
+    opacity: float = 0.0
+    _then: float | None = field(default=None, init=False)
+
+    def __call__(self, wanted: bool, time: float) -> float:
+        passed = 0.0 if self._then is None else time - self._then
+        self._then = time
+        if self.seconds <= 0 or not 0 <= passed < 1:
+            self.opacity = float(wanted)
+        else:
+            step = passed / self.seconds
+            self.opacity = min(1.0, self.opacity + step) if wanted else max(0.0, self.opacity - step)
+        return self.opacity

@@ -1,0 +1,43 @@
+"""``label``: a disclosure that stands in the picture, such as "AI-enhanced"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtface.stages import Canvas, Frame, Sprite, option, state
+from rtface.values import number, path
+from rtface_overlays.places import check_place, stand
+from rtface_overlays.text import Rgba, check_colour, font_for, panel
+
+
+@dataclass
+class Label:
+    """A text that stands in the picture, such as "AI-enhanced"."""
+
+    api = 1
+    text: str = option("AI-enhanced", "what it says")
+    place: str = option("bottom-right", "top-left, top, top-right, left, center, … bottom-right", check_place)
+    size: float = option(0.03, "height of the text, share of the picture's height", number(0.005, 0.5))
+    margin: float = option(0.025, "to the picture's edge, share of its height", number(0, 0.5))
+    opacity: float = option(0.85, "0…1", number(0, 1))
+    colour: Rgba = option("#ffffff", "of the text", check_colour)
+    background: Rgba = option("#0000008c", "of the panel; none for no panel", check_colour)
+    font: Path | None = option(None, "a .ttf or .otf file", path)
+    _made: dict[tuple[float, float], Sprite] = state(dict)
+
+    def __post_init__(self) -> None:
+        font_for(self.text, 20, self.font)  # a font that lacks a letter is said before the run
+
+    def __call__(self, frame: Frame) -> Frame:
+        canvas = Canvas(frame)
+        size = canvas.width, canvas.height
+        if size not in self._made:
+            height = self.size * canvas.height
+            font = font_for(self.text, height, self.font)
+            self._made = {size: Sprite(panel([(self.text, font, self.colour)], self.background,
+                                             padding=0.5 * height, radius=0.35 * height))}
+        sprite = self._made[size]
+        x, y = stand(self.place, (sprite.width, sprite.height), size, self.margin * canvas.height)
+        canvas.draw(sprite, (x, y, x + sprite.width, y + sprite.height), self.opacity)
+        return canvas.frame

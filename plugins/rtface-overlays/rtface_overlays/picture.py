@@ -1,0 +1,140 @@
+"""``picture``: a picture with alpha, moving or not, that follows a face or stands in the picture."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageSequence
+
+from rtface.errors import UsageError
+from rtface.frame import Bytes, Float
+from rtface.stages import Canvas, Frame, Run, Sprite, option, state
+from rtface.values import boolean, choice, number, path
+from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
+from rtface_overlays.places import PLACES, stand
+
+# Points of the face's square of 512 on which a picture is put, and which of its own points lies there.
+_ANCHORS = {"eyes": ((256.0, 240.0), (0.5, 0.5)), "nose": ((257.0, 314.0), (0.5, 0.5)),
+            "mouth": ((257.0, 371.0), (0.5, 0.5)), "face": ((256.0, 270.0), (0.5, 0.5)),
+            "above": ((256.0, 40.0), (0.5, 1.0)), "below": ((256.0, 490.0), (0.5, 0.0))}
+_SIDE = {False: 2048, True: 512}  # longest side that is kept, of a still and of one that moves
+_MOST = 600  # pictures of an animation
+_FADE_S, _GONE_S = 0.15, 1.0
+
+
+@dataclass(slots=True)
+class _Worn:
+    seen: float
+    fade: Fade
+    steady: Steady
+    place: Float
+
+
+@dataclass
+class Picture:
+    """A PNG, GIF or WebP with alpha, animated or not, on a face or in a corner."""
+
+    api = 1
+    file: Path = option(help="PNG, animated PNG, GIF or WebP", check=path)
+    at: str = option("above", "eyes, nose, mouth, face, above, below; or without a face top-left … bottom-right",
+                     choice(*_ANCHORS, *PLACES))
+    size: float = option(0.0, "width: on a face share of the face's (1), else of the picture's height (0.2)",
+                         number(0, 20))
+    x: float = option(0.0, "moved to the right by so many of these widths", number(-20, 20))
+    y: float = option(0.0, "moved down by so many of these widths", number(-20, 20))
+    roll: bool = option(True, "tilts with the head", boolean)
+    faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
+    margin: float = option(0.025, "of one in a corner: to the edge, share of the picture's height", number(0, 0.5))
+    opacity: float = option(1.0, "0…1", number(0, 1))
+    _worn: dict[int, _Worn] = state(dict)
+    _run: Run = state(Run)
+
+    def __post_init__(self) -> None:
+        self._choose = Choice(self.faces)
+        self._pictures, self._ends = load(self.file)
+        self._shown, self._sprite = 0, Sprite(self._pictures[0])
+
+    def begin(self, run: Run) -> None:
+        """Takes the clock."""
+        self._run = run
+
+    def __call__(self, frame: Frame) -> Frame:
+        canvas = Canvas(frame)
+        self._turn(self._run.elapsed(frame))
+        if self.at in _ANCHORS:
+            self._follow(canvas, frame)
+            return canvas.frame
+        wide = (self.size or 0.2) * canvas.height
+        high = wide * self._sprite.height / self._sprite.width
+        x, y = stand(self.at, (wide, high), (canvas.width, canvas.height), self.margin * canvas.height)
+        x, y = x + self.x * wide, y + self.y * wide
+        canvas.draw(self._sprite, (x, y, x + wide, y + high), self.opacity)
+        return canvas.frame
+
+    def _turn(self, seconds: float) -> None:
+        """Turns to the picture that is due."""
+        if self._ends:
+            due = bisect_right(self._ends, max(seconds, 0.0) % self._ends[-1]) % len(self._pictures)
+            if due != self._shown:
+                self._shown, self._sprite = due, Sprite(self._pictures[due])
+
+    def _follow(self, canvas: Canvas, frame: Frame) -> None:
+        now = frame.time
+        if frame.cut or frame.new:
+            self._worn.clear()
+        here: set[int] = set()
+        for face in self._choose(frame.faces):
+            here.add(face.track_id)
+            worn = self._worn.setdefault(face.track_id, _Worn(now, Fade(_FADE_S), Steady(0.4), np.zeros((2, 3))))
+            worn.seen, worn.place = now, self._place(Spot.of(face), worn.steady)
+        for track, worn in list(self._worn.items()):
+            opacity = 1.0 if frame.new else worn.fade(track in here, now)
+            if 0 <= now - worn.seen <= _GONE_S:
+                canvas.draw(self._sprite, worn.place, self.opacity * opacity)
+            else:
+                del self._worn[track]
+
+    def _place(self, spot: Spot, steady: Steady) -> Float:
+        """Sprite → display. What trembles is the far corner of the picture, so it is the corners that are steadied."""
+        (ax, ay), (own_x, own_y) = _ANCHORS[self.at]
+        wide = (self.size or 1.0) * spot.width
+        high = wide * self._sprite.height / self._sprite.width
+        angle = spot.roll if self.roll else 0.0
+        right, down = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
+        corner = spot.at(ax, ay) + right * wide * (self.x - own_x) + down * (self.y * wide - own_y * high)
+        # Three corners make the matrix; a similarity remains one but for the slack.
+        a, b = steady(np.stack([corner, corner + right * wide]))
+        across = (b - a) / self._sprite.width
+        return np.array([(across[0], -across[1], a[0]), (across[1], across[0], a[1])])
+
+
+def load(file: Path) -> tuple[list[Bytes], list[float]]:
+    """The pictures of a file, uint8 h×w×4, and when each ends, seconds; no times for a single one.
+
+    Raises:
+        UsageError: it is not there, or no picture that Pillow reads.
+    """
+    try:
+        with Image.open(file) as image:
+            moving = getattr(image, "n_frames", 1) > 1
+            pictures: list[Bytes] = []
+            seconds: list[float] = []
+            for one in ImageSequence.Iterator(image):
+                # Browsers show what claims to be faster than 50 a second at 10.
+                wait = float(one.info.get("duration", 100)) / 1000
+                seconds.append(wait if wait > 0.01 else 0.1)
+                rgba = one.convert("RGBA")
+                rgba.thumbnail((_SIDE[moving], _SIDE[moving]), reducing_gap=3.0)
+                pictures.append(np.array(rgba))
+                if len(pictures) > _MOST:
+                    raise UsageError(f"file={file} has more than {_MOST} pictures: make it shorter")
+    except UsageError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UsageError(f"file={file} cannot be read as a picture: {error}") from None
+    return pictures, list(accumulate(seconds)) if moving else []

@@ -1,0 +1,22 @@
+"""Where something stands that follows no face."""
+
+from __future__ import annotations
+
+from rtface.values import choice
+
+PLACES = ("top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right")
+check_place = choice(*PLACES)
+
+
+def stand(where: str, size: tuple[float, float], picture: tuple[float, float], margin: float) -> tuple[float, float]:
+    """The upper left corner of something of a size in a picture, whole and even, so that it stays sharp."""
+    x = margin if "left" in where else picture[0] - size[0] - margin if "right" in where else (picture[0] - size[0]) / 2
+    y = margin if "top" in where else picture[1] - size[1] - margin if "bottom" in where else (picture[1] - size[1]) / 2
+    return 2.0 * round(x / 2), 2.0 * round(y / 2)
+
+
+def inside(low: float, size: float, limit: float, margin: float = 4.0) -> float:
+    """Where a stretch begins once it was pushed into 0…limit; what is too long is centred."""
+    if size + 2 * margin > limit:
+        return (limit - size) / 2
+    return min(max(low, margin), limit - size - margin)

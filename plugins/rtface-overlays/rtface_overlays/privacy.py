@@ -1,0 +1,95 @@
+"""``blur`` and ``pixelate``: faces that nobody is to recognise.
+
+When in doubt they cover: a face that is lost for a moment stays covered where it was, by a veil that grows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtface.frame import Float
+from rtface.geometry import compose, scaling
+from rtface.stages import Canvas, Frame, covering, option
+from rtface.values import number
+from rtface_overlays.follow import Choice, Spot, Steady, check_faces
+
+_GROWS = 0.5  # a second of holding makes the veil so much larger
+
+
+@dataclass(slots=True)
+class _Veil:
+    """The last place of a face: unit disc → display, its width in display pixels, when."""
+
+    disc: Float
+    width: float
+    seen: float
+    steady: Steady
+
+
+class _Veils:
+    """The faces that are to be covered on each picture, those just lost among them."""
+
+    def __init__(self, chosen: str, margin: float, hold: float) -> None:
+        self._choose, self._margin, self._hold = Choice(chosen), margin, hold
+        self._known: dict[int, _Veil] = {}
+
+    def __call__(self, frame: Frame) -> Iterator[tuple[Float, float]]:
+        """For each the ellipse, and the face's width in display pixels, which changes in steps of a tenth."""
+        now = frame.time
+        if frame.cut or frame.new:
+            self._known.clear()
+        for face in self._choose(frame.faces):
+            steady = self._known[face.track_id].steady if face.track_id in self._known else Steady(0.1)
+            width = math.exp(steady(np.log(np.array([Spot.of(face).width])))[0])
+            self._known[face.track_id] = _Veil(covering(face, self._margin), width, now, steady)
+        for track, veil in list(self._known.items()):
+            age = now - veil.seen
+            if not 0 <= age <= self._hold:
+                del self._known[track]
+            else:
+                grown = 1.0 + _GROWS * age
+                yield compose(veil.disc, scaling(grown, grown)), veil.width
+
+
+@dataclass
+class Blur:
+    """Blurs faces beyond recognition."""
+
+    api = 1
+    faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
+    strength: float = option(1.0, "1 leaves a patch of skin colour; less shows more", number(0.3, 4))
+    margin: float = option(0.2, "how much more than the face is covered", number(0, 2))
+    hold: float = option(0.5, "seconds for which a lost face stays covered", number(0, 10))
+
+    def __post_init__(self) -> None:
+        self._veils = _Veils(self.faces, self.margin, self.hold)
+
+    def __call__(self, frame: Frame) -> Frame:
+        canvas = Canvas(frame)
+        for disc, width in self._veils(frame):
+            canvas.blur(disc, 0.16 * self.strength * width)
+        return canvas.frame
+
+
+@dataclass
+class Pixelate:
+    """Lays a mosaic over faces."""
+
+    api = 1
+    faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
+    cells: float = option(6.0, "tiles across a face; fewer show less", number(1, 32))
+    margin: float = option(0.2, "how much more than the face is covered", number(0, 2))
+    hold: float = option(0.5, "seconds for which a lost face stays covered", number(0, 10))
+
+    def __post_init__(self) -> None:
+        self._veils = _Veils(self.faces, self.margin, self.hold)
+
+    def __call__(self, frame: Frame) -> Frame:
+        canvas = Canvas(frame)
+        for disc, width in self._veils(frame):
+            canvas.pixelate(disc, width / self.cells)
+        return canvas.frame

@@ -1,0 +1,70 @@
+"""``split``: the picture as it came, a line, and the enhanced one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtface.stages import Canvas, Frame, Run, Sprite, option, state
+from rtface.values import number, path
+from rtface_overlays.text import Rgba, check_colour, font_for, panel
+
+_SWEEP = 0.35  # share of the width by which a moving line goes to either side
+
+
+@dataclass
+class Split:
+    """Before and after in one picture, with a line between them."""
+
+    api = 1
+    needs_before = True
+    position: float = option(0.5, "of the line, share of the width", number(0, 1))
+    period: float = option(0.0, "seconds in which the line goes there and back; 0 stands", number(0, 600))
+    before: str = option("before", "what the left side is called; empty for no label")
+    after: str = option("after", "what the right side is called")
+    width: float = option(0.004, "of the line, share of the picture's height", number(0, 0.1))
+    size: float = option(0.03, "height of the labels, share of the picture's height", number(0.005, 0.5))
+    colour: Rgba = option("#ffffff", "of line and labels", check_colour)
+    background: Rgba = option("#0000008c", "of the labels; none for no panel", check_colour)
+    font: Path | None = option(None, "a .ttf or .otf file", path)
+    _made: dict[tuple[float, float], list[Sprite | None]] = state(dict)
+    _run: Run = state(Run)
+
+    def __post_init__(self) -> None:
+        font_for(self.before + self.after, 20, self.font)
+
+    def begin(self, run: Run) -> None:
+        """Takes the clock."""
+        self._run = run
+
+    def __call__(self, frame: Frame) -> Frame:
+        if frame.before is None:
+            return frame
+        canvas = Canvas(frame)
+        share = self.position
+        if self.period > 0:
+            swing = math.sin(2 * math.pi * self._run.elapsed(frame) / self.period)
+            share = min(max(share + _SWEEP * swing, 0.0), 1.0)
+        line = share * canvas.width
+        canvas.show(frame.before, (0.0, 0.0, line, canvas.height))
+        half = max(self.width * canvas.height / 2, 0.5)
+        if self.width > 0:
+            canvas.fill((line - half, 0.0, line + half, canvas.height), self.colour[:3], self.colour[3] / 255)
+        margin = 0.8 * self.size * canvas.height
+        for sprite, left in zip(self._labels(canvas), (True, False), strict=True):
+            room = line if left else canvas.width - line
+            if sprite is not None and room > sprite.width + 2 * margin:
+                x = 2.0 * round((margin if left else canvas.width - margin - sprite.width) / 2)
+                y = 2.0 * round(margin / 2)
+                canvas.draw(sprite, (x, y, x + sprite.width, y + sprite.height))
+        return canvas.frame
+
+    def _labels(self, canvas: Canvas) -> list[Sprite | None]:
+        size = canvas.width, canvas.height
+        if size not in self._made:
+            height = self.size * canvas.height
+            self._made = {size: [Sprite(panel([(text, font_for(text, height, self.font), self.colour)],
+                                              self.background, padding=0.5 * height, radius=0.35 * height))
+                                 if text else None for text in (self.before, self.after)]}
+        return self._made[size]

@@ -1,0 +1,135 @@
+"""``tag``: name tags that follow faces."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from rtface.errors import UsageError
+from rtface.frame import Float
+from rtface.stages import Canvas, Frame, Sprite, option, state
+from rtface.values import choice, number, path
+from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
+from rtface_overlays.places import inside
+from rtface_overlays.text import Rgba, check_colour, font_for, panel
+
+_DRAWN = 48.0  # size of the text on the sprite; it is shrunk or enlarged with the face
+_LEAST = 11.0  # pixels of text below which nobody can read it
+_FADE_S, _GONE_S = 0.25, 2.0
+# Points of the face's square of 512 beside which a tag is put, and which of its own points lies there (share of its
+# size).
+_ANCHORS = {"below": ((256.0, 500.0), (0.5, 0.0)), "above": ((256.0, -25.0), (0.5, 1.0)),
+            "left": ((60.0, 256.0), (1.0, 0.5)), "right": ((452.0, 256.0), (0.0, 0.5))}
+
+
+@dataclass(slots=True)
+class _Worn:
+    """A tag on a face: where it is, and how visible."""
+
+    text: str
+    seen: float
+    fade: Fade = field(default_factory=lambda: Fade(_FADE_S))
+    steady: Steady = field(default_factory=lambda: Steady(0.6))
+    size: Steady = field(default_factory=lambda: Steady(0.04))
+    anchor: Float = field(default_factory=lambda: np.zeros(2))
+    scale: float = 1.0
+
+
+@dataclass
+class Tag:
+    """Name tags that follow faces."""
+
+    api = 1
+    name: str = option("", "for the faces that `faces` names, where they have none of their own")
+    names: str = option("", "by track: 1=Anna;2=Ben")
+    file: Path | None = option(None, "TOML file with such a table: [names], then 1 = \"Anna\"", path)
+    faces: str = option("largest", "largest, all, 1,3 or all but 2: who gets `name`", check_faces)
+    place: str = option("below", "below, above, left or right of the face", choice(*_ANCHORS))
+    size: float = option(0.13, "height of the text, share of the face's width", number(0.02, 1))
+    colour: Rgba = option("#ffffff", "of the text", check_colour)
+    background: Rgba = option("#141820be", "of the tag; none for no panel", check_colour)
+    font: Path | None = option(None, "a .ttf or .otf file", path)
+    _sprites: dict[str, Sprite] = state(dict)
+    _worn: dict[int, _Worn] = state(dict)
+
+    def __post_init__(self) -> None:
+        self._choose = Choice(self.faces)
+        self._by_id = _read(self.file) | _split(self.names) if self.file else _split(self.names)
+        if not self.name and not self._by_id:
+            raise UsageError("say who: name=Anna, names=1=Anna;2=Ben or file=names.toml")
+        for text in {self.name, *self._by_id.values()} - {""}:
+            font = font_for(text, _DRAWN, self.font)
+            self._sprites[text] = Sprite(panel([(text, font, self.colour)], self.background, padding=0.55 * _DRAWN,
+                                               radius=0.4 * _DRAWN))
+
+    def __call__(self, frame: Frame) -> Frame:
+        canvas, now = Canvas(frame), frame.time
+        if frame.cut or frame.new:
+            self._worn.clear()
+        named = {face.track_id for face in self._choose(frame.faces)} if self.name else set[int]()
+        here: set[int] = set()
+        for face in frame.faces:
+            text = self._by_id.get(face.track_id, self.name if face.track_id in named else "")
+            if not text:
+                continue
+            here.add(face.track_id)
+            worn = self._worn.get(face.track_id)
+            if worn is None or worn.text != text:
+                worn = self._worn[face.track_id] = _Worn(text, now)
+            self._move(worn, Spot.of(face), canvas)
+            worn.seen = now
+        for track, worn in list(self._worn.items()):
+            opacity = worn.fade(track in here, now)
+            if frame.new and track in here:
+                opacity = 1.0  # a still
+            if not 0 <= now - worn.seen <= _GONE_S:
+                del self._worn[track]
+            elif opacity > 0:
+                self._draw(canvas, worn, opacity)
+        return canvas.frame
+
+    def _move(self, worn: _Worn, spot: Spot, canvas: Canvas) -> None:
+        wanted = min(max(self.size * spot.width, _LEAST), 0.12 * canvas.height) / _DRAWN
+        worn.scale = float(np.exp(worn.size(np.log(np.array([wanted])))[0]))
+        worn.anchor = worn.steady(spot.at(*_ANCHORS[self.place][0]))
+
+    def _draw(self, canvas: Canvas, worn: _Worn, opacity: float) -> None:
+        sprite = self._sprites[worn.text]
+        scale = min(worn.scale, 0.95 * canvas.width / sprite.width)
+        wide, high = scale * sprite.width, scale * sprite.height
+        own = _ANCHORS[self.place][1]
+        x = inside(worn.anchor[0] - own[0] * wide, wide, canvas.width)
+        y = inside(worn.anchor[1] - own[1] * high, high, canvas.height)
+        canvas.draw(sprite, (x, y, x + wide, y + high), opacity)
+
+
+def _split(text: str) -> dict[int, str]:
+    """Names from ``1=Anna;2=Ben``."""
+    out: dict[int, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        match = re.fullmatch(r"([1-9]\d*)\s*=\s*(.+)", part)
+        if match is None:
+            raise UsageError(f"names: {part!r} is no track number and name as 1=Anna")
+        out[int(match[1])] = match[2]
+    return out
+
+
+def _read(file: Path) -> dict[int, str]:
+    """Names from a TOML file."""
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"file={file} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"file={file} is not valid TOML: {error}") from None
+    names = data.get("names")
+    if set(data) != {"names"} or not isinstance(names, dict):
+        raise UsageError(f"file={file} needs one table [names] with lines such as 1 = \"Anna\", and nothing else")
+    for key, value in names.items():
+        if not re.fullmatch(r"[1-9]\d*", key) or not isinstance(value, str) or not value:
+            raise UsageError(f"file={file}: {key} = {value!r} is no track number and name as 1 = \"Anna\"")
+    return {int(key): value for key, value in names.items()}

@@ -1,0 +1,117 @@
+"""Texts and panels as pictures with alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
+
+from rtface.errors import UsageError
+from rtface.frame import Bytes
+from rtface.values import nearest
+
+Rgba = tuple[int, int, int, int]
+Font = Any  # ImageFont.FreeTypeFont; Pillow's `load_default` is typed as one of two
+
+# Where the built-in font (Aileron, ASCII) has no glyph: what systems usually bring.
+_FALLBACK = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "segoeui.ttf", "arial.ttf",
+             "Arial.ttf", "Arial Unicode.ttf", "Helvetica.ttc", "NotoSansCJK-Regular.ttc", "msyh.ttc", "PingFang.ttc")
+_FINE = 4  # panels are drawn so much larger and shrunk, for smooth corners
+
+
+def check_colour(value: object, shown: str) -> object:
+    """A colour as R, G, B, A of 0…255: #rgb, #rrggbb, #rrggbbaa, a CSS name, rgb(…), or none."""
+    text = str(value).strip().lower()
+    if text == "none":
+        return (0, 0, 0, 0)
+    try:
+        return ImageColor.getcolor(text, "RGBA")
+    except ValueError:
+        raise UsageError(f"{shown} must be a colour such as #ffcc00, #00000080, white or none, not {value!r}: "
+                         f"the nearest is {nearest(text, ImageColor.colormap)}") from None
+
+
+def font_for(text: str, size: float, path: Path | None = None) -> Font:
+    """A font that has every letter of a text.
+
+    Raises:
+        UsageError: the file is no font, or no font at hand has the letters.
+    """
+    size = max(size, 4.0)
+    if path is not None:
+        try:
+            return ImageFont.truetype(str(path), size)
+        except OSError as error:
+            raise UsageError(f"font={path} cannot be used ({error}); name a .ttf or .otf file") from None
+    built_in: Font = ImageFont.load_default(size)
+    missing = _missing(built_in, text)
+    if not missing:
+        return built_in
+    for name in _FALLBACK:
+        try:
+            found = ImageFont.truetype(name, size)
+        except OSError:
+            continue
+        if not _missing(found, text):
+            return found
+    raise UsageError(f"no font here has {missing!r}: name one that does with font=FILE.ttf")
+
+
+def _missing(font: Font, text: str) -> str:
+    unknown = bytes(font.getmask("\uffff"))
+    return "".join(dict.fromkeys(c for c in text if not c.isspace() and bytes(font.getmask(c)) == unknown))
+
+
+def panel(lines: Sequence[tuple[str, Font, Rgba]], background: Rgba, *, padding: float, radius: float = 0.0,
+          gap: float = 0.0, align: str = "left", accent: tuple[float, Rgba] | None = None) -> Bytes:
+    """Lines of text on a panel.
+
+    Args:
+        lines: text, font and colour of each.
+        background: of the panel; alpha 0 leaves the text alone.
+        padding: pixels around the text; half of it above and below.
+        radius: of the corners in pixels.
+        gap: pixels between lines.
+        align: "left", "right" or "center".
+        accent: width and colour of a bar on the side to which lines are aligned.
+
+    Returns:
+        uint8 h×w×4, straight alpha.
+    """
+    bar = accent[0] if accent else 0.0
+    metrics = [font.getmetrics() for _, font, _ in lines]
+    widths = [font.getlength(text) for text, font, _ in lines]
+    width = round(max(widths) + 2 * padding + bar)
+    height = round(sum(up + down for up, down in metrics) + gap * (len(lines) - 1) + padding)
+    out = _rounded((width, height), radius, background)
+    left = align != "right"
+    if accent:
+        bar_at = (0, 0, round(bar), height) if left else (width - round(bar), 0, width, height)
+        out.paste(accent[1], bar_at)
+    y = padding / 2
+    for (text, font, fill), wide, (up, down) in zip(lines, widths, metrics, strict=True):
+        x = {"left": bar + padding, "right": width - bar - padding - wide}.get(align, (width - wide) / 2)
+        if not background[3]:  # without a panel a soft shadow keeps it readable on any picture
+            shade = Image.new("L", out.size, 0)
+            ImageDraw.Draw(shade).text((x, y), text, font=font, fill=230, stroke_width=max(1.0, 0.03 * (up + down)))
+            blurred = shade.filter(ImageFilter.GaussianBlur(0.06 * (up + down)))
+            dark = Image.new("RGBA", out.size, (0, 0, 0, 0) if sum(fill[:3]) > 380 else (255, 255, 255, 0))
+            dark.putalpha(blurred)
+            out = Image.alpha_composite(out, dark)
+        over = Image.new("RGBA", out.size, (*fill[:3], 0))
+        ImageDraw.Draw(over).text((x, y), text, font=font, fill=fill)
+        out = Image.alpha_composite(out, over)
+        y += up + down + gap
+    return np.array(out)
+
+
+def _rounded(size: tuple[int, int], radius: float, fill: Rgba) -> Image.Image:
+    out = Image.new("RGBA", size, fill)
+    if radius > 0 and fill[3]:
+        mask = Image.new("L", (size[0] * _FINE, size[1] * _FINE), 0)
+        ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius * _FINE, fill[3])
+        out.putalpha(mask.resize(size, Image.Resampling.BOX))
+    return out

@@ -1,0 +1,49 @@
+"""A portrait with its face, as a frame in any format, at any time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+
+from rtface.demo import portrait
+from rtface.frame import Color, Display, Face, Frame
+from rtface.stages import Run, Stages
+from rtface.stats import Stats
+
+POINTS = np.array([[201.5, 106.5], [248.5, 103.0], [229.5, 133.0], [208.0, 156.5], [250.5, 153.5]])
+BOX = np.array([178.0, 62.0, 277.0, 190.0])
+
+
+def frame(pts: int = 0, *, size: tuple[int, int] = (640, 360), scale: float = 1.2,
+          at: tuple[float, float] = (0.5, 0.42), fmt: str = "yuv420p", faces: bool = True, track_id: int = 1,
+          **more: object) -> Frame:
+    """25 pictures a second; `at` is where the face's centre is, share of width and height."""
+    w, h = size
+    matrix = np.array([[scale, 0, w * at[0] - scale * 227], [0, scale, h * at[1] - scale * 126]])
+    picture = cv2.warpAffine(portrait(), matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    color = Color("rgb", True) if fmt.startswith(("rgb", "gbr", "gray")) else Color("bt709")
+    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+    if fmt != "rgb24":
+        image = image.reformat(format=fmt, dst_colorspace="ITU709")
+    face = Face(track_id, (BOX.reshape(2, 2) * scale + matrix[:, 2]).reshape(4), POINTS * scale + matrix[:, 2])
+    out = Frame(image, pts, Fraction(1, 25), 1, color=color, faces=(face,) if faces else ())
+    return replace(out, **more)
+
+
+def stages(*specs: str, run: Run | None = None) -> tuple[Stages, Stats]:
+    """Stages from specs, and what they counted."""
+    stats = Stats()
+    return Stages.open(specs, stats, origin=run.origin if run else 0.0), stats
+
+
+def rgb(frame: Frame) -> np.ndarray:
+    """The picture as RGB, int, upright only where it is stored so."""
+    return frame.image.to_ndarray(format="rgb24").astype(int)
+
+
+def turned(frame: Frame, quarter_turns: int) -> Display:
+    return Display(quarter_turns)
