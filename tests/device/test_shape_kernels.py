@@ -1,5 +1,7 @@
 """The shaping's kernels, run on the host, against the shaping on the CPU: real faces, every option."""
 
+from __future__ import annotations
+
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,7 +179,7 @@ def apart(got: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarr
     return float(d.max()), float(d.mean()), float(np.abs(got[1] - wanted[1]).max())
 
 
-def test_the_structs_are_the_files(shaper):
+def test_the_structs_are_the_files(shaper: HostKernels):
     for name, dtype in STRUCTS.items():
         assert shaper.layout_of(name, dtype.names) == (dtype.itemsize, {n: dtype.fields[n][1] for n in dtype.names})
 
@@ -226,7 +228,7 @@ def test_corrections_are_the_cpus(size, what, shaper):
         assert (got[0][:, got[1] == 0] == 0).all()
 
 
-def test_the_options_do_what_they_are_tested_for(shaper):
+def test_the_options_do_what_they_are_tested_for():
     """So that no case above passes because a step never came to its turn."""
     decided = {what: decide(Pixels(g.r, g.c, g.area).measure(g.options), g.area, TrackState(), g.options, time=0.0)
                for what, g in ((w, case(256, **o)) for w, o in OPTIONS.items())}
