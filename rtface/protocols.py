@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+
 from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Packet
 
 if TYPE_CHECKING:
@@ -179,6 +181,11 @@ class Retouch:
     how: Shaping
     time: float
     seed: int
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels per picture pixel."""
+        return float(np.sqrt(abs(np.linalg.det(self.crops.matrices[0][:, :2]))))
 
 
 @dataclass(slots=True)

@@ -24,10 +24,9 @@ from benchmarks.gpu.machine import (
     repeats_for,
     torch_here,
 )
-from rtface.device.batch import ROW
 from rtface.device.faces import FaceSlot
 from rtface.engine.card_batch import Batches
-from rtface.engine.card_memory import Places
+from rtface.engine.card_engine import places_of, row_of
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import Recipe
 
@@ -107,7 +106,7 @@ class Ours:
         owner, recipe = self._bench.owner, self._recipe
         self._batches = Batches(owner, recipe, self._plan, most)
         self._faces = [FaceSlot.reserve(owner.card, recipe.input.size) for _ in range(most)]
-        self._places = Places(owner.card, recipe) if recipe.recurrent else None
+        self._places = places_of(owner.card, recipe) if recipe.recurrent else None
         known = [self._places.take() if self._places else None for _ in range(2 * most)]
         self._memories = [*(face.memory for face in self._faces), *(place.memory for place in known if place)]
         self._known = known
@@ -118,11 +117,8 @@ class Ours:
             owner.compute.copy(face.memory, pinned, pinned.nbytes)
             self._wait()
         pinned.close()
-        first, second = (np.array([(
-            face.crop, face.restored, before.kept if before else 0, before.state if before else 0,
-            after.kept if after else 0, after.state if after else 0, face.occlusion, face.log_scale)
-            for face, before, after in zip(self._faces, *pair, strict=True)], ROW)
-            for pair in ((known[:most], known[most:]), (known[most:], known[:most])))
+        first, second = (np.concatenate([row_of(face, *more) for face, *more in zip(self._faces, *pair, strict=True)])
+                         for pair in ((known[:most], known[most:]), (known[most:], known[:most])))
         self._rows = [first, second]
         self._batches.warm_up(self._without_memory(first[:1]), self._memories)
         self._batches.run(self._without_memory(first), [], self._memories).synchronize()  # something to remember

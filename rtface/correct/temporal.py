@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -10,10 +11,28 @@ import numpy as np
 from rtface.correct.mask import median_of
 from rtface.frame import Float32
 
-_SHRINK = 4  # motion and gate are worked out on crops this much smaller
+SHRINK = 4  # motion and gate are worked out on crops this much smaller
+ROWS = 16  # from one row that noise is measured on to the next
 _NOISE_FLOOR = 1.5 / 255.0
 _STILL = 0.06  # mean flow, in samples of the small crop, below which nothing is warped
-_FINE = 1.4  # crop pixels per picture pixel from which on bilinear warping costs no sharpness that the picture shows
+FINE = 1.4  # crop pixels per picture pixel from which on bilinear warping costs no sharpness that the picture shows
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """How the average of the frames before goes into the next one, of S/4 samples a side.
+
+    Attributes:
+        flow: float32 n×n×2, from where in the average (x and y, in samples of n×n); None where nothing moves.
+        gate: float32 n×n, 0…1, how much of it.
+    """
+
+    flow: Float32 | None
+    gate: Float32
+
+    @property
+    def nbytes(self) -> int:
+        return self.gate.nbytes + (0 if self.flow is None else self.flow.nbytes)
 
 
 class TemporalAverage:
@@ -27,12 +46,17 @@ class TemporalAverage:
     structure of the input itself allows for, so that motion all over the crop is not taken for noise.
 
     Averaging r instead of d = r − c: an average of d would leave the noise of this very frame in the picture.
+
+    `update` is all of it on the CPU. A card keeps the average itself and asks `follow` for the rest.
+
+    Attributes:
+        kept: the average so far, where the device keeps it; None for none, and free to be what a device likes.
     """
 
     def __init__(self, seconds: float = 0.12, gap: float = 0.5) -> None:
         """Args: seconds: τ, the time constant. gap: after a pause of this many seconds it starts anew."""
         self._seconds, self._gap = seconds, gap
-        self._mean: Float32 | None = None
+        self.kept: Any = None
         self._spare: Float32 | None = None
         self._input: Float32 | None = None
         self._time = 0.0
@@ -40,7 +64,7 @@ class TemporalAverage:
 
     def reset(self) -> None:
         """Forgets the track: after a cut or a seek."""
-        self._mean = None
+        self.kept = None
 
     def update(self, r: Float32, c: Float32, time: float, scale: float = 1.0,
                box: tuple[int, int, int, int] | None = None) -> Float32:
@@ -56,41 +80,57 @@ class TemporalAverage:
         Returns:
             float32 3×S×S, the average; valid until the next call.
         """
-        size = r.shape[1] // _SHRINK
+        size = r.shape[1] // SHRINK
         now = np.empty((3, size, size), np.float32)
         for plane, out in zip(c, now, strict=True):
             cv2.resize(plane, (size, size), dst=out, interpolation=cv2.INTER_AREA)
-        elapsed = time - self._time
-        self._time = time
-        mean, before = self._mean, self._input
-        if mean is None or before is None or mean.shape != r.shape or not 0.0 <= elapsed <= self._gap:
-            self._mean, self._spare, self._input = r.copy(), np.empty_like(r), now
-            return self._mean
+        mean: Float32 | None = self.kept if isinstance(self.kept, np.ndarray) and self.kept.shape == r.shape else None
+        blend = self.follow(now, c[1, ::ROWS], time, scale, known=mean is not None)
+        if mean is None or blend is None:
+            self.kept, self._spare = r.copy(), np.empty_like(r)
+            return self.kept
         answer = self._spare if self._spare is not None else np.empty_like(r)
         np.copyto(answer, r)
-        flow = self._flow(now, before)
-        if flow is not None:
-            before = _warped(before, flow, (slice(0, size), slice(0, size)), cv2.INTER_LINEAR)
-        gate = self._gate(now, before, _noise_of(c, scale)) * np.float32(np.exp(-elapsed / self._seconds))
-        for new, old in zip(now, before, strict=True):
-            old -= new
-            old *= gate
-            old += new
-        x0, y0, x1, y1 = box or (0, 0, r.shape[2], r.shape[1])
-        low = slice(y0 // _SHRINK, -(-y1 // _SHRINK)), slice(x0 // _SHRINK, -(-x1 // _SHRINK))
-        part = tuple(slice(s.start * _SHRINK, s.stop * _SHRINK) for s in low)
-        if flow is None:
+        x0, y0, x1, y1 = low_box(box or (0, 0, r.shape[2], r.shape[1]))
+        low = slice(y0, y1), slice(x0, x1)
+        part = tuple(slice(s.start * SHRINK, s.stop * SHRINK) for s in low)
+        if blend.flow is None:
             old_part = mean[:, part[0], part[1]]
         else:
-            old_part = _warped(mean, flow, low, cv2.INTER_LINEAR if scale >= _FINE else cv2.INTER_CUBIC)
+            old_part = _warped(mean, blend.flow, low, cv2.INTER_LINEAR if scale >= FINE else cv2.INTER_CUBIC)
         height, width = old_part.shape[1:]
-        full: Any = cv2.resize(gate[low], (width, height), interpolation=cv2.INTER_LINEAR)
+        full: Any = cv2.resize(blend.gate[low], (width, height), interpolation=cv2.INTER_LINEAR)
         for new, old in zip(answer[:, part[0], part[1]], old_part, strict=True):
             change: Any = cv2.subtract(old, new)
             cv2.multiply(change, full, dst=change)
             new += change
-        self._mean, self._spare, self._input = answer, mean, before
+        self.kept, self._spare = answer, mean
         return answer
+
+    def follow(self, now: Float32, rows: Float32, time: float, scale: float, *, known: bool) -> Blend | None:
+        """Takes in the small input of the next frame: how the average goes into it; None where it starts anew.
+
+        Args:
+            now: float32 3×n×n, n = S/4: c averaged over 4×4 samples. Kept.
+            rows: float32 m×S, every 16th row of c's green.
+            time, scale: as for `update`.
+            known: whether `kept` is an average of such crops.
+        """
+        size, before = now.shape[1], self._input
+        elapsed, self._time = time - self._time, time
+        if not known or before is None or before.shape != now.shape or not 0.0 <= elapsed <= self._gap:
+            self._input = now
+            return None
+        flow = self._flow(now, before)
+        if flow is not None:
+            before = _warped(before, flow, (slice(0, size), slice(0, size)), cv2.INTER_LINEAR)
+        gate = self._gate(now, before, _noise_of(rows, scale)) * np.float32(np.exp(-elapsed / self._seconds))
+        for new, old in zip(now, before, strict=True):
+            old -= new
+            old *= gate
+            old += new
+        self._input = before
+        return Blend(flow, gate)
 
     def _flow(self, now: Float32, before: Float32) -> Float32 | None:
         """Where in the previous small input each sample of this one was, n×n×2; None where nothing moves."""
@@ -115,6 +155,12 @@ class TemporalAverage:
         return out
 
 
+def low_box(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """The samples of a small input in which a box of the crop lies, x0, y0, x1, y1."""
+    x0, y0, x1, y1 = box
+    return x0 // SHRINK, y0 // SHRINK, -(-x1 // SHRINK), -(-y1 // SHRINK)
+
+
 def _warped(picture: Float32, flow: Float32, low: tuple[slice, slice], interpolation: int) -> Float32:
     """The part `low` (in samples of the flow) of a picture 3×n×n, fetched from where the flow says it was."""
     factor = picture.shape[1] // flow.shape[0]
@@ -126,10 +172,9 @@ def _warped(picture: Float32, flow: Float32, low: tuple[slice, slice], interpola
     return np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in picture])
 
 
-def _noise_of(c: Float32, scale: float) -> float:
-    """The largest difference that noise can make between two small inputs, from second differences along some rows."""
+def _noise_of(rows: Float32, scale: float) -> float:
+    """The largest difference that noise can make between two small inputs, from second differences along rows of c."""
     lag = max(1, round(scale))
-    rows = c[1, ::16]
     second = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag:] + rows[:, :-2 * lag]))
     sigma = median_of(second) / 0.6745 / np.sqrt(1.5)
     # Of two pictures: √2. Averaging 4×4 leaves 1/4 of white noise and all of very coarse noise; between the two.

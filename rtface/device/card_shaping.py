@@ -16,6 +16,7 @@ from rtface.correct.grain import SHEET, sheet
 from rtface.correct.mask import small_mask
 from rtface.device import shaping
 from rtface.device.card import Memory
+from rtface.device.card_averaging import CardAverager
 from rtface.device.constants import Constants
 from rtface.device.faces import FaceSlot
 from rtface.device.frame_slots import FrameSlot, Held, OnCard, Slots
@@ -37,11 +38,16 @@ class CardShaper:
 
     def __init__(self, owner: Owner, slots: Slots, constants: Constants, put: Callable[..., Future[None]]) -> None:
         self._owner, self._slots, self._constants, self._put = owner, slots, constants, put
+        self._averager = CardAverager(owner, slots, put)
 
     def shape(self, held: Held, faces: Sequence[Retouch]) -> list[Correction]:
         """Corrections of the faces of one frame. Raises EngineError where an answer holds NaN or infinity."""
         places: list[FaceSlot] = [face.crops.pixels for face in faces]
         areas = [_area(face) for face in faces]
+        averaged = [(face, place, area.box if area else (0, 0, place.size, place.size))
+                    for face, place, area in zip(faces, places, areas, strict=True) if face.how.average]
+        if averaged:
+            self._averager.average(held, averaged)
         seen = [(face, place, area) for face, place, area in zip(faces, places, areas, strict=True)
                 if area is not None and face.how.strength > 0.0]
         if seen:
@@ -108,6 +114,10 @@ class CardShaper:
         done.result()
         slot.done.synchronize()
 
+    def close(self) -> None:
+        """Frees what is remembered of faces; the card must be idle. The owner's thread only."""
+        self._averager.close()
+
     @staticmethod
     def _masks(seen: Sequence[tuple[Retouch, FaceSlot, Area]]) -> list[Float32 | None]:
         """Masks that belong to a face's own mesh, as small as they are drawn."""
@@ -124,6 +134,5 @@ class CardShaper:
 
 
 def _area(face: Retouch) -> Area | None:
-    size, matrix = face.crops.size, face.crops.matrices[0]
-    return area_of(small_mask(size, face.mesh), size, irises(size, face.mesh),
-                   float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
+    size = face.crops.size
+    return area_of(small_mask(size, face.mesh), size, irises(size, face.mesh), face.scale)

@@ -275,7 +275,7 @@ class CpuDevice:
 def _shaped(face: Retouch) -> Correction:
     matrix, size, restored = face.crops.matrices[0], face.crops.size, face.restored
     pixels, mask = shape(restored.pixels[0], face.crops.pixels[0], face_mask(size, face.mesh), face.state, face.how,
-                         time=face.time, seed=face.seed, scale=float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))),
+                         time=face.time, seed=face.seed, scale=face.scale,
                          occlusion=None if restored.occlusion is None else restored.occlusion[0],
                          eyes=irises(size, face.mesh))
     return Correction(pixels, mask, matrix)

@@ -24,7 +24,7 @@ from rtface.device.cpu import CpuDevice, CpuView, native_image
 from rtface.device.cropping import CropPlan
 from rtface.device.faces import FaceSlot
 from rtface.device.frame_slots import Canvas, CardCrops, FrameSlot, Held
-from rtface.device.host_shaping import bring_corrections, shape_on_host
+from rtface.device.host_frames import cut_on_host, paste_on_host
 from rtface.device.kernels import Job, uncurve_job
 from rtface.device.owner import Owner
 from rtface.device.pasting import PastePlan
@@ -84,7 +84,7 @@ class CudaDevice:
             if drawable(form):
                 self._cut(replace(frame, image=image), form, places, held)
             else:
-                self._cut_on_host(frame, places, held)
+                cut_on_host(self._cpu, self._steps, frame, places, held)
         except BaseException:
             self._steps.release(held)
             raise
@@ -112,8 +112,8 @@ class CudaDevice:
                                 tables=tables.address if tables else 0, scratch=at))
             at += plan.scratch
         held.canvas = canvas
-        steps.put_job(slot, "crop", job, before=upload, reads=[*canvas.memory, *([tables] if tables else [])],
-                      writes=[*({face.memory for face in held.faces}), *([scratch] if scratch else [])])
+        steps.put_crops(held, job, before=upload, reads=[*canvas.memory, *([tables] if tables else [])],
+                        writes=[scratch] if scratch else [])
 
     def _load(self, frame: Frame, form: Layout, reached: Sequence[dict[Role, Box]],
               slot: FrameSlot) -> tuple[Canvas, Callable[[Stream], None]]:
@@ -138,8 +138,6 @@ class CudaDevice:
             return []
         held = _held(faces[0].crops)
         self._steps.check(held.slot)
-        if any(face.how.average for face in faces):  # the average over time is the host's
-            return shape_on_host(self._owner, self._steps.slots, held, faces)
         return self._shaper.shape(held, faces)
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
@@ -156,7 +154,7 @@ class CudaDevice:
             if not seen:
                 return frame
             if held.canvas is None:
-                return self._paste_on_host(frame, seen, held)
+                return paste_on_host(self._cpu, self._steps, frame, seen, held)
             return self._paste(frame, seen, held, held.canvas)
         finally:
             self._steps.release(held)
@@ -199,33 +197,6 @@ class CudaDevice:
         lies.store(_views(frame, frame.image, form), slot.block.on_host().bytes(), plan.boxes)
         return replace(frame, touched=True)
 
-    def _cut_on_host(self, frame: Frame, places: Sequence[tuple[Float, int]], held: Held) -> None:
-        """Crops by the CPU, put on the card for engines that want them there."""
-        crops = self._cpu.cut(frame, places)
-        slot, owner = held.slot, self._owner
-        self._steps.slots.grow(slot.exchange, sum(12 * size * size for _, size in places))
-        copies: list[tuple[FaceSlot, int, int]] = []
-        at, pinned = 0, slot.exchange.on_host()
-        view = pinned.bytes()
-        for face, crop in zip(held.faces, crops, strict=True):
-            nbytes = crop.pixels.nbytes
-            view[at:at + nbytes] = crop.pixels.reshape(-1).view(np.uint8)
-            copies.append((face, at, nbytes))
-            at += nbytes
-
-        def put() -> None:
-            for face, start, nbytes in copies:
-                owner.up.copy(face.memory, pinned, nbytes, to_at=face.crop - face.memory.address, source_at=start)
-            owner.up.record(slot.uploaded)
-            owner.compute.wait(slot.uploaded)
-
-        owner.run(put).result()
-
-    def _paste_on_host(self, frame: Frame, corrections: Sequence[Correction], held: Held) -> Frame:
-        parts = bring_corrections(self._owner, self._steps.slots, held, [c.pixels.face for c in corrections])
-        return self._cpu.paste(frame, [Correction(pixels, mask, c.matrix)
-                                       for (pixels, mask), c in zip(parts, corrections, strict=True)])
-
     def drop(self, crops: Sequence[Crops]) -> None:
         """Gives their slots back when the card has done with them."""
         for held in {id(c.frame): c.frame for c in crops if isinstance(c, CardCrops) and c.frame}.values():
@@ -239,6 +210,7 @@ class CudaDevice:
 
         def free() -> None:
             self._steps.close()
+            self._shaper.close()
             self._looks.close()
 
         try:

@@ -24,22 +24,26 @@ class FrameSlot:
         block: its samples (`surface.Surface`), on the card and pinned.
         steps: descriptors by step. Each step has its own, because the one before may still be on its way up.
         scratch: what its kernels have in between.
-        exchange: pinned memory for faces that the host works on.
-        uploaded, computed, done: events of its own.
+        exchange: pinned memory for crops that the host cuts, or corrections that it pastes.
+        small: small pictures of its crops (`shaping.small_job`), in the order of its faces.
+        uploaded, computed, done: events of its own; `cropped`: its crops and small pictures are there,
+            `looked`: the small pictures are on the host.
         failure: what a step met on its way, until someone asks.
     """
 
     def __init__(self, card: Card) -> None:
         self.block = Growing(card, pinned=True)
-        self.steps = {name: Growing(card, pinned=True) for name in ("crop", "measure", "apply", "paste")}
+        self.steps = {name: Growing(card, pinned=True) for name in ("crop", "average", "measure", "apply", "paste")}
         self.measures = Growing(card, pinned=True)
         self.exchange = Growing(card, pinned=True, device=False)
+        self.small = Growing(card, pinned=True)
         self.scratch = Growing(card)
-        self.uploaded, self.computed, self.done = card.event(), card.event(), card.event()
+        self.uploaded, self.cropped, self.looked, self.computed, self.done = (card.event() for _ in range(5))
         self.failure: BaseException | None = None
 
     def close(self) -> None:
-        for piece in (self.block, *self.steps.values(), self.measures, self.exchange, self.scratch):
+        for piece in (self.block, *self.steps.values(), self.measures, self.exchange, self.small,
+                      self.scratch):
             piece.close()
 
 

@@ -1,9 +1,10 @@
 """The thread that owns a card: everything that is put on its streams is put there by this thread, in order.
 
 Three streams: `up` copies to the card, `compute` runs kernels and networks, `down` copies from it; events order them,
-so that the copies of neighbouring frames overlap with the computing. A fourth, `look`, is the trackers', who wait for
-every answer: what is put there does not queue behind the networks. Crops for networks wait here until the card has
-room for another batch, and go in batches of whatever is waiting then: nobody waits for a batch to fill.
+so that the copies of neighbouring frames overlap with the computing. A fourth, `look`, is for whoever waits for a small
+picture (trackers, the average over time): what is put there does not queue behind the networks. Crops for networks wait
+here until the card has room for another batch, and go in batches of whatever is waiting then: nobody waits for a batch
+to fill.
 """
 
 from __future__ import annotations

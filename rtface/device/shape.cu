@@ -7,7 +7,7 @@
 
 typedef unsigned long long u64;
 
-enum { CELLS = 64, GRID = 32, SHEET = 512, LINES = 64, TAPS = 13, MIDDLE = 16 };
+enum { SHRINK = 4, ROWS = 16, CELLS = 64, GRID = 32, SHEET = 512, LINES = 64, TAPS = 13, MIDDLE = 16 };
 
 struct ShapeFace {
     u64 r, c;                // float32 3 x size x size
@@ -35,6 +35,17 @@ struct ShapeControl {
     float colours[2][3];
     float own, deviation, made, strength;
     int sheet_x, sheet_y, gated, curved;
+};
+
+struct ShapeSmall {
+    u64 c, to;  // float32 3 x size x size; its averages of 4 x 4, 3 x n x n, then every 16th row of its green
+    int size, unused;
+};
+
+struct ShapeAverage {
+    u64 r, mean;     // float32 3 x size x size: the answer, which becomes the average; the average before
+    u64 flow, gate;  // float32 2 x rows x columns, or 0 where nothing moves; rows x columns
+    int size, x, y, columns, rows, cubic;  // x, y: where in the crop these lie, SHRINK samples to each of theirs
 };
 
 __device__ __forceinline__ int column() { return blockIdx.x * blockDim.x + threadIdx.x; }
@@ -309,4 +320,82 @@ extern "C" __global__ void shape_apply(const ShapeFace* __restrict__ faces,
     }
     ((float*)face.final)[y * size + x] = mask;
     for (int plane = 0; plane < 3; ++plane) out[plane * size * size] = d[plane];
+}
+
+// ---- the average over time (rtface.correct.temporal)
+
+// n x (3n + m) threads: a thread for each average of 4 x 4 samples; then one for each 4 samples of the m rows of green.
+extern "C" __global__ void shape_small(const ShapeSmall* __restrict__ faces) {
+    const ShapeSmall& face = faces[blockIdx.z];
+    int i = column(), line_at = line(), size = face.size, n = size / SHRINK, more = line_at - 3 * n;
+    if (i >= n || more * ROWS >= size) return;
+    Picture c(face.c, size);
+    float* to = (float*)face.to;
+    if (more >= 0) {
+        for (int x = i * SHRINK; x < (i + 1) * SHRINK; ++x) to[3 * n * n + more * size + x] = c(1, x, more * ROWS);
+        return;
+    }
+    int plane = line_at / n, j = line_at % n;
+    float total = 0.0f;
+    for (int y = j * SHRINK; y < (j + 1) * SHRINK; ++y) {
+        int x = i * SHRINK;
+        total += c(plane, x, y) + c(plane, x + 1, y) + c(plane, x + 2, y) + c(plane, x + 3, y);
+    }
+    to[line_at * n + i] = total / (SHRINK * SHRINK);
+}
+
+// The weights of four samples, of which the second lies t before the place that is asked for (Keys 1981, a = -0.75).
+__device__ __forceinline__ void cubic(float t, float (&weights)[4]) {
+    const float a = -0.75f;
+    weights[0] = ((a * (t + 1.0f) - 5.0f * a) * (t + 1.0f) + 8.0f * a) * (t + 1.0f) - 4.0f * a;
+    weights[1] = ((a + 2.0f) * t - (a + 3.0f)) * t * t + 1.0f;
+    weights[2] = ((a + 2.0f) * (1.0f - t) - (a + 3.0f)) * (1.0f - t) * (1.0f - t) + 1.0f;
+    weights[3] = 1.0f - weights[0] - weights[1] - weights[2];
+}
+
+// r <- r + (average - r) * gate at x, y; the average out of N x N samples from left, top on.
+template <int N> __device__ __forceinline__ void mix(const ShapeAverage& face, int x, int y, int left, int top,
+                                                     const float (&wide)[N], const float (&high)[N], float gate) {
+    int size = face.size;
+    Picture mean(face.mean, size);
+    for (int plane = 0; plane < 3; ++plane) {
+        float old = 0.0f;
+#pragma unroll
+        for (int k = 0; k < N; ++k) {
+            float row = 0.0f;
+#pragma unroll
+            for (int i = 0; i < N; ++i)
+                row += mean(plane, limit(left + i, 0, size - 1), limit(top + k, 0, size - 1)) * wide[i];
+            old += row * high[k];
+        }
+        float* r = (float*)face.r + (plane * size + y) * size + x;
+        *r += (old - *r) * gate;
+    }
+}
+
+// A thread for each sample of the part; the average is fetched from where the flow says it was.
+extern "C" __global__ void shape_average(const ShapeAverage* __restrict__ faces) {
+    const ShapeAverage& face = faces[blockIdx.z];
+    int u = column(), v = line(), columns = face.columns, rows = face.rows;
+    if (u >= columns * SHRINK || v >= rows * SHRINK) return;
+    Between a(u, columns * SHRINK, columns), b(v, rows * SHRINK, rows);
+    float gate = bilinear((const float*)face.gate, columns, a, b);
+    if (gate == 0.0f) return;
+    int x = face.x + u, y = face.y + v;
+    if (!face.flow) {
+        mix<1>(face, x, y, x, y, {1.0f}, {1.0f}, gate);
+        return;
+    }
+    const float* flow = (const float*)face.flow;
+    float most = 2.0f * face.size;  // far outside is outside: no overflow of the whole numbers
+    float to_x = fminf(fmaxf(bilinear(flow, columns, a, b) * SHRINK + x, -most), most);
+    float to_y = fminf(fmaxf(bilinear(flow + columns * rows, columns, a, b) * SHRINK + y, -most), most);
+    float left = floorf(to_x), top = floorf(to_y), s = to_x - left, t = to_y - top;
+    if (face.cubic) {
+        float wide[4], high[4];
+        cubic(s, wide), cubic(t, high);
+        mix<4>(face, x, y, (int)left - 1, (int)top - 1, wide, high, gate);
+    } else {
+        mix<2>(face, x, y, (int)left, (int)top, {1.0f - s, s}, {1.0f - t, t}, gate);
+    }
 }

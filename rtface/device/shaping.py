@@ -7,13 +7,18 @@ For a batch of faces, each with its own side S:
     controls = np.concatenate([control_of(decide(unpack(…), …), …), …])     # to the card
     apply_launches(…)                                                 # corrections and final masks
 
+and for engines without memory, before all that, their average over time:
+
+    small_job(…)                    # a small picture of each crop; to the host, for `TemporalAverage.follow`
+    blends, average_launches(…)     # what that says, to the card; answers become averages
+
 All of it has sizes that are known ahead: `FACE.itemsize` and `CONTROL.itemsize` a face, `measure_floats(S)` and
 `scratch_floats(S)`. An entry whose `size` is 0 is left out, so that the same launches do for fewer faces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +30,9 @@ from rtface.correct import Area, Controls, Measures, Shaping
 from rtface.correct.area import middle_rows
 from rtface.correct.colour import CELLS, GRID
 from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
+from rtface.correct.temporal import ROWS, SHRINK
 from rtface.device.card import Shape3
-from rtface.device.kernels import Step
+from rtface.device.kernels import Job, Step
 from rtface.errors import UsageError
 from rtface.frame import Float32
 
@@ -34,7 +40,7 @@ CODE = Path(__file__).with_name("shape.cu")
 _MEASURE = ("shape_cells", "shape_samples", "shape_irises", "shape_rows", "shape_columns", "shape_power",
             "shape_soften", "shape_pick")
 KERNELS: dict[str, tuple[type[np.generic], ...]] = {
-    **dict.fromkeys(_MEASURE, (np.uint64,)), "shape_apply": (np.uint64, np.uint64)}
+    **dict.fromkeys((*_MEASURE, "shape_small", "shape_average"), (np.uint64,)), "shape_apply": (np.uint64, np.uint64)}
 """Argument types of every kernel: the addresses of the faces and of the controls."""
 BLOCK: Shape3 = (32, 8, 1)
 LEAST = 64  # pixels: the least side of a crop
@@ -59,7 +65,9 @@ FACE = _struct(("r", "c", "correction", "final", "mask", "occlusion", "across", 
 CONTROL = _struct(("sheet",), excess=(_FLOAT, (3, GRID, GRID)), gate=(_FLOAT, (CELLS, CELLS)), gain=(_FLOAT, 3),
                   offset=(_FLOAT, 3), colours=(_FLOAT, (2, 3)), own=_FLOAT, deviation=_FLOAT, made=_FLOAT,
                   strength=_FLOAT, sheet_x=_INT, sheet_y=_INT, gated=_INT, curved=_INT)
-STRUCTS = {"ShapeFace": FACE, "ShapeControl": CONTROL}
+SMALL = _struct(("c", "to"), size=_INT, unused=_INT)
+AVERAGE = _struct(("r", "mean", "flow", "gate"), size=_INT, x=_INT, y=_INT, columns=_INT, rows=_INT, cubic=_INT)
+STRUCTS = {"ShapeFace": FACE, "ShapeControl": CONTROL, "ShapeSmall": SMALL, "ShapeAverage": AVERAGE}
 """By the names that the structs have in `shape.cu`."""
 
 
@@ -216,6 +224,36 @@ def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -
 def apply_launches(size: int, count: int, faces: int, controls: int) -> list[Step]:
     """What corrects them; `controls` is the address of as many `CONTROL`."""
     return [_launch("shape_apply", (size, size), count, (np.uint64(faces), np.uint64(controls)))]
+
+
+def small_floats(size: int) -> int:
+    """Floats of the small picture of a crop of side S: 3×n×n, n = S/4, and every 16th row of its green."""
+    return 3 * (size // SHRINK) ** 2 + -(-size // ROWS) * size
+
+
+def small_job(crops: Sequence[tuple[int, int]], to: int) -> Job:
+    """Makes the small pictures of crops (address and side), one behind the other from address `to` on."""
+    job, rows = Job(), np.zeros(len(crops), SMALL)
+    for row, (crop, size) in zip(rows, crops, strict=True):
+        row["c"], row["to"], row["size"] = crop, to, size
+        to += 4 * small_floats(size)
+    largest = max(size for _, size in crops)
+    cells = largest // SHRINK
+    job.add("shape_small", (cells, 3 * cells + -(-largest // ROWS)), len(crops), rows)
+    return job
+
+
+def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
+    """A small picture, 3×n×n, and the rows, as they were brought down; copies."""
+    cells = size // SHRINK
+    return (values[:3 * cells * cells].reshape(3, cells, cells).copy(),
+            values[3 * cells * cells:small_floats(size)].reshape(-1, size).copy())
+
+
+def average_launches(averages: Struct, at: int) -> list[Step]:
+    """What makes averages of answers; `at` is the address of the descriptors `averages`, `AVERAGE`."""
+    extent = tuple(SHRINK * int(averages[name].max()) for name in ("columns", "rows"))
+    return [_launch("shape_average", (extent[0], extent[1]), len(averages), (np.uint64(at),))]
 
 
 def _launch(kernel: str, extent: tuple[int, int], count: int, args: tuple[np.generic, ...]) -> Step:

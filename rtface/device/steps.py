@@ -12,6 +12,7 @@ from rtface.device.constants import Constants
 from rtface.device.frame_slots import FrameSlot, Held, Slots
 from rtface.device.kernels import Job, Step, curve_tables
 from rtface.device.owner import Owner
+from rtface.device.shaping import small_floats, small_job
 from rtface.device.transfer import curve_of
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Color
@@ -30,6 +31,16 @@ class Steps:
 
     def __init__(self, owner: Owner) -> None:
         self.owner, self.slots, self.constants = owner, Slots(owner), Constants(owner)
+
+    def put_crops(self, held: Held, job: Job, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = (),
+                  before: Callable[[Stream], None] | None = None) -> Future[None]:
+        """`put_job` of what makes a frame's crops; their small pictures, and `slot.cropped`, come after that."""
+        slot, faces, compute = held.slot, held.faces, self.owner.compute
+        self.slots.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
+        small = slot.small.on_card()
+        job.extend(small_job([(face.crop, face.size) for face in faces], small.address))
+        return self.put_job(slot, "crop", job, before=before, reads=reads, after=lambda: compute.record(slot.cropped),
+                            writes=[*{face.memory for face in faces}, small, *writes])
 
     def put_job(self, slot: FrameSlot, step: str, job: Job, **more: Any) -> Future[None]:
         """`put` of a job."""

@@ -14,34 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.device.batch import ROW
-from rtface.device.card import Event
+from rtface.device.card import Card, Event
 from rtface.device.faces import FaceSlot
 from rtface.device.owner import Owner
+from rtface.device.remembered import Places, Remembered
 from rtface.device.shaping import LEAST
 from rtface.engine.card_batch import Batches, CardPlan
-from rtface.engine.card_memory import Places, Remembered
 from rtface.engine.plan import Verdict
 from rtface.engine.recipe import Recipe, Region
-from rtface.engine.restore import spread
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
-from rtface.frame import Float32
 from rtface.protocols import Restored
 
 log = logging.getLogger("rtface")
 
+_AT_ONCE = 16  # places for what is remembered that are reserved at a time
+
+
 @dataclass(frozen=True, slots=True)
 class HeadMap:
-    """How the maps of an engine's heads lie over the crop of side `size`: `shape` (rows, columns) over the `region`.
-    Where they lie on the card, each face's `FaceSlot` says."""
+    """How the maps of an engine's heads lie over the crop: `shape` (rows, columns) over the `region`. Where they lie on
+    the card, each face's `FaceSlot` says."""
 
     shape: tuple[int, int]
-    size: int
     region: Region
-
-    def spread(self, values: Float32) -> Float32:
-        """Such a map, brought down, over the whole crop: S×S."""
-        rows, columns = self.shape
-        return spread(values[:rows * columns].reshape(rows, columns), self.size, self.region)
 
 
 @dataclass(slots=True)
@@ -91,8 +86,8 @@ class CardEngine:
         self.reason = f"{recipe.name}: {self.backend} in {self.precision} on {owner.card.name} ({why})"
         self.max_batch = max(1, min(plan.max_batch, recipe.batch.max))
         heads = recipe.memory.maps if recipe.memory and recipe.memory.heads else None
-        self._head = HeadMap(heads, recipe.input.size, recipe.region) if heads else None
-        self._places = Places(owner.card, recipe) if recipe.recurrent else None
+        self._head = HeadMap(heads, recipe.region) if heads else None
+        self._places = places_of(owner.card, recipe) if recipe.recurrent else None
         self._batches: Batches | None = None
         self._closed = False
         try:
@@ -142,7 +137,7 @@ class CardEngine:
         assert self._batches is not None
         known = [self._places.take() if self._places else None for _ in batch]
         before = [request.before() if self.recurrent else None for request in batch]
-        rows = np.concatenate([_row(request.face, old, new)
+        rows = np.concatenate([row_of(request.face, old, new)
                                for request, old, new in zip(batch, before, known, strict=True)])
         faces = list({id(request.face.memory): request.face.memory for request in batch}.values())
         event = self._batches.run(rows, [old.memory for old in before if old],
@@ -172,7 +167,8 @@ class CardEngine:
             face, grey = FaceSlot.reserve(card, self.size), card.pin(12 * self.size ** 2)
             grey.bytes().view(np.float32)[:] = 0.5
             stream.copy(face.memory, grey, grey.nbytes)
-            self.ms = round(batches.warm_up(_row(face, None, held), [face.memory, *([held.memory] if held else [])]), 3)
+            memories = [face.memory, *([held.memory] if held else [])]
+            self.ms = round(batches.warm_up(row_of(face, None, held), memories), 3)
             room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in work, one on its way
             if card.free_bytes() < room * self.max_batch:
                 raise OutOfDeviceMemory("beside the engine the card has no memory left for faces")
@@ -222,7 +218,15 @@ class CardEngine:
         self._plan.close()
 
 
-def _row(face: FaceSlot, old: Remembered | None, new: Remembered | None) -> NDArray[Any]:
+def places_of(card: Card, recipe: Recipe) -> Places:
+    """Places for `engine.restore.FaceMemory`'s arrays, `kept` and `state`, float32."""
+    *_, w, h = (v // recipe.shrink for v in recipe.region)
+    return Places(card, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
+                  at_once=_AT_ONCE)
+
+
+def row_of(face: FaceSlot, old: Remembered | None, new: Remembered | None) -> NDArray[Any]:
     """One `ROW`: a face, and what is remembered of it before and after."""
-    return np.array([(face.crop, face.restored, old.kept if old else 0, old.state if old else 0,
-                      new.kept if new else 0, new.state if new else 0, face.occlusion, face.log_scale)], ROW)
+    none = (0, 0)
+    return np.array([(face.crop, face.restored, *(old.at if old else none), *(new.at if new else none),
+                      face.occlusion, face.log_scale)], ROW)

@@ -11,6 +11,7 @@ Failures are `AssertionError`s: a use before ready, a double use, freeing what i
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from rtface.errors import DeviceLost, OutOfDeviceMemory
 
 Clock = dict[str, int]
 HOST = "host"
+STREAMS: weakref.WeakValueDictionary[int, FakeStream] = weakref.WeakValueDictionary()
+"""What a handle stands for, as a library that is given one finds out."""
 _CHECKS = 6  # of what a kernel writes, for each kernel: it takes a copy of all memory
 
 
@@ -182,6 +185,7 @@ class FakeStream:
     def __init__(self, card: FakeCard, name: str) -> None:
         self.card, self.name = card, name
         self.handle = id(self)
+        STREAMS[self.handle] = self
         self.clock: Clock = {name: 0}
         self.last: _Operation | None = None
         self.waits: list[_Operation] = []
@@ -227,7 +231,6 @@ class FakeStream:
         assert min(*grid, *block) > 0, f"{kernel} is launched with an empty grid {grid} {block}"
         assert block[0] * block[1] * block[2] <= 1024 and max(grid[1:]) < 65536, f"{kernel}: {grid} {block}"
         values = tuple(type(a)(a) for a in args)  # by value, as a launch takes them
-
 
         def run(more: list[FakeMemory]) -> None:
             self.card.run_kernel(kernel, grid, block, values, [*writes, *more])
@@ -283,7 +286,7 @@ class FakeCard:
     """See the module.
 
     Args:
-        run: runs a kernel on the host: (name, grid, block, *args).
+        run: runs a kernel on the host: (name, grid, block, *args); None for a card that is given none.
         memory: bytes that the card has.
         eager: do everything at once, in order (to find out whether a failure is one of order).
         strict: check, the first times each kernel runs, that it writes nothing but what it names.
@@ -295,9 +298,10 @@ class FakeCard:
         lent: memory of other libraries.
     """
 
-    def __init__(self, run: Callable[..., None], *, memory: int = 1 << 30, eager: bool = False, strict: bool = False,
-                 capability: tuple[int, int] = (9, 0)) -> None:
-        self.name, self.capability, self.driver, self.ordinal = "fake card", capability, "13.0", 0
+    def __init__(self, run: Callable[..., None] | None = None, *, memory: int = 1 << 30, eager: bool = False,
+                 strict: bool = False, name: str = "fake card", capability: tuple[int, int] = (9, 0),
+                 driver: str = "13.0") -> None:
+        self.name, self.capability, self.driver, self.ordinal = name, capability, driver, 0
         self._run, self.memory, self.eager, self.strict = run, memory, eager, strict
         self.clock: Clock = {HOST: 0}
         self.lock = threading.RLock()
@@ -358,6 +362,10 @@ class FakeCard:
     def event(self, *, timed: bool = False) -> FakeEvent:
         return FakeEvent(self)
 
+    def at(self, address: int) -> FakeMemory:
+        """The memory that begins at an address."""
+        return next(memory for memory in self.live if memory.address == address)
+
     def defer(self, handle: int, step: Callable[[], None]) -> None:
         """For stand-ins of other libraries: puts work on the stream that is calling them."""
         (stream,) = [s for s in self.streams if s.handle == handle]
@@ -373,6 +381,7 @@ class FakeCard:
             others += [m for m in self.lent if not any(m.address <= w.address < m.address + len(m.array)
                                                        for w in writes)]
         before = [m.array.tobytes() for m in others]
+        assert self._run is not None, f"{kernel} on a card without kernels"
         self._run(kernel, grid, block, *args)
         for memory, old in zip(others, before, strict=True):
             assert memory.array.tobytes() == old, f"{kernel} writes memory that it does not name"

@@ -78,7 +78,8 @@ def planes(frame):
 def codes(frame):
     """The samples of all planes as whole numbers."""
     wide = frame.image.format.components[0].bits > 8
-    return [np.frombuffer(p, np.uint16 if wide else np.uint8).astype(int) for p in frame.image.planes]
+    kind = np.dtype((">" if frame.image.format.name.endswith("be") else "<") + ("u2" if wide else "u1"))
+    return [np.frombuffer(p, kind).astype(int) for p in frame.image.planes]
 
 
 def compare(mine, theirs):
@@ -122,9 +123,8 @@ def test_what_the_kernels_cannot_do_is_done_by_the_cpu(owner, device, on_cpu, fm
     mine = run(device, Only(engine), film(fmt))
     theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(fmt))
     assert all(f.touched for f in mine)
-    for x, y in zip(mine, theirs, strict=True):
-        for a, b in zip(x.image.planes, y.image.planes, strict=True):
-            assert np.abs(np.frombuffer(a, ">u2").astype(int) - np.frombuffer(b, ">u2")).max() <= 1
+    worst, share = compare(mine, theirs)
+    assert worst <= 1 and share < 2e-4
     engine.close()
 
 

@@ -12,14 +12,17 @@ from card_rig import FakePlan
 from test_cuda_device import Only, codes, compare, film, run
 
 from rtface.config import Options
+from rtface.correct import TemporalAverage
 from rtface.device.cpu import CpuDevice
 from rtface.device.cuda import CudaDevice
+from rtface.device.shaping import measure_floats, small_floats
 from rtface.engine import LoadedEngine
 from rtface.engine.card_engine import CardEngine
 from rtface.engine.plan import Verdict
 from rtface.engine.recipe import load_recipe
 from rtface.enhance import Enhance
 from rtface.errors import EngineError
+from rtface.protocols import Workshop
 from rtface.stats import Stats
 from tests.engine.conftest import TEMPLATE
 from tests.engine.tiny_onnx import convolutions
@@ -47,19 +50,133 @@ def engine(owner, recipe):
     engine.close()
 
 
-def test_a_film_is_the_same_as_on_the_cpu(owner, engine, recipe):
-    device, on_cpu = CudaDevice(owner), LoadedEngine(recipe, device="onnx")
+def test_a_film_is_the_same_as_on_the_cpu(engine, recipe, device):
+    on_cpu = LoadedEngine(recipe, device="onnx")
     mine = run(device, Only(engine[0]), film())
     theirs = run(CpuDevice(), Only(on_cpu), film())
     worst, share = compare(mine, theirs)
     assert worst <= 1 and share < 1e-3
     assert np.mean(codes(mine[0])[0] != codes(film()[0])[0]) > 0.01
     on_cpu.close()
+
+
+@pytest.fixture
+def device(owner):
+    device = CudaDevice(owner)
+    yield device
     device.close()
 
 
-def test_neighbouring_frames_share_a_batch(owner, engine):
-    device = CudaDevice(owner)
+@pytest.mark.parametrize("fmt", ["yuv420p", "yuv420p10be"])
+def test_the_average_over_time_is_that_of_the_cpu(owner, engine, recipe, device, fmt):
+    """Frames that move, one that is missing, a cut and a pause; the second face leaves and comes again."""
+    def frames():
+        out = film(fmt, frames=9)
+        out[3] = replace(out[3], faces=out[3].faces[:1])
+        out[5] = replace(out[5], new=True)
+        return [replace(frame, pts=frame.pts + 25 * (k > 7)) for k, frame in enumerate(out)]
+
+    on_cpu = LoadedEngine(recipe, device="onnx")
+    theirs = run(CpuDevice(), Only(on_cpu), frames())
+    owner.card.operations.clear()
+    mine = run(device, Only(engine[0]), frames())
+    worst, share = compare(mine, theirs)
+    assert worst <= 1 and share < 1e-3
+    assert sum("shape_average" in text for text in owner.card.operations) >= 5
+    assert compare(mine, run(CpuDevice(), Only(on_cpu), [replace(f, new=True) for f in frames()]))[0] > 3
+    on_cpu.close()
+
+
+def test_the_host_waits_for_small_pictures_only_and_the_network_goes_on(owner, engine, device, monkeypatch):
+    network, plan = engine
+    step = Enhance(device, Only(network), Options(grain="none"), Stats(), analysis=False)
+    for frame in film(frames=2, faces=1):
+        step.collect(step.submit(frame))
+    batches, ran, down = len(plan.batches), [], []
+    follow, shape = TemporalAverage.follow, device.shape
+
+    def watched(self, *given, **more):
+        ran.append(len(plan.batches))
+        return follow(self, *given, **more)
+
+    def counted(faces):
+        before = owner.card.copied["down"]
+        out = shape(faces)
+        down.append(owner.card.copied["down"] - before)
+        return out
+
+    monkeypatch.setattr(TemporalAverage, "follow", watched)
+    monkeypatch.setattr(device, "shape", counted)
+    step.collect(step.submit(film(frames=3, faces=1)[2]))
+    assert ran == [batches] and len(plan.batches) == batches + 1  # the card was not made to finish the network
+    assert down == [4 * (small_floats(128) + measure_floats(128))]
+
+
+def test_the_loop_reserves_nothing_after_its_first_frames(owner, engine, device):
+    step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
+    reserved = [owner.card.allocations for _ in step(iter(film(frames=8)))]
+    assert reserved[3:] == [reserved[3]] * 5
+
+
+def test_what_is_remembered_of_tracks_that_are_gone_is_used_again(owner, engine, device):
+    step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
+    for k, frame in enumerate(film(frames=12)):
+        faces = tuple(replace(face, track_id=face.track_id + 10 * k) for face in frame.faces)
+        step.collect(step.submit(replace(frame, faces=faces)))
+        step.reset()
+        if k == 3:
+            reserved = owner.card.allocations
+    assert owner.card.allocations == reserved
+
+
+def test_another_card_begins_anew(owner, engine, recipe, device):
+    """What is remembered of a face lies where nobody else may look."""
+    first, step = CudaDevice(owner), None
+    out = []
+    for k, frame in enumerate(film(frames=4)):
+        if k == 0:
+            step = Enhance(first, Only(engine[0]), Options(), Stats(), analysis=False)
+        if k == 2:
+            step.move(Workshop(device, Only(engine[0])))
+            first.close()
+        out.append(step.collect(step.submit(frame)))
+    assert all(frame.touched for frame in out)
+    on_cpu = LoadedEngine(recipe, device="onnx")
+    frames = film(frames=4)
+    step = Enhance(CpuDevice(), Only(on_cpu), Options(), Stats(), analysis=False)
+    theirs = []
+    for k, frame in enumerate(frames):
+        if k == 2:
+            for record in step.book._records.values():
+                record.correction.average.reset()
+        theirs.append(step.collect(step.submit(frame)))
+    worst, share = compare(out, theirs)
+    assert worst <= 1 and share < 1e-3
+    on_cpu.close()
+
+
+def test_a_step_that_fails_leaves_no_average_behind(owner, engine, device, monkeypatch):
+    network, _ = engine
+    stats = Stats()
+    step = Enhance(device, Only(network), Options(), stats, analysis=False)
+    frames = film(frames=4)
+    launch = type(owner.compute).launch
+
+    def fails(self, kernel, *args, **more):
+        if kernel == "shape_average":
+            raise EngineError("no more of this")
+        launch(self, kernel, *args, **more)
+
+    out = []
+    for k, frame in enumerate(frames):
+        monkeypatch.setattr(type(owner.compute), "launch", fails if k == 1 else launch)
+        out.append(step.collect(step.submit(frame)).touched)
+        if k == 1:
+            assert all(record.correction.average.kept is None for record in step.book._records.values())
+    assert out == [True, False, True, True] and stats.counters["faults"] == 1
+
+
+def test_neighbouring_frames_share_a_batch(owner, engine, device):
     step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
     jobs = [step.submit(frame) for frame in film(frames=1, faces=1)]  # what has to be reserved is reserved
     assert step.collect(jobs.pop()).touched
@@ -74,7 +191,6 @@ def test_neighbouring_frames_share_a_batch(owner, engine):
     gate.set()
     assert all(step.collect(job).touched for job in jobs)
     assert engine[1].batches[-1] == 3
-    device.close()
 
 
 def test_a_crop_too_small_for_the_card_is_said_at_once(owner, recipe):

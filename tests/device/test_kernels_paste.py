@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from host_kernels import Runner
+from host_kernels import HostKernels, Runner
 from kernel_runs import (
     Block,
     again,
@@ -299,7 +299,7 @@ def test_a_common_paste_is_one_launch(host):
     assert (run_once != first).any()
 
 
-def test_faces_outside_the_picture_or_without_a_mask_make_no_launch(host):
+def test_faces_outside_the_picture_or_without_a_mask_make_no_launch(host: HostKernels):
     frame = film("yuv420p")
     matrices = np.stack([similarity(frame, 60.0, S, at=(9.0, 9.0)), similarity(frame, 60.0, S)])
     plan = PastePlan(frame, form_of(frame), matrices, [S, S], [None, (0, 0, 0, 0)])

@@ -1,5 +1,7 @@
 """The shaping's kernels, run on the host, against the shaping on the CPU: real faces, every option."""
 
+from __future__ import annotations
+
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from host_kernels import HostKernels, Runner, compile_kernels
+from kernel_runs import run as kernel_run
 
 from rtface.correct import (
     FACE_OVAL,
@@ -18,6 +21,7 @@ from rtface.correct import (
     Measures,
     Pixels,
     Shaping,
+    TemporalAverage,
     TrackState,
     area_of,
     decide,
@@ -26,6 +30,7 @@ from rtface.correct import (
 )
 from rtface.correct.grain import sheet
 from rtface.correct.mask import small_mask
+from rtface.correct.temporal import FINE, ROWS, low_box
 from rtface.device import shaping
 from rtface.device.kernels import Step
 from rtface.device.shaping import CODE, KERNELS, STRUCTS, Places
@@ -174,7 +179,7 @@ def apart(got: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarr
     return float(d.max()), float(d.mean()), float(np.abs(got[1] - wanted[1]).max())
 
 
-def test_the_structs_are_the_files(shaper):
+def test_the_structs_are_the_files(shaper: HostKernels):
     for name, dtype in STRUCTS.items():
         assert shaper.layout_of(name, dtype.names) == (dtype.itemsize, {n: dtype.fields[n][1] for n in dtype.names})
 
@@ -223,7 +228,7 @@ def test_corrections_are_the_cpus(size, what, shaper):
         assert (got[0][:, got[1] == 0] == 0).all()
 
 
-def test_the_options_do_what_they_are_tested_for(shaper):
+def test_the_options_do_what_they_are_tested_for():
     """So that no case above passes because a step never came to its turn."""
     decided = {what: decide(Pixels(g.r, g.c, g.area).measure(g.options), g.area, TrackState(), g.options, time=0.0)
                for what, g in ((w, case(256, **o)) for w, o in OPTIONS.items())}
@@ -282,3 +287,57 @@ def test_a_crop_too_small_for_a_card_is_refused():
 
 def test_what_comes_back_is_small():
     assert max(4 * shaping.measure_floats(s) for s in SIZES) < 220_000
+
+
+def test_small_pictures_of_crops_of_several_sizes(shaper):
+    rng = np.random.default_rng(0)
+    crops = [shaper.hold(rng.random((3, size, size)).astype(np.float32)) for size in (64, 264, 512)]
+    ends = np.cumsum([shaping.small_floats(len(c[0])) for c in crops])
+    out = shaper.hold(np.full(ends[-1] + 8, np.nan, np.float32))
+    kernel_run(shaper, shaping.small_job([(c.ctypes.data, len(c[0])) for c in crops], out.ctypes.data))
+    for c, values in zip(crops, np.split(np.array(out), ends), strict=False):
+        now, rows = shaping.small_of(values, len(c[0]))
+        wanted = [cv2.resize(plane, now.shape[1:], interpolation=cv2.INTER_AREA) for plane in np.array(c)]
+        np.testing.assert_allclose(now, wanted, rtol=0, atol=2e-7)
+        np.testing.assert_array_equal(rows, np.array(c)[1, ::ROWS])
+    assert np.isnan(out[-8:]).all()
+
+
+@pytest.mark.parametrize("moves", [0.0, 0.9], ids=["still", "moving"])
+@pytest.mark.parametrize("scale", [1.0, 2.0], ids=["cubic", "linear"])
+@pytest.mark.parametrize("box", [None, (33, 50, 222, 256)], ids=["whole", "box"])
+def test_averages_over_time_are_those_of_the_cpu(moves, scale, box, shaper):
+    """Four frames of faces of two sizes; the second begins a frame later, and so is followed a frame later."""
+    rng = np.random.default_rng(2)
+    given = {size: case(size, Shaping(), noise=0.0) for size in (256, 320)}
+    mine, theirs = ({size: TemporalAverage() for size in given} for _ in range(2))
+    kept = {size: shaper.hold(np.full((3, size, size), np.nan, np.float32)) for size in given}
+    blended = 0
+    for t in range(4):
+        rows, held, answers, wanted = [], [], {}, {}
+        for size, face in list(given.items())[:1 + (t > 0)]:
+            shift = np.array([(1, 0.004 * moves * t, -moves * t), (0, 1, 0.7 * moves * t)])
+            r, c = (np.stack([cv2.warpAffine(plane, shift, (size, size), flags=cv2.INTER_CUBIC) for plane in picture]) +
+                    rng.normal(0, noise, (3, size, size)).astype(np.float32)
+                    for picture, noise in ((face.r, 0.03), (face.c, 0.01)))
+            wanted[size] = theirs[size].update(r, c, t / 25, scale, box).copy()
+            now = np.stack([cv2.resize(plane, (size // 4, size // 4), interpolation=cv2.INTER_AREA) for plane in c])
+            blend = mine[size].follow(now, c[1, ::ROWS], t / 25, scale, known=True)
+            answers[size] = shaper.hold(r)
+            if blend is None:
+                continue
+            assert (blend.flow is not None) == (moves > 0)
+            x0, y0, x1, y1 = low_box(box or (0, 0, size, size))
+            flow = np.zeros((size // 4, size // 4, 2), np.float32) if blend.flow is None else blend.flow
+            held += [shaper.hold(blend.gate[y0:y1, x0:x1]), shaper.hold(flow[y0:y1, x0:x1].transpose(2, 0, 1))]
+            rows.append((answers[size].ctypes.data, kept[size].ctypes.data, held[-1].ctypes.data if moves else 0,
+                         held[-2].ctypes.data, size, 4 * x0, 4 * y0, x1 - x0, y1 - y0, scale < FINE))
+        if rows:
+            told = shaper.hold(np.array(rows, shaping.AVERAGE))
+            (launch,) = shaping.average_launches(told, told.ctypes.data)
+            shaper.launch(launch.kernel, launch.grid, launch.block, *launch.args)
+        blended += len(rows)
+        for size, r in answers.items():
+            np.testing.assert_allclose(np.array(r), wanted[size], rtol=0, atol=5e-5)
+            kept[size][...] = r
+    assert blended == 3 + 2

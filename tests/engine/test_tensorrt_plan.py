@@ -22,9 +22,10 @@ from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Library
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
+from tests.card.fake_card import FakeCard
 
 from .conftest import Maker
-from .plan_card import FakeCard, FakeContext, FakeEngine, FakeExecution, FakeMemory
+from .fake_tensorrt import FakeContext, FakeEngine, FakeExecution
 
 Given = Mapping[str, np.ndarray]
 FP16 = "fp16 = 35.0\nbf16 = 35.0"
@@ -42,6 +43,11 @@ def nothing(given: Given) -> Given:
     return {"output": given["input"]}
 
 
+def card_here(**more: Any) -> FakeCard:
+    """A GeForce, as it calls itself."""
+    return FakeCard(name="NVIDIA GeForce RTX 4090", capability=(8, 9), **{"driver": "580.1", **more})
+
+
 @pytest.fixture
 def recipe(make_engine: Maker) -> Recipe:
     folder = make_engine(edit=lambda text: text.replace("bf16 = 35.0", FP16))
@@ -49,7 +55,7 @@ def recipe(make_engine: Maker) -> Recipe:
 
 
 def make(recipe: Recipe, answer: Callable[[Given], Given] = right) -> tuple[TensorRtPlan, FakeExecution, FakeCard]:
-    card, execution = FakeCard(), FakeExecution(recipe, answer)
+    card, execution = card_here(), FakeExecution(recipe, answer)
     identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", card.name, "fp16")
     return TensorRtPlan(recipe, identity, execution, card), execution, card
 
@@ -58,15 +64,18 @@ def test_it_runs_from_memory_that_stays_and_sets_shapes_only_when_they_change(re
     plan, execution, card = make(recipe)
     assert plan.ports == {"input": (np.float32, (3, 64, 64)), "output": (np.float32, (3, 64, 64))}
     assert plan.max_batch == 4
-    buffers = {name: card.allocate(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
+    buffers = {name: card.pin(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
     crops = np.random.default_rng(0).random((4, 3, 64, 64), np.float32)
     buffers["input"].bytes().view(np.float32)[:] = crops.ravel()
     plan.bind(buffers)
     stream = card.stream()
     handle = stream.handle
     for batch in (2, 2, 4):
-        stream.call(lambda handle, batch=batch: plan.enqueue(handle, batch))
-    stream.run()
+        stream.call(lambda handle, batch=batch: plan.enqueue(handle, batch), reads=[buffers["input"]],
+                    writes=[buffers["output"]])
+    done = card.event()
+    stream.record(done)
+    done.synchronize()
     np.testing.assert_allclose(buffers["output"].bytes().view(np.float32).reshape(crops.shape), 0.5 * crops + 0.25,
                                rtol=1e-6)
     scratch = execution.context.calls[0]
@@ -81,21 +90,21 @@ def test_it_runs_from_memory_that_stays_and_sets_shapes_only_when_they_change(re
     plan.close()
     plan.close()
     assert execution.closed == 1
-    assert card.memory == []
+    assert not card.live
 
 
 def test_a_run_enqueues_without_allocating(recipe: Recipe) -> None:
     plan, _, card = make(recipe)
     plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
-    before = list(card.memory)
-    card.allocate = card.pin = None  # type: ignore[assignment]
+    before = card.allocations
     card.stream().call(lambda handle: plan.enqueue(handle, 3))
-    assert card.memory == before
+    assert card.allocations == before
 
 
 def test_what_cannot_be_is_named(recipe: Recipe) -> None:
     plan, execution, card = make(recipe)
-    handle = card.stream().handle
+    stream = card.stream()
+    handle = stream.handle
     with pytest.raises(EngineError, match="nothing is bound"):
         plan.enqueue(handle, 1)
     with pytest.raises(EngineError, match="no memory is bound to output"):
@@ -115,7 +124,7 @@ def test_what_cannot_be_is_named(recipe: Recipe) -> None:
             plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
             plan.enqueue(handle, 1)
     execution.context.fails = set()
-    plan.enqueue(handle, 1)  # a batch that failed is set again
+    stream.call(lambda handle: plan.enqueue(handle, 1))  # a batch that failed is set again
     plan.close()
     with pytest.raises(EngineError, match="is closed"):
         plan.enqueue(handle, 1)
@@ -128,21 +137,18 @@ def test_what_cannot_be_is_named(recipe: Recipe) -> None:
 ])
 def test_a_plan_with_other_tensors_than_the_recipe_is_refused(recipe: Recipe, change: Callable[[Any], Any],
                                                               words: str) -> None:
-    execution, card = FakeExecution(recipe, right), FakeCard()
+    execution, card = FakeExecution(recipe, right), card_here()
     change(execution.engine)
     with pytest.raises(EngineError, match=words):
         TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, card)
     assert execution.closed == 1
-    assert card.memory == []
+    assert not card.live
 
 
 def test_no_room_on_the_card_leaves_nothing(recipe: Recipe) -> None:
-    class Full(FakeCard):
-        def allocate(self, nbytes: int) -> FakeMemory:
-            raise OutOfDeviceMemory("full")
     execution = FakeExecution(recipe, right)
     with pytest.raises(OutOfDeviceMemory):
-        TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, Full())
+        TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, card_here(memory=0))
     assert execution.closed == 1
 
 
@@ -155,7 +161,7 @@ def test_it_is_a_plan_like_any_other(recipe: Recipe) -> None:
         plan.run({}, {"output": np.empty((1, 3, 64, 64), np.float32)})
     # Bound to the card afterwards, it holds none of the memory that this took.
     plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
-    assert len(card.memory) == 3
+    assert len(card.live) == 3
     plan.close()
 
 
@@ -204,7 +210,7 @@ def test_a_plan_that_collapses_is_refused_and_the_next_precision_built(
         recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """One grey, finite picture in fp16; its own input in bf16; right in fp32."""
     stage = Stage(monkeypatch, fp16=grey, bf16=nothing, f32=right)
-    card = FakeCard()
+    card = card_here()
     with caplog.at_level(logging.WARNING, "rtface"):
         plan, verdict = tensorrt.open_tensorrt(recipe, card)
     assert stage.built == ["fp16", "bf16", "f32"]
@@ -216,7 +222,7 @@ def test_a_plan_that_collapses_is_refused_and_the_next_precision_built(
     assert all("refused on NVIDIA GeForce RTX 4090 sm_89" in line for line in refused)
     assert [e.closed for e in stage.executions] == [1, 1, 0]
     plan.close()
-    assert card.memory == []
+    assert not card.live
 
     # What the gate found is remembered, and nothing is built again.
     plan, again = tensorrt.open_tensorrt(recipe, card)
@@ -227,16 +233,16 @@ def test_a_plan_that_collapses_is_refused_and_the_next_precision_built(
 
 def test_a_plan_that_is_wrong_in_every_precision_is_an_error(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     Stage(monkeypatch, fp16=grey, bf16=grey, f32=nothing)
-    card = FakeCard()
+    card = card_here()
     with pytest.raises(EngineError, match=r"does not give its reference's answers.*fp16 .* dB.*bf16 .* dB.*f32 .* dB"):
         tensorrt.open_tensorrt(recipe, card)
-    assert card.memory == []
+    assert not card.live
 
 
 def test_what_cannot_be_built_leaves_room_for_the_next(recipe: Recipe, monkeypatch: pytest.MonkeyPatch,
                                                        caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage(monkeypatch, fp16=EngineError("no kernel"), bf16=right, f32=right)
-    plan, _ = tensorrt.open_tensorrt(recipe, FakeCard())
+    plan, _ = tensorrt.open_tensorrt(recipe, card_here())
     assert stage.built == ["fp16", "bf16"]
     assert plan.identity.precision == "bf16"
     assert "no kernel; running without fp16" in caplog.text
@@ -245,25 +251,24 @@ def test_what_cannot_be_built_leaves_room_for_the_next(recipe: Recipe, monkeypat
 def test_the_first_reason_is_told_when_nothing_can_be_built(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     Stage(monkeypatch, fp16=EngineError("no kernel"), bf16=EngineError("two"), f32=EngineError("three"))
     with pytest.raises(EngineError, match="no kernel"):
-        tensorrt.open_tensorrt(recipe, FakeCard())
+        tensorrt.open_tensorrt(recipe, card_here())
 
 
 def test_a_full_card_ends_it_at_once(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=OutOfDeviceMemory("full"), bf16=right, f32=right)
     with pytest.raises(OutOfDeviceMemory, match="full"):
-        tensorrt.open_tensorrt(recipe, FakeCard())
+        tensorrt.open_tensorrt(recipe, card_here())
     assert stage.built == ["fp16"]
 
 
 def test_another_driver_is_asked_again_but_the_plan_stays(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """What TensorRT for RTX compiles for a capability by name owes nothing to card and driver; how it runs does."""
     stage = Stage(monkeypatch, fp16=right)
-    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    tensorrt.open_tensorrt(recipe, card_here())[0].close()
     ran: list[str] = []
     real = plans.gate
     monkeypatch.setattr(plans, "gate", lambda recipe, plan: (ran.append(plan.identity.driver), real(recipe, plan))[1])
-    card = FakeCard()
-    card.driver = "590.2"
+    card = card_here(driver="590.2")
     tensorrt.open_tensorrt(recipe, card)[0].close()
     tensorrt.open_tensorrt(recipe, card)[0].close()
     assert stage.built == ["fp16"]
@@ -272,10 +277,10 @@ def test_another_driver_is_asked_again_but_the_plan_stays(recipe: Recipe, monkey
 
 def test_what_the_preparation_changes_is_built_again(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=right)
-    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
-    tensorrt.open_tensorrt(replace(recipe, batch=Batch(1, 1, 2)), FakeCard())[0].close()
+    tensorrt.open_tensorrt(recipe, card_here())[0].close()
+    tensorrt.open_tensorrt(replace(recipe, batch=Batch(1, 1, 2)), card_here())[0].close()
     monkeypatch.setattr(sys.modules["rtface.engine.tensorrt.builder"], "REVISION", 0)
-    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    tensorrt.open_tensorrt(recipe, card_here())[0].close()
     assert stage.built == ["fp16"] * 3
 
 
@@ -284,16 +289,16 @@ def test_a_plan_built_ahead_is_used(recipe: Recipe, monkeypatch: pytest.MonkeyPa
     built = tensorrt.build_ahead(recipe, (8, 9))
     assert built.verdict is None
     assert built.path.exists()
-    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    tensorrt.open_tensorrt(recipe, card_here())[0].close()
     assert stage.built == ["fp16"]
-    there = tensorrt.build_on(recipe, FakeCard())
+    there = tensorrt.build_on(recipe, card_here())
     assert there.path == built.path
     assert there.verdict is not None and there.verdict.passed
 
 
 def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=right)
-    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    tensorrt.open_tensorrt(recipe, card_here())[0].close()
     load, tried = tensorrt.Execution, list[bytes]()
 
     def picky(library: Library, blob: bytes, kernels: Path) -> Any:
@@ -302,14 +307,14 @@ def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monk
             raise EngineError("made by another")
         return load(library, blob, kernels)
     monkeypatch.setattr(tensorrt, "Execution", picky)
-    tensorrt.open_tensorrt(recipe, FakeCard())[0].close()
+    tensorrt.open_tensorrt(recipe, card_here())[0].close()
     assert stage.built == ["fp16", "fp16"]
     assert len(tried) == 2
 
 
 def test_the_kernels_are_kept_once_the_plan_has_run(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=right)
-    plan, _ = tensorrt.open_tensorrt(recipe, FakeCard())
+    plan, _ = tensorrt.open_tensorrt(recipe, card_here())
     assert stage.executions[0].kept == 1
     assert store.kernels_path(plan.identity).parent == store.plan_path(plan.identity).parent
 
@@ -340,12 +345,12 @@ def test_a_shipped_engine_passes_with_all_that_it_takes_and_gives(name: str, mon
     network = RoundedPlan(recipe, "fp16", onnx.load_from_string(prepare(recipe, "fp16"))).session
     stage = Stage(monkeypatch, fp16=lambda given: dict(zip(recipe.outputs, network.run([*recipe.outputs], dict(given)),
                                                            strict=True)))
-    card = FakeCard()
+    card = card_here()
     plan, verdict = tensorrt.open_tensorrt(recipe, card)
     assert stage.built == ["fp16"]
     assert verdict.passed and verdict.psnr > 60
     plan.close()
-    assert card.memory == []
+    assert not card.live
 
 
 class FakeCache:

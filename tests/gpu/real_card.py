@@ -61,7 +61,11 @@ def open_owner() -> Owner:
 
 class CardKernels:
     """Every kernel on the card, over arrays in pinned memory: on a 64-bit system that has the same address on both
-    sides, so what a test of the host's kernels does is done as it is (`host_kernels.Runner`)."""
+    sides, so what a test of the host's kernels does is done as it is (`host_kernels.Runner`).
+
+    Attributes:
+        launched: the kernels that ran since `clear`.
+    """
 
     ROOM = 192 << 20
 
@@ -70,10 +74,12 @@ class CardKernels:
         self._pinned = card.pin(self.ROOM)
         self._memory = self._pinned.bytes()
         self._at = 0
+        self.launched: set[str] = set()
 
     def clear(self) -> None:
         """Forgets all arrays."""
         self._at = 0
+        self.launched.clear()
 
     def hold(self, array: np.ndarray) -> np.ndarray:
         start, self._at = self._at, -(-(self._at + array.nbytes) // 256) * 256
@@ -87,6 +93,7 @@ class CardKernels:
         self._stream.launch(name, grid, block, *args)
         self._stream.record(self._done)
         self._done.synchronize()
+        self.launched.add(name)
 
     def close(self) -> None:
         self._memory = np.zeros(0, np.uint8)

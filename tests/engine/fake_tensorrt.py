@@ -1,96 +1,16 @@
-"""A card of the tests: memory of the host, and streams that run as late as somebody waits.
-
-Enough of `rtface.device.card` for a plan: a use of freed memory, and memory that is left, are faults.
-"""
+"""TensorRT's objects of the tests: a network's tensors, and a context that computes it on the host when the stream that
+it was put on (`tests/card/fake_card.py`) comes to it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from rtface.engine.recipe import Recipe
 from rtface.errors import EngineError
-
-# What an address or a handle stands for, as a library that is given one finds out.
-MEMORY: dict[int, FakeMemory] = {}
-STREAMS: dict[int, FakeStream] = {}
-
-
-class FakeMemory:
-    def __init__(self, card: FakeCard, nbytes: int) -> None:
-        self.card = card
-        self._data = np.full(nbytes, 0xAA, np.uint8)
-        self.address, self.nbytes = self._data.ctypes.data, nbytes
-        MEMORY[self.address] = self
-        card.memory.append(self)
-
-    def bytes(self) -> np.ndarray:
-        assert self in self.card.memory, "used after it was freed"
-        return self._data
-
-    def close(self) -> None:
-        if self in self.card.memory:
-            self.card.memory.remove(self)
-            MEMORY.pop(self.address, None)
-
-
-class FakeStream:
-    def __init__(self) -> None:
-        self.waiting: list[Callable[[], None]] = []
-        self.handle = 100 + len(STREAMS)
-        STREAMS[self.handle] = self
-
-    def copy(self, to: FakeMemory, source: FakeMemory, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
-        def step() -> None:
-            to.bytes()[to_at:to_at + nbytes] = source.bytes()[source_at:source_at + nbytes]
-        self.waiting.append(step)
-
-    def call(self, enqueue: Callable[[int], None], *, reads: Sequence[FakeMemory] = (),
-             writes: Sequence[FakeMemory] = ()) -> None:
-        enqueue(self.handle)
-
-    def record(self, event: FakeEvent) -> None:
-        event.stream = self
-
-    def run(self) -> None:
-        for step in self.waiting:
-            step()
-        self.waiting.clear()
-
-
-class FakeEvent:
-    stream: FakeStream | None = None
-
-    def synchronize(self) -> None:
-        assert self.stream is not None, "waited for before it was recorded"
-        self.stream.run()
-
-
-class FakeCard:
-    """Says that it is of `capability`."""
-
-    driver = "580.1"
-
-    def __init__(self, name: str = "NVIDIA GeForce RTX 4090", capability: tuple[int, int] = (8, 9)) -> None:
-        self.name, self.capability = name, capability
-        self.memory: list[FakeMemory] = []
-        self.closed = False
-
-    def allocate(self, nbytes: int) -> FakeMemory:
-        return FakeMemory(self, nbytes)
-
-    pin = allocate
-
-    def stream(self) -> FakeStream:
-        return FakeStream()
-
-    def event(self, *, timed: bool = False) -> FakeEvent:
-        return FakeEvent()
-
-    def close(self) -> None:
-        self.closed = True
+from tests.card.fake_card import STREAMS
 
 
 class _Named:
@@ -155,19 +75,18 @@ class FakeContext:
         self.calls.append(("execute", handle))
         if "execute" in self.fails:
             return False
-        batch = next(iter(self.shapes.values()))[0]
-
-        addresses = dict(self.addresses)
+        batch, card = next(iter(self.shapes.values()))[0], STREAMS[handle].card
+        memory = {name: card.at(address) for name, address in self.addresses.items()}
 
         def view(name: str, shape: tuple[int, ...]) -> np.ndarray:
-            values = MEMORY[addresses[name]].bytes().view(np.float32)
+            values = memory[name].array.view(np.float32)
             return values[:batch * int(np.prod(shape))].reshape(batch, *shape)
 
         def step() -> None:
             given = {name: view(name, shape).copy() for name, shape in self.engine.inputs.items()}
             for name, value in self.answer(given).items():
                 view(name, self.engine.outputs[name])[:] = value
-        STREAMS[handle].waiting.append(step)
+        card.defer(handle, step)
         return True
 
     def is_stream_capturable(self, handle: int) -> bool:

@@ -1,0 +1,61 @@
+"""What is remembered of faces from frame to frame, where it lies on a card."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+
+from rtface.device.card import Card, Memory
+from rtface.device.slots import aligned
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Remembered:
+    """A place with what is remembered of a face; it is free again when nobody holds this.
+
+    Attributes:
+        home: whose place it is.
+        memory: where it lies.
+        at: addresses of its arrays.
+    """
+
+    home: Places
+    memory: Memory
+    at: tuple[int, ...]
+
+
+class Places:
+    """Places of one kind. The thread that owns the card takes them; any may let go of them.
+
+    Args:
+        card: where they are.
+        arrays: bytes of each array of a place.
+        at_once: how many are reserved at a time.
+    """
+
+    def __init__(self, card: Card, *arrays: int, at_once: int) -> None:
+        self._card, self._at_once = card, at_once
+        self._arrays = [aligned(nbytes) for nbytes in arrays]
+        self._all: list[Memory] = []
+        self._free: list[Memory] = []
+
+    def take(self) -> Remembered:
+        """A free place, or a new one. Raises OutOfDeviceMemory."""
+        if not self._free:
+            for _ in range(self._at_once):
+                memory = self._card.allocate(sum(self._arrays))
+                self._all.append(memory)
+                self._free.append(memory)
+        memory = self._free.pop()
+        held = Remembered(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
+        # It is written again by work that comes later on the same stream: no need to wait for the card. A list, not a
+        # `Pool`: this may run wherever the interpreter clears up, also where this thread holds a lock.
+        weakref.finalize(held, self._free.append, memory).atexit = False
+        return held
+
+    def close(self) -> None:
+        """Frees all; nothing on the card may use them any more."""
+        for memory in self._all:
+            memory.close()
+        self._all.clear()
+        self._free = []
