@@ -7,6 +7,7 @@ from dataclasses import replace
 from rtface import stages
 from rtface.config import Options
 from rtface.frame import Face, Frame
+from rtface.live.light import Light
 from rtface.live.preview import Preview
 from rtface.stats import Stats
 
@@ -16,6 +17,7 @@ class LiveExtras:
 
     Attributes:
         preview: before and after, for who looks.
+        light: the tone curve of a dark picture.
         stages: what is drawn.
 
     Raises:
@@ -24,13 +26,14 @@ class LiveExtras:
 
     def __init__(self, options: Options, stats: Stats) -> None:
         self.preview = Preview()
+        self.light = Light()
         self.stages = stages.Stages.open(options.stages, stats, live=True)
 
-    def came(self, frame: Frame, light: float, faces: tuple[Face, ...]) -> Frame:
+    def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         """The picture, with a copy on it where somebody wants to see it as it came; then lightened."""
         if self.stages.needs_before or self.preview.wanted:
             frame = replace(frame, before=stages.before(frame))
-        return frame
+        return frame if light is None else self.light.apply(frame, light, faces)
 
     def done(self, frame: Frame) -> Frame:
         """The picture with everything drawn on it, and shown to who looks at the preview."""

@@ -2,8 +2,8 @@
 
 Light is added before faces are enhanced, for these reasons, looked at in pictures of four dark clips both ways: the
 correction is then made for what is shown, so that its noise, contrast and colour limits hold there (added first and
-lifted afterwards, a correction grows with the curve, and so does every fault in it); and the tracker, whose picture
-was taken before, has no say in it.
+lifted afterwards, a correction grows with the curve, and so does every fault in it); and the tracker finds more of a
+face that is lit.
 """
 
 from __future__ import annotations

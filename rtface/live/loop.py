@@ -27,11 +27,11 @@ log = logging.getLogger("rtface")
 class Extras(Protocol):
     """What is done with a picture besides (`rtface.live.extras`)."""
 
-    def came(self, frame: Frame, light: float, faces: tuple[Face, ...]) -> Frame:
+    def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         """A picture before anything else is done to it.
 
         Args:
-            light: how much it is to be lightened, 0…1.
+            light: how much it is to be lightened, 0…1; None while enhancement is off.
             faces: of the picture before.
         """
         ...
@@ -107,7 +107,7 @@ class Loop:
 
     def _came(self, frame: Frame) -> Frame:
         try:
-            return self._extras.came(frame, self._controls.light if self._controls.enabled else 0.0, self._seen)
+            return self._extras.came(frame, self._controls.light if self._controls.enabled else None, self._seen)
         except Exception as error:  # noqa: BLE001 - as above
             self._fault("light", error)
             return frame

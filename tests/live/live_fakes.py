@@ -141,7 +141,7 @@ class FakeEnhance:
 class NoExtras:
     """Nothing besides."""
 
-    def came(self, frame: Frame, light: float, faces: tuple[Face, ...]) -> Frame:
+    def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         return frame
 
     def done(self, frame: Frame) -> Frame:

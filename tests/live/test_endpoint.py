@@ -11,7 +11,7 @@ import time
 import pytest
 
 from rtface.errors import UsageError
-from rtface.live import loopback
+from rtface.live import local_server
 from rtface.live.controls import Controls
 from rtface.live.endpoint import ControlEndpoint
 
@@ -170,9 +170,9 @@ def test_a_fault_of_the_status_is_answered_and_the_next_request_too(capfd):
 
 
 def test_who_does_not_finish_is_cut_off_and_the_number_of_connections_has_an_end(served, monkeypatch):
-    monkeypatch.setattr(loopback, "REQUEST_S", 1.0)
+    monkeypatch.setattr(local_server, "REQUEST_S", 1.0)
     _, port = served
-    peers = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(loopback.CONNECTIONS)]
+    peers = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(local_server.CONNECTIONS)]
     ended = threading.Event()
 
     def drip():
