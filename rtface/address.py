@@ -27,7 +27,7 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 def redacted(text: str) -> str:
     """A message of some library, with every URL in it as it may be `shown`."""
-    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+", lambda url: shown(url[0]), text)
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]*[^\s'\"<>,.;:)]", lambda url: shown(url[0]), text)
 
 
 @dataclass(frozen=True, slots=True)
