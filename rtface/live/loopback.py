@@ -46,8 +46,8 @@ def find(name: str) -> list[Path]:
     """
     found = [node for node in v4l2.nodes() if v4l2.is_loopback(node)]
     labels = {node: v4l2.label(node) for node in found}
-    path = Path(f"/dev/video{name}" if name.isdigit() else name)
-    if str(path).startswith(f"{v4l2.DEVICES}/"):
+    path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
+    if path.parent == v4l2.DEVICES:
         if path in labels:
             return [path]
         if path.exists():
