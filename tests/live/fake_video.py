@@ -72,7 +72,7 @@ class FakeVideo:
 
     def ioctl(self, fd: int, request: int, data: bytes) -> bytes:
         """What the driver answers."""
-        path = os.readlink(f"/proc/self/fd/{fd}")
+        path = str(Path(f"/proc/self/fd/{fd}").readlink())
         device = self.devices.get(path)
         if device is None:
             raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")

@@ -354,15 +354,16 @@ def test_a_name_is_a_backend_or_a_camera(elsewhere, opened):
 
 @pytest.mark.parametrize(("system", "name", "complaint", "kind", "said"), [
     ("Windows", "", "'obs' backend: OBS Virtual Camera device not found! Did you install OBS?\n"
-     "'unitycapture' backend: No camera registered. Did you install any camera?", MissingComponent, "install OBS Studio"),
+     "'unitycapture' backend: No camera registered. Did you install any camera?", MissingComponent,
+     "install OBS Studio"),
     ("Windows", "", "'obs' backend: virtual camera output could not be started\n"
      "'unitycapture' backend: No camera registered. Did you install any camera?", OutputError,
      "one program can feed it: stop 'Start Virtual Camera' in OBS, or end the other rtface; or feed Unity Capture"),
     ("Windows", "Nobody", "'obs' backend: This backend supports only the 'OBS Virtual Camera' device.\n"
      "'unitycapture' backend: No camera registered with this name.", OutputError, "vcam:obs, vcam:unitycapture"),
-    ("Darwin", "", "'obs' backend: OBS Virtual Camera is not installed in your system. Use the Virtual Camera function in "
-     "OBS 30.0 or later to trigger the installation and activate the System Extension in System Settings. You may need "
-     "to restart your machine after that. [Device not found]", MissingComponent, "start its virtual camera once"),
+    ("Darwin", "", "'obs' backend: OBS Virtual Camera is not installed in your system. Use the Virtual Camera function "
+     "in OBS 30.0 or later to trigger the installation and activate the System Extension in System Settings. You may "
+     "need to restart your machine after that. [Device not found]", MissingComponent, "start its virtual camera once"),
     ("Darwin", "", "'obs' backend: Couldn't start stream", OutputError, "stop 'Start Virtual Camera' in OBS"),
 ])
 def test_complaints_elsewhere_come_with_what_to_do(elsewhere, system, name, complaint, kind, said):
@@ -386,7 +387,7 @@ def test_where_nothing_is_known_nothing_is_found(tmp_path, monkeypatch):
     assert v4l2.nodes() == [] and v4l2.loopback_version() == "" and v4l2.loopback_opens() is None
     assert v4l2.users(tmp_path) == [] and not v4l2.is_loopback(tmp_path) and not v4l2.repair(tmp_path / "video0")
     assert v4l2.label(tmp_path) == ""
-    assert v4l2.exclusive(v4l2.Capability("", "", "usb-1", 0)) is None
+    assert not v4l2.mixes(v4l2.Capability("", "", "usb-1", 1))
     with (tmp_path / "file").open("w") as file:
         assert v4l2.locker(file.fileno()) is None
     assert v4l2.why(OSError(19, "No such device")) == "it is gone"

@@ -300,11 +300,13 @@ def test_a_foreign_writer_is_named():
         end(pid)
         v4l2.repair(device)
     pid = foreign(CAM)
-    with camera(form(), "") as sink:  # any: the next that is free
-        assert str(OPEN) in sink.described
-        assert "exclusive_caps=0" in sink.notes[0]
-    end(pid)
-    v4l2.repair(CAM)
+    try:
+        with camera(form(), "") as sink:  # any: the next that is free
+            assert str(OPEN) in sink.described
+            assert "exclusive_caps=0" in sink.notes[0]
+    finally:
+        end(pid)
+        v4l2.repair(CAM)
 
 
 def test_while_a_program_reads_the_size_stays(reader):
