@@ -284,6 +284,19 @@ def test_a_face_that_is_lost_for_a_moment_is_remembered():
     assert np.ptp(lifts) < 0.05
 
 
+def test_the_first_face_is_followed_quickly():
+    light = Light()
+    lifts = []
+    for n in range(40):
+        frame = picture("yuv420p", level=0.6, noise=0.01, size=(200, 100), full=True, pts=n * 33_333)
+        planes(frame.image, layout("yuv420p"))["y"][10:50, 20:60] = 60
+        light.apply(frame, 1.0, (face_at(20, 10, 60, 50),) if n else ())
+        lifts.append(light._adaptation.lift)
+    assert lifts[0] == 0
+    assert lifts[18] > 0.95 * lifts[-1] > 1.0
+    assert np.diff(lifts).max() < 0.21
+
+
 def test_it_takes_little_time_at_720p():
     """1.5 ms is the aim; a loaded machine gets four times as long."""
     frame = picture("yuv420p", size=(1280, 720))
