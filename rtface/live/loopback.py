@@ -186,6 +186,8 @@ class LoopbackOutput:
                 with contextlib.suppress(OSError):
                     while True:
                         usage = struct.unpack_from("I", v4l2.ioctl(self._fd, _DEQUEUE, bytes(136)), 8)[0] > 0
+                if usage is None:
+                    time.sleep(seconds)  # a device that is gone says so at once, again and again
             if usage is not None:
                 self._known = (None, 0.0, usage)
             return self._known[2] if self._known else None
