@@ -209,7 +209,8 @@ def test_what_lies_outside_the_picture_changes_nothing() -> None:
     assert copies(frame)["y"][60, 96] != was["y"][60, 96]
 
 
-@pytest.mark.parametrize("bad", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 4)), np.zeros((0, 4, 4), np.uint8), "x"])
+@pytest.mark.parametrize("bad", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 4)), np.zeros((0, 4, 4), np.uint8),
+                                 "x"])
 def test_a_sprite_is_checked(bad: object) -> None:
     with pytest.raises(UsageError, match="a sprite is made of"):
         Sprite(bad)
@@ -231,12 +232,12 @@ def scene(fmt: str = "yuv420p", **more) -> tuple[Frame, Face]:
 
 
 def likeness(a: np.ndarray, b: np.ndarray, face: Face) -> float:
-    """What a recogniser could go by: the correlation of a face's features (a band of 1/3 to 1/16 of its width) on the
-    aligned face."""
+    """What a recogniser could go by: the correlation of eyes, nose and mouth (details of a twentieth to a fifth of the
+    face's width) on the aligned face."""
     onto = invert(compose(display_from_face(face), scaling(4, 4)))  # 128 pixels
     crops = [cv2.warpAffine(picture.astype(np.float32), onto, (128, 128), flags=cv2.INTER_AREA)[28:120, 30:98]
              for picture in (a, b)]
-    bands = [cv2.GaussianBlur(crop, (0, 0), 2.5) - cv2.GaussianBlur(crop, (0, 0), 10) for crop in crops]
+    bands = [cv2.GaussianBlur(crop, (0, 0), 1.5) - cv2.GaussianBlur(crop, (0, 0), 5) for crop in crops]
     return float(np.corrcoef(bands[0].ravel(), bands[1].ravel())[0, 1])
 
 
@@ -244,18 +245,19 @@ def likeness(a: np.ndarray, b: np.ndarray, face: Face) -> float:
 @pytest.mark.parametrize("how", ["blur", "pixelate"])
 def test_a_veil_leaves_nothing_to_recognise_and_the_rest_alone(fmt: str, how: str) -> None:
     frame, face = scene(fmt)
-    gray, was = frame.image.to_ndarray(format="gray"), copies(frame)
+    gray, was = frame.image.to_ndarray(format="gray").copy(), copies(frame)
     disc, width = covering(face), 320 * np.hypot(*display_from_face(face)[:, 0])
     if how == "blur":
-        Canvas(frame).blur(disc, 0.16 * width)
+        Canvas(frame).blur(disc, 0.22 * width)
     else:
-        Canvas(frame).pixelate(disc, width / 6)
+        Canvas(frame).pixelate(disc, width / 5)
     veiled = frame.image.to_ndarray(format="gray")
     noisy = gray + np.random.default_rng(1).normal(0, 8, gray.shape)
-    assert likeness(gray, noisy, face) > 0.97
-    assert likeness(gray, veiled, face) < 0.5
-    energy = [cv2.Laplacian(picture, cv2.CV_64F)[150:200, 290:350].std() for picture in (gray, veiled)]
-    assert energy[1] < 0.25 * energy[0]
+    assert likeness(gray, noisy, face) > 0.95
+    assert likeness(gray, cv2.GaussianBlur(gray, (0, 0), 0.05 * width), face) > 0.65  # a weak blur hides nothing
+    assert likeness(gray, veiled, face) < 0.4
+    detail = [np.abs(cv2.Laplacian(picture, cv2.CV_64F)[150:200, 290:350]).mean() for picture in (gray, veiled)]
+    assert detail[1] < 0.5 * detail[0]  # a mosaic has edges of its own
     form = layout(fmt)
     for role, view in copies(frame).items():
         to_plane = plane_matrix((640, 360), frame.display, subsampling=form.role_subsampling(role))
@@ -303,13 +305,14 @@ def test_a_blur_does_not_flicker_when_the_face_moves_by_fractions() -> None:
         frame, face = scene("gray", shift=(0.25 * n, 0.0))
         Canvas(frame).blur(covering(face), 12.0)
         x, y = face.points[2]
-        values.append(cv2.getRectSubPix(frame.image.to_ndarray(format="gray").astype(np.float32), (9, 9), (x, y)).mean())
+        gray = frame.image.to_ndarray(format="gray").astype(np.float32)
+        values.append(cv2.getRectSubPix(gray, (9, 9), (x, y)).mean())
     assert np.abs(np.diff(values)).max() < 0.8
 
 
 def test_samples_of_another_picture_are_shown_as_they_are() -> None:
-    for fmt, display in (("yuv420p", Display()), ("yuv420p", Display(1)), ("nv12", Display(3, True)), ("yuyv422", Display()),
-                         ("rgb24", Display(2))):
+    for fmt, display in (("yuv420p", Display()), ("yuv420p", Display(1)), ("nv12", Display(3, True)),
+                         ("yuyv422", Display()), ("rgb24", Display(2))):
         frame, _ = scene(fmt)
         frame = Frame(frame.image, 0, Fraction(1, 25), color=frame.color, display=display)
         other, _ = scene(fmt, shift=(30.0, 4.0))

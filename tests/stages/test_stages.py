@@ -104,7 +104,7 @@ def test_help_lists_the_keys() -> None:
     for part in ("red=255", "0…255", "where=all", "solid=true", "height=8.0", "label="):
         assert part in text
     assert "_count" not in text
-    with pytest.raises(UsageError, match="height=8.0"):
+    with pytest.raises(UsageError, match=r"height=8\.0"):
         make_stage(Spec.parse("trial_stages.Bar:help"))
 
 
@@ -142,7 +142,7 @@ def test_without_stages_nothing_happens() -> None:
     assert not stages
     assert stages.process(given) is given
     assert list(stages([given])) == [given]
-    assert list(stages.remember([given]))[0] is given
+    assert next(iter(stages.remember([given]))) is given
 
 
 def test_stages_draw_in_order_and_are_timed() -> None:
@@ -176,7 +176,8 @@ def test_a_stage_is_told_of_the_run() -> None:
 @pytest.mark.parametrize("fmt", ["yuv420p", "nv12", "yuv422p10le", "gray", "rgb24"])
 def test_a_fault_leaves_the_picture_as_it_was_before_that_stage(fmt: str, how: str) -> None:
     stats = Stats()
-    stages = Stages.open(["trial_stages.Bar", f"trial_stages.Fails:how={how}", "trial_stages.Bar:red=0,height=2"], stats)
+    specs = ["trial_stages.Bar", f"trial_stages.Fails:how={how}", "trial_stages.Bar:red=0,height=2"]
+    stages = Stages.open(specs, stats)
     alone = Stages.open(["trial_stages.Bar", "trial_stages.Bar:red=0,height=2"], Stats())
     out, wanted = stages.process(frame(fmt=fmt)), alone.process(frame(fmt=fmt))
     np.testing.assert_array_equal(samples(out), samples(wanted))
