@@ -22,7 +22,7 @@ def shown(path: str | os.PathLike[str]) -> str:
     if not is_url(text):
         return text
     text = re.split(r"[?#]", re.sub(r"://[^/]*@", "://", text), maxsplit=1)[0]
-    return re.sub(r"(?i)^(rtmp\w*://[^/]*/[^/]+/).+", r"\1…", text)
+    return re.sub(r"(?i)^(rtmp\w*://[^/]*/(?:[^/]+/)?).+", r"\1…", text)
 
 
 def redacted(text: str) -> str:
