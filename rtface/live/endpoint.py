@@ -48,7 +48,7 @@ class ControlEndpoint:
             ("POST", "/off"): self._does(lambda: controls.set("enabled", False)),
             ("POST", "/strength"): lambda request: self._set("strength", request),
             ("POST", "/light"): lambda request: self._set("light", request),
-            ("POST", "/quit"): self._does(controls.stop.set),
+            ("POST", "/quit"): self._does(lambda: controls.stop.set()),
         }, port=port, option="--control")
 
     @property
