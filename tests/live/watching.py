@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -85,4 +86,4 @@ def tones(sounds: list[Sound]) -> list[float]:
     for sound, samples in zip(sounds, decoded, strict=False):
         for part, block in enumerate(np.split(samples, 8)):
             heard.append((sound.time + part * sound.duration / 8, bool(np.abs(block).max() > 0.1)))
-    return [at for (_, before), (at, now) in zip(heard, heard[1:], strict=False) if now and not before]
+    return [at for (_, before), (at, now) in itertools.pairwise(heard) if now and not before]
