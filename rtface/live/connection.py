@@ -93,7 +93,8 @@ class Connection:
     def _watch(self) -> str:
         """What is wrong, "" for nothing."""
         now = time.monotonic()
-        if now - self._word_at > (_START if self._began is None else _MUTE):
+        patience = _START if self._began is None else OPENING if self.opened is None else _MUTE
+        if now - self._word_at > patience:
             return "the process that reads it does not answer"
         came = self.pictures if self._request.pictures else self.sounds
         if self._began is None:

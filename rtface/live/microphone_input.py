@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import av.device
 from av.container import InputContainer
 
 from rtface.errors import InputError, InputMissing
@@ -78,7 +77,9 @@ def _open_alsa(name: str) -> InputContainer:
 
 
 def _direct_show(name: str) -> str:
-    found = [d.description for d in av.device.enumerate_input_devices("dshow") if "audio" in d.media_types]
+    from av.device import enumerate_input_devices
+
+    found = [d.description for d in enumerate_input_devices("dshow") if "audio" in d.media_types]
     if name in ("", "default") or name.isdigit():
         number = int(name) if name.isdigit() else 0
         if number >= len(found):

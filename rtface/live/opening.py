@@ -1,4 +1,4 @@
-"""Opens what a live run reads, and says in one line why it cannot be."""
+"""Opens streams and films for a live run, and says in one line why they cannot be."""
 
 from __future__ import annotations
 
@@ -77,32 +77,24 @@ class Input:
         return ", ".join(parts)
 
 
-def open_input(request: Request) -> Input:
-    """Opens it; may take as long as it likes, in a process that can be killed.
+def open_stream(request: Request) -> Input:
+    """Opens a stream or a film; may take as long as it likes, in a process that can be killed.
 
     Raises:
         InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
     """
-    if request.kind == "camera":
-        from rtface.live.camera import open_camera
-
-        return open_camera(request)
-    if request.kind == "microphone":
-        from rtface.live.microphone_input import open_microphone
-
-        return open_microphone(request)
     if request.kind == "file":
         opened = _streams(open_container(request.name), request, shown(request.name))
         opened.paced = opened.film = True
     else:
-        opened = _open_stream(request)
+        opened = _open_url(request)
     if opened.film and request.seek:
         with suppress(av.FFmpegError):  # then it begins anew
             opened.container.seek(round(request.seek * 1e6))
     return opened
 
 
-def _open_stream(request: Request) -> Input:
+def _open_url(request: Request) -> Input:
     url, scheme = request.name, urlsplit(request.name).scheme.lower()
     release: Callable[[], None] = lambda: None  # noqa: E731
     options = _OPTIONS.get(scheme, _OPTIONS.get(scheme.removesuffix("s"), {}))

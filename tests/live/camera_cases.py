@@ -109,5 +109,5 @@ if __name__ == "__main__":
     for case in sys.argv[1:]:
         try:
             print(json.dumps([case, CASES[case]()]), flush=True)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             print(json.dumps([case, {"error": repr(error)}]), flush=True)
