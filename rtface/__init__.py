@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from os import PathLike
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -43,11 +43,13 @@ _HOME = {"Options": "config", "Enhancer": "enhancer", "RtfaceError": "errors", "
 
 
 def run(input: str | PathLike[str], output: str | PathLike[str], **options: Any) -> Report:
-    """Enhances the faces of a film, a still or a folder of stills; everything else stays as it was.
+    """Enhances the faces of a film, a still, a folder of stills, a camera or a stream; everything else stays as it was.
 
     Args:
-        input: whatever PyAV opens (a film, an address such as https://…), a still, or a folder of stills.
-        output: file or folder; a file's extension names its kind.
+        input: whatever PyAV opens (a film, an address such as https://…), a still, or a folder of stills; live:
+            "camera:0" or a stream's URL.
+        output: file or folder, a file's extension names its kind; live: "vcam:", a URL, "null:" or a recording. Such a
+            run goes on until a film has ended or the process is interrupted (docs/live.md).
         options: the fields of `rtface.Options`, which are those of ``rtface run``.
 
     Returns:
@@ -60,9 +62,21 @@ def run(input: str | PathLike[str], output: str | PathLike[str], **options: Any)
 
     from rtface.address import place
     from rtface.config import Options
+    from rtface.live.endpoints import endpoint, is_live, unwrapped
+
+    chosen = Options.of(options)
+    names = [unwrapped(fspath(end)) for end in (input, output)]
+    ends = endpoint(names[0]), endpoint(names[1])
+    if is_live(*ends):
+        from rtface.live.ends import make_ends
+        from rtface.live.run import run_live
+        from rtface.stats import Stats
+
+        stats = Stats()
+        return run_live(make_ends(*ends, chosen, stats), chosen, stats=stats)
     from rtface.runner import run_file
 
-    return run_file(place(input), Path(output), Options.of(options))
+    return run_file(place(names[0]), Path(names[1]), chosen)
 
 
 def __getattr__(name: str) -> Any:

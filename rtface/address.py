@@ -22,12 +22,12 @@ def shown(path: str | os.PathLike[str]) -> str:
     if not is_url(text):
         return text
     text = re.split(r"[?#]", re.sub(r"://[^/]*@", "://", text), maxsplit=1)[0]
-    return re.sub(r"(?i)^(rtmp\w*://[^/]*/[^/]+/).+", r"\1…", text)
+    return re.sub(r"(?i)^(rtmp\w*://[^/]*/(?:[^/]+/)?).+", r"\1…", text)
 
 
 def redacted(text: str) -> str:
     """A message of some library, with every URL in it as it may be `shown`."""
-    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+", lambda url: shown(url[0]), text)
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]*[^\s'\"<>,.;:)]", lambda url: shown(url[0]), text)
 
 
 @dataclass(frozen=True, slots=True)

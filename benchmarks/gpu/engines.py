@@ -106,7 +106,7 @@ class Ours:
         owner, recipe = self._bench.owner, self._recipe
         self._batches = Batches(owner, recipe, self._plan, most)
         self._faces = [FaceSlot.reserve(owner.card, recipe.input.size) for _ in range(most)]
-        self._places = places_of(owner.card, recipe) if recipe.recurrent else None
+        self._places = places_of(owner, recipe) if recipe.recurrent else None
         known = [self._places.take() if self._places else None for _ in range(2 * most)]
         self._memories = [*(face.memory for face in self._faces), *(place.memory for place in known if place)]
         self._known = known

@@ -66,7 +66,7 @@ class CardAverager:
             owner.look.record(slot.looked)
             return kept
 
-        kept = owner.run(down).result()
+        kept = owner.reserve(down)
         slot.looked.synchronize()
         parts = np.split(slot.small.on_host().bytes()[:nbytes].view(np.float32), np.cumsum(sizes)[:-1])
         return {id(place): part for place, part in zip(held.faces, parts, strict=True)}, kept
@@ -75,7 +75,7 @@ class CardAverager:
         """Where the average of a face is kept, or will be."""
         size = place.size
         if size not in self._places:
-            self._places[size] = Places(self._owner.card, 12 * size * size, at_once=_AT_ONCE)
+            self._places[size] = Places(self._owner, 12 * size * size, at_once=_AT_ONCE)
         kept = face.state.average.kept
         if isinstance(kept, Remembered) and kept.home is self._places[size]:
             return kept

@@ -54,7 +54,7 @@ class Looks:
 
     def __init__(self, owner: Owner, tables: Callable[[Color], Memory | None]) -> None:
         self._owner, self._tables = owner, tables
-        self._slots = Pool(lambda: owner.run(lambda: _Slot(owner.card)).result(), _Slot.close)
+        self._slots = Pool(owner, lambda: _Slot(owner.card), _Slot.close)
 
     def look(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (display → region) maps to `size` (w, h); waits for it.
@@ -100,7 +100,7 @@ class Looks:
              side: int, size: tuple[int, int]) -> Job:
         wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
         if not slot.need(**wanted):
-            self._owner.run(lambda: slot.grow(**wanted)).result()
+            self._owner.reserve(lambda: slot.grow(**wanted))
         scratch = slot.scratch.on_card().address if plan.scratch else 0
         pixels = slot.pixels.on_card().address
         job = plan.job(lies, 0, [pixels], tables=tables.address if tables else 0, scratch=scratch)

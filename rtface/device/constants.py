@@ -41,7 +41,7 @@ class Constants:
             owner.settle(owner.compute)
             return piece
 
-        return owner.run(put).result()
+        return owner.reserve(put)
 
     def close(self) -> None:
         """Frees all; the card must be idle. The owner's thread only."""

@@ -102,7 +102,7 @@ class Slots:
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._frames = Pool(lambda: owner.run(lambda: FrameSlot(owner.card)).result(), FrameSlot.close)
+        self._frames = Pool(owner, lambda: FrameSlot(owner.card), FrameSlot.close)
         self._faces: dict[int, Pool[FaceSlot]] = {}
 
     def take(self, sizes: list[int]) -> Held:
@@ -119,7 +119,7 @@ class Slots:
     def _of(self, size: int) -> Pool[FaceSlot]:
         owner = self._owner
         if size not in self._faces:  # of two threads that come at once, one pool stays
-            self._faces.setdefault(size, Pool(lambda: owner.run(lambda: FaceSlot.reserve(owner.card, size)).result(),
+            self._faces.setdefault(size, Pool(owner, lambda: FaceSlot.reserve(owner.card, size),
                                               lambda slot: slot.memory.close()))
         return self._faces[size]
 
@@ -131,9 +131,9 @@ class Slots:
         self._frames.give(held.slot)
 
     def grow(self, piece: Growing, nbytes: int) -> None:
-        """Makes a piece at least so large; nothing on the card may use it."""
+        """Makes a piece at least so large; nothing on the card may use it. Raises OutOfDeviceMemory."""
         if nbytes > piece.nbytes:
-            self._owner.run(lambda: piece.need(nbytes)).result()
+            self._owner.reserve(lambda: piece.need(nbytes))
 
     def close(self) -> None:
         """Frees all. The owner's thread only."""

@@ -9,6 +9,7 @@ to fill.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -17,7 +18,9 @@ from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from rtface.device.card import Card, Event, Stream
-from rtface.errors import DeviceLost, EngineError
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
+
+log = logging.getLogger("rtface")
 
 T = TypeVar("T")
 
@@ -56,6 +59,7 @@ class Owner:
     Attributes:
         card: whose it is.
         up, compute, down, look: its streams, for steps that run here only.
+        idle: each frees what is reserved and not in use (`reserve`); called on the owner's thread.
     """
 
     def __init__(self, open_card: Callable[[], Card]) -> None:
@@ -65,6 +69,7 @@ class Owner:
         self._in_flight: deque[Event] = deque()
         self._lost: DeviceLost | None = None
         self._closed = False
+        self.idle: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._loop, name="rtface-card", daemon=True)
         self._thread.start()
         self.card: Card
@@ -97,8 +102,23 @@ class Owner:
         self._put(do)
         return promise
 
+    def reserve(self, step: Callable[[], T]) -> T:
+        """Has the owner do something that reserves memory, and waits for it; where there is none left it is tried once
+        more, after all that is idle on the card has been freed. Raises OutOfDeviceMemory."""
+        try:
+            return self.run(step).result()
+        except OutOfDeviceMemory as error:
+            log.debug("what is idle on the card is freed: %s", error)
+            self.run(self._trim).result()
+            return self.run(step).result()
+
+    def _trim(self) -> None:
+        self.settle(self.compute)  # what nobody remembers any more may still be read there
+        for free in tuple(self.idle):
+            free()
+
     def settle(self, stream: Stream) -> None:
-        """Waits for all that is on a stream. The owner's thread only, and never in its loop."""
+        """Waits for all that is on a stream. The owner's thread only, and never while frames go through."""
         done = self.card.event()
         stream.record(done)
         done.synchronize()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from rtface.device.card import Card, Memory, Pinned
+from rtface.device.owner import Owner
 
 ALIGNED = 256
 
@@ -64,20 +65,26 @@ S = TypeVar("S")
 
 
 class Pool(Generic[S]):
-    """Slots of one kind: taken from any thread, given back when nothing on the card uses them any more."""
+    """Slots of one kind: taken from any thread, given back when nothing on the card uses them any more.
 
-    def __init__(self, make: Callable[[], S], free: Callable[[S], None]) -> None:
-        self._make, self._free = make, free
+    Args:
+        owner: of the card; it may free what is idle when memory runs out.
+        make, free: of one slot; the owner's thread calls them.
+    """
+
+    def __init__(self, owner: Owner, make: Callable[[], S], free: Callable[[S], None]) -> None:
+        self._owner, self._make, self._free = owner, make, free
         self._idle: list[S] = []
         self._all: list[S] = []
         self._lock = threading.Lock()
+        owner.idle.append(self.trim)
 
     def take(self) -> S:
-        """An idle slot, or a new one."""
+        """An idle slot, or a new one. Raises OutOfDeviceMemory."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        made = self._make()
+        made = self._owner.reserve(self._make)
         with self._lock:
             self._all.append(made)
         return made
@@ -97,6 +104,8 @@ class Pool(Generic[S]):
 
     def close(self) -> None:
         """Frees all, in use or not; the card must be idle. The owner's thread only."""
+        if self.trim in self._owner.idle:
+            self._owner.idle.remove(self.trim)
         with self._lock:
             slots, self._all, self._idle = self._all, [], []
         for slot in slots:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.device.batch import ROW
-from rtface.device.card import Card, Event
+from rtface.device.card import Event
 from rtface.device.faces import FaceSlot
 from rtface.device.owner import Owner
 from rtface.device.remembered import Places, Remembered
@@ -87,7 +87,7 @@ class CardEngine:
         self.max_batch = max(1, min(plan.max_batch, recipe.batch.max))
         heads = recipe.memory.maps if recipe.memory and recipe.memory.heads else None
         self._head = HeadMap(heads, recipe.region) if heads else None
-        self._places = places_of(owner.card, recipe) if recipe.recurrent else None
+        self._places = places_of(owner, recipe) if recipe.recurrent else None
         self._batches: Batches | None = None
         self._closed = False
         try:
@@ -134,6 +134,8 @@ class CardEngine:
             return self.enqueue([r for r in batch if not r.answer.done()])
 
     def _run(self, batch: list[_Request]) -> Event:
+        if self._batches is None:  # there was no memory for a single crop when it was halved; there may be now
+            self._build()
         assert self._batches is not None
         known = [self._places.take() if self._places else None for _ in batch]
         before = [request.before() if self.recurrent else None for request in batch]
@@ -218,10 +220,10 @@ class CardEngine:
         self._plan.close()
 
 
-def places_of(card: Card, recipe: Recipe) -> Places:
+def places_of(owner: Owner, recipe: Recipe) -> Places:
     """Places for `engine.restore.FaceMemory`'s arrays, `kept` and `state`, float32."""
     *_, w, h = (v // recipe.shrink for v in recipe.region)
-    return Places(card, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
+    return Places(owner, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
                   at_once=_AT_ONCE)
 
 

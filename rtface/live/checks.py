@@ -63,8 +63,8 @@ def _virtual(node: Path) -> Finding:
         return Finding(name, "warn", f"{where} is in use by another writer{by and f':{by[3:]}'}",
                        "end that one, or name another virtual camera")
     if device.state == "open to several writers":
-        return Finding(name, "warn", f"{where} has exclusive_caps=0: browsers may not list it, and two writers would mix",
-                       v4l2.RELOAD)
+        return Finding(name, "warn", f"{where} has exclusive_caps=0: browsers may not list it, and two writers would "
+                       "mix", v4l2.RELOAD)
     if device.state == "no permission":
         return Finding(name, "warn", f"{where} may not be opened", v4l2.JOIN)
     return Finding(name, "ok", f"{where} is {device.state}{by and f', open{by}'}")

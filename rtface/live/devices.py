@@ -115,7 +115,7 @@ def loopback(node: Path) -> Device:
             state = "stuck"
         elif not can.outputs:
             state = "in use"
-        elif can.captures and v4l2.exclusive(can) is False:
+        elif v4l2.mixes(can):
             state = "open to several writers"
         else:
             state = "free"

@@ -34,7 +34,7 @@ MOST = math.log2(3.0)
 # What a face, or a picture without one, is brought to; coded luma, 0…1. Low enough that dark skin stays dark.
 _FACE_TARGET, _PICTURE_TARGET = 0.46, 0.36
 # Below this the curve comes from the diagonal, so that black and its noise stay; above this it goes back to it.
-_SHADOW, _BRIGHT = 0.08, 0.6
+_SHADOW, _BRIGHT = 0.12, 0.6
 _MOST_CHROMA = 1.35
 
 # Adaptation. Lifts and brightness are in powers of two.
@@ -117,6 +117,12 @@ class Adaptation:
             self._moving = False
         return self.lift
 
+    def start_anew(self) -> None:
+        """Forgets what was seen, and goes to where it now belongs quickly, but not at once."""
+        self._seen.clear()
+        if self._last is not None:
+            self._fast_until = self._last + _FAST_S
+
     def _look_for_lights(self, time: float, level: float) -> None:
         if self._seen and level > float(np.median([s for _, _, s in self._seen])) + _LIGHTS_ON:
             self._brighter += 1
@@ -135,7 +141,9 @@ class Adaptation:
 class Light:
     """Lightens the pictures of one run, in their own planes and in place.
 
-    Luma (of RGB, each component) goes through `curve`; chroma grows a little, so that colours do not wash out.
+    Luma (of RGB, each component) goes through `curve`; chroma grows a little, so that colours do not wash out. In a
+    dark webcam's picture the analysis finds nothing wrong with a face, so that it would be left as it is and lightening
+    it afterwards would bring out its noise; the noise of a face that is lit first is seen, and taken away.
     """
 
     def __init__(self) -> None:
@@ -150,7 +158,7 @@ class Light:
         Args:
             frame: any picture; one in a format that has no native planes here, or on a card, comes back in another.
             amount: 0…1; 0 is bit for bit the input.
-            faces: on it, display space; what they are lit like decides, else the whole picture does.
+            faces: on it or the one before, display space; what they are lit like decides, else the whole picture does.
         """
         if amount <= 0.0 and self._adaptation.lift < _ARRIVED:
             self._adaptation = Adaptation()
@@ -192,6 +200,8 @@ class Light:
             if area[2] - area[0] > 1 and area[3] - area[1] > 1:
                 levels.append((float(np.median(luma(*area))), float((x1 - x0) * (y1 - y0))))
         if levels:
+            if self._face is None:  # the tracker takes a moment at the beginning
+                self._adaptation.start_anew()
             self._face = sum(level * size for level, size in levels) / sum(size for _, size in levels)
             self._face_at = frame.time
         if self._face is not None and 0.0 <= frame.time - self._face_at < _HOLD_S and not (frame.cut and not levels):

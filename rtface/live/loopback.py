@@ -46,8 +46,8 @@ def find(name: str) -> list[Path]:
     """
     found = [node for node in v4l2.nodes() if v4l2.is_loopback(node)]
     labels = {node: v4l2.label(node) for node in found}
-    path = Path(f"/dev/video{name}" if name.isdigit() else name)
-    if str(path).startswith(f"{v4l2.DEVICES}/"):
+    path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
+    if path.parent == v4l2.DEVICES:
         if path in labels:
             return [path]
         if path.exists():
@@ -130,7 +130,7 @@ class LoopbackOutput:
         users = v4l2.users(self._node)
         if (can.captures and not can.outputs) or any(user.writes for user in users):
             raise self._in_use("is in use by another writer")
-        if can.captures and v4l2.exclusive(can) is False:
+        if v4l2.mixes(can):
             self.notes.append(f"{self.name} has exclusive_caps=0: browsers may not list it, and the pictures of a "
                               f"second writer would mix with these; better: {v4l2.RELOAD}")
             if users:
@@ -186,6 +186,8 @@ class LoopbackOutput:
                 with contextlib.suppress(OSError):
                     while True:
                         usage = struct.unpack_from("I", v4l2.ioctl(self._fd, _DEQUEUE, bytes(136)), 8)[0] > 0
+                if usage is None:
+                    time.sleep(seconds)  # a device that is gone says so at once, again and again
             if usage is not None:
                 self._known = (None, 0.0, usage)
             return self._known[2] if self._known else None

@@ -74,11 +74,10 @@ class _Run(Collector):
         yield InfoMetricFamily("rtface", "The program that runs", {"version": __version__})
         yield _counter("rtface_frames_received", "Pictures that came from the source", counters["frames_in"])
         yield _counter("rtface_frames_written", "Pictures handed to the sinks", counters["frames_out"])
-        dropped = CounterMetricFamily("rtface_frames_dropped", "Pictures given up, by cause", labels=["cause"])
-        for cause, n in status.dropped.items():
-            dropped.add_metric([cause], n)
-        yield dropped
-        yield _counter("rtface_faults", "Pictures passed through because something failed", counters["faults"])
+        yield _causes("rtface_frames_dropped", "Pictures given up, by cause", status.dropped)
+        yield _causes("rtface_frames_passed", "Pictures with faces that went through as they came, by cause",
+                      status.passed)
+        yield _counter("rtface_faults", "Steps that failed; their pictures went on without them", counters["faults"])
         stages = dict(status.stats.stages)
         yield _histogram("rtface_latency_seconds", "From capture to the hand-over to the sinks",
                          stages.get("latency", Histogram()))
@@ -102,6 +101,13 @@ class _Cpu(Collector):
 
 def _counter(name: str, text: str, value: float) -> Metric:
     return CounterMetricFamily(name, text, value=value)
+
+
+def _causes(name: str, text: str, counts: dict[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=["cause"])
+    for cause, n in counts.items():
+        family.add_metric([cause], n)
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

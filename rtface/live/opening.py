@@ -23,8 +23,9 @@ from rtface.media.probe import choose_video, open_container, rate_of
 # Of a stream that gives pictures in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
 _PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")
 _QUICK = {"fflags": "nobuffer", "analyzeduration": "1000000"}
-# Microseconds without an answer. RTMP must never get "timeout": that makes FFmpeg a server.
-_PATIENCE = "3000000"
+# Microseconds without an answer, for what the watch over the process does not see first: FFmpeg takes up to twice as
+# long, and gives a last packet that it had kept. RTMP must never get "timeout": that makes it a server.
+_PATIENCE = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
     "rtmp": _QUICK | {"probesize": "65536", "rw_timeout": _PATIENCE, "rtmp_live": "live"},
     "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},

@@ -233,6 +233,7 @@ class ViewersOutlet:
         self.status = Status("opening", "", viewers=0)
         self._place, self._changed = place, changed
         self._viewers: dict[Channel, bool] = {}  # and whether it has begun
+        self._taken: dict[Channel, int] = {}
         self._lock = threading.Lock()
         self._key = False
         self._bytes = 0
@@ -310,17 +311,18 @@ class ViewersOutlet:
                 self._say()
 
     def _serve(self, viewer: Channel, selector: selectors.DefaultSelector) -> None:
-        before = viewer.look()[0]
         try:
             viewer.receive()
             viewer.flush()
             accepted, idle = viewer.look()
             if idle > GIVEN_UP:
                 raise Lost("takes nothing")
-            self._bytes += accepted - before
+            self._bytes += accepted - self._taken.get(viewer, 0)
+            self._taken[viewer] = accepted
             self.status = replace(self.status, bytes=self._bytes)
         except Lost:
             selector.unregister(viewer.peer)
+            self._taken.pop(viewer, None)
             with self._lock:
                 del self._viewers[viewer]
                 if not self._viewers:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from rtface.arrays import copy_image
 from rtface.device.cpu import CpuView
 from rtface.device.swscale import Swscale
 from rtface.flow import Mailbox
 from rtface.frame import Bytes, Frame
-from rtface.surfaces import software
 
 FPS = 15.0
 SIDE = 960
@@ -27,8 +24,8 @@ _AGAIN_S = 2.0
 class Preview:
     """Pairs of the untouched and the finished picture.
 
-    The loop calls `before` and `after` for every picture. Nothing is done by them but for 15 pictures a second while
-    somebody looks, and then `before` makes a copy. Scaling and JPEG are done on a thread that has only ever the
+    The loop keeps a copy of a picture as it came where one is `wanted`, which is 15 times a second at most and only
+    while somebody looks, and gives both to `show`. Scaling and JPEG are done on a thread that has only ever the
     newest pair.
     """
 
@@ -36,7 +33,6 @@ class Preview:
         self._clock = clock
         self._viewers = 0
         self._due = 0.0
-        self._held: Frame | None = None
         self._pairs: Mailbox[tuple[Frame, Frame]] = Mailbox()
         self._swscale = Swscale()
         self._changed = threading.Condition()
@@ -49,19 +45,11 @@ class Preview:
         """Whether somebody looks, and it is time for another picture."""
         return self._viewers > 0 and self._clock() >= self._due
 
-    def before(self, frame: Frame) -> None:
-        """Keeps a copy of a picture that nothing was done to yet, where it is wanted."""
-        self._held = None
+    def show(self, before: Frame, after: Frame) -> None:
+        """Takes a picture as it came and finished, where one is wanted. The samples of neither must change any more."""
         if self.wanted:
-            image = software(frame.image)
-            self._held = replace(frame, image=copy_image(image) if image is frame.image else image)
-
-    def after(self, frame: Frame) -> None:
-        """The same picture, finished; its samples must not change any more."""
-        held, self._held = self._held, None
-        if held is not None and held.pts == frame.pts:
             self._due = max(self._due + 1.0 / FPS, self._clock() - 1.0 / FPS)
-            self._pairs.put((held, frame))
+            self._pairs.put((before, after))
 
     def watch(self) -> Generator[bytes]:
         """JPEG after JPEG, before on the left, after on the right, as they become ready until `close`."""

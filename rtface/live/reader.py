@@ -69,6 +69,7 @@ class Reader:
         self._done = False
         self._heard_at = time.monotonic()
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
+        self._arrivals: dict[int, float] = {}  # of packets, by pts: pictures come in another order
         self._settled = False
         self._need_key = False
         self._like: tuple[Any, ...] = ()
@@ -108,11 +109,15 @@ class Reader:
             packet = self._catch_up(packet, arrived)
             if packet is None:
                 continue
+            if packet.pts is not None:
+                self._arrivals[packet.pts] = arrived
+                while len(self._arrivals) > 64:
+                    del self._arrivals[next(iter(self._arrivals))]
             for image in self._decode(packet):
                 self._settled = self._settled or opened.paced or opened.monotonic or not self._waiting or \
                     time.monotonic() - began > _SETTLING
                 if self._settled and len(self._waiting) <= _BEHIND:
-                    self._hand_over(image, arrived, opened)
+                    self._hand_over(image, self._arrivals.get(image.pts or 0, arrived), opened)
                 elif self._settled:
                     self._dropped += 1
         if self._failure is not None:

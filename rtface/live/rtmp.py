@@ -53,7 +53,7 @@ class Place:
             port = -1
         path = parts.path.strip("/").split("/")
         if not parts.hostname or port == -1 or len(path) < 2 or not path[-1]:
-            raise UsageError("an RTMP address is rtmp://HOST[:PORT]/APPLICATION/KEY")
+            raise UsageError("an RTMP address ends in the application and the stream's key, as HOST/live/KEY")
         if parts.username:
             raise UsageError("rtface does not log in to RTMP servers; leave USER:PASSWORD@ out of the address and use "
                              "the key")

@@ -219,14 +219,15 @@ def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: 
     controls.stop = stop or controls.stop
     began = perf_counter()
     with _begun(ends, options, stats, controls) as live:
+        pumping = perf_counter()
         report = Report(ends.source.described, ends.sinks[0].described, __version__, options.engine, options.device,
                         options=told(options), first_frame_s=round(perf_counter() - began, 3), notes=ends.notes)
         if look is not None:
             look(live)
         live.until_stopped(look)
+        report.fps = round(stats.counters["frames_out"] / max(perf_counter() - pumping, 1e-3), 2)
         live.fill(report)
     report.seconds = round(perf_counter() - began, 3)
-    report.fps = round(report.frames_out / max(report.seconds, 1e-3), 2)
     if options.report:
         report.save(options.report)
     return report

@@ -16,7 +16,6 @@ from rtface.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, Screen
 from rtface.stats import Histogram, Stats
 
 Paint = Callable[[str, str], str]
-_DROPPED = "dropped:"
 
 
 class End(Protocol):
@@ -33,7 +32,7 @@ class LiveStatus:
     """The one place that knows how the run is. Every text in it is without secrets.
 
     Args:
-        stats: of the run; `latency`, `frames_in`, `frames_out`, `dropped:…` and `faults` are read.
+        stats: of the run; `latency`, `frames_in`, `frames_out`, `dropped:…`, `passed:…` and `faults` are read.
         controls: their values.
         source, sinks: each with the name that messages and metrics know it by, as ``camera:0``.
         ladder: gives in a few words how faces are done now, "" where nothing is left out.
@@ -62,9 +61,16 @@ class LiveStatus:
     @property
     def dropped(self) -> dict[str, int]:
         """Pictures that were given up, by cause; the usual causes also where there were none."""
-        found = {name.removeprefix(_DROPPED): n for name, n in list(self.stats.counters.items())
-                 if name.startswith(_DROPPED)}
-        return {"late": 0, "source": 0, "sink": 0} | found
+        return {"late": 0, "source": 0, "sink": 0} | self._counted("dropped:")
+
+    @property
+    def passed(self) -> dict[str, int]:
+        """Pictures that went through as they came though there were faces, by cause."""
+        return {"late": 0} | self._counted("passed:")
+
+    def _counted(self, prefix: str) -> dict[str, int]:
+        counters = list(self.stats.counters.items())
+        return {name.removeprefix(prefix): n for name, n in counters if name.startswith(prefix)}
 
     @property
     def ladder(self) -> str:
@@ -89,7 +95,8 @@ class LiveStatus:
             "latency_ms": _percentiles(self.window.histogram()),
             "latency_run_ms": {key: run.get(key, 0.0) for key in ("p50", "p95", "p99")},
             "frames_in": counters["frames_in"], "frames_out": counters["frames_out"],
-            "dropped": self.dropped, "faults": counters["faults"], "ladder": redacted(self.ladder),
+            "dropped": self.dropped, "passed": self.passed, "faults": counters["faults"],
+            "ladder": redacted(self.ladder),
             "delay_ms": None if self._delay is None else round(1e3 * self._delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
             "source": self._end(*self.source), "sinks": [self._end(*sink) for sink in self.sinks],

@@ -193,14 +193,19 @@ def loopback_version() -> str:
         return "0.12 or older"
 
 
-def exclusive(can: Capability) -> bool | None:
-    """Whether a loopback device shows one side at a time (exclusive_caps=1), None where it is not known."""
+def mixes(can: Capability) -> bool:
+    """Whether a loopback device shows both sides for good (exclusive_caps=0). An exclusive one of 0.12 does so only
+    while a program reads it that its writer has left."""
+    if not (can.captures and can.outputs):
+        return False
     number = re.search(r"-(\d+)$", can.bus)
+    if not loopback_version().startswith("0.12") or number is None:
+        return True
     try:
         flags = (MODULE / "v4l2loopback" / "parameters" / "exclusive_caps").read_text().strip().split(",")
-        return flags[int(number[1])] == "Y" if number else None
+        return flags[int(number[1])] != "Y"
     except (OSError, IndexError):
-        return None
+        return True
 
 
 def loopback_opens() -> int | None:

@@ -196,14 +196,13 @@ class VirtualCamera:
         while not self._stop.is_set():
             with self._lock:
                 output, away, since = self._output, self._state == "away", self._since
+                if away:
+                    self._output = None  # from here on it is this thread's alone
             if output is not None and not away:
                 tries = 0
-                seen = output.watch(POLL)
-                self._wanted = seen is not False
+                self._wanted = output.watch(POLL) is not False
                 continue
             if output is not None:
-                with self._lock:
-                    self._output = None
                 output.close()
             long = time.monotonic() - since > _PATIENCE
             self._stop.wait(_LATER if long else _WAITS[min(tries, len(_WAITS) - 1)])

@@ -164,6 +164,23 @@ def test_running_out_while_it_runs_halves_too_and_loses_no_crop(owner, bench, ca
     engine.close()
 
 
+def test_what_had_no_room_for_a_single_crop_goes_on_when_there_is_some(owner, bench, engine_on):
+    engine, _ = engine_on(owner)
+    crops, answers = load_golden(engine.recipe)
+    faces = bench(engine.size, 1)
+    faces.put(crops[:1])
+    for refused in (50, 0):
+        owner.run(lambda refused=refused: setattr(owner.card, "refuse", refused)).result()
+        if refused:
+            engine._places._free.clear()
+            with pytest.raises(OutOfDeviceMemory):
+                engine.submit(faces.faces[0]).result(10)
+        else:
+            engine.submit(faces.faces[0]).result(10)
+    assert engine.max_batch == 1 and psnr(faces.get(faces.faces[0]), answers[0]) > 50
+    engine.close()
+
+
 def test_a_card_without_room_for_a_single_crop_says_so(host_kernels, engine_on):
     owner = Owner(lambda: FakeCard(host_kernels, memory=1 << 20))
     with pytest.raises(OutOfDeviceMemory):

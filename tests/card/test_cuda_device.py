@@ -15,10 +15,11 @@ from rtface.chain import join_fields, split_fields
 from rtface.config import Options
 from rtface.device.cpu import CpuDevice
 from rtface.device.cuda import CudaDevice
+from rtface.device.faces import FaceSlot
 from rtface.device.owner import Owner
 from rtface.engine import LoadedEngine
 from rtface.enhance import Enhance
-from rtface.errors import DeviceLost
+from rtface.errors import DeviceLost, OutOfDeviceMemory
 from rtface.frame import Color, Display
 from rtface.protocols import Workshop
 from rtface.stats import Stats
@@ -204,6 +205,40 @@ def test_crops_that_nobody_pastes_give_their_slots_back(owner, device):
         device.drop(crops)  # once more does no harm
     assert owner.card.allocations == reserved
     assert device.cut(frame, []) == []
+
+
+def test_where_memory_runs_out_what_is_idle_is_freed_and_the_frame_goes_on(owner, device):
+    frame = film(frames=1)[0]
+    matrix, card = np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), owner.card
+    small = device.cut(frame, [(matrix, 256)])
+    empty = card.used
+    device.drop(device.cut(frame, [(matrix, 256)] * 3))
+    idle = card.used - empty
+    card.memory = card.used  # full, of what one frame uses and what nobody does
+    large = device.cut(frame, [(matrix, 320)])
+    assert FaceSlot.bytes_of(320) < idle
+    with pytest.raises(OutOfDeviceMemory):  # nothing idle is as large as that
+        device.cut(frame, [(matrix, 512)] * 2)
+    pixels = [crops[0].pixels for crops in (small, large)]
+    assert {piece.memory for piece in pixels} < card.live  # what is in hand stayed
+    for crops in (small, large):
+        device.drop(crops)
+
+
+def test_a_frame_passes_through_where_not_even_that_gives_room(owner, device, engine_on):
+    """The second frame is the first with two faces."""
+    engine, plan = engine_on(owner)
+    stats, frames = Stats(), film(frames=3)
+    step = Enhance(device, Only(engine), Options(), stats, analysis=False)
+    before, whole, out = planes(frames[1]), owner.card.memory, []
+    for k, frame in enumerate(frames):
+        owner.card.memory = 0 if k == 1 else whole
+        out.append(step.collect(step.submit(frame if k else replace(frame, faces=frame.faces[:1]))))
+    assert [frame.touched for frame in out] == [True, False, True]
+    assert all(np.array_equal(a, b) for a, b in zip(planes(out[1]), before, strict=True))
+    assert stats.counters["faults"] == 1
+    assert plan.batches == [1, 2]
+    engine.close()
 
 
 def test_copies_of_one_frame_are_put_beside_the_work_of_another(owner, device, engine_on):

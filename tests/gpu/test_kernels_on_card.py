@@ -1,5 +1,5 @@
-"""The kernels on the card against the CPU device: every test of tests/device that is given something to run kernels with
-is a test here too, and is given the card.
+"""The kernels on the card against the CPU device: every test of tests/device that is given something to run kernels
+with is a test here too, and is given the card.
 
 Those whose parameter is annotated `HostKernels` are the host's alone: they ask what only a compiled library can tell,
 or launch nothing.

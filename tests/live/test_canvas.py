@@ -59,10 +59,11 @@ def bars():
 
 
 @pytest.mark.parametrize(("pix_fmt", "color", "matrix", "range_"), [
-    ("yuvj422p", Color("bt601", full_range=True), "ITU601", 2), ("yuvj420p", Color("bt601", full_range=True), "ITU601", 2),
-    ("yuv420p", Color("bt709"), "ITU709", 1), ("yuv420p", Color("bt709", full_range=True), "ITU709", 2),
-    ("nv12", Color("bt601"), "ITU601", 1), ("yuyv422", Color("bt601"), "ITU601", 1), ("rgb24", Color("rgb", True), None, 2),
-    ("yuv420p10le", Color("bt709"), "ITU709", 1), ("yuv444p", Color("bt2020"), "BT2020", 1),
+    ("yuvj422p", Color("bt601", True), "ITU601", 2), ("yuvj420p", Color("bt601", True), "ITU601", 2),
+    ("yuv420p", Color("bt709"), "ITU709", 1), ("yuv420p", Color("bt709", True), "ITU709", 2),
+    ("nv12", Color("bt601"), "ITU601", 1), ("yuyv422", Color("bt601"), "ITU601", 1),
+    ("rgb24", Color("rgb", True), None, 2), ("yuv420p10le", Color("bt709"), "ITU709", 1),
+    ("yuv444p", Color("bt2020"), "BT2020", 1),
 ])
 def test_readers_see_the_colours_of_the_picture(pix_fmt, color, matrix, range_):
     image = av.VideoFrame.from_ndarray(bars(), "rgb24")

@@ -47,6 +47,7 @@ def test_no_secret_is_shown():
             assert "pw" not in text
     assert shown("rtmp://host/app/SECRET") == "rtmp://host/app/…"
     assert redacted("a 'rtsp://u:p@h/a' and b") == "a 'rtsp://h/a' and b"
+    assert redacted("rtmp://h/a/k, 30 fps (https://h/x?k): no") == "rtmp://h/a/…, 30 fps (https://h/x): no"
 
 
 def test_a_url_may_come_from_the_environment_or_a_file(tmp_path):

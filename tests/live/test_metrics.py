@@ -54,13 +54,15 @@ def test_every_figure_is_there_under_a_name_of_prometheus_kind(run):
     stats.count("dropped:late", 10)
     stats.count("dropped:stage", 1)
     stats.count("faults", 2)
+    stats.count("passed:late", 5)
     for _ in range(60):
         status.wrote(0.021, 2)
     text, found = scraped(metrics)
     expected = {
         ("rtface_frames_received_total",): 310, ("rtface_frames_written_total",): 300, ("rtface_faults_total",): 2,
         ("rtface_frames_dropped_total", ("cause", "late")): 10, ("rtface_frames_dropped_total", ("cause", "sink")): 0,
-        ("rtface_frames_dropped_total", ("cause", "stage")): 1, ("rtface_faces",): 2, ("rtface_enabled",): 1,
+        ("rtface_frames_passed_total", ("cause", "late")): 5, ("rtface_frames_dropped_total", ("cause", "stage")): 1,
+        ("rtface_faces",): 2, ("rtface_enabled",): 1,
         ("rtface_strength_ratio",): 0.7, ("rtface_light_ratio",): 0,
         ("rtface_source_up", ("source", "rtsp://h/a")): 1, ("rtface_sink_up", ("sink", "rtmp://h/app/…")): 0,
         ("rtface_sink_up", ("sink", "vcam:")): 1,

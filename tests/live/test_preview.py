@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color, Display, Frame
-from rtface.live import preview as module
 from rtface.live.controls import Controls
 from rtface.live.endpoint import ControlEndpoint
 from rtface.live.preview import Preview
@@ -31,17 +30,14 @@ def shown(jpeg):
 
 
 def looked_at(preview, first=40, then=200, **more):
-    """What one viewer sees of a picture that is written to after `before`."""
+    """What one viewer sees."""
     watching = preview.watch()
     pair = iter(watching)
     import threading
 
     def loop():
         for pts in range(500):
-            frame = picture(first, pts, **more)
-            preview.before(frame)
-            np.frombuffer(frame.image.planes[0], np.uint8)[:] = then
-            preview.after(frame)
+            preview.show(picture(first, pts, **more), picture(then, pts, **more))
             if done.wait(0.01):
                 return
 
@@ -70,46 +66,46 @@ def test_a_side_has_at_most_960_pixels_and_stands_upright():
     assert looked_at(Preview(), size=(640, 360), display=Display(quarter_turns=1)).shape == (640, 720, 3)
 
 
-def test_nothing_is_copied_or_made_when_nobody_looks(monkeypatch):
+def test_nothing_is_wanted_or_made_when_nobody_looks():
     preview = Preview()
-    monkeypatch.setattr(module, "copy_image", lambda image: pytest.fail("copied"))
-    frame = picture(50)
-    for _ in range(100):
-        preview.before(frame)
-        preview.after(frame)
-    assert not preview.wanted
+    for pts in range(100):
+        assert not preview.wanted
+        preview.show(picture(50, pts), picture(90, pts))
     assert preview._thread is None
+    assert preview._pairs.take(0) is None
     watching = preview.watch()
     watching.close()  # came and went without a picture
-    preview.before(frame)
+    assert not preview.wanted
     preview.close()
 
 
-def test_at_most_fifteen_copies_a_second_are_made_at_every_rate(monkeypatch):
+def test_at_most_fifteen_pictures_a_second_are_wanted_at_every_rate():
     now = [50.0]
     preview = Preview(clock=lambda: now[0])
-    copies = []
-    real = module.copy_image
-    monkeypatch.setattr(module, "copy_image", lambda image: copies.append(now[0]) or real(image))
     preview._viewers = 1
     for rate, expected in ((60, 15), (30, 15), (25, 15), (10, 10)):
-        copies.clear()
+        wanted = 0
         for pts in range(4 * rate):
             now[0] += 1 / rate
-            preview.before(frame := picture(20, pts, size=(64, 64)))
-            preview.after(frame)
-        assert 4 * expected - 3 <= len(copies) <= 4 * expected + 2, rate
+            if preview.wanted:
+                wanted += 1
+                preview.show(picture(20, pts, size=(64, 64)), picture(20, pts, size=(64, 64)))
+                assert preview._pairs.take(0) is not None
+        assert 4 * expected - 3 <= wanted <= 4 * expected + 2, rate
     preview.close()
 
 
-def test_a_picture_that_was_dropped_on_the_way_makes_no_pair():
-    preview = Preview()
+def test_a_stage_that_wants_every_picture_as_it_came_makes_no_more_of_them():
+    now = [50.0]
+    preview = Preview(clock=lambda: now[0])
     preview._viewers = 1
-    preview.before(picture(20, 1))
-    preview.after(picture(20, 2))
-    assert preview._pairs.take(0) is None
-    preview.after(picture(20, 1))
-    assert preview._pairs.take(0) is None
+    taken = 0
+    for pts in range(120):
+        now[0] += 1 / 60
+        preview.show(picture(20, pts, size=(64, 64)), picture(20, pts, size=(64, 64)))
+        taken += preview._pairs.take(0) is not None
+    assert taken <= 32
+    preview.close()
 
 
 def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
@@ -121,9 +117,7 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
     assert answer.headers["Content-Type"].startswith("multipart/x-mixed-replace; boundary=")
 
     def more(pts):
-        frame = picture(90, pts)
-        preview.before(frame)
-        preview.after(frame)
+        preview.show(picture(90, pts), picture(90, pts))
         time.sleep(0.02)
 
     until = time.monotonic() + 10

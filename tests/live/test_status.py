@@ -119,6 +119,7 @@ def test_the_json_has_everything_and_no_secret():
     stats.count("frames_in", 310)
     stats.count("frames_out", 300)
     stats.count("dropped:late", 10)
+    stats.count("passed:late", 4)
     stats.add("latency", 0.025)
     stats.warn("x", "cannot reach rtmp://u:SECRET@h/app/SECRET?x=SECRET")
     away = Health("away", "rtmp://u:SECRET@h/app/SECRET refused", 99.0, frames=7, dropped=2, bytes=55, reopened=3)
@@ -137,6 +138,7 @@ def test_the_json_has_everything_and_no_secret():
     assert found["latency_ms"]["p95"] == pytest.approx(31, rel=0.03)
     assert found["latency_run_ms"]["p50"] == pytest.approx(25, rel=0.03)
     assert found["dropped"] == {"late": 10, "source": 0, "sink": 0}
+    assert found["passed"] == {"late": 4}
     assert found["audio_offset_ms"] == pytest.approx(31, abs=1)
     assert found["delay_ms"] is None
     end = found["sinks"][0]

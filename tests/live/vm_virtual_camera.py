@@ -1,10 +1,11 @@
 """The virtual camera against real devices of v4l2loopback: run as root in a throw-away machine by
-`test_virtual_camera_vm.py`, which has /dev/video10 (exclusive_caps=1), /dev/video11 (exclusive_caps=0) and a vivid camera
-at /dev/video20. Times have slack: without KVM the machine is emulated."""
+`test_virtual_camera_vm.py`, which has /dev/video10 (exclusive_caps=1), /dev/video11 (exclusive_caps=0) and a vivid
+camera at /dev/video20. Times have slack: without KVM the machine is emulated."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import queue
@@ -19,10 +20,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import pyvirtualcam
 
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Frame
-from rtface.live import v4l2
+from rtface.live import checks, devices, v4l2
 from rtface.live.protocols import TIME_BASE, Form
 from rtface.live.virtual_camera import VirtualCamera
 
@@ -157,25 +159,38 @@ def reader():
     made.close()
 
 
-def child(code):
-    """A Python program that prints a line when it is where it is to be, then waits."""
-    process = subprocess.Popen([sys.executable, "-c", code + "\nprint(1, flush=True)\nimport time\ntime.sleep(600)"],
-                               stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "1\n"
-    return process
+def child(work):
+    """The number of a process that has done `work` and keeps what it gave until its `end`. Forked: to import all that
+    again takes long here."""
+    out, into = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            kept = work()
+            os.write(into, b"1")
+            signal.pause()
+            del kept
+        finally:
+            os._exit(0)
+    os.close(into)
+    with os.fdopen(out, "rb", buffering=0) as said:
+        assert said.read(1) == b"1"
+    return pid
 
 
 def foreign(device, width=320, height=180):
     """A program of somebody else's that writes to a device, by pyvirtualcam."""
-    return child(f"import numpy, pyvirtualcam\n"
-                 f"c = pyvirtualcam.Camera({width}, {height}, 30, device='{device}', "
-                 f"fmt=pyvirtualcam.PixelFormat.I420)\n"
-                 f"c.send(numpy.zeros({width * height * 3 // 2}, 'u1'))")
+    def work():
+        made = pyvirtualcam.Camera(width, height, 30, device=str(device), fmt=pyvirtualcam.PixelFormat.I420)
+        made.send(np.zeros(width * height * 3 // 2, np.uint8))
+        return made
+
+    return child(work)
 
 
-def end(process):
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def end(pid):
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def sides(device=CAM):
@@ -206,16 +221,15 @@ def test_readers_get_every_sample_as_it_was(reader, device, pix_fmt):
 
 
 def test_pictures_come_thirty_a_second(reader):
+    """By the driver's own times. What a reader misses (it may, on a loaded machine) was there all the same: the
+    pictures are numbered round and round."""
     like = form(640, 360)
-    off = 1.0
-    for _ in range(3):  # another load on the machine can cost a picture or two
-        with camera(like) as sink, playing(sink, like):
-            _, kind, packets = reader.read(CAM, 150)
-        rate = (len(packets) - 1) / (packets[-1][2] - packets[0][2])
-        off = min(off, abs(rate / 30 - 1))
-        if off < 0.01:
-            break
-    assert off < 0.01
+    with camera(like) as sink, playing(sink, like):
+        _, kind, packets = reader.read(CAM, 150)
+    steps = [(b[0] - a[0]) % 8 for a, b in itertools.pairwise(packets)]
+    rate = sum(steps) / (packets[-1][2] - packets[0][2])
+    assert abs(rate / 30 - 1) < 0.01
+    assert sum(steps) < 1.25 * len(steps)  # and most of them were seen
     assert kind[3] == 30
 
 
@@ -256,8 +270,8 @@ def test_a_writer_comes_back_three_times_in_any_size(reader):
 
 def test_a_device_that_another_left_stuck_is_repaired(reader):
     for _ in range(3):
-        process = foreign(CAM)
-        end(process)
+        pid = foreign(CAM)
+        end(pid)
         assert sides() == (False, NEW)
         like = form()
         with camera(like) as sink, playing(sink, like):
@@ -266,29 +280,33 @@ def test_a_device_that_another_left_stuck_is_repaired(reader):
 
 
 def test_killed_we_leave_a_device_that_works():
-    process = child(f"from rtface.live.virtual_camera import VirtualCamera\nfrom rtface.live.protocols import Form\n"
-                    f"from rtface.frame import Color\nfrom fractions import Fraction\n"
-                    f"c = VirtualCamera('{CAM}')\n"
-                    f"c.open(Form(320, 180, 'yuv420p', Fraction(30), Color()), sound=False)")
-    with pytest.raises(OutputError, match=rf"in use by another rtface \(pid {process.pid}\)"):
+    def work():
+        sink = VirtualCamera(str(CAM))
+        sink.open(form(), sound=False)
+        return sink
+
+    pid = child(work)
+    with pytest.raises(OutputError, match=rf"in use by another rtface \(pid {pid}\)"):
         VirtualCamera("rtface-cam").open(form(), sound=False)
-    end(process)
+    end(pid)
     assert sides() == (False, True)
 
 
 def test_a_foreign_writer_is_named():
     for device in (CAM, OPEN):
-        process = foreign(device)
-        with pytest.raises(OutputError, match=rf"in use by another writer: python\S* \(pid {process.pid}\)"):
+        pid = foreign(device)
+        with pytest.raises(OutputError, match=rf"in use by another writer: python\S* \(pid {pid}\)"):
             VirtualCamera(str(device)).open(form(), sound=False)
-        end(process)
+        end(pid)
         v4l2.repair(device)
-    process = foreign(CAM)
-    with camera(form(), "") as sink:  # any: the next that is free
-        assert str(OPEN) in sink.described
-        assert "exclusive_caps=0" in sink.notes[0]
-    end(process)
-    v4l2.repair(CAM)
+    pid = foreign(CAM)
+    try:
+        with camera(form(), "") as sink:  # any: the next that is free
+            assert str(OPEN) in sink.described
+            assert "exclusive_caps=0" in sink.notes[0]
+    finally:
+        end(pid)
+        v4l2.repair(CAM)
 
 
 def test_while_a_program_reads_the_size_stays(reader):
@@ -341,36 +359,75 @@ def test_a_camera_or_nothing_is_refused():
         VirtualCamera("/dev/video99").open(form(), sound=False)
 
 
+def as_user(uid, work):
+    """`work()` in a process of that user: its text comes over a pipe."""
+    out, into = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.setuid(uid)
+            os.write(into, work().encode())
+        finally:
+            os._exit(0)
+    os.close(into)
+    with os.fdopen(out) as answer:
+        return answer.read()
+
+
 def test_who_may_not_open_it_is_told_of_the_group():
-    code = ("import os\nfrom fractions import Fraction\nfrom rtface.errors import OutputError\n"
-            "from rtface.frame import Color\nfrom rtface.live.protocols import Form\n"
-            "from rtface.live.virtual_camera import VirtualCamera\nos.setuid(65534)\n"
-            "try: VirtualCamera('/dev/video10').open(Form(320, 180, 'yuv420p', Fraction(30), Color()), sound=False)\n"
-            "except OutputError as error: print(error)")
+    def work():
+        try:
+            VirtualCamera(str(CAM)).open(form(), sound=False)
+        except OutputError as error:
+            return str(error)
+        return "opened"
+
     CAM.chmod(0o600)
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-    assert "may not be opened: sudo usermod -aG video" in said
+    assert "may not be opened: sudo usermod -aG video" in as_user(65534, work)
+    assert as_user(65534, lambda: devices.loopback(CAM).state) == "no permission"
+    assert "log in again" in as_user(65534, lambda: checks._virtual(CAM).repair)
 
 
-def test_hidden_readers_count():
-    """Of another user: not to be seen in /proc, but the module counts its openers."""
+def test_readers_of_other_users_count():
+    """They are not to be seen in /proc, but the module counts its openers."""
+    assert as_user(65534, lambda: str(v4l2.readers(CAM, 0))) == "False"
+    with CAM.open("rb", buffering=0):
+        assert as_user(65534, lambda: str(v4l2.readers(CAM, 0))) == "True"
+    with OPEN.open("rb", buffering=0):  # another device, and seen to be so
+        assert not v4l2.readers(CAM, 1)
+
+
+def findings():
+    return {finding.name: finding for finding in checks.check()}
+
+
+def test_doctor_says_what_is_wrong_and_repairs_what_it_can():
+    found = findings()
+    cam, open_ = "virtual camera rtface-cam", "virtual camera rtface-open"
+    assert (found[cam].state, found[cam].detail) == ("ok", "vcam:rtface-cam (/dev/video10) is free")
+    assert "exclusive_caps=0" in found[open_].detail and "exclusive_caps=1" in found[open_].repair
+    assert v4l2.loopback_version() in found["v4l2loopback"].detail
+    assert "camera 20" in found
+    pid = foreign(CAM)
+    busy = findings()[cam]
+    assert f"in use by another writer: {v4l2.users(CAM)[0]}" in busy.detail and str(pid) in busy.detail
+    end(pid)
+    assert devices.loopback(CAM).state == ("free" if NEW else "stuck")
+    healed = findings()[cam]
+    assert healed.state == "ok" and ("repaired" in healed.detail or NEW)
+    assert sides() == (False, True)
+
+
+def test_devices_are_listed_with_what_to_type(reader):
     like = form()
-    CAM.chmod(0o666)
-    try:
-        with camera(like) as sink:
-            assert until(lambda: not sink.wanted, 3)
-        code = ("import os, time\nos.setuid(1234)\n"
-                "from rtface.live import v4l2\nfrom pathlib import Path\n"
-                "fd = os.open('/dev/video10', os.O_WRONLY)\n"
-                "print(v4l2.readers(Path('/dev/video10'), 1), flush=True)\n"
-                "input()\nprint(v4l2.readers(Path('/dev/video10'), 1), flush=True)")
-        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "False\n"
-        fd = os.open(CAM, os.O_RDWR)
-        process.stdin.write("\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "True\n"
-        os.close(fd)
-        process.wait(20)
-    finally:
-        CAM.chmod(0o600)
+    with camera(like) as sink, playing(sink, like):
+        found = {device.node: device for device in devices.devices()}
+        assert found[str(CAM)].state == "in use" and found[str(CAM)].address == "vcam:rtface-cam"
+    assert found[str(OPEN)].state == "open to several writers"
+    vivid = found[str(VIVID)]
+    assert (vivid.kind, vivid.address, vivid.state) == ("camera", "camera:20", "free")
+    assert any("640×360" in line for line in vivid.modes)
+    with av.open(str(VIVID), format="v4l2") as box:
+        next(box.decode(video=0))
+        said = as_user(0, lambda: str(devices._camera(VIVID).users))  # this process is another there
+    assert f"pid {os.getpid()}" in said

@@ -17,6 +17,8 @@ from rtface.stages import Canvas, Frame, covering, option
 from rtface.values import number
 from rtface_overlays.follow import Choice, Spot, Steady, check_faces
 
+# Of the face's width: eyes, nose and mouth run into each other, and a codec's rounding hides what is left of them.
+_SIGMA = 0.22
 _GROWS = 0.5  # a second of holding makes the veil so much larger
 
 
@@ -71,7 +73,7 @@ class Blur:
     def __call__(self, frame: Frame) -> Frame:
         canvas = Canvas(frame)
         for disc, width in self._veils(frame):
-            canvas.blur(disc, 0.16 * self.strength * width)
+            canvas.blur(disc, _SIGMA * self.strength * width)
         return canvas.frame
 
 
@@ -81,7 +83,7 @@ class Pixelate:
 
     api = 1
     faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
-    cells: float = option(6.0, "tiles across a face; fewer show less", number(1, 32))
+    cells: float = option(5.0, "tiles across a face; fewer show less", number(1, 32))
     margin: float = option(0.2, "how much more than the face is covered", number(0, 2))
     hold: float = option(0.5, "seconds for which a lost face stays covered", number(0, 10))
 

@@ -1,0 +1,172 @@
+"""Feeds a sink with pictures that carry the time, and with sound, as a live run would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+
+from rtface.frame import Color, Frame
+from rtface.live.protocols import TIME_BASE, Form, LiveSink, Sound
+
+from .publish import picture, tone
+
+RATE = 48_000
+
+
+def form(width: int = 640, height: int = 360, rate: int = 30, **more: Any) -> Form:
+    """Pictures of a feed."""
+    return Form(width, height, "yuv420p", Fraction(rate), Color(primaries=1), **more)
+
+
+def adts(body: bytes, channels: int = 1) -> bytes:
+    """A frame of AAC-LC of 48 kHz with its header."""
+    size = len(body) + 7
+    return bytes([0xFF, 0xF1, 0x40 | 3 << 2, channels << 6 | size >> 11, size >> 3 & 255, (size & 7) << 5 | 31, 0xFC,
+                  *body])
+
+
+class Voice:
+    """AAC of the tone of `publish.tone`, in time with the clock."""
+
+    def __init__(self, start: float, channels: int = 1) -> None:
+        self._start, self._samples, self._channels = start, 0, channels
+        context = AudioCodecContext.create("aac", "w")
+        assert isinstance(context, AudioCodecContext)
+        self._layout = {1: "mono", 2: "stereo"}[channels]
+        context.layout, context.sample_rate, context.format = self._layout, RATE, "fltp"
+        context.time_base = Fraction(1, RATE)
+        self._context = context
+
+    def until(self, now: float) -> Iterator[Sound]:
+        """What is due by now."""
+        while self._start + (self._samples + 1024) / RATE <= now:
+            samples = tone(self._start + self._samples / RATE, 1024, RATE)[None].repeat(self._channels, 0)
+            frame = av.AudioFrame.from_ndarray(samples, "fltp", self._layout)
+            frame.sample_rate, frame.pts, frame.time_base = RATE, self._samples, Fraction(1, RATE)
+            self._samples += 1024
+            for packet in self._context.encode(frame):
+                assert packet.pts is not None
+                yield Sound(adts(bytes(packet), self._channels), self._start + packet.pts / RATE, 1024 / RATE, RATE,
+                            self._channels)
+
+
+class Feed:
+    """Gives a sink pictures at an even pace, on the caller's thread.
+
+    Attributes:
+        calls: seconds of every call of the sink.
+        health: when it changed, and into what.
+    """
+
+    def __init__(self, sink: LiveSink, like: Form, *, sound: bool = True) -> None:
+        self.sink, self._form = sink, like
+        self._voice = Voice(time.monotonic()) if sound else None
+        self._frames = 0
+        self._began: float | None = None
+        self.calls: list[float] = []
+        self.health: list[tuple[float, str, str]] = []
+
+    def run(self, seconds: float, at: dict[float, Callable[[], object]] | None = None) -> None:
+        """Feeds for a time; `at` are things to do meanwhile, on threads of their own."""
+        timers = [threading.Timer(when, what) for when, what in (at or {}).items()]
+        for timer in timers:
+            timer.start()
+        rate = float(self._form.rate)
+        self._began = self._began or time.monotonic()
+        until = time.monotonic() + seconds
+        while (now := time.monotonic()) < until:
+            due = self._began + self._frames / rate
+            if now < due:
+                time.sleep(due - now)
+            image = picture(self._form.width, self._form.height, due)
+            self._frames += 1
+            frame = Frame(image, round(due * 1_000_000), TIME_BASE, captured_at=due)
+            self._timed(lambda frame=frame: self.sink.write(frame))
+            for sound in self._voice.until(time.monotonic()) if self._voice else ():
+                self._timed(lambda sound=sound: self.sink.sound(sound))
+            health = self.sink.health
+            if not self.health or self.health[-1][1] != health.state:
+                self.health.append((time.monotonic(), health.state, health.detail))
+        for timer in timers:
+            timer.join()
+
+    def became(self, state: str, after: float) -> float:
+        """When the sink was first in a state after a time."""
+        return next(at for at, said, _ in self.health if said == state and at >= after)
+
+    def _timed(self, call: Callable[[], object]) -> None:
+        before = time.monotonic()
+        call()
+        self.calls.append(time.monotonic() - before)
+
+    def until(self, state: str, seconds: float) -> float:
+        """Feeds until the sink is in a state, and says how long that took."""
+        before = time.monotonic()
+        while self.sink.health.state != state:
+            assert time.monotonic() - before < seconds, self.sink.health
+            self.run(0.1)
+        return time.monotonic() - before
+
+    def check_that_no_call_waited(self) -> None:
+        """For anything but the processor, which others want too."""
+        calls = sorted(self.calls, reverse=True)
+        late = [round(1000 * c, 1) for c in calls if c > 0.01]
+        assert len(late) <= max(2, 0.005 * len(calls)) and calls[0] < 0.2, f"{late} ms of {len(calls)}"
+
+
+class Watcher:
+    """`watch.py` on a URL, and what it saw."""
+
+    def __init__(self, url: str, folder: Path, *options: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._out = folder / f"watched-{time.monotonic_ns()}.jsonl"
+        self._process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("watch.py")), url,
+                                          str(self._out), *options], stderr=(folder / "watch.log").open("ab"))
+
+    def stop(self) -> None:
+        """Leaves."""
+        self._process.kill()
+        self._process.wait()
+
+    def seen(self, kind: str = "video") -> list[dict[str, Any]]:
+        """Its packets so far, one kind of them."""
+        if not self._out.exists():
+            return []
+        lines = self._out.read_text().splitlines(keepends=True)
+        return [e for e in (json.loads(line) for line in lines if line.endswith("\n")) if e["kind"] == kind]
+
+    def wait(self, count: int, seconds: float = 15) -> None:
+        """Until it has seen so many pictures."""
+        until = time.monotonic() + seconds
+        while len(self.seen()) < count:
+            assert time.monotonic() < until, f"only {len(self.seen())} pictures came"
+            time.sleep(0.1)
+
+
+@contextmanager
+def watching(url: str, folder: Path, *options: str) -> Iterator[Watcher]:
+    """A watcher that leaves in the end."""
+    watcher = Watcher(url, folder, *options)
+    try:
+        yield watcher
+    finally:
+        watcher.stop()
+
+
+def offsets(watcher: Watcher) -> list[tuple[float, float]]:
+    """By second of the stream: when a picture lies on the feed's clock, and when its tones do, each as the clock's
+    time minus the stream's, in seconds modulo 1."""
+    pictures = {round(e["pts"]): (e["stamp"] - e["pts"]) for e in watcher.seen() if e["stamp"] is not None}
+    tones = {round(e["onset"]): -e["onset"] for e in watcher.seen("tone")}
+    return [(pictures[k] % 1, tones[k] % 1) for k in sorted(pictures.keys() & tones.keys())]
