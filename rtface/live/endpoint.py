@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import webbrowser
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -48,7 +49,7 @@ class ControlEndpoint:
             ("POST", "/off"): self._does(lambda: controls.set("enabled", False)),
             ("POST", "/strength"): lambda request: self._set("strength", request),
             ("POST", "/light"): lambda request: self._set("light", request),
-            ("POST", "/quit"): self._does(controls.stop.set),
+            ("POST", "/quit"): self._does(lambda: controls.stop.set()),
         }, port=port, option="--control")
 
     @property
@@ -57,11 +58,17 @@ class ControlEndpoint:
         return self._server.address
 
     def open_preview(self) -> bool:
-        """Shows the page in the user's browser; False where there is none (the address is for telling then)."""
+        """Shows the page in the user's browser, without waiting for it; False where there is none (the address is for
+        telling then)."""
         try:
-            return webbrowser.open(f"{self.address}/preview")
+            browser = webbrowser.get()
         except webbrowser.Error:
             return False
+        if type(browser) is webbrowser.GenericBrowser:  # one for terminals: it would take ours, and wait
+            return False
+        threading.Thread(target=browser.open, args=(f"{self.address}/preview",), name="rtface-browser",
+                         daemon=True).start()
+        return True
 
     def close(self) -> None:
         """Ends it and the preview; safe to call twice."""

@@ -38,7 +38,7 @@ class Keys:
 
     def __init__(self, controls: Controls, say: Callable[[str], None]) -> None:
         self._actions: dict[str, Callable[[], None]] = {
-            " ": controls.toggle, "q": controls.stop.set, "Q": controls.stop.set, "?": lambda: say(HELP),
+            " ": controls.toggle, "?": lambda: say(HELP), "q": lambda: controls.stop.set(),
             "l": lambda: controls.nudge(-1, "light"), "L": lambda: controls.nudge(1, "light")}
         for key in ("+", "=", _UP):
             self._actions[key] = lambda: controls.nudge(1)

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+import webbrowser
 
 import pytest
 
@@ -126,6 +127,32 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(served):
     assert "http:" not in page
     assert "https:" not in page
     assert "</html>" in page
+
+
+def test_the_page_is_opened_in_a_browser_with_windows_only(served, monkeypatch):
+    endpoint = ControlEndpoint(Controls(), dict)
+    opened = threading.Event()
+
+    class Browser(webbrowser.BackgroundBrowser):
+        def open(self, url, new=0, autoraise=True):
+            assert url == f"{endpoint.address}/preview"
+            opened.set()
+            time.sleep(2)
+            return True
+
+    began = time.monotonic()
+    for browser, expected in ((Browser("x"), True), (webbrowser.GenericBrowser("false"), False)):
+        monkeypatch.setattr(webbrowser, "get", lambda browser=browser: browser)
+        assert endpoint.open_preview() is expected
+    assert opened.wait(5)
+    assert time.monotonic() - began < 1.5
+
+    def none():
+        raise webbrowser.Error
+
+    monkeypatch.setattr(webbrowser, "get", none)
+    assert endpoint.open_preview() is False
+    endpoint.close()
 
 
 def test_it_listens_on_loopback_only_and_a_taken_port_is_said(served):
