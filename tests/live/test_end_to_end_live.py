@@ -60,7 +60,7 @@ def portrait(path: Path, seconds: int = 4, rate: int = 12) -> Path:
     """A soft portrait that drifts, 320×180, tagged BT.709, with a tone."""
     face = cv2.GaussianBlur(np.ascontiguousarray(data.astronaut()[:300, 60:480]), (0, 0), 2.0)
     with av.open(str(path), "w") as film:
-        video = film.add_stream("libx264", rate, options={"preset": "ultrafast", "crf": "16", "x264-params": "bframes=0"})
+        video = film.add_stream("libx264", rate, options={"preset": "ultrafast", "crf": "16"})
         video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
         context = video.codec_context
         context.gop_size, context.color_range, context.colorspace = rate, 1, 1
@@ -112,8 +112,8 @@ def test_a_film_goes_live_from_server_to_server_with_its_face_enhanced(nginx, rt
     film, also = portrait(tmp_path / "portrait.mp4"), tmp_path / "also.mkv"
     out, face = nginx.url("out"), (slice(35, 120), slice(85, 175))
     with running(looping(film, nginx.url("in"), tmp_path / "ffmpeg.log")):
-        run = rtface(nginx.url("in"), out, "--engine", "rtface-s", "--device", "cpu", "--latency", "10000", "--control", "0",
-                     "--also", also, "--json", "--bitrate", "1500k")
+        run = rtface(nginx.url("in"), out, "--engine", "rtface-s", "--device", "cpu", "--latency", "10000",
+                     "--control", "0", "--also", also, "--json", "--bitrate", "1500k")
         run.runs(20)
         run.until_status(lambda s: s["faces"] == 1)
         enhanced, codecs = watched(out, 30)
@@ -250,7 +250,7 @@ def test_control_and_metrics_while_live(published, rtface):
     assert 295 < run.until_status(lambda s: s["frames_out"] > 30)["latency_ms"]["p50"] < 350
     assert run.post("/strength?value=0.4")["strength"] == 0.4
     figures = get(run.says(r"metrics: (\S+)")[1]).decode()
-    assert re.search(r"^rtface_frames_out_total [1-9]", figures, re.MULTILINE), figures
+    assert re.search(r"^rtface_frames_written_total [1-9]", figures, re.MULTILINE), figures
     run.post("/quit")
     assert run.process.wait(5) == 0
 
@@ -293,8 +293,8 @@ def leaked(run: Command, *texts: str) -> list[str]:
 def test_secrets_of_urls_show_nowhere(named, rtface, tmp_path):
     with running(Nginx(tmp_path / "a")) as a, running(Nginx(tmp_path / "b")) as b, running(
             Publisher(a.url("hushkey"), "flv", tmp_path / "publisher", size="320x180", fps="15", gop="15")):
-        here = f"{a.url('hushkey')}?token=hushtoken"
-        there = b.url("hushkey").replace("//", "//me:hushpass@") + "?token=hushtoken"
+        here = a.url("hushkey").replace("//", "//me:hushpass@") + "?token=hushtoken"
+        there = f"{b.url('hushkey')}?token=hushtoken"
         (tmp_path / "url").write_text(there + "\n")
         ends = ("env:HERE", "env:THERE") if named == "env" else (here, f"@{tmp_path / 'url'}")
         report = tmp_path / "report.json"
@@ -354,8 +354,10 @@ WRONG = {
     "a camera as output": ("FILM camera:0", 2, "is a camera"),
     "rtsp as output": ("FILM rtsp://127.0.0.1:PORT/a", 2, "reading only"),
     "no port": ("FILM tcp://127.0.0.1", 2, "port"),
-    "the same file twice": ("tcp://127.0.0.1:PORT DIR/a.mkv --also DIR/a.mkv", 2, "a.mkv"),
-    "the input as record": ("FILM null: --also FILM --overwrite", 2, "film.mp4"),
+    "the same file twice": ("tcp://127.0.0.1:PORT DIR/a.mkv --also DIR/a.mkv", 2, "given twice"),
+    "the input as record": ("FILM null: --also FILM --overwrite", 2, "given twice"),
+    "a stream into itself": ("rtmp://127.0.0.1:PORT/live/hushkey rtmp://127.0.0.1:PORT/live/hushkey", 2, "given twice"),
+    "null as input": ("null: DIR/a.mkv", 2, "is an output"),
     "a record that is there": ("FILM null: --also FILM", 1, "--overwrite"),
     "no folder for the record": ("FILM null: --also DIR/no/a.mkv", 1, "no/a.mkv"),
     "a record of no kind": ("FILM null: --also DIR/a.xyz", 2, "mkv"),
