@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export INPUT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint image wheel docker docker-cuda bench bench-gpu train clean lock
+.PHONY: help setup run test soak lint image wheel docker docker-cuda bench bench-gpu train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -47,6 +47,9 @@ endif
 
 test: $(VENV)/.dev  ## run the tests
 	$(PY) -m pytest $(ARGS)
+
+soak: $(VENV)/.dev  ## run the long live tests against real servers (an hour and a half; tests/soak)
+	$(PY) -m pytest -m soak -s tests $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library
 	$(VENV)/bin/ruff check .

@@ -80,9 +80,9 @@ def endpoint(text: str) -> Endpoint:
 
 
 def is_live(source: Endpoint, sink: Endpoint) -> bool:
-    """Whether a run between the two is live: one end cannot wait."""
-    return (source.kind == "camera" or source.scheme in LIVE_SCHEMES
-            or sink.kind in ("vcam", "null") or sink.scheme in LIVE_SCHEMES)
+    """Whether a run between the two is live: one end cannot wait. Also where they are the wrong way round (`check_ends`
+    says so then)."""
+    return any(end.kind in ("camera", "vcam", "null") or end.scheme in LIVE_SCHEMES for end in (source, sink))
 
 
 def check_ends(source: Endpoint, sink: Endpoint) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from rtface import __version__
 from rtface.config import Options
+from rtface.errors import UsageError
 from rtface.live.endpoints import Endpoint, check_ends, unwrapped
 from rtface.live.protocols import LiveSink, SoundSource
 from rtface.live.run import Ends, engine_of
@@ -25,11 +28,29 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
     named = [sink]
     if options.also is not None:
         named.append(Endpoint("file", str(options.also)))
+    _check_distinct([source, *named])
     sinks = [make_sink(one, options) for one in named]
     own = options.audio is None
     return Ends(open_live_source(source, size=options.size, fps=options.fps, sound=own, stats=stats), sinks,
                 None if own or options.audio == "none" else _sound(unwrapped(str(options.audio)), stats),
                 silent=not own, patient=source.kind == "file", names=(str(source), *map(str, named)))
+
+
+def _check_distinct(ends: list[Endpoint]) -> None:
+    for number, end in enumerate(ends):
+        if any(_same(end, other) for other in ends[:number]):
+            raise UsageError(f"{end} is given twice; what is read and what is written must be different")
+
+
+def _same(one: Endpoint, other: Endpoint) -> bool:
+    if one.kind != other.kind or one.kind not in ("stream", "file"):
+        return False
+    if one.kind == "stream":
+        return one.name == other.name
+    try:
+        return os.path.samefile(one.name, other.name)  # noqa: PTH121 - names, of what need not be there
+    except OSError:
+        return os.path.realpath(one.name) == os.path.realpath(other.name)
 
 
 def make_sink(sink: Endpoint, options: Options) -> LiveSink:
