@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from rtface.analyze import read_treatments
 from rtface.compare import Comparison
 from rtface.config import Options
-from rtface.enhance import Enhance, Workshop, track
+from rtface.enhance import Enhance
 from rtface.flow import buffer, ended_by
 from rtface.frame import Frame
-from rtface.protocols import Item, Tracker
+from rtface.protocols import Item, Tracker, Workshop
 from rtface.stats import Stats
 from rtface.surfaces import on_card
 from rtface.track import create_tracker
+from rtface.tracking import track
 from rtface.workshops import may_take_card, open_workshop
 
 # Frames that may wait on each side of the enhancement. Enough to ride out an encoder's or decoder's hiccup; more

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
 
 from rtface.align import crop_matrix
 from rtface.analyze import Treatment
@@ -23,7 +22,7 @@ from rtface.errors import DeviceLost, EngineError
 from rtface.faces import FaceChoice
 from rtface.frame import Crops, Face, Frame
 from rtface.geometry import apply
-from rtface.protocols import Device, Engine, Item, PictureNetwork, PictureRunner, Restored, Retouch, Tracker
+from rtface.protocols import Device, Engine, Engines, Item, Restored, Retouch, Workshop
 from rtface.stats import Stats
 from rtface.tracks import TrackBook, TrackRecord, seed_of
 
@@ -33,35 +32,6 @@ log = logging.getLogger("rtface")
 _FAULTS_IN_A_ROW = 100
 # After a pause of so many seconds a recurrent engine begins anew.
 _MEMORY_S = 0.3
-
-
-class Engines(Protocol):
-    """The engines of a run (`rtface.engine.EngineSet`)."""
-
-    def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> Engine: ...
-    def named(self, name: str) -> Engine: ...
-
-    @property
-    def described(self) -> tuple[str, str]:
-        """Names and devices for the report."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """A device and the engines that take its crops: crops on a card need engines on that card.
-
-    Attributes:
-        ahead: frames that may be in the engines' hands while the next is prepared.
-        networks: makes a tracker's networks ready where the crops are, on a card; None on the CPU.
-        close: releases what belongs to it, where nobody else does; safe to call twice.
-    """
-
-    device: Device
-    engines: Engines
-    ahead: int = 1
-    networks: Callable[[PictureNetwork], PictureRunner] | None = None
-    close: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -101,25 +71,6 @@ class Job:
         self.work.clear()
         if crops:
             self.device.drop(crops)
-
-
-def track(items: Iterable[Item], tracker: Tracker, device: Device, stats: Stats) -> Iterator[Item]:
-    """Puts the tracker's faces on every frame. A tracker fault leaves that frame without faces, counted; but where its
-    card is lost (DeviceLost is raised) it would find none ever again."""
-    for item in items:
-        if isinstance(item, Frame):
-            started = perf_counter()
-            try:
-                faces = tracker.update(device.view(item), item.time, cut=item.cut or item.new)
-            except DeviceLost:
-                raise
-            except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
-                _fault(stats, "tracker", error)
-                faces = ()
-            stats.add("track", perf_counter() - started)
-            yield item.with_faces(faces)
-        else:
-            yield item
 
 
 class Enhance:
@@ -297,13 +248,7 @@ class Enhance:
                 self.move(self.spare())
                 log.warning("%s; the run goes on with the %s", error, self._device.name)
         self._faults += 1
-        _fault(self._stats, where, error)
+        self._stats.fault(where, error)
         if self._faults >= _FAULTS_IN_A_ROW:
             raise EngineError(f"{_FAULTS_IN_A_ROW} frames in a row could not be enhanced, the last because of: "
                               f"{error}; rtface doctor checks the engines, --engine chooses another") from error
-
-
-def _fault(stats: Stats, where: str, error: Exception) -> None:
-    stats.count("faults")
-    stats.warn(f"{where}_fault", f"a frame passes through as it is, because its {where} step failed: {error}")
-    log.debug("%s fault", where, exc_info=error)

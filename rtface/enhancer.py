@@ -14,12 +14,13 @@ import numpy as np
 
 from rtface.arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 from rtface.config import Options
-from rtface.enhance import Enhance, track
+from rtface.enhance import Enhance
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.color import color_of
 from rtface.stats import Stats
 from rtface.track import create_tracker
+from rtface.tracking import track
 from rtface.workshops import open_at_once, open_workshop
 
 # Faces that callers hand over get a box this much wider than their five points (brow to chin on the template).

@@ -6,7 +6,7 @@ protocols, never an adapter; `run` and `cli` alone know them all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,6 +221,35 @@ class Device(Protocol):
     def drop(self, crops: Sequence[Crops]) -> None:
         """Gives up crops of a frame that will not be pasted."""
         ...
+
+
+class Engines(Protocol):
+    """The engines of a run (`rtface.engine.EngineSet`)."""
+
+    def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> Engine: ...
+    def named(self, name: str) -> Engine: ...
+
+    @property
+    def described(self) -> tuple[str, str]:
+        """Names and devices for the report."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """A device and the engines that take its crops: crops on a card need engines on that card.
+
+    Attributes:
+        ahead: frames that may be in the engines' hands while the next is prepared.
+        networks: makes a tracker's networks ready where the crops are, on a card; None on the CPU.
+        close: releases what belongs to it, where nobody else does; safe to call twice.
+    """
+
+    device: Device
+    engines: Engines
+    ahead: int = 1
+    networks: Callable[[PictureNetwork], PictureRunner] | None = None
+    close: Callable[[], None] = lambda: None
 
 
 class Stage(Protocol):

@@ -19,7 +19,6 @@ from rtface.compare import Comparison
 from rtface.config import Options
 from rtface.cutting import Cutting, plan_cutting
 from rtface.device.cpu import CpuDevice
-from rtface.enhance import track
 from rtface.errors import Interrupted, RtfaceError, UsageError
 from rtface.faces import FaceChoice
 from rtface.flow import buffer, ended_by
@@ -40,6 +39,7 @@ from rtface.segments import in_segments
 from rtface.stats import Stats
 from rtface.stills import frames_of_stills, is_stills_job, run_stills
 from rtface.track import create_tracker
+from rtface.tracking import track
 from rtface.tracks import TrackBook
 from rtface.values import format_time
 

@@ -85,6 +85,12 @@ class Stats:
         if first:
             log.warning("%s", message)
 
+    def fault(self, where: str, error: Exception) -> None:
+        """Counts a fault of a step (``tracker``, ``enhance``) that lets a frame pass as it is; says the first."""
+        self.count("faults")
+        self.warn(f"{where}_fault", f"a frame passes through as it is, because its {where} step failed: {error}")
+        log.debug("%s fault", where, exc_info=error)
+
     def stages_ms(self) -> dict[str, dict[str, float]]:
         """Mean, p50, p95, p99 of every stage in milliseconds."""
         with self._lock:

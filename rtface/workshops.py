@@ -12,8 +12,8 @@ from rtface.device.cpu import CpuDevice
 from rtface.engine import EngineSet, cuda
 from rtface.engine.backends import check_device
 from rtface.engine.service import SMALL
-from rtface.enhance import Workshop
 from rtface.errors import EngineError, MissingComponent
+from rtface.protocols import Workshop
 
 log = logging.getLogger("rtface")
 

@@ -17,9 +17,10 @@ from rtface.device.cpu import CpuDevice
 from rtface.device.cuda import CudaDevice
 from rtface.device.owner import Owner
 from rtface.engine import LoadedEngine
-from rtface.enhance import Enhance, Workshop
+from rtface.enhance import Enhance
 from rtface.errors import DeviceLost
 from rtface.frame import Color, Display
+from rtface.protocols import Workshop
 from rtface.stats import Stats
 
 

@@ -21,13 +21,14 @@ from rtface.device.cpu import CpuDevice, CpuView
 from rtface.device.cuda import CudaDevice
 from rtface.device.owner import Owner
 from rtface.engine import LoadedEngine
-from rtface.enhance import Enhance, track
+from rtface.enhance import Enhance
 from rtface.errors import DeviceLost, InputError
 from rtface.flow import buffer
 from rtface.frame import Color, Display
 from rtface.geometry import compose, scaling, translation
 from rtface.stats import Stats
 from rtface.track import create_tracker
+from rtface.tracking import track
 
 PQ = Color("bt2020", transfer="pq", primaries=9)
 

@@ -14,10 +14,12 @@ from rtface.analyze import Treatment
 from rtface.chain import join_fields, split_fields
 from rtface.config import Options
 from rtface.device.cpu import CpuDevice
-from rtface.enhance import Enhance, Workshop, track
+from rtface.enhance import Enhance
 from rtface.errors import DeviceLost, EngineError
 from rtface.frame import Display, Frame, Packet
+from rtface.protocols import Workshop
 from rtface.stats import Stats
+from rtface.tracking import track
 
 
 def enhance(engines: FakeEngines | None = None, *, stats: Stats | None = None, analysis: bool = False,

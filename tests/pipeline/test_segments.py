@@ -26,10 +26,11 @@ from rtface.config import Options
 from rtface.cutting import Cutting, plan_cutting, same_tracks
 from rtface.device.cpu import CpuDevice
 from rtface.engine import EngineSet
-from rtface.enhance import Enhance, Workshop
+from rtface.enhance import Enhance
 from rtface.errors import DeviceLost, InputError, Interrupted
 from rtface.frame import Color, Display, Frame, Packet
 from rtface.progress import Progress
+from rtface.protocols import Workshop
 from rtface.runner import run_file
 from rtface.segments import in_segments
 from rtface.stats import Stats
