@@ -164,7 +164,7 @@ class Retouch:
 
     Attributes:
         crops: what was cut, of this one face.
-        restored: what its engine made of it.
+        restored: what its engine made of it; None between key frames, where the device carries.
         mesh: the face's points in crop pixels, float64 (478, 2), or None.
         state: what its track's correction remembers; changed.
         how: what the user asked for.
@@ -173,7 +173,7 @@ class Retouch:
     """
 
     crops: Crops
-    restored: Restored
+    restored: Restored | None
     mesh: Float | None
     state: TrackState
     how: Shaping
@@ -200,6 +200,10 @@ class Device(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def carries(self) -> bool:
+        """Whether `shape` takes faces that no engine has seen, and moves the last key frame's correction to them."""
+        ...
 
     def view(self, frame: Frame) -> View: ...
 

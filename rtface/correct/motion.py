@@ -62,7 +62,9 @@ def places(flow: Float32, low: tuple[slice, slice], factor: int) -> tuple[Float3
     moved: Any = cv2.resize(flow[low], (len(columns), len(rows)), interpolation=cv2.INTER_LINEAR) if factor > 1 \
         else flow[low].copy()
     moved *= np.float32(factor)
-    return moved[..., 0] + columns, moved[..., 1] + rows[:, None]
+    x: Float32 = moved[..., 0] + columns
+    y: Float32 = moved[..., 1] + rows[:, None]
+    return x, y
 
 
 def agreement(now: Float32, before: Float32, ceiling: float) -> Float32:

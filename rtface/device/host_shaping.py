@@ -26,7 +26,7 @@ def shape_on_host(owner: Owner, slots: Slots, held: Held, faces: Sequence[Retouc
     out: list[Correction] = []
     for face, place, (crop, restored, occlusion) in zip(faces, places, parts, strict=True):
         size, matrix = place.size, face.crops.matrices[0]
-        hidden = face.restored.occlusion
+        hidden = None if face.restored is None else face.restored.occlusion
         picture = (3, size, size)
         pixels, mask = shape(restored.reshape(picture), crop.reshape(picture), face_mask(size, face.mesh), face.state,
                              face.how, time=face.time, seed=face.seed,
