@@ -147,6 +147,10 @@ class Engine(Protocol):
 
     @property
     def recurrent(self) -> bool: ...
+    @property
+    def ms(self) -> float:
+        """Milliseconds that one crop takes where nothing else runs, as far as that was seen."""
+        ...
 
     def submit(self, crops: Any, after: Future[Restored] | None = None) -> Future[Restored]:
         """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, where its device keeps them.

@@ -39,21 +39,18 @@ class Motion:
     def __init__(self) -> None:
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
 
-    def between(self, now: Float32, before: Float32, guess: Float32 | None = None) -> Float32 | None:
-        """Where in the earlier small input each sample of this one was, n×n×2; None where nothing moves.
-
-        `guess` (n×n×2, overwritten) is where the search begins.
-        """
+    def between(self, now: Float32, before: Float32) -> Float32 | None:
+        """Where in the earlier small input each sample of this one was, n×n×2; None where nothing moves."""
         a, b = (cv2.convertScaleAbs(p[1], alpha=255.0) for p in (now, before))
-        start = np.zeros((*a.shape, 2), np.float32) if guess is None else guess
-        flow: Any = self._search.calc(a, b, start)
+        flow: Any = self._search.calc(a, b, np.zeros((*a.shape, 2), np.float32))
         return flow if float(np.abs(flow).mean()) > _STILL else None
 
 
 def warped(picture: Float32, flow: Float32, low: tuple[slice, slice], interpolation: int) -> Float32:
     """The part `low` (in samples of the flow) of a picture 3×n×n, fetched from where the flow says it was."""
     x, y = places(flow, low, picture.shape[1] // flow.shape[0])
-    return np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in picture])
+    out: Any = np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in picture])
+    return out
 
 
 def places(flow: Float32, low: tuple[slice, slice], factor: int) -> tuple[Float32, Float32]:

@@ -34,6 +34,7 @@ _RELEASE = 0.1  # seconds
 # that it is closed.
 _DIFFERENT, _NOISY = 5.0 / 255.0, 3.0
 _LIGHT = 12.0 / 255.0  # by so much the whole face may become lighter or darker with the gate open
+_OLD = 2.0  # seconds after which a key frame says nothing any more
 _REACH = 2  # samples of the small crop by which a face may outgrow its key frame's box
 
 Shaped = tuple[Float32, Float32]
@@ -64,7 +65,7 @@ class Reprojection:
         self._carried: _Carried | None = None
         self._before: _Carried | None = None  # the last key of another engine, while one fades into the other
         self._gate: Float32 | None = None
-        self._time = 0.0
+        self._made = self._time = 0.0
         self._motion = Motion()
 
     def reset(self) -> None:
@@ -73,13 +74,12 @@ class Reprojection:
 
     def switch(self) -> None:
         """Another engine's key frames come: `key` may fade from the last one before them."""
-        if self.ready:
+        if self._key is not None:
             self._before = self._prepared()
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is a key frame."""
-        return self._key is not None
+    def ready(self, time: float) -> bool:
+        """Whether there is a key frame that is not too old."""
+        return self._key is not None and time - self._made <= _OLD
 
     def key(self, c: Float32, shaped: Shaped, strength: float, time: float, scale: float,
             share: float = 1.0) -> Shaped:
@@ -91,7 +91,7 @@ class Reprojection:
         if strength <= 0.0:
             self._key = self._carried = None
             return shaped
-        self._key, self._carried = (c, *shaped, strength), None
+        self._key, self._carried, self._made = (c, *shaped, strength), None, time
         gate = self._released(time)
         if gate is not None:
             full: Any = cv2.resize(gate, shaped[1].shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -58,7 +58,7 @@ def carried(c: Float32, state: TrackState, options: Shaping, *, time: float,
             scale: float = 1.0) -> tuple[Float32, Float32]:
     """The correction of a crop that no engine has seen: that of the last key frame (`Shaping.keep`), moved to it
     (`rtface.correct.reproject`). Arguments and answer as for `shape`; 0 where there is no key frame."""
-    if options.strength > 0.0 and state.key.ready:
+    if options.strength > 0.0 and state.key.ready(time):
         return state.key.carry(c, options.strength, time, scale)
     size = int(c.shape[1])
     return np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
