@@ -14,7 +14,6 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil
 
 from rtface.load import Load
 
@@ -117,6 +116,7 @@ class Ladder:
         ceiling: seconds that the run may add to a frame.
         smaller: name of the engine that is taken where the chosen one is too dear; None for no such step.
         load: what frames cost.
+        time: of the last frame, seconds.
         steps: the last ones.
     """
 
@@ -124,12 +124,13 @@ class Ladder:
     ceiling: float
     smaller: str | None = None
     load: Load = field(init=False)
+    time: float | None = None
     steps: deque[Step] = field(default_factory=lambda: deque[Step](maxlen=_KEPT))
     _faces: dict[int, _Standing] = field(default_factory=dict[int, _Standing])
     _calm_s: float = _CALM_S
     _calm_since: float | None = None
     _last_up: float | None = None
-    _time: float | None = None
+    _credit: float = 0.0  # key frames that may be done on this frame
 
     def __post_init__(self) -> None:
         self.load = Load(self.period)
@@ -143,7 +144,7 @@ class Ladder:
             late: frames that were given up since the last call because newer ones came first.
             carries: whether the device can do without an engine between key frames (`Device.carries`).
         """
-        elapsed, self._time = now - self._time if self._time is not None else 0.0, now
+        elapsed, self.time = now - self.time if self.time is not None else 0.0, now
         for track in [t for t, s in self._faces.items() if now - s.seen > _GONE_S]:
             del self._faces[track]
         shown = [self._stand(now, face, carries) for face in seen]
@@ -186,7 +187,7 @@ class Ladder:
 
     def _present(self) -> list[_Standing]:
         """The faces of the last frame, largest first."""
-        return sorted((s for s in self._faces.values() if s.seen == self._time), key=lambda s: -s.width)
+        return sorted((s for s in self._faces.values() if s.seen == self.time), key=lambda s: -s.width)
 
     def _stand(self, now: float, face: Seen, carries: bool) -> tuple[int, _Standing]:
         rungs = self._rungs(face, carries)
@@ -267,18 +268,20 @@ class Ladder:
         return bool(moved)
 
     def _take_turns(self, shown: Sequence[_Standing]) -> None:
-        """Says whose engines run. Key frames that fall together are spread: no more of them on a frame than come up on
-        average, and those longest overdue first."""
+        """Says whose engines run. Key frames that fall together are spread: as many on a frame as come up on average,
+        and those longest overdue first."""
         waiting: list[_Standing] = []
         for s in shown:
             s.turn += 1
             s.due = bool(s.rung.engine) and (s.turn >= s.rung.every or s.engine != s.rung.engine)
-            if s.due and s.rung.every > 1 and s.engine == s.rung.engine and s.turn < 2 * s.rung.every:
+            if s.due and s.rung.every > 1 and s.turn < 2 * s.rung.every:
                 waiting.append(s)
-        average = sum(1.0 / s.rung.every for s in shown if s.rung.engine and s.rung.every > 1)
-        waiting.sort(key=lambda s: s.rung.every - s.turn)
-        for s in waiting[max(1, ceil(average)):]:
+        self._credit += sum(1.0 / s.rung.every for s in shown if s.rung.engine and s.rung.every > 1)
+        waiting.sort(key=lambda s: (s.engine == s.rung.engine, s.rung.every - s.turn))
+        allowed = int(self._credit + 1e-6)
+        for s in waiting[allowed:]:
             s.due = False
+        self._credit = min(self._credit - min(allowed, len(waiting)), 1.0)
 
     def _plan(self, s: _Standing, elapsed: float, carries: bool) -> Plan:
         rung, ramp = s.rung, max(elapsed, 0.0) / FADE_S
@@ -287,6 +290,8 @@ class Ladder:
             if not s.strength:
                 s.engine = ""
             return Plan(s.engine, s.engine != "" and not carries, s.strength)
+        if not s.due and s.engine != rung.engine:  # its turn comes
+            return Plan(s.engine, False, s.strength, s.share)
         if not s.engine and s.turn > 1:  # it was shown without
             s.strength = 0.0
         elif s.engine and s.engine != rung.engine and carries:
