@@ -11,8 +11,8 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from time import perf_counter
+from dataclasses import replace
+from time import monotonic, perf_counter
 
 from rtface.align import crop_matrix
 from rtface.analyze import Treatment
@@ -20,9 +20,11 @@ from rtface.config import Options
 from rtface.correct import Shaping
 from rtface.errors import DeviceLost, EngineError
 from rtface.faces import FaceChoice
-from rtface.frame import Crops, Face, Frame
+from rtface.frame import Face, Frame
 from rtface.geometry import apply
-from rtface.protocols import Device, Engine, Engines, Item, Restored, Retouch, Workshop
+from rtface.jobs import Job, Wanted, Work
+from rtface.ladder import Ladder, Seen
+from rtface.protocols import Device, Engines, Item, Restored, Retouch, Workshop
 from rtface.stats import Stats
 from rtface.tracks import TrackBook, TrackRecord, seed_of
 
@@ -32,45 +34,6 @@ log = logging.getLogger("rtface")
 _FAULTS_IN_A_ROW = 100
 # After a pause of so many seconds a recurrent engine begins anew.
 _MEMORY_S = 0.3
-
-
-@dataclass(slots=True)
-class _Wanted:
-    """One face that is to be corrected: how much, and by which engine."""
-
-    record: TrackRecord
-    face: Face
-    amount: float
-    engine: Engine
-
-
-@dataclass(slots=True)
-class _Work:
-    """One face in an engine's hands."""
-
-    want: _Wanted
-    crops: Crops
-    answer: Future[Restored]
-
-
-@dataclass(slots=True)
-class Job:
-    """One frame between `submit` and `collect`, on the device that cut its crops."""
-
-    frame: Frame
-    device: Device
-    seconds: float = 0.0
-    crops: list[Crops] = field(default_factory=list[Crops])
-    work: list[_Work] = field(default_factory=list[_Work])
-
-    def give_up(self) -> None:
-        """The frame passes through: its crops go back to the device."""
-        crops, self.crops = self.crops, []
-        for work in self.work:  # what the engine remembers of this frame may be as wrong as its answer
-            work.want.record.answer = None
-        self.work.clear()
-        if crops:
-            self.device.drop(crops)
 
 
 class Enhance:
@@ -83,6 +46,8 @@ class Enhance:
         stats: counters and stage times.
         treatments: a person's decisions by track id.
         analysis: False corrects every face fully, clean or not.
+        ladder: says, in a live run, which engine runs on which face when; without it the one that suits a face does,
+            on every frame.
 
     Attributes:
         strength: 0…1, may be changed between frames.
@@ -93,7 +58,8 @@ class Enhance:
     """
 
     def __init__(self, device: Device, engines: Engines, options: Options, stats: Stats, *,
-                 treatments: Mapping[int, Treatment] | None = None, analysis: bool = True) -> None:
+                 treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
+                 ladder: Ladder | None = None) -> None:
         self._device, self._engines, self._options, self._stats = device, engines, options, stats
         self._choose = FaceChoice.parse(options.faces, options.max_faces)
         self.strength = options.strength
@@ -101,6 +67,7 @@ class Enhance:
         self.coming: Future[Workshop] | None = None
         self.spare: Callable[[], Workshop] | None = None
         self._faults = 0
+        self._ladder, self._late = ladder, 0
 
     def __call__(self, items: Iterable[Item], *, ahead: int = 1) -> Iterator[Item]:
         """The step in the chain: up to `ahead` frames are in an engine's hands while the next one is prepared."""
@@ -168,23 +135,29 @@ class Enhance:
         wanted = self._wanted(frame, faces)
         time = frame.time
         if wanted:
+            if self._ladder is not None:
+                job.until = monotonic() + self._ladder.patience(monotonic(), frame.captured_at)
             with self._stats.time("crop"):
                 cut = job.device.cut(frame, [(crop_matrix(w.face, w.engine.size), w.engine.size) for w in wanted])
             job.crops = cut
             for want, crops in zip(wanted, cut, strict=True):
                 record, engine = want.record, want.engine
+                if not want.key or record.pending is not None:
+                    self._stats.count("crops:carried")
+                    job.work.append(Work(want, crops, None))
+                    continue
                 self._stats.count(f"crops:{engine.name}")
                 if time - record.answered > _MEMORY_S or frame.new:
                     record.answer = None
                 # What a recurrent engine said of the frame before may still be in its hands.
                 record.answer, record.answered = engine.submit(crops.pixels, record.answer), time
-                job.work.append(_Work(want, crops, record.answer))
+                job.work.append(Work(want, crops, record.answer))
         self.book.sweep(time)
 
-    def _wanted(self, frame: Frame, faces: Sequence[Face]) -> list[_Wanted]:
+    def _wanted(self, frame: Frame, faces: Sequence[Face]) -> list[Wanted]:
         """The faces that are to be corrected, how much, and by which engine."""
         view, time = self._device.view(frame), frame.time
-        wanted: list[_Wanted] = []
+        wanted: list[Wanted] = []
         for face in faces:
             with self._stats.time("analyze"):
                 record = self.book.see(face, time, counted=not frame.lead_in)
@@ -192,12 +165,33 @@ class Enhance:
             if amount <= 0.0:
                 continue
             named = record.analyzer.treatment.engine
-            engine = self._engines.named(named) if named else self._engines.pick(face.width, len(faces), record.engine)
-            if record.engine not in (None, engine.name):
-                record.forget()
-            record.engine = engine.name
-            wanted.append(_Wanted(record, face, amount, engine))
+            engine = self._engines.named(named) if named else self._engines.pick(face.width, len(faces), record.chosen)
+            record.chosen = engine.name
+            wanted.append(Wanted(record, face, amount, engine))
+        if self._ladder is not None:
+            wanted = self._by_ladder(self._ladder, frame, wanted)
+        for want in wanted:
+            record = want.record
+            if record.engine not in (None, want.engine.name):
+                record.forget() if self._ladder is None else record.change_engine()
+            record.engine = want.engine.name
         return wanted
+
+    def _by_ladder(self, ladder: Ladder, frame: Frame, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """The faces for which there is time, and what is done with them."""
+        dropped = self._stats.counters["dropped:late"]
+        late, self._late = dropped - self._late, dropped
+        for want in wanted:
+            ladder.load.learn(want.engine.name, 1e-3 * want.engine.ms)
+        plans = ladder.plan(frame.time, [Seen(w.record.id, w.face.width, w.engine.name, w.engine.recurrent)
+                                         for w in wanted], late=late, carries=self._device.carries)
+        out: list[Wanted] = []
+        for want, plan in zip(wanted, plans, strict=True):
+            if plan.engine:
+                engine = want.engine if plan.engine == want.engine.name else self._engines.named(plan.engine)
+                out.append(replace(want, engine=engine, amount=want.amount * plan.strength, key=plan.key,
+                                   share=plan.share))
+        return out
 
     def collect(self, job: Job) -> Frame:
         """Waits for the engines, shapes their answers into corrections, and adds them to the frame."""
@@ -210,16 +204,20 @@ class Enhance:
         except Exception as error:  # noqa: BLE001 - as for the tracker
             self._failed("enhance", error, job.device)
             job.give_up()
-        self._stats.add("added", job.seconds + perf_counter() - started)
+        seconds = job.seconds + perf_counter() - started
+        self._stats.add("added", seconds)
+        if self._ladder is not None:
+            self._ladder.load.spent(seconds, [(w.want.engine.name, w.answer is not None) for w in job.work])
         return frame
 
     def _correct(self, job: Job) -> Frame:
         frame, stats = job.frame, self._stats
         faces: list[Retouch] = []
         for work in job.work:
+            self._take_late(job, work.want.record)
             with stats.time("engine wait"):
-                restored = work.answer.result()
-            faces.append(self._retouch(frame, work, restored))
+                restored = self._answer(job, work)
+            faces.append(self._retouch(job, work, restored))
         with stats.time("correct"):
             corrections = job.device.shape(faces)
         for work in job.work:
@@ -232,11 +230,40 @@ class Enhance:
             stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
         return frame
 
-    def _retouch(self, frame: Frame, work: _Work, restored: Restored) -> Retouch:
-        want, matrix = work.want, work.crops.matrices[0]
+    def _answer(self, job: Job, work: Work) -> Restored | None:
+        """What the engine made of a face; None where it was not asked, or takes longer than there is time."""
+        record, ladder = work.want.record, self._ladder
+        if work.answer is None or ladder is None or job.until is None or not job.device.carries:
+            return None if work.answer is None else work.answer.result()
+        wait = max(0.0, job.until - monotonic()) if ladder.load.waits(1e-3 * work.want.engine.ms) else 0.0
+        try:
+            return work.answer.result(wait)
+        except TimeoutError:
+            if not work.answer.done():
+                record.pending = work.answer, self._retouch(job, work, None)
+                if not record.correction.key.ready(job.frame.time):
+                    ladder.missing(record.id)
+                return None
+            raise
+
+    def _take_late(self, job: Job, record: TrackRecord) -> None:
+        """An answer that has come since it was not waited for is a key frame, if not of this frame."""
+        if record.pending is None or not record.pending[0].done():
+            return
+        (answer, retouch), record.pending = record.pending, None
+        try:
+            retouch.restored = answer.result()
+            job.device.shape([retouch])
+        except Exception as error:  # noqa: BLE001 - as for the tracker
+            record.answer = None
+            self._failed("enhance", error, job.device)
+
+    def _retouch(self, job: Job, work: Work, restored: Restored | None) -> Retouch:
+        frame, want, matrix = job.frame, work.want, work.crops.matrices[0]
         mesh = None if want.face.mesh is None else apply(matrix, want.face.mesh[:, :2])
         how = Shaping(want.amount, self._options.colour, self._options.grain,
-                      average=not (want.engine.recurrent or frame.new))
+                      average=not (want.engine.recurrent or frame.new),
+                      keep=self._ladder is not None and job.device.carries, share=want.share)
         return Retouch(work.crops, restored, mesh, want.record.correction, how, frame.time,
                        seed_of(want.face.track_id, frame.pts))
 

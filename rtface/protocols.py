@@ -149,6 +149,10 @@ class Engine(Protocol):
 
     @property
     def recurrent(self) -> bool: ...
+    @property
+    def ms(self) -> float:
+        """Milliseconds that one crop takes where nothing else runs, as far as that was seen."""
+        ...
 
     def submit(self, crops: Any, after: Future[Restored] | None = None) -> Future[Restored]:
         """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, where its device keeps them.
@@ -166,7 +170,7 @@ class Retouch:
 
     Attributes:
         crops: what was cut, of this one face.
-        restored: what its engine made of it.
+        restored: what its engine made of it; None between key frames, where the device carries.
         mesh: the face's points in crop pixels, float64 (478, 2), or None.
         state: what its track's correction remembers; changed.
         how: what the user asked for.
@@ -175,7 +179,7 @@ class Retouch:
     """
 
     crops: Crops
-    restored: Restored
+    restored: Restored | None
     mesh: Float | None
     state: TrackState
     how: Shaping
@@ -207,6 +211,10 @@ class Device(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def carries(self) -> bool:
+        """Whether `shape` takes faces that no engine has seen, and moves the last key frame's correction to them."""
+        ...
 
     def view(self, frame: Frame) -> View: ...
 

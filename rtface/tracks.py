@@ -11,7 +11,7 @@ import numpy as np
 from rtface.analyze import Analyzer, Treatment
 from rtface.correct import TrackState
 from rtface.frame import Face
-from rtface.protocols import Restored
+from rtface.protocols import Restored, Retouch
 from rtface.report import TrackReport
 
 # A track that was not seen for this long keeps its figures for the report, but not the pictures it remembers.
@@ -28,6 +28,8 @@ class TrackRecord:
         engine: name of the engine last used.
         answer: what it was asked last; a recurrent engine's memory lies in it.
         answered: time of the frame that it was asked about.
+        chosen: name of the engine that suits it; another is used where time is short.
+        pending: an answer that was not waited for, and what it will be shaped into (live).
     """
 
     id: int
@@ -37,6 +39,8 @@ class TrackRecord:
     engine: str | None = None
     answer: Future[Restored] | None = None
     answered: float = 0.0
+    chosen: str | None = None
+    pending: tuple[Future[Restored], Retouch] | None = None
     last_s: float = 0.0
     frames: int = 0
     width_sum: float = 0.0
@@ -62,7 +66,13 @@ class TrackRecord:
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""
         self.correction.reset()
-        self.answer = None
+        self.answer = self.pending = None
+
+    def change_engine(self) -> None:
+        """Another engine goes on from what is shown now (live)."""
+        self.answer = self.pending = None
+        self.correction.average.reset()
+        self.correction.key.switch()
 
     def report(self) -> TrackReport:
         """The track in figures."""
@@ -134,7 +144,7 @@ class TrackBook:
     def leave_engines(self) -> None:
         """Forgets what engines remember; what corrections remember stays."""
         for record in self._records.values():
-            record.answer, record.engine = None, None
+            record.answer = record.pending = record.engine = record.chosen = None
 
     def reports(self) -> list[TrackReport]:
         """All tracks in order of id."""

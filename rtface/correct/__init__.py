@@ -7,10 +7,11 @@ from rtface.correct.eyes import irises, keep_eye_colour
 from rtface.correct.grain import GrainMatcher, noise_level
 from rtface.correct.mask import FACE_OVAL, face_mask, residual_gate, small_mask, support_box
 from rtface.correct.pixels import Pixels
-from rtface.correct.shape import shape
+from rtface.correct.reproject import Reprojection
+from rtface.correct.shape import carried, shape
 from rtface.correct.temporal import TemporalAverage
 
-__all__ = ["FACE_OVAL", "Area", "Controls", "ExposureCurve", "GrainMatcher", "Measures", "Pixels", "Shaping",
-           "TemporalAverage", "TrackState", "area_of", "cells_of", "decide", "face_mask", "irises", "keep_eye_colour",
-           "lock_colour", "low_frequencies", "luma_of", "noise_level", "residual_gate", "shape", "small_mask",
-           "support_box"]
+__all__ = ["FACE_OVAL", "Area", "Controls", "ExposureCurve", "GrainMatcher", "Measures", "Pixels", "Reprojection",
+           "Shaping", "TemporalAverage", "TrackState", "area_of", "carried", "cells_of", "decide", "face_mask",
+           "irises", "keep_eye_colour", "lock_colour", "low_frequencies", "luma_of", "noise_level", "residual_gate",
+           "shape", "small_mask", "support_box"]

@@ -28,6 +28,7 @@ from rtface.correct.colour import (
 from rtface.correct.eyes import Iris, lost_colour, means_of_cells
 from rtface.correct.grain import Grain, GrainMatcher, Texture, highpass
 from rtface.correct.mask import residual_gate
+from rtface.correct.reproject import Reprojection
 from rtface.correct.temporal import TemporalAverage
 from rtface.errors import EngineError
 from rtface.frame import Float, Float32
@@ -44,6 +45,8 @@ class Shaping:
         grain: "match" brings the texture of the skin beside the face back; "none" leaves the engine's.
         average: take the gated average over time (for engines without a memory of their own).
         gate: fade out where engine and picture disagree about what is there.
+        keep: remember this frame as a key frame, for those that follow without an engine.
+        share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
     """
 
     strength: float = 1.0
@@ -51,6 +54,8 @@ class Shaping:
     grain: Literal["match", "none"] = "match"
     average: bool = False
     gate: bool = True
+    keep: bool = False
+    share: float = 1.0
 
 
 @dataclass(slots=True)
@@ -60,6 +65,7 @@ class TrackState:
     average: TemporalAverage = field(default_factory=TemporalAverage)
     curve: ExposureCurve = field(default_factory=ExposureCurve)
     grain: GrainMatcher = field(default_factory=GrainMatcher)
+    key: Reprojection = field(default_factory=Reprojection)
     gate: Float32 | None = None
     time: float = 0.0
 
@@ -68,6 +74,7 @@ class TrackState:
         self.average.reset()
         self.curve.reset()
         self.grain.reset()
+        self.key.reset()
         self.gate = None
 
 

@@ -18,7 +18,7 @@ def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Sha
 
     Args:
         r: float32 3×S×S, what the engine made; not changed.
-        c: float32 3×S×S, the crop it was made from; not changed.
+        c: float32 3×S×S, the crop it was made from; not changed, and with `options.keep` kept.
         mask: float32 S×S, `face_mask(…)`.
         state: of the face's track, changed.
         options: what the user asked for.
@@ -36,7 +36,7 @@ def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Sha
     Raises:
         EngineError: `r` holds NaN or infinity; `state` is reset.
     """
-    size = int(r.shape[1])
+    size = int(c.shape[1])
     if out is None:
         out = np.zeros((size, size, 3), np.float32)
     else:
@@ -48,4 +48,17 @@ def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Sha
         return out, np.zeros((size, size), np.float32)
     pixels = Pixels(r, c, area)
     controls = decide(pixels.measure(options), area, state, options, time=time, seed=seed)
-    return pixels.apply(controls, mask, occlusion, out)
+    shaped = pixels.apply(controls, mask, occlusion, out)
+    if options.keep:
+        shaped = state.key.key(c, shaped, options.strength, time, scale, options.share)
+    return shaped
+
+
+def carried(c: Float32, state: TrackState, options: Shaping, *, time: float,
+            scale: float = 1.0) -> tuple[Float32, Float32]:
+    """The correction of a crop that no engine has seen: that of the last key frame (`Shaping.keep`), moved to it
+    (`rtface.correct.reproject`). Arguments and answer as for `shape`; 0 where there is no key frame."""
+    if options.strength > 0.0 and state.key.ready(time):
+        return state.key.carry(c, options.strength, time, scale)
+    size = int(c.shape[1])
+    return np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)

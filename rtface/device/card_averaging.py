@@ -14,7 +14,8 @@ from concurrent.futures import Future
 import numpy as np
 
 from rtface.correct.colour import Box
-from rtface.correct.temporal import FINE, SHRINK, Blend, low_box
+from rtface.correct.motion import FINE, SHRINK
+from rtface.correct.temporal import Blend, low_box
 from rtface.device import shaping
 from rtface.device.faces import FaceSlot
 from rtface.device.frame_slots import Held, Slots

@@ -80,7 +80,7 @@ class CardShaper:
                 steps += mask.nbytes
             lies = shaping.Places(place.restored, place.crop, place.correction, place.mask, at, side,
                                   figures.address + sum(measured[:n]), place.scratch)
-            if (head := face.restored.occlusion) is not None:
+            if face.restored is not None and (head := face.restored.occlusion) is not None:
                 lies = replace(lies, occlusion=place.occlusion, maps=head.shape, region=head.region)
             rows[n] = shaping.face_of(area, face.how, lies)[0]
         self._measure(slot, np.concatenate([rows.view(np.uint8), *data]), shaping.measure_launches(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from rtface.correct import face_mask, irises, shape
+from rtface.correct import carried, face_mask, irises, shape
 from rtface.device.composite import Dither, Placement, cut_patch, neutral, overlapping, rows, write
 from rtface.device.planes import Layout, Role, Samples, fallback, layout, planes
 from rtface.device.sampling import from_planes, full_range, sample_bytes, sample_rgb
@@ -135,6 +135,11 @@ class CpuDevice:
         """"cpu"."""
         return "cpu"
 
+    @property
+    def carries(self) -> bool:
+        """True."""
+        return True
+
     def view(self, frame: Frame) -> CpuView:
         """The frame (or field) for a tracker; made on demand, valid until the frame is written to."""
         return CpuView(frame, self._swscale)
@@ -250,8 +255,12 @@ class CpuDevice:
 
 def _shaped(face: Retouch) -> Correction:
     matrix, size, restored = face.crops.matrices[0], face.crops.size, face.restored
-    pixels, mask = shape(restored.pixels[0], face.crops.pixels[0], face_mask(size, face.mesh), face.state, face.how,
-                         time=face.time, seed=face.seed, scale=face.scale,
-                         occlusion=None if restored.occlusion is None else restored.occlusion[0],
-                         eyes=irises(size, face.mesh))
+    crop = face.crops.pixels[0]
+    if restored is None:
+        pixels, mask = carried(crop, face.state, face.how, time=face.time, scale=face.scale)
+    else:
+        pixels, mask = shape(restored.pixels[0], crop, face_mask(size, face.mesh), face.state, face.how,
+                             time=face.time, seed=face.seed, scale=face.scale,
+                             occlusion=None if restored.occlusion is None else restored.occlusion[0],
+                             eyes=irises(size, face.mesh))
     return Correction(pixels, mask, matrix)

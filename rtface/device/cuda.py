@@ -63,6 +63,11 @@ class CudaDevice:
         """"cuda"."""
         return "cuda"
 
+    @property
+    def carries(self) -> bool:
+        """False: a card is quick enough to do without."""
+        return False
+
     def view(self, frame: Frame) -> CpuView | CardView:
         """The frame (or field) for a tracker, from wherever it lies; valid until the frame is written to."""
         return CardView(self._looks, frame) if self._here(frame.image) else self._cpu.view(frame)

@@ -30,7 +30,7 @@ from rtface.correct import Area, Controls, Measures, Shaping
 from rtface.correct.area import middle_rows
 from rtface.correct.colour import CELLS, GRID
 from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
-from rtface.correct.temporal import ROWS, SHRINK
+from rtface.correct.motion import ROWS, SHRINK
 from rtface.device.card import Shape3
 from rtface.device.kernels import Job, Step
 from rtface.errors import UsageError

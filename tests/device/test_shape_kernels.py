@@ -30,7 +30,8 @@ from rtface.correct import (
 )
 from rtface.correct.grain import sheet
 from rtface.correct.mask import small_mask
-from rtface.correct.temporal import FINE, ROWS, low_box
+from rtface.correct.motion import FINE, ROWS
+from rtface.correct.temporal import low_box
 from rtface.device import shaping
 from rtface.device.kernels import Step
 from rtface.device.shaping import CODE, KERNELS, STRUCTS, Places

@@ -23,7 +23,8 @@ def test_a_name_says_what_it_is(text, kind, name):
 @pytest.mark.parametrize(("source", "sink", "live"), [
     ("camera:0", "vcam:", True), ("camera:0", "a.mkv", True), ("a.mp4", "vcam:", True), ("a.mp4", "rtmp://h/a/k", True),
     ("rtsp://h/a", "a.mkv", True), ("a.mp4", "b.mp4", False), ("https://h/a.mp4", "b.mp4", False),
-    ("https://h/a.m3u8", "null:", True), ("a.mp4", "null:", True), ("a.mp4", "camera:0", True), ("vcam:", "a.mp4", True),
+    ("https://h/a.m3u8", "null:", True), ("a.mp4", "null:", True), ("a.mp4", "camera:0", True),
+    ("vcam:", "a.mp4", True),
 ])
 def test_one_end_that_cannot_wait_makes_a_run_live(source, sink, live):
     assert is_live(endpoint(source), endpoint(sink)) is live

@@ -22,6 +22,7 @@ class FakeEngine:
     """Adds a checkerboard of ±`amount` to the crop: visible, known, and without low frequencies."""
 
     recurrent = False
+    ms = 10.0
 
     def __init__(self, name: str = "fake", size: int = 256, amount: float = 0.2, fail: set[int] | None = None) -> None:
         self.name, self.size, self.calls = name, size, 0

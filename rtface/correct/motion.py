@@ -1,0 +1,96 @@
+"""What moved within a face between two of its crops, and where the two still show the same.
+
+The crops are aligned to each other by the track's own similarity. What moves within the face (the head turning, the
+jaw) is followed by dense inverse search flow (Kroeger et al. 2016) between the small inputs; all that costs is paid at
+1/16 of the samples.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.correct.mask import median_of
+from rtface.frame import Float32
+
+SHRINK = 4
+"""Motion and agreement are worked out on crops this much smaller."""
+ROWS = 16
+"""From one row of a crop that noise is measured on to the next."""
+FINE = 1.4
+"""Crop pixels per picture pixel from which on bilinear warping costs no sharpness that the picture shows."""
+_NOISE_FLOOR = 1.5 / 255.0
+_STILL = 0.06  # mean flow, in samples of the small crop, below which nothing is warped
+_SHARP, _SOFT = 3.0, 1.5  # from so many times the noise on two inputs differ, and from so much less on they begin to
+
+
+def small_of(c: Float32) -> Float32:
+    """3×S/4×S/4: area averages of a crop."""
+    size = c.shape[1] // SHRINK
+    out = np.empty((3, size, size), np.float32)
+    for plane, few in zip(c, out, strict=True):
+        cv2.resize(plane, (size, size), dst=few, interpolation=cv2.INTER_AREA)
+    return out
+
+
+class Motion:
+    """Finds the flow between two small inputs; keeps what the search needs."""
+
+    def __init__(self) -> None:
+        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+
+    def between(self, now: Float32, before: Float32) -> Float32 | None:
+        """Where in the earlier small input each sample of this one was, n×n×2; None where nothing moves."""
+        a, b = (cv2.convertScaleAbs(p[1], alpha=255.0) for p in (now, before))
+        flow: Any = self._search.calc(a, b, np.zeros((*a.shape, 2), np.float32))
+        return flow if float(np.abs(flow).mean()) > _STILL else None
+
+
+def warped(picture: Float32, flow: Float32, low: tuple[slice, slice], interpolation: int) -> Float32:
+    """The part `low` (in samples of the flow) of a picture 3×n×n, fetched from where the flow says it was."""
+    x, y = places(flow, low, picture.shape[1] // flow.shape[0])
+    out: Any = np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in picture])
+    return out
+
+
+def places(flow: Float32, low: tuple[slice, slice], factor: int) -> tuple[Float32, Float32]:
+    """The columns and rows (for `cv2.remap`) in a picture `factor` times as large as the flow of the part `low`."""
+    rows, columns = (np.arange(s.start * factor, s.stop * factor, dtype=np.float32) for s in low)
+    moved: Any = cv2.resize(flow[low], (len(columns), len(rows)), interpolation=cv2.INTER_LINEAR) if factor > 1 \
+        else flow[low].copy()
+    moved *= np.float32(factor)
+    x: Float32 = moved[..., 0] + columns
+    y: Float32 = moved[..., 1] + rows[:, None]
+    return x, y
+
+
+def agreement(now: Float32, before: Float32, ceiling: float) -> Float32:
+    """1 where two small inputs agree within the noise, 0 where they do not.
+
+    The noise level is the calm part (20th percentile) of the difference, at most `ceiling` (`noise_of` the crop's
+    rows), so that motion all over the crop is not taken for noise.
+    """
+    square: Any = np.zeros(now.shape[1:], np.float32)
+    for a, b in zip(now, before, strict=True):
+        difference: Any = cv2.subtract(a, b)
+        square = np.maximum(square, cv2.boxFilter(cv2.multiply(difference, difference), -1, (3, 3)))
+    difference = np.sqrt(square)
+    # The larger of three channels, each the root mean square of 9: its 20th percentile is close to sigma.
+    some = difference[::2, ::2].ravel()
+    calm = float(np.partition(some, some.size // 5)[some.size // 5])
+    level = max(min(calm, ceiling), _NOISE_FLOOR)
+    gate = np.clip((np.float32(_SHARP) - difference / np.float32(level)) / np.float32(_SOFT), 0.0, 1.0)
+    out: Any = cv2.erode(gate.astype(np.float32), np.ones((3, 3), np.uint8))
+    return out
+
+
+def noise_of(rows: Float32, scale: float) -> float:
+    """The largest difference that noise can make between two small inputs, from second differences along rows of the
+    crop (every `ROWS`-th of its green, m×S); `scale` is crop pixels per picture pixel."""
+    lag = max(1, round(scale))
+    second = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag:] + rows[:, :-2 * lag]))
+    sigma = median_of(second) / 0.6745 / np.sqrt(1.5)
+    # Of two pictures: √2. Averaging 4×4 leaves 1/4 of white noise and all of very coarse noise; between the two.
+    return 0.6 * float(np.sqrt(2.0)) * sigma

@@ -1,0 +1,53 @@
+"""A frame's work between the crops and the corrected picture."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from rtface.frame import Crops, Face, Frame
+from rtface.protocols import Device, Engine, Restored
+from rtface.tracks import TrackRecord
+
+
+@dataclass(slots=True)
+class Wanted:
+    """One face that is to be corrected: how much, by which engine, whether that runs on this frame, and its share."""
+
+    record: TrackRecord
+    face: Face
+    amount: float
+    engine: Engine
+    key: bool = True
+    share: float = 1.0
+
+
+@dataclass(slots=True)
+class Work:
+    """One face in an engine's hands, or between key frames (no answer)."""
+
+    want: Wanted
+    crops: Crops
+    answer: Future[Restored] | None
+
+
+@dataclass(slots=True)
+class Job:
+    """One frame between `submit` and `collect`, on the device that cut its crops."""
+
+    frame: Frame
+    device: Device
+    seconds: float = 0.0
+    until: float | None = None  # by the monotonic clock: when engines are not waited for any more
+    crops: list[Crops] = field(default_factory=list[Crops])
+    work: list[Work] = field(default_factory=list[Work])
+
+    def give_up(self) -> None:
+        """The frame passes through: its crops go back to the device."""
+        crops, self.crops = self.crops, []
+        for work in self.work:  # what the engine remembers of this frame may be as wrong as its answer
+            if work.answer is not None:
+                work.want.record.answer = work.want.record.pending = None
+        self.work.clear()
+        if crops:
+            self.device.drop(crops)

@@ -1,0 +1,208 @@
+"""The quality ladder, with simulated time and known costs: it holds the rate, is quick down, slow up, and settles."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from rtface.ladder import FADE_S, Ladder, Plan, Seen
+
+PERIOD = 1 / 30
+BETWEEN = 0.003
+
+
+@dataclass
+class Machine:
+    """One thread that works on frames, newest first: what a frame takes decides how many are given up behind it."""
+
+    ladder: Ladder
+    key: dict[str, float]
+    slow: Callable[[float], float] = lambda time: 1.0
+    carries: bool = True
+    now: float = 0.0
+    given_up: list[float] = field(default_factory=list)
+    busy: list[tuple[float, float]] = field(default_factory=list)
+    plans: list[tuple[float, list[Plan]]] = field(default_factory=list)
+    _late: int = 0
+    _behind: float = 0.0
+
+    def run(self, seconds: float, faces: Sequence[Seen]) -> None:
+        end = self.now + seconds
+        while self.now < end - 1e-9:
+            if self._behind > PERIOD:  # a newer frame is there already
+                self._behind -= PERIOD
+                self._late += 1
+                self.given_up.append(self.now)
+                self.now += PERIOD
+                continue
+            plans = self.ladder.plan(self.now, faces, late=self._late, carries=self.carries)
+            self._late = 0
+            done = [(p.engine, p.key) for p in plans if p.engine]
+            took = self.slow(self.now) * sum(self.key[e] if k else BETWEEN for e, k in done)
+            self.ladder.load.spent(took, done)
+            self._behind = max(0.0, self._behind + took - PERIOD)
+            self.busy.append((self.now, took))
+            self.plans.append((self.now, plans))
+            self.now += PERIOD
+
+
+def ladder(smaller: str | None = None, **known: float) -> Ladder:
+    out = Ladder(PERIOD, 0.1, smaller)
+    for name, seconds in known.items():
+        out.load.learn(name, seconds)
+    return out
+
+
+def face(track: int, width: float = 150.0, engine: str = "s", memory: bool = True) -> Seen:
+    return Seen(track, width, engine, memory)
+
+
+def test_one_face_that_fits_stays_on_the_highest_rung_for_good() -> None:
+    machine = Machine(ladder(s=0.01), {"s": 0.016})
+    machine.run(60, [face(1)])
+    assert not machine.ladder.steps and not machine.given_up
+    assert all(p == [Plan("s", True)] for _, p in machine.plans)
+    assert machine.ladder.summary() == "1 face: full"
+
+
+def test_faces_that_appear_are_taken_in_without_giving_up_a_frame() -> None:
+    machine = Machine(ladder(s=0.01), {"s": 0.016})
+    machine.run(3, [face(1, 200)])
+    machine.run(10, [face(1, 200), face(2), face(3, 140), face(4, 130)])
+    assert not machine.given_up
+    took = [seconds for _, seconds in machine.busy]
+    assert max(a + b + c for a, b, c in zip(took, took[1:], took[2:], strict=False)) < 3 * PERIOD
+    first = [s for s in machine.ladder.steps if s.time < 3.1]
+    assert len(first) >= 3 and all(s.why == "a new face" for s in first)
+    assert machine.ladder.steps[0].time == pytest.approx(3.0, abs=PERIOD / 2)
+
+
+def test_the_largest_face_keeps_its_quality_longest() -> None:
+    machine = Machine(ladder(s=0.01), {"s": 0.016})
+    machine.run(6, [face(2, 120), face(1, 200), face(3, 110)])
+    keys = {k: sum(p[k].key for _, p in machine.plans[-80:]) for k in range(3)}
+    assert keys[1] >= keys[0] >= keys[2] > 0 and keys[1] > keys[2]
+
+
+def test_key_frames_of_several_faces_do_not_fall_together() -> None:
+    machine = Machine(ladder(s=0.01), {"s": 0.016})
+    faces = [face(k, 150 - k) for k in range(4)]
+    machine.run(5, faces)
+    late = [p for t, p in machine.plans if t > 2]
+    counts = [sum(plan.key for plan in plans) for plans in late]
+    assert max(counts) - min(counts) <= 1
+    for k in range(4):  # and none is forgotten
+        gaps = [n for n, plans in enumerate(late) if plans[k].key]
+        assert max(b - a for a, b in itertools.pairwise(gaps)) <= 9
+
+
+def test_doubled_work_goes_down_at_once_and_comes_back_slowly() -> None:
+    machine = Machine(ladder(s=0.01), {"s": 0.017}, slow=lambda t: 2.2 if 10 <= t < 15 else 1.0)
+    machine.run(40, [face(1)])
+    steps = list(machine.ladder.steps)
+    assert 10 < steps[0].time < 10.6 and steps[0].before == "full" and "ms" in steps[0].why + "ms"
+    assert len([t for t in machine.given_up if t < 15.5]) <= 4
+    assert not [t for t in machine.given_up if t > 11]
+    assert steps[-1].after == "full" and 15 < steps[-1].time < 30
+    assert len(steps) < 10
+
+
+def test_it_does_not_swing_where_a_rung_nearly_fits() -> None:
+    """A second load comes whenever quality goes up: tried again ever more rarely."""
+    machine = Machine(ladder(s=0.01), {"s": 0.016})
+    machine.slow = lambda t: 2.6 if machine.plans and all(p.key for _, ps in machine.plans[-3:] for p in ps) else 1.0
+    machine.run(120, [face(1)])
+    tries = [s.time for s in machine.ladder.steps if s.after == "full"]
+    assert 2 <= len(tries) <= 9
+    assert tries[-1] - tries[-2] > 3 * (tries[1] - tries[0]) or tries[-1] - tries[-2] > 20
+
+
+def test_frames_that_come_too_late_lead_down_whatever_faces_cost() -> None:
+    """Another thread is short of time: the frames of this one are cheap, and still go missing."""
+    subject = ladder(s=0.01)
+    for k in range(60):
+        plans = subject.plan(k * PERIOD, [face(1)], late=int(k >= 30 and k % 3 == 0))
+        subject.load.spent(0.016, [(p.engine, p.key) for p in plans])
+    assert subject.steps and "too late" in subject.steps[0].why
+    assert subject.steps[0].time < 45 * PERIOD
+
+
+def test_one_hiccup_is_no_load() -> None:
+    machine = Machine(ladder(s=0.01), {"s": 0.016}, slow=lambda t: 6.0 if abs(t - 5) < PERIOD / 2 else 1.0)
+    machine.run(10, [face(1)])
+    assert not machine.ladder.steps
+
+
+def test_the_smaller_engine_comes_before_nothing_and_fades_in() -> None:
+    machine = Machine(ladder("s", m=0.028, s=0.01), {"m": 0.033, "s": 0.016}, slow=lambda t: 1.6)
+    machine.run(12, [face(1, 300, "m"), face(2, 280, "m"), face(3, 260, "m")])
+    names = [s.after for s in machine.ladder.steps]
+    assert any(n.startswith("small key") for n in names)
+    assert not any(n == "pass-through" for n in names)
+    for k in range(3):
+        before = ""
+        share = 1.0
+        for t, plans in machine.plans:
+            plan = plans[k]
+            if before and plan.engine != before:
+                assert plan.key and plan.share < 0.5
+            elif t:
+                assert plan.share - share <= PERIOD / FADE_S + 1e-6
+            before, share = plan.engine, plan.share
+
+
+def test_no_time_at_all_is_pass_through_faded_out_and_in() -> None:
+    machine = Machine(ladder(s=0.01), {"s": 0.016}, slow=lambda t: 30.0 if 5 <= t < 8 else 1.0)
+    machine.run(60, [face(1)])
+    strength = [p[0].strength for _, p in machine.plans]
+    assert min(strength) == 0.0 and strength[-1] == 1.0
+    assert max(abs(b - a) for a, b in itertools.pairwise(strength)) <= 6 * PERIOD / FADE_S
+    back = [(t, p[0]) for t, p in machine.plans if t > 8 and p[0].engine]
+    rise = [p.strength for _, p in back if p.strength < 1.0]
+    assert rise == sorted(rise) and back[0][1].key
+    assert machine.ladder.summary() == "1 face: full"
+
+
+def test_a_card_has_no_key_frames() -> None:
+    machine = Machine(ladder("s", m=0.02, s=0.01), {"m": 0.025, "s": 0.014}, carries=False)
+    machine.run(10, [face(1, 200, "m"), face(2, 190, "m")])
+    assert all(p.key for _, plans in machine.plans for p in plans if p.engine)
+    assert {s.after for s in machine.ladder.steps} <= {"small", "full", "pass-through"}
+
+
+def test_memory_keeps_key_frames_close_together() -> None:
+    for memory, where in ((True, "pass-through"), (False, "key/8")):
+        subject = Ladder(1 / 15, 0.1)
+        subject.load.learn("s", 0.06)
+        for k in range(100):
+            done = [(p.engine, p.key) for p in subject.plan(k / 15, [face(1, memory=memory)]) if p.engine]
+            subject.load.spent(sum(0.3 if key else 0.02 for _, key in done), done)
+        assert subject.summary() == f"1 face: {where}"
+
+
+def test_patience_ends_with_the_ceiling() -> None:
+    subject = ladder(s=0.01)
+    assert subject.patience(10.0, None) == pytest.approx(1.2 * PERIOD)
+    assert subject.patience(10.0, 9.99) == pytest.approx(1.2 * PERIOD)
+    assert 0.0 < subject.patience(10.0, 9.92) < 0.3 * PERIOD
+    assert subject.patience(10.0, 9.5) == 0.0
+
+
+def test_a_face_that_went_out_as_it_was_fades_in() -> None:
+    subject = ladder(s=0.01)
+    subject.plan(0.0, [face(1)])
+    subject.missing(1)
+    strength = [subject.plan(k * PERIOD, [face(1)])[0].strength for k in range(1, 12)]
+    assert strength[0] < 0.3 and strength[-1] == 1.0 and strength == sorted(strength)
+
+
+def test_the_summary_names_what_is_there() -> None:
+    subject = ladder(s=0.01)
+    assert subject.summary() == "no faces"
+    subject.plan(0.0, [face(1, 100), face(2, 200)])
+    assert subject.summary() == "2 faces: full, key/2"
+    subject.plan(PERIOD, [])
+    assert subject.summary() == "no faces"
