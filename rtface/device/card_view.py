@@ -18,8 +18,9 @@ from rtface.device.owner import Owner
 from rtface.device.planes import layout
 from rtface.device.slots import Growing, Pool
 from rtface.device.surface import InPlace
+from rtface.device.view import FrameView
 from rtface.frame import Bytes, Color, Float, Frame
-from rtface.geometry import compose, display_size, invert, scaling, translation
+from rtface.geometry import compose, display_size, invert, translation
 
 
 class _Slot:
@@ -120,36 +121,12 @@ class Looks:
         self._slots.close()
 
 
-class CardView:
-    """A frame (or field) on the card as a tracker or analyser sees it (`protocols.View`)."""
+class CardView(FrameView):
+    """A frame whose samples are on the card."""
 
     def __init__(self, looks: Looks, frame: Frame) -> None:
-        self._looks, self._frame = looks, frame
-        self._size = display_size(frame.image.width, frame.image.height, frame.display)
-        self._thumbnails: dict[int, tuple[Bytes, float, float]] = {}
-
-    @property
-    def width(self) -> float:
-        """Display width in pixels; not rounded where samples are not square."""
-        return self._size[0]
-
-    @property
-    def height(self) -> float:
-        """Display height in pixels."""
-        return self._size[1]
-
-    def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
-        """As `CpuView.thumbnail`: kept for the next call with the same size, do not write into it."""
-        if max_side not in self._thumbnails:
-            scale = min(1.0, max_side / max(self._size))
-            w, h = (max(1, int(side * scale + 0.5)) for side in self._size)
-            pixels = self.crop(scaling(w / self._size[0], h / self._size[1]), (w, h))
-            self._thumbnails[max_side] = pixels, self._size[0] / w, self._size[1] / h
-        return self._thumbnails[max_side]
+        super().__init__(frame)
+        self._looks = looks
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """RGB uint8 h×w×3 of the region that `matrix` (2×3, display → region) maps to `size` (w, h).
-
-        Area-filtered where it shrinks, black outside the picture.
-        """
         return self._looks.look(self._frame, matrix, size)

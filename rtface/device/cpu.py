@@ -16,9 +16,10 @@ from rtface.device.planes import Layout, Role, Samples, fallback, layout, planes
 from rtface.device.sampling import from_planes, full_range, sample_bytes, sample_rgb
 from rtface.device.swscale import Swscale
 from rtface.device.transfer import code_range, curve_of
+from rtface.device.view import FrameView
 from rtface.errors import InputError, UsageError
 from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame
-from rtface.geometry import apply, display_size, field_parity, plane_matrix, scaling
+from rtface.geometry import apply, field_parity, plane_matrix
 from rtface.protocols import Correction, Retouch
 from rtface.surfaces import software
 
@@ -46,11 +47,11 @@ def native_image(image: av.VideoFrame) -> av.VideoFrame:
                          "first") from error
 
 
-class CpuView:
-    """A frame as a tracker or analyser sees it (`protocols.View`): RGB, display space, any scale, made on demand."""
+class CpuView(FrameView):
+    """A frame whose samples are in the host's memory, or are brought there."""
 
     def __init__(self, frame: Frame, swscale: Swscale) -> None:
-        self._frame = frame
+        super().__init__(frame)
         self._image = native_image(frame.image)
         form = layout(self._image.format.name)
         assert form is not None
@@ -59,33 +60,12 @@ class CpuView:
         self._views: dict[Role, Samples] | None = None
         self._places: dict[Role, Float] = {}
         self._swscale = swscale
-        self._thumbnails: dict[int, tuple[Bytes, float, float]] = {}
-        self._size = display_size(self._image.width, self._image.height, frame.display)
 
-    @property
-    def width(self) -> float:
-        """Display width in pixels; not rounded where samples are not square."""
-        return self._size[0]
-
-    @property
-    def height(self) -> float:
-        """Display height in pixels."""
-        return self._size[1]
-
-    def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
-        """Whole picture as RGB uint8 h×w×3, longer side ≤ max_side, and display pixels per thumbnail pixel in x and y.
-
-        Never enlarged. The array is kept for the next call with the same size: do not write into it.
-        """
-        if max_side not in self._thumbnails:
-            scale = min(1.0, max_side / max(self._size))
-            w, h = (max(1, int(side * scale + 0.5)) for side in self._size)
-            if self._parity is not None or curve_of(self._frame.color) is not None:
-                pixels = self.crop(scaling(w / self._size[0], h / self._size[1]), (w, h))
-            else:
-                pixels = self._swscaled(w, h)
-            self._thumbnails[max_side] = pixels, self._size[0] / w, self._size[1] / h
-        return self._thumbnails[max_side]
+    def _whole(self, width: int, height: int) -> Bytes:
+        """By FFmpeg's scaler, which is faster, but knows neither fields nor HDR curves."""
+        if self._parity is not None or curve_of(self._frame.color) is not None:
+            return super()._whole(width, height)
+        return self._swscaled(width, height)
 
     def _swscaled(self, width: int, height: int) -> Bytes:
         display, color = self._frame.display, self._frame.color
@@ -112,10 +92,6 @@ class CpuView:
         return sample_rgb(*self._read(), matrix, size, native=native)
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """RGB uint8 h×w×3 of the region that `matrix` (2×3, display → region) maps to `size` (w, h).
-
-        Area-filtered where it shrinks, black outside the picture.
-        """
         out = sample_bytes(*self._read(), matrix, size)
         w, h = self._size
         corners = apply(matrix, np.array([(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)]))

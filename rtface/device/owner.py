@@ -4,7 +4,9 @@ Three streams: `up` copies to the card, `compute` runs kernels and networks, `do
 so that the copies of neighbouring frames overlap with the computing. A fourth, `look`, is for whoever waits for a small
 picture (trackers, the average over time): what is put there does not queue behind the networks. Crops for networks wait
 here until the card has room for another batch, and go in batches of whatever is waiting then: nobody waits for a batch
-to fill.
+to fill. For room another thread waits, so that nothing else that is asked of the owner meanwhile does: copies, looks,
+corrections of frames whose networks have run. All that a batch waits for on the card was put there before it, so that
+wait has an end.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from rtface.device.card import Card, Event, Stream
@@ -67,11 +70,15 @@ class Owner:
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[Request] = deque()
         self._in_flight: deque[Event] = deque()
+        self._marks: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._making_room = self._ending = False
+        self._last: Callable[[], None] = lambda: None
         self._lost: DeviceLost | None = None
         self._closed = False
         self.idle: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._loop, name="rtface-card", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._wait, name="rtface-card-room", daemon=True).start()
         self.card: Card
         self.up: Stream
         self.compute: Stream
@@ -142,33 +149,55 @@ class Owner:
             raise
 
     def _loop(self) -> None:
-        while (item := self._inbox.get()) is not None:
+        while not (self._ending and not self._waiting):
+            self._do(self._inbox.get())
+            while self._waiting and not self._making_room:
+                self._take_in()  # what came meanwhile joins the batch
+                if len(self._in_flight) < _IN_FLIGHT:
+                    self._flush()
+                else:
+                    self._making_room = True
+                    self._marks.put(self._in_flight.popleft())
+        self._marks.put(None)
+        try:
+            self._last()
+        except Exception as error:  # noqa: BLE001 - nobody is left to be told
+            log.debug("the card was not closed: %s", error)
+
+    def _do(self, item: Callable[[], None] | None) -> None:
+        if item is None:
+            self._ending = True
+        else:
             item()
-            del item
-            while self._waiting:
-                self._take_in()
-                self._make_room()
-                self._take_in()  # what came while waiting joins the batch
-                self._flush()
 
     def _take_in(self) -> None:
         while True:
             try:
-                item = self._inbox.get_nowait()
+                self._do(self._inbox.get_nowait())
             except queue.Empty:
                 return
-            if item is None:  # closing: what waits is still done
-                self._inbox.put(None)
-                return
-            item()
 
-    def _make_room(self) -> None:
-        while len(self._in_flight) >= _IN_FLIGHT:
-            event = self._in_flight.popleft()
+    def _wait(self) -> None:
+        """The other thread: tells the owner when a batch has ended."""
+        while (event := self._marks.get()) is not None:
+            failure: BaseException | None = None
             try:
-                self._guarded(event.synchronize)
-            except EngineError:  # the next batch meets it too, and says so
-                self._in_flight.clear()
+                event.synchronize()
+            except BaseException as error:  # noqa: BLE001 - handed to the owner
+                failure = error
+            self._inbox.put(partial(self._has_room, failure))
+
+    def _has_room(self, failure: BaseException | None) -> None:
+        self._making_room = False
+        if failure is None:
+            return
+        self._in_flight.clear()
+        if isinstance(failure, DeviceLost):
+            self._lost = failure
+        elif not isinstance(failure, EngineError):  # else the next batch meets it too, and says so
+            waiting, self._waiting = self._waiting, deque()
+            for request in waiting:
+                request.fail(failure)
 
     def _flush(self) -> None:
         """Puts one batch on the card: the oldest request, and whatever waits for the same network."""
@@ -183,10 +212,10 @@ class Owner:
                 request.fail(error)
 
     def close(self) -> None:
-        """Does what waits, then ends the thread and the streams; safe to call twice."""
+        """Does what waits, then ends the threads and the card; safe to call twice."""
         if self._closed:
             return
-        self.run(self.card.close)
+        self._last = self.card.close
         self._end()
 
     def _end(self) -> None:

@@ -27,7 +27,8 @@ class _Placed:
 class Sprite:
     """A picture with alpha.
 
-    Conversions and the last placement are kept: what stands still costs only the blending.
+    Conversions, the last low-pass and the last placement are kept: what moves without growing is only warped and
+    blended, what stands still only blended.
 
     Args:
         rgba: uint8 h×w×4, R'G'B' (sRGB) and straight alpha; not to be changed afterwards.
@@ -44,6 +45,7 @@ class Sprite:
                              f"{getattr(given, 'dtype', type(given).__name__)} {np.shape(given)}")
         self._rgba = rgba
         self._coded: tuple[object, dict[Roles, Float32]] = (None, {})
+        self._filtered: dict[Roles, tuple[object, Float32, Float]] = {}
         self._placed: tuple[object, list[_Placed]] = (None, [])
 
     @property
@@ -71,7 +73,7 @@ class Sprite:
         key = (form, color, shapes, place.tobytes(), opacity)
         if self._placed[0] != key:
             coded = self._code(form, color)
-            found = [_place(roles, values, compose(to_planes[roles[0]], place), views[roles[0]].shape, opacity)
+            found = [self._place(roles, values, compose(to_planes[roles[0]], place), views[roles[0]].shape, opacity)
                      for roles, values in coded.items()]
             self._placed = key, [one for one in found if one is not None]
         for one in self._placed[1]:
@@ -88,25 +90,31 @@ class Sprite:
             grids: dict[tuple[int, int], list[Role]] = {}
             for role in values:
                 grids.setdefault(form.role_subsampling(role), []).append(role)
+            self._filtered.clear()
             self._coded = key, {
                 tuple(roles): np.concatenate([*(values[role][..., None] * alpha for role in roles), alpha], axis=2)
                 for roles in grids.values()}
         return self._coded[1]
 
 
-def _place(roles: Roles, values: Float32, forward: Float, shape: tuple[int, ...], opacity: float) -> _Placed | None:
-    """`values` (h×w×n, alpha last) on the samples of a plane (`forward`: sprite → plane), low-passed where it
-    shrinks; None where it does not reach it."""
-    h, w = values.shape[:2]
-    box = clip_box(bounds(forward, (0.0, 0.0, w, h), margin=1.0), shape[1], shape[0])
-    if box[2] <= box[0] or box[3] <= box[1]:
-        return None
-    values, undo = lowpass(values, footprint(invert(forward)), border=cv2.BORDER_CONSTANT)
-    onto = to_cv2(compose(translation(-box[0], -box[1]), forward, undo))
-    out: Any = cv2.warpAffine(values, onto, (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
-                              borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
-    if opacity < 1.0:
-        out *= np.float32(opacity)
-    *parts, alpha = cv2.split(out)
-    return _Placed(roles, box, [np.asarray(part, np.float32) for part in parts],
-                   np.subtract(np.float32(1.0), alpha, dtype=np.float32))
+    def _place(self, roles: Roles, values: Float32, forward: Float, shape: tuple[int, ...],
+               opacity: float) -> _Placed | None:
+        """`values` (h×w×n, alpha last) on the samples of a plane (`forward`: sprite → plane), low-passed where it
+        shrinks; None where it does not reach it."""
+        h, w = values.shape[:2]
+        box = clip_box(bounds(forward, (0.0, 0.0, w, h), margin=1.0), shape[1], shape[0])
+        if box[2] <= box[0] or box[3] <= box[1]:
+            return None
+        shrink = footprint(invert(forward))
+        key = (round(shrink[0], 2), round(shrink[1], 2))
+        if roles not in self._filtered or self._filtered[roles][0] != key:
+            self._filtered[roles] = (key, *lowpass(values, key, border=cv2.BORDER_CONSTANT))
+        _, values, undo = self._filtered[roles]
+        onto = to_cv2(compose(translation(-box[0], -box[1]), forward, undo))
+        out: Any = cv2.warpAffine(values, onto, (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
+                                  borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+        if opacity < 1.0:
+            out *= np.float32(opacity)
+        *parts, alpha = cv2.split(out)
+        return _Placed(roles, box, [np.asarray(part, np.float32) for part in parts],
+                       np.subtract(np.float32(1.0), alpha, dtype=np.float32))

@@ -21,6 +21,7 @@ from rtface.device.remembered import Places, Remembered
 from rtface.device.shaping import LEAST
 from rtface.engine.card_batch import Batches, CardPlan
 from rtface.engine.plan import Verdict
+from rtface.engine.ready import ReadyEngine
 from rtface.engine.recipe import Recipe, Region
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 from rtface.protocols import Restored
@@ -61,15 +62,10 @@ class _Request:
         self.answer.set_exception(error)
 
 
-class CardEngine:
+class CardEngine(ReadyEngine):
     """A restorer on a card (`protocols.Engine`).
 
     Attributes:
-        recipe: what it is.
-        device, backend, precision: where and how it runs, as "cuda", "tensorrt-rtx 1.7.1" and "fp16".
-        psnr: dB against its golden crops.
-        ms: milliseconds that one crop takes where nothing else runs.
-        reason: one line saying what runs where, and why.
         max_batch: crops in one run; halved when the card runs out of memory.
     """
 
@@ -79,11 +75,8 @@ class CardEngine:
         if recipe.input.size < LEAST or recipe.input.size % 4:
             raise EngineError(f"engine {recipe.name} takes crops of {recipe.input.size}, and on a card they have to be "
                               f"{LEAST} or more and a multiple of 4; use --device cpu for it")
-        self.recipe, self._owner, self._plan = recipe, owner, plan
-        identity = plan.identity
-        self.device, self.backend = device, f"{identity.backend} {identity.library.split('-')[0]}"
-        self.precision, self.psnr, self.ms = identity.precision, verdict.psnr, verdict.ms
-        self.reason = f"{recipe.name}: {self.backend} in {self.precision} on {owner.card.name} ({why})"
+        super().__init__(recipe, plan.identity, verdict, device, f" on {owner.card.name}", why)
+        self._owner, self._plan = owner, plan
         self.max_batch = max(1, min(plan.max_batch, recipe.batch.max))
         heads = recipe.memory.maps if recipe.memory and recipe.memory.heads else None
         self._head = HeadMap(heads, recipe.region) if heads else None
@@ -95,18 +88,6 @@ class CardEngine:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def name(self) -> str:
-        return self.recipe.name
-
-    @property
-    def size(self) -> int:
-        return self.recipe.input.size
-
-    @property
-    def recurrent(self) -> bool:
-        return self.recipe.recurrent
 
     def submit(self, crops: FaceSlot, after: Future[Restored] | None = None) -> Future[Restored]:
         """Restores the crop of a face where it lies. The future is done when that is on its way: what comes after it

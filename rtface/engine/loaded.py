@@ -11,6 +11,7 @@ import numpy as np
 
 from rtface.engine.backends import open_engine
 from rtface.engine.plan import retime
+from rtface.engine.ready import ReadyEngine
 from rtface.engine.recipe import Recipe
 from rtface.engine.restore import FaceMemory, Restorer
 from rtface.errors import UsageError
@@ -18,32 +19,19 @@ from rtface.frame import Float32
 from rtface.protocols import Restored
 
 
-class LoadedEngine:
-    """A restorer ready to run (`rtface.protocols.Engine`): one worker thread, first come, first served.
-
-    Attributes:
-        recipe: what it is.
-        device, backend, precision: where and how it runs, as "cpu", "openvino 2026.4.1" and "int8".
-        psnr: dB against its golden crops.
-        ms: milliseconds that one crop takes where nothing else runs, as far as that was seen.
-        reason: one line saying what runs where, and why.
-    """
+class LoadedEngine(ReadyEngine):
+    """A restorer ready to run (`rtface.protocols.Engine`): one worker thread, first come, first served."""
 
     def __init__(self, recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> None:
         recipe.check_weights()
         threads = threads or _cores()
         if threads < 1:
             raise UsageError(f"threads must be 1 or more, got {threads}")
-        self.recipe = recipe
         backend, self._plan, verdict, why = open_engine(recipe, device, threads)
         identity = self._plan.identity
-        self.device = backend.device
-        self.backend = f"{identity.backend} {identity.library.split('-')[0]}"
-        self.precision = identity.precision
-        self.psnr, self.ms = verdict.psnr, verdict.ms
+        where = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
+        super().__init__(recipe, identity, verdict, backend.device, f", {where}", why)
         self._verdict = verdict
-        place = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
-        self.reason = f"{recipe.name}: {self.backend} in {self.precision}, {place} ({why})"
         self._restorer = Restorer(recipe, self._plan)
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored | None = None
@@ -53,18 +41,6 @@ class LoadedEngine:
             # Other work on the machine can only make it slower: the least is the truth.
             self.ms = min(self.ms, round(1e3 * (time.perf_counter() - start), 3))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-engine-{recipe.name}")
-
-    @property
-    def name(self) -> str:
-        return self.recipe.name
-
-    @property
-    def size(self) -> int:
-        return self.recipe.input.size
-
-    @property
-    def recurrent(self) -> bool:
-        return self.recipe.recurrent
 
     def submit(self, crops: Float32, after: Future[Restored] | None = None) -> Future[Restored]:
         """Restores float32 N×3×S×S RGB 0…1; `after` is what was promised for the same faces' frame before.

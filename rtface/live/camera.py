@@ -12,7 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import av.device
 from av.container import InputContainer
 
 from rtface.errors import InputError, InputMissing
@@ -163,7 +162,9 @@ def _open_avfoundation(request: Request) -> InputContainer:
 
 def _open_dshow(request: Request) -> InputContainer:
     name = request.name or "0"
-    found = [d for d in av.device.enumerate_input_devices("dshow") if "video" in d.media_types]
+    from av.device import enumerate_input_devices
+
+    found = [d for d in enumerate_input_devices("dshow") if "video" in d.media_types]
     if name.isdigit():
         if int(name) >= len(found):
             raise InputMissing(f"camera {name} is not there; {_LIST}")

@@ -25,8 +25,9 @@ _FIRST_PICTURE = 20.0
 _QUIET = {"stream": 3.5, "camera": 3.5, "microphone": 3.5, "file": 30.0}
 _QUIET_PIECES = 15.0
 _NO_PICTURE = 10.0
-# Seconds without a word of the process itself.
-_MUTE = 3.0
+# Seconds without a word of the process itself, and until its first one: a busy machine takes long to start it.
+_MUTE = 3.5
+_START = 30.0
 # Seconds that it may take to end.
 _END = 0.3
 _ERRORS = {kind.__name__: kind for kind in (InputError, InputMissing, MissingComponent)}
@@ -57,7 +58,8 @@ class Connection:
         self.over = False
         self.pictures = self.sounds = self.dropped = self.errors = self.bytes = 0
         self._ring = FrameRing(_SLOTS, _BYTES) if request.pictures else None
-        self._began = self._word_at = self._picture_at = time.monotonic()
+        self._word_at = self._picture_at = time.monotonic()
+        self._began: float | None = None  # when the process was ready to open it
         self._quiet = 0.0
         self._reason: str | None = None
         self._ended = threading.Event()
@@ -91,9 +93,12 @@ class Connection:
     def _watch(self) -> str:
         """What is wrong, "" for nothing."""
         now = time.monotonic()
-        if now - self._word_at > _MUTE:
+        patience = _START if self._began is None else OPENING if self.opened is None else _MUTE
+        if now - self._word_at > patience:
             return "the process that reads it does not answer"
         came = self.pictures if self._request.pictures else self.sounds
+        if self._began is None:
+            return ""
         if not came:
             waited = now - self._began
             flows = self.opened is not None and self._quiet < 2 and self.bytes > 0
@@ -113,6 +118,7 @@ class Connection:
 
     def _take(self, message: Message) -> None:
         self._word_at = time.monotonic()
+        self._began = self._began or self._word_at
         if self._abandoned:
             return
         match message:

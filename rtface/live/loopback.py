@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import select
 import struct
@@ -111,6 +110,8 @@ class LoopbackOutput:
 
     def _claim(self) -> None:
         """OutputError where another writes to it, or where it is no virtual camera."""
+        import fcntl  # not on Windows
+
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel forgets it with the process
         except OSError:

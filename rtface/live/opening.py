@@ -1,9 +1,8 @@
-"""Opens what a live run reads, and says in one line why it cannot be."""
+"""Opens streams and films for a live run, and says in one line why they cannot be."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,6 +17,7 @@ from av.video.stream import VideoStream
 from rtface.address import shown
 from rtface.errors import InputError, InputMissing
 from rtface.live.messages import Request
+from rtface.live.srt import Srt
 from rtface.media.probe import choose_video, open_container, rate_of
 
 # Of a stream that gives pictures in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
@@ -31,6 +31,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},
     "udp": _QUICK | {"probesize": "500000", "overrun_nonfatal": "1", "timeout": _PATIENCE},
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _PATIENCE},
+    "srt": _QUICK | {"probesize": "500000"},
     "rtp": _QUICK,
     "http": {"rw_timeout": "10000000"},
 }
@@ -50,7 +51,6 @@ class Input:
         monotonic: its clock should be the monotonic one.
         notes: what differs from what was asked for.
         card: what a device calls itself.
-        release: ends what else was started for it.
     """
 
     container: InputContainer
@@ -62,7 +62,6 @@ class Input:
     monotonic: bool = False
     notes: list[str] = field(default_factory=list[str])
     card: str = ""
-    release: Callable[[], None] = lambda: None
 
     @property
     def described(self) -> str:
@@ -77,47 +76,35 @@ class Input:
         return ", ".join(parts)
 
 
-def open_input(request: Request) -> Input:
-    """Opens it; may take as long as it likes, in a process that can be killed.
+def open_stream(request: Request) -> Input:
+    """Opens a stream or a film; may take as long as it likes, in a process that can be killed.
 
     Raises:
         InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
     """
-    if request.kind == "camera":
-        from rtface.live.camera import open_camera
-
-        return open_camera(request)
-    if request.kind == "microphone":
-        from rtface.live.microphone_input import open_microphone
-
-        return open_microphone(request)
     if request.kind == "file":
         opened = _streams(open_container(request.name), request, shown(request.name))
         opened.paced = opened.film = True
     else:
-        opened = _open_stream(request)
+        opened = _open_url(request)
     if opened.film and request.seek:
         with suppress(av.FFmpegError):  # then it begins anew
             opened.container.seek(round(request.seek * 1e6))
     return opened
 
 
-def _open_stream(request: Request) -> Input:
-    url, scheme = request.name, urlsplit(request.name).scheme.lower()
-    release: Callable[[], None] = lambda: None  # noqa: E731
-    options = _OPTIONS.get(scheme, _OPTIONS.get(scheme.removesuffix("s"), {}))
+def _open_url(request: Request) -> Input:
+    scheme = urlsplit(request.name.partition("?")[0]).scheme.lower()
+    options = dict(_OPTIONS.get(scheme, _OPTIONS.get(scheme.removesuffix("s"), {})))
+    source: str | Srt = request.name
     if scheme == "srt":
-        from rtface.live.srt import open_bridge
-
-        url, bridge = open_bridge(url, "read")
-        options, release = _OPTIONS[urlsplit(url).scheme], bridge.close
+        source = Srt(request.name, sending=False)
     try:
-        container = av.open(url, "r", options=dict(options), metadata_errors="replace")
+        container = av.open(source, "r", format="mpegts" if scheme == "srt" else None, options=options,
+                            metadata_errors="replace")
     except av.FFmpegError as error:
-        release()
         raise _refusal(request.name, error) from None
     opened = _streams(container, request, shown(request.name))
-    opened.release = release
     opened.paced = scheme in _PACED_SCHEMES
     opened.film = opened.paced and bool(container.duration)
     return opened

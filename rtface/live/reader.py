@@ -21,8 +21,9 @@ from rtface.errors import InputError, MissingComponent, RtfaceError
 from rtface.flow.child import Parent
 from rtface.flow.shared_frames import Picture
 from rtface.frame import Color, Display
+from rtface.live import camera, microphone_input
 from rtface.live.messages import Beat, Opened, Over, Refused, Request, Shot
-from rtface.live.opening import Input, open_input
+from rtface.live.opening import Input, open_stream
 from rtface.live.sound_track import SoundTrack
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.probe import details_of
@@ -46,16 +47,17 @@ def read(parent: Parent, request: Request) -> None:
     av.logging.set_libav_level(av.logging.FATAL)
     reader = Reader(parent, request)
     threading.Thread(target=reader.beat, name="beat", daemon=True).start()
+    device = {"camera": camera.open_camera, "microphone": microphone_input.open_microphone}
     try:
-        opened = open_input(request)
+        opened = device.get(request.kind, open_stream)(request)
     except RtfaceError as error:
         kind = type(error).__name__
         parent.send(Refused(kind if isinstance(error, InputError | MissingComponent) else "InputError", str(error)))
         return
     try:
         reader.run(opened)
-    finally:
-        opened.release()
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(error.strerror or str(error)) from None
 
 
 class Reader:

@@ -113,6 +113,69 @@ def test_only_so_many_batches_are_on_the_card_at_a_time(owner):
     assert owner.card.waits == 6  # the first two go at once, each later one waits for the one two before it
 
 
+class Slow:
+    """An event that ends when it is told to; `asked` when somebody waits."""
+
+    def __init__(self, error=None):
+        self.asked, self.gate, self.error = threading.Event(), threading.Event(), error
+
+    def synchronize(self):
+        self.asked.set()
+        assert self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+
+
+def crowded(owner, requests, error=None):
+    """Three crops one by one: two batches on the card, and one that waits for the first to end."""
+    network, first = Network(owner, max_batch=1), Slow(error)
+    enqueue = network.enqueue
+    network.enqueue = lambda batch: first if enqueue(batch) and network.batches == [[0]] else Slow()
+    requests += [Request(network, k) for k in range(3)]
+    for request in requests:
+        owner.submit(request)
+    assert first.asked.wait(10)
+    return first
+
+
+def test_while_a_crop_waits_for_room_the_owner_does_everything_else(owner):
+    requests = []
+    first = crowded(owner, requests)
+    assert owner.run(lambda: "a look").result(10) == "a look"
+    assert [request.answer.done() for request in requests] == [True, True, False]
+    late = Request(requests[0].network, 3)
+    late.network.max_batch = 2
+    owner.submit(late)
+    first.gate.set()
+    assert requests[2].answer.result(10) == 2
+    assert late.answer.result(10) == 3
+    assert late.network.batches == [[0], [1], [2, 3]]  # what came while it waited joined it
+
+
+@pytest.mark.parametrize(("error", "seen"), [
+    (DeviceLost("gone"), DeviceLost), (EngineError("an odd one"), None), (AssertionError("a test's"), AssertionError)])
+def test_a_batch_that_fails_lets_those_behind_it_know_and_holds_nobody_up(owner, error, seen):
+    requests = []
+    first = crowded(owner, requests, error)
+    first.gate.set()
+    if seen is None:
+        assert requests[2].answer.result(10) == 2
+    else:
+        with pytest.raises(seen):
+            requests[2].answer.result(10)
+
+
+def test_closing_while_a_crop_waits_for_room_does_it_first():
+    owner, requests = Owner(lambda: FakeCard(lambda *_: None)), []
+    closed = []
+    owner.card.close = lambda: closed.append([request.answer.done() for request in requests])
+    first = crowded(owner, requests)
+    threading.Timer(0.05, first.gate.set).start()
+    owner.close()
+    assert closed == [[True, True, True]]
+    assert not [t for t in threading.enumerate() if t.name == "rtface-card"]
+
+
 def test_a_failure_reaches_who_asked_and_nobody_else(owner):
     broken, whole = Network(owner, fail=EngineError("no such tensor")), Network(owner)
     requests = [Request(broken, 1), Request(whole, 2)]

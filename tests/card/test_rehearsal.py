@@ -59,7 +59,7 @@ def rehearse(machine, *arguments):
     ("test_kernels_on_card.py", "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
      "or several_sizes or (averages and box) or one_coloured or bottom_up", 38, 0),
     ("test_engine_on_card.py", "(every_size and host-rtface-s-graphs) or kind or failure", 3, 0),
-    ("test_cuda_device_on_card.py", "cpu and (420 or pq) or reserves or two_films", 8, 0),
+    ("test_cuda_device_on_card.py", "cpu and (420 or pq) or reserves or two_films or average", 10, 0),
     ("test_overlap_on_card.py", "", 2, 0)])
 def test_what_a_card_will_run_runs(machine, file, some, passed, skipped):
     counts = rehearse(machine, f"tests/gpu/{file}", "-k", some, "-rs")

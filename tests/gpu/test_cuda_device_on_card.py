@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,20 @@ from test_cuda_device import (
     test_two_films_at_once_share_batches_and_get_their_own_faces,
     test_what_the_kernels_cannot_do_is_done_by_the_cpu,
 )
+from test_stateless_engines import recipe, test_the_average_over_time_is_that_of_the_cpu
 
 from rtface.device.cpu import CpuDevice
+from rtface.engine.card_engine import CardEngine
 from rtface.frame import Color
+
+
+@pytest.fixture
+def engine(owner: Any, recipe: Any) -> Iterator[tuple[CardEngine, Any]]:
+    """An engine without memory, in fp32, as `test_stateless_engines` has one."""
+    plan, verdict = any_plan(owner, recipe, "f32")
+    engine = CardEngine(owner, recipe, plan, verdict, "for a test")
+    yield engine, plan
+    engine.close()
 
 
 @pytest.mark.parametrize(("fmt", "more"), [

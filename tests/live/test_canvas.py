@@ -45,8 +45,9 @@ def rgb_as_read(canvas):
     """What a reader shows: BT.601 of limited range, in float, chroma repeated."""
     area = W * H
     y = canvas.data[:area].reshape(H, W).astype(float)
-    u, v = (canvas.data[area + k * area // 4 : area + (k + 1) * area // 4].reshape(H // 2, W // 2).astype(float)
-            .repeat(2, 0).repeat(2, 1) for k in (0, 1))
+    chroma = canvas.data[area:]
+    halves = (chroma[0::2], chroma[1::2]) if canvas.pix_fmt == "nv12" else np.split(chroma, 2)
+    u, v = (half.reshape(H // 2, W // 2).astype(float).repeat(2, 0).repeat(2, 1) for half in halves)
     y, u, v = (y - 16) / 219, (u - 128) / 224, (v - 128) / 224
     return np.clip(np.stack([y + 1.402 * v, y - 0.344136 * u - 0.714136 * v, y + 1.772 * u], -1), 0, 1) * 255
 
@@ -58,19 +59,21 @@ def bars():
     return np.repeat(np.array(colours, np.uint8)[None], H, 0).repeat(W // 8, 1)
 
 
+@pytest.mark.parametrize("target", ["yuv420p", "nv12"])
 @pytest.mark.parametrize(("pix_fmt", "color", "matrix", "range_"), [
     ("yuvj422p", Color("bt601", True), "ITU601", 2), ("yuvj420p", Color("bt601", True), "ITU601", 2),
     ("yuv420p", Color("bt709"), "ITU709", 1), ("yuv420p", Color("bt709", True), "ITU709", 2),
     ("nv12", Color("bt601"), "ITU601", 1), ("yuyv422", Color("bt601"), "ITU601", 1),
     ("rgb24", Color("rgb", True), None, 2), ("yuv420p10le", Color("bt709"), "ITU709", 1),
-    ("yuv444p", Color("bt2020"), "BT2020", 1),
+    ("yuv444p", Color("bt2020"), "BT2020", 1), ("nv12", Color("bt709"), "ITU709", 1),
+    ("yuv420p", Color("smpte240m"), "SMPTE240M", 1),
 ])
-def test_readers_see_the_colours_of_the_picture(pix_fmt, color, matrix, range_):
+def test_readers_see_the_colours_of_the_picture(pix_fmt, color, matrix, range_, target):
     image = av.VideoFrame.from_ndarray(bars(), "rgb24")
     if matrix:
         image = image.reformat(format=pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=range_,
                                interpolation="BICUBIC")
-    canvas = Canvas(W, H, "yuv420p")
+    canvas = Canvas(W, H, target)
     canvas.draw(image, color)
     inner = np.s_[:, np.arange(W) % 16 // 4 % 3 == 1]  # away from the bars' edges, where chroma is shared
     error = np.abs(rgb_as_read(canvas)[inner] - bars()[inner].astype(float))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -77,12 +78,14 @@ class Watched:
         return self.until(lambda: self.source.health.state == state, seconds)
 
 
+def decoded(sounds: list[Sound]) -> np.ndarray:
+    """The samples of the first channel."""
+    with av.open(io.BytesIO(b"".join(sound.data for sound in sounds)), format="aac") as box:
+        return np.concatenate([frame.to_ndarray()[0] for frame in box.decode(audio=0)])
+
+
 def tones(sounds: list[Sound]) -> list[float]:
     """When the publisher's tones begin, on the times of the sound."""
-    heard: list[tuple[float, bool]] = []
-    with av.open(io.BytesIO(b"".join(sound.data for sound in sounds)), format="aac") as box:
-        decoded = [frame.to_ndarray()[0] for frame in box.decode(audio=0)]
-    for sound, samples in zip(sounds, decoded, strict=False):
-        for part, block in enumerate(np.split(samples, 8)):
-            heard.append((sound.time + part * sound.duration / 8, bool(np.abs(block).max() > 0.1)))
-    return [at for (_, before), (at, now) in zip(heard, heard[1:], strict=False) if now and not before]
+    blocks = np.abs(decoded(sounds).reshape(-1, 128)).max(axis=1) > 0.1  # eight of a frame
+    starts = [i for i, (before, now) in enumerate(itertools.pairwise(blocks), 1) if now and not before]
+    return [sounds[i // 8].time + i % 8 / 8 * sounds[i // 8].duration for i in starts if i // 8 < len(sounds)]

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -236,6 +237,24 @@ def test_pictures_in_other_formats_are_converted_before_a_stage_sees_them() -> N
     out = Stages.open(["trial_stages.Bar"], Stats()).process(frame(fmt="rgb8"))
     assert out.image.format.name == "rgb24"
     assert (out.image.to_ndarray()[:8] == (255, 0, 0)).all()
+
+
+def test_a_picture_on_a_card_is_brought_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = frame(fmt="nv12")
+    asked = []
+
+    class OnCard:
+        format, sw_format = SimpleNamespace(name="cuda"), SimpleNamespace(name="nv12")
+
+        def reformat(self, format: str) -> av.VideoFrame:
+            asked.append(format)
+            return host.image
+
+    given = replace(host, image=OnCard())
+    kept = before(given)
+    out = Stages.open(["trial_stages.Bar"], Stats()).process(given, kept)
+    assert out.image is host.image and asked == ["nv12", "nv12"]
+    assert np.ptp(samples(out)[:64].astype(int)) == 0
 
 
 def test_a_decoder_keeps_its_own_picture() -> None:

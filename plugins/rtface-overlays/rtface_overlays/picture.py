@@ -79,7 +79,8 @@ class Picture:
     def _turn(self, seconds: float) -> None:
         """Turns to the picture that is due."""
         if self._ends:
-            due = bisect_right(self._ends, max(seconds, 0.0) % self._ends[-1]) % len(self._pictures)
+            # Times of pictures are rounded: what is due within a tenth of a millisecond is due.
+            due = bisect_right(self._ends, max(seconds + 1e-4, 0.0) % self._ends[-1]) % len(self._pictures)
             if due != self._shown:
                 self._shown, self._sprite = due, Sprite(self._pictures[due])
 
@@ -125,10 +126,10 @@ def load(file: Path) -> tuple[list[Bytes], list[float]]:
             pictures: list[Bytes] = []
             seconds: list[float] = []
             for one in ImageSequence.Iterator(image):
+                rgba = one.convert("RGBA")  # only now does a WebP know its duration
                 # Browsers show what claims to be faster than 50 a second at 10.
                 wait = float(one.info.get("duration", 100)) / 1000
                 seconds.append(wait if wait > 0.01 else 0.1)
-                rgba = one.convert("RGBA")
                 rgba.thumbnail((_SIDE[moving], _SIDE[moving]), reducing_gap=3.0)
                 pictures.append(np.array(rgba))
                 if len(pictures) > _MOST:

@@ -48,7 +48,7 @@ class Split:
             share = min(max(share + _SWEEP * swing, 0.0), 1.0)
         line = share * canvas.width
         canvas.show(frame.before, (0.0, 0.0, line, canvas.height))
-        half = max(self.width * canvas.height / 2, 0.5)
+        half = max(self.width * canvas.height / 2, 1.0)
         if self.width > 0:
             canvas.fill((line - half, 0.0, line + half, canvas.height), self.colour[:3], self.colour[3] / 255)
         margin = 0.8 * self.size * canvas.height

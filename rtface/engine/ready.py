@@ -1,0 +1,38 @@
+"""What every engine says of itself that is ready to run, wherever it runs."""
+
+from __future__ import annotations
+
+from rtface.engine.plan import PlanIdentity, Verdict
+from rtface.engine.recipe import Recipe
+
+
+class ReadyEngine:
+    """The part of `rtface.protocols.Engine` that its recipe answers, and what the report is told.
+
+    Attributes:
+        recipe: what it is.
+        device, backend, precision: where and how it runs, as "cpu", "openvino 2026.4.1" and "int8".
+        psnr: dB against its golden crops.
+        ms: milliseconds that one crop takes where nothing else runs, as far as that was seen.
+        reason: one line saying what runs where, and why.
+    """
+
+    def __init__(self, recipe: Recipe, identity: PlanIdentity, verdict: Verdict, device: str, where: str,
+                 why: str) -> None:
+        self.recipe, self.device = recipe, device
+        self.backend = f"{identity.backend} {identity.library.split('-')[0]}"
+        self.precision, self.psnr, self.ms = identity.precision, verdict.psnr, verdict.ms
+        self.reason = f"{recipe.name}: {self.backend} in {self.precision}{where} ({why})"
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def size(self) -> int:
+        """S, the side in pixels of the square crop it takes."""
+        return self.recipe.input.size
+
+    @property
+    def recurrent(self) -> bool:
+        return self.recipe.recurrent

@@ -1,0 +1,217 @@
+"""Stages in whole jobs: films, segments, interlaced and turned films, stills, the Enhancer, the command line."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import trial_stages
+from fakes import FakeEngine, FakeEngines, portrait
+from typer.testing import CliRunner
+
+import rtface
+from rtface import workshops
+from rtface.cli import app
+from rtface.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    class Engines(FakeEngines):
+        described = ("fake", "cpu f32")
+
+    made = Engines(FakeEngine(amount=0.15))
+    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
+    trial_stages.seen.clear()
+    yield
+
+
+def film(path: Path, *, frames: int = 12, fmt: str = "yuv420p", aspect: Fraction | None = None,
+         codec: str = "ffv1") -> Path:
+    """320×180 with the portrait moving slowly."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream(codec, rate=25)
+        video.width, video.height, video.pix_fmt = 320, 180, fmt
+        if aspect:
+            video.sample_aspect_ratio = aspect
+        for t in range(frames):
+            picture, _ = portrait(shift=(0.5 * t, 0.0))
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=fmt)
+            frame.pts, frame.time_base = t, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+    return path
+
+
+def interlaced_film(path: Path) -> Path:
+    """The same in H.264, coded as fields: FFmpeg's setfield filter marks the pictures that go in."""
+    with av.open(str(path), "w") as box:
+        stream = box.add_stream("libx264", rate=25, options={"preset": "ultrafast", "flags": "+ildct+ilme"})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        graph = av.filter.Graph()
+        source = graph.add_buffer(width=320, height=180, format="yuv420p", time_base=Fraction(1, 25))
+        mark, sink = graph.add("setfield", "tff"), graph.add("buffersink")
+        source.link_to(mark)
+        mark.link_to(sink)
+        graph.configure()
+        for t in range(12):
+            frame = av.VideoFrame.from_ndarray(portrait(shift=(0.5 * t, 0.0))[0], "rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = t, Fraction(1, 25)
+            graph.push(frame)
+            box.mux(stream.encode(graph.pull()))
+        box.mux(stream.encode(None))
+    return path
+
+
+def turn(path: Path) -> None:
+    """Notes in an MP4 that its picture is to be turned clockwise by a quarter."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    data[at:at + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 180 * 65536, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+def read(path: Path) -> list[dict[int, np.ndarray]]:
+    with av.open(str(path)) as container:
+        return [{n: np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size).copy()
+                 for n, plane in enumerate(image.planes)} for image in container.decode(video=0)]
+
+
+def test_a_film_with_stages_says_so(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mkv")
+    without, target = tmp_path / "without.mkv", tmp_path / "out.mkv"
+    rtface.run(source, without, codec="ffv1")
+    report = rtface.run(source, target, codec="ffv1", stages=["trial_stages.Bar:height=10", "trial_stages.Plain"],
+                        compare=tmp_path / "pair.mkv", report=tmp_path / "r.json")
+    assert "stages: trial_stages.Bar, trial_stages.Plain" in report.notes
+    assert "--compare shows pictures without what stages draw" in report.notes
+    assert report.stages_ms["stage trial_stages.Bar"]["count"] == 12
+    assert json.loads((tmp_path / "r.json").read_text())["options"]["stages"][0] == "trial_stages.Bar:height=10"
+    with av.open(str(target)) as made:
+        tags = {key.lower(): value for key, value in made.metadata.items()}
+    assert "stages=trial_stages.Bar,trial_stages.Plain" in tags["rtface_options"]
+    with av.open(str(without)) as made:
+        assert "stages" not in {key.lower(): value for key, value in made.metadata.items()}["rtface_options"]
+    for a, b in zip(read(target), read(without), strict=True):
+        np.testing.assert_array_equal(a[0][10:], b[0][10:])
+        assert (a[0][:10, :320] != b[0][:10, :320]).mean() > 0.9
+
+
+def test_stages_come_after_the_pieces_are_in_order_again(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mkv", frames=60)
+    one, many = tmp_path / "one.mkv", tmp_path / "many.mkv"
+    stages = ["trial_stages.Needs", "trial_stages.Bar"]
+    rtface.run(source, one, codec="ffv1", stages=stages)
+    seen = [frame.pts for frame in trial_stages.seen]
+    trial_stages.seen.clear()
+    report = rtface.run(source, many, codec="ffv1", stages=stages, segments=2)
+    assert [frame.pts for frame in trial_stages.seen] == seen == sorted(seen)
+    assert all(frame.before is not None and not frame.lead_in for frame in trial_stages.seen)
+    assert report.frames_out == 60
+    for a, b, was in zip(read(one), read(many), read(source), strict=True):
+        np.testing.assert_array_equal(a[0][8:, :160], was[0][8:, :160])  # the untouched half
+        np.testing.assert_array_equal(b[0][8:, :160], was[0][8:, :160])
+        assert (b[0][8:, 160:320] != was[0][8:, 160:320]).any()
+
+
+def test_an_interlaced_film_is_given_whole(tmp_path: Path) -> None:
+    source, target = interlaced_film(tmp_path / "in.mkv"), tmp_path / "out.mkv"
+    rtface.run(source, target, codec="ffv1", stages=["trial_stages.Needs", "trial_stages.Bar:height=7"])
+    assert len(trial_stages.seen) == 12
+    frame = trial_stages.seen[5]
+    assert frame.display.fields == "tff" and frame.field is None and frame.faces
+    for now, was in zip(read(target), read(source), strict=True):
+        assert np.ptp(now[0][:7, 2:318].astype(int)) == 0
+        np.testing.assert_array_equal(now[0][7:, :160], was[0][7:, :160])
+
+
+@pytest.mark.parametrize("fmt", ["yuv422p10le", "gray", "bgr0", "yuv444p"])
+def test_films_in_other_formats(tmp_path: Path, fmt: str) -> None:
+    source, target = film(tmp_path / "in.mkv", fmt=fmt, frames=4), tmp_path / "out.mkv"
+    report = rtface.run(source, target, codec="ffv1", stages=["trial_stages.Bar:height=12"])
+    assert report.frames_out == 4
+    for now, was in zip(read(target), read(source), strict=True):
+        for plane in now:
+            assert (now[plane][:12] != was[plane][:12]).any()
+        np.testing.assert_array_equal(now[0][160:], was[0][160:])
+
+
+def test_a_turned_film_is_drawn_on_as_it_is_seen(tmp_path: Path) -> None:
+    source, target = film(tmp_path / "in.mp4", codec="mpeg4", frames=3), tmp_path / "out.mkv"
+    turn(source)
+    rtface.run(source, target, codec="ffv1", stages=["trial_stages.Bar:height=9"], tracker="none")
+    now, was = read(target)[1], read(source)[1]
+    assert np.ptp(now[0][2:178, :9].astype(int)) == 0  # the upper edge is the stored left one
+    np.testing.assert_array_equal(now[0][:, 9:320], was[0][:, 9:320])
+
+
+def test_an_anamorphic_film_is_drawn_on_as_it_is_seen(tmp_path: Path) -> None:
+    source, target = film(tmp_path / "in.mkv", aspect=Fraction(2), frames=3), tmp_path / "out.mkv"
+    rtface.run(source, target, codec="ffv1", stages=["trial_stages.Bar:where=half"])
+    now, was = read(target)[2], read(source)[2]
+    assert (now[0][:8, :160] != was[0][:8, :160]).mean() > 0.9
+    np.testing.assert_array_equal(now[0][:8, 162:320], was[0][:8, 162:320])
+
+
+def test_faults_do_not_end_a_film(tmp_path: Path) -> None:
+    source, target = film(tmp_path / "in.mkv"), tmp_path / "out.mkv"
+    report = rtface.run(source, target, codec="ffv1", stages=["trial_stages.Fails"])
+    assert report.frames_out == 12
+    assert any("is switched off" in text for text in report.warnings)
+    rtface.run(source, tmp_path / "without.mkv", codec="ffv1")
+    for a, b in zip(read(target), read(tmp_path / "without.mkv"), strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+
+
+def test_a_stage_that_does_not_exist_ends_it_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no stage"):
+        rtface.run(film(tmp_path / "in.mkv"), tmp_path / "out.mkv", stages=["no-such-stage"])
+    assert not (tmp_path / "out.mkv").exists()
+    with pytest.raises(UsageError, match="heigth is not an option: the nearest is height"):
+        rtface.run(tmp_path / "in.mkv", tmp_path / "out.mkv", stages=["trial_stages.Bar:heigth=1"], dry_run=True)
+
+
+def test_stills(tmp_path: Path) -> None:
+    picture, _ = portrait()
+    av.VideoFrame.from_ndarray(picture, "rgb24").save(str(tmp_path / "in.png"))
+    report = rtface.run(tmp_path / "in.png", tmp_path / "out.png", stages=["trial_stages.Bar"])
+    assert "stages: trial_stages.Bar" in report.notes
+    with av.open(str(tmp_path / "out.png")) as made:
+        now = next(made.decode(video=0)).to_ndarray(format="rgb24")
+    assert (now[:8] == (255, 0, 0)).all()
+
+
+def test_the_enhancer(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, _ = portrait()
+    with rtface.Enhancer(stages=["trial_stages.Needs", "trial_stages.Bar"]) as enhance:
+        out = enhance(picture)
+        np.testing.assert_array_equal(out[8:, :160], picture[8:, :160])
+        assert (out[8:, 160:] != picture[8:, 160:]).any()
+        assert (out[:8] == (255, 0, 0)).all()
+        enhance.enabled = False
+        out = enhance(picture)
+        np.testing.assert_array_equal(out[8:], picture[8:])
+        assert (out[:8] == (255, 0, 0)).all()
+        assert trial_stages.seen[-1].faces  # what a veil needs
+
+
+def test_the_command_line_explains_and_takes_stages(tmp_path: Path) -> None:
+    runner = CliRunner()
+    shown = runner.invoke(app, ["run", "--stage", "trial_stages.Bar:help"])
+    assert shown.exit_code == 0
+    assert "height=8.0" in shown.output
+    assert runner.invoke(app, ["run", "--stage", "help"]).exit_code == 0
+    source, target = film(tmp_path / "in.mkv", frames=3), tmp_path / "out.mkv"
+    done = runner.invoke(app, ["run", str(source), str(target), "--codec", "ffv1", "--stage", "trial_stages.Bar",
+                               "--stage", "trial_stages.Plain"])
+    assert done.exit_code == 0, done.output
+    assert np.ptp(read(target)[0][0][:8, :320].astype(int)) == 0
+    wrong = runner.invoke(app, ["run", str(source), str(target), "--overwrite", "--stage", "trial_stages.Bar:redd=1"])
+    assert wrong.exit_code == 2
+    assert "the nearest is red" in wrong.output.replace("\n", " ")
