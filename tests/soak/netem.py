@@ -22,8 +22,8 @@ def main() -> None:
     with running(Nginx(folder / "a")) as a, running(Nginx(folder / "b")) as b, running(
             Publisher(a.url("in"), "flv", folder / "publisher", size="320x180", fps="10", gop="10")), Command(
             folder / "rtface", a.url("in"), b.url("out"), "--tracker", "none", "--control", "0", "--json",
-            "--preset", "ultrafast", "--bitrate", "300k") as run:
-        run.runs(10, 240)
+            "--preset", "ultrafast", "--bitrate", "300k", patience=240) as run:
+        run.runs(10)
         with watching(b.url("out"), folder / "watch") as watcher:
             watcher.wait(10, 120)
             subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem", *network.split()], check=True)

@@ -43,7 +43,7 @@ def relay(folder: Path, server: type[Nginx] | type[NodeMediaServer], *more: str)
             running(Publisher(a.url("in"), "flv", folder / "publisher", size="640x360", fps="25", gop=gop)), \
             Command(folder / "rtface", a.url("in"), b.url("out"), "--tracker", "none", "--control", "0", "--json",
                     *more) as run:
-        run.runs(25, 60)
+        run.runs(25)
         yield a, b, run
 
 
