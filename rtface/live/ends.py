@@ -8,7 +8,7 @@ from rtface import __version__
 from rtface.config import Options
 from rtface.errors import UsageError
 from rtface.live.endpoints import Endpoint, check_ends, unwrapped
-from rtface.live.protocols import LiveSink, SoundSource
+from rtface.live.protocols import LiveSink
 from rtface.live.run import Ends, engine_of
 from rtface.provenance import describe
 from rtface.report import said_in_the_output
@@ -22,6 +22,7 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
         UsageError: an end that cannot be what it is given as.
         OutputError: a file that cannot be written there.
     """
+    from rtface.live.microphone import open_sound_source
     from rtface.live.source import open_live_source
 
     check_ends(source, sink)
@@ -32,7 +33,7 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
     sinks = [make_sink(one, options) for one in named]
     own = options.audio is None
     return Ends(open_live_source(source, size=options.size, fps=options.fps, sound=own, stats=stats), sinks,
-                None if own or options.audio == "none" else _sound(unwrapped(str(options.audio)), stats),
+                None if own else open_sound_source(unwrapped(str(options.audio)), stats=stats),
                 silent=not own, patient=source.kind == "file", names=(str(source), *map(str, named)))
 
 
@@ -63,9 +64,3 @@ def make_sink(sink: Endpoint, options: Options) -> LiveSink:
 
     done = describe(engine_of(options), __version__, options.strength, said_in_the_output(options))
     return open_live_sink(sink, options, metadata=done)
-
-
-def _sound(name: str, stats: Stats) -> SoundSource:
-    from rtface.live.microphone import open_sound
-
-    return open_sound(name, stats=stats)

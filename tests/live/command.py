@@ -26,10 +26,11 @@ class Command:
         arguments: of ``run``.
         environ: more variables.
         tty: it stands on a terminal (`type` presses its keys).
+        patience: seconds to wait for what is expected of it, where nothing else is said.
     """
 
     def __init__(self, folder: Path, *arguments: object, environ: dict[str, str] | None = None,
-                 tty: bool = False) -> None:
+                 tty: bool = False, patience: float = 40) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.scratch = folder / "scratch"
         self.scratch.mkdir(exist_ok=True)
@@ -39,7 +40,7 @@ class Command:
         cache = os.environ.get("RTFACE_CACHE", str(folder / "cache"))
         self._environ = own | {"RTFACE_CONFIG_DIR": os.devnull, "RTFACE_CACHE": cache, "TMPDIR": str(self.scratch),
                                "COLUMNS": "200", **(environ or {})}
-        self._tty = tty
+        self._tty, self._patience = tty, patience
         self._terminal = -1
         self._typed = b""
 
@@ -86,8 +87,9 @@ class Command:
         """What ``--json`` printed."""
         return json.loads(self.printed.splitlines()[-1])
 
-    def until(self, condition: Callable[[], Any], seconds: float = 30) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float | None = None) -> Any:
         """Waits for something true, gives it; fails after the time, or when the process ended before."""
+        seconds = seconds or self._patience
         end = time.monotonic() + seconds
         while not (found := condition()):
             assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.said}{self.printed}"
@@ -95,7 +97,7 @@ class Command:
             time.sleep(0.05)
         return found
 
-    def says(self, text: str, seconds: float = 30) -> re.Match[str]:
+    def says(self, text: str, seconds: float | None = None) -> re.Match[str]:
         """Waits until stderr has a place that matches."""
         return self.until(lambda: re.search(text, self.said), seconds)
 
@@ -112,11 +114,11 @@ class Command:
         """POST to the control endpoint."""
         return json.loads(get(f"{self.control}{path}", b""))
 
-    def until_status(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 30) -> dict[str, Any]:
+    def until_status(self, condition: Callable[[dict[str, Any]], Any], seconds: float | None = None) -> dict[str, Any]:
         """Waits until the status is like that, and gives it."""
         return self.until(lambda: status if condition(status := self.status()) else None, seconds)
 
-    def runs(self, frames: int = 5, seconds: float = 40) -> None:
+    def runs(self, frames: int = 5, seconds: float | None = None) -> None:
         """Waits until so many pictures went out, and the first sink has taken some."""
         self.until_status(lambda s: s["frames_out"] >= frames and s["sinks"][0]["frames"], seconds)
 

@@ -168,6 +168,19 @@ def test_rtsp_goes_to_two_viewers_who_come_and_leave(rtface, tmp_path):
     assert run.process.returncode == 0
 
 
+@pytest.mark.parametrize("audio", ["silent", "stream", "none"])
+def test_sound_may_come_from_elsewhere(audio, published, nginx, rtface, tmp_path):
+    """Pictures of one stream, sound of another, or of nobody."""
+    with running(Publisher(nginx.url("mute"), "flv", tmp_path / "mute", size="320x180", fps="15", sound="none")):
+        pictures, sound = (published, "none") if audio == "none" else (nginx.url("mute"), audio)
+        run = rtface(pictures, nginx.url("out"), *PASSING, "--audio", published if audio == "stream" else sound)
+        run.runs()
+        _, codecs = watched(nginx.url("out"), 10)
+        assert codecs == {"h264"} | ({"aac"} if audio != "none" else set())
+        assert run.end() < STOP_S
+    assert run.process.returncode == 0
+
+
 def shared_memory() -> set[str]:
     """What programs have left in the machine's shared memory."""
     return {p.name for p in Path("/dev/shm").iterdir()} if Path("/dev/shm").exists() else set()
@@ -283,6 +296,11 @@ def test_both_ends_are_lost_and_come_back_in_one_run(rtface, tmp_path):
 SECRETS = ("hushkey", "hushpass", "hushtoken", "hushphrase")
 
 
+def told(run: Command) -> str:
+    """Its status, as text."""
+    return json.dumps(run.status(), ensure_ascii=False)
+
+
 def leaked(run: Command, *texts: str) -> list[str]:
     """Which secrets stand in what it says, or in the process list."""
     lines = [command_line(pid) for pid in run.children()]
@@ -302,7 +320,7 @@ def test_secrets_of_urls_show_nowhere(named, rtface, tmp_path):
                      environ={"HERE": here, "THERE": there})
         run.runs()
         figures = run.says(r"metrics: (\S+)")[1]
-        seen = [get(figures).decode(), json.dumps(run.status())]
+        seen = [get(figures).decode(), told(run)]
         assert "/live/…" in seen[1]
         if named == "env":
             assert not any(secret in command_line(run.process.pid) for secret in SECRETS)
@@ -310,7 +328,7 @@ def test_secrets_of_urls_show_nowhere(named, rtface, tmp_path):
         b.kill()
         run.until_status(lambda s: s["source"]["state"] == s["sinks"][0]["state"] == "away", 6)
         time.sleep(1.5)
-        seen += [get(figures).decode(), json.dumps(run.status())]
+        seen += [get(figures).decode(), told(run)]
         assert leaked(run, *seen) == []
         run.end()
     assert run.process.returncode == 0
@@ -324,10 +342,10 @@ def test_a_passphrase_of_srt_shows_nowhere(rtface, tmp_path):
         run = rtface("env:HERE", "null:", *PASSING, "-vv", "--json",
                      environ={"HERE": f"{srt.url}?passphrase=hushphrase12"})
         run.runs()
-        assert leaked(run, json.dumps(run.status())) == []
+        assert leaked(run, told(run)) == []
         srt.kill()
         run.until_status(lambda s: s["source"]["state"] == "away", 8)
-        assert leaked(run, json.dumps(run.status())) == []
+        assert leaked(run, told(run)) == []
         assert run.end() < STOP_S
     assert run.process.returncode == 0
     assert leaked(run) == []

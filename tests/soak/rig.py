@@ -1,0 +1,50 @@
+"""What the long tests share: how long they run, what a stream's watcher saw, memory of processes."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.live.feed import Watcher, offsets
+
+
+def seconds(name: str, usual: float) -> float:
+    """How long a test runs: RTFACE_SOAK_<NAME> in seconds, or as long as it should."""
+    return float(os.environ.get(f"RTFACE_SOAK_{name}", usual))
+
+
+def windows(watcher: Watcher, length: float) -> Iterator[tuple[float, float, float, float]]:
+    """For each `length` seconds of what was watched: when it began, how far the sound is behind the pictures in
+    milliseconds, how old the pictures were when they came in milliseconds, and pictures a second."""
+    videos = [e for e in watcher.seen() if e["stamp"] is not None]
+    # By second of the stream, as `offsets` gives them.
+    seconds_of = sorted({round(e["pts"]) for e in videos} & {round(e["onset"]) for e in watcher.seen("tone")})
+    apart = [((tone - picture + 0.5) % 1 - 0.5) * -1000 for picture, tone in offsets(watcher)]
+    start = videos[0]["pts"]
+    while start + length / 2 < videos[-1]["pts"]:
+        inside = [e for e in videos if start <= e["pts"] < start + length]
+        steps = [a for s, a in zip(seconds_of, apart, strict=True) if start <= s < start + length]
+        if len(steps) >= 3 and len(inside) > 1:
+            yield (start - videos[0]["pts"], statistics.median(steps),
+                   1e3 * statistics.median(e["at"] - e["stamp"] for e in inside),
+                   (len(inside) - 1) / (inside[-1]["pts"] - inside[0]["pts"]))
+        start += length
+
+
+def resident(pids: list[int]) -> float:
+    """MiB of memory that processes hold together; pages that they share count once."""
+    total = 0
+    for pid in pids:
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except OSError:  # it has ended
+            continue
+        total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+    return total / 1024
+
+
+def report(*columns: object) -> None:
+    """A line of figures."""
+    print(*(f"{c:8.1f}" if isinstance(c, float) else f"{c}" for c in columns), flush=True)

@@ -1,0 +1,224 @@
+"""Long runs from server to server: sound and pictures stay together, memory stays flat, lost servers are found again.
+
+Their lengths are in seconds and can be set: RTFACE_SOAK_STEP=600, RTFACE_SOAK_MEMORY=1800, RTFACE_SOAK_STALL=20,
+RTFACE_SOAK_AWAY=5, RTFACE_SOAK_NETEM=60.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.command import Command
+from tests.live.feed import Watcher, watching
+from tests.live.servers import Nginx, NodeMediaServer, Publisher, program, running
+from tests.soak.rig import report, resident, seconds, windows
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200),
+              pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
+SERVERS = [Nginx, NodeMediaServer]
+GOP_S = 1.0
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@contextmanager
+def relay(folder: Path, server: type[Nginx] | type[NodeMediaServer], *more: str) -> Iterator[tuple[Any, Any, Command]]:
+    """A publisher, a server, rtface, another server: the two servers and the command, which runs."""
+    gop = str(round(25 * GOP_S))
+    with running(server(folder / "a")) as a, running(server(folder / "b")) as b, \
+            running(Publisher(a.url("in"), "flv", folder / "publisher", size="640x360", fps="25", gop=gop)), \
+            Command(folder / "rtface", a.url("in"), b.url("out"), "--tracker", "none", "--control", "0", "--json",
+                    *more) as run:
+        run.runs(25)
+        yield a, b, run
+
+
+def finish(run: Command) -> dict[str, Any]:
+    """Ends it as its user does; its report."""
+    took = run.end()
+    assert run.process.returncode == 0
+    report(f"ended in {took:.2f} s")
+    assert took < 1.5
+    return run.json
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_sound_and_pictures_stay_in_step(server, tmp_path):
+    length = seconds("STEP", 600)
+    with relay(tmp_path, server) as (a, b, run), watching(b.url("out"), tmp_path / "watch") as watcher:
+        watcher.wait(25, 40)
+        time.sleep(length)
+        found = list(windows(watcher, min(30.0, length / 4)))
+        with watching(a.url("in"), tmp_path / "source") as source:
+            source.wait(25 * 8, 40)
+            before = list(windows(source, 8))
+        done = finish(run)
+    report(f"{server.__name__}: seconds, sound behind pictures ms, age ms, pictures/s; before rtface: ",
+           *(w[1] for w in before))
+    for window in found:
+        report(*window)
+    steps = [w[1] for w in found]
+    report("sound moved by ms", max(steps) - min(steps), "latency", done["latency_ms"], "dropped", done["dropped"])
+    assert len(found) >= 3
+    assert max(steps) - min(steps) < 40
+    assert abs(found[-1][2] - found[0][2]) < 250, "pictures grew old on the way"
+    assert done["faults"] == 0
+
+
+def resumed(watcher: Watcher, after: float, within: float) -> float:
+    """Seconds from a moment to the first picture that was made after it."""
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        for seen in reversed(watcher.seen()):
+            if seen["at"] > after and seen["stamp"] is not None and seen["stamp"] > after - 0.5:
+                return seen["at"] - after
+        time.sleep(0.1)
+    pytest.fail(f"no picture within {within} s")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_output_server_is_killed_and_comes_back(server, tmp_path):
+    with relay(tmp_path, server) as (_, b, run):
+        before = run.status()
+        killed = time.monotonic()
+        b.kill()
+        run.until_status(lambda s: s["sinks"][0]["state"] == "away", 5)
+        report(f"{server.__name__}: loss noticed after s", time.monotonic() - killed)
+        time.sleep(max(0.0, killed + seconds("AWAY", 5) - time.monotonic()))
+        meanwhile = run.status()
+        b.start()
+        back = time.monotonic()
+        run.until_status(lambda s: s["sinks"][0]["state"] == "live", 10)
+        live = time.monotonic() - back
+        with watching(b.url("out"), tmp_path / "watch") as watcher:
+            picture = resumed(watcher, back, 20)
+        report("back: connected after s", live, "a viewer who comes then sees a picture after s", picture)
+        assert live < 3
+        # Pictures went on meanwhile at their pace.
+        rate = (meanwhile["frames_out"] - before["frames_out"]) / (meanwhile["seconds"] - before["seconds"])
+        report("pictures/s meanwhile", rate)
+        assert rate > 20
+        done = finish(run)
+    assert done["ends"][1]["reopened"] == 1
+    assert done["faults"] == 0
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_input_server_is_killed_and_comes_back(server, tmp_path):
+    with relay(tmp_path, server) as (a, b, run), watching(b.url("out"), tmp_path / "watch") as watcher:
+        watcher.wait(50, 40)
+        killed = time.monotonic()
+        a.kill()
+        run.until_status(lambda s: s["source"]["state"] == "away", 5)
+        noticed = time.monotonic() - killed
+        time.sleep(max(0.0, killed + seconds("AWAY", 5) - time.monotonic()))
+        a.start()
+        back = time.monotonic()
+        picture = resumed(watcher, back, 20)
+        report(f"{server.__name__}: loss noticed after s", noticed, "new picture at the far end s", picture)
+        assert picture < 3 + GOP_S + 0.5  # half a second on the way to the far end
+        time.sleep(8)
+        # The far end never lost its stream, and sound and pictures are together as before.
+        assert len(watcher.seen("open")) == 1
+        found = list(windows(watcher, 5))
+        report("sound behind pictures ms, before and after", found[0][1], found[-1][1])
+        done = finish(run)
+    assert done["ends"][0]["reopened"] >= 1
+    assert done["ends"][1]["reopened"] == 0
+    assert done["faults"] == 0
+
+
+@pytest.mark.parametrize("end", ["input", "output"])
+def test_a_stalled_server_is_noticed_and_holds_up_nothing(end, tmp_path):
+    length = seconds("STALL", 20)
+    with relay(tmp_path, Nginx) as (a, b, run):
+        server = a if end == "input" else b
+        find = (lambda s: s["source"]) if end == "input" else (lambda s: s["sinks"][0])
+        server.stall()
+        began = time.monotonic()
+        run.until_status(lambda s: find(s)["state"] == "away", 10)
+        noticed = time.monotonic() - began
+        gaps, last, count = [], time.monotonic(), -1
+        while time.monotonic() < began + length:
+            status = run.status()
+            now = status["frames_out"] if end == "output" else status["sinks"][0]["frames"]
+            if now != count:
+                gaps.append(time.monotonic() - last)
+                last, count = time.monotonic(), now
+            time.sleep(0.05)
+        server.go_on()
+        back = time.monotonic()
+        run.until_status(lambda s: find(s)["state"] == "live", 20)
+        report(f"{end}: noticed after s", noticed, "longest pause of the loop s", max(gaps), "live again after s",
+               time.monotonic() - back)
+        assert noticed < 5
+        # The counters are told of four times a second; what is shown instead of a lost source begins after half a one.
+        assert max(gaps[1:]) < 1.0
+        done = finish(run)
+    report("latency", done["latency_ms"])
+    assert done["latency_ms"]["p99"] < 250
+    assert done["faults"] == 0
+
+
+def test_memory_stays_flat(tmp_path):
+    length = seconds("MEMORY", 1800)
+    with relay(tmp_path, Nginx, "--also", str(tmp_path / "also.mkv")) as (_, b, run), \
+            watching(b.url("out"), tmp_path / "watch") as watcher:
+        watcher.wait(25, 40)
+        held: list[float] = []
+        began = time.monotonic()
+        every = min(10.0, length / 20)
+        report("MiB of rtface and its children, load of the machine; seconds:", length)
+        while (now := time.monotonic() - began) < length:
+            assert run.process.poll() is None, run.said
+            held.append(resident([run.process.pid, *run.children()]))
+            if len(held) % 6 == 1:
+                report(now, held[-1], os.getloadavg()[0])
+            time.sleep(every)
+        done = finish(run)
+    # The first tenth fills buffers.
+    warm = held[len(held) // 10:]
+    fifth = max(2, len(warm) // 5)
+    start, end = statistics.median(warm[:fifth]), statistics.median(warm[-fifth:])
+    report("start", start, "end", end, "peak", max(held), "MiB; frames", done["frames_out"], "dropped", done["dropped"])
+    assert end - start < max(8.0, 0.03 * start)
+    assert done["faults"] == 0
+
+
+@pytest.mark.parametrize("network", ["delay 50ms 10ms", "loss 2%", "delay 100ms 20ms loss 2%"])
+def test_a_bad_network_neither_ends_nor_delays_it_for_good(network, tmp_path):
+    length = seconds("NETEM", 60)
+    vm, python = program("VM_RUN"), sys.executable
+    script = Path(__file__).with_name("netem.py")
+    answer = subprocess.run(
+        [vm, "--module", "sch_netem", "--no-vivid", "--timeout", str(int(length + 600)), "--", "env",
+         f"PYTHONPATH={Path(__file__).parents[2]}", python, str(script), network, str(length)],
+        capture_output=True, text=True, timeout=length + 900, check=False)
+    if answer.returncode == 125:
+        pytest.skip(f"no machine with netem can be started: {answer.stderr.strip()[-300:]}")
+    assert answer.returncode == 0, answer.stderr[-3000:] + answer.stdout[-3000:]
+    found = json.loads(answer.stdout.splitlines()[-1])
+    report(network, json.dumps(found["figures"]))
+    for window in found["windows"]:
+        report(*window)
+    steps = [w[1] for w in found["windows"]]
+    assert len(steps) >= 3
+    assert max(steps) - min(steps) < 40
+    ages = [w[2] for w in found["windows"]]
+    assert ages[-1] - ages[0] < 500
+    assert found["figures"]["code"] == 0
+    assert found["figures"]["faults"] == 0
