@@ -123,9 +123,10 @@ class ChildSink:
 
     def _start(self, job: object) -> None:
         assert self._form is not None
-        size = self._form.width * self._form.height * 4 + (1 << 20)  # rows may be longer than the picture
+        samples = self._form.width * self._form.height
+        size = samples * 8 + (1 << 20)  # of any format; what no picture reaches costs nothing
         self._answers = queue.SimpleQueue()
-        ring = FrameRing(max(2, min(self._slots, _ROOM // size)), size)
+        ring = FrameRing(max(3, min(self._slots, _ROOM // (2 * samples))), size)
         ended = False
 
         def message(said: Any) -> None:

@@ -268,7 +268,7 @@ class ViewersOutlet:
                     self._key = True
                 if begun:
                     viewer.put(data)
-                elif (start := _tables(data)) is not None:
+                elif not viewer.waiting_bytes and (start := _tables(data)) is not None:
                     self._viewers[viewer] = True
                     viewer.put(data[start:])
         self._wake()
