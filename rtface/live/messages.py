@@ -45,6 +45,7 @@ class Opened:
         notes: what differs from what was asked for.
         sound: whether sound comes with it.
         film: it has an end.
+        card: what a device calls itself, "" for others.
     """
 
     described: str
@@ -53,6 +54,7 @@ class Opened:
     notes: tuple[str, ...]
     sound: bool
     film: bool
+    card: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,214 @@
+"""Live sources: read in a process of their own, watched, and opened again whatever happened to them."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
+
+from rtface.errors import InputError, RtfaceError, UsageError
+from rtface.frame import Frame
+from rtface.live.clock import Clock, Rising
+from rtface.live.connection import Connection
+from rtface.live.endpoints import Endpoint
+from rtface.live.messages import Heard, Opened, Request, Shot
+from rtface.live.protocols import TIME_BASE, Form, Health, LiveSource, Sound
+from rtface.stats import Stats
+
+if TYPE_CHECKING:
+    import av
+
+# Seconds between two tries: the first, the longest in the first minute, the longest later.
+_FIRST_WAIT, _WAIT_SOON, _WAIT_LATER = 0.25, 1.0, 10.0
+_SOON = 60.0
+
+
+def open_live_source(endpoint: Endpoint, *, size: tuple[int, int] | None = None, fps: Fraction | None = None,
+                     sound: bool = True, stats: Stats | None = None) -> LiveSource:
+    """A camera, a stream or a film as the source of a live run; its `start` opens it.
+
+    Args:
+        endpoint: of kind "camera", "stream" or "file".
+        size, fps: asked of a camera.
+        sound: whether the sound that comes with it is wanted.
+        stats: receives ``dropped:source`` and ``packets_lost``.
+
+    Raises:
+        UsageError: the endpoint is no input.
+    """
+    if endpoint.kind not in ("camera", "stream", "file"):
+        raise UsageError(f"{endpoint} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
+    number = endpoint.kind == "camera" and not endpoint.name.startswith("/dev/")
+    return Source(Request(endpoint.kind, endpoint.name, size, fps, sound=sound),
+                  f"camera {endpoint.name or 0}" if number else str(endpoint), stats=stats or Stats())
+
+
+class Source:
+    """A `LiveSource`, and the source of a `rtface.live.microphone`, whose request wants no pictures.
+
+    Args:
+        request: what to open.
+        title: how it is called in messages.
+        stats: see `open_live_source`.
+    """
+
+    def __init__(self, request: Request, title: str, *, stats: Stats) -> None:
+        self._request, self._title, self._stats = request, title, stats
+        self._closed, self._settled = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="rtface-source", daemon=True)
+        self._refusal: RtfaceError | None = None
+        self._connection: Connection | None = None
+        self._opened: Opened | None = None
+        self._form: Form | None = None
+        self._clock, self._rising, self._sound_end = Clock(), Rising(), 0.0
+        self._over = False
+        self._health = Health("opening", "", time.monotonic())
+        self._frames = self._dropped = self._errors = self._bytes = self._reopened = 0
+        self._counting, self._seen = threading.Lock(), (0, 0, 0)
+        self._frame: Callable[[Frame], None] = lambda _: None
+        self._sound: Callable[[Sound], None] = lambda _: None
+
+    @property
+    def form(self) -> Form:
+        assert self._form is not None, "start comes first"
+        return self._form
+
+    @property
+    def described(self) -> str:
+        opened = self._opened
+        if opened is None:
+            return self._title
+        return f"{self._title} ({opened.card}), {opened.described}" if opened.card else \
+            f"{self._title}, {opened.described}"
+
+    @property
+    def notes(self) -> list[str]:
+        return [f"{self._title}: {note}" for note in self._opened.notes] if self._opened else []
+
+    @property
+    def has_sound(self) -> bool:
+        return self._opened is not None and self._opened.sound
+
+    @property
+    def ended(self) -> bool:
+        return self._over
+
+    @property
+    def health(self) -> Health:
+        self._count()
+        device = self._request.kind in ("camera", "microphone")
+        return replace(self._health, frames=self._frames, dropped=self._dropped, reopened=self._reopened,
+                       bytes=None if device else self._bytes)
+
+    def start(self, frame: Callable[[Frame], None], sound: Callable[[Sound], None]) -> None:
+        self._frame, self._sound = frame, sound
+        self._thread.start()
+        try:
+            while not self._settled.wait(0.2):  # in slices, so that a signal gets its turn on every platform
+                pass
+        except BaseException:
+            self.close()
+            raise
+        if self._refusal is not None:
+            self.close()
+            raise self._refusal
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread.ident is not None:
+            self._thread.join(0.9)
+        self._say("closed", self._health.detail)
+
+    def _keep(self) -> None:
+        """Opens it, and again when it is lost, until it is closed."""
+        tries, lost_at = 0, time.monotonic()
+        while not self._closed.is_set():
+            self._clock = Clock()
+            connection = self._connection = Connection(self._request, self._picture, self._heard)
+            try:
+                why = connection.hold(self._closed)
+            except RtfaceError as error:
+                connection.refusal, why = error, str(error)
+            self._count()
+            with self._counting:
+                self._connection, self._seen = None, (0, 0, 0)
+            self._over = connection.over
+            if self._over or self._closed.is_set():
+                break
+            if not self._settled.is_set():
+                self._refusal = connection.refusal or InputError(f"{self._title}: {why}")
+                break
+            self._say("away", why)
+            if connection.pictures or connection.sounds:
+                tries, lost_at = 0, time.monotonic()
+            most = _WAIT_SOON if time.monotonic() - lost_at < _SOON else _WAIT_LATER
+            self._closed.wait(min(most, _FIRST_WAIT * 2 ** min(tries, 10)) * random.uniform(0.8, 1.0))
+            tries += 1
+        if self._over:
+            self._say("closed", "it came to its end")
+        self._settled.set()
+
+    def _say(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
+        since = self._health.since if state == self._health.state else time.monotonic()
+        self._health = Health(state, detail, since)
+
+    def _count(self) -> None:
+        """Adds what the connection has counted since last asked."""
+        with self._counting:
+            connection = self._connection
+            if connection is None:
+                return
+            now = (connection.dropped, connection.errors, connection.bytes)
+            dropped, failed, size = (a - b for a, b in zip(now, self._seen, strict=True))
+            self._seen = now
+            self._dropped += dropped
+            self._bytes += size
+        if dropped:
+            self._stats.count("dropped:source", dropped)
+        if failed:
+            self._stats.count("packets_lost", failed)
+
+    # -- on the connection's thread -----------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        """It is there, for the first time or again."""
+        if self._health.state == "live" or self._closed.is_set():
+            return
+        assert self._connection is not None
+        opened = self._opened = self._connection.opened
+        assert opened is not None
+        self._reopened += self._health.state == "away"
+        self._say("live", opened.described)
+
+    def _picture(self, shot: Shot, image: av.VideoFrame) -> None:
+        self._live()
+        assert self._opened is not None
+        form = Form(image.width, image.height, image.format.name, self._opened.rate, shot.color, shot.display.aspect)
+        if form != self._form:
+            self._form = form
+        pts = self._rising.next(self._clock.time("picture", shot.stamp, shot.captured))
+        duration = round(1e6 / form.rate)
+        image.pts, image.time_base, image.duration = pts, TIME_BASE, duration
+        if self._opened.film and shot.stamp is not None:
+            self._request = replace(self._request, seek=shot.stamp)  # from where it would go on
+        self._frames += 1
+        self._frame(Frame(image, pts, TIME_BASE, duration, shot.color, shot.display, captured_at=shot.captured))
+        self._settled.set()
+
+    def _heard(self, heard: Heard) -> None:
+        at = self._clock.time("sound", heard.stamp, heard.captured)
+        if self._request.pictures:
+            if self._form is None or self._health.state != "live":
+                return  # what the opening read ahead
+        else:
+            self._live()
+            self._frames += 1
+            self._settled.set()
+        if at + heard.duration / 2 < self._sound_end:
+            return  # again: its clock was set back
+        self._sound_end = at + heard.duration
+        self._sound(Sound(heard.data, at, heard.duration, heard.rate, heard.channels))

@@ -1,0 +1,234 @@
+"""Live sources against real servers on loopback."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import itertools
+import os
+import re
+import signal
+import socket
+import statistics
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rtface.errors import InputError, InputMissing
+from rtface.live import connection
+from tests.live.servers import Nginx, Publisher, Rtsp, free_port, running
+from tests.live.watching import Watched, tones
+
+GOP = 1.0
+
+
+def test_rtmp_gives_pictures_and_sound_soon_and_in_step(tmp_path: Path):
+    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path, fps="30")):
+        time.sleep(1)
+        with Watched(nginx.url("a"), stamped=True) as watched:
+            assert watched.took < 5
+            assert re.search(r"/live/…, 640×360 h264, (30|29\.97) fps, sound aac$", watched.source.described)
+            assert watched.source.has_sound
+            watched.more(120, 8)
+            health = watched.source.health
+            assert health.state == "live"
+            assert health.bytes
+        form = watched.source.form
+        assert (form.width, form.height, form.pix_fmt, round(form.rate)) == (640, 360, "yuv420p", 30)
+        came = [at for at, _ in watched.frames]
+        assert statistics.median(at - made for at, made in zip(came, watched.made, strict=True)) < 0.25
+        assert statistics.median(at - (f.captured_at or 0) for at, f in watched.frames) < 0.03
+        assert 28 < (len(came) - 1) / (came[-1] - came[0]) < 32
+        # What flashed and sounded at the same time does so still.
+        delay = statistics.median(f.time - made for (_, f), made in zip(watched.frames, watched.made, strict=True))
+        begun = tones([sound for _, sound in watched.sounds])
+        assert len(begun) >= 3
+        late = statistics.median((at - delay + 0.5) % 1 - 0.5 for at in begun)
+        assert abs(late) < 0.045
+
+
+def test_an_rtmp_server_that_is_killed_and_comes_back(tmp_path: Path):
+    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path)), \
+            Watched(nginx.url("a"), stamped=True) as watched:
+        watched.more(10, 5)
+        nginx.kill()
+        assert watched.state("away", 5) < 1
+        assert "live/a" not in watched.source.health.detail
+        time.sleep(5)
+        nginx.start()
+        assert watched.more(1, 10) < 3 + GOP
+        watched.more(25, 3)
+        health = watched.source.health
+        assert (health.state, health.reopened) == ("live", 1)
+        assert watched.frames[-1][1].captured_at - watched.made[-1] < 0.5
+        assert abs(watched.frames[-1][1].time - watched.frames[-1][0]) < 0.3
+
+
+def test_a_stalled_rtmp_server_is_noticed_and_may_go_on(tmp_path: Path):
+    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path)), \
+            Watched(nginx.url("a")) as watched:
+        watched.more(10, 5)
+        nginx.stall()
+        assert watched.state("away", 6) < 5
+        assert "nothing came for" in watched.source.health.detail
+        nginx.go_on()
+        watched.state("live", 10)
+        watched.more(10, 3)
+
+
+def test_rtsp(tmp_path: Path):
+    with running(Rtsp(tmp_path)) as server, Watched(server.url) as watched:
+        watched.more(50, 5)
+        assert watched.source.form.width == 640
+        assert len(watched.sounds) > 50
+        assert {sound.rate for _, sound in watched.sounds} == {48_000}
+        server.kill()  # to FFmpeg that is the end of a film
+        assert watched.state("away", 5) < 1
+        assert not watched.source.ended
+        server.start()
+        watched.state("live", 3 + GOP)
+        watched.more(10, 2)
+
+
+def test_a_stalled_rtsp_server_is_noticed(tmp_path: Path):
+    with running(Rtsp(tmp_path)) as server, Watched(server.url) as watched:
+        watched.more(5, 5)
+        server.stall()
+        assert watched.state("away", 6) < 5
+        time.sleep(0.5)  # it tries to open it now, and closing does not wait for that
+
+
+def test_udp_whose_sender_pauses_and_comes_back_in_another_size(tmp_path: Path):
+    port = free_port(socket.SOCK_DGRAM)
+    url = f"udp://127.0.0.1:{port}?pkt_size=1316"
+    with running(Publisher(url, "mpegts", tmp_path)) as publisher, \
+            Watched(f"udp://127.0.0.1:{port}", stamped=True) as watched:
+        watched.more(25, 3)
+        assert watched.sounds
+        publisher.kill()
+        assert watched.state("away", 6) < 5
+        with running(Publisher(url, "mpegts", tmp_path, size="480x272")):
+            watched.state("live", 5 + GOP)
+            watched.more(10, 3)
+        assert watched.frames[-1][1].captured_at - watched.made[-1] < 0.5
+        assert (watched.source.form.width, watched.source.form.height) == (480, 272)
+        assert {(f.image.width, f.image.height) for _, f in watched.frames} == {(640, 360), (480, 272)}
+
+
+def test_a_stream_that_changes_its_size_without_a_pause_goes_on(tmp_path: Path):
+    port = free_port(socket.SOCK_DGRAM)
+    url = f"udp://127.0.0.1:{port}?pkt_size=1316"
+    with running(Publisher(url, "mpegts", tmp_path)) as publisher, \
+            Watched(f"udp://127.0.0.1:{port}") as watched:
+        watched.more(10, 3)
+        publisher.kill()
+        with running(Publisher(url, "mpegts", tmp_path, size="480x272")):
+            watched.until(lambda: watched.source.form.width == 480, 4)
+            watched.more(10, 3)
+            assert watched.source.health.reopened == 0
+
+
+def test_hls_is_played_at_its_own_pace(tmp_path: Path):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = {"o:hls_time": "1", "o:hls_list_size": "4", "o:hls_flags": "delete_segments"}
+        playlist = tmp_path / "live.m3u8"
+        with running(Publisher(str(playlist), "hls", tmp_path, **options)):
+            until = time.monotonic() + 10
+            while not playlist.exists() and time.monotonic() < until:
+                time.sleep(0.1)
+            with Watched(f"http://127.0.0.1:{server.server_port}/live.m3u8", stamped=True) as watched:
+                watched.more(100, 10)
+                assert watched.source.health.reopened == 0
+        came = [at for at, _ in watched.frames]
+        assert max(b - a for a, b in itertools.pairwise(came)) < 0.7
+        assert 22 < (len(came) - 1) / (came[-1] - came[0]) < 28
+        assert max(abs(at - f.time) for at, f in watched.frames) < 0.7
+        server.shutdown()
+
+
+def test_a_reading_process_that_is_killed_or_stopped_is_replaced(tmp_path: Path):
+    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path)), \
+            Watched(nginx.url("a")) as watched:
+        for number, wait in ((signal.SIGKILL, 1), (signal.SIGSTOP, 5)):
+            watched.more(5, 5)
+            os.kill(reader_of(os.getpid()), number)
+            assert watched.state("away", 6) < wait
+            watched.state("live", 5)
+        assert watched.source.health.reopened == 2
+
+
+def test_nothing_of_a_url_shows_in_the_process_list(tmp_path: Path):
+    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("sesame"), "flv", tmp_path)), \
+            Watched(nginx.url("sesame")) as watched:
+        for name in ("cmdline", "environ"):
+            assert b"sesame" not in Path(f"/proc/{reader_of(os.getpid())}/{name}").read_bytes()
+        assert "sesame" not in watched.source.described + repr(watched.source.health)
+
+
+def test_what_is_not_there_is_said_at_once():
+    began = time.monotonic()
+    with pytest.raises(InputMissing, match="nothing listens there"), Watched(
+            f"rtmp://me:word@127.0.0.1:{free_port()}/live/key"):
+        pass
+    assert time.monotonic() - began < 2
+
+
+def test_a_host_that_is_not_known_is_named():
+    with pytest.raises(InputMissing, match=r"the host nowhere\.invalid cannot be found"), Watched(
+            "rtmp://nowhere.invalid/live/key"):
+        pass
+
+
+@pytest.mark.parametrize("scheme", ["rtmp", "rtsp", "tcp", "http"])
+def test_a_server_that_accepts_and_says_nothing(scheme: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "OPENING", 1.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        began = time.monotonic()
+        with pytest.raises(InputError, match="no picture came within 2 s"), Watched(
+                f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"):
+            pass
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("scheme", ["rtmp", "tcp", "http"])
+def test_garbage_is_refused(scheme: str):
+    noise = os.urandom(1 << 20)
+
+    def answer() -> None:
+        while True:
+            try:
+                peer, _ = server.accept()
+                peer.settimeout(2)
+                with peer:
+                    peer.sendall(noise)
+                    peer.recv(1 << 16)
+            except TimeoutError:
+                pass
+            except OSError:
+                if server.fileno() < 0:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(InputError, match=r"(tcp|rtmp|http):"), Watched(
+                f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"):
+            pass
+
+
+def reader_of(pid: int) -> int:
+    """The process that reads for another."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"rtface.live.reader:read" in (entry / "cmdline").read_bytes():
+                return int(entry.name)
+        except OSError:
+            continue
+    raise AssertionError("no process reads")
