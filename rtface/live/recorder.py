@@ -182,7 +182,7 @@ def record(parent: Parent, job: RecordJob) -> None:
     try:
         recording = Recording(job)
     except UsageError as error:
-        parent.send(Failed(redacted(str(error)), usage=True))
+        parent.send(Failed(redacted(str(error)), "usage"))
         return
     except OSError as error:
         parent.send(Failed(f"the working file cannot be made ({error.strerror})"))
