@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,6 +17,7 @@ from av.video.stream import VideoStream
 from rtface.address import shown
 from rtface.errors import InputError, InputMissing
 from rtface.live.messages import Request
+from rtface.live.srt import Srt
 from rtface.media.probe import choose_video, open_container, rate_of
 
 # Of a stream that gives pictures in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
@@ -31,6 +31,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},
     "udp": _QUICK | {"probesize": "500000", "overrun_nonfatal": "1", "timeout": _PATIENCE},
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _PATIENCE},
+    "srt": _QUICK | {"probesize": "500000"},
     "rtp": _QUICK,
     "http": {"rw_timeout": "10000000"},
 }
@@ -50,7 +51,6 @@ class Input:
         monotonic: its clock should be the monotonic one.
         notes: what differs from what was asked for.
         card: what a device calls itself.
-        release: ends what else was started for it.
     """
 
     container: InputContainer
@@ -62,7 +62,6 @@ class Input:
     monotonic: bool = False
     notes: list[str] = field(default_factory=list[str])
     card: str = ""
-    release: Callable[[], None] = lambda: None
 
     @property
     def described(self) -> str:
@@ -95,21 +94,17 @@ def open_stream(request: Request) -> Input:
 
 
 def _open_url(request: Request) -> Input:
-    url, scheme = request.name, urlsplit(request.name).scheme.lower()
-    release: Callable[[], None] = lambda: None  # noqa: E731
-    options = _OPTIONS.get(scheme, _OPTIONS.get(scheme.removesuffix("s"), {}))
+    scheme = urlsplit(request.name.partition("?")[0]).scheme.lower()
+    options = dict(_OPTIONS.get(scheme, _OPTIONS.get(scheme.removesuffix("s"), {})))
+    source: str | Srt = request.name
     if scheme == "srt":
-        from rtface.live.srt import open_bridge
-
-        url, bridge = open_bridge(url, "read")
-        options, release = _OPTIONS[urlsplit(url).scheme], bridge.close
+        source = Srt(request.name, sending=False)
     try:
-        container = av.open(url, "r", options=dict(options), metadata_errors="replace")
+        container = av.open(source, "r", format="mpegts" if scheme == "srt" else None, options=options,
+                            metadata_errors="replace")
     except av.FFmpegError as error:
-        release()
         raise _refusal(request.name, error) from None
     opened = _streams(container, request, shown(request.name))
-    opened.release = release
     opened.paced = scheme in _PACED_SCHEMES
     opened.film = opened.paced and bool(container.duration)
     return opened

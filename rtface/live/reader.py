@@ -58,8 +58,6 @@ def read(parent: Parent, request: Request) -> None:
         reader.run(opened)
     except (av.FFmpegError, OSError) as error:
         raise InputError(error.strerror or str(error)) from None
-    finally:
-        opened.release()
 
 
 class Reader:

@@ -1,0 +1,195 @@
+"""SRT through the system's libsrt: PyAV's wheel has none.
+
+The library is called in the process that reads or writes the stream, so that no bridge with its passphrase and stream
+key on its command line is needed, and no second copy of the stream goes over a local port. Calls wait in the library
+without Python's lock, in a process that can be killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import socket
+import struct
+import sys
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from rtface.address import shown
+from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
+
+# Bytes of one message: seven packets of a transport stream, as everybody sends them.
+MESSAGE = 1316
+# Numbers of libsrt's options (srt.h); they have not changed since version 1.3.
+_SENDING, _CONNECT_MS, _IDLE_MS, _LATENCY, _PASSPHRASE, _KEY, _STREAM_ID, _UNSENT = 21, 36, 55, 23, 26, 27, 46, 19
+_INVALID = -1
+# Milliseconds to reach a peer, and without a word of it.
+_PATIENCE = 3000
+# From here on a latency is taken as microseconds, as FFmpeg and OBS write it; below as milliseconds, as SRT's own
+# tools do.
+_MICROSECONDS = 10_000
+_BAD_SECRET, _NO_SECRET = 10, 11
+_NAMES = ("libsrt-gnutls.so.1.5", "libsrt-openssl.so.1.5", "libsrt.so.1.5", "libsrt-gnutls.so.1.4",
+          "libsrt-openssl.so.1.4", "libsrt.so.1.4", "libsrt.so.1", "libsrt.so", "/opt/homebrew/lib/libsrt.dylib",
+          "/usr/local/lib/libsrt.dylib", "libsrt.dylib", "srt.dll", "libsrt.dll")
+
+
+@lru_cache(maxsize=1)
+def library() -> Any:
+    """libsrt, started.
+
+    Raises:
+        MissingComponent: it is not installed.
+    """
+    for name in _NAMES:
+        try:
+            found = ctypes.CDLL(name)
+        except OSError:
+            continue
+        found.srt_getlasterror_str.restype = found.srt_rejectreason_str.restype = ctypes.c_char_p
+        found.srt_startup()
+        found.srt_setloglevel(0)
+        return found
+    how = {"Linux": "sudo apt install libsrt1.5-openssl", "Darwin": "brew install srt"}.get(
+        platform.system(), "put srt.dll on PATH (it comes with OBS Studio and FFmpeg builds)")
+    raise MissingComponent(f"srt:// needs SRT's library: {how}")
+
+
+class Srt:
+    """One connection, also as a file for PyAV (`read`, `write`).
+
+    Args:
+        url: "srt://host:port?mode=…&passphrase=…&streamid=…&latency=…"; the mode is "caller" or "listener", the latency
+            in milliseconds (or microseconds, from 10000 on).
+        sending: whether this end sends.
+
+    Raises:
+        InputMissing: nobody answers.
+        InputError: the peer refuses.
+        MissingComponent: libsrt is not installed.
+        UsageError: the URL makes no sense.
+    """
+
+    def __init__(self, url: str, *, sending: bool) -> None:
+        self._name = shown(url)
+        # Not urlsplit's query: stream IDs begin with "#!::".
+        query = dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
+        mode = query.get("mode", "caller")
+        if mode not in ("caller", "listener"):
+            raise UsageError(f"{self._name}: mode={mode} is not known; there is caller and listener")
+        parts = urlsplit(url.partition("?")[0])
+        host = parts.hostname or "0.0.0.0"  # a listener's "any"
+        try:
+            port = parts.port
+        except ValueError:
+            port = None
+        if not port:
+            raise UsageError(f"{self._name}: needs a port, as srt://host:9000")
+        self._library = library()
+        address = self._address(host, port)
+        self._socket: int = self._checked(self._library.srt_create_socket())
+        try:
+            self._configure(query, sending)
+            if mode == "listener":
+                listening = self._socket
+                self._checked(self._library.srt_bind(listening, address, len(address)))
+                self._checked(self._library.srt_listen(listening, 1))
+                self._socket = self._checked(self._library.srt_accept(listening, None, None))
+                self._library.srt_close(listening)
+            elif self._library.srt_connect(self._socket, address, len(address)) == _INVALID:
+                raise self._refused()
+        except BaseException:
+            self.close()
+            raise
+
+    def receive(self) -> bytes:
+        """The next message, once it comes; b"" when the peer is gone."""
+        buffer = ctypes.create_string_buffer(2048)
+        size = self._library.srt_recv(self._socket, buffer, len(buffer))
+        return buffer.raw[:size] if size > 0 else b""
+
+    def send(self, data: bytes) -> None:
+        """Sends one message of at most `MESSAGE` bytes; waits while the buffer is full.
+
+        Raises:
+            ConnectionError: the peer is gone.
+        """
+        if self._library.srt_send(self._socket, data, len(data)) == _INVALID:
+            raise ConnectionError(self._error())
+
+    @property
+    def unsent(self) -> int:
+        """Messages that the peer has not confirmed yet."""
+        value, size = ctypes.c_int(), ctypes.c_int(4)
+        self._library.srt_getsockflag(self._socket, _UNSENT, ctypes.byref(value), ctypes.byref(size))
+        return value.value
+
+    def read(self, size: int) -> bytes:
+        """For PyAV, which asks for far more than a message holds."""
+        del size
+        return self.receive()
+
+    def write(self, data: bytes) -> int:
+        """For PyAV."""
+        for start in range(0, len(data), MESSAGE):
+            self.send(bytes(data[start : start + MESSAGE]))
+        return len(data)
+
+    def close(self) -> None:
+        """Ends the connection; who waits in `receive` or `send` goes on. Safe to call twice."""
+        if self._socket != _INVALID:
+            self._library.srt_close(self._socket)
+            self._socket = _INVALID
+
+    def _configure(self, query: dict[str, str], sending: bool) -> None:
+        self._set(_SENDING, int(sending))
+        self._set(_CONNECT_MS, _PATIENCE)
+        self._set(_IDLE_MS, _PATIENCE)
+        for name, option in (("passphrase", _PASSPHRASE), ("streamid", _STREAM_ID)):
+            if query.get(name):
+                data = query[name].encode()
+                if self._library.srt_setsockflag(self._socket, option, data, len(data)) == _INVALID:
+                    rule = "10 to 79 characters" if name == "passphrase" else "at most 512"
+                    raise UsageError(f"{self._name}: SRT does not take this {name}; it has {rule}")
+        for name, option in (("pbkeylen", _KEY), ("latency", _LATENCY)):
+            if query.get(name):
+                if not query[name].isdigit():
+                    raise UsageError(f"{self._name}: {name} is a number, not {query[name]}")
+                value = int(query[name])
+                self._set(option, value // 1000 if name == "latency" and value >= _MICROSECONDS else value)
+
+    def _set(self, option: int, value: int) -> None:
+        self._checked(self._library.srt_setsockflag(self._socket, option, ctypes.byref(ctypes.c_int(value)), 4))
+
+    def _address(self, host: str, port: int) -> bytes:
+        """A socket's address as C has it."""
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        except (OSError, UnicodeError):
+            raise InputMissing(f"{self._name}: the host {host} cannot be found; check its name and the "
+                               "network") from None
+        family, place = found[0], tuple[Any, ...](found[4])
+        head = struct.pack("BB", 16 if family == socket.AF_INET else 28, family) if sys.platform == "darwin" else \
+            struct.pack("=H", family)
+        packed = socket.inet_pton(family, str(place[0]).partition("%")[0])
+        if family == socket.AF_INET:
+            return head + struct.pack("!H", port) + packed + bytes(8)
+        return head + struct.pack("!HI", port, 0) + packed + struct.pack("=I", int(place[3]))
+
+    def _checked(self, result: int) -> int:
+        if result == _INVALID:
+            raise InputError(f"{self._name}: SRT cannot be used ({self._error()})")
+        return result
+
+    def _refused(self) -> InputError:
+        reason = self._library.srt_getrejectreason(self._socket)
+        if reason in (_BAD_SECRET, _NO_SECRET):
+            return InputError(f"{self._name}: the passphrase is not the one that the other end has; check passphrase=…")
+        if reason > 0 and reason != 16:
+            text = self._library.srt_rejectreason_str(reason).decode("ascii", "replace")
+            return InputError(f"{self._name}: the other end refuses ({text}); check streamid and settings")
+        return InputMissing(f"{self._name}: nothing answers there; start the other end, or check host and port")
+
+    def _error(self) -> str:
+        return self._library.srt_getlasterror_str().decode("ascii", "replace").strip()
