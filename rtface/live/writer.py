@@ -169,10 +169,12 @@ class Writer:
 def stream(parent: Parent, job: StreamJob) -> None:
     """What the child of a `rtface.live.stream_sink.StreamSink` runs until its parent asks it to end."""
     writer: Writer | None = None
+    reporting = threading.Lock()  # or an older report could come after a newer
 
     def report() -> None:
-        if writer is not None:
-            parent.send(Report(outlet.status, writer.frames, writer.dropped))
+        with reporting:
+            if writer is not None:
+                parent.send(Report(outlet.status, writer.frames, writer.dropped))
 
     try:
         outlet = open_outlet(job.url, report)

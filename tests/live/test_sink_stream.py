@@ -89,10 +89,15 @@ def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tm
 
 
 def test_servers_that_are_killed_or_stalled_are_found_again(opened: Opener, tmp_path: Path):
-    with ThreadPoolExecutor() as pool, running(Nginx(tmp_path / "a")) as first, running(Nginx(tmp_path / "b")) as second:
-        for done in [pool.submit(_killed, first, opened, tmp_path / "a"),
-                     pool.submit(_stalled, second, opened, tmp_path / "b")]:
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(_at_a_server, what, opened, tmp_path / what.__name__) for what in (_killed, _stalled)]:
             done.result()
+
+
+def _at_a_server(what: Callable[[Nginx, Opener, Path], None], opened: Opener, tmp_path: Path) -> None:
+    with running(Nginx(tmp_path / "nginx")) as server:
+        assert isinstance(server, Nginx)
+        what(server, opened, tmp_path)
 
 
 def _killed(nginx: Nginx, opened: Opener, tmp_path: Path) -> None:
@@ -102,8 +107,8 @@ def _killed(nginx: Nginx, opened: Opener, tmp_path: Path) -> None:
     times: dict[str, float] = {}
 
     def kill() -> None:
-        nginx.kill()
         times["killed"] = time.monotonic()
+        nginx.kill()
 
     def back() -> None:
         nginx.start()
