@@ -56,7 +56,7 @@ class Voice:
         assert isinstance(context, AudioCodecContext)
         self._layout = {1: "mono", 2: "stereo"}[channels]
         context.layout, context.sample_rate, context.format = self._layout, RATE, "fltp"
-        context.time_base = Fraction(1, RATE)
+        context.time_base, context.bit_rate = Fraction(1, RATE), 128_000
         self._context = context
 
     def until(self, now: float) -> Iterator[Sound]:
@@ -142,6 +142,13 @@ class Feed:
             self.run(0.1)
         return time.monotonic() - before
 
+    def until_seen(self, watcher: Watcher, after: float, count: int = 1) -> None:
+        """Feeds until a watcher has got so many pictures after a time."""
+        until = time.monotonic() + 20
+        while sum(e["at"] > after for e in watcher.seen()) < count:
+            assert time.monotonic() < until, f"{len(watcher.seen())} pictures were seen, the last ones too early"
+            self.run(0.2)
+
     def check_that_no_call_waited(self) -> None:
         """For anything but the processor and the interpreter, which other threads want too."""
         calls = sorted(self.calls, reverse=True)
@@ -170,13 +177,6 @@ class Watcher:
             return []
         lines = self._out.read_text().splitlines(keepends=True)
         return [e for e in (json.loads(line) for line in lines if line.endswith("\n")) if e["kind"] == kind]
-
-    def wait(self, count: int, seconds: float = 15) -> None:
-        """Until it has seen so many pictures."""
-        until = time.monotonic() + seconds
-        while len(self.seen()) < count:
-            assert time.monotonic() < until, f"only {len(self.seen())} pictures came"
-            time.sleep(0.1)
 
 
 @contextmanager

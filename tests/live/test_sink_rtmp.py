@@ -143,8 +143,7 @@ def test_rtmps_publishes_and_looks_at_the_certificate(nginx: Nginx, tmp_path: Pa
         sink.open(form(), sound=False)
         feed = Feed(sink, form(), sound=False, texture=True)
         with watching(nginx.url("topsecret"), tmp_path) as watcher:
-            feed.run(5)
-            watcher.wait(1, 5)
+            feed.until_seen(watcher, 0)
         assert sink.health.state == "live" and not sink.health.reopened
         sink.close()
     finally:
