@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any, Literal
 
-from rtface.errors import OutputError, RtfaceError, UsageError
+from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.flow.isolate import Child
 from rtface.flow.shared_frames import FrameRing, Picture
 from rtface.frame import Frame
@@ -44,7 +44,8 @@ class ChildSink:
         self._full = 0
         self._report = self._before = Report(Status("opening", ""), 0, 0)
         self._health = Health("opening", "not opened yet", time.monotonic())
-        self.put_at = time.monotonic()
+        self.ready = False  # the child said that it is there
+        self.put_at = time.monotonic()  # when a picture, or all, was taken last
         self.notes: list[str] = []
         self.encoder = ""
 
@@ -117,15 +118,16 @@ class ChildSink:
             self.notes, self.encoder = list(answer.notes), answer.encoder
             return answer
         self._stop(0)
-        if isinstance(answer, Failed) and answer.usage:
-            raise UsageError(f"{self._shown}: {answer.why}")
-        raise OutputError(f"{self._shown}: {answer.why if isinstance(answer, Failed) else answer}")
+        failed = answer if isinstance(answer, Failed) else Failed(answer)
+        kind = {"usage": UsageError, "missing": MissingComponent, "output": OutputError}[failed.kind]
+        raise kind(f"{self._shown}: {failed.why}")
 
     def _start(self, job: object) -> None:
         assert self._form is not None
-        size = self._form.width * self._form.height * 4 + (1 << 20)  # rows may be longer than the picture
+        samples = self._form.width * self._form.height
+        size = samples * 8 + (1 << 20)  # of any format; what no picture reaches costs nothing
         self._answers = queue.SimpleQueue()
-        ring = FrameRing(max(2, min(self._slots, _ROOM // size)), size)
+        ring = FrameRing(max(3, min(self._slots, _ROOM // (2 * samples))), size)
         ended = False
 
         def message(said: Any) -> None:
@@ -145,7 +147,7 @@ class ChildSink:
             raise
         with self._lock:
             self._child, self._ring = child, ring
-            self.put_at = time.monotonic()
+            self.ready, self.put_at = False, time.monotonic()
 
     def _stop(self, wait: float) -> None:
         with self._lock:
@@ -155,6 +157,7 @@ class ChildSink:
 
     def _said(self, said: Any) -> None:
         if isinstance(said, (Opened, Failed)):
+            self.ready, self.put_at = True, time.monotonic()
             self._answers.put(said)
         elif isinstance(said, Report):
             self._report = said

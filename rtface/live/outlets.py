@@ -30,6 +30,12 @@ _FIRST, _CAP, _LONG, _LONG_CAP = 0.25, 1.0, 60.0, 10.0
 _TICK = 0.1
 
 
+def pause(tries: int, away: float) -> float:
+    """Seconds to wait after so many tries to reach a peer that has been away for so long."""
+    cap = _CAP if away < _LONG else _LONG_CAP
+    return min(cap, _FIRST * 2 ** min(tries, 10)) * random.uniform(0.8, 1.2)
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """How an outlet is; the fields are those of `rtface.live.protocols.Health`."""
@@ -178,8 +184,7 @@ class ServerOutlet:
                     self._end()
                 self._say("away", str(error) if isinstance(error, Lost) else type(error).__name__)
             if not self._closing.is_set():
-                cap = _CAP if time.monotonic() - lost < _LONG else _LONG_CAP
-                self._closing.wait(min(cap, _FIRST * 2 ** min(tries, 10)) * random.uniform(0.8, 1.2))
+                self._closing.wait(pause(tries, time.monotonic() - lost))
                 tries += 1
         if self._link is not None:
             self._end()
@@ -268,7 +273,7 @@ class ViewersOutlet:
                     self._key = True
                 if begun:
                     viewer.put(data)
-                elif (start := _tables(data)) is not None:
+                elif not viewer.waiting_bytes and (start := _tables(data)) is not None:
                     self._viewers[viewer] = True
                     viewer.put(data[start:])
         self._wake()
@@ -415,6 +420,10 @@ def open_outlet(url: str, changed: Callable[[], None]) -> Outlet:
     if scheme in ("rtmp", "rtmps"):
         place = Place.of(url)
         return ServerOutlet("flv", lambda: Publisher(place), changed)
+    if scheme == "srt":
+        from rtface.live.srt_outlet import SrtOutlet
+
+        return SrtOutlet(url, changed)
     if scheme not in ("tcp", "udp"):
         raise UsageError(f"nothing can be sent over {scheme}")
     place, query = _place(parts), parse_qs(parts.query, keep_blank_values=True)

@@ -182,7 +182,7 @@ def record(parent: Parent, job: RecordJob) -> None:
     try:
         recording = Recording(job)
     except UsageError as error:
-        parent.send(Failed(redacted(str(error)), usage=True))
+        parent.send(Failed(redacted(str(error)), "usage"))
         return
     except OSError as error:
         parent.send(Failed(f"the working file cannot be made ({error.strerror})"))
@@ -197,14 +197,19 @@ def record(parent: Parent, job: RecordJob) -> None:
     if why:
         path = recording.give_up()
         why += f"; what was done is {path}" if path else "; nothing was left"
+    _report(parent, recording)
     parent.send(Recorded(path, why))
+
+
+def _report(parent: Parent, recording: Recording) -> None:
+    size = recording.file.size
+    parent.send(Report(Status("live", f"{size / 1e6:.1f} MB", size), recording.frames, 0))
 
 
 def _take(parent: Parent, recording: Recording) -> str:
     """Records what the parent sends until it asks to end; why it stopped earlier, "" where it did not."""
-    frames, said, dropped = parent.frames, 0.0, 0
+    frames, said, why = parent.frames, 0.0, ""
     assert frames is not None
-    why = ""
     while not why and (message := parent.receive()) is not None:
         if isinstance(message, Shown):
             image, seconds = frames.get(message.slot, message.picture), message.time
@@ -214,8 +219,7 @@ def _take(parent: Parent, recording: Recording) -> str:
             why = _tried(recording, lambda sound=sound, seconds=seconds: recording.sound(sound, seconds))
         if time.monotonic() - said > _STATUS_S:
             said = time.monotonic()
-            size = recording.file.size
-            parent.send(Report(Status("live", f"{size / 1e6:.1f} MB", size), recording.frames, dropped))
+            _report(parent, recording)
     return why
 
 

@@ -71,7 +71,8 @@ class Place:
 
     def scrubbed(self, text: str) -> str:
         """A server's words without the key or any part of it."""
-        for secret in sorted({self.key, unquote(self.key), *re.split(r"[/?&=]", self.key)}, key=len, reverse=True):
+        parts = {self.key, *re.split(r"[/?&=]", self.key)}
+        for secret in sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True):
             if len(secret) > 2:
                 text = text.replace(secret, "…")
         return " ".join(text.split())[:200]

@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import av
 
 from rtface.address import redacted
-from rtface.errors import UsageError
+from rtface.errors import MissingComponent, UsageError
 from rtface.flow.child import Parent
 from rtface.flow.shared_frames import FrameRing, Picture
 from rtface.live.channel import Lost
@@ -81,11 +82,11 @@ class Failed:
 
     Attributes:
         why: in a few words, without the address.
-        usage: whether what was asked for cannot be.
+        kind: of error: what was asked for cannot be, something is not installed, or the output is not there.
     """
 
     why: str
-    usage: bool = False
+    kind: Literal["usage", "missing", "output"] = "output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +169,19 @@ class Writer:
 def stream(parent: Parent, job: StreamJob) -> None:
     """What the child of a `rtface.live.stream_sink.StreamSink` runs until its parent asks it to end."""
     writer: Writer | None = None
+    reporting = threading.Lock()  # or an older report could come after a newer
 
     def report() -> None:
-        if writer is not None:
-            parent.send(Report(outlet.status, writer.frames, writer.dropped))
+        with reporting:
+            if writer is not None:
+                parent.send(Report(outlet.status, writer.frames, writer.dropped))
 
     try:
         outlet = open_outlet(job.url, report)
         encoder = LiveEncoder(job.form, job.encoding)
         outlet.start(patient=job.patient)
-    except UsageError as error:
-        parent.send(Failed(redacted(str(error)), usage=True))
+    except (UsageError, MissingComponent) as error:
+        parent.send(Failed(redacted(str(error)), "usage" if isinstance(error, UsageError) else "missing"))
         return
     except Lost as error:
         parent.send(Failed(str(error)))
@@ -233,7 +236,3 @@ def _show(writer: Writer, frames: FrameRing, shown: Shown) -> None:
     if not taken:
         frames.free(shown.slot)
 
-
-def without_first_try(job: StreamJob) -> StreamJob:
-    """The same, for a child that takes the place of one that was lost."""
-    return replace(job, patient=True)

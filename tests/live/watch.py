@@ -45,7 +45,7 @@ def watch(url: str, out: TextIO, options: dict[str, str]) -> None:
                                                             int(frame.color_primaries), int(frame.color_trc)])
                 elif isinstance(frame, av.AudioFrame):
                     # The first loud half millisecond after silence.
-                    parts = np.abs(frame.to_ndarray()[0]).reshape(-1, 32).max(axis=1) > 0.1
+                    parts = np.abs(frame.to_ndarray()[0]).reshape(-1, 32).max(axis=1) > 0.25
                     first = int(np.argmax(parts))
                     if parts.any() and not loud:
                         note("tone", onset=moment + first * 32 / frame.sample_rate)

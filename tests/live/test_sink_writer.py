@@ -1,0 +1,213 @@
+"""The writer beside an outlet that is told what to be: what is encoded, dropped, begun anew, and with which times."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+
+from rtface.frame import Color
+from rtface.live.live_encoder import Fit, LiveEncoder, LiveEncoding, tags_for
+from rtface.live.outlets import Status
+from rtface.live.protocols import Form, Sound
+from rtface.live.stream_mux import DATAGRAM, adts
+from rtface.live.writer import Writer
+
+from .feed import Voice, form
+from .publish import picture
+
+
+class Ear:
+    """An outlet that keeps what it is given, by generation."""
+
+    def __init__(self, format: str) -> None:
+        self.format, self.generation, self.behind, self.key = format, 1, False, False
+        self.status = Status("live", "")
+        self.got: dict[int, bytearray] = {}
+
+    def start(self, *, patient: bool) -> None:
+        pass
+
+    def wants_key(self) -> bool:
+        key, self.key = self.key, False
+        return key
+
+    def write(self, generation: int, data: bytes) -> None:
+        self.got.setdefault(generation, bytearray()).extend(data)
+
+    def close(self, seconds: float) -> None:
+        pass
+
+    def packets(self, generation: int) -> list[tuple[str, float, bool]]:
+        """Kind, time and whether a key frame, of what a player finds."""
+        with av.open(io.BytesIO(bytes(self.got[generation])), format=self.format) as box:
+            return [(p.stream.type, float(p.pts * p.time_base), p.is_keyframe) for p in box.demux()
+                    if p.pts is not None]
+
+
+@pytest.fixture(scope="module")
+def encoders() -> Callable[..., LiveEncoder]:
+    return lambda **more: LiveEncoder(form(320, 180), LiveEncoding(encode="software", **more))
+
+
+def voice(channels: int = 1) -> list[Sound]:
+    return list(Voice(0.0, channels).until(8.0))
+
+
+def show(writer: Writer, *moments: float) -> list[int]:
+    """Gives pictures of these times; whose turn it was to be fetched."""
+    asked: list[int] = []
+    for number, moment in enumerate(moments):
+        def image(number: int = number, moment: float = moment) -> av.VideoFrame:
+            asked.append(number)
+            return picture(320, 180, moment)
+        writer.picture(image, moment)
+    return asked
+
+
+@pytest.mark.parametrize("kind", ["flv", "mpegts"])
+def test_times_go_through_and_key_frames_come_by_time(encoders: Callable[..., LiveEncoder], kind: str):
+    ear = Ear(kind)
+    writer = Writer(encoders(gop=1.0), ear, sound=True)
+    sounds = voice()
+    heard: list[float] = []
+    first = sounds.pop(0)
+    writer.sound(first, first.time + 0.5)
+    moments = np.sort(np.random.default_rng(1).uniform(0, 4, 80)) + 0.5  # a camera's rate is never quite even
+    for moment in moments:
+        while sounds and sounds[0].time + 0.5 < moment:
+            sound = sounds.pop(0)
+            writer.sound(sound, sound.time + 0.5)
+            if writer.frames:  # nothing is written before the first picture
+                heard.append(sound.time + 0.5)
+        assert show(writer, moment) == [0]
+    writer.close()
+    found = ear.packets(1)
+    pictures = [(t, key) for what, t, key in found if what == "video"]
+    assert [t for t, _ in pictures] == pytest.approx(list(moments), abs=0.0011)
+    assert len(pictures) == writer.frames == 80 and not writer.dropped
+    keys = [t for t, key in pictures if key]
+    assert pictures[0][1] and len(keys) == 4
+    for before, after in pairwise(keys):
+        assert after == next(t for t, _ in pictures if t - before >= 1.0 - 0.5 / 30 - 0.001)
+    times = [t for what, t, _ in found if what == "audio"]
+    assert times == pytest.approx(heard, abs=0.0011)
+
+
+def test_nobody_there_means_no_work_and_a_key_frame_for_who_comes(encoders: Callable[..., LiveEncoder]):
+    ear = Ear("flv")
+    writer = Writer(encoders(gop=20.0), ear, sound=False)
+    ear.generation = 0
+    assert show(writer, 0.0, 0.1) == [] and writer.dropped == 2
+    ear.generation = 5
+    assert show(writer, 0.2, 0.3, 0.4) == [0, 1, 2]
+    ear.generation = 0
+    assert show(writer, 0.5) == []
+    ear.generation = 6
+    assert show(writer, 0.6, 0.7) == [0, 1]
+    writer.close()
+    assert [(t, key) for _, t, key in ear.packets(5)] == [(0.2, True), (0.3, False), (0.4, False)]
+    assert [(t, key) for _, t, key in ear.packets(6)] == [(0.6, True), (0.7, False)]
+    assert writer.frames == 5 and writer.dropped == 3
+
+
+def test_what_is_late_is_dropped_before_it_is_encoded(encoders: Callable[..., LiveEncoder]):
+    ear = Ear("flv")
+    writer = Writer(encoders(), ear, sound=False)
+    assert show(writer, 0.0) == [0]
+    ear.behind = True
+    assert show(writer, 0.1, 0.2) == []
+    ear.behind = False
+    assert show(writer, 0.3) == [0]
+    writer.close()
+    data = bytes(ear.got[1])
+    with av.open(io.BytesIO(data), format="flv") as box:
+        assert len(list(box.decode(video=0))) == 2  # no reference is missing
+
+
+def test_a_viewer_begins_with_tables_and_a_key_frame(encoders: Callable[..., LiveEncoder]):
+    from rtface.live.outlets import _tables
+
+    ear = Ear("mpegts")
+    writer = Writer(encoders(gop=20.0), ear, sound=False)
+    show(writer, *(n / 30 for n in range(20)))
+    at = len(ear.got[1])
+    assert at % 188 == 0
+    ear.key = True
+    show(writer, *(n / 30 for n in range(20, 40)))
+    writer.close()
+    rest = bytes(ear.got[1][at:])
+    start = _tables(rest)
+    assert start is not None and _tables(bytes(ear.got[1][at - 188 * 3:at])) is None
+    with av.open(io.BytesIO(rest[start:]), format="mpegts") as box:
+        frames = list(box.decode(video=0))
+    assert len(frames) == 20 and frames[0].key_frame
+    assert frames[0].time == pytest.approx(20 / 30, abs=0.001)
+
+
+def test_large_pictures_stay_in_whole_packets():
+    ear = Ear("mpegts")
+    sizes: list[int] = []
+    ear.write = lambda generation, data: sizes.append(len(data))  # type: ignore[method-assign]
+    like = form(1280, 720)
+    writer = Writer(LiveEncoder(like, LiveEncoding(bitrate=20_000_000, encode="software")), ear, sound=False)
+    grain = np.random.default_rng(0).integers(0, 255, (1080, 1280), np.uint8)
+    writer.picture(lambda: av.VideoFrame.from_ndarray(grain, format="yuv420p"), 0.0)
+    writer.close()
+    assert sum(sizes) > 200_000 and all(n % 188 == 0 for n in sizes) and DATAGRAM % 188 == 0
+
+
+def test_sound_comes_first_or_after_a_second(encoders: Callable[..., LiveEncoder], monkeypatch: pytest.MonkeyPatch):
+    now = 100.0
+    monkeypatch.setattr("rtface.live.writer.time.monotonic", lambda: now)
+    ear = Ear("flv")
+    writer = Writer(encoders(), ear, sound=True)
+    assert show(writer, 0.0) == []
+    now = 101.1
+    assert show(writer, 0.1, 0.2) == [0, 1]
+    for sound in voice()[:20]:
+        writer.sound(sound, sound.time + 0.2)  # late: the container begins anew with it
+    assert show(writer, 0.7) == [0]
+    stereo = voice(2)[30:33]
+    writer.sound(stereo[0], 0.71)
+    show(writer, 0.8)
+    writer.sound(stereo[1], 0.81)
+    writer.close()
+    data = bytes(ear.got[1])
+    assert data.count(b"FLV\x01") == 3 and adts(stereo[0].data)[0] in data
+
+
+def test_times_that_stand_still_are_moved(encoders: Callable[..., LiveEncoder]):
+    encoder = encoders()
+    stamps = [p.pts for t in (1.0, 1.0, 0.5, 1.1) for p in encoder.encode(picture(320, 180, t), t, key=False)]
+    assert stamps == [90_000, 90_001, 90_002, 99_000]
+
+
+@pytest.mark.parametrize(("pix_fmt", "full", "matrix"), [("yuv420p", True, "bt709"), ("yuvj422p", True, "bt601"),
+                                                         ("nv12", False, "bt709"), ("rgb24", True, "rgb")])
+def test_pictures_come_out_in_limited_range_with_their_matrix(pix_fmt: str, full: bool, matrix: str):
+    like = Form(64, 48, pix_fmt, Fraction(30), Color(matrix, full))  # type: ignore[arg-type]
+    image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 255, np.uint8), format="rgb24")
+    number = {"bt709": 1, "bt601": 5, "rgb": 1}[matrix]
+    image = image if pix_fmt == "rgb24" else image.reformat(
+        format=pix_fmt, dst_colorspace=number, dst_color_range=2 if full else 1)
+    out = Fit(like, "yuv420p")(image)
+    assert out.format.name == "yuv420p" and int(out.color_range) == 1
+    assert int(out.colorspace) == tags_for(like.color).matrix == {"bt709": 1, "bt601": 6, "rgb": 1}[matrix]
+    planes = [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, :p.width] for p in out.planes]
+    assert abs(int(planes[0].mean()) - 235) <= 1 and all(abs(int(p.mean()) - 128) <= 1 for p in planes[1:])
+
+
+def test_odd_sizes_and_encoders_that_are_not_there_are_said():
+    odd = LiveEncoder(form(321, 181), LiveEncoding(encode="software"))
+    assert (odd.width, odd.height) == (320, 180) and "321×181 becomes 320×180" in odd.notes[0]
+    assert odd.encode(picture(322, 182, 0.0), 0.0, key=True)
+    from rtface.media import cuda_driver
+    if cuda_driver.absent():
+        card = LiveEncoder(form(), LiveEncoding(encode="cuda"))
+        assert card.name == "libx264" and "h264_nvenc cannot be used" in card.notes[0]
