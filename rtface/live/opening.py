@@ -65,12 +65,12 @@ class Input:
 
     @property
     def described(self) -> str:
-        """What was got: "1280×720 h264, 30 fps, sound aac"."""
+        """What was got but for the size, which may change: "h264, 30 fps, sound aac"."""
         parts: list[str] = []
         if self.video is not None:
             context = self.video.codec_context
             kind = context.pix_fmt or "" if context.codec.name == "rawvideo" else context.codec.canonical_name
-            parts += [f"{context.width}×{context.height} {kind}", f"{float(self.rate):.4g} fps"]
+            parts += [kind, f"{float(self.rate):.4g} fps"]
         if self.sound is not None:
             parts.append(f"sound {self.sound.codec_context.codec.canonical_name}")
         return ", ".join(parts)

@@ -32,6 +32,8 @@ from rtface.media.probe import details_of
 _BEAT = 0.25
 # Seconds that a packet may have waited for the decoder before pictures are given up to catch up.
 _LATE = 0.4
+# Packets that may wait: some sources are as fast as they are read.
+_MOST = 60
 # Pictures behind the newest packet from which a picture is not worth handing over.
 _BEHIND = 3
 # Seconds after the opening in which what the opening itself read ahead is only decoded.
@@ -177,7 +179,7 @@ class Reader:
             return None
         self._need_key = False
         waited = time.monotonic() - arrived
-        if waited < _LATE or not self._settled:
+        if not self._settled or (waited < _LATE and len(self._waiting) < _MOST):
             return packet
         with self._changed:
             keys = [i for i, (p, _) in enumerate(self._waiting) if p.is_keyframe]

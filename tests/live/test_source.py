@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import statistics
 import time
 from fractions import Fraction
@@ -22,7 +24,7 @@ from rtface.live.reader import Pace
 from rtface.live.source import Source, open_live_source
 from rtface.stats import Stats
 from tests.live.publish import publish
-from tests.live.watching import Watched
+from tests.live.watching import Watched, reader_of
 
 
 def film(path: Path, seconds: float, **options: str) -> Path:
@@ -58,6 +60,18 @@ def test_what_arrives_is_what_was_there(tmp_path: Path):
         true = [image.to_ndarray() for image in box.decode(video=0)]
     assert len(kept) == len(true)
     assert all(np.array_equal(frame.image.to_ndarray(), image) for frame, image in zip(kept, true, strict=True))
+
+
+def test_a_film_goes_on_where_its_reading_process_died(tmp_path: Path):
+    with Watched(str(film(tmp_path / "film.mkv", 3)), stamped=True) as watched:
+        watched.more(30, 5)
+        reached = watched.made[-1]
+        os.kill(reader_of(os.getpid()), signal.SIGKILL)
+        watched.state("away", 2)
+        watched.until(lambda: watched.source.ended, 8)
+    again = [made for (at, _), made in zip(watched.frames, watched.made, strict=True)][30:]
+    assert min(again) > reached - 1.3  # from the key frame before
+    assert watched.made[-1] - watched.made[0] > 2.9
 
 
 def stand_in(name: str, **options: Any) -> Source:
