@@ -27,7 +27,9 @@ _QUICK = {"fflags": "nobuffer", "analyzeduration": "1000000"}
 # long, and gives a last packet that it had kept. RTMP must never get "timeout": that makes it a server.
 _PATIENCE = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
-    "rtmp": _QUICK | {"probesize": "65536", "rw_timeout": _PATIENCE, "rtmp_live": "live"},
+    # There may be no sign of the pictures before their next key frame: it waits for that, but counts no rate.
+    "rtmp": {"fflags": "nobuffer", "analyzeduration": "10000000", "fpsprobesize": "3", "probesize": "131072",
+             "rw_timeout": _PATIENCE, "rtmp_live": "live"},
     "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},
     "udp": _QUICK | {"probesize": "500000", "overrun_nonfatal": "1", "timeout": _PATIENCE},
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _PATIENCE},
