@@ -127,8 +127,15 @@ def _streams(container: InputContainer, request: Request, name: str) -> Input:
 
 
 def plausible(rate: Fraction, known: bool) -> Fraction:
-    """A rate, or the usual one in place of one that no source has: some streams give their time base for it."""
-    return rate if known and 1 <= rate <= 240 else _RATE
+    """A stream's rate, or the usual one in place of one that no source has: some give their time base for it. What was
+    counted from a few pictures goes to the rate that was meant."""
+    if not known or not 1 <= rate <= 240:
+        return _RATE
+    whole = Fraction(round(rate))
+    slower = whole * 1000 / 1001
+    if abs(rate - slower) <= slower / 5000:
+        return slower
+    return whole if abs(rate - whole) <= whole / 50 else rate
 
 
 def _refusal(url: str, error: av.FFmpegError) -> InputError:

@@ -20,6 +20,7 @@ from rtface.live import camera, camera_modes
 from rtface.live.camera_modes import Mode, choose
 from rtface.live.endpoints import Endpoint
 from rtface.live.messages import Request
+from rtface.live.opening import plausible
 from rtface.live.reader import Pace
 from rtface.live.source import Source, open_live_source
 from rtface.stats import Stats
@@ -165,6 +166,15 @@ def test_a_camera_that_may_not_be_opened_names_the_group(monkeypatch: pytest.Mon
     monkeypatch.setattr(camera.sys, "platform", "linux")
     with pytest.raises(InputMissing, match=r"camera 3: may not be opened; .*usermod -aG video"):
         camera.open_camera(Request("camera", "3"))
+
+
+@pytest.mark.parametrize(("rate", "want"), [
+    (Fraction("29.83"), 30), (Fraction("29.97"), Fraction(30_000, 1001)), (Fraction(30_000, 1001),) * 2, (30, 30),
+    (Fraction("24.9"), 25), (Fraction("12.5"), Fraction("12.5")), (1000, 30), (0, 30), (Fraction("59.5"), 60),
+])
+def test_the_rate_of_a_stream_is_the_one_that_was_meant(rate: Fraction, want: Fraction):
+    assert plausible(Fraction(rate), True) == want
+    assert plausible(Fraction(rate), False) == 30
 
 
 def test_a_paced_source_goes_on_after_a_jump_and_after_a_pause():
