@@ -142,6 +142,8 @@ def _die_with_parent() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(sys.argv[2]):  # it was gone before
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ function is given goes through a pipe, so that no URL shows in the process list.
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import queue
 import signal
@@ -112,7 +113,7 @@ class Child:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             process = subprocess.Popen(
-                [sys.executable, str(Path(child.__file__)), self._target], stdin=subprocess.PIPE,
+                [sys.executable, str(Path(child.__file__)), self._target, str(os.getpid())], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
                 pass_fds=[] if self._frames is None or sys.platform == "win32" else [int(self._frames.handle)],
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0))

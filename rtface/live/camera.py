@@ -18,7 +18,7 @@ from rtface.errors import InputError, InputMissing
 from rtface.live import camera_modes
 from rtface.live.camera_modes import USUAL_RATE, USUAL_SIZE, Mode
 from rtface.live.messages import Request
-from rtface.live.opening import Input, plausible
+from rtface.live.opening import Input
 
 _CLASS = Path("/sys/class/video4linux")
 _LIST = "rtface devices lists them"
@@ -137,7 +137,7 @@ def _v4l2_options(mode: Mode | None, request: Request) -> dict[str, str]:
 def _input(container: InputContainer, request: Request, *, monotonic: bool = False) -> Input:
     video = container.streams.video[0]
     context = video.codec_context
-    rate = plausible(video.average_rate or Fraction(0), True)
+    rate = video.average_rate or USUAL_RATE
     notes: list[str] = []
     asked: list[str] = []
     if request.size and request.size != (context.width, context.height):

@@ -39,7 +39,7 @@ class Opened:
     """It is there.
 
     Attributes:
-        described: what was got, without the source's name: "1280×720 mjpeg, 30 fps".
+        described: what was got, without the source's name and the pictures' size: "mjpeg, 30 fps".
         rate: nominal pictures a second; 0 without pictures.
         aspect: of one sample.
         notes: what differs from what was asked for.

@@ -27,7 +27,9 @@ _QUICK = {"fflags": "nobuffer", "analyzeduration": "1000000"}
 # long, and gives a last packet that it had kept. RTMP must never get "timeout": that makes it a server.
 _PATIENCE = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
-    "rtmp": _QUICK | {"probesize": "65536", "rw_timeout": _PATIENCE, "rtmp_live": "live"},
+    # There may be no sign of the pictures before their next key frame: it waits for that, but counts no rate.
+    "rtmp": {"fflags": "nobuffer", "analyzeduration": "10000000", "fpsprobesize": "3", "probesize": "131072",
+             "rw_timeout": _PATIENCE, "rtmp_live": "live"},
     "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},
     "udp": _QUICK | {"probesize": "500000", "overrun_nonfatal": "1", "timeout": _PATIENCE},
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _PATIENCE},
@@ -65,12 +67,12 @@ class Input:
 
     @property
     def described(self) -> str:
-        """What was got: "1280×720 h264, 30 fps, sound aac"."""
+        """What was got but for the size, which may change: "h264, 30 fps, sound aac"."""
         parts: list[str] = []
         if self.video is not None:
             context = self.video.codec_context
             kind = context.pix_fmt or "" if context.codec.name == "rawvideo" else context.codec.canonical_name
-            parts += [f"{context.width}×{context.height} {kind}", f"{float(self.rate):.4g} fps"]
+            parts += [kind, f"{float(self.rate):.4g} fps"]
         if self.sound is not None:
             parts.append(f"sound {self.sound.codec_context.codec.canonical_name}")
         return ", ".join(parts)
@@ -125,8 +127,15 @@ def _streams(container: InputContainer, request: Request, name: str) -> Input:
 
 
 def plausible(rate: Fraction, known: bool) -> Fraction:
-    """A rate, or the usual one in place of one that no source has: some streams give their time base for it."""
-    return rate if known and 1 <= rate <= 240 else _RATE
+    """A stream's rate, or the usual one in place of one that no source has: some give their time base for it. What was
+    counted from a few pictures goes to the rate that was meant."""
+    if not known or not 1 <= rate <= 240:
+        return _RATE
+    whole = Fraction(round(rate))
+    slower = whole * 1000 / 1001
+    if abs(rate - slower) <= slower / 5000:
+        return slower
+    return whole if abs(rate - whole) <= whole / 50 else rate
 
 
 def _refusal(url: str, error: av.FFmpegError) -> InputError:

@@ -32,10 +32,13 @@ from rtface.media.probe import details_of
 _BEAT = 0.25
 # Seconds that a packet may have waited for the decoder before pictures are given up to catch up.
 _LATE = 0.4
+# Packets that may wait: some sources are as fast as they are read.
+_MOST = 60
 # Pictures behind the newest packet from which a picture is not worth handing over.
 _BEHIND = 3
-# Seconds after the opening in which what the opening itself read ahead is only decoded.
-_SETTLING = 3.0
+# Seconds after the first packet in which what the opening read ahead, or the server had kept, is only decoded; and the
+# packets from which it is seen that it is over.
+_BURST, _BURST_PACKETS = 3.0, 4
 # Seconds that a driver's time may lie before a picture's arrival to be believed.
 _PLAUSIBLE = 0.5
 # Seconds by which a paced source may be late before its clock is set anew.
@@ -65,14 +68,13 @@ class Reader:
 
     def __init__(self, parent: Parent, request: Request) -> None:
         self._parent, self._request = parent, request
-        self._waiting: deque[tuple[av.Packet[Any], float]] = deque()
+        self._waiting: deque[tuple[av.Packet[Any], float, bool]] = deque()
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._done = False
         self._heard_at = time.monotonic()
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
         self._arrivals: dict[int, float] = {}  # of packets, by pts: pictures come in another order
-        self._settled = False
         self._need_key = False
         self._like: tuple[Any, ...] = ()
         self._color, self._display = Color(), Display()
@@ -99,7 +101,6 @@ class Reader:
         if video is not None and not opened.paced:
             video.codec_context.flags |= Flags.low_delay
         threading.Thread(target=self._demux, args=(opened,), name="demux", daemon=True).start()
-        began = time.monotonic()
         while not self._parent.gone:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._done, 0.2)
@@ -107,8 +108,8 @@ class Reader:
                     if self._done:
                         break
                     continue
-                packet, arrived = self._waiting.popleft()
-            packet = self._catch_up(packet, arrived)
+                packet, arrived, fresh = self._waiting.popleft()
+            packet = self._catch_up(packet, arrived) if fresh else packet
             if packet is None:
                 continue
             if packet.pts is not None:
@@ -116,11 +117,9 @@ class Reader:
                 while len(self._arrivals) > 64:
                     del self._arrivals[next(iter(self._arrivals))]
             for image in self._decode(packet):
-                self._settled = self._settled or opened.paced or opened.monotonic or not self._waiting or \
-                    time.monotonic() - began > _SETTLING
-                if self._settled and len(self._waiting) <= _BEHIND:
+                if fresh and len(self._waiting) <= _BEHIND:
                     self._hand_over(image, self._arrivals.get(image.pts or 0, arrived), opened)
-                elif self._settled:
+                elif fresh:
                     self._dropped += 1
         if self._failure is not None:
             raise self._failure
@@ -134,27 +133,28 @@ class Reader:
         track = SoundTrack(opened.sound) if opened.sound is not None else None
         streams = [s for s in (opened.video, opened.sound) if s is not None]
         pace = Pace() if opened.paced else None
+        burst = None if opened.paced or opened.monotonic else Burst()
+        leading = opened.video or opened.sound
         try:
             for packet in opened.container.demux(*streams):
                 if not packet.size:
                     continue
-                before, arrived = self._heard_at, time.monotonic()
-                self._heard_at = arrived
+                self._heard_at = arrived = time.monotonic()
                 self._bytes += packet.size
                 if pace is not None:
                     arrived = self._wait_for(pace.due(packet, arrived))
                 if self._parent.gone:
                     return
+                if burst is not None and packet.stream is leading and burst.over(packet, arrived):
+                    burst = None
                 if opened.video is not None and packet.stream_index == opened.video.index:
                     with self._changed:
-                        self._waiting.append((packet, arrived))
+                        self._waiting.append((packet, arrived, burst is None))
                         self._changed.notify()
                 elif track is not None:
-                    # Sound alone: what the opening read ahead is old; what comes at its own pace is not.
-                    if opened.video is None:
-                        self._settled = self._settled or opened.paced or arrived - before > 0.005
-                    for heard in track.push(packet, arrived) if self._settled or opened.video else ():
-                        self._parent.send(heard)
+                    for heard in track.push(packet, arrived):
+                        if burst is None:
+                            self._parent.send(heard)
                     self._sound_errors = track.errors
         except BaseException as error:  # noqa: BLE001 - raised in the main thread
             self._failure = error
@@ -177,10 +177,10 @@ class Reader:
             return None
         self._need_key = False
         waited = time.monotonic() - arrived
-        if waited < _LATE or not self._settled:
+        if waited < _LATE and len(self._waiting) < _MOST:
             return packet
         with self._changed:
-            keys = [i for i, (p, _) in enumerate(self._waiting) if p.is_keyframe]
+            keys = [i for i, (p, _, _) in enumerate(self._waiting) if p.is_keyframe]
             if keys:
                 self._dropped += 1 + keys[-1]
                 for _ in range(keys[-1]):
@@ -254,3 +254,21 @@ class Pace:
         return self._base + stamp
 
 
+class Burst:
+    """Whether packets come faster than their own clock runs: what was kept until now, and is old."""
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[float, float]] = deque(maxlen=_BURST_PACKETS)
+        self._began: float | None = None
+
+    def over(self, packet: av.Packet[Any], arrived: float) -> bool:
+        """Told of every packet of one stream; whether this one and those after it come as they are made."""
+        ticks = packet.dts if packet.dts is not None else packet.pts
+        self._began = self._began or arrived
+        if ticks is None or arrived - self._began > _BURST:
+            return True
+        self._last.append((float(ticks * packet.time_base), arrived))
+        if len(self._last) < _BURST_PACKETS:
+            return False
+        (stamp, then), (newest, now) = self._last[0], self._last[-1]
+        return now - then > 0.5 * (newest - stamp)

@@ -82,8 +82,12 @@ class Source:
         opened = self._opened
         if opened is None:
             return self._title
-        return f"{self._title} ({opened.card}), {opened.described}" if opened.card else \
-            f"{self._title}, {opened.described}"
+        return f"{self._title} ({opened.card}), {self._got}" if opened.card else f"{self._title}, {self._got}"
+
+    @property
+    def _got(self) -> str:
+        size = f"{self._form.width}×{self._form.height} " if self._form else ""
+        return size + self._opened.described if self._opened else ""
 
     @property
     def notes(self) -> list[str]:
@@ -178,18 +182,17 @@ class Source:
         """It is there, for the first time or again."""
         if self._health.state == "live" or self._closed.is_set():
             return
-        assert self._connection is not None
-        opened = self._opened = self._connection.opened
-        assert opened is not None
         self._reopened += self._health.state == "away"
-        self._say("live", opened.described)
+        self._say("live", self._got)
 
     def _picture(self, shot: Shot, image: av.VideoFrame) -> None:
-        self._live()
+        if self._connection is not None:
+            self._opened = self._connection.opened
         assert self._opened is not None
         form = Form(image.width, image.height, image.format.name, self._opened.rate, shot.color, shot.display.aspect)
         if form != self._form:
             self._form = form
+        self._live()
         pts = self._rising.next(self._clock.time("picture", shot.stamp, shot.captured))
         duration = round(1e6 / form.rate)
         image.pts, image.time_base, image.duration = pts, TIME_BASE, duration
@@ -205,6 +208,7 @@ class Source:
             if self._form is None or self._health.state != "live":
                 return  # what the opening read ahead
         else:
+            self._opened = self._connection.opened if self._connection is not None else self._opened
             self._live()
             self._frames += 1
             self._settled.set()

@@ -16,9 +16,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from rtface.errors import RtfaceError
+from rtface.live import connection
 from tests.live.watching import Watched
 
 CAMERA = "/dev/video20"
+# An emulated machine, on a busy one, takes long to start a process.
+connection._START, connection.OPENING = 200.0, 60.0  # pyright: ignore
 
 
 def control(name: str, value: int) -> None:
@@ -29,7 +32,7 @@ def opened(name: str, size: tuple[int, int] | None, fps: int | None, frames: int
     """What is got, how fast and how late."""
     with Watched(f"camera:{name}" if "/" not in name else name, size=size,
                  fps=None if fps is None else Fraction(fps)) as watched:
-        watched.more(frames, 30)
+        watched.more(frames, 60)
         form = watched.source.form
         last = watched.frames[-1][1].image
     came = [f.captured_at or 0 for _, f in watched.frames][5:]
@@ -52,14 +55,14 @@ def refused(name: str) -> dict[str, Any]:
 
 def unplugged() -> dict[str, Any]:
     with Watched(CAMERA, size=(320, 180)) as watched:
-        watched.more(10, 20)
+        watched.more(10, 60)
         control("disconnect", 1)
-        noticed = watched.state("away", 10)
+        noticed = watched.state("away", 20)
         detail = watched.source.health.detail
         time.sleep(3)
         control("disconnect", 0)
-        back = watched.state("live", 15)
-        watched.more(10, 10)
+        back = watched.state("live", 120)
+        watched.more(10, 60)
         return {"noticed": noticed, "back": back, "detail": detail, "reopened": watched.source.health.reopened}
 
 
@@ -67,7 +70,7 @@ def bad_cable() -> dict[str, Any]:
     control("percentage_of_dropped_buffers", 50)
     try:
         with Watched(CAMERA, size=(320, 180), fps=Fraction(30)) as watched:
-            watched.more(30, 30)
+            watched.more(30, 60)
             return {"reopened": watched.source.health.reopened}
     finally:
         control("percentage_of_dropped_buffers", 0)
@@ -75,15 +78,25 @@ def bad_cable() -> dict[str, Any]:
 
 def in_use() -> dict[str, Any]:
     with Watched(CAMERA, size=(320, 180)) as watched:
-        watched.more(1, 20)
+        watched.more(1, 60)
         return refused(CAMERA)
 
 
 def forbidden() -> dict[str, Any]:
+    """As a user who may not open it; in this process, for others may not even run this Python."""
+    from rtface.live.camera import open_camera
+    from rtface.live.messages import Request
+
     Path(CAMERA).chmod(0o600)
-    done = subprocess.run([sys.executable, __file__, "refused"], capture_output=True, text=True, check=False,
-                          user=65534, group=65534, extra_groups=[])
-    return json.loads(done.stdout.strip().splitlines()[-1])[1] if done.stdout.strip() else {"error": done.stderr}
+    os.setgroups([])
+    os.seteuid(65534)
+    try:
+        open_camera(Request("camera", CAMERA))
+        return {"error": "none"}
+    except RtfaceError as error:
+        return {"error": str(error), "kind": type(error).__name__}
+    finally:
+        os.seteuid(0)
 
 
 CASES: dict[str, Callable[[], dict[str, Any]]] = {
@@ -100,7 +113,6 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "unplugged": unplugged,
     "bad cable": bad_cable,
     "forbidden": forbidden,
-    "refused": lambda: refused(CAMERA),
 }
 
 

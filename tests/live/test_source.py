@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import statistics
 import time
 from fractions import Fraction
@@ -18,11 +20,12 @@ from rtface.live import camera, camera_modes
 from rtface.live.camera_modes import Mode, choose
 from rtface.live.endpoints import Endpoint
 from rtface.live.messages import Request
+from rtface.live.opening import plausible
 from rtface.live.reader import Pace
 from rtface.live.source import Source, open_live_source
 from rtface.stats import Stats
 from tests.live.publish import publish
-from tests.live.watching import Watched
+from tests.live.watching import Watched, reader_of
 
 
 def film(path: Path, seconds: float, **options: str) -> Path:
@@ -58,6 +61,18 @@ def test_what_arrives_is_what_was_there(tmp_path: Path):
         true = [image.to_ndarray() for image in box.decode(video=0)]
     assert len(kept) == len(true)
     assert all(np.array_equal(frame.image.to_ndarray(), image) for frame, image in zip(kept, true, strict=True))
+
+
+def test_a_film_goes_on_where_its_reading_process_died(tmp_path: Path):
+    with Watched(str(film(tmp_path / "film.mkv", 3)), stamped=True) as watched:
+        watched.more(30, 5)
+        reached = watched.made[-1]
+        os.kill(reader_of(os.getpid()), signal.SIGKILL)
+        watched.state("away", 2)
+        watched.until(lambda: watched.source.ended, 8)
+    again = [made for (at, _), made in zip(watched.frames, watched.made, strict=True)][30:]
+    assert min(again) > reached - 1.3  # from the key frame before
+    assert watched.made[-1] - watched.made[0] > 2.9
 
 
 def stand_in(name: str, **options: Any) -> Source:
@@ -151,6 +166,15 @@ def test_a_camera_that_may_not_be_opened_names_the_group(monkeypatch: pytest.Mon
     monkeypatch.setattr(camera.sys, "platform", "linux")
     with pytest.raises(InputMissing, match=r"camera 3: may not be opened; .*usermod -aG video"):
         camera.open_camera(Request("camera", "3"))
+
+
+@pytest.mark.parametrize(("rate", "want"), [
+    (Fraction("29.83"), 30), (Fraction("29.97"), Fraction(30_000, 1001)), (Fraction(30_000, 1001),) * 2, (30, 30),
+    (Fraction("24.9"), 25), (Fraction("12.5"), Fraction("12.5")), (1000, 30), (0, 30), (Fraction("59.5"), 60),
+])
+def test_the_rate_of_a_stream_is_the_one_that_was_meant(rate: Fraction, want: Fraction):
+    assert plausible(Fraction(rate), True) == want
+    assert plausible(Fraction(rate), False) == 30
 
 
 def test_a_paced_source_goes_on_after_a_jump_and_after_a_pause():

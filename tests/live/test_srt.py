@@ -28,21 +28,21 @@ def library() -> None:
         pytest.skip(str(missing))
 
 
-@pytest.mark.parametrize("query", ["", f"&passphrase={SECRET}"])
-def test_a_stream_is_read_and_comes_back(tmp_path: Path, query: str):
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_a_stream_is_read_and_comes_back(tmp_path: Path, killed: bool):
     program("SRT")
     # UDP in, SRT out: the tool listens.
-    tool = Tool(tmp_path, to_udp=False, query=query)
-    publisher = Publisher(f"udp://127.0.0.1:{tool.udp}?pkt_size=1316", "mpegts", tmp_path)
-    with running(tool), running(publisher):
+    tool = Tool(tmp_path, to_udp=False, query=f"&passphrase={SECRET}")
+    with running(tool), running(Publisher(f"udp://127.0.0.1:{tool.udp}?pkt_size=1316", "mpegts", tmp_path)):
         time.sleep(0.5)
-        with Watched(f"{tool.url}?streamid=%23!::r=live/sesame,m=request{query}", stamped=True) as watched:
+        url = f"{tool.url}?streamid=#!::r=live/sesame,m=request&passphrase={SECRET}"
+        with Watched(url, stamped=True) as watched:
             watched.more(50, 5)
             assert watched.sounds
             came = [at - made for (at, _), made in zip(watched.frames, watched.made, strict=True)]
             assert sorted(came)[25] < 0.6  # 120 ms of SRT's own
             assert "sesame" not in watched.source.described + repr(watched.source.health)
-            if query:
+            if killed:
                 tool.kill()
                 assert watched.state("away", 6) < 5
                 tool.start()
