@@ -10,6 +10,7 @@ _BACK = 0.03  # of the period that is given back every second
 _LATE, _WITHIN_S = 3, 0.6  # so many frames given up within so many seconds are too many
 _FOLLOW = 0.15  # weight of a new measurement
 _WILD = 2.5  # times what was expected; more is taken for that: a single hiccup is no load
+_FORGET = 0.02  # by so much of it an old slowness goes with every frame that measures nothing
 _SETTLED = 20  # measurements after which what an engine costs is known better than was said
 _KEY_S, _BETWEEN_S = 0.0045, 0.0025  # a crop of 256 on one core, without its engine; between key frames
 
@@ -74,6 +75,7 @@ class Load:
         for cost in self._costs.values():
             cost.since += 1
         if not done:
+            self._slow += _FORGET * (1.0 - self._slow)
             return
         expected = sum(self.cost(engine, key=key) for engine, key in done)
         change = _FOLLOW * (min(seconds / expected, _WILD) - 1.0)
