@@ -235,6 +235,19 @@ def test_a_host_that_is_not_known_is_named():
         pass
 
 
+def test_long_waits_for_a_key_frame_are_no_loss(tmp_path: Path):
+    # Opened after more than the patience with a source that is there, and with sound long before pictures.
+    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path, gop="100")), \
+            running(Publisher(nginx.url("b"), "flv", tmp_path, gop="100", sound="none")):
+        time.sleep(1.5)
+        with Watched(nginx.url("a")) as both, Watched(nginx.url("b")) as pictures:
+            assert both.source.has_sound
+            assert not pictures.source.has_sound
+            for watched in (both, pictures):
+                watched.more(20, 5)
+                assert watched.source.health.reopened == 0
+
+
 def test_a_server_that_accepts_and_says_nothing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connection, "OPENING", 1.5)
     refusals: list[str] = []
