@@ -66,7 +66,9 @@ def test_servers_that_are_killed_and_come_back(tmp_path: Path):
         time.sleep(5)
         for ends, watched in ((nginx, rtmp), (server, rtsp)):
             ends.start()
-            assert watched.more(1, 10) < 3 + GOP
+            # Both ends start processes for it, which takes longer where others want the cores as well.
+            busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / 2) if hasattr(os, "getloadavg") else 1.0
+            assert watched.more(1, 15) < (3 + GOP) * busy
             watched.more(25, 3)
             health = watched.source.health
             assert (health.state, health.reopened) == ("live", 1)
