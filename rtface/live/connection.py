@@ -134,7 +134,7 @@ class Connection:
                 self._quiet, self.bytes = message.quiet, message.bytes
                 self.dropped, self.errors = message.dropped, message.errors
             case Opened():
-                self.opened = message
+                self.opened, self._quiet = message, 0.0  # it was quiet while it was being opened
             case Refused():
                 self.refusal = _ERRORS[message.kind](message.text)
             case Over():

@@ -22,14 +22,15 @@ from rtface.media.probe import choose_video, open_container, rate_of
 
 # Of a stream that gives pictures in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
 _PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")
-_QUICK = {"fflags": "nobuffer", "analyzeduration": "1000000"}
+# Not "nobuffer": that throws away what the opening read, and with it the key frame that it waited for.
+_QUICK = {"analyzeduration": "1000000"}
 # Microseconds without an answer, for what the watch over the process does not see first: FFmpeg takes up to twice as
 # long, and gives a last packet that it had kept. RTMP must never get "timeout": that makes it a server.
 _PATIENCE = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
-    # There may be no sign of the pictures before their next key frame: it waits for that, but counts no rate.
-    "rtmp": {"fflags": "nobuffer", "analyzeduration": "10000000", "fpsprobesize": "3", "probesize": "131072",
-             "rw_timeout": _PATIENCE, "rtmp_live": "live"},
+    # Without a count of its pictures, which the stream's head names, it is open with its first key frame.
+    "rtmp": {"analyzeduration": "3000000", "fpsprobesize": "3", "probesize": "131072", "rw_timeout": _PATIENCE,
+             "rtmp_live": "live"},
     "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},
     "udp": _QUICK | {"probesize": "500000", "overrun_nonfatal": "1", "timeout": _PATIENCE},
     "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _PATIENCE},
@@ -37,6 +38,8 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "rtp": _QUICK,
     "http": {"rw_timeout": "10000000"},
 }
+# Microseconds to look once more where only sound was seen: RTMP shows no sign of pictures before their key frame.
+_LONGER = "6000000"
 # What a source without a plausible rate of its own is taken to give.
 _RATE = Fraction(30)
 
@@ -104,6 +107,9 @@ def _open_url(request: Request) -> Input:
     try:
         container = av.open(source, "r", format="mpegts" if scheme == "srt" else None, options=options,
                             metadata_errors="replace")
+        if request.pictures and scheme.startswith("rtmp") and not container.streams.video:
+            container.close()
+            container = av.open(source, "r", options=options | {"analyzeduration": _LONGER}, metadata_errors="replace")
     except av.FFmpegError as error:
         raise _refusal(request.name, error) from None
     opened = _streams(container, request, shown(request.name))
