@@ -12,7 +12,7 @@ from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.flow.isolate import Child
 from rtface.flow.shared_frames import FrameRing, Picture
 from rtface.frame import Frame
-from rtface.live.outlets import Status
+from rtface.live.outlet import Status
 from rtface.live.protocols import Form, Health, Sound
 from rtface.live.writer import Begun, Failed, Heard, Opened, Report, Shown
 

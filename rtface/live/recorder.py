@@ -18,7 +18,7 @@ from rtface.address import redacted
 from rtface.errors import UsageError
 from rtface.flow.child import Parent
 from rtface.live.live_encoder import TICKS, Fit
-from rtface.live.outlets import Status
+from rtface.live.outlet import Status
 from rtface.live.protocols import Sound
 from rtface.live.record_sink import Recorded, RecordJob
 from rtface.live.stream_mux import add_sound, adts, sound_packet

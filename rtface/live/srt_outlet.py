@@ -12,7 +12,7 @@ from typing import Literal
 from rtface.address import shown
 from rtface.errors import MissingComponent, RtfaceError, UsageError
 from rtface.live.channel import Lost
-from rtface.live.outlets import LATE, Status, pause
+from rtface.live.outlet import LATE, Status, pause
 from rtface.live.srt import MESSAGE, Srt
 
 _TICK = 0.1

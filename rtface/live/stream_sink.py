@@ -13,7 +13,7 @@ from rtface.frame import Frame
 from rtface.live.child_sink import STARTING, ChildSink
 from rtface.live.endpoints import Endpoint
 from rtface.live.live_encoder import LiveEncoding
-from rtface.live.outlets import Status
+from rtface.live.outlet import Status
 from rtface.live.protocols import Form, Health, LiveSink, Sound
 from rtface.live.record_sink import RecordSink
 from rtface.live.writer import Report, StreamJob

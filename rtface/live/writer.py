@@ -21,7 +21,8 @@ from rtface.flow.child import Parent
 from rtface.flow.shared_frames import FrameRing, Picture
 from rtface.live.channel import Lost
 from rtface.live.live_encoder import LiveEncoder, LiveEncoding
-from rtface.live.outlets import Outlet, Status, open_outlet
+from rtface.live.outlet import Outlet, Status
+from rtface.live.outlets import open_outlet
 from rtface.live.protocols import Form, Sound
 from rtface.live.stream_mux import StreamMux, adts
 

@@ -52,7 +52,7 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
 def closes_at_once(sink: LiveSink) -> None:
     before = time.monotonic()
     sink.close()
-    assert time.monotonic() - before < 1.2
+    assert time.monotonic() - before < 2
     assert sink.health.state == "closed"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from rtface.frame import Color
 from rtface.live.live_encoder import Fit, LiveEncoder, LiveEncoding, tags_for
-from rtface.live.outlets import Status
+from rtface.live.outlet import Status
 from rtface.live.protocols import Form, Sound
 from rtface.live.stream_mux import DATAGRAM, adts
 from rtface.live.writer import Writer
@@ -131,7 +131,7 @@ def test_what_is_late_is_dropped_before_it_is_encoded(encoders: Callable[..., Li
 
 
 def test_a_viewer_begins_with_tables_and_a_key_frame(encoders: Callable[..., LiveEncoder]):
-    from rtface.live.outlets import _tables
+    from rtface.live.local_outlets import tables
 
     ear = Ear("mpegts")
     writer = Writer(encoders(gop=20.0), ear, sound=False)
@@ -142,8 +142,8 @@ def test_a_viewer_begins_with_tables_and_a_key_frame(encoders: Callable[..., Liv
     show(writer, *(n / 30 for n in range(20, 40)))
     writer.close()
     rest = bytes(ear.got[1][at:])
-    start = _tables(rest)
-    assert start is not None and _tables(bytes(ear.got[1][at - 188 * 3:at])) is None
+    start = tables(rest)
+    assert start is not None and tables(bytes(ear.got[1][at - 188 * 3:at])) is None
     with av.open(io.BytesIO(rest[start:]), format="mpegts") as box:
         frames = list(box.decode(video=0))
     assert len(frames) == 20 and frames[0].key_frame
