@@ -33,6 +33,7 @@ from rtface.frame import Color, Frame
 from rtface.ladder import Ladder
 from rtface.stats import Stats
 from rtface.track import create_tracker
+from rtface.track.mediapipe import MediaPipeTracker
 from rtface.tracking import track
 from rtface.workshops import open_workshop
 
@@ -59,7 +60,7 @@ def _decoded(path: Path) -> list[av.VideoFrame]:
 def _copied(image: av.VideoFrame) -> av.VideoFrame:
     out = av.VideoFrame(image.width, image.height, image.format.name)
     for plane, old in zip(out.planes, image.planes, strict=True):
-        plane.update(old)
+        plane.update(memoryview(old))  # pyright: ignore[reportArgumentType]
     return out
 
 
@@ -125,6 +126,8 @@ def live(options: Options, paths: list[tuple[float, Path]], seconds: float, ladd
             worker.start()
         for frame in tracked:
             done = enhance.collect(enhance.submit(frame))
+            if ladder is not None and isinstance(tracker, MediaPipeTracker):
+                tracker.sparing = ladder.sparing
             now = monotonic()
             run.latency.append(now - float(done.captured_at or now))
             run.out.append(now - began)

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from time import monotonic, perf_counter
 
@@ -233,18 +234,16 @@ class Enhance:
     def _answer(self, job: Job, work: Work) -> Restored | None:
         """What the engine made of a face; None where it was not asked, or takes longer than there is time."""
         record, ladder = work.want.record, self._ladder
-        if work.answer is None or ladder is None or job.until is None or not job.device.carries:
+        if ladder is None or job.until is None or not job.device.carries:
             return None if work.answer is None else work.answer.result()
-        wait = max(0.0, job.until - monotonic()) if ladder.load.waits(1e-3 * work.want.engine.ms) else 0.0
-        try:
-            return work.answer.result(wait)
-        except TimeoutError:
-            if not work.answer.done():
-                record.pending = work.answer, self._retouch(job, work, None)
-                if not record.correction.key.ready(job.frame.time):
-                    ladder.missing(record.id)
-                return None
-            raise
+        if work.answer is not None:
+            wait = max(0.0, job.until - monotonic()) if ladder.load.waits(1e-3 * work.want.engine.ms) else 0.0
+            if wait_for([work.answer], wait).done:
+                return work.answer.result()
+            record.pending = work.answer, self._retouch(job, work, None)
+        if not record.correction.key.ready(job.frame.time):
+            ladder.missing(record.id)
+        return None
 
     def _take_late(self, job: Job, record: TrackRecord) -> None:
         """An answer that has come since it was not waited for is a key frame, if not of this frame."""

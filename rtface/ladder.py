@@ -168,6 +168,11 @@ class Ladder:
         if track in self._faces:
             self._faces[track].strength = 0.0
 
+    @property
+    def sparing(self) -> bool:
+        """Whether time is so short that tracking, too, should do with less."""
+        return any(s.at for s in self._present())
+
     def summary(self) -> str:
         """Where the faces of the last frame stand, largest first: "2 faces: full, key/2"."""
         faces = self._present()

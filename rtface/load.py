@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _SHARE, _LEAST = 0.85, 0.1  # of the period that faces may take: at best, and at worst
 _BACK = 0.03  # of the period that is given back every second
-_LATE, _WITHIN_S = 3, 0.6  # so many frames given up within so many seconds are too many
+_SOON, _LATE_SOON = 8, 3  # so many of the last frames that had others given up before them are too many
+_LONG, _LATE_LONG = 90, 6
 _FOLLOW = 0.15  # weight of a new measurement
 _WILD = 2.5  # times what was expected; more is taken for that: a single hiccup is no load
+_FORGET = 0.02  # by so much of it an old slowness goes with every frame that measures nothing
 _SETTLED = 20  # measurements after which what an engine costs is known better than was said
 _KEY_S, _BETWEEN_S = 0.0045, 0.0025  # a crop of 256 on one core, without its engine; between key frames
 
@@ -41,7 +44,7 @@ class Load:
     beside: float = 0.0
     _costs: dict[Kind, _Cost] = field(default_factory=dict[Kind, _Cost])
     _slow: float = 1.0  # how much slower than at the least things go now
-    _late: list[float] = field(default_factory=list[float])
+    _late: deque[bool] = field(default_factory=lambda: deque[bool](maxlen=_LONG))
     _time: float | None = None
 
     @property
@@ -74,6 +77,7 @@ class Load:
         for cost in self._costs.values():
             cost.since += 1
         if not done:
+            self._slow += _FORGET * (1.0 - self._slow)
             return
         expected = sum(self.cost(engine, key=key) for engine, key in done)
         change = _FOLLOW * (min(seconds / expected, _WILD) - 1.0)
@@ -93,11 +97,12 @@ class Load:
         Returns what to say of it where there were too many; there is less room then, and it comes back slowly. "" else.
         """
         elapsed, self._time = now - self._time if self._time is not None else 0.0, now
-        self._late = [t for t in self._late if now - t < _WITHIN_S] + [now] * frames
-        if len(self._late) < _LATE:
-            if not self._late:
+        self._late.append(frames > 0)  # one stall, however many frames it costs, is no load
+        soon, long = sum(list(self._late)[-_SOON:]), sum(self._late)
+        if soon < _LATE_SOON and long < _LATE_LONG:
+            if not soon:
                 self.share = min(_SHARE, self.share + _BACK * max(elapsed, 0.0))
             return ""
-        many, self._late = len(self._late), []
+        self._late.clear()
         self.share = max(_LEAST, 0.75 * min(self.share, (cost + self.beside) / self.period))
-        return f"{many} frames came too late"
+        return "frames come too late"

@@ -270,8 +270,9 @@ class Workshop:
 class Stage(Protocol):
     """Anything else that changes pictures, between enhance and the sink (`rtface.stages`, docs/stages.md).
 
-    May also have `needs_before = True` (frames then carry `Frame.before`), `begin(run: rtface.stages.Run)`, called once
-    before the first frame, and `close()`, called once after the last.
+    May also have `needs_before = True` (frames then carry `Frame.before`), `hides = True` (where it fails, the whole
+    picture is blurred), `begin(run: rtface.stages.Run)`, called once before the first frame, and `close()`, called once
+    after the last.
     """
 
     api: int

@@ -2,7 +2,7 @@
 
 A stage is a class, best a dataclass whose fields are its options; docs/stages.md shows one of ten lines. It is called
 once for every picture. One that raises costs that picture its work; after five times within a minute of the film it is
-switched off. It never ends a run.
+switched off. It never ends a run. Where a stage hides something, its faults hide the whole picture instead.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rtface.device.planes import layout, planes
 from rtface.draw import Canvas, Sprite, covering, display_from_face
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Face, Frame
+from rtface.geometry import compose, scaling, translation
 from rtface.protocols import Item, Stage
 from rtface.stage_options import Spec, make_stage, option, state
 from rtface.stats import Stats
@@ -67,7 +68,6 @@ class Stages:
 
     Attributes:
         names: of all, "label 2" for the second label.
-        needs_before: whether `process` wants the picture as it came.
     """
 
     def __init__(self, stages: Sequence[tuple[str, Stage]], stats: Stats, run: Run | None = None) -> None:
@@ -81,7 +81,6 @@ class Stages:
         self._at_work = sorted(self._all, key=lambda one: not getattr(one.stage, "needs_before", False))
         self._kept: tuple[object, list[Bytes]] = (None, [])
         self.names = [one.name for one in self._all]
-        self.needs_before = any(getattr(one.stage, "needs_before", False) for one in self._all)
         for one in self._all:
             begin = getattr(one.stage, "begin", None)
             try:
@@ -108,6 +107,11 @@ class Stages:
         begun = origin if origin is not None else time.monotonic() if live else 0.0
         parsed = [Spec.parse(text) for text in specs]
         return cls([(spec.name, make_stage(spec)) for spec in parsed], stats, Run(live, begun))
+
+    @property
+    def needs_before(self) -> bool:
+        """Whether `process` wants the picture as it came."""
+        return any(getattr(one.stage, "needs_before", False) for one in self._at_work)
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -159,8 +163,7 @@ class Stages:
             frame.image.make_writable()
             for whole, rows in zip(kept, _memory(frame), strict=True):
                 np.copyto(rows, whole)
-            self._fault(one, error, frame.time)
-            return frame
+            return self._fault(one, error, frame)
         return replace(frame, image=after.image, touched=after.touched)
 
     def _keep(self, frame: Frame) -> list[Bytes]:
@@ -173,17 +176,22 @@ class Stages:
             np.copyto(into, part)
         return self._kept[1]
 
-    def _fault(self, one: _Active, error: Exception, now: float) -> None:
+    def _fault(self, one: _Active, error: Exception, frame: Frame) -> Frame:
+        hides, now = getattr(one.stage, "hides", False), frame.time
         self._stats.count("stage_faults")
-        self._stats.warn(f"stage {one.name}", f"a frame passes the stage {one.name} by, because it failed: "
+        becomes = "is blurred as a whole" if hides else "stays as it is"
+        self._stats.warn(f"stage {one.name}", f"a frame {becomes}, because the stage {one.name} failed: "
                          f"{type(error).__name__}: {error}")
         log.debug("the stage %s failed", one.name, exc_info=error)
+        if hides:
+            return _hidden(frame)
         one.faults.append(now)
         if len(one.faults) == FAULTS and now - one.faults[0] <= WITHIN_S:
             self._at_work.remove(one)
             self._stats.warn(f"stage {one.name} off", f"the stage {one.name} is switched off: it failed {FAULTS} times "
                              f"within a minute, the last because of {type(error).__name__}: {error}")
             _close(one)
+        return frame
 
     def close(self) -> None:
         """Closes every stage; safe to call twice."""
@@ -196,6 +204,14 @@ def before(frame: Frame) -> Any:
     """A copy of the frame's picture, in memory of the host."""
     image = software(frame.image)
     return image if image is not frame.image else copy_image(image)
+
+
+def _hidden(frame: Frame) -> Frame:
+    """The frame with nothing to recognise on it."""
+    canvas = Canvas(frame)
+    far = 2 * max(canvas.width, canvas.height)
+    canvas.blur(compose(translation(canvas.width / 2, canvas.height / 2), scaling(far, far)), canvas.height / 8)
+    return canvas.frame
 
 
 def _check(after: object, frame: Frame) -> None:

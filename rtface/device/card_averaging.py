@@ -3,7 +3,7 @@
 A small picture of each crop is made when that is cut (`Steps.put_crops`). It comes down on the `look` stream, so while
 the network still works on the crop, and from it the host finds motion and gate, at a quarter of the side: that is the
 one thing that is waited for here. They go up, and the average, which stays on the card, is followed, mixed with the
-answer where that lies, and kept, behind the network on the `compute` stream.
+answer where that lies, and kept, behind the network on the `compute` stream. Memory is reserved for faces that are new.
 """
 
 from __future__ import annotations

@@ -34,7 +34,10 @@ class Steps:
 
     def put_crops(self, held: Held, job: Job, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = (),
                   before: Callable[[Stream], None] | None = None) -> Future[None]:
-        """`put_job` of what makes a frame's crops; their small pictures, and `slot.cropped`, come after that."""
+        """`put_job` of what makes a frame's crops; their small pictures, and `slot.cropped`, come after that.
+
+        Whether an engine will want the average over time is not known yet; a small picture costs one read of its crop.
+        """
         slot, faces, compute = held.slot, held.faces, self.owner.compute
         self.slots.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
         small = slot.small.on_card()

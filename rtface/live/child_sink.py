@@ -14,10 +14,10 @@ from rtface.flow.shared_frames import FrameRing, Picture
 from rtface.frame import Frame
 from rtface.live.outlets import Status
 from rtface.live.protocols import Form, Health, Sound
-from rtface.live.writer import Failed, Heard, Opened, Report, Shown
+from rtface.live.writer import Begun, Failed, Heard, Opened, Report, Shown
 
-# Seconds in which a sink has to be there the first time.
-OPENING = 10.0
+# Seconds for a process to start, which is long on a busy machine, and for its sink to be there.
+STARTING, OPENING = 30.0, 10.0
 # Bytes of pictures that may be on their way to the child, at most.
 _ROOM = 64 << 20
 
@@ -39,7 +39,7 @@ class ChildSink:
         self._ring: FrameRing | None = None
         self._form: Form | None = None
         self._began: float | None = None
-        self._answers: queue.SimpleQueue[Opened | Failed | str] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Begun | Opened | Failed | str] = queue.SimpleQueue()
         self._closing = False
         self._full = 0
         self._report = self._before = Report(Status("opening", ""), 0, 0)
@@ -111,14 +111,16 @@ class ChildSink:
         self._form = form
         self._start(job)
         try:
-            answer = self._answers.get(timeout=OPENING)
+            answer = self._answers.get(timeout=STARTING)
+            if isinstance(answer, Begun):
+                answer = self._answers.get(timeout=OPENING)
         except queue.Empty:
             answer = f"it was not there within {OPENING:.0f} s"
         if isinstance(answer, Opened):
             self.notes, self.encoder = list(answer.notes), answer.encoder
             return answer
         self._stop(0)
-        failed = answer if isinstance(answer, Failed) else Failed(answer)
+        failed = answer if isinstance(answer, Failed) else Failed(str(answer))
         kind = {"usage": UsageError, "missing": MissingComponent, "output": OutputError}[failed.kind]
         raise kind(f"{self._shown}: {failed.why}")
 
@@ -156,8 +158,8 @@ class ChildSink:
             child.kill(wait)
 
     def _said(self, said: Any) -> None:
-        if isinstance(said, (Opened, Failed)):
-            self.ready, self.put_at = True, time.monotonic()
+        if isinstance(said, (Begun, Opened, Failed)):
+            self.ready, self.put_at = isinstance(said, Opened), time.monotonic()
             self._answers.put(said)
         elif isinstance(said, Report):
             self._report = said

@@ -22,7 +22,7 @@ from rtface.live.outlets import Status
 from rtface.live.protocols import Sound
 from rtface.live.record_sink import Recorded, RecordJob
 from rtface.live.stream_mux import add_sound, adts, sound_packet
-from rtface.live.writer import Failed, Heard, Opened, Report, Shown
+from rtface.live.writer import Begun, Failed, Heard, Opened, Report, Shown
 from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
 from rtface.media.mp4 import cut_to_whole_fragments, reach_last_picture
@@ -179,6 +179,7 @@ def _plan(job: RecordJob) -> VideoPlan:
 
 def record(parent: Parent, job: RecordJob) -> None:
     """What the child of a `rtface.live.record_sink.RecordSink` runs until its parent asks it to end."""
+    parent.send(Begun())
     try:
         recording = Recording(job)
     except UsageError as error:

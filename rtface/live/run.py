@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Self
@@ -20,13 +20,14 @@ from rtface.engine.service import SMALL
 from rtface.enhance import Enhance
 from rtface.errors import Interrupted
 from rtface.frame import Frame
+from rtface.ladder import Ladder
 from rtface.live.controls import Controls
 from rtface.live.extras import LiveExtras
 from rtface.live.loop import Loop
 from rtface.live.presenter import Presenter
 from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundSource
 from rtface.live.status import LiveStatus
-from rtface.protocols import Tracker
+from rtface.protocols import Tracker, Workshop
 from rtface.report import Report, told
 from rtface.stats import Stats
 from rtface.track import create_tracker
@@ -96,6 +97,7 @@ class Live:
 
     Attributes:
         loop, enhance, presenter: the steps.
+        ladder: how faces are done under load.
         extras: light, stages, preview.
         status: how it is.
 
@@ -125,16 +127,19 @@ class Live:
             form = ends.source.form
             for sink in ends.sinks:
                 sink.open(form, sound=ends.has_sound)
-            tracker, self.enhance = loading.result()
+            tracker, place, coming, spare = loading.result()
         if ends.again is not None:
             ends.source.close()
             ends.source = ends.again()
+        self.ladder = Ladder(float(1 / form.rate), options.latency / 1e3, smaller=SMALL)
+        self.enhance = Enhance(place.device, place.engines, options, stats, ladder=self.ladder)
+        self.enhance.coming, self.enhance.spare = coming, spare
         self.extras = LiveExtras(options, stats)
         closing.callback(self.extras.close)
         delay = None if options.delay is None else options.delay / 1e3
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
-                                 sinks=list(zip(sinks, ends.sinks, strict=True)))
+                                 sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._rungs)
         self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, delay=delay, wrote=self.status.wrote)
         closing.callback(self.presenter.close)
         self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
@@ -150,7 +155,7 @@ class Live:
         source, own = self.ends.source, self.ends.sound is None and not self.ends.silent
         source.start(lambda frame: self._put(frame), (lambda packet: self._hear(packet)) if own else _unheard)
 
-    def _load(self) -> tuple[Tracker, Enhance]:
+    def _load(self) -> tuple[Tracker, Workshop, Future[Workshop] | None, Callable[[], Workshop]]:
         options, closing, warn = self.options, self._closing, self.stats.warn
         threads = Threads.plan(options.threads)
         engine = engine_of(options)
@@ -159,11 +164,18 @@ class Live:
         # Its networks stay on the CPU: a lost card must not take the tracker with it.
         tracker = create_tracker(options.tracker, max_faces=options.max_faces)
         closing.callback(tracker.close)
-        enhance = Enhance(place.device, place.engines, options, self.stats)
-        enhance.coming = coming
-        enhance.spare = lambda: open_workshop(SMALL if engine == "default" else engine, "cpu", closing,
-                                              threads=threads.engine, picture_threads=threads.picture, warn=warn)
-        return tracker, enhance
+        place.engines.named(SMALL)  # a step of the ladder must not load it in the middle of a call
+
+        def spare() -> Workshop:
+            return open_workshop(SMALL if engine == "default" else engine, "cpu", closing, threads=threads.engine,
+                                 picture_threads=threads.picture, warn=warn)
+
+        return tracker, place, coming, spare
+
+    def _rungs(self) -> str:
+        """How faces are done, "" where each is done fully."""
+        rungs = self.ladder.summary().partition(": ")[2]
+        return rungs if set(rungs.split(", ")) - {"", "full"} else ""
 
     def _lost(self) -> str | None:
         health = self.ends.source.health
@@ -188,6 +200,7 @@ class Live:
         report.fill(self.stats)
         shown = self.status.snapshot()
         report.ends = [shown["source"], *shown["sinks"]]
+        report.ladder = [asdict(step) for step in self.ladder.steps]
 
     def close(self) -> None:
         """Ends everything within a second; safe to call twice."""

@@ -157,6 +157,8 @@ class Source:
         self._settled.set()
 
     def _say(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
+        if self._closed.is_set() and state != "closed":
+            return
         since = self._health.since if state == self._health.state else time.monotonic()
         self._health = Health(state, detail, since)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from rtface.config import Options
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.child_sink import OPENING, ChildSink
+from rtface.live.child_sink import STARTING, ChildSink
 from rtface.live.endpoints import Endpoint
 from rtface.live.live_encoder import LiveEncoding
 from rtface.live.outlets import Status
@@ -72,7 +72,7 @@ class StreamSink(ChildSink):
         while not self._closing:
             full = self._full
             lost = self._ended.wait(0.5)
-            stuck = self._full > full and time.monotonic() - self.put_at > (_STUCK if self.ready else OPENING)
+            stuck = self._full > full and time.monotonic() - self.put_at > (_STUCK if self.ready else STARTING)
             if self._closing or not (lost or stuck):
                 continue
             self._stop(0)

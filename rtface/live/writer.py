@@ -69,6 +69,11 @@ class StreamJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """The process runs; from now on it counts how long the sink takes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """The sink is there: what encodes, and what differs from what was asked for."""
 
@@ -176,6 +181,7 @@ def stream(parent: Parent, job: StreamJob) -> None:
             if writer is not None:
                 parent.send(Report(outlet.status, writer.frames, writer.dropped))
 
+    parent.send(Begun())
     try:
         outlet = open_outlet(job.url, report)
         encoder = LiveEncoder(job.form, job.encoding)

@@ -30,17 +30,18 @@ _ENOUGH = 0.7  # share of the points that must be left
 
 @dataclass(slots=True)
 class Patch:
-    """What a face looked like when its mesh was read: gray `_SIDE`², where it was cut, and the mesh."""
+    """What a face looked like when its mesh was read: gray `_SIDE`², where it was cut, the mesh, and when (seconds)."""
 
     gray: Bytes
     region: Region
     mesh: Float
+    time: float = 0.0
 
     @classmethod
-    def cut(cls, view: View, mesh: Float) -> Patch:
+    def cut(cls, view: View, mesh: Float, time: float = 0.0) -> Patch:
         """Remembers the face at `mesh` (478, 3) on this picture."""
         region = region_of_mesh(mesh)
-        return cls(_gray(view, region), region, mesh)
+        return cls(_gray(view, region), region, mesh, time)
 
     def carry(self, view: View, shift: Float) -> Float | None:
         """The mesh on the next picture, or None where it has to be read.

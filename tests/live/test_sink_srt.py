@@ -13,11 +13,17 @@ from rtface.errors import OutputError
 from rtface.live.endpoints import endpoint
 from rtface.live.stream_sink import open_live_sink
 
-from .feed import Feed, form, watching
+from .feed import Feed, at_once, form, watching
 from .servers import Process, Srt, free_port, program, running
 
 
-def test_a_listener_that_is_lost_is_called_again(tmp_path: Path):
+def test_streams_over_srt(tmp_path: Path):
+    at_once(lambda: _a_listener_that_is_lost_is_called_again(tmp_path / "lost"),
+            lambda: _nobody_answers_and_a_wrong_passphrase(tmp_path / "nobody"),
+            lambda: _viewers_call(tmp_path / "viewers"))
+
+
+def _a_listener_that_is_lost_is_called_again(tmp_path: Path) -> None:
     with running(Srt(tmp_path / "srt", to_udp=True, query="&passphrase=topsecret99")) as server:
         assert isinstance(server, Srt)
         time.sleep(0.5)
@@ -48,7 +54,7 @@ def test_a_listener_that_is_lost_is_called_again(tmp_path: Path):
         assert time.monotonic() - before < 1.2
 
 
-def test_nobody_answers_and_a_wrong_passphrase(tmp_path: Path):
+def _nobody_answers_and_a_wrong_passphrase(tmp_path: Path) -> None:
     program("SRT")
     with pytest.raises(OutputError, match="nothing answers") as caught:
         open_live_sink(endpoint(f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}?passphrase=topsecret99"),
@@ -62,7 +68,8 @@ def test_nobody_answers_and_a_wrong_passphrase(tmp_path: Path):
                 form(), sound=False)
 
 
-def test_viewers_call(tmp_path: Path):
+def _viewers_call(tmp_path: Path) -> None:
+    tmp_path.mkdir()
     port, udp = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
     sink = open_live_sink(endpoint(f"srt://127.0.0.1:{port}?mode=listener"), Options(encode="software"))
     sink.open(form(), sound=False)

@@ -7,8 +7,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from rtface.live.endpoints import endpoint
 from rtface.live.protocols import LiveSink
 from rtface.live.stream_sink import NullSink, open_live_sink
 
-from .feed import Feed, form, offsets, watching
+from .feed import Feed, Voice, at_once, form, offsets, watching
 from .servers import Nginx, free_port, running
 
 Opener = Callable[..., LiveSink]
@@ -76,7 +76,9 @@ def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tm
         assert entry["colour"] == [1, 1, 1, 1]
         assert entry["type"] in "IP" and entry["dts"]
     keys = np.array([e["pts"] for e in seen if e["key"]])
-    assert len(keys) >= 3 and np.all(np.abs(np.diff(keys) - 2.0) < 1 / 30 + 0.002)
+    assert len(keys) >= 3
+    for before, after in pairwise(keys):  # the first picture that was not dropped
+        assert after == next(e["pts"] for e in seen if e["pts"] - before > 2 - 0.5 / 30 - 0.002)
     steps = np.diff([e["pts"] for e in seen])
     assert np.all(steps > 0.02) and np.median(steps) == pytest.approx(1 / 30, abs=0.002)
     # Whole periods between key frames, as their size goes round with them.
@@ -91,9 +93,8 @@ def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tm
 
 
 def test_servers_that_are_killed_or_stalled_are_found_again(opened: Opener, tmp_path: Path):
-    with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(_at_a_server, what, opened, tmp_path / what.__name__) for what in (_killed, _stalled)]:
-            done.result()
+    at_once(lambda: _at_a_server(_killed, opened, tmp_path / "killed"),
+            lambda: _at_a_server(_stalled, opened, tmp_path / "stalled"))
 
 
 def _at_a_server(what: Callable[[Nginx, Opener, Path], None], opened: Opener, tmp_path: Path) -> None:
@@ -237,7 +238,13 @@ def test_no_secret_shows_in_the_process_list(nginx: Nginx, opened: Opener):
     assert found
 
 
-def test_a_lost_child_is_replaced(nginx: Nginx, opened: Opener):
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops a process")
+def test_children_that_are_lost_or_hang_are_replaced(nginx: Nginx, opened: Opener, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rtface.live.stream_sink._STUCK", 1.5)
+    at_once(lambda: _lost(nginx, opened), lambda: _hangs(nginx, opened))
+
+
+def _lost(nginx: Nginx, opened: Opener) -> None:
     sink = opened(nginx.url("child"), sound=False)
     feed = Feed(sink, form(), sound=False)
     feed.run(1)
@@ -252,9 +259,7 @@ def test_a_lost_child_is_replaced(nginx: Nginx, opened: Opener):
     feed.check_that_no_call_waited()
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops a process")
-def test_a_child_that_hangs_is_replaced(nginx: Nginx, opened: Opener, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("rtface.live.stream_sink._STUCK", 1.5)
+def _hangs(nginx: Nginx, opened: Opener) -> None:
     sink = opened(nginx.url("hangs"), sound=False)
     feed = Feed(sink, form(), sound=False)
     feed.run(1)
@@ -265,7 +270,14 @@ def test_a_child_that_hangs_is_replaced(nginx: Nginx, opened: Opener, monkeypatc
     feed.check_that_no_call_waited()
 
 
-def test_viewers_come_leave_and_return(opened: Opener, tmp_path: Path):
+def test_local_outputs(opened: Opener, tmp_path: Path):
+    at_once(lambda: _viewers_come_leave_and_return(opened, tmp_path / "come"),
+            lambda: _a_slow_viewer_holds_up_nobody(opened, tmp_path / "slow"),
+            lambda: _datagrams_arrive(opened, tmp_path / "datagrams"),
+            lambda: _sound_of_another_kind(opened))
+
+
+def _viewers_come_leave_and_return(opened: Opener, tmp_path: Path) -> None:
     url = f"tcp://127.0.0.1:{free_port()}"
     sink = opened(url + "?listen")
     feed = Feed(sink, form())
@@ -285,7 +297,7 @@ def test_viewers_come_leave_and_return(opened: Opener, tmp_path: Path):
     closes_at_once(sink)
 
 
-def test_a_slow_viewer_holds_up_nobody(opened: Opener, tmp_path: Path):
+def _a_slow_viewer_holds_up_nobody(opened: Opener, tmp_path: Path) -> None:
     port = free_port()
     sink = opened(f"tcp://127.0.0.1:{port}?listen", bitrate=6_000_000)
     feed = Feed(sink, form())
@@ -300,7 +312,7 @@ def test_a_slow_viewer_holds_up_nobody(opened: Opener, tmp_path: Path):
     feed.check_that_no_call_waited()
 
 
-def test_datagrams_arrive(opened: Opener, tmp_path: Path):
+def _datagrams_arrive(opened: Opener, tmp_path: Path) -> None:
     url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     sink = opened(url)
     feed = Feed(sink, form())
@@ -313,16 +325,15 @@ def test_datagrams_arrive(opened: Opener, tmp_path: Path):
     assert found and all(abs(a - b) < 0.004 or abs(abs(a - b) - 1) < 0.004 for a, b in found)
 
 
-def test_sound_of_another_kind_begins_the_container_anew(opened: Opener, tmp_path: Path):
+def _sound_of_another_kind(opened: Opener) -> None:
     url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     sink = opened(url)
-    Feed(sink, form()).run(1)
-    from .feed import Voice
     feed = Feed(sink, form())
-    feed._voice = Voice(time.monotonic(), channels=2)
+    feed.run(1)
+    feed.voice = Voice(time.monotonic(), channels=2)
     feed.run(2)
     assert sink.health.state == "live" and sink.health.reopened == 0
-    assert sink.health.frames > 60
+    assert sink.health.frames > 40
 
 
 def test_the_null_sink_counts():

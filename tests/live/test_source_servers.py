@@ -6,6 +6,7 @@ import functools
 import http.server
 import itertools
 import os
+import random
 import re
 import signal
 import socket
@@ -153,6 +154,28 @@ def test_what_a_server_kept_is_not_shown_late(tmp_path: Path):
     assert max(away) - min(away) < 0.1
     assert len(watched.sounds) > 50
     assert abs(watched.sounds[0][1].time - watched.frames[0][1].time) < 1
+
+
+def test_damage_on_the_way_is_skipped(tmp_path: Path):
+    dice = random.Random(1)
+    port = free_port(socket.SOCK_DGRAM)
+
+    def relay() -> None:
+        with suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as out:
+            while data := bytearray(datagrams.recv(2048)):
+                for _ in range(3 if dice.random() < 0.1 else 0):
+                    data[dice.randrange(4, len(data))] ^= dice.randrange(1, 256)
+                if dice.random() > 0.01:
+                    out.sendto(data, ("127.0.0.1", port))
+
+    with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(("127.0.0.1", 0))
+        threading.Thread(target=relay, daemon=True).start()
+        with running(Publisher(f"udp://127.0.0.1:{datagrams.getsockname()[1]}?pkt_size=1316", "mpegts", tmp_path)), \
+                Watched(f"udp://127.0.0.1:{port}") as watched:
+            watched.more(75, 10)
+            assert (watched.source.health.state, watched.source.health.reopened) == ("live", 0)
+            assert watched.sounds
 
 
 def test_hls_is_played_at_its_own_pace(tmp_path: Path):

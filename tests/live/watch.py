@@ -30,7 +30,7 @@ def watch(url: str, out: TextIO, options: dict[str, str]) -> None:
     with av.open(url, options={"analyzeduration": "3000000", "probesize": "1000000", **options}, timeout=20) as box:
         note("open", streams=sorted(s.codec_context.name for s in box.streams),
              rates=[s.codec_context.sample_rate for s in box.streams.audio])
-        loud = True
+        loud, end = True, 0.0
         for packet in box.demux():
             if packet.pts is None:
                 continue
@@ -47,9 +47,10 @@ def watch(url: str, out: TextIO, options: dict[str, str]) -> None:
                     # The first loud half millisecond after silence.
                     parts = np.abs(frame.to_ndarray()[0]).reshape(-1, 32).max(axis=1) > 0.25
                     first = int(np.argmax(parts))
-                    if parts.any() and not loud:
+                    if parts.any() and not loud and moment - end < 0.01:  # not where something is missing
                         note("tone", onset=moment + first * 32 / frame.sample_rate)
                     loud = bool(parts[-8:].any())
+                    end = moment + frame.samples / frame.sample_rate
 
 
 def main() -> None:

@@ -136,6 +136,13 @@ def test_one_hiccup_is_no_load() -> None:
     assert not machine.ladder.steps
 
 
+def test_one_stall_is_no_load_however_many_frames_it_costs() -> None:
+    subject = ladder(s=0.01)
+    for k in range(90):
+        subject.plan(k * PERIOD, [face(1)], late=7 if k in (1, 50) else 0)
+    assert not subject.steps
+
+
 def test_the_smaller_engine_comes_before_nothing_and_fades_in() -> None:
     machine = Machine(ladder("s", m=0.028, s=0.01), {"m": 0.033, "s": 0.016}, slow=lambda t: 1.6)
     machine.run(12, [face(1, 300, "m"), face(2, 280, "m"), face(3, 260, "m")])

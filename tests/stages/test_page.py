@@ -26,7 +26,7 @@ EXAMPLES = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.S) if
 COMMANDS = re.findall(r"--stage (mine\.[\w.:=]+)", PAGE)
 
 
-@pytest.mark.parametrize(("code", "written"), zip(EXAMPLES, COMMANDS, strict=True))
+@pytest.mark.parametrize(("code", "written"), list(zip(EXAMPLES, COMMANDS, strict=True)))
 def test_the_examples_on_the_page_run(code: str, written: str, tmp_path: Path,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(code, encoding="utf-8")
@@ -69,7 +69,6 @@ def test_every_option_of_the_overlays_is_on_the_page(monkeypatch: pytest.MonkeyP
         written = set(re.findall(r"`(\w+)`", cells))
         assert keys <= written, name
         assert written <= keys | {"strength", "cells"}, name
-    sys.modules.pop("rtface_overlays", None)
 
 
 def test_the_template_on_the_page_is_the_built_in_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_a_fault_leaves_the_picture_as_it_was_before_that_stage(fmt: str, how: s
     out, wanted = stages.process(frame(fmt=fmt)), alone.process(frame(fmt=fmt))
     np.testing.assert_array_equal(samples(out), samples(wanted))
     assert stats.counters["stage_faults"] == 1
-    assert "a frame passes the stage trial_stages.Fails by" in stats.warnings["stage trial_stages.Fails"]
+    assert "stays as it is, because the stage trial_stages.Fails" in stats.warnings["stage trial_stages.Fails"]
 
 
 def test_five_faults_within_a_minute_switch_a_stage_off() -> None:
@@ -196,6 +196,23 @@ def test_five_faults_within_a_minute_switch_a_stage_off() -> None:
     assert stats.stages["stage trial_stages.Bar"].count == 20
     assert "is switched off: it failed 5 times within a minute" in stats.warnings["stage trial_stages.Fails off"]
     assert trial_stages.closed == ["fails"]
+
+
+def test_where_a_stage_that_hides_fails_nothing_shows() -> None:
+    stats = Stats()
+    stages = Stages.open(["trial_stages.Hides"], stats)
+    for pts in range(12):
+        out = stages.process(frame(pts)).image.to_ndarray(format="gray").astype(int)
+        assert out.std() < 0.15 * frame().image.to_ndarray(format="gray").std()
+    assert stats.counters["stage_faults"] == 12  # and it is not switched off
+    assert "is blurred as a whole" in stats.warnings["stage trial_stages.Hides"]
+
+
+def test_what_is_switched_off_needs_nothing() -> None:
+    stages = Stages.open(["trial_stages.Needs"], Stats())
+    for pts in range(5):
+        stages.process(frame(pts))  # without the picture that it needs, it fails
+    assert not stages.needs_before
 
 
 def test_faults_that_are_rare_do_not_switch_it_off() -> None:

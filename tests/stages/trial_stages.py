@@ -75,6 +75,13 @@ class Fails:
         closed.append("fails")
 
 
+@dataclass
+class Hides(Fails):
+    """Privacy that fails."""
+
+    hides = True
+
+
 class Plain:
     """A class without options."""
 

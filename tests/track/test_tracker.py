@@ -220,3 +220,29 @@ def test_is_a_tracker_and_closes_twice(networks):
     tracker: Tracker = MediaPipeTracker(networks._reader, networks._search)
     tracker.close()
     tracker.close()
+
+
+def test_where_time_is_short_one_face_a_picture_is_read_and_all_are_still_followed(tracker, monkeypatch):
+    pictures = []
+    for k in range(24):
+        picture = background(1280, 720)
+        for n in range(4):
+            picture = paste(picture, 110, 190 + 300 * n + 1.5 * k, 360 + 20 * np.sin(k / 6 + n))
+        pictures.append(picture)
+    reads = [0] * len(pictures)
+    read, now = tracker._reader.read, [0]
+
+    def counted(view, region):
+        reads[now[0]] += 1
+        return read(view, region)
+
+    monkeypatch.setattr(tracker._reader, "read", counted)
+    tracker.sparing = True
+    for k, picture in enumerate(pictures):
+        now[0] = k
+        faces = tracker.update(ArrayView(picture), k / FPS)
+        assert len(faces) == 4
+        for n, face in enumerate(sorted(faces, key=lambda f: f.box[0])):
+            assert abs(middle(face.box)[0] - (190 + 300 * n + 1.5 * k)) < 6
+    assert sum(reads[6:]) <= 1.5 * len(reads[6:])
+    assert max(reads[6:]) <= 2

@@ -62,6 +62,7 @@ class Blur:
     """Blurs faces beyond recognition."""
 
     api = 1
+    hides = True
     faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
     strength: float = option(1.0, "1 leaves a patch of skin colour; less shows more", number(0.3, 4))
     margin: float = option(0.2, "how much more than the face is covered", number(0, 2))
@@ -82,6 +83,7 @@ class Pixelate:
     """Lays a mosaic over faces."""
 
     api = 1
+    hides = True
     faces: str = option("all", "all, largest, 1,3 or all but 2", check_faces)
     cells: float = option(5.0, "tiles across a face; fewer show less", number(1, 32))
     margin: float = option(0.2, "how much more than the face is covered", number(0, 2))

@@ -343,6 +343,17 @@ def test_a_lost_face_stays_covered_for_a_while(name: str) -> None:
     assert sides[-1] > sides[0]  # it may have moved meanwhile: the veil grows
 
 
+@pytest.mark.parametrize("name", ["blur", "pixelate"])
+def test_a_face_that_makes_no_sense_hides_the_picture(name: str) -> None:
+    """A fault must not show what was to be hidden."""
+    chain, stats = stages(name)
+    given = frame()
+    broken = replace(given.faces[0], points=np.zeros((5, 2)))
+    out = chain.process(replace(given, faces=(broken,)))
+    assert stats.counters["stage_faults"] == 1
+    assert covered(out, frame()) > 0.8
+
+
 def test_a_cut_lifts_what_was_held() -> None:
     chain, _ = stages("blur")
     chain.process(frame(0))
