@@ -29,11 +29,14 @@ class Console:
         verbosity: -1 errors only, 0 warnings, 1 what is decided, 2 everything.
         stream: where to write; stderr by default.
         environ: ``NO_COLOR`` and ``TERM`` are looked up here.
+
+    Attributes:
+        lasting: go on in silence when nobody reads any more, instead of raising OSError.
     """
 
     def __init__(self, verbosity: int = 0, stream: TextIO | None = None,
                  environ: Mapping[str, str] = os.environ) -> None:
-        self.verbosity = verbosity
+        self.verbosity, self.lasting = verbosity, False
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty() and environ.get("TERM") != "dumb"
         # The classic Windows console shows escapes as text; its terminals that do not, say so.
@@ -62,8 +65,7 @@ class Console:
         if _seen(line) > width:
             line = _PAINT.sub("", line)[: max(0, width - 3)] + "..."
         with self._lock:
-            self._stream.write("\r" + line + " " * max(0, self._drawn - _seen(line)))
-            self._stream.flush()
+            self._write("\r" + line + " " * max(0, self._drawn - _seen(line)))
             self._drawn = _seen(line)
 
     def building(self, what: str, done: float) -> None:
@@ -75,8 +77,18 @@ class Console:
         """Takes the progress line away."""
         with self._lock:
             if self._drawn:
-                self._stream.write("\r" + " " * self._drawn + "\r")
+                self._write("\r" + " " * self._drawn + "\r")
                 self._drawn = 0
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            if not self.lasting:
+                raise
+            # What is still in the stream's buffer has to go somewhere, or Python complains at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def say(self, text: str, kind: str = "info") -> None:
         """One line that stays; ``-q`` lets only errors through."""
@@ -85,8 +97,7 @@ class Console:
         with self._lock:
             self.clear()
             label = f"{self.paint(kind, kind)}: " if kind in ("warning", "error") else ""
-            self._stream.write(f"rtface: {label}{text}\n")
-            self._stream.flush()
+            self._write(f"rtface: {label}{text}\n")
 
 
 class _Handler(logging.Handler):

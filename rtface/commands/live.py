@@ -36,6 +36,11 @@ Control = Annotated[int | None, typer.Option(metavar="PORT", help=(
 Metrics = Annotated[int | None, typer.Option(metavar="PORT", help="Prometheus figures of a live run, on 127.0.0.1.")]
 
 
+# Options that a live run cannot obey.
+_FILMS = ("start", "end", "compare", "treatment", "sequence")
+_DEFAULTS = Options()
+
+
 def live_ends(named: Sequence[str]) -> tuple[Endpoint, Endpoint] | None:
     """The two ends, where they make a live run; None where films or stills are meant.
 
@@ -58,6 +63,8 @@ def run_live_job(source: Endpoint, sink: Endpoint, options: Options, console: Co
     from rtface.live.run import run_live
     from rtface.stats import Stats
 
+    _check_options(options)
+    console.lasting = True
     stats = Stats()
     ends = make_ends(source, sink, options, stats)
     if options.dry_run:
@@ -85,6 +92,12 @@ def _say_done(report: Report, console: Console) -> None:
                 f"{report.engine} on {report.device}")
     if (path := report.options.get("report")) is not None:
         console.say(f"{path} written")
+
+
+def _check_options(options: Options) -> None:
+    for name in _FILMS:
+        if getattr(options, name) != getattr(_DEFAULTS, name):
+            raise UsageError(f"--{name} is for films; a live run cannot go by it")
 
 
 class Desk:

@@ -8,7 +8,7 @@ from rtface import __version__
 from rtface.config import Options
 from rtface.errors import UsageError
 from rtface.live.endpoints import Endpoint, check_ends, unwrapped
-from rtface.live.protocols import LiveSink
+from rtface.live.protocols import LiveSink, LiveSource
 from rtface.live.run import Ends, engine_of
 from rtface.provenance import describe
 from rtface.report import said_in_the_output
@@ -31,10 +31,14 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
         named.append(Endpoint("file", str(options.also)))
     _check_distinct([source, *named])
     sinks = [make_sink(one, options) for one in named]
-    own = options.audio is None
-    return Ends(open_live_source(source, size=options.size, fps=options.fps, sound=own, stats=stats), sinks,
-                None if own else open_sound_source(unwrapped(str(options.audio)), stats=stats),
-                silent=not own, patient=source.kind == "file", names=(str(source), *map(str, named)))
+    own, film = options.audio is None, source.kind == "file"
+
+    def opened(counted: Stats) -> LiveSource:
+        return open_live_source(source, size=options.size, fps=options.fps, sound=own, stats=counted)
+
+    return Ends(opened(Stats() if film else stats), sinks,
+                None if own else open_sound_source(unwrapped(str(options.audio)), stats=stats), silent=not own,
+                again=(lambda: opened(stats)) if film else None, names=(str(source), *map(str, named)))
 
 
 def _check_distinct(ends: list[Endpoint]) -> None:

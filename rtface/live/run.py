@@ -48,7 +48,8 @@ class Ends:
         sinks: the output first, then what it is recorded to.
         sound: where sound comes from instead; None is the source's own.
         silent: no sound at all.
-        patient: the source waits until the engine is there: a film's first seconds are not for dropping.
+        again: makes the source anew. A film that plays while outputs and engine are being opened would lose its first
+            seconds, so it is played from its beginning once they are there.
         names: of source and sinks as messages and metrics know them, without secrets.
     """
 
@@ -56,7 +57,7 @@ class Ends:
     sinks: list[LiveSink]
     sound: SoundSource | None = None
     silent: bool = False
-    patient: bool = False
+    again: Callable[[], LiveSource] | None = None
     names: tuple[str, ...] = ()
 
     @property
@@ -120,16 +121,16 @@ class Live:
         closing.callback(ends.close)
         with ThreadPoolExecutor(1, "rtface-load") as beside:  # the engine takes as long as a camera does
             loading = beside.submit(self._load)
-            if ends.patient:
-                loading.result()
-            own = ends.sound is None and not ends.silent
-            ends.source.start(lambda frame: self._put(frame), (lambda packet: self._hear(packet)) if own else _unheard)
+            self._start()
             if ends.sound is not None:
                 ends.sound.start(lambda packet: self._hear(packet))
             form = ends.source.form
             for sink in ends.sinks:
                 sink.open(form, sound=ends.has_sound)
             tracker, place, coming, spare = loading.result()
+        if ends.again is not None:
+            ends.source.close()
+            ends.source = ends.again()
         self.ladder = Ladder(float(1 / form.rate), options.latency / 1e3, smaller=SMALL)
         self.enhance = Enhance(place.device, place.engines, options, stats, ladder=self.ladder)
         self.enhance.coming, self.enhance.spare = coming, spare
@@ -147,6 +148,12 @@ class Live:
         gc.freeze()  # what is loaded stays: a collection in the middle of a call need not look at it
         self.loop.start()
         self._put, self._hear = self.loop.put, self.presenter.sound
+        if ends.again is not None:
+            self._start()
+
+    def _start(self) -> None:
+        source, own = self.ends.source, self.ends.sound is None and not self.ends.silent
+        source.start(lambda frame: self._put(frame), (lambda packet: self._hear(packet)) if own else _unheard)
 
     def _load(self) -> tuple[Tracker, Workshop, Future[Workshop] | None, Callable[[], Workshop]]:
         options, closing, warn = self.options, self._closing, self.stats.warn

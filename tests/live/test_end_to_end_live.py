@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -387,6 +389,7 @@ WRONG = {
     "no such file": ("@/not/there null:", 2, "/not/there"),
     "several inputs": ("camera:0 camera:1 null:", 2, "one INPUT"),
     "no such microphone": ("FILM null: --audio Nobody", 1, "Nobody"),
+    "a film's option": ("FILM null: --start 2", 2, "--start is for films"),
     "no such option value": ("FILM null: --latency 1", 2, "latency"),
 }
 
@@ -417,6 +420,43 @@ def test_a_rerun_into_a_recording_that_is_there_is_refused_before_anything_is_op
     assert run.process.wait(20) == 1
     assert "--overwrite" in run.said
     assert (tmp_path / "a.mkv").read_bytes() == b"precious"
+
+
+def test_a_film_goes_out_whole(rtface, tmp_path):
+    """Though the engine, the output and the recording take longer to open than it lasts."""
+    film, also = portrait(tmp_path / "film.mp4", seconds=2), tmp_path / "also.mkv"
+    run = rtface(film, "null:", "--tracker", "none", "--also", also, "--json")
+    assert run.process.wait(60) == 0
+    assert run.json["frames_out"] >= 22, run.json["dropped"]
+    with av.open(str(also)) as box:
+        assert sum(1 for _ in box.decode(video=0)) >= 22
+    with av.open(str(also)) as box:
+        assert sum(f.samples for f in box.decode(audio=0)) / 48_000 > 1.8
+
+
+def test_it_goes_on_when_nobody_reads_what_it_says(published, tmp_path):
+    reader, writer = os.pipe()
+    environ = {**os.environ, "RTFACE_CONFIG_DIR": os.devnull}
+    process = subprocess.Popen([sys.executable, "-m", "rtface", "run", published, "null:", "--tracker", "none",
+                                "--control", "0"], cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL,
+                               stderr=writer, env=environ)
+    os.close(writer)
+    try:
+        said = b""
+        while b"control:" not in said:
+            piece = os.read(reader, 1000)
+            assert piece, said
+            said += piece
+        os.close(reader)
+        address = re.search(r"control: (\S+)", said.decode())[1]
+        # Something to say: a line comes every ten seconds.
+        time.sleep(11)
+        assert json.loads(get(f"{address}/status"))["frames_out"] > 100
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_an_interrupted_start_says_nothing_of_python(rtface, film):

@@ -145,6 +145,26 @@ def test_a_film_that_ends_ends_the_run():
     assert run.report.frames_out == 1
 
 
+def test_a_film_is_played_from_its_beginning_once_its_outputs_are_there():
+    class Film(FakeSource):
+        def start(self, picture, sound) -> None:
+            super().start(picture, sound)
+            for number in (1, 2, 3):
+                picture(frame(number))
+                time.sleep(0.2)
+
+    class Slow(FakeSink):
+        def open(self, form, *, sound) -> None:
+            time.sleep(0.5)
+
+    first, second = Film(), Film()
+    with Run(source=first, sinks=[Slow()], again=lambda: second) as run:
+        run.sinks[0].wait_for(3)
+    assert [f.pts for f in run.sinks[0].frames] == [1, 2, 3]
+    assert first.closed
+    assert second.closed
+
+
 class Missing(FakeSource):
     def start(self, frame, sound) -> None:
         raise InputMissing("camera 3 is not there")
