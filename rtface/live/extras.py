@@ -29,6 +29,11 @@ class LiveExtras:
         self.light = Light()
         self.stages = stages.Stages.open(options.stages, stats, live=True)
 
+    @property
+    def needs_faces(self) -> bool:
+        """Whether a stage follows faces."""
+        return bool(self.stages)
+
     def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         """The picture, with a copy on it where somebody wants to see it as it came; then lightened."""
         if self.stages.needs_before or self.preview.wanted:

@@ -27,6 +27,11 @@ log = logging.getLogger("rtface")
 class Extras(Protocol):
     """What is done with a picture besides (`rtface.live.extras`)."""
 
+    @property
+    def needs_faces(self) -> bool:
+        """Whether faces matter while enhancement is off or nobody looks, too: what is covered has to stay covered."""
+        ...
+
     def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         """A picture before anything else is done to it.
 
@@ -91,9 +96,10 @@ class Loop:
     def _track(self) -> None:
         for frame in self._incoming:
             faces: tuple[Face, ...] = ()
-            if self._wanted():
+            wanted = self._wanted()
+            if wanted:
                 frame = self._came(frame)
-            if self._controls.enabled and self._wanted():
+            if (self._controls.enabled and wanted) or self._extras.needs_faces:
                 try:
                     tracked = next(track([frame], self._tracker, self._enhance.workshop.device, self._stats))
                     assert isinstance(tracked, Frame)
@@ -114,7 +120,7 @@ class Loop:
 
     def _finish(self) -> None:
         for frame in self._tracked:
-            if frame.faces and self._controls.enabled:
+            if frame.faces and self._controls.enabled and self._wanted():
                 frame = self._enhanced(frame)
             try:
                 frame = self._extras.done(frame)

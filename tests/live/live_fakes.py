@@ -141,6 +141,8 @@ class FakeEnhance:
 class NoExtras:
     """Nothing besides."""
 
+    needs_faces = False
+
     def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         return frame
 

@@ -99,6 +99,16 @@ def test_no_work_while_nobody_looks():
     assert rig.tracker.calls == rig.enhance.calls == 0
 
 
+def test_faces_are_followed_for_what_covers_them_while_enhancement_is_off_and_nobody_looks():
+    extras = NoExtras()
+    extras.needs_faces = True
+    for rig in (Rig(extras=extras, wanted=lambda: False), Rig(extras=extras)):
+        rig.controls.set("enabled", False)
+        out = rig.run([frame(n) for n in range(1, 4)])
+        assert all(len(f.faces) == 1 for f in out)
+        assert rig.enhance.calls == 0
+
+
 def test_strength_is_read_before_every_picture():
     rig = Rig()
     rig.controls.set("strength", 0.3)
