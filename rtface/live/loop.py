@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
@@ -22,6 +23,10 @@ from rtface.stats import Stats
 from rtface.tracking import track
 
 log = logging.getLogger("rtface")
+
+
+# A pause after which pictures have nothing to do with those before.
+_GAP_S = 1.0
 
 
 class Extras(Protocol):
@@ -94,7 +99,11 @@ class Loop:
                 thread.join(timeout)
 
     def _track(self) -> None:
+        last: float | None = None
         for frame in self._incoming:
+            if last is not None and frame.time - last > _GAP_S:  # the source was away: another scene
+                frame = replace(frame, cut=True)
+            last = frame.time
             faces: tuple[Face, ...] = ()
             wanted = self._wanted()
             if wanted:

@@ -109,6 +109,11 @@ def test_faces_are_followed_for_what_covers_them_while_enhancement_is_off_and_no
         assert rig.enhance.calls == 0
 
 
+def test_what_comes_after_a_pause_is_another_scene():
+    out = Rig().run([frame(n) for n in (1, 33_000, 1_500_000, 1_533_000)])
+    assert [f.cut for f in out] == [False, False, True, False]
+
+
 def test_strength_is_read_before_every_picture():
     rig = Rig()
     rig.controls.set("strength", 0.3)
