@@ -25,7 +25,7 @@ from skimage import data
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What a user installs; onnxruntime, onnx and mediapipe are in extras, skimage is the demo's.
-REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile"}
+REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile", "pyvirtualcam", "prometheus_client"}
 OPTIONAL = {"onnxruntime", "mediapipe", "skimage", "cuda", "onnx", "tensorrt", "tensorrt_rtx_bindings", "torch"}
 
 
@@ -42,7 +42,8 @@ def test_the_library_imports_only_what_the_wheel_requires():
     for path in (ROOT / "rtface").rglob("*.py"):
         assert set(imported(path)) <= allowed, path
     names = {re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]}
-    assert names == {name.replace("cv2", "opencv-python-headless") for name in REQUIRED}
+    named = {"cv2": "opencv-python-headless", "prometheus_client": "prometheus-client"}
+    assert names == {named.get(name, name) for name in REQUIRED}
 
 
 def test_nothing_of_posix_alone_is_imported_on_import():

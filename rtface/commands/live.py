@@ -112,10 +112,15 @@ class Desk:
     def __init__(self, console: Console, options: Options, stack: ExitStack) -> None:
         self._console, self._options, self._stack = console, options, stack
         self._meter: LiveMeter | None = None
+        self._said: list[str] = []
 
     def __call__(self, live: Live) -> None:
         if self._meter is None:
             self._meter = self._begin(live)
+        for note in live.ends.notes:  # more may come: a recording whose disk is full
+            if note not in self._said:
+                self._said.append(note)
+                self._console.say(note)
         self._meter()
 
     def _begin(self, live: Live) -> LiveMeter:
@@ -126,8 +131,6 @@ class Desk:
 
         console, options, stack = self._console, self._options, self._stack
         console.say(f"{live.ends.source.described} → {', '.join(sink.described for sink in live.ends.sinks)}")
-        for note in live.ends.notes:
-            console.say(note)
         if options.control is not None or options.preview:
             server = ControlEndpoint(live.controls, live.status.snapshot, preview=live.extras.preview,
                                      port=options.control or 0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 from rtface.doctor import Finding
-from rtface.live import v4l2
+from rtface.errors import MissingComponent
+from rtface.live import srt, v4l2
 from rtface.live.camera_modes import Mode, choose, modes
 from rtface.live.devices import devices, loopback
 
@@ -118,9 +118,9 @@ def _outside() -> Iterator[Finding]:
 
 
 def _srt() -> Finding:
-    tool = shutil.which("srt-live-transmit")
-    if tool:
-        return Finding("srt", "ok", tool)
-    return Finding("srt", "ok", "srt-live-transmit is not installed; only srt:// addresses need it",
-                   {"Linux": "sudo apt install srt-tools", "Darwin": "brew install srt"}.get(
-                       platform.system(), "install SRT's tools (srt-live-transmit) and put them on PATH"))
+    try:
+        srt.library()
+    except MissingComponent as error:
+        what, _, repair = str(error).rpartition(": ")
+        return Finding("srt", "ok", f"{what}; only srt:// addresses need it", repair)
+    return Finding("srt", "ok", "libsrt is there")

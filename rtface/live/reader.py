@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -28,6 +29,8 @@ from rtface.live.sound_track import SoundTrack
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.probe import details_of
 
+# FFmpeg's numbers of the matrices that a picture may name.
+_TAGGED = {1, 4, 5, 6, 7, 9, 10}
 # Seconds between beats.
 _BEAT = 0.25
 # Seconds that a packet may have waited for the decoder before pictures are given up to catch up.
@@ -230,6 +233,9 @@ class Reader:
         matrix = display_matrix(image)
         turns, mirror = orientation(matrix) if matrix is not None else (0, False)
         self._color = color_of(image, siting=self._siting, codec=opened.video.codec_context.codec.canonical_name)
+        if self._request.kind == "camera" and int(image.colorspace) not in _TAGGED and self._color.matrix == "bt709":
+            # What says nothing is a film by its size; a camera's own pictures are what V4L2 and UVC call the default.
+            self._color = replace(self._color, matrix="bt601")
         self._display = display_of(turns, mirror, opened.video.sample_aspect_ratio,
                                    fields if image.interlaced_frame else "progressive")
 

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli import app
+from rtface.errors import MissingComponent
 from rtface.live import checks, devices, v4l2
 from rtface.live.camera_modes import Mode
 
@@ -205,10 +206,17 @@ def test_doctor_on_a_device_that_may_not_be_opened(video, monkeypatch):
 
 
 def test_doctor_on_srt(monkeypatch):
-    monkeypatch.setattr(checks.shutil, "which", lambda name: None)
-    assert "srt-tools" in checks._srt().repair
-    monkeypatch.setattr(checks.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert (checks._srt().state, checks._srt().detail) == ("ok", "/usr/bin/srt-live-transmit")
+    def missing():
+        raise MissingComponent("srt:// needs SRT's library: sudo apt install libsrt1.5-openssl")
+
+    monkeypatch.setattr(checks.srt, "library", missing)
+    finding = checks._srt()
+    assert finding.state == "ok"
+    assert "only srt:// addresses need it" in finding.detail
+    assert finding.repair == "sudo apt install libsrt1.5-openssl"
+    monkeypatch.setattr(checks.srt, "library", lambda: None)
+    assert checks._srt().detail == "libsrt is there"
+
 
 
 def test_modes_are_shown_by_format():
