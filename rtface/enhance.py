@@ -131,7 +131,7 @@ class Enhance:
         faces = self._choose(frame.faces)
         if frame.faces:
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
-        if not faces:
+        if not faces and self._ladder is None:
             return
         wanted = self._wanted(frame, faces)
         time = frame.time

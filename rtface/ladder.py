@@ -5,7 +5,7 @@ answer is carried along (`rtface.correct.reproject`); the smaller engine on key 
 cost is known from what each has cost, so a new face comes in where there is room for it, and where time runs short one
 decision is enough. Up it goes a rung at a time, after a calm while that doubles whenever a step up did not last.
 
-Nothing here looks at a clock or a picture: times and costs are arguments.
+Times and costs are arguments: nothing here looks at a clock.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from rtface.load import Load
 
 log = logging.getLogger("rtface")
 
-FADE_S = 0.25
-"""Seconds in which a face fades in or out, and one engine into another."""
+FADE_S = 0.25  # in which a face fades in or out, and one engine into another
 _CALM_S, _LONGEST_S = 1.5, 30.0  # what has to be calm before a step up: at first, and at most
 _TRIAL_S = 4.0  # a step up that leads to one down within this time has failed
 _ROOM = 0.9  # of what may be spent, a step up leaves so much free that it may not itself lead to one down
 _GONE_S = 2.0  # a face not seen for so long begins anew
-_KEPT = 64  # steps that are remembered
-# A recurrent engine's memory is good for 0.3 s (`rtface.enhance`).
-_MEMORY_S = 0.27
+_KEPT = 64  # steps remembered
+_MEMORY_S = 0.27  # a recurrent engine's memory is good for 0.3 s (`rtface.enhance`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +43,7 @@ class Seen:
     Attributes:
         track: its id.
         width: display pixels; the largest keeps its quality longest.
-        engine: name of the one that suits it.
-        memory: whether its engine remembers, so that its key frames must not lie far apart.
+        engine: name of the one that suits it; memory: whether that remembers, so that key frames must lie close.
     """
 
     track: int
@@ -92,7 +89,7 @@ class _Standing:
     width: float
     seen: float
     turn: int = 0  # frames since its last key frame
-    due: bool = False  # whether this is one
+    due: bool = False  # this is one
     strength: float = 1.0
     share: float = 1.0
     engine: str = ""  # that it was last done by
@@ -144,7 +141,7 @@ class Ladder:
             late: frames that were given up since the last call because newer ones came first.
             carries: whether the device can do without an engine between key frames (`Device.carries`).
         """
-        elapsed, self.time = now - self.time if self.time is not None else 0.0, now
+        elapsed, self.time = now - (now if self.time is None else self.time), now
         for track in [t for t, s in self._faces.items() if now - s.seen > _GONE_S]:
             del self._faces[track]
         shown = [self._stand(now, face, carries) for face in seen]
@@ -170,16 +167,13 @@ class Ladder:
 
     @property
     def sparing(self) -> bool:
-        """Whether time is so short that tracking, too, should do with less."""
+        """Whether tracking, too, should do with less."""
         return any(s.at for s in self._present())
 
     def summary(self) -> str:
-        """Where the faces of the last frame stand, largest first: "2 faces: full, key/2"."""
-        faces = self._present()
-        if not faces:
-            return "no faces"
-        names = ", ".join(self.name(s.rungs, s.at) for s in faces)
-        return f"{len(faces)} face{'s' * (len(faces) > 1)}: {names}"
+        """Where the last frame's faces stand, largest first: "2 faces: full, key/2"."""
+        names = [self.name(s.rungs, s.at) for s in self._present()]
+        return f"{len(names)} face{'s' * (len(names) > 1)}: {', '.join(names)}" if names else "no faces"
 
     @staticmethod
     def name(rungs: Sequence[Rung], at: int) -> str:
@@ -187,8 +181,8 @@ class Ladder:
         rung = rungs[at]
         if not rung.engine:
             return "pass-through"
-        small = "small " if rung.engine != rungs[0].engine else ""
-        return f"{small}key/{rung.every}" if rung.every > 1 else f"{small}full".replace("small full", "small")
+        words = ["small"] * (rung.engine != rungs[0].engine) + [f"key/{rung.every}"] * (rung.every > 1)
+        return " ".join(words) or "full"
 
     def _present(self) -> list[_Standing]:
         """The faces of the last frame, largest first."""
@@ -248,8 +242,7 @@ class Ladder:
 
     def _go_up(self, now: float, faces: Sequence[_Standing]) -> None:
         """After a calm while, the face that stands lowest goes up a rung, if there is room for that."""
-        if self._calm_since is None:
-            self._calm_since = now
+        self._calm_since = now if self._calm_since is None else self._calm_since
         if self._last_up is not None and now - self._last_up > 2 * _TRIAL_S:  # it lasted
             self._calm_s, self._last_up = max(_CALM_S, self._calm_s / 2), None
         if now - self._calm_since < self._calm_s:

@@ -250,3 +250,13 @@ def test_another_engine_fades_in() -> None:
     assert strength[2] > 2.5 * strength[-1]
     falls = -np.diff(strength[2:])
     assert falls.max() < 0.5 * (strength[2] - strength[-1])
+
+
+def test_the_ladder_hears_of_frames_without_faces() -> None:
+    ladder = Ladder(1 / 25, 10.0)
+    enhance = Enhance(CpuDevice(), FakeEngines(Sharpening()), Options(grain="none"), Stats(), analysis=False,
+                      ladder=ladder)
+    for frame, summary in zip(still(2), ("1 face: full", "no faces"), strict=True):
+        faces = frame.faces if summary != "no faces" else ()
+        enhance.collect(enhance.submit(frame.with_faces(faces)))
+        assert ladder.summary() == summary
