@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.live.feed import Watcher, offsets
+from tests.live.feed import Watcher
 
 
 def seconds(name: str, usual: float) -> float:
@@ -19,13 +19,14 @@ def windows(watcher: Watcher, length: float) -> Iterator[tuple[float, float, flo
     """For each `length` seconds of what was watched: when it began, how far the sound is behind the pictures in
     milliseconds, how old the pictures were when they came in milliseconds, and pictures a second."""
     videos = [e for e in watcher.seen() if e["stamp"] is not None]
-    # By second of the stream, as `offsets` gives them.
-    seconds_of = sorted({round(e["pts"]) for e in videos} & {round(e["onset"]) for e in watcher.seen("tone")})
-    apart = [((tone - picture + 0.5) % 1 - 0.5) * -1000 for picture, tone in offsets(watcher)]
+    # By second of the stream: the feed's clock at its picture, and at its tone, each less the stream's time.
+    pictures = {round(e["pts"]): e["stamp"] - e["pts"] for e in videos}
+    tones = {round(e["onset"]): -e["onset"] for e in watcher.seen("tone")}
+    apart = {k: ((pictures[k] - tones[k] + 0.5) % 1 - 0.5) * 1000 for k in pictures.keys() & tones.keys()}
     start = videos[0]["pts"]
     while start + length / 2 < videos[-1]["pts"]:
         inside = [e for e in videos if start <= e["pts"] < start + length]
-        steps = [a for s, a in zip(seconds_of, apart, strict=True) if start <= s < start + length]
+        steps = [ms for second, ms in apart.items() if start <= second < start + length]
         if len(steps) >= 3 and len(inside) > 1:
             yield (start - videos[0]["pts"], statistics.median(steps),
                    1e3 * statistics.median(e["at"] - e["stamp"] for e in inside),
