@@ -358,7 +358,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return portrait(tmp_path_factory.mktemp("film") / "film.mp4", seconds=30)
 
 
-# What is given, and what the one line says; FILM, TEXT and DIR stand for files, PORT for one that nothing listens on,
+# What is given, and what the one line says; FILM, TEXT, OTHER and DIR stand for files, PORT for one that nothing listens on,
 # TAKEN for one that something does.
 WRONG = {
     "no such camera": ("camera:9 null:", 1, "camera"),
@@ -378,7 +378,7 @@ WRONG = {
     "the input as record": ("FILM null: --also FILM --overwrite", 2, "given twice"),
     "a stream into itself": ("rtmp://127.0.0.1:PORT/live/hushkey rtmp://127.0.0.1:PORT/live/hushkey", 2, "given twice"),
     "null as input": ("null: DIR/a.mkv", 2, "is an output"),
-    "a record that is there": ("FILM null: --also FILM", 1, "--overwrite"),
+    "a record that is there": ("FILM null: --also OTHER", 1, "--overwrite"),
     "no folder for the record": ("FILM null: --also DIR/no/a.mkv", 1, "no/a.mkv"),
     "a record of no kind": ("FILM null: --also DIR/a.xyz", 2, "mkv"),
     "a text as film": ("TEXT null:", 1, "text.mp4"),
@@ -398,7 +398,7 @@ WRONG = {
 def test_what_cannot_be_is_said_in_a_line(given, code, said, rtface, film, tmp_path):
     (tmp_path / "text.mp4").write_text("no film\n" * 1000)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        names = {"FILM": film, "TEXT": tmp_path / "text.mp4", "DIR": tmp_path, "PORT": free_port(),
+        names = {"FILM": film, "TEXT": tmp_path / "text.mp4", "OTHER": tmp_path / "text.mp4", "DIR": tmp_path, "PORT": free_port(),
                  "TAKEN": taken.getsockname()[1]}
         for name, value in names.items():
             given = given.replace(name, str(value))

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.live.command import Command
 from tests.live.feed import watching
 from tests.live.servers import Nginx, Publisher, running
-from tests.soak.rig import windows
+from tests.soak.rig import came, windows
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
             "--preset", "ultrafast", "--bitrate", "300k", patience=240) as run:
         run.runs(10)
         with watching(b.url("out"), folder / "watch") as watcher:
-            watcher.wait(10, 120)
+            came(watcher, 10, 120)
             subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem", *network.split()], check=True)
             time.sleep(length)
             subprocess.run(["tc", "qdisc", "del", "dev", "lo", "root"], check=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,14 @@ from tests.live.feed import Watcher
 def seconds(name: str, usual: float) -> float:
     """How long a test runs: RTFACE_SOAK_<NAME> in seconds, or as long as it should."""
     return float(os.environ.get(f"RTFACE_SOAK_{name}", usual))
+
+
+def came(watcher: Watcher, count: int, patience: float = 40) -> None:
+    """Waits until so many pictures were watched."""
+    until = time.monotonic() + patience
+    while (now := len(watcher.seen())) < count:
+        assert time.monotonic() < until, f"only {now} pictures came"
+        time.sleep(0.1)
 
 
 def windows(watcher: Watcher, length: float) -> Iterator[tuple[float, float, float, float]]:
@@ -35,14 +44,15 @@ def windows(watcher: Watcher, length: float) -> Iterator[tuple[float, float, flo
 
 
 def resident(pids: list[int]) -> float:
-    """MiB of memory that processes hold together; pages that they share count once."""
+    """MiB of memory that processes hold together, shared memory counted once; not what they map of files, which goes by
+    who else on the machine maps it."""
     total = 0
     for pid in pids:
         try:
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except OSError:  # it has ended
             continue
-        total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     return total / 1024
 
 

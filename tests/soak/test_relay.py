@@ -22,7 +22,7 @@ import pytest
 from tests.live.command import Command
 from tests.live.feed import Watcher, watching
 from tests.live.servers import Nginx, NodeMediaServer, Publisher, program, running
-from tests.soak.rig import report, resident, seconds, windows
+from tests.soak.rig import came, report, resident, seconds, windows
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200),
               pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
@@ -60,11 +60,11 @@ def finish(run: Command) -> dict[str, Any]:
 def test_sound_and_pictures_stay_in_step(server, tmp_path):
     length = seconds("STEP", 600)
     with relay(tmp_path, server) as (a, b, run), watching(b.url("out"), tmp_path / "watch") as watcher:
-        watcher.wait(25, 40)
+        came(watcher, 25)
         time.sleep(length)
         found = list(windows(watcher, min(30.0, length / 4)))
         with watching(a.url("in"), tmp_path / "source") as source:
-            source.wait(25 * 8, 40)
+            came(source, 25 * 8)
             before = list(windows(source, 8))
         done = finish(run)
     report(f"{server.__name__}: seconds, sound behind pictures ms, age ms, pictures/s; before rtface: ",
@@ -120,7 +120,7 @@ def test_an_output_server_is_killed_and_comes_back(server, tmp_path):
 @pytest.mark.parametrize("server", SERVERS)
 def test_an_input_server_is_killed_and_comes_back(server, tmp_path):
     with relay(tmp_path, server) as (a, b, run), watching(b.url("out"), tmp_path / "watch") as watcher:
-        watcher.wait(50, 40)
+        came(watcher, 50)
         killed = time.monotonic()
         a.kill()
         run.until_status(lambda s: s["source"]["state"] == "away", 5)
@@ -178,7 +178,7 @@ def test_memory_stays_flat(tmp_path):
     length = seconds("MEMORY", 1800)
     with relay(tmp_path, Nginx, "--also", str(tmp_path / "also.mkv")) as (_, b, run), \
             watching(b.url("out"), tmp_path / "watch") as watcher:
-        watcher.wait(25, 40)
+        came(watcher, 25)
         held: list[float] = []
         began = time.monotonic()
         every = min(10.0, length / 20)
