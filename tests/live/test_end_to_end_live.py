@@ -358,8 +358,8 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return portrait(tmp_path_factory.mktemp("film") / "film.mp4", seconds=30)
 
 
-# What is given, and what the one line says; FILM, TEXT, OTHER and DIR stand for files, PORT for one that nothing listens on,
-# TAKEN for one that something does.
+# What is given, and what the one line says; FILM, TEXT, OTHER and DIR stand for files, PORT for one that nothing listens
+# on, TAKEN for one that something does.
 WRONG = {
     "no such camera": ("camera:9 null:", 1, "camera"),
     "no camera of that name": ("camera:Nobody null:", 1, "Nobody"),
@@ -398,7 +398,8 @@ WRONG = {
 def test_what_cannot_be_is_said_in_a_line(given, code, said, rtface, film, tmp_path):
     (tmp_path / "text.mp4").write_text("no film\n" * 1000)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        names = {"FILM": film, "TEXT": tmp_path / "text.mp4", "OTHER": tmp_path / "text.mp4", "DIR": tmp_path, "PORT": free_port(),
+        text = tmp_path / "text.mp4"
+        names = {"FILM": film, "TEXT": text, "OTHER": text, "DIR": tmp_path, "PORT": free_port(),
                  "TAKEN": taken.getsockname()[1]}
         for name, value in names.items():
             given = given.replace(name, str(value))
