@@ -111,6 +111,9 @@ class PictureRunner(Protocol):
 class Tracker(Protocol):
     """Finds faces, keeps their identity over time, and steadies their points."""
 
+    sparing: bool
+    """Set where there is little time: it may do with less."""
+
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Faces on this picture; `time` in seconds, rising; `cut` forgets all tracks."""
         ...

@@ -60,13 +60,15 @@ class Loop:
         present: takes a finished picture, without waiting.
         wanted: False while nobody looks at any output: pictures then go through as they are.
         ceiling: seconds after capture from which a picture is not enhanced any more but goes through.
+        sparing: whether the tracker is to do with less.
     """
 
     def __init__(self, tracker: Tracker, enhance: Enhance, controls: Controls, stats: Stats, extras: Extras,
                  present: Callable[[Frame], None], *, wanted: Callable[[], bool] = lambda: True,
-                 ceiling: float = 0.1) -> None:
+                 ceiling: float = 0.1, sparing: Callable[[], bool] = lambda: False) -> None:
         self._tracker, self._enhance, self._controls, self._stats = tracker, enhance, controls, stats
         self._extras, self._present, self._wanted, self._ceiling = extras, present, wanted, ceiling
+        self._sparing = sparing
         self._incoming = Mailbox[Frame](lambda _: stats.count("dropped:late"))
         self._tracked = Mailbox[Frame]()
         self._seen: tuple[Face, ...] = ()
@@ -109,6 +111,7 @@ class Loop:
             if wanted:
                 frame = self._came(frame)
             if (self._controls.enabled and wanted) or self._extras.needs_faces:
+                self._tracker.sparing = self._sparing()
                 try:
                     tracked = next(track([frame], self._tracker, self._enhance.workshop.device, self._stats))
                     assert isinstance(tracked, Frame)

@@ -118,7 +118,6 @@ class Live:
 
     def _begin(self) -> None:
         ends, options, stats, closing = self.ends, self.options, self.stats, self._closing
-        closing.callback(ends.close)
         with ThreadPoolExecutor(1, "rtface-load") as beside:  # the engine takes as long as a camera does
             loading = beside.submit(self._load)
             self._start()
@@ -143,7 +142,8 @@ class Live:
         self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, delay=delay, wrote=self.status.wrote)
         closing.callback(self.presenter.close)
         self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
-                         wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=options.latency / 1e3)
+                         wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=options.latency / 1e3,
+                         sparing=lambda: self.ladder.sparing)
         closing.callback(self.loop.close)
         gc.freeze()  # what is loaded stays: a collection in the middle of a call need not look at it
         self.loop.start()
@@ -204,7 +204,10 @@ class Live:
 
     def close(self) -> None:
         """Ends everything within a second; safe to call twice."""
+        ends = threading.Thread(target=self.ends.close, name="rtface-ends", daemon=True)
+        ends.start()
         self._closing.close()
+        ends.join(_CLOSE_S + 0.1)
 
     def __enter__(self) -> Self:
         return self

@@ -31,6 +31,8 @@ NAMES = ("auto", "openvino", "tasks", "none")
 class NoTracker:
     """Finds nothing: for pictures whose faces the caller brings along."""
 
+    sparing = False
+
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """No faces."""
         return ()
