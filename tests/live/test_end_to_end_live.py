@@ -358,8 +358,8 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return portrait(tmp_path_factory.mktemp("film") / "film.mp4", seconds=30)
 
 
-# What is given, and what the one line says; FILM, TEXT, OTHER and DIR stand for files, PORT for one that nothing listens
-# on, TAKEN for one that something does.
+# What is given, and what the one line says; FILM, TEXT, OTHER and DIR stand for files, PORT for one that nothing
+# listens on, TAKEN for one that something does.
 WRONG = {
     "no such camera": ("camera:9 null:", 1, "camera"),
     "no camera of that name": ("camera:Nobody null:", 1, "Nobody"),
