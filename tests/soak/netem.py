@@ -1,5 +1,9 @@
 """Server to server over a bad network: ``netem.py NETWORK SECONDS``, as root in a throw-away machine whose loopback it
-makes bad. The last line is what was seen, as JSON. Pictures are small, for the machine may be emulated."""
+makes bad. The last line is what was seen, as JSON.
+
+Source, presenter and sink of a run without its engine, and small pictures: such a machine may be emulated, where opening
+an engine takes minutes.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
-from tests.live.command import Command
+from rtface.config import Options
+from rtface.live.endpoints import endpoint
+from rtface.live.presenter import Presenter
+from rtface.live.source import open_live_source
+from rtface.live.stream_sink import open_live_sink
+from rtface.stats import Stats
 from tests.live.feed import watching
 from tests.live.servers import Nginx, Publisher, running
 from tests.soak.rig import came, windows
@@ -18,12 +28,17 @@ from tests.soak.rig import came, windows
 
 def main() -> None:
     network, length = sys.argv[1], float(sys.argv[2])
-    folder = Path(tempfile.mkdtemp())
+    folder, stats = Path(tempfile.mkdtemp()), Stats()
+    options = Options(preset="ultrafast", bitrate=300_000)
     with running(Nginx(folder / "a")) as a, running(Nginx(folder / "b")) as b, running(
-            Publisher(a.url("in"), "flv", folder / "publisher", size="320x180", fps="10", gop="10")), Command(
-            folder / "rtface", a.url("in"), b.url("out"), "--tracker", "none", "--control", "0", "--json",
-            "--preset", "ultrafast", "--bitrate", "300k", patience=240) as run:
-        run.runs(10)
+            Publisher(a.url("in"), "flv", folder / "publisher", size="320x180", fps="10", gop="10")):
+        source = open_live_source(endpoint(a.url("in")), stats=stats)
+        sink = open_live_sink(endpoint(b.url("out")), options)
+        presenter: Presenter | None = None
+        source.start(lambda frame: presenter and presenter.put(frame),
+                     lambda packet: presenter and presenter.sound(packet))
+        sink.open(source.form, sound=True)
+        presenter = Presenter([sink], source.form, stats)
         with watching(b.url("out"), folder / "watch") as watcher:
             came(watcher, 10, 120)
             subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem", *network.split()], check=True)
@@ -32,14 +47,17 @@ def main() -> None:
             time.sleep(max(4.0, length / 6))
             seen = list(windows(watcher, max(6.0, length / 6)))
             opened = len(watcher.seen("open"))
-        status = run.status()
-        took = run.end()
-        done = run.json
+        ends = [asdict(source.health), asdict(sink.health)]
+        began = time.monotonic()
+        source.close()
+        presenter.close()
+        sink.close()
+        took = time.monotonic() - began
     print(json.dumps({"windows": seen, "figures": {
-        "code": run.process.returncode, "ended in s": round(took, 2), "faults": done["faults"],
-        "latency": done["latency_ms"], "dropped": done["dropped"], "fps": done["fps"], "viewer opened": opened,
-        "reopened": [e["reopened"] for e in done["ends"]], "states": [status["source"]["state"],
-                                                                       status["sinks"][0]["state"]]}}))
+        "ended in s": round(took, 2), "faults": stats.counters["faults"],
+        "latency": {k: v for k, v in stats.stages_ms()["latency"].items() if k != "mean"}, "viewer opened": opened,
+        "reopened": [e["reopened"] for e in ends], "states": [e["state"] for e in ends],
+        "dropped": [e["dropped"] for e in ends]}}))
 
 
 if __name__ == "__main__":
