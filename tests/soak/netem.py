@@ -1,8 +1,8 @@
 """Server to server over a bad network: ``netem.py NETWORK SECONDS``, as root in a throw-away machine whose loopback it
 makes bad. The last line is what was seen, as JSON.
 
-Source, presenter and sink of a run without its engine, and small pictures: such a machine may be emulated, where opening
-an engine takes minutes.
+Source, presenter and sink of a run without its engine, and small pictures: such a machine may be emulated, where
+opening an engine takes minutes.
 """
 
 from __future__ import annotations
