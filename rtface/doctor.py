@@ -287,6 +287,6 @@ def _nvidia() -> Iterator[Finding]:
 
 
 def _live() -> Iterator[Finding]:
-    from rtface.live import checks
+    from rtface.live.cameras import checks
 
     yield from checks.check()

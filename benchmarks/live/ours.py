@@ -23,7 +23,7 @@ from rtface.frame import Frame
 from rtface.live.endpoints import endpoint
 from rtface.live.protocols import Form, Health, Sound
 from rtface.live.run import Ends, Live, run_live
-from rtface.live.source import open_live_source
+from rtface.live.sources.source import open_live_source
 from rtface.stats import Stats
 
 

@@ -16,7 +16,7 @@ def devices(
     """List cameras with their modes, virtual cameras with their state, and microphones."""
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console):
-        from rtface.live.devices import devices as found_here
+        from rtface.live.cameras.devices import devices as found_here
 
         found = found_here()
         if json:

@@ -15,8 +15,8 @@ from rtface.errors import Interrupted, UsageError
 from rtface.live.endpoints import Endpoint, endpoint, is_live, unwrapped
 
 if TYPE_CHECKING:
+    from rtface.live.desk.status import LiveMeter
     from rtface.live.run import Live
-    from rtface.live.status import LiveMeter
     from rtface.report import Report
 
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Size asked of a camera.")]
@@ -124,10 +124,10 @@ class Desk:
         self._meter()
 
     def _begin(self, live: Live) -> LiveMeter:
-        from rtface.live.endpoint import ControlEndpoint
-        from rtface.live.keyboard import HELP, Keyboard
-        from rtface.live.metrics import Metrics as Figures
-        from rtface.live.status import LiveMeter
+        from rtface.live.desk.endpoint import ControlEndpoint
+        from rtface.live.desk.keyboard import HELP, Keyboard
+        from rtface.live.desk.metrics import Metrics as Figures
+        from rtface.live.desk.status import LiveMeter
 
         console, options, stack = self._console, self._options, self._stack
         console.say(f"{live.ends.source.described} → {', '.join(sink.described for sink in live.ends.sinks)}")

@@ -22,8 +22,8 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
         UsageError: an end that cannot be what it is given as.
         OutputError: a file that cannot be written there.
     """
-    from rtface.live.microphone import open_sound_source
-    from rtface.live.source import open_live_source
+    from rtface.live.sources.microphone import open_sound_source
+    from rtface.live.sources.source import open_live_source
 
     check_ends(source, sink)
     named = [sink]
@@ -61,10 +61,10 @@ def _same(one: Endpoint, other: Endpoint) -> bool:
 def make_sink(sink: Endpoint, options: Options) -> LiveSink:
     """One output; raises as `make_ends`."""
     if sink.kind == "vcam":
-        from rtface.live.virtual_camera import VirtualCamera
+        from rtface.live.cameras.virtual_camera import VirtualCamera
 
         return VirtualCamera(sink.name)
-    from rtface.live.stream_sink import open_live_sink
+    from rtface.live.sinks.stream_sink import open_live_sink
 
     done = describe(engine_of(options), __version__, options.strength, said_in_the_output(options))
     return open_live_sink(sink, options, metadata=done)

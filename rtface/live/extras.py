@@ -7,8 +7,8 @@ from dataclasses import replace
 from rtface import stages
 from rtface.config import Options
 from rtface.frame import Face, Frame
+from rtface.live.desk.preview import Preview
 from rtface.live.light import Light
-from rtface.live.preview import Preview
 from rtface.stats import Stats
 
 

@@ -22,11 +22,11 @@ from rtface.errors import Interrupted
 from rtface.frame import Frame
 from rtface.ladder import Ladder
 from rtface.live.controls import Controls
+from rtface.live.desk.status import LiveStatus
 from rtface.live.extras import LiveExtras
 from rtface.live.loop import Loop
 from rtface.live.presenter import Presenter
 from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundSource
-from rtface.live.status import LiveStatus
 from rtface.protocols import Tracker, Workshop
 from rtface.report import Report, told
 from rtface.stats import Stats

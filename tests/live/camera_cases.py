@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from rtface.errors import RtfaceError
-from rtface.live import connection
+from rtface.live.sources import connection
 from tests.live.watching import Watched
 
 CAMERA = "/dev/video20"
@@ -84,8 +84,8 @@ def in_use() -> dict[str, Any]:
 
 def forbidden() -> dict[str, Any]:
     """As a user who may not open it; in this process, for others may not even run this Python."""
-    from rtface.live.camera import open_camera
-    from rtface.live.messages import Request
+    from rtface.live.cameras.camera import open_camera
+    from rtface.live.sources.messages import Request
 
     Path(CAMERA).chmod(0o600)
     os.setgroups([])

@@ -17,9 +17,9 @@ import av
 import numpy as np
 
 from rtface.errors import RtfaceError
-from rtface.live import connection
-from rtface.live.microphone import open_sound_source
 from rtface.live.protocols import Sound
+from rtface.live.sources import connection
+from rtface.live.sources.microphone import open_sound_source
 
 # An emulated machine, on a busy one, takes long to start a process.
 connection._START, connection.OPENING = 200.0, 60.0  # pyright: ignore

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from rtface.live.clock import Clock, Rising
+from rtface.live.sources.clock import Clock, Rising
 
 
 def test_pictures_and_sound_keep_their_distance():

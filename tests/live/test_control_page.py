@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from rtface.live.controls import Controls
-from rtface.live.endpoint import ControlEndpoint
-from rtface.live.keyboard import HELP
-from rtface.live.metrics import Metrics
+from rtface.live.desk.endpoint import ControlEndpoint
+from rtface.live.desk.keyboard import HELP
+from rtface.live.desk.metrics import Metrics
+from rtface.live.desk.status import LiveStatus
 from rtface.live.protocols import Health
-from rtface.live.status import LiveStatus
 from rtface.stats import Stats
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/control.md").read_text(encoding="utf-8")

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from rtface.cli import app
 from rtface.errors import MissingComponent
-from rtface.live import checks, devices, v4l2
-from rtface.live.camera_modes import Mode
+from rtface.live.cameras import checks, devices, v4l2
+from rtface.live.cameras.camera_modes import Mode
 
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)

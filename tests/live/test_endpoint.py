@@ -12,9 +12,9 @@ import webbrowser
 import pytest
 
 from rtface.errors import UsageError
-from rtface.live import local_server
 from rtface.live.controls import Controls
-from rtface.live.endpoint import ControlEndpoint
+from rtface.live.desk import local_server
+from rtface.live.desk.endpoint import ControlEndpoint
 
 
 @pytest.fixture

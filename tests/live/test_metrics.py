@@ -11,9 +11,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from rtface.live.controls import Controls
-from rtface.live.metrics import Metrics
+from rtface.live.desk.metrics import Metrics
+from rtface.live.desk.status import LiveStatus
 from rtface.live.protocols import Health
-from rtface.live.status import LiveStatus
 from rtface.stats import Stats
 
 

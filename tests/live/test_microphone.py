@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from rtface.errors import InputMissing
-from rtface.live.microphone import open_sound_source
-from rtface.live.microphone_input import alsa_device
 from rtface.live.protocols import Sound
+from rtface.live.sources.microphone import open_sound_source
+from rtface.live.sources.microphone_input import alsa_device
 from tests.live.servers import program
 from tests.live.watching import decoded
 

@@ -13,8 +13,8 @@ import pytest
 
 from rtface.frame import Color, Display, Frame
 from rtface.live.controls import Controls
-from rtface.live.endpoint import ControlEndpoint
-from rtface.live.preview import Preview
+from rtface.live.desk.endpoint import ControlEndpoint
+from rtface.live.desk.preview import Preview
 
 
 def picture(value, pts=0, size=(320, 180), **more):

@@ -17,7 +17,7 @@ import pytest
 from rtface.config import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import endpoint
-from rtface.live.stream_sink import open_live_sink
+from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.provenance import DIGITAL_SOURCE_TYPE, describe
 
 from .feed import Feed, at_once, form

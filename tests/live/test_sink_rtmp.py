@@ -17,10 +17,10 @@ import pytest
 
 from rtface.config import Options
 from rtface.errors import OutputError, UsageError
-from rtface.live import rtmp_wire as wire
 from rtface.live.endpoints import endpoint
-from rtface.live.rtmp import Place
-from rtface.live.stream_sink import open_live_sink
+from rtface.live.sinks import rtmp_wire as wire
+from rtface.live.sinks.rtmp import Place
+from rtface.live.sinks.stream_sink import open_live_sink
 
 from .feed import Feed, form, watching
 from .servers import Nginx, running

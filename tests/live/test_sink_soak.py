@@ -12,7 +12,7 @@ import pytest
 
 from rtface.config import Options
 from rtface.live.endpoints import endpoint
-from rtface.live.stream_sink import open_live_sink
+from rtface.live.sinks.stream_sink import open_live_sink
 
 from .feed import Feed, form, offsets, watching
 from .servers import Nginx, running

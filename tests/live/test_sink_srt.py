@@ -11,7 +11,7 @@ import pytest
 from rtface.config import Options
 from rtface.errors import OutputError
 from rtface.live.endpoints import endpoint
-from rtface.live.stream_sink import open_live_sink
+from rtface.live.sinks.stream_sink import open_live_sink
 
 from .feed import Feed, at_once, form, watching
 from .servers import Process, Srt, free_port, program, running

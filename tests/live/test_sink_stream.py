@@ -18,7 +18,7 @@ from rtface.config import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import endpoint
 from rtface.live.protocols import LiveSink
-from rtface.live.stream_sink import NullSink, open_live_sink
+from rtface.live.sinks.stream_sink import NullSink, open_live_sink
 
 from .feed import Feed, Voice, at_once, form, offsets, watching
 from .servers import Nginx, free_port, running
@@ -229,7 +229,7 @@ def test_no_secret_shows_in_the_process_list(nginx: Nginx, opened: Opener):
     for process in Path("/proc").glob("[0-9]*"):
         try:
             text = (process / "cmdline").read_bytes()
-            if b"rtface.live.writer" in text:
+            if b"rtface.live.sinks.writer" in text:
                 found += 1
                 text += (process / "environ").read_bytes()
         except OSError:
@@ -240,7 +240,7 @@ def test_no_secret_shows_in_the_process_list(nginx: Nginx, opened: Opener):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops a process")
 def test_children_that_are_lost_or_hang_are_replaced(nginx: Nginx, opened: Opener, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("rtface.live.stream_sink._STUCK", 1.5)
+    monkeypatch.setattr("rtface.live.sinks.stream_sink._STUCK", 1.5)
     at_once(lambda: _lost(nginx, opened), lambda: _hangs(nginx, opened))
 
 
@@ -346,7 +346,7 @@ def test_the_null_sink_counts():
 
 
 def test_the_bit_rate_goes_by_size_and_rate():
-    from rtface.live.live_encoder import usual_bitrate
+    from rtface.live.sinks.live_encoder import usual_bitrate
 
     assert usual_bitrate(form(1280, 720, 30)) == pytest.approx(3_000_000, rel=0.05)
     assert usual_bitrate(form(1920, 1080, 60)) == pytest.approx(6_000_000, rel=0.05)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color
-from rtface.live.live_encoder import Fit, LiveEncoder, LiveEncoding, tags_for
-from rtface.live.outlet import Status
 from rtface.live.protocols import Form, Sound
-from rtface.live.stream_mux import DATAGRAM, adts
-from rtface.live.writer import Writer
+from rtface.live.sinks.live_encoder import Fit, LiveEncoder, LiveEncoding, tags_for
+from rtface.live.sinks.outlet import Status
+from rtface.live.sinks.stream_mux import DATAGRAM, adts
+from rtface.live.sinks.writer import Writer
 
 from .feed import Voice, form
 from .publish import picture
@@ -131,7 +131,7 @@ def test_what_is_late_is_dropped_before_it_is_encoded(encoders: Callable[..., Li
 
 
 def test_a_viewer_begins_with_tables_and_a_key_frame(encoders: Callable[..., LiveEncoder]):
-    from rtface.live.local_outlets import tables
+    from rtface.live.sinks.local_outlets import tables
 
     ear = Ear("mpegts")
     writer = Writer(encoders(gop=20.0), ear, sound=False)
@@ -164,7 +164,7 @@ def test_large_pictures_stay_in_whole_packets():
 
 def test_sound_comes_first_or_after_a_second(encoders: Callable[..., LiveEncoder], monkeypatch: pytest.MonkeyPatch):
     now = 100.0
-    monkeypatch.setattr("rtface.live.writer.time.monotonic", lambda: now)
+    monkeypatch.setattr("rtface.live.sinks.writer.time.monotonic", lambda: now)
     ear = Ear("flv")
     writer = Writer(encoders(), ear, sound=True)
     assert show(writer, 0.0) == []

@@ -16,13 +16,13 @@ import pytest
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame
-from rtface.live import camera, camera_modes
-from rtface.live.camera_modes import Mode, choose
+from rtface.live.cameras import camera, camera_modes
+from rtface.live.cameras.camera_modes import Mode, choose
 from rtface.live.endpoints import Endpoint
-from rtface.live.messages import Request
-from rtface.live.opening import plausible
-from rtface.live.reader import Pace
-from rtface.live.source import Source, open_live_source
+from rtface.live.sources.messages import Request
+from rtface.live.sources.opening import plausible
+from rtface.live.sources.reader import Pace
+from rtface.live.sources.source import Source, open_live_source
 from rtface.stats import Stats
 from tests.live.publish import publish
 from tests.live.watching import Watched, reader_of

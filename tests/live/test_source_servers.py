@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import InputError, InputMissing
-from rtface.live import connection
+from rtface.live.sources import connection
 from tests.live.servers import Nginx, Publisher, Rtsp, free_port, running
 from tests.live.watching import Watched, reader_of, tones
 

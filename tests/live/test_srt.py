@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
-from rtface.live import srt
-from rtface.live.srt import Srt
+from rtface.live.sources import srt
+from rtface.live.sources.srt import Srt
 from tests.live.servers import Publisher, free_port, program, running
 from tests.live.servers import Srt as Tool
 from tests.live.watching import Watched

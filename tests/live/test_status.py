@@ -9,9 +9,9 @@ import pytest
 
 from rtface.commands.console import Console
 from rtface.live.controls import Controls
+from rtface.live.desk.status import LiveMeter, LiveStatus
+from rtface.live.desk.window import Window
 from rtface.live.protocols import Health
-from rtface.live.status import LiveMeter, LiveStatus
-from rtface.live.window import Window
 from rtface.stats import Stats
 
 

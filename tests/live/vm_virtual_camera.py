@@ -24,9 +24,9 @@ import pyvirtualcam
 
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Frame
-from rtface.live import checks, devices, v4l2
+from rtface.live.cameras import checks, devices, v4l2
+from rtface.live.cameras.virtual_camera import VirtualCamera
 from rtface.live.protocols import TIME_BASE, Form
-from rtface.live.virtual_camera import VirtualCamera
 
 CAM, OPEN, VIVID = Path("/dev/video10"), Path("/dev/video11"), Path("/dev/video20")
 COLOR = Color("bt601")

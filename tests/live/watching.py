@@ -15,7 +15,7 @@ import numpy as np
 from rtface.frame import Frame
 from rtface.live.endpoints import endpoint
 from rtface.live.protocols import LiveSource, Sound
-from rtface.live.source import open_live_source
+from rtface.live.sources.source import open_live_source
 from rtface.stats import Stats
 from tests.live.publish import read_stamp
 
@@ -97,7 +97,7 @@ def reader_of(pid: int) -> int:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == pid and b"rtface.live.reader:read" in (entry / "cmdline").read_bytes():
+            if parent == pid and b"rtface.live.sources.reader:read" in (entry / "cmdline").read_bytes():
                 return int(entry.name)
         except OSError:
             continue

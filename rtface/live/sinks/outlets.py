@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from rtface.errors import UsageError
-from rtface.live.local_outlets import DatagramOutlet, ViewersOutlet
-from rtface.live.outlet import Outlet
-from rtface.live.rtmp import Place, Publisher
-from rtface.live.server_outlet import Plain, ServerOutlet
-from rtface.live.stream_mux import DATAGRAM
+from rtface.live.sinks.local_outlets import DatagramOutlet, ViewersOutlet
+from rtface.live.sinks.outlet import Outlet
+from rtface.live.sinks.rtmp import Place, Publisher
+from rtface.live.sinks.server_outlet import Plain, ServerOutlet
+from rtface.live.sinks.stream_mux import DATAGRAM
 
 
 def open_outlet(url: str, changed: Callable[[], None]) -> Outlet:
@@ -30,7 +30,7 @@ def open_outlet(url: str, changed: Callable[[], None]) -> Outlet:
         place = Place.of(url)
         return ServerOutlet("flv", lambda: Publisher(place), changed)
     if scheme == "srt":
-        from rtface.live.srt_outlet import SrtOutlet
+        from rtface.live.sinks.srt_outlet import SrtOutlet
 
         return SrtOutlet(url, changed)
     if scheme not in ("tcp", "udp"):

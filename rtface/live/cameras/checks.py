@@ -10,9 +10,10 @@ from pathlib import Path
 
 from rtface.doctor import Finding
 from rtface.errors import MissingComponent
-from rtface.live import srt, v4l2
-from rtface.live.camera_modes import Mode, choose, modes
-from rtface.live.devices import devices, loopback
+from rtface.live.cameras import v4l2
+from rtface.live.cameras.camera_modes import Mode, choose, modes
+from rtface.live.cameras.devices import devices, loopback
+from rtface.live.sources import srt
 
 MODULES = Path("/lib/modules")
 CALL = (1280, 720), Fraction(30)
@@ -107,7 +108,7 @@ def _camera(name: str, where: str, node: Path, offered: list[Mode]) -> Finding:
 
 
 def _outside() -> Iterator[Finding]:
-    from rtface.live.obs_camera import INSTALL, ONE
+    from rtface.live.cameras.obs_camera import INSTALL, ONE
 
     virtual = [device for device in devices() if device.kind == "virtual camera"]
     for device in virtual:

@@ -11,9 +11,9 @@ from typing import Literal
 
 from rtface.address import shown
 from rtface.errors import MissingComponent, RtfaceError, UsageError
-from rtface.live.channel import Lost
-from rtface.live.outlet import LATE, Status, pause
-from rtface.live.srt import MESSAGE, Srt
+from rtface.live.sinks.channel import Lost
+from rtface.live.sinks.outlet import LATE, Status, pause
+from rtface.live.sources.srt import MESSAGE, Srt
 
 _TICK = 0.1
 # A peer confirms what it got within milliseconds. One that has confirmed nothing of the last so many seconds, for so
@@ -26,7 +26,7 @@ class SrtOutlet:
 
     Args:
         url: with its passphrase.
-        changed: as for `rtface.live.outlets.open_outlet`.
+        changed: as for `rtface.live.sinks.outlets.open_outlet`.
     """
 
     format = "mpegts"

@@ -19,12 +19,12 @@ from rtface.address import redacted
 from rtface.errors import MissingComponent, UsageError
 from rtface.flow.child import Parent
 from rtface.flow.shared_frames import FrameRing, Picture
-from rtface.live.channel import Lost
-from rtface.live.live_encoder import LiveEncoder, LiveEncoding
-from rtface.live.outlet import Outlet, Status
-from rtface.live.outlets import open_outlet
 from rtface.live.protocols import Form, Sound
-from rtface.live.stream_mux import StreamMux, adts
+from rtface.live.sinks.channel import Lost
+from rtface.live.sinks.live_encoder import LiveEncoder, LiveEncoding
+from rtface.live.sinks.outlet import Outlet, Status
+from rtface.live.sinks.outlets import open_outlet
+from rtface.live.sinks.stream_mux import StreamMux, adts
 
 # Pictures wait this long at the start for the sound that was announced.
 _SOUND_S = 1.0
@@ -173,7 +173,7 @@ class Writer:
 
 
 def stream(parent: Parent, job: StreamJob) -> None:
-    """What the child of a `rtface.live.stream_sink.StreamSink` runs until its parent asks it to end."""
+    """What the child of a `rtface.live.sinks.stream_sink.StreamSink` runs until its parent asks it to end."""
     writer: Writer | None = None
     reporting = threading.Lock()  # or an older report could come after a newer
 

@@ -9,7 +9,7 @@ from typing import Any
 import av
 from av.audio.stream import AudioStream
 
-from rtface.live.messages import Heard
+from rtface.live.sources.messages import Heard
 from rtface.media.transcode import Sound
 from rtface.stats import Stats
 

@@ -13,8 +13,8 @@ import av
 from av.container import InputContainer
 
 from rtface.errors import InputError, InputMissing
-from rtface.live.messages import Request
-from rtface.live.opening import Input
+from rtface.live.sources.messages import Request
+from rtface.live.sources.opening import Input
 
 _LIST = "rtface devices lists them"
 # PyAV's wheel looks for ALSA's configuration and plugins where it was built.

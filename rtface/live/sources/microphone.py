@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from rtface.address import is_url, shown
-from rtface.live.messages import Request
 from rtface.live.protocols import Health, Sound
-from rtface.live.source import Source
+from rtface.live.sources.messages import Request
+from rtface.live.sources.source import Source
 from rtface.stats import Stats
 
 
@@ -101,7 +101,7 @@ class Silence:
         return Health(state.state, state.detail, state.since, self._frames)
 
     def start(self, sound: Callable[[Sound], None]) -> None:
-        from rtface.live.sound_track import FRAME, RATE, silent_frame
+        from rtface.live.sources.sound_track import FRAME, RATE, silent_frame
 
         data, duration = silent_frame(), FRAME / RATE
 

@@ -15,10 +15,10 @@ import av
 from av.container import InputContainer
 
 from rtface.errors import InputError, InputMissing
-from rtface.live import camera_modes
-from rtface.live.camera_modes import USUAL_RATE, USUAL_SIZE, Mode
-from rtface.live.messages import Request
-from rtface.live.opening import Input
+from rtface.live.cameras import camera_modes
+from rtface.live.cameras.camera_modes import USUAL_RATE, USUAL_SIZE, Mode
+from rtface.live.sources.messages import Request
+from rtface.live.sources.opening import Input
 
 _CLASS = Path("/sys/class/video4linux")
 _LIST = "rtface devices lists them"

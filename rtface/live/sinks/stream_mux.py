@@ -12,8 +12,8 @@ from av.container import OutputContainer
 from av.container.core import Flags
 from av.stream import Stream
 
-from rtface.live.live_encoder import TICKS
 from rtface.live.protocols import Sound
+from rtface.live.sinks.live_encoder import TICKS
 
 DATAGRAM = 1316
 """Bytes of seven packets of MPEG-TS, which fit into one datagram of an Ethernet."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from rtface.config import Options
 from rtface.errors import UsageError
-from rtface.live.child_sink import ChildSink
 from rtface.live.protocols import Form
+from rtface.live.sinks.child_sink import ChildSink
 from rtface.media.stream_plan import FORMATS
 from rtface.media.workfile import check_target
 
@@ -73,7 +73,7 @@ class RecordSink(ChildSink):
     """
 
     def __init__(self, path: str | os.PathLike[str], options: Options, *, metadata: dict[str, str]) -> None:
-        super().__init__("rtface.live.recorder:record", os.fspath(path), _SLOTS)
+        super().__init__("rtface.live.sinks.recorder:record", os.fspath(path), _SLOTS)
         suffix = Path(path).suffix.lower()
         if suffix not in FORMATS or suffix == ".webm":
             known = ", ".join(k for k in FORMATS if k != ".webm")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.frame import Bytes
-from rtface.live import v4l2
+from rtface.live.cameras import v4l2
 
 FOURCC = {"yuv420p": b"YU12", "nv12": b"NV12"}
 _PIX_FMT = {code: name for name, code in FOURCC.items()}

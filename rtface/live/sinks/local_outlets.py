@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from rtface.live.channel import Channel, Lost, reason
-from rtface.live.outlet import GIVEN_UP, LATE, TICK, Status, Wake
+from rtface.live.sinks.channel import Channel, Lost, reason
+from rtface.live.sinks.outlet import GIVEN_UP, LATE, TICK, Status, Wake
 
 
 class ViewersOutlet:

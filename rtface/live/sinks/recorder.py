@@ -17,12 +17,12 @@ from av.video.stream import VideoStream
 from rtface.address import redacted
 from rtface.errors import UsageError
 from rtface.flow.child import Parent
-from rtface.live.live_encoder import TICKS, Fit
-from rtface.live.outlet import Status
 from rtface.live.protocols import Sound
-from rtface.live.record_sink import Recorded, RecordJob
-from rtface.live.stream_mux import add_sound, adts, sound_packet
-from rtface.live.writer import Begun, Failed, Heard, Opened, Report, Shown
+from rtface.live.sinks.live_encoder import TICKS, Fit
+from rtface.live.sinks.outlet import Status
+from rtface.live.sinks.record_sink import Recorded, RecordJob
+from rtface.live.sinks.stream_mux import add_sound, adts, sound_packet
+from rtface.live.sinks.writer import Begun, Failed, Heard, Opened, Report, Shown
 from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
 from rtface.media.mp4 import cut_to_whole_fragments, reach_last_picture
@@ -178,7 +178,7 @@ def _plan(job: RecordJob) -> VideoPlan:
 
 
 def record(parent: Parent, job: RecordJob) -> None:
-    """What the child of a `rtface.live.record_sink.RecordSink` runs until its parent asks it to end."""
+    """What the child of a `rtface.live.sinks.record_sink.RecordSink` runs until its parent asks it to end."""
     parent.send(Begun())
     try:
         recording = Recording(job)

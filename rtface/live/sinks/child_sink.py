@@ -12,9 +12,9 @@ from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.flow.isolate import Child
 from rtface.flow.shared_frames import FrameRing, Picture
 from rtface.frame import Frame
-from rtface.live.outlet import Status
 from rtface.live.protocols import Form, Health, Sound
-from rtface.live.writer import Begun, Failed, Heard, Opened, Report, Shown
+from rtface.live.sinks.outlet import Status
+from rtface.live.sinks.writer import Begun, Failed, Heard, Opened, Report, Shown
 
 # Seconds for a process to start, which is long on a busy machine, and for its sink to be there.
 STARTING, OPENING = 30.0, 10.0

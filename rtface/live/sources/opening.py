@@ -16,8 +16,8 @@ from av.video.stream import VideoStream
 
 from rtface.address import shown
 from rtface.errors import InputError, InputMissing
-from rtface.live.messages import Request
-from rtface.live.srt import Srt
+from rtface.live.sources.messages import Request
+from rtface.live.sources.srt import Srt
 from rtface.media.probe import choose_video, open_container, rate_of
 
 # Of a stream that gives pictures in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rtface.errors import InputError, InputMissing, MissingComponent, RtfaceError
 from rtface.flow.isolate import Child
 from rtface.flow.shared_frames import FrameRing
-from rtface.live.messages import Beat, Heard, Message, Opened, Over, Refused, Request, Shot
+from rtface.live.sources.messages import Beat, Heard, Message, Opened, Over, Refused, Request, Shot
 
 if TYPE_CHECKING:
     import av
@@ -72,7 +72,7 @@ class Connection:
             MissingComponent: no process could be started.
         """
         try:
-            child = Child("rtface.live.reader:read", self._request, name="reader", frames=self._ring,
+            child = Child("rtface.live.sources.reader:read", self._request, name="reader", frames=self._ring,
                           on_message=self._take, on_end=self._end)
         except MissingComponent:
             self._free()

@@ -19,9 +19,9 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from rtface import __version__
-from rtface.live.local_server import Answer, LoopbackServer, Request
+from rtface.live.desk.local_server import Answer, LoopbackServer, Request
+from rtface.live.desk.status import LiveStatus
 from rtface.live.protocols import Health
-from rtface.live.status import LiveStatus
 from rtface.stats import EDGES, Histogram
 
 # Of the 331 bounds of a `Histogram` those nearest to these milliseconds; what is counted up to them is exact.

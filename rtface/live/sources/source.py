@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from rtface.errors import InputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.clock import Clock, Rising
-from rtface.live.connection import Connection
 from rtface.live.endpoints import Endpoint
-from rtface.live.messages import Heard, Opened, Request, Shot
 from rtface.live.protocols import TIME_BASE, Form, Health, LiveSource, Sound
+from rtface.live.sources.clock import Clock, Rising
+from rtface.live.sources.connection import Connection
+from rtface.live.sources.messages import Heard, Opened, Request, Shot
 from rtface.stats import Stats
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def open_live_source(endpoint: Endpoint, *, size: tuple[int, int] | None = None,
 
 
 class Source:
-    """A `LiveSource`, and the source of a `rtface.live.microphone`, whose request wants no pictures.
+    """A `LiveSource`, and the source of a `rtface.live.sources.microphone`, whose request wants no pictures.
 
     Args:
         request: what to open.

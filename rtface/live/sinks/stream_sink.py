@@ -10,13 +10,13 @@ from dataclasses import replace
 from rtface.config import Options
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.child_sink import STARTING, ChildSink
 from rtface.live.endpoints import Endpoint
-from rtface.live.live_encoder import LiveEncoding
-from rtface.live.outlet import Status
 from rtface.live.protocols import Form, Health, LiveSink, Sound
-from rtface.live.record_sink import RecordSink
-from rtface.live.writer import Report, StreamJob
+from rtface.live.sinks.child_sink import STARTING, ChildSink
+from rtface.live.sinks.live_encoder import LiveEncoding
+from rtface.live.sinks.outlet import Status
+from rtface.live.sinks.record_sink import RecordSink
+from rtface.live.sinks.writer import Report, StreamJob
 
 # Pictures that may be on their way to the child: of those that wait there, it takes the newest.
 _SLOTS = 4
@@ -34,7 +34,7 @@ class StreamSink(ChildSink):
     """
 
     def __init__(self, endpoint: Endpoint, encoding: LiveEncoding) -> None:
-        super().__init__("rtface.live.writer:stream", str(endpoint), _SLOTS)
+        super().__init__("rtface.live.sinks.writer:stream", str(endpoint), _SLOTS)
         self._endpoint, self._encoding = endpoint, encoding
         self._ended = threading.Event()
         self._closed = threading.Event()

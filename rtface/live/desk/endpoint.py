@@ -14,8 +14,8 @@ from typing import Any
 
 from rtface.errors import UsageError
 from rtface.live.controls import Controls
-from rtface.live.local_server import Answer, LoopbackServer, Refused, Request, json_answer
-from rtface.live.preview import Preview
+from rtface.live.desk.local_server import Answer, LoopbackServer, Refused, Request, json_answer
+from rtface.live.desk.preview import Preview
 
 _BOUNDARY = "rtface-picture"
 _POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "

@@ -13,7 +13,7 @@ from av.error import FFmpegError
 
 from rtface.errors import OutputError, RtfaceError
 from rtface.frame import Bytes, Frame
-from rtface.live.canvas import Canvas, even
+from rtface.live.cameras.canvas import Canvas, even
 from rtface.live.protocols import Form, Health, Sound
 
 log = logging.getLogger("rtface")
@@ -48,10 +48,10 @@ def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction
         MissingComponent, UsageError, OutputError: there is none, none of that name, or it is in use.
     """
     if platform.system() != "Linux":
-        from rtface.live.obs_camera import OutsideOutput
+        from rtface.live.cameras.obs_camera import OutsideOutput
 
         return OutsideOutput(name, width, height, pix_fmt, rate)
-    from rtface.live.loopback import LoopbackOutput, find
+    from rtface.live.cameras.loopback import LoopbackOutput, find
 
     refused: OutputError | None = None
     for node in find(name):
@@ -63,7 +63,7 @@ def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction
 
 
 class VirtualCamera:
-    """A `LiveSink`. Pictures reach readers in the colours that they have here (`rtface.live.canvas` says how).
+    """A `LiveSink`. Pictures reach readers in the colours that they have here (`rtface.live.cameras.canvas` says how).
 
     A device that fails later is opened again until `close`; pictures are given up meanwhile.
     """

@@ -18,8 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 from rtface import __version__
 from rtface.errors import UsageError
-from rtface.live import rtmp_wire as wire
-from rtface.live.channel import Channel, Lost, reason
+from rtface.live.sinks import rtmp_wire as wire
+from rtface.live.sinks.channel import Channel, Lost, reason
 
 # Seconds for each answer of the server while connecting.
 ANSWER = 4.0

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from rtface.address import redacted
 from rtface.live.controls import Controls
+from rtface.live.desk.window import Window
 from rtface.live.protocols import Health
-from rtface.live.window import Window
 from rtface.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, Screen
 from rtface.stats import Histogram, Stats
 

@@ -22,10 +22,11 @@ from rtface.errors import InputError, MissingComponent, RtfaceError
 from rtface.flow.child import Parent
 from rtface.flow.shared_frames import Picture
 from rtface.frame import Color, Display
-from rtface.live import camera, microphone_input
-from rtface.live.messages import Beat, Opened, Over, Refused, Request, Shot
-from rtface.live.opening import Input, open_stream
-from rtface.live.sound_track import SoundTrack
+from rtface.live.cameras import camera
+from rtface.live.sources import microphone_input
+from rtface.live.sources.messages import Beat, Opened, Over, Refused, Request, Shot
+from rtface.live.sources.opening import Input, open_stream
+from rtface.live.sources.sound_track import SoundTrack
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.probe import details_of
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rtface.live import v4l2
-from rtface.live.camera_modes import Mode, modes
+from rtface.live.cameras import v4l2
+from rtface.live.cameras.camera_modes import Mode, modes
 
 Kind = Literal["camera", "virtual camera", "microphone"]
 ASOUND = Path("/proc/asound")
@@ -150,7 +150,7 @@ def _outside() -> list[Device]:
     import av
     from av.error import FFmpegError
 
-    from rtface.live.obs_camera import BACKENDS
+    from rtface.live.cameras.obs_camera import BACKENDS
 
     system = platform.system()
     try:
