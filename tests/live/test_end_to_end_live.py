@@ -117,11 +117,18 @@ def test_a_film_goes_live_from_server_to_server_with_its_face_enhanced(nginx, rt
         run = rtface(nginx.url("in"), out, "--engine", "rtface-s", "--device", "cpu", "--latency", "10000",
                      "--control", "0", "--also", also, "--json", "--bitrate", "1500k")
         run.runs(20)
-        run.until_status(lambda s: s["faces"] == 1)
-        enhanced, codecs = watched(out, 30)
         assert run.post("/off")["enabled"] is False
         time.sleep(1.5)
-        passed, _ = watched(out, 30)
+        passed, codecs = watched(out, 30)
+        assert run.post("/on")["enabled"] is True
+        run.until_status(lambda s: s["faces"] == 1)
+        # A busy machine does less for a while; then the correction comes slowly.
+        until = time.monotonic() + 40
+        while True:
+            enhanced, _ = watched(out, 15)
+            if detail(enhanced, face) > 1.1 * detail(passed, face):
+                break
+            assert time.monotonic() < until, run.status()
         assert run.end(signal.SIGINT) < STOP_S
     assert run.process.returncode == 0
     assert codecs == {"h264", "aac"}
@@ -129,7 +136,6 @@ def test_a_film_goes_live_from_server_to_server_with_its_face_enhanced(nginx, rt
     assert (last.width, last.height, last.format.name) == (320, 180, "yuv420p")
     tags = [int(last.color_range), int(last.colorspace), int(last.color_primaries), int(last.color_trc)]
     assert tags == [1, 1, 1, 1]
-    assert detail(enhanced, face) > 1.1 * detail(passed, face)
     beside = (slice(0, 180), slice(230, 320))
     assert abs(detail(enhanced, beside) / detail(passed, beside) - 1) < 0.1
 
