@@ -43,6 +43,12 @@ class Threads:
         # rtface-s gains 8 % of speed by that and rtface-m loses nothing.
         return cls(decode=min(cores, 4), engine=max(1, cores - 1), encode=cores, picture=max(1, cores // 4))
 
+    @classmethod
+    def live(cls, asked: int | None) -> Threads:
+        """For a live run: while an engine works on a picture nothing else does, for the next has not come yet."""
+        plan = cls.plan(asked)
+        return replace(plan, engine=plan.encode)
+
 
 @dataclass(slots=True)
 class Parts:

@@ -157,7 +157,7 @@ class Live:
 
     def _load(self) -> tuple[Tracker, Workshop, Future[Workshop] | None, Callable[[], Workshop]]:
         options, closing, warn = self.options, self._closing, self.stats.warn
-        threads = Threads.plan(options.threads)
+        threads = Threads.live(options.threads)
         engine = engine_of(options)
         place, coming = open_at_once(engine, options.device, closing, threads=threads.engine,
                                      picture_threads=threads.picture, warn=warn)
