@@ -6,8 +6,6 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import av
 from av.container import InputContainer
 
 from rtface.errors import InputError, InputMissing
-from rtface.live.cameras import camera_modes
+from rtface.live.cameras import camera_modes, v4l2
 from rtface.live.cameras.camera_modes import USUAL_RATE, USUAL_SIZE, Mode
 from rtface.live.sources.messages import Request
 from rtface.live.sources.opening import Input
@@ -69,15 +67,6 @@ def device_of(name: str) -> str:
     raise InputMissing(f"camera {name} is not there; {_LIST}")
 
 
-def users(device: str) -> Iterator[str]:
-    """Who holds a device open, as "obs (pid 4711)"; as far as this user may look."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if process.name != str(os.getpid()) and any(
-                    os.path.realpath(file) == os.path.realpath(device) for file in (process / "fd").iterdir()):
-                yield f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-
-
 def _captures(device: str) -> bool:
     """Whether pictures can be read from it; a camera has a second device for its metadata."""
     try:
@@ -117,7 +106,8 @@ def _open_v4l2(request: Request) -> Input:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
             raise InputMissing(f"{called} is not there; {_LIST}") from None
         if error.errno == errno.EBUSY:
-            raise InputError(f"{called}: is in use by {', '.join(users(device)) or 'another program'}; close that "
+            who = ", ".join(map(str, v4l2.users(Path(os.path.realpath(device)))))
+            raise InputError(f"{called}: is in use by {who or 'another program'}; close that "
                              "first") from None
         raise InputError(f"{called}: cannot be opened ({error.strerror}); {_LIST}") from None
     except av.FFmpegError as error:

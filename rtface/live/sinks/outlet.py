@@ -1,4 +1,4 @@
-"""What every outlet of a stream is, and what they share: a status, the waiting between tries, waking a thread.
+"""What every outlet of a stream is, and what they share: a status, waking a thread.
 
 An outlet is where a stream's bytes go: a server that is connected again whenever it is lost, viewers that come and go,
 datagrams. None of them ever waits: bytes are left with it, and a thread of its own sends them.
@@ -6,7 +6,6 @@ datagrams. None of them ever waits: bytes are left with it, and a thread of its 
 
 from __future__ import annotations
 
-import random
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,15 +15,7 @@ from typing import Literal, Protocol
 STALLED, GIVEN_UP = 2.0, 6.0
 # What waits longer than this is late: pictures are dropped before they are encoded until it is gone.
 LATE = 0.5
-# Waiting between tries: doubles from the first to a cap, which is higher when the peer has been away for long.
-_FIRST, _CAP, _LONG, _LONG_CAP = 0.25, 1.0, 60.0, 10.0
 TICK = 0.1
-
-
-def pause(tries: int, away: float) -> float:
-    """Seconds to wait after so many tries to reach a peer that has been away for so long."""
-    cap = _CAP if away < _LONG else _LONG_CAP
-    return min(cap, _FIRST * 2 ** min(tries, 10)) * random.uniform(0.8, 1.2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, Protocol
 
+from rtface.live.backoff import pause
 from rtface.live.sinks.channel import Channel, Lost, reason
-from rtface.live.sinks.outlet import GIVEN_UP, LATE, STALLED, TICK, Status, Wake, pause
+from rtface.live.sinks.outlet import GIVEN_UP, LATE, STALLED, TICK, Status, Wake
 from rtface.live.sinks.rtmp import ANSWER
 
 

@@ -11,8 +11,9 @@ from typing import Literal
 
 from rtface.address import shown
 from rtface.errors import MissingComponent, RtfaceError, UsageError
+from rtface.live.backoff import pause
 from rtface.live.sinks.channel import Lost
-from rtface.live.sinks.outlet import LATE, Status, pause
+from rtface.live.sinks.outlet import LATE, Status
 from rtface.live.sources.srt import MESSAGE, Srt
 
 _TICK = 0.1

@@ -5,38 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from rtface.address import is_url, shown
-from rtface.live.protocols import Health, Sound
+from rtface.live.protocols import Health, Sound, SoundSource
 from rtface.live.sources.messages import Request
 from rtface.live.sources.source import Source
 from rtface.stats import Stats
-
-
-class SoundSource(Protocol):
-    """Gives sound as it comes, on the clock of the pictures; is opened again when it is lost."""
-
-    @property
-    def described(self) -> str: ...
-
-    @property
-    def notes(self) -> list[str]: ...
-
-    @property
-    def health(self) -> Health: ...
-
-    def start(self, sound: Callable[[Sound], None]) -> None:
-        """Opens it and begins; sound goes to `sound`, on a thread of the source.
-
-        Raises:
-            InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
-        """
-        ...
-
-    def close(self) -> None:
-        """Ends it within a second, whatever it is waiting for; safe to call twice."""
-        ...
 
 
 def open_sound_source(name: str, *, stats: Stats | None = None, format: str = "") -> SoundSource | None:

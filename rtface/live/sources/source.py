@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rtface.errors import InputError, RtfaceError, UsageError
 from rtface.frame import Frame
+from rtface.live.backoff import pause
 from rtface.live.endpoints import Endpoint
 from rtface.live.protocols import TIME_BASE, Form, Health, LiveSource, Sound
 from rtface.live.sources.clock import Clock, Rising
@@ -22,9 +22,6 @@ from rtface.stats import Stats
 if TYPE_CHECKING:
     import av
 
-# Seconds between two tries: the first, the longest in the first minute, the longest later.
-_FIRST_WAIT, _WAIT_SOON, _WAIT_LATER = 0.25, 1.0, 10.0
-_SOON = 60.0
 
 
 def open_live_source(endpoint: Endpoint, *, size: tuple[int, int] | None = None, fps: Fraction | None = None,
@@ -149,8 +146,7 @@ class Source:
             self._say("away", why)
             if connection.pictures or connection.sounds:
                 tries, lost_at = 0, time.monotonic()
-            most = _WAIT_SOON if time.monotonic() - lost_at < _SOON else _WAIT_LATER
-            self._closed.wait(min(most, _FIRST_WAIT * 2 ** min(tries, 10)) * random.uniform(0.8, 1.0))
+            self._closed.wait(pause(tries, time.monotonic() - lost_at))
             tries += 1
         if self._over:
             self._say("closed", "it came to its end")
