@@ -36,7 +36,7 @@ def main() -> None:
     folder, stats = Path(tempfile.mkdtemp()), Stats()
     options = Options(preset="ultrafast", bitrate=300_000)
     with running(Nginx(folder / "a")) as a, running(Nginx(folder / "b")) as b, running(
-            Publisher(a.url("in"), "flv", folder / "publisher", size="320x180", fps="10", gop="10")):
+            Publisher(a.url("in"), "flv", folder / "publisher", size="320x64", fps="5", gop="5")):
         source = open_live_source(endpoint(a.url("in")), stats=stats)
         sink = open_live_sink(endpoint(b.url("out")), options)
         presenter: Presenter | None = None
