@@ -24,8 +24,9 @@ from rtface.faces import FaceChoice
 from rtface.frame import Face, Frame
 from rtface.geometry import apply
 from rtface.jobs import Job, Wanted, Work
-from rtface.ladder import Ladder, Seen
+from rtface.ladder import Ladder
 from rtface.protocols import Device, Engines, Item, Restored, Retouch, Workshop
+from rtface.rungs import Seen
 from rtface.stats import Stats
 from rtface.tracks import TrackBook, TrackRecord, seed_of
 

@@ -3,7 +3,8 @@
 A face stands on a rung of its own: an engine on every frame; on key frames, every 2nd, 4th, 8th, between which the last
 answer is carried along (`rtface.correct.reproject`); the smaller engine on key frames; or none at all. What each would
 cost is known from what each has cost, so a new face comes in where there is room for it, and where time runs short one
-decision is enough. Up it goes a rung at a time, after a calm while that doubles whenever a step up did not last.
+decision is enough. Up it goes a rung at a time, after a calm while that doubles whenever a step up did not last; a face
+without any correction is tried again sooner, by the lowest rung.
 
 Times and costs are arguments: nothing here looks at a clock.
 """
@@ -16,92 +17,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rtface.load import Load
+from rtface.rungs import Plan, Rung, Seen, Standing, Step, name_of, rungs_for
 
 log = logging.getLogger("rtface")
 
 FADE_S = 0.25  # in which a face fades in or out, and one engine into another
 _CALM_S, _LONGEST_S = 1.5, 30.0  # what has to be calm before a step up: at first, and at most
+_LEAVE_S = 5.0  # at most, where a face is not corrected at all
 _TRIAL_S = 4.0  # a step up that leads to one down within this time has failed
 _ROOM = 0.9  # of what may be spent, a step up leaves so much free that it may not itself lead to one down
 _GONE_S = 2.0  # a face not seen for so long begins anew
 _KEPT = 64  # steps remembered
-_MEMORY_S = 0.27  # a recurrent engine's memory is good for 0.3 s (`rtface.enhance`)
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """How a face is done: by which engine ("" for none), on every `every`-th frame."""
-
-    engine: str
-    every: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A face that is to be corrected.
-
-    Attributes:
-        track: its id.
-        width: display pixels; the largest keeps its quality longest.
-        engine: name of the one that suits it; memory: whether that remembers, so that key frames must lie close.
-    """
-
-    track: int
-    width: float
-    engine: str
-    memory: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do with one face of one frame.
-
-    Attributes:
-        engine: whose crop to cut, "" to leave the face alone.
-        key: whether the engine is to run.
-        strength: 0…1, to multiply the correction with.
-        share: 0…1 of this engine in it; the rest is the engine's before it.
-    """
-
-    engine: str
-    key: bool
-    strength: float = 1.0
-    share: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of one face, for the status line and the report: seconds, the track's id, rungs by name, and why."""
-
-    time: float
-    track: int
-    before: str
-    after: str
-    why: str
-
-
-@dataclass(slots=True)
-class _Standing:
-    """Where one face stands."""
-
-    rungs: tuple[Rung, ...]
-    at: int
-    width: float
-    seen: float
-    turn: int = 0  # frames since its last key frame
-    due: bool = False  # this is one
-    strength: float = 1.0
-    share: float = 1.0
-    engine: str = ""  # that it was last done by
-
-    @property
-    def rung(self) -> Rung:
-        return self.rungs[self.at]
-
-    @property
-    def height(self) -> int:
-        """Rungs below it."""
-        return len(self.rungs) - 1 - self.at
 
 
 @dataclass(slots=True)
@@ -123,7 +49,7 @@ class Ladder:
     load: Load = field(init=False)
     time: float | None = None
     steps: deque[Step] = field(default_factory=lambda: deque[Step](maxlen=_KEPT))
-    _faces: dict[int, _Standing] = field(default_factory=dict[int, _Standing])
+    _faces: dict[int, Standing] = field(default_factory=dict[int, Standing])
     _calm_s: float = _CALM_S
     _calm_since: float | None = None
     _last_up: float | None = None
@@ -172,27 +98,18 @@ class Ladder:
 
     def summary(self) -> str:
         """Where the last frame's faces stand, largest first: "2 faces: full, key/2"."""
-        names = [self.name(s.rungs, s.at) for s in self._present()]
+        names = [name_of(s.rungs, s.at) for s in self._present()]
         return f"{len(names)} face{'s' * (len(names) > 1)}: {', '.join(names)}" if names else "no faces"
 
-    @staticmethod
-    def name(rungs: Sequence[Rung], at: int) -> str:
-        """A rung in a word: "full", "key/2", "small key/2", "pass-through"."""
-        rung = rungs[at]
-        if not rung.engine:
-            return "pass-through"
-        words = ["small"] * (rung.engine != rungs[0].engine) + [f"key/{rung.every}"] * (rung.every > 1)
-        return " ".join(words) or "full"
-
-    def _present(self) -> list[_Standing]:
+    def _present(self) -> list[Standing]:
         """The faces of the last frame, largest first."""
         return sorted((s for s in self._faces.values() if s.seen == self.time), key=lambda s: -s.width)
 
-    def _stand(self, now: float, face: Seen, carries: bool) -> tuple[int, _Standing]:
-        rungs = self._rungs(face, carries)
+    def _stand(self, now: float, face: Seen, carries: bool) -> tuple[int, Standing]:
+        rungs = rungs_for(face, self.smaller, self.period, carries)
         standing = self._faces.get(face.track)
         if standing is None:
-            standing = _Standing(rungs, 0, face.width, now)
+            standing = Standing(rungs, 0, face.width, now)
             self._faces[face.track] = standing
         elif standing.rungs != rungs:  # another engine suits it, or the run has moved: the same rung, or what is left
             same = [k for k, rung in enumerate(rungs) if rung.every >= standing.rung.every or not rung.engine]
@@ -201,18 +118,7 @@ class Ladder:
         standing.width, standing.seen = face.width, now
         return face.track, standing
 
-    def _rungs(self, face: Seen, carries: bool) -> tuple[Rung, ...]:
-        first = face.engine
-        smaller = self.smaller if self.smaller != first else None
-        if not carries:
-            return (Rung(first), *([Rung(smaller)] if smaller else []), Rung(""))
-        pace = [n for n in (2, 4, 8) if n * self.period <= _MEMORY_S or not face.memory]
-        high = [Rung(first), *(Rung(first, n) for n in pace)]
-        low = [Rung(smaller, n) for n in pace] if smaller else []
-        # A large engine on every 8th frame is not better than the small one on every 2nd.
-        return (*(high[:3] if low else high), *low, Rung(""))
-
-    def cost(self, faces: Sequence[_Standing]) -> float:
+    def cost(self, faces: Sequence[Standing]) -> float:
         """Seconds that a frame takes with faces where they stand, on average."""
         return sum(self._cost(s.rung) for s in faces)
 
@@ -224,7 +130,7 @@ class Ladder:
             return key
         return (key + (rung.every - 1) * self.load.cost(rung.engine, key=False)) / rung.every
 
-    def _go_down(self, now: float, faces: Sequence[_Standing], short: str) -> None:
+    def _go_down(self, now: float, faces: Sequence[Standing], short: str) -> None:
         """Until there is room for all, the face that stands highest goes down, the largest a rung later."""
         if self.cost(faces) <= self.load.room:
             return
@@ -240,35 +146,40 @@ class Ladder:
             self._last_up = None
         self._calm_since = now
 
-    def _go_up(self, now: float, faces: Sequence[_Standing]) -> None:
+    def _go_up(self, now: float, faces: Sequence[Standing]) -> None:
         """After a calm while, the face that stands lowest goes up a rung, if there is room for that."""
         self._calm_since = now if self._calm_since is None else self._calm_since
         if self._last_up is not None and now - self._last_up > 2 * _TRIAL_S:  # it lasted
             self._calm_s, self._last_up = max(_CALM_S, self._calm_s / 2), None
-        if now - self._calm_since < self._calm_s:
+        if now - self._calm_since < min(self._calm_s, _LEAVE_S):
             return
         for s in sorted((s for s in faces if s.at), key=lambda s: (s.height - (s is faces[0]), -s.width)):
             before = {id(f): f.at for f in faces}
+            leaving = not s.rung.engine
             s.at -= 1
-            if self.cost(faces) <= _ROOM * self.load.room:
-                self._say(now, faces, before, "there is room")
+            cost = self.cost(faces)
+            there_is_room = cost <= _ROOM * self.load.room and now - self._calm_since >= self._calm_s
+            # Nothing is worse than no correction, and the lowest rung costs little: it is tried where it fits into a
+            # frame at all, however little room past delays have left.
+            if there_is_room or (leaving and self.load.lend(cost)):
+                self._say(now, faces, before, "there is room" if there_is_room else "a trial")
                 self._calm_since = self._last_up = now
                 return
             s.at += 1
 
-    def _say(self, now: float, faces: Sequence[_Standing], before: dict[int, int], why: str) -> bool:
+    def _say(self, now: float, faces: Sequence[Standing], before: dict[int, int], why: str) -> bool:
         ids = {id(s): track for track, s in self._faces.items()}
         moved = [s for s in faces if s.at != before[id(s)]]
         for s in moved:
-            old, new = self.name(s.rungs, before[id(s)]), self.name(s.rungs, s.at)
+            old, new = name_of(s.rungs, before[id(s)]), name_of(s.rungs, s.at)
             self.steps.append(Step(now, ids[id(s)], old, new, why))
             log.info("face %d goes from %s to %s: %s", ids[id(s)], old, new, why)
         return bool(moved)
 
-    def _take_turns(self, shown: Sequence[_Standing]) -> None:
+    def _take_turns(self, shown: Sequence[Standing]) -> None:
         """Says whose engines run. Key frames that fall together are spread: as many on a frame as come up on average,
         and those longest overdue first."""
-        waiting: list[_Standing] = []
+        waiting: list[Standing] = []
         for s in shown:
             s.turn += 1
             s.due = bool(s.rung.engine) and (s.turn >= s.rung.every or s.engine != s.rung.engine)
@@ -281,7 +192,7 @@ class Ladder:
             s.due = False
         self._credit = min(self._credit - min(allowed, len(waiting)), 1.0)
 
-    def _plan(self, s: _Standing, elapsed: float, carries: bool) -> Plan:
+    def _plan(self, s: Standing, elapsed: float, carries: bool) -> Plan:
         rung, ramp = s.rung, max(elapsed, 0.0) / FADE_S
         if not rung.engine:
             s.strength = max(0.0, s.strength - ramp) if s.engine else 0.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 _SHARE, _LEAST = 0.85, 0.1  # of the period that faces may take: at best, and at worst
 _BACK = 0.03  # of the period that is given back every second
+_LENT = 1.5  # times what faces are expected to cost is lent to them for a trial, which measures
 _SOON, _LATE_SOON = 8, 3  # so many of the last frames that had others given up before them are too many
 _LONG, _LATE_LONG = 90, 6
 _FOLLOW = 0.15  # weight of a new measurement
@@ -90,6 +91,16 @@ class Load:
             known.least = min(known.least, known.lately)
         involved = [self._costs[kind] for kind in done]
         self._slow = sum(c.lately for c in involved) / sum(c.least for c in involved)
+
+    def lend(self, cost: float) -> bool:
+        """Makes room for faces that take `cost` a frame and lets frames that were late be; False where that is more
+        than may be taken at best."""
+        share = (cost + self.beside) / self.period
+        if share > _SHARE:
+            return False
+        self.share = max(self.share, min(_LENT * share, _SHARE))
+        self._late.clear()
+        return True
 
     def late(self, now: float, frames: int, cost: float) -> str:
         """Takes in that frames were given up because others came first, while faces took `cost` a frame.

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rtface.ladder import FADE_S, Ladder, Plan, Seen
+from rtface.ladder import FADE_S, Ladder
+from rtface.rungs import Plan, Seen
 
 PERIOD = 1 / 30
 BETWEEN = 0.003
@@ -213,3 +214,29 @@ def test_the_summary_names_what_is_there() -> None:
     assert subject.summary() == "2 faces: full, key/2"
     subject.plan(PERIOD, [])
     assert subject.summary() == "no faces"
+
+
+def test_an_uncorrected_face_does_not_wait_long_however_often_steps_up_have_failed() -> None:
+    """A second load comes whenever the engine runs, for most of a minute."""
+    machine = Machine(ladder(s=0.01), {"s": 0.016})
+    machine.slow = lambda t: 20.0 if 5 <= t < 50 and machine.plans and any(p.key for _, ps in machine.plans[-20:]
+                                                                           for p in ps) else 1.0
+    machine.run(70, [face(1)])
+    back = [s.time for s in machine.ladder.steps if s.before == "pass-through"]
+    assert len(back) >= 4 and max(b - a for a, b in itertools.pairwise(back)) < 9.0
+    assert 50.0 < next(t for t in back if t > 50) < 56.0
+    assert machine.ladder.summary() != "1 face: pass-through"
+
+
+def test_delays_that_are_over_do_not_hold_an_uncorrected_face_back() -> None:
+    """Another thread was late and took nearly all room away; the lowest rung is tried before that has come back."""
+    subject = ladder(s=0.01)
+    for k in range(round(16 / PERIOD)):
+        now = k * PERIOD
+        plans = subject.plan(now, [face(1)], late=int(2 <= now < 8 and k % 2))
+        done = [(p.engine, p.key) for p in plans if p.engine]
+        subject.load.spent(sum(0.03 if key else 0.006 for _, key in done), done)
+    assert "pass-through" in {s.after for s in subject.steps}
+    back = [s for s in subject.steps if s.before == "pass-through"]
+    assert back[-1].time < 13.1 and back[-1].why == "a trial"
+    assert subject.summary() != "1 face: pass-through"

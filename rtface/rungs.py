@@ -1,0 +1,113 @@
+"""The rungs of the quality ladder, and where a face stands on them; see `rtface.ladder`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_MEMORY_S = 0.27  # a recurrent engine's memory is good for 0.3 s (`rtface.enhance`)
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """How a face is done: by which engine ("" for none), on every `every`-th frame."""
+
+    engine: str
+    every: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A face that is to be corrected.
+
+    Attributes:
+        track: its id.
+        width: display pixels; the largest keeps its quality longest.
+        engine: name of the one that suits it; memory: whether that remembers, so that key frames must lie close.
+    """
+
+    track: int
+    width: float
+    engine: str
+    memory: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with one face of one frame.
+
+    Attributes:
+        engine: whose crop to cut, "" to leave the face alone.
+        key: whether the engine is to run.
+        strength: 0…1, to multiply the correction with.
+        share: 0…1 of this engine in it; the rest is the engine's before it.
+    """
+
+    engine: str
+    key: bool
+    strength: float = 1.0
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of one face, for the status line and the report: seconds, the track's id, rungs by name, and why."""
+
+    time: float
+    track: int
+    before: str
+    after: str
+    why: str
+
+
+@dataclass(slots=True)
+class Standing:
+    """Where one face stands."""
+
+    rungs: tuple[Rung, ...]
+    at: int
+    width: float
+    seen: float
+    turn: int = 0  # frames since its last key frame
+    due: bool = False  # this is one
+    strength: float = 1.0
+    share: float = 1.0
+    engine: str = ""  # that it was last done by
+
+    @property
+    def rung(self) -> Rung:
+        return self.rungs[self.at]
+
+    @property
+    def height(self) -> int:
+        """Rungs below it."""
+        return len(self.rungs) - 1 - self.at
+
+
+def rungs_for(face: Seen, smaller: str | None, period: float, carries: bool) -> tuple[Rung, ...]:
+    """The rungs of a face, from the highest down.
+
+    Args:
+        face: with the engine that suits it.
+        smaller: name of the engine that is taken where that is too dear; None for no such step.
+        period: seconds from one frame to the next.
+        carries: whether the device can do without an engine between key frames.
+    """
+    first = face.engine
+    smaller = smaller if smaller != first else None
+    if not carries:
+        return (Rung(first), *([Rung(smaller)] if smaller else []), Rung(""))
+    pace = [n for n in (2, 4, 8) if n * period <= _MEMORY_S or not face.memory]
+    high = [Rung(first), *(Rung(first, n) for n in pace)]
+    low = [Rung(smaller, n) for n in pace] if smaller else []
+    # A large engine on every 8th frame is not better than the small one on every 2nd.
+    return (*(high[:3] if low else high), *low, Rung(""))
+
+
+def name_of(rungs: Sequence[Rung], at: int) -> str:
+    """A rung in a word: "full", "key/2", "small key/2", "pass-through"."""
+    rung = rungs[at]
+    if not rung.engine:
+        return "pass-through"
+    words = ["small"] * (rung.engine != rungs[0].engine) + [f"key/{rung.every}"] * (rung.every > 1)
+    return " ".join(words) or "full"
