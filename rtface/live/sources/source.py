@@ -17,6 +17,7 @@ from rtface.live.protocols import TIME_BASE, Form, Health, LiveSource, Sound
 from rtface.live.sources.clock import Clock, Rising
 from rtface.live.sources.connection import Connection
 from rtface.live.sources.messages import Heard, Opened, Request, Shot
+from rtface.live.upright import Upright
 from rtface.stats import Stats
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Source:
         self._form: Form | None = None
         self._clock, self._rising, self._sound_end = Clock(), Rising(), 0.0
         self._over = False
+        self._upright = Upright()
         self._health = Health("opening", "", time.monotonic())
         self._frames = self._dropped = self._errors = self._bytes = self._reopened = 0
         self._counting, self._seen = threading.Lock(), (0, 0, 0)
@@ -187,7 +189,8 @@ class Source:
         if self._connection is not None:
             self._opened = self._connection.opened
         assert self._opened is not None
-        form = Form(image.width, image.height, image.format.name, self._opened.rate, shot.color, shot.display.aspect)
+        image, display = self._upright(image, shot.display)
+        form = Form(image.width, image.height, image.format.name, self._opened.rate, shot.color, display.aspect)
         if form != self._form:
             self._form = form
         self._live()
@@ -197,7 +200,7 @@ class Source:
         if self._opened.film and shot.stamp is not None:
             self._request = replace(self._request, seek=shot.stamp)  # from where it would go on
         self._frames += 1
-        self._frame(Frame(image, pts, TIME_BASE, duration, shot.color, shot.display, captured_at=shot.captured))
+        self._frame(Frame(image, pts, TIME_BASE, duration, shot.color, display, captured_at=shot.captured))
         self._settled.set()
 
     def _heard(self, heard: Heard) -> None:
