@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export INPUT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test soak lint image wheel docker docker-cuda bench bench-gpu train clean lock
+.PHONY: help setup run test test-engines soak lint image wheel docker docker-cuda bench bench-gpu train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -89,6 +89,15 @@ MINUTES ?= 180
 train: $(VENV)-train/.train  ## train both engines, from faces to models (engines/native); FACES=DIR [MINUTES=180]
 	@test -n "$(FACES)" || { echo "make train needs FACES=DIR, a folder with train/MANIFEST.csv: see engines/native/README.md"; exit 2; }
 	$(VENV)-train/bin/python -m engines.native.whole --faces "$(FACES)" --minutes $(MINUTES)
+
+# spandrel asks for torchvision, of which the networks that are compared with need nothing.
+$(VENV)-train/.engines: $(VENV)-train/.train
+	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q pytest pytest-timeout einops==0.8.2
+	$(VENV)-train/bin/python -m pip install -q --no-deps spandrel==0.4.2
+	@touch $@
+
+test-engines: $(VENV)-train/.engines  ## test converter and architectures (engines/) with torch
+	$(VENV)-train/bin/python -m pytest tests/architectures $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache

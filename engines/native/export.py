@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import copy
 import hashlib
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.convert.graph import to_onnx
 from rtface.engine.recipe import load_recipe
 from rtface.engine.restore import Restorer
 
@@ -62,28 +62,6 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def constants_to_initialisers(model: onnx.ModelProto) -> None:
-    """``Constant`` nodes become initialisers and ``Identity`` nodes of initialisers vanish (weights stored once)."""
-    graph = model.graph
-    names: dict[str, str] = {}
-    nodes: list[onnx.NodeProto] = []
-    stored = {i.name for i in graph.initializer}
-    for node in graph.node:
-        for i, name in enumerate(node.input):
-            node.input[i] = names.get(name, name)
-        if node.op_type == "Constant":
-            graph.initializer.append(
-                numpy_helper.from_array(numpy_helper.to_array(node.attribute[0].t), node.output[0])
-            )
-            stored.add(node.output[0])
-        elif node.op_type == "Identity" and node.input[0] in stored:
-            names[node.output[0]] = node.input[0]
-        else:
-            nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
 def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, float]:
     """Write ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``; returns a few figures.
 
@@ -104,19 +82,9 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     if memory:
         shapes |= {"past": past, "known": [2, 1, 1, 1], "state": [2, STATE, past[2] // 8, past[3] // 8]}
         shapes |= {"shrunk": past} if size != GRID else {}
-    names = list(shapes)
     answers = ["residual", *(["log_scale", "occlusion", "next"] if memory else []),
                *(["kept"] if "shrunk" in shapes else [])]  # fmt: skip
-    given = [torch.rand(shape) for shape in shapes.values()]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            whole, tuple(given), str(tmp), dynamo=False, opset_version=17,
-            input_names=names, output_names=answers, dynamic_axes={n: {0: "n"} for n in names + answers},
-        )  # fmt: skip
-    model = onnx.load(tmp)
-    constants_to_initialisers(model)
-    model = halve(model)
+    model = halve(to_onnx(whole, {name: torch.rand(shape) for name, shape in shapes.items()}, answers))
     model.graph.name = engine
     model.doc_string = f"{engine} {VERSION}, Apache-2.0"
     tmp.write_bytes(model.SerializeToString())

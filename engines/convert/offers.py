@@ -1,0 +1,75 @@
+"""What ``offers.toml`` says of one network, as far as converting it needs; and the network itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import ConvertError
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One entry of ``[[offers]]`` and what its architecture shares; see ``engines/README.md`` for the keys."""
+
+    folder: Path
+    name: str
+    version: str
+    size: int
+    input: str
+    output: str
+    range: tuple[float, float]
+    """Of the input: what 0…255 of a crop become."""
+    answers: tuple[float, float]
+    """Of the output."""
+    controls: dict[str, float]
+    """Port name → the value that the goldens are computed with."""
+    fp32_nodes: list[str]
+    int8: bool
+    variant: dict[str, Any] = field(default_factory=dict)
+    states: list[str] = field(default_factory=list)
+    prefix: str = ""
+
+    def code(self) -> Any:
+        """The module ``model.py``."""
+        path = self.folder / "model.py"
+        spec = importlib.util.spec_from_file_location(f"rtface_architecture_{self.folder.name}", path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise ConvertError(f"{self.folder} has no model.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def build(self) -> torch.nn.Module:
+        """The network with random weights, in evaluation mode."""
+        return self.code().build(**self.variant).eval()
+
+
+def read_offer(folder: Path, name: str) -> Offer:
+    """Raises ConvertError when ``folder`` offers no such network or leaves out what converting needs."""
+    path = folder / "offers.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        offers = {offer["name"]: offer for offer in table["offers"]}
+        if name not in offers:
+            raise ConvertError(f"{path} offers no {name}; there is: {', '.join(offers)}")
+        offer, given, answer = offers[name], table["input"], table["output"]
+        return Offer(
+            folder=folder, name=name, version=offer["version"], size=given["size"],
+            input=given["name"], output=answer["name"],
+            range=tuple(given.get("range", (0, 1))), answers=tuple(answer.get("range", (0, 1))),
+            controls={c["name"]: float(c["default"]) for c in table.get("controls", {}).values()},
+            fp32_nodes=table.get("precision", {}).get("fp32_nodes", []), int8="int8" in table.get("psnr", {}),
+            variant=offer.get("variant", {}), states=offer.get("states", [""]), prefix=offer.get("prefix", ""),
+        )  # fmt: skip
+    except OSError as error:
+        raise ConvertError(f"{path} cannot be read: {error.strerror}") from error
+    except KeyError as error:
+        raise ConvertError(f"{path} lacks {error.args[0]}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConvertError(f"{path} is not valid TOML: {error}") from error

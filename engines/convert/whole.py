@@ -1,0 +1,166 @@
+"""The steps from a file of weights to ``model.onnx`` and ``golden.npz``."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+
+from .errors import ConvertError
+from .graph import fold, named, to_onnx
+from .offers import Offer, read_offer
+from .states import load_weights
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+Say = Callable[[str, float], None]
+"""Is told a stage (load, export, golden, check, int8) and how much of it is done, 0…1."""
+
+CLOSE = 1e-3
+"""How far ONNX may be from torch, as a share of the output's range."""
+
+TOGETHER = 3
+"""Crops in the batch that is checked beside single ones."""
+
+
+def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, say: Say) -> dict[str, Any]:
+    """Writes ``model.onnx`` and ``golden.npz`` (and ``int8.json``, where the offer gives a PSNR for it) into ``out``.
+
+    They are moved there when all of them are whole and the network was checked. Returns the number of ``parameters``,
+    ``fp32_nodes`` (names), ``onnx_error`` (largest difference from torch as a share of the output's range), and
+    ``bytes`` and ``sha256`` of the network. Raises ConvertError.
+    """
+    say("load", 0.0)
+    offer = read_offer(folder, name)
+    pictures = read_crops(crops, offer.size)
+    module = offer.build()
+    load_weights(weights, offer, module)
+    module.requires_grad_(requires_grad=False)
+    say("load", 1.0)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as made:
+        result = _into(Path(made), offer, module, pictures, say)
+        for file in sorted(Path(made).iterdir()):
+            file.replace(out / file.name)
+    return result
+
+
+def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, say: Say) -> dict[str, Any]:
+    say("export", 0.0)
+    model = export(offer, module)
+    try:
+        fp32_nodes = named(model, offer.fp32_nodes)
+    except ValueError as error:
+        raise ConvertError(f"{offer.folder / 'offers.toml'}: precision.fp32_nodes: {error}") from error
+    data = model.SerializeToString()
+    path = out / "model.onnx"
+    path.write_bytes(data)
+    say("export", 1.0)
+    crops = as_floats(pictures, offer)
+    answers = golden(offer, module, crops, say)
+    with (out / "golden.npz").open("wb") as file:
+        np.savez_compressed(file, crops=pictures, restored=in_unit(answers, offer))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    worst = compare(offer, module, session, crops, answers, say)
+    if not worst <= CLOSE:
+        raise ConvertError(f"{offer.name}: ONNX differs from torch by {worst:.2g} of the range, more than {CLOSE:g}")
+    return {
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "fp32_nodes": fp32_nodes,
+        "onnx_error": worst,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def read_crops(path: Path, size: int) -> U8:
+    """``crops`` of an npz, uint8 N×size×size×3. Raises ConvertError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            crops = file["crops"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ConvertError(f"crops {path} cannot be read: {error}") from error
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (size, size, 3) or not len(crops):
+        raise ConvertError(f"crops {path} must be uint8 N×{size}×{size}×3, got {crops.dtype} {crops.shape}")
+    return crops
+
+
+def as_floats(crops: U8, offer: Offer) -> F32:
+    """uint8 N×S×S×3 → float32 N×3×S×S in the range of the network's input."""
+    low, high = offer.range
+    return np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32) / 255 * np.float32(high - low) + low
+
+
+def in_unit(answers: F32, offer: Offer) -> npt.NDArray[np.float16]:
+    """Pictures in the output's range → fp16 in 0…1, clipped as the run time clips. The step of fp16 there is a quarter
+    of what ONNX may differ by, and packs better than float32."""
+    low, high = offer.answers
+    return np.clip((answers - low) / (high - low), 0, 1).astype(np.float16)
+
+
+def export(offer: Offer, module: torch.nn.Module) -> onnx.ModelProto:
+    """The network as a static graph whose batch alone is free, checked and with inferred shapes left out."""
+    ports = {offer.input: torch.zeros(2, 3, offer.size, offer.size)}
+    ports |= {port: torch.full((2, 1), value) for port, value in offer.controls.items()}
+    model = to_onnx(module, ports, [offer.output])
+    fold(model)
+    model.graph.name = offer.name
+    model.doc_string = f"{offer.name} {offer.version}"
+    onnx.checker.check_model(model)
+    return model
+
+
+def golden(offer: Offer, module: torch.nn.Module, crops: F32, say: Say) -> F32:
+    """What torch in fp32 makes of each crop alone, controls at their defaults: N×3×S×S in the output's range."""
+    answers: list[F32] = []
+    for i, crop in enumerate(crops):
+        say("golden", i / len(crops))
+        answers.append(run(offer, module, crop[None], {}))
+    found = np.concatenate(answers)
+    if found.shape != crops.shape:
+        raise ConvertError(f"{offer.name}: the network makes {found.shape} of {crops.shape}")
+    if not np.isfinite(found).all():
+        raise ConvertError(f"{offer.name}: the network gives values that are not numbers; the weights may be damaged")
+    say("golden", 1.0)
+    return found
+
+
+def run(offer: Offer, module: torch.nn.Module, crops: F32, controls: dict[str, F32]) -> F32:
+    """The module's answer to a batch; ``controls`` N×1 by port, those left out at their defaults."""
+    with torch.no_grad():
+        given = ports(offer, crops, controls)
+        return module(*(torch.from_numpy(v) for v in given.values())).numpy()
+
+
+def ports(offer: Offer, crops: F32, controls: dict[str, F32]) -> dict[str, F32]:
+    defaults = {port: np.full((len(crops), 1), value, np.float32) for port, value in offer.controls.items()}
+    return {offer.input: crops} | defaults | controls
+
+
+def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.InferenceSession, crops: F32, answers: F32,
+            say: Say) -> float:  # fmt: skip
+    """The largest difference of ONNX from torch as a share of the output's range: each crop alone, and a batch; where
+    there are controls, also one with another value for each crop of it."""
+    span = offer.answers[1] - offer.answers[0]
+    several = np.resize(np.arange(len(crops)), TOGETHER)
+    steps: list[tuple[F32, F32, dict[str, F32]]] = [(c[None], a[None], {}) for c, a in zip(crops, answers, strict=True)]
+    steps.append((crops[several], answers[several], {}))
+    if offer.controls:
+        turned = {port: np.linspace(0, 1, TOGETHER, dtype=np.float32)[:, None] for port in offer.controls}
+        steps.append((crops[several], run(offer, module, crops[several], turned), turned))
+    worst = 0.0
+    for i, (given, wanted, controls) in enumerate(steps):
+        say("check", i / len(steps))
+        found = session.run(None, ports(offer, given, controls))[0]
+        worst = max(worst, float(np.abs(found - wanted).max()) / span)
+    say("check", 1.0)
+    return worst
