@@ -1,0 +1,1 @@
+"""RestoreFormer and RestoreFormer++: a codebook of high-quality faces, read by multi-head cross-attention."""

@@ -1,0 +1,228 @@
+"""RestoreFormer (Wang et al. 2022, Blind Face Restoration from Undegraded Key-Value Pairs) and RestoreFormer++
+(Wang et al. 2023, Towards Real-World Blind Face Restoration from Undegraded Key-Value Pairs).
+
+An encoder shrinks the face to 1/32; every vector there is replaced by the nearest of a learnt dictionary of good faces;
+a decoder grows the picture back from those. What the replacement lost of the person comes back by cross-attention:
+the encoder's own maps ask (queries), the dictionary's answer (keys and values). RestoreFormer does so at 1/32 only,
+RestoreFormer++ at 1/16 too. The residual blocks and the dictionary are those of VQGAN (Esser et al. 2021).
+
+Parameters carry the published names, also those that the published networks hold and never use (``norm2`` of
+attention within the encoder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WIDTHS = (1, 2, 2, 4, 4, 8)
+"""Channels of a level, finest first, as multiples of the first one's."""
+
+
+def norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(32, width, eps=1e-6)
+
+
+class Block(nn.Module):
+    """Norm, swish and a 3×3 convolution, twice, added to the input. N×before×h×w → N×after×h×w."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.norm1 = norm(before)
+        self.conv1 = nn.Conv2d(before, after, 3, padding=1)
+        self.norm2 = norm(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1)
+        if before != after:
+            self.nin_shortcut = nn.Conv2d(before, after, 1)
+        self.widens = before != after
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(F.silu(self.norm1(x)))
+        y = self.conv2(F.silu(self.norm2(y)))
+        return (self.nin_shortcut(x) if self.widens else x) + y
+
+
+class Attention(nn.Module):
+    """Multi-head attention over all places of a map of ``side``×``side``: ``asking`` gives the queries, ``x`` keys and
+    values; the answer is added to ``x``. Without ``asking``, ``x`` asks itself. N×width×side×side in and out.
+    """
+
+    def __init__(self, width: int, heads: int, side: int) -> None:
+        super().__init__()
+        # Fixed shapes, so that an exported graph computes none.
+        self.split = (-1, heads, width // heads, side * side)
+        self.whole = (-1, width, side, side)
+        self.scale = (width // heads) ** -0.5
+        self.norm1 = norm(width)
+        self.norm2 = norm(width)
+        self.q = nn.Conv2d(width, width, 1)
+        self.k = nn.Conv2d(width, width, 1)
+        self.v = nn.Conv2d(width, width, 1)
+        self.proj_out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
+        own = self.norm1(x)
+        q = self.q(own if asking is None else self.norm2(asking)).reshape(self.split) * self.scale
+        k = self.k(own).reshape(self.split)
+        v = self.v(own).reshape(self.split)
+        shares = F.softmax(q.transpose(2, 3) @ k, dim=3)  # N×heads×asking×answering
+        return x + self.proj_out((v @ shares.transpose(2, 3)).reshape(self.whole))
+
+
+class Down(nn.Module):
+    """Halves height and width by a 3×3 convolution, padded below and to the right only."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Up(nn.Module):
+    """Doubles height and width by repeating pixels, then convolves 3×3."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Level(nn.Module):
+    """``blocks`` residual blocks at one size, each followed by attention where ``heads`` is not 0."""
+
+    def __init__(self, before: int, after: int, blocks: int, heads: int, side: int) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(Block(before if i == 0 else after, after) for i in range(blocks))
+        self.attn = nn.ModuleList(Attention(after, heads, side) for _ in range(blocks if heads else 0))
+
+    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
+        for i, block in enumerate(self.block):
+            x = block(x)
+            if len(self.attn):
+                x = self.attn[i](x, asking)
+        return x
+
+
+class Middle(nn.Module):
+    """Block, attention, block at the smallest size."""
+
+    def __init__(self, width: int, heads: int, side: int) -> None:
+        super().__init__()
+        self.block_1 = Block(width, width)
+        self.attn_1 = Attention(width, heads, side)
+        self.block_2 = Block(width, width)
+
+
+class Encoder(nn.Module):
+    """N×3×S×S → the vectors to look up N×code×S/32×S/32, and the maps that ask: the middle's, then one a level, finest
+    first."""
+
+    def __init__(self, widths: Sequence[int], code: int, heads: int, size: int) -> None:
+        super().__init__()
+        last = len(widths) - 1
+        self.conv_in = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.down = nn.ModuleList()
+        for i, (before, after) in enumerate(zip((widths[0], *widths), widths, strict=False)):
+            level = Level(before, after, 2, heads if i == last else 0, size >> i)
+            if i < last:
+                level.downsample = Down(after)
+            self.down.append(level)
+        self.mid = Middle(widths[-1], heads, size >> last)
+        self.norm_out = norm(widths[-1])
+        self.conv_out = nn.Conv2d(widths[-1], code, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        x = self.conv_in(x)
+        asking: list[Tensor] = []
+        for level in self.down[:-1]:
+            x = level(x)
+            asking.append(x)
+            x = level.downsample(x)
+        x = self.mid.block_1(self.down[-1](x))
+        asking.append(x)
+        x = self.mid.block_2(self.mid.attn_1(x))
+        return self.conv_out(F.silu(self.norm_out(x))), x, asking
+
+
+class Decoder(nn.Module):
+    """The dictionary's vectors N×code×S/32×S/32, asked by the encoder's maps, → N×3×S×S. The ``asked`` smallest levels
+    are asked."""
+
+    def __init__(self, widths: Sequence[int], code: int, heads: int, asked: int, size: int) -> None:
+        super().__init__()
+        last = len(widths) - 1
+        self.conv_in = nn.Conv2d(code, widths[-1], 3, padding=1)
+        self.mid = Middle(widths[-1], heads, size >> last)
+        self.up = nn.ModuleList()
+        for i, (after, before) in enumerate(zip(widths, (*widths[1:], widths[-1]), strict=True)):
+            level = Level(before, after, 3, heads if i > last - asked else 0, size >> i)
+            if i > 0:
+                level.upsample = Up(after)
+            self.up.append(level)
+        self.norm_out = norm(widths[0])
+        self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
+
+    def forward(self, x: Tensor, middle: Tensor, asking: Sequence[Tensor]) -> Tensor:
+        x = self.mid.block_1(self.conv_in(x))
+        x = self.mid.block_2(self.mid.attn_1(x, middle))
+        for level, asks in zip(reversed(self.up[1:]), reversed(asking[1:]), strict=True):
+            x = level.upsample(level(x, asks))
+        return self.conv_out(F.silu(self.norm_out(self.up[0](x, asking[0]))))
+
+
+class Dictionary(nn.Module):
+    """Replaces every vector of N×code×h×w by the nearest of ``entries``, by Euclidean distance."""
+
+    def __init__(self, entries: int, code: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(entries, code)
+
+    def distances(self, vectors: Tensor) -> Tensor:
+        """Squared distances N×h×w×entries, less the vector's own square, which all entries share."""
+        entries = self.embedding.weight
+        return entries.square().sum(1) - 2 * (vectors.permute(0, 2, 3, 1) @ entries.t())
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.embedding(self.distances(vectors).argmin(3)).permute(0, 3, 1, 2)
+
+
+class RestoreFormer(nn.Module):
+    """The whole network. RGB crops N×3×S×S, -1…1, to as much; the answer can be a little outside of -1…1."""
+
+    def __init__(self, heads: int, asked: int, width: int, entries: int, code: int, size: int) -> None:
+        super().__init__()
+        widths = [width * w for w in WIDTHS]
+        self.encoder = Encoder(widths, code, heads, size)
+        self.quant_conv = nn.Conv2d(code, code, 1)
+        self.quantize = Dictionary(entries, code)
+        self.post_quant_conv = nn.Conv2d(code, code, 1)
+        self.decoder = Decoder(widths, code, heads, asked, size)
+
+    def forward(self, crop: Tensor) -> Tensor:
+        vectors, middle, asking = self.encoder(crop)
+        found = self.quantize(self.quant_conv(vectors))
+        return self.decoder(self.post_quant_conv(found), middle, asking)
+
+
+def build(
+    *, heads: int = 8, asked: int = 1, width: int = 64, entries: int = 1024, code: int = 256, size: int = 512
+) -> RestoreFormer:
+    """A network with random weights, in evaluation mode.
+
+    ``heads=8, asked=1`` is RestoreFormer, ``heads=4, asked=2`` RestoreFormer++. ``asked``: levels with
+    cross-attention, ``entries``×``code``: the dictionary. ``width`` is a multiple of 32, ``size`` (pixels) too.
+    """
+    return RestoreFormer(heads, asked, width, entries, code, size).eval()
+
+
+def restate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' own checkpoints hold the network as ``vqvae.…``, beside what it was trained with; other files hold
+    it alone."""
+    own = {name.removeprefix("vqvae."): value for name, value in state.items() if name.startswith("vqvae.")}
+    return own or dict(state)
