@@ -52,10 +52,15 @@ def spandrel(module: str) -> Any:
     return importlib.import_module(f"spandrel.architectures.{module}")
 
 
-def randomise(module: Any, gains: Mapping[str, float] | None = None, seed: int = 0) -> None:
+def randomise(module: Any, gains: Mapping[str, float] | None = None, about: Mapping[str, float] | None = None,
+              seed: int = 0) -> None:  # fmt: skip
     """Fills every parameter and buffer so that each of them matters and no value explodes: weights of unit gain, scales
-    of norms about 1, biases about 0. ``gains``: pattern of names → factor for what it names, and what it adds up to is
-    scaled by that; the first that fits counts."""
+    of norms about 1, biases about 0. By pattern of names, of which the first that fits counts, ``gains`` are factors
+    and ``about`` is added."""
+
+    def given(name: str, table: Mapping[str, float] | None, otherwise: float) -> float:
+        return next((v for pattern, v in (table or {}).items() if fnmatch.fnmatchcase(name, pattern)), otherwise)
+
     r = torch.Generator().manual_seed(seed)
     state = module.state_dict()
     for name, old in state.items():
@@ -63,13 +68,12 @@ def randomise(module: Any, gains: Mapping[str, float] | None = None, seed: int =
             continue
         value = torch.randn(old.shape, generator=r)
         if old.ndim >= 2 and name.endswith("weight"):
-            value /= max(1, old[(0,) * (old.ndim - 3)].numel() if old.ndim == 5 else old[0].numel()) ** 0.5
+            value /= old.flatten(0, old.ndim - 4)[0].numel() ** 0.5 if old.ndim > 4 else old[0].numel() ** 0.5
         elif name.endswith("bias") or old.ndim >= 4:
             value *= 0.1
         elif old.ndim == 1 and name.endswith("weight") and old.numel() > 1:
             value = 1 + 0.1 * value
-        factor = next((f for pattern, f in (gains or {}).items() if fnmatch.fnmatchcase(name, pattern)), 1.0)
-        state[name] = value * factor
+        state[name] = value * given(name, gains, 1.0) + given(name, about, 0.0)
     module.load_state_dict(state)
 
 

@@ -1,0 +1,1 @@
+"""GFPGAN; see ``engines/README.md`` for what lies here."""

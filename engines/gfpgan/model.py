@@ -1,0 +1,217 @@
+"""GFPGAN in its "clean" form, versions 1.2 to 1.4: a U-Net that takes the damage off and predicts what a StyleGAN2
+generator paints, which its features steer on the way up (half of the channels, by scale and shift).
+
+Wang et al. 2021, "Towards Real-World Blind Face Restoration with Generative Facial Prior"; Karras et al. 2020,
+"Analyzing and Improving the Image Quality of StyleGAN" for the generator. "Clean" resamples bilinearly where StyleGAN2
+filters. Names of parameters and buffers are the published ones; some of them (``toRGB``, ``style_mlp``) only train.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2
+"""Of every leaky ReLU."""
+
+EPSILON = 1e-8
+"""Of the demodulation."""
+
+GAIN = math.sqrt(2)
+"""Of what is demodulated: what StyleGAN2's activation multiplies by."""
+
+
+def build(size: int = 512, narrow: float = 1.0, channel_multiplier: int = 2, styles: int = 512) -> Gfpgan:
+    """The published networks are the defaults; ``size`` is the crop's side, a power of two from 16 to 1024, ``narrow``
+    scales every number of channels, ``styles`` is the length of a style vector."""
+    return Gfpgan(size, widths(narrow, channel_multiplier), widths(narrow / 2, channel_multiplier), styles).eval()
+
+
+def widths(narrow: float, multiplier: int) -> dict[int, int]:
+    """Side of a feature map → its channels."""
+    shrinking = {64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
+    return {s: int(512 * narrow) for s in (4, 8, 16, 32)} | {s: int(c * multiplier * narrow)
+                                                             for s, c in shrinking.items()}  # fmt: skip
+
+
+def larger(x: Tensor) -> Tensor:
+    """Twice the side, bilinear."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, SLOPE)
+
+
+class Block(nn.Module):
+    """A residual block of the U-Net that halves or doubles the side."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, inputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.skip = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+
+class Down(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        # Halved bilinearly, a pixel is the mean of four.
+        y = F.avg_pool2d(leaky(self.conv1(x)), 2)
+        return leaky(self.conv2(y)) + self.skip(F.avg_pool2d(x, 2))
+
+
+class Up(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        y = larger(leaky(self.conv1(x)))
+        # A convolution of 1×1 and resampling may change places; on the smaller side it costs a quarter.
+        return leaky(self.conv2(y)) + larger(self.skip(x))
+
+
+class Modulated(nn.Module):
+    """A convolution whose weights are scaled by a style for each input channel and, where ``demodulate``, brought to
+    length 1 for each output channel (Karras et al. 2020, section 2.2).
+
+    Weights of a size of five, one for each crop of a batch, are what the published code makes and neither fits nor is
+    fast anywhere: the same comes of scaled inputs, and outputs divided by ``sqrt(s² · ΣW² + ε)``. The style is divided
+    by its largest value before it is squared, because fp16 ends at 65,504: a larger square would make all outputs 0.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, styles: int, demodulate: bool) -> None:
+        super().__init__()
+        self.modulation = nn.Linear(styles, inputs)
+        self.weight = nn.Parameter(torch.randn(1, outputs, inputs, kernel, kernel) / math.sqrt(inputs * kernel**2))
+        self.demodulate, self.padding = demodulate, kernel // 2
+        nn.init.ones_(self.modulation.bias)
+
+    def forward(self, x: Tensor, style: Tensor, double: bool = False) -> Tensor:
+        """``x`` N×inputs×H×W (or 1×…, the same for all), ``style`` N×styles; ``double``s the side."""
+        scale = self.modulation(style)
+        top = scale.abs().amax(1, keepdim=True)
+        scale = scale / top
+        weight = self.weight[0]
+        x = x * scale[:, :, None, None]
+        y = F.conv2d(larger(x) if double else x, weight, padding=self.padding)
+        if self.demodulate:
+            # ε stands beside squares of styles that were not divided.
+            squares = F.linear(scale.square(), weight.square().sum((2, 3))) + (math.sqrt(EPSILON) / top).square()
+            top = GAIN * squares.rsqrt()
+        return y * top[:, :, None, None]
+
+
+class StyleConv(nn.Module):
+    """A modulated convolution, noise of its own strength, bias and activation."""
+
+    def __init__(self, inputs: int, outputs: int, styles: int) -> None:
+        super().__init__()
+        self.modulated_conv = Modulated(inputs, outputs, 3, styles, demodulate=True)
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.bias = nn.Parameter(torch.zeros(1, outputs, 1, 1))
+
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor, double: bool = False) -> Tensor:
+        return leaky(self.modulated_conv(x, style, double) + self.weight * noise + self.bias)
+
+
+class ToRgb(nn.Module):
+    def __init__(self, inputs: int, styles: int) -> None:
+        super().__init__()
+        self.modulated_conv = Modulated(inputs, 3, 1, styles, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        return self.modulated_conv(x, style) + self.bias
+
+
+class Constant(nn.Module):
+    """What the generator starts from."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(1, channels, 4, 4))
+
+
+class Generator(nn.Module):
+    """StyleGAN2 with two modulated convolutions a side, the first of which doubles it, and a picture that grows along.
+
+    The noise is the one that the published file stores: drawn anew it would flicker.
+    """
+
+    def __init__(self, size: int, channels: dict[int, int], styles: int) -> None:
+        super().__init__()
+        sides = _sides(size)
+        self.halves = [channels[s] // 2 for s in sides]
+        # Only its names are wanted: the style vectors come from the U-Net, not through this.
+        layers = [m for _ in range(8) for m in (nn.Linear(styles, styles), nn.LeakyReLU(SLOPE))]
+        self.style_mlp = nn.Sequential(nn.Identity(), *layers)
+        self.constant_input = Constant(channels[4])
+        self.style_conv1 = StyleConv(channels[4], channels[4], styles)
+        self.to_rgb1 = ToRgb(channels[4], styles)
+        self.style_convs, self.to_rgbs = nn.ModuleList(), nn.ModuleList()
+        self.noises = nn.Module()
+        self.noises.register_buffer("noise0", torch.randn(1, 1, 4, 4))
+        for i, side in enumerate(sides):
+            inputs, outputs = channels[side // 2], channels[side]
+            self.style_convs += [StyleConv(inputs, outputs, styles), StyleConv(outputs, outputs, styles)]
+            self.to_rgbs.append(ToRgb(outputs, styles))
+            for k in (1, 2):
+                self.noises.register_buffer(f"noise{2 * i + k}", torch.randn(1, 1, side, side))
+
+    def forward(self, styles: Tensor, conditions: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """``styles`` N×(2·sides + 2)×length; scale and shift for each side from 8 on, for the upper half of the
+        channels. The picture, N×3×S×S."""
+        noises = [self.noises.get_buffer(f"noise{i}") for i in range(2 * len(self.to_rgbs) + 1)]
+        x = self.style_conv1(self.constant_input.weight, styles[:, 0], noises[0])
+        picture = self.to_rgb1(x, styles[:, 1])
+        for i, (to_rgb, (scale, shift)) in enumerate(zip(self.to_rgbs, conditions, strict=True)):
+            k = 2 * i + 1
+            x = self.style_convs[k - 1](x, styles[:, k], noises[k], double=True)
+            same, steered = x.split(self.halves[i], 1)
+            x = torch.cat([same, steered * scale + shift], 1)
+            x = self.style_convs[k](x, styles[:, k + 1], noises[k + 1])
+            picture = larger(picture) + to_rgb(x, styles[:, k + 2])
+        return picture
+
+
+class Gfpgan(nn.Module):
+    """Takes and gives N×3×S×S, RGB, -1…1 (the answer may go beyond)."""
+
+    def __init__(self, size: int, channels: dict[int, int], features: dict[int, int], styles: int) -> None:
+        super().__init__()
+        sides = _sides(size)
+        self.latents, self.styles = 2 * len(sides) + 2, styles
+        self.conv_body_first = nn.Conv2d(3, features[size], 1)
+        self.conv_body_down = nn.ModuleList(Down(features[s], features[s // 2]) for s in reversed(sides))
+        self.final_conv = nn.Conv2d(features[4], features[4], 3, padding=1)
+        self.conv_body_up = nn.ModuleList(Up(features[s // 2], features[s]) for s in sides)
+        self.toRGB = nn.ModuleList(nn.Conv2d(features[s], 3, 1) for s in sides)
+        self.final_linear = nn.Linear(features[4] * 16, self.latents * styles)
+        self.stylegan_decoder = Generator(size, channels, styles)
+        self.condition_scale = nn.ModuleList(_condition(features[s]) for s in sides)
+        self.condition_shift = nn.ModuleList(_condition(features[s]) for s in sides)
+
+    def forward(self, crop: Tensor) -> Tensor:
+        x = leaky(self.conv_body_first(crop))
+        seen: list[Tensor] = []
+        for down in self.conv_body_down:
+            x = down(x)
+            seen.append(x)
+        x = leaky(self.final_conv(x))
+        styles = self.final_linear(x.flatten(1)).reshape(-1, self.latents, self.styles)
+        conditions: list[tuple[Tensor, Tensor]] = []
+        for up, skip, scale, shift in zip(self.conv_body_up, reversed(seen), self.condition_scale,
+                                          self.condition_shift, strict=True):  # fmt: skip
+            x = up(x + skip)
+            conditions.append((scale(x), shift(x)))
+        return self.stylegan_decoder(styles, conditions)
+
+
+def _sides(size: int) -> list[int]:
+    """8, 16 … up to the crop's."""
+    return [2**i for i in range(3, size.bit_length())]
+
+
+def _condition(channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(SLOPE),
+                         nn.Conv2d(channels, channels, 3, padding=1))  # fmt: skip
