@@ -30,8 +30,9 @@ $(VENV)/.run: $(VENV)/.created pyproject.toml $(PIN)
 	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[demo]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.created pyproject.toml plugins/rtface-overlays/pyproject.toml $(PIN)
-	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[dev]' -e plugins/rtface-overlays
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+$(VENV)/.dev: $(VENV)/.created pyproject.toml $(PLUGINS) $(PIN)
+	PIP_CONSTRAINT=$(PIN) $(PY) -m pip install -q -e '.[dev]' $(PLUGINS:%/pyproject.toml=-e %)
 	@touch $@
 
 setup: $(VENV)/.run  ## set up .venv with .venv/bin/rtface
