@@ -19,7 +19,7 @@ from rtface.stats import Stats
 from rtface.surfaces import on_card
 from rtface.track import create_tracker
 from rtface.tracking import track
-from rtface.workshops import may_take_card, open_workshop
+from rtface.workshops import asked_by, may_take_card, open_workshop
 
 # Frames that may wait on each side of the enhancement. Enough to ride out an encoder's or decoder's hiccup; more
 # would only hold memory (1080p at 10 bit is 6 MB a frame).
@@ -74,7 +74,7 @@ class Parts:
             loading = beside.submit(create_tracker, options.tracker, max_faces=options.max_faces,
                                     device=options.device)
             stack.callback(lambda: loading.exception() or loading.result().close())
-        place = open_workshop(options.engine, options.device, stack, threads=threads.engine,
+        place = open_workshop(asked_by(options), options.device, stack, threads=threads.engine,
                               picture_threads=threads.picture, warn=stats.warn, progress=progress)
         if loading is not None:
             tracker = loading.result()

@@ -33,6 +33,8 @@ class Options:
     Attributes:
         engine: name of an engine (``rtface engines`` lists them), "default" or "auto".
         strength: how much of the correction is added, 0…1.
+        fidelity: of an engine that has this control: from 0 (beautiful) to 1 (near to what is there); None is its own.
+        commercial_use: refuse engines whose licence forbids commercial use.
         colour: "lock" keeps the face's own colours, "restore" also corrects fading and exposure.
         grain: "match" brings noise back to the level of the skin beside the correction, "none" does not.
         device: where engines run: "auto", "cpu", or another of `rtface.values.DEVICES`; ``rtface doctor`` says which
@@ -71,6 +73,8 @@ class Options:
 
     engine: str = "default"
     strength: float = 1.0
+    fidelity: float | None = None
+    commercial_use: bool = False
     colour: Literal["lock", "restore"] = "lock"
     grain: Literal["match", "none"] = "match"
     device: str = "auto"
@@ -122,7 +126,8 @@ class Options:
 
 
 _CHECKS: dict[str, v.Check] = {
-    "engine": v.name, "strength": v.number(0, 1), "colour": v.choice("lock", "restore"),
+    "engine": v.name, "strength": v.number(0, 1), "fidelity": v.number(0, 1), "commercial_use": v.boolean,
+    "colour": v.choice("lock", "restore"),
     "grain": v.choice("match", "none"), "device": v.device, "tracker": v.name, "faces": v.faces,
     "max_faces": v.number(1, 64, whole=True), "codec": v.name, "crf": v.number(0, 63), "preset": v.name,
     "decode": v.decoder, "encode": v.choice("auto", "cuda", "software"),

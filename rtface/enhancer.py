@@ -22,7 +22,7 @@ from rtface.stages import Stages, before
 from rtface.stats import Stats
 from rtface.track import create_tracker
 from rtface.tracking import track
-from rtface.workshops import open_at_once, open_workshop
+from rtface.workshops import asked_by, open_at_once, open_workshop
 
 # Faces that callers hand over get a box this much wider than their five points (brow to chin on the template).
 _BOX_SIDE = 2.3
@@ -65,7 +65,7 @@ class Enhancer:
         self.stats = Stats()
         self._closing = ExitStack()
         self._stages = Stages.open(self._options.stages, self.stats)
-        chosen, threads = self._options.engine, self._options.threads
+        chosen, threads = asked_by(self._options), self._options.threads
         coming = None
         try:
             if wait:

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import replace
 from threading import Thread
 
+from rtface.config import Options
 from rtface.device.cpu import CpuDevice
-from rtface.engine import EngineSet, cuda
+from rtface.engine import Asked, EngineSet, cuda
 from rtface.engine.backends import check_device
 from rtface.engine.service import SMALL
 from rtface.errors import EngineError, MissingComponent
@@ -24,13 +26,18 @@ Warn = Callable[[str, str], None]
 _LEAST_BYTES = 512 << 20
 
 
-def open_workshop(engine: str, device: str, stack: ExitStack, *, threads: int | None = None,
+def asked_by(options: Options) -> Asked:
+    """Which engine a run with these options asks for."""
+    return Asked(options.engine, options.fidelity, options.commercial_use)
+
+
+def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
                   picture_threads: int | None = None, warn: Warn | None = None,
                   progress: Progress | None = None) -> Workshop:
     """Opens what a run needs; `stack` closes it.
 
     Args:
-        engine: an engine's name, "default" or "auto".
+        engine: what is asked for (`asked_by`), or just an engine's name.
         device: one of `rtface.values.DEVICES`. "auto": an NVIDIA card where driver, packages and memory are there, else
             the CPU; one line of the log says which, and why.
         threads: cores for engines on the CPU.
@@ -43,7 +50,7 @@ def open_workshop(engine: str, device: str, stack: ExitStack, *, threads: int | 
         MissingComponent: a package, model file or device is not there.
         EngineError: an engine does not give its reference's answers there.
     """
-    device = check_device(device)
+    device, engine = check_device(device), Asked(engine) if isinstance(engine, str) else engine
     why = None
     if device == "auto":
         try:
@@ -63,15 +70,16 @@ def may_take_card(device: str) -> bool:
     return device.startswith("cuda") or (device == "auto" and cuda.unusable(0) is None)
 
 
-def open_at_once(engine: str, device: str, stack: ExitStack, *, threads: int | None = None,
+def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
                  picture_threads: int | None = None, warn: Warn | None = None,
                  ) -> tuple[Workshop, Future[Workshop] | None]:
     """For live runs: a workshop on the CPU now, with the small engine where the choice is rtface's; and one on the
     card that is being made ready, where `device` names one. Raises as `open_workshop` for the first."""
-    device = check_device(device)
+    device, engine = check_device(device), Asked(engine) if isinstance(engine, str) else engine
     if not may_take_card(device):
         return open_workshop(engine, device, stack, threads=threads, picture_threads=picture_threads, warn=warn), None
-    now = _on_cpu(SMALL if engine in ("default", "auto") else engine, "auto", stack, threads, picture_threads, warn)
+    small = replace(engine, name=SMALL) if engine.name in ("default", "auto") else engine
+    now = _on_cpu(small, "auto", stack, threads, picture_threads, warn)
     coming: Future[Workshop] = Future()
 
     def make() -> None:
@@ -95,14 +103,14 @@ def open_at_once(engine: str, device: str, stack: ExitStack, *, threads: int | N
     return now, coming
 
 
-def _on_cpu(engine: str, device: str, stack: ExitStack, threads: int | None, picture_threads: int | None,
+def _on_cpu(engine: Asked, device: str, stack: ExitStack, threads: int | None, picture_threads: int | None,
             warn: Warn | None) -> Workshop:
     engines = EngineSet(engine, device=device, threads=threads)
     stack.callback(engines.close)
     return Workshop(CpuDevice(picture_threads, warn=warn), engines)
 
 
-def _on_card(engine: str, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Workshop:
+def _on_card(engine: Asked, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Workshop:
     from rtface.device.cuda import CudaDevice
     from rtface.engine.card_network import open_on
     from rtface.engine.card_open import open_card_engine

@@ -28,6 +28,7 @@ def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters
 version = "{VERSION}"
 summary = "Our own residual network on {size}-px crops, {grade}"
 kind = "restorer"
+family = "CNN"
 
 [licence]
 code = "Apache-2.0"

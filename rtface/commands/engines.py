@@ -29,12 +29,13 @@ def engines(
         "Time each engine now; without, show what was found before."))] = True,
     device: shared.Device = None,
     threads: shared.Threads = None,
+    commercial_use: shared.CommercialUse = None,
     config: shared.Config = None,
     json: shared.Json = False,
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
 ) -> None:
-    """List the engines: licence, size, speed measured on this machine, and whether their weights are whole."""
+    """List the engines: kind, licence, size, speed measured on this machine, and whether their weights are whole."""
     if context.invoked_subcommand is not None:
         return
     console = shared.console_for(verbose, quiet)
@@ -43,11 +44,13 @@ def engines(
         from rtface.doctor import REINSTALL
         from rtface.engine.service import list_engines
 
-        rows = list_engines(measure=measure, device=options.device, threads=options.threads)
+        rows = list_engines(measure=measure, device=options.device, threads=options.threads,
+                            commercial_use=options.commercial_use)
         if json:
             print_json([row.to_json() for row in rows], indent=2)
         elif rows:
-            print_table([["ENGINE", "LICENCE", "COMMERCIAL", "CROP", "WEIGHTS", "SPEED", "WHAT"], *map(_cells, rows)])
+            print_table([["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "CROP", "WEIGHTS", "SPEED", "FROM", "WHAT"],
+                         *map(_cells, rows)])
         broken = [row for row in rows if row.fault is not None]
         for row in broken:
             console.say(f"engine {row.name}: {row.fault}", "error")
@@ -57,10 +60,10 @@ def engines(
 
 
 def _cells(row: EngineInfo) -> list[str]:
-    licence = ", ".join(dict.fromkeys((row.licence_code, row.licence_weights)))
     speed = f"{row.ms:.1f} ms a face ({row.device} {row.precision})" if row.ms is not None else "not measured"
-    return [row.name + (" (default)" if row.default else ""), licence, "yes" if row.commercial_use else "no",
-            f"{row.size} px", "faulty" if row.fault else f"{row.bytes / 1e6:.1f} MB", speed, row.summary]
+    return [row.name + (" (default)" if row.default else ""), row.family, row.licence,
+            "allowed" if row.commercial_use else "forbidden", f"{row.size} px",
+            "faulty" if row.fault else f"{row.bytes / 1e6:.1f} MB", speed, row.origin, row.summary]
 
 
 @app.command()

@@ -151,6 +151,9 @@ def run(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
     engine: shared.Engine = None,
     strength: Annotated[float | None, typer.Option(metavar="0..1", help="How much of the correction to add.")] = None,
+    fidelity: Annotated[float | None, typer.Option(metavar="0..1", help=(
+        "Of engines that have it: 0 is beautiful, 1 near to what is there."))] = None,
+    commercial_use: shared.CommercialUse = None,
     colour: shared.Colour = None,
     grain: Annotated[str | None, typer.Option(
         metavar="match|none", autocompletion=shared.complete("match", "none"),

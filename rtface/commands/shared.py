@@ -44,6 +44,8 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Read options from this TOML file.")]
 Engine = Annotated[str | None, typer.Option(
     metavar="NAME", autocompletion=_engine_names, help="Engine; 'rtface engines' lists them.")]
+CommercialUse = Annotated[bool | None, typer.Option("--commercial-use/--no-commercial-use", help=(
+    "Refuse engines whose licence forbids commercial use."))]
 Device = Annotated[str | None, typer.Option(
     metavar="auto|cpu|cuda[:N]|...", autocompletion=complete(*DEVICES),
     help="Where engines run: " + ", ".join(DEVICES) + "; 'rtface doctor' says which are here.")]

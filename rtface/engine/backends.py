@@ -98,7 +98,7 @@ def _why(recipe: Recipe, precision: Precision, backend: Backend) -> str:
         return f"{backend.where} computes in {precision}"
     if backend.supported() == ("f32",):
         return f"{backend.where} computes in fp32 only"
-    if recipe.precision.default == "f32" or (recipe.precision.fp32_nodes and not backend.mixed):
+    if recipe.precision.default == "f32":
         return "the engine asks for fp32"
     halves: list[Precision] = [p for p in backend.supported() if p in ("fp16", "bf16")]
     if refused := candidates(recipe, halves, backend.mixed):

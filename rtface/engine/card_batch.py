@@ -77,7 +77,9 @@ class Batches:
         self._rings: list[tuple[Pinned, Event]] = []
         self._turn = 0
         card, ports = owner.card, plan.ports
-        if missing := {name for side in self._ports for name in side.values()} - set(ports):
+        self._constants = [*recipe.constants]
+        wanted = {*self._ports[0].values(), *self._ports[1].values(), *self._constants}
+        if missing := wanted - set(ports):
             raise EngineError(f"engine {recipe.name}: its plan has no tensor {min(missing)}; there is: "
                               f"{', '.join(ports)}")
         try:
@@ -91,10 +93,22 @@ class Batches:
         except BaseException:
             self.close()
             raise
-        pinned, done = self._rings[0]
-        pinned.bytes()[:NETWORK.itemsize] = np.frombuffer(self._network.tobytes(), np.uint8)
-        owner.compute.copy(self._buffers["network"], pinned, NETWORK.itemsize)
-        owner.compute.record(done)
+        self._put("network", self._network)
+        for name, value in recipe.constants.items():
+            self._put(name, np.full(most, value, np.float32))
+
+    def _put(self, name: str, values: NDArray[Any]) -> None:
+        """Fills a buffer, once and for all."""
+        pinned, done = self._next_ring()
+        pinned.bytes()[:values.nbytes] = np.frombuffer(values.tobytes(), np.uint8)
+        self._owner.compute.copy(self._buffers[name], pinned, values.nbytes)
+        self._owner.compute.record(done)
+
+    def _next_ring(self) -> tuple[Pinned, Event]:
+        pinned, done = self._rings[self._turn]
+        self._turn = (self._turn + 1) % _RINGS
+        done.synchronize()  # ended long ago: only so many batches are on the card at a time
+        return pinned, done
 
     def warm_up(self, row: NDArray[Any], writes: Sequence[Memory]) -> float:
         """Runs every batch size over one row (a `ROW` whose addresses lie in `writes`), captures it, and runs it again:
@@ -118,9 +132,7 @@ class Batches:
             rows: `ROW` for each crop.
             reads, writes: the memory that the rows' addresses lie in.
         """
-        stream, (pinned, done) = self._owner.compute, self._rings[self._turn]
-        self._turn = (self._turn + 1) % _RINGS
-        done.synchronize()  # ended long ago: only so many batches are on the card at a time
+        stream, (pinned, done) = self._owner.compute, self._next_ring()
         pinned.bytes()[:rows.nbytes].view(ROW)[:] = rows
         stream.copy(self._buffers["rows"], pinned, rows.nbytes)
         if (graph := self._graphs.get(len(rows))) is not None:
@@ -143,7 +155,8 @@ class Batches:
                       *(at(inputs, role) for role in ("crop", "past", "known", "state", "shrunk")),
                       reads=[*fixed, *reads, *writes], writes=given)
         own = [self._plan.scratch] if self._plan.scratch is not None else []
-        stream.call(lambda handle: self._plan.enqueue(handle, batch), reads=given, writes=[*got, *own])
+        constant = [buffers[name] for name in self._constants]
+        stream.call(lambda handle: self._plan.enqueue(handle, batch), reads=[*given, *constant], writes=[*got, *own])
         stream.launch("scatter", scatter_grid(self._network, batch), BLOCK, *head, at(outputs, "output"),
                       at(outputs, "kept"), at(inputs, "shrunk"), at(outputs, "state"), at(outputs, "occlusion"),
                       at(outputs, "log_scale"), reads=[*fixed, *given, *got], writes=writes)

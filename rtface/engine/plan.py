@@ -161,7 +161,7 @@ def gate(recipe: Recipe, plan: Plan) -> Verdict:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
     try:
-        restorer = Restorer(recipe, plan)
+        restorer = Restorer(replace(recipe, fidelity=None), plan)  # goldens are made with its default
         if recipe.recurrent:
             worst = _second_frames(restorer, crops)
         for i in range(max(6, len(crops))):
@@ -217,7 +217,8 @@ def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = Fal
     recipe's default (for a half one, those of 16 bits that the device has, fastest first), its fallback, fp32.
 
     `mixed`: the device can keep single nodes in fp32 beside those of lower precision, and has `supported` in the order
-    to try; the recipe's default and fallback are for those that cannot.
+    to try; the recipe's default and fallback are for those that cannot. Where nodes have to stay in fp32 these may
+    still take bf16, which has fp32's range, so that nothing overflows and the gate can judge the rest; never fp16.
     """
     wanted: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
     if recipe.precision.default != "f32":
@@ -228,7 +229,8 @@ def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = Fal
     if mixed:
         wanted = [p for p in supported if p != "int8" or p in wanted]
     elif recipe.precision.fp32_nodes:
-        wanted = ["f32"]
+        # Beside convolutions in int8 the rest runs in 16 bits.
+        wanted = [p for p in wanted if p != "fp16" and not (p == "int8" and "fp16" in supported)]
     return [p for p in dict.fromkeys(wanted) if p in supported and getattr(recipe.golden.psnr, p) is not None]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,16 +19,26 @@ from rtface.tables import from_table
 
 Float = Literal["bf16", "f32"]
 Precision = Literal["int8", "fp16", "bf16", "f32"]
+Family = Literal["CNN", "GAN", "transformer", "codebook", "diffusion"]
+
+SHIPPED = Path(__file__).resolve().parent.parent / "models"
 
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """Who may use the engine and for what: SPDX names of code and weights, and where the training data came from."""
+    """Who may use the engine and for what: SPDX names of code and weights, where the training data came from, and what
+    more there is to say to who wants to use it."""
 
     code: str
     weights: str
     commercial_use: bool
     data: str
+    terms: str = ""
+
+    @property
+    def shown(self) -> str:
+        """As "Apache-2.0", or "code Apache-2.0, weights S-Lab-1.0"."""
+        return self.code if self.code == self.weights else f"code {self.code}, weights {self.weights}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +134,21 @@ class Precisions:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """A number of 0…1 that the network takes beside the crop: the name of its float32 input, N×1, and the value that it
+    has where nobody turns it, which is also that of the goldens."""
+
+    name: str
+    default: float
+
+
+@dataclass(frozen=True, slots=True)
 class Controls:
-    """What a user may turn: `strength` scales the correction."""
+    """What a user may turn: `strength` scales the correction; `fidelity`, of some networks, is how near the answer has
+    to stay to the crop (1) instead of being beautiful (0)."""
 
     strength: bool = True
+    fidelity: Control | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +156,6 @@ class Psnr:
     """Least PSNR in dB against the golden outputs, by precision; None where the recipe does not allow it."""
 
     f32: float
-    fp16: float | None = None
     bf16: float | None = None
     fp16: float | None = None
     int8: float | None = None
@@ -154,7 +174,11 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One engine; see the module. `folder` is where its files lie, `digest` the SHA-256 of ``recipe.toml``."""
+    """One engine; see the module.
+
+    Not in the file: `folder` is where its files lie, `digest` the SHA-256 of ``recipe.toml``, `fidelity` what that
+    control is turned to (None: its default).
+    """
 
     name: str
     version: str
@@ -165,6 +189,7 @@ class Recipe:
     output: Output
     golden: Golden
     kind: Literal["restorer"] = "restorer"
+    family: Family = "CNN"
     memory: Memory | None = None
     alignment: Alignment = field(default_factory=Alignment)
     batch: Batch = field(default_factory=Batch)
@@ -172,6 +197,7 @@ class Recipe:
     controls: Controls = field(default_factory=Controls)
     folder: Path = Path()
     digest: str = ""
+    fidelity: float | None = None
 
     @property
     def recurrent(self) -> bool:
@@ -200,7 +226,15 @@ class Recipe:
                 shapes[memory.shrunk] = small
             if memory.shape:
                 shapes[memory.state] = memory.shape
-        return shapes
+        return shapes | dict.fromkeys(self.constants, (1,))
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """Inputs that are the same for every crop, N×1: values by tensor name."""
+        control = self.controls.fidelity
+        if control is None:
+            return {}
+        return {control.name: control.default if self.fidelity is None else self.fidelity}
 
     @property
     def outputs(self) -> dict[str, tuple[int, ...]]:
@@ -254,7 +288,7 @@ def load_recipe(path: Path) -> Recipe:
         raise EngineError(f"recipe {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise EngineError(f"recipe {path} is not valid TOML: {error}") from error
-    internal = {"folder", "digest"} & table.keys()
+    internal = {"folder", "digest", "fidelity"} & table.keys()
     if internal:
         raise EngineError(f"recipe {path}: unknown key {sorted(internal)[0]}")
     try:
@@ -278,6 +312,11 @@ def _misfit(recipe: Recipe) -> str | None:
         return f"input.region must lie in the crop of {size} and be 32 or wider and higher, got {[x, y, w, h]}"
     if (recipe.memory or recipe.output.residual) and (recipe.input.range, recipe.output.range) != ((0, 1), (0, 1)):
         return "a network with memory or of a residual must take and give values of 0…1"
+    control = recipe.controls.fidelity
+    if control is not None and not 0 <= control.default <= 1:
+        return f"controls.fidelity.default must be between 0 and 1, got {control.default:g}"
+    if control is not None and control.name in replace(recipe, controls=Controls()).inputs:
+        return f"controls.fidelity.name is that of another input: {control.name}"
     grid = recipe.memory.grid if recipe.memory else None
     if grid is not None and (grid < 32 or size % grid or any(v % recipe.shrink for v in recipe.region)):
         return f"memory.grid must go into input.size and input.region without remainder, got {grid}"
@@ -286,9 +325,8 @@ def _misfit(recipe: Recipe) -> str | None:
 
 def find_recipes() -> dict[str, Path]:
     """Name → ``recipe.toml`` of every engine here; a user's own hides a shipped one of the same name."""
-    shipped = Path(__file__).resolve().parent.parent / "models"
     found: dict[str, Path] = {}
-    for folder in (shipped, config_dir() / "engines"):
+    for folder in (SHIPPED, config_dir() / "engines"):
         for path in sorted(folder.glob("*/recipe.toml")):
             found[path.parent.name] = path
     return found

@@ -50,6 +50,7 @@ class Restorer:
         # Fresh memory for every crop would cost as much as a tenth of the network.
         *_, w, h = recipe.region
         self._given, self._answer = np.empty((2, 1, 3, h, w), np.float32)
+        self._constants = {name: np.full((1, 1), value, np.float32) for name, value in recipe.constants.items()}
 
     def restore(self, crops: Float32) -> Float32:
         """Restores `crops` (float32 N×3×S×S, 0…1) one by one; a new array, clipped to 0…1.
@@ -70,7 +71,7 @@ class Restorer:
         if (low, high) != (0.0, 1.0):
             given *= np.float32(high - low)
             given += np.float32(low)
-        more = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()}
+        more = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()} | self._constants
         self.plan.run({recipe.input.name: given, **more}, {recipe.output.name: answer, **outputs})
         for values in (answer, *outputs.values()):
             if not math.isfinite(float(values.sum())):

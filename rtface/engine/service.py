@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from rtface.engine import cuda
 from rtface.engine.backends import check_device, find, order
 from rtface.engine.loaded import LoadedEngine
 from rtface.engine.plan import candidates, recall
-from rtface.engine.recipe import Recipe, find_recipes, load_recipe
+from rtface.engine.recipe import SHIPPED, Licence, Recipe, find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
 from rtface.tables import nearest
@@ -21,6 +21,21 @@ log = logging.getLogger("rtface")
 
 DEFAULT = "rtface-m"
 SMALL = "rtface-s"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which engine a run asks for.
+
+    Attributes:
+        name: an engine's name, "default" or "auto".
+        fidelity: what that control is turned to, 0…1; None leaves it at the engine's own.
+        commercial_use: whether engines that may not be used commercially are refused.
+    """
+
+    name: str = "default"
+    fidelity: float | None = None
+    commercial_use: bool = False
 
 
 def load_engine(name: str = "default", *, device: str = "auto", threads: int | None = None) -> LoadedEngine:
@@ -53,6 +68,33 @@ def _recipe(name: str) -> Recipe:
     raise UsageError(f"unknown engine {name!r}{nearest(name, valid)}; there is: {', '.join(valid)}")
 
 
+def check_commercial(recipe: Recipe) -> None:
+    """Raises UsageError for an engine that may not be used commercially, naming its licence and what may."""
+    licence = recipe.licence
+    if licence.commercial_use:
+        return
+    allowed = [r.name for r in _readable() if r.licence.commercial_use]
+    raise UsageError(f"engine {recipe.name} may not be used commercially ({licence.shown}), and commercial-use is on; "
+                     f"allowed are: {', '.join(allowed) or 'none that is here'}")
+
+
+def _check_fidelity(recipes: list[Recipe]) -> None:
+    if any(recipe.controls.fidelity for recipe in recipes):
+        return
+    having = [r.name for r in _readable() if r.controls.fidelity]
+    raise UsageError(f"engine {' and '.join(r.name for r in recipes)} has no fidelity to turn; leave it away"
+                     + (f", or choose --engine {' or '.join(having)}" if having else ""))
+
+
+def _readable() -> list[Recipe]:
+    """The recipes of all engines here, without those that are broken."""
+    found: list[Recipe] = []
+    for path in find_recipes().values():
+        with suppress(EngineError):
+            found.append(load_recipe(path))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """One row of ``rtface engines``.
@@ -66,6 +108,9 @@ class EngineInfo:
         default: whether ``--engine default`` means this one.
         ms: median milliseconds a crop on this machine, None when not measured yet.
         device, precision: how that was run, None with it.
+        family: what kind of network it is: CNN, GAN, transformer, codebook or diffusion.
+        terms: more about its licence.
+        origin: where it comes from: "rtface", or the user's folder.
     """
 
     name: str
@@ -83,14 +128,24 @@ class EngineInfo:
     ms: float | None = None
     device: str | None = None
     precision: str | None = None
+    family: str = ""
+    terms: str = ""
+    origin: str = ""
+
+    @property
+    def licence(self) -> str:
+        """Of code and weights, as `Licence.shown`."""
+        return Licence(self.licence_code, self.licence_weights, self.commercial_use, self.data).shown
 
     def to_json(self) -> dict[str, Any]:
         """All attributes as a table."""
         return asdict(self)
 
 
-def list_engines(*, measure: bool = False, device: str = "auto", threads: int | None = None) -> list[EngineInfo]:
-    """Every engine found here; a broken one is a row with its `fault`, not an error.
+def list_engines(*, measure: bool = False, device: str = "auto", threads: int | None = None,
+                 commercial_use: bool = False) -> list[EngineInfo]:
+    """Every engine found here; a broken one is a row with its `fault`, not an error. With `commercial_use` those that
+    may not be used so are left out.
 
     With `measure` each is loaded and timed now; without, speed is what the last load on this machine found. Raises
     UsageError and MissingComponent for a `device` that cannot be used.
@@ -104,6 +159,8 @@ def list_engines(*, measure: bool = False, device: str = "auto", threads: int | 
     for name, path in find_recipes().items():
         try:
             recipe = load_recipe(path)
+            if commercial_use and not recipe.licence.commercial_use:
+                continue
             fault = recipe.fault()
         except EngineError as error:
             rows.append(EngineInfo(name, fault=str(error), default=name == DEFAULT))
@@ -118,8 +175,13 @@ def list_engines(*, measure: bool = False, device: str = "auto", threads: int | 
         rows.append(EngineInfo(
             recipe.name, recipe.version, recipe.summary, recipe.licence.code, recipe.licence.weights,
             recipe.licence.commercial_use, recipe.licence.data, recipe.input.size, recipe.weights.parameters,
-            recipe.weights.bytes, fault, recipe.name == DEFAULT, ms, where, precision))
+            recipe.weights.bytes, fault, recipe.name == DEFAULT, ms, where, precision, recipe.family,
+            recipe.licence.terms, _origin(recipe)))
     return rows
+
+
+def _origin(recipe: Recipe) -> str:
+    return "rtface" if recipe.folder.parent == SHIPPED else str(recipe.folder)
 
 
 def measure(name: str = "default", *, device: str = "auto", threads: int | None = None) -> float:
@@ -212,27 +274,41 @@ class EngineSet:
         engines: all that are loaded, by name.
     """
 
-    def __init__(self, name: str = "default", *, device: str = "auto", threads: int | None = None,
+    def __init__(self, asked: Asked | str = "default", *, device: str = "auto", threads: int | None = None,
                  opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
-        """Loads what `name` needs, by `opener` where one is given (engines on a card); raises as `load_engine`."""
+        """Loads what `asked` needs, by `opener` where one is given (engines on a card).
+
+        Raises as `load_engine`; UsageError also for an engine that may not be used commercially where that is asked
+        for, and for `fidelity` where the engine has no such control.
+        """
+        self._asked = Asked(asked) if isinstance(asked, str) else asked
+        name = self._asked.name
 
         def load(recipe: Recipe) -> RunningEngine:
             return LoadedEngine(recipe, device=device, threads=threads)
 
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}
+        names = (DEFAULT, SMALL) if name == "auto" else (name,)
+        if self._asked.fidelity is not None:
+            _check_fidelity([_recipe(wanted) for wanted in names])
         try:
-            names = (DEFAULT, SMALL) if name == "auto" else (name,)
             self._chosen = tuple(self.named(wanted) for wanted in names)
         except BaseException:
             self.close()
             raise
 
     def named(self, name: str) -> RunningEngine:
-        """The engine of that name, loaded when it is not yet; raises as `load_engine`."""
+        """The engine of that name, loaded when it is not yet; raises as `load_engine`, and UsageError where it may not
+        be used commercially and that is asked for."""
         name = DEFAULT if name == "default" else name
         if name not in self.engines:
-            self.engines[name] = self._opener(_recipe(name))
+            recipe = _recipe(name)
+            if self._asked.commercial_use:
+                check_commercial(recipe)
+            if recipe.controls.fidelity is not None:
+                recipe = replace(recipe, fidelity=self._asked.fidelity)
+            self.engines[name] = self._opener(recipe)
             log.info("%s", self.engines[name].reason)
         return self.engines[name]
 

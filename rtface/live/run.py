@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Self
@@ -31,7 +31,7 @@ from rtface.protocols import Tracker, Workshop
 from rtface.report import Report, told
 from rtface.stats import Stats
 from rtface.track import create_tracker
-from rtface.workshops import may_take_card, open_at_once, open_workshop
+from rtface.workshops import asked_by, may_take_card, open_at_once, open_workshop
 
 log = logging.getLogger("rtface")
 
@@ -158,8 +158,8 @@ class Live:
     def _load(self) -> tuple[Tracker, Workshop, Future[Workshop] | None, Callable[[], Workshop]]:
         options, closing, warn = self.options, self._closing, self.stats.warn
         threads = Threads.live(options.threads)
-        engine = engine_of(options)
-        place, coming = open_at_once(engine, options.device, closing, threads=threads.engine,
+        asked = replace(asked_by(options), name=engine_of(options))
+        place, coming = open_at_once(asked, options.device, closing, threads=threads.engine,
                                      picture_threads=threads.picture, warn=warn)
         # Its networks stay on the CPU: a lost card must not take the tracker with it.
         tracker = create_tracker(options.tracker, max_faces=options.max_faces)
@@ -167,8 +167,9 @@ class Live:
         place.engines.named(SMALL)  # a step of the ladder must not load it in the middle of a call
 
         def spare() -> Workshop:
-            return open_workshop(SMALL if engine == "default" else engine, "cpu", closing, threads=threads.engine,
-                                 picture_threads=threads.picture, warn=warn)
+            one = replace(asked, name=SMALL) if asked.name == "default" else asked
+            return open_workshop(one, "cpu", closing, threads=threads.engine, picture_threads=threads.picture,
+                                 warn=warn)
 
         return tracker, place, coming, spare
 

@@ -25,7 +25,7 @@ from rtface.errors import EngineError
 from rtface.protocols import Workshop
 from rtface.stats import Stats
 from tests.engine.conftest import TEMPLATE
-from tests.engine.tiny_onnx import convolutions
+from tests.engine.tiny_onnx import convolutions, faithful
 
 
 @pytest.fixture
@@ -196,3 +196,24 @@ def test_a_crop_too_small_for_the_card_is_said_at_once(owner, recipe):
     small = replace(recipe, input=replace(recipe.input, size=48))
     with pytest.raises(EngineError, match="takes crops of 48, and on a card they have to be 64 or more"):
         CardEngine(owner, small, FakePlan(recipe, owner.card), Verdict(100.0, 50.0, 0.0), "for a test")
+
+
+@pytest.mark.parametrize(("fidelity", "gain"), [(None, 0.5), (0.75, 0.75)])
+def test_a_control_is_the_same_for_every_crop_of_a_batch(owner, tmp_path, device, fidelity, gain):
+    data = faithful(128)
+    (tmp_path / "model.onnx").write_bytes(data)
+    (tmp_path / "recipe.toml").write_text(TEMPLATE.format(
+        name="faithful", bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=128, range="[0.0, 1.0]",
+    ).replace("[controls]", '[controls]\nfidelity = { name = "w", default = 0.5 }'))
+    recipe = replace(load_recipe(tmp_path / "recipe.toml"), fidelity=fidelity)
+    plan, seen = FakePlan(recipe, owner.card), []
+    session = plan._session.run
+    plan._session = type("Session", (), {
+        "get_inputs": plan._session.get_inputs, "get_outputs": plan._session.get_outputs,
+        "run": lambda self, names, given: seen.append(given["w"].copy()) or session(names, given)})()
+    engine = CardEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
+    step = Enhance(device, Only(engine), Options(), Stats(), analysis=False)
+    assert all(frame.touched for frame in step(iter(film(frames=3))))
+    assert {values.shape[0] for values in seen} >= {1, 2, 4}
+    assert all((values == np.float32(gain)).all() for values in seen)
+    engine.close()

@@ -196,7 +196,7 @@ def test_no_finding_says_that_engines_run_on_the_cpu_only():
 
 
 def list_engines(rows):
-    return lambda *, measure, device, threads: rows
+    return lambda *, measure, device, threads, commercial_use: rows
 
 
 def test_engines_table_and_json(monkeypatch):

@@ -80,6 +80,8 @@ def test_a_device_that_is_not_there_is_one_line(device: str, code: int, monkeypa
     (("fp16", "bf16", "f32"), False, 'default = "bf16"', 'default = "f32"', ["f32"]),
     (("fp16", "bf16", "f32"), True, "fp16 = 35.0\n", "", ["bf16", "f32"]),
     (("fp16", "f32"), False, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["f32"]),
+    (("int8", "bf16", "f32"), False, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["bf16", "f32"]),
+    (("fp16", "bf16", "f32"), False, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["bf16", "f32"]),
     (("fp16", "f32"), True, "fp32_nodes = []", 'fp32_nodes = ["conv0"]', ["fp16", "f32"]),
 ])
 def test_which_precisions_are_tried(make_engine: Maker, supported: Any, mixed: bool, old: str, new: str,

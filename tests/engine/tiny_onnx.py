@@ -7,6 +7,7 @@ network that remembers.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,14 +29,36 @@ def _bytes(field: int, value: bytes | str) -> bytes:
     return _varint(field << 3 | 2) + _varint(len(data)) + data
 
 
+FLOAT, INT64, DOUBLE = 1, 7, 11  # TensorProto.DataType
+
+
 def _tensor(name: str, values: np.ndarray) -> bytes:
     dims = b"".join(_int(1, d) for d in values.shape)
-    return dims + _int(2, 1) + _bytes(8, name) + _bytes(9, struct.pack(f"<{values.size}f", *values.ravel()))
+    kind, code = (INT64, "q") if values.dtype.kind == "i" else (FLOAT, "f")
+    return dims + _int(2, kind) + _bytes(8, name) + _bytes(9, struct.pack(f"<{values.size}{code}", *values.ravel()))
+
+
+def _value(name: str, shape: Sequence[int | str], kind: int = FLOAT) -> bytes:
+    dims = b"".join(_bytes(1, _bytes(2, d) if isinstance(d, str) else _int(1, d)) for d in shape)
+    return _bytes(1, name) + _bytes(2, _bytes(1, _int(1, kind) + _bytes(2, dims)))
 
 
 def _port(name: str, size: int, channels: int = 3, width: int = 0) -> bytes:
-    dims = _bytes(1, _bytes(2, "n")) + b"".join(_bytes(1, _int(1, d)) for d in (channels, size, width or size))
-    return _bytes(1, name) + _bytes(2, _bytes(1, _int(1, 1) + _bytes(2, dims)))
+    return _value(name, ("n", channels, size, width or size))
+
+
+def faithful(size: int, *, control: Sequence[int | str] = ("n", 1), kind: int = FLOAT, batch: int | str = "n",
+             name: str = "w") -> bytes:
+    """A network with a control: output = input·w, w of the shape and type given (FLOAT or DOUBLE)."""
+    steps = [("Cast", (name,), "f", _bytes(5, _bytes(1, "to") + _int(3, FLOAT) + _int(20, 2))),
+             ("Reshape", ("f", "shape"), "s", b""), ("Mul", ("input", "s"), "output", b"")]
+    graph = b""
+    for op, inputs, output, attributes in steps:
+        graph += _bytes(1, b"".join(_bytes(1, n) for n in inputs) + _bytes(2, output) + _bytes(4, op) + attributes)
+    graph += _bytes(2, "tiny") + _bytes(5, _tensor("shape", np.array([-1, 1, 1, 1])))
+    graph += _bytes(11, _value("input", (batch, 3, size, size))) + _bytes(11, _value(name, control, kind))
+    graph += _bytes(12, _value("output", (batch, 3, size, size)))
+    return _int(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, "") + _int(2, 17))
 
 
 def remembering(size: int) -> bytes:

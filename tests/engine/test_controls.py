@@ -1,0 +1,106 @@
+"""The control that some networks have beside the crop, and engines that may not be used for everything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtface.engine import Asked, EngineSet, LoadedEngine
+from rtface.engine.recipe import load_recipe
+from rtface.errors import EngineError, UsageError
+
+from .conftest import Maker
+from .tiny_onnx import faithful
+
+CONTROL = '[controls]\nfidelity = { name = "w", default = 0.5 }\n'
+
+
+@pytest.fixture
+def make_faithful(make_engine: Maker) -> Callable[..., Path]:
+    """Engines that answer input·w, w the control, 0.5 by default."""
+    def make(name: str = "faithful", edit: Callable[[str], str] = lambda text: text) -> Path:
+        data = faithful(64)
+        folder = make_engine(name, answer=lambda x: 0.5 * x)
+        (folder / "model.onnx").write_bytes(data)
+        text = (folder / "recipe.toml").read_text().replace("[controls]\n", CONTROL)
+        lines = [f"bytes = {len(data)}" if line.startswith("bytes") else line for line in text.splitlines()]
+        lines = [f'sha256 = "{hashlib.sha256(data).hexdigest()}"' if line.startswith("sha256") else line
+                 for line in lines]
+        (folder / "recipe.toml").write_text(edit("\n".join(lines)))
+        return folder
+    return make
+
+
+@pytest.mark.parametrize("device", ["cpu", "onnx"])
+@pytest.mark.parametrize(("fidelity", "gain"), [(None, 0.5), (0.0, 0.0), (1.0, 1.0), (0.25, 0.25)])
+def test_a_control_is_given_to_the_network(make_faithful: Callable[..., Path], device: str, fidelity: float | None,
+                                           gain: float) -> None:
+    make_faithful()
+    engines = EngineSet(Asked("faithful", fidelity), device=device, threads=1)
+    crops = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
+    np.testing.assert_allclose(engines.pick(200).submit(crops).result().pixels, gain * crops, atol=6e-3)
+    engines.close()
+
+
+def test_the_goldens_are_judged_with_the_default_whatever_is_asked(make_faithful: Callable[..., Path]) -> None:
+    make_faithful()
+    engines = EngineSet(Asked("faithful", 1.0), device="cpu", threads=1)
+    engine = engines.named("faithful")
+    assert isinstance(engine, LoadedEngine) and engine.psnr > 35
+    engines.close()
+
+
+def test_fidelity_without_such_an_engine_is_refused(make_faithful: Callable[..., Path]) -> None:
+    make_faithful()
+    with pytest.raises(UsageError, match="engine rtface-s has no fidelity to turn; leave it away, or choose --engine "
+                                         "faithful"):
+        EngineSet(Asked("rtface-s", 0.5), device="cpu", threads=1)
+
+
+def test_the_smaller_engine_of_a_run_need_not_have_it(make_faithful: Callable[..., Path]) -> None:
+    make_faithful()
+    engines = EngineSet(Asked("faithful", 0.5), device="cpu", threads=1)
+    assert engines.named("rtface-s").size == 256
+    engines.close()
+
+
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("default = 0.5", "default = 1.5", "controls.fidelity.default must be between 0 and 1, got 1.5"),
+    ('name = "w"', 'name = "input"', "controls.fidelity.name is that of another input: input"),
+    ('name = "w", default = 0.5', 'name = "w"', "key controls.fidelity.default is missing"),
+    ('kind = "restorer"', 'family = "cnn"', "family must be 'CNN' or 'GAN'"),
+    ('kind = "restorer"', "fidelity = 0.5", "unknown key fidelity"),
+])
+def test_a_wrong_control_is_named(make_faithful: Callable[..., Path], old: str, new: str, message: str) -> None:
+    folder = make_faithful(edit=lambda text: text.replace(old, new, 1))
+    with pytest.raises(EngineError, match=message):
+        load_recipe(folder / "recipe.toml")
+
+
+def forbidden(text: str) -> str:
+    return text.replace("commercial_use = true", "commercial_use = false").replace(
+        'weights = "Apache-2.0"', 'weights = "S-Lab-1.0"')
+
+
+def test_commercial_use_refuses_and_names_what_is_allowed(make_engine: Maker) -> None:
+    make_engine(edit=forbidden)
+    make_engine("free")
+    with pytest.raises(UsageError, match=r"engine tiny may not be used commercially \(code Apache-2.0, weights "
+                                         r"S-Lab-1.0\).*allowed are: .*rtface-m, .*free$"):
+        EngineSet(Asked("tiny", commercial_use=True), device="cpu", threads=1)
+    EngineSet("tiny", device="cpu", threads=1).close()
+
+
+def test_commercial_use_holds_for_every_engine_of_a_run(make_engine: Maker) -> None:
+    """A user's own engine may have the name of ours."""
+    make_engine("rtface-s", edit=forbidden)
+    with pytest.raises(UsageError, match="engine rtface-s may not be used commercially"):
+        EngineSet(Asked("auto", commercial_use=True), device="cpu", threads=1)
+    engines = EngineSet(Asked("rtface-m", commercial_use=True), device="cpu", threads=1)
+    with pytest.raises(UsageError, match="engine rtface-s may not be used commercially"):  # the ladder's step
+        engines.named("rtface-s")
+    engines.close()
