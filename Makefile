@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export INPUT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-engines soak lint image wheel docker docker-cuda bench bench-gpu train clean lock
+.PHONY: help setup run test test-engines soak lint image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -74,6 +74,9 @@ bench: $(VENV)/.dev  ## measure speed here: against a plain transcode, without e
 	$(PY) -m benchmarks.transcode
 	$(PY) -m benchmarks.pipeline
 	$(PY) -m benchmarks.paste
+
+bench-engines: $(VENV)-train/.train  ## measure published restorers on this CPU against PyTorch and ONNX Runtime
+	$(VENV)-train/bin/python -m benchmarks.engines $(ARGS)
 
 bench-gpu: $(VENV)/.dev  ## measure on an NVIDIA card; ARGS=--dry runs it without one
 	$(PY) -m benchmarks.gpu $(ARGS)
