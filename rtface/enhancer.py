@@ -64,7 +64,8 @@ class Enhancer:
         self._pts = -self._step
         self.stats = Stats()
         self._closing = ExitStack()
-        self._stages = Stages.open(self._options.stages, self.stats)
+        self._stages = Stages.open(self._options.stages, self.stats,
+                                   commercial_use=self._options.commercial_use)
         chosen, threads = asked_by(self._options), self._options.threads
         coming = None
         try:

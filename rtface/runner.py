@@ -105,7 +105,8 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
         source = open_film(input, options, threads, stats,
                            keep=not into_folder and options.compare is None and not options.stages)
         stack.callback(source.close)
-        stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start))
+        stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start),
+                             commercial_use=options.commercial_use)
         stack.callback(stages.close)
         report.notes += stages.notes(comparing=options.compare is not None)
         plan = None

@@ -23,6 +23,7 @@ from rtface.draw import Canvas, Sprite, covering, display_from_face
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Face, Frame
 from rtface.geometry import compose, scaling, translation
+from rtface.plugins import load_stage
 from rtface.protocols import Item, Stage
 from rtface.stage_options import Spec, make_stage, option, state
 from rtface.stats import Stats
@@ -91,7 +92,8 @@ class Stages:
                 raise UsageError(f"the stage {one.name} cannot begin: {type(error).__name__}: {error}") from error
 
     @classmethod
-    def open(cls, specs: Sequence[str], stats: Stats, live: bool = False, origin: float | None = None) -> Stages:
+    def open(cls, specs: Sequence[str], stats: Stats, live: bool = False, origin: float | None = None, *,
+             commercial_use: bool = False) -> Stages:
         """Makes the stages of `Options.stages`.
 
         Args:
@@ -99,13 +101,16 @@ class Stages:
             stats: gets "stage NAME" (seconds) and `stage_faults`.
             live: whether it is a live run, which begins now.
             origin: seconds of `Frame.time` at which a film begins.
+            commercial_use: refuse stages that say of themselves that they may not be used commercially.
 
         Raises:
-            UsageError: no such stage, an option that does not exist or cannot be used.
+            UsageError: no such stage, one that may not be used so, an option that does not exist or cannot be used.
             MissingComponent: a stage cannot be loaded.
         """
         begun = origin if origin is not None else time.monotonic() if live else 0.0
         parsed = [Spec.parse(text) for text in specs]
+        for spec in parsed if commercial_use else ():
+            _check_commercial_use(spec.name)
         return cls([(spec.name, make_stage(spec)) for spec in parsed], stats, Run(live, begun))
 
     @property
@@ -212,6 +217,13 @@ def _hidden(frame: Frame) -> Frame:
     far = 2 * max(canvas.width, canvas.height)
     canvas.blur(compose(translation(canvas.width / 2, canvas.height / 2), scaling(far, far)), canvas.height / 8)
     return canvas.frame
+
+
+def _check_commercial_use(name: str) -> None:
+    kind = load_stage(name)
+    if not getattr(kind, "commercial_use", True):
+        raise UsageError(f"the stage {name} may not be used commercially ({getattr(kind, 'licence', 'its licence')}); "
+                         "leave it out, or --commercial-use")
 
 
 def _check(after: object, frame: Frame) -> None:

@@ -67,7 +67,7 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
     if input.is_dir():
         _make_folder(output)
     with ExitStack() as stack:
-        stages = Stages.open(options.stages, stats)
+        stages = Stages.open(options.stages, stats, commercial_use=options.commercial_use)
         stack.callback(stages.close)
         report.notes += stages.notes(comparing=pair is not None)
         parts = Parts.open(options, Threads.plan(options.threads), stats, stack, building)

@@ -27,7 +27,7 @@ class LiveExtras:
     def __init__(self, options: Options, stats: Stats) -> None:
         self.preview = Preview()
         self.light = Light()
-        self.stages = stages.Stages.open(options.stages, stats, live=True)
+        self.stages = stages.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)
 
     @property
     def needs_faces(self) -> bool:

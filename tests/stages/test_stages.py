@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import trial_stages
 
+import rtface
 from rtface.errors import MissingComponent, UsageError
 from rtface.frame import Color, Frame
 from rtface.plugins import find_stages, load_stage
@@ -130,6 +131,16 @@ def test_stages_are_found_by_entry_points(installed: None) -> None:
     with pytest.raises(MissingComponent, match="the stage broken of someones-stages cannot be loaded from "
                                                "someones:Missing: ModuleNotFoundError"):
         load_stage("broken")
+
+
+def test_what_may_not_be_used_commercially_is_refused_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_stages.Bar, "commercial_use", False, raising=False)
+    monkeypatch.setattr(trial_stages.Bar, "licence", "CC BY-NC", raising=False)
+    Stages.open(["trial_stages.Bar"], Stats()).close()
+    with pytest.raises(UsageError, match=r"trial_stages\.Bar may not be used commercially \(CC BY-NC\)"):
+        Stages.open(["trial_stages.Bar"], Stats(), commercial_use=True)
+    with pytest.raises(UsageError, match="may not be used commercially"):
+        rtface.Enhancer(stages=["trial_stages.Bar"], commercial_use=True)
 
 
 def test_without_any_stage_installed_the_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
