@@ -97,11 +97,11 @@ train: $(VENV)-train/.train  ## train both engines, from faces to models (engine
 # spandrel asks for torchvision, of which the networks that are compared with need nothing.
 $(VENV)-train/.engines: $(VENV)-train/.train
 	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q pytest pytest-timeout einops==0.8.2
-	$(VENV)-train/bin/python -m pip install -q --no-deps spandrel==0.4.2
+	$(VENV)-train/bin/python -m pip install -q --no-deps spandrel==0.4.2 spandrel_extra_arches==0.2.0
 	@touch $@
 
 test-engines: $(VENV)-train/.engines  ## test converter and architectures (engines/) with torch
-	$(VENV)-train/bin/python -m pytest tests/architectures $(ARGS)
+	$(VENV)-train/bin/python -m pytest tests/architectures plugins/rtface-codeformer/tests $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache
