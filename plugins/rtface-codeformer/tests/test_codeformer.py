@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from engines.convert.graph import named
 from tests.architectures.common import (
     ONNX,
     PARITY,
@@ -28,6 +27,8 @@ from tests.architectures.common import (
     spandrel,
     torch,
 )
+
+from engines.convert.graph import named  # isort: skip  # after what skips these tests where there is no torch
 
 FOLDER = Path(__file__).parents[1] / "rtface_codeformer"
 OFFER = offers(FOLDER)[0]
