@@ -16,13 +16,18 @@ from onnx.reference import ReferenceEvaluator
 OPSET = 17
 
 
-def to_onnx(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
-    """``module`` as it runs on ``inputs`` (examples by port name, in its order), the first axis of every port free."""
+def to_onnx(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str], *,
+            folds: bool = False) -> onnx.ModelProto:  # fmt: skip
+    """``module`` as it runs on ``inputs`` (examples by port name, in its order), the first axis of every port free.
+
+    ``folds``: the exporter computes what is constant, also where that takes more room, as fp32 out of fp16; else it is
+    left to ``fold``.
+    """
     names, file = list(inputs), io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracing exporter's age, and of every constant that it meets
         torch.onnx.export(
-            module, tuple(inputs.values()), file, dynamo=False, opset_version=OPSET,
+            module, tuple(inputs.values()), file, dynamo=False, opset_version=OPSET, do_constant_folding=folds,
             input_names=names, output_names=list(outputs), dynamic_axes={n: {0: "n"} for n in [*names, *outputs]},
         )  # fmt: skip
     model = onnx.load_from_string(file.getvalue())
@@ -67,7 +72,7 @@ def fold(model: onnx.ModelProto) -> None:
                                   [helper.make_empty_tensor_value_info(n) for n in node.output if n])  # fmt: skip
         evaluator = ReferenceEvaluator(helper.make_model(alone, opset_imports=model.opset_import))
         found = [np.asarray(value) for value in evaluator.run(None, given)]
-        if sum(v.size for v in found) > max(1024, *(v.size for v in given.values())):
+        if sum(v.nbytes for v in found) > max(4096, *(v.nbytes for v in given.values())):
             nodes.append(node)
             continue
         known |= {name: numpy_helper.from_array(value, name)

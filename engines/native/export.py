@@ -84,7 +84,8 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
         shapes |= {"shrunk": past} if size != GRID else {}
     answers = ["residual", *(["log_scale", "occlusion", "next"] if memory else []),
                *(["kept"] if "shrunk" in shapes else [])]  # fmt: skip
-    model = halve(to_onnx(whole, {name: torch.rand(shape) for name, shape in shapes.items()}, answers))
+    given = {name: torch.rand(shape) for name, shape in shapes.items()}
+    model = halve(to_onnx(whole, given, answers, folds=True))
     model.graph.name = engine
     model.doc_string = f"{engine} {VERSION}, Apache-2.0"
     tmp.write_bytes(model.SerializeToString())

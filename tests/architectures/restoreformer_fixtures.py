@@ -38,6 +38,16 @@ def digest(answer: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def apart(fixture: Path, case: str, found: np.ndarray) -> float:
+    """Largest difference from what the published network answered, as a share of that answer's range."""
+    with np.load(fixture) as file:
+        expected = {key.removeprefix(case + "/"): file[key] for key in file.files if key.startswith(case + "/")}
+    low, high = expected["range"]
+    parts = digest(found)
+    assert set(parts) == set(expected) and high - low > 0.1
+    return max(float(np.abs(parts[key] - expected[key]).max()) for key in parts) / float(high - low)
+
+
 def main(repository: str) -> None:
     import torch
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.architectures.common import (
@@ -20,12 +19,13 @@ from tests.architectures.common import (
     torch,
 )
 from tests.architectures.drawn import drawn_crops, drawn_state
-from tests.architectures.restoreformer_fixtures import CASES, digest
+from tests.architectures.restoreformer_fixtures import CASES, apart
 
 from engines.convert.graph import named  # isort: skip
 
 FOLDER = ROOT / "engines" / "restoreformer"
 OFFERS = {offer.name: offer for offer in offers(FOLDER)}
+FIXTURE = ROOT / "tests" / "architectures" / "restoreformer.npz"
 PLUS_PLUS = {"heads": 4, "asked": 2}
 
 
@@ -67,23 +67,13 @@ def test_answers_as_an_independent_implementation(count: int) -> None:
         assert gap(ours(given), theirs(given)[0]) < PARITY
 
 
-def apart(case: str, found: np.ndarray) -> float:
-    """Largest difference from what the published network answered, as a share of that answer's range."""
-    with np.load(ROOT / "tests" / "architectures" / "restoreformer.npz") as file:
-        expected = {key.removeprefix(case + "/"): file[key] for key in file.files if key.startswith(case + "/")}
-    low, high = expected["range"]
-    parts = digest(found)
-    assert set(parts) == set(expected) and high - low > 0.1
-    return max(float(np.abs(parts[key] - expected[key]).max()) for key in parts) / float(high - low)
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_plus_plus_answers_as_published(case: str) -> None:
     width, size, count = CASES[case]
     net = network(**PLUS_PLUS, width=width, size=size)
     seen: list[Any] = []
     net.quantize.register_forward_pre_hook(lambda _, given: seen.append(net.quantize.distances(given[0])))
-    assert apart(case, net(crops(count, size)).numpy()) < PARITY
+    assert apart(FIXTURE, case, net(crops(count, size)).numpy()) < PARITY
     # The drawn weights are such that no rounding of fp32 can make another entry the nearest: the comparison is fair.
     nearest = seen[0].topk(2, dim=3, largest=False)
     assert len(nearest.indices[..., 0].unique()) > 5
@@ -98,7 +88,7 @@ def test_another_weight_is_another_answer(name: str) -> None:
     width, size, count = CASES["narrow-1"]
     net = network(**PLUS_PLUS, width=width, size=size)
     net.get_parameter(name).flatten()[::7].mul_(1.2)
-    assert apart("narrow-1", net(crops(count, size)).numpy()) > PARITY
+    assert apart(FIXTURE, "narrow-1", net(crops(count, size)).numpy()) > PARITY
 
 
 def test_onnx_answers_as_torch() -> None:
