@@ -23,7 +23,7 @@ from rtface.values import format_time, nearest
 log = logging.getLogger("rtface")
 
 PREFIX = "RTFACE_"
-_OTHER_VARIABLES = ("RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR")
+_OTHER_VARIABLES = ("RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR", "RTFACE_TORCH_PYTHON")
 
 
 @dataclass(frozen=True, slots=True)

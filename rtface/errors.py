@@ -5,6 +5,7 @@ RtfaceError
 ├── InputError (ValueError)            the input is empty, damaged beyond use, or holds no video
 │   └── InputMissing (FileNotFoundError)
 ├── OutputError (OSError)              the output cannot be opened, written or finished
+├── DownloadError (OSError)            a file cannot be fetched, or what came is not what was published
 ├── MissingComponent (ImportError)     a package, model file or device that this job needs is not there
 ├── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden check)
 │   ├── OutOfDeviceMemory (MemoryError) the card has no room for what was asked
@@ -42,6 +43,13 @@ class OutputError(RtfaceError, OSError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else "output failed"
+
+
+class DownloadError(RtfaceError, OSError):
+    """A file cannot be fetched, or what came is not what was published."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "download failed"
 
 
 class MissingComponent(RtfaceError, ImportError):

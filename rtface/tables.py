@@ -58,6 +58,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
             raise UsageError(f"{where} must be a list"
                              f"{'' if arguments[-1] is Ellipsis else f' of {len(arguments)}'}, got {value!r}")
         return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(items))
+    if origin is dict:
+        kind = dict
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -65,4 +67,5 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false",
+          dict: "a table"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from rtface.commands import shared
+from rtface.commands import engines_add, shared
 from rtface.commands.console import Console, print_json, print_table
 from rtface.errors import MissingComponent, UsageError
 from rtface.tables import nearest
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rtface.engine.tensorrt.builder import Progress
 
 app = typer.Typer(rich_markup_mode=None)
+app.command()(engines_add.add)
+app.command()(engines_add.remove)
+app.command()(engines_add.offers)
 
 
 @app.callback(invoke_without_command=True)

@@ -120,6 +120,8 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
     """Golden crops and the reference's answers, float32 N×3×S×S, 0…1; with "next_" for `step` those of the frames
     after them (recurrent engines)."""
     try:
+        if recipe.golden.sha256 and hashlib.sha256(recipe.golden_path.read_bytes()).hexdigest() != recipe.golden.sha256:
+            raise ValueError("they are not those of the recipe (SHA-256 differs)")
         with np.load(recipe.golden_path, allow_pickle=False) as file:
             crops = np.asarray(file[f"{step}crops"]).astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
             answers = np.asarray(file[f"{step}restored"])

@@ -166,10 +166,23 @@ class Golden:
     """An npz with ``crops`` (uint8 N×S×S×3 RGB) and the reference's answers ``restored`` (float N×3×S×S, 0…1).
 
     Of a recurrent engine also ``next_crops`` and ``next_restored``: the frames after those, with what it remembers.
+    `sha256` (hex) of the file, where it is given, is part of what a verdict is remembered by, as all of a recipe is.
     """
 
     file: str
     psnr: Psnr
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The published file that an engine was made of (``rtface engines add``): its name, size in bytes and SHA-256
+    (hex), and the address that it was fetched from, "" for a file of the user's own."""
+
+    file: str
+    bytes: int
+    sha256: str
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +208,7 @@ class Recipe:
     batch: Batch = field(default_factory=Batch)
     precision: Precisions = field(default_factory=Precisions)
     controls: Controls = field(default_factory=Controls)
+    source: Source | None = None
     folder: Path = Path()
     digest: str = ""
     fidelity: float | None = None
@@ -275,8 +289,9 @@ class Recipe:
     def check_weights(self) -> None:
         """Raises MissingComponent when the weights are not the file that the recipe names."""
         if fault := self.fault():
-            raise MissingComponent(f"engine {self.name}: weights {self.model_path} {fault}; install rtface again, "
-                                   "or put the right file there")
+            repair = f"rtface engines add {self.name} --overwrite" if self.source else "install rtface again"
+            raise MissingComponent(f"engine {self.name}: weights {self.model_path} {fault}; {repair}, or put the right "
+                                   "file there")
 
 
 def load_recipe(path: Path) -> Recipe:

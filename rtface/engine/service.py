@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from rtface.engine import cuda
 from rtface.engine.backends import check_device, find, order
@@ -110,7 +111,7 @@ class EngineInfo:
         device, precision: how that was run, None with it.
         family: what kind of network it is: CNN, GAN, transformer, codebook or diffusion.
         terms: more about its licence.
-        origin: where it comes from: "rtface", or the user's folder.
+        origin: where it comes from: "rtface", the host or the file that it was added from, or the user's folder.
     """
 
     name: str
@@ -181,7 +182,11 @@ def list_engines(*, measure: bool = False, device: str = "auto", threads: int | 
 
 
 def _origin(recipe: Recipe) -> str:
-    return "rtface" if recipe.folder.parent == SHIPPED else str(recipe.folder)
+    if recipe.folder.parent == SHIPPED:
+        return "rtface"
+    if recipe.source is None:
+        return str(recipe.folder)
+    return urlsplit(recipe.source.url).hostname or recipe.source.file
 
 
 def measure(name: str = "default", *, device: str = "auto", threads: int | None = None) -> float:

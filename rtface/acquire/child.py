@@ -1,0 +1,61 @@
+"""Child processes that must not outlive us: a line at a time of what they say, and an end whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended: its exit code (negative: the signal), and the last lines that it wrote to standard error."""
+
+    code: int
+    errors: list[str]
+
+    @property
+    def why(self) -> str:
+        """In a few words, for a message."""
+        if self.code in (-9, 137):
+            return "it was killed, most likely for want of memory"
+        if self.code < 0:
+            return f"it was ended by {signal.Signals(-self.code).name}"
+        return self.errors[-1] if self.errors else f"exit code {self.code}"
+
+
+def run(command: Sequence[str | Path], heard: Callable[[str], None], environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None) -> Ended:
+    """Runs a command, telling `heard` each line of its standard output. It is killed, with all that it started, when
+    this is interrupted. Raises OSError when it cannot be started."""
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=errors, text=True, encoding="utf-8", errors="replace",
+                              env=None if environment is None else dict(environment), cwd=cwd,
+                              start_new_session=True) as child:
+            assert child.stdout is not None
+            try:
+                for line in child.stdout:
+                    heard(line.rstrip("\n"))
+                code = child.wait()
+            except BaseException:
+                _kill(child)
+                raise
+        errors.seek(0)
+        text = errors.read()[-8000:].decode(errors="replace")
+    return Ended(code, [line.strip() for line in text.splitlines() if line.strip()][-20:])
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    if sys.platform == "win32":
+        child.kill()
+        return
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,82 @@
+"""The converter as a child process with torch: ``python -m engines.convert`` (engines/README.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.acquire import child
+from rtface.acquire.offers import Offer, converter_root
+from rtface.engine.recipe import SHIPPED
+from rtface.engine.service import DEFAULT
+from rtface.errors import EngineError
+from rtface.frame import Bytes
+from rtface.tables import from_table
+
+Progress = Callable[[str, float], None]
+"""Is told what is being done, and how much of that is done (0…1)."""
+
+_STAGES = {"load": "reading the weights", "export": "writing the network", "golden": "computing golden crops",
+           "check": "checking the network against torch", "int8": "measuring ranges for int8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What the converter says of ``model.onnx``; `onnx_error` is the largest difference from torch as a share of the
+    output's range."""
+
+    parameters: int
+    fp32_nodes: tuple[str, ...]
+    onnx_error: float
+    bytes: int
+    sha256: str
+
+
+def golden_crops(size: int) -> Bytes:
+    """The crops of the shipped goldens, uint8 N×size×size×3 RGB."""
+    with np.load(SHIPPED / DEFAULT / "golden.npz", allow_pickle=False) as file:
+        crops: Bytes = file["crops"]
+    if crops.shape[1] == size:
+        return crops
+    way = cv2.INTER_AREA if size < crops.shape[1] else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(crop, (size, size), interpolation=way) for crop in crops]).astype(np.uint8)
+
+
+def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Progress) -> Converted:
+    """Writes ``model.onnx`` and ``golden.npz`` (and ``int8.json``, where the offer wants it) into `out`.
+
+    Raises EngineError with the converter's own words, or saying how it ended.
+    """
+    result: dict[str, Any] = {}
+
+    def heard(line: str) -> None:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(said, dict):
+            return
+        result.update({key: said[key] for key in ("result", "error") if key in said})
+        if "stage" in said:
+            progress(_STAGES.get(said["stage"], str(said["stage"])), float(said.get("done", 0.0)))
+
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
+    with tempfile.TemporaryDirectory(prefix="rtface-") as made:
+        crops = Path(made) / "crops.npz"
+        np.savez(crops, crops=golden_crops(offer.table.input.size))
+        command = [python, "-m", "engines.convert", "--folder", offer.folder, "--offer", offer.name, "--weights",
+                   weights.resolve(), "--crops", crops, "--out", out]
+        # From a folder of its own: what lies where the user stands must not be imported.
+        ended = child.run(command, heard, environment | {"PYTHONPATH": str(converter_root())}, Path(made))
+    if "error" in result or ended.code or "result" not in result:
+        why = result.get("error") or f"the converter failed: {ended.why}"
+        raise EngineError(f"{offer.name} cannot be converted: {why}")
+    return from_table(Converted, result["result"], "result.")

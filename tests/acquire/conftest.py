@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rtface.acquire import environment, offers
+
+from .checkpoints import write_zip
+from .published import Publisher
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes this user's settings and cache, or asks a proxy."""
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("RTFACE_TORCH_PYTHON", raising=False)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publisher:
+    """An installation that offers two networks, and converts without torch."""
+    made = Publisher(tmp_path / "installed" / "engines")
+    monkeypatch.setattr(offers, "beside", lambda: made.root)
+    monkeypatch.setattr(environment, "MODULES", ("json",))
+    offers.converter_root.cache_clear()
+    yield made
+    offers.converter_root.cache_clear()
+
+
+@pytest.fixture
+def weights(tmp_path: Path, published: Publisher) -> Path:
+    """A file that fits the first offer."""
+    return write_zip(tmp_path / "mine.pth", {"params_ema": published.tensors})
+
+
