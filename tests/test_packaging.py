@@ -113,6 +113,11 @@ def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys):
     assert any(name.endswith(".onnx") for name in names)
     assert any(name.endswith("/licenses/NOTICE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"rtface"}
+    published = {f"rtface/_published/{path.relative_to(ROOT)}" for folder in [ROOT / "engines" / "convert", *(
+        path.parent for path in (ROOT / "engines").glob("*/offers.toml"))] for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts}
+    assert len(published) > 10 and published <= set(names)
+    assert not any("native" in name for name in names)
 
     venv.create(tmp_path / "empty", with_pip=True)
     binaries = tmp_path / "empty" / ("Scripts" if os.name == "nt" else "bin")
@@ -125,6 +130,10 @@ def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys):
     clip(tmp_path / "in.mp4")
     assert call(binaries / "rtface", "--version").stdout == call(python, "-m", "rtface", "--version").stdout
     call(binaries / "rtface", "doctor")
+    offered = [row["name"] for row in json.loads(call(binaries / "rtface", "engines", "offers", "--json").stdout)]
+    assert "gfpgan-1.4" in offered
+    root = call(python, "-c", "from rtface.acquire.offers import converter_root; print(converter_root())")
+    assert Path(root.stdout.strip()).joinpath("engines", "convert", "__main__.py").is_file()
     report = json.loads(call(binaries / "rtface", "run", "in.mp4", "out.mp4", "--json").stdout)
     assert report["frames_out"] == 12
     assert report["frames_with_faces"] >= 10

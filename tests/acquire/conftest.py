@@ -24,6 +24,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publisher:
     """An installation that offers two networks, and converts without torch."""
     made = Publisher(tmp_path / "installed" / "engines")
     monkeypatch.setattr(offers, "beside", lambda: made.root)
+    monkeypatch.setattr(offers, "entry_points", lambda group: [])
     monkeypatch.setattr(environment, "MODULES", ("json",))
     offers.converter_root.cache_clear()
     yield made
