@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import torch
 
 from .errors import ConvertError
 from .graph import fold, named, to_onnx
+from .int8 import ranges
 from .offers import Offer, read_offer
 from .states import load_weights
 
@@ -61,9 +63,11 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, say: S
         fp32_nodes = named(model, offer.fp32_nodes)
     except ValueError as error:
         raise ConvertError(f"{offer.folder / 'offers.toml'}: precision.fp32_nodes: {error}") from error
-    data = model.SerializeToString()
     path = out / "model.onnx"
+    data = model.SerializeToString()
     path.write_bytes(data)
+    size, digest = len(data), hashlib.sha256(data).hexdigest()
+    del data
     say("export", 1.0)
     crops = as_floats(pictures, offer)
     answers = golden(offer, module, crops, say)
@@ -73,13 +77,27 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, say: S
     worst = compare(offer, module, session, crops, answers, say)
     if not worst <= CLOSE:
         raise ConvertError(f"{offer.name}: ONNX differs from torch by {worst:.2g} of the range, more than {CLOSE:g}")
+    del session
+    if offer.int8:
+        calibrate(offer, model, digest, crops, out / "int8.json", say)
     return {
         "parameters": sum(p.numel() for p in module.parameters()),
         "fp32_nodes": fp32_nodes,
         "onnx_error": worst,
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": size,
+        "sha256": digest,
     }
+
+
+def calibrate(offer: Offer, model: onnx.ModelProto, digest: str, crops: F32, path: Path, say: Say) -> None:
+    """Writes ``int8.json``. Ranges come from all crops but the first, all of them judge: so that what passes on a
+    user's machine has been seen to hold a crop that the ranges were not made for."""
+    say("int8", 0.0)
+    found = ranges(model, (ports(offer, crop[None], {}) for crop in crops[1:]))
+    table = {"weights": digest, "crops": list(range(len(crops))), "convolutions": found}
+    if found:
+        path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    say("int8", 1.0)
 
 
 def read_crops(path: Path, size: int) -> U8:

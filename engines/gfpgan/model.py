@@ -167,8 +167,8 @@ class Generator(nn.Module):
         for i, (to_rgb, (scale, shift)) in enumerate(zip(self.to_rgbs, conditions, strict=True)):
             k = 2 * i + 1
             x = self.style_convs[k - 1](x, styles[:, k], noises[k], double=True)
-            same, steered = x.split(self.halves[i], 1)
-            x = torch.cat([same, steered * scale + shift], 1)
+            half = self.halves[i]
+            x = torch.cat([x[:, :half], x[:, half:] * scale + shift], 1)
             x = self.style_convs[k](x, styles[:, k + 1], noises[k + 1])
             picture = larger(picture) + to_rgb(x, styles[:, k + 2])
         return picture

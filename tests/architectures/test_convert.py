@@ -21,6 +21,7 @@ safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is no
 
 from engines.convert import __main__ as program  # noqa: E402
 from engines.convert.graph import fold  # noqa: E402
+from rtface.engine.int8 import load_calibration  # noqa: E402
 from rtface.engine.plan import load_golden  # noqa: E402
 
 MODEL = '''
@@ -37,12 +38,13 @@ class Tiny(nn.Module):
     def __init__(self, width):
         super().__init__()
         self.inward, self.softened = nn.Conv2d(3, width, 3, padding=1), Softened()
-        self.outward = nn.Conv2d(width, 3, 3, padding=1)
+        self.middle, self.outward = nn.Conv2d(width, width, 1), nn.Conv2d(width, 3, 3, padding=1)
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
     def forward(self, crop, fidelity):
         weight = self.outward.weight * self.outward.weight.square().sum((1, 2, 3), keepdim=True).rsqrt()
-        return torch.conv2d(self.softened(self.inward(crop)), weight, padding=1) * fidelity[:, :, None, None]
+        inner = self.softened(self.middle(self.inward(crop)))
+        return torch.conv2d(inner, weight, padding=1) * fidelity[:, :, None, None]
 
 
 def build(width=4):
@@ -70,7 +72,7 @@ fp32_nodes = ["*/softened/*"]
 [[offers]]
 name = "tiny-1"
 version = "1"
-variant = { width = 5 }
+variant = { width = 16 }
 states = ["params_ema", "state_dict"]
 prefix = "net."
 '''
@@ -87,7 +89,7 @@ class Case:
         code = types.ModuleType("tiny")
         exec(MODEL, code.__dict__)
         torch.manual_seed(1)
-        self.net = code.build(5)
+        self.net = code.build(16)
         self.state = OrderedDict(("net." + name.replace("inward", "encoder"), value)
                                  for name, value in self.net.state_dict().items())  # fmt: skip
 
@@ -119,7 +121,7 @@ def test_a_network_is_written_whole_and_as_torch_computes_it(case: Case) -> None
                          env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)  # fmt: skip
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
     result = lines[-1]["result"]
-    assert ran.returncode == 0 and result["parameters"] == 5 * 27 + 5 + 5 * 27 + 3
+    assert ran.returncode == 0 and result["parameters"] == 16 * 27 + 16 + 16 * 16 + 16 + 16 * 27 + 3
     assert result["onnx_error"] < 1e-6 and result["bytes"] == (case.out / "model.onnx").stat().st_size
     assert [line["stage"] for line in lines[:-1] if line["done"] == 1] == ["load", "export", "golden", "check"]
     assert sorted(p.name for p in case.out.iterdir()) == ["golden.npz", "model.onnx"]
@@ -147,6 +149,25 @@ def test_goldens_are_read_by_the_run_time(case: Case, capsys: Any, monkeypatch: 
         wanted = case.net(torch.from_numpy(crops * 2 - 1), torch.full((2, 1), 0.5)).numpy() / 2 + 0.5
     assert answers.min() >= 0 and answers.max() <= 1
     np.testing.assert_allclose(answers, wanted.clip(0, 1), atol=3e-4)
+
+
+def test_ranges_for_int8_come_from_all_crops_but_the_first(case: Case, capsys: Any, monkeypatch: Any) -> None:
+    """Where the offer says how good int8 has to be; the run time reads them."""
+    path = case.folder / "offers.toml"
+    path.write_text("[psnr]\nint8 = 30.0\n" + path.read_text())
+    torch.save({"params_ema": case.state}, case.weights)
+    code, said = case.run(capsys, monkeypatch)
+    assert code == 0 and {"stage": "int8", "done": 1.0} in said
+    recipe: Any = types.SimpleNamespace(folder=case.out, name="tiny",
+                                        weights=types.SimpleNamespace(sha256=said[-1]["result"]["sha256"]))  # fmt: skip
+    found = load_calibration(recipe)
+    assert found is not None and found.crops == (0, 1)
+    (only,) = found.convolutions  # those that see or give pixels stay exact
+    with torch.no_grad():
+        seen = case.net.inward(torch.from_numpy(case.pixels[1:].transpose(0, 3, 1, 2) / 127.5 - 1).float())
+    assert only.name == "/middle/Conv"
+    assert float(seen.min()) <= only.low < float(seen.quantile(0.01))
+    assert float(seen.quantile(0.99)) < only.high <= float(seen.max())
 
 
 class Callback:
@@ -215,10 +236,10 @@ def _saved(change: Any) -> Any:
     (_half, "damaged or no file of weights"),
     (_cut_safetensors, "damaged or no file of weights"),
     (_pickle, "damaged or no file of weights|holds a list, not named weights"),
-    (_saved(lambda s: s.pop("net.encoder.bias")), "1 of 5 names are missing, the first inward.bias"),
+    (_saved(lambda s: s.pop("net.encoder.bias")), "1 of 7 names are missing, the first inward.bias"),
     (_saved(lambda s: s.update({"net.extra": torch.ones(1)})), "1 are not the network's, the first extra"),
     (_saved(lambda s: s.update({"net.encoder.weight": torch.ones(4, 3, 3, 3)})),
-     "1 of 5 tensors have another shape, the first inward.weight, 4×3×3×3 instead of 5×3×3×3"),
+     "1 of 7 tensors have another shape, the first inward.weight, 4×3×3×3 instead of 16×3×3×3"),
     (_saved(lambda s: s["net.encoder.bias"].fill_(float("nan"))),
      "damaged: inward.bias holds values that are not numbers"),
     (_saved(lambda s: s.clear()), "holds no tensors"),

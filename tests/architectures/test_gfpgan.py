@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engines.convert.int8 import ranges
 from engines.gfpgan.model import Gfpgan, build
 from tests.architectures.common import (
     ONNX,
@@ -107,7 +108,7 @@ def test_the_graph_is_static(small: tuple[Gfpgan, Any]) -> None:
     assert all(node.input[1] in stored for node in graph.node if node.op_type == "Conv")
     assert max(stored.values()) == 4
     assert {node.op_type for node in graph.node} <= {
-        "Conv", "LeakyRelu", "AveragePool", "Add", "Mul", "Div", "Resize", "Concat", "Split", "Flatten", "Reshape",
+        "Conv", "LeakyRelu", "AveragePool", "Add", "Mul", "Div", "Resize", "Concat", "Slice", "Flatten", "Reshape",
         "Gemm", "MatMul", "Gather", "Abs", "ReduceMax", "Sqrt", "Reciprocal", "Unsqueeze",
     }  # fmt: skip
 
@@ -126,3 +127,26 @@ def test_fp16_holds_also_where_styles_are_large(loud: float) -> None:
     published = quality(answer(other.half(), given.half()), wanted)
     assert quality(answer(ours.half(), given.half()), wanted) > 45
     assert published < 25 if loud > 1 else published > 45
+
+
+def test_int8_holds_with_ranges_of_other_crops(small: tuple[Gfpgan, Any]) -> None:
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    from rtface.engine.int8 import Calibration, Convolution
+    from rtface.engine.openvino import quantise
+
+    module, model = small
+    held = ranges(model, ({"crop": crops(1, 64, seed=i).numpy()} for i in (1, 2)))
+    assert not {"/conv_body_first/Conv"} & {row["name"] for row in held}
+
+    def told(share: float) -> float:
+        """dB, with ranges of that share of the width."""
+        network = openvino.Core().read_model(model.SerializeToString())
+        network.reshape({"crop": [1, 3, 64, 64]})
+        rows = tuple(Convolution(row["name"], row["low"] * share, row["high"] * share) for row in held)
+        quantise(network, Calibration("", (0,), rows))
+        compiled = openvino.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        given = crops(1, 64, seed=3)
+        return quality(torch.from_numpy(compiled({"crop": given.numpy()})[0]), answer(module, given))
+
+    assert told(1.0) > 35
+    assert told(0.3) < 30
