@@ -142,6 +142,7 @@ def test_goldens_are_read_by_the_run_time(case: Case, capsys: Any, monkeypatch: 
     case.weights = case.weights.with_suffix(".safetensors")
     assert case.run(capsys, monkeypatch)[0] == 0
     recipe: Any = types.SimpleNamespace(golden_path=case.out / "golden.npz", name="tiny",
+                                        golden=types.SimpleNamespace(sha256=""),
                                         input=types.SimpleNamespace(size=32))  # fmt: skip
     crops, answers = load_golden(recipe)
     np.testing.assert_allclose(crops, case.pixels.transpose(0, 3, 1, 2) / 255, atol=1e-6)
