@@ -76,6 +76,8 @@ def test_a_python_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         find_python(None, Heard().teller)
     monkeypatch.setattr(environment, "MODULES", ("json",))
     assert find_python(None, Heard().teller) == Path(sys.executable)
+    monkeypatch.chdir(Path(sys.executable).parent)
+    assert find_python(Path(Path(sys.executable).name), Heard().teller) == Path(sys.executable)
     for name, text in (("missing", None), ("text", "no program"), ("other", "#!/bin/sh\nexit 3\n")):
         path = tmp_path / name
         if text is not None:
