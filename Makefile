@@ -101,7 +101,7 @@ $(VENV)-train/.engines: $(VENV)-train/.train
 	@touch $@
 
 test-engines: $(VENV)-train/.engines  ## test converter and architectures (engines/) with torch
-	$(VENV)-train/bin/python -m pytest tests/architectures plugins/rtface-codeformer/tests $(ARGS)
+	$(VENV)-train/bin/python -m pytest tests/architectures plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache
