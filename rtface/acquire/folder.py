@@ -42,13 +42,15 @@ def making(name: str) -> Generator[Path]:
     try:
         beside.mkdir(parents=True, exist_ok=True)
         _sweep(beside)
-        made = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=beside))
+        around = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=beside))
+        made = around / "new"
+        made.mkdir()  # in a folder that is this user's alone, one as all others are
     except OSError as error:
         raise OutputError(f"{beside} cannot be written to ({error.strerror}); RTFACE_CONFIG_DIR moves it") from error
     try:
         yield made
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(around, ignore_errors=True)
         with suppress(OSError):
             beside.rmdir()  # where nobody else is at it
 
@@ -62,8 +64,8 @@ def _sweep(beside: Path) -> None:
 
 
 def move_in(made: Path, name: str) -> Path:
-    """Puts a finished engine into its place; what was there stays where that fails. Raises OutputError."""
-    place, old = engines_folder() / name, made.with_name(made.name + ".old")
+    """Puts what was made (`making`) into its place; what was there stays where that fails. Raises OutputError."""
+    place, old = engines_folder() / name, made.with_name("old")
     try:
         if place.exists():
             place.rename(old)
@@ -75,7 +77,6 @@ def move_in(made: Path, name: str) -> Path:
             raise
     except OSError as error:
         raise OutputError(f"{place} cannot be written ({error.strerror}); what was there is as it was") from error
-    shutil.rmtree(old, ignore_errors=True)
     return place
 
 

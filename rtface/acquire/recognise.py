@@ -55,7 +55,8 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
     if fitting:
         names = [offer.name for offer in fitting]
         called = next((o.name for o in fitting if o.published.file.lower() == path.name.lower()), names[0])
-        raise UsageError(f"{path} fits {' and '.join(names)}, and by its SHA-256 it is none of the published files; "
+        both = f"{', '.join(names[:-1])} and {names[-1]}"
+        raise UsageError(f"{path} fits {both}, and by its SHA-256 it is none of the published files; "
                          f"say which it is, as in: rtface engines add {called} --from {path}")
     if not differences:
         raise InputError(f"{path} cannot be recognised: this installation offers no engine")
