@@ -77,7 +77,9 @@ def test_a_python_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(environment, "MODULES", ("json",))
     assert find_python(None, Heard().teller) == Path(sys.executable)
     monkeypatch.chdir(Path(sys.executable).parent)
-    assert find_python(Path(Path(sys.executable).name), Heard().teller) == Path(sys.executable)
+    found = find_python(Path(Path(sys.executable).name), Heard().teller)
+    assert found.is_absolute()
+    assert found.samefile(sys.executable)
     for name, text in (("missing", None), ("text", "no program"), ("other", "#!/bin/sh\nexit 3\n")):
         path = tmp_path / name
         if text is not None:
