@@ -17,9 +17,9 @@ from rtface.errors import EngineError, MissingComponent
 Progress = Callable[[str, float], None]
 """Told what is being done and how far it is, 0…1; an exception that it raises ends the build."""
 
-_WORKSPACE = 4 << 30
+_WORKSPACE = 8 << 30
 """Bytes that one operation of the network may use beside its tensors. Fused parts count as one: a restorer of 512
-pixels at batch 16 wants 1.2 GB, and with less the build fails."""
+pixels at batch 16 wants 1.2 GB (GFPGAN) to 4.4 (RestoreFormer), and with less the build fails."""
 
 
 def profile(recipe: Buildable) -> str:
