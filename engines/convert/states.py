@@ -64,7 +64,7 @@ def read(file: Path) -> Mapping[str, Any]:
     if head.lstrip()[:1] == b"<":
         raise ConvertError(f"{file} is a web page, not a file of weights; download it again")
     try:
-        if file.suffix == ".safetensors":
+        if file.suffix == ".safetensors" or head[8:9] == b"{":
             return load_file(file)
         if zipfile.is_zipfile(file):
             return checked(file, _zipped(file))

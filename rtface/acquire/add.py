@@ -28,6 +28,8 @@ from rtface.tables import from_table, nearest
 
 log = logging.getLogger("rtface")
 
+_ROOM = 2.0  # what converting takes on the disk, in sizes of the published file
+
 Accept = Callable[[list[str]], str | None]
 """Shows the words of a licence and asks; how it was accepted, or None where it was not."""
 
@@ -176,6 +178,10 @@ def _pinned(name: str) -> str | None:
 def _converted(offer: Offer, weights: Path, source: Source, how: str, request: Request, talk: Talk) -> Added:
     python = environment.find_python(request.python, talk.tell)
     with making(offer.name) as made:
+        needed, free = _ROOM * source.bytes, shutil.disk_usage(made).free
+        if free < needed:
+            raise OutputError(f"{made.parent} has {free / 1e6:.0f} MB free, and converting takes {needed / 1e6:.0f}; "
+                              "make room, or move the folder with RTFACE_CONFIG_DIR")
         done = convert(offer, weights, made, python, talk.progress)
         if done.sha256 != digest(made / "model.onnx"):
             raise EngineError(f"{offer.name} cannot be converted: the network was damaged on its way to {made}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import logging
-import os
 import re
 import shutil
 import ssl
@@ -21,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from rtface import __version__
+from rtface.acquire.part import Part
 from rtface.address import redacted, shown
 from rtface.errors import DownloadError, UsageError
 
@@ -121,34 +120,32 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 class _Download:
     def __init__(self, wanted: Wanted, target: Path, progress: Progress, patience: Patience) -> None:
-        self._wanted, self._target, self._progress, self._patience = wanted, target, progress, patience
+        self._wanted, self._progress, self._patience = wanted, progress, patience
         self._shown = shown(wanted.url)
-        self._part = target.with_name(target.name + ".part")
-        self._note = target.with_name(target.name + ".part.json")  # which version of the file the part is of
+        self._part = Part(target, wanted.url)
         # Proxies come from the environment.
         self._opener = urllib.request.build_opener(_Redirects())
 
     def run(self) -> None:
-        resumed = self._have() > 0
+        resumed = self._part.bytes > 0
         while True:
             self._fetch()
-            fault = _fault(self._wanted, self._part)
+            fault = _fault(self._wanted, self._part.path)
             if fault is None:
                 break
-            self._forget()
+            self._part.forget()
             if not resumed:
                 raise DownloadError(f"{self._shown} is not the published file: {fault}; nothing of it was kept. Try "
                                     "again later, or get the file elsewhere and give it with --from")
             log.warning("what had been fetched of %s before does not fit; fetching it anew", self._shown)
             resumed = False
-        self._part.replace(self._target)
-        self._note.unlink(missing_ok=True)
+        self._part.finish()
 
     def _fetch(self) -> None:
         """Until the part is whole; again after what may pass."""
         pauses = iter(self._patience.pauses_s)
         while True:
-            before = self._have()
+            before = self._part.bytes
             try:
                 self._attempt()
                 return
@@ -158,7 +155,7 @@ class _Download:
                 if final := _final(error):
                     raise DownloadError(f"{self._shown} cannot be fetched: {final}") from error
                 why = _why(error, self._patience.stall_s)
-            if self._have() > before:
+            if self._part.bytes > before:
                 pauses = iter(self._patience.pauses_s)
             pause = next(pauses, None)
             if pause is None:
@@ -167,14 +164,14 @@ class _Download:
             self._patience.sleep(pause)
 
     def _kept(self) -> str:
-        have = self._have()
+        have = self._part.bytes
         return f"what has come ({have / 1e6:.1f} MB) is kept, and the same command goes on" if have else (
             "try again later, or get the file elsewhere and give it with --from")
 
     def _attempt(self) -> None:
-        have = self._have()
-        if have and self._tag() is None and self._wanted.sha256 is None:
-            self._forget()  # nothing could tell whether what follows is of the same version
+        have = self._part.bytes
+        if have and self._part.tag is None and self._wanted.sha256 is None:
+            self._part.forget()  # nothing could tell whether what follows is of the same version
             have = 0
         if have and have == self._wanted.bytes:  # whole; whether it is right is seen later
             return
@@ -182,7 +179,7 @@ class _Download:
             "User-Agent": f"rtface/{__version__}", "Accept-Encoding": "identity"})
         if have:
             request.add_header("Range", f"bytes={have}-")
-            if tag := self._tag():
+            if tag := self._part.tag:
                 request.add_header("If-Range", tag)
         try:
             with self._opener.open(request, timeout=self._patience.stall_s) as answer:
@@ -196,7 +193,7 @@ class _Download:
         if error.code == 416 and have:
             if re.fullmatch(rf"bytes \*/{have}", error.headers.get("Content-Range", "")):
                 return  # that was all of it
-            self._forget()
+            self._part.forget()
             raise _Again("the server has no more of it; it begins anew")
         if error.code in (408, 425, 429) or error.code >= 500:
             raise _Again(f"the server answers {error.code} {error.reason}")
@@ -215,15 +212,15 @@ class _Download:
         if answer.status == 206:
             match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
             if match is None or int(match[1]) != have:
-                self._forget()
+                self._part.forget()
                 raise _Again("the server sends another part than was asked for; it begins anew")
             begin = have
         length = answer.headers.get("Content-Length", "")
         total = begin + int(length) if length.isdigit() else None
         self._check_size(total, begin)
         if begin == 0:
-            self._remember(answer)
-        with self._part.open("ab") as file:
+            self._part.begin(answer.headers)
+        with self._part.path.open("ab") as file:
             self._copy(answer, file, begin, total)
 
     def _copy(self, answer: Any, file: Any, done: int, total: int | None) -> None:
@@ -232,13 +229,13 @@ class _Download:
         while chunk := answer.read1(_CHUNK):
             done += len(chunk)
             if most is not None and done > most:
-                self._forget()
+                self._part.forget()
                 raise DownloadError(f"{self._shown} is longer than {most} bytes: not the published file")
             try:
                 file.write(chunk)
             except OSError as error:
-                raise DownloadError(f"{self._part} cannot be written: {error.strerror}; make room, or move the cache "
-                                    "with RTFACE_CACHE") from error
+                raise DownloadError(f"{self._part.path} cannot be written: {error.strerror}; make room, or move the "
+                                    "cache with RTFACE_CACHE") from error
             self._progress(done, most)
         if most is not None and done < most:
             raise _Again(f"the connection ended after {done} of {most} bytes")
@@ -246,42 +243,15 @@ class _Download:
     def _check_size(self, total: int | None, begin: int) -> None:
         expected = self._wanted.bytes
         if total is not None and expected is not None and total != expected:
-            self._forget()
+            self._part.forget()
             raise DownloadError(f"{self._shown} is not the published file: the server has {total} bytes instead of "
                                 f"{expected}; give another address with --url, or a file with --from")
         size = total if total is not None else expected
-        free = shutil.disk_usage(self._part.parent).free
+        folder = self._part.path.parent
+        free = shutil.disk_usage(folder).free
         if size is not None and size - begin + _SPARE > free:
-            raise DownloadError(f"{self._part.parent} has {free / 1e6:.0f} MB free, and {(size - begin) / 1e6:.0f} are "
-                                "still to come; make room, or move the cache with RTFACE_CACHE")
-
-    def _have(self) -> int:
-        """Bytes that are there of this very file."""
-        return self._part.stat().st_size if self._part.is_file() and self._noted().get("url") == self._wanted.url else 0
-
-    def _noted(self) -> dict[str, Any]:
-        try:
-            found = json.loads(self._note.read_text())
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _tag(self) -> str | None:
-        tag = self._noted().get("tag")
-        return tag if isinstance(tag, str) else None
-
-    def _remember(self, answer: Any) -> None:
-        """Which version it is, as far as the server says that in a form that a range can be asked by."""
-        tag = answer.headers.get("ETag", "")
-        tag = tag if tag.startswith('"') else answer.headers.get("Last-Modified")
-        self._part.unlink(missing_ok=True)
-        # Only this user may read it: an address may hold a password.
-        with os.fdopen(os.open(self._note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump({"url": self._wanted.url, "tag": tag}, file)
-
-    def _forget(self) -> None:
-        self._part.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
+            raise DownloadError(f"{folder} has {free / 1e6:.0f} MB free, and {(size - begin) / 1e6:.0f} are still to "
+                                "come; make room, or move the cache with RTFACE_CACHE")
 
 
 def _final(error: BaseException) -> str | None:

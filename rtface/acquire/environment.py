@@ -44,7 +44,8 @@ def find_python(named: Path | None, tell: Teller) -> Path:
     """
     told = named or (Path(os.environ[VARIABLE]).expanduser() if os.environ.get(VARIABLE) else None)
     if told is not None:
-        told = told.absolute()  # the converter runs elsewhere; a venv's link must not be followed
+        # The converter runs elsewhere; a venv's link must not be followed.
+        told = (told if told.exists() else Path(shutil.which(told) or told)).absolute()
         if absent := missing(told):
             what = "--python" if named else VARIABLE
             raise MissingComponent(f"{what} {told}: {', '.join(absent)} not installed there; get it with: {told} -m "

@@ -141,7 +141,10 @@ def _talk(console: Console, accept: bool) -> Talk:
             return "--accept-license"
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return None
-        return "on a terminal" if typer.confirm("rtface: do you accept this?", err=True) else None
+        try:
+            return "on a terminal" if typer.confirm("rtface: do you accept this?", err=True) else None
+        except typer.Abort:  # Ctrl-C, or the end of what can be typed
+            raise KeyboardInterrupt from None
 
     return Talk(Teller(console.say, meter.show), meter.share, meter.bytes, ask)
 

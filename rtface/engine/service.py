@@ -66,7 +66,8 @@ def _recipe(name: str) -> Recipe:
     if name == "auto":
         raise UsageError('"auto" is not one engine but a choice for every face; open it with EngineSet("auto")')
     valid = ["auto", "default", *recipes]
-    raise UsageError(f"unknown engine {name!r}{nearest(name, valid)}; there is: {', '.join(valid)}")
+    raise UsageError(f"unknown engine {name!r}{nearest(name, valid)}; there is: {', '.join(valid)}; 'rtface engines "
+                     "offers' lists what can be added")
 
 
 def check_commercial(recipe: Recipe) -> None:

@@ -80,6 +80,9 @@ def test_a_python_that_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     found = find_python(Path(Path(sys.executable).name), Heard().teller)
     assert found.is_absolute()
     assert found.samefile(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert find_python(Path(Path(sys.executable).name), Heard().teller).samefile(sys.executable)
     for name, text in (("missing", None), ("text", "no program"), ("other", "#!/bin/sh\nexit 3\n")):
         path = tmp_path / name
         if text is not None:
