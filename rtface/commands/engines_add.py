@@ -37,7 +37,7 @@ def _own_names(incomplete: str) -> list[str]:
 
 def add(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False, autocompletion=_names, help=(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, autocompletion=_names, help=(
         "What to add, as 'rtface engines offers' lists it; with --from it may be left out."))] = None,
     file: Annotated[Path | None, typer.Option("--from", metavar="FILE", help=(
         "Take the weights from this file (.pth, .ckpt, .safetensors, .onnx) instead of fetching them."))] = None,
