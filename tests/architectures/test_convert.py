@@ -20,6 +20,7 @@ from tests.architectures.common import ROOT, onnx, ort, torch
 safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed: make test-engines")
 
 from engines.convert import __main__ as program  # noqa: E402
+from engines.convert import whole as steps  # noqa: E402
 from engines.convert.graph import fold  # noqa: E402
 from rtface.engine.int8 import load_calibration  # noqa: E402
 from rtface.engine.plan import load_golden  # noqa: E402
@@ -259,6 +260,28 @@ def test_a_network_that_onnx_computes_otherwise_is_not_kept(case: Case, capsys: 
     (case.folder / "model.py").write_text(text)
     torch.save({"params_ema": case.state}, case.weights)
     assert "ONNX differs from torch by" in case.refusal(capsys, monkeypatch)
+
+
+def test_a_crop_where_rounding_chooses_is_no_golden(case: Case, capsys: Any, monkeypatch: Any) -> None:
+    """One of three may differ, two may not."""
+    pixels = np.random.default_rng(5).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    np.savez(case.crops, crops=pixels)
+    torch.save({"params_ema": case.state}, case.weights)
+    true, jumps = steps._apart, [1]
+
+    def apart(offer: Any, session: Any, crops: Any, wanted: Any, controls: Any) -> float:
+        jumping = any(np.allclose(crop, steps.as_floats(pixels, offer)[k]) for crop in crops for k in jumps)
+        return true(offer, session, crops, wanted, controls) + jumping
+
+    monkeypatch.setattr(steps, "_apart", apart)
+    code, said = case.run(capsys, monkeypatch)
+    assert code == 0 and said[-1]["result"]["left_out"] == 1
+    with np.load(case.out / "golden.npz") as file:
+        assert np.array_equal(file["crops"], pixels[[0, 2]]) and len(file["restored"]) == 2
+    for file in case.out.iterdir():
+        file.unlink()
+    jumps.append(2)
+    assert "ONNX differs from torch by 1 of the range" in case.refusal(capsys, monkeypatch)
 
 
 def test_a_pattern_that_names_nothing_is_an_error(case: Case, capsys: Any, monkeypatch: Any) -> None:
