@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .tiny_onnx import convolutions
+from .tiny_onnx import convolutions, faithful
 
 Maker = Callable[..., Path]
 
@@ -79,5 +79,24 @@ def make_engine(tmp_path: Path) -> Maker:
         text = TEMPLATE.format(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=size,
                                range=range_)
         (folder / "recipe.toml").write_text(edit(text))
+        return folder
+    return make
+
+
+CONTROL = '[controls]\nfidelity = { name = "w", default = 0.5 }\n'
+
+
+@pytest.fixture
+def make_faithful(make_engine: Maker) -> Callable[..., Path]:
+    """Engines that answer input·w, w the control, 0.5 by default."""
+    def make(name: str = "faithful", edit: Callable[[str], str] = lambda text: text) -> Path:
+        data = faithful(64)
+        folder = make_engine(name, answer=lambda x: 0.5 * x)
+        (folder / "model.onnx").write_bytes(data)
+        text = (folder / "recipe.toml").read_text().replace("[controls]\n", CONTROL)
+        lines = [f"bytes = {len(data)}" if line.startswith("bytes") else line for line in text.splitlines()]
+        lines = [f'sha256 = "{hashlib.sha256(data).hexdigest()}"' if line.startswith("sha256") else line
+                 for line in lines]
+        (folder / "recipe.toml").write_text(edit("\n".join(lines)))
         return folder
     return make

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,31 +13,14 @@ from rtface.engine.recipe import load_recipe
 from rtface.errors import EngineError, UsageError
 
 from .conftest import Maker
-from .tiny_onnx import faithful
-
-CONTROL = '[controls]\nfidelity = { name = "w", default = 0.5 }\n'
 
 
-@pytest.fixture
-def make_faithful(make_engine: Maker) -> Callable[..., Path]:
-    """Engines that answer input·w, w the control, 0.5 by default."""
-    def make(name: str = "faithful", edit: Callable[[str], str] = lambda text: text) -> Path:
-        data = faithful(64)
-        folder = make_engine(name, answer=lambda x: 0.5 * x)
-        (folder / "model.onnx").write_bytes(data)
-        text = (folder / "recipe.toml").read_text().replace("[controls]\n", CONTROL)
-        lines = [f"bytes = {len(data)}" if line.startswith("bytes") else line for line in text.splitlines()]
-        lines = [f'sha256 = "{hashlib.sha256(data).hexdigest()}"' if line.startswith("sha256") else line
-                 for line in lines]
-        (folder / "recipe.toml").write_text(edit("\n".join(lines)))
-        return folder
-    return make
-
-
-@pytest.mark.parametrize("device", ["cpu", "onnx"])
+@pytest.mark.parametrize("device", ["cpu", "onnx", "torch"])
 @pytest.mark.parametrize(("fidelity", "gain"), [(None, 0.5), (0.0, 0.0), (1.0, 1.0), (0.25, 0.25)])
 def test_a_control_is_given_to_the_network(make_faithful: Callable[..., Path], device: str, fidelity: float | None,
                                            gain: float) -> None:
+    if device == "torch":
+        pytest.importorskip("torch", reason="torch is not installed: make test-engines sets it up")
     make_faithful()
     engines = EngineSet(Asked("faithful", fidelity), device=device, threads=1)
     crops = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)

@@ -189,6 +189,12 @@ def test_outputs_that_the_recipe_does_not_name_are_left_out(rtx: Library, make_e
         build(load_recipe(folder / "recipe.toml"), "fp16", ada(rtx))
 
 
+@pytest.mark.parametrize("precision", ["fp16", "f32"])
+def test_a_network_with_a_control_is_built(rtx: Library, make_faithful: Maker, precision: Any) -> None:
+    recipe = load_recipe(make_faithful() / "recipe.toml")
+    assert len(build(recipe, precision, ada(rtx))) > 1000
+
+
 def test_a_batch_that_the_network_fixes(rtx: Library, make_engine: Maker) -> None:
     onnx = pytest.importorskip("onnx")
     folder = make_engine()
