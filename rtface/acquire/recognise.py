@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.acquire.checkpoint import Contents, tensors
-from rtface.acquire.offers import Offer
+from rtface.acquire.offers import PLUGINS, Offer
 from rtface.errors import InputError, UsageError
 
 
@@ -61,7 +61,14 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
     if not differences:
         raise InputError(f"{path} cannot be recognised: this installation offers no engine")
     name, (difference, _) = min(differences.items(), key=lambda item: item[1][0].count)
-    raise InputError(f"{path} holds the weights of no engine that rtface knows; the nearest is {name}: {difference}")
+    if 2 * len(difference.missing) < difference.total:
+        raise InputError(f"{path} holds the weights of no engine that rtface knows; the nearest is {name}: "
+                         f"{difference}")
+    known = {offer.table.architecture.name for _, offer in differences.values()}
+    more = [f"{architecture} (pip install {package})" for architecture, package in PLUGINS.items()
+            if architecture not in known]
+    raise InputError(f"{path} holds the weights of none of {', '.join(differences)}"
+                     + (f"; with distributions of their own come {' and '.join(more)}" if more else ""))
 
 
 def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Offer]) -> None:

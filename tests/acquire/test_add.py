@@ -146,7 +146,7 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
         (["tiny-1", "--accept-license"], "get tiny1.pth from its publisher and add it with: rtface engines add tiny-1"),
         (["--from", weights], "say which it is, as in: rtface engines add tiny-1 --from"),
         (["tiny-1", "--from", tmp_path / "page.pth"], "page.pth is a web page"),
-        (["--from", bare], "the weights of no engine that rtface knows; the nearest is"),
+        (["--from", bare], "holds the weights of none of tiny-1, tiny-2, other, closed"),
         (["tiny-1", "--from", bare], "3 of 3 tensors are missing, the first stem.weight, 1 are not the network's, the "
                                      "first x"),
         (["tiny-1", "--from", tmp_path / "no.pth"], "no.pth is not there"),

@@ -107,6 +107,13 @@ def test_what_does_not_fit_is_said(published: Publisher, tmp_path: Path, change:
         recognise(path, read_contents(path), "", found.values())
 
 
+def test_a_file_like_none_of_them(published: Publisher, tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.pth", {"params": {"x": Tensor((2,))}})
+    with pytest.raises(InputError, match=r"none of tiny-1, tiny-2, other, closed; with distributions of their own come "
+                                         r"codeformer \(pip install rtface-codeformer\) and hifacegan \(pip"):
+        recognise(path, read_contents(path), "", find_offers().values())
+
+
 def test_the_weights_of_another_offer_are_named(published: Publisher, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.pth", {f"net.{n}": t for n, t in published.tensors.items()})
     found = find_offers()
