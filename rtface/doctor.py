@@ -169,7 +169,8 @@ def _engines() -> Iterator[Finding]:
             yield Finding(f"engine {name}", "fault", str(error), REINSTALL)
             continue
         if fault:
-            yield Finding(f"engine {name}", "fault", f"weights {recipe.model_path}: {fault}", REINSTALL)
+            repair = f"rtface engines add {name} --overwrite" if recipe.source else REINSTALL
+            yield Finding(f"engine {name}", "fault", f"weights {recipe.model_path}: {fault}", repair)
         else:
             yield Finding(f"engine {name}", "ok",
                           f"{recipe.version}, weights {recipe.weights.bytes / 1e6:.1f} MB, SHA-256 right")

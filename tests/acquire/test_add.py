@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from rtface import doctor
 from rtface.acquire.add import Request, Talk, add
 from rtface.acquire.download import digest
 from rtface.acquire.environment import Teller
@@ -259,3 +260,12 @@ def test_all_errors_are_ours(published: Publisher, weights: Path) -> None:
     talk = Talk(Teller(print, print), lambda what, done: None, lambda done, total: None, lambda words: "in a test")
     with pytest.raises(RtfaceError, match="RTFACE_CONFIG_DIR moves it"):
         add(Request("tiny-1", weights), talk)
+
+
+def test_the_doctor_says_how_what_was_added_is_repaired(published: Publisher, weights: Path) -> None:
+    assert call("add", "tiny-1", "--from", weights, "--accept-license").exit_code == 0
+    (folder() / "tiny-1" / "model.onnx").write_bytes(b"half")
+    with pytest.raises(RtfaceError, match="rtface engines add tiny-1 --overwrite, or put the right file there"):
+        load_engine("tiny-1", threads=1)
+    (finding,) = [found for found in doctor._engines() if found.name == "engine tiny-1"]
+    assert (finding.state, finding.repair) == ("fault", "rtface engines add tiny-1 --overwrite")
