@@ -22,7 +22,7 @@ from rtface.acquire.recognise import check, recognise
 from rtface.address import shown
 from rtface.engine.loaded import LoadedEngine
 from rtface.engine.recipe import Licence, Recipe, Source, load_recipe
-from rtface.errors import DownloadError, EngineError, OutputError, UsageError
+from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
 from rtface.paths import cache_dir
 from rtface.tables import from_table, nearest
 
@@ -160,7 +160,12 @@ def _fetched(offer: Offer, request: Request, talk: Talk, offers: Mapping[str, Of
     found = sha256 or digest(file)
     if sha256 is None:
         talk.tell.say(f"its publisher names no SHA-256; {found} is taken for it from now on")
-    check(file, read_contents(file), offer, offers)
+    try:
+        check(file, read_contents(file), offer, offers)
+    except InputError:
+        if file == target:  # the next attempt must not find it
+            target.unlink()
+        raise
     added = _converted(offer, file, Source(file.name, file.stat().st_size, found, shown(url)), how, request, talk)
     if file == target:  # what was made of it is what is needed
         shutil.rmtree(target.parent, ignore_errors=True)

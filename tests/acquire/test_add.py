@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -269,3 +272,26 @@ def test_the_doctor_says_how_what_was_added_is_repaired(published: Publisher, we
         load_engine("tiny-1", threads=1)
     (finding,) = [found for found in doctor._engines() if found.name == "engine tiny-1"]
     assert (finding.state, finding.repair) == ("fault", "rtface engines add tiny-1 --overwrite")
+
+
+def test_over_http_what_is_no_weights_is_not_kept(published: Publisher, weights: Path, tmp_path: Path) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (tmp_path / "page.pth").write_bytes(b"<html>please log in</html>")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            assert "page.pth" not in (line := refused("tiny-1", "--url", f"{url}/page.pth", "--accept-license"))
+            assert "is a web page, not a file of weights" in line
+            assert not list((tmp_path / "cache" / "downloads").rglob("*.pth"))
+            result = call("add", "tiny-1", "--url", f"{url}/mine.pth", "--accept-license")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert result.exit_code == 0, result.output
+    assert "is not encrypted and has no published SHA-256" in result.stderr and "fetching http://127" in result.stderr
+    assert not (tmp_path / "cache" / "downloads" / "tiny-1").exists()
