@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from rtface.analyze import read_treatments
 from rtface.compare import Comparison
 from rtface.config import Options
+from rtface.engine.service import SMALL
 from rtface.enhance import Enhance
 from rtface.flow import buffer, ended_by
 from rtface.frame import Frame
@@ -84,18 +85,20 @@ class Parts:
         for treatment in treatments.values():
             if treatment.engine:
                 place.engines.named(treatment.engine)  # a wrong name is said before any work
-        return cls(place, tracker, Enhance(place.device, place.engines, options, stats, treatments=treatments))
+        return cls(place, tracker, Enhance(place.device, place.engines, options, stats, treatments=treatments,
+                                           small=SMALL))
 
     def another(self, options: Options, stats: Stats) -> Parts:
         """What a chain beside this one needs: the same device and engines, a tracker of its own that has to be told of
         scene changes (close it), and a memory of its own."""
         tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, card=self.place.networks)
-        return replace(self, tracker=tracker, enhance=Enhance(self.place.device, self.place.engines, options, stats))
+        return replace(self, tracker=tracker, enhance=Enhance(self.place.device, self.place.engines, options, stats,
+                                                              small=SMALL))
 
     def begin_anew(self, options: Options, stats: Stats) -> None:
         """Forgets everything, for another piece of film."""
         self.tracker.reset()
-        self.enhance = Enhance(self.place.device, self.place.engines, options, stats)
+        self.enhance = Enhance(self.place.device, self.place.engines, options, stats, small=SMALL)
 
 
 def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,

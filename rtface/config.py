@@ -35,8 +35,11 @@ class Options:
         strength: how much of the correction is added, 0…1.
         fidelity: of an engine that has this control: from 0 (beautiful) to 1 (near to what is there); None is its own.
         commercial_use: refuse engines whose licence forbids commercial use.
+        keyframe: N: the engine runs on every N-th frame of a face, and its answer is carried to the others over that of
+            the small engine; "auto" goes by what the engine takes (`rtface.keyed.spacing`); 1 is every frame.
         colour: "lock" keeps the face's own colours, "restore" also corrects fading and exposure.
         grain: "match" brings noise back to the level of the skin beside the correction, "none" does not.
+        region: "face", or "head": also hair, ears and neck, of engines that answer for all of their crop.
         device: where engines run: "auto", "cpu", or another of `rtface.values.DEVICES`; ``rtface doctor`` says which
             are here.
         tracker: name of a tracker, or "auto".
@@ -75,8 +78,10 @@ class Options:
     strength: float = 1.0
     fidelity: float | None = None
     commercial_use: bool = False
+    keyframe: int | Literal["auto"] = "auto"
     colour: Literal["lock", "restore"] = "lock"
     grain: Literal["match", "none"] = "match"
+    region: Literal["face", "head"] = "face"
     device: str = "auto"
     tracker: str = "auto"
     faces: str = "all"
@@ -127,8 +132,9 @@ class Options:
 
 _CHECKS: dict[str, v.Check] = {
     "engine": v.name, "strength": v.number(0, 1), "fidelity": v.number(0, 1), "commercial_use": v.boolean,
-    "colour": v.choice("lock", "restore"),
-    "grain": v.choice("match", "none"), "device": v.device, "tracker": v.name, "faces": v.faces,
+    "keyframe": v.keyframe, "colour": v.choice("lock", "restore"),
+    "grain": v.choice("match", "none"), "region": v.choice("face", "head"),
+    "device": v.device, "tracker": v.name, "faces": v.faces,
     "max_faces": v.number(1, 64, whole=True), "codec": v.name, "crf": v.number(0, 63), "preset": v.name,
     "decode": v.decoder, "encode": v.choice("auto", "cuda", "software"),
     "start": v.time, "end": v.time, "compare": v.path, "report": v.path, "treatment": v.path,

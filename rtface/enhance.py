@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from dataclasses import replace
 from time import monotonic, perf_counter
 
 from rtface.align import crop_matrix
 from rtface.analyze import Treatment
+from rtface.assignment import Assignment
 from rtface.config import Options
 from rtface.correct import Shaping
+from rtface.correct.keyframes import REACH
+from rtface.correct.mask import Region, shown_box
+from rtface.correct.ways import SIDE
 from rtface.errors import DeviceLost, EngineError
 from rtface.faces import FaceChoice
-from rtface.frame import Face, Frame
-from rtface.geometry import apply
-from rtface.jobs import Job, Wanted, Work
+from rtface.frame import Crops, Frame
+from rtface.jobs import Job, Wanted, Work, mesh_in
+from rtface.keyed import Moment, Pace
 from rtface.ladder import Ladder
-from rtface.protocols import Device, Engines, Item, Restored, Retouch, Workshop
-from rtface.rungs import Seen
+from rtface.protocols import Device, Engine, Engines, Item, Restored, Retouch, Workshop
 from rtface.stats import Stats
 from rtface.tracks import TrackBook, TrackRecord, seed_of
 
@@ -50,6 +52,7 @@ class Enhance:
         analysis: False corrects every face fully, clean or not.
         ladder: says, in a live run, which engine runs on which face when; without it the one that suits a face does,
             on every frame.
+        small: name of the engine that works between the key frames of a slow one (`rtface.keyed`); None for none.
 
     Attributes:
         strength: 0…1, may be changed between frames.
@@ -61,7 +64,7 @@ class Enhance:
 
     def __init__(self, device: Device, engines: Engines, options: Options, stats: Stats, *,
                  treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
-                 ladder: Ladder | None = None) -> None:
+                 ladder: Ladder | None = None, small: str | None = None) -> None:
         self._device, self._engines, self._options, self._stats = device, engines, options, stats
         self._choose = FaceChoice.parse(options.faces, options.max_faces)
         self.strength = options.strength
@@ -69,10 +72,13 @@ class Enhance:
         self.coming: Future[Workshop] | None = None
         self.spare: Callable[[], Workshop] | None = None
         self._faults = 0
-        self._ladder, self._late = ladder, 0
+        self._assign = Assignment(options, stats, self.book, ladder, small)
+        self._ladder, self._hold, self._film = ladder, 0, False
 
     def __call__(self, items: Iterable[Item], *, ahead: int = 1) -> Iterator[Item]:
-        """The step in the chain: up to `ahead` frames are in an engine's hands while the next one is prepared."""
+        """The step in the chain: up to `ahead` frames are in an engine's hands while the next one is prepared; with key
+        frames so many that the next one is known."""
+        self._film = self._ladder is None
         waiting: deque[Job | Item] = deque()
         jobs = 0
         for item in items:
@@ -81,7 +87,7 @@ class Enhance:
                 jobs += 1
             else:
                 waiting.append(item)
-            while waiting and (jobs > ahead or not isinstance(waiting[0], Job)):
+            while waiting and (jobs > max(ahead, self._hold) or not isinstance(waiting[0], Job)):
                 first = waiting.popleft()
                 jobs -= isinstance(first, Job)
                 yield self.collect(first) if isinstance(first, Job) else first
@@ -134,66 +140,54 @@ class Enhance:
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
         if not faces and self._ladder is None:
             return
-        wanted = self._wanted(frame, faces)
+        wanted = self._assign(frame, faces, self.workshop, self.strength)
         time = frame.time
         if wanted:
             if self._ladder is not None:
                 job.until = monotonic() + self._ladder.patience(monotonic(), frame.captured_at)
+            engines = [engine for w in wanted for engine in (w.engine, w.small) if engine is not None]
+            faces_of = [w.face for w in wanted for _ in range(1 + (w.small is not None))]
             with self._stats.time("crop"):
-                cut = job.device.cut(frame, [(crop_matrix(w.face, w.engine.size), w.engine.size) for w in wanted])
-            job.crops = cut
-            for want, crops in zip(wanted, cut, strict=True):
-                record, engine = want.record, want.engine
-                if not want.key or record.pending is not None:
-                    self._stats.count("crops:carried")
-                    job.work.append(Work(want, crops, None))
-                    continue
-                self._stats.count(f"crops:{engine.name}")
-                if time - record.answered > _MEMORY_S or frame.new:
-                    record.answer = None
-                # What a recurrent engine said of the frame before may still be in its hands.
-                record.answer, record.answered = engine.submit(crops.pixels, record.answer), time
-                job.work.append(Work(want, crops, record.answer))
+                cut = job.device.cut(frame, [(crop_matrix(face, engine.size), engine.size)
+                                             for face, engine in zip(faces_of, engines, strict=True)])
+            job.crops, left = cut, iter(cut)
+            for want in wanted:
+                crops = next(left)
+                job.work.append(self._ask(want, crops, frame) if want.small is None
+                                else self._ask_both(want, want.small, crops, next(left), time))
         self.book.sweep(time)
 
-    def _wanted(self, frame: Frame, faces: Sequence[Face]) -> list[Wanted]:
-        """The faces that are to be corrected, how much, and by which engine."""
-        view, time = self._device.view(frame), frame.time
-        wanted: list[Wanted] = []
-        for face in faces:
-            with self._stats.time("analyze"):
-                record = self.book.see(face, time, counted=not frame.lead_in)
-                amount = record.analyzer.update(None, face, time, view=view) * self.strength
-            if amount <= 0.0:
-                continue
-            named = record.analyzer.treatment.engine
-            engine = self._engines.named(named) if named else self._engines.pick(face.width, len(faces), record.chosen)
-            record.chosen = engine.name
-            wanted.append(Wanted(record, face, amount, engine))
-        if self._ladder is not None:
-            wanted = self._by_ladder(self._ladder, frame, wanted)
-        for want in wanted:
-            record = want.record
-            if record.engine not in (None, want.engine.name):
-                record.forget() if self._ladder is None else record.change_engine()
-            record.engine = want.engine.name
-        return wanted
+    def _ask(self, want: Wanted, crops: Crops, frame: Frame) -> Work:
+        record, engine, time = want.record, want.engine, frame.time
+        if not want.key or record.pending is not None:
+            self._stats.count("crops:carried")
+            return Work(want, crops, None)
+        self._stats.count(f"crops:{engine.name}")
+        if time - record.answered > _MEMORY_S or frame.new:
+            record.answer = None
+        # What a recurrent engine said of the frame before may still be in its hands.
+        record.answer, record.answered = engine.submit(crops.pixels, record.answer), time
+        return Work(want, crops, record.answer)
 
-    def _by_ladder(self, ladder: Ladder, frame: Frame, wanted: Sequence[Wanted]) -> list[Wanted]:
-        """The faces for which there is time, and what is done with them."""
-        dropped = self._stats.counters["dropped:late"]
-        late, self._late = dropped - self._late, dropped
-        for want in wanted:
-            ladder.load.learn(want.engine.name, 1e-3 * want.engine.ms)
-        plans = ladder.plan(frame.time, [Seen(w.record.id, w.face.width, w.engine.name, w.engine.recurrent)
-                                         for w in wanted], late=late, carries=self._device.carries)
-        out: list[Wanted] = []
-        for want, plan in zip(wanted, plans, strict=True):
-            if plan.engine:
-                engine = want.engine if plan.engine == want.engine.name else self._engines.named(plan.engine)
-                out.append(replace(want, engine=engine, amount=want.amount * plan.strength, key=plan.key,
-                                   share=plan.share))
-        return out
+    def _ask_both(self, want: Wanted, small: Engine, crops: Crops, own: Crops, time: float) -> Work:
+        """The small engine, and on a key frame the slow one too."""
+        record, keys = want.record, want.record.keys
+        self._stats.count(f"crops:{small.name}")
+        if time - record.answered > _MEMORY_S:
+            record.answer = None
+        record.answer, record.answered = small.submit(own.pixels, record.answer), time
+        moment = Moment(time, crops, own, record.answer)
+        if self._ladder is None:
+            self._hold = max(self._hold, want.every + REACH) if self._film else 0
+            key = keys.due(moment, want.every)
+        else:
+            key = want.key and keys.free(time, want.every, self._ladder.period)
+        if key:
+            self._stats.count(f"crops:{want.engine.name}")
+            last = keys.last
+            moment.key = want.engine.submit(crops.pixels, last.key if last and time - last.time <= _MEMORY_S else None)
+        keys.add(moment)
+        return Work(want, crops, record.answer, moment)
 
     def collect(self, job: Job) -> Frame:
         """Waits for the engines, shapes their answers into corrections, and adds them to the frame."""
@@ -216,7 +210,8 @@ class Enhance:
         frame, stats = job.frame, self._stats
         faces: list[Retouch] = []
         for work in job.work:
-            self._take_late(job, work.want.record)
+            if work.moment is None:
+                self._take_late(job, work.want.record)
             with stats.time("engine wait"):
                 restored = self._answer(job, work)
             faces.append(self._retouch(job, work, restored))
@@ -234,7 +229,16 @@ class Enhance:
 
     def _answer(self, job: Job, work: Work) -> Restored | None:
         """What the engine made of a face; None where it was not asked, or takes longer than there is time."""
-        record, ladder = work.want.record, self._ladder
+        record, ladder, moment = work.want.record, self._ladder, work.moment
+        if moment is not None:
+            box = shown_box(SIDE, mesh_in(work), work.crops.size, self._region(work.want.engine))
+            pace: Pace = "film" if self._hold else "each" if ladder is None else "live"
+            record.keys.prepare(moment, box, pace)
+            if ladder is None or job.until is None or wait_for([moment.small],
+                                                               max(0.0, job.until - monotonic())).done:
+                return record.keys.restored(moment, box, pace, work.want.share)
+            ladder.missing(record.id)
+            return None
         if ladder is None or job.until is None or not job.device.carries:
             return None if work.answer is None else work.answer.result()
         if work.answer is not None:
@@ -259,13 +263,17 @@ class Enhance:
             self._failed("enhance", error, job.device)
 
     def _retouch(self, job: Job, work: Work, restored: Restored | None) -> Retouch:
-        frame, want, matrix = job.frame, work.want, work.crops.matrices[0]
-        mesh = None if want.face.mesh is None else apply(matrix, want.face.mesh[:, :2])
+        frame, want = job.frame, work.want
         how = Shaping(want.amount, self._options.colour, self._options.grain,
-                      average=not (want.engine.recurrent or frame.new),
-                      keep=self._ladder is not None and job.device.carries, share=want.share)
-        return Retouch(work.crops, restored, mesh, want.record.correction, how, frame.time,
+                      average=not (want.small or want.engine.recurrent or frame.new),
+                      keep=self._ladder is not None and job.device.carries and want.small is None,
+                      region=self._region(want.engine), share=want.share if want.small is None else 1.0)
+        return Retouch(work.crops, restored, mesh_in(work), want.record.correction, how, frame.time,
                        seed_of(want.face.track_id, frame.pts))
+
+    def _region(self, engine: Engine) -> Region:
+        """Where corrections may act; an engine that answers for the face only has nothing to show of the head."""
+        return self._options.region if engine.whole else "face"
 
     def _failed(self, where: str, error: Exception, device: Device) -> None:
         if isinstance(error, DeviceLost):

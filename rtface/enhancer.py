@@ -14,6 +14,7 @@ import numpy as np
 
 from rtface.arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 from rtface.config import Options
+from rtface.engine.service import SMALL
 from rtface.enhance import Enhance
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
@@ -80,7 +81,8 @@ class Enhancer:
             raise
         self._closing.callback(self._tracker.close)
         self._closing.callback(self._stages.close)
-        self._enhance = Enhance(place.device, place.engines, self._options, self.stats, analysis=analysis)
+        self._enhance = Enhance(place.device, place.engines, self._options, self.stats, analysis=analysis,
+                                small=SMALL)
         self._enhance.coming = coming
         # A lost card must not end a call: the CPU goes on, a moment later.
         self._enhance.spare = lambda: open_workshop(chosen, "cpu", self._closing, threads=threads, warn=self.stats.warn)
@@ -135,7 +137,7 @@ class Enhancer:
             if faces is None:
                 item = next(track([item], self._tracker, self._enhance.workshop.device, self.stats))
             else:
-                item = replace(item, faces=tuple(_own_face(face, k) for k, face in enumerate(faces)))
+                item = replace(item, faces=tuple(own_face(face, k) for k, face in enumerate(faces)))
             assert isinstance(item, Frame)
             self._faces = item.faces
             if self.enabled:
@@ -163,7 +165,8 @@ class Enhancer:
         self.close()
 
 
-def _own_face(face: Face | Float, place: int) -> Face:
+def own_face(face: Face | Float, place: int) -> Face:
+    """The face that a caller means by a `Face` or by five points, the `place`-th of a list; UsageError else."""
     if isinstance(face, Face):
         return face
     points = np.asarray(face, np.float64)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from rtface.frame import Crops, Face, Frame
+from rtface.frame import Crops, Face, Float, Frame
+from rtface.geometry import apply
+from rtface.keyed import Moment
 from rtface.protocols import Device, Engine, Restored
 from rtface.tracks import TrackRecord
 
 
 @dataclass(slots=True)
 class Wanted:
-    """One face that is to be corrected: how much, by which engine, whether that runs on this frame, and its share."""
+    """One face that is to be corrected: how much, by which engine, whether that runs on this frame, and its share.
+
+    With `small` its engine runs on key frames, `every` so many, and the small one on all.
+    """
 
     record: TrackRecord
     face: Face
@@ -20,15 +25,25 @@ class Wanted:
     engine: Engine
     key: bool = True
     share: float = 1.0
+    small: Engine | None = None
+    every: int = 1
 
 
 @dataclass(slots=True)
 class Work:
-    """One face in an engine's hands, or between key frames (no answer)."""
+    """One face in an engine's hands, or between key frames (no answer). With `Wanted.small` the answer is that one's,
+    and the rest lies in `moment`."""
 
     want: Wanted
     crops: Crops
     answer: Future[Restored] | None
+    moment: Moment | None = None
+
+
+def mesh_in(work: Work) -> Float | None:
+    """The face's mesh in crop pixels, float64 (478, 2); None where it has none."""
+    mesh = work.want.face.mesh
+    return None if mesh is None else apply(work.crops.matrices[0], mesh[:, :2])
 
 
 @dataclass(slots=True)

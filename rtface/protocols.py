@@ -151,6 +151,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def whole(self) -> bool:
+        """Whether it answers for all of the crop, hair and neck too."""
+        ...
+
+    @property
     def recurrent(self) -> bool: ...
     @property
     def ms(self) -> float:
@@ -162,6 +167,10 @@ class Engine(Protocol):
 
         `after` is what the last call for the same faces returned, done or not; None for faces that are new. Engines
         that do not remember ignore it."""
+        ...
+
+    def stand_back(self) -> None:
+        """From now on it runs with what others leave of the processor, as far as can be had: nobody waits for it."""
         ...
 
     def close(self) -> None: ...

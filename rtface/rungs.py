@@ -23,13 +23,16 @@ class Seen:
     Attributes:
         track: its id.
         width: display pixels; the largest keeps its quality longest.
-        engine: name of the one that suits it; memory: whether that remembers, so that key frames must lie close.
+        engine: name of the one that suits it; memory: whether the one that runs on every frame remembers, so that key
+            frames must lie close.
+        slow: whether that engine is not waited for: the smaller one runs on every frame beside it (`rtface.keyed`).
     """
 
     track: int
     width: float
     engine: str
     memory: bool = True
+    slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,10 @@ def rungs_for(face: Seen, smaller: str | None, period: float, carries: bool) -> 
     if not carries:
         return (Rung(first), *([Rung(smaller)] if smaller else []), Rung(""))
     pace = [n for n in (2, 4, 8) if n * period <= _MEMORY_S or not face.memory]
-    high = [Rung(first), *(Rung(first, n) for n in pace)]
     low = [Rung(smaller, n) for n in pace] if smaller else []
+    if face.slow and smaller:
+        return (Rung(first), Rung(smaller), *low, Rung(""))
+    high = [Rung(first), *(Rung(first, n) for n in pace)]
     # A large engine on every 8th frame is not better than the small one on every 2nd.
     return (*(high[:3] if low else high), *low, Rung(""))
 

@@ -11,6 +11,7 @@ import numpy as np
 from rtface.analyze import Analyzer, Treatment
 from rtface.correct import TrackState
 from rtface.frame import Face
+from rtface.keyed import TrackKeys
 from rtface.protocols import Restored, Retouch
 from rtface.report import TrackReport
 
@@ -29,6 +30,7 @@ class TrackRecord:
         answer: what it was asked last; a recurrent engine's memory lies in it.
         answered: time of the frame that it was asked about.
         chosen: name of the engine that suits it; another is used where time is short.
+        keys: what its key frames need.
         pending: an answer that was not waited for, and what it will be shaped into (live).
     """
 
@@ -40,6 +42,7 @@ class TrackRecord:
     answer: Future[Restored] | None = None
     answered: float = 0.0
     chosen: str | None = None
+    keys: TrackKeys = field(default_factory=TrackKeys)
     pending: tuple[Future[Restored], Retouch] | None = None
     last_s: float = 0.0
     frames: int = 0
@@ -66,6 +69,7 @@ class TrackRecord:
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""
         self.correction.reset()
+        self.keys.reset()
         self.answer = self.pending = None
 
     def change_engine(self) -> None:
@@ -145,6 +149,7 @@ class TrackBook:
         """Forgets what engines remember; what corrections remember stays."""
         for record in self._records.values():
             record.answer = record.pending = record.engine = record.chosen = None
+            record.keys.reset()
 
     def reports(self) -> list[TrackReport]:
         """All tracks in order of id."""

@@ -1,9 +1,10 @@
 """The latency contract of a live run, and the obvious alternative beside it on the same stream.
 
-usage: python -m benchmarks.live [--seconds 60] [--rounds 1] [CASE ...]
+usage: python -m benchmarks.live [--seconds 60] [--engine NAME] [CASE ...]
 
 Cases: one (one face), four (four faces), loaded (one face beside a process that burns a core), alternative (one face,
-both programs in turn). The source is a 720p30 clip sent at its own pace over TCP; each picture carries its number, so
+both programs in turn), slow (one face, an engine that cannot keep up: make one by engines.native.alone, and name it by
+--engine). The source is a 720p30 clip sent at its own pace over TCP; each picture carries its number, so
 that latency is measured from the moment it was due until the sink has it: network, decoding, tracking, all. Saves
 results/live_CASE.json.
 """
@@ -81,15 +82,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=["one", "four", "loaded", "alternative"])
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--engine", default="default")
     a = parser.parse_args()
     for case in a.cases:
         path = numbered(faces=4, face_px=170) if case == "four" else numbered()
         result: dict[str, Any] = {"case": case, "seconds": a.seconds}
         if case == "loaded":
             with burning():
-                result["rtface"] = measured("ours", path, a.seconds)
+                result["rtface"] = measured("ours", path, a.seconds, a.engine)
         else:
-            result["rtface"] = measured("ours", path, a.seconds)
+            result["rtface"] = measured("ours", path, a.seconds, a.engine)
         if case == "alternative":
             result["alternative"] = measured("alternative", path, a.seconds, "rtface-s")
         save(f"live_{case}", result)

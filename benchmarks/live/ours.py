@@ -87,6 +87,8 @@ def main() -> None:
         "cpu_percent": round(100 * (cpu() - started[1]) / spent),
         "latency_first_and_last_ms": [round(1e3 * float(np.median(part)), 1) for part in
                                       (latencies[:60], latencies[-60:])],
+        "crops_a_second": {k.removeprefix("crops:"): round(n / spent, 2) for k, n in stats.counters.items()
+                           if k.startswith("crops:")},
         "dropped": {k: n for k, n in stats.counters.items() if k.startswith(("dropped", "passed"))},
         "stages_ms": stages}))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,13 +69,38 @@ def shoot(face: Face, number: int, protocol: str, seed: int, frames: int = FRAME
     return shot
 
 
-def through_api(engine: str, shot: Shot, tracked: bool = False) -> list[U8]:
-    """The shot's frames through ``rtface.Enhancer`` with the known faces, or with those that its tracker finds."""
+def through_api(engine: str, shot: Shot, tracked: bool = False, still: bool = False, **options: Any) -> list[U8]:
+    """The shot's frames through ``rtface.Enhancer`` with the known faces, or with those that its tracker finds;
+    ``still``: every one as if there were no other."""
     import rtface
 
     out: list[U8] = []
-    with rtface.Enhancer(engine=engine, format="rgb", grain="none") as e:
+    with rtface.Enhancer(engine=engine, format="rgb", grain="none", **options) as e:
         for frame, m in zip(shot.seen, shot.matrices, strict=True):
             points = apply(m, TEMPLATE_512)
-            out.append(np.asarray(e(frame, faces=None if tracked else [points]), np.uint8))
+            out.append(np.asarray(e(frame, faces=None if tracked else [points], still=still), np.uint8))
     return out
+
+
+def through_film(engine: str, shot: Shot, **options: Any) -> list[U8]:
+    """The shot's frames through the step that corrects a film's faces, which may look ahead; known faces."""
+    from contextlib import ExitStack
+    from fractions import Fraction
+
+    from rtface.arrays import array_from_image, image_from_array
+    from rtface.config import Options
+    from rtface.engine.service import SMALL
+    from rtface.enhance import Enhance
+    from rtface.enhancer import own_face
+    from rtface.frame import Color, Frame
+    from rtface.stats import Stats
+    from rtface.workshops import open_workshop
+
+    with ExitStack() as stack:
+        place = open_workshop(engine, "cpu", stack)
+        step = Enhance(place.device, place.engines, Options(engine=engine, grain="none", **options), Stats(),
+                       analysis=False, small=SMALL)  # fmt: skip
+        frames = (Frame(image_from_array(picture, "rgb"), k, Fraction(1, 30), 1, color=Color("rgb", True),
+                        faces=(own_face(apply(m, TEMPLATE_512), 0),))
+                  for k, (picture, m) in enumerate(zip(shot.seen, shot.matrices, strict=True)))  # fmt: skip
+        return [np.asarray(array_from_image(f.image), np.uint8) for f in step(frames) if isinstance(f, Frame)]

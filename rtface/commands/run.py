@@ -154,10 +154,15 @@ def run(
     fidelity: Annotated[float | None, typer.Option(metavar="0..1", help=(
         "Of engines that have it: 0 is beautiful, 1 near to what is there."))] = None,
     commercial_use: shared.CommercialUse = None,
+    keyframe: Annotated[str | None, typer.Option(metavar="N|auto", autocompletion=shared.complete("auto"), help=(
+        "Run a slow engine on every N-th frame, and the small one between."))] = None,
     colour: shared.Colour = None,
     grain: Annotated[str | None, typer.Option(
         metavar="match|none", autocompletion=shared.complete("match", "none"),
         help="Bring grain back to the level of the skin beside it, or leave it away.")] = None,
+    region: Annotated[str | None, typer.Option(
+        metavar="face|head", autocompletion=shared.complete("face", "head"),
+        help="Enhance the face only, or hair, ears and neck too.")] = None,
     device: shared.Device = None,
     tracker: shared.Tracker = None,
     faces: shared.Faces = None,

@@ -27,7 +27,7 @@ from rtface.correct.colour import (
 )
 from rtface.correct.eyes import Iris, lost_colour, means_of_cells
 from rtface.correct.grain import Grain, GrainMatcher, Texture, highpass
-from rtface.correct.mask import residual_gate
+from rtface.correct.mask import Region, residual_gate
 from rtface.correct.reproject import Reprojection
 from rtface.correct.temporal import TemporalAverage
 from rtface.errors import EngineError
@@ -46,6 +46,7 @@ class Shaping:
         average: take the gated average over time (for engines without a memory of their own).
         gate: fade out where engine and picture disagree about what is there.
         keep: remember this frame as a key frame, for those that follow without an engine.
+        region: "face", or "head": also hair, ears and neck.
         share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
     """
 
@@ -55,6 +56,7 @@ class Shaping:
     average: bool = False
     gate: bool = True
     keep: bool = False
+    region: Region = "face"
     share: float = 1.0
 
 

@@ -1,9 +1,9 @@
-"""Where a correction may act: the feathered face, less what lies in front of it."""
+"""Where a correction may act: the feathered face or head, less what lies in front of it."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -23,6 +23,10 @@ _OVAL_AXES = (0.293, 0.322)
 _OVAL_FALL = (0.85, 1.10)
 _FEATHER = 0.06  # of the side
 _OUTWARD = 0.05  # of the side: how far the mask reaches beyond the mesh, whose outline lies inside the face
+# A head beside its face's oval: how much wider and higher, how far its centre lies above, in half axes of the oval; the
+# power of its superellipse, and from which radius it falls. It ends before the crop does, by fractions of the side.
+_HEAD, _HEAD_UP, _HEAD_POWER, _HEAD_FALL = (1.5, 1.5), 0.25, 2.5, 0.7
+_BORDER = (0.03, 0.15)
 _WORK = 128  # masks are drawn this small and scaled up: they are smooth
 
 
@@ -36,18 +40,23 @@ def _template_mask(size: int) -> Float32:
     return mask
 
 
-def face_mask(size: int, mesh: Float | None = None) -> Float32:
+Region = Literal["face", "head"]
+
+
+def face_mask(size: int, mesh: Float | None = None, region: Region = "face") -> Float32:
     """The feathered face oval in a crop: 1 inside, exactly 0 from a little (1/20 of the side) outside the oval on.
 
     Args:
         size: S.
         mesh: MediaPipe's points in crop pixels, (468 or more)×2 or ×3 (`geometry.apply(W, face.mesh[:, :2])`); None for
             the oval of the alignment template.
+        region: "head" is also hair, ears and neck, as far as the crop shows them: a wider, softer oval that ends well
+            within the crop.
 
     Returns:
         float32 S×S, 0…1. Without `mesh` the array is shared: read only.
     """
-    return enlarged_mask(small_mask(size, mesh), size)
+    return enlarged_mask(small_mask(size, mesh, region), size)
 
 
 def enlarged_mask(mask: Float32, size: int) -> Float32:
@@ -58,8 +67,15 @@ def enlarged_mask(mask: Float32, size: int) -> Float32:
     return out
 
 
-def small_mask(size: int, mesh: Float | None = None) -> Float32:
+def small_mask(size: int, mesh: Float | None = None, region: Region = "face") -> Float32:
     """`face_mask` as it is drawn: S×S, or smaller and to be enlarged bilinearly to that."""
+    if region == "head":
+        if mesh is None:
+            return _template_head(size)
+        face = small_mask(size, mesh)
+        oval = np.asarray(mesh)[list(FACE_OVAL), :2] / size
+        low, high = oval.min(axis=0), oval.max(axis=0)
+        return _headed(face, (low + high) / 2, (high - low) / 2)
     if mesh is None:
         return _template_mask(size)
     work = min(_WORK, size)
@@ -77,10 +93,45 @@ def small_mask(size: int, mesh: Float | None = None) -> Float32:
     return _smoothstep((distance - 1.0) / (_FEATHER * work))
 
 
+@lru_cache(maxsize=8)
+def _template_head(size: int) -> Float32:
+    mask = _headed(_template_mask(size), np.array(_OVAL_CENTRE), np.array(_OVAL_AXES))
+    mask.flags.writeable = False
+    return mask
+
+
+def _headed(face: Float32, centre: Float, axes: Float) -> Float32:
+    """A face's mask with the head about its oval, whose centre and half axes (x, y) are fractions of the side."""
+    a = (np.arange(len(face)) + 0.5) / len(face)
+    x = np.abs(a[None] - centre[0]) / (_HEAD[0] * axes[0])
+    y = np.abs(a[:, None] - (centre[1] - _HEAD_UP * axes[1])) / (_HEAD[1] * axes[1])
+    radius = (x ** _HEAD_POWER + y ** _HEAD_POWER) ** (1.0 / _HEAD_POWER)
+    none, full = _BORDER
+    border = _smoothstep((np.minimum(a, 1.0 - a) - none) / (full - none))
+    return np.maximum(face, _smoothstep((1.0 - radius) / (1.0 - _HEAD_FALL))) * border[None] * border[:, None]
+
+
 def support_box(mask: Float32) -> tuple[int, int, int, int] | None:
     """x0, y0, x1, y1 of the part of a mask above 0, or None."""
     x, y, w, h = cv2.boundingRect((mask > 0.0).view(np.uint8))
     return (x, y, x + w, y + h) if w else None
+
+
+def shown_box(side: int, mesh: Float | None, size: int, region: Region = "face") -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1, on `side` samples a side, outside of which `face_mask(size, mesh, region)` is 0; as fast as can
+    be, and a little too large."""
+    if mesh is None:
+        low, high = np.array(_OVAL_CENTRE) - _OVAL_AXES, np.array(_OVAL_CENTRE) + _OVAL_AXES
+    else:
+        oval = np.asarray(mesh)[list(FACE_OVAL), :2] / size
+        low, high = oval.min(axis=0), oval.max(axis=0)
+    if region == "head":
+        half = (high - low) / 2
+        low, high = low - half - 0.02, high + half + 0.02
+    more = _OUTWARD + 0.03
+    x0, y0 = np.clip(np.floor((low - more) * side), 0, side - 1).astype(int).tolist()
+    x1, y1 = np.clip(np.ceil((high + more) * side), 1, side).astype(int).tolist()
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
 GATE_FLOOR, GATE_CEILING = 16.0 / 255.0, 36.0 / 255.0

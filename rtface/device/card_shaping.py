@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -71,7 +72,8 @@ class CardShaper:
         for n, (face, place, area) in enumerate(seen):
             mask = masks[n]
             if mask is None:  # the template's, which is there already
-                kept = self._constants.of(("mask", place.size), lambda size=place.size: small_mask(size))
+                size, region = place.size, face.how.region
+                kept = self._constants.of((f"{region} mask", size), partial(small_mask, size, None, region))
                 constants.append(kept)
                 at, side = kept.address, place.size
             else:
@@ -121,7 +123,7 @@ class CardShaper:
     @staticmethod
     def _masks(seen: Sequence[tuple[Retouch, FaceSlot, Area]]) -> list[Float32 | None]:
         """Masks that belong to a face's own mesh, as small as they are drawn."""
-        return [None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh))
+        return [None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.how.region))
                 for face, place, _ in seen]
 
     def _sheets(self, coarseness: int | None, constants: list[Memory]) -> dict[int, int]:
@@ -135,4 +137,4 @@ class CardShaper:
 
 def _area(face: Retouch) -> Area | None:
     size = face.crops.size
-    return area_of(small_mask(size, face.mesh), size, irises(size, face.mesh), face.scale)
+    return area_of(small_mask(size, face.mesh, face.how.region), size, irises(size, face.mesh), face.scale)

@@ -259,7 +259,8 @@ def _shaped(face: Retouch) -> Correction:
     if restored is None:
         pixels, mask = carried(crop, face.state, face.how, time=face.time, scale=face.scale)
     else:
-        pixels, mask = shape(restored.pixels[0], crop, face_mask(size, face.mesh), face.state, face.how,
+        mask = face_mask(size, face.mesh, face.how.region)
+        pixels, mask = shape(restored.pixels[0], crop, mask, face.state, face.how,
                              time=face.time, seed=face.seed, scale=face.scale,
                              occlusion=None if restored.occlusion is None else restored.occlusion[0],
                              eyes=irises(size, face.mesh))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -17,6 +19,8 @@ from rtface.engine.restore import FaceMemory, Restorer
 from rtface.errors import UsageError
 from rtface.frame import Float32
 from rtface.protocols import Restored
+
+_BACK = 15  # niceness of an engine that nobody waits for
 
 
 class LoadedEngine(ReadyEngine):
@@ -68,6 +72,11 @@ class LoadedEngine(ReadyEngine):
         return Restored(_stack([a.pixels for a in answers]), [a.memory for a in answers],
                         *(_stack([m for m in maps if m is not None]) if maps[0] is not None else None
                           for maps in ([a.occlusion for a in answers], [a.log_scale for a in answers])))
+
+    def stand_back(self) -> None:
+        """Its worker's thread yields to others, where the system (Linux) has a priority for threads."""
+        if sys.platform == "linux":
+            self._worker.submit(lambda: os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BACK))
 
     def measure(self, runs: int = 20) -> float:
         """Median milliseconds of one crop, now, of so many runs or of what fits into two seconds; remembered for

@@ -33,6 +33,14 @@ class ReadyEngine:
         """S, the side in pixels of the square crop it takes."""
         return self.recipe.input.size
 
+    def stand_back(self) -> None:
+        """Nothing: on a card, or where the system has no such thing."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it answers for all of the crop, so that `--region head` has something to show."""
+        return self.recipe.input.region is None
+
     @property
     def recurrent(self) -> bool:
         return self.recipe.recurrent

@@ -190,6 +190,11 @@ def _origin(recipe: Recipe) -> str:
     return urlsplit(recipe.source.url).hostname or recipe.source.file
 
 
+def remembers(name: str) -> bool:
+    """Whether an engine, "default" or "auto" has a memory of its own; raises as `load_engine`."""
+    return name in ("default", "auto") or _recipe(name).recurrent
+
+
 def measure(name: str = "default", *, device: str = "auto", threads: int | None = None) -> float:
     """Loads an engine and returns the median milliseconds it takes for one crop; remembered for `list_engines`."""
     return _speed(_recipe(name), device, threads)[0]

@@ -16,7 +16,7 @@ from typing import Self
 from rtface import __version__
 from rtface.chain import Threads
 from rtface.config import Options
-from rtface.engine.service import SMALL
+from rtface.engine.service import SMALL, remembers
 from rtface.enhance import Enhance
 from rtface.errors import Interrupted
 from rtface.frame import Frame
@@ -131,7 +131,7 @@ class Live:
             ends.source.close()
             ends.source = ends.again()
         self.ladder = Ladder(float(1 / form.rate), options.latency / 1e3, smaller=SMALL)
-        self.enhance = Enhance(place.device, place.engines, options, stats, ladder=self.ladder)
+        self.enhance = Enhance(place.device, place.engines, options, stats, ladder=self.ladder, small=SMALL)
         self.enhance.coming, self.enhance.spare = coming, spare
         self.extras = LiveExtras(options, stats)
         closing.callback(self.extras.close)
@@ -157,8 +157,9 @@ class Live:
 
     def _load(self) -> tuple[Tracker, Workshop, Future[Workshop] | None, Callable[[], Workshop]]:
         options, closing, warn = self.options, self._closing, self.stats.warn
-        threads = Threads.live(options.threads)
         asked = replace(asked_by(options), name=engine_of(options))
+        # An engine without memory may be slow, and then it works beside what a picture waits for: not on every core.
+        threads = (Threads.live if remembers(asked.name) else Threads.plan)(options.threads)
         place, coming = open_at_once(asked, options.device, closing, threads=threads.engine,
                                      picture_threads=threads.picture, warn=warn)
         # Its networks stay on the CPU: a lost card must not take the tracker with it.

@@ -22,6 +22,7 @@ class FakeEngine:
     """Adds a checkerboard of ±`amount` to the crop: visible, known, and without low frequencies."""
 
     recurrent = False
+    whole = True
     ms = 10.0
 
     def __init__(self, name: str = "fake", size: int = 256, amount: float = 0.2, fail: set[int] | None = None) -> None:
@@ -38,6 +39,9 @@ class FakeEngine:
         else:
             answer.set_result(Restored(np.clip(crops + self._pattern, 0, 1)))
         return answer
+
+    def stand_back(self) -> None:
+        """It never stands in front."""
 
     def close(self) -> None:
         """Nothing to release."""

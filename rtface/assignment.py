@@ -1,0 +1,108 @@
+"""Who works on which face of a frame: analysis, the engine that suits it, key frames, and what there is time for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rtface.config import Options
+from rtface.frame import Face, Frame
+from rtface.jobs import Wanted
+from rtface.keyed import spacing
+from rtface.ladder import Ladder
+from rtface.protocols import Engine, Workshop
+from rtface.rungs import Seen
+from rtface.stats import Stats
+from rtface.tracks import TrackBook
+
+# What it takes to put a slow engine's key frame and the small engine's answer together, before that was measured.
+_JOIN_S = 0.008
+
+
+class Assignment:
+    """Not for use from several threads.
+
+    Args:
+        options: keyframe.
+        stats: times the analysis, counts frames that were late.
+        book: what is known of every track, changed.
+        ladder: see `rtface.enhance.Enhance`.
+        small: likewise.
+    """
+
+    def __init__(self, options: Options, stats: Stats, book: TrackBook, ladder: Ladder | None,
+                 small: str | None) -> None:
+        self._options, self._stats, self._book, self._ladder, self._small = options, stats, book, ladder, small
+        self._late = 0
+        self._back: list[Engine] = []
+
+    def __call__(self, frame: Frame, faces: Sequence[Face], place: Workshop, strength: float) -> list[Wanted]:
+        """The faces that are to be corrected, how much, and by which engine.
+
+        Args:
+            frame, faces: the chosen faces of this frame.
+            place: where it is worked on.
+            strength: 0…1, of the run.
+        """
+        view, time = place.device.view(frame), frame.time
+        wanted: list[Wanted] = []
+        for face in faces:
+            with self._stats.time("analyze"):
+                record = self._book.see(face, time, counted=not frame.lead_in)
+                amount = record.analyzer.update(None, face, time, view=view) * strength
+            if amount <= 0.0:
+                continue
+            named = record.analyzer.treatment.engine
+            engine = (place.engines.named(named) if named else
+                      place.engines.pick(face.width, len(faces), record.chosen))
+            record.chosen = engine.name
+            small, every = self._key_frames(engine, frame, place)
+            wanted.append(Wanted(record, face, amount, engine, small=small, every=every))
+        if self._ladder is not None:
+            wanted = self._by_ladder(self._ladder, frame, wanted, place)
+        for want in wanted:
+            record = want.record
+            if record.engine not in (None, want.engine.name):
+                record.forget() if self._ladder is None else record.change_engine()
+            record.engine = want.engine.name
+        return wanted
+
+    def _key_frames(self, engine: Engine, frame: Frame, place: Workshop) -> tuple[Engine | None, int]:
+        """The engine that works between key frames of `engine`, None where that runs on every frame; and how many
+        frames lie between them at least."""
+        if self._small in (None, engine.name) or frame.new or not place.device.carries:
+            return None, 1
+        ladder, every = self._ladder, spacing(self._options.keyframe, engine)
+        if ladder is not None and self._options.keyframe == "auto":
+            every = 1 if ladder.load.waits(1e-3 * engine.ms) else 2  # in fact, as soon as it has answered
+        if every > 1 and ladder is not None and engine not in self._back:
+            self._back.append(engine)
+            engine.stand_back()
+        return (place.engines.named(self._small), every) if every > 1 else (None, 1)
+
+    def _by_ladder(self, ladder: Ladder, frame: Frame, wanted: Sequence[Wanted],
+                   place: Workshop) -> list[Wanted]:
+        """The faces for which there is time, and what is done with them."""
+        dropped = self._stats.counters["dropped:late"]
+        late, self._late = dropped - self._late, dropped
+        for want in wanted:
+            if want.small is None:
+                ladder.load.learn(want.engine.name, 1e-3 * want.engine.ms)
+            else:  # what a frame has to wait for
+                ladder.load.learn(want.small.name, 1e-3 * want.small.ms)
+                ladder.load.learn(want.engine.name, 1e-3 * want.small.ms + _JOIN_S)
+        plans = ladder.plan(frame.time, [Seen(w.record.id, w.face.width, w.engine.name, (w.small or w.engine).recurrent,
+                                              w.small is not None) for w in wanted],
+                            late=late, carries=place.device.carries)
+        out: list[Wanted] = []
+        for want, plan in zip(wanted, plans, strict=True):
+            if plan.engine:
+                want = replace(want, amount=want.amount * plan.strength, key=plan.key, share=plan.share)
+                if plan.engine != want.engine.name:
+                    if want.small is not None and plan.share < 1.0 and want.record.keys.moments and plan.key:
+                        want = replace(want, key=False, share=1.0 - plan.share)  # the slow engine fades out
+                    else:
+                        want = replace(want, engine=place.engines.named(plan.engine), small=None)
+                        want.record.keys.reset()
+                out.append(want)
+        return out

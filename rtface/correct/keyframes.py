@@ -1,0 +1,168 @@
+"""A heavy engine on key frames, a small one on every frame: the answer that is shown of a face.
+
+The small engine's answer s is there on every frame, steadied by its own memory. The heavy engine's r is there on key
+frames k, and is carried to the others along the motion that s shows (s is cleaner than the input, so the motion is):
+
+    h = warp(r_k) + low(s − warp(s_k))          r̂ = g·h + (1 − g)·s
+
+where low are the frequencies that light and a codec move, taken from the steadier of the two engines, and the gate g
+falls to 0 where s and the warped s_k differ: blink, mouth, a hand. r̂ is then shaped like any engine's answer.
+
+In a film h comes from the key frame before and the one after, by distance and by both gates, which leaves no step at a
+key frame; and s is the average of some frames before and after, along their motion and gated (`steadied`).
+
+What the heavy engine adds to the small one's answer, r − s, counts as far as it is more than chance: a network without
+memory decides anew on every frame. In two bands of middle and low frequencies it is held against what the key frame
+before added; with P the local mean of their product and T that of their squares, P/T of it is kept (`agreed`). The
+finest structure is kept as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.correct.colour import Box, low_frequencies
+from rtface.correct.ways import SIDE, Look, Way, resized
+from rtface.frame import Float32
+
+REACH = 3
+"""Frames before and after that the small engine's answer is averaged with."""
+_SPREAD = 2.0  # frames: standard deviation of their weights
+_BANDS = (32, 128)  # cells a side down to which frequencies are low, and middle
+_NEAR = 5.0  # samples of a small crop that are looked at together
+_NOTHING = 1e-7  # mean square of what nobody sees
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key frame that is shown on another frame, or on its own.
+
+    Attributes:
+        share: of the key frames shown; they add up to 1.
+        look: with its `key`.
+        small: float32 3×n×n, what is taken for the small engine's answer there.
+        way: there; None on its own frame.
+        moved: float32 3×h×w, `look.key` moved along it, in the box that is shown; None where that is still to be done.
+    """
+
+    share: float
+    look: Look
+    small: Float32
+    way: Way | None
+    moved: Float32 | None = None
+
+
+def steadied(look: Look, others: Sequence[tuple[int, Look, Way]]) -> Float32:
+    """float32 3×n×n: the small engine's answer, averaged with those of the frames around it.
+
+    Args:
+        look: of this frame.
+        others: distance in frames, look, and the way there.
+    """
+    assert look.small is not None
+    if not others:
+        return look.small
+    size = look.small.shape[1]
+    total, weights = look.small.copy(), np.ones((size, size), np.float32)
+    for distance, other, way in others:
+        share = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2))
+        weight: Any = cv2.resize(way.gate, (size, size), interpolation=cv2.INTER_LINEAR) * share
+        weights += weight
+        assert other.small is not None
+        for plane, moved in zip(total, way.fetch(other.small), strict=True):
+            plane += weight * moved
+    total /= weights
+    return total
+
+
+def agreed(look: Look, answer: Float32, earlier: tuple[Look, Way] | None) -> None:
+    """Takes in the heavy engine's answer, float32 3×S×S, for the frame of a look: sets its `key` and `added`.
+
+    Args:
+        look: of a key frame, its `small` known.
+        answer: not changed.
+        earlier: the key frame before, and the way there; None where all of the answer is to be believed.
+    """
+    assert look.small is not None
+    size = look.small.shape[1]
+    look.key, look.added = answer, resized(answer, size) - look.small
+    if earlier is None or (before := earlier[0].added) is None:
+        return
+    way = earlier[1]
+    gate: Any = cv2.resize(way.gate, (size, size), interpolation=cv2.INTER_LINEAR)
+    chance = np.zeros_like(look.added)
+    for here, there in zip(_bands(look.added), _bands(way.fetch(before)), strict=True):
+        both = sum(_around(a * b * gate) for a, b in zip(here, there, strict=True))
+        each = sum(_around((a * a + b * b) * (0.5 * gate)) for a, b in zip(here, there, strict=True))
+        # Where the gate is shut nothing is known, and all is believed.
+        kept = np.clip((both + _NOTHING) / (each + _NOTHING), 0.0, 1.0)
+        chance += (1.0 - kept) * here
+    look.key = answer - resized(chance, answer.shape[1])
+
+
+def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], weight: float = 1.0,
+           box: Box = (0, 0, SIDE, SIDE)) -> Float32:
+    """r̂ of the module's text.
+
+    Args:
+        crop: float32 3×S×S, the heavy engine's crop of this frame.
+        own: float32 3×n×n, the small engine's crop of it.
+        small: float32 3×n×n, what is taken for the small engine's answer on this frame.
+        keys: see `Key`.
+        weight: 0…1, how much of them there is to be.
+        box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part that matters; the rest of the answer is the crop.
+
+    Returns:
+        float32 3×S×S.
+    """
+    x0, y0, x1, y1 = box
+    k, size = crop.shape[1] // SIDE, ((x1 - x0) * crop.shape[1] // SIDE, (y1 - y0) * crop.shape[1] // SIDE)
+    part = np.s_[y0 * k:y1 * k, x0 * k:x1 * k]
+    out, n = crop.copy(), small.shape[1] // SIDE
+    inner = np.s_[y0 * n:y1 * n, x0 * n:x1 * n]
+    for plane, a, b in zip(out, small, own, strict=True):
+        plane[part] += cv2.resize(cv2.subtract(a[inner], b[inner]), size, interpolation=cv2.INTER_LINEAR)
+    gates = [np.ones((SIDE, SIDE), np.float32) if key.way is None else key.way.gate for key in keys]
+    shares = [np.float32(key.share) * gate for key, gate in zip(keys, gates, strict=True)]
+    total, opened = np.full((SIDE, SIDE), 1e-6, np.float32), np.ones((SIDE, SIDE), np.float32)
+    for share, gate in zip(shares, gates, strict=True):
+        total += share
+        opened *= 1.0 - gate
+    opened = np.float32(weight) * (1.0 - opened) / total
+    answer = [plane[part].copy() for plane in out]
+    for key, share in zip(keys, shares, strict=True):
+        assert key.look.key is not None
+        full: Any = cv2.resize((share * opened)[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
+        light: Float32 | None = None
+        heavy = key.look.key[:, part[0], part[1]]
+        if key.way is not None:
+            heavy = key.way.fetch(key.look.key, box) if key.moved is None else key.moved
+            light = resized(low_frequencies(resized(small, SIDE) - key.way.fetch(resized(key.small, SIDE))), SIDE)
+        for c, (plane, base, there) in enumerate(zip(out, answer, heavy, strict=True)):
+            change: Any = cv2.subtract(there, base)
+            if light is not None:
+                change += cv2.resize(light[c, y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
+            cv2.multiply(change, full, dst=change)
+            plane[part] += change
+    return out
+
+
+def _bands(picture: Float32) -> list[Float32]:
+    """Low and middle frequencies of a picture."""
+    low, middle = (_lowpass(picture, cells) for cells in _BANDS)
+    return [low, middle - low]
+
+
+def _lowpass(picture: Float32, cells: int) -> Float32:
+    few = [cv2.GaussianBlur(plane, (5, 5), 1.0, borderType=cv2.BORDER_REPLICATE) for plane in resized(picture, cells)]
+    return resized(np.stack(few), picture.shape[1])
+
+
+def _around(values: Float32) -> Float32:
+    out: Any = cv2.GaussianBlur(values, (0, 0), _NEAR)
+    return out

@@ -1,0 +1,171 @@
+"""From a face on one frame to the same face on another: what moved, and where both still show the same.
+
+Dense flow of a compressed face trembles by some tenths of a pixel, and that would be seen. So it counts only as far as
+it explains the change better than what was expected does (`Ways.between`): in a film, that every sample goes on at its
+own speed (`speed`, a line through the flows to the frames around), else, that nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.correct.colour import Box, luma_of
+from rtface.correct.mask import median_of
+from rtface.correct.motion import places
+from rtface.frame import Float32
+
+SIDE = 128
+"""Samples a side of the pictures on which motion and agreement are worked out."""
+_DIFFERENT, _MOST = 6.0 / 255.0, 14.0 / 255.0  # root mean square difference from which a gate falls, and at most
+_EXPLAINS = 0.1  # of the difference that is left, flow has to take away so much before it counts
+
+
+@dataclass(slots=True)
+class Look:
+    """A face on one frame.
+
+    Attributes:
+        time: seconds.
+        guide: float32 3×n×n, 0…1, what motion and agreement go by: the small engine's answer, which is cleaner than its
+            crop, or that crop where nobody waits for the answer.
+        small: float32 3×n×n, 0…1, the small engine's answer to its own crop; None until it is known.
+        key: float32 3×S×S, what is taken for the heavy engine's answer; None between key frames.
+        added: float32 3×n×n, what that engine itself added to `small`, with `key`.
+        speed: float32 SIDE×SIDE×2, samples a frame, where it is known.
+        few, luma, grey: `guide` at SIDE×SIDE.
+    """
+
+    time: float
+    guide: Float32
+    small: Float32 | None = None
+    key: Float32 | None = None
+    added: Float32 | None = None
+    speed: Float32 | None = None
+    few: Float32 = field(init=False)
+    luma: Float32 = field(init=False)
+    grey: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.few = resized(self.guide, SIDE)
+        self.luma = luma_of(self.few)
+        self.grey = cv2.convertScaleAbs(self.luma, alpha=255.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """From one look to another: flow, SIDE×SIDE×2 (None where nothing moves), and the gate, SIDE×SIDE, 0…1."""
+
+    flow: Float32 | None
+    gate: Float32
+
+    def fetch(self, picture: Float32, box: Box = (0, 0, SIDE, SIDE)) -> Float32:
+        """The part `box` (samples of SIDE×SIDE) of a picture, float32 3×m×m, of the look that the way leads to, moved
+        to where it begins."""
+        k, (x0, y0, x1, y1) = picture.shape[1] // SIDE, box
+        if self.flow is None:
+            return picture[:, y0 * k:y1 * k, x0 * k:x1 * k]
+        x, y = places(self.flow, (slice(y0, y1), slice(x0, x1)), k)
+        out: Any = np.stack([cv2.remap(plane, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+                             for plane in picture])
+        return out
+
+
+class Ways:
+    """Finds ways between looks; keeps what the search needs. Not for use from several threads."""
+
+    def __init__(self) -> None:
+        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._rows, self._columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+
+    def between(self, here: Look, there: Look, inside: Float32, expected: Float32 | None = None) -> Way:
+        """The way from `here` to `there`.
+
+        Args:
+            here, there: looks of one track.
+            inside: float32 SIDE×SIDE, weighs what belongs to the face.
+            expected: float32 SIDE×SIDE×2, the flow that is believed where no other explains the change better; None for
+                standing still.
+        """
+        flow = self._flow(here, there)
+        base = self._moved(there.luma, expected)
+        usual, left = _rms(here.luma - base, 3.0), _rms(here.luma - self._moved(there.luma, flow), 3.0)
+        counts = np.clip((usual - left) / (left + np.float32(0.3 / 255.0)) - np.float32(_EXPLAINS), 0.0, 1.0)
+        counts = cv2.GaussianBlur(counts, (0, 0), 2.0)[..., None]
+        if expected is not None:
+            flow = expected + counts * (flow - expected)
+        elif float(counts.max()) > 0.01:
+            flow = flow * counts
+        else:
+            flow = None
+        few = [self._moved(plane, flow) for plane in there.few]
+        return Way(flow, _gate([a - b for a, b in zip(here.few, few, strict=True)], inside))
+
+    def speed(self, look: Look, around: Sequence[tuple[int, Look]]) -> Float32:
+        """Samples a frame, SIDE×SIDE×2: the slope of the line through the flows to other frames.
+
+        Args:
+            look: of this frame.
+            around: distance in frames (below 0 before it), and look.
+        """
+        slope = np.zeros((SIDE, SIDE, 2), np.float32)
+        for distance, other in around:
+            slope += np.float32(distance) * self._flow(look, other)
+        slope /= np.float32(max(sum(distance * distance for distance, _ in around), 1))
+        out: Any = cv2.GaussianBlur(slope, (0, 0), 2.0)
+        return out
+
+    def along(self, looks: Sequence[Look]) -> Float32:
+        """The flow from the first look to the last, by the speeds of those between (all but the last)."""
+        forth = looks[-1].time >= looks[0].time
+        x, y = self._columns.copy(), self._rows.copy()
+        for look in looks[:-1]:
+            assert look.speed is not None
+            step: Any = cv2.remap(look.speed, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            x += step[..., 0] if forth else -step[..., 0]
+            y += step[..., 1] if forth else -step[..., 1]
+        out: Any = cv2.merge([x - self._columns, y - self._rows])
+        return out
+
+    def _flow(self, here: Look, there: Look) -> Float32:
+        out: Any = self._search.calc(here.grey, there.grey, np.zeros((SIDE, SIDE, 2), np.float32))
+        return out
+
+    def _moved(self, plane: Float32, flow: Float32 | None) -> Float32:
+        if flow is None:
+            return plane
+        x, y = flow[..., 0] + self._columns, flow[..., 1] + self._rows
+        out: Any = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return out
+
+
+def resized(picture: Float32, side: int) -> Float32:
+    """A picture, c×n×n, at side×side."""
+    shrinks = picture.shape[1] > side
+    return np.stack([cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+                     for plane in picture])
+
+
+def _gate(change: Sequence[Float32], inside: Float32) -> Float32:
+    """1 where two looks show the same, 0 where they do not; the light on the whole face is no difference."""
+    well = np.flatnonzero(inside > 0.5)
+    error: Any = np.zeros((SIDE, SIDE), np.float32)
+    for plane in change:
+        rest = plane - np.float32(median_of(plane.ravel()[well]) if well.size else 0.0)
+        cv2.max(error, cv2.boxFilter(rest * rest, -1, (5, 5)), dst=error)
+    error = np.sqrt(error)
+    usual = median_of(error.ravel()[well]) if well.size else 0.0
+    least = np.float32(min(max(_DIFFERENT, 3.0 * usual), _MOST))
+    x = np.clip(np.float32(2.0) - error / least, 0.0, 1.0)
+    gate = x * x * (np.float32(3.0) - 2 * x)
+    out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (5, 5), 1.2)
+    return out
+
+
+def _rms(difference: Float32, sigma: float) -> Float32:
+    out: Any = cv2.sqrt(cv2.GaussianBlur(difference * difference, (0, 0), sigma))
+    return out

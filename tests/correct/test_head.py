@@ -1,0 +1,41 @@
+"""The mask of `--region head`: wider than the face's, soft, and 0 well within the crop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rtface.correct import face_mask
+from rtface.correct.mask import FACE_OVAL, shown_box
+
+
+def mesh(size: int, centre: tuple[float, float], axes: tuple[float, float]) -> np.ndarray:
+    points = np.full((478, 2), centre, np.float64)
+    turn = np.linspace(-np.pi / 2, 1.5 * np.pi, len(FACE_OVAL), endpoint=False)
+    points[list(FACE_OVAL)] = np.stack([centre[0] + axes[0] * np.cos(turn), centre[1] + axes[1] * np.sin(turn)], 1)
+    return points * size
+
+
+@pytest.mark.parametrize("where", [None, ((0.5, 0.6), (0.28, 0.32)), ((0.62, 0.55), (0.25, 0.33)),
+                                   ((0.4, 0.7), (0.3, 0.3))])
+@pytest.mark.parametrize("size", [256, 512])
+def test_a_head_is_more_than_its_face_and_never_reaches_the_crops_border(size: int, where: object) -> None:
+    points = None if where is None else mesh(size, *where)  # type: ignore[misc]
+    face, head = face_mask(size, points), face_mask(size, points, "head")
+    middle = np.s_[size // 6:-size // 6, size // 6:-size // 6]
+    assert (head >= face - 1e-6)[middle].all() and head.sum() > 1.4 * face.sum()
+    rim = round(0.02 * size)
+    for edge in (head[:rim], head[-rim:], head[:, :rim], head[:, -rim:]):
+        assert edge.max() == 0.0
+    assert np.abs(np.diff(head, axis=0)).max() < 30 / size and np.abs(np.diff(head, axis=1)).max() < 30 / size
+
+
+@pytest.mark.parametrize("region", ["face", "head"])
+@pytest.mark.parametrize("where", [None, ((0.45, 0.6), (0.28, 0.32))])
+def test_the_box_that_is_shown_holds_the_mask(region: object, where: object) -> None:
+    points = None if where is None else mesh(512, *where)  # type: ignore[misc]
+    mask = face_mask(512, points, region)  # type: ignore[arg-type]
+    x0, y0, x1, y1 = (4 * v for v in shown_box(128, points, 512, region))  # type: ignore[arg-type]
+    outside = mask.copy()
+    outside[y0:y1, x0:x1] = 0.0
+    assert outside.max() == 0.0

@@ -1,0 +1,243 @@
+"""A slow engine on key frames over the small one: when it is asked, what is shown between, and what faults cost."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
+from test_key_frames import Every, Sharpening, film, inside, luma, still
+
+from rtface.config import Options
+from rtface.correct.keyframes import agreed, joined
+from rtface.correct.ways import SIDE, Look, Ways
+from rtface.device.cpu import CpuDevice
+from rtface.enhance import Enhance
+from rtface.errors import UsageError
+from rtface.frame import Frame
+from rtface.keyed import MOST, spacing
+from rtface.ladder import Ladder
+from rtface.protocols import Restored
+from rtface.stats import Stats
+
+
+class Heavy(Sharpening):
+    """Sharpens on crops of twice the size, stronger on every other call by `more`."""
+
+    def __init__(self, more: float = 0.0, **others: Any) -> None:
+        super().__init__("heavy", 512, **others)
+        self.more = more
+
+    def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
+        answer = super().submit(crops, after)
+        if answer.exception() is None and self.calls % 2 == 0:
+            answer.result().pixels += np.float32(self.more) * (answer.result().pixels - crops)
+        return answer
+
+
+class Small(FakeEngine):
+    """Leaves the crop as it is, or adds its checkerboard."""
+
+    def __init__(self, amount: float = 0.0) -> None:
+        super().__init__("small", 256, amount)
+
+
+def step(heavy: FakeEngine, small: FakeEngine | None = None, keyframe: int | str = 4, stats: Stats | None = None,
+         ladder: Ladder | None = None) -> Enhance:
+    return Enhance(CpuDevice(), FakeEngines(heavy, small or Small()), Options(grain="none", keyframe=keyframe),
+                   stats or Stats(), analysis=False, ladder=ladder, small="small")
+
+
+def shown(enhance: Enhance, frames: list[Frame]) -> list[np.ndarray]:
+    return [luma(f) for f in enhance(frames) if isinstance(f, Frame)]
+
+
+def test_the_slow_engine_runs_on_every_nth_frame_of_a_film_and_the_small_one_on_all() -> None:
+    heavy, small = Heavy(), Small()
+    frames = still(13)
+    was = [luma(f) for f in frames]
+    out = list(step(heavy, small)(frames))
+    assert [f.pts for f in out if isinstance(f, Frame)] == list(range(13))
+    assert heavy.calls == 4 and small.calls == 13
+    every = shown(step(Heavy(), keyframe=1), still(13))
+    part = inside(still(1)[0])
+    for a, b, c in zip(was, every, out, strict=True):
+        assert isinstance(c, Frame)
+        change = np.abs(b[part] - a[part]).mean()
+        assert change > 0.5
+        assert np.abs(luma(c)[part] - b[part]).mean() < 0.2 * change
+
+
+def test_one_key_frame_goes_over_into_the_next_in_a_film() -> None:
+    """Every other answer is twice as strong: on every frame that jumps, over key frames it is a slope."""
+    frames = still(17)
+    was, part = luma(frames[0])[inside(frames[0])], inside(frames[0])
+    strength = [float(np.abs(p[part] - was).mean()) for p in shown(step(Heavy(more=1.0)), frames)]
+    low, high = min(strength), max(strength)
+    assert high > 1.5 * low
+    assert np.abs(np.diff(strength)).max() < 0.4 * (high - low)
+
+
+def test_where_the_face_has_changed_the_small_engine_shows() -> None:
+    """Eyes closed between two key frames: the pattern of the small engine there, the heavy one's work elsewhere."""
+    picture, points = portrait(640, 480, scale=1.6, blur=1.0)
+    closed = picture.copy()
+    x, y = (round(float(v)) for v in points[0])
+    closed[y - 14:y + 14, x - 24:x + 24] = cv2.GaussianBlur(picture[y + 40:y + 68, x - 24:x + 24], (0, 0), 3)
+    pictures = [picture] * 3 + [closed] * 2 + [picture] * 4
+    was = [luma(f) for f in film(pictures, [points] * 9)]
+    core = np.s_[y - 7:y + 7, x - 13:x + 13]
+    mouth = np.s_[round(points[3][1]) - 8:round(points[3][1]) + 8, round(points[3][0]) - 8:round(points[3][0]) + 8]
+    out = shown(step(Heavy(), keyframe=8), film(pictures, [points] * 9))
+    alone = shown(step(Small(0.0), Small(0.0), keyframe=1), film(pictures, [points] * 9))
+    for k in (3, 4):
+        assert np.abs(out[k] - alone[k])[core].mean() < 0.15 * np.abs(out[1] - was[1])[core].mean()
+        assert np.abs(out[k] - was[k])[mouth].mean() > 0.5 * np.abs(out[1] - was[1])[mouth].mean()
+
+
+def test_a_key_frame_that_no_longer_fits_is_followed_by_a_new_one() -> None:
+    picture, points = portrait()
+    rng = np.random.default_rng(0)
+    other = cv2.GaussianBlur(rng.integers(0, 255, picture.shape, np.uint8), (0, 0), 6)
+    heavy = Heavy()
+    shown(step(heavy, keyframe=MOST), film([picture] * 5 + [other] * 3, [points] * 8))
+    assert heavy.calls == 2
+
+
+def test_a_new_track_begins_with_a_key_frame() -> None:
+    picture, points = portrait()
+    heavy = Heavy()
+    frames = [replace(frame_of(picture, k), faces=(face_at(points, 1 + (k >= 3)),), cut=k == 3) for k in range(6)]
+    shown(step(heavy, keyframe=MOST), frames)
+    assert heavy.calls == 2
+
+
+def test_a_fault_of_the_slow_engine_costs_one_frame() -> None:
+    stats = Stats()
+    frames = still(9)
+    out = list(step(Heavy(fail={2}), Small(0.02), stats=stats)(frames))
+    assert [f.touched for f in out if isinstance(f, Frame)].count(False) == 1
+    assert stats.counters["faults"] == 1
+
+
+def test_little_is_remembered_of_a_long_film() -> None:
+    enhance = step(Heavy())
+    most = 0
+    for _ in enhance(still(24)):
+        most = max(most, *(len(r.keys.moments) for r in enhance.book._records.values()))
+    assert 4 < most <= 2 * (4 + 3) + 2
+
+
+class Late(Heavy):
+    """Answers when it is told to."""
+
+    ms = 700.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[np.ndarray, Future[Restored]]] = []
+
+    def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
+        self.asked.append((crops, Future()))
+        return self.asked[-1][1]
+
+    def answer(self) -> None:
+        crops, promised = self.asked[-1]
+        if not promised.done():
+            promised.set_result(super().submit(crops).result())
+
+
+def test_live_the_small_engine_shows_from_the_first_frame_and_the_slow_one_fades_in() -> None:
+    heavy, small = Late(), Small(0.03)
+    enhance = step(heavy, small, "auto", ladder=Every(1))
+    pictures = still(40)
+    part, changed = inside(pictures[0]), list[float]()
+    for k, frame in enumerate(pictures):
+        was = luma(frame)
+        if k % 10 == 9:
+            heavy.answer()
+        changed.append(float(np.abs(luma(enhance.collect(enhance.submit(frame))) - was)[part].mean()))
+    assert 4 <= len(heavy.asked) <= 5  # never asked again before it has answered
+    assert min(changed[:9]) > 0.3 and max(changed[:9]) < 1.3 * min(changed[:9])
+    assert changed[-1] < 0.3 * changed[8]  # the pattern has given way to what the slow engine makes of the face
+    assert 0.0 < np.max(-np.diff(changed[8:18])) < 0.5 * (changed[8] - changed[-1])
+    first = enhance.book._records[1].keys
+    assert len(first.moments) <= 4
+
+
+def test_live_an_engine_that_fails_late_costs_one_frame() -> None:
+    heavy, stats = Late(), Stats()
+    enhance = step(heavy, Small(0.03), "auto", stats, Every(1))
+    touched: list[bool] = []
+    for k, frame in enumerate(still(12)):
+        if k == 4:
+            heavy.asked[-1][1].set_exception(RuntimeError("no answer"))
+        touched.append(enhance.collect(enhance.submit(frame)).touched)
+    assert touched.count(False) == 1 and stats.counters["faults"] == 1 and len(heavy.asked) == 2
+
+
+def test_how_many_frames_lie_between_key_frames() -> None:
+    engine = FakeEngine()
+    found = []
+    for ms in (10.0, 90.0, 150.0, 420.0, 2000.0):
+        engine.ms = ms
+        found.append(spacing("auto", engine))
+    assert found == [1, 1, 2, 5, 8]
+    engine.recurrent = True
+    assert spacing("auto", engine) == 1 and spacing(6, engine) == 6
+
+
+@pytest.mark.parametrize("value", [0, 13, "often", 2.5, True])
+def test_keyframe_says_what_it_takes(value: object) -> None:
+    with pytest.raises(UsageError, match="auto"):
+        Options.of({"keyframe": value})
+
+
+def look(seed: int, time: float = 0.0) -> Look:
+    rng = np.random.default_rng(seed)
+    small = np.stack([cv2.GaussianBlur(rng.random((256, 256), np.float32), (0, 0), 3)] * 3)
+    return Look(time, small, small)
+
+
+def test_what_two_key_frames_agree_on_is_kept_and_what_is_chance_is_not() -> None:
+    rng = np.random.default_rng(3)
+    before, now = look(1), look(1, 0.1)
+
+    def texture() -> np.ndarray:
+        out: Any = cv2.GaussianBlur(rng.standard_normal((512, 512)).astype(np.float32), (0, 0), 8)
+        return np.stack([0.05 * out / out.std()] * 3)
+
+    ways, base = Ways(), np.stack([cv2.resize(p, (512, 512)) for p in now.guide])
+    common, chance = texture(), texture()
+    agreed(before, base + common, None)
+    way = ways.between(now, before, np.ones((SIDE, SIDE), np.float32))
+    for added, low, high in ((common, 0.9, 1.01), (chance, 0.0, 0.4)):
+        agreed(now, base + added, (before, way))
+        assert now.key is not None
+        left = now.key - base
+        assert low < float((left * added).sum() / (added * added).sum()) < high
+
+
+def test_without_a_key_frame_the_small_answer_is_shown_at_the_crops_own_sharpness() -> None:
+    rng = np.random.default_rng(0)
+    crop = rng.random((3, 512, 512), np.float32)
+    own = np.stack([cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in crop])
+    assert np.allclose(joined(crop, own, own, []), crop)
+    assert np.allclose(joined(crop, own, own + np.float32(0.1), []), crop + 0.1, atol=1e-5)
+
+
+def test_the_head_is_enhanced_where_it_is_asked_for_and_the_engine_answers_for_it() -> None:
+    changed: list[float] = []
+    for region, whole in (("face", True), ("head", True), ("head", False)):
+        engine = FakeEngine()
+        engine.whole = whole
+        enhance = Enhance(CpuDevice(), FakeEngines(engine), Options.of({"grain": "none", "region": region}), Stats(),
+                          analysis=False)
+        frame = still(1, width=640, height=480)[0]
+        was = luma(frame)
+        changed.append(float((luma(enhance.collect(enhance.submit(frame))) != was).sum()))
+    assert changed[1] > 1.5 * changed[0] and changed[2] == changed[0]
