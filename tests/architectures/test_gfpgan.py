@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from engines.convert.int8 import ranges
-from engines.gfpgan.model import Gfpgan, build
 from tests.architectures.common import (
     ONNX,
     PARITY,
@@ -25,6 +23,11 @@ from tests.architectures.common import (
     spandrel,
     torch,
 )
+
+# isort: split
+# The first import skips all of this where torch is missing; these need it.
+from engines.convert.int8 import ranges
+from engines.gfpgan.model import Gfpgan, build
 
 FOLDER = ROOT / "engines" / "gfpgan"
 SMALL = {"size": 64, "narrow": 0.25, "styles": 64}
