@@ -104,7 +104,7 @@ def test_what_the_build_copies_is_there_and_the_context_holds_nothing_else():
     assert {pattern[1:] for pattern in patterns if pattern.startswith("!")} == sources
     assert patterns[-1] == "**/__pycache__"
     needed = {"pyproject.toml", "requirements.lock", PROJECT["project"]["readme"], *PROJECT["project"]["license-files"],
-              *PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+              *PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]}
     assert needed == sources
 
 

@@ -327,7 +327,9 @@ def test_the_order_of_precisions(make_engine: Maker) -> None:
     order = ("int8", "fp16", "bf16", "f32")
     assert candidates(plain, order, mixed=True) == ["fp16", "bf16", "f32"]  # not calibrated
     assert candidates(nodes, order, mixed=True) == ["fp16", "bf16", "f32"]
-    assert candidates(nodes, ("bf16", "f32")) == ["f32"]  # a CPU cannot
+    # A CPU keeps no single nodes in fp32: bf16 has its range, and the gate decides; fp16 has not.
+    assert candidates(nodes, ("bf16", "f32")) == ["bf16", "f32"]
+    assert candidates(nodes, ("fp16", "f32")) == ["f32"]
     assert candidates(old, order, mixed=True) == ["bf16", "f32"]  # its recipe does not allow fp16
     shipped = load_recipe(Path(plans.__file__).parent.parent / "models" / "rtface-s" / "recipe.toml")
     assert candidates(shipped, order, mixed=True) == list(order)
