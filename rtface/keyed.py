@@ -30,7 +30,7 @@ MOST = 12
 _SHARE_MS, _MOST_AUTO = 100.0, 8
 _FITS = 0.5  # of the face: where less of it still fits the last key frame, there is a new one
 _FADE_S = 0.2  # in which a key frame's answer fades in, where nothing was known of it before
-_OLD_S = 2.5  # seconds after which a key frame says nothing any more
+_OLD_S, _AGEING_S = 4.0, 1.0  # seconds after which a key frame says nothing any more, and before that fades out
 
 
 Pace = Literal["film", "each", "live"]
@@ -164,6 +164,8 @@ class TrackKeys:
             moment.shares.append((share, key, way, None if way is None else way.fetch(look.key, box)))
         # Where it comes after the small engine was shown alone, it fades in.
         moment.weight = _faded_in(before[0], moment) if not wait and len(before) == 1 else 1.0
+        if not wait and before:
+            moment.weight *= min(1.0, (before[-1].time + _OLD_S - moment.time) / _AGEING_S)
 
     def restored(self, moment: Moment, box: Box, pace: Pace, weight: float = 1.0) -> Restored:
         """What is shown of a face, once it is prepared; waits for the small engine.

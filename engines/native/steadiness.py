@@ -8,8 +8,9 @@ are or through a call.
 
 - **psnr**: dB to the clean film, and *between*: on the frames between key frames only;
 - **flicker**: how much the error changes from frame to frame (as in ``evaluate``);
-- **tremble**: how much a picture differs from the one before it, moved along the clean film's own motion (dense flow,
-  where forward and backward agree): the warping error of Lai et al., "Learning Blind Video Temporal Consistency", 2018;
+- **tremble**: the same along the motion: how much the error differs from that of the frame before, moved as the
+  clean film moves (dense flow, where forward and backward agree), as in the warping error of Lai et al.,
+  "Learning Blind Video Temporal Consistency", 2018. Detail that nobody restored moves with a face, and is no flicker;
 - **fine**: energy of the fine structure of what is shown (luma above a Gaussian of sigma 2 at 512 px).
 
 All but psnr are relative to *each*. A blurred film flickers less, so *fine* stands beside.
@@ -58,12 +59,12 @@ class Motion:
         x, y = cv2.split(self._grid + flow)
         return x, y
 
-    def tremble(self, shown: list[F32]) -> float:
+    def tremble(self, errors: list[F32]) -> float:
         found: list[float] = []
         for k, (flow, weight) in enumerate(self._flows):
             if k >= WARM:
-                moved = cv2.remap(shown[k], *self._at(flow), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-                found.append(float((np.abs(shown[k + 1] - moved).mean(2) * weight).sum() / max(weight.sum(), 1.0)))
+                moved = cv2.remap(errors[k], *self._at(flow), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+                found.append(float((np.abs(errors[k + 1] - moved).mean(2) * weight).sum() / max(weight.sum(), 1.0)))
         return float(np.mean(found))
 
 
@@ -84,7 +85,7 @@ def figures(shown: list[F32], truth: list[F32], motion: Motion, every: int) -> d
         "psnr": float(np.mean(db[WARM:])),
         "between": float(np.mean(rest)) if rest else float("nan"),
         "flicker": float(np.mean([(np.abs(b - a) * weight).mean() for a, b in pairwise(errors[WARM:])])),
-        "tremble": motion.tremble(shown),
+        "tremble": motion.tremble(errors),
         "fine": float(np.mean([fine(p, mask) for p in shown[WARM:]])),
     }  # fmt: skip
 

@@ -21,8 +21,12 @@ ROWS = 16
 """From one row of a crop that noise is measured on to the next."""
 FINE = 1.4
 """Crop pixels per picture pixel from which on bilinear warping costs no sharpness that the picture shows."""
-_NOISE_FLOOR = 1.5 / 255.0
+_NOISE_FLOOR = 4.0 / 255.0  # what a codec makes of a face that does not change
 _STILL = 0.06  # mean flow, in samples of the small crop, below which nothing is warped
+_LITTLE = 0.01  # likewise, once what is not believed is gone
+_EXPLAINS, _NO_CHANGE = 0.1, 0.3 / 255.0  # flow has to take away so much of the difference before it counts
+_WHOLE = 0.8  # so much of the change is left at most where all of the picture is believed to move
+_AROUND = 3.0  # samples that are looked at together for that
 _SHARP, _SOFT = 3.0, 1.5  # from so many times the noise on two inputs differ, and from so much less on they begin to
 
 
@@ -45,7 +49,45 @@ class Motion:
         """Where in the earlier small input each sample of this one was, n×n×2; None where nothing moves."""
         a, b = (cv2.convertScaleAbs(p[1], alpha=255.0) for p in (now, before))
         flow: Any = self._search.calc(a, b, np.zeros((*a.shape, 2), np.float32))
-        return flow if float(np.abs(flow).mean()) > _STILL else None
+        if float(np.abs(flow).mean()) <= _STILL:
+            return None
+        flow = believed(flow, now[1], before[1])
+        return flow if float(np.abs(flow).mean()) > _LITTLE else None
+
+
+def believed(flow: Float32, now: Float32, before: Float32, expected: Float32 | None = None) -> Float32:
+    """Flow as far as it explains how a picture has changed better than what was expected does.
+
+    Dense flow of a compressed face trembles by some tenths of a pixel, and what is warped by it would be seen to.
+
+    Args:
+        flow: float32 n×n×2, from `now` to `before`.
+        now, before: float32 n×n, 0…1.
+        expected: float32 n×n×2, the flow that is believed where no other is better; None for standing still,
+            or going on as a whole where that explains clearly more.
+    """
+    base: Any = expected
+    if expected is None:
+        whole: Any = np.broadcast_to(flow.mean(axis=(0, 1)), flow.shape)
+        goes = np.abs(now - shifted(before, whole)).mean() < _WHOLE * np.abs(now - before).mean()
+        base = whole if goes else np.zeros_like(flow)
+    usual = _rms(now - shifted(before, base))
+    left = _rms(now - shifted(before, flow))
+    counts = np.clip((usual - left) / (left + np.float32(_NO_CHANGE)) - np.float32(_EXPLAINS), 0.0, 1.0)
+    counts = cv2.GaussianBlur(counts, (0, 0), 2.0)[..., None]
+    return base + counts * (flow - base)
+
+
+def shifted(plane: Float32, flow: Float32) -> Float32:
+    """A picture, float32 n×n, fetched from where the flow says it was."""
+    x, y = places(flow, (slice(0, len(flow)), slice(0, len(flow))), 1)
+    out: Any = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return out
+
+
+def _rms(difference: Float32) -> Float32:
+    out: Any = cv2.sqrt(cv2.GaussianBlur(difference * difference, (0, 0), _AROUND))
+    return out
 
 
 def warped(picture: Float32, flow: Float32, low: tuple[slice, slice], interpolation: int) -> Float32:

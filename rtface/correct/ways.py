@@ -1,8 +1,7 @@
 """From a face on one frame to the same face on another: what moved, and where both still show the same.
 
-Dense flow of a compressed face trembles by some tenths of a pixel, and that would be seen. So it counts only as far as
-it explains the change better than what was expected does (`Ways.between`): in a film, that every sample goes on at its
-own speed (`speed`, a line through the flows to the frames around), else, that nothing moves.
+Dense flow counts only as far as it explains the change better than what was expected does (`motion.believed`); in a
+film that is that every sample goes on at its own speed (`Ways.speed`, a line through the flows to the frames around).
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import numpy as np
 
 from rtface.correct.colour import Box, luma_of
 from rtface.correct.mask import median_of
-from rtface.correct.motion import places
+from rtface.correct.motion import believed, places, shifted
 from rtface.frame import Float32
 
 SIDE = 128
 """Samples a side of the pictures on which motion and agreement are worked out."""
 _DIFFERENT, _MOST = 6.0 / 255.0, 14.0 / 255.0  # root mean square difference from which a gate falls, and at most
-_EXPLAINS = 0.1  # of the difference that is left, flow has to take away so much before it counts
+_STILL = 0.01  # samples below which nothing is warped
 
 
 @dataclass(slots=True)
@@ -88,21 +87,13 @@ class Ways:
         Args:
             here, there: looks of one track.
             inside: float32 SIDE×SIDE, weighs what belongs to the face.
-            expected: float32 SIDE×SIDE×2, the flow that is believed where no other explains the change better; None for
-                standing still.
+            expected: float32 SIDE×SIDE×2, the flow that is believed where no other explains the change better; None as
+                for `believed`.
         """
-        flow = self._flow(here, there)
-        base = self._moved(there.luma, expected)
-        usual, left = _rms(here.luma - base, 3.0), _rms(here.luma - self._moved(there.luma, flow), 3.0)
-        counts = np.clip((usual - left) / (left + np.float32(0.3 / 255.0)) - np.float32(_EXPLAINS), 0.0, 1.0)
-        counts = cv2.GaussianBlur(counts, (0, 0), 2.0)[..., None]
-        if expected is not None:
-            flow = expected + counts * (flow - expected)
-        elif float(counts.max()) > 0.01:
-            flow = flow * counts
-        else:
+        flow: Float32 | None = believed(self._flow(here, there), here.luma, there.luma, expected)
+        if expected is None and float(np.abs(flow).max()) < _STILL:
             flow = None
-        few = [self._moved(plane, flow) for plane in there.few]
+        few = list(there.few) if flow is None else [shifted(plane, flow) for plane in there.few]
         return Way(flow, _gate([a - b for a, b in zip(here.few, few, strict=True)], inside))
 
     def speed(self, look: Look, around: Sequence[tuple[int, Look]]) -> Float32:
@@ -135,13 +126,6 @@ class Ways:
         out: Any = self._search.calc(here.grey, there.grey, np.zeros((SIDE, SIDE, 2), np.float32))
         return out
 
-    def _moved(self, plane: Float32, flow: Float32 | None) -> Float32:
-        if flow is None:
-            return plane
-        x, y = flow[..., 0] + self._columns, flow[..., 1] + self._rows
-        out: Any = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return out
-
 
 def resized(picture: Float32, side: int) -> Float32:
     """A picture, c×n×n, at side×side."""
@@ -163,9 +147,4 @@ def _gate(change: Sequence[Float32], inside: Float32) -> Float32:
     x = np.clip(np.float32(2.0) - error / least, 0.0, 1.0)
     gate = x * x * (np.float32(3.0) - 2 * x)
     out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (5, 5), 1.2)
-    return out
-
-
-def _rms(difference: Float32, sigma: float) -> Float32:
-    out: Any = cv2.sqrt(cv2.GaussianBlur(difference * difference, (0, 0), sigma))
     return out

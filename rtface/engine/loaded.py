@@ -20,7 +20,7 @@ from rtface.errors import UsageError
 from rtface.frame import Float32
 from rtface.protocols import Restored
 
-_BACK = 15  # niceness of an engine that nobody waits for
+_BACK = 10  # niceness of an engine that nobody waits for
 
 
 class LoadedEngine(ReadyEngine):
