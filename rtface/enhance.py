@@ -73,12 +73,13 @@ class Enhance:
         self.spare: Callable[[], Workshop] | None = None
         self._faults = 0
         self._assign = Assignment(options, stats, self.book, ladder, small)
-        self._ladder, self._hold, self._film = ladder, 0, False
+        self._ladder, self._hold = ladder, 0
+        self._pace: Pace = "each" if ladder is None else "live"
 
     def __call__(self, items: Iterable[Item], *, ahead: int = 1) -> Iterator[Item]:
         """The step in the chain: up to `ahead` frames are in an engine's hands while the next one is prepared; with key
         frames so many that the next one is known."""
-        self._film = self._ladder is None
+        self._pace = "film" if self._ladder is None else "live"
         waiting: deque[Job | Item] = deque()
         jobs = 0
         for item in items:
@@ -178,15 +179,17 @@ class Enhance:
         record.answer, record.answered = small.submit(own.pixels, record.answer), time
         moment = Moment(time, crops, own, record.answer)
         if self._ladder is None:
-            self._hold = max(self._hold, want.every + REACH) if self._film else 0
+            # As many again as are averaged, so that the slow engine has some time.
+            self._hold = max(self._hold, want.every + 2 * REACH) if self._pace == "film" else 0
             key = keys.due(moment, want.every)
         else:
             key = want.key and keys.free(time, want.every, self._ladder.period)
         if key:
             self._stats.count(f"crops:{want.engine.name}")
             last = keys.last
-            moment.key = want.engine.submit(crops.pixels, last.key if last and time - last.time <= _MEMORY_S else None)
-        keys.add(moment)
+            after = last.key if last and time - last.time <= _MEMORY_S else None
+            moment.ask = lambda crop: want.engine.submit(crop, after)
+        keys.add(moment, self._pace)
         return Work(want, crops, record.answer, moment)
 
     def collect(self, job: Job) -> Frame:
@@ -232,11 +235,10 @@ class Enhance:
         record, ladder, moment = work.want.record, self._ladder, work.moment
         if moment is not None:
             box = shown_box(SIDE, mesh_in(work), work.crops.size, self._region(work.want.engine))
-            pace: Pace = "film" if self._hold else "each" if ladder is None else "live"
-            record.keys.prepare(moment, box, pace)
+            record.keys.prepare(moment, box, self._pace)
             if ladder is None or job.until is None or wait_for([moment.small],
                                                                max(0.0, job.until - monotonic())).done:
-                return record.keys.restored(moment, box, pace, work.want.share)
+                return record.keys.restored(moment, box, self._pace, work.want.share)
             ladder.missing(record.id)
             return None
         if ladder is None or job.until is None or not job.device.carries:

@@ -9,6 +9,7 @@ it was asked about.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -46,6 +47,9 @@ def spacing(keyframe: int | str, engine: Engine) -> int:
     return 1 if engine.recurrent else min(max(1, math.ceil(engine.ms / _SHARE_MS)), _MOST_AUTO)
 
 
+Ask = Callable[[Float32], Future[Restored]]
+
+
 @dataclass(slots=True, eq=False)
 class Moment:
     """A face on one frame.
@@ -54,7 +58,8 @@ class Moment:
         time: seconds.
         crops, own: of the heavy and of the small engine.
         small: the small engine's answer.
-        key: the heavy engine's; None between key frames.
+        key: the heavy engine's; None between key frames, and before it is asked.
+        ask: asks the heavy engine about a crop, float32 1×3×S×S; None once that is done, and between key frames.
         number: of the frame, among those of its track.
         shown: time of the first frame that was shown with `key`.
         steady: `small`, averaged with that of the frames around; None until it is needed.
@@ -67,6 +72,7 @@ class Moment:
     own: Crops
     small: Future[Restored]
     key: Future[Restored] | None = None
+    ask: Ask | None = None
     number: int = 0
     shown: float | None = None
     steady: Float32 | None = None
@@ -115,13 +121,22 @@ class TrackKeys:
     @property
     def last(self) -> Moment | None:
         """The last key frame that was asked for."""
-        return next((m for m in reversed(self.moments) if m.key is not None), None)
+        return next((m for m in reversed(self.moments) if m.key is not None or m.ask is not None), None)
 
-    def add(self, moment: Moment) -> None:
-        """Takes in the next frame."""
+    def add(self, moment: Moment, pace: Pace) -> None:
+        """Takes in the next frame, and asks the heavy engine about what waits for it."""
         self._count += 1
         moment.number = self._count
         self.moments.append(moment)
+        self._ask([m for m in self.moments if pace != "film" or self._count - m.number >= REACH], pace)
+
+    def _ask(self, moments: Sequence[Moment], pace: Pace) -> None:
+        for moment in moments:
+            if moment.ask is not None:
+                ask, moment.ask, crop = moment.ask, None, moment.crops.pixels
+                if pace == "film":
+                    crop = steadied(crop[0], [(n, m.crops.pixels[0], way) for n, m, way in self._around(moment)])[None]
+                moment.key = ask(crop)
 
     def due(self, moment: Moment, every: int) -> bool:
         """Whether a frame is to be a key frame where engines are waited for; waits for its small answer."""
@@ -152,9 +167,11 @@ class TrackKeys:
         """
         wait = pace != "live"
         near = [m for m in self.moments if abs(m.time - moment.time) <= _OLD_S]  # none where they were forgotten
-        known = [m for m in near if m.key is not None and (wait or m.key.done())]
-        before = [m for m in known if m.number <= moment.number]
-        after = next((m for m in known if m.number > moment.number), None) if pace == "film" else None
+        asked = [m for m in near if m.key is not None or m.ask is not None]
+        before = [m for m in asked if m.number <= moment.number]
+        after = next((m for m in asked if m.number > moment.number), None) if pace == "film" else None
+        self._ask(before if after is None else [*before, after], pace)  # what still waits: the film ends
+        before = [m for m in before if wait or (m.key is not None and m.key.done())]
         self._take(before if after is None else [*before, after], pace)
         moment.shares = []
         for share, key in self._shares(moment, before, after):
@@ -206,18 +223,20 @@ class TrackKeys:
             after.shown = -math.inf  # it has faded in when its turn comes
             share = (moment.time - last.time) / max(after.time - last.time, 1e-6)
             return [(1.0 - share, last)] + ([(share, after)] if share > 0.0 else [])
-        share = _faded_in(last, moment)
+        share = _faded_in(last, moment, before[-2].time if len(before) > 1 else None)
         return [(1.0, last)] if share >= 1.0 or len(before) == 1 else [(1.0 - share, before[-2]), (share, last)]
 
     def _steadied(self, moment: Moment) -> Float32:
         """The small engine's answer at a moment, averaged with those around it."""
         if moment.steady is None:
-            around = [m for m in self.moments if 0 < abs(m.number - moment.number) <= REACH]
-            for m in (moment, *around):
-                m.look(wait=True).small = m.small.result().pixels[0]
-            moment.steady = steadied(moment.look(wait=True), [
-                (abs(m.number - moment.number), m.look(wait=True), self._way(moment, m, "film")) for m in around])
+            small = {m: m.small.result().pixels[0] for m in self.moments if abs(m.number - moment.number) <= REACH}
+            moment.steady = steadied(small[moment], [(n, small[m], way) for n, m, way in self._around(moment)])
         return moment.steady
+
+    def _around(self, moment: Moment) -> list[tuple[int, Moment, Way]]:
+        """The moments around one in a film: distance, moment, and the way there."""
+        found = [(abs(m.number - moment.number), m) for m in self.moments]
+        return [(n, m, self._way(moment, m, "film")) for n, m in found if 0 < n <= REACH]
 
     def _way(self, here: Moment, there: Moment, pace: Pace) -> Way:
         looks = self._looks(here, there) if pace == "film" else []
@@ -242,14 +261,17 @@ class TrackKeys:
         """Keeps what later frames need: the key frames that are shown or expected, and what they are averaged with."""
         first = min((m.number for m in used), default=moment.number)
         since = min(first, moment.number - REACH + 1) if film else moment.number
-        self.moments[:] = [m for m in self.moments if m.number >= since or m in used or (m.key and not m.key.done())]
+        self.moments[:] = [m for m in self.moments
+                           if m.number >= since or m in used or (m.key is not None and not m.key.done())]
 
 
-def _faded_in(key: Moment, moment: Moment) -> float:
-    """0…1, how far a key frame's answer has come on a frame; begins there where nothing was shown of it."""
+def _faded_in(key: Moment, moment: Moment, before: float | None = None) -> float:
+    """0…1, how far a key frame's answer has come on a frame; begins there where nothing was shown of it. It takes no
+    longer than half the time since the key frame before, at `before`."""
     if key.shown is None:
         key.shown = moment.time
-    return min(1.0, (moment.time - key.shown + 0.02) / _FADE_S)
+    within = _FADE_S if before is None else min(_FADE_S, 0.5 * (key.time - before))
+    return min(1.0, (moment.time - key.shown + 0.02) / max(within, 1e-3))
 
 
 @lru_cache(maxsize=1)

@@ -9,12 +9,13 @@ where low are the frequencies that light and a codec move, taken from the steadi
 falls to 0 where s and the warped s_k differ: blink, mouth, a hand. r̂ is then shaped like any engine's answer.
 
 In a film h comes from the key frame before and the one after, by distance and by both gates, which leaves no step at a
-key frame; and s is the average of some frames before and after, along their motion and gated (`steadied`).
+key frame; and both s and what the heavy engine is shown of a key frame are averages of some frames before and after,
+along their motion and gated (`steadied`).
 
 What the heavy engine adds to the small one's answer, r − s, counts as far as it is more than chance: a network without
 memory decides anew on every frame. In two bands of middle and low frequencies it is held against what the key frame
-before added; with P the local mean of their product and T that of their squares, P/T of it is kept (`agreed`). The
-finest structure is kept as it is.
+before added; with P the local mean of their product and T that of their squares, three quarters of P/T of it are kept
+(`agreed`): there the small engine, which remembers, is the nearer to the truth. The finest structure is kept as it is.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ REACH = 3
 """Frames before and after that the small engine's answer is averaged with."""
 _SPREAD = 2.0  # frames: standard deviation of their weights
 _BANDS = (32, 128)  # cells a side down to which frequencies are low, and middle
+_BELIEF = 0.75  # of what both key frames add
 _NEAR = 5.0  # samples of a small crop that are looked at together
 _NOTHING = 1e-7  # mean square of what nobody sees
 
@@ -57,24 +59,20 @@ class Key:
     moved: Float32 | None = None
 
 
-def steadied(look: Look, others: Sequence[tuple[int, Look, Way]]) -> Float32:
-    """float32 3×n×n: the small engine's answer, averaged with those of the frames around it.
+def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]]) -> Float32:
+    """float32 3×n×n: a picture of a face, averaged with those of the frames around it.
 
     Args:
-        look: of this frame.
-        others: distance in frames, look, and the way there.
+        picture: float32 3×n×n; not changed.
+        others: distance in frames, picture, and the way there.
     """
-    assert look.small is not None
-    if not others:
-        return look.small
-    size = look.small.shape[1]
-    total, weights = look.small.copy(), np.ones((size, size), np.float32)
+    size = picture.shape[1]
+    total, weights = picture.copy(), np.ones((size, size), np.float32)
     for distance, other, way in others:
         share = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2))
         weight: Any = cv2.resize(way.gate, (size, size), interpolation=cv2.INTER_LINEAR) * share
         weights += weight
-        assert other.small is not None
-        for plane, moved in zip(total, way.fetch(other.small), strict=True):
+        for plane, moved in zip(total, way.fetch(other), strict=True):
             plane += weight * moved
     total /= weights
     return total
@@ -99,8 +97,8 @@ def agreed(look: Look, answer: Float32, earlier: tuple[Look, Way] | None) -> Non
     for here, there in zip(_bands(look.added), _bands(way.fetch(before)), strict=True):
         both = sum(_around(a * b * gate) for a, b in zip(here, there, strict=True))
         each = sum(_around((a * a + b * b) * (0.5 * gate)) for a, b in zip(here, there, strict=True))
-        # Where the gate is shut nothing is known, and all is believed.
-        kept = np.clip((both + _NOTHING) / (each + _NOTHING), 0.0, 1.0)
+        # Where the gate is shut nothing is known, and it is believed as if both agreed.
+        kept = np.float32(_BELIEF) * np.clip((both + _NOTHING) / (each + _NOTHING), 0.0, 1.0)
         chance += (1.0 - kept) * here
     look.key = answer - resized(chance, answer.shape[1])
 
