@@ -159,7 +159,7 @@ def test_memory_of_a_card_is_used_where_it_lies(make_engine: Maker, streams: lis
     (folder / "recipe.toml").write_text(text + "[memory]\nshape = [2, 1, 1]\nheads = true\n")
     plan = TorchPlan(_recipe(folder), "f32", 1)
     assert plan.max_batch == 4
-    assert plan.capturable is False
+    assert not plan.capturable(100, 4)
     f32 = np.dtype(np.float32)
     assert plan.ports == {"input": (f32, (3, 64, 64)), "past": (f32, (3, 64, 64)), "known": (f32, (1, 1, 1)),
                           "state": (f32, (2, 1, 1)), "output": (f32, (3, 64, 64)), "next": (f32, (2, 1, 1)),
