@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from rtface.engine.recipe import Licence, Recipe, Source, load_recipe
 from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
 from rtface.paths import cache_dir
 from rtface.tables import from_table, nearest
+from rtface.turn import turn
 
 log = logging.getLogger("rtface")
 
@@ -120,21 +121,30 @@ def add(request: Request, talk: Talk) -> Added:
         log.warning("%s is not the published %s (SHA-256 %s…); that is as it should be where you trained it further",
                     request.file, offer.published.file, sha256[:12])
     source = Source(request.file.name, request.file.stat().st_size, sha256)
-    how = _may(offer.name, offer.table.licence, request, talk)
-    return _converted(offer, request.file, source, how, request, talk)
+    with _accepted(offer.name, offer.table.licence, request, talk) as how:
+        return _converted(offer, request.file, source, how, request, talk)
 
 
-def _may(name: str, terms: Licence, request: Request, talk: Talk) -> str:
-    """How the licence was accepted. Raises UsageError where it was not, or may not be, or the engine is there."""
+@contextmanager
+def _accepted(name: str, terms: Licence, request: Request, talk: Talk) -> Generator[str]:
+    """How the licence was accepted; inside, no other process adds an engine of that name: one fetches, converts and
+    moves in at a time. Raises UsageError where it was not accepted, or may not be, or the engine is there."""
     if request.commercial_use and not terms.commercial_use:
         raise UsageError(f"{name} may not be used commercially ({terms.shown}), and commercial-use is on")
-    if (place := engines_folder() / name).exists() and not request.overwrite:
-        raise UsageError(f"engine {name} is there already, in {place}; --overwrite replaces it")
+    _check_place(name, request)
     how = talk.accept(licence.words(name, terms))
     if how is None:
         raise UsageError(f"the licence of {name} was not accepted, so nothing was added; --accept-license accepts it "
                          "where there is no terminal to ask on")
-    return how
+    with turn(cache_dir() / "downloads" / f"{name}.lock", lambda: talk.tell.say(
+            f"another rtface is downloading or converting {name}; waiting until it has ended")):
+        _check_place(name, request)  # it may have come while we waited
+        yield how
+
+
+def _check_place(name: str, request: Request) -> None:
+    if (place := engines_folder() / name).exists() and not request.overwrite:
+        raise UsageError(f"engine {name} is there already, in {place}; --overwrite replaces it")
 
 
 def _fetched(offer: Offer, request: Request, talk: Talk, offers: Mapping[str, Offer]) -> Added:
@@ -143,7 +153,12 @@ def _fetched(offer: Offer, request: Request, talk: Talk, offers: Mapping[str, Of
     if url is None:
         raise UsageError(f"{offer.name} cannot be fetched; get {published.file or 'its weights'} from its publisher "
                          f"and add it with: rtface engines add {offer.name} --from FILE")
-    how = _may(offer.name, offer.table.licence, request, talk)
+    with _accepted(offer.name, offer.table.licence, request, talk) as how:
+        return _fetched_from(url, offer, how, request, talk, offers)
+
+
+def _fetched_from(url: str, offer: Offer, how: str, request: Request, talk: Talk, offers: Mapping[str, Offer]) -> Added:
+    published = offer.published
     sha256 = published.sha256 or _pinned(offer.name)
     name = Path(urlsplit(url).path).name if request.url and not published.file else published.file
     target = cache_dir() / "downloads" / offer.name / (name or "weights")
@@ -224,9 +239,8 @@ def _plain(file: Path, request: Request, talk: Talk, offers: Mapping[str, Offer]
         "Whose network this is, and what may be done with it, only you can know: write it into its recipe.toml."))
     if offer is None:
         talk.tell.say(f"{name} is none of what rtface knows{nearest(name, list(offers))}: an engine of your own")
-    how = _may(name, terms, request, talk)
     source = Source(file.name, file.stat().st_size, digest(file))
-    with making(name) as made:
+    with _accepted(name, terms, request, talk) as how, making(name) as made:
         network.write(made / "model.onnx")
         table = _plain_table(name, network, offer, terms, source, made / "model.onnx")
         recipe = from_table(Recipe, table | {"folder": made, "digest": "plain"}, "")

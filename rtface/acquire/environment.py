@@ -14,6 +14,7 @@ from pathlib import Path
 from rtface.acquire import child
 from rtface.errors import MissingComponent
 from rtface.paths import cache_dir
+from rtface.turn import turn
 
 VARIABLE = "RTFACE_TORCH_PYTHON"
 MODULES = ("numpy", "torch", "onnx", "onnxruntime", "safetensors")
@@ -55,10 +56,12 @@ def find_python(named: Path | None, tell: Teller) -> Path:
     if not missing(here):
         return here
     folder = environment_folder()
-    python = _python_in(folder)
-    if (folder / _READY).is_file() and python.is_file() and not missing(python):
-        return python
-    return make(folder, tell)
+    with turn(folder.with_name(f"{folder.name}.lock"), lambda: tell.say(
+            f"another rtface is setting up an environment with torch in {folder}; waiting until it has ended")):
+        python = _python_in(folder)
+        if (folder / _READY).is_file() and python.is_file() and not missing(python):
+            return python
+        return make(folder, tell)
 
 
 def missing(python: Path) -> list[str]:

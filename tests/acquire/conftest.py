@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from rtface.acquire import environment, offers
 
 from .checkpoints import write_zip
 from .published import Publisher
+from .server import Server, serving
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +22,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publisher:
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
     """An installation that offers two networks, and converts without torch."""
     made = Publisher(tmp_path / "installed" / "engines")
     monkeypatch.setattr(offers, "beside", lambda: made.root)
@@ -37,3 +39,8 @@ def weights(tmp_path: Path, published: Publisher) -> Path:
     return write_zip(tmp_path / "mine.pth", {"params_ema": published.tensors})
 
 
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as made:
+        yield made

@@ -3,6 +3,8 @@ needs no torch."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -98,6 +100,20 @@ tell(stage="golden", done=1.0)
 tell(result={"parameters": 12, "fp32_nodes": [], "onnx_error": 1e-6, "bytes": len(data),
              "sha256": hashlib.sha256(data).hexdigest()})
 '''
+# The command line in a process of its own, over an installation like this one.
+COMMAND = """
+import sys
+from pathlib import Path
+root, engines, *words = sys.argv[1:]
+sys.path.insert(0, root)
+from rtface.acquire import environment, offers
+offers.beside = lambda: Path(engines)
+offers.entry_points = lambda group: []
+environment.MODULES = ("json",)
+from rtface.cli import main
+sys.argv = ["rtface", "engines", *words]
+main()
+"""
 KEYS = {"stem.weight": (3, 3, 1, 1), "stem.bias": (3,), "steps": ()}
 
 
@@ -134,3 +150,9 @@ class Publisher:
         text = (self.folder / "offers.toml").read_text()
         assert old in text
         self.offers(text.replace(old, new, 1))
+
+    def command(self, *words: object) -> subprocess.Popen[str]:
+        """Starts ``rtface engines WORDS`` over this installation; its standard error can be read."""
+        root = Path(__file__).parents[2]
+        return subprocess.Popen([sys.executable, "-c", COMMAND, str(root), str(self.root), *map(str, words)],
+                                stderr=subprocess.PIPE, text=True)

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from functools import partial
@@ -205,26 +204,12 @@ def test_the_list_of_offers(published: Publisher, weights: Path) -> None:
     assert [row["added"] for row in rows] == [True, False, False, False]
 
 
-RUN = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from rtface.acquire import environment, offers
-offers.beside = lambda: Path({engines!r})
-environment.MODULES = ("json",)
-from rtface.cli import main
-sys.argv = ["rtface", "engines", "add", "tiny-1", "--from", {weights!r}, "--accept-license"]
-main()
-"""
-
-
 @pytest.mark.skipif(os.name != "posix", reason="signals as here are POSIX's")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_converter_and_leaves_nothing(published: Publisher, weights: Path, number: int,
                                                         code: int) -> None:
     published.mode("hang")
-    program = RUN.format(root=str(Path(__file__).parents[2]), engines=str(published.root), weights=str(weights))
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    process = published.command("add", "tiny-1", "--from", weights, "--accept-license")
     hanging = published.root / "convert" / "hanging"
     end = time.monotonic() + 20
     while not hanging.exists() and process.poll() is None and time.monotonic() < end:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,35 @@ def test_half_of_one_is_made_anew(wheelhouse: Path, monkeypatch: pytest.MonkeyPa
     made: list[Path] = []
     monkeypatch.setattr(environment, "make", lambda folder, tell: made.append(folder) or folder)
     find_python(None, Heard().teller)
+    assert made == [environment_folder()]
+
+
+def test_two_at_once_set_up_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads, which the lock keeps apart as it does processes."""
+    made: list[Path] = []
+    begun, go = threading.Event(), threading.Event()
+
+    def make(folder: Path, tell: Teller) -> Path:
+        made.append(folder)
+        begun.set()
+        assert go.wait(30)
+        python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        python.parent.mkdir(parents=True)
+        python.write_text("")
+        (folder / "ready.json").write_text("{}")
+        return python
+
+    here = Path(sys.executable)
+    monkeypatch.setattr(environment, "missing", lambda python: ["torch"] if python == here else [])
+    monkeypatch.setattr(environment, "make", make)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(find_python, None, Heard().teller)
+        assert begun.wait(30)
+        waits = threading.Event()
+        second = pool.submit(find_python, None, Teller(lambda line: waits.set(), lambda line: None))
+        assert waits.wait(30)
+        go.set()
+        assert first.result(30) == second.result(30)
     assert made == [environment_folder()]
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import time
-from collections.abc import Callable, Generator
-from io import BufferedRandom
+from collections.abc import Callable
 from pathlib import Path
 
 from rtface.engine.plan import PlanIdentity
 from rtface.paths import cache_dir
 from rtface.sealed import read_sealed, write_sealed
+from rtface.turn import turn
 
 log = logging.getLogger("rtface")
 
@@ -45,12 +44,16 @@ def fetch(identity: PlanIdentity, build: Callable[[], bytes], *, patience: float
     path = plan_path(identity)
     if (blob := recall(path)) is not None:
         return blob, True
-    with _turn(path.parent / "lock", patience):
+    with turn(path.parent / "lock", _waiting, patience):
         if (blob := recall(path)) is not None:  # it may have come while we waited
             return blob, True
         blob = build()
         keep(path, blob)
     return blob, False
+
+
+def _waiting() -> None:
+    log.info("another process builds a plan for this engine; waiting for it")
 
 
 def recall(path: Path) -> bytes | None:
@@ -72,54 +75,3 @@ def keep(path: Path, blob: bytes) -> None:
         for old in (*kept[KEEP:], *left_over):
             log.debug("%s was not used for longest and is removed", old)
             old.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _turn(path: Path, patience: float) -> Generator[None]:
-    """Waits until no other process or thread is inside for the same file.
-
-    The system's own lock on the file: it ends with the process that holds it, however that ends, so none is ever left
-    behind. Where there can be none (a cache that cannot be written, some network file systems), or time is up, nobody
-    is waited for: then two build, and the later one's plan stays.
-    """
-    waited = False
-    file: BufferedRandom | None = None
-    try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+b")
-            until = time.monotonic() + patience
-            while not _lock(file):
-                if not waited:
-                    log.info("another process builds a plan for this engine; waiting for it")
-                    waited = True
-                if time.monotonic() > until:
-                    log.warning("another process has been building a plan for %.0f s; building one here", patience)
-                    break
-                time.sleep(0.1)
-        except OSError as error:
-            log.debug("no lock on %s: %s", path, error)
-        yield
-    finally:
-        if file is not None:
-            file.close()  # and gives the lock back
-
-
-def _lock(file: BufferedRandom) -> bool:
-    """Takes the lock on an open file without waiting. Raises OSError where there are no locks."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,0 +1,76 @@
+"""Two ``rtface engines add`` at the same time, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rtface.engine.recipe import load_recipe
+
+from .checkpoints import write_zip
+from .published import Publisher
+from .server import Server
+
+WAITS = "another rtface is downloading or converting tiny-1; waiting until it has ended"
+MUCH = 300_000
+
+
+@pytest.fixture
+def source(server: Server, published: Publisher, tmp_path: Path) -> Server:
+    """Has weights of more than what is written at once."""
+    server.data = write_zip(tmp_path / "large.pth", {"params_ema": published.tensors}, bytes(1_000_000)).read_bytes()
+    return server
+
+
+def start(published: Publisher, server: Server) -> subprocess.Popen[str]:
+    return published.command("add", "tiny-1", "--url", server.url, "--accept-license")
+
+
+def much_has_come() -> None:
+    part = Path(os.environ["RTFACE_CACHE"]) / "downloads" / "tiny-1" / "tiny1.pth.part"
+    end = time.monotonic() + 120
+    while not (part.is_file() and part.stat().st_size > MUCH) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert part.stat().st_size > MUCH
+
+
+def until_it_says(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stderr is not None
+    assert any(words in line for line in process.stderr)
+
+
+def test_the_second_waits_and_finds_it_there(published: Publisher, source: Server) -> None:
+    go = threading.Event()
+    source.acts = [source.held(go)]
+    first = start(published, source)
+    much_has_come()
+    second = start(published, source)
+    until_it_says(second, WAITS)
+    go.set()
+    assert "use it with: rtface run" in first.communicate(timeout=120)[1] and first.returncode == 0
+    assert "engine tiny-1 is there already" in second.communicate(timeout=120)[1] and second.returncode == 2
+    assert source.asked == [None]
+
+
+def test_the_second_goes_on_where_the_first_was_killed(published: Publisher, source: Server) -> None:
+    go = threading.Event()
+    source.acts = [source.held(go)]
+    first = start(published, source)
+    much_has_come()
+    second = start(published, source)
+    until_it_says(second, WAITS)
+    first.kill()
+    first.communicate()
+    said = second.communicate(timeout=120)[1]
+    go.set()
+    assert second.returncode == 0, said
+    whole, rest = source.asked
+    assert whole is None and rest is not None
+    assert int(rest.removeprefix("bytes=").removesuffix("-")) > MUCH
+    found = load_recipe(Path(os.environ["RTFACE_CONFIG_DIR"]) / "engines" / "tiny-1" / "recipe.toml").source
+    assert found is not None and found.bytes == len(source.data)
