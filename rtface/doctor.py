@@ -164,7 +164,7 @@ def _engines() -> Iterator[Finding]:
     for name, path in recipes.items():
         try:
             recipe = load_recipe(path)
-            fault = recipe.fault()
+            fault = recipe.fault(anew=True)
         except RtfaceError as error:
             yield Finding(f"engine {name}", "fault", str(error), REINSTALL)
             continue

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from rtface.engine.weights import weights_fault
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.paths import config_dir
 from rtface.tables import from_table
@@ -272,19 +273,10 @@ class Recipe:
     def golden_path(self) -> Path:
         return self.folder / self.golden.file
 
-    def fault(self) -> str | None:
-        """None when the weights are there, whole and unchanged, else what is wrong with them."""
-        try:
-            data = self.model_path.read_bytes()
-        except FileNotFoundError:
-            return "missing"
-        except OSError as error:
-            return f"unreadable ({error.strerror})"
-        if len(data) != self.weights.bytes:
-            return f"{len(data)} bytes instead of {self.weights.bytes}"
-        if hashlib.sha256(data).hexdigest() != self.weights.sha256:
-            return "changed (SHA-256 differs from the recipe)"
-        return None
+    def fault(self, *, anew: bool = False) -> str | None:
+        """None when the weights are there, whole and unchanged, else what is wrong with them; `anew` as for
+        `weights_fault`."""
+        return weights_fault(self.model_path, self.weights.bytes, self.weights.sha256, anew=anew)
 
     def check_weights(self) -> None:
         """Raises MissingComponent when the weights are not the file that the recipe names."""
