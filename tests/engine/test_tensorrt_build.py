@@ -17,13 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import rtface
 from rtface.engine import tensorrt
 from rtface.engine.network import Picture
 from rtface.engine.recipe import Recipe, load_recipe
-from rtface.engine.tensorrt import store
+from rtface.engine.tensorrt import builder, store
 from rtface.engine.tensorrt.builder import build
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Choice, Library, choose, fault, installed, logger, precisions
@@ -313,6 +314,44 @@ def test_a_plan_is_built_ahead_once_for_each_capability(rtx: Library, make_engin
     assert built == [(8, 9), (12, 0)]
     with pytest.raises(UsageError, match=r"not allowed in bf16: its recipe has no golden.psnr.bf16"):
         tensorrt.build_ahead(recipe, (8, 9), precision="bf16")
+
+
+def test_what_is_built_ahead_is_what_the_recipe_allows(rtx: Library, make_engine: Maker,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several engines some may be allowed in fp16 and others, like CodeFormer, in bf16 only."""
+    recipe = load_recipe(make_engine() / "recipe.toml")
+    monkeypatch.setattr(tensorrt, "installed", lambda: (rtx,))
+    assert tensorrt.build_ahead(recipe, (8, 9)).identity.precision == "bf16"
+    assert tensorrt.build_ahead(recipe, (7, 5)).identity.precision == "f32"
+
+
+def test_weights_that_no_message_holds_go_beside_it(rtx: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of diffusion networks do: the library reads the same values."""
+    trt, recipe = rtx.module, shipped("rtface-s")
+
+    def read() -> tuple[list[np.ndarray], int]:
+        beside: list[np.ndarray] = []
+        owner = trt.Builder(logger(rtx))
+        network = owner.create_network(0)
+        parser = trt.OnnxParser(network, logger(rtx))
+        assert builder._parse(parser, builder.prepare(recipe, "f32"), beside)
+        found: list[np.ndarray] = []
+        for layer in map(network.get_layer, range(network.num_layers)):
+            for kind, cls, name in ((trt.LayerType.CONSTANT, trt.IConstantLayer, "weights"),
+                                    (trt.LayerType.CONVOLUTION, trt.IConvolutionLayer, "kernel")):
+                if layer.type == kind:
+                    layer.__class__ = cls
+                    found.append(np.array(getattr(layer, name)))
+        return found, len(beside)
+
+    inside, none = read()
+    monkeypatch.setattr(builder, "_MESSAGE", 0)
+    outside, several = read()
+    assert none == 0 and several > 50
+    assert sum(values.size for values in inside) > recipe.weights.parameters / 2
+    for a, b in zip(inside, outside, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert build(recipe, "f32", ada(rtx))
 
 
 def test_without_the_onnx_package_the_line_that_repairs_it(rtx: Library, make_engine: Maker,

@@ -46,7 +46,7 @@ def kinds(model: onnx.ModelProto) -> dict[str, int]:
 @pytest.mark.parametrize(("precision", "least"), [("fp16", 60.0), ("bf16", 45.0), ("int8", 50.0), ("f32", 65.0)])
 def test_the_goldens_come_out(name: str, precision: str, least: float) -> None:
     recipe = shipped(name)
-    verdict = gate(recipe, RoundedPlan(recipe, precision, onnx.load_from_string(prepare(recipe, precision))))
+    verdict = gate(recipe, RoundedPlan(recipe, precision, prepare(recipe, precision).whole()))
     assert verdict.passed
     assert verdict.psnr > least
 
@@ -57,7 +57,7 @@ def test_what_is_computed_in_which_type(name: str, precision: str, low: int) -> 
     recipe = shipped(name)
     source = onnx.load(recipe.model_path)
     before = source.SerializeToString()
-    model = typed(source, precision)
+    model = typed(source, precision).whole()
     assert source.SerializeToString() == before
     assert model.opset_import[0].version == OPSET
     types = kinds(model)
@@ -85,7 +85,7 @@ def test_int8_convolutions_are_those_that_were_calibrated() -> None:
     recipe = shipped("rtface-s")
     calibration = load_calibration(recipe)
     assert calibration is not None
-    model = onnx.load_from_string(prepare(recipe, "int8"))
+    model = prepare(recipe, "int8").whole()
     made = {name: n for n in model.graph.node for name in n.output}
     constants = {i.name: i for i in model.graph.initializer}
     whole = {n.name for n in model.graph.node if n.op_type == "Conv"
@@ -107,7 +107,7 @@ def test_int8_convolutions_are_those_that_were_calibrated() -> None:
 
 def test_int8_names_what_it_cannot_do() -> None:
     recipe = shipped("rtface-s")
-    model = typed(onnx.load(recipe.model_path), "fp16", ["/net/core/stem/Conv"])
+    model = typed(onnx.load(recipe.model_path), "fp16", ["/net/core/stem/Conv"]).whole()
     for name, words in (("/net/none", "has no convolution /net/none"), ("/net/core/stem/Conv", "are no fp16 constant")):
         with pytest.raises(EngineError, match=words):
             quantise(model, Calibration("", (1,), (Convolution(name, -1.0, 1.0),)))
@@ -136,7 +136,7 @@ def test_nodes_that_the_recipe_names_stay_in_fp32(make_engine: Maker) -> None:
     recipe = load_recipe(folder / "recipe.toml")
     free = replace(recipe, precision=replace(recipe.precision, fp32_nodes=()))
     value = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
-    exact, rounded = (run(onnx.load_from_string(prepare(r, "bf16")), value) for r in (recipe, free))
+    exact, rounded = (run(prepare(r, "bf16").whole(), value) for r in (recipe, free))
     np.testing.assert_allclose(exact, value, atol=4e-3)
     assert len(np.unique(rounded)) == 1  # finite, and wrong
     with pytest.raises(EngineError, match="engine tiny: the network has no node conv9"):
@@ -151,7 +151,7 @@ def test_only_what_lies_between_two_casts_is_kept() -> None:
              helper.make_node("Relu", ["d"], ["e"]), helper.make_node("Cast", ["e"], ["f"], **cast),
              helper.make_node("Cast", ["half"], ["h"], **cast), helper.make_node("Mul", ["f", "h"], ["g"]),
              helper.make_node("Cast", ["g"], ["output"], **cast)]
-    model = typed(plain(nodes, {"one": np.float32([1]), "half": np.float16([0.5])}), "fp16")
+    model = typed(plain(nodes, {"one": np.float32([1]), "half": np.float16([0.5])}), "fp16").whole()
     types = kinds(model)
     found = {n.op_type + n.output[0]: types[n.output[0]] for n in model.graph.node if n.op_type != "Cast"}
     assert found == {"Relua.low": FP16, "Addc": FLOAT, "Relue.low": FP16, "Mulg": FLOAT}
@@ -160,7 +160,7 @@ def test_only_what_lies_between_two_casts_is_kept() -> None:
 def test_an_output_that_is_read_inside_too_and_one_that_is_an_input() -> None:
     nodes = [helper.make_node("Relu", ["input"], ["output"]), helper.make_node("Relu", ["output"], ["second"]),
              helper.make_node("Identity", ["input"], ["third"])]
-    model = typed(plain(nodes, outputs=("output", "second", "third")), "fp16")
+    model = typed(plain(nodes, outputs=("output", "second", "third")), "fp16").whole()
     value = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)
     np.testing.assert_allclose(run(model, value), np.maximum(value, 0), atol=2e-3)
     assert {v.name for v in model.graph.output} == {"output", "second", "third"}
@@ -175,7 +175,7 @@ def test_sizes_are_read_where_the_tensor_is() -> None:
              helper.make_node("Cast", ["whole"], ["d"], to=FLOAT),
              helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.float32([0.5]))),
              helper.make_node("Mul", ["d", "k"], ["output"])]
-    model = typed(plain(nodes, {"scales": np.float32([1, 1, 1, 1])}), "fp16")
+    model = typed(plain(nodes, {"scales": np.float32([1, 1, 1, 1])}), "fp16").whole()
     types = kinds(model)
     by = {n.op_type: n for n in model.graph.node}
     assert types[by["Shape"].input[0]] == FP16

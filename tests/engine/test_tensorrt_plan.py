@@ -338,13 +338,13 @@ def test_the_order_of_precisions(make_engine: Maker) -> None:
 @pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
 def test_a_shipped_engine_passes_with_all_that_it_takes_and_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its typed network, computed by ONNX Runtime in the place of the card."""
-    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from rtface.engine.tensorrt.builder import prepare
 
     from .rounding import RoundedPlan
     recipe = load_recipe(Path(plans.__file__).parent.parent / "models" / name / "recipe.toml")
-    network = RoundedPlan(recipe, "fp16", onnx.load_from_string(prepare(recipe, "fp16"))).session
+    network = RoundedPlan(recipe, "fp16", prepare(recipe, "fp16").whole()).session
     stage = Stage(monkeypatch, fp16=lambda given: dict(zip(recipe.outputs, network.run([*recipe.outputs], dict(given)),
                                                            strict=True)))
     card = card_here()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtface.engine.network import Buildable
-from rtface.engine.plan import PlanIdentity, Verdict, open_plan
+from rtface.engine.plan import PlanIdentity, Verdict, candidates, open_plan
 from rtface.engine.recipe import Precision, Recipe
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.builder import Progress, build, profile
@@ -50,13 +50,13 @@ def open_tensorrt(recipe: Recipe, card: Card, *, progress: Progress | None = Non
     return plan, verdict
 
 
-def open_network(network: Buildable, card: Card) -> TensorRtPlan:
-    """A plan, in fp32, of a network that is no engine; who asks for it judges its answers.
+def open_network(network: Buildable, card: Card, precision: Precision = "f32") -> TensorRtPlan:
+    """A plan that no golden crops have judged, of a network that is no engine; who asks for it judges its answers.
 
     Raises MissingComponent and EngineError as `open_tensorrt`.
     """
     choice = choose(card.capability, installed(), card=card.name)
-    return _open(network, card, choice, "f32")
+    return _open(network, card, choice, precision)
 
 
 def identify(recipe: Buildable, card: Card, choice: Choice, precision: Precision) -> PlanIdentity:
@@ -129,7 +129,9 @@ def build_ahead(recipe: Recipe, capability: Capability, *, precision: Precision 
     choice = choose(capability, installed())
     log.info("%s", choice.reason)
     wanted = precisions(capability, precision)[0]
-    if getattr(recipe.golden.psnr, wanted) is None:
+    if precision is None:  # what such a card tries first
+        wanted = candidates(recipe, precisions(capability), mixed=True)[0]
+    elif getattr(recipe.golden.psnr, wanted) is None:
         raise UsageError(f"engine {recipe.name} is not allowed in {wanted}: its recipe has no golden.psnr.{wanted}")
     identity = PlanIdentity.of(recipe, choice.library.backend, choice.library.version, sm(capability), wanted,
                                profile=profile(recipe))

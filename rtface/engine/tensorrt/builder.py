@@ -6,12 +6,15 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from numpy.typing import NDArray
+
 from rtface.engine.int8 import load_calibration
 from rtface.engine.network import Buildable
 from rtface.engine.recipe import Precision
 from rtface.engine.tensorrt.library import Choice, Library, fault, logger, sm
 from rtface.engine.tensorrt.network import REVISION, typed
 from rtface.engine.tensorrt.quantise import quantise
+from rtface.engine.tensorrt.weights import Apart
 from rtface.errors import EngineError, MissingComponent
 
 Progress = Callable[[str, float], None]
@@ -28,7 +31,11 @@ def profile(recipe: Buildable) -> str:
     return f"batch {batch.min}-{batch.opt}-{batch.max}, preparation {REVISION}"
 
 
-def prepare(recipe: Buildable, precision: Precision) -> bytes:
+_MESSAGE = (2 << 30) - (16 << 20)
+"""Bytes of weights that are given to the library with their graph: protobuf ends at 2 GiB."""
+
+
+def prepare(recipe: Buildable, precision: Precision) -> Apart:
     """The engine's network as ONNX in the types of `precision`; in "int8" the rest is fp16.
 
     Raises EngineError when the network cannot be read or typed, MissingComponent without the ``onnx`` package.
@@ -39,14 +46,16 @@ def prepare(recipe: Buildable, precision: Precision) -> bytes:
         raise MissingComponent("a plan for TensorRT needs the onnx package to be built; get it with: "
                                "pip install 'rtface[rtx]' or 'rtface[tensorrt]'") from error
     try:
-        model: Any = typed(onnx.load(str(recipe.model_path)), "fp16" if precision == "int8" else precision,
-                           recipe.precision.fp32_nodes)
-        if precision == "int8":
-            calibration = load_calibration(recipe)
-            if calibration is None:
-                raise EngineError("there are no int8 ranges for these weights")
-            quantise(model, calibration)
-        return model.SerializeToString()
+        model = typed(onnx.load(str(recipe.model_path)), "fp16" if precision == "int8" else precision,
+                      recipe.precision.fp32_nodes)
+        if precision != "int8":
+            return model
+        calibration = load_calibration(recipe)
+        if calibration is None:
+            raise EngineError("there are no int8 ranges for these weights")
+        whole = model.whole()
+        quantise(whole, calibration)
+        return Apart(whole)
     except EngineError as error:
         raise EngineError(f"engine {recipe.name}: {error}") from error
     except MemoryError:
@@ -65,13 +74,13 @@ def build(recipe: Buildable, precision: Precision, choice: Choice, progress: Pro
     library, trt = choice.library, choice.library.module
     if progress is not None:
         progress("preparing the network", 0.0)
-    model = prepare(recipe, precision)
     what = f"engine {recipe.name}: {library.name} cannot build it in {precision} for {sm(choice.capability)}"
     logger(library).faults.clear()
     builder: Any = trt.Builder(logger(library))
     network = builder.create_network(_flags(library))
     parser: Any = trt.OnnxParser(network, logger(library))
-    if not parser.parse(model):
+    weights = list[NDArray[Any]]()  # have to outlive the network
+    if not _parse(parser, prepare(recipe, precision), weights):
         raise EngineError(f"{what}: {_refusal(parser.get_error(0)) if parser.num_errors else fault(library)}")
     config: Any = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
@@ -91,6 +100,19 @@ def build(recipe: Buildable, precision: Precision, choice: Choice, progress: Pro
     if blob is None:
         raise EngineError(f"{what}: {fault(library)}")
     return bytes(blob)
+
+
+def _parse(parser: Any, model: Apart, weights: list[NDArray[Any]]) -> bool:
+    """Whether the library took the network; `weights` gets what it goes on reading."""
+    if model.nbytes < _MESSAGE:
+        return parser.parse(model.whole().SerializeToString())
+    if not parser.load_model_proto(model.model.SerializeToString()):
+        return False
+    for name, values in model.values():
+        weights.append(values)
+        if not parser.load_initializer(name, values.ctypes.data, values.nbytes):
+            return False
+    return parser.parse_model_proto()
 
 
 def _refusal(error: Any) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from rtface.engine.tensorrt.weights import Apart, replace_all
 from rtface.errors import EngineError
 
 REVISION = 1
@@ -38,9 +39,9 @@ _OWN_TYPE = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
 """Inputs, by number, whose type does not have to be that of the rest."""
 
 
-def typed(model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Sequence[str] = ()) -> Any:
-    """A copy of `model` (onnx.ModelProto that computes in fp32) for TensorRT: computes in `precision`, takes and gives
-    what it did.
+def typed(model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Sequence[str] = ()) -> Apart:
+    """`model` (onnx.ModelProto that computes in fp32, left as it is) for TensorRT: computes in `precision`, takes and
+    gives what it did.
 
     In fp32 stay the nodes named in `fp32_nodes`, operations that need it (`_EXACT`), and what the network's author put
     between two casts to fp32. Casts of constants are folded; integers stay as they are. Raises EngineError for a
@@ -49,49 +50,45 @@ def typed(model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Seq
     import onnx
     from onnx import version_converter
 
-    model = version_converter.convert_version(model, OPSET) if _opset(model) < OPSET else _copy(model)
+    apart = Apart.of(model)
+    if _opset(model) < OPSET:
+        apart.model = version_converter.convert_version(apart.model, OPSET)
+    model = apart.model
     nodes = model.graph.node
     if nested := next((n for n in nodes if any(a.HasField("g") or a.graphs for a in n.attribute)), None):
         raise EngineError(f"the network's {nested.op_type} {nested.name} is a branch or a loop, which cannot be typed")
     if missing := set(fp32_nodes) - {n.name for n in nodes}:
         raise EngineError(f"the network has no node {min(missing)}, which the recipe's precision.fp32_nodes names")
-    _fold_constants(model.graph)
+    _fold_constants(apart)
     exact = {n.output[0] for n in nodes if n.name in fp32_nodes} | _between_casts(nodes)
     _drop_casts(model)
     if precision != "f32":
         _retype(model, onnx.TensorProto.FLOAT16 if precision == "fp16" else onnx.TensorProto.BFLOAT16, exact)
     del model.graph.value_info[:]
     onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def _copy(message: Any) -> Any:
-    copy = type(message)()
-    copy.CopyFrom(message)
-    return copy
-
-
-def replace_all(field: Any, values: Iterable[Any]) -> None:
-    """Puts `values` in the place of a repeated field's, of which they may be."""
-    kept = [_copy(v) for v in values]
-    del field[:]
-    field.extend(kept)
+    apart.settle()
+    return apart
 
 
 def _opset(model: Any) -> int:
     return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
 
 
-def _fold_constants(graph: Any) -> None:
-    """Constant nodes, and casts of constants, become initialisers."""
-    from onnx import helper, numpy_helper
+def _fold_constants(apart: Apart) -> None:
+    """Constant nodes, and casts of constants, become initialisers; casts of weights become weights."""
+    from onnx import TensorProto, helper, numpy_helper
 
+    graph = apart.model.graph
     constants = {i.name: i for i in graph.initializer}
     kept: list[Any] = []
     for node in graph.node:
         attributes = {a.name: a for a in node.attribute}
+        if node.op_type == "Cast" and node.input[0] in apart.sources:
+            apart.cast(node.input[0], attributes["to"].i, node.output[0])
+            continue
         if node.op_type == "Constant" and "value" in attributes:
-            tensor = _copy(attributes["value"].t)
+            tensor = TensorProto()
+            tensor.CopyFrom(attributes["value"].t)
         elif node.op_type == "Cast" and node.input[0] in constants:
             dtype = helper.tensor_dtype_to_np_dtype(attributes["to"].i)
             tensor = numpy_helper.from_array(numpy_helper.to_array(constants[node.input[0]]).astype(dtype))
