@@ -1,7 +1,8 @@
 """One file out of the two that OSEDiff's face model is published in:
 
-    python -m engines.osediff.merge --base FOLDER --changes osediff_face.pkl --out osediff-face.safetensors
+    rtface engines merge --base FOLDER --changes osediff_face.pkl --out osediff-face.safetensors
 
+which runs ``python -m engines.osediff.merge`` (at a checkout that will do, too) in an environment with torch.
 ``--base`` is Stable Diffusion 2.1 base as the diffusers library lays it out (folders ``unet``, ``vae``,
 ``text_encoder``, ``tokenizer``), ``--changes`` the file of OSEDiff's repository (``preset/models``). Needs torch and
 safetensors, and about 12 GiB of memory. The result goes to ``rtface engines add osediff-face --from``.
@@ -101,7 +102,7 @@ def main() -> str | None:
     asked = parser.parse_args()
     if asked.out.exists():
         return f"{asked.out} is there already; name another file or remove it"
-    beside = asked.out.with_name(asked.out.name + ".part")
+    beside = asked.out.with_name(asked.out.name + ".rtface-part")
     try:
         save_file(merge(asked.base, asked.changes, asked.text), beside)
         beside.replace(asked.out)
@@ -109,8 +110,12 @@ def main() -> str | None:
         return f"{asked.changes} is damaged, or holds more than tensors and names; get it again"
     except KeyError as error:
         return f"{asked.changes} does not belong to {asked.base}: {error.args[0]} is missing"
+    except FileNotFoundError as error:
+        return f"{error.filename} is not there" if error.filename else str(error)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         return str(error).partition("\n")[0]
+    finally:
+        beside.unlink(missing_ok=True)
     return None
 
 

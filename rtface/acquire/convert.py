@@ -1,11 +1,11 @@
-"""The converter as a child process with torch: ``python -m engines.convert`` (engines/README.md)."""
+"""What needs torch, as child processes: the converter (``engines/convert``) and the joining of two files into one."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,15 +69,38 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Prog
         if "stage" in said:
             progress(_STAGES.get(said["stage"], str(said["stage"])), float(said.get("done", 0.0)))
 
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
     with tempfile.TemporaryDirectory(prefix="rtface-") as made:
         crops = Path(made) / "crops.npz"
         np.savez(crops, crops=golden_crops(offer.table.input.size))
-        command = [python, "-m", "engines.convert", "--folder", offer.folder, "--offer", offer.name, "--weights",
-                   weights.resolve(), "--crops", crops, "--out", out]
-        # From a folder of its own: what lies where the user stands must not be imported.
-        ended = child.run(command, heard, environment | {"PYTHONPATH": str(converter_root())}, Path(made))
+        words = ["--folder", offer.folder, "--offer", offer.name, "--weights", weights.resolve(), "--crops", crops,
+                 "--out", out]
+        ended = _run(python, "engines.convert", words, heard)
     if "error" in result or ended.code or "result" not in result:
         why = result.get("error") or f"the converter failed: {ended.why}"
         raise EngineError(f"{offer.name} cannot be converted: {why}")
     return from_table(Converted, result["result"], "result.")
+
+
+def merge(base: Path, changes: Path, out: Path, text: str | None, python: Path) -> None:
+    """Writes to `out` what `base` (a folder of diffusers) and OSEDiff's `changes` are together, for ``engines add``;
+    `text` says what a crop shows, None as the program does (engines/osediff/merge.py).
+
+    Raises EngineError with the program's own words, or saying how it ended; then nothing is left.
+    """
+    out = out.absolute()
+    words = ["--base", base.absolute(), "--changes", changes.absolute(), "--out", out]
+    try:
+        ended = _run(python, "engines.osediff.merge", words + (["--text", text] if text is not None else []), print)
+    finally:
+        out.with_name(f"{out.name}.rtface-part").unlink(missing_ok=True)  # where it was killed
+    if ended.code:
+        raise EngineError(f"{out} cannot be made: {ended.why}")
+
+
+def _run(python: Path, module: str, words: Sequence[str | Path], heard: Callable[[str], None]) -> child.Ended:
+    """Runs a module of ``engines`` by a Python that has torch, as ``python -m`` does."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
+    with tempfile.TemporaryDirectory(prefix="rtface-") as stand:
+        # From a folder of its own: what lies where the user stands must not be imported.
+        return child.run([python, "-m", module, *words], heard, environment | {"PYTHONPATH": str(converter_root())},
+                         Path(stand))

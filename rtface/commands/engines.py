@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None)
 app.command()(engines_add.add)
+app.command()(engines_add.merge)
 app.command()(engines_add.remove)
 app.command()(engines_add.offers)
 

@@ -1,7 +1,8 @@
-"""``rtface engines add``, ``remove`` and ``offers``: engines that others published."""
+"""``rtface engines add``, ``merge``, ``remove`` and ``offers``: engines that others published."""
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections.abc import Generator
@@ -20,6 +21,10 @@ from rtface.errors import Interrupted
 if TYPE_CHECKING:
     from rtface.acquire.add import Talk
     from rtface.acquire.offers import Offer
+
+
+Python = Annotated[Path | None, typer.Option(metavar="PATH", help=(
+    "A Python that has torch, to convert with; RTFACE_TORCH_PYTHON names one for good."))]
 
 
 def _names(incomplete: str) -> list[str]:
@@ -43,8 +48,7 @@ def add(
         "Take the weights from this file (.pth, .ckpt, .safetensors, .onnx) instead of fetching them."))] = None,
     accept: Annotated[bool, typer.Option("--accept-license", "--accept-licence", help=(
         "Accept the licence that is shown, without being asked."))] = False,
-    python: Annotated[Path | None, typer.Option(metavar="PATH", help=(
-        "A Python that has torch, to convert with; RTFACE_TORCH_PYTHON names one for good."))] = None,
+    python: Python = None,
     url: Annotated[str | None, typer.Option(metavar="URL", help=(
         "Fetch the published file from here (http, https, file)."))] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of that name.")] = False,
@@ -84,6 +88,27 @@ def remove(
         from rtface.acquire.folder import remove as work
 
         console.say(f"{work(name)} removed")
+
+
+def merge(
+    base: Annotated[Path, typer.Option(metavar="FOLDER", help="Stable Diffusion 2.1 base, as diffusers lays it out.")],
+    changes: Annotated[Path, typer.Option(metavar="FILE", help="osediff_face.pkl of OSEDiff's repository.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, .safetensors.")],
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="What every crop shows: words and commas.")] = None,
+    python: Python = None,
+    verbose: shared.Verbose = 0,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Make one file of the two that osediff-face is published in."""
+    console = shared.console_for(verbose, quiet)
+    with shared.boundary(console), _terminable():
+        from rtface.acquire import convert, environment
+
+        python = environment.find_python(python, environment.Teller(console.say, _Meter(console).show))
+        console.status("joining the weights")
+        convert.merge(base, changes, out, text, python)
+        console.clear()
+        console.say(f"{out} written; add it with: rtface engines add osediff-face --from {shlex.quote(str(out))}")
 
 
 def offers(

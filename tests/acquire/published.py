@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 from tests.engine.tiny_onnx import convolutions
@@ -114,6 +115,19 @@ from rtface.cli import main
 sys.argv = ["rtface", "engines", *words]
 main()
 """
+MERGER = '''
+import sys, time
+from pathlib import Path
+arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+out = Path(arguments["--out"])
+if not Path(arguments["--changes"]).is_file():
+    sys.exit(arguments["--changes"] + " is not there")
+if (Path(__file__).parents[1] / "convert" / "mode").read_text() == "hang":
+    out.with_name(out.name + ".rtface-part").write_text("half")
+    (Path(__file__).parents[1] / "convert" / "hanging").write_text("yes")
+    time.sleep(60)
+out.write_text(" ".join([Path(arguments["--base"]).name, arguments.get("--text", "as always")]))
+'''
 KEYS = {"stem.weight": (3, 3, 1, 1), "stem.bias": (3,), "steps": ()}
 
 
@@ -133,6 +147,9 @@ class Publisher:
         (root / "convert" / "__init__.py").write_text("")
         (root / "convert" / "__main__.py").write_text(CONVERTER)
         (root / "convert" / "model.onnx").write_bytes(convolutions(64, [(0.5, 0.0)]))
+        (root / "osediff").mkdir()
+        (root / "osediff" / "__init__.py").write_text("")
+        (root / "osediff" / "merge.py").write_text(MERGER)
         self.mode("")
         self.offers(OFFERS)
         (self.folder / "tiny.keys.txt").write_text(keys_text(KEYS))
@@ -142,6 +159,14 @@ class Publisher:
     def mode(self, mode: str) -> None:
         """What the converter does: "", "error", "crash", "hang" or "wrong" (goldens that the network does not give)."""
         (self.root / "convert" / "mode").write_text(mode)
+
+    def until_it_hangs(self, process: subprocess.Popen[str]) -> None:
+        """Waits until a child of `process` does what `mode` "hang" means."""
+        hanging = self.root / "convert" / "hanging"
+        end = time.monotonic() + 60
+        while not hanging.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        assert hanging.exists()
 
     def offers(self, text: str) -> None:
         (self.folder / "offers.toml").write_text(textwrap.dedent(text))
