@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engines.osediff.model import WORDS, Autoencoder, UNet, kept
+from engines.osediff.model import WORDS, OneStep
 from engines.restoreformer.model import Dictionary, Encoder
 
 MULTIPLES = (1, 2, 2, 2, 4, 8)
@@ -52,23 +52,17 @@ class Widen(nn.Module):
         return F.silu(self.conv2(F.silu(self.conv1(x.transpose(1, 2))))).transpose(1, 2)
 
 
-class OSDFace(nn.Module):
+class OSDFace(OneStep):
     """The whole network, low-rank changes merged. RGB crops N×3×S×S, -1…1, to as much."""
 
     def __init__(self, widths: Sequence[int], pictures: Sequence[int], told: int, head: int, width: int, code: int,
                  size: int) -> None:  # fmt: skip
-        super().__init__()
-        step = 399
-        self.unet = UNet(widths, told, head, step)
-        self.vae = Autoencoder(pictures)
+        super().__init__(widths, pictures, told, head, step=399)
         self.vqvae_LQ = Prompter(width, 1024, code, size)
         self.embedding_change = Widen(code, told)
-        self.kept = kept(step)
 
-    def forward(self, crop: Tensor) -> Tensor:
-        latent = self.vae.encode(crop)
-        noise = self.unet(latent, self.embedding_change(self.vqvae_LQ(crop)))
-        return self.vae.decode((latent - (1 - self.kept) ** 0.5 * noise) * self.kept**-0.5).clamp(-1, 1)
+    def describe(self, crop: Tensor) -> Tensor:
+        return self.embedding_change(self.vqvae_LQ(crop))
 
 
 def build(
