@@ -21,7 +21,8 @@ from rtface.acquire.offers import Offer, find_offers, offer_named
 from rtface.acquire.recognise import check, recognise
 from rtface.address import shown
 from rtface.engine.loaded import LoadedEngine
-from rtface.engine.recipe import Licence, Recipe, Source, load_recipe
+from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.recipe_tables import Licence, Source
 from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
 from rtface.paths import cache_dir
 from rtface.tables import from_table, nearest

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rtface import __version__
-from rtface.engine.recipe import Licence
+from rtface.engine.recipe_tables import Licence
 
 RECORD = "accepted.json"
 

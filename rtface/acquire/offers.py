@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from rtface.engine.recipe import Alignment, Batch, Controls, Family, Licence, Output, Port, Precisions, Psnr
+from rtface.engine.recipe_tables import Alignment, Batch, Controls, Family, Licence, Output, Port, Precisions, Psnr
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.tables import from_table, nearest
 

@@ -14,8 +14,9 @@ from rtface.errors import MissingComponent, UsageError
 from rtface.tables import nearest
 
 if TYPE_CHECKING:
-    from rtface.engine.recipe import Precision, Recipe
-    from rtface.engine.service import EngineInfo
+    from rtface.engine.listing import EngineInfo
+    from rtface.engine.recipe import Recipe
+    from rtface.engine.recipe_tables import Precision
     from rtface.engine.tensorrt import Built
     from rtface.engine.tensorrt.builder import Progress
 
@@ -46,7 +47,7 @@ def engines(
     with shared.boundary(console):
         options = shared.load_options(context, config, console)
         from rtface.doctor import REINSTALL
-        from rtface.engine.service import list_engines
+        from rtface.engine.listing import list_engines
 
         rows = list_engines(measure=measure, device=options.device, threads=options.threads,
                             commercial_use=options.commercial_use)
@@ -104,7 +105,7 @@ def _recipes(names: list[str]) -> list[Recipe]:
 
 
 def _precision(wanted: str | None) -> Precision | None:
-    from rtface.engine.recipe import Precision
+    from rtface.engine.recipe_tables import Precision
 
     for known in get_args(Precision):
         if wanted == known:

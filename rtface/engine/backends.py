@@ -11,7 +11,8 @@ from typing import NoReturn
 
 from rtface import values
 from rtface.engine.plan import Plan, PlanIdentity, Verdict, candidates, open_plan
-from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent, UsageError
 
 log = logging.getLogger("rtface")

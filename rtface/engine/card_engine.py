@@ -22,7 +22,8 @@ from rtface.device.shaping import LEAST
 from rtface.engine.card_batch import Batches, CardPlan
 from rtface.engine.plan import Verdict
 from rtface.engine.ready import ReadyEngine
-from rtface.engine.recipe import Recipe, Region
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Region
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 from rtface.protocols import Restored
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from rtface.engine.recipe import Batch, Precisions, Weights
+from rtface.engine.recipe_tables import Batch, Precisions, Weights
 from rtface.protocols import PictureNetwork
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from rtface.engine.plan import PlanIdentity
-from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Float32
 

@@ -23,7 +23,8 @@ from openvino import opset13
 from rtface.compiled import compile_once
 from rtface.engine.int8 import Calibration, load_calibration
 from rtface.engine.plan import PlanIdentity
-from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Float32
 

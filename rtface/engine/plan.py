@@ -26,7 +26,8 @@ import numpy as np
 
 from rtface.engine.int8 import load_calibration
 from rtface.engine.network import Buildable
-from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
 from rtface.engine.restore import Restorer
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError
 from rtface.frame import Float32

@@ -17,7 +17,8 @@ import torch
 from rtface.device.card import Memory
 from rtface.engine.onnx_torch import Network, Shapes
 from rtface.engine.plan import PlanIdentity
-from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 from rtface.frame import Float32
 

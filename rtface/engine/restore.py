@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from rtface.engine.recipe import Recipe, Region
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Region
 from rtface.errors import EngineError
 from rtface.frame import Float32
 

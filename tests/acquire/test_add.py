@@ -20,8 +20,9 @@ from rtface.acquire.add import Request, Talk, add
 from rtface.acquire.download import digest
 from rtface.acquire.environment import Teller
 from rtface.cli import app
+from rtface.engine.listing import list_engines
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.service import list_engines, load_engine
+from rtface.engine.service import load_engine
 from rtface.errors import RtfaceError
 
 from .checkpoints import Tensor, write_zip

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from rtface import doctor
 from rtface.cli import app
 from rtface.engine import cuda
-from rtface.engine.service import EngineInfo
+from rtface.engine.listing import EngineInfo
 from rtface.errors import MissingComponent
 from rtface.track import models
 
@@ -203,7 +203,7 @@ def test_engines_table_and_json(monkeypatch):
     rows = [EngineInfo("rtface-m", "1", "our own", "Apache-2.0", "Apache-2.0", True, "CC0 faces", 512, 1_000_000,
                        2_000_000, None, True, 12.34, "cpu", "bf16"),
             EngineInfo("other", fault="weights missing")]
-    monkeypatch.setattr("rtface.engine.service.list_engines", list_engines(rows))
+    monkeypatch.setattr("rtface.engine.listing.list_engines", list_engines(rows))
     result = CliRunner().invoke(app, ["engines"])
     assert result.exit_code == 1
     assert "rtface-m (default)" in result.stdout
@@ -212,5 +212,5 @@ def test_engines_table_and_json(monkeypatch):
     assert "engine other: weights missing" in result.stderr
     result = CliRunner().invoke(app, ["engines", "--json"])
     assert [row["name"] for row in json.loads(result.stdout)] == ["rtface-m", "other"]
-    monkeypatch.setattr("rtface.engine.service.list_engines", list_engines(rows[:1]))
+    monkeypatch.setattr("rtface.engine.listing.list_engines", list_engines(rows[:1]))
     assert CliRunner().invoke(app, ["engines"]).exit_code == 0

@@ -119,7 +119,7 @@ def test_a_build_that_fails_is_one_line_and_gives_the_card_back(asked, monkeypat
 
 
 def test_the_list_is_still_there(monkeypatch):
-    monkeypatch.setattr("rtface.engine.service.list_engines", lambda **_: [])
+    monkeypatch.setattr("rtface.engine.listing.list_engines", lambda **_: [])
     result = CliRunner().invoke(app, ["engines"])
     assert result.exit_code == 1
     assert "no engine is installed" in result.stderr

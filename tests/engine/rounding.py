@@ -13,7 +13,8 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from rtface.engine.plan import PlanIdentity
-from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
 
 LOW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 FREE = ("Cast", "QuantizeLinear", "DequantizeLinear")

@@ -22,9 +22,10 @@ from rtface.cli import app
 from rtface.config import Options, load
 from rtface.engine import backends, cuda
 from rtface.engine import plan as plans
+from rtface.engine.listing import list_engines, measure
 from rtface.engine.plan import candidates
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.service import list_engines, load_engine, measure
+from rtface.engine.service import load_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.values import DEVICES
 

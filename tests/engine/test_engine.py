@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from rtface.engine import plan as plans
+from rtface.engine.listing import list_engines, measure
 from rtface.engine.loaded import LoadedEngine
 from rtface.engine.restore import spread
-from rtface.engine.service import EngineSet, choose_engine, list_engines, load_engine, measure
+from rtface.engine.service import EngineSet, choose_engine, load_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
 

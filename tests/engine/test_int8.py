@@ -13,8 +13,9 @@ import pytest
 
 from engines.native.recipes import EXACT
 from rtface.engine.int8 import load_calibration
+from rtface.engine.listing import list_engines, measure
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.service import list_engines, load_engine, measure
+from rtface.engine.service import load_engine
 
 from .conftest import Maker
 

@@ -16,7 +16,8 @@ import pytest
 from rtface.engine import plan as plans
 from rtface.engine import tensorrt
 from rtface.engine.plan import PlanIdentity, candidates, gate
-from rtface.engine.recipe import Batch, Recipe, load_recipe
+from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.recipe_tables import Batch
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Library

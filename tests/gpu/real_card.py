@@ -18,7 +18,8 @@ from rtface.device.owner import Owner
 from rtface.engine.card_batch import CardPlan
 from rtface.engine.card_engine import CardEngine
 from rtface.engine.plan import Verdict, open_plan
-from rtface.engine.recipe import Precision, Recipe, find_recipes, load_recipe
+from rtface.engine.recipe import Recipe, find_recipes, load_recipe
+from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent
 
 TABLES: Kernels = kernels.KERNELS | shaping.KERNELS | batch.KERNELS

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from rtface.engine.network import Buildable
 from rtface.engine.plan import PlanIdentity, Verdict, candidates, open_plan
-from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.builder import Progress, build, profile
 from rtface.engine.tensorrt.execution import Execution

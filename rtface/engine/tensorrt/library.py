@@ -15,7 +15,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rtface.engine.recipe import Precision
+from rtface.engine.recipe_tables import Precision
 from rtface.errors import MissingComponent, UsageError
 
 log = logging.getLogger("rtface.tensorrt")

@@ -1,0 +1,154 @@
+"""``rtface engines``: every engine here, what it may be used for, whether it is whole, and how fast it is."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from rtface.engine import cuda
+from rtface.engine.backends import check_device, find, order
+from rtface.engine.loaded import LoadedEngine
+from rtface.engine.plan import candidates, recall
+from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe
+from rtface.engine.recipe_tables import Licence
+from rtface.engine.service import DEFAULT, recipe_named
+from rtface.errors import EngineError, MissingComponent
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """One row of ``rtface engines``.
+
+    Attributes:
+        name, version, summary: from the recipe.
+        licence_code, licence_weights, commercial_use, data: what it may be used for.
+        size: side of the crop in pixels.
+        parameters, bytes: of the weights.
+        fault: None when the weights are there and unchanged, else what is wrong with them or with the recipe.
+        default: whether ``--engine default`` means this one.
+        ms: median milliseconds a crop on this machine, None when not measured yet.
+        device, precision: how that was run, None with it.
+        family: what kind of network it is: CNN, GAN, transformer, codebook or diffusion.
+        terms: more about its licence.
+        origin: where it comes from: "rtface", the host or the file that it was added from, or the user's folder.
+    """
+
+    name: str
+    version: str = ""
+    summary: str = ""
+    licence_code: str = ""
+    licence_weights: str = ""
+    commercial_use: bool = False
+    data: str = ""
+    size: int = 0
+    parameters: int = 0
+    bytes: int = 0
+    fault: str | None = None
+    default: bool = False
+    ms: float | None = None
+    device: str | None = None
+    precision: str | None = None
+    family: str = ""
+    terms: str = ""
+    origin: str = ""
+
+    @property
+    def licence(self) -> str:
+        """Of code and weights, as `Licence.shown`."""
+        return Licence(self.licence_code, self.licence_weights, self.commercial_use, self.data).shown
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as a table."""
+        return asdict(self)
+
+
+def list_engines(*, measure: bool = False, device: str = "auto", threads: int | None = None,
+                 commercial_use: bool = False) -> list[EngineInfo]:
+    """Every engine found here; a broken one is a row with its `fault`, not an error. With `commercial_use` those that
+    may not be used so are left out.
+
+    With `measure` each is loaded and timed now; without, speed is what the last load on this machine found. Raises
+    UsageError and MissingComponent for a `device` that cannot be used.
+    """
+    if device != "auto":
+        if not check_device(device).startswith("cuda"):
+            find(device)
+        elif (reason := cuda.unusable(int(device.partition(":")[2] or 0))) is not None:
+            raise MissingComponent(f"CUDA is not usable here because {reason}")
+    rows: list[EngineInfo] = []
+    for name, path in find_recipes().items():
+        try:
+            recipe = load_recipe(path)
+            if commercial_use and not recipe.licence.commercial_use:
+                continue
+            fault = recipe.fault()
+        except EngineError as error:
+            rows.append(EngineInfo(name, fault=str(error), default=name == DEFAULT))
+            continue
+        speed: tuple[float, str, str] | None = None
+        if fault is None:
+            try:
+                speed = _speed(recipe, device, threads) if measure else _known_speed(recipe, device)
+            except (EngineError, MissingComponent) as error:
+                fault = str(error)
+        ms, where, precision = speed or (None, None, None)
+        rows.append(EngineInfo(
+            recipe.name, recipe.version, recipe.summary, recipe.licence.code, recipe.licence.weights,
+            recipe.licence.commercial_use, recipe.licence.data, recipe.input.size, recipe.weights.parameters,
+            recipe.weights.bytes, fault, recipe.name == DEFAULT, ms, where, precision, recipe.family,
+            recipe.licence.terms, _origin(recipe)))
+    return rows
+
+
+def _origin(recipe: Recipe) -> str:
+    if recipe.folder.parent == SHIPPED:
+        return "rtface"
+    if recipe.source is None:
+        return str(recipe.folder)
+    return urlsplit(recipe.source.url).hostname or recipe.source.file
+
+
+def measure(name: str = "default", *, device: str = "auto", threads: int | None = None) -> float:
+    """Loads an engine and returns the median milliseconds it takes for one crop; remembered for `list_engines`."""
+    return _speed(recipe_named(name), device, threads)[0]
+
+
+def _speed(recipe: Recipe, device: str, threads: int | None) -> tuple[float, str, str]:
+    if check_device(device).startswith("cuda"):
+        return _speed_on_card(recipe, device)
+    engine = LoadedEngine(recipe, device=device, threads=threads)
+    try:
+        return engine.measure(), engine.device, engine.precision
+    finally:
+        engine.close()
+
+
+def _speed_on_card(recipe: Recipe, device: str) -> tuple[float, str, str]:
+    """Opens the card for it: the kernels, the engine's plan (built where there is none kept), and a warm-up."""
+    from rtface.engine.card_open import open_card_engine
+    with ExitStack() as stack:
+        owner, number = cuda.take(device)
+        stack.callback(owner.close)
+        engine = open_card_engine(owner, recipe, number)
+        stack.callback(engine.close)
+        return engine.ms, engine.device, engine.precision
+
+
+def _known_speed(recipe: Recipe, device: str) -> tuple[float, str, str] | None:
+    """What an earlier load remembered; the same order of choice as `rtface.engine.backends.open_engine`."""
+    if device.startswith("cuda"):  # only the card could say
+        return None
+    for name in order(device):
+        try:
+            backend = find(name)
+        except MissingComponent:
+            continue
+        found = {p: recall(backend.identify(recipe, p)) for p in candidates(recipe, backend.supported(), backend.mixed)}
+        for precision, verdict in found.items():
+            if verdict is not None and verdict.passed:
+                return verdict.ms, backend.device, precision
+        if None in found.values():  # not tried yet
+            return None
+    return None
