@@ -70,7 +70,7 @@ class Assignment:
     def _key_frames(self, engine: Engine, frame: Frame, place: Workshop) -> tuple[Engine | None, int]:
         """The engine that works between key frames of `engine`, None where that runs on every frame; and how many
         frames lie between them at least."""
-        if self._small in (None, engine.name) or frame.new or not place.device.carries:
+        if self._small in (None, engine.name) or frame.new:
             return None, 1
         ladder, every = self._ladder, spacing(self._options.keyframe, engine)
         if ladder is not None and self._options.keyframe == "auto":

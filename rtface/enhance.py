@@ -146,16 +146,21 @@ class Enhance:
         if wanted:
             if self._ladder is not None:
                 job.until = monotonic() + self._ladder.patience(monotonic(), frame.captured_at)
-            engines = [engine for w in wanted for engine in (w.engine, w.small) if engine is not None]
-            faces_of = [w.face for w in wanted for _ in range(1 + (w.small is not None))]
+            asked = [(w, engine) for w in wanted for engine in (w.engine, w.small) if engine is not None]
             with self._stats.time("crop"):
-                cut = job.device.cut(frame, [(crop_matrix(face, engine.size), engine.size)
-                                             for face, engine in zip(faces_of, engines, strict=True)])
-            job.crops, left = cut, iter(cut)
+                job.crops = job.device.cut(frame, [(crop_matrix(w.face, e.size), e.size) for w, e in asked])
+                kept = iter(job.device.to_host([crops for crops, (w, _) in zip(job.crops, asked, strict=True)
+                                                if w.small is not None]))
+            left = iter(job.crops)
             for want in wanted:
                 crops = next(left)
-                job.work.append(self._ask(want, crops, frame) if want.small is None
-                                else self._ask_both(want, want.small, crops, next(left), time))
+                if want.small is None:
+                    job.work.append(self._ask(want, crops, frame))
+                else:
+                    next(left)
+                    job.work.append(self._ask_both(want, want.small, crops, next(kept), next(kept), time))
+            if self._pace == "film" and all(w.small is not None for w in wanted):
+                job.rest()
         self.book.sweep(time)
 
     def _ask(self, want: Wanted, crops: Crops, frame: Frame) -> Work:
@@ -170,14 +175,15 @@ class Enhance:
         record.answer, record.answered = engine.submit(crops.pixels, record.answer), time
         return Work(want, crops, record.answer)
 
-    def _ask_both(self, want: Wanted, small: Engine, crops: Crops, own: Crops, time: float) -> Work:
-        """The small engine, and on a key frame the slow one too."""
+    def _ask_both(self, want: Wanted, small: Engine, crops: Crops, kept: Crops, own: Crops, time: float) -> Work:
+        """The small engine, and on a key frame the slow one too. `kept` are the crops on the host, `own` the small
+        one's."""
         record, keys = want.record, want.record.keys
         self._stats.count(f"crops:{small.name}")
         if time - record.answered > _MEMORY_S:
             record.answer = None
         record.answer, record.answered = small.submit(own.pixels, record.answer), time
-        moment = Moment(time, crops, own, record.answer)
+        moment = Moment(time, kept, own, record.answer)
         if self._ladder is None:
             # As many again as are averaged, so that the slow engine has some time.
             self._hold = max(self._hold, want.every + 2 * REACH) if self._pace == "film" else 0
@@ -211,6 +217,8 @@ class Enhance:
 
     def _correct(self, job: Job) -> Frame:
         frame, stats = job.frame, self._stats
+        with stats.time("crop"):
+            job.wake()
         faces: list[Retouch] = []
         for work in job.work:
             if work.moment is None:

@@ -56,6 +56,20 @@ class Job:
     until: float | None = None  # by the monotonic clock: when engines are not waited for any more
     crops: list[Crops] = field(default_factory=list[Crops])
     work: list[Work] = field(default_factory=list[Work])
+    rests: bool = False
+
+    def rest(self) -> None:
+        """Its crops go back to the device until `wake`: what waits for a key frame shall not hold a card's memory."""
+        crops, self.crops, self.rests = self.crops, [], True
+        self.device.drop(crops)
+
+    def wake(self) -> None:
+        """Has its crops cut again, where it rests."""
+        if self.rests:
+            self.rests = False
+            self.crops = self.device.cut_again(self.frame, [work.crops for work in self.work])
+            for work, crops in zip(self.work, self.crops, strict=True):
+                work.crops = crops
 
     def give_up(self) -> None:
         """The frame passes through: its crops go back to the device."""

@@ -115,7 +115,7 @@ class Ladder:
             same = [k for k, rung in enumerate(rungs) if rung.every >= standing.rung.every or not rung.engine]
             standing.at = len(rungs) - 1 if not standing.rung.engine else same[0]
             standing.rungs = rungs
-        standing.width, standing.seen = face.width, now
+        standing.width, standing.seen, standing.fades = face.width, now, carries or face.slow
         return face.track, standing
 
     def cost(self, faces: Sequence[Standing]) -> float:
@@ -203,7 +203,7 @@ class Ladder:
             return Plan(s.engine, False, s.strength, s.share)
         if not s.engine and s.turn > 1:  # it was shown without
             s.strength = 0.0
-        elif s.engine and s.engine != rung.engine and carries:
+        elif s.engine and s.engine != rung.engine and s.fades:
             s.share = 0.0
         s.strength, s.share = min(1.0, s.strength + ramp), min(1.0, s.share + ramp)
         if s.due:

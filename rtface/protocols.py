@@ -124,7 +124,7 @@ class Tracker(Protocol):
 
 @dataclass(slots=True)
 class Restored:
-    """What an engine made of a batch of crops; on a card its arrays stay there, as the crops do.
+    """What an engine made of a batch of crops; its arrays are where the crops were, on a card or on the host.
 
     Attributes:
         pixels: float32 N×3×S×S, RGB, 0…1.
@@ -163,7 +163,7 @@ class Engine(Protocol):
         ...
 
     def submit(self, crops: Any, after: Future[Restored] | None = None) -> Future[Restored]:
-        """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, where its device keeps them.
+        """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, where its device keeps them, or on the host (one crop).
 
         `after` is what the last call for the same faces returned, done or not; None for faces that are new. Engines
         that do not remember ignore it."""
@@ -182,7 +182,7 @@ class Retouch:
 
     Attributes:
         crops: what was cut, of this one face.
-        restored: what its engine made of it; None between key frames, where the device carries.
+        restored: what its engine made of it; None between key frames, where the device carries, or nothing yet.
         mesh: the face's points in crop pixels, float64 (478, 2), or None.
         state: what its track's correction remembers; changed.
         how: what the user asked for.
@@ -225,7 +225,9 @@ class Device(Protocol):
     def name(self) -> str: ...
     @property
     def carries(self) -> bool:
-        """Whether `shape` takes faces that no engine has seen, and moves the last key frame's correction to them."""
+        """Whether `shape` moves the last key frame's correction to faces that no engine has seen
+        (`rtface.correct.reproject`), so that an engine may rest between key frames. Key frames over a smaller engine's
+        answers (`rtface.keyed`), which are joined on the host, need no such thing."""
         ...
 
     def view(self, frame: Frame) -> View: ...
@@ -234,8 +236,14 @@ class Device(Protocol):
         """One crop for each place of a frame (or field): `matrix`, 2×3, display → crop pixels, and the crop's side."""
         ...
 
+    def to_host(self, crops: Sequence[Crops]) -> list[Crops]:
+        """Crops of one frame with their pixels in memory of the host, float32 1×3×S×S; waited for. They stay as they
+        are whatever becomes of the frame."""
+        ...
+
     def shape(self, faces: Sequence[Retouch]) -> list[Correction]:
-        """Restored crops of one frame → corrections (`rtface.correct`)."""
+        """Restored crops of one frame → corrections (`rtface.correct`). An answer may lie where the device keeps its
+        crops, or in memory of the host."""
         ...
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
@@ -246,7 +254,11 @@ class Device(Protocol):
         ...
 
     def drop(self, crops: Sequence[Crops]) -> None:
-        """Gives up crops of a frame that will not be pasted."""
+        """Gives up crops of a frame that will not be pasted, or not soon (`cut_again`)."""
+        ...
+
+    def cut_again(self, frame: Frame, crops: Sequence[Crops]) -> list[Crops]:
+        """Crops of one frame that were dropped, to be shaped after all. The frame is as it was."""
         ...
 
 

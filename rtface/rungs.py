@@ -76,6 +76,7 @@ class Standing:
     strength: float = 1.0
     share: float = 1.0
     engine: str = ""  # that it was last done by
+    fades: bool = True  # whether one engine can fade into another
 
     @property
     def rung(self) -> Rung:
@@ -94,7 +95,8 @@ def rungs_for(face: Seen, smaller: str | None, period: float, carries: bool) -> 
         face: with the engine that suits it.
         smaller: name of the engine that is taken where that is too dear; None for no such step.
         period: seconds from one frame to the next.
-        carries: whether the device can do without an engine between key frames.
+        carries: whether the device can do without an engine between key frames (`Device.carries`). A slow engine's
+            key frames ask nothing of it, so that rung is there in either case.
     """
     first = face.engine
     smaller = smaller if smaller != first else None

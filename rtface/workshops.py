@@ -86,7 +86,9 @@ def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads:
         own = ExitStack()
         try:
             made = _on_card(engine, "cuda" if device == "auto" else device, own, warn, None)
+            made.engines.named(SMALL)  # for key frames and the ladder, which must not load it in the middle of a call
         except BaseException as error:  # noqa: BLE001 - the run goes on where it is, and says why
+            own.close()
             coming.set_exception(error)
             return
         coming.set_result(made)

@@ -5,7 +5,7 @@ allows, and fails on a use before ready, a double use of a slot and a leak; so e
 without a card.
 
 Work is put on a stream in order and runs later. Nothing here waits but `Event.synchronize`. One thread puts work on
-streams; any thread may wait for an event. `reads` and `writes` name the memory that a step touches: the card ignores
+a stream; any thread may wait for an event. `reads` and `writes` name the memory that a step touches: the card ignores
 them, the tests check by them.
 """
 
@@ -118,6 +118,10 @@ class Card(Protocol):
     @property
     def driver(self) -> str: ...
 
+    def enter(self) -> None:
+        """Before a thread other than the owner's puts work on a stream."""
+        ...
+
     def free_bytes(self) -> int: ...
 
     def allocate(self, nbytes: int) -> Memory:
@@ -125,8 +129,9 @@ class Card(Protocol):
         ...
 
     def pin(self, nbytes: int) -> Pinned: ...
-    def stream(self, *, urgent: bool = False) -> Stream:
-        """A new one; what waits on an urgent one begins before what waits on others."""
+    def stream(self, priority: int = 0) -> Stream:
+        """A new one. What waits on a stream of higher priority begins first; 0 is the lowest. A card that knows fewer
+        takes its highest."""
         ...
 
     def event(self, *, timed: bool = False) -> Event: ...

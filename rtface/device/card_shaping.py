@@ -1,6 +1,7 @@
 """`rtface.correct` of faces that lie on a card: measured there, decided on the host, done there.
 
-Of a face some 100 kB of figures come down and 30 kB of what was decided go up; its pictures stay.
+Of a face some 100 kB of figures come down and 30 kB of what was decided go up; its pictures stay. Answers that were
+made on the host (`rtface.keyed`) go up first.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from rtface.correct import Area, area_of, decide, irises
 from rtface.correct.grain import SHEET, sheet
 from rtface.correct.mask import small_mask
 from rtface.device import shaping
-from rtface.device.card import Memory
+from rtface.device.card import Memory, Stream
 from rtface.device.card_averaging import CardAverager
 from rtface.device.constants import Constants
 from rtface.device.faces import FaceSlot
 from rtface.device.frame_slots import FrameSlot, Held, OnCard, Slots
+from rtface.device.host_copies import answers_to_card
 from rtface.device.kernels import Step
 from rtface.device.owner import Owner
 from rtface.frame import Bytes, Float32
@@ -50,7 +52,7 @@ class CardShaper:
         if averaged:
             self._averager.average(held, averaged)
         seen = [(face, place, area) for face, place, area in zip(faces, places, areas, strict=True)
-                if area is not None and face.how.strength > 0.0]
+                if area is not None and face.how.strength > 0.0 and face.restored is not None]
         if seen:
             self._shape(held, seen)
         shaped = {id(face) for face, *_ in seen}
@@ -65,7 +67,10 @@ class CardShaper:
         self._slots.grow(slot.measures, sum(measured))
         figures = slot.measures.on_card()
         masks, data, steps = self._masks(seen), [np.zeros(0, np.uint8)], count * shaping.FACE.itemsize
-        self._slots.grow(slot.steps["measure"], steps + sum(mask.nbytes for mask in masks if mask is not None))
+        made = [face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
+                for face, *_ in seen]  # on the host
+        hidden = [None if answer is None else answer.occlusion for answer in made]
+        self._slots.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
         base = slot.steps["measure"].on_card().address
         rows = np.zeros(count, shaping.FACE)
         constants: list[Memory] = []
@@ -82,11 +87,19 @@ class CardShaper:
                 steps += mask.nbytes
             lies = shaping.Places(place.restored, place.crop, place.correction, place.mask, at, side,
                                   figures.address + sum(measured[:n]), place.scratch)
-            if face.restored is not None and (head := face.restored.occlusion) is not None:
+            if made[n] is not None:
+                if (occlusion := hidden[n]) is not None:
+                    lies = replace(lies, occlusion=base + steps, maps=occlusion.shape[1:],
+                                   region=(0, 0, place.size, place.size))
+                    data.append(np.ascontiguousarray(occlusion, np.float32).reshape(-1).view(np.uint8))
+                    steps += occlusion.nbytes
+            elif face.restored is not None and (head := face.restored.occlusion) is not None:
                 lies = replace(lies, occlusion=place.occlusion, maps=head.shape, region=head.region)
             rows[n] = shaping.face_of(area, face.how, lies)[0]
+        answers = [(place, answer.pixels[0]) for (_, place, _), answer in zip(seen, made, strict=True) if answer]
         self._measure(slot, np.concatenate([rows.view(np.uint8), *data]), shaping.measure_launches(
-            largest, count, base, match=match), memories, constants, sum(measured))
+            largest, count, base, match=match), memories, constants, sum(measured),
+            answers_to_card(self._slots, slot, answers) if answers else None)
         values = slot.measures.on_host().bytes()
         controls = np.zeros(count, shaping.CONTROL)
         for n, (face, _, area) in enumerate(seen):
@@ -101,8 +114,8 @@ class CardShaper:
                   reads=[slot.steps["measure"].on_card(), *constants], writes=memories)
 
     def _measure(self, slot: FrameSlot, data: Bytes, launches: Sequence[Step], memories: Sequence[Memory],
-                 constants: Sequence[Memory], nbytes: int) -> None:
-        """Runs the measuring and waits for its figures."""
+                 constants: Sequence[Memory], nbytes: int, before: Callable[[Stream], None] | None) -> None:
+        """Runs the measuring and waits for its figures; `before` goes up with it."""
         owner, figures = self._owner, slot.measures.on_card()
 
         def bring_down() -> None:
@@ -111,7 +124,7 @@ class CardShaper:
             owner.down.copy(slot.measures.on_host(), figures, nbytes)
             owner.down.record(slot.done)
 
-        done = self._put(slot, "measure", data, launches,
+        done = self._put(slot, "measure", data, launches, before=before,
                          reads=constants, writes=[figures, *memories], after=bring_down)
         done.result()
         slot.done.synchronize()

@@ -174,8 +174,16 @@ class CpuDevice:
         return self.composite(frame, [c.pixels for c in corrections], [c.mask for c in corrections],
                               [c.matrix for c in corrections])
 
+    def to_host(self, crops: Sequence[Crops]) -> list[Crops]:
+        """They are there."""
+        return list(crops)
+
     def drop(self, crops: Sequence[Crops]) -> None:
         """Nothing is held."""
+
+    def cut_again(self, frame: Frame, crops: Sequence[Crops]) -> list[Crops]:
+        """They are still there."""
+        return list(crops)
 
     def say_converted(self, frame: Frame) -> None:
         """Warns that frames of this pixel format are converted."""

@@ -24,6 +24,7 @@ from rtface.device.cpu import CpuDevice, CpuView, native_image
 from rtface.device.cropping import CropPlan
 from rtface.device.faces import FaceSlot
 from rtface.device.frame_slots import Canvas, CardCrops, FrameSlot, Held
+from rtface.device.host_copies import crops_to_host
 from rtface.device.host_frames import cut_on_host, paste_on_host
 from rtface.device.kernels import Job, uncurve_job
 from rtface.device.owner import Owner
@@ -65,7 +66,7 @@ class CudaDevice:
 
     @property
     def carries(self) -> bool:
-        """False: a card is quick enough to do without."""
+        """False: a correction stays where it was made, and is not moved to the next frame."""
         return False
 
     def view(self, frame: Frame) -> CpuView | CardView:
@@ -136,6 +137,19 @@ class CudaDevice:
             up.copy(block, slot.block.on_host(), surface.nbytes)
 
         return Canvas(frame.image, form, surface, block.address, (block,)), upload
+
+    def to_host(self, crops: Sequence[Crops]) -> list[Crops]:
+        """Copies; see `Device.to_host`. Raises EngineError and DeviceLost."""
+        if not crops:
+            return []
+        held = _held(crops[0])
+        pixels = crops_to_host(self._steps, held, [c.pixels for c in crops])
+        self._steps.check(held.slot)
+        return [Crops(p[None], c.matrices, c.owners) for p, c in zip(pixels, crops, strict=True)]
+
+    def cut_again(self, frame: Frame, crops: Sequence[Crops]) -> list[Crops]:
+        """`cut`, at the same places."""
+        return self.cut(frame, [(c.matrices[0], c.size) for c in crops])
 
     def shape(self, faces: Sequence[Retouch]) -> list[Correction]:
         """`rtface.correct` of each face of one frame."""

@@ -24,7 +24,8 @@ class FrameSlot:
         block: its samples (`surface.Surface`), on the card and pinned.
         steps: descriptors by step. Each step has its own, because the one before may still be on its way up.
         scratch: what its kernels have in between.
-        exchange: pinned memory for crops that the host cuts, or corrections that it pastes.
+        exchange: pinned memory for crops that the host cuts or looks at, or corrections that it pastes; `answers`: for
+            what it makes of them.
         small: small pictures of its crops (`shaping.small_job`), in the order of its faces.
         uploaded, computed, done: events of its own; `cropped`: its crops and small pictures are there,
             `looked`: the small pictures are on the host.
@@ -35,15 +36,15 @@ class FrameSlot:
         self.block = Growing(card, pinned=True)
         self.steps = {name: Growing(card, pinned=True) for name in ("crop", "average", "measure", "apply", "paste")}
         self.measures = Growing(card, pinned=True)
-        self.exchange = Growing(card, pinned=True, device=False)
+        self.exchange, self.answers = (Growing(card, pinned=True, device=False) for _ in range(2))
         self.small = Growing(card, pinned=True)
         self.scratch = Growing(card)
         self.uploaded, self.cropped, self.looked, self.computed, self.done = (card.event() for _ in range(5))
         self.failure: BaseException | None = None
 
     def close(self) -> None:
-        for piece in (self.block, *self.steps.values(), self.measures, self.exchange, self.small,
-                      self.scratch):
+        for piece in (self.block, *self.steps.values(), self.measures, self.exchange, self.answers,
+                      self.small, self.scratch):
             piece.close()
 
 

@@ -10,9 +10,10 @@ from rtface.device.card import Stream
 from rtface.device.cpu import CpuDevice
 from rtface.device.faces import FaceSlot
 from rtface.device.frame_slots import Held
+from rtface.device.host_copies import corrections_to_host
 from rtface.device.kernels import Job
 from rtface.device.steps import Steps
-from rtface.frame import Float, Float32, Frame
+from rtface.frame import Float, Frame
 from rtface.protocols import Correction
 
 
@@ -39,34 +40,6 @@ def cut_on_host(cpu: CpuDevice, steps: Steps, frame: Frame, places: Sequence[tup
 def paste_on_host(cpu: CpuDevice, steps: Steps, frame: Frame, corrections: Sequence[Correction],
                   held: Held) -> Frame:
     """Brings corrections down; the CPU adds them to the frame."""
-    brought = _bring(steps, held, [c.pixels.face for c in corrections])
+    brought = corrections_to_host(steps, held, [c.pixels.face for c in corrections])
     return cpu.paste(frame, [Correction(pixels, mask, c.matrix)
                              for (pixels, mask), c in zip(brought, corrections, strict=True)])
-
-
-def _bring(steps: Steps, held: Held, faces: Sequence[FaceSlot]) -> list[tuple[Float32, Float32]]:
-    """Corrections, float32 S×S×3, and their masks, S×S; waits for them."""
-    slot, owner = held.slot, steps.owner
-    slot.uploaded.synchronize()  # the same memory may still be on its way up
-    steps.slots.grow(slot.exchange, sum(16 * face.size**2 for face in faces))
-    pinned, copies, at = slot.exchange.on_host(), list[tuple[FaceSlot, int, int, int]](), 0
-    for face in faces:
-        for address, nbytes in ((face.correction, 12 * face.size**2), (face.mask, 4 * face.size**2)):
-            copies.append((face, address, at, nbytes))
-            at += nbytes
-
-    def down() -> None:
-        owner.compute.record(slot.computed)
-        owner.down.wait(slot.computed)
-        for face, address, start, nbytes in copies:
-            owner.down.copy(pinned, face.memory, nbytes, to_at=start, source_at=address - face.memory.address)
-        owner.down.record(slot.done)
-
-    owner.run(down).result()
-    slot.done.synchronize()
-    view, out = pinned.bytes().view(np.float32), list[tuple[Float32, Float32]]()
-    for (face, _, at, _), (_, _, behind, _) in zip(copies[::2], copies[1::2], strict=True):
-        pixels = view[at // 4:behind // 4].reshape(3, face.size, face.size)
-        out.append((np.ascontiguousarray(pixels.transpose(1, 2, 0)),
-                    view[behind // 4:behind // 4 + face.size**2].reshape(face.size, face.size).copy()))
-    return out

@@ -233,9 +233,11 @@ class NvidiaCard:
     def pin(self, nbytes: int) -> Pinned:
         return _Pinned(nbytes)
 
-    def stream(self, *, urgent: bool = False) -> Stream:
+    def stream(self, priority: int = 0) -> Stream:
+        code, lowest, highest = _driver().cuCtxGetStreamPriorityRange()  # as 0 and -5
+        _called((code,), "say what its streams may be")
         with _doing("make a stream"):
-            options = _core().StreamOptions(nonblocking=True, priority=-1 if urgent else None)
+            options = _core().StreamOptions(nonblocking=True, priority=max(int(lowest) - priority, int(highest)))
             stream = _Stream(self._device.create_stream(options=options), self._kernels)
         self._streams.append(stream)
         return stream

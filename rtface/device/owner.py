@@ -27,6 +27,9 @@ log = logging.getLogger("rtface")
 
 T = TypeVar("T")
 
+USUAL, URGENT = 1, 2
+"""Priorities of streams: of what frames go through, and of looks. Below them is 0, for what no frame waits for."""
+
 # Batches on the card at a time: one that runs, one that is ready to. More would only make small batches.
 _IN_FLIGHT = 2
 
@@ -87,8 +90,8 @@ class Owner:
 
         def start() -> None:
             self.card = open_card()
-            self.up, self.compute, self.down = (self.card.stream() for _ in range(3))
-            self.look = self.card.stream(urgent=True)
+            self.up, self.compute, self.down = (self.card.stream(USUAL) for _ in range(3))
+            self.look = self.card.stream(URGENT)
 
         try:
             self.run(start).result()

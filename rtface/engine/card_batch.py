@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.device.batch import BLOCK, NETWORK, ROW, gather_grid, scatter_grid
-from rtface.device.card import Event, Graph, Memory, Pinned
+from rtface.device.card import Event, Graph, Memory, Pinned, Stream
 from rtface.device.faces import MAP_VALUES
 from rtface.device.owner import Owner
 from rtface.device.slots import aligned
@@ -61,7 +61,8 @@ class CardPlan(Protocol):
 
 
 class Batches:
-    """Everything of one engine whose size follows from the largest batch; the thread that owns the card uses it.
+    """Everything of one engine whose size follows from the largest batch. The thread that owns the card uses it, and
+    others, one at a time, for `run` only.
 
     Attributes:
         most: crops in one run.
@@ -76,6 +77,7 @@ class Batches:
         self._graphs: dict[int, Graph] = {}
         self._rings: list[tuple[Pinned, Event]] = []
         self._turn = 0
+        self._before: tuple[Stream, Event] | None = None
         card, ports = owner.card, plan.ports
         self._constants = [*recipe.constants]
         wanted = {*self._ports[0].values(), *self._ports[1].values(), *self._constants}
@@ -118,32 +120,37 @@ class Batches:
             self.run(np.repeat(row, n), [], writes).synchronize()
         for n in range(1, self.most + 1):
             if self._plan.capturable(stream.handle, n):
-                self._graphs[n] = stream.capture(lambda n=n: self._steps(n, [], []))
+                self._graphs[n] = stream.capture(lambda n=n: self._steps(stream, n, [], []))
         for n in (*range(self.most, 0, -1), 1, 1):
             start = time.perf_counter()
             self.run(np.repeat(row, n), [], writes).synchronize()
             ms = min(ms, 1e3 * (time.perf_counter() - start)) if n == 1 else ms
         return ms
 
-    def run(self, rows: NDArray[Any], reads: Sequence[Memory], writes: Sequence[Memory]) -> Event:
-        """Puts one batch on the compute stream; the event marks its end.
+    def run(self, rows: NDArray[Any], reads: Sequence[Memory], writes: Sequence[Memory],
+            stream: Stream | None = None) -> Event:
+        """Puts one batch on a stream, the compute stream without one; the event marks its end.
 
         Args:
             rows: `ROW` for each crop.
             reads, writes: the memory that the rows' addresses lie in.
+            stream: see above.
         """
-        stream, (pinned, done) = self._owner.compute, self._next_ring()
+        stream, (pinned, done) = stream or self._owner.compute, self._next_ring()
+        if self._before is not None and self._before[0] is not stream:  # the buffers are the same
+            stream.wait(self._before[1])
+        self._before = stream, done
         pinned.bytes()[:rows.nbytes].view(ROW)[:] = rows
         stream.copy(self._buffers["rows"], pinned, rows.nbytes)
         if (graph := self._graphs.get(len(rows))) is not None:
             stream.replay(graph, reads=reads, writes=writes)
         else:
-            self._steps(len(rows), reads, writes)
+            self._steps(stream, len(rows), reads, writes)
         stream.record(done)
         return done
 
-    def _steps(self, batch: int, reads: Sequence[Memory], writes: Sequence[Memory]) -> None:
-        stream, buffers, (inputs, outputs) = self._owner.compute, self._buffers, self._ports
+    def _steps(self, stream: Stream, batch: int, reads: Sequence[Memory], writes: Sequence[Memory]) -> None:
+        buffers, (inputs, outputs) = self._buffers, self._ports
         fixed = [buffers["rows"], buffers["network"]]
         given, got = ([buffers[name] for name in side.values()] for side in self._ports)
 

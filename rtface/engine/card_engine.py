@@ -1,11 +1,13 @@
 """Engines on a card: crops of many faces, frames and streams in one batch, and what is remembered of them kept there.
 
-What is remembered of a face never leaves the card; who holds its `Remembered` holds its place.
+What is remembered of a face never leaves the card; who holds its `Remembered` holds its place. Crops of the host are
+answered there (`card_hosted`), one by one and beside the batches.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,17 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.device.batch import ROW
-from rtface.device.card import Event
+from rtface.device.card import Event, Stream
 from rtface.device.faces import FaceSlot
 from rtface.device.owner import Owner
 from rtface.device.remembered import Places, Remembered
 from rtface.device.shaping import LEAST
 from rtface.engine.card_batch import Batches, CardPlan
+from rtface.engine.card_hosted import Hosted, known
 from rtface.engine.plan import Verdict
 from rtface.engine.ready import ReadyEngine
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Region
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
+from rtface.frame import Float32
 from rtface.protocols import Restored
 
 log = logging.getLogger("rtface")
@@ -52,13 +56,6 @@ class _Request:
     def ready(self) -> bool:
         return self.after is None or self.after.done()
 
-    def before(self) -> Remembered | None:
-        """What comes after a failure begins without memory."""
-        if self.after is None or self.after.exception() is not None:
-            return None
-        state = self.after.result().state
-        return state if isinstance(state, Remembered) else None
-
     def fail(self, error: BaseException) -> None:
         self.answer.set_exception(error)
 
@@ -83,6 +80,8 @@ class CardEngine(ReadyEngine):
         self._head = HeadMap(heads, recipe.region) if heads else None
         self._places = places_of(owner, recipe) if recipe.recurrent else None
         self._batches: Batches | None = None
+        self._running = threading.RLock()  # `_batches`, by the owner's thread and by that of `_hosted`
+        self._hosted = Hosted(owner, recipe, self._run_hosted, self._places)
         self._closed = False
         try:
             owner.run(self._build).result()
@@ -90,17 +89,29 @@ class CardEngine(ReadyEngine):
             self.close()
             raise
 
-    def submit(self, crops: FaceSlot, after: Future[Restored] | None = None) -> Future[Restored]:
+    def submit(self, crops: FaceSlot | Float32, after: Future[Restored] | None = None) -> Future[Restored]:
         """Restores the crop of a face where it lies. The future is done when that is on its way: what comes after it
-        on the card's compute stream finds the answer there."""
-        if not isinstance(crops, FaceSlot) or crops.size != self.size:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(f"engine {self.name} takes crops of {self.size} that lie on the card, "
-                             f"got {getattr(crops, 'shape', type(crops).__name__)}")
+        on the card's compute stream finds the answer there.
+
+        A crop of the host's, float32 1×3×S×S, is answered in the host's memory; the future is done when it is there.
+        """
+        shape = (1, 3, self.size, self.size)
+        if getattr(crops, "shape", None) != shape or not (isinstance(crops, FaceSlot) or crops.dtype == np.float32):
+            got = f"{getattr(crops, 'dtype', '')} {getattr(crops, 'shape', type(crops).__name__)}".strip()
+            raise UsageError(f"engine {self.name} takes crops of {self.size} that lie on the card, or a crop of the "
+                             f"host's in float32, got {got}")
         if self._closed:
             raise EngineError(f"engine {self.name} is closed")
-        request = _Request(self, crops, after if self.recurrent else None)
+        after = after if self.recurrent else None
+        if not isinstance(crops, FaceSlot):
+            return self._hosted.submit(crops, after)
+        request = _Request(self, crops, after)
         self._owner.submit(request)
         return request.answer
+
+    def stand_back(self) -> None:
+        """Crops of the host's give way on the card to all that frames wait for; called before the first of them."""
+        self._hosted.priority = 0
 
     def enqueue(self, batch: list[_Request]) -> Event:
         """Puts a batch on the compute stream (the owner calls it); with no memory left, in halves."""
@@ -119,16 +130,24 @@ class CardEngine(ReadyEngine):
         if self._batches is None:  # there was no memory for a single crop when it was halved; there may be now
             self._build()
         assert self._batches is not None
-        known = [self._places.take() if self._places else None for _ in batch]
-        before = [request.before() if self.recurrent else None for request in batch]
+        next_ = [self._places.take() if self._places else None for _ in batch]
+        before = [known(request.after, self._places) for request in batch]
         rows = np.concatenate([row_of(request.face, old, new)
-                               for request, old, new in zip(batch, before, known, strict=True)])
+                               for request, old, new in zip(batch, before, next_, strict=True)])
         faces = list({id(request.face.memory): request.face.memory for request in batch}.values())
-        event = self._batches.run(rows, [old.memory for old in before if old],
-                                  [*faces, *(new.memory for new in known if new)])
-        for request, new in zip(batch, known, strict=True):
+        with self._running:
+            event = self._batches.run(rows, [old.memory for old in before if old],
+                                      [*faces, *(new.memory for new in next_ if new)])
+        for request, new in zip(batch, next_, strict=True):
             request.answer.set_result(Restored(request.face, new, self._head, self._head))
         return event
+
+    def _run_hosted(self, face: FaceSlot, old: Remembered | None, new: Remembered | None, stream: Stream) -> None:
+        with self._running:
+            if self._batches is None:
+                raise OutOfDeviceMemory(f"engine {self.name}: the card has no memory left for a single crop")
+            self._batches.run(row_of(face, old, new), [old.memory] if old else [],
+                              [face.memory, *([new.memory] if new else [])], stream)
 
     def _build(self) -> None:
         """Reserves for `max_batch`, or for as much as there is memory for; warms up and captures."""
@@ -168,14 +187,16 @@ class CardEngine(ReadyEngine):
         return batches
 
     def _halve(self, error: OutOfDeviceMemory) -> None:
-        self._owner.settle(self._owner.compute)
-        self._free()
-        self._say_halved(error)
-        self.max_batch //= 2
-        self._build()
+        with self._running:
+            self._free()
+            self._say_halved(error)
+            self.max_batch //= 2
+            self._build()
 
     def _free(self) -> None:
-        """Frees what a batch needs; memories of faces stay."""
+        """Frees what a batch needs, once that is done; memories of faces stay."""
+        self._owner.settle(self._owner.compute)
+        self._hosted.settle()
         batches, self._batches = self._batches, None
         if batches is not None:
             batches.close()
@@ -189,14 +210,15 @@ class CardEngine(ReadyEngine):
         if self._closed:
             return
         self._closed = True
+        self._hosted.end()
         try:
             self._owner.run(self._end).result()
         except DeviceLost as error:  # its memory is gone with it
             log.debug("engine %s: %s", self.name, error)
 
     def _end(self) -> None:
-        self._owner.settle(self._owner.compute)
         self._free()
+        self._hosted.close()
         if self._places:
             self._places.close()
         self._plan.close()

@@ -182,8 +182,8 @@ class FakeGraph:
 
 
 class FakeStream:
-    def __init__(self, card: FakeCard, name: str) -> None:
-        self.card, self.name = card, name
+    def __init__(self, card: FakeCard, name: str, priority: int) -> None:
+        self.card, self.name, self.priority = card, name, priority
         self.handle = id(self)
         STREAMS[self.handle] = self
         self.clock: Clock = {name: 0}
@@ -354,8 +354,8 @@ class FakeCard:
     def pin(self, nbytes: int) -> FakeMemory:
         return self._new(nbytes, True)
 
-    def stream(self, *, urgent: bool = False) -> FakeStream:
-        made = FakeStream(self, f"stream {len(self.streams)}")
+    def stream(self, priority: int = 0) -> FakeStream:
+        made = FakeStream(self, f"stream {len(self.streams)}", priority)
         self.streams.append(made)
         return made
 

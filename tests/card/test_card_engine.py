@@ -202,8 +202,10 @@ def test_a_lost_card_fails_every_promise(owner, bench, engine_on):
 
 def test_crops_of_another_kind_are_refused_with_what_is_wanted(owner, bench, engine_on):
     engine, _ = engine_on(owner)
-    with pytest.raises(UsageError, match="takes crops of 256 that lie on the card, got \\(1, 3, 256, 256\\)"):
-        engine.submit(np.zeros((1, 3, 256, 256), np.float32))
+    for crops, got in ((np.zeros((1, 3, 256, 256)), r"float64 \(1, 3, 256, 256\)"),
+                       (np.zeros((2, 3, 256, 256), np.float32), r"float32 \(2, 3, 256, 256\)")):
+        with pytest.raises(UsageError, match=f"takes crops of 256 that lie on the card, or a.* in float32, got {got}"):
+            engine.submit(crops)
     with pytest.raises(UsageError, match="of 256"):
         engine.submit(bench(512, 1).faces[0])
     engine.close()
