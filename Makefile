@@ -95,15 +95,17 @@ train: $(VENV)-train/.train  ## train both engines, from faces to models (engine
 	$(VENV)-train/bin/python -m engines.native.whole --faces "$(FACES)" --minutes $(MINUTES)
 
 # spandrel asks for torchvision, of which the networks that are compared with need nothing.
-$(VENV)-train/.engines: $(VENV)-train/.train
-	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q pytest pytest-timeout einops==0.8.2
+$(VENV)-train/.engines: $(VENV)-train/.train Makefile
+	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q pytest pytest-timeout einops==0.8.2 \
+	  $(if $(filter Linux,$(shell uname -s)),tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings)
 	$(VENV)-train/bin/python -m pip install -q --no-deps spandrel==0.4.2 spandrel_extra_arches==0.2.0
 	@touch $@
 
-# The last three are skipped by `make test`, whose environment has no torch.
+# The last four are what `make test`, whose environment has no torch, skips in part or whole.
 test-engines: $(VENV)-train/.engines  ## test converter, architectures (engines/) and PyTorch as a backend, with torch
 	$(VENV)-train/bin/python -m pytest tests/architectures plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests \
-	  tests/engine/test_torch.py tests/engine/test_onnx_torch.py tests/acquire/test_with_torch.py $(ARGS)
+	  tests/engine/test_torch.py tests/engine/test_onnx_torch.py tests/acquire/test_with_torch.py \
+	  tests/card/test_published_benchmark.py $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache

@@ -26,19 +26,13 @@ import openvino
 import torch
 
 from benchmarks.common import median_ratio, quantiles, save
+from benchmarks.published import ROOT, folders
 from engines.convert.offers import Offer, read_offer
 from engines.convert.whole import export, ports
 from rtface.engine.int8 import Calibration, Convolution
 from rtface.engine.openvino import quantise
 
-ROOT = Path(__file__).resolve().parents[1]
 Form = Callable[[dict[str, np.ndarray]], Any]
-
-
-def folders() -> list[Path]:
-    """Every architecture of this repository."""
-    return sorted(path.parent for pattern in ("engines/*/offers.toml", "plugins/*/*/offers.toml")
-                  for path in ROOT.glob(pattern) if (path.parent / "model.py").is_file())
 
 
 def offers(names: list[str]) -> list[Offer]:

@@ -1,6 +1,6 @@
 """Measures rtface on an NVIDIA card: each part against a baseline of the same run, into benchmarks/results/gpu_*.json.
 
-usage: python -m benchmarks.gpu [engines] [gfpgan] [kernels] [path] [latency] [overlap] [--dry] [--out FOLDER]
+usage: python -m benchmarks.gpu [engines] [published] [kernels] [path] [latency] [overlap] [--dry] [--out FOLDER]
 
 Without a part all of them. --dry runs everything on the tests' own card, with small counts, to show that it runs.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.gpu.machine import RESULTS, Bench
 
-PARTS = ("kernels", "overlap", "latency", "path", "engines", "gfpgan")
+PARTS = ("kernels", "overlap", "latency", "path", "engines", "published")
 
 
 def main() -> int:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rtface.engine.tensorrt.weights import Apart
+
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
@@ -33,7 +35,8 @@ def read(path: Path, inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, Counte
         inputs: shapes for one crop, without the batch.
     """
     import onnx
-    model: Any = onnx.load(str(path))
+    # Shapes are all that counts, and the weights of a large network would be copied.
+    model: Any = Apart.of(onnx.load(str(path))).model
     for port in model.graph.input:
         if port.name in inputs:
             dims = port.type.tensor_type.shape.dim

@@ -31,8 +31,8 @@ def profile(recipe: Buildable) -> str:
     return f"batch {batch.min}-{batch.opt}-{batch.max}, preparation {REVISION}"
 
 
-_MESSAGE = (2 << 30) - (16 << 20)
-"""Bytes of weights that are given to the library with their graph: protobuf ends at 2 GiB."""
+_MESSAGE = 1 << 30
+"""Bytes of weights that are given to the library within their graph; it takes four copies. Protobuf ends at 2 GiB."""
 
 
 def prepare(recipe: Buildable, precision: Precision) -> Apart:
