@@ -20,7 +20,8 @@ from benchmarks.gpu.engines import Ours
 from benchmarks.gpu.machine import Bench, TorchClock, interleaved, quantiles, ratio, repeats_for, torch_here
 from benchmarks.gpu.published_engines import Published, find, names
 from rtface.engine.plan import Verdict, candidates, gate
-from rtface.engine.recipe import Precision, Recipe
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 
 EAGER, COMPILED = "torch fp32 eager", "torch.compile bf16"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.published import NARROW, folders, offered
-from rtface.engine.recipe import Batch, Precision, Precisions
+from rtface.engine.recipe_tables import Batch, Precision, Precisions
 from rtface.engine.tensorrt.builder import build
 from rtface.engine.tensorrt.library import Library, choose, installed, precisions
 from tests.architectures.common import exported, onnx, torch

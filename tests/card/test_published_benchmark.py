@@ -18,7 +18,8 @@ import pytest
 from host_kernels import compiler
 
 from rtface.engine.plan import PlanIdentity, Verdict
-from rtface.engine.recipe import Psnr, Recipe, load_recipe
+from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.recipe_tables import Psnr
 from rtface.errors import EngineError
 from tests.engine.conftest import TEMPLATE
 from tests.engine.tiny_onnx import convolutions
