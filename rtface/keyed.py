@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 
 from rtface.correct.colour import Box
-from rtface.correct.keyframes import REACH, Key, agreed, joined, steadied
+from rtface.correct.keyframes import REACH, Key, agreed, based, joined, steadied
 from rtface.correct.mask import face_mask
-from rtface.correct.ways import SIDE, Look, Way, Ways
+from rtface.correct.ways import SIDE, Look, Way, Ways, energy
 from rtface.errors import EngineError
 from rtface.frame import Crops, Float32
 from rtface.protocols import Engine, Restored
@@ -31,6 +31,7 @@ MOST = 12
 _SHARE_MS, _MOST_AUTO = 100.0, 8
 _FITS = 0.5  # of the face: where less of it still fits the last key frame, there is a new one
 _FADE_S = 0.2  # in which a key frame's answer fades in, where nothing was known of it before
+_LAG = 1.0 / 3.0  # of a film's key frame's answer is still that of the one before
 _OLD_S, _AGEING_S = 4.0, 1.0  # seconds after which a key frame says nothing any more, and before that fades out
 
 
@@ -91,19 +92,23 @@ class Moment:
                 self._look = Look(self.time, self.own.pixels[0])
         return self._look
 
+    def error(self) -> Float32:
+        """float32 SIDE×SIDE: mean square by which the small engine, which is waited for, changes its crop."""
+        return energy(self.look(wait=True).guide - self.own.pixels[0])
+
     def take(self, look: Look, earlier: tuple[Look, Way] | None) -> None:
         """Waits for the heavy engine's answer, where it was asked; raises what it raised, once. `earlier`: as for
         `agreed`."""
         if self.key is not None and look.key is None:
             try:
-                look.small = self.small.result().pixels[0]
+                look.small = small = self.small.result().pixels[0]
                 answer = self.key.result().pixels[0]
                 if not math.isfinite(float(answer.sum())):
                     raise EngineError("an engine's answer holds values that are not numbers; it is not used")
             except BaseException:
                 self.key = None
                 raise
-            agreed(look, answer, earlier)
+            agreed(look, answer, based(self.crops.pixels[0], self.own.pixels[0], small), earlier)
 
 
 @dataclass(slots=True)
@@ -135,7 +140,8 @@ class TrackKeys:
             if moment.ask is not None:
                 ask, moment.ask, crop = moment.ask, None, moment.crops.pixels
                 if pace == "film":
-                    crop = steadied(crop[0], [(n, m.crops.pixels[0], way) for n, m, way in self._around(moment)])[None]
+                    around = [(n, m.crops.pixels[0], way) for n, m, way in self._around(moment)]
+                    crop = steadied(crop[0], around, moment.error())[None]
                 moment.key = ask(crop)
 
     def due(self, moment: Moment, every: int) -> bool:
@@ -174,7 +180,7 @@ class TrackKeys:
         before = [m for m in before if wait or (m.key is not None and m.key.done())]
         self._take(before if after is None else [*before, after], pace)
         moment.shares = []
-        for share, key in self._shares(moment, before, after):
+        for share, key in self._shares(moment, before, after, pace):
             way = None if key is moment else self._way(moment, key, pace)
             look = key.look(wait=wait)
             assert look.key is not None
@@ -214,15 +220,20 @@ class TrackKeys:
                 key.take(look, (earlier.look(wait=pace != "live"), self._way(key, earlier, pace)) if earlier else None)
 
     @staticmethod
-    def _shares(moment: Moment, before: list[Moment], after: Moment | None) -> list[tuple[float, Moment]]:
-        """Key frames and their weights: by distance where the next one is known, else the last fades in."""
+    def _shares(moment: Moment, before: list[Moment], after: Moment | None, pace: Pace) -> list[tuple[float, Moment]]:
+        """Key frames and their weights: in a film by distance, with some of the one before the last, so that none is
+        ever shown alone; else the last fades in."""
         if not before:
             return []
-        last = before[-1]
-        if after is not None:
-            after.shown = -math.inf  # it has faded in when its turn comes
-            share = (moment.time - last.time) / max(after.time - last.time, 1e-6)
-            return [(1.0 - share, last)] + ([(share, after)] if share > 0.0 else [])
+        last, lag = before[-1], _LAG if len(before) > 1 else 0.0
+        if pace == "film":
+            shares, share = {last: 1.0 - lag}, 0.0
+            if after is not None:
+                share = (moment.time - last.time) / max(after.time - last.time, 1e-6)
+                shares = {last: (1.0 - lag) * (1.0 - share) + lag * share, after: (1.0 - lag) * share}
+            if lag:
+                shares[before[-2]] = lag * (1.0 - share)
+            return [(share, key) for key, share in shares.items() if share > 0.0]
         share = _faded_in(last, moment, before[-2].time if len(before) > 1 else None)
         return [(1.0, last)] if share >= 1.0 or len(before) == 1 else [(1.0 - share, before[-2]), (share, last)]
 
@@ -230,7 +241,8 @@ class TrackKeys:
         """The small engine's answer at a moment, averaged with those around it."""
         if moment.steady is None:
             small = {m: m.small.result().pixels[0] for m in self.moments if abs(m.number - moment.number) <= REACH}
-            moment.steady = steadied(small[moment], [(n, small[m], way) for n, m, way in self._around(moment)])
+            around = [(n, small[m], way) for n, m, way in self._around(moment)]
+            moment.steady = steadied(small[moment], around, moment.error())
         return moment.steady
 
     def _around(self, moment: Moment) -> list[tuple[int, Moment, Way]]:

@@ -11,9 +11,11 @@ are or through a call.
 - **tremble**: the same along the motion: how much the error differs from that of the frame before, moved as the
   clean film moves (dense flow, where forward and backward agree), as in the warping error of Lai et al.,
   "Learning Blind Video Temporal Consistency", 2018. Detail that nobody restored moves with a face, and is no flicker;
+- **warping**: the same of what is shown itself, as in that paper: needs no truth;
 - **fine**: energy of the fine structure of what is shown (luma above a Gaussian of sigma 2 at 512 px).
 
-All but psnr are relative to *each*. A blurred film flickers less, so *fine* stands beside.
+All but psnr are relative to *each*. A blurred film flickers less, so *fine* stands beside. Two rows show how far the
+figures can fall at all: *truth* is the clean film, *blurred* the same, blurred to the psnr of *each*.
 """
 
 from __future__ import annotations
@@ -86,8 +88,21 @@ def figures(shown: list[F32], truth: list[F32], motion: Motion, every: int) -> d
         "between": float(np.mean(rest)) if rest else float("nan"),
         "flicker": float(np.mean([(np.abs(b - a) * weight).mean() for a, b in pairwise(errors[WARM:])])),
         "tremble": motion.tremble(errors),
+        "warping": motion.tremble(shown),
         "fine": float(np.mean([fine(p, mask) for p in shown[WARM:]])),
     }  # fmt: skip
+
+
+def blurred(truth: list[F32], psnr: float) -> list[F32]:
+    """The clean film, blurred until it is as far from itself as an engine's answer is: nothing but motion changes."""
+    weight = oval_mask(SIDE)[..., None]
+    low, high, soft = 0.2, 30.0, truth
+    for _ in range(12):
+        sigma = (low * high) ** 0.5
+        soft = [cv2.GaussianBlur(p, (0, 0), sigma) for p in truth]
+        error = np.mean([(weight * (a - b) ** 2).mean() / weight.mean() for a, b in zip(soft, truth, strict=True)])
+        low, high = (sigma, high) if error < 10 ** (-psnr / 10) else (low, sigma)
+    return soft
 
 
 def compared(shot: Shot, ways: dict[str, Way], every: int) -> dict[str, dict[str, float]]:
@@ -96,6 +111,8 @@ def compared(shot: Shot, ways: dict[str, Way], every: int) -> dict[str, dict[str
     motion = Motion(truth)
     found = {name: figures(crops(way(shot), shot), truth, motion, every) for name, way in ways.items()}
     found["input"] = figures(crops(shot.seen, shot), truth, motion, every)
+    found["truth"] = figures(truth, truth, motion, every)
+    found["blurred"] = figures(blurred(truth, found["each"]["psnr"]), truth, motion, every)
     base = found["each"]
     return {name: {k: v - base[k] if k in ("psnr", "between") else v / max(base[k], 1e-9) for k, v in row.items()}
             for name, row in found.items()}  # fmt: skip

@@ -8,9 +8,14 @@ frames k, and is carried to the others along the motion that s shows (s is clean
 where low are the frequencies that light and a codec move, taken from the steadier of the two engines, and the gate g
 falls to 0 where s and the warped s_k differ: blink, mouth, a hand. r̂ is then shaped like any engine's answer.
 
-In a film h comes from the key frame before and the one after, by distance and by both gates, which leaves no step at a
-key frame; and both s and what the heavy engine is shown of a key frame are averages of some frames before and after,
-along their motion and gated (`steadied`).
+What is carried is wrong where motion was not found to the pixel, and what is shown without it, b = c + s − c↓, is wrong
+where the heavy engine would change it. With the local mean squares E = (r_k − b_k)² of that change and W = (h − b)² of
+the change that is carried, which is E and what the motion got wrong, E/W of it counts (Wiener's weight of two
+estimates): all of it on a degraded film, next to nothing on a clean one, which keeps its own detail.
+
+In a film h comes from the two key frames before and the one after, by distance and by their gates, which leaves no step
+at a key frame; and both s and what the heavy engine is shown of a key frame are averages of some frames before and
+after, along their motion and gated (`steadied`).
 
 What the heavy engine adds to the small one's answer, r − s, counts as far as it is more than chance: a network without
 memory decides anew on every frame. In two bands of middle and low frequencies it is held against what the key frame
@@ -28,7 +33,8 @@ import cv2
 import numpy as np
 
 from rtface.correct.colour import Box, low_frequencies
-from rtface.correct.ways import SIDE, Look, Way, resized
+from rtface.correct.motion import shifted
+from rtface.correct.ways import SIDE, Look, Way, energy, resized
 from rtface.frame import Float32
 
 REACH = 3
@@ -59,48 +65,64 @@ class Key:
     moved: Float32 | None = None
 
 
-def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]]) -> Float32:
+def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]], error: Float32) -> Float32:
     """float32 3×n×n: a picture of a face, averaged with those of the frames around it.
+
+    A picture counts as far as it differs from this one no more than two would that are both as wrong as this one is:
+    a clean film is not blurred by motion that was not found to the pixel.
 
     Args:
         picture: float32 3×n×n; not changed.
         others: distance in frames, picture, and the way there.
+        error: float32 SIDE×SIDE, mean square, how wrong the picture is as far as is known.
     """
     size = picture.shape[1]
     total, weights = picture.copy(), np.ones((size, size), np.float32)
     for distance, other, way in others:
-        share = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2))
-        weight: Any = cv2.resize(way.gate, (size, size), interpolation=cv2.INTER_LINEAR) * share
+        share, moved = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2)), way.fetch(other)
+        gate = way.gate * _explained(2.0 * error, energy(moved - picture))
+        weight: Any = cv2.resize(gate, (size, size), interpolation=cv2.INTER_LINEAR) * share
         weights += weight
-        for plane, moved in zip(total, way.fetch(other), strict=True):
-            plane += weight * moved
+        for plane, there in zip(total, moved, strict=True):
+            plane += weight * there
     total /= weights
     return total
 
 
-def agreed(look: Look, answer: Float32, earlier: tuple[Look, Way] | None) -> None:
-    """Takes in the heavy engine's answer, float32 3×S×S, for the frame of a look: sets its `key` and `added`.
+def agreed(look: Look, answer: Float32, base: Float32, earlier: tuple[Look, Way] | None) -> None:
+    """Takes in the heavy engine's answer, float32 3×S×S, for the frame of a look: sets its `key`, `added`, `changed`.
 
     Args:
         look: of a key frame, its `small` known.
         answer: not changed.
+        base: float32 3×S×S, see `based`.
         earlier: the key frame before, and the way there; None where all of the answer is to be believed.
     """
     assert look.small is not None
     size = look.small.shape[1]
     look.key, look.added = answer, resized(answer, size) - look.small
-    if earlier is None or (before := earlier[0].added) is None:
-        return
-    way = earlier[1]
+    if earlier is not None and earlier[0].added is not None:
+        look.key = answer - resized(_chance(look.added, earlier[0].added, earlier[1]), answer.shape[1])
+    look.changed = energy(look.key - base)
+
+
+def _chance(added: Float32, before: Float32, way: Way) -> Float32:
+    """What of an addition is not believed, by that of the key frame before."""
+    size = added.shape[1]
     gate: Any = cv2.resize(way.gate, (size, size), interpolation=cv2.INTER_LINEAR)
-    chance = np.zeros_like(look.added)
-    for here, there in zip(_bands(look.added), _bands(way.fetch(before)), strict=True):
+    chance = np.zeros_like(added)
+    for here, there in zip(_bands(added), _bands(way.fetch(before)), strict=True):
         both = sum(_around(a * b * gate) for a, b in zip(here, there, strict=True))
         each = sum(_around((a * a + b * b) * (0.5 * gate)) for a, b in zip(here, there, strict=True))
         # Where the gate is shut nothing is known, and it is believed as if both agreed.
         kept = np.float32(_BELIEF) * np.clip((both + _NOTHING) / (each + _NOTHING), 0.0, 1.0)
         chance += (1.0 - kept) * here
-    look.key = answer - resized(chance, answer.shape[1])
+    return chance
+
+
+def based(crop: Float32, own: Float32, small: Float32) -> Float32:
+    """float32 3×S×S: what is shown without a key frame: the crop, changed as the small engine changes its own."""
+    return crop + resized(small - own, crop.shape[1])
 
 
 def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], weight: float = 1.0,
@@ -135,19 +157,30 @@ def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], wei
     answer = [plane[part].copy() for plane in out]
     for key, share in zip(keys, shares, strict=True):
         assert key.look.key is not None
-        full: Any = cv2.resize((share * opened)[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
+        wanted = (share * opened)[y0:y1, x0:x1]
         light: Float32 | None = None
         heavy = key.look.key[:, part[0], part[1]]
         if key.way is not None:
             heavy = key.way.fetch(key.look.key, box) if key.moved is None else key.moved
             light = resized(low_frequencies(resized(small, SIDE) - key.way.fetch(resized(key.small, SIDE))), SIDE)
-        for c, (plane, base, there) in enumerate(zip(out, answer, heavy, strict=True)):
-            change: Any = cv2.subtract(there, base)
-            if light is not None:
-                change += cv2.resize(light[c, y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
+        changes: list[Any] = [cv2.subtract(there, base) for there, base in zip(heavy, answer, strict=True)]
+        if light is not None:
+            for change, plane in zip(changes, light, strict=True):
+                change += cv2.resize(plane[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
+        if key.way is not None:
+            assert key.look.changed is not None
+            there = key.look.changed if key.way.flow is None else shifted(key.look.changed, key.way.flow)
+            wanted = wanted * _explained(there[y0:y1, x0:x1], energy(changes, (x1 - x0, y1 - y0)))
+        full: Any = cv2.resize(wanted, size, interpolation=cv2.INTER_LINEAR)
+        for plane, change in zip(out, changes, strict=True):
             cv2.multiply(change, full, dst=change)
             plane[part] += change
     return out
+
+
+def _explained(expected: Float32, found: Float32) -> Float32:
+    """0…1, how much of a mean square that was found was to be expected."""
+    return np.minimum((expected + np.float32(_NOTHING)) / (found + np.float32(_NOTHING)), np.float32(1.0))
 
 
 def _bands(picture: Float32) -> list[Float32]:

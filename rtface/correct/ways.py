@@ -21,6 +21,7 @@ from rtface.frame import Float32
 SIDE = 128
 """Samples a side of the pictures on which motion and agreement are worked out."""
 _DIFFERENT, _MOST = 6.0 / 255.0, 14.0 / 255.0  # root mean square difference from which a gate falls, and at most
+_NEAR = 2.0  # samples within which a mean square is taken
 _STILL = 0.01  # samples below which nothing is warped
 
 
@@ -35,6 +36,7 @@ class Look:
         small: float32 3×n×n, 0…1, the small engine's answer to its own crop; None until it is known.
         key: float32 3×S×S, what is taken for the heavy engine's answer; None between key frames.
         added: float32 3×n×n, what that engine itself added to `small`, with `key`.
+        changed: float32 SIDE×SIDE, mean square by which `key` differs from what is shown without it, with `key`.
         speed: float32 SIDE×SIDE×2, samples a frame, where it is known.
         few, luma, grey: `guide` at SIDE×SIDE.
     """
@@ -44,6 +46,7 @@ class Look:
     small: Float32 | None = None
     key: Float32 | None = None
     added: Float32 | None = None
+    changed: Float32 | None = None
     speed: Float32 | None = None
     few: Float32 = field(init=False)
     luma: Float32 = field(init=False)
@@ -132,6 +135,17 @@ def resized(picture: Float32, side: int) -> Float32:
     shrinks = picture.shape[1] > side
     return np.stack([cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
                      for plane in picture])
+
+
+def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SIDE, SIDE)) -> Float32:
+    """float32 of a size (width, height): local mean square of a difference of pictures, three planes float32 h×w."""
+    square: Any = cv2.multiply(difference[0], difference[0])
+    for plane in difference[1:]:
+        square += cv2.multiply(plane, plane)
+    few: Any = cv2.resize(square, size, interpolation=cv2.INTER_AREA)
+    few *= np.float32(1.0 / 3.0)
+    out: Any = cv2.GaussianBlur(few, (0, 0), _NEAR)
+    return out
 
 
 def _gate(change: Sequence[Float32], inside: Float32) -> Float32:
