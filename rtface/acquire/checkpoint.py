@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
+import pickletools
+import stat
 import struct
 import zipfile
 from collections import OrderedDict
@@ -42,32 +45,43 @@ def read_contents(path: Path) -> Contents:
 
     Raises InputMissing, and InputError saying what is wrong with the file and what to do.
     """
+    head = file_head(path)
+    with path.open("rb") as file:
+        if head[:1] == b"\x80":
+            return _legacy(path, file)
+        if head[:4] == b"PK\x03\x04":
+            return _zipped(path)
+        if head[8:9] == b"{":
+            return _safetensors(path, file)
+    if head[257:262] == b"ustar":
+        raise InputError(f"{path} is of a PyTorch older than 0.2; load it there and save it anew with torch.save")
+    raise InputError(f"{path} is no file of weights that rtface knows (.pth, .ckpt, .safetensors, .onnx)")
+
+
+def file_head(path: Path) -> bytes:
+    """The first 512 bytes of a file that may hold weights, of whatever kind.
+
+    Raises InputMissing; InputError for what holds none: a folder, a pipe, nothing at all, a web page, a pointer.
+    """
     try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise InputError(f"{path} is a folder; give the file of weights in it")
+        if not stat.S_ISREG(kind):  # a pipe would be waited for
+            raise InputError(f"{path} is no ordinary file; give the file of weights")
         with path.open("rb") as file:
             head = file.read(512)
-            return _contents(path, file, head)
     except FileNotFoundError as error:
         raise InputMissing(f"{path} is not there") from error
     except OSError as error:
         raise InputMissing(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _contents(path: Path, file: BinaryIO, head: bytes) -> Contents:
     if not head:
         raise InputError(f"{path} is empty; get it again")
-    if head.lstrip()[:1] == b"<":
+    if head.lstrip()[:1] == b"<" and b"\0" not in head[:8]:  # the length of a table may begin so, too
         raise InputError(f"{path} is a web page, not a file of weights; download it again")
     if head.startswith(b"version https://git-lfs"):
         raise InputError(f"{path} only says where the weights lie (Git LFS); get the file itself")
-    if head[:1] == b"\x80":
-        return _legacy(path, file)
-    if head[:4] == b"PK\x03\x04":
-        return _zipped(path)
-    if head[8:9] == b"{":
-        return _safetensors(path, file)
-    if head[257:262] == b"ustar":
-        raise InputError(f"{path} is of a PyTorch older than 0.2; load it there and save it anew with torch.save")
-    raise InputError(f"{path} is no file of weights that rtface knows (.pth, .ckpt, .safetensors, .onnx)")
+    return head
 
 
 def _damaged(path: Path, why: object) -> NoReturn:
@@ -95,10 +109,10 @@ def _legacy(path: Path, file: BinaryIO) -> Contents:
     """Four pickles, one behind the other: what it is, its version, the machine, the contents; then the storages."""
     file.seek(0)
     try:
-        if _Unpickler(file).load() != _LEGACY:
+        if _load(file) != _LEGACY:
             raise InputError(f"{path} is a pickle, but not of PyTorch")
         for _ in range(2):
-            _Unpickler(file).load()
+            _load(file)
     except _Unsafe as error:
         raise InputError(f"{path} is a pickle, but not of PyTorch") from error
     except InputError:
@@ -110,7 +124,7 @@ def _legacy(path: Path, file: BinaryIO) -> Contents:
 
 def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
     try:
-        found: object = _Unpickler(file).load()
+        found: object = _load(file)
     except _Unsafe as error:
         raise InputError(f"{path} holds {error}, which could run code, so it is not read; save the weights alone, as "
                          "with torch.save(model.state_dict(), …)") from error
@@ -119,6 +133,17 @@ def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
     if not isinstance(found, Mapping):
         raise InputError(f"{path} holds a {type(found).__name__}, not named weights; save its state_dict() alone")
     return found
+
+
+def _load(file: BinaryIO | io.BytesIO) -> Any:
+    """The next pickle. Raises _Unsafe for one that would build what is not ours, anything where it is damaged."""
+    begin = file.tell()
+    for at, (operation, place, _) in enumerate(pickletools.genops(file)):
+        # The list of what is remembered would be made as long as the number, and fill the memory.
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(place, int) and place > at:
+            raise ValueError("it numbers beyond reason")
+    file.seek(begin)
+    return _Unpickler(file).load()
 
 
 class _Unsafe(Exception):
@@ -182,6 +207,10 @@ class _Unpickler(pickle.Unpickler):
         return pid[1]
 
 
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
+          "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+
+
 def _safetensors(path: Path, file: BinaryIO) -> Contents:
     """A length, a table in JSON, the values (https://github.com/huggingface/safetensors)."""
     file.seek(0, 2)
@@ -198,10 +227,13 @@ def _safetensors(path: Path, file: BinaryIO) -> Contents:
             begin, end = entry["data_offsets"]
             if not 0 <= begin <= end <= whole - 8 - length:
                 _damaged(path, f"{name} lies beyond its end")
-            found[name] = Tensor(tuple(map(int, entry["shape"])), str(entry["dtype"]))
+            shape, dtype = tuple(map(int, entry["shape"])), str(entry["dtype"])
+            if end - begin != math.prod(shape) * _BYTES.get(dtype, math.nan):
+                _damaged(path, f"{name} is not as long as it says" if dtype in _BYTES else f"{name} is of type {dtype}")
+            found[name] = Tensor(shape, dtype)
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         _damaged(path, error)
     return found
 

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from rtface.acquire.checkpoint import file_head
 from rtface.acquire.convert import golden_crops
 from rtface.acquire.onnx_file import DOUBLE, FLOAT, OnnxFile, Value, read_onnx
 from rtface.engine.plan import psnr
 from rtface.engine.recipe import Recipe
 from rtface.engine.restore import Restorer
-from rtface.errors import InputError, InputMissing
+from rtface.errors import InputError
 
 log = logging.getLogger("rtface")
 
 _SIZE = 512  # where the file leaves it open
+_LARGEST = 2048  # what golden crops of it are computed for in some GB of memory
 _UNLIKE_DB = 10.0
 
 
@@ -57,12 +59,8 @@ class Network:
 
 def inspect(path: Path) -> Network:
     """Raises InputMissing, and InputError for a network that rtface cannot use, with what it takes and gives."""
-    try:
-        file = read_onnx(path)
-    except FileNotFoundError as error:
-        raise InputMissing(f"{path} is not there") from error
-    except OSError as error:
-        raise InputMissing(f"{path} cannot be read: {error.strerror}") from error
+    file_head(path)
+    file = read_onnx(path)
     pictures = [v for v in file.inputs if _picture(v)]
     controls = [v for v in file.inputs if v.kind in (FLOAT, DOUBLE) and _single(v)]
     outputs = [v for v in file.outputs if _picture(v)] or file.outputs[:1]
@@ -73,8 +71,9 @@ def inspect(path: Path) -> Network:
                          f"often), may have one number beside it, and gives the same picture; it {there}")
     picture, control = pictures[0], controls[0] if controls else None
     size = picture.shape[2] or _SIZE
-    if size % 16 or size < 32:
-        raise InputError(f"{path} takes pictures of {size}×{size}, and rtface needs a multiple of 16 from 32 up")
+    if size % 16 or not 32 <= size <= _LARGEST:
+        raise InputError(f"{path} takes pictures of {size}×{size}, and rtface needs a multiple of 16 from 32 to "
+                         f"{_LARGEST}")
     open_batch = picture.shape[0] is None and (control is None or (None in control.shape[:1]))
     return Network(file, picture, outputs[0], control, size, 16 if open_batch else 1)
 

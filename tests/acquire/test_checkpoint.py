@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -100,7 +101,25 @@ def _other_zip(path: Path) -> None:
         archive.writestr("readme.txt", "weights inside")
 
 
+def _table(text: str, values: bytes = b"") -> Callable[[Path], Any]:
+    """A file of safetensors with that table."""
+    return lambda path: path.write_bytes(struct.pack("<Q", len(text)) + text.encode() + values)
+
+
+def _far(path: Path) -> None:
+    """Remembers one thing, at a place that would take 16 GiB to have."""
+    write_zip(path, b"\x80\x02Nr" + struct.pack("<I", 2**31 - 2) + b".")
+
+
 @pytest.mark.parametrize(("write", "message"), [
+    (_far, "damaged or not whole .*numbers beyond reason"),
+    (_table('{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 0]}}'), "a is not as long as it says"),
+    (_table('{"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 1]}}', b"x"), "a is of type X9"),
+    (_table('{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 0]}}'), "damaged or not whole"),
+    (_table('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"), "damaged or not whole"),
+    (lambda path: path.mkdir(), "is a folder; give the file of weights in it"),
+    pytest.param(lambda path: os.mkfifo(path), "is no ordinary file", marks=pytest.mark.skipif(
+        not hasattr(os, "mkfifo"), reason="pipes as here are POSIX's")),
     (lambda path: path.write_bytes(b""), "is empty"),
     (lambda path: path.write_bytes(b"\n<!DOCTYPE html><html>"), "is a web page"),
     (_lfs, r"only says where the weights lie \(Git LFS\)"),
@@ -125,11 +144,18 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, write: Callable[[Path
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_table_whose_length_reads_like_a_web_page(tmp_path: Path) -> None:
+    text = '{"a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}'
+    _table(text + " " * (ord("<") * 256 + ord(" ") - len(text)), b"1234")(tmp_path / "a.safetensors")
+    assert tensors(read_contents(tmp_path / "a.safetensors"), ("",)) == {"a": ()}
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputMissing, match=r"a\.pth is not there"):
         read_contents(tmp_path / "a.pth")
+    (tmp_path / "b.pth").symlink_to(tmp_path / "b.pth")
     with pytest.raises(InputMissing, match="cannot be read"):
-        read_contents(tmp_path)
+        read_contents(tmp_path / "b.pth")
 
 
 def test_a_real_file_of_pytorch(tmp_path: Path) -> None:

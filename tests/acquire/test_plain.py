@@ -108,11 +108,12 @@ def _varint(value: int) -> bytes:
 
 
 @pytest.mark.parametrize(("data", "message"), [
-    (b"", "is no ONNX file, or it is damaged"),
-    (b"<html>not found</html>", "is no ONNX file, or it is damaged"),
+    (b"", "is empty; get it again"),
+    (b"<html>not found</html>", "is a web page, not a file of weights"),
     (np.random.default_rng(3).bytes(5000), "is no ONNX file, or it is damaged"),
     (convolutions(64, [(0.5, 0.0)])[:-60], "is no ONNX file, or it is damaged"),
     (convolutions(60, [(0.5, 0.0)]), "takes pictures of 60×60, and rtface needs a multiple of 16"),
+    (convolutions(4096, [(0.5, 0.0)]), "takes pictures of 4096×4096, and rtface needs .* from 32 to 2048"),
     (remembering(64), "is no network that rtface can use: it needs one input .*; it takes input N×3×64×64 float32"),
     (keeping(64, 32), "is no network that rtface can use"),
     (faithful(64, control=(7,)), "takes input N×3×64×64 float32, w 7 float32; gives output N×3×64×64 float32"),
