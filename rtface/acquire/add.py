@@ -16,9 +16,9 @@ from rtface.acquire.checkpoint import read_contents
 from rtface.acquire.convert import Converted, convert
 from rtface.acquire.download import Wanted, digest, download
 from rtface.acquire.environment import Teller
-from rtface.acquire.folder import check_name, engines_folder, making, move_in, to_toml
+from rtface.acquire.folder import check_name, check_room, engines_folder, is_there, making, move_in, to_toml
 from rtface.acquire.offers import Offer, find_offers, offer_named
-from rtface.acquire.recognise import check, recognise
+from rtface.acquire.recognise import as_typed, check, recognise
 from rtface.address import shown
 from rtface.engine.loaded import LoadedEngine
 from rtface.engine.recipe import Recipe, load_recipe
@@ -122,30 +122,39 @@ def add(request: Request, talk: Talk) -> Added:
         log.warning("%s is not the published %s (SHA-256 %s…); that is as it should be where you trained it further",
                     request.file, offer.published.file, sha256[:12])
     source = Source(request.file.name, request.file.stat().st_size, sha256)
-    with _accepted(offer.name, offer.table.licence, request, talk) as how:
-        return _converted(offer, request.file, source, how, request, talk)
+    with _place(offer.name, offer.table.licence, request, talk) as place:
+        return _converted(offer, request.file, source, place, request, talk)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an engine is `made`, and how its licence was `accepted`."""
+
+    made: Path
+    accepted: str
 
 
 @contextmanager
-def _accepted(name: str, terms: Licence, request: Request, talk: Talk) -> Generator[str]:
-    """How the licence was accepted; inside, no other process adds an engine of that name: one fetches, converts and
-    moves in at a time. Raises UsageError where it was not accepted, or may not be, or the engine is there."""
+def _place(name: str, terms: Licence, request: Request, talk: Talk) -> Generator[_Place]:
+    """Where to make an engine. Inside, no other process adds one of that name: one fetches, converts and moves in at a
+    time. Raises UsageError where its licence is not accepted, or may not be, or it is there; OutputError."""
     if request.commercial_use and not terms.commercial_use:
         raise UsageError(f"{name} may not be used commercially ({terms.shown}), and commercial-use is on")
-    _check_place(name, request)
+    _check_absent(name, request)
     how = talk.accept(licence.words(name, terms))
     if how is None:
         raise UsageError(f"the licence of {name} was not accepted, so nothing was added; --accept-license accepts it "
                          "where there is no terminal to ask on")
     with turn(cache_dir() / "downloads" / f"{name}.lock", lambda: talk.tell.say(
             f"another rtface is downloading or converting {name}; waiting until it has ended")):
-        _check_place(name, request)  # it may have come while we waited
-        yield how
+        _check_absent(name, request)  # it may have come while we waited
+        with making(name) as made:
+            yield _Place(made, how)
 
 
-def _check_place(name: str, request: Request) -> None:
-    if (place := engines_folder() / name).exists() and not request.overwrite:
-        raise UsageError(f"engine {name} is there already, in {place}; --overwrite replaces it")
+def _check_absent(name: str, request: Request) -> None:
+    if is_there(name) and not request.overwrite:
+        raise UsageError(f"engine {name} is there already, in {engines_folder() / name}; --overwrite replaces it")
 
 
 def _fetched(offer: Offer, request: Request, talk: Talk, offers: Mapping[str, Offer]) -> Added:
@@ -154,11 +163,12 @@ def _fetched(offer: Offer, request: Request, talk: Talk, offers: Mapping[str, Of
     if url is None:
         raise UsageError(f"{offer.name} cannot be fetched; get {published.file or 'its weights'} from its publisher "
                          f"and add it with: rtface engines add {offer.name} --from FILE")
-    with _accepted(offer.name, offer.table.licence, request, talk) as how:
-        return _fetched_from(url, offer, how, request, talk, offers)
+    with _place(offer.name, offer.table.licence, request, talk) as place:
+        return _fetched_from(url, offer, place, request, talk, offers)
 
 
-def _fetched_from(url: str, offer: Offer, how: str, request: Request, talk: Talk, offers: Mapping[str, Offer]) -> Added:
+def _fetched_from(url: str, offer: Offer, place: _Place, request: Request, talk: Talk,
+                  offers: Mapping[str, Offer]) -> Added:
     published = offer.published
     sha256 = published.sha256 or _pinned(offer.name)
     name = Path(urlsplit(url).path).name if request.url and not published.file else published.file
@@ -182,7 +192,7 @@ def _fetched_from(url: str, offer: Offer, how: str, request: Request, talk: Talk
         if file == target:  # the next attempt must not find it
             target.unlink()
         raise
-    added = _converted(offer, file, Source(file.name, file.stat().st_size, found, shown(url)), how, request, talk)
+    added = _converted(offer, file, Source(file.name, file.stat().st_size, found, shown(url)), place, request, talk)
     if file == target:  # what was made of it is what is needed
         shutil.rmtree(target.parent, ignore_errors=True)
     return added
@@ -196,17 +206,13 @@ def _pinned(name: str) -> str | None:
     return None
 
 
-def _converted(offer: Offer, weights: Path, source: Source, how: str, request: Request, talk: Talk) -> Added:
-    python = environment.find_python(request.python, talk.tell)
-    with making(offer.name) as made:
-        needed, free = _ROOM * source.bytes, shutil.disk_usage(made).free
-        if free < needed:
-            raise OutputError(f"{made.parent} has {free / 1e6:.0f} MB free, and converting takes {needed / 1e6:.0f}; "
-                              "make room, or move the folder with RTFACE_CONFIG_DIR")
-        done = convert(offer, weights, made, python, talk.progress)
-        if done.sha256 != digest(made / "model.onnx"):
-            raise EngineError(f"{offer.name} cannot be converted: the network was damaged on its way to {made}")
-        return _finish(made, _table(offer, done, source), offer.table.licence, how, done, request, talk)
+def _converted(offer: Offer, weights: Path, source: Source, place: _Place, request: Request, talk: Talk) -> Added:
+    made = place.made
+    check_room(made, _ROOM * source.bytes)
+    done = convert(offer, weights, made, environment.find_python(request.python, talk.tell), talk.progress)
+    if done.sha256 != digest(made / "model.onnx"):
+        raise EngineError(f"{offer.name} cannot be converted: the network was damaged on its way to {made}")
+    return _finish(place, _table(offer, done, source), offer.table.licence, done, request, talk)
 
 
 def _table(offer: Offer, done: Converted, source: Source) -> dict[str, Any]:
@@ -233,7 +239,7 @@ def _plain(file: Path, request: Request, talk: Talk, offers: Mapping[str, Offer]
     """An ONNX file, as it is."""
     if request.name is None:
         raise UsageError("an ONNX file does not say whose network it is; name it, as in: rtface engines add gfpgan-1.4 "
-                         f"--from {file}")
+                         f"--from {as_typed(file)}")
     network, name = plain.inspect(file), request.name
     offer = offer_named(name, offers) if name in offers else None
     terms = offer.table.licence if offer else Licence("unknown", "unknown", False, "unknown", (
@@ -241,13 +247,15 @@ def _plain(file: Path, request: Request, talk: Talk, offers: Mapping[str, Offer]
     if offer is None:
         talk.tell.say(f"{name} is none of what rtface knows{nearest(name, list(offers))}: an engine of your own")
     source = Source(file.name, file.stat().st_size, digest(file))
-    with _accepted(name, terms, request, talk) as how, making(name) as made:
+    with _place(name, terms, request, talk) as place:
+        made = place.made
+        check_room(made, _ROOM * source.bytes)
         network.write(made / "model.onnx")
         table = _plain_table(name, network, offer, terms, source, made / "model.onnx")
         recipe = from_table(Recipe, table | {"folder": made, "digest": "plain"}, "")
         talk.progress("computing golden crops", 0.0)
         plain.write_golden(recipe, request.threads or 1)
-        return _finish(made, table, terms, how, None, request, talk)
+        return _finish(place, table, terms, None, request, talk)
 
 
 def _plain_table(name: str, network: plain.Network, offer: Offer | None, terms: Licence, source: Source,
@@ -272,10 +280,11 @@ def _plain_table(name: str, network: plain.Network, offer: Offer | None, terms: 
         "golden": {"file": "golden.npz", "psnr": {"f32": f32, "bf16": bf16}}, "source": asdict(source)})
 
 
-def _finish(made: Path, table: dict[str, Any], terms: Licence, how: str, done: Converted | None, request: Request,
+def _finish(place: _Place, table: dict[str, Any], terms: Licence, done: Converted | None, request: Request,
             talk: Talk) -> Added:
     """The record, the recipe (last), the gate, and the move into its place."""
-    licence.record(made, table["name"], terms, how)
+    made = place.made
+    licence.record(made, table["name"], terms, place.accepted)
     # Goldens of another conversion must not be judged by what was found about these.
     table = table | {"golden": table["golden"] | {"sha256": digest(made / table["golden"]["file"])}}
     (made / "recipe.toml").write_text(to_toml(table), encoding="utf-8")
@@ -283,7 +292,7 @@ def _finish(made: Path, table: dict[str, Any], terms: Licence, how: str, done: C
     talk.progress("checking it against its golden crops", 0.0)
     engine = LoadedEngine(recipe, threads=request.threads)
     engine.close()
-    place = move_in(made, recipe.name)
+    folder = move_in(made, recipe.name)
     required: float = getattr(recipe.golden.psnr, engine.precision)
-    return Added(recipe.name, place, engine.device, engine.backend, engine.precision, engine.psnr, required, engine.ms,
+    return Added(recipe.name, folder, engine.device, engine.backend, engine.precision, engine.psnr, required, engine.ms,
                  recipe.weights.sha256, done.onnx_error if done else None)

@@ -17,7 +17,7 @@ from rtface.acquire import child
 from rtface.acquire.offers import Offer, converter_root
 from rtface.engine.recipe import SHIPPED
 from rtface.engine.service import DEFAULT
-from rtface.errors import EngineError
+from rtface.errors import EngineError, OutputError
 from rtface.frame import Bytes
 from rtface.tables import from_table
 
@@ -71,7 +71,11 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Prog
 
     with tempfile.TemporaryDirectory(prefix="rtface-") as made:
         crops = Path(made) / "crops.npz"
-        np.savez(crops, crops=golden_crops(offer.table.input.size))
+        try:
+            np.savez(crops, crops=golden_crops(offer.table.input.size))
+        except OSError as error:
+            raise OutputError(f"{made} cannot be written to ({error.strerror}); make room, or name another folder with "
+                              "TMPDIR") from error
         words = ["--folder", offer.folder, "--offer", offer.name, "--weights", weights.resolve(), "--crops", crops,
                  "--out", out]
         ended = _run(python, "engines.convert", words, heard)

@@ -149,6 +149,10 @@ class _Download:
             try:
                 self._attempt()
                 return
+            except KeyboardInterrupt:
+                if self._part.bytes:
+                    log.warning("%s", self._kept())
+                raise
             except (_Again, OSError, http.client.HTTPException) as error:
                 if isinstance(error, DownloadError):
                     raise
@@ -250,8 +254,8 @@ class _Download:
         folder = self._part.path.parent
         free = shutil.disk_usage(folder).free
         if size is not None and size - begin + _SPARE > free:
-            raise DownloadError(f"{folder} has {free / 1e6:.0f} MB free, and {(size - begin) / 1e6:.0f} are still to "
-                                "come; make room, or move the cache with RTFACE_CACHE")
+            raise DownloadError(f"{folder} has {free / 1e6:.1f} MB free, and {(size - begin + _SPARE) / 1e6:.1f} are "
+                                "needed; make room, or move the cache with RTFACE_CACHE")
 
 
 def _final(error: BaseException) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from rtface.engine.recipe import SHIPPED, find_recipes
-from rtface.errors import OutputError, UsageError
+from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.paths import config_dir
 from rtface.tables import nearest
 
 _STALE_S = 86_400.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def engines_folder() -> Path:
@@ -49,6 +51,12 @@ def making(name: str) -> Generator[Path]:
         raise OutputError(f"{beside} cannot be written to ({error.strerror}); RTFACE_CONFIG_DIR moves it") from error
     try:
         yield made
+    except OSError as error:
+        if isinstance(error, RtfaceError) or (error.filename is not None and error.errno not in _FULL):
+            raise
+        # Which file it was that could not be written, many ways of writing do not say, or name the one they read.
+        raise OutputError(f"{beside} cannot be written to ({error.strerror}); make room, or move the folder with "
+                          "RTFACE_CONFIG_DIR") from error
     finally:
         shutil.rmtree(around, ignore_errors=True)
         with suppress(OSError):
@@ -63,20 +71,32 @@ def _sweep(beside: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
+def check_room(made: Path, size: float) -> None:
+    """Raises OutputError where the disk of that folder has less than `size` bytes free."""
+    if (free := shutil.disk_usage(made).free) < size:
+        raise OutputError(f"{made.parent} has {free / 1e6:.1f} MB free, and {size / 1e6:.1f} are needed; make room, or "
+                          "move the folder with RTFACE_CONFIG_DIR")
+
+
+def is_there(name: str) -> bool:
+    """Whether something lies where the user's engine of that name would."""
+    return os.path.lexists(engines_folder() / name)
+
+
 def move_in(made: Path, name: str) -> Path:
-    """Puts what was made (`making`) into its place; what was there stays where that fails. Raises OutputError."""
+    """Puts what was made (`making`) into its place; what was there stays where that fails or is interrupted. Raises
+    OutputError."""
     place, old = engines_folder() / name, made.with_name("old")
     try:
-        if place.exists():
+        if is_there(name):
             place.rename(old)
-        try:
-            made.rename(place)
-        except OSError:
-            if old.exists():
-                old.rename(place)
-            raise
-    except OSError as error:
-        raise OutputError(f"{place} cannot be written ({error.strerror}); what was there is as it was") from error
+        made.rename(place)
+    except BaseException as error:
+        if os.path.lexists(old) and not is_there(name):
+            old.rename(place)
+        if isinstance(error, OSError):
+            raise OutputError(f"{place} cannot be written ({error.strerror}); what was there is as it was") from error
+        raise
     return place
 
 
@@ -89,15 +109,15 @@ def remove(name: str) -> Path:
             raise UsageError(f"engine {name} is part of rtface and cannot be removed")
         there = f"; yours are: {', '.join(own)}" if own else "; you have added none"
         raise UsageError(f"there is no engine {name!r} of yours{nearest(name, own)}{there}")
-    gone = engines_folder() / ".adding" / f"{name}-{os.getpid()}.old"
     try:
-        gone.parent.mkdir(exist_ok=True)
-        place.rename(gone)  # all of it at once
-        shutil.rmtree(gone)
-        with suppress(OSError):
-            gone.parent.rmdir()
+        with suppress(OutputError), making(name) as made:
+            place.rename(made.with_name("old"))  # all of it at once; it goes with the folder that it is in then
+        if place.is_symlink():  # the disk is so full that there is no folder to move it to
+            place.unlink()
+        elif place.exists():
+            shutil.rmtree(place)
     except OSError as error:
-        raise OutputError(f"{place} cannot be removed: {error.strerror}") from error
+        raise OutputError(f"{place} cannot be removed: {error.strerror or error}") from error
     return place
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +12,11 @@ from pathlib import Path
 from rtface.acquire.checkpoint import Contents, tensors
 from rtface.acquire.offers import PLUGINS, Offer
 from rtface.errors import InputError, UsageError
+
+
+def as_typed(path: Path) -> str:
+    """A path as it is typed into a shell: in quotes where it holds spaces and the like."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
         called = next((o.name for o in fitting if o.published.file.lower() == path.name.lower()), names[0])
         both = f"{', '.join(names[:-1])} and {names[-1]}"
         raise UsageError(f"{path} fits {both}, and by its SHA-256 it is none of the published files; "
-                         f"say which it is, as in: rtface engines add {called} --from {path}")
+                         f"say which it is, as in: rtface engines add {called} --from {as_typed(path)}")
     if not differences:
         raise InputError(f"{path} cannot be recognised: this installation offers no engine")
     name, (difference, _) = min(differences.items(), key=lambda item: item[1][0].count)
@@ -79,5 +87,5 @@ def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Off
     others = [other.name for other in offers.values() if not compare(contents, other).count]
     if others:
         raise InputError(f"{path} does not hold the weights of {offer.name} but those of {' or '.join(others)}; add it "
-                         f"with: rtface engines add {others[0]} --from {path}")
+                         f"with: rtface engines add {others[0]} --from {as_typed(path)}")
     raise InputError(f"{path} does not hold the weights of {offer.name}: {difference}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from collections.abc import Generator
@@ -103,12 +102,13 @@ def merge(
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console), _terminable():
         from rtface.acquire import convert, environment
+        from rtface.acquire.recognise import as_typed
 
         python = environment.find_python(python, environment.Teller(console.say, _Meter(console).show))
         console.status("joining the weights")
         convert.merge(base, changes, out, text, python)
         console.clear()
-        console.say(f"{out} written; add it with: rtface engines add osediff-face --from {shlex.quote(str(out))}")
+        console.say(f"{out} written; add it with: rtface engines add osediff-face --from {as_typed(out)}")
 
 
 def offers(

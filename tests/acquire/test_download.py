@@ -240,7 +240,7 @@ def test_a_password_in_an_address_is_not_shown(tmp_path: Path, waits: Waits) -> 
 def test_a_full_disk_is_said_before(server: Server, tmp_path: Path, waits: Waits,
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1_000_000})())
-    with pytest.raises(DownloadError, match=r"has 1 MB free, and 1 are still to come; make room, or move the cache"):
+    with pytest.raises(DownloadError, match=r"has 1\.0 MB free, and 68\.1 are needed; make room, or move the cache"):
         fetch(server, tmp_path / "a.pth", waits)
 
 

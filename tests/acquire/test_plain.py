@@ -136,3 +136,13 @@ def test_damage_inside_the_graph_is_an_error_of_the_file(published: Publisher, t
     result = call("mine", "--from", written(tmp_path / "a.onnx", data))
     assert result.exit_code == 1 and "OpenVINO cannot use model.onnx" in result.stderr, result.stderr
     assert list(folder("mine").parent.iterdir()) == []
+
+
+def test_without_room_nothing_is_written(published: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(tmp_path / "my own.onnx", convolutions(64, [(0.5, 0.0)]))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 5})())
+    result = call("mine", "--from", file)
+    assert result.exit_code == 1 and "MB free, and 0.0 are needed; make room, or move" in result.stderr
+    assert f"rtface engines add gfpgan-1.4 --from '{file}'" in CliRunner().invoke(
+        app, ["engines", "add", "--from", str(file)]).stderr
+    assert list(folder("mine").parent.iterdir()) == []

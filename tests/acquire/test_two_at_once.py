@@ -1,8 +1,9 @@
-"""Two ``rtface engines add`` at the same time, each a process of its own."""
+"""``rtface engines add`` in processes of its own: two at the same time, and one after another that was stopped."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -55,6 +56,17 @@ def test_the_second_waits_and_finds_it_there(published: Publisher, source: Serve
     assert "use it with: rtface run" in first.communicate(timeout=120)[1] and first.returncode == 0
     assert "engine tiny-1 is there already" in second.communicate(timeout=120)[1] and second.returncode == 2
     assert source.asked == [None]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as here are POSIX's")
+def test_what_had_come_when_it_was_stopped_is_kept_and_that_is_said(published: Publisher, source: Server) -> None:
+    source.acts = [source.held(threading.Event())]
+    first = start(published, source)
+    much_has_come()
+    first.send_signal(signal.SIGINT)
+    said = first.communicate(timeout=120)[1]
+    assert first.returncode == 130 and "MB) is kept, and the same command goes on" in said and "Traceback" not in said
+    assert start(published, source).communicate(timeout=120) and len(source.asked) == 2 and source.asked[1] is not None
 
 
 def test_the_second_goes_on_where_the_first_was_killed(published: Publisher, source: Server) -> None:
