@@ -143,9 +143,10 @@ class CardEngine(ReadyEngine):
         return event
 
     def _run_hosted(self, face: FaceSlot, old: Remembered | None, new: Remembered | None, stream: Stream) -> None:
+        if self._batches is None:
+            self._owner.run(lambda: self._batches or self._build()).result()
         with self._running:
-            if self._batches is None:
-                raise OutOfDeviceMemory(f"engine {self.name}: the card has no memory left for a single crop")
+            assert self._batches is not None
             self._batches.run(row_of(face, old, new), [old.memory] if old else [],
                               [face.memory, *([new.memory] if new else [])], stream)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -78,7 +78,9 @@ class Hosted:
         if self._kept is None:
             self._kept = owner.reserve(self._reserve)
         stream, done, face, pinned = self._kept
-        old = known(after, self._places)  # one worker, in order: what was asked before has been answered
+        if after is not None:
+            wait([after])  # asked of this worker, so answered by now; or of the owner, which never waits for this one
+        old = known(after, self._places)
         new = owner.reserve(self._places.take) if self._places else None
         pinned.bytes()[:crop.nbytes] = np.ascontiguousarray(crop, np.float32).reshape(-1).view(np.uint8)
         try:

@@ -57,8 +57,8 @@ def ladder(smaller: str | None = None, **known: float) -> Ladder:
     return out
 
 
-def face(track: int, width: float = 150.0, engine: str = "s", memory: bool = True) -> Seen:
-    return Seen(track, width, engine, memory)
+def face(track: int, width: float = 150.0, engine: str = "s", memory: bool = True, slow: bool = False) -> Seen:
+    return Seen(track, width, engine, memory, slow)
 
 
 def test_one_face_that_fits_stays_on_the_highest_rung_for_good() -> None:
@@ -174,11 +174,20 @@ def test_no_time_at_all_is_pass_through_faded_out_and_in() -> None:
     assert machine.ladder.summary() == "1 face: full"
 
 
-def test_a_card_has_no_key_frames() -> None:
+def test_on_a_card_no_engine_rests_between_its_frames() -> None:
     machine = Machine(ladder("s", m=0.02, s=0.01), {"m": 0.025, "s": 0.014}, carries=False)
     machine.run(10, [face(1, 200, "m"), face(2, 190, "m")])
     assert all(p.key for _, plans in machine.plans for p in plans if p.engine)
     assert {s.after for s in machine.ladder.steps} <= {"small", "full", "pass-through"}
+
+
+@pytest.mark.parametrize("carries", [True, False])
+def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool) -> None:
+    machine = Machine(ladder("s", m=0.015, s=0.005), {"m": 0.02, "s": 0.01}, lambda t: 1.0 + (t > 3), carries)
+    machine.run(10, [face(1, 200, "m", slow=True)])
+    plans = [plan for _, (plan,) in machine.plans]
+    changes = [after for before, after in itertools.pairwise(plans) if before.engine != after.engine]
+    assert changes[0].engine == "s" and all(plan.share < 0.5 for plan in changes)
 
 
 def test_memory_keeps_key_frames_close_together() -> None:

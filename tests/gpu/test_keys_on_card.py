@@ -1,0 +1,58 @@
+"""Key frames on the card against the same on the CPU: the scenarios that pass on the tests' own card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("av", reason="the frames of these tests are PyAV's")
+
+# ruff: noqa: F401, F811
+from real_card import any_plan, open_engine
+from test_card_keys import (
+    Engines,
+    engines,
+    enhance,
+    host,
+    test_a_film_is_the_same_as_on_the_cpu,
+    test_a_film_of_which_some_faces_have_key_frames_only,
+    test_a_large_engine_that_remembers_may_have_key_frames_too,
+    test_auto_goes_by_what_a_crop_takes_on_the_card,
+    test_crops_of_the_host_and_of_the_card_may_come_by_turns,
+    test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_card,
+    test_live_a_small_engine_that_is_late_too_costs_the_correction_of_that_frame_only,
+    test_live_no_frame_waits_for_the_slow_engine,
+)
+from test_cuda_device import compare, device, film, on_cpu
+from test_stateless_engines import recipe
+
+from rtface.device.cpu import CpuDevice
+from rtface.engine.card_engine import CardEngine
+
+
+@pytest.fixture
+def open_plain(owner: Any, recipe: Any) -> Iterator[Callable[[], CardEngine]]:
+    """Opens an engine without memory on the card, for crops of 128, in fp32."""
+    made: list[CardEngine] = []
+
+    def opened() -> CardEngine:
+        made.append(CardEngine(owner, recipe, *any_plan(owner, recipe, "f32"), "for a test"))
+        return made[-1]
+
+    yield opened
+    for engine in made:
+        engine.close()
+
+
+def test_the_fastest_precision_is_near_the_cpus_picture(owner: Any, device: Any, on_cpu: Any) -> None:
+    """In half precision some samples round the other way, and none goes far."""
+    made = [open_engine(owner, name)[0] for name in ("rtface-m", "rtface-s")]
+    mine = list(enhance(device, Engines(*made))(film("nv12", frames=5)))
+    theirs = list(enhance(CpuDevice(), Engines(on_cpu["rtface-m"], on_cpu["rtface-s"]))(film("nv12", frames=5)))
+    worst, share = compare(mine, theirs)
+    print(f"{made[0].reason}: {worst} code values at most, {100 * share:.2f} % of the samples")
+    assert worst <= 4 and share < 0.05
+    for engine in made:
+        engine.close()
