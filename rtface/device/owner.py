@@ -6,7 +6,7 @@ picture (trackers, the average over time): what is put there does not queue behi
 here until the card has room for another batch, and go in batches of whatever is waiting then: nobody waits for a batch
 to fill. For room another thread waits, so that nothing else that is asked of the owner meanwhile does: copies, looks,
 corrections of frames whose networks have run. All that a batch waits for on the card was put there before it, so that
-wait has an end.
+wait has an end. Engines whose answers go to the host have streams and threads of their own (`engine.card_hosted`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Machine:
 
     def __init__(self, host_kernels):
         self.kernels, self.cards, self.gate = host_kernels, [], threading.Event()
-        self.grey, self.memory = False, 1 << 30
+        self.grey, self.memory, self.lacks = False, 1 << 30, ""
         self.gate.set()
 
     def open_card(self, number=0):
@@ -29,7 +29,7 @@ class Machine:
 
     def open_engine(self, owner, recipe, number, *, progress=None):
         self.gate.wait(20)
-        if self.grey:
+        if self.grey or recipe.name == self.lacks:
             raise EngineError(f"engine {recipe.name} does not give its reference's answers on this machine")
         if progress:
             progress(f"engine {recipe.name}", 0.5)
@@ -94,7 +94,7 @@ def test_a_live_run_starts_at_once_and_moves_to_the_card(machine):
         for k, picture in enumerate(pictures(4)):
             if k == 2:
                 machine.gate.set()
-                e._enhance.coming.result(60)
+                assert {*e._enhance.coming.result(60).engines.engines} == {"rtface-m", "rtface-s"}
             e(picture)
             devices.append((e._enhance.workshop.device.name, e._enhance.workshop.engines.described[0]))
         assert devices == [("cpu", "rtface-s")] * 2 + [("cuda", "rtface-m")] * 2
@@ -105,6 +105,15 @@ def test_a_live_run_starts_at_once_and_moves_to_the_card(machine):
         assert e._enhance.workshop.device.name == "cpu"
         assert e.stats.counters["faults"] == 1
         assert e.stats.counters["frames_corrected"] == 6
+
+
+def test_a_live_run_stays_where_it_is_when_the_card_cannot_take_the_small_engine_too(machine, caplog):
+    machine.lacks = "rtface-s"
+    with rtface.Enhancer("default", wait=False, analysis=False) as e:
+        assert "rtface-s" in str(e._enhance.coming.exception(60))
+        e(pictures(1)[0])
+        assert e._enhance.workshop.device.name == "cpu" and e.stats.counters["frames_corrected"] == 1
+        assert not machine.cards[0].live  # at once, not at the end
 
 
 def test_a_live_run_ends_while_the_card_is_still_being_made_ready(machine):
@@ -138,6 +147,8 @@ def test_a_film_on_the_card_and_the_loss_of_it(machine, tmp_path, monkeypatch):
     assert report.device == "cuda (fake 1.0, f32)"
     assert report.frames_out == report.frames_corrected == 6
     assert report.faults == 0
+    report = run_file(source, tmp_path / "keys.mp4", Options(engine="rtface-m", keyframe=3, device="cuda"))
+    assert (report.frames_corrected, report.faults) == (6, 0)
     lost = machine.open_card
 
     def breaking(number=0):

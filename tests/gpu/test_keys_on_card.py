@@ -11,6 +11,8 @@ pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 
 # ruff: noqa: F401, F811
 from real_card import any_plan, open_engine
+from test_card_engine import bench
+from test_card_hosted import test_crops_of_the_host_and_of_the_card_may_come_by_turns as by_turns
 from test_card_keys import (
     Engines,
     engines,
@@ -20,7 +22,6 @@ from test_card_keys import (
     test_a_film_of_which_some_faces_have_key_frames_only,
     test_a_large_engine_that_remembers_may_have_key_frames_too,
     test_auto_goes_by_what_a_crop_takes_on_the_card,
-    test_crops_of_the_host_and_of_the_card_may_come_by_turns,
     test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_card,
     test_live_a_small_engine_that_is_late_too_costs_the_correction_of_that_frame_only,
     test_live_no_frame_waits_for_the_slow_engine,
@@ -44,6 +45,11 @@ def open_plain(owner: Any, recipe: Any) -> Iterator[Callable[[], CardEngine]]:
     yield opened
     for engine in made:
         engine.close()
+
+
+def test_crops_of_the_host_and_of_the_card_may_come_by_turns(owner: Any, bench: Any, on_cpu: Any,
+                                                             engine_on: Any) -> None:
+    by_turns(owner, bench, on_cpu["rtface-s"], engine_on)
 
 
 def test_the_fastest_precision_is_near_the_cpus_picture(owner: Any, device: Any, on_cpu: Any) -> None:
