@@ -11,6 +11,7 @@ import pytest
 from card_rig import FakePlan
 from test_cuda_device import codes, compare, device, film, on_cpu, planes  # noqa: F401
 from test_key_frames import Every
+from test_pictures_on_card import back, put
 from test_stateless_engines import recipe  # noqa: F401
 
 from rtface.analyze import Treatment
@@ -95,6 +96,14 @@ def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more):
     worst, share = compare(mine, theirs)
     assert worst <= 1 and share < 1e-3
     assert all(np.mean(codes(f)[0] != b[0]) > 0.01 for f, b in zip(mine, before, strict=True))
+
+
+def test_pictures_that_lie_on_the_card_are_cut_twice_and_stay_there(owner, device, engines, host):
+    mine = list(enhance(device, engines)(put(frame, owner) for frame in film("nv12", frames=6)))
+    assert not any(frame.image.downloads for frame in mine)
+    theirs = list(enhance(CpuDevice(), host)(film("nv12", frames=6)))
+    worst, share = compare(back(mine), theirs)
+    assert worst <= 1 and share < 1e-3
 
 
 def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on_cpu, engine_on):
