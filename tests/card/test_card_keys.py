@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 import pytest
 from card_rig import FakePlan
+from key_frames import Every
 from test_cuda_device import codes, compare, device, film, on_cpu, planes  # noqa: F401
-from test_key_frames import Every
 from test_pictures_on_card import back, put
 from test_stateless_engines import recipe  # noqa: F401
 

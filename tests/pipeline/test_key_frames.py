@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
+from key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 
 from rtface.config import Options
 from rtface.device.cpu import CpuDevice
@@ -19,60 +20,9 @@ from rtface.protocols import Restored
 from rtface.stats import Stats
 
 
-class Sharpening(FakeEngine):
-    """Answers with a sharpened crop: like a restorer's answer it belongs to what the crop shows."""
-
-    def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
-        answer = super().submit(crops, after)
-        if answer.exception() is None:
-            soft = np.stack([cv2.GaussianBlur(plane, (0, 0), 3) for plane in crops[0]])[None]
-            answer = Future()
-            answer.set_result(Restored(np.clip(crops + 0.8 * (crops - soft), 0, 1)))
-        return answer
-
-
-class Every(Ladder):
-    """A ladder that keeps all faces on one pace."""
-
-    def __init__(self, every: int) -> None:
-        super().__init__(1 / 25, 10.0)
-        self._every, self._turn = every, 0
-
-    def plan(self, now: float, seen: Any, **more: Any) -> Any:
-        plans = super().plan(now, seen, carries=more["carries"])
-        key = self._turn % self._every == 0
-        self._turn += 1
-        return [replace(p, engine=s.engine, key=key, strength=1.0, share=1.0) for p, s in zip(plans, seen, strict=True)]
-
-    def patience(self, now: float, captured_at: float | None) -> float:
-        return 10.0
-
-
 def step(engine: FakeEngine, every: int | None, stats: Stats | None = None) -> Enhance:
     return Enhance(CpuDevice(), FakeEngines(engine), Options(grain="none"), stats or Stats(), analysis=False,
                    ladder=Every(every) if every else None)
-
-
-def film(pictures: list[np.ndarray], points: list[np.ndarray]) -> list[Frame]:
-    return [replace(frame_of(p, k), faces=(face_at(q),)) for k, (p, q) in enumerate(zip(pictures, points, strict=True))]
-
-
-def still(frames: int = 8, noise: float = 0.0, seed: int = 0, **more: Any) -> list[Frame]:
-    rng = np.random.default_rng(seed)
-    picture, points = portrait(**more)
-    noisy = [np.clip(picture + rng.normal(0, noise, picture.shape), 0, 255).astype(np.uint8) for _ in range(frames)]
-    return film(noisy, [points] * frames)
-
-
-def luma(frame: Frame) -> np.ndarray:
-    plane = frame.image.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width].astype(float)
-
-
-def inside(frame: Frame) -> Any:
-    x0, y0, x1, y1 = (round(v) for v in frame.faces[0].box)
-    inset = (x1 - x0) // 6
-    return np.s_[y0 + inset:y1 - inset, x0 + inset:x1 - inset]
 
 
 def run(enhance: Enhance, frames: list[Frame]) -> list[np.ndarray]:
@@ -184,23 +134,8 @@ def test_after_a_reset_nothing_is_carried() -> None:
     assert np.array_equal(luma(enhance.collect(enhance.submit(frames[1]))), was)
 
 
-class Slow(Sharpening):
-    """Answers when it is told to."""
-
+class Slow(WhenTold, Sharpening):
     ms = 300.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[tuple[np.ndarray, Future[Restored]]] = []
-
-    def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
-        self.asked.append((crops, Future()))
-        return self.asked[-1][1]
-
-    def answer(self) -> None:
-        crops, promised = self.asked[-1]
-        if not promised.done():
-            promised.set_result(super().submit(crops).result())
 
 
 def test_an_engine_far_too_slow_is_not_waited_for_and_its_answers_are_carried() -> None:

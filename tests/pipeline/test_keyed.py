@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
-from test_key_frames import Every, Sharpening, film, inside, luma, still
+from key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 
 from rtface.config import Options
 from rtface.correct.keyframes import Key, agreed, joined, steadied
@@ -146,23 +146,8 @@ def test_little_is_remembered_of_a_long_film() -> None:
     assert 4 < most <= 3 * 4 + 2 * 3
 
 
-class Late(Heavy):
-    """Answers when it is told to."""
-
+class Late(WhenTold, Heavy):
     ms = 700.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[tuple[np.ndarray, Future[Restored]]] = []
-
-    def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
-        self.asked.append((crops, Future()))
-        return self.asked[-1][1]
-
-    def answer(self) -> None:
-        crops, promised = self.asked[-1]
-        if not promised.done():
-            promised.set_result(super().submit(crops).result())
 
 
 def test_live_the_small_engine_shows_from_the_first_frame_and_the_slow_one_fades_in() -> None:
