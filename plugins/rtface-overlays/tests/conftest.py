@@ -6,7 +6,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))
@@ -25,3 +27,13 @@ def entry_points(tmp_path_factory: pytest.TempPathFactory) -> None:
         f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items())
         for group, named in points.items()))
     sys.path.insert(0, str(folder))
+
+
+@pytest.fixture
+def png(tmp_path: Path) -> Path:
+    """A green square with a soft hole."""
+    rgba = np.zeros((40, 60, 4), np.uint8)
+    rgba[...] = 0, 220, 0, 255
+    rgba[15:25, 20:40, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "green.png")
+    return tmp_path / "green.png"

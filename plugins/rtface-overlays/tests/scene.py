@@ -44,3 +44,19 @@ def stages(*specs: str, run: Run | None = None) -> tuple[Stages, Stats]:
 def rgb(frame: Frame) -> np.ndarray:
     """The picture as RGB, int, upright only where it is stored so."""
     return frame.image.to_ndarray(format="rgb24").astype(int)
+
+
+def changed(after: object, before: object) -> tuple[int, int, int, int] | None:
+    """x0, y0, x1, y1 of what differs visibly."""
+    ys, xs = np.nonzero(np.abs(rgb(after) - rgb(before)).max(2) > 24)
+    return (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(xs) else None
+
+
+def drawn(spec: str, *, run: Run | None = None, **how: object) -> tuple[object, object]:
+    """One picture with the overlay, settled for half a second, and without."""
+    chain, stats = stages(spec, run=run)
+    for pts in range(13):
+        given = frame(pts, **how)
+        out = chain.process(given, frame(pts, **how).image)
+    assert not stats.counters["stage_faults"], stats.warnings
+    return out, frame(12, **how)

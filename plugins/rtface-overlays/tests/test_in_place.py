@@ -1,0 +1,107 @@
+"""Overlays that stand where they are told: labels, lower thirds, the split before|after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scene import changed, drawn, frame, rgb, stages
+
+from rtface.errors import UsageError
+from rtface.stage_options import Spec, make_stage
+from rtface.stages import Run
+
+
+@pytest.mark.parametrize(("place", "x", "y"), [("top-left", 0, 0), ("top", 0.5, 0), ("bottom-right", 1, 1),
+                                              ("left", 0, 0.5), ("center", 0.5, 0.5)])
+def test_a_label_stands_where_it_is_told(place: str, x: float, y: float) -> None:
+    out, plain = drawn(f"label:text=AI,place={place},size=0.08,background=#0040ff")
+    x0, y0, x1, y1 = changed(out, plain)
+    for low, high, side, share in ((x0, x1, 640, x), (y0, y1, 360, y)):
+        if share == 0.5:
+            assert abs((low + high) / 2 - side / 2) <= 2
+        else:
+            assert abs((low if share == 0 else side - high) - 0.025 * 360) <= 3
+    panel = rgb(out)[y0 + 3:y0 + 5, (x0 + x1) // 2]
+    assert (panel[:, 2] > 180).all() and (panel[:, 0] < 90).all()  # blue, also in 4:2:0
+
+
+def test_a_label_reads_what_it_says() -> None:
+    """The text's shape comes through 4:2:0 as Pillow draws it."""
+    from rtface_overlays.text import font_for, panel
+    out, _ = drawn("label:text=AI-enhanced,size=0.08,place=center,background=#000000,opacity=1")
+    wanted = panel([("AI-enhanced", font_for("AI-enhanced", 0.08 * 360), (255, 255, 255, 255))], (0, 0, 0, 255),
+                   padding=0.5 * 0.08 * 360)[..., 0].astype(float)
+    got = rgb(out)[180 - wanted.shape[0] // 2:, 320 - wanted.shape[1] // 2:].mean(2)
+    best = max(np.corrcoef(wanted.ravel(), got[dy:dy + wanted.shape[0], dx:dx + wanted.shape[1]].ravel())[0, 1]
+               for dy in range(3) for dx in range(3))
+    assert best > 0.97
+
+
+def test_what_stands_still_does_not_change_a_sample_from_picture_to_picture() -> None:
+    chain, _ = stages("label", "lower-third:title=Anna,fade=0")
+    first = rgb(chain.process(frame(0, faces=False)))
+    for pts in range(1, 5):
+        np.testing.assert_array_equal(rgb(chain.process(frame(pts, faces=False))), first)
+
+
+def test_letters_that_the_built_in_font_lacks_come_from_another() -> None:
+    try:
+        out, plain = drawn("label:text=Zoë Łukasz")
+    except UsageError as error:
+        assert "font=FILE.ttf" in str(error)  # no other font on this machine
+    else:
+        assert changed(out, plain) is not None
+
+
+def test_a_lower_third_comes_and_goes() -> None:
+    run = Run(origin=100.0)
+    chain, _ = stages("lower-third:title=Anna,subtitle=Pilot,start=1,end=3,fade=0.5", run=run)
+    visible = {}
+    for tenth in range(0, 40):
+        given = frame(2500 + round(2.5 * tenth), faces=False)
+        plain = rgb(frame(0, faces=False))
+        visible[tenth] = np.abs(rgb(chain.process(given)) - plain).mean()
+    assert visible[9] == 0 and visible[31] == 0
+    assert 0 < visible[12] < visible[14] < visible[20]
+    assert visible[20] == visible[22] > visible[28] > 0
+
+
+def test_templates(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('background = "#ff0000"\nbar = 0\npadding = 0.2\n')
+    out, plain = drawn(f"lower-third:title=Anna,fade=0,template={tmp_path / 'mine.toml'}", faces=False)
+    x0, y0, x1, _ = changed(out, plain)
+    red = rgb(out)[y0 + 2:y0 + 4, x0 + 4:x1 - 4]
+    assert (red[..., 0] > 220).all() and (red[..., 1] < 60).all()
+    (tmp_path / "mine.toml").write_text('backround = "#ff0000"\n')
+    with pytest.raises(UsageError, match=r"mine.toml: backround is nothing a template has: the nearest is background"):
+        make_stage(Spec.parse(f"lower-third:title=Anna,template={tmp_path / 'mine.toml'}"))
+
+
+def test_a_split_shows_before_and_after() -> None:
+    chain, _ = stages("split:position=0.25,before=,after=,width=0.01")
+    given, untouched = frame(fmt="yuv444p"), frame(fmt="yuv444p")
+    dark = np.frombuffer(given.image.planes[0], np.uint8)
+    dark //= 2
+    after = given.image.to_ndarray()[0].copy()
+    out = chain.process(given, untouched.image).image.to_ndarray()[0]
+    np.testing.assert_array_equal(out[:, :158], untouched.image.to_ndarray()[0][:, :158])
+    np.testing.assert_array_equal(out[:, 163:], after[:, 163:])
+    assert (out[:, 160] > 200).all()
+
+
+def test_a_moving_split_goes_there_and_back() -> None:
+    chain, _ = stages("split:period=4,before=,after=")
+    lines = []
+    for pts in (0, 25, 50, 75):
+        given = frame(pts, fmt="gray", faces=False)
+        np.frombuffer(given.image.planes[0], np.uint8)[:] = 50
+        lines.append(int(chain.process(given, given.image.reformat(format="gray")).image.to_ndarray()[9].argmax()))
+    assert np.allclose(np.array(lines) / 640, [0.5, 0.85, 0.5, 0.15], atol=0.01)
+
+
+def test_without_the_untouched_picture_a_split_does_nothing() -> None:
+    chain, stats = stages("split")
+    given = frame()
+    assert changed(chain.process(given), frame()) is None and not stats.counters["stage_faults"]
