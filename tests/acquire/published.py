@@ -103,8 +103,9 @@ tell(result={"parameters": 12, "fp32_nodes": [], "onnx_error": 1e-6, "bytes": le
 '''
 # The command line in a process of its own, over an installation like this one.
 COMMAND = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's jobs in the background inherit that it is ignored
 root, engines, *words = sys.argv[1:]
 sys.path.insert(0, root)
 from rtface.acquire import environment, offers

@@ -32,6 +32,23 @@ def start(published: Publisher, server: Server) -> subprocess.Popen[str]:
     return published.command("add", "tiny-1", "--url", server.url, "--accept-license")
 
 
+def half_way(published: Publisher, server: Server) -> tuple[subprocess.Popen[str], threading.Event]:
+    """One that has much of the file, and what the server waits for to send it the rest."""
+    go = threading.Event()
+    server.acts = [server.held(go)]
+    started = start(published, server)
+    much_has_come()
+    return started, go
+
+
+def waiting(published: Publisher, server: Server) -> subprocess.Popen[str]:
+    """Another, which says that it waits."""
+    started = start(published, server)
+    assert started.stderr is not None
+    assert any(WAITS in line for line in started.stderr)
+    return started
+
+
 def much_has_come() -> None:
     part = Path(os.environ["RTFACE_CACHE"]) / "downloads" / "tiny-1" / "tiny1.pth.part"
     end = time.monotonic() + 120
@@ -40,18 +57,9 @@ def much_has_come() -> None:
     assert part.stat().st_size > MUCH
 
 
-def until_it_says(process: subprocess.Popen[str], words: str) -> None:
-    assert process.stderr is not None
-    assert any(words in line for line in process.stderr)
-
-
 def test_the_second_waits_and_finds_it_there(published: Publisher, source: Server) -> None:
-    go = threading.Event()
-    source.acts = [source.held(go)]
-    first = start(published, source)
-    much_has_come()
-    second = start(published, source)
-    until_it_says(second, WAITS)
+    first, go = half_way(published, source)
+    second = waiting(published, source)
     go.set()
     assert "use it with: rtface run" in first.communicate(timeout=120)[1] and first.returncode == 0
     assert "engine tiny-1 is there already" in second.communicate(timeout=120)[1] and second.returncode == 2
@@ -60,9 +68,7 @@ def test_the_second_waits_and_finds_it_there(published: Publisher, source: Serve
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as here are POSIX's")
 def test_what_had_come_when_it_was_stopped_is_kept_and_that_is_said(published: Publisher, source: Server) -> None:
-    source.acts = [source.held(threading.Event())]
-    first = start(published, source)
-    much_has_come()
+    first, _ = half_way(published, source)
     first.send_signal(signal.SIGINT)
     said = first.communicate(timeout=120)[1]
     assert first.returncode == 130 and "MB) is kept, and the same command goes on" in said and "Traceback" not in said
@@ -70,12 +76,8 @@ def test_what_had_come_when_it_was_stopped_is_kept_and_that_is_said(published: P
 
 
 def test_the_second_goes_on_where_the_first_was_killed(published: Publisher, source: Server) -> None:
-    go = threading.Event()
-    source.acts = [source.held(go)]
-    first = start(published, source)
-    much_has_come()
-    second = start(published, source)
-    until_it_says(second, WAITS)
+    first, go = half_way(published, source)
+    second = waiting(published, source)
     first.kill()
     first.communicate()
     said = second.communicate(timeout=120)[1]
