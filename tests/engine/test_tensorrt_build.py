@@ -144,6 +144,22 @@ def test_other_capabilities_on_demand(rtx: Library, name: str, sm: str) -> None:
     assert len(blob) > 1e6
 
 
+@pytest.mark.parametrize("precision", ["fp16", "f32"])
+def test_products_in_fp32_are_built_for_turing(rtx: Library, make_engine: Maker, precision: Any) -> None:
+    """The library has none there, and refuses a network for a single one."""
+    onnx = pytest.importorskip("onnx")
+    folder = make_engine()
+    model = onnx.load(folder / "model.onnx")
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("MatMul", ["before", "matrix"], ["after"], "exact"))
+    model.graph.node.append(onnx.helper.make_node("MatMul", ["after", "before"], ["output"], "computed"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "matrix"))
+    onnx.save(model, folder / "model.onnx")
+    recipe = load_recipe(folder / "recipe.toml")
+    recipe = replace(recipe, precision=replace(recipe.precision, fp32_nodes=("exact", "computed")))
+    assert build(recipe, precision, choose((7, 5), (rtx,)))
+
+
 @pytest.mark.parametrize("network", [models.face_mesh, models.yunet], ids=["mesh", "detector"])
 def test_the_trackers_networks_are_built(rtx: Library, network: Callable[[], PictureNetwork]) -> None:
     blob = build(Picture(network()), "f32", ada(rtx))

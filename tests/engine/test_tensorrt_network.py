@@ -185,6 +185,33 @@ def test_sizes_are_read_where_the_tensor_is() -> None:
     np.testing.assert_array_equal(run(model, value), np.floor(value.astype(np.float16).astype(np.float32)) / 2)
 
 
+def products() -> onnx.ModelProto:
+    """A product with a constant matrix, one of two computed ones, and a Gemm with a bias."""
+    r = np.random.default_rng(0)
+    nodes = [helper.make_node("MatMul", ["input", "w"], ["a"], "constant"),
+             helper.make_node("Transpose", ["a"], ["t"], perm=[0, 1, 3, 2]),
+             helper.make_node("MatMul", ["a", "t"], ["b"], "computed"),
+             helper.make_node("Reshape", ["b", "rows"], ["c"]),
+             helper.make_node("Gemm", ["c", "v", "bias"], ["d"], "gemm", transB=1),
+             helper.make_node("Reshape", ["d", "picture"], ["output"])]
+    return plain(nodes, {"w": r.standard_normal((64, 16)).astype(np.float32) / 8, "rows": np.array([-1, 64]),
+                         "v": r.standard_normal((64, 64)).astype(np.float32) / 8,
+                         "bias": r.standard_normal(64).astype(np.float32), "picture": np.array([-1, 3, 64, 64])})
+
+
+def test_products_of_matrices_in_fp32_give_way_to_what_turing_has() -> None:
+    value = np.random.default_rng(1).standard_normal((2, 3, 64, 64)).astype(np.float32)
+    wanted = run(products(), value)
+    model = typed(products(), "f32", products=False).whole()
+    assert not {"MatMul", "Gemm"} & {n.op_type for n in model.graph.node}
+    np.testing.assert_allclose(run(model, value), wanted, atol=1e-4 * np.abs(wanted).max())
+    assert [n.op_type for n in typed(products(), "f32").model.graph.node].count("MatMul") == 2
+    # Beside fp16 those that the recipe keeps in fp32, and no other.
+    model = typed(products(), "fp16", ["constant"], products=False).whole()
+    assert [n.name for n in model.graph.node if n.op_type in ("MatMul", "Gemm")] == ["computed", "gemm"]
+    np.testing.assert_allclose(run(model, value), wanted, atol=0.01 * np.abs(wanted).max())
+
+
 def test_branches_are_refused() -> None:
     branch = helper.make_graph([helper.make_node("Identity", ["input"], ["x"])], "b", [],
                                [helper.make_tensor_value_info("x", FLOAT, None)])

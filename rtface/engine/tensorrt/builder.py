@@ -35,8 +35,8 @@ _MESSAGE = 1 << 30
 """Bytes of weights that are given to the library within their graph; it takes four copies. Protobuf ends at 2 GiB."""
 
 
-def prepare(recipe: Buildable, precision: Precision) -> Apart:
-    """The engine's network as ONNX in the types of `precision`; in "int8" the rest is fp16.
+def prepare(recipe: Buildable, precision: Precision, *, products: bool = True) -> Apart:
+    """The engine's network as ONNX in the types of `precision`; in "int8" the rest is fp16. `products`: see `typed`.
 
     Raises EngineError when the network cannot be read or typed, MissingComponent without the ``onnx`` package.
     """
@@ -47,7 +47,7 @@ def prepare(recipe: Buildable, precision: Precision) -> Apart:
                                "pip install 'rtface[rtx]' or 'rtface[tensorrt]'") from error
     try:
         model = typed(onnx.load(str(recipe.model_path)), "fp16" if precision == "int8" else precision,
-                      recipe.precision.fp32_nodes)
+                      recipe.precision.fp32_nodes, products=products)
         if precision != "int8":
             return model
         calibration = load_calibration(recipe)
@@ -80,7 +80,8 @@ def build(recipe: Buildable, precision: Precision, choice: Choice, progress: Pro
     network = builder.create_network(_flags(library))
     parser: Any = trt.OnnxParser(network, logger(library))
     weights = list[NDArray[Any]]()  # have to outlive the network
-    if not _parse(parser, prepare(recipe, precision), weights):
+    products = library.kind == "full" or choice.capability >= (8, 0)
+    if not _parse(parser, prepare(recipe, precision, products=products), weights):
         raise EngineError(f"{what}: {_refusal(parser.get_error(0)) if parser.num_errors else fault(library)}")
     config: Any = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from rtface.engine.tensorrt.products import without_products
 from rtface.engine.tensorrt.weights import Apart, replace_all
 from rtface.errors import EngineError
 
@@ -39,13 +40,15 @@ _OWN_TYPE = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
 """Inputs, by number, whose type does not have to be that of the rest."""
 
 
-def typed(model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Sequence[str] = ()) -> Apart:
+def typed(model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Sequence[str] = (), *,
+          products: bool = True) -> Apart:
     """`model` (onnx.ModelProto that computes in fp32, left as it is) for TensorRT: computes in `precision`, takes and
     gives what it did.
 
     In fp32 stay the nodes named in `fp32_nodes`, operations that need it (`_EXACT`), and what the network's author put
-    between two casts to fp32. Casts of constants are folded; integers stay as they are. Raises EngineError for a
-    network that holds branches or loops, or that lacks a node of `fp32_nodes`.
+    between two casts to fp32. Casts of constants are folded; integers stay as they are. Without `products` none of
+    matrices is left in fp32 (see that module). Raises EngineError for a network that holds branches or loops, or that
+    lacks a node of `fp32_nodes`.
     """
     import onnx
     from onnx import version_converter
@@ -65,6 +68,8 @@ def typed(model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Seq
     if precision != "f32":
         _retype(model, onnx.TensorProto.FLOAT16 if precision == "fp16" else onnx.TensorProto.BFLOAT16, exact)
     del model.graph.value_info[:]
+    if not products:
+        without_products(apart)
     onnx.checker.check_model(model, full_check=True)
     apart.settle()
     return apart
@@ -84,7 +89,7 @@ def _fold_constants(apart: Apart) -> None:
     for node in graph.node:
         attributes = {a.name: a for a in node.attribute}
         if node.op_type == "Cast" and node.input[0] in apart.sources:
-            apart.cast(node.input[0], attributes["to"].i, node.output[0])
+            apart.add(node.output[0], apart.sources[node.input[0]], attributes["to"].i)
             continue
         if node.op_type == "Constant" and "value" in attributes:
             tensor = TensorProto()

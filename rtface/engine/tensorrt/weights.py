@@ -56,12 +56,12 @@ class Apart:
             light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
         return Apart(light, sources)
 
-    def cast(self, name: str, to: int, made: str) -> None:
-        """Lets `made` be the weights `name` in another type (of onnx.TensorProto's)."""
+    def add(self, name: str, tensor: Any, kind: int) -> None:
+        """More weights, as they are stored, and the type (of onnx.TensorProto's) that they have in the graph."""
         from onnx import helper
 
-        source = self.sources[made] = self.sources[name]
-        self.model.graph.input.append(helper.make_tensor_value_info(made, to, source.dims))
+        self.sources[name] = tensor
+        self.model.graph.input.append(helper.make_tensor_value_info(name, kind, tensor.dims))
 
     def settle(self) -> None:
         """Makes the weights initialisers again, those that are read. A cast of weights is weights of that type."""
@@ -71,7 +71,8 @@ class Apart:
         kept: list[Any] = []
         for node in graph.node:
             if node.op_type == "Cast" and node.input[0] in self.sources:
-                self.cast(node.input[0], next(a.i for a in node.attribute if a.name == "to"), node.output[0])
+                kind = next(a.i for a in node.attribute if a.name == "to")
+                self.add(node.output[0], self.sources[node.input[0]], kind)
             else:
                 kept.append(node)
         replace_all(graph.node, kept)
