@@ -25,6 +25,8 @@ from tests.architectures.common import exported, gap, onnx, ort, torch
 from engines.convert.graph import named  # isort: skip  # after what skips these tests where there is no torch
 from engines.convert.offers import read_offer  # isort: skip
 
+pytestmark = pytest.mark.timeout(900)  # a build takes ten seconds, and on a busy machine minutes
+
 OFFERS = {name: folder for folder in folders() for name in offered(folder)}
 SLOW = {"osediff-face"}
 MORE = [sm for sm in os.environ.get("RTFACE_TENSORRT_SMS", "").split(",") if sm]
