@@ -96,7 +96,7 @@ train: $(VENV)-train/.train  ## train both engines, from faces to models (engine
 
 # spandrel asks for torchvision, of which the networks that are compared with need nothing.
 $(VENV)-train/.engines: $(VENV)-train/.train Makefile
-	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q pytest pytest-timeout einops==0.8.2 \
+	PIP_CONSTRAINT=$(PIN) $(VENV)-train/bin/python -m pip install -q pytest pytest-timeout pytest-xdist einops==0.8.2 \
 	  $(if $(filter Linux,$(shell uname -s)),tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings)
 	$(VENV)-train/bin/python -m pip install -q --no-deps spandrel==0.4.2 spandrel_extra_arches==0.2.0
 	@touch $@
