@@ -30,14 +30,12 @@ from rtface.keyed import Moment, Pace
 from rtface.ladder import Ladder
 from rtface.protocols import Device, Engine, Engines, Item, Restored, Retouch, Workshop
 from rtface.stats import Stats
-from rtface.tracks import TrackBook, TrackRecord, seed_of
+from rtface.tracks import MEMORY_S, TrackBook, TrackRecord, seed_of
 
 log = logging.getLogger("rtface")
 
 # A film whose every frame fails is not "enhanced with faults": after this many in a row the run ends with the reason.
 _FAULTS_IN_A_ROW = 100
-# After a pause of so many seconds a recurrent engine begins anew.
-_MEMORY_S = 0.3
 
 
 class Enhance:
@@ -164,26 +162,21 @@ class Enhance:
         self.book.sweep(time)
 
     def _ask(self, want: Wanted, crops: Crops, frame: Frame) -> Work:
-        record, engine, time = want.record, want.engine, frame.time
+        record, engine = want.record, want.engine
         if not want.key or record.pending is not None:
             self._stats.count("crops:carried")
             return Work(want, crops, None)
         self._stats.count(f"crops:{engine.name}")
-        if time - record.answered > _MEMORY_S or frame.new:
+        if frame.new:
             record.answer = None
-        # What a recurrent engine said of the frame before may still be in its hands.
-        record.answer, record.answered = engine.submit(crops.pixels, record.answer), time
-        return Work(want, crops, record.answer)
+        return Work(want, crops, record.ask(engine, crops, frame.time))
 
     def _ask_both(self, want: Wanted, small: Engine, crops: Crops, kept: Crops, own: Crops, time: float) -> Work:
         """The small engine, and on a key frame the slow one too. `kept` are the crops on the host, `own` the small
         one's."""
         record, keys = want.record, want.record.keys
         self._stats.count(f"crops:{small.name}")
-        if time - record.answered > _MEMORY_S:
-            record.answer = None
-        record.answer, record.answered = small.submit(own.pixels, record.answer), time
-        moment = Moment(time, kept, own, record.answer)
+        moment = Moment(time, kept, own, record.ask(small, own, time))
         if self._ladder is None:
             # As many again as are averaged, so that the slow engine has some time.
             self._hold = max(self._hold, want.every + 2 * REACH) if self._pace == "film" else 0
@@ -193,7 +186,7 @@ class Enhance:
         if key:
             self._stats.count(f"crops:{want.engine.name}")
             last = keys.last
-            after = last.key if last and time - last.time <= _MEMORY_S else None
+            after = last.key if last and time - last.time <= MEMORY_S else None
             moment.ask = lambda crop: want.engine.submit(crop, after)
         keys.add(moment, self._pace)
         return Work(want, crops, record.answer, moment)

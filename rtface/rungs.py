@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_MEMORY_S = 0.27  # a recurrent engine's memory is good for 0.3 s (`rtface.enhance`)
+_MEMORY_S = 0.27  # a recurrent engine's memory is good for 0.3 s (`rtface.tracks`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,15 @@ import numpy as np
 
 from rtface.analyze import Analyzer, Treatment
 from rtface.correct import TrackState
-from rtface.frame import Face
+from rtface.frame import Crops, Face
 from rtface.keyed import TrackKeys
-from rtface.protocols import Restored, Retouch
+from rtface.protocols import Engine, Restored, Retouch
 from rtface.report import TrackReport
 
 # A track that was not seen for this long keeps its figures for the report, but not the pictures it remembers.
 _FORGET_S = 5.0
+MEMORY_S = 0.3
+"""What a recurrent engine remembers is good for so long."""
 
 
 @dataclass(slots=True)
@@ -28,7 +30,7 @@ class TrackRecord:
         correction: what the correction remembers from frame to frame.
         engine: name of the engine last used.
         answer: what it was asked last; a recurrent engine's memory lies in it.
-        answered: time of the frame that it was asked about.
+        answered: time of the frame that it was asked about, and the name of the engine.
         chosen: name of the engine that suits it; another is used where time is short.
         keys: what its key frames need.
         pending: an answer that was not waited for, and what it will be shaped into (live).
@@ -40,7 +42,7 @@ class TrackRecord:
     correction: TrackState = field(default_factory=TrackState)
     engine: str | None = None
     answer: Future[Restored] | None = None
-    answered: float = 0.0
+    answered: tuple[float, str] = (0.0, "")
     chosen: str | None = None
     keys: TrackKeys = field(default_factory=TrackKeys)
     pending: tuple[Future[Restored], Retouch] | None = None
@@ -65,6 +67,14 @@ class TrackRecord:
         self.width_sum += later.width_sum
         self.corrected += later.corrected
         self.strength_sum += later.strength_sum
+
+    def ask(self, engine: Engine, crops: Crops, time: float) -> Future[Restored]:
+        """Asks an engine about this frame. What it said of the last one, which may still be in its hands, goes along;
+        what another engine said, or this one long ago, does not."""
+        last, name = self.answered
+        known = self.answer if name == engine.name and time - last <= MEMORY_S else None
+        self.answer, self.answered = engine.submit(crops.pixels, known), (time, engine.name)
+        return self.answer
 
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""

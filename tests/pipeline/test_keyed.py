@@ -12,17 +12,19 @@ import pytest
 from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 from key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 
+from rtface.analyze import Analyzer
 from rtface.config import Options
 from rtface.correct.keyframes import Key, agreed, joined, steadied
 from rtface.correct.ways import SIDE, Look, Way, Ways
 from rtface.device.cpu import CpuDevice
 from rtface.enhance import Enhance
 from rtface.errors import UsageError
-from rtface.frame import Frame
+from rtface.frame import Crops, Frame
 from rtface.keyed import MOST, spacing
 from rtface.ladder import Ladder
 from rtface.protocols import Restored
 from rtface.stats import Stats
+from rtface.tracks import TrackRecord
 
 
 class Heavy(Sharpening):
@@ -294,3 +296,26 @@ def test_in_a_film_the_slow_engine_is_shown_the_average_of_the_frames_around() -
     part = np.s_[:, 200:400, 160:350]
     noise = [float(np.std((e.seen[1] - clean.seen[1])[part])) for e in (film_, single)]
     assert len(film_.seen) == len(single.seen) == 3 and noise[0] < 0.6 * noise[1]
+
+
+def test_an_engine_is_not_given_what_another_remembers() -> None:
+    """A remembering engine may work alone on one frame of a live run, and over the small one on the next."""
+    class Remembering(FakeEngine):
+        recurrent = True
+
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            self.given: list[Future[Restored] | None] = []
+            self.gave: list[Future[Restored]] = []
+
+        def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
+            self.given.append(after)
+            self.gave.append(super().submit(crops, after))
+            return self.gave[-1]
+
+    record, crops = TrackRecord(1, 0.0, Analyzer()), Crops(np.zeros((1, 3, 256, 256), np.float32), np.eye(3)[None, :2])
+    small, heavy = Remembering("small"), Remembering("heavy")
+    for k, engine in enumerate((small, small, heavy, heavy, small)):
+        record.ask(engine, crops, 0.04 * k)
+    record.ask(small, crops, 1.0)  # long after
+    assert small.given == [None, small.gave[0], None, None] and heavy.given == [None, heavy.gave[0]]
