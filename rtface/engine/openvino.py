@@ -53,8 +53,7 @@ def check_here(device: str) -> None:
 def supported(device: str = "CPU") -> tuple[Precision, ...]:
     """Precisions that the device computes in natively, fastest first."""
     found: list[Precision] = []
-    # OpenVINO names INT8 on every CPU. Without VNNI int8 products are summed in 16 bits, which overflow.
-    if _has("INT8", device) and (device != "CPU" or cv2.checkHardwareSupport(_AVX512_VNNI)):
+    if _has("INT8", device) and _spare(device) is not None:
         found.append("int8")
     found += _halves(device)
     if device != "NPU":  # an NPU takes fp32 and computes in fp16 all the same
@@ -62,7 +61,15 @@ def supported(device: str = "CPU") -> tuple[Precision, ...]:
     return tuple(found)
 
 
-_AVX512_VNNI = 23  # CV_CPU_AVX_512VNNI, which the Python module does not name
+_AVX2, _AVX512_VNNI = 11, 23  # CV_CPU_…, which the Python module does not name
+
+
+def _spare(device: str) -> int | None:
+    """Bits of int8 weights that have to stay unused; None for CPUs on which int8 gains nothing (OpenVINO names it on
+    every one). Without VNNI two products are summed in 16 bits: 2 · 255 · 127 does not fit, 2 · 255 · 64 does."""
+    if device != "CPU" or cv2.checkHardwareSupport(_AVX512_VNNI):
+        return 0
+    return 1 if cv2.checkHardwareSupport(_AVX2) else None
 
 
 def _halves(device: str) -> list[Precision]:
@@ -78,13 +85,16 @@ def _has(capability: str, device: str) -> bool:
 def identify(recipe: Recipe, precision: Precision, device: str = "CPU") -> PlanIdentity:
     """What a plan of `recipe` on this device of this machine is remembered by."""
     what = str(_core().get_property(device, "FULL_DEVICE_NAME"))
+    if precision == "int8" and _spare(device):
+        what += " without VNNI"  # which the same name may have elsewhere
     return PlanIdentity.of(recipe, "openvino", openvino.get_version(), what if device == "CPU" else f"{device}: {what}",
                            precision)
 
 
-def quantise(model: openvino.Model, calibration: Calibration) -> None:
+def quantise(model: openvino.Model, calibration: Calibration, spare: int = 0) -> None:
     """Makes convolutions of `model` run in int8, in place: FakeQuantize operations on their inputs (one range each,
-    the calibration's) and on their weights (a symmetric range for each output channel, found here).
+    the calibration's) and on their weights (a symmetric range for each output channel, found here, of whose 8 bits
+    `spare` stay unused).
 
     OpenVINO turns such a pair into a convolution of 8-bit integers and leaves everything else as it was (Jacob et al.
     2018, "Quantization and training of neural networks for efficient integer-arithmetic-only inference"). Raises
@@ -101,7 +111,7 @@ def quantise(model: openvino.Model, calibration: Calibration) -> None:
         seen = opset13.fake_quantize(op.input_value(0), low, high, low, high, 256)
         op.input(0).replace_source_output(seen.output(0))
         weights = _constant(op.input_value(1))
-        top = np.maximum(np.abs(weights).max((1, 2, 3), keepdims=True), np.float32(1e-9))
+        top = np.float32(2**spare) * np.maximum(np.abs(weights).max((1, 2, 3), keepdims=True), np.float32(1e-9))
         low, high = opset13.constant(-top), opset13.constant(top)
         rounded = opset13.fake_quantize(opset13.constant(weights), low, high, low, high, 255)
         op.input(1).replace_source_output(rounded.output(0))
@@ -117,7 +127,7 @@ def _constant(source: openvino.Output) -> Float32:
     return np.asarray(node.get_data(), np.float32)
 
 
-def read_network(recipe: Recipe, precision: Precision) -> openvino.Model:
+def read_network(recipe: Recipe, precision: Precision, device: str = "CPU") -> openvino.Model:
     """The engine's network for one crop. Raises EngineError, and RuntimeError where OpenVINO cannot read it."""
     model = _core().read_model(recipe.model_path)
     model.reshape({name: [1, *shape] for name, shape in recipe.inputs.items()})
@@ -125,7 +135,7 @@ def read_network(recipe: Recipe, precision: Precision) -> openvino.Model:
         calibration = load_calibration(recipe)
         if calibration is None:
             raise EngineError("there are no int8 ranges for these weights")
-        quantise(model, calibration)
+        quantise(model, calibration, _spare(device) or 0)
     return model
 
 
@@ -141,7 +151,7 @@ class OpenVinoPlan:
             options |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         try:
             compiled = compile_once(_core(), f"{recipe.name}-{precision}", self.identity, options,
-                                    lambda: read_network(recipe, precision), device)
+                                    lambda: read_network(recipe, precision, device), device)
             shape = list(compiled.output(recipe.output.name).shape)
         except RuntimeError as error:  # everything that OpenVINO raises
             raise EngineError(f"engine {recipe.name}: OpenVINO cannot use {recipe.model_path.name}: "

@@ -152,6 +152,24 @@ def test_a_cpu_without_the_instructions_is_not_asked(calibrated: Calibrated, mon
     engine.close()
 
 
+def test_weights_leave_a_bit_unused_where_products_are_summed_in_16_bits(
+        calibrated: Calibrated, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rtface.engine import openvino as backend
+    recipe, seen = load_recipe(calibrated() / "recipe.toml"), list[tuple[str, float]]()
+    for vnni in (True, False):
+        monkeypatch.setattr(backend.cv2, "checkHardwareSupport", lambda n, vnni=vnni: n != backend._AVX512_VNNI or vnni)
+        network = backend.read_network(recipe, "int8")
+        rounded = [op for op in network.get_ops() if op.get_type_name() == "FakeQuantize"
+                   and op.input_value(0).get_node().get_type_name() == "Constant"]
+        step = [float(np.ptp([op.input_value(k).get_node().get_data() for k in (1, 2)])) / 254 for op in rounded]
+        weights = [float(np.abs(op.input_value(0).get_node().get_data()).max()) for op in rounded]
+        seen.append((backend.identify(recipe, "int8").device, max(w / s for w, s in zip(weights, step, strict=True))))
+    (with_vnni, full), (without, half) = seen
+    assert full == pytest.approx(127) and half == pytest.approx(63.5)
+    assert with_vnni != without  # what was found or compiled for one is not taken for the other
+    assert 2 * 255 * np.ceil(half) < 2**15
+
+
 @pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
 def test_ours_are_calibrated_for_the_weights_they_ship_with(name: str) -> None:
     recipe = load_recipe(find_recipes()[name])
