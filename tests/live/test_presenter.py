@@ -66,7 +66,7 @@ def test_order_is_kept_and_what_comes_from_before_is_dropped():
 
 def test_the_last_picture_is_held_while_the_source_is_away_then_a_slate(monkeypatch):
     monkeypatch.setattr(module, "_HOLD_S", 0.05)
-    monkeypatch.setattr(module, "_SLATE_S", 0.3)
+    monkeypatch.setattr(module, "_SLATE_S", 0.8)  # long enough for some pictures on a busy machine
     sink, stats, lost = FakeSink(), Stats(), [None]
     presenter = Presenter([sink], FORM, stats, lost=lambda: lost[0])
     presenter.put(frame(1_000_000, luma=90))
@@ -74,7 +74,7 @@ def test_the_last_picture_is_held_while_the_source_is_away_then_a_slate(monkeypa
     time.sleep(0.2)
     assert len(sink.frames) == 1  # the source is there: nothing is made up
     lost[0] = "unplugged"
-    sink.wait_for(14)
+    sink.wait_for(30)
     presenter.put(frame(3_000_000, luma=91))
     time.sleep(0.1)
     presenter.close()
