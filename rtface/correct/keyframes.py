@@ -112,17 +112,19 @@ def _chance(added: Float32, before: Float32, way: Way) -> Float32:
     gate: Any = cv2.resize(way.gate, (size, size), interpolation=cv2.INTER_LINEAR)
     chance = np.zeros_like(added)
     for here, there in zip(_bands(added), _bands(way.fetch(before)), strict=True):
-        both = sum(_around(a * b * gate) for a, b in zip(here, there, strict=True))
-        each = sum(_around((a * a + b * b) * (0.5 * gate)) for a, b in zip(here, there, strict=True))
+        both: Any = sum(_around(a * b * gate) for a, b in zip(here, there, strict=True))
+        each: Any = sum(_around((a * a + b * b) * (0.5 * gate)) for a, b in zip(here, there, strict=True))
         # Where the gate is shut nothing is known, and it is believed as if both agreed.
-        kept = np.float32(_BELIEF) * np.clip((both + _NOTHING) / (each + _NOTHING), 0.0, 1.0)
-        chance += (1.0 - kept) * here
+        chance += (1.0 - np.float32(_BELIEF) * _explained(both, each)) * here
     return chance
 
 
 def based(crop: Float32, own: Float32, small: Float32) -> Float32:
-    """float32 3×S×S: what is shown without a key frame: the crop, changed as the small engine changes its own."""
-    return crop + resized(small - own, crop.shape[1])
+    """float32 3×h×w: what is shown without a key frame: the crop, changed as the small engine changes its own; of
+    all three the same part."""
+    size = crop.shape[2], crop.shape[1]
+    return np.stack([c + cv2.resize(a - b, size, interpolation=cv2.INTER_LINEAR)
+                     for c, a, b in zip(crop, small, own, strict=True)])
 
 
 def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], weight: float = 1.0,
@@ -141,12 +143,11 @@ def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], wei
         float32 3×S×S.
     """
     x0, y0, x1, y1 = box
-    k, size = crop.shape[1] // SIDE, ((x1 - x0) * crop.shape[1] // SIDE, (y1 - y0) * crop.shape[1] // SIDE)
-    part = np.s_[y0 * k:y1 * k, x0 * k:x1 * k]
-    out, n = crop.copy(), small.shape[1] // SIDE
-    inner = np.s_[y0 * n:y1 * n, x0 * n:x1 * n]
-    for plane, a, b in zip(out, small, own, strict=True):
-        plane[part] += cv2.resize(cv2.subtract(a[inner], b[inner]), size, interpolation=cv2.INTER_LINEAR)
+    k, n = crop.shape[1] // SIDE, small.shape[1] // SIDE
+    few, size = (x1 - x0, y1 - y0), (k * (x1 - x0), k * (y1 - y0))
+    part, inner = (np.s_[:, y0 * m:y1 * m, x0 * m:x1 * m] for m in (k, n))
+    out = crop.copy()
+    out[part] = base = based(crop[part], own[inner], small[inner])
     gates = [np.ones((SIDE, SIDE), np.float32) if key.way is None else key.way.gate for key in keys]
     shares = [np.float32(key.share) * gate for key, gate in zip(keys, gates, strict=True)]
     total, opened = np.full((SIDE, SIDE), 1e-6, np.float32), np.ones((SIDE, SIDE), np.float32)
@@ -154,33 +155,26 @@ def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], wei
         total += share
         opened *= 1.0 - gate
     opened = np.float32(weight) * (1.0 - opened) / total
-    answer = [plane[part].copy() for plane in out]
     for key, share in zip(keys, shares, strict=True):
-        assert key.look.key is not None
-        wanted = (share * opened)[y0:y1, x0:x1]
-        light: Float32 | None = None
-        heavy = key.look.key[:, part[0], part[1]]
-        if key.way is not None:
-            heavy = key.way.fetch(key.look.key, box) if key.moved is None else key.moved
+        assert key.look.key is not None and key.look.changed is not None
+        counts = (share * opened)[y0:y1, x0:x1]
+        if key.way is None:
+            change = key.look.key[part] - base
+        else:
+            change = (key.way.fetch(key.look.key, box) if key.moved is None else key.moved) - base
             light = resized(low_frequencies(resized(small, SIDE) - key.way.fetch(resized(key.small, SIDE))), SIDE)
-        changes: list[Any] = [cv2.subtract(there, base) for there, base in zip(heavy, answer, strict=True)]
-        if light is not None:
-            for change, plane in zip(changes, light, strict=True):
-                change += cv2.resize(plane[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
-        if key.way is not None:
-            assert key.look.changed is not None
+            for plane, low in zip(change, light, strict=True):
+                plane += cv2.resize(low[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
             there = key.look.changed if key.way.flow is None else shifted(key.look.changed, key.way.flow)
-            wanted = wanted * _explained(there[y0:y1, x0:x1], energy(changes, (x1 - x0, y1 - y0)))
-        full: Any = cv2.resize(wanted, size, interpolation=cv2.INTER_LINEAR)
-        for plane, change in zip(out, changes, strict=True):
-            cv2.multiply(change, full, dst=change)
-            plane[part] += change
+            counts = counts * _explained(there[y0:y1, x0:x1], energy(change, few))
+        out[part] += change * cv2.resize(counts, size, interpolation=cv2.INTER_LINEAR)
     return out
 
 
 def _explained(expected: Float32, found: Float32) -> Float32:
     """0…1, how much of a mean square that was found was to be expected."""
-    return np.minimum((expected + np.float32(_NOTHING)) / (found + np.float32(_NOTHING)), np.float32(1.0))
+    out: Any = np.clip((expected + _NOTHING) / (found + _NOTHING), 0.0, 1.0)
+    return out
 
 
 def _bands(picture: Float32) -> list[Float32]:
