@@ -65,6 +65,24 @@ def test_a_second_signal_ends_at_once():
     assert "stopped at once" in err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
+def test_ctrl_c_before_the_command_line_is_there_shows_no_traceback():
+    # What imports the command line finds this in its place, and stays in it.
+    script = ("import sys, types, time\n"
+              "class Slow:\n"
+              "    def find_spec(self, name, path, target=None):\n"
+              "        if name == 'rtface.cli':\n"
+              "            print('importing', flush=True); time.sleep(60)\n"
+              "sys.meta_path.insert(0, Slow())\n"
+              "from rtface.__main__ import main; main()\n")
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, env=environment())
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT and err == ""
+
+
 def rtface(*arguments, code=0, **kwargs):
     done = subprocess.run([sys.executable, "-m", "rtface", *arguments], capture_output=True, text=True,
                           env=environment() | kwargs, timeout=120)
