@@ -11,7 +11,7 @@ from rtface.jobs import Wanted
 from rtface.keyed import spacing
 from rtface.ladder import Ladder
 from rtface.protocols import Engine, Workshop
-from rtface.rungs import Seen
+from rtface.rungs import Plan, Seen
 from rtface.stats import Stats
 from rtface.tracks import TrackBook
 
@@ -98,11 +98,20 @@ class Assignment:
         for want, plan in zip(wanted, plans, strict=True):
             if plan.engine:
                 want = replace(want, amount=want.amount * plan.strength, key=plan.key, share=plan.share)
-                if plan.engine != want.engine.name:
-                    if want.small is not None and plan.share < 1.0 and want.record.keys.moments and plan.key:
-                        want = replace(want, key=False, share=1.0 - plan.share)  # the slow engine fades out
-                    else:
-                        want = replace(want, engine=place.engines.named(plan.engine), small=None)
-                        want.record.keys.reset()
-                out.append(want)
+                out.append(self._beside(want, plan, place) if want.small is not None else
+                           replace(want, engine=place.engines.named(plan.engine)))
         return out
+
+    @staticmethod
+    def _beside(want: Wanted, plan: Plan, place: Workshop) -> Wanted:
+        """What is done with a face whose engine is slow, by the ladder's plan."""
+        record, slow = want.record, want.engine.name
+        if not plan.key and record.engine in (slow, plan.engine) and place.device.carries:
+            # What is shown of it is carried, in crops of the engine that it was made with.
+            return replace(want, engine=place.engines.named(record.engine), small=None)
+        if plan.engine == slow:
+            return want
+        if plan.share < 1.0 and record.keys.moments and plan.key:
+            return replace(want, key=False, share=1.0 - plan.share)  # the slow engine fades out
+        record.keys.reset()
+        return replace(want, engine=place.engines.named(plan.engine), small=None)

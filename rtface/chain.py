@@ -29,10 +29,15 @@ WAITING = 8
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """One budget for the whole run, so that decoder, engine, encoder and OpenCV do not each take every core."""
+    """One budget for the whole run, so that decoder, engine, encoder and OpenCV do not each take every core.
+
+    Attributes:
+        beside: of engines without memory, which may be slow: live they work beside what a picture waits for.
+    """
 
     decode: int
     engine: int
+    beside: int
     encode: int
     picture: int
 
@@ -42,7 +47,8 @@ class Threads:
         cores = asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         # One core is left to the threads that track, correct and encode beside the engine: measured on two cores,
         # rtface-s gains 8 % of speed by that and rtface-m loses nothing.
-        return cls(decode=min(cores, 4), engine=max(1, cores - 1), encode=cores, picture=max(1, cores // 4))
+        most = max(1, cores - 1)
+        return cls(decode=min(cores, 4), engine=most, beside=most, encode=cores, picture=max(1, cores // 4))
 
     @classmethod
     def live(cls, asked: int | None) -> Threads:

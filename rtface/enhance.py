@@ -240,7 +240,8 @@ class Enhance:
             if ladder is None or job.until is None or wait_for([moment.small],
                                                                max(0.0, job.until - monotonic())).done:
                 return record.keys.restored(moment, box, self._pace, work.want.share)
-            ladder.missing(record.id)
+            if not (job.device.carries and record.correction.key.ready(job.frame.time)):
+                ladder.missing(record.id)
             return None
         if ladder is None or job.until is None or not job.device.carries:
             return None if work.answer is None else work.answer.result()
@@ -269,8 +270,8 @@ class Enhance:
         frame, want = job.frame, work.want
         how = Shaping(want.amount, self._options.colour, self._options.grain,
                       average=not (want.small or want.engine.recurrent or frame.new),
-                      keep=self._ladder is not None and job.device.carries and want.small is None,
-                      region=self._region(want.engine), share=want.share if want.small is None else 1.0)
+                      keep=self._ladder is not None and job.device.carries, region=self._region(want.engine),
+                      share=want.share if want.small is None else 1.0)
         return Retouch(work.crops, restored, mesh_in(work), want.record.correction, how, frame.time,
                        seed_of(want.face.track_id, frame.pts))
 

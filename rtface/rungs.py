@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_MEMORY_S = 0.27  # a recurrent engine's memory is good for 0.3 s (`rtface.tracks`)
+from rtface.tracks import MEMORY_S
+
+_MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent engine's memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,10 @@ def rungs_for(face: Seen, smaller: str | None, period: float, carries: bool) -> 
         return (Rung(first), *([Rung(smaller)] if smaller else []), Rung(""))
     pace = [n for n in (2, 4, 8) if n * period <= _MEMORY_S or not face.memory]
     low = [Rung(smaller, n) for n in pace] if smaller else []
-    if face.slow and smaller:
-        return (Rung(first), Rung(smaller), *low, Rung(""))
     high = [Rung(first), *(Rung(first, n) for n in pace)]
-    # A large engine on every 8th frame is not better than the small one on every 2nd.
-    return (*(high[:3] if low else high), *low, Rung(""))
+    # A large engine on every 8th frame is not better than the small one on every 2nd. A slow one's answers are there
+    # anyway: they are shown until too little time is left for the small one's.
+    return (*(high[:3] if low else high), *((low[1:] or low) if face.slow else low), Rung(""))
 
 
 def name_of(rungs: Sequence[Rung], at: int) -> str:

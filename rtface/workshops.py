@@ -32,7 +32,7 @@ def asked_by(options: Options) -> Asked:
 
 
 def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
-                  picture_threads: int | None = None, warn: Warn | None = None,
+                  beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
                   progress: Progress | None = None) -> Workshop:
     """Opens what a run needs; `stack` closes it.
 
@@ -40,7 +40,7 @@ def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads
         engine: what is asked for (`asked_by`), or just an engine's name.
         device: one of `rtface.values.DEVICES`. "auto": an NVIDIA card where driver, packages and memory are there, else
             the CPU; one line of the log says which, and why.
-        threads: cores for engines on the CPU.
+        threads: cores for engines on the CPU; beside: for those without memory, as many where it is None.
         picture_threads: cores for OpenCV.
         warn: as for `CpuDevice`.
         progress: told what is being built for a card, and how far it is (0…1).
@@ -59,7 +59,7 @@ def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads
             why = str(error)
     elif device.startswith("cuda"):
         return _on_card(engine, device, stack, warn, progress)
-    found = _on_cpu(engine, device, stack, threads, picture_threads, warn)
+    found = _on_cpu(engine, device, stack, threads, beside, picture_threads, warn)
     if why is not None:
         log.info("frames are worked on by the CPU: %s", why)
     return found
@@ -71,15 +71,16 @@ def may_take_card(device: str) -> bool:
 
 
 def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
-                 picture_threads: int | None = None, warn: Warn | None = None,
+                 beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
                  ) -> tuple[Workshop, Future[Workshop] | None]:
     """For live runs: a workshop on the CPU now, with the small engine where the choice is rtface's; and one on the
     card that is being made ready, where `device` names one. Raises as `open_workshop` for the first."""
     device, engine = check_device(device), Asked(engine) if isinstance(engine, str) else engine
     if not may_take_card(device):
-        return open_workshop(engine, device, stack, threads=threads, picture_threads=picture_threads, warn=warn), None
+        return open_workshop(engine, device, stack, threads=threads, beside=beside, picture_threads=picture_threads,
+                             warn=warn), None
     small = replace(engine, name=SMALL) if engine.name in ("default", "auto") else engine
-    now = _on_cpu(small, "auto", stack, threads, picture_threads, warn)
+    now = _on_cpu(small, "auto", stack, threads, beside, picture_threads, warn)
     coming: Future[Workshop] = Future()
 
     def make() -> None:
@@ -105,9 +106,9 @@ def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads:
     return now, coming
 
 
-def _on_cpu(engine: Asked, device: str, stack: ExitStack, threads: int | None, picture_threads: int | None,
-            warn: Warn | None) -> Workshop:
-    engines = EngineSet(engine, device=device, threads=threads)
+def _on_cpu(engine: Asked, device: str, stack: ExitStack, threads: int | None, beside: int | None,
+            picture_threads: int | None, warn: Warn | None) -> Workshop:
+    engines = EngineSet(engine, device=device, threads=threads, beside=beside)
     stack.callback(engines.close)
     return Workshop(CpuDevice(picture_threads, warn=warn), engines)
 

@@ -51,6 +51,7 @@ def measured(program: str, path: Path, seconds: float, *more: str) -> dict[str, 
             sender.wait()
     if done.returncode or not done.stdout:
         sys.exit(f"{program} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    print(done.stderr[-4000:], end="", file=sys.stderr)
     result = json.loads(done.stdout.splitlines()[-1])
     print(program, {k: v for k, v in result.items() if k != "stages_ms"}, flush=True)
     return result

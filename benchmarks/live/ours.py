@@ -8,6 +8,7 @@ Prints one line of JSON.
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import sys
 import threading
@@ -66,6 +67,8 @@ def main() -> None:
     url, times, count, seconds = sys.argv[1:5]
     engine = sys.argv[5] if len(sys.argv) > 5 else "default"
     sys.setswitchinterval(0.0005)
+    logging.basicConfig(format="%(relativeCreated)d ms: %(message)s")
+    logging.getLogger("rtface").setLevel(logging.INFO)
     sink, stats, stop = Reading(Times(Path(times), int(count))), Stats(), threading.Event()
     options = Options(engine=engine)
     started: list[float] = []

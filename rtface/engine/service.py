@@ -94,11 +94,6 @@ def _readable() -> list[Recipe]:
     return found
 
 
-def remembers(name: str) -> bool:
-    """Whether an engine, "default" or "auto" has a memory of its own; raises as `load_engine`."""
-    return name in ("default", "auto") or recipe_named(name).recurrent
-
-
 # A face's box is about 2.26 times as wide as its eyes are apart, and in the FFHQ template they are 126/512 of the crop
 # apart: a face up to 142 px wide fits into a 256 crop without being made smaller. A little more is not seen.
 _SMALL_FACE = 160.0
@@ -146,8 +141,11 @@ class EngineSet:
     """
 
     def __init__(self, asked: Asked | str = "default", *, device: str = "auto", threads: int | None = None,
-                 opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
+                 beside: int | None = None, opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
         """Loads what `asked` needs, by `opener` where one is given (engines on a card).
+
+        On `threads` cores; engines without memory on `beside`, where that is given: they may be slow, and live then
+        work beside what a frame waits for.
 
         Raises as `load_engine`; UsageError also for an engine that may not be used commercially where that is asked
         for, and for `fidelity` where the engine has no such control.
@@ -156,7 +154,7 @@ class EngineSet:
         name = self._asked.name
 
         def load(recipe: Recipe) -> RunningEngine:
-            return LoadedEngine(recipe, device=device, threads=threads)
+            return LoadedEngine(recipe, device=device, threads=threads if recipe.recurrent else beside or threads)
 
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}

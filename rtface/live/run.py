@@ -16,7 +16,7 @@ from typing import Self
 from rtface import __version__
 from rtface.chain import Threads
 from rtface.config import Options
-from rtface.engine.service import SMALL, remembers
+from rtface.engine.service import SMALL
 from rtface.enhance import Enhance
 from rtface.errors import Interrupted
 from rtface.frame import Frame
@@ -158,9 +158,8 @@ class Live:
     def _load(self) -> tuple[Tracker, Workshop, Future[Workshop] | None, Callable[[], Workshop]]:
         options, closing, warn = self.options, self._closing, self.stats.warn
         asked = replace(asked_by(options), name=engine_of(options))
-        # An engine without memory may be slow, and then it works beside what a picture waits for: not on every core.
-        threads = (Threads.live if remembers(asked.name) else Threads.plan)(options.threads)
-        place, coming = open_at_once(asked, options.device, closing, threads=threads.engine,
+        threads = Threads.live(options.threads)
+        place, coming = open_at_once(asked, options.device, closing, threads=threads.engine, beside=threads.beside,
                                      picture_threads=threads.picture, warn=warn)
         # Its networks stay on the CPU: a lost card must not take the tracker with it.
         tracker = create_tracker(options.tracker, max_faces=options.max_faces)
@@ -169,8 +168,8 @@ class Live:
 
         def spare() -> Workshop:
             one = replace(asked, name=SMALL) if asked.name == "default" else asked
-            return open_workshop(one, "cpu", closing, threads=threads.engine, picture_threads=threads.picture,
-                                 warn=warn)
+            return open_workshop(one, "cpu", closing, threads=threads.engine, beside=threads.beside,
+                                 picture_threads=threads.picture, warn=warn)
 
         return tracker, place, coming, spare
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -168,6 +169,40 @@ def test_live_the_small_engine_shows_from_the_first_frame_and_the_slow_one_fades
     assert 0.0 < np.max(-np.diff(changed[8:18])) < 0.5 * (changed[8] - changed[-1])
     first = enhance.book._records[1].keys
     assert len(first.moments) <= 4
+
+
+def changes(enhance: Enhance, heavy: Late, frames: list[Frame]) -> list[float]:
+    part, out = inside(frames[0]), list[float]()
+    for frame in frames:
+        was = luma(frame)
+        if heavy.asked:
+            heavy.answer()
+        out.append(float(np.abs(luma(enhance.collect(enhance.submit(frame))) - was)[part].mean()))
+    return out
+
+
+def test_live_a_face_with_a_slow_engine_is_carried_between_the_small_ones_frames() -> None:
+    heavy, stats = Late(), Stats()
+    changed = changes(step(heavy, Small(0.03), "auto", stats, Every(2)), heavy, still(24))
+    assert stats.counters["crops:small"] == stats.counters["crops:carried"] == 12
+    assert changed[8] > 0.3 and max(abs(a - b) for a, b in itertools.pairwise(changed[8:])) < 0.1 * changed[8]
+
+
+class Sinking(Every):
+    """From one frame on faces go by the small engine, on every 4th."""
+
+    def plan(self, now: float, seen: Any, **more: Any) -> Any:
+        plans, turn = super().plan(now, seen, **more), self._turn - 13
+        if turn < 0:
+            return plans
+        return [replace(p, engine="small", key=turn % 4 == 0, share=min(1.0, 0.14 * turn)) for p in plans]
+
+
+def test_live_what_a_slow_engine_added_fades_into_the_small_ones_key_frames() -> None:
+    heavy, stats = Late(), Stats()
+    changed = changes(step(heavy, Small(0.03), "auto", stats, Sinking(1)), heavy, still(40))
+    assert stats.counters["crops:carried"] >= 18 and stats.counters["faults"] == 0
+    assert min(changed[8:]) > 0.8 * min(changed[8], changed[-1])
 
 
 def test_live_an_engine_that_fails_late_costs_one_frame() -> None:
