@@ -68,8 +68,8 @@ def believed(flow: Float32, now: Float32, before: Float32, expected: Float32 | N
     """
     base: Any = expected
     if expected is None:
-        whole: Any = np.broadcast_to(flow.mean(axis=(0, 1)), flow.shape)
-        goes = np.abs(now - shifted(before, whole)).mean() < _WHOLE * np.abs(now - before).mean()
+        whole: Any = np.full(flow.shape, cv2.mean(flow)[:2], np.float32)
+        goes = cv2.norm(now, shifted(before, whole), cv2.NORM_L1) < _WHOLE * cv2.norm(now, before, cv2.NORM_L1)
         base = whole if goes else np.zeros_like(flow)
     usual = _rms(now - shifted(before, base))
     left = _rms(now - shifted(before, flow))
