@@ -1,13 +1,14 @@
 """Engines on a card: crops of many faces, frames and streams in one batch, and what is remembered of them kept there.
 
 What is remembered of a face never leaves the card; who holds its `Remembered` holds its place. Crops of the host are
-answered there (`card_hosted`), one by one and beside the batches.
+answered there (`card_hosted`), in batches of their own.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,7 @@ from rtface.device.owner import Owner
 from rtface.device.remembered import Places, Remembered
 from rtface.device.shaping import LEAST
 from rtface.engine.card_batch import Batches, CardPlan
-from rtface.engine.card_hosted import Hosted, known
+from rtface.engine.card_hosted import Given, Hosted, known
 from rtface.engine.plan import Verdict
 from rtface.engine.ready import ReadyEngine
 from rtface.engine.recipe import Recipe
@@ -81,7 +82,7 @@ class CardEngine(ReadyEngine):
         self._places = places_of(owner, recipe) if recipe.recurrent else None
         self._batches: Batches | None = None
         self._running = threading.RLock()  # `_batches`, by the owner's thread and by that of `_hosted`
-        self._hosted = Hosted(owner, recipe, self._run_hosted, self._places)
+        self._hosted = Hosted(owner, recipe, self._run_hosted, lambda: self.max_batch, self._places)
         self._closed = False
         try:
             owner.run(self._build).result()
@@ -142,13 +143,17 @@ class CardEngine(ReadyEngine):
             request.answer.set_result(Restored(request.face, new, self._head, self._head))
         return event
 
-    def _run_hosted(self, face: FaceSlot, old: Remembered | None, new: Remembered | None, stream: Stream) -> None:
+    def _run_hosted(self, given: Sequence[Given], stream: Stream) -> None:
         if self._batches is None:
             self._owner.run(lambda: self._batches or self._build()).result()
         with self._running:
             assert self._batches is not None
-            self._batches.run(row_of(face, old, new), [old.memory] if old else [],
-                              [face.memory, *([new.memory] if new else [])], stream)
+            for k in range(0, len(given), self.max_batch):  # it may have been halved since they were taken
+                part = given[k:k + self.max_batch]
+                self._batches.run(np.concatenate([row_of(*one) for one in part]),
+                                  [old.memory for _, old, _ in part if old],
+                                  [*(face.memory for face, _, _ in part), *(new.memory for *_, new in part if new)],
+                                  stream)
 
     def _build(self) -> None:
         """Reserves for `max_batch`, or for as much as there is memory for; warms up and captures."""

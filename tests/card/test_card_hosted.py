@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -41,7 +42,53 @@ def test_golden_crops_and_the_frames_after_them_are_answered_as_on_the_cpu(owner
     mine = second[0].result()
     assert mine.occlusion.shape == theirs.occlusion.shape and np.allclose(mine.occlusion, theirs.occlusion, atol=1e-4)
     assert np.allclose(mine.log_scale, theirs.log_scale, atol=1e-3)
-    assert plan.batches == [1] * 6
+    assert sum(plan.batches) == 6
+    engine.close()
+
+
+@contextmanager
+def held(engine):
+    """Keeps the engine with its first crop meanwhile."""
+    gate, begun, run = threading.Event(), threading.Event(), engine._hosted._run
+    engine._hosted._run = lambda *given: (begun.set(), gate.wait(20), run(*given))
+    first = engine.submit(crops_of(engine.recipe)[0][0])
+    assert begun.wait(20)
+    engine._hosted._run = run
+    yield first
+    gate.set()
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_crops_that_wait_make_one_batch_but_for_those_of_one_face(owner, engine_on, short):
+    engine, plan = engine_on(owner)
+    (firsts, answers), (seconds, next_answers) = crops_of(engine.recipe), crops_of(engine.recipe, "next_")
+    plan.batches.clear()
+    with held(engine) as alone:
+        waiting = [engine.submit(crop) for crop in firsts[1:3]]
+        waiting.append(engine.submit(seconds[1], waiting[0]))  # has to know the answer before
+        waiting.append(engine.submit(seconds[2], waiting[1]))
+        if short:  # there is no memory for a second crop beside the first
+            owner.run(lambda: setattr(owner.card, "refuse", 1)).result()
+    wanted = [*answers[1:3], *next_answers[1:3]]
+    assert all(psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
+               for promise, answer in zip(waiting, wanted, strict=True))
+    assert psnr(alone.result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
+    assert plan.batches == ([1, 1, 1, 2] if short else [1, 2, 2])
+    engine.close()
+
+
+def test_a_failure_of_a_batch_comes_to_all_who_asked_and_the_next_one_goes_on(owner, engine_on):
+    engine, _ = engine_on(owner)
+    crops, answers = crops_of(engine.recipe)
+    with held(engine):
+        waiting = [engine.submit(crop) for crop in crops[:2]]
+        run = engine._hosted._run
+        engine._hosted._run = lambda *given: (_ for _ in ()).throw(EngineError("no answer"))
+    for promise in waiting:
+        with pytest.raises(EngineError, match="no answer"):
+            promise.result(20)
+    engine._hosted._run = run
+    assert psnr(engine.submit(crops[0]).result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
     engine.close()
 
 

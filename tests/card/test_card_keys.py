@@ -205,7 +205,7 @@ def test_live_the_slow_engine_has_a_stream_that_gives_way(owner, device, engines
     for frame in film(frames=2, faces=1):
         step.collect(step.submit(frame))
     step.book._records[1].keys.last.key.result(60)
-    of = {name: engine._hosted._kept[0] for name, engine in engines.all.items()}
+    of = {name: engine._hosted._kept.stream for name, engine in engines.all.items()}
     card = owner.card
     assert of["plain"].priority < of["rtface-s"].priority == owner.compute.priority < owner.look.priority
     assert len({*(stream.name for stream in of.values()), owner.compute.name}) == 3
