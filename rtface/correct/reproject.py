@@ -154,8 +154,9 @@ class Reprojection:
         change: Any = cv2.subtract(now, before)
         gate = _gate(change, key.inside, noise_of(c[1, ::ROWS], scale))
         if time is not None:
-            released = self._released(time)
-            gate = gate if released is None else np.minimum(gate, released)
+            released: Any = self._released(time)
+            if released is not None:  # of another engine's crop where that has just changed
+                gate = np.minimum(gate, cv2.resize(released, (n, n), interpolation=cv2.INTER_LINEAR))
             self._gate = gate
         x0, y0, x1, y1 = key.box
         low = (slice(max(0, y0 // SHRINK - _REACH), min(n, y1 // SHRINK + _REACH)),

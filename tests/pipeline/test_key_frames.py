@@ -97,6 +97,30 @@ def test_a_blink_is_not_covered_by_the_open_eye() -> None:
     assert np.abs(out[4] - was[4])[core].mean() < np.abs(out[5] - was[5])[core].mean() + 1e-9
 
 
+def test_a_gate_that_has_just_closed_holds_for_the_next_engines_crops_too() -> None:
+    picture, points = portrait(640, 480, scale=1.6, blur=1.0)
+    hand = picture.copy()
+    x, y = (round(float(v)) for v in points[0])
+    hand[y - 14:y + 14, x - 24:x + 24] = 90
+    large, small, stats = Sharpening("large", 512), Sharpening("small", 256), Stats()
+
+    class Falling(Every):
+        """The large engine, and from the fourth frame on the small one."""
+
+        def plan(self, now: float, seen: Any, **more: Any) -> Any:
+            plans = super().plan(now, seen, **more)
+            falls = self._turn >= 4
+            return [replace(p, engine="small" if falls else "large", key=self._turn in (1, 4)) for p in plans]
+
+    enhance = Enhance(CpuDevice(), FakeEngines(large, small), Options(grain="none"), stats, analysis=False,
+                      ladder=Falling(1), small="small")
+    shown = [picture, picture, hand, hand, hand, hand]
+    was = [luma(f) for f in film(shown, [points] * 6)]
+    out = [luma(enhance.collect(enhance.submit(frame))) for frame in film(shown, [points] * 6)]
+    assert (large.calls, small.calls, stats.counters["faults"]) == (1, 1, 0)
+    assert all(np.abs(a - b).max() > 1 for a, b in zip(out, was, strict=True))
+
+
 def test_light_that_changes_stays_the_pictures_own() -> None:
     picture, points = portrait()
     shown = [np.clip(picture.astype(int) + k, 0, 255).astype(np.uint8) for k in range(8)]
