@@ -9,35 +9,31 @@ it was asked about.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 
+from rtface.around import Around
 from rtface.correct.colour import Box
-from rtface.correct.keyframes import REACH, Key, agreed, based, joined, steadied
-from rtface.correct.mask import face_mask
-from rtface.correct.ways import SIDE, Look, Way, Ways, energy
-from rtface.errors import EngineError
-from rtface.frame import Crops, Float32
+from rtface.correct.keyframes import AVERAGED, REACH, SHOWN, Key, joined
+from rtface.correct.ways import SIDE, Way, Ways
+from rtface.frame import Float32
+from rtface.moment import Moment, Pace, inside
 from rtface.protocols import Engine, Restored
+
+__all__ = ["MOST", "REACH", "Moment", "Pace", "TrackKeys", "spacing"]
 
 MOST = 12
 """Frames from one key frame to the next, at most: so many are held in a film."""
 _SHARE_MS, _MOST_AUTO = 100.0, 8
 _FITS = 0.5  # of the face: where less of it still fits the last key frame, there is a new one
 _FADE_S = 0.2  # in which a key frame's answer fades in, where nothing was known of it before
+_ROOM = 4  # samples around what is shown of a face, for it moves a little from frame to frame
 _LAG = 1.0 / 3.0  # of a film's key frame's answer is still that of the one before
 _OLD_S, _AGEING_S = 4.0, 1.0  # seconds after which a key frame says nothing any more, and before that fades out
-
-
-Pace = Literal["film", "each", "live"]
-"""A film: both engines are waited for, and the frames that follow are known. Each frame as it comes: the first of that.
-Live: the small engine is waited for; motion goes by the crops, while it works."""
 
 
 def spacing(keyframe: int | str, engine: Engine) -> int:
@@ -48,69 +44,6 @@ def spacing(keyframe: int | str, engine: Engine) -> int:
     return 1 if engine.recurrent else min(max(1, math.ceil(engine.ms / _SHARE_MS)), _MOST_AUTO)
 
 
-Ask = Callable[[Float32], Future[Restored]]
-
-
-@dataclass(slots=True, eq=False)
-class Moment:
-    """A face on one frame.
-
-    Attributes:
-        time: seconds.
-        crops, own: of the heavy and of the small engine.
-        small: the small engine's answer.
-        key: the heavy engine's; None between key frames, and before it is asked.
-        ask: asks the heavy engine about a crop, float32 1×3×S×S; None once that is done, and between key frames.
-        number: of the frame, among those of its track.
-        shown: time of the first frame that was shown with `key`.
-        steady: `small`, averaged with that of the frames around; None until it is needed.
-        shares, weight: what `TrackKeys.prepare` found: shares of key frames, the ways there, and their answers moved;
-            and how much of all that there is to be.
-    """
-
-    time: float
-    crops: Crops
-    own: Crops
-    small: Future[Restored]
-    key: Future[Restored] | None = None
-    ask: Ask | None = None
-    number: int = 0
-    shown: float | None = None
-    steady: Float32 | None = None
-    shares: list[tuple[float, Moment, Way | None, Float32 | None]] = field(
-        default_factory=list["tuple[float, Moment, Way | None, Float32 | None]"])
-    weight: float = 1.0
-    _look: Look | None = None
-
-    def look(self, *, wait: bool) -> Look:
-        """Waits for the small engine where `wait` is set; raises what it raised."""
-        if self._look is None:
-            if wait:
-                answer = self.small.result().pixels[0]
-                self._look = Look(self.time, answer, answer)
-            else:
-                self._look = Look(self.time, self.own.pixels[0])
-        return self._look
-
-    def error(self) -> Float32:
-        """float32 SIDE×SIDE: mean square by which the small engine, which is waited for, changes its crop."""
-        return energy(self.look(wait=True).guide - self.own.pixels[0])
-
-    def take(self, look: Look, earlier: tuple[Look, Way] | None) -> None:
-        """Waits for the heavy engine's answer, where it was asked; raises what it raised, once. `earlier`: as for
-        `agreed`."""
-        if self.key is not None and look.key is None:
-            try:
-                look.small = small = self.small.result().pixels[0]
-                answer = self.key.result().pixels[0]
-                if not math.isfinite(float(answer.sum())):
-                    raise EngineError("an engine's answer holds values that are not numbers; it is not used")
-            except BaseException:
-                self.key = None
-                raise
-            agreed(look, answer, based(self.crops.pixels[0], self.own.pixels[0], small), earlier)
-
-
 @dataclass(slots=True)
 class TrackKeys:
     """What one track's key frames need: its moments, from the last key frame that is still shown to the newest."""
@@ -118,6 +51,7 @@ class TrackKeys:
     moments: list[Moment] = field(default_factory=list[Moment])
     _ways: Ways = field(default_factory=Ways)
     _count: int = 0
+    _around: Around | None = None
 
     def reset(self) -> None:
         """Forgets the track."""
@@ -128,21 +62,24 @@ class TrackKeys:
         """The last key frame that was asked for."""
         return next((m for m in reversed(self.moments) if m.key is not None or m.ask is not None), None)
 
+    @property
+    def _film(self) -> Around:
+        if self._around is None:  # a live run has none
+            self._around = Around(self.moments)
+        return self._around
+
     def add(self, moment: Moment, pace: Pace) -> None:
         """Takes in the next frame, and asks the heavy engine about what waits for it."""
         self._count += 1
         moment.number = self._count
         self.moments.append(moment)
-        self._ask([m for m in self.moments if pace != "film" or self._count - m.number >= REACH], pace)
+        self._ask([m for m in self.moments if pace != "film" or self._count - m.number >= AVERAGED], pace)
 
     def _ask(self, moments: Sequence[Moment], pace: Pace) -> None:
         for moment in moments:
             if moment.ask is not None:
-                ask, moment.ask, crop = moment.ask, None, moment.crops.pixels
-                if pace == "film":
-                    around = [(n, m.crops.pixels[0], way) for n, m, way in self._around(moment)]
-                    crop = steadied(crop[0], around, moment.error())[None]
-                moment.key = ask(crop)
+                ask, moment.ask = moment.ask, None
+                moment.key = ask(self._film.crop(moment) if pace == "film" else moment.crops.pixels)
 
     def due(self, moment: Moment, every: int) -> bool:
         """Whether a frame is to be a key frame where engines are waited for; waits for its small answer."""
@@ -154,8 +91,8 @@ class TrackKeys:
             return True
         if since < max(2, every // 3):
             return False
-        inside = _inside()
-        return float((self._way(moment, last, "each").gate * inside).sum()) < _FITS * float(inside.sum())
+        face = inside()
+        return float((self._way(moment, last, "each").gate * face).sum()) < _FITS * float(face.sum())
 
     def free(self, time: float, every: int, period: float) -> bool:
         """Whether the heavy engine may be asked where it is not waited for."""
@@ -171,6 +108,38 @@ class TrackKeys:
             box: x0, y0, x1, y1 in samples of SIDE×SIDE, what is shown of the crop.
             pace: see `Pace`.
         """
+        if pace != "film":  # whose frames are joined with those beside them
+            self._prepare(moment, box, pace)
+
+    def restored(self, moment: Moment, box: Box, pace: Pace, weight: float = 1.0) -> Restored:
+        """What is shown of a face, once it is prepared; waits for the small engine.
+
+        Args:
+            moment, box, pace: as for `prepare`. What no later frame needs is forgotten.
+            weight: 0…1 of the heavy engine, but in a film.
+        """
+        said, film = moment.small.result(), pace == "film"
+        if film:
+            self._draft(moment, box)
+            used = {key for _, key, *_ in moment.shares}
+            pixels = self._film.shown(moment, lambda m: self._draft(m, box), box)
+        else:
+            pixels, used = self._joined(moment, box, pace, weight), {key for _, key, *_ in moment.shares}
+        self._forget(moment, used, film)
+        moment.shares = []
+        return Restored(pixels[None], occlusion=_enlarged(said.occlusion, pixels.shape[1]))
+
+    def _draft(self, moment: Moment, box: Box) -> Float32:
+        """What would be shown of a moment of a film if there were no other; worked out once, if the face stays."""
+        if moment.draft is None or not _within(box, moment.draft[1]):
+            x0, y0, x1, y1 = box
+            box = max(0, x0 - _ROOM), max(0, y0 - _ROOM), min(SIDE, x1 + _ROOM), min(SIDE, y1 + _ROOM)
+            self._prepare(moment, box, "film")
+            moment.draft = self._joined(moment, box, "film", 1.0), box
+            moment.shares = [(share, key, None, None) for share, key, *_ in moment.shares]
+        return moment.draft[0]
+
+    def _prepare(self, moment: Moment, box: Box, pace: Pace) -> None:
         wait = pace != "live"
         near = [m for m in self.moments if abs(m.time - moment.time) <= _OLD_S]  # none where they were forgotten
         asked = [m for m in near if m.key is not None or m.ask is not None]
@@ -190,26 +159,17 @@ class TrackKeys:
         if not wait and before:
             moment.weight *= min(1.0, (before[-1].time + _OLD_S - moment.time) / _AGEING_S)
 
-    def restored(self, moment: Moment, box: Box, pace: Pace, weight: float = 1.0) -> Restored:
-        """What is shown of a face, once it is prepared; waits for the small engine.
-
-        Args:
-            moment, box, pace: as for `prepare`. What no later frame needs is forgotten.
-            weight: 0…1 of the heavy engine.
-        """
-        said, film = moment.small.result(), pace == "film"
-        look = moment.look(wait=pace != "live")
-        look.small = said.pixels[0]
+    def _joined(self, moment: Moment, box: Box, pace: Pace, weight: float) -> Float32:
+        """What the key frames and the small engine make of a moment that is prepared."""
+        film, wait = pace == "film", pace != "live"
+        moment.look(wait=wait).small = answer = moment.small.result().pixels[0]
         keys: list[Key] = []
         for share, key, way, moved in moment.shares:
-            there = key.look(wait=pace != "live")
+            there = key.look(wait=wait)
             assert there.small is not None
-            keys.append(Key(share, there, self._steadied(key) if film else there.small, way, moved))
-        small = self._steadied(moment) if film else said.pixels[0]
-        pixels = joined(moment.crops.pixels[0], moment.own.pixels[0], small, keys, weight * moment.weight, box)
-        self._forget(moment, {key for _, key, *_ in moment.shares}, film)
-        moment.shares = []
-        return Restored(pixels[None], occlusion=_enlarged(said.occlusion, pixels.shape[1]))
+            keys.append(Key(share, there, self._film.clear(key).guide if film else there.small, way, moved))
+        small = self._film.clear(moment).guide if film else answer
+        return joined(moment.crops.pixels[0], moment.own.pixels[0], small, keys, weight * moment.weight, box)
 
     def _take(self, keys: list[Moment], pace: Pace) -> None:
         """The answers of key frames, in order; the first is believed as it is."""
@@ -237,44 +197,21 @@ class TrackKeys:
         share = _faded_in(last, moment, before[-2].time if len(before) > 1 else None)
         return [(1.0, last)] if share >= 1.0 or len(before) == 1 else [(1.0 - share, before[-2]), (share, last)]
 
-    def _steadied(self, moment: Moment) -> Float32:
-        """The small engine's answer at a moment, averaged with those around it."""
-        if moment.steady is None:
-            small = {m: m.small.result().pixels[0] for m in self.moments if abs(m.number - moment.number) <= REACH}
-            around = [(n, small[m], way) for n, m, way in self._around(moment)]
-            moment.steady = steadied(small[moment], around, moment.error())
-        return moment.steady
-
-    def _around(self, moment: Moment) -> list[tuple[int, Moment, Way]]:
-        """The moments around one in a film: distance, moment, and the way there."""
-        found = [(abs(m.number - moment.number), m) for m in self.moments]
-        return [(n, m, self._way(moment, m, "film")) for n, m in found if 0 < n <= REACH]
-
     def _way(self, here: Moment, there: Moment, pace: Pace) -> Way:
-        looks = self._looks(here, there) if pace == "film" else []
-        expected, wait = self._ways.along(looks) if looks else None, pace != "live"
-        return self._ways.between(here.look(wait=wait), there.look(wait=wait), _inside(), expected)
-
-    def _looks(self, here: Moment, there: Moment) -> list[Look]:
-        """All from one to the other, those that the motion goes by with their speeds; none where one is missing."""
-        low, high = sorted((here.number, there.number))
-        way = [m for m in self.moments if low <= m.number <= high]
-        if len(way) != high - low + 1:
-            return []
-        looks = [m.look(wait=True) for m in way]
-        for moment, look in zip(way, looks, strict=True):
-            if look.speed is None:
-                around = [(m.number - moment.number, m.look(wait=True)) for m in self.moments
-                          if 0 < abs(m.number - moment.number) <= REACH]
-                look.speed = self._ways.speed(look, around)
-        return looks if here.number < there.number else looks[::-1]
+        if pace == "film":
+            return self._film.way(here, there)
+        wait = pace != "live"
+        return self._ways.between(here.look(wait=wait), there.look(wait=wait), inside())
 
     def _forget(self, moment: Moment, used: set[Moment], film: bool) -> None:
         """Keeps what later frames need: the key frames that are shown or expected, and what they are averaged with."""
         first = min((m.number for m in used), default=moment.number)
-        since = min(first, moment.number - REACH + 1) if film else moment.number
+        since = min(first, moment.number - AVERAGED + 1) if film else moment.number
         self.moments[:] = [m for m in self.moments
                            if m.number >= since or m in used or (m.key is not None and not m.key.done())]
+        for past in self.moments:
+            if past.number <= moment.number - SHOWN:
+                past.draft = None
 
 
 def _faded_in(key: Moment, moment: Moment, before: float | None = None) -> float:
@@ -286,9 +223,8 @@ def _faded_in(key: Moment, moment: Moment, before: float | None = None) -> float
     return min(1.0, (moment.time - key.shown + 0.02) / max(within, 1e-3))
 
 
-@lru_cache(maxsize=1)
-def _inside() -> Float32:
-    return face_mask(SIDE)
+def _within(box: Box, other: Box) -> bool:
+    return box[0] >= other[0] and box[1] >= other[1] and box[2] <= other[2] and box[3] <= other[3]
 
 
 def _enlarged(occlusion: Any, size: int) -> Any:

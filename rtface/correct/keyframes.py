@@ -15,7 +15,9 @@ estimates): all of it on a degraded film, next to nothing on a clean one, which 
 
 In a film h comes from the two key frames before and the one after, by distance and by their gates, which leaves no step
 at a key frame; and both s and what the heavy engine is shown of a key frame are averages of some frames before and
-after, along their motion and gated (`steadied`).
+after, along their motion and gated (`steadied`). Motion that is found anew on those averages, which tremble less, is
+nearer to the truth, so r_k is carried along that; and r̂ itself is averaged once more along it with those of the frames
+beside, as far as they differ less than the film itself does (`calmed`): what is left is what is wrong with each alone.
 
 What the heavy engine adds to the small one's answer, r − s, counts as far as it is more than chance: a network without
 memory decides anew on every frame. In two bands of middle and low frequencies it is held against what the key frame
@@ -37,12 +39,16 @@ from rtface.correct.motion import shifted
 from rtface.correct.ways import SIDE, Look, Way, energy, resized
 from rtface.frame import Float32
 
-REACH = 3
-"""Frames before and after that the small engine's answer is averaged with."""
+AVERAGED, SHOWN = 3, 2
+"""Frames before and after that the small engine's answer is averaged with, and what is shown."""
+REACH = 4
+"""Half of the frames that a film is known beyond the next key frame: `SHOWN` and 2 `AVERAGED`, for what is shown is
+averaged, along a motion that is found on averages."""
 _SPREAD = 2.0  # frames: standard deviation of their weights
 _BANDS = (32, 128)  # cells a side down to which frequencies are low, and middle
 _BELIEF = 0.75  # of what both key frames add
 _NEAR = 5.0  # samples of a small crop that are looked at together
+_TELLS = 1.5  # times as much as is shown that frames differ as they are seen, from which on it is believed
 _NOTHING = 1e-7  # mean square of what nobody sees
 
 
@@ -65,7 +71,8 @@ class Key:
     moved: Float32 | None = None
 
 
-def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]], error: Float32) -> Float32:
+def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]], error: Float32,
+             box: Box = (0, 0, SIDE, SIDE)) -> Float32:
     """float32 3×n×n: a picture of a face, averaged with those of the frames around it.
 
     A picture counts as far as it differs from this one no more than two would that are both as wrong as this one is:
@@ -75,18 +82,34 @@ def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]], error
         picture: float32 3×n×n; not changed.
         others: distance in frames, picture, and the way there.
         error: float32 SIDE×SIDE, mean square, how wrong the picture is as far as is known.
+        box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part that matters; the rest stays as it is.
     """
-    size = picture.shape[1]
-    total, weights = picture.copy(), np.ones((size, size), np.float32)
+    (x0, y0, x1, y1), k = box, picture.shape[1] // SIDE
+    few, size = (x1 - x0, y1 - y0), (k * (x1 - x0), k * (y1 - y0))
+    part, inner = np.s_[y0:y1, x0:x1], np.s_[:, y0 * k:y1 * k, x0 * k:x1 * k]
+    out = picture.copy()
+    total, weights = out[inner], np.ones(size[::-1], np.float32)
     for distance, other, way in others:
-        share, moved = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2)), way.fetch(other)
-        gate = way.gate * _explained(2.0 * error, energy(moved - picture))
-        weight: Any = cv2.resize(gate, (size, size), interpolation=cv2.INTER_LINEAR) * share
+        share, moved = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2)), way.fetch(other, box)
+        gate = way.gate[part] * _explained(2.0 * error[part], energy(moved - picture[inner], few))
+        weight: Any = cv2.resize(gate, size, interpolation=cv2.INTER_LINEAR) * share
         weights += weight
         for plane, there in zip(total, moved, strict=True):
             plane += weight * there
     total /= weights
-    return total
+    return out
+
+
+def calmed(seen: Float32, left: Float32) -> Float32:
+    """0…1, how far two frames of a face differ by what trembles, and not by motion that was not found to the pixel: an
+    enhanced film has as much of the latter as the film that was seen, and less of the former.
+
+    Args:
+        seen, left: float32 SIDE×SIDE, mean square by which two frames differ along their motion, as they were seen and
+            as they would be shown.
+    """
+    out: Any = np.clip((seen + _NOTHING) / (left + _NOTHING) - np.float32(_TELLS), 0.0, 1.0)
+    return out
 
 
 def agreed(look: Look, answer: Float32, base: Float32, earlier: tuple[Look, Way] | None) -> None:

@@ -14,14 +14,15 @@ from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 from key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 
 from rtface.analyze import Analyzer
+from rtface.around import Around
 from rtface.config import Options
-from rtface.correct.keyframes import Key, agreed, joined, steadied
+from rtface.correct.keyframes import Key, agreed, calmed, joined, steadied
 from rtface.correct.ways import SIDE, Look, Way, Ways
 from rtface.device.cpu import CpuDevice
 from rtface.enhance import Enhance
 from rtface.errors import UsageError
 from rtface.frame import Crops, Frame
-from rtface.keyed import MOST, spacing
+from rtface.keyed import MOST, REACH, Moment, spacing
 from rtface.ladder import Ladder
 from rtface.protocols import Restored
 from rtface.stats import Stats
@@ -146,7 +147,7 @@ def test_little_is_remembered_of_a_long_film() -> None:
     most = 0
     for _ in enhance(still(24)):
         most = max(most, *(len(r.keys.moments) for r in enhance.book._records.values()))
-    assert 4 < most <= 3 * 4 + 2 * 3
+    assert 4 < most <= 3 * 4 + 2 * REACH
 
 
 class Late(WhenTold, Heavy):
@@ -331,6 +332,95 @@ def test_in_a_film_the_slow_engine_is_shown_the_average_of_the_frames_around() -
     part = np.s_[:, 200:400, 160:350]
     noise = [float(np.std((e.seen[1] - clean.seen[1])[part])) for e in (film_, single)]
     assert len(film_.seen) == len(single.seen) == 3 and noise[0] < 0.6 * noise[1]
+
+
+def drifting(step: float, noise: float, frames: int = 13) -> list[Moment]:
+    """A face that drifts by so many samples of SIDE×SIDE a frame, in a small engine's answers with noise."""
+    rng = np.random.default_rng(7)
+    picture, points = portrait(640, 480)
+    x, y = points.mean(axis=0).astype(int)
+    scene = np.float32(1 / 255) * cv2.resize(picture[y - 64:y + 64, x - 80:x + 80], (320, 256)).transpose(2, 0, 1)
+    out: list[Moment] = []
+    for k in range(frames):
+        matrix = np.float32([[1, 0, 2 * step * k - 32], [0, 1, 0]])
+        clean = np.stack([cv2.warpAffine(p, matrix, (256, 256)) for p in scene])
+        small: Future[Restored] = Future()
+        small.set_result(Restored((clean + noise * rng.standard_normal(clean.shape).astype(np.float32))[None]))
+        own = clean + 2 * noise * rng.standard_normal(clean.shape).astype(np.float32)
+        crop = own.repeat(2, axis=1).repeat(2, axis=2)
+        at = np.eye(3)[None, :2]
+        out.append(Moment(k / 25, Crops(crop[None], at), Crops(own[None], at), small, number=k))
+    return out
+
+
+def missed(way: Way, flow: float) -> float:
+    """How far a way is from the truth, samples of SIDE×SIDE."""
+    found = np.zeros((SIDE, SIDE, 2), np.float32) if way.flow is None else way.flow
+    return float(np.hypot(found[..., 0] - flow, found[..., 1])[20:-20, 20:-20].mean())
+
+
+def test_in_a_film_motion_is_found_finer_and_on_answers_that_are_averaged() -> None:
+    moments = drifting(0.15, 0.05)
+    looks, ways = [m.look(wait=True) for m in moments], Ways(fine=True)
+    for k, look in enumerate(looks):
+        look.speed = ways.speed(look, [(j - k, looks[j]) for j in range(len(looks)) if 0 < abs(j - k) <= 3])
+    at_once = missed(ways.between(looks[5], looks[8], np.ones((SIDE, SIDE), np.float32), ways.along(looks[5:9])), 0.45)
+    found: list[float] = []
+    for fine in (True, False):
+        moments = drifting(0.15, 0.05)
+        around = Around(moments)
+        around._fine = Ways(fine=fine)
+        found.append(missed(around.way(moments[5], moments[8]), 0.45))
+    assert found[0] < 0.9 * found[1] and found[0] < 0.7 * at_once
+
+
+def test_what_is_shown_of_a_film_is_averaged_with_the_frames_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trembles() -> float:
+        rng = np.random.default_rng(0)
+        picture, points = portrait()
+        noisy: list[np.ndarray] = []
+        for _ in range(13):
+            blotches: Any = cv2.GaussianBlur(rng.standard_normal(picture.shape), (0, 0), 2.0)
+            noisy.append(np.clip(picture + 4 * blotches / blotches.std(), 0, 255).astype(np.uint8))
+        pictures = np.stack(shown(step(Heavy(), Smooth()), film(noisy, [points] * 13)))
+        return float(np.abs(np.diff(pictures, axis=0))[3:-3][(slice(None), *inside(still(1)[0]))].mean())
+
+    averaged = trembles()
+    monkeypatch.setattr("rtface.around.SHOWN", 0)
+    assert averaged < 0.8 * trembles()
+
+
+def test_motion_that_was_not_found_is_no_tremble() -> None:
+    same = np.full((SIDE, SIDE), 1e-4, np.float32)
+    assert calmed(same, same).max() == 0.0 and calmed(4 * same, same).min() == 1.0
+
+
+def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
+    """A clean film: what differs from frame to frame is motion that was not found, and would be blurred."""
+    moments = drifting(0.15, 0.02)
+    around, changed = Around(moments), list[float]()
+
+    def seen(moment: Moment) -> np.ndarray:
+        return moment.crops.pixels[0]
+
+    def answer(moment: Moment) -> np.ndarray:
+        return moment.small.result().pixels[0].repeat(2, axis=1).repeat(2, axis=2)
+
+    for draft in (seen, answer):
+        shown = around.shown(moments[6], draft, (0, 0, SIDE, SIDE))
+        changed.append(float(np.abs(shown - draft(moments[6])).mean()))
+    assert changed[0] < 0.2 * changed[1]
+
+
+def test_a_face_that_is_shown_larger_is_worked_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown of a face in a film is worked out while the frame before is shown, for what was seen of it then."""
+    boxes = iter([(40, 40, 88, 88)] * 5 + [(20, 20, 108, 108)] * 20)
+    monkeypatch.setattr("rtface.enhance.shown_box", lambda *_: next(boxes))
+    out = shown(step(Heavy(), keyframe=4), still(13))
+    monkeypatch.setattr("rtface.enhance.shown_box", lambda *_: (20, 20, 108, 108))
+    whole = shown(step(Heavy(), keyframe=4), still(13))
+    assert np.abs(out[4] - whole[4]).max() > 1.0
+    assert max(float(np.abs(a - b).max()) for a, b in zip(out[5:], whole[5:], strict=True)) <= 1.0
 
 
 def test_an_engine_is_not_given_what_another_remembers() -> None:
