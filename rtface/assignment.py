@@ -11,7 +11,7 @@ from rtface.jobs import Wanted
 from rtface.keyed import spacing
 from rtface.ladder import Ladder
 from rtface.protocols import Engine, Workshop
-from rtface.rungs import Plan, Seen
+from rtface.rungs import Plan, Seen, kind_of
 from rtface.stats import Stats
 from rtface.tracks import TrackBook
 
@@ -91,6 +91,7 @@ class Assignment:
             else:  # what a frame has to wait for
                 ladder.load.learn(want.small.name, 1e-3 * want.small.ms)
                 ladder.load.learn(want.engine.name, 1e-3 * want.small.ms + _JOIN_S)
+                ladder.load.learn(kind_of(want.engine.name, half=True), 1e-3 * want.small.ms + 0.5 * _JOIN_S)
         plans = ladder.plan(frame.time, [Seen(w.record.id, w.face.width, w.engine.name, (w.small or w.engine).recurrent,
                                               w.small is not None) for w in wanted],
                             late=late, carries=place.device.carries)
@@ -105,13 +106,14 @@ class Assignment:
     @staticmethod
     def _beside(want: Wanted, plan: Plan, place: Workshop) -> Wanted:
         """What is done with a face whose engine is slow, by the ladder's plan."""
-        record, slow = want.record, want.engine.name
+        record, slow, small = want.record, want.engine.name, want.small
+        assert small is not None
         if not plan.key and record.engine in (slow, plan.engine) and place.device.carries:
-            # What is shown of it is carried, in crops of the engine that it was made with.
-            return replace(want, engine=place.engines.named(record.engine), small=None)
+            # What is shown of it is carried, in crops like those that it was made with.
+            return replace(want, engine=place.engines.named(record.engine), small=None, side=record.correction.key.side)
         if plan.engine == slow:
-            return want
-        if plan.share < 1.0 and record.keys.moments and plan.key:
-            return replace(want, key=False, share=1.0 - plan.share)  # the slow engine fades out
+            return replace(want, side=small.size if plan.half else None)
+        if plan.share < 1.0 and record.keys.moments and plan.key:  # the slow engine fades out
+            return replace(want, key=False, share=1.0 - plan.share, side=small.size if place.device.carries else None)
         record.keys.reset()
         return replace(want, engine=place.engines.named(plan.engine), small=None)

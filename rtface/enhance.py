@@ -29,6 +29,7 @@ from rtface.jobs import Job, Wanted, Work, mesh_in
 from rtface.keyed import Moment, Pace
 from rtface.ladder import Ladder
 from rtface.protocols import Device, Engine, Engines, Item, Restored, Retouch, Workshop
+from rtface.rungs import kind_of
 from rtface.stats import Stats
 from rtface.tracks import MEMORY_S, TrackBook, TrackRecord, seed_of
 
@@ -144,9 +145,10 @@ class Enhance:
         if wanted:
             if self._ladder is not None:
                 job.until = monotonic() + self._ladder.patience(monotonic(), frame.captured_at)
-            asked = [(w, engine) for w in wanted for engine in (w.engine, w.small) if engine is not None]
+            asked = [(w, side) for w in wanted
+                     for side in (w.side or w.engine.size, *([w.small.size] if w.small else []))]
             with self._stats.time("crop"):
-                job.crops = job.device.cut(frame, [(crop_matrix(w.face, e.size), e.size) for w, e in asked])
+                job.crops = job.device.cut(frame, [(crop_matrix(w.face, side), side) for w, side in asked])
                 kept = iter(job.device.to_host([crops for crops, (w, _) in zip(job.crops, asked, strict=True)
                                                 if w.small is not None]))
             left = iter(job.crops)
@@ -156,7 +158,7 @@ class Enhance:
                     job.work.append(self._ask(want, crops, frame))
                 else:
                     next(left)
-                    job.work.append(self._ask_both(want, want.small, crops, next(kept), next(kept), time))
+                    job.work.append(self._ask_both(job, want, want.small, crops, next(kept), next(kept)))
             if self._pace == "film" and all(w.small is not None for w in wanted):
                 job.rest()
         self.book.sweep(time)
@@ -171,10 +173,10 @@ class Enhance:
             record.answer = None
         return Work(want, crops, record.ask(engine, crops, frame.time))
 
-    def _ask_both(self, want: Wanted, small: Engine, crops: Crops, kept: Crops, own: Crops, time: float) -> Work:
+    def _ask_both(self, job: Job, want: Wanted, small: Engine, crops: Crops, kept: Crops, own: Crops) -> Work:
         """The small engine, and on a key frame the slow one too. `kept` are the crops on the host, `own` the small
         one's."""
-        record, keys = want.record, want.record.keys
+        record, keys, time = want.record, want.record.keys, job.frame.time
         self._stats.count(f"crops:{small.name}")
         moment = Moment(time, kept, own, record.ask(small, own, time))
         if self._ladder is None:
@@ -187,7 +189,9 @@ class Enhance:
             self._stats.count(f"crops:{want.engine.name}")
             last = keys.last
             after = last.key if last and time - last.time <= MEMORY_S else None
-            moment.ask = lambda crop: want.engine.submit(crop, after)
+            size = want.engine.size
+            large = job.device.cut(job.frame, [(crop_matrix(want.face, size), size)])[0].pixels if want.half else None
+            moment.ask = lambda crop: want.engine.submit(crop if large is None else large, after)
         keys.add(moment, self._pace)
         return Work(want, crops, record.answer, moment)
 
@@ -205,7 +209,8 @@ class Enhance:
         seconds = job.seconds + perf_counter() - started
         self._stats.add("added", seconds)
         if self._ladder is not None:
-            self._ladder.load.spent(seconds, [(w.want.engine.name, w.answer is not None) for w in job.work])
+            self._ladder.load.spent(seconds, [(kind_of(w.want.engine.name, w.want.half), w.answer is not None)
+                                                for w in job.work])
         return frame
 
     def _correct(self, job: Job) -> Frame:

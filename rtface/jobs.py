@@ -16,7 +16,8 @@ from rtface.tracks import TrackRecord
 class Wanted:
     """One face that is to be corrected: how much, by which engine, whether that runs on this frame, and its share.
 
-    With `small` its engine runs on key frames, `every` so many, and the small one on all.
+    With `small` its engine runs on key frames, `every` so many, and the small one on all. `side` is that of its crops,
+    where it is not the engine's own.
     """
 
     record: TrackRecord
@@ -27,6 +28,12 @@ class Wanted:
     share: float = 1.0
     small: Engine | None = None
     every: int = 1
+    side: int | None = None
+
+    @property
+    def half(self) -> bool:
+        """Whether its crops are smaller than its engine takes."""
+        return self.side is not None and self.side != self.engine.size
 
 
 @dataclass(slots=True)

@@ -152,6 +152,7 @@ class TrackKeys:
         for share, key in self._shares(moment, before, after, pace):
             way = None if key is moment else self._way(moment, key, pace)
             look = key.look(wait=wait)
+            look.show_at(moment.crops.size)  # another than its own where the ladder has just changed that
             assert look.key is not None
             moment.shares.append((share, key, way, None if way is None else way.fetch(look.key, box)))
         # Where it comes after the small engine was shown alone, it fades in.

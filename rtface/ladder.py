@@ -1,7 +1,8 @@
 """Quality steps under load: which engine works on which face of a live run, and how often.
 
 A face stands on a rung of its own: an engine on every frame; on key frames, every 2nd, 4th, 8th, between which the last
-answer is carried along (`rtface.correct.reproject`); the smaller engine on key frames; or none at all. What each would
+answer is carried along (`rtface.correct.reproject`); the smaller engine on key frames; or none at all. Of a slow engine,
+which nobody waits for, what it costs to show goes down first (`rtface.rungs`). What each would
 cost is known from what each has cost, so a new face comes in where there is room for it, and where time runs short one
 decision is enough. Up it goes a rung at a time, after a calm while that doubles whenever a step up did not last; a face
 without any correction is tried again sooner, by the lowest rung.
@@ -125,10 +126,10 @@ class Ladder:
     def _cost(self, rung: Rung) -> float:
         if not rung.engine:
             return 0.0
-        key = self.load.cost(rung.engine, key=True)
+        key = self.load.cost(rung.kind, key=True)
         if rung.every == 1:
             return key
-        return (key + (rung.every - 1) * self.load.cost(rung.engine, key=False)) / rung.every
+        return (key + (rung.every - 1) * self.load.cost(rung.kind, key=False)) / rung.every
 
     def _go_down(self, now: float, faces: Sequence[Standing], short: str) -> None:
         """Until there is room for all, the face that stands highest goes down, the largest a rung later."""
@@ -208,4 +209,4 @@ class Ladder:
         s.strength, s.share = min(1.0, s.strength + ramp), min(1.0, s.share + ramp)
         if s.due:
             s.turn, s.engine = 0, rung.engine
-        return Plan(rung.engine, s.due, s.strength, s.share)
+        return Plan(rung.engine, s.due, s.strength, s.share, rung.half)

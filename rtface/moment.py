@@ -12,7 +12,7 @@ from typing import Literal
 from rtface.correct.colour import Box
 from rtface.correct.keyframes import agreed, based
 from rtface.correct.mask import face_mask
-from rtface.correct.ways import SIDE, Look, Way, energy
+from rtface.correct.ways import SIDE, Look, Way, energy, resized
 from rtface.errors import EngineError
 from rtface.frame import Crops, Float32
 from rtface.protocols import Restored
@@ -30,7 +30,7 @@ class Moment:
 
     Attributes:
         time: seconds.
-        crops, own: of the heavy and of the small engine.
+        crops, own: what the heavy engine's answers are shown in, and the small engine's.
         small: the small engine's answer.
         key: the heavy engine's; None between key frames, and before it is asked.
         ask: asks the heavy engine about a crop, float32 1×3×S×S; None once that is done, and between key frames.
@@ -84,6 +84,8 @@ class Moment:
             except BaseException:
                 self.key = None
                 raise
+            if answer.shape[1] != self.crops.size:
+                answer = resized(answer, self.crops.size)
             agreed(look, answer, based(self.crops.pixels[0], self.own.pixels[0], small), earlier)
 
 

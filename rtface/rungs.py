@@ -12,10 +12,22 @@ _MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """How a face is done: by which engine ("" for none), on every `every`-th frame."""
+    """How a face is done: by which engine ("" for none), on every `every`-th frame; `half`: a slow engine's answers are
+    shown in crops of the smaller engine's size."""
 
     engine: str
     every: int = 1
+    half: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What its cost is known by (`rtface.load`)."""
+        return kind_of(self.engine, self.half)
+
+
+def kind_of(engine: str, half: bool) -> str:
+    """What the cost of an engine's face is known by; see `Rung`."""
+    return f"{engine} half" if half else engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +58,14 @@ class Plan:
         key: whether the engine is to run.
         strength: 0…1, to multiply the correction with.
         share: 0…1 of this engine in it; the rest is the engine's before it.
+        half: see `Rung`.
     """
 
     engine: str
     key: bool
     strength: float = 1.0
     share: float = 1.0
+    half: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +120,20 @@ def rungs_for(face: Seen, smaller: str | None, period: float, carries: bool) -> 
         return (Rung(first), *([Rung(smaller)] if smaller else []), Rung(""))
     pace = [n for n in (2, 4, 8) if n * period <= _MEMORY_S or not face.memory]
     low = [Rung(smaller, n) for n in pace] if smaller else []
+    if face.slow and smaller:
+        # Its answers are there whatever else there is time for. What costs is to show them, and that goes by the size
+        # of the crop: at half of it a key frame costs less than carrying one at full size does.
+        return (Rung(first), *(Rung(first, n, half=True) for n in (1, *pace[:2])), *(low[1:] or low), Rung(""))
     high = [Rung(first), *(Rung(first, n) for n in pace)]
-    # A large engine on every 8th frame is not better than the small one on every 2nd. A slow one's answers are there
-    # anyway: they are shown until too little time is left for the small one's.
-    return (*(high[:3] if low else high), *((low[1:] or low) if face.slow else low), Rung(""))
+    # A large engine on every 8th frame is not better than the small one on every 2nd.
+    return (*(high[:3] if low else high), *low, Rung(""))
 
 
 def name_of(rungs: Sequence[Rung], at: int) -> str:
-    """A rung in a word: "full", "key/2", "small key/2", "pass-through"."""
+    """A rung in a word: "full", "key/2", "small key/2", "half", "pass-through"."""
     rung = rungs[at]
     if not rung.engine:
         return "pass-through"
-    words = ["small"] * (rung.engine != rungs[0].engine) + [f"key/{rung.every}"] * (rung.every > 1)
+    words = (["small"] * (rung.engine != rungs[0].engine) + ["half"] * rung.half
+             + [f"key/{rung.every}"] * (rung.every > 1))
     return " ".join(words) or "full"

@@ -77,6 +77,11 @@ class Reprojection:
         if self._key is not None:
             self._before = self._prepared()
 
+    @property
+    def side(self) -> int | None:
+        """Of the last key frame's crop; None where there is none."""
+        return None if self._key is None else self._key[0].shape[1]
+
     def ready(self, time: float) -> bool:
         """Whether there is a key frame that is not too old."""
         return self._key is not None and time - self._made <= _OLD

@@ -58,6 +58,15 @@ class Look:
         self.luma = luma_of(self.few)
         self.grey = cv2.convertScaleAbs(self.luma, alpha=255.0)
 
+    def show_at(self, side: int) -> None:
+        """Has `key` at the size of the crops that it is shown in."""
+        assert self.key is not None and self.small is not None
+        if self.key.shape[1] == side:
+            return
+        self.key = resized(self.key, side)
+        if self.small.shape[1] == side:  # and without a key frame that is shown: finer than it was in larger crops
+            self.changed = energy(self.key - self.small)
+
 
 @dataclass(frozen=True, slots=True)
 class Way:

@@ -189,6 +189,28 @@ def test_live_a_face_with_a_slow_engine_is_carried_between_the_small_ones_frames
     assert changed[8] > 0.3 and max(abs(a - b) for a, b in itertools.pairwise(changed[8:])) < 0.1 * changed[8]
 
 
+class Halving(Every):
+    """Full crops at first, from the tenth frame on those of the small engine's size, and full ones again."""
+
+    def plan(self, now: float, seen: Any, **more: Any) -> Any:
+        plans = super().plan(now, seen, **more)
+        return [replace(p, half=10 < self._turn <= 30) for p in plans]
+
+
+def test_live_a_slow_engines_answers_may_be_shown_at_half_their_size() -> None:
+    heavy, stats = Late(), Stats()
+    enhance = step(heavy, Small(0.03), "auto", stats, Halving(2))
+    sizes: list[int] = []
+    shape = enhance._device.shape
+    enhance._device.shape = lambda faces: (sizes.extend(f.crops.size for f in faces), shape(faces))[1]  # type: ignore[method-assign]
+    changed = changes(enhance, heavy, still(48))
+    # What is carried is carried at the size that it was made in, and the slow engine is always shown large crops.
+    assert sizes == [512] * 10 + [256] * 20 + [512] * 18
+    assert all(crops.shape == (1, 3, 512, 512) for crops, _ in heavy.asked) and len(heavy.asked) > 12
+    steps = [abs(a - b) for a, b in itertools.pairwise(changed[8:])]
+    assert stats.counters["faults"] == 0 and max(steps) < 0.3 * changed[8]
+
+
 class Sinking(Every):
     """From one frame on faces go by the small engine, on every 4th."""
 

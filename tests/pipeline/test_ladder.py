@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from rtface.ladder import FADE_S, Ladder
-from rtface.rungs import Plan, Seen, rungs_for
+from rtface.rungs import Plan, Seen, kind_of, rungs_for
 
 PERIOD = 1 / 30
 BETWEEN = 0.003
@@ -41,7 +41,7 @@ class Machine:
                 continue
             plans = self.ladder.plan(self.now, faces, late=self._late, carries=self.carries)
             self._late = 0
-            done = [(p.engine, p.key) for p in plans if p.engine]
+            done = [(kind_of(p.engine, p.half), p.key) for p in plans if p.engine]
             took = self.slow(self.now) * sum(self.key[e] if k else BETWEEN for e, k in done)
             self.ladder.load.spent(took, done)
             self._behind = max(0.0, self._behind + took - PERIOD)
@@ -181,9 +181,10 @@ def test_on_a_card_no_engine_rests_between_its_frames() -> None:
     assert {s.after for s in machine.ladder.steps} <= {"small", "full", "pass-through"}
 
 
-@pytest.mark.parametrize(("carries", "load"), [(True, 2.6), (False, 1.0)])
+@pytest.mark.parametrize(("carries", "load"), [(True, 3.0), (False, 1.0)])
 def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool, load: float) -> None:
-    machine = Machine(ladder("s", m=0.015, s=0.005), {"m": 0.02, "s": 0.01}, lambda t: 1.0 + load * (t > 3), carries)
+    machine = Machine(ladder("s", m=0.015, s=0.005), {"m": 0.02, "m half": 0.015, "s": 0.01},
+                      lambda t: 1.0 + load * (t > 3), carries)
     machine.run(10, [face(1, 200, "m", slow=True)])
     plans = [plan for _, (plan,) in machine.plans]
     changes = [after for before, after in itertools.pairwise(plans) if before.engine != after.engine]
@@ -191,14 +192,17 @@ def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool, load
 
 
 def test_a_slow_engines_face_rests_before_it_falls_to_the_small_one() -> None:
-    machine = Machine(ladder("s", m=0.015, s=0.005), {"m": 0.03, "s": 0.02}, lambda t: 1.0 + 2 * (10 < t < 20))
+    machine = Machine(ladder("s", m=0.015, s=0.005), {"m": 0.045, "m half": 0.031, "s": 0.02},
+                      lambda t: 1.0 + 2 * (10 < t < 20))
     machine.run(40, [face(1, 200, "m", slow=True)])
     names = [s.after for s in machine.ladder.steps]
     settled = [p for t, (p,) in machine.plans if 4 < t < 10]
-    assert {p.engine for p in settled} == {"m"} and [p.key for p in settled[:4]].count(True) == 2
-    assert names.index("key/2") < names.index("small key/4") and names[-1] == "key/2"
-    slowest = [r.every for r in rungs_for(face(1, 200, "m", slow=True), "s", 0.1, True)]
-    assert slowest == [1, 2, 2, 1]  # where a memory does not last longer, the small engine's rung is not lost
+    assert {(p.engine, p.half) for p in settled} == {("m", True)}
+    assert [p.key for p in settled[:4]].count(True) == 2
+    assert names.index("half key/2") < names.index("small key/4") and names[-1] == "half key/2"
+    few = rungs_for(face(1, 200, "m", slow=True), "s", 0.1, True)
+    assert [(r.engine, r.every, r.half) for r in few] == [  # where a memory does not last longer
+        ("m", 1, False), ("m", 1, True), ("m", 2, True), ("s", 2, False), ("", 1, False)]
 
 
 def test_memory_keeps_key_frames_close_together() -> None:
