@@ -1,11 +1,11 @@
 """Quality steps under load: which engine works on which face of a live run, and how often.
 
 A face stands on a rung of its own: an engine on every frame; on key frames, every 2nd, 4th, 8th, between which the last
-answer is carried along (`rtface.correct.reproject`); the smaller engine on key frames; or none at all. Of a slow engine,
-which nobody waits for, what it costs to show goes down first (`rtface.rungs`). What each would
-cost is known from what each has cost, so a new face comes in where there is room for it, and where time runs short one
-decision is enough. Up it goes a rung at a time, after a calm while that doubles whenever a step up did not last; a face
-without any correction is tried again sooner, by the lowest rung.
+answer is carried along (`rtface.correct.reproject`); the smaller engine on key frames; or none at all. Of a slow
+engine, which nobody waits for, what it costs to show goes down first (`rtface.rungs`). What each would cost is known
+from what each has cost, so a new face comes in where there is room for it, and where time runs short one decision is
+enough. Up it goes a rung at a time, after a calm while that doubles whenever a step up did not last; a face without any
+correction is tried again sooner, by the lowest rung.
 
 Times and costs are arguments: nothing here looks at a clock.
 """

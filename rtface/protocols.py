@@ -1,20 +1,20 @@
 """The seams of the pipeline: what an adapter has to offer, and nothing else.
 
-Adapters (`media`, `track`, `device`, `engine`) import `frame`, `errors` and this module only; `enhance` sees these
-protocols, never an adapter; `run` and `cli` alone know them all.
+Adapters (`media`, `track`, `device`, `engine`) import `frame`, `errors`, `pictures` and this module only; `enhance`
+sees these protocols, never an adapter; `run` and `cli` alone know them all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Packet
+from rtface.frame import Bytes, Crops, Face, Float, Frame, Packet
+from rtface.pictures import PictureNetwork, PictureRunner
 
 if TYPE_CHECKING:
     from rtface.correct import Shaping, TrackState
@@ -70,42 +70,6 @@ class View(Protocol):
         Area-filtered when it shrinks; black outside the picture.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PictureNetwork:
-    """A small network that a tracker runs on one square picture at a time.
-
-    Attributes:
-        name: for messages and file names.
-        path, sha256: of its ONNX file, which takes one picture.
-        size: side of the picture in pixels.
-        input: tensor name of the picture, float32.
-        layout: of the picture, 1×S×S×3 or 1×3×S×S.
-        bgr: whether it wants BGR.
-        divisor: what the samples are divided by.
-        outputs: shapes without the batch, float32, by tensor name in the order in which they are wanted.
-    """
-
-    name: str
-    path: Path
-    sha256: str
-    size: int
-    input: str
-    outputs: Mapping[str, tuple[int, ...]]
-    layout: Literal["NHWC", "NCHW"] = "NHWC"
-    bgr: bool = False
-    divisor: float = 1.0
-
-
-class PictureRunner(Protocol):
-    """Such a network, ready on some device. Not for use from several threads."""
-
-    def __call__(self, rgb: Bytes) -> Sequence[Float32]:
-        """The outputs for a uint8 S×S×3 picture; valid until the next call."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class Tracker(Protocol):

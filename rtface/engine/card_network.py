@@ -17,7 +17,7 @@ from rtface.engine.card_batch import CardPlan
 from rtface.engine.network import Picture
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Float32
-from rtface.protocols import PictureNetwork
+from rtface.pictures import PictureNetwork
 
 
 class CardNetwork:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rtface.engine.recipe_tables import Batch, Precisions, Weights
-from rtface.protocols import PictureNetwork
+from rtface.pictures import PictureNetwork
 
 
 class Buildable(Protocol):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rtface.errors import DeviceLost, EngineError, MissingComponent, UsageError
 from rtface.frame import Face
-from rtface.protocols import PictureNetwork, PictureRunner, Tracker, View
+from rtface.pictures import PictureNetwork, PictureRunner
+from rtface.protocols import Tracker, View
 
 if TYPE_CHECKING:
     from rtface.track.detector import Detector

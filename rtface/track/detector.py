@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtface.frame import Bytes, Float
-from rtface.protocols import PictureRunner
+from rtface.pictures import PictureRunner
 from rtface.track.network import Network
 
 SIZE = 384

@@ -13,7 +13,8 @@ import numpy as np
 
 from rtface.align import similarity
 from rtface.frame import Bytes, Float
-from rtface.protocols import PictureRunner, View
+from rtface.pictures import PictureRunner
+from rtface.protocols import View
 from rtface.track.detector import Detection
 from rtface.track.look import look_of
 from rtface.track.network import Network

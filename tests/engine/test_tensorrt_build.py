@@ -29,7 +29,7 @@ from rtface.engine.tensorrt.builder import build
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Choice, Library, choose, fault, installed, logger, precisions
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.protocols import PictureNetwork
+from rtface.pictures import PictureNetwork
 from rtface.track import models
 
 from .conftest import Maker

@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 
 from rtface.errors import MissingComponent
-from rtface.protocols import PictureNetwork
+from rtface.pictures import PictureNetwork
 
 SHA256 = {
     "face_detection_yunet_2023mar.onnx": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
