@@ -189,9 +189,10 @@ class Enhance:
             self._stats.count(f"crops:{want.engine.name}")
             last = keys.last
             after = last.key if last and time - last.time <= MEMORY_S else None
-            size = want.engine.size
-            large = job.device.cut(job.frame, [(crop_matrix(want.face, size), size)])[0].pixels if want.half else None
-            moment.ask = lambda crop: want.engine.submit(crop if large is None else large, after)
+            if want.half:
+                size = want.engine.size
+                moment.large = job.device.cut(job.frame, [(crop_matrix(want.face, size), size)])[0]
+            moment.ask = lambda crop: want.engine.submit(crop, after)
         keys.add(moment, self._pace)
         return Work(want, crops, record.answer, moment)
 

@@ -79,7 +79,7 @@ class TrackKeys:
         for moment in moments:
             if moment.ask is not None:
                 ask, moment.ask = moment.ask, None
-                moment.key = ask(self._film.crop(moment) if pace == "film" else moment.crops.pixels)
+                moment.key = ask(self._film.crop(moment) if pace == "film" else (moment.large or moment.crops).pixels)
 
     def due(self, moment: Moment, every: int) -> bool:
         """Whether a frame is to be a key frame where engines are waited for; waits for its small answer."""

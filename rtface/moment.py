@@ -32,6 +32,7 @@ class Moment:
         time: seconds.
         crops, own: what the heavy engine's answers are shown in, and the small engine's.
         small: the small engine's answer.
+        large: what the heavy engine is asked about, on a key frame, where that is not `crops` (live).
         key: the heavy engine's; None between key frames, and before it is asked.
         ask: asks the heavy engine about a crop, float32 1×3×S×S; None once that is done, and between key frames.
         number: of the frame, among those of its track.
@@ -47,6 +48,7 @@ class Moment:
     crops: Crops
     own: Crops
     small: Future[Restored]
+    large: Crops | None = None
     key: Future[Restored] | None = None
     ask: Ask | None = None
     number: int = 0
@@ -84,8 +86,8 @@ class Moment:
             except BaseException:
                 self.key = None
                 raise
-            if answer.shape[1] != self.crops.size:
-                answer = resized(answer, self.crops.size)
+            if self.large is not None:  # what it changed: crops of two sizes do not show the same to the last value
+                answer = self.crops.pixels[0] + resized(answer - self.large.pixels[0], self.crops.size)
             agreed(look, answer, based(self.crops.pixels[0], self.own.pixels[0], small), earlier)
 
 

@@ -211,6 +211,23 @@ def test_live_a_slow_engines_answers_may_be_shown_at_half_their_size() -> None:
     assert stats.counters["faults"] == 0 and max(steps) < 0.3 * changed[8]
 
 
+class Idle(WhenTold):
+    """Answers with the crop itself, when it is told to."""
+
+    ms = 700.0
+
+    def __init__(self) -> None:
+        super().__init__("heavy", 512, 0.0)
+
+
+def test_live_an_engine_that_changes_nothing_changes_nothing_at_half_its_size_either() -> None:
+    """Crops of two sizes do not show quite the same: that is no correction."""
+    heavy = Idle()
+    enhance = step(heavy, Small(), "auto", ladder=Halving(1))
+    changed = changes(enhance, heavy, still(30))
+    assert max(changed[13:]) < 0.02  # but for the two frames on which the sizes change
+
+
 class Sinking(Every):
     """From one frame on faces go by the small engine, on every 4th."""
 
