@@ -91,12 +91,14 @@ def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]], error
     total, weights = out[inner], np.ones(size[::-1], np.float32)
     for distance, other, way in others:
         share, moved = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2)), way.fetch(other, box)
-        gate = way.gate[part] * _explained(2.0 * error[part], energy(moved - picture[inner], few))
+        change = [cv2.subtract(there, here) for there, here in zip(moved, picture[inner], strict=True)]
+        gate = way.gate[part] * _explained(2.0 * error[part], energy(change, few))
         weight: Any = cv2.resize(gate, size, interpolation=cv2.INTER_LINEAR) * share
-        weights += weight
+        cv2.add(weights, weight, dst=weights)
         for plane, there in zip(total, moved, strict=True):
-            plane += weight * there
-    total /= weights
+            cv2.add(plane, cv2.multiply(there, weight), dst=plane)
+    for plane in total:
+        cv2.divide(plane, weights, dst=plane)
     return out
 
 
