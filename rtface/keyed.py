@@ -32,7 +32,7 @@ _SHARE_MS, _MOST_AUTO = 100.0, 8
 _FITS = 0.5  # of the face: where less of it still fits the last key frame, there is a new one
 _FADE_S = 0.2  # in which a key frame's answer fades in, where nothing was known of it before
 _ROOM = 4  # samples around what is shown of a face, for it moves a little from frame to frame
-_LAG = 1.0 / 3.0  # of a film's key frame's answer is still that of the one before
+_LAG = 0.5  # of a film's key frame's answer is still that of the one before
 _OLD_S, _AGEING_S = 4.0, 1.0  # seconds after which a key frame says nothing any more, and before that fades out
 
 

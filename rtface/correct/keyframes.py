@@ -48,7 +48,7 @@ _SPREAD = 2.0  # frames: standard deviation of their weights
 _BANDS = (32, 128)  # cells a side down to which frequencies are low, and middle
 _BELIEF = 0.75  # of what both key frames add
 _NEAR = 5.0  # samples of a small crop that are looked at together
-_TELLS = 1.5  # times as much as is shown that frames differ as they are seen, from which on it is believed
+_TELLS = 1.0  # times as much as is shown that frames differ as they are seen, from which on it is believed
 _NOTHING = 1e-7  # mean square of what nobody sees
 
 
