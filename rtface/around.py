@@ -24,15 +24,18 @@ class Around:
 
     def crop(self, moment: Moment) -> Float32:
         """float32 1×3×S×S: the heavy engine's crop, averaged with those around it."""
-        around = [(n, m.crops.pixels[0], self._rough_way(moment, m)) for n, m in self._near(moment, AVERAGED)]
-        return steadied(moment.crops.pixels[0], around, moment.error())[None]
+        ways = self._rough_ways(moment)
+        self._clear(moment, ways)  # which goes by the same ways
+        return steadied(moment.crops.pixels[0], [(n, m.crops.pixels[0], way) for n, m, way in ways],
+                        moment.error())[None]
 
     def clear(self, moment: Moment) -> Look:
         """The small engine's answer, averaged with those around it."""
-        if moment.clear is None:
-            answer = moment.look(wait=True).guide
-            around = [(n, m.look(wait=True).guide, self._rough_way(moment, m)) for n, m in self._near(moment, AVERAGED)]
-            moment.clear = Look(moment.time, steadied(answer, around, moment.error()))
+        return moment.clear or self._clear(moment, self._rough_ways(moment))
+
+    def _clear(self, moment: Moment, ways: list[tuple[int, Moment, Way]]) -> Look:
+        around = [(n, m.look(wait=True).guide, way) for n, m, way in ways]
+        moment.clear = Look(moment.time, steadied(moment.look(wait=True).guide, around, moment.error()))
         return moment.clear
 
     def way(self, here: Moment, there: Moment) -> Way:
@@ -47,21 +50,24 @@ class Around:
             draft: what would be shown of a moment, float32 3×S×S.
             box: as for `steadied`.
         """
-        around: list[tuple[int, Float32, Way]] = []
+        picture, around = draft(moment), list[tuple[int, Float32, Way]]()
+        here = [resized(moment.own.pixels[0], SIDE), resized(picture, SIDE)]
         for n, m in self._near(moment, SHOWN):
-            way = self.way(moment, m)
-            seen, left = (energy(resized(a, SIDE) - way.fetch(resized(b, SIDE))) for a, b in (
-                (moment.own.pixels[0], m.own.pixels[0]), (draft(moment), draft(m))))
-            around.append((n, draft(m), Way(way.flow, way.gate * calmed(seen, left))))
-        return steadied(draft(moment), around, moment.error(), box)
+            way, other = self.way(moment, m), draft(m)
+            seen, left = (energy(a - way.fetch(resized(b, SIDE)))
+                          for a, b in zip(here, (m.own.pixels[0], other), strict=True))
+            around.append((n, other, Way(way.flow, way.gate * calmed(seen, left))))
+        return steadied(picture, around, moment.error(), box)
 
     def _near(self, moment: Moment, reach: int) -> list[tuple[int, Moment]]:
         """Distances in frames, and moments."""
         found = [(abs(m.number - moment.number), m) for m in self._moments]
         return [(n, m) for n, m in found if 0 < n <= reach]
 
-    def _rough_way(self, here: Moment, there: Moment) -> Way:
-        return self._between(self._rough, lambda m: m.look(wait=True), here, there)
+    def _rough_ways(self, moment: Moment) -> list[tuple[int, Moment, Way]]:
+        """Distances in frames, moments, and the ways there by the answers as they are."""
+        return [(n, m, self._between(self._rough, lambda at: at.look(wait=True), moment, m))
+                for n, m in self._near(moment, AVERAGED)]
 
     def _between(self, ways: Ways, look: Callable[[Moment], Look], here: Moment, there: Moment) -> Way:
         low, high = sorted((here.number, there.number))

@@ -19,15 +19,15 @@ from rtface.analyze import Treatment
 from rtface.assignment import Assignment
 from rtface.config import Options
 from rtface.correct import Shaping
-from rtface.correct.keyframes import REACH
+from rtface.correct.keyframes import AHEAD
 from rtface.correct.mask import Region, shown_box
 from rtface.correct.ways import SIDE
 from rtface.errors import DeviceLost, EngineError
 from rtface.faces import FaceChoice
 from rtface.frame import Crops, Frame
 from rtface.jobs import Job, Wanted, Work, mesh_in
-from rtface.keyed import Moment, Pace
 from rtface.ladder import Ladder
+from rtface.moment import Moment, Pace
 from rtface.protocols import Device, Engine, Engines, Item, Restored, Retouch, Workshop
 from rtface.rungs import kind_of
 from rtface.stats import Stats
@@ -181,7 +181,7 @@ class Enhance:
         moment = Moment(time, kept, own, record.ask(small, own, time))
         if self._ladder is None:
             # As many again as are averaged, so that the slow engine has some time.
-            self._hold = max(self._hold, want.every + 2 * REACH) if self._pace == "film" else 0
+            self._hold = max(self._hold, want.every + AHEAD) if self._pace == "film" else 0
             key = keys.due(moment, want.every)
         else:
             key = want.key and keys.free(time, want.every, self._ladder.period)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from rtface.frame import Crops, Face, Float, Frame
 from rtface.geometry import apply
-from rtface.keyed import Moment
+from rtface.moment import Moment
 from rtface.protocols import Device, Engine, Restored
 from rtface.tracks import TrackRecord
 

@@ -18,13 +18,11 @@ import numpy as np
 
 from rtface.around import Around
 from rtface.correct.colour import Box
-from rtface.correct.keyframes import AVERAGED, REACH, SHOWN, Key, joined
+from rtface.correct.keyframes import AVERAGED, SHOWN, Key, joined
 from rtface.correct.ways import SIDE, Way, Ways
 from rtface.frame import Float32
 from rtface.moment import Moment, Pace, inside
 from rtface.protocols import Engine, Restored
-
-__all__ = ["MOST", "REACH", "Moment", "Pace", "TrackKeys", "spacing"]
 
 MOST = 12
 """Frames from one key frame to the next, at most: so many are held in a film."""
@@ -119,13 +117,9 @@ class TrackKeys:
             weight: 0…1 of the heavy engine, but in a film.
         """
         said, film = moment.small.result(), pace == "film"
-        if film:
-            self._draft(moment, box)
-            used = {key for _, key, *_ in moment.shares}
-            pixels = self._film.shown(moment, lambda m: self._draft(m, box), box)
-        else:
-            pixels, used = self._joined(moment, box, pace, weight), {key for _, key, *_ in moment.shares}
-        self._forget(moment, used, film)
+        pixels = (self._film.shown(moment, lambda m: self._draft(m, box), box) if film else
+                  self._joined(moment, box, pace, weight))
+        self._forget(moment, {key for _, key, *_ in moment.shares}, film)
         moment.shares = []
         return Restored(pixels[None], occlusion=_enlarged(said.occlusion, pixels.shape[1]))
 

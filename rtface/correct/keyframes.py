@@ -41,9 +41,9 @@ from rtface.frame import Float32
 
 AVERAGED, SHOWN = 3, 2
 """Frames before and after that the small engine's answer is averaged with, and what is shown."""
-REACH = 4
-"""Half of the frames that a film is known beyond the next key frame: `SHOWN` and 2 `AVERAGED`, for what is shown is
-averaged, along a motion that is found on averages."""
+AHEAD = SHOWN + 2 * AVERAGED
+"""Frames that a film is known beyond the next key frame: what is shown is averaged, along a motion that is found on
+averages, which go by motion found on the answers around."""
 _SPREAD = 2.0  # frames: standard deviation of their weights
 _BANDS = (32, 128)  # cells a side down to which frequencies are low, and middle
 _BELIEF = 0.75  # of what both key frames add

@@ -130,12 +130,11 @@ class Hosted:
         if self._kept is None:
             self._kept = self._owner.reserve(self._reserve)
         kept = self._kept
-        with suppress(OutOfDeviceMemory):
-            while 0 < len(kept.faces) < count:
-                kept.faces.append(self._owner.run(self._reserve_face).result())
         if not kept.faces:
             kept.faces.append(self._owner.reserve(self._reserve_face))
-            return self._room_for(count)
+        with suppress(OutOfDeviceMemory):
+            while len(kept.faces) < count:
+                kept.faces.append(self._owner.run(self._reserve_face).result())
         return kept
 
     def _answer(self, batch: list[_Request]) -> None:

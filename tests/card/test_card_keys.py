@@ -17,6 +17,7 @@ from test_stateless_engines import recipe  # noqa: F401
 from rtface.analyze import Treatment
 from rtface.chain import join_fields, split_fields
 from rtface.config import Options
+from rtface.correct.keyframes import AHEAD
 from rtface.device.cpu import CpuDevice
 from rtface.engine import LoadedEngine
 from rtface.engine.card_engine import CardEngine
@@ -24,7 +25,6 @@ from rtface.engine.plan import Verdict
 from rtface.enhance import Enhance
 from rtface.errors import DeviceLost
 from rtface.frame import Color, Display
-from rtface.keyed import REACH
 from rtface.protocols import Workshop
 from rtface.stats import Stats
 
@@ -120,7 +120,7 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on
 def test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_card(owner, device, engines):
     step = enhance(device, engines)
     reserved = [(owner.card.allocations, slots(device)) for _ in step(iter(film(frames=14)))]
-    assert step._hold == 3 + 2 * REACH
+    assert step._hold == 3 + AHEAD
     assert reserved[-1][1] == {"frames": 1, 128: 2, 256: 2}
     assert reserved[3:] == [reserved[3]] * 11
 

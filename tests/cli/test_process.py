@@ -68,7 +68,7 @@ def test_a_second_signal_ends_at_once():
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
 def test_ctrl_c_before_the_command_line_is_there_shows_no_traceback():
     # What imports the command line finds this in its place, and stays in it.
-    script = ("import sys, types, time\n"
+    script = ("import sys, time\n"
               "class Slow:\n"
               "    def find_spec(self, name, path, target=None):\n"
               "        if name == 'rtface.cli':\n"

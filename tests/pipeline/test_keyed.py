@@ -16,14 +16,15 @@ from key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 from rtface.analyze import Analyzer
 from rtface.around import Around
 from rtface.config import Options
-from rtface.correct.keyframes import Key, agreed, calmed, joined, steadied
+from rtface.correct.keyframes import AHEAD, Key, agreed, calmed, joined, steadied
 from rtface.correct.ways import SIDE, Look, Way, Ways
 from rtface.device.cpu import CpuDevice
 from rtface.enhance import Enhance
 from rtface.errors import UsageError
 from rtface.frame import Crops, Frame
-from rtface.keyed import MOST, REACH, Moment, spacing
+from rtface.keyed import MOST, spacing
 from rtface.ladder import Ladder
+from rtface.moment import Moment
 from rtface.protocols import Restored
 from rtface.stats import Stats
 from rtface.tracks import TrackRecord
@@ -147,7 +148,7 @@ def test_little_is_remembered_of_a_long_film() -> None:
     most = 0
     for _ in enhance(still(24)):
         most = max(most, *(len(r.keys.moments) for r in enhance.book._records.values()))
-    assert 4 < most <= 3 * 4 + 2 * REACH
+    assert 4 < most <= 3 * 4 + AHEAD
 
 
 class Late(WhenTold, Heavy):
