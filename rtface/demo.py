@@ -23,6 +23,7 @@ import numpy as np
 
 from rtface.errors import MissingComponent, RtfaceError
 from rtface.frame import Bytes, Float32
+from rtface.util.install import extra_line
 
 WIDTH, HEIGHT, FPS, SECONDS = 1280, 720, 30, 7.0
 CALL_WIDTH, CALL_HEIGHT, CALL_BITRATE = 640, 360, 200_000
@@ -37,7 +38,7 @@ def portrait() -> Bytes:
         from skimage import data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingComponent("the demo needs the portrait in scikit-image: "
-                               "python -m pip install 'rtface[demo]'") from error
+                               f"{extra_line('demo')}") from error
     return np.ascontiguousarray(data.astronaut(), np.uint8)
 
 

@@ -6,6 +6,7 @@ import importlib
 import os
 import platform
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,11 +21,10 @@ from rtface.engine.backends import find
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import RtfaceError
 from rtface.paths import cache_dir, config_dir
+from rtface.util.install import PIP, extra_line, reinstall_line
 
 State = Literal["ok", "warn", "fault"]
 
-PIP = "python -m pip install"
-REINSTALL = f"{PIP} --force-reinstall --no-deps rtface"
 # All four put the same cv2/ folder into site-packages, and the one installed last wins.
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 NEEDED_CODECS = ("libx264", "ffv1", "png", "mjpeg", "aac")
@@ -61,7 +61,8 @@ def examine() -> list[Finding]:
         try:
             findings.extend(look())
         except Exception as error:  # noqa: BLE001 - a check that breaks is itself a finding
-            findings.append(Finding(look.__name__.strip("_"), "fault", f"{type(error).__name__}: {error}", REINSTALL))
+            findings.append(Finding(look.__name__.strip("_"), "fault", f"{type(error).__name__}: {error}",
+                                    reinstall_line()))
     return findings
 
 
@@ -88,7 +89,8 @@ def _packages() -> Iterator[Finding]:
     try:
         required = metadata.requires("rtface") or []
     except metadata.PackageNotFoundError:
-        yield Finding("packages", "warn", "rtface runs from a folder and was never installed", f"{PIP} -e .")
+        yield Finding("packages", "warn", "rtface runs from a folder and was never installed",
+                      f"{PIP} -e {shlex.quote(str(Path(__file__).parents[1]))}")
         return
     for line in required:
         match = re.match(r"([A-Za-z0-9_.-]+)\s*([^;]*)(;.*)?$", line)
@@ -160,17 +162,18 @@ def _codecs() -> Iterator[Finding]:
 def _engines() -> Iterator[Finding]:
     recipes = find_recipes()
     if not recipes:
-        yield Finding("engines", "fault", "none is installed", REINSTALL)
+        yield Finding("engines", "fault", "none is installed", reinstall_line())
     for name, path in recipes.items():
         try:
             recipe = load_recipe(path)
             fault = recipe.fault(anew=True)
         except RtfaceError as error:
-            yield Finding(f"engine {name}", "fault", str(error), REINSTALL)
+            own = not path.is_relative_to(Path(__file__).parent)
+            yield Finding(f"engine {name}", "fault", str(error),
+                          f"rtface engines remove {name}" if own else reinstall_line(path))
             continue
         if fault:
-            repair = f"rtface engines add {name} --overwrite" if recipe.source else REINSTALL
-            yield Finding(f"engine {name}", "fault", f"weights {recipe.model_path}: {fault}", repair)
+            yield Finding(f"engine {name}", "fault", f"weights {recipe.model_path}: {fault}", recipe.repair_line)
         else:
             yield Finding(f"engine {name}", "ok",
                           f"{recipe.version}, weights {recipe.weights.bytes / 1e6:.1f} MB, SHA-256 right")
@@ -183,7 +186,8 @@ def _tracker() -> Iterator[Finding]:
         try:
             models.path(name)
         except RtfaceError as error:
-            yield Finding(f"tracker {name}", "fault", str(error), REINSTALL)
+            yield Finding(f"tracker {name}", "fault", str(error).split("; repair")[0],
+                          reinstall_line(models.file_of(name)))
         else:
             yield Finding(f"tracker {name}", "ok", "SHA-256 right")
 
@@ -237,7 +241,7 @@ def _optional() -> Iterator[Finding]:
             except (ImportError, OSError) as error:
                 yield Finding(name, "warn", f"{version} cannot be imported: {error}", f"{PIP} --force-reinstall {name}")
                 continue
-        repair = "" if version else f"{PIP} 'rtface[{extra}]'"
+        repair = "" if version else extra_line(extra)
         yield Finding(name, "ok", version or "not installed; optional", repair)
 
 
@@ -282,7 +286,7 @@ def _nvidia() -> Iterator[Finding]:
     cards = f"{', '.join(driver.cards)}, driver for CUDA {driver.cuda}"
     if absent := cuda.missing():
         yield Finding("nvidia", "warn", f"{cards}; engines do not run there without {', '.join(absent)}",
-                      f"{PIP} 'rtface[rtx]'")
+                      extra_line("rtx"))
     else:
         yield Finding("nvidia", "ok", f"{cards}; {cuda.unusable(0)}")
 

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from rtface.errors import MissingComponent, UsageError
+from rtface.util.install import plugin_line
 from rtface.values import nearest
 
 GROUP = "rtface.stages"
@@ -53,7 +54,7 @@ def load_stage(name: str) -> Any:
 
 def _unknown(name: str, installed: list[str]) -> str:
     if not installed:
-        return f"there is no stage {name}: none is installed; python -m pip install rtface-overlays brings some"
+        return f"there is no stage {name}: none is installed; some come with: {plugin_line('rtface-overlays')}"
     return (f"there is no stage {name}: the nearest is {nearest(name, installed)}; installed are "
             f"{', '.join(installed)} (a class of your own is named with its module, as mine.{name.title()})")
 

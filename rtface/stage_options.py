@@ -11,6 +11,7 @@ from typing import Any
 from rtface import values as v
 from rtface.errors import RtfaceError, UsageError
 from rtface.plugins import find_stages, load_stage
+from rtface.util.install import plugin_line
 
 _BOUND = 1e9
 # A comma parts options only where the next one begins behind it, so that texts may hold commas.
@@ -114,7 +115,7 @@ def described(name: str) -> str:
     if name == "help":
         found = find_stages()
         if not found:
-            return "no stage is installed; python -m pip install rtface-overlays brings some"
+            return f"no stage is installed; some come with: {plugin_line('rtface-overlays')}"
         return "\n".join(f"{each:<12} {_first_line(load_stage(each))}" for each in found)
     kind = load_stage(name)
     lines = [f"{name}: {_first_line(kind)}"]

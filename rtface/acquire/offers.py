@@ -19,6 +19,7 @@ from typing import Any
 from rtface.engine.recipe_tables import Alignment, Batch, Controls, Family, Licence, Output, Port, Precisions, Psnr
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.tables import from_table, nearest
+from rtface.util.install import plugin_line, reinstall_line
 
 log = logging.getLogger("rtface")
 
@@ -159,7 +160,7 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
     family = name.lower().split("-")[0]
     if family in PLUGINS and not any(o.table.architecture.name == family for o in offers.values()):
         raise MissingComponent(f"{name} comes with a distribution of its own, because its terms forbid commercial use; "
-                               f"get it with: pip install {PLUGINS[family]}")
+                               f"get it with: {plugin_line(PLUGINS[family])}")
     valid = [*offers, *(known for known in PLUGINS if known not in offers)]
     there = f"there is: {', '.join(offers)}" if offers else "this installation offers none"
     raise UsageError(f"nothing called {name!r} can be added{nearest(name, valid)}; {there}")
@@ -170,5 +171,5 @@ def converter_root() -> Path:
     """What has to be on PYTHONPATH so that ``engines.convert`` can be run. Raises MissingComponent."""
     folder = beside()
     if not (folder / "convert" / "__main__.py").is_file():
-        raise MissingComponent(f"the converter is not in {folder}; install rtface again")
+        raise MissingComponent(f"the converter is not in {folder}; repair it with: {reinstall_line()}")
     return folder.parent

@@ -12,6 +12,7 @@ from pathlib import Path
 from rtface.acquire.checkpoint import Contents, tensors
 from rtface.acquire.offers import PLUGINS, Offer
 from rtface.errors import InputError, UsageError
+from rtface.util.install import plugin_line
 
 
 def as_typed(path: Path) -> str:
@@ -73,9 +74,9 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
         raise InputError(f"{path} holds the weights of no engine that rtface knows; the nearest is {name}: "
                          f"{difference}")
     known = {offer.table.architecture.name for _, offer in differences.values()}
-    more = [f"{architecture} (pip install {package})" for architecture, package in PLUGINS.items()
+    more = [f"{architecture} ({plugin_line(package)})" for architecture, package in PLUGINS.items()
             if architecture not in known]
-    raise InputError(f"{path} holds the weights of none of {', '.join(differences)}"
+    raise InputError(f"{path} holds the weights of no engine that can be added here ({', '.join(differences)})"
                      + (f"; with distributions of their own come {' and '.join(more)}" if more else ""))
 
 

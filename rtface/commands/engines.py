@@ -46,8 +46,8 @@ def engines(
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console):
         options = shared.load_options(context, config, console)
-        from rtface.doctor import REINSTALL
         from rtface.engine.listing import list_engines
+        from rtface.util.install import reinstall_line
 
         rows = list_engines(measure=measure, device=options.device, threads=options.threads,
                             commercial_use=options.commercial_use)
@@ -60,7 +60,7 @@ def engines(
         for row in broken:
             console.say(f"engine {row.name}: {row.fault}", "error")
         if not rows:
-            console.say("no engine is installed; repair it with: " + REINSTALL, "error")
+            console.say("no engine is installed; repair it with: " + reinstall_line(), "error")
         raise typer.Exit(shared.FAILED if broken or not rows else 0)
 
 

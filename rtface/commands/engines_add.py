@@ -121,6 +121,7 @@ def offers(
     with shared.boundary(console):
         from rtface.acquire.offers import PLUGINS, find_offers
         from rtface.engine.recipe import find_recipes
+        from rtface.util.install import plugin_line
 
         found, here = find_offers(), find_recipes()
         if json:
@@ -130,8 +131,8 @@ def offers(
                      *(_cells(offer, name in here) for name, offer in found.items())])
         for name, package in PLUGINS.items():
             if not any(offer.table.architecture.name == name for offer in found.values()):
-                console.say(f"{name} comes with a distribution of its own, not for commercial use: pip install "
-                            f"{package}")
+                console.say(f"{name} comes with a distribution of its own, not for commercial use: "
+                            f"{plugin_line(package)}")
 
 
 def _row(offer: Offer) -> dict[str, Any]:

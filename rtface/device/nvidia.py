@@ -16,6 +16,7 @@ import numpy as np
 from rtface.device.card import Event, Graph, Memory, Pinned, Shape3, Stream
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 from rtface.frame import Bytes
+from rtface.util.install import extra_line
 
 # After these the context answers nothing any more (CUDA's documentation of CUresult: "the process must be terminated
 # and relaunched", or the context is gone).
@@ -267,7 +268,7 @@ def count_cards() -> int:
     try:
         driver = _driver()
     except ImportError as error:
-        raise MissingComponent("device cuda needs cuda-python; get it with: pip install 'rtface[rtx]'") from error
+        raise MissingComponent(f"device cuda needs cuda-python; get it with: {extra_line('rtx')}") from error
     try:
         _called(driver.cuInit(0), "start")
         return int(_called(driver.cuDeviceGetCount(), "say how many cards there are"))

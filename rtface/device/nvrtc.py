@@ -10,6 +10,7 @@ from typing import Any
 from rtface.errors import EngineError, MissingComponent
 from rtface.paths import cache_dir
 from rtface.sealed import read_sealed, write_sealed
+from rtface.util.install import extra_line
 
 # Products and sums are fused where the source says so, so that a card rounds as the CPU does.
 _OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False}
@@ -68,4 +69,4 @@ def _version() -> tuple[int, int]:
 def _missing(error: Exception) -> MissingComponent:
     first = (str(error) or type(error).__name__).splitlines()[0]
     return MissingComponent(f"kernels for NVIDIA cards need cuda-core and NVRTC ({first}); get them with: "
-                            "pip install 'rtface[cuda]'")
+                            f"{extra_line('cuda')}")

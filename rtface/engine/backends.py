@@ -14,6 +14,7 @@ from rtface.engine.plan import Plan, PlanIdentity, Verdict, candidates, open_pla
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.util.install import extra_line
 
 log = logging.getLogger("rtface")
 
@@ -143,7 +144,7 @@ def _torch(device: str, number: int) -> Backend:
         from rtface.engine import pytorch  # takes seconds
     except ImportError as error:
         raise MissingComponent(f"{error.name or 'PyTorch'} is not installed, which device {device} needs; get it "
-                               "with: pip install 'rtface[torch]'") from error
+                               f"with: {extra_line('torch')}") from error
     name = f"cuda:{number}" if device.startswith("torch:cuda") else "cpu"
     pytorch.check_here(name)
     return Backend(device, "PyTorch on this CPU" if name == "cpu" else "this GPU", partial(pytorch.supported, name),

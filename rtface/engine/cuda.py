@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rtface.errors import MissingComponent
+from rtface.util.install import extra_line
 
 if TYPE_CHECKING:
     from rtface.device.owner import Owner
@@ -69,9 +70,6 @@ def _installed(module: str) -> bool:
         return False
 
 
-REPAIR = "pip install 'rtface[rtx]'"
-
-
 def unusable(number: int) -> str | None:
     """Why engines cannot run on card `number` (CUDA's order) of this machine; None where they can."""
     try:
@@ -82,7 +80,8 @@ def unusable(number: int) -> str | None:
         return (f"there is no card {number}; there is: "
                 f"{', '.join(f'cuda:{i} ({name})' for i, name in enumerate(cards))}")
     if absent := missing():
-        return f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed; get it with: {REPAIR}"
+        verb = "is" if len(absent) == 1 else "are"
+        return f"{', '.join(absent)} {verb} not installed; get it with: {extra_line('rtx')}"
     return None
 
 

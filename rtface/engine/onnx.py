@@ -21,6 +21,7 @@ from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Float32
+from rtface.util.install import extra_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Provider:
     name: str
     what: str
     system: str = ""
-    repair: str = "pip install 'rtface[onnx]'"
+    repair: str = field(default_factory=lambda: extra_line("onnx"))
     options: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -63,7 +64,7 @@ def runtime() -> ModuleType:
         import onnxruntime  # an extra: loaded when asked for only
     except ImportError as error:
         raise MissingComponent("ONNX Runtime is not installed, which device onnx needs; get it with: "
-                               "pip install 'rtface[onnx]'") from error
+                               f"{extra_line('onnx')}") from error
     return onnxruntime
 
 

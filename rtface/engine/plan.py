@@ -33,6 +33,7 @@ from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDevice
 from rtface.frame import Float32
 from rtface.paths import cache_dir
 from rtface.tables import from_table
+from rtface.util.install import reinstall_line
 
 log = logging.getLogger("rtface")
 
@@ -131,7 +132,7 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
             answers = answers.astype(np.float32)
     except FileNotFoundError as error:
         raise MissingComponent(f"engine {recipe.name}: golden crops {recipe.golden_path} are missing; "
-                               "install rtface again") from error
+                               f"repair it with: {reinstall_line(recipe.golden_path)}") from error
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise EngineError(f"engine {recipe.name}: golden crops {recipe.golden_path} cannot be read: {error}") from error
     shape = (3, recipe.input.size, recipe.input.size)

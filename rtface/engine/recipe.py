@@ -32,6 +32,7 @@ from rtface.engine.weights import weights_fault
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.paths import config_dir
 from rtface.tables import from_table
+from rtface.util.install import reinstall_line
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models"
 
@@ -128,12 +129,16 @@ class Recipe:
         `weights_fault`."""
         return weights_fault(self.model_path, self.weights.bytes, self.weights.sha256, anew=anew)
 
+    @property
+    def repair_line(self) -> str:
+        """The command that brings damaged weights back."""
+        return f"rtface engines add {self.name} --overwrite" if self.source else reinstall_line(self.model_path)
+
     def check_weights(self) -> None:
         """Raises MissingComponent when the weights are not the file that the recipe names."""
         if fault := self.fault():
-            repair = f"rtface engines add {self.name} --overwrite" if self.source else "install rtface again"
-            raise MissingComponent(f"engine {self.name}: weights {self.model_path} {fault}; {repair}, or put the right "
-                                   "file there")
+            raise MissingComponent(f"engine {self.name}: weights {self.model_path} {fault}; repair it with: "
+                                   f"{self.repair_line}, or put the right file there")
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -13,6 +13,7 @@ from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
 from rtface.tables import nearest
+from rtface.util.install import reinstall_line
 
 log = logging.getLogger("rtface")
 
@@ -59,7 +60,8 @@ def recipe_named(name: str) -> Recipe:
     if wanted in recipes:
         return load_recipe(recipes[wanted])
     if name == "default":
-        raise MissingComponent(f"the default engine {DEFAULT} is missing; install rtface again, or choose --engine")
+        raise MissingComponent(f"the default engine {DEFAULT} is missing; repair it with: "
+                               f"{reinstall_line()}, or choose --engine")
     if name == "auto":
         raise UsageError('"auto" is not one engine but a choice for every face; open it with EngineSet("auto")')
     valid = ["auto", "default", *recipes]

@@ -54,7 +54,7 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, 
 
     Args:
         name: "openvino" (what "auto" takes: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
-            by MediaPipe's Tasks API; needs the extra ``rtface[mediapipe]``, slower) or "none".
+            by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower) or "none".
         max_faces: faces followed at once, at least 1.
         threads: cores that one look may use, at least 1.
         cuts: whether it looks for scene changes itself, besides those it is told of.

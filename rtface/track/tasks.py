@@ -1,6 +1,6 @@
 """The mesh through MediaPipe's own Tasks API instead of OpenVINO: the reference, some times slower.
 
-Needs the package ``mediapipe`` ≥ 1.2.2 (extra ``rtface[mediapipe]``), which carries no models: the bundle it wants is
+Needs the package ``mediapipe`` ≥ 1.2.2 (extra ``mediapipe``), which carries no models: the bundle it wants is
 zipped here from the checked members of the original one (without the blendshapes, which nothing uses).
 """
 
@@ -17,6 +17,7 @@ from rtface.protocols import View
 from rtface.track import models
 from rtface.track.facemesh import SIZE, Mesh, Region
 from rtface.track.look import look_of
+from rtface.util.install import extra_line
 
 _MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite")
 
@@ -37,7 +38,7 @@ class TasksMesh:
             from mediapipe.tasks.python import BaseOptions, vision  # pyright: ignore[reportMissingImports]
         except ImportError as e:
             raise MissingComponent("the tracker 'tasks' needs the package mediapipe: "
-                                   "pip install 'rtface[mediapipe]' (or choose --tracker openvino)") from e
+                                   f"{extra_line('mediapipe')} (or choose --tracker openvino)") from e
         self._mp: Any = mp
         self._landmarker: Any = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_buffer=bundle()), num_faces=1))

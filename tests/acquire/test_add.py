@@ -144,12 +144,12 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
     for words, message in [
         ([], "name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE"),
         (["tiny1"], "did you mean tiny-1?"),
-        (["codeformer"], "pip install rtface-codeformer"),
+        (["codeformer"], "plugins/rtface-codeformer"),
         (["closed", "--accept-license"], "closed cannot be added: its publisher gives no licence"),
         (["tiny-1", "--accept-license"], "get tiny1.pth from its publisher and add it with: rtface engines add tiny-1"),
         (["--from", weights], "say which it is, as in: rtface engines add tiny-1 --from"),
         (["tiny-1", "--from", tmp_path / "page.pth"], "page.pth is a web page"),
-        (["--from", bare], "holds the weights of none of tiny-1, tiny-2, other, closed"),
+        (["--from", bare], "holds the weights of no engine that can be added here (tiny-1, tiny-2, other, closed)"),
         (["tiny-1", "--from", bare], "3 of 3 tensors are missing, the first stem.weight, 1 are not the network's, the "
                                      "first x"),
         (["tiny-1", "--from", tmp_path / "no.pth"], "no.pth is not there"),
@@ -199,7 +199,7 @@ def test_the_list_of_offers(published: Publisher, weights: Path) -> None:
     assert "added" in rows["tiny-1"] and "forbidden" in rows["tiny-1"] and "weights S-Lab-1.0" in rows["tiny-1"]
     assert "to fetch" in rows["tiny-2"] and "tiny2.pth (5 MB)" in rows["tiny-2"]
     assert "with --from" in rows["other"] and "refused" in rows["closed"] and "gives no licence" in rows["closed"]
-    assert "pip install rtface-codeformer" in result.stderr
+    assert "plugins/rtface-codeformer" in result.stderr
     rows = json.loads(call("offers", "--json").stdout)
     assert [row["added"] for row in rows] == [True, False, False, False]
 

@@ -51,7 +51,7 @@ def test_a_name_that_is_not_offered(published: Publisher) -> None:
     found = find_offers()
     with pytest.raises(UsageError, match=r"'tiny1' can be added \(did you mean tiny-1\?\); there is: tiny-1, tiny-2"):
         offer_named("tiny1", found)
-    with pytest.raises(MissingComponent, match=r"CodeFormer comes with .* get it with: pip install rtface-codeformer"):
+    with pytest.raises(MissingComponent, match=r"CodeFormer comes with .* get it with: .*plugins/rtface-codeformer"):
         offer_named("CodeFormer", found)
     with pytest.raises(UsageError, match=r"did you mean hifacegan\?"):
         offer_named("hifacgan", found)
@@ -109,8 +109,9 @@ def test_what_does_not_fit_is_said(published: Publisher, tmp_path: Path, change:
 
 def test_a_file_like_none_of_them(published: Publisher, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.pth", {"params": {"x": Tensor((2,))}})
-    with pytest.raises(InputError, match=r"none of tiny-1, tiny-2, other, closed; with distributions of their own come "
-                                         r"codeformer \(pip install rtface-codeformer\) and hifacegan \(pip"):
+    with pytest.raises(InputError, match=r"no engine that can be added here \(tiny-1, tiny-2, other, closed\); with "
+                                         r"distributions of their own come codeformer \(.*/rtface-codeformer\) "
+                                         r"and hifacegan \("):
         recognise(path, read_contents(path), "", find_offers().values())
 
 

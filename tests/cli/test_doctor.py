@@ -15,6 +15,7 @@ from rtface.engine import cuda
 from rtface.engine.listing import EngineInfo
 from rtface.errors import MissingComponent
 from rtface.track import models
+from rtface.util.install import extra_line
 
 
 def findings(look):
@@ -135,7 +136,7 @@ def test_an_optional_package_that_does_not_import(monkeypatch, tmp_path):
     found = findings(doctor._optional)
     sys.modules.pop("broken_part", None)
     assert (found["broken_part"].state, found["absent_part"].state) == ("warn", "ok")
-    assert found["absent_part"].repair.endswith("'rtface[mediapipe]'")
+    assert found["absent_part"].repair.endswith("[mediapipe]'")
 
 
 def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
@@ -167,7 +168,7 @@ def test_providers_of_onnxruntime(monkeypatch):
 def test_torch_says_whether_it_has_a_card(monkeypatch):
     monkeypatch.setattr(doctor, "_installed", lambda name: None)
     assert not findings(doctor._torch)
-    pytest.importorskip("torch", reason="torch is an extra: pip install 'rtface[torch]'")
+    pytest.importorskip("torch", reason="torch is an extra: pip install -e '.[torch]'")
     monkeypatch.undo()
     found = findings(doctor._torch)
     assert found["device torch"].detail == "PyTorch on this CPU"
@@ -185,7 +186,7 @@ def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):
     monkeypatch.setattr(cuda, "driver", lambda: cuda.Driver("13.1", ("NVIDIA L4",)))
     monkeypatch.setattr(cuda, "missing", lambda: ["cuda-core", "onnx"])
     finding = findings(doctor._nvidia)["nvidia"]
-    assert (finding.state, finding.repair) == ("warn", "python -m pip install 'rtface[rtx]'")
+    assert (finding.state, finding.repair) == ("warn", extra_line("rtx"))
     assert finding.detail == "NVIDIA L4, driver for CUDA 13.1; engines do not run there without cuda-core, onnx"
     monkeypatch.setattr(cuda, "missing", list)
     assert findings(doctor._nvidia)["nvidia"].state == "ok"

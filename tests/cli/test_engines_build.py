@@ -98,10 +98,10 @@ def test_what_cannot_be_used_is_one_line(asked, args, code, words):
 
 
 def test_no_card_says_what_is_missing_and_what_to_do(asked, monkeypatch):
-    nvidia(monkeypatch, MissingComponent("cuda-core is not installed; get it with: pip install 'rtface[rtx]'"))
+    nvidia(monkeypatch, MissingComponent("cuda-core is not installed; get it with: pip install '.[rtx]'"))
     result = run()
     assert result.exit_code == 1
-    assert "pip install 'rtface[rtx]'; for a card that is not here" in result.stderr
+    assert "pip install '.[rtx]'; for a card that is not here" in result.stderr
     assert "--device sm_89" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 

@@ -18,7 +18,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def needed() -> None:
-    pytest.importorskip("cuda.core", reason="cuda-core is not installed (pip install 'rtface[cuda]')")
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed (pip install -e '.[cuda]')")
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"])
@@ -71,8 +71,8 @@ def test_errors_say_what_to_do(cache):
 
 def test_without_cuda_core_the_extra_is_named(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", None)
-    with pytest.raises(MissingComponent, match=r"pip install 'rtface\[cuda\]'"):
+    with pytest.raises(MissingComponent, match=r"pip install .*\[cuda\]'"):
         nvrtc.compile(SMALL, (9, 0))
     monkeypatch.setitem(sys.modules, "cuda.core", None)
-    with pytest.raises(MissingComponent, match=r"pip install 'rtface\[cuda\]'"):
+    with pytest.raises(MissingComponent, match=r"pip install .*\[cuda\]'"):
         nvrtc.build(SMALL, "sm_90")

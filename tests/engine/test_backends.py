@@ -292,7 +292,7 @@ def test_a_provider_that_is_not_there(monkeypatch: pytest.MonkeyPatch, device: s
 @pytest.mark.parametrize(("device", "system", "line"), [
     ("coreml", "Darwin", r"ONNX Runtime is not installed, which CoreML needs; .*onnxruntime$"),
     ("directml", "Windows", r"ONNX Runtime is not installed, which DirectML needs; .*onnxruntime-directml$"),
-    ("onnx", "Linux", r"pip install 'rtface\[onnx\]'$")])
+    ("onnx", "Linux", r"pip install .*\[onnx\]'$")])
 def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch, device: str, system: str, line: str) -> None:
     from rtface.engine import onnx
     monkeypatch.setattr(onnx.platform, "system", lambda: system)
@@ -337,7 +337,7 @@ def test_why_cuda_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
         backends.find("cuda:2")
     monkeypatch.setattr(cuda, "_installed", lambda module: module not in ("cuda.core", "tensorrt_rtx"))
     assert cuda.missing() == ["cuda-core"]  # the other TensorRT is enough
-    with pytest.raises(MissingComponent, match=r"cuda-core is not installed; get it with: pip install 'rtface\[rtx\]'"):
+    with pytest.raises(MissingComponent, match=r"cuda-core is not installed; get it with: .*pip install .*\[rtx\]'"):
         backends.find("cuda:1")
     monkeypatch.setattr(cuda, "_installed", lambda module: False)
     assert cuda.missing() == ["cuda-core", "cuda-bindings", "onnx", "tensorrt-rtx-cu13-bindings or tensorrt-cu13"]

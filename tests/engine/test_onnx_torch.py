@@ -12,9 +12,9 @@ from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.engine.restore import shrunk
 from rtface.errors import EngineError
 
-torch = pytest.importorskip("torch", reason="torch is an extra: pip install 'rtface[torch]'")
-onnx = pytest.importorskip("onnx", reason="onnx is an extra: pip install 'rtface[torch]'")
-ort = pytest.importorskip("onnxruntime", reason="onnxruntime is an extra: pip install 'rtface[onnx]'")
+torch = pytest.importorskip("torch", reason="torch is an extra: pip install -e '.[torch]'")
+onnx = pytest.importorskip("onnx", reason="onnx is an extra: pip install -e '.[torch]'")
+ort = pytest.importorskip("onnxruntime", reason="onnxruntime is an extra: pip install -e '.[onnx]'")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 

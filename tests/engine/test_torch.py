@@ -20,8 +20,8 @@ from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDevice
 from .conftest import Maker
 from .tiny_onnx import remembering
 
-torch = pytest.importorskip("torch", reason="torch is an extra: pip install 'rtface[torch]'")
-onnx = pytest.importorskip("onnx", reason="onnx is an extra: pip install 'rtface[torch]'")
+torch = pytest.importorskip("torch", reason="torch is an extra: pip install -e '.[torch]'")
+onnx = pytest.importorskip("onnx", reason="onnx is an extra: pip install -e '.[torch]'")
 
 from rtface.engine import pytorch  # noqa: E402
 from rtface.engine.pytorch import TorchPlan  # noqa: E402

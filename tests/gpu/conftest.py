@@ -47,7 +47,7 @@ def cuda_python(gpu: str) -> None:
         try:
             __import__(module)
         except ImportError as error:
-            lacking(f"{module} is not here ({error}); get it with: pip install 'rtface[cuda]'")
+            lacking(f"{module} is not here ({error}); get it with: pip install -e '.[cuda]'")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from rtface.engine.tensorrt.network import REVISION, typed
 from rtface.engine.tensorrt.quantise import quantise
 from rtface.engine.tensorrt.weights import Apart
 from rtface.errors import EngineError, MissingComponent
+from rtface.util.install import extra_line
 
 Progress = Callable[[str, float], None]
 """Told what is being done and how far it is, 0…1; an exception that it raises ends the build."""
@@ -44,7 +45,7 @@ def prepare(recipe: Buildable, precision: Precision, *, products: bool = True) -
         import onnx
     except ImportError as error:
         raise MissingComponent("a plan for TensorRT needs the onnx package to be built; get it with: "
-                               "pip install 'rtface[rtx]' or 'rtface[tensorrt]'") from error
+                               f"{extra_line('rtx')}") from error
     try:
         model = typed(onnx.load(str(recipe.model_path)), "fp16" if precision == "int8" else precision,
                       recipe.precision.fp32_nodes, products=products)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import MissingComponent, UsageError
+from rtface.util.install import extra_line
 
 log = logging.getLogger("rtface.tensorrt")
 
@@ -122,7 +123,7 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, card: str 
                                + (f"{rtx.name} compiles ahead for {names}" if rtx else
                                   "the full TensorRT times its kernels on the card"))
     extra = "rtx" if "GeForce" in card or not card else "tensorrt"
-    raise MissingComponent(f"{where} needs TensorRT; get it with: pip install 'rtface[{extra}]'")
+    raise MissingComponent(f"{where} needs TensorRT; get it with: {extra_line(extra)}")
 
 
 def precisions(capability: Capability, wanted: Precision | None = None) -> tuple[Precision, ...]:

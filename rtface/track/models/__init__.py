@@ -24,6 +24,7 @@ from pathlib import Path
 
 from rtface.errors import MissingComponent
 from rtface.pictures import PictureNetwork
+from rtface.util.install import reinstall_line
 
 SHA256 = {
     "face_detection_yunet_2023mar.onnx": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
@@ -33,7 +34,11 @@ SHA256 = {
     "face_detection_yunet_384.onnx": "67967869f804421b72340dd14978e25c338944b6d3e5771525d0b68e371b6cbd",
     "golden.npz": "851feea65f73a71c3801d599eddc6800bdff4298c716dbb2bf13aca2a4d53208",
 }
-_REPAIR = "reinstall rtface (pip install --force-reinstall --no-deps rtface)"
+
+
+def file_of(name: str) -> Path:
+    """Where the file lies, unchecked."""
+    return Path(__file__).with_name(name)
 
 
 @cache
@@ -43,13 +48,15 @@ def path(name: str) -> Path:
     Raises:
         MissingComponent: the file is absent or not the one that was shipped.
     """
-    file = Path(__file__).with_name(name)
+    file = file_of(name)
     try:
         found = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as e:
-        raise MissingComponent(f"the face tracker's model {file} cannot be read ({e.strerror}): {_REPAIR}") from e
+        raise MissingComponent(f"the face tracker's model {file} cannot be read ({e.strerror}); repair it with: "
+                               f"{reinstall_line(file)}") from e
     if found != SHA256[name]:
-        raise MissingComponent(f"the face tracker's model {file} is damaged (SHA-256 {found[:12]}…): {_REPAIR}")
+        raise MissingComponent(f"the face tracker's model {file} is damaged (SHA-256 {found[:12]}…); repair it "
+                               f"with: {reinstall_line(file)}")
     return file
 
 

@@ -1,0 +1,90 @@
+"""Command lines that repair this installation or add to it: from the clone or the wheel's file that it came from.
+
+Never from a package index: the names ``rtface`` and ``rtface-…`` are not registered on one, so whoever registers them
+could run code on the machine of everybody who installs them by name.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from rtface import __version__
+
+PIP = "python -m pip install"
+WHEEL = f"rtface-{__version__}-py3-none-any.whl"
+"""The file that ``make wheel`` writes into ``dist/`` of a clone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where this copy of rtface was installed from; both attributes are None where nothing says so.
+
+    Attributes:
+        clone: folder with ``pyproject.toml`` and ``plugins``.
+        wheel: the wheel's file.
+        editable: Python imports rtface from the clone itself.
+    """
+
+    clone: Path | None = None
+    wheel: Path | None = None
+    editable: bool = False
+
+
+def origin() -> Origin:
+    """The clone or wheel, if it still exists: by the package's own place, else by pip's record of it."""
+    beside = Path(__file__).resolve().parents[2]
+    if _is_clone(beside):
+        return Origin(clone=beside, editable=True)
+    try:
+        record = json.loads(metadata.distribution("rtface").read_text("direct_url.json") or "{}")
+        url = urlparse(str(record.get("url", "")))
+    except (metadata.PackageNotFoundError, OSError, ValueError, AttributeError):
+        return Origin()
+    path = Path(url2pathname(url.path)) if url.scheme == "file" and url.netloc in ("", "localhost") else None
+    if path is not None and _is_clone(path):
+        return Origin(clone=path)
+    if path is not None and path.suffix == ".whl" and path.is_file():
+        return Origin(wheel=path)
+    return Origin()
+
+
+def _is_clone(folder: Path) -> bool:
+    return (folder / "pyproject.toml").is_file() and (folder / "rtface" / "__init__.py").is_file()
+
+
+def extra_line(extra: str) -> str:
+    """The command that installs the packages of one of rtface's extras."""
+    come = origin()
+    if come.clone:
+        return f"{PIP} {'-e ' if come.editable else ''}{shlex.quote(f'{come.clone}[{extra}]')}"
+    if come.wheel:
+        return f"{PIP} {shlex.quote(f'{come.wheel}[{extra}]')}"
+    return f"{PIP} '{WHEEL}[{extra}]' in the folder of that wheel"
+
+
+def plugin_line(distribution: str) -> str:
+    """The command that installs one of the distributions in the folder ``plugins`` of rtface's repository."""
+    clone = origin().clone
+    if clone and (clone / "plugins" / distribution).is_dir():
+        return f"{PIP} {shlex.quote(str(clone / 'plugins' / distribution))}"
+    return f"{PIP} ./plugins/{distribution} in a clone of rtface's repository"
+
+
+def reinstall_line(damaged: Path | None = None) -> str:
+    """The command that brings files of rtface back: `damaged` alone where that can be, else all of them."""
+    come = origin()
+    if come.clone and come.editable:
+        inside = damaged is not None and damaged.is_relative_to(come.clone)
+        name = damaged.relative_to(come.clone).as_posix() if damaged is not None and inside else "rtface"
+        if (come.clone / ".git").exists():
+            return f"git -C {shlex.quote(str(come.clone))} checkout -- {shlex.quote(name)}"
+        return f"unpack rtface's sources anew into {come.clone}: {name} is not as it was published"
+    if come.clone or come.wheel:
+        return f"{PIP} --force-reinstall --no-deps {shlex.quote(str(come.clone or come.wheel))}"
+    return f"{PIP} --force-reinstall --no-deps {WHEEL} in the folder of that wheel"
