@@ -98,6 +98,7 @@ class Parts:
         """What a chain beside this one needs: the same device and engines, a tracker of its own that has to be told of
         scene changes (close it), and a memory of its own."""
         tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, card=self.place.networks)
+        tracker.watchful = self.tracker.watchful
         return replace(self, tracker=tracker, enhance=Enhance(self.place.device, self.place.engines, options, stats,
                                                               small=SMALL))
 
@@ -162,7 +163,10 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
             first = item
         elif isinstance(item, Frame) and item.field == 1:
             touched = item.touched or (first is not None and first.touched)
-            faces = item.faces or (first.faces if first is not None else ())
-            yield replace(item, field=None, touched=touched, faces=faces)
+            faces, unfollowed, tracked = item.faces, item.unfollowed, item.tracked
+            if first is not None:
+                faces, unfollowed = faces or first.faces, first.unfollowed + unfollowed
+                tracked = tracked and first.tracked
+            yield replace(item, field=None, touched=touched, faces=faces, unfollowed=unfollowed, tracked=tracked)
         else:
             yield item

@@ -79,6 +79,7 @@ class Enhancer:
         except BaseException:
             self._closing.close()
             raise
+        self._tracker.watchful = self._stages.hides
         self._closing.callback(self._tracker.close)
         self._closing.callback(self._stages.close)
         self._enhance = Enhance(place.device, place.engines, self._options, self.stats, analysis=analysis,

@@ -68,7 +68,8 @@ class Face:
     """One face on one frame, in display space, pixels.
 
     Attributes:
-        track_id: positive, the same for the same face as long as it is tracked; new after a cut.
+        track_id: positive, the same for the same face as long as it is tracked; new after a cut. 0 for a detection
+            that belongs to no track (`Frame.unfollowed` only).
         box: x0, y0, x1, y1; float64 of shape (4,).
         points: eye centre left in the picture, eye centre right, nose tip, mouth corner left, right; float64 (5, 2).
         mesh: MediaPipe's 478 points x, y, z (z in the same pixels, negative towards the camera); float64 (478, 3),
@@ -103,6 +104,13 @@ class Frame:
         duration: in `time_base` units, 0 when unknown.
         color, display: how to read `image`.
         faces: what the tracker found, display space.
+        tracked: False where tracking failed on this frame: `faces` is empty then, but nobody knows whether there are
+            faces. Stages that hide something cover the whole frame. Faces that were carried over from an earlier frame
+            on purpose (a live run under load tracks only some frames) count as tracked.
+        unfollowed: faces that the detector sees and the tracker does not follow (a profile whose mesh is lost, a face
+            not yet confirmed, one beyond the limit of faces): box and five points only, no mesh. They are never
+            enhanced; stages that hide faces cover them. `track_id` is that of the lost track at that place, or 0.
+            Empty unless a stage of the run hides something.
         captured_at: `time.monotonic()` when the source had the picture (latency clock), None for files.
         field: None for a whole picture; 0 or 1 for the field that comes first or second in time.
         cut: True on the first frame after a scene change (or a seek).
@@ -120,6 +128,8 @@ class Frame:
     color: Color = Color()
     display: Display = Display()
     faces: tuple[Face, ...] = ()
+    tracked: bool = True
+    unfollowed: tuple[Face, ...] = ()
     captured_at: float | None = None
     field: Literal[0, 1] | None = None
     cut: bool = False

@@ -77,6 +77,10 @@ class Tracker(Protocol):
 
     sparing: bool
     """Set where there is little time: it may do with less."""
+    watchful: bool
+    """Set where a stage hides faces: `unfollowed` is filled, and the detector runs on every frame unless `sparing`."""
+    unfollowed: tuple[Face, ...]
+    """After `update`: detections on this frame that no returned face covers (`Frame.unfollowed`)."""
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Faces on this picture; `time` in seconds, rising; `cut` forgets all tracks."""

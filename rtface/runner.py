@@ -123,6 +123,7 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
         if loading is None:
             return
         parts = loading.result()
+        parts.tracker.watchful = stages.hides
         report.engine, report.device = parts.place.engines.described
         tags = describe(report.engine, __version__, options.strength, said_in_the_output(options))
         sink: Sink

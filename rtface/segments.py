@@ -217,7 +217,9 @@ class _Dealer:
             if number not in piece.names:
                 self._last_id += 1
                 piece.names[number] = self._last_id
-        frame = frame.with_faces(tuple(replace(f, track_id=piece.names[f.track_id]) for f in frame.faces))
+        names = piece.names
+        frame = replace(frame, faces=tuple(replace(f, track_id=names[f.track_id]) for f in frame.faces),
+                        unfollowed=tuple(replace(f, track_id=names.get(f.track_id, 0)) for f in frame.unfollowed))
         self._seen.append((frame.pts, frame.faces))
         return frame
 

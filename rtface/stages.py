@@ -118,6 +118,11 @@ class Stages:
         """Whether `process` wants the picture as it came."""
         return any(getattr(one.stage, "needs_before", False) for one in self._at_work)
 
+    @property
+    def hides(self) -> bool:
+        """Whether one of them hides something: every frame must pass through them, and faces must be looked for."""
+        return any(getattr(one.stage, "hides", False) for one in self._at_work)
+
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self._all)
@@ -159,6 +164,10 @@ class Stages:
         return replace(frame, before=None)
 
     def _through(self, one: _Active, frame: Frame) -> Frame:
+        if not frame.tracked and getattr(one.stage, "hides", False):
+            self._stats.warn(f"stage {one.name} untracked", f"a frame is blurred as a whole for the stage {one.name}, "
+                             "because tracking failed on it")
+            return _hidden(frame)
         kept = self._keep(frame)
         try:
             with self._stats.time(f"stage {one.name}"):
@@ -214,8 +223,9 @@ def before(frame: Frame) -> Any:
 def _hidden(frame: Frame) -> Frame:
     """The frame with nothing to recognise on it."""
     canvas = Canvas(frame)
-    far = 2 * max(canvas.width, canvas.height)
-    canvas.blur(compose(translation(canvas.width / 2, canvas.height / 2), scaling(far, far)), canvas.height / 8)
+    side = max(canvas.width, canvas.height)
+    # A face may fill the frame; a blur hides it from a fifth of its width on.
+    canvas.blur(compose(translation(canvas.width / 2, canvas.height / 2), scaling(2 * side, 2 * side)), side / 4)
     return canvas.frame
 
 

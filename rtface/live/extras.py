@@ -34,6 +34,11 @@ class LiveExtras:
         """Whether a stage follows faces."""
         return bool(self.stages)
 
+    @property
+    def hides(self) -> bool:
+        """Whether a stage hides something."""
+        return self.stages.hides
+
     def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         """The picture, with a copy on it where somebody wants to see it as it came; then lightened."""
         if self.stages.needs_before or self.preview.wanted:

@@ -37,6 +37,11 @@ class Extras(Protocol):
         """Whether faces matter while enhancement is off or nobody looks, too: what is covered has to stay covered."""
         ...
 
+    @property
+    def hides(self) -> bool:
+        """Whether a frame on which `done` fails must not be shown."""
+        ...
+
     def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         """A picture before anything else is done to it.
 
@@ -117,6 +122,7 @@ class Loop:
                     assert isinstance(tracked, Frame)
                     frame, faces = tracked, tracked.faces
                 except Exception as error:  # noqa: BLE001 - nothing ends a live run
+                    frame = replace(frame, tracked=False)
                     self._fault("tracker", error)
             self._seen, self.faces = faces, len(faces)
             if not self._tracked.hand_over(frame):
@@ -138,6 +144,9 @@ class Loop:
                 frame = self._extras.done(frame)
             except Exception as error:  # noqa: BLE001 - as above
                 self._fault("stages", error)
+                if self._extras.hides:  # the frame may show what was to be hidden: the one before stays on
+                    self._stats.count("dropped:stages")
+                    continue
             self._present(frame)
 
     def _enhanced(self, frame: Frame) -> Frame:

@@ -134,6 +134,7 @@ class Live:
         self.enhance = Enhance(place.device, place.engines, options, stats, ladder=self.ladder, small=SMALL)
         self.enhance.coming, self.enhance.spare = coming, spare
         self.extras = LiveExtras(options, stats)
+        tracker.watchful = self.extras.hides
         closing.callback(self.extras.close)
         delay = None if options.delay is None else options.delay / 1e3
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]

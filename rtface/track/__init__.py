@@ -33,6 +33,8 @@ class NoTracker:
     """Finds nothing: for pictures whose faces the caller brings along."""
 
     sparing = False
+    watchful = False
+    unfollowed: tuple[Face, ...] = ()
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """No faces."""

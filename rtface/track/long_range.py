@@ -73,14 +73,18 @@ class Search:
             found += self.look(view, region)
         return suppress(found)
 
-    def step(self, view: View, dt: float) -> list[Detection]:
-        """Candidates in the part of the round that `dt` seconds have made due; often none was due."""
+    def step(self, view: View, dt: float, *, watchful: bool = False) -> list[Detection]:
+        """Candidates in the part of the round that `dt` seconds have made due; often none was due. `watchful` looks at
+        the whole picture every time."""
         parts = tiles(view.width, view.height)
         self._due = min(self._due + dt / ROUND * (1 + len(parts)), MAX_LOOKS)
-        found: list[Detection] = []
+        found = self.whole(view) if watchful else []
         while self._due >= 1:
             self._due -= 1
             i = self._next % (1 + len(parts))
-            found += self.look(view, parts[i - 1]) if i else self.whole(view)
+            if i:
+                found += self.look(view, parts[i - 1])
+            elif not watchful:
+                found += self.whole(view)
             self._next += 1
         return suppress(found)

@@ -40,6 +40,8 @@ SPARED = 0.15
 """Seconds for which it is carried where there is little time."""
 REFUSED = 0.4
 """Seconds for which a place where the mesh network saw no face is not read again."""
+COVER = 0.6
+"""Detector's score from which a face that is not followed is reported to stages that hide faces."""
 GAP = 2.0
 """Seconds between two pictures after which nothing is carried over."""
 
@@ -63,6 +65,7 @@ class MediaPipeTracker:
 
     Attributes:
         sparing: set where there is little time: of the faces that may be carried one a picture is read, in turn.
+        watchful, unfollowed: see `rtface.protocols.Tracker`.
     """
 
     def __init__(self, reader: Reader, search: Search, *, max_faces: int = 8, cuts: bool = True,
@@ -77,11 +80,14 @@ class MediaPipeTracker:
         self._last_id = 0
         self._turn = False
         self._carries = carries
-        self.sparing = False
+        self.sparing = self.watchful = False
+        self.unfollowed: tuple[Face, ...] = ()
+        self._failed = False  # the update before this one raised
         self._refused: list[tuple[Float, float]] = []  # boxes in which no mesh was found, and until when
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """Faces on this picture, largest first; see `rtface.protocols.Tracker.update`."""
+        failed, self._failed, self.unfollowed = self._failed, True, ()
         cut = (self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])) or cut
         dt = 0.0 if self._time is None else time - self._time
         if self._time is not None and -0.05 < dt <= 0:  # two fields with one time stamp, or a stamp that trembles
@@ -92,12 +98,16 @@ class MediaPipeTracker:
             self._forget()
         self._time = time
         self._follow(view, time)
-        self._find(view, time, dt, first)
+        found = self._find(view, time, dt, first or failed)
         for track in [t for t in self._tracks if time - t.seen >= (MEMORY if t.id else COAST)]:
             self._tracks.remove(track)
             self._aligner.forget(track.id)
         shown = [t for t in self._tracks if t.id and time - t.seen <= COAST]
-        return tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width)[: self._max_faces])
+        faces = tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width)[: self._max_faces])
+        if self.watchful:
+            self.unfollowed = self._unfollowed(faces, found, time)
+        self._failed = False
+        return faces
 
     def reset(self) -> None:
         """Forgets all faces and where in time it was; ids go on rising."""
@@ -168,12 +178,14 @@ class MediaPipeTracker:
         points = patch.carry(view, shift)
         return None if points is None else Mesh(points, track.score, track.look)
 
-    def _find(self, view: View, time: float, dt: float, first: bool) -> None:
-        """Looks for new faces and for lost ones, and gives those found their id."""
+    def _find(self, view: View, time: float, dt: float, first: bool) -> list[Detection]:
+        """Looks for new faces and for lost ones, and gives those found their id; all detections."""
         if first:
             found = self._search.everywhere(view)
         else:
-            found = self._search.step(view, dt) if self._seen(time) < self._max_faces else []
+            room = self._seen(time) < self._max_faces
+            found = self._search.step(view, dt, watchful=self.watchful and not self.sparing) \
+                if room or self.watchful else []
             self._turn = not self._turn
             for track in self._tracks:
                 if track.seen < time and self._turn:
@@ -183,11 +195,28 @@ class MediaPipeTracker:
         reads = 2 * self._max_faces if first else 3
         self._refused = [(box, until) for box, until in self._refused if time < until]
         for detection in found:
-            if reads and not self._known(detection.box, time) and not any(
+            if reads and self._seen(time) < self._max_faces and not self._known(detection.box, time) and not any(
                     same_place(detection.box, box) for box, _ in self._refused):
                 reads -= 1
                 if not self._meet(view, detection, time, first):
                     self._refused.append((detection.box, time + REFUSED))
+        return found
+
+    def _unfollowed(self, faces: tuple[Face, ...], found: list[Detection], time: float) -> tuple[Face, ...]:
+        """Faces that are seen on this picture, by the detector or by a track on trial, where none of `faces` is."""
+        seen = [Face(t.id, t.box, five_points(t.mesh), score=t.score) for t in self._tracks if t.seen == time]
+        lost = [t for t in self._tracks if t.id and t.seen < time]
+        for d in found:
+            if d.score >= COVER:
+                was = next((t.id for t in lost if same_place(box_of(t.expected(time)), d.box)), 0)
+                seen.append(Face(was, d.box, d.points, score=d.score))
+        taken = [face.box for face in faces]
+        rest: list[Face] = []
+        for face in seen:
+            if not any(same_place(face.box, box) for box in taken):
+                taken.append(face.box)
+                rest.append(face)
+        return tuple(rest)
 
     def _meet(self, view: View, detection: Detection, time: float, first: bool) -> bool:
         """Reads a candidate's mesh until it stays put. Then it is a face known from before, or a new one.

@@ -141,7 +141,7 @@ class FakeEnhance:
 class NoExtras:
     """Nothing besides."""
 
-    needs_faces = False
+    needs_faces = hides = False
 
     def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         return frame

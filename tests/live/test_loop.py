@@ -147,6 +147,26 @@ def test_what_is_done_besides_gets_the_picture_as_it_came_and_its_faults_do_no_h
     assert rig.stats.counters["faults"] == 1
 
 
+def test_a_frame_on_which_tracking_failed_is_known_as_such():
+    rig = Rig(FakeTracker(fail={2}))
+    assert [f.tracked for f in rig.run([frame(n) for n in range(1, 4)])] == [True, False, True]
+
+
+def test_a_frame_that_could_not_be_covered_is_not_shown():
+    extras = Extras()
+    extras.hides = True
+    rig = Rig(extras=extras)
+    rig.loop.start()
+    for number in (1, 2, 3):
+        rig.loop.put(frame(number))
+        deadline = time.monotonic() + 5
+        while len(rig.out) + rig.stats.counters["dropped:stages"] < number and time.monotonic() < deadline:
+            time.sleep(0.0005)
+    rig.loop.drain(5)
+    assert [f.pts for f in rig.out] == [1, 3]
+    assert rig.stats.counters["dropped:stages"] == 1
+
+
 def test_closing_ends_within_its_time_while_a_step_is_stuck():
     rig = Rig(enhance=FakeEnhance(3.0))
     rig.loop.start()

@@ -7,8 +7,10 @@ import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 import trial_stages
@@ -19,6 +21,7 @@ import rtface
 from rtface import workshops
 from rtface.cli import app
 from rtface.errors import UsageError
+from rtface.track import create_tracker
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +170,49 @@ def test_faults_do_not_end_a_film(tmp_path: Path) -> None:
     rtface.run(source, tmp_path / "without.mkv", codec="ffv1")
     for a, b in zip(read(target), read(tmp_path / "without.mkv"), strict=True):
         np.testing.assert_array_equal(a[0], b[0])
+
+
+def detail(picture: np.ndarray) -> float:
+    fine = picture.astype(np.float32)
+    return float(np.abs(fine - cv2.GaussianBlur(fine, (0, 0), 8)).mean())
+
+
+class FailingTracker:
+    """The real tracker, which raises from its 4th frame on."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        self._tracker, self._calls = create_tracker(*args, **more), 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tracker, name)
+
+    def update(self, *args: Any, **more: Any) -> Any:
+        self._calls += 1
+        if self._calls > 3:
+            raise RuntimeError("no memory for the network")
+        return self._tracker.update(*args, **more)
+
+
+@pytest.mark.parametrize("fields", [False, True])
+def test_where_tracking_fails_the_whole_film_is_covered(fields: bool, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtface.chain.create_tracker", FailingTracker)
+    source = interlaced_film(tmp_path / "in.mkv") if fields else film(tmp_path / "in.mkv", frames=24)
+    report = rtface.run(source, tmp_path / "out.mkv", codec="ffv1", stages=["trial_stages.Hides:first=1000000"])
+    assert any("blurred as a whole" in text for text in report.warnings)
+    was, now = ([detail(p[0][:, :320]) for p in read(path)] for path in (source, tmp_path / "out.mkv"))
+    first = 1 if fields else 3
+    assert min(now[:first]) > 0.5 * was[0]
+    assert max(now[first:]) < 0.1 * was[0]
+
+
+def test_where_tracking_fails_the_enhancer_covers_the_whole_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtface.enhancer.create_tracker", FailingTracker)
+    picture, _ = portrait()
+    with rtface.Enhancer(stages=["trial_stages.Hides:first=1000000"]) as enhance:
+        left = [detail(enhance(picture)) / detail(picture) for _ in range(5)]
+    assert min(left[:3]) > 0.5
+    assert max(left[3:]) < 0.1
 
 
 def test_a_stage_that_does_not_exist_ends_it_before_anything_is_written(tmp_path: Path) -> None:

@@ -219,6 +219,18 @@ def test_where_a_stage_that_hides_fails_nothing_shows() -> None:
     assert "is blurred as a whole" in stats.warnings["stage trial_stages.Hides"]
 
 
+def test_where_tracking_failed_the_whole_frame_is_covered() -> None:
+    stats = Stats()
+    stages = Stages.open(["trial_stages.Bar", "trial_stages.Hides:first=1000000"], stats)
+    plain = frame().image.to_ndarray(format="gray").astype(int)[8:].std()
+    for pts, tracked in enumerate((True, False, True)):
+        out = stages.process(replace(frame(pts), tracked=tracked)).image.to_ndarray(format="gray").astype(int)[8:]
+        assert (out.std() < 0.3 * plain) == (not tracked)
+    assert stages.hides
+    assert "tracking failed" in stats.warnings["stage trial_stages.Hides untracked"]
+    assert not Stages.open(["trial_stages.Bar"], Stats()).hides
+
+
 def test_what_is_switched_off_needs_nothing() -> None:
     stages = Stages.open(["trial_stages.Needs"], Stats())
     for pts in range(5):

@@ -1,5 +1,7 @@
 """The tracker as a whole: sizes, tilts, ids, cuts, and what is no face."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from scenes import ArrayView, astronaut, background, middle, paste
@@ -8,6 +10,7 @@ from skimage import data
 from rtface.errors import UsageError
 from rtface.protocols import Tracker
 from rtface.track import NAMES, create_tracker
+from rtface.track.facemesh import Mesh
 from rtface.track.long_range import Search
 from rtface.track.mediapipe import COAST, MediaPipeTracker
 
@@ -246,3 +249,54 @@ def test_where_time_is_short_one_face_a_picture_is_read_and_all_are_still_follow
             assert abs(middle(face.box)[0] - (190 + 300 * n + 1.5 * k)) < 6
     assert sum(reads[6:]) <= 1.5 * len(reads[6:])
     assert max(reads[6:]) <= 2
+
+
+class BlindReader:
+    """Sees no face anywhere, as the mesh network on a profile."""
+
+    def read(self, view, region):
+        return Mesh(np.zeros((478, 3)), 0.0, np.zeros(96))
+
+    def close(self):
+        """Nothing to release."""
+
+
+def test_a_face_that_only_the_detector_sees_is_reported_where_a_stage_hides(networks):
+    picture = paste(background(640, 360), 120, 200, 150)
+    tracker = MediaPipeTracker(BlindReader(), Search(networks._search._detector))
+    assert not any(play(tracker, [picture] * 3))
+    assert tracker.unfollowed == ()
+    tracker.watchful = True
+    for i in range(3, 6):
+        assert tracker.update(ArrayView(picture), i / FPS) == ()
+        (face,) = tracker.unfollowed
+        assert face.track_id == 0
+        assert face.mesh is None
+        assert np.linalg.norm(middle(face.box) - (200, 150)) < 20
+
+
+def test_faces_beyond_the_limit_are_reported_and_followed_ones_are_not(networks):
+    picture = paste(paste(background(640, 360), 130, 160, 170), 90, 450, 170)
+    tracker = MediaPipeTracker(networks._reader, Search(networks._search._detector), max_faces=1)
+    tracker.watchful = True
+    for i in range(4):
+        (face,) = tracker.update(ArrayView(picture), i / FPS)
+        assert np.linalg.norm(middle(face.box) - (160, 170)) < 20
+        (other,) = tracker.unfollowed
+        assert np.linalg.norm(middle(other.box) - (450, 170)) < 20
+
+
+def test_after_a_failed_update_all_faces_are_found_at_once(networks):
+    class Fails(ArrayView):
+        def thumbnail(self, max_side):
+            raise MemoryError
+
+        crop = thumbnail
+
+    picture = paste(background(640, 360), 120, 200, 150)
+    tracker = MediaPipeTracker(networks._reader, Search(networks._search._detector), cuts=False)
+    play(tracker, [background(640, 360)] * 3)
+    for i in range(3, 40):
+        with contextlib.suppress(MemoryError):
+            tracker.update(Fails(picture), i / FPS)
+    assert len(tracker.update(ArrayView(picture), 40 / FPS)) == 1

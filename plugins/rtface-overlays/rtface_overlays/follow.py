@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rtface.errors import UsageError
-from rtface.frame import Face, Float
+from rtface.frame import Face, Float, Frame
 from rtface.stages import display_from_face
 from rtface.values import faces
 
@@ -45,6 +45,21 @@ class Choice:
         if self._ids is None:
             return list(found)
         return [face for face in found if (face.track_id in self._ids) != self._but]
+
+    def in_doubt(self, frame: Frame) -> list[Face]:
+        """Of the faces that are seen but not followed, those that may be meant."""
+        if self._ids is None and not self._largest:
+            return list(frame.unfollowed)
+        followed = {face.track_id: face.width for face in frame.faces}
+        if self._largest:
+            widest = followed.get(self._current or 0, 0.0)
+            return [face for face in frame.unfollowed if face.track_id == self._current or face.width > widest]
+        named: set[int] = self._ids or set()
+        if self._but:
+            return [face for face in frame.unfollowed if face.track_id not in named]
+        # A detection without a track may be a named face that is not followed at the moment.
+        missing = not named <= followed.keys()
+        return [face for face in frame.unfollowed if face.track_id in named or (missing and not face.track_id)]
 
     def _widest(self, found: tuple[Face, ...]) -> list[Face]:
         if not found:

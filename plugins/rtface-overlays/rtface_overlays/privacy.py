@@ -1,6 +1,8 @@
 """``blur`` and ``pixelate``: faces that nobody is to recognise.
 
-When in doubt they cover: a face that is lost for a moment stays covered where it was, by a veil that grows.
+When in doubt they cover: a face that is lost for a moment stays covered where it was, by an ellipse that grows; a face
+that the detector sees and the tracker does not follow is covered, too; and where tracking fails, `rtface.stages` blurs
+the whole frame.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtface.frame import Float
-from rtface.geometry import compose, scaling
+from rtface.frame import Face, Float
+from rtface.geometry import apply, compose, invert, scaling
 from rtface.stages import Canvas, Frame, covering, option
 from rtface.values import number
 from rtface_overlays.follow import Choice, Spot, Steady, check_faces
@@ -38,6 +40,7 @@ class _Veils:
     def __init__(self, chosen: str, margin: float, hold: float) -> None:
         self._choose, self._margin, self._hold = Choice(chosen), margin, hold
         self._known: dict[int, _Veil] = {}
+        self._last = 0  # key of the newest veil of a face without a track; those keys are negative
 
     def __call__(self, frame: Frame) -> Iterator[tuple[Float, float]]:
         """For each the ellipse, and the face's width in display pixels, which changes in steps of a tenth."""
@@ -45,9 +48,14 @@ class _Veils:
         if frame.cut or frame.new:
             self._known.clear()
         for face in self._choose(frame.faces):
+            self._lift_unfollowed(face)
             steady = self._known[face.track_id].steady if face.track_id in self._known else Steady(0.1)
             width = math.exp(steady(np.log(np.array([Spot.of(face).width])))[0])
             self._known[face.track_id] = _Veil(covering(face, self._margin), width, now, steady)
+        for face in self._choose.in_doubt(frame):
+            # Its five points may make no sense (a profile), so the box alone says how large it is.
+            side = float(max(face.box[2:] - face.box[:2]))
+            self._known[self._key(face)] = _Veil(covering(face, self._margin), side, now, Steady(0.1))
         for track, veil in list(self._known.items()):
             age = now - veil.seen
             if not 0 <= age <= self._hold:
@@ -55,6 +63,28 @@ class _Veils:
             else:
                 grown = 1.0 + _GROWS * age
                 yield compose(veil.disc, scaling(grown, grown)), veil.width
+
+
+    def _key(self, face: Face) -> int:
+        """Of a face that is not followed: its lost track's, else that of the veil where it is, else a new one."""
+        if face.track_id:
+            return face.track_id
+        near = next((key for key, veil in self._known.items() if key < 0 and _over(veil, face)), None)
+        if near is None:
+            self._last -= 1
+            near = self._last
+        return near
+
+    def _lift_unfollowed(self, face: Face) -> None:
+        """Ends the veils of detections where a face is followed now."""
+        for key in [key for key, veil in self._known.items() if key < 0 and _over(veil, face)]:
+            del self._known[key]
+
+
+def _over(veil: _Veil, face: Face) -> bool:
+    """Whether the face's centre lies in the inner half of a veil."""
+    centre = (face.box[:2] + face.box[2:]) / 2
+    return bool(np.linalg.norm(apply(invert(veil.disc), centre[None])) < 0.5)
 
 
 @dataclass

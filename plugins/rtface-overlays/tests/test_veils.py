@@ -75,3 +75,42 @@ def test_a_mosaic_keeps_its_tiles_while_the_face_breathes() -> None:
         out = rgb(chain.process(frame(pts, scale=1.2 + 0.004 * (pts % 3))))[150, 290:350].mean(1)
         edges.add(tuple(np.nonzero(np.abs(np.diff(out)) > 6)[0] % 1000))
     assert len(edges) <= 3
+
+
+def unfollowed(pts: int, track_id: int = 0) -> object:
+    """A frame whose face only the detector sees."""
+    given = frame(pts)
+    face = replace(given.faces[0], track_id=track_id, mesh=None, points=np.zeros((5, 2)))
+    return replace(given, faces=(), unfollowed=(face,))
+
+
+@pytest.mark.parametrize(("spec", "track_id", "hidden"), [
+    ("blur", 0, True), ("pixelate", 0, True), ("blur:faces=largest", 0, True), ("blur:faces=all but 2", 0, True),
+    ("blur:faces=all but 2", 2, False), ("blur:faces=1", 0, True), ("blur:faces=1", 1, True),
+    ("blur:faces=1", 2, False)])
+def test_a_face_that_is_seen_but_not_followed_is_covered(spec: str, track_id: int, hidden: bool) -> None:
+    chain, stats = stages(spec)
+    for pts in range(3):
+        out = chain.process(unfollowed(pts, track_id))
+    assert (changed(out, frame()) is not None) == hidden
+    assert not stats.counters["stage_faults"]
+
+
+def test_an_uncovered_detection_is_held_until_it_is_followed() -> None:
+    chain, _ = stages("blur:hold=0.4")
+    chain.process(unfollowed(0))
+    gone = [changed(chain.process(frame(pts, faces=False)), frame(pts)) is not None for pts in range(1, 15)]
+    assert gone == [True] * 10 + [False] * 4
+    chain.process(unfollowed(15))
+    away = frame(16, at=(0.8, 0.42))
+    chain.process(frame(16))
+    plain = frame(17, at=(0.8, 0.42))
+    box = changed(chain.process(replace(away, pts=17)), plain)
+    assert box is not None and box[0] > 400  # where the face was it does not stay covered by the detection's ellipse
+
+
+def test_a_bystander_is_not_covered_while_the_named_face_is_followed() -> None:
+    chain, _ = stages("blur:faces=1")
+    given = frame(at=(0.2, 0.42))
+    out = chain.process(replace(given, unfollowed=unfollowed(0).unfollowed, image=frame().image))
+    assert covered(out, frame()) < 0.1
