@@ -16,6 +16,7 @@ from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, Usa
 from rtface.frame import Frame
 from rtface.media.image_meta import kind_of
 from rtface.media.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
+from rtface.media.workfile import full
 from rtface.pairs import PICTURES, BestPair
 from rtface.progress import Progress
 from rtface.provenance import describe
@@ -147,10 +148,7 @@ class _Stills:
                 still = read_image(source)
                 plan = plan_image(target, still=still, overwrite=self.options.overwrite)
             except RtfaceError as error:
-                if len(self.jobs) == 1:
-                    raise
-                self.failed.append(str(error))
-                self.stats.warn(f"picture:{len(self.failed)}", str(error))
+                self._lost(error)
                 continue
             self.stats.count("frames_in")
             self._on_the_way.append((still, plan))
@@ -158,8 +156,21 @@ class _Stills:
 
     def _write(self, frame: Frame) -> None:
         still, plan = self._on_the_way.pop(0)
-        write_image(frame, plan, still=still, tags=self.tags if frame.touched else None)
+        try:
+            write_image(frame, plan, still=still, tags=self.tags if frame.touched else None)
+        except OutputError as error:
+            if full(error.__cause__):  # every other picture would meet it too
+                raise
+            self._lost(error)
+            return
         self.done += 1
+
+    def _lost(self, error: RtfaceError) -> None:
+        """Counts a picture that cannot be done; of a folder the others go on, a single one ends the run."""
+        if len(self.jobs) == 1:
+            raise error
+        self.failed.append(str(error))
+        self.stats.warn(f"picture:{len(self.failed)}", str(error))
 
 
 def frames_of_stills(paths: Iterable[Path]) -> Iterator[Frame]:

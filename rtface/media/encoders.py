@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import av
@@ -11,7 +11,7 @@ from av.codec.hwaccel import HWAccel
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from rtface.errors import UsageError
+from rtface.errors import OutputError, UsageError
 from rtface.media.color import Hdr, Tags
 from rtface.media.cuda_driver import told
 from rtface.media.pixel_format import shape_of
@@ -70,6 +70,7 @@ FAMILIES = {
     "utvideo": Family(lossless={}), "ffvhuff": Family(lossless={}), "huffyuv": Family(lossless={}),
     "png": Family(lossless={}), "qtrle": Family(lossless={}), "rawvideo": Family(lossless={}),
 }
+_SMALL = 256  # pixels a side of a picture that every encoder has the memory for
 # Encoders of the kind that takes a quantiser through FFmpeg's own flag.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
 
@@ -235,6 +236,7 @@ def check(plan: VideoPlan) -> None:
 
     Raises:
         UsageError: it does not open like this.
+        OutputError: there is not enough memory for it.
         EncoderRefused: it needs a card, and driver or card refuse.
     """
     try:
@@ -245,8 +247,27 @@ def check(plan: VideoPlan) -> None:
     except (av.FFmpegError, ValueError, NotImplementedError) as error:
         if plan.encoder.endswith("_nvenc"):
             raise EncoderRefused(told(error)) from error
+        if isinstance(error, MemoryError) or _opens_small(plan):
+            raise OutputError(f"{plan.encoder} does not open for pictures of {plan.width}×{plan.height} "
+                              f"{plan.pix_fmt}: not enough memory, or larger than it can encode; use fewer --threads, "
+                              "another --codec, or make the pictures smaller first") from error
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
         raise UsageError(f"{plan.encoder} does not open for {plan.width}×{plan.height} {plan.pix_fmt} with {chosen}; "
                          "check --codec, --crf and --preset") from error
     if context.options:
         raise UsageError(f"{plan.encoder} does not know the option {', '.join(context.options)}")
+
+
+def _opens_small(plan: VideoPlan) -> bool:
+    """Whether the same options open for a small picture: then the size of the picture is what is wrong, mostly by the
+    memory that it takes. Few encoders say so."""
+    if plan.width * plan.height <= _SMALL * _SMALL:
+        return False
+    try:
+        context = VideoCodecContext.create(plan.encoder, "w")
+        assert isinstance(context, VideoCodecContext)
+        configure(context, replace(plan, width=_SMALL, height=_SMALL))
+        context.open()
+    except (av.FFmpegError, ValueError, NotImplementedError):
+        return False
+    return True

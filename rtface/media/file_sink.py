@@ -209,7 +209,9 @@ class FileSink:
         self._drop(keep=True)
         self._partial = self._keep()
         what = full(cause)
-        if what is None:
+        if isinstance(cause, MemoryError):
+            what, advice = "not enough memory to encode", "use fewer --threads"
+        elif what is None:
             what = f"writing failed ({' '.join(str(getattr(cause, 'strerror', None) or cause).split())})"
             advice = ""
         else:
@@ -218,11 +220,11 @@ class FileSink:
             if length and self._streams.muxer.moment > 0.1:
                 need = written * length / min(length, self._streams.muxer.moment)
                 what += f" of about {max(need, written) / 1e6:.1f} MB"
-            advice = "make room and "
+            advice = "make room"
         if self._partial:
             return OutputError(f"{self._plan.path}: {what}; what was done is {self._partial}, "
-                               f"{advice}go on with --start {self._resume_at:.3f}")
-        return OutputError(f"{self._plan.path}: {what}; nothing was left" + (", make room first" if advice else ""))
+                               f"{advice + ' and ' if advice else ''}go on with --start {self._resume_at:.3f}")
+        return OutputError(f"{self._plan.path}: {what}; nothing was left" + (f", {advice} first" if advice else ""))
 
 
 def _playing_time(path: Path) -> Fraction | None:

@@ -9,14 +9,19 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that say how the samples are to be read, or something about the picture; the rest is the encoder's own.
 _PNG_KEPT = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt"}
+_PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _ORIENTATION = 0x0112
+# Bytes of an ICC profile that are read at most; large ones of printers have two million. Deflate packs a thousand to
+# one, so a small file could unpack to gigabytes.
+_ICC_BYTES = 16 << 20
 
 
 @dataclass(slots=True)
@@ -160,11 +165,7 @@ def _read_png(data: bytes) -> Meta:
     meta = Meta()
     for kind, body in _chunks(data):
         if kind == b"iCCP":
-            packed = body[body.find(b"\0") + 2 :]
-            try:
-                meta.icc = zlib.decompress(packed)
-            except zlib.error:
-                continue
+            meta.icc = _unpacked(body[body.find(b"\0") + 2 :])
         elif kind == b"eXIf":
             meta.exif = body
         elif kind == b"iTXt" and body.startswith(_XMP_KEYWORD + b"\0\0\0\0\0"):
@@ -172,6 +173,42 @@ def _read_png(data: bytes) -> Meta:
         elif kind in _PNG_KEPT:
             meta.png.append((kind, body))
     return meta
+
+
+def _unpacked(packed: bytes) -> bytes | None:
+    """A deflated ICC profile; None where it is damaged, cut off, or larger than any real one."""
+    inflate = zlib.decompressobj()
+    try:
+        profile = inflate.decompress(packed, _ICC_BYTES)
+    except zlib.error:
+        return None
+    return profile if inflate.eof else None
+
+
+def decodable(data: bytes) -> bytes:
+    """A PNG without its packed blocks (profile and text), which decoders unpack whatever their size; other kinds and
+    PNGs that have none come back as they are."""
+    if kind_of(data) != "png":
+        return data
+    kept, at, begin = list[memoryview](), len(_PNG), 0
+    whole = memoryview(data)
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if kind in _PNG_PACKED:
+            kept.append(whole[begin:at])
+            begin = at + 12 + size
+        at += 12 + size
+    return b"".join([*kept, whole[begin:]]) if kept else data
+
+
+def unpacks_large(data: bytes) -> bool:
+    """Whether a PNG's profile or text is far larger than any real one, once it is unpacked."""
+    for kind, body in _chunks(data):
+        if kind in _PNG_PACKED:
+            with suppress(zlib.error):
+                if len(zlib.decompressobj().decompress(body[body.find(b"\0") + 2 :], _ICC_BYTES)) == _ICC_BYTES:
+                    return True
+    return False
 
 
 def _write_png(data: bytes, meta: Meta, text: dict[str, str]) -> bytes:

@@ -20,7 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.media.color import color_of, display_of
-from rtface.media.image_meta import Meta, exif_of, kind_of, read_meta, size_of
+from rtface.media.image_meta import Meta, decodable, exif_of, kind_of, read_meta, size_of
 from rtface.media.probe import MAX_PIXELS, shown
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
@@ -104,7 +104,7 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
     assert isinstance(context, VideoCodecContext)
     context.options = {"max_pixels": str(MAX_PIXELS)}
     try:
-        images = [*context.decode(av.Packet(data)), *context.decode(None)]
+        images = [*context.decode(av.Packet(decodable(data))), *context.decode(None)]
     except av.FFmpegError as error:
         raise InputError(f"{name}: is damaged, of a kind that cannot be read, or larger than {MAX_PIXELS // 1_000_000} "
                          f"megapixels ({error.strerror}); save it again, for example as PNG") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -32,6 +33,8 @@ _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte2
 # The finest quantiser but one of FFmpeg's JPEG encoder: about quality 97, some 50 dB for ordinary photos.
 _JPEG_Q = 2
 _FULL = 2
+# The longest side that a format, or the encoder used here, can hold.
+_LONGEST = {"webp": 16_383, "jpeg": 65_500}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,20 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
 
     Raises:
         UsageError: the extension names no picture format.
-        OutputError: the place cannot be written to.
+        OutputError: the place cannot be written to, or the picture is too large for the format.
     """
     kind = IMAGE_KINDS.get(Path(output).suffix.lower())
     if kind is None:
         raise UsageError(f"{os.fspath(output)}: names no picture format; use one of {', '.join(IMAGE_KINDS)}")
+    if still is not None:
+        _check_size(os.fspath(output), kind, still.frame.image)
     return ImagePlan(check_target(output, inputs=[still.path] if still else [], overwrite=overwrite), kind)
+
+
+def _check_size(shown: str, kind: str, image: av.VideoFrame) -> None:
+    if max(image.width, image.height) > _LONGEST.get(kind, 1 << 31):
+        raise OutputError(f"{shown}: a {kind.upper()} holds at most {_LONGEST[kind]} samples a side, and the picture "
+                          f"is {image.width}×{image.height}; write a PNG or TIFF")
 
 
 def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
@@ -80,7 +91,7 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
         tags: what was done, see `rtface.provenance.describe`.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be encoded or written.
     """
     meta = replace(still.meta) if still else Meta()
     display = frame.display
@@ -94,7 +105,13 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
         meta.png = []
     if tags:
         meta.xmp = xmp(tags, meta.xmp)
-    data = _encode_tiff(frame, meta) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
+    _check_size(plan.target.shown, plan.kind, frame.image)
+    try:
+        data = _encode_tiff(frame, meta) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
+    except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
+        said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
+        raise OutputError(f"{plan.target.shown}: a picture of {frame.image.width}×{frame.image.height} could not be "
+                          f"encoded as {plan.kind.upper()} ({said}); choose another format, such as PNG") from error
     work = plan.target.work
     try:
         work.write_bytes(data)

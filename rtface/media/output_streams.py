@@ -45,6 +45,7 @@ class OutputStreams:
         unheard: list[int] = []
         container.metadata.update(_fresh(plan.info.metadata) | plan.metadata)
         plans = {p.stream.index: p for p in plan.streams}
+        self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
         for stream in plan.info.streams:
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)
@@ -82,6 +83,10 @@ class OutputStreams:
                 packet.dts -= shift
             rewrite = self._rewrites.get(index)
             self.muxer.wait(self._copies[index], rewrite.push(packet) if rewrite else (packet,))
+        elif index in self._left_out:
+            self._stats.count("sound_left_out")
+            self._stats.warn(f"sound_left_out:{index}", f"{self._plan.path}: stream {index}: its sound begins later in "
+                             "the film, and is left out")
 
     def finish(self) -> None:
         """Gives out what the sound encoders still hold, and muxes everything that waits."""

@@ -22,6 +22,7 @@ from rtface.address import is_url, shown
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
 from rtface.media.color import Hdr, Tags
+from rtface.media.image_meta import kind_of, unpacks_large
 from rtface.media.mp4 import boxes
 
 # 100 megapixels: three times 8K. A picture of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
@@ -29,6 +30,10 @@ MAX_PIXELS = 100_000_000
 
 # Seconds that a network source may keep silent, at opening and later.
 _PATIENCE_S = 15.0
+
+# Formats whose files name other files to be read, and the extensions that say so. Under a film's name such a file would
+# bring films into the output that the user did not name.
+_PLAYLISTS = {"hls": (".m3u8", ".m3u"), "concat": (".ffconcat", ".txt"), "dash": (".mpd",), "imf": (".xml",)}
 
 _log_lock = threading.Lock()
 
@@ -67,6 +72,13 @@ class StreamInfo:
     enhanced: bool
     template: Stream = field(repr=False, compare=False)
     picture: bytes | None = field(default=None, repr=False)
+
+    @property
+    def silent(self) -> bool:
+        """Whether this is a sound stream that the container announces without any packet near its beginning, so that
+        its sample rate and channels are unknown (an unused second language of a broadcast). No container takes it."""
+        context = getattr(self.template, "codec_context", None)
+        return self.kind == "audio" and context is not None and not (context.channels and context.sample_rate)
 
 
 @dataclass(slots=True)
@@ -153,11 +165,17 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
         _check_file(Path(path), name)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
     try:
-        return av.open(url, "r", metadata_errors="replace", timeout=_PATIENCE_S if is_url(path) else None)
+        container = av.open(url, "r", metadata_errors="replace", timeout=_PATIENCE_S if is_url(path) else None)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
         raise InputError(f"{name}: {_why(path, error)}") from error
+    if not is_url(path) and container.format.name in _PLAYLISTS and (
+            Path(path).suffix.lower() not in _PLAYLISTS[container.format.name]):
+        container.close()
+        raise InputError(f"{name}: is no film but a playlist that names other files; if you trust it, give it its own "
+                         f"extension, {_PLAYLISTS[container.format.name][0]}")
+    return container
 
 
 def _check_file(path: Path, name: str) -> None:
@@ -173,10 +191,14 @@ def _check_file(path: Path, name: str) -> None:
         if status.st_size == 0:
             raise InputError(f"{name}: is empty (0 bytes); copy or record it again")
         try:
-            with path.open("rb"):
-                pass
+            with path.open("rb") as file:
+                head = file.read(64)
+                bomb = kind_of(head) == "png" and unpacks_large(head + file.read())
         except OSError as error:
             raise InputMissing(f"{name}: may not be read ({error.strerror}); check its permissions") from error
+        if bomb:
+            raise InputError(f"{name}: its profile or text would unpack to more than any real one; save it again as "
+                             "another PNG, or write a picture instead of a film")
 
 
 def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:

@@ -189,6 +189,9 @@ def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
         if stream.kind == "data" and accepts(format, stream):
             return StreamPlan(stream, "copy"), ""
         return StreamPlan(stream, "drop"), f"data ({_named(stream)}) is left out, {format} cannot hold it"
+    if stream.silent:
+        return StreamPlan(stream, "drop"), (f"sound ({_named(stream)}) is announced, but nothing of it is in the "
+                                            "beginning of the film: it is left out")
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""
     if stream.kind == "audio" and stream.template.codec_context is not None:  # pyright: ignore

@@ -91,6 +91,9 @@ def check_target(output: str | os.PathLike[str], *, inputs: list[str], overwrite
         probe.touch()
         probe.unlink()
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(f"{shown}: the name is too long for this folder ({len(os.fsencode(path.name))} bytes, "
+                              "and the working file beside it needs about 30 more); choose a shorter one") from error
         raise OutputError(f"{shown}: the folder {path.parent} cannot be written to ({error.strerror}); "
                           "choose another place or change its permissions") from error
     return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -217,3 +218,28 @@ def test_closing_twice_and_in_the_middle(media, tmp_path: Path):
     next(items)
     opened.close()
     opened.close()
+
+
+def test_a_playlist_under_a_films_name_is_refused(media, tmp_path: Path):
+    """What it names would come into the output; under its own extension a playlist is read."""
+    media.make_film(tmp_path / "private.ts")
+    hls = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\nprivate.ts\n#EXT-X-ENDLIST\n"
+    for text, own in (("ffconcat version 1.0\nfile private.ts\n", ".ffconcat"), (hls, ".m3u8")):
+        (tmp_path / "film.mp4").write_text(text)
+        with pytest.raises(InputError, match=f"is no film but a playlist.*{own}|neither a film"):
+            open_source(tmp_path / "film.mp4")
+        (tmp_path / "film.mp4").rename(tmp_path / f"list{own}")
+        opened = open_source(tmp_path / f"list{own}")
+        assert opened.info.width == 128
+        opened.close()
+
+
+def test_a_png_whose_profile_unpacks_to_gigabytes(media, tmp_path: Path):
+    bomb = b"x\0\0" + zlib.compress(bytes(64 << 20), 9)
+    chunk = struct.pack(">I", len(bomb)) + b"iCCP" + bomb + struct.pack(">I", zlib.crc32(b"iCCP" + bomb))
+    media.make_film(tmp_path / "p.png", frames=1, pix_fmt="rgb24", codec="png", format="image2pipe")
+    data = (tmp_path / "p.png").read_bytes()
+    (tmp_path / "bomb.png").write_bytes(data[:33] + chunk + data[33:])
+    with pytest.raises(InputError, match="would unpack"):
+        open_source(tmp_path / "bomb.png")
+    open_source(tmp_path / "p.png").close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ import tifffile
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.frame import Frame
-from rtface.media import image_read
+from rtface.media import image_read, image_write
 from rtface.media.image_meta import exif_of, read_meta, write_meta
 from rtface.media.images import list_images, open_sequence, plan_image, read_image, write_image
 from rtface.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
@@ -319,3 +320,39 @@ def test_a_folder_as_a_film(media, tmp_path: Path):
 def test_sequences_that_make_no_sense(tmp_path: Path, kwargs: dict[str, float]):
     with pytest.raises(UsageError):
         open_sequence(folder(tmp_path / "shots", 3), **kwargs)
+
+
+def test_a_profile_that_unpacks_to_gigabytes_is_left_out():
+    """Deflate packs zeros a thousand to one: what is unpacked is bounded, not what lies in the file."""
+    plain = png(random((8, 8, 3)), "rgb24")
+    for size, kept in ((1 << 20, True), (64 << 20, False)):
+        bomb = b"x\0\0" + zlib.compress(bytes(size), 9)
+        chunk = struct.pack(">I", len(bomb)) + b"iCCP" + bomb + struct.pack(">I", zlib.crc32(b"iCCP" + bomb))
+        tracemalloc.start()
+        meta = read_meta(plain[:33] + chunk + plain[33:])
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (meta.icc == bytes(size)) if kept else (meta.icc is None and most < 40 << 20)
+
+
+@pytest.mark.parametrize(("suffix", "width"), [(".webp", 16_384), (".jpg", 65_600)])
+def test_a_picture_too_wide_for_its_format(tmp_path: Path, suffix: str, width: int):
+    (tmp_path / "in.png").write_bytes(png(np.zeros((2, width, 3), np.uint8), "rgb24"))
+    still = read_image(tmp_path / "in.png")
+    with pytest.raises(OutputError, match=r"at most .* samples a side.*PNG"):
+        plan_image(tmp_path / f"out{suffix}", still=still)
+    with pytest.raises(OutputError, match="at most"):
+        write_image(still.frame, plan_image(tmp_path / f"out{suffix}"))
+    assert [p.name for p in tmp_path.iterdir()] == ["in.png"]
+
+
+def test_what_an_encoder_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "in.png").write_bytes(png(random((8, 8, 3)), "rgb24"))
+    still = read_image(tmp_path / "in.png")
+
+    def refuse(*args: object) -> bytes:
+        raise av.ArgumentError(22, "Invalid argument", "x")
+
+    monkeypatch.setattr(image_write, "_encode", refuse)
+    with pytest.raises(OutputError, match="8×8 could not be encoded as PNG"):
+        write_image(still.frame, plan_image(tmp_path / "out.png"), still=still)

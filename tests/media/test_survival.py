@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError, UsageError
+from rtface.media.file_sink import FileSink
 from rtface.media.source import open_source
-from rtface.media.stream_plan import plan_output
+from rtface.media.stream_plan import StreamPlan, plan_output
+from rtface.stats import Stats
 
 TURNS = {  # display matrices: a b u, c d v, x y w
     "quarter": (0, 65536, 0, -65536, 0, 0, 96 * 65536, 0, 1 << 30),
@@ -400,3 +402,41 @@ def _captions(path: Path) -> list[bytes]:
         for frame in box.decode(video=0):
             found += [bytes(s) for s in frame.side_data if s.type.name == "A53_CC"]
     return found
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov", ".ts", ".webm"])
+def test_sound_announced_but_absent_is_left_out(media, tmp_path: Path, suffix: str):
+    """A broadcast announces a second language and sends nothing of it: rate and channels are unknown."""
+    whole = media.make_film(tmp_path / "whole.ts", sound="aac")
+    with av.open(str(whole)) as box:
+        lost = box.streams.audio[0].id
+    data = whole.read_bytes()
+    packets = [data[i : i + 188] for i in range(0, len(data), 188)]
+    (tmp_path / "in.ts").write_bytes(b"".join(p for p in packets if (p[1] & 31) << 8 | p[2] != lost))
+    plan = media.passthrough(tmp_path / "in.ts", tmp_path / f"out{suffix}")
+    assert [n for n in plan.notes if "announced" in n] == plan.notes
+    with av.open(str(tmp_path / f"out{suffix}")) as box:
+        assert not box.streams.audio
+    assert len(media.decoded(tmp_path / f"out{suffix}")) == 10
+
+
+def test_announced_sound_that_comes_late_is_warned_of(media, tmp_path: Path):
+    opened = open_source(media.make_film(tmp_path / "in.mkv", sound="aac"))
+    plan = plan_output(opened.info, tmp_path / "out.mkv")
+    stats, sound = Stats(), next(s for s in opened.info.streams if s.kind == "audio")
+    sound.template = Absent()  # type: ignore[assignment]
+    plan.streams[:] = [StreamPlan(sound, "drop")]
+    sink = FileSink(plan, stats)
+    for item in opened:
+        sink.write(item)
+    sink.finish()
+    assert stats.counters["sound_left_out"] > 1
+    assert sum("begins later" in w for w in stats.warnings.values()) == 1
+    opened.close()
+
+
+class Absent:
+    """A sound stream of which nothing is known."""
+
+    class codec_context:  # noqa: N801 - the name that PyAV has
+        channels = sample_rate = 0

@@ -217,6 +217,19 @@ def test_a_folder_goes_on_past_a_bad_picture_and_skips_what_is_done(tmp_path: Pa
         rtface.run(folder, tmp_path / "film.mp4")
 
 
+def test_a_folder_goes_on_past_a_picture_that_cannot_be_encoded(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    still(folder / "a.png"), still(folder / "c.png")
+    wide = av.VideoFrame.from_ndarray(np.zeros((2, 16_400, 3), np.uint8), "rgb24")
+    encoder = av.CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 16_400, 2, "rgb24", Fraction(1, 25)
+    (folder / "b.webp").write_bytes(b"".join(bytes(p) for p in [*encoder.encode(wide), *encoder.encode(None)]))
+    with pytest.raises(InputError, match=r"1 of 3 pictures failed: .*b.webp.*at most 16383"):
+        rtface.run(folder, out)
+    assert [p.name for p in sorted(out.iterdir())] == ["a.png", "c.png"]
+
+
 def test_a_folder_as_a_film(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
