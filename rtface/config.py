@@ -65,6 +65,8 @@ class Options:
         audio: sound of a live run: a microphone's name, a URL, "silent" or "none"; None is the input's own.
         latency: ceiling in milliseconds of what a live run may add; above it faces are done more simply.
         delay: milliseconds from capture to output, held constant; None is as soon as possible.
+        buffer: milliseconds that packets of a network stream wait in front of the decoder, so that jitter loses no
+            frame; "auto" takes what the measured jitter needs, up to a second, or what `delay` leaves.
         also: a file that a live run is recorded to as well.
         bitrate: bits a second of a live run's encoder; None goes by size and rate.
         gop: seconds between its key frames.
@@ -108,6 +110,7 @@ class Options:
     audio: str | None = None
     latency: float = 100.0
     delay: float | None = None
+    buffer: float | Literal["auto"] = "auto"
     also: Path | None = None
     bitrate: int | None = None
     gop: float = 2.0
@@ -132,7 +135,7 @@ class Options:
 
 _CHECKS: dict[str, v.Check] = {
     "engine": v.name, "strength": v.number(0, 1), "fidelity": v.number(0, 1), "commercial_use": v.boolean,
-    "keyframe": v.keyframe, "colour": v.choice("lock", "restore"),
+    "keyframe": v.or_auto(v.number(1, 12, whole=True)), "colour": v.choice("lock", "restore"),
     "grain": v.choice("match", "none"), "region": v.choice("face", "head"),
     "device": v.device, "tracker": v.name, "faces": v.faces,
     "max_faces": v.number(1, 64, whole=True), "codec": v.name, "crf": v.number(0, 63), "preset": v.name,
@@ -142,7 +145,8 @@ _CHECKS: dict[str, v.Check] = {
     "segments": v.number(1, 64, whole=True), "threads": v.number(1, 1024, whole=True),
     "sequence": v.boolean, "fps": v.rate,
     "stages": v.names, "size": v.size, "audio": v.name, "latency": v.number(10, 10_000),
-    "delay": v.number(0, 10_000), "also": v.path, "bitrate": v.bitrate, "gop": v.number(0.1, 20),
+    "delay": v.number(0, 10_000), "buffer": v.or_auto(v.number(0, 10_000)), "also": v.path, "bitrate": v.bitrate,
+    "gop": v.number(0.1, 20),
     "light": v.number(0, 1), "preview": v.boolean, "control": v.number(0, 65_535, whole=True),
     "metrics": v.number(0, 65_535, whole=True),
 }

@@ -84,14 +84,16 @@ def number(low: float, high: float, *, whole: bool = False) -> Check:
     return check
 
 
-def keyframe(value: object, shown: str) -> object:
-    """"auto", or frames from one key frame to the next."""
-    if value == "auto":
-        return value
-    try:
-        return number(1, 12, whole=True)(value, shown)
-    except UsageError as error:
-        raise UsageError(f"{error}; or auto") from None
+def or_auto(check: Check) -> Check:
+    """"auto", or what `check` takes."""
+    def checked(value: object, shown: str) -> object:
+        if value == "auto":
+            return value
+        try:
+            return check(value, shown)
+        except UsageError as error:
+            raise UsageError(f"{error}; or auto") from None
+    return checked
 
 
 def boolean(value: object, shown: str) -> object:

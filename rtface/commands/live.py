@@ -26,6 +26,8 @@ Latency = Annotated[float | None, typer.Option(metavar="MS", help=(
     "Ceiling of what a live run may add; near it faces are done more simply."))]
 Delay = Annotated[float | None, typer.Option(metavar="MS", help=(
     "Hold the delay from camera to output at exactly this."))]
+Buffer = Annotated[str | None, typer.Option(metavar="MS|auto", help=(
+    "Jitter buffer of a network stream; auto (the default) takes what its jitter needs, up to a second."))]
 Also = Annotated[str | None, typer.Option(metavar="FILE", help="Also record a live run to this film.")]
 Bitrate = Annotated[str | None, typer.Option(metavar="BITS", help="Bits a second of a stream: 4500k, 6M.")]
 Gop = Annotated[float | None, typer.Option(metavar="SECONDS", help="Time between a stream's key frames.")]

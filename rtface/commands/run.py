@@ -200,6 +200,7 @@ def run(
     audio: live.Audio = None,
     latency: live.Latency = None,
     delay: live.Delay = None,
+    buffer: live.Buffer = None,
     also: live.Also = None,
     bitrate: live.Bitrate = None,
     gop: live.Gop = None,

@@ -33,12 +33,37 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
     sinks = [make_sink(one, options) for one in named]
     own, film = options.audio is None, source.kind == "file"
 
+    buffer = buffer_of(source, options)
+
     def opened(counted: Stats) -> LiveSource:
-        return open_live_source(source, size=options.size, fps=options.fps, sound=own, stats=counted)
+        return open_live_source(source, size=options.size, fps=options.fps, sound=own, buffer=buffer, stats=counted)
 
     return Ends(opened(Stats() if film else stats), sinks,
                 None if own else open_sound_source(unwrapped(str(options.audio)), stats=stats), silent=not own,
-                again=(lambda: opened(stats)) if film else None, names=(str(source), *map(str, named)))
+                again=(lambda: opened(stats)) if film else None, names=(str(source), *map(str, named)),
+                buffer=buffer if options.delay is not None and buffer else 0.0)
+
+
+def buffer_of(source: Endpoint, options: Options) -> float | None:
+    """Seconds of the source's jitter buffer; None for as long as its jitter needs.
+
+    With `--delay` frames wait in any case: all of that which is not kept for the work on a frame is the buffer's.
+
+    Raises:
+        UsageError: a buffer is asked for that this source does not have, or that is longer than the delay.
+    """
+    network = source.kind == "stream" and not source.scheme.startswith("http")
+    if options.buffer != "auto":
+        if options.buffer and not network:
+            raise UsageError(f"--buffer is for network streams (rtmp, rtsp, srt, udp, tcp), and {source} is none: "
+                             "leave it out")
+        if options.delay is not None and options.buffer > options.delay:
+            raise UsageError(f"--buffer {options.buffer:g} is longer than --delay {options.delay:g}: the buffer is a "
+                             "part of the delay")
+        return options.buffer / 1e3
+    if not network:
+        return 0.0
+    return None if options.delay is None else max(0.0, options.delay - options.latency) / 1e3
 
 
 def _check_distinct(ends: list[Endpoint]) -> None:

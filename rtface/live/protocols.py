@@ -64,6 +64,7 @@ class Health:
         dropped: of them, those that were given up on the way to or from it.
         bytes: what a network peer took or gave so far, None for devices.
         reopened: how often it was lost and came back.
+        buffer: seconds that its frames wait in a jitter buffer, before `Frame.captured_at`.
     """
 
     state: Literal["opening", "live", "away", "closed"]
@@ -73,12 +74,14 @@ class Health:
     dropped: int = 0
     bytes: int | None = None
     reopened: int = 0
+    buffer: float = 0.0
 
 
 class LiveSource(Protocol):
     """Gives pictures and sound as they come, from threads or a process of its own.
 
-    `Frame.captured_at` is when the picture was there; `Frame.pts` counts `TIME_BASE` on the same clock, rises always,
+    `Frame.captured_at` is when the frame could be had: captured, decoded from what came so far, and out of the jitter
+    buffer. `Frame.pts` counts `TIME_BASE` on the same clock, rises always,
     and keeps the distance to the sound that came with it. When the source is lost it is opened again until `close`;
     what comes then may have another size.
     """

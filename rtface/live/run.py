@@ -50,6 +50,7 @@ class Ends:
         silent: no sound at all.
         again: makes the source anew. A film that plays while outputs and engine are being opened would lose its first
             seconds, so it is played from its beginning once they are there.
+        buffer: seconds of the run's delay that frames wait in the source's jitter buffer.
         names: of source and sinks as messages and metrics know them, without secrets.
     """
 
@@ -59,6 +60,7 @@ class Ends:
     silent: bool = False
     again: Callable[[], LiveSource] | None = None
     names: tuple[str, ...] = ()
+    buffer: float = 0.0
 
     @property
     def has_sound(self) -> bool:
@@ -140,7 +142,8 @@ class Live:
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
                                  sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._rungs)
-        self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, delay=delay, wrote=self.status.wrote)
+        self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, wrote=self.status.wrote,
+                                   delay=None if delay is None else delay - ends.buffer)
         closing.callback(self.presenter.close)
         self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
                          wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=options.latency / 1e3,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rtface.address import redacted, shown
+from rtface.config import Options
 from rtface.errors import UsageError
 from rtface.live.endpoints import check_ends, endpoint, is_live, unwrapped
+from rtface.live.ends import buffer_of
 
 
 @pytest.mark.parametrize(("text", "kind", "name"), [
@@ -61,3 +63,20 @@ def test_a_url_may_come_from_the_environment_or_a_file(tmp_path):
     for text in (f"@{file}", f"@{file}2", "env:NOT_SET"):
         with pytest.raises(UsageError, match=r"write the URL|set it to the URL"):
             unwrapped(text, {})
+
+
+@pytest.mark.parametrize(("name", "options", "seconds"), [
+    ("rtmp://h/app/key", {}, None), ("camera:0", {}, 0.0), ("film.mkv", {}, 0.0), ("http://h/a.m3u8", {}, 0.0),
+    ("srt://h:1", {"buffer": 250}, 0.25), ("rtmp://h/app/key", {"buffer": 0}, 0.0),
+    ("rtmp://h/app/key", {"delay": 700}, 0.6), ("rtmp://h/app/key", {"delay": 60}, 0.0),
+    ("rtmp://h/app/key", {"delay": 700, "buffer": 200}, 0.2)])
+def test_the_jitter_buffer_by_source_and_options(name: str, options: dict[str, float], seconds: float | None):
+    assert buffer_of(endpoint(name), Options.of(options)) == seconds
+
+
+@pytest.mark.parametrize(("name", "options", "why"), [
+    ("camera:0", {"buffer": 100}, "camera:0 is none"),
+    ("rtmp://h/app/key", {"buffer": 300, "delay": 200}, "longer than --delay 200")])
+def test_a_jitter_buffer_that_cannot_be_is_refused(name: str, options: dict[str, float], why: str):
+    with pytest.raises(UsageError, match=why):
+        buffer_of(endpoint(name), Options.of(options))

@@ -83,7 +83,12 @@ class LiveStatus:
         if self._delay is not None:
             return self._delay
         recent = self.window.histogram()
-        return recent.percentile(50) if recent.count else None
+        return recent.percentile(50) + self.buffer if recent.count else None
+
+    @property
+    def buffer(self) -> float:
+        """Seconds that frames wait in the source's jitter buffer now, before what `latency` counts."""
+        return self.source[1].health.buffer
 
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain dictionaries, lists, numbers and strings."""
@@ -97,6 +102,7 @@ class LiveStatus:
             "frames_in": counters["frames_in"], "frames_out": counters["frames_out"],
             "dropped": self.dropped, "passed": self.passed, "faults": counters["faults"],
             "ladder": redacted(self.ladder),
+            "buffer_ms": round(1e3 * self.buffer),
             "delay_ms": None if self._delay is None else round(1e3 * self._delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
             "source": self._end(*self.source), "sinks": [self._end(*sink) for sink in self.sinks],
@@ -137,6 +143,8 @@ class LiveStatus:
                  _Part("1 face" if self.faces == 1 else f"{self.faces} faces", 5)]
         if recent.count:
             parts.append(_Part("latency " + "/".join(f"{v:.0f}" for v in _percentiles(recent).values()) + " ms", 2))
+        if self.buffer >= 0.001:
+            parts.append(_Part(f"buffer {1e3 * self.buffer:.0f} ms", 6))
         if self.ladder:
             parts.append(_Part(redacted(self.ladder), 4))
         if self._delay is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import av
 
 # Pictures on their way, and the largest: 8K in 4:2:0, 16 bits a sample. Memory that no picture reaches costs nothing.
-_SLOTS, _BYTES = 4, 7680 * 4320 * 3
+_SLOTS, _BYTES = 8, 7680 * 4320 * 3
 # Seconds in which the first picture has to come, and as long as data comes meanwhile: some streams have a key frame
 # every ten seconds.
 OPENING = 10.0
@@ -48,6 +48,7 @@ class Connection:
         pictures, sounds: how many came.
         dropped, errors, bytes: pictures given up before they got here, packets that could not be decoded, and what the
             source gave in all.
+        buffer: seconds that the jitter buffer adds now.
     """
 
     def __init__(self, request: Request, picture: Callable[[Shot, av.VideoFrame], None],
@@ -57,6 +58,7 @@ class Connection:
         self.refusal: RtfaceError | None = None
         self.over = False
         self.pictures = self.sounds = self.dropped = self.errors = self.bytes = 0
+        self.buffer = 0.0
         self._ring = FrameRing(_SLOTS, _BYTES) if request.pictures else None
         self._word_at = self._picture_at = time.monotonic()
         self._began: float | None = None  # when the process was ready to open it
@@ -132,7 +134,7 @@ class Connection:
                 self._sound(message)
             case Beat():
                 self._quiet, self.bytes = message.quiet, message.bytes
-                self.dropped, self.errors = message.dropped, message.errors
+                self.dropped, self.errors, self.buffer = message.dropped, message.errors, message.buffer
             case Opened():
                 self.opened, self._quiet = message, 0.0  # it was quiet while it was being opened
             case Refused():

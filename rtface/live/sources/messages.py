@@ -22,6 +22,7 @@ class Request:
         seek: seconds of a film to leave out.
         format: FFmpeg's name of the device's format instead of the platform's own, "" for that.
         pictures, sound: what is wanted of it.
+        buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Request:
     format: str = ""
     pictures: bool = True
     sound: bool = True
+    buffer: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Shot:
     Attributes:
         slot, picture: where it lies in the ring.
         stamp: presentation time, None where the source's clock is the monotonic one, or it has none.
-        captured: when it was there: the driver's time of a camera, the arrival of its packet else.
+        captured: when it was there: the driver's time of a camera; else when the packet was due that let the decoder
+            give it, which is its arrival and the jitter buffer's delay.
         color, display: how to read it.
     """
 
@@ -97,12 +100,14 @@ class Beat:
         bytes: what it gave.
         dropped: pictures that were given up since it opened, because later ones were there.
         errors: packets that could not be decoded.
+        buffer: seconds that the jitter buffer adds now.
     """
 
     quiet: float
     bytes: int
     dropped: int
     errors: int
+    buffer: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""Reads a camera, stream, film or microphone in a process of its own: the newest picture goes to the run, by way of
-shared memory, and sound as AAC.
+"""Reads a camera, stream, film or microphone in a process of its own: frames go to the run by way of shared memory,
+sound as AAC.
 
-One thread takes packets as they come, so that their arrival is known and nothing piles up where it cannot be seen;
-the main thread decodes; a third one tells the run several times a second that all this is alive.
+One thread takes packets as they come, so that their arrival is known; they wait in the jitter buffer until they are
+due. The main thread decodes; a third one tells the run several times a second that all this is alive.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -24,7 +24,8 @@ from rtface.flow.shared_frames import Picture
 from rtface.frame import Color, Display
 from rtface.live.cameras import camera
 from rtface.live.sources import microphone_input
-from rtface.live.sources.messages import Beat, Opened, Over, Refused, Request, Shot
+from rtface.live.sources.jitter import JitterBuffer
+from rtface.live.sources.messages import Beat, Heard, Opened, Over, Refused, Request, Shot
 from rtface.live.sources.opening import Input, open_stream
 from rtface.live.sources.sound_track import SoundTrack
 from rtface.media.color import color_of, display_matrix, display_of, orientation
@@ -34,12 +35,12 @@ from rtface.media.probe import details_of
 _TAGGED = {1, 4, 5, 6, 7, 9, 10}
 # Seconds between beats.
 _BEAT = 0.25
-# Seconds that a packet may have waited for the decoder before pictures are given up to catch up.
+# Seconds that a packet may be overdue before frames are given up to catch up.
 _LATE = 0.4
-# Packets that may wait: some sources are as fast as they are read.
+# Packets that may be overdue: some sources are as fast as they are read.
 _MOST = 60
-# Pictures behind the newest packet from which a picture is not worth handing over.
-_BEHIND = 3
+# Seconds of overdue packets behind a frame from which it is not worth handing over, and their least number.
+_BEHIND_S, _BEHIND = 0.2, 3
 # Seconds after the first packet in which what the opening read ahead, or the server had kept, is only decoded; and the
 # packets from which it is seen that it is over.
 _BURST, _BURST_PACKETS = 3.0, 4
@@ -67,18 +68,33 @@ def read(parent: Parent, request: Request) -> None:
         raise InputError(error.strerror or str(error)) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A packet of the picture, or sound ready for the run, until it is due.
+
+    Attributes:
+        due: when it goes on, `time.monotonic()`.
+        fresh: False for what the opening read ahead: it is decoded and not shown.
+    """
+
+    item: av.Packet[Any] | Heard
+    due: float
+    fresh: bool = True
+
+
 class Reader:
     """See the module."""
 
     def __init__(self, parent: Parent, request: Request) -> None:
         self._parent, self._request = parent, request
-        self._waiting: deque[tuple[av.Packet[Any], float, bool]] = deque()
+        self._waiting: deque[Waiting] = deque()
+        self._buffer = JitterBuffer(request.buffer)
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._done = False
         self._heard_at = time.monotonic()
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
-        self._arrivals: dict[int, float] = {}  # of packets, by pts: pictures come in another order
+        self._behind = _BEHIND
         self._need_key = False
         self._like: tuple[Any, ...] = ()
         self._color, self._display = Color(), Display()
@@ -88,7 +104,7 @@ class Reader:
         """Says that it lives, until the parent is gone."""
         while not self._parent.gone:
             self._parent.send(Beat(time.monotonic() - self._heard_at, self._bytes, self._dropped,
-                                   self._errors + self._sound_errors))
+                                   self._errors + self._sound_errors, self._buffer.seconds))
             time.sleep(_BEAT)
 
     def run(self, opened: Input) -> None:
@@ -105,30 +121,43 @@ class Reader:
         if video is not None and not opened.paced:
             video.codec_context.flags |= Flags.low_delay
         threading.Thread(target=self._demux, args=(opened,), name="demux", daemon=True).start()
-        while not self._parent.gone:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._done, 0.2)
-                if not self._waiting:
-                    if self._done:
-                        break
-                    continue
-                packet, arrived, fresh = self._waiting.popleft()
-            packet = self._catch_up(packet, arrived) if fresh else packet
+        self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
+        while (waiting := self._next()) is not None:
+            if isinstance(waiting.item, Heard):
+                self._parent.send(waiting.item)
+                continue
+            packet = self._catch_up(waiting.item, waiting.due) if waiting.fresh else waiting.item
             if packet is None:
                 continue
-            if packet.pts is not None:
-                self._arrivals[packet.pts] = arrived
-                while len(self._arrivals) > 64:
-                    del self._arrivals[next(iter(self._arrivals))]
             for image in self._decode(packet):
-                if fresh and len(self._waiting) <= _BEHIND:
-                    self._hand_over(image, self._arrivals.get(image.pts or 0, arrived), opened)
-                elif fresh:
+                # The decoder gives frames in another order than packets come. What a frame has to wait for in the
+                # stream is no delay of this run, so its age counts from the packet that let the decoder give it.
+                if waiting.fresh and self._overdue() <= self._behind:
+                    self._hand_over(image, waiting.due, opened)
+                elif waiting.fresh:
                     self._dropped += 1
         if self._failure is not None:
             raise self._failure
         if opened.film:
             self._parent.send(Over())
+
+    def _next(self) -> Waiting | None:
+        """What is due next, once it is due; None at the end of the source or of the parent."""
+        with self._changed:
+            while not self._parent.gone:
+                left = self._waiting[0].due - time.monotonic() if self._waiting else 0.2
+                if self._waiting and left <= 0:
+                    return self._waiting.popleft()
+                if self._done and not self._waiting:
+                    return None
+                self._changed.wait(min(left, 0.2))
+        return None
+
+    def _overdue(self) -> int:
+        """Packets of the picture that wait although they are due."""
+        now = time.monotonic()
+        with self._changed:
+            return sum(w.due <= now for w in self._waiting if not isinstance(w.item, Heard))
 
     # -- packets ------------------------------------------------------------------------------------------------
 
@@ -152,13 +181,12 @@ class Reader:
                 if burst is not None and packet.stream is leading and burst.over(packet, arrived):
                     burst = None
                 if opened.video is not None and packet.stream_index == opened.video.index:
-                    with self._changed:
-                        self._waiting.append((packet, arrived, burst is None))
-                        self._changed.notify()
+                    due = arrived if burst or pace or opened.monotonic else self._due(packet, arrived)
+                    self._wait(Waiting(packet, due, burst is None))
                 elif track is not None:
                     for heard in track.push(packet, arrived):
                         if burst is None:
-                            self._parent.send(heard)
+                            self._hear(heard, arrived)
                     self._sound_errors = track.errors
         except BaseException as error:  # noqa: BLE001 - raised in the main thread
             self._failure = error
@@ -167,28 +195,53 @@ class Reader:
                 self._done = True
                 self._changed.notify()
 
+    def _due(self, packet: av.Packet[Any], arrived: float) -> float:
+        ticks = packet.dts if packet.dts is not None else packet.pts
+        return self._buffer.due(None if ticks is None else float(ticks * packet.time_base), arrived)
+
+    def _hear(self, heard: Heard, arrived: float) -> None:
+        """Sound waits as long as the picture does, so that both reach the outputs together."""
+        due = self._buffer.beside(heard.stamp, arrived)
+        if due > arrived or any(isinstance(w.item, Heard) for w in tuple(self._waiting)):
+            self._wait(Waiting(heard, due))
+        else:
+            self._parent.send(heard)
+
+    def _wait(self, waiting: Waiting) -> None:
+        with self._changed:
+            place = len(self._waiting)
+            while place and self._waiting[place - 1].due > waiting.due:
+                place -= 1
+            self._waiting.insert(place, waiting)
+            self._changed.notify()
+
     def _wait_for(self, due: float) -> float:
         while (left := due - time.monotonic()) > 0 and not self._parent.gone:
             time.sleep(min(left, 0.2))
             self._heard_at = time.monotonic()
         return time.monotonic()
 
-    def _catch_up(self, packet: av.Packet[Any], arrived: float) -> av.Packet[Any] | None:
-        """The packet to decode next: one that waited too long gives way to the newest that can be begun with, and if
-        there is none, all of them up to the next."""
+    def _catch_up(self, packet: av.Packet[Any], due: float) -> av.Packet[Any] | None:
+        """The packet to decode next: one that is overdue for too long gives way to the newest that can be begun with,
+        and if there is none, all of them up to the next."""
         if self._need_key and not packet.is_keyframe:
             self._dropped += 1
             return None
         self._need_key = False
-        waited = time.monotonic() - arrived
-        if waited < _LATE and len(self._waiting) < _MOST:
+        now = time.monotonic()
+        waited = now - due
+        if waited < _LATE and self._overdue() < _MOST:
             return packet
         with self._changed:
-            keys = [i for i, (p, _, _) in enumerate(self._waiting) if p.is_keyframe]
+            keys = [w for w in self._waiting if w.due <= now and not isinstance(w.item, Heard) and w.item.is_keyframe]
             if keys:
-                self._dropped += 1 + keys[-1]
-                for _ in range(keys[-1]):
-                    self._waiting.popleft()
+                self._dropped += 1
+                while self._waiting[0] is not keys[-1]:
+                    passed = self._waiting.popleft()
+                    if isinstance(passed.item, Heard):
+                        self._parent.send(passed.item)
+                    else:
+                        self._dropped += 1
                 return None
         if waited > 5 * _LATE and not packet.is_keyframe:
             self._need_key = True
@@ -208,12 +261,12 @@ class Reader:
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
-    def _hand_over(self, image: av.VideoFrame, arrived: float, opened: Input) -> None:
+    def _hand_over(self, image: av.VideoFrame, due: float, opened: Input) -> None:
         assert self._parent.frames is not None
         stamp = image.time
-        captured = arrived
+        captured = due
         if opened.monotonic:
-            if 0 <= arrived - stamp < _PLAUSIBLE:
+            if 0 <= due - stamp < _PLAUSIBLE:
                 captured = stamp
             stamp = None
         self._look_at(image, opened)

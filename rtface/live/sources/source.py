@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 
 def open_live_source(endpoint: Endpoint, *, size: tuple[int, int] | None = None, fps: Fraction | None = None,
-                     sound: bool = True, stats: Stats | None = None) -> LiveSource:
+                     sound: bool = True, buffer: float | None = 0.0, stats: Stats | None = None) -> LiveSource:
     """A camera, a stream or a film as the source of a live run; its `start` opens it.
 
     Args:
         endpoint: of kind "camera", "stream" or "file".
         size, fps: asked of a camera.
         sound: whether the sound that comes with it is wanted.
+        buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
         stats: receives ``dropped:source`` and ``packets_lost``.
 
     Raises:
@@ -41,7 +42,7 @@ def open_live_source(endpoint: Endpoint, *, size: tuple[int, int] | None = None,
     if endpoint.kind not in ("camera", "stream", "file"):
         raise UsageError(f"{endpoint} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
     number = endpoint.kind == "camera" and not endpoint.name.startswith("/dev/")
-    return Source(Request(endpoint.kind, endpoint.name, size, fps, sound=sound),
+    return Source(Request(endpoint.kind, endpoint.name, size, fps, sound=sound, buffer=buffer),
                   f"camera {endpoint.name or 0}" if number else str(endpoint), stats=stats or Stats())
 
 
@@ -67,6 +68,7 @@ class Source:
         self._upright = Upright()
         self._health = Health("opening", "", time.monotonic())
         self._frames = self._dropped = self._errors = self._bytes = self._reopened = 0
+        self._buffer = 0.0
         self._counting, self._seen = threading.Lock(), (0, 0, 0)
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[Sound], None] = lambda _: None
@@ -105,7 +107,7 @@ class Source:
         self._count()
         device = self._request.kind in ("camera", "microphone")
         return replace(self._health, frames=self._frames, dropped=self._dropped, reopened=self._reopened,
-                       bytes=None if device else self._bytes)
+                       bytes=None if device else self._bytes, buffer=self._buffer)
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[Sound], None]) -> None:
         self._frame, self._sound = frame, sound
@@ -171,6 +173,7 @@ class Source:
             self._seen = now
             self._dropped += dropped
             self._bytes += size
+            self._buffer = connection.buffer
         if dropped:
             self._stats.count("dropped:source", dropped)
         if failed:

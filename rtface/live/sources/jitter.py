@@ -1,0 +1,84 @@
+"""The jitter buffer of a network source: packets that a network held back lose no frame."""
+
+from __future__ import annotations
+
+from collections import deque
+
+LONGEST_S = 1.0
+"""Seconds that the buffer may grow to by itself."""
+# Differences between arrivals that need no buffer: the live loop takes in a few frames at once.
+_TOLERATED_S = 0.05
+# Seconds of arrivals by which jitter is measured. The buffer keeps its length for as long after the last late packet.
+_WINDOW_S = 20.0
+# Seconds that the buffer shrinks in one second, so that nobody sees playback run faster.
+_SHRINK = 0.02
+_MARGIN_S = 0.01
+# A packet later than this does not belong to the clock of those before: the source stood still or began anew.
+_RESET_S = 2.0
+
+
+class JitterBuffer:
+    """Decides when packets are given to the decoder: as their own time stamps run, `seconds` after the quickest.
+
+    Args:
+        seconds: length of the buffer; None measures the jitter and takes what that needs, up to `LONGEST_S`.
+
+    Attributes:
+        seconds: its length now.
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._fixed = seconds is not None
+        self.seconds = seconds or 0.0
+        # Arrival time and delay (arrival minus stamp): least delays rising, largest delays falling, oldest first.
+        self._least: deque[tuple[float, float]] = deque()
+        self._most: deque[tuple[float, float]] = deque()
+        self._arrived = self._due = float("-inf")
+
+    def due(self, stamp: float | None, arrived: float) -> float:
+        """When a packet is to be decoded, in seconds of the clock that `arrived` is of.
+
+        Args:
+            stamp: its decoding time on the source's clock, None where that is unknown.
+            arrived: when it came; not earlier than that of the packet before.
+        """
+        if stamp is None:
+            self._due = max(self._due, arrived)
+            return self._due
+        delay = arrived - stamp
+        if self._least and abs(delay - self._least[0][1]) > _RESET_S:
+            self._least.clear()
+            self._most.clear()
+            self._due = arrived
+        self._remember(arrived, delay)
+        base = self._least[0][1]
+        if not self._fixed:
+            self._adapt(arrived, self._most[0][1] - base)
+        self._arrived = arrived
+        self._due = max(self._due, arrived, stamp + base + self.seconds)
+        return self._due
+
+    def beside(self, stamp: float | None, arrived: float) -> float:
+        """When something of another stream of the same clock is to go on."""
+        if stamp is None or not self._least or not self.seconds:
+            return arrived
+        return max(arrived, min(stamp + self._least[0][1], arrived) + self.seconds)
+
+    def _remember(self, arrived: float, delay: float) -> None:
+        while self._least and self._least[-1][1] >= delay:
+            self._least.pop()
+        self._least.append((arrived, delay))
+        while self._most and self._most[-1][1] <= delay:
+            self._most.pop()
+        self._most.append((arrived, delay))
+        for kept in (self._least, self._most):
+            while kept[0][0] < arrived - _WINDOW_S:
+                kept.popleft()
+
+    def _adapt(self, arrived: float, jitter: float) -> None:
+        needed = min(jitter + _MARGIN_S, LONGEST_S) if jitter > _TOLERATED_S else 0.0
+        if needed >= self.seconds:
+            self.seconds = needed
+        else:
+            passed = max(0.0, arrived - self._arrived) if self._arrived > float("-inf") else 0.0
+            self.seconds = max(needed, self.seconds - _SHRINK * passed)

@@ -1,0 +1,89 @@
+"""The reading process: ages of reordered frames, and bursts of a network through the jitter buffer."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.live.publish import picture
+from tests.live.watching import Watched
+
+RATE = 30
+
+
+def encoded(path: Path, seconds: float, kind: str, b_frames: int = 0) -> Path:
+    """A small film of x264 with so many B-frames between two others."""
+    with av.open(str(path), "w", format=kind) as out:
+        stream = out.add_stream("libx264", rate=RATE, options={
+            "preset": "ultrafast", "bf": str(b_frames), "b_strategy": "0", "g": str(RATE)})
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for number in range(round(seconds * RATE)):
+            image = picture(320, 180, number / RATE)
+            image.pts, image.time_base = number, Fraction(1, RATE)
+            out.mux(stream.encode(image))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("b_frames", [2, 3])
+def test_reordered_frames_are_no_older_than_others(tmp_path: Path, b_frames: int):
+    with Watched(str(encoded(tmp_path / "film.mkv", 2, "matroska", b_frames))) as watched:
+        watched.until(lambda: watched.source.ended, 8)
+    ages = [at - (frame.captured_at or 0.0) for at, frame in watched.frames]
+    assert len(ages) >= 2 * RATE - 5
+    assert np.percentile(ages, 85) < 0.06, ages  # of a reordered frame's own packet it would be 100 ms and more
+
+
+class Bursts:
+    """Sends a stream over TCP to one receiver; every `held` seconds all that was made meanwhile."""
+
+    def __init__(self, packets: list[tuple[float, bytes]], held: float) -> None:
+        self._packets, self._held = packets, held
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._send, daemon=True).start()
+
+    def _send(self) -> None:
+        with self._server, self._server.accept()[0] as connection:
+            began = time.monotonic()
+            for made, data in self._packets:
+                due = began + (-(-made // self._held)) * self._held
+                time.sleep(max(0.0, due - time.monotonic()))
+                try:
+                    connection.sendall(data)
+                except OSError:
+                    return
+            time.sleep(5)  # closing it is another matter
+
+
+def chunks(path: Path) -> list[tuple[float, bytes]]:
+    """A transport stream in pieces of one frame, and when each is made."""
+    with av.open(str(path)) as box:
+        sizes = [(float((packet.dts or 0) * packet.time_base), packet.pos or 0)
+                 for packet in box.demux(box.streams.video[0]) if packet.size]
+    data, first = path.read_bytes(), sizes[0][0]
+    ends = [at for _, at in sizes[1:]] + [len(data)]
+    begins = [0, *ends[:-1]]
+    return [(stamp - first, data[a:b]) for (stamp, _), a, b in zip(sizes, begins, ends, strict=True)]
+
+
+def test_bursts_of_a_network_lose_no_frame(tmp_path: Path):
+    packets = chunks(encoded(tmp_path / "film.ts", 6, "mpegts"))
+    sender = Bursts(packets, 0.25)
+    with Watched(sender.url, buffer=None) as watched:
+        watched.until(lambda: watched.source.health.frames > 3 * RATE, 15)
+        health = watched.source.health
+    assert health.dropped == 0
+    assert 0.15 < health.buffer < 0.5
+    late = [at for at, _ in watched.frames[RATE:]]
+    steps = np.diff(late)
+    assert np.percentile(steps, 90) < 2.2 / RATE  # evenly, not a burst and a pause
+    pts = np.diff([frame.time for _, frame in watched.frames[RATE:]])
+    assert pts.max() < 1.5 / RATE  # every frame is there
