@@ -83,7 +83,7 @@ class Assignment:
     def _by_ladder(self, ladder: Ladder, frame: Frame, wanted: Sequence[Wanted],
                    place: Workshop) -> list[Wanted]:
         """The faces for which there is time, and what is done with them."""
-        dropped = self._stats.counters["dropped:late"]
+        dropped = sum(self._stats.counters[name] for name in ("dropped:late", "passed:late", "frames_late"))
         late, self._late = dropped - self._late, dropped
         for want in wanted:
             if want.small is None:

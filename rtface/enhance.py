@@ -94,6 +94,12 @@ class Enhance:
         for rest in waiting:
             yield self.collect(rest) if isinstance(rest, Job) else rest
 
+    def passed(self, frame: Frame) -> None:
+        """A frame of a live run went through as it is: its faces fade in again on the frames that follow."""
+        if self._ladder is not None:
+            for face in frame.faces:
+                self._ladder.missing(face.track_id)
+
     def reset(self) -> None:
         """Forgets what corrections remember of the frames before."""
         self.book.reset()

@@ -111,6 +111,7 @@ class Frame:
             not yet confirmed, one beyond the limit of faces): box and five points only, no mesh. They are never
             enhanced; stages that hide faces cover them. `track_id` is that of the lost track at that place, or 0.
             Empty unless a stage of the run hides something.
+        faces_age: seconds since `faces` and `unfollowed` were seen; 0 where they were seen on this frame.
         captured_at: `time.monotonic()` when the source had the picture (latency clock), None for files.
         field: None for a whole picture; 0 or 1 for the field that comes first or second in time.
         cut: True on the first frame after a scene change (or a seek).
@@ -130,6 +131,7 @@ class Frame:
     faces: tuple[Face, ...] = ()
     tracked: bool = True
     unfollowed: tuple[Face, ...] = ()
+    faces_age: float = 0.0
     captured_at: float | None = None
     field: Literal[0, 1] | None = None
     cut: bool = False

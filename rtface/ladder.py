@@ -29,6 +29,7 @@ _TRIAL_S = 4.0  # a step up that leads to one down within this time has failed
 _ROOM = 0.9  # of what may be spent, a step up leaves so much free that it may not itself lead to one down
 _GONE_S = 2.0  # a face not seen for so long begins anew
 _KEPT = 64  # steps remembered
+_TRACKED = 4  # where no face is corrected, every so many frames are tracked
 
 
 @dataclass(slots=True)
@@ -97,6 +98,12 @@ class Ladder:
         """Whether tracking, too, should do with less."""
         return any(s.at for s in self._present())
 
+    @property
+    def track_every(self) -> int:
+        """Frames from one tracked frame to the next: where no face is corrected they only have to be found again."""
+        faces = self._present()
+        return _TRACKED if faces and not any(s.rung.engine or s.strength for s in faces) else 1
+
     def summary(self) -> str:
         """Where the last frame's faces stand, largest first: "2 faces: full, key/2"."""
         names = [name_of(s.rungs, s.at) for s in self._present()]
@@ -104,7 +111,8 @@ class Ladder:
 
     def _present(self) -> list[Standing]:
         """The faces of the last frame, largest first."""
-        return sorted((s for s in self._faces.values() if s.seen == self.time), key=lambda s: -s.width)
+        faces = tuple(self._faces.values())  # other threads ask for the summary
+        return sorted((s for s in faces if s.seen == self.time), key=lambda s: -s.width)
 
     def _stand(self, now: float, face: Seen, carries: bool) -> tuple[int, Standing]:
         rungs = rungs_for(face, self.smaller, self.period, carries)

@@ -28,6 +28,7 @@ from rtface.protocols import Item, Stage
 from rtface.stage_options import Spec, make_stage, option, state
 from rtface.stats import Stats
 from rtface.surfaces import software
+from rtface.track.extrapolation import grown
 
 __all__ = ["Canvas", "Face", "Frame", "Run", "Sprite", "Stage", "Stages", "covering", "display_from_face", "option",
            "state"]
@@ -168,10 +169,13 @@ class Stages:
             self._stats.warn(f"stage {one.name} untracked", f"a frame is blurred as a whole for the stage {one.name}, "
                              "because tracking failed on it")
             return _hidden(frame)
-        kept = self._keep(frame)
+        kept, given = self._keep(frame), frame
+        if frame.faces_age and getattr(one.stage, "hides", False):
+            given = replace(frame, faces=tuple(grown(f, frame.faces_age) for f in frame.faces),
+                            unfollowed=tuple(grown(f, frame.faces_age) for f in frame.unfollowed))
         try:
             with self._stats.time(f"stage {one.name}"):
-                after = one.stage(frame)
+                after = one.stage(given)
             _check(after, frame)
         except Exception as error:  # noqa: BLE001 - a plugin must not end a run: counted and said
             frame.image.make_writable()

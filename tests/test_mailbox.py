@@ -81,3 +81,13 @@ def test_many_items_between_two_threads_are_each_taken_or_told():
     assert sorted(taken + dropped) == list(range(2000))
     assert taken == sorted(taken)
     assert taken[-1] == 1999
+
+
+def test_a_longer_one_keeps_order_and_drops_the_oldest():
+    dropped: list[int] = []
+    box = Mailbox[int](dropped.append, size=3)
+    for number in range(5):
+        box.put(number)
+    assert (dropped, box.waiting) == ([0, 1], 3)
+    box.close()
+    assert list(box) == [2, 3, 4]

@@ -1,8 +1,9 @@
-"""The newest item only: what a live run puts between steps that do not keep the same pace."""
+"""The newest items only: what a live run puts between steps that do not keep the same pace."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -10,50 +11,52 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """Holds one item. A newer one takes its place, and the older is dropped.
+    """A bounded queue whose producer never waits: where it is full, the oldest item is dropped.
 
     Args:
-        dropped: told of every item that nobody took, on the thread that put the newer one.
+        dropped: told of every item that nobody took, on the thread that put a newer one.
+        size: items that may wait.
     """
 
-    def __init__(self, dropped: Callable[[T], None] | None = None) -> None:
-        self._dropped = dropped
+    def __init__(self, dropped: Callable[[T], None] | None = None, size: int = 1) -> None:
+        self._dropped, self._size = dropped, size
         self._changed = threading.Condition()
-        self._item: T | None = None
+        self._items: deque[T] = deque()
         self._failure: BaseException | None = None
         self._closed = False
 
     def put(self, item: T) -> None:
         """Leaves an item; never waits. After `close` it is dropped."""
         with self._changed:
-            older, self._item = (item, None) if self._closed else (self._item, item)
+            if not self._closed:
+                self._items.append(item)
+            older = item if self._closed else self._items.popleft() if len(self._items) > self._size else None
             self._changed.notify_all()
         if older is not None and self._dropped is not None:
             self._dropped(older)
 
     def take(self, timeout: float | None = None) -> T | None:
-        """The item, once there is one; None after `timeout` seconds without one, or when closed and empty.
+        """The oldest item, once there is one; None after `timeout` seconds without one, or when closed and empty.
 
         Raises:
             Whatever `close` was given, once the last item is taken.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._item is not None or self._closed, timeout)
-            item, self._item = self._item, None
-            if item is not None:
+            self._changed.wait_for(lambda: self._items or self._closed, timeout)
+            if self._items:
                 self._changed.notify_all()
-            elif self._failure is not None:
+                return self._items.popleft()
+            if self._failure is not None:
                 raise self._failure
-            return item
+            return None
 
     def hand_over(self, item: T, timeout: float | None = None) -> bool:
-        """Leaves an item once the one before was taken, so that none is dropped; False when closed or after
-        `timeout` seconds."""
+        """Leaves an item once there is room, so that none is dropped; False when closed or after `timeout` seconds."""
         with self._changed:
-            free = self._changed.wait_for(lambda: self._item is None or self._closed, timeout)
+            free = self._changed.wait_for(lambda: len(self._items) < self._size or self._closed, timeout)
             if not free or self._closed:
                 return False
-            self._item = item
+            self._items.append(item)
             self._changed.notify_all()
             return True
 
@@ -68,6 +71,11 @@ class Mailbox(Generic[T]):
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
+
+    @property
+    def waiting(self) -> int:
+        """Items that nobody has taken yet."""
+        return len(self._items)
 
     def __iter__(self) -> Iterator[T]:
         while (item := self.take()) is not None:

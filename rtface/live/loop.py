@@ -1,7 +1,8 @@
-"""The middle of a live run: newest picture in, tracked, enhanced, handed on. Nothing queues.
+"""The middle of a live run: every frame gets its faces, is enhanced as far as there is time, and handed on.
 
-Two threads, so that the next picture is tracked while this one is enhanced. Between them a hand-over that holds one
-picture; in front of the first a mailbox in which a newer picture takes the place of the one nobody came to.
+Two threads, so that the next frame gets its faces while this one is enhanced; the tracker has a third one
+(`rtface.live.live_tracker`). Frames that come in a burst, or while a step is late, wait in a short queue. What is late
+is done more simply, then passed on as it is: a frame is dropped only where even that is too slow.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from rtface.errors import EngineError
 from rtface.flow import Mailbox
 from rtface.frame import Face, Frame
 from rtface.live.controls import Controls
+from rtface.live.live_tracker import LiveTracker
 from rtface.protocols import Tracker
 from rtface.stats import Stats
-from rtface.tracking import track
 
 log = logging.getLogger("rtface")
 
 
 # A pause after which pictures have nothing to do with those before.
 _GAP_S = 1.0
+# Seconds of frames that may wait for their turn, at least.
+_QUEUE_S = 0.5
 
 
 class Extras(Protocol):
@@ -64,17 +67,24 @@ class Loop:
         enhance: without frames ahead.
         present: takes a finished picture, without waiting.
         wanted: False while nobody looks at any output: pictures then go through as they are.
-        ceiling: seconds after capture from which a picture is not enhanced any more but goes through.
+        ceiling: seconds after capture from which a frame waits for no engine; from twice as many it goes through as
+            it is.
+        period: seconds from one frame to the next.
         sparing: whether the tracker is to do with less.
+        every: frames from one tracked frame to the next, at least.
     """
 
     def __init__(self, tracker: Tracker, enhance: Enhance, controls: Controls, stats: Stats, extras: Extras,
                  present: Callable[[Frame], None], *, wanted: Callable[[], bool] = lambda: True,
-                 ceiling: float = 0.1, sparing: Callable[[], bool] = lambda: False) -> None:
-        self._tracker, self._enhance, self._controls, self._stats = tracker, enhance, controls, stats
+                 ceiling: float = 0.1, period: float = 1 / 30, sparing: Callable[[], bool] = lambda: False,
+                 every: Callable[[], int] = lambda: 1) -> None:
+        self._enhance, self._controls, self._stats = enhance, controls, stats
         self._extras, self._present, self._wanted, self._ceiling = extras, present, wanted, ceiling
-        self._sparing = sparing
-        self._incoming = Mailbox[Frame](lambda _: stats.count("dropped:late"))
+        self._sparing, self._every = sparing, every
+        self._tracker = LiveTracker(tracker, lambda: enhance.workshop.device, stats, period,
+                                    lambda error: self._fault("tracker", error))
+        queue = 2 + round(max(_QUEUE_S, 2 * ceiling) / period)
+        self._incoming = Mailbox[Frame](lambda _: stats.count("dropped:late"), size=queue)
         self._tracked = Mailbox[Frame]()
         self._seen: tuple[Face, ...] = ()
         self.faces = 0
@@ -82,7 +92,8 @@ class Loop:
                          for name, run in (("track", self._track), ("enhance", self._finish))]
 
     def start(self) -> None:
-        """Begins with the picture that is newest now."""
+        """Begins with the frame that came first."""
+        self._tracker.start()
         for thread in self._threads:
             thread.start()
 
@@ -104,6 +115,7 @@ class Loop:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(timeout)
+        self._tracker.close(timeout)
 
     def _track(self) -> None:
         last: float | None = None
@@ -116,18 +128,20 @@ class Loop:
             if wanted:
                 frame = self._came(frame)
             if (self._controls.enabled and wanted) or self._extras.needs_faces:
-                self._tracker.sparing = self._sparing()
-                try:
-                    tracked = next(track([frame], self._tracker, self._enhance.workshop.device, self._stats))
-                    assert isinstance(tracked, Frame)
-                    frame, faces = tracked, tracked.faces
-                except Exception as error:  # noqa: BLE001 - nothing ends a live run
-                    frame = replace(frame, tracked=False)
-                    self._fault("tracker", error)
+                frame = self._with_faces(frame)
+                faces = frame.faces
             self._seen, self.faces = faces, len(faces)
             if not self._tracked.hand_over(frame):
                 return
         self._tracked.close()
+
+    def _with_faces(self, frame: Frame) -> Frame:
+        try:
+            return self._tracker.faces_of(frame, every=self._every(), hurry=self._incoming.waiting > 0,
+                                          sparing=self._sparing(), hides=self._extras.hides)
+        except Exception as error:  # noqa: BLE001 - nothing ends a live run
+            self._fault("tracker", error)
+            return replace(frame, faces=(), tracked=False)
 
     def _came(self, frame: Frame) -> Frame:
         try:
@@ -150,9 +164,13 @@ class Loop:
             self._present(frame)
 
     def _enhanced(self, frame: Frame) -> Frame:
-        if frame.captured_at is not None and monotonic() - frame.captured_at > self._ceiling:
+        age = 0.0 if frame.captured_at is None else monotonic() - frame.captured_at
+        if age > 2 * self._ceiling:
             self._stats.count("passed:late")
+            self._enhance.passed(frame)
             return frame
+        if age > self._ceiling:  # no engine is waited for: what was made of the face before is moved along
+            self._stats.count("frames_late")
         self._enhance.strength = self._controls.strength
         try:
             return self._enhance.collect(self._enhance.submit(frame))

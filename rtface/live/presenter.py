@@ -42,7 +42,7 @@ class Presenter:
         self._fit = Fitter(form)
         self._period = float(1 / form.rate)
         # A picture waits for its time, and no longer: what comes later finds a place.
-        self._room = 2 if delay is None else int(delay / self._period) + 8
+        self._room = int((delay or 0.0) / self._period) + 8
         self._waiting: deque[Frame] = deque()
         self._changed = threading.Condition()
         self._closing = False

@@ -132,13 +132,14 @@ class Live:
         if ends.again is not None:
             ends.source.close()
             ends.source = ends.again()
-        self.ladder = Ladder(float(1 / form.rate), options.latency / 1e3, smaller=SMALL)
+        delay = None if options.delay is None else options.delay / 1e3
+        ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # within the delay, work may take its time
+        self.ladder = Ladder(float(1 / form.rate), ceiling, smaller=SMALL)
         self.enhance = Enhance(place.device, place.engines, options, stats, ladder=self.ladder, small=SMALL)
         self.enhance.coming, self.enhance.spare = coming, spare
         self.extras = LiveExtras(options, stats)
         tracker.watchful = self.extras.hides
         closing.callback(self.extras.close)
-        delay = None if options.delay is None else options.delay / 1e3
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
                                  sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._rungs)
@@ -146,8 +147,9 @@ class Live:
                                    delay=None if delay is None else delay - ends.buffer)
         closing.callback(self.presenter.close)
         self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
-                         wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=options.latency / 1e3,
-                         sparing=lambda: self.ladder.sparing)
+                         wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=ceiling,
+                         period=self.ladder.period, sparing=lambda: self.ladder.sparing,
+                         every=lambda: self.ladder.track_every)
         closing.callback(self.loop.close)
         gc.freeze()  # what is loaded stays: a collection in the middle of a call need not look at it
         self.loop.start()

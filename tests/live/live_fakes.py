@@ -121,6 +121,10 @@ class FakeEnhance:
         self.seconds, self.calls, self.strength, self._fail = seconds, 0, 1.0, fail or {}
         self.workshop = type("Workshop", (), {"device": type("Device", (), {"view": lambda self, frame: None})()})()
         self.resets = 0
+        self.bare: list[int] = []
+
+    def passed(self, frame: Frame) -> None:
+        self.bare.append(frame.pts)
 
     def submit(self, frame: Frame) -> Frame:
         self.calls += 1

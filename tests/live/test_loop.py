@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 
@@ -47,9 +48,9 @@ def test_pictures_come_out_enhanced_and_in_order():
     assert rig.stats.counters["frames_in"] == 19
 
 
-def test_a_slow_engine_drops_old_pictures_and_never_queues():
-    rig = Rig(enhance=FakeEnhance(0.05), ceiling=10)
-    out = rig.run([frame(n) for n in range(1, 41)], gap=0.01)
+def test_the_queue_in_front_of_a_stuck_step_is_bounded():
+    rig = Rig(enhance=FakeEnhance(0.05), ceiling=10, period=2.0)  # 20 s of frames, at most 12
+    out = rig.run([frame(n) for n in range(1, 41)], gap=0.001)
     dropped = rig.stats.counters["dropped:late"]
     assert len(out) + dropped == 40
     assert dropped > 20
@@ -57,12 +58,63 @@ def test_a_slow_engine_drops_old_pictures_and_never_queues():
     assert [f.pts for f in out] == sorted(f.pts for f in out)
 
 
-def test_a_picture_that_is_too_late_goes_through_as_it_is():
-    rig = Rig(ceiling=0.1)
+def test_a_frame_over_the_ceiling_is_still_enhanced_and_far_over_it_goes_through():
+    rig = Rig(ceiling=10)
     now = time.monotonic()
-    out = rig.run([frame(1, at=now - 0.5), frame(2, at=now + 60)])
-    assert [f.touched for f in out] == [False, True]
-    assert rig.stats.counters["passed:late"] == 1
+    out = rig.run([frame(1, at=now - 40), frame(2, at=now - 15), frame(3, at=now + 60)])
+    assert [f.touched for f in out] == [False, True, True]
+    assert rig.stats.counters["passed:late"] == rig.stats.counters["frames_late"] == 1
+    assert rig.enhance.bare == [1]
+
+
+class StuckTracker(FakeTracker):
+    """Answers `good` times, then not before it is let go."""
+
+    def __init__(self, good: int) -> None:
+        super().__init__()
+        self._good, self.go = good, threading.Event()
+
+    def update(self, view, time, *, cut=False):
+        faces = super().update(view, time, cut=cut)
+        if self.calls > self._good:
+            self.go.wait(20)
+        return faces
+
+
+def test_no_frame_waits_for_a_tracker_that_is_stuck():
+    rig = Rig(StuckTracker(2), period=0.02)
+    out = rig.run([frame(33_000 * n) for n in range(1, 17)])
+    rig.tracker.go.set()
+    assert [f.pts for f in out] == [33_000 * n for n in range(1, 17)]
+    assert rig.stats.counters["dropped:late"] == 0
+    assert all(f.touched and f.tracked for f in out)  # the face is where it was seen last
+    assert [f.faces_age > 0 for f in out] == [False, False, *[True] * 14]
+
+
+def test_faces_not_seen_for_long_are_unknown():
+    rig = Rig(StuckTracker(1), period=0.02)
+    out = rig.run([frame(100_000 * n) for n in range(1, 10)])
+    rig.tracker.go.set()
+    assert [f.tracked for f in out] == [True] * 6 + [False] * 3  # half a second
+    assert not any(f.faces or f.touched for f in out[6:])
+
+
+def test_what_a_stuck_tracker_reads_is_not_written_to():
+    views = []
+    rig = Rig(StuckTracker(0), period=0.02)
+    rig.enhance.workshop.device.view = lambda frame: views.append(frame.image)
+    out = rig.run([frame(33_000)])
+    rig.tracker.go.set()
+    assert out[0].image is not views[0]
+    assert luma_of(out[0]) == luma_of(frame(33_000))
+
+
+def test_only_some_frames_are_tracked_where_that_is_enough():
+    rig = Rig(every=lambda: 4)
+    out = rig.run([frame(33_000 * n) for n in range(1, 13)])
+    assert rig.tracker.calls == 3
+    assert all(len(f.faces) == 1 and f.tracked for f in out)
+    assert [round(f.faces_age, 3) for f in out[:5]] == [0, 0.033, 0.066, 0.099, 0]
 
 
 def test_faults_of_any_step_pass_that_picture_through_and_are_counted():

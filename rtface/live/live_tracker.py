@@ -1,0 +1,172 @@
+"""The tracker of a live run, in a thread of its own: a frame never waits long for its faces.
+
+A frame that the tracker answers in time gets its own faces. All others get those of the last tracked frames, moved on
+by their motion, and go on at once: a slow tracker costs accuracy, never a frame.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from rtface.arrays import copy_image
+from rtface.cuts import CutDetector
+from rtface.frame import Face, Frame
+from rtface.protocols import Device, Tracker
+from rtface.stats import Stats
+from rtface.track.extrapolation import extrapolated
+from rtface.tracking import track
+
+# Of the period, on average: what the tracker may take of a core, and what a frame waits for it at most.
+_SHARE, _PATIENCE = 0.4, 0.9
+# Seconds after which faces that were not seen again are unknown.
+_OLDEST_S = 0.5
+# Frames from one tracked frame to the next: at most, and where a stage hides faces.
+_MOST, _MOST_HIDING = 8, 2
+_FOLLOW = 0.1  # weight of a new measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What the tracker found on a frame."""
+
+    time: float
+    faces: tuple[Face, ...] = ()
+    unfollowed: tuple[Face, ...] = ()
+    tracked: bool = True
+
+
+class LiveTracker:
+    """Puts faces on frames. `faces_of` is for one thread.
+
+    Args:
+        tracker: used by a thread of its own alone.
+        device: makes views of frames.
+        stats: receives stage times.
+        period: seconds from one frame to the next.
+        fault: told of what the tracker raises.
+
+    Attributes:
+        every: frames from one tracked frame to the next, by what tracking costs.
+    """
+
+    def __init__(self, tracker: Tracker, device: Callable[[], Device], stats: Stats, period: float,
+                 fault: Callable[[Exception], None]) -> None:
+        self._tracker, self._device, self._stats, self._period, self._fault = tracker, device, stats, period, fault
+        self._changed = threading.Condition()
+        self._given: Frame | None = None
+        self._sparing = self._closed = self._cut = False
+        self._seen: deque[Sighting] = deque(maxlen=2)
+        self._scene = 0  # counts cuts: what was seen of another scene is of no use
+        self._seconds = 0.0  # that tracking takes lately
+        self._since = _MOST
+        self._cuts = CutDetector()
+        self.every = 1
+        self._thread = threading.Thread(target=self._work, name="rtface-tracker", daemon=True)
+
+    def start(self) -> None:
+        """Begins to work."""
+        self._thread.start()
+
+    def close(self, timeout: float) -> None:
+        """Ends the thread after the frame that it is at; a stuck one is left behind."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def faces_of(self, frame: Frame, *, every: int = 1, hurry: bool = False, sparing: bool = False,
+                 hides: bool = False) -> Frame:
+        """The frame with its faces.
+
+        Args:
+            every: frames from one tracked frame to the next, at least.
+            hurry: do not wait for the tracker: newer frames are there.
+            sparing: the tracker is to do with less.
+            hides: a stage hides faces: they must not be looked for rarely, nor in another scene.
+        """
+        if hides and self._cuts.update(self._device().view(frame).thumbnail(64)[0]):
+            frame = replace(frame, cut=True)
+        if frame.cut:
+            self._leave_scene()
+        self._since += 1
+        most = _MOST_HIDING if hides else _MOST
+        if frame.cut or self._since >= min(max(every, self.every), most):
+            own = self._ask(frame, sparing, wait=not hurry)
+            if own is not None:
+                return replace(frame, faces=own.faces, unfollowed=own.unfollowed, tracked=own.tracked)
+        with self._changed:
+            if self._given is not None and self._given.image is frame.image:
+                frame = replace(frame, image=copy_image(frame.image))  # the tracker still reads its samples
+            seen = tuple(self._seen)
+        return _carried(frame, seen)
+
+    def _leave_scene(self) -> None:
+        with self._changed:
+            self._seen.clear()
+            self._cut = True
+            self._scene += 1
+
+    def _ask(self, frame: Frame, sparing: bool, *, wait: bool) -> Sighting | None:
+        """Gives the tracker a frame, unless it is still at another; its answer where that comes in time."""
+        patience = _PATIENCE * self._period
+        with self._changed:
+            if self._given is not None or self._closed:
+                return None
+            self._given, self._sparing, self._since = frame, sparing, 0
+            self._changed.notify_all()
+            if not wait or self._seconds > 0.8 * patience:
+                return None
+            if not self._changed.wait_for(lambda: self._given is None, patience):
+                return None
+            newest = self._seen[-1] if self._seen else None
+            return newest if newest is not None and newest.time == frame.time else None
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._given is not None or self._closed)
+                frame, scene, cut = self._given, self._scene, self._cut
+                if self._closed or frame is None:
+                    return
+                self._cut, self._tracker.sparing = False, self._sparing
+            began = perf_counter()
+            sighting = self._look(replace(frame, cut=frame.cut or cut))
+            with self._changed:
+                self._cost(perf_counter() - began)
+                if scene == self._scene:
+                    self._seen.append(sighting)
+                self._given = None
+                self._changed.notify_all()
+
+    def _look(self, frame: Frame) -> Sighting:
+        try:
+            done = next(track([frame], self._tracker, self._device(), self._stats))
+            assert isinstance(done, Frame)
+        except Exception as error:  # noqa: BLE001 - nothing ends a live run
+            self._fault(error)
+            return Sighting(frame.time, tracked=False)
+        return Sighting(frame.time, done.faces, done.unfollowed, done.tracked)
+
+    def _cost(self, seconds: float) -> None:
+        """Goes by what tracking takes: where that is more than its share, fewer frames are tracked."""
+        self._seconds += (_FOLLOW if self._seconds else 1.0) * (min(seconds, 1.0) - self._seconds)
+        needed = self._seconds / (_SHARE * self._period)
+        if needed > self.every + 0.25:
+            self.every = min(self.every + 1, _MOST)
+        elif needed < self.every - 1.25:
+            self.every -= 1
+
+
+def _carried(frame: Frame, seen: tuple[Sighting, ...]) -> Frame:
+    """The frame with the faces of frames before it, the newest last."""
+    newest = seen[-1] if seen else None
+    if newest is None or not newest.tracked or not 0.0 <= frame.time - newest.time <= _OLDEST_S:
+        return replace(frame, faces=(), unfollowed=(), tracked=False)
+    before, age = seen[0], frame.time - newest.time
+    faces = extrapolated(newest.faces, before.faces if before.tracked else (), newest.time - before.time, age)
+    return replace(frame, faces=faces, unfollowed=newest.unfollowed, tracked=True, faces_age=age)
