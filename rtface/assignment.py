@@ -54,7 +54,7 @@ class Assignment:
                 continue
             named = record.analyzer.treatment.engine
             engine = (place.engines.named(named) if named else
-                      place.engines.pick(face.width, len(faces), record.chosen))
+                      place.engines.pick(face.width, len(faces) if self._ladder is not None else 0, record.chosen))
             record.chosen = engine.name
             small, every = self._key_frames(engine, frame, place)
             wanted.append(Wanted(record, face, amount, engine, small=small, every=every))

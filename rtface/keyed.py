@@ -8,7 +8,6 @@ it was asked about.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +25,7 @@ from rtface.protocols import Engine, Restored
 
 MOST = 12
 """Frames from one key frame to the next, at most: so many are held in a film."""
-_SHARE_MS, _MOST_AUTO = 100.0, 8
+_AUTO = 8
 _FITS = 0.5  # of the face: where less of it still fits the last key frame, there is a new one
 _FADE_S = 0.2  # in which a key frame's answer fades in, where nothing was known of it before
 _ROOM = 4  # samples around what is shown of a face, for it moves a little from frame to frame
@@ -35,11 +34,13 @@ _OLD_S, _AGEING_S = 4.0, 1.0  # seconds after which a key frame says nothing any
 
 
 def spacing(keyframe: int | str, engine: Engine) -> int:
-    """From one key frame to the next, frames: as asked; or, for "auto", as many as it takes for the engine to cost no
-    more than 100 ms a frame, 8 at most. Engines that remember would lose more than that gains: 1."""
+    """Frames from one keyframe to the next in a film: as asked; for "auto" 8 with a heavy engine, else 1.
+
+    Engines with a memory of their own would lose more by it than it gains: 1.
+    """
     if isinstance(keyframe, int):
         return keyframe
-    return 1 if engine.recurrent else min(max(1, math.ceil(engine.ms / _SHARE_MS)), _MOST_AUTO)
+    return _AUTO if engine.heavy and not engine.recurrent else 1
 
 
 @dataclass(slots=True)

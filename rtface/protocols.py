@@ -126,6 +126,11 @@ class Engine(Protocol):
     @property
     def recurrent(self) -> bool: ...
     @property
+    def heavy(self) -> bool:
+        """Whether films run it on keyframes only, unless another spacing is asked for."""
+        ...
+
+    @property
     def ms(self) -> float:
         """Milliseconds that one crop takes where nothing else runs, as far as that was seen."""
         ...
@@ -233,7 +238,10 @@ class Device(Protocol):
 class Engines(Protocol):
     """The engines of a run (`rtface.engine.EngineSet`)."""
 
-    def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> Engine: ...
+    def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
+        """The engine for a face; `faces` share a live frame's time, 0 where time does not count (films)."""
+        ...
+
     def named(self, name: str) -> Engine: ...
 
     @property

@@ -5,6 +5,9 @@ from __future__ import annotations
 from rtface.engine.plan import PlanIdentity, Verdict
 from rtface.engine.recipe import Recipe
 
+# Bytes of weights from which on a film asks an engine about keyframes only: on a CPU, and on an NVIDIA GPU.
+_HEAVY, _HEAVY_ON_GPU = 64 << 20, 1 << 30
+
 
 class ReadyEngine:
     """The part of `rtface.protocols.Engine` that its recipe answers, and what the report is told.
@@ -44,3 +47,12 @@ class ReadyEngine:
     @property
     def recurrent(self) -> bool:
         return self.recipe.recurrent
+
+    @property
+    def heavy(self) -> bool:
+        """Whether films run it on keyframes only, unless another spacing is asked for.
+
+        It follows from the size of its weights and from where it runs, not from a measured time: two runs of a film
+        give the same bits whatever else the computer does.
+        """
+        return self.recipe.weights.bytes >= (_HEAVY_ON_GPU if "cuda" in self.device else _HEAVY)

@@ -105,11 +105,12 @@ _BUDGET_S = 0.05
 
 def choose_engine(face_width: float, faces: int, ms: Mapping[str, float], *, budget_s: float = _BUDGET_S,
                   current: str | None = None) -> str:
-    """Which engine a face gets under ``--engine auto``: the small one for small faces, and where time is short.
+    """Which engine a face gets under ``--engine auto``: the small one for small faces, and live where time is short.
 
     Args:
         face_width: of the face's box, display pixels.
-        faces: how many faces share the frame's budget.
+        faces: how many faces share a live frame's budget; 0 where measured speed must not count, as in films, whose
+            bits would depend on the computer's load.
         ms: milliseconds a crop of the small and of the large engine.
         budget_s: seconds that engines may take for one frame.
         current: the engine that this face has, which it keeps until its width is 15 % past the border.
@@ -183,7 +184,7 @@ class EngineSet:
             log.info("%s", self.engines[name].reason)
         return self.engines[name]
 
-    def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> RunningEngine:
+    def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> RunningEngine:
         """The engine for one face of the frame; see `choose_engine`."""
         if len(self._chosen) == 1:
             return self._chosen[0]

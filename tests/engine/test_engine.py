@@ -388,11 +388,20 @@ def _ours(make_engine: Maker, monkeypatch: pytest.MonkeyPatch, ms: float) -> Non
 def test_auto_has_both_and_says_so(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     _ours(make_engine, monkeypatch, 20.0)
     engines = EngineSet("auto", device="cpu", threads=1)
-    assert engines.pick(300).name == "rtface-m"
+    assert engines.pick(300).name == engines.pick(300, 1).name == "rtface-m"
     assert engines.pick(300, 4).name == engines.pick(50).name == "rtface-s"
     names, device = engines.described
     assert names == "rtface-m+rtface-s"
     assert device.startswith("cpu (openvino 20")
+    engines.close()
+
+
+def test_a_slow_computer_changes_no_film_under_auto(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    _ours(make_engine, monkeypatch, 2000.0)
+    engines = EngineSet("auto", device="cpu", threads=1)
+    assert [engines.pick(width).name for width in (300, 100)] == ["rtface-m", "rtface-s"]
+    assert engines.pick(300, 1).name == "rtface-s"
+    assert not engines.pick(300).heavy
     engines.close()
 
 

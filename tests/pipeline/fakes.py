@@ -23,6 +23,7 @@ class FakeEngine:
 
     recurrent = False
     whole = True
+    heavy = False
     ms = 10.0
 
     def __init__(self, name: str = "fake", size: int = 256, amount: float = 0.2, fail: set[int] | None = None) -> None:
@@ -53,7 +54,7 @@ class FakeEngines:
     def __init__(self, *engines: FakeEngine) -> None:
         self.all = {e.name: e for e in engines or (FakeEngine(),)}
 
-    def pick(self, face_width: float, faces: int = 1, current: str | None = None) -> FakeEngine:
+    def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> FakeEngine:
         return next(iter(self.all.values()))
 
     def named(self, name: str) -> FakeEngine:

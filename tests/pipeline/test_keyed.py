@@ -259,11 +259,10 @@ def test_live_an_engine_that_fails_late_costs_one_frame() -> None:
 
 def test_how_many_frames_lie_between_key_frames() -> None:
     engine = FakeEngine()
-    found = []
-    for ms in (10.0, 90.0, 150.0, 420.0, 2000.0):
-        engine.ms = ms
-        found.append(spacing("auto", engine))
-    assert found == [1, 1, 2, 5, 8]
+    engine.ms = 2000.0  # of a busy computer
+    assert spacing("auto", engine) == 1
+    engine.heavy = True
+    assert spacing("auto", engine) == 8
     engine.recurrent = True
     assert spacing("auto", engine) == 1 and spacing(6, engine) == 6
 
