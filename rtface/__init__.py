@@ -43,7 +43,10 @@ _HOME = {"Options": "config", "Enhancer": "enhancer", "RtfaceError": "errors", "
 
 
 def run(input: str | PathLike[str], output: str | PathLike[str], **options: Any) -> Report:
-    """Enhances the faces of a film, a still, a folder of stills, a camera or a stream; everything else stays as it was.
+    """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and works on nothing else.
+
+    Outside the faces every sample is the input's until it is encoded; a lossy encoder changes all of the picture a
+    little.
 
     Args:
         input: whatever PyAV opens (a film, an address such as https://…), a still, or a folder of stills; live:

@@ -22,7 +22,7 @@ from rtface.commands.run import run
 
 app = typer.Typer(
     name="rtface",
-    help="Enhance faces in films and stills; every other sample stays as it was.",
+    help="Enhance faces in films, stills and streams, and nothing else in them.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

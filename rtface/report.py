@@ -51,6 +51,8 @@ class Report:
     device: str
     decoder: str = ""
     encoder: str = ""
+    input_coding: str = ""
+    output_coding: str = ""
     frames_in: int = 0
     frames_out: int = 0
     frames_dropped: int = 0

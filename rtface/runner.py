@@ -116,6 +116,10 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
                                encode=encoding(options.encode, options.device), stats=stats)
             report.notes += plan.notes
             report.encoder = plan.video.described
+            report.input_coding, report.output_coding = source.info.coding.kind, plan.video.coding
+            if options.dry_run:  # else the sink warns
+                report.notes += [*plan.video.warnings, f"pictures: {source.info.coding.described} become "
+                                 f"{plan.video.coding} ({plan.video.described})"]
         elif source.info.has_audio:
             report.notes.append("a folder of stills holds no sound: it is left out")
         cutting, why = plan_cutting(options, source.info)

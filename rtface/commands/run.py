@@ -213,7 +213,8 @@ def run(
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Enhance the faces of a film, a still, a camera or a stream; everything else stays as it was."""
+    """Enhance the faces of a film, a still, a camera or a stream. Nothing else is worked on: outside the faces a
+    lossless output has the input's samples; a lossy encoder changes all of the picture a little."""
     console = shared.console_for(verbose, quiet)
     with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
         options = shared.load_options(context, config, console)

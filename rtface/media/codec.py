@@ -9,6 +9,7 @@ from av.codec import Codec
 
 from rtface.errors import UsageError
 from rtface.media.encoders import FAMILIES, Family, VideoPlan, set_hdr, set_quality
+from rtface.media.keep_class import Keeper, class_lost, keeper
 from rtface.media.pixel_format import nearest, shape_of
 from rtface.media.probe import MediaInfo
 
@@ -40,7 +41,7 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
 
 
 def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str | None, crf: float | None,
-               preset: str | None) -> VideoPlan:
+               preset: str | None, keep: bool = False, say: bool = False) -> VideoPlan:
     """Chooses and configures the encoder.
 
     Args:
@@ -49,11 +50,23 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
         supported: encoders that the container can hold.
         codec: name or alias that was asked for, None for the default.
         crf, preset: quality and speed that were asked for; crf 0 is lossless wherever the encoder can.
+        keep: whether, with neither codec nor crf asked for, a lossless input stays lossless and one made for editing
+            keeps its codec, where the container can.
+        say: whether a warning says what becomes of such an input where its class is not kept.
 
     Raises:
         UsageError: no such encoder, or it does not fit the container or the options.
     """
-    name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
+    kept = keeper(info, format, supported) if keep and codec is None and crf is None else None
+    if kept and preset is not None and FAMILIES[kept.encoder].preset is None:
+        # A speed was asked for and the keeper has none: the default encoder may be lossless too.
+        usual = default_encoder(info, format, supported)
+        exact = kept.crf is not None or FAMILIES[kept.encoder].lossless is not None
+        kept = Keeper(usual, crf=0) if exact and FAMILIES[usual].lossless else None
+    if kept:
+        name, crf = kept.encoder, kept.crf
+    else:
+        name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
     if name == "libx264" and shape_of(info.pix_fmt).model == "rgb" and codec is None:
         name = "libx264rgb"
     encoder = _encoder(name)
@@ -72,6 +85,9 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     plan.warnings += [f"{name}: {line}" for line in lost]
     _odd_size(plan)
     set_quality(plan, crf, preset)
+    plan.options |= kept.options if kept else {}
+    if say:
+        plan.warnings += class_lost(plan, info, format, asked=codec is not None or crf is not None)
     _interlaced(plan, info)
     if info.hdr is not None:
         set_hdr(plan, info.hdr)

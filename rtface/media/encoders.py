@@ -66,10 +66,11 @@ FAMILIES = {
     "h264_nvenc": _NVENC, "hevc_nvenc": _NVENC,
     "av1_nvenc": Family("cq", "preset", "25", "p5", _CQ, names=SPEEDS, formats=("yuv420p", "nv12", "p010le")),
     "ffv1": Family(options={"level": "3", "slicecrc": "1"}, lossless={}),
-    "prores_ks": Family(options={"vendor": "apl0"}),
-    "utvideo": Family(lossless={}), "ffvhuff": Family(lossless={}), "huffyuv": Family(lossless={}),
-    "png": Family(lossless={}), "qtrle": Family(lossless={}), "rawvideo": Family(lossless={}),
+    "prores_ks": Family(options={"vendor": "apl0"}), "dnxhd": Family(),
+    **dict.fromkeys(("utvideo", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo", "v210", "v308", "v410",
+                     "r210"), Family(lossless={})),
 }
+MEZZANINE = {"prores_ks", "prores_aw", "prores", "dnxhd", "cfhd"}  # made for editing
 _SMALL = 256  # pixels a side of a picture that every encoder has the memory for
 # Encoders of the kind that takes a quantiser through FFmpeg's own flag.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
@@ -117,6 +118,11 @@ class VideoPlan:
     on_card: bool = False
     threads: int = 0
     warnings: list[str] = field(default_factory=list[str])
+
+    @property
+    def coding(self) -> str:
+        """Whether the pictures are coded "lossless", for editing ("mezzanine"), or "lossy"."""
+        return "lossless" if self.lossless else "mezzanine" if self.encoder in MEZZANINE else "lossy"
 
     @property
     def described(self) -> str:

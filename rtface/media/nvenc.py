@@ -10,6 +10,7 @@ from rtface.media import cuda_driver
 from rtface.media.codec import ALIASES, default_encoder, plan_video
 from rtface.media.encoders import SPEEDS, EncoderRefused, VideoPlan, check
 from rtface.media.hardware import card_number
+from rtface.media.keep_class import class_lost
 from rtface.media.pixel_format import shape_of
 from rtface.media.probe import MediaInfo
 from rtface.surfaces import FORMATS
@@ -43,27 +44,37 @@ def encoding(encode: Literal["auto", "cuda", "software"], device: str) -> Encodi
 
 
 def choose_encoder(info: MediaInfo, format: str, supported: set[str], *, codec: str | None, crf: float | None,
-                   preset: str | None, wanted: Encoding) -> tuple[VideoPlan, str | None]:
+                   preset: str | None, wanted: Encoding, keep: bool = False) -> tuple[VideoPlan, str | None]:
     """The plan of an encoder that was opened once, and a line to say where a card was meant and software encodes.
 
-    Args: as `codec.plan_video`; a codec that names one of NVENC's encoders asks for the card too.
+    Args: as `codec.plan_video`; a codec that names one of NVENC's encoders asks for the card too. `keep` is for a run's
+        main output: the class of the input's coding is kept where that can be, and a warning says where it is not.
 
     Raises:
         UsageError: as `codec.plan_video`, or the codec contradicts ``--encode``.
     """
     name = _card_encoder(info, format, supported, codec, crf, wanted)
     if name is None:
-        plan = plan_video(info, format, supported, codec=codec, crf=crf, preset=preset)
-        check(plan)
+        plan = plan_video(info, format, supported, codec=codec, crf=crf, preset=preset, keep=keep, say=keep)
+        try:
+            check(plan)
+        except UsageError:
+            usual = plan_video(info, format, supported, codec=codec, crf=crf, preset=preset, say=keep)
+            if usual.encoder == plan.encoder:
+                raise
+            check(usual)  # such as DNxHR, which knows no fields
+            return usual, None
         return plan, None
     try:
         plan = plan_video(info, format, supported, codec=name, crf=crf, preset=preset)
         if plan.warnings and not names_card(codec):
             raise EncoderRefused(plan.warnings[0])
+        plan.warnings += class_lost(plan, info, format, asked=codec is not None or crf is not None) if keep else []
         _open(plan, info, wanted.device)
     except EncoderRefused as error:
         software = default_encoder(info, format, supported) if codec is None else _SOFTWARE[name]
-        plan = plan_video(info, format, supported, codec=software, crf=crf, preset=_speed(preset, software))
+        plan = plan_video(info, format, supported, codec=software, crf=crf, preset=_speed(preset, software),
+                          say=keep)
         check(plan)
         return plan, f"{name} cannot be used ({error}); {plan.encoder} encodes instead"
     return plan, None
@@ -98,7 +109,7 @@ def _card_encoder(info: MediaInfo, format: str, supported: set[str], codec: str 
             raise UsageError(f"--codec {codec} is not encoded by a card; with --encode cuda choose "
                              f"{', '.join(_SOFTWARE)}, or leave --codec away")
         return None
-    if wanted.mode == "auto" and not (info.on_card and crf != 0 and info.hdr is None):
+    if wanted.mode == "auto" and not (info.on_card and crf != 0 and info.hdr is None and info.coding.kind == "lossy"):
         return None
     software = ALIASES[named] if named else default_encoder(info, format, supported)
     if named is None and shape_of(info.pix_fmt).bits > 8 and "hevc_nvenc" in supported:

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from rtface.address import is_url, shown
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
+from rtface.media.coding import Coding
 from rtface.media.color import Hdr, Tags
 from rtface.media.image_meta import kind_of, unpacks_large
 from rtface.media.mp4 import boxes
@@ -95,6 +96,7 @@ class MediaInfo:
         time_base: seconds of one pts unit of the picture stream.
         pix_fmt: FFmpeg's name of the decoded pixel format.
         codec: FFmpeg's name of the picture codec.
+        coding: whether it is lossless, made for editing, or lossy.
         color, display: how to read the pictures.
         tags: colour tags as the stream carries them.
         matrix: display matrix as the stream carries it (9 numbers), or None.
@@ -150,6 +152,7 @@ class MediaInfo:
     notes: list[str] = field(default_factory=list[str])
     decoder: str = "software"
     on_card: bool = False
+    coding: Coding = field(default_factory=Coding)
 
 
 def open_container(path: str | os.PathLike[str]) -> InputContainer:

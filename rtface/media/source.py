@@ -17,6 +17,7 @@ from rtface.address import is_url, shown
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
 from rtface.media import probe
+from rtface.media.coding import coding_of
 from rtface.media.color import has_captions, hdr_of, tags_of
 from rtface.media.decoder import Decoder
 from rtface.media.hardware import Decoding, open_on_card
@@ -208,7 +209,8 @@ class FileSource:
             hdr=hdr_of(image), captions=has_captions(image), start=self._start, end=self._end,
             clock_start=self._clock_start, origin=self._origin(),
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
-            notes=notes, decoder=self._decoded_by(decoder, notes), on_card=on_card(first.image))
+            notes=notes, decoder=self._decoded_by(decoder, notes), on_card=on_card(first.image),
+            coding=coding_of(self._video.codec_context))
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
         """What decodes the pictures; says so where a card was meant, and warns where the user named it in vain."""

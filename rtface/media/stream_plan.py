@@ -94,7 +94,7 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         info: the opened input; its source stays open until the sink is made.
         output: file to write; the extension names the container.
         codec: encoder or alias (h264, h265, av1, vp9, ffv1, prores …), None for the default, which keeps bit depth
-            and chroma.
+            and chroma, and the class of the input's coding (lossless, made for editing) where the container can.
         crf: quality, None for the default; 0 is lossless wherever the encoder can.
         preset: speed, None for the default.
         strict: raise where anything at all would be lost.
@@ -115,7 +115,7 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
     format = FORMATS[suffix]
     target = check_target(output, inputs=[info.path], overwrite=overwrite)
     video, refused = choose_encoder(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset,
-                                    wanted=encode or Encoding())
+                                    wanted=encode or Encoding(), keep=not video_only)
     plan = OutputPlan(target, format, video, [], info, list(info.notes))
     if refused and stats and (names_card(codec) or (encode and encode.mode == "cuda")):
         stats.warn("encode_card", f"{plan.path}: {refused}")
