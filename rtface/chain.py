@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,10 +13,11 @@ from rtface.compare import Comparison
 from rtface.config import Options
 from rtface.engine.service import SMALL
 from rtface.enhance import Enhance
+from rtface.errors import EngineError
 from rtface.flow import buffer, ended_by
 from rtface.frame import Frame
 from rtface.protocols import Item, Tracker, Workshop
-from rtface.stats import Stats
+from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.surfaces import on_card
 from rtface.track import create_tracker
 from rtface.tracking import track
@@ -25,6 +26,10 @@ from rtface.workshops import asked_by, may_take_card, open_workshop
 # Frames that may wait on each side of the enhancement. Enough to ride out an encoder's or decoder's hiccup; more
 # would only hold memory (1080p at 10 bit is 6 MB a frame).
 WAITING = 8
+
+# Failed frames that are held back take at most so much; of larger pictures fewer in a row end a run, but no less.
+_HELD_BYTES = 512 << 20
+_HELD_LEAST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,53 @@ def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
         yield item
 
 
+def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> Iterator[Item]:
+    """Ends a run in which frame after frame fails, in the tracker or in the enhancement.
+
+    Failed frames are counted in order of presentation, whatever chain worked on them. They are held back until one
+    succeeds, so that what was written before the error ends where the first of them begins.
+
+    Args:
+        items: finished frames and packets, before stages draw on them.
+        stats: knows what the last fault was.
+        hold: False hands failed frames on at once.
+
+    Raises:
+        EngineError: `FAULTS_IN_A_ROW` frames failed without a success between them; fewer of large pictures.
+    """
+    held: list[Item] = []
+    faults = held_bytes = 0
+    last = ""  # the step that failed last, until one succeeds
+    for item in items:
+        if not isinstance(item, Frame):
+            if held:
+                held.append(item)
+            else:
+                yield item
+            continue
+        size = sum(plane.buffer_size for plane in item.image.planes) if hold and not on_card(item.image) else 0
+        step = "tracker" if not item.tracked else "enhance" if item.failed else ""
+        faults += bool(step)
+        if faults >= (FAULTS_IN_A_ROW if not size else max(_HELD_LEAST, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
+            what, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
+            raise EngineError(f"{faults} frames in a row could not be {what}, the last because of: {stats.last_fault}; "
+                              f"rtface doctor checks trackers and engines, {other} chooses another")
+        # A frame without a face to enhance does not show that the engine works again.
+        undecided = step or (last == "enhance" and not item.touched)
+        last = step or (last if undecided else "")
+        if undecided and size and (held or step) and held_bytes + size <= _HELD_BYTES:
+            held.append(item)
+            held_bytes += size
+            continue
+        if not undecided:
+            faults = 0
+        yield from held
+        held.clear()
+        held_bytes = 0
+        yield item
+    yield from held
+
+
 def split_fields(items: Iterator[Item]) -> Iterator[Item]:
     """An interlaced picture goes on as its two fields, in the order of time, which share one image."""
     for item in items:
@@ -167,6 +219,8 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
             if first is not None:
                 faces, unfollowed = faces or first.faces, first.unfollowed + unfollowed
                 tracked = tracked and first.tracked
-            yield replace(item, field=None, touched=touched, faces=faces, unfollowed=unfollowed, tracked=tracked)
+            failed = item.failed or (first is not None and first.failed)
+            yield replace(item, field=None, touched=touched, faces=faces, unfollowed=unfollowed, tracked=tracked,
+                          failed=failed)
         else:
             yield item

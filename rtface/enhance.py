@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
+from dataclasses import replace
 from time import monotonic, perf_counter
 
 from rtface.align import crop_matrix
@@ -30,13 +31,11 @@ from rtface.ladder import Ladder
 from rtface.moment import Moment, Pace
 from rtface.protocols import Device, Engine, Engines, Item, Restored, Retouch, Workshop
 from rtface.rungs import kind_of
-from rtface.stats import Stats
+from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.tracks import MEMORY_S, TrackBook, TrackRecord, seed_of
 
 log = logging.getLogger("rtface")
 
-# A film whose every frame fails is not "enhanced with faults": after this many in a row the run ends with the reason.
-_FAULTS_IN_A_ROW = 100
 
 
 class Enhance:
@@ -136,6 +135,7 @@ class Enhance:
         except Exception as error:  # noqa: BLE001 - as for the tracker
             self._failed("enhance", error, job.device)
             job.give_up()
+            job.frame = replace(job.frame, failed=True)
         job.seconds = perf_counter() - started
         return job
 
@@ -213,6 +213,7 @@ class Enhance:
         except Exception as error:  # noqa: BLE001 - as for the tracker
             self._failed("enhance", error, job.device)
             job.give_up()
+            frame = replace(frame, failed=True)
         seconds = job.seconds + perf_counter() - started
         self._stats.add("added", seconds)
         if self._ladder is not None:
@@ -300,6 +301,7 @@ class Enhance:
                 log.warning("%s; the run goes on with the %s", error, self._device.name)
         self._faults += 1
         self._stats.fault(where, error)
-        if self._faults >= _FAULTS_IN_A_ROW:
-            raise EngineError(f"{_FAULTS_IN_A_ROW} frames in a row could not be enhanced, the last because of: "
+        # Films have one count for the whole run, whatever works on them (`rtface.chain.end_at_faults`).
+        if self._pace != "film" and self._faults >= FAULTS_IN_A_ROW:
+            raise EngineError(f"{FAULTS_IN_A_ROW} frames in a row could not be enhanced, the last because of: "
                               f"{error}; rtface doctor checks the engines, --engine chooses another") from error

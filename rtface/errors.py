@@ -20,7 +20,15 @@ from __future__ import annotations
 
 
 class RtfaceError(Exception):
-    """Base of every error that rtface raises on purpose."""
+    """Base of every error that rtface raises on purpose.
+
+    Attributes:
+        partial: path of the whole, playable part that was left, or None.
+        resume_at: seconds into the input from which to go on (``--start``), or None where nothing was done.
+    """
+
+    partial: str | None = None
+    resume_at: float | None = None
 
 
 class UsageError(RtfaceError, ValueError):
@@ -69,15 +77,13 @@ class DeviceLost(EngineError):
 
 
 class Interrupted(RtfaceError, KeyboardInterrupt):
-    """Stopped by a signal.
+    """Stopped by a signal. Its message says what was left and how to go on.
 
     Attributes:
         signum: the signal's number (2 SIGINT, 15 SIGTERM); the exit code is ``128 + signum``.
-        resume_at: seconds into the input from which to go on (``--start``), or None where nothing was done.
-        partial: path of the whole, playable part that was left, or None.
     """
 
-    def __init__(self, message: str, *, signum: int = 2, resume_at: float | None = None,
+    def __init__(self, message: str = "interrupted", *, signum: int = 2, resume_at: float | None = None,
                  partial: str | None = None) -> None:
         super().__init__(message)
         self.signum = signum

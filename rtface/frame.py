@@ -120,6 +120,7 @@ class Frame:
         lead_in: True on a picture that is worked on only so that what follows finds everything settled
             (`rtface.segments`); it is neither counted nor written.
         before: the picture as it came, in memory of its own, where a stage needs it; None otherwise.
+        failed: True where the enhancement failed on this frame: the picture is as it came.
     """
 
     image: av.VideoFrame
@@ -139,6 +140,7 @@ class Frame:
     new: bool = False
     lead_in: bool = False
     before: av.VideoFrame | None = None
+    failed: bool = False
 
     @property
     def live(self) -> bool:

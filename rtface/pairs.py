@@ -10,6 +10,7 @@ import numpy as np
 
 from rtface.arrays import plane_rows
 from rtface.compare import pair_size
+from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
 from rtface.media.images import IMAGE_KINDS, plan_image, write_image
@@ -25,7 +26,10 @@ class PairSink(Protocol):
 
     def take(self, pair: Frame) -> None: ...
     def finish(self) -> None: ...
-    def abort(self) -> None: ...
+
+    def abort(self, *, keep_partial: bool) -> str | None:
+        """Ends early; with `keep_partial`, gives the path of what is left: the film so far, or the best pair so far."""
+        ...
 
 
 def open_pairs(path: Path, info: MediaInfo, *, crf: float | None, preset: str | None, overwrite: bool, threads: int,
@@ -50,8 +54,8 @@ class _PairFilm:
     def finish(self) -> None:
         self._sink.finish()
 
-    def abort(self) -> None:
-        self._sink.abort(keep_partial=False)
+    def abort(self, *, keep_partial: bool) -> str | None:
+        return self._sink.abort(keep_partial=keep_partial)
 
 
 class BestPair:
@@ -71,8 +75,16 @@ class BestPair:
         if self._best is not None:
             write_image(self._best, self._plan)
 
-    def abort(self) -> None:
-        self._best = None
+    def abort(self, *, keep_partial: bool) -> str | None:
+        best, self._best = self._best, None
+        if best is None or not keep_partial:
+            return None
+        plan = plan_image(self._plan.target.partial)
+        try:
+            write_image(best, plan)
+        except OutputError:
+            return None  # what ended the run is said
+        return str(plan.target.path)
 
 
 def _change(pair: Frame) -> float:

@@ -37,8 +37,8 @@ class Sink(Protocol):
     """Takes frames in pts order and packets, interleaves them, and appears whole or not at all."""
 
     @property
-    def resume_at(self) -> float | None:
-        """After `abort`: seconds into the input from which to go on behind the part that was kept, if it knows."""
+    def kept(self) -> int:
+        """After `abort` or a failed write: how many of the frames, from the first on, lie in the part that was kept."""
         ...
 
     def write(self, item: Item) -> None: ...

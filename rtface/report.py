@@ -11,7 +11,7 @@ from typing import Any
 
 from rtface.address import shown
 from rtface.config import Options
-from rtface.errors import OutputError
+from rtface.errors import OutputError, RtfaceError
 from rtface.stage_options import names_of
 from rtface.stats import Stats
 
@@ -59,6 +59,10 @@ class Report:
     frames_with_faces: int = 0
     frames_corrected: int = 0
     faults: int = 0
+    interrupted: bool = False
+    error: str | None = None
+    partial: str | None = None
+    resume_at_s: float | None = None
     tracks: list[TrackReport] = field(default_factory=list[TrackReport])
     seconds: float = 0.0
     fps: float = 0.0
@@ -85,6 +89,12 @@ class Report:
         self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}
         self.warnings = list(stats.warnings.values())
         self.peak_rss_mb = round(peak_rss_mb(), 1)
+
+    def ended_by(self, error: BaseException) -> None:
+        """Notes what ended the run early, what it left, and where to go on."""
+        self.interrupted, self.error = isinstance(error, KeyboardInterrupt), " ".join(str(error).split())
+        if isinstance(error, RtfaceError):
+            self.partial, self.resume_at_s = error.partial, error.resume_at
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings."""

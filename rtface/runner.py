@@ -9,17 +9,18 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 from time import monotonic, perf_counter
 
 from rtface import __version__
 from rtface.address import Address
-from rtface.chain import Parts, Threads, chain, split_fields
+from rtface.chain import Parts, Threads, chain, end_at_faults, split_fields
 from rtface.compare import Comparison
 from rtface.config import Options
 from rtface.cutting import Cutting, plan_cutting
 from rtface.device.cpu import CpuDevice
-from rtface.errors import Interrupted, RtfaceError, UsageError
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.faces import FaceChoice
 from rtface.flow import buffer, ended_by
 from rtface.frame import Frame
@@ -30,6 +31,7 @@ from rtface.media.images import IMAGE_KINDS, SequenceSource, list_images, open_s
 from rtface.media.nvenc import encoding
 from rtface.media.source import FileSource, open_source
 from rtface.media.stream_plan import FORMATS, plan_output
+from rtface.media.timeline import FrameTimes
 from rtface.pairs import PairSink, open_pairs
 from rtface.progress import Progress
 from rtface.protocols import Item, Sink
@@ -42,7 +44,7 @@ from rtface.stills import frames_of_stills, is_stills_job, run_stills
 from rtface.track import create_tracker
 from rtface.tracking import track
 from rtface.tracks import TrackBook
-from rtface.values import format_time
+from rtface.values import format_start
 
 Show = Callable[[Progress], None]
 Building = Callable[[str, float], None]
@@ -64,13 +66,14 @@ def run_file(input: Path | Address, output: Path, options: Options, *, stats: St
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
-        Interrupted: `stop` was set; carries the partial file and where to go on from.
+        Interrupted: `stop` was set, or Ctrl-C came; carries the partial file and where to go on from.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     if options.sequence and not input.is_dir():
         raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
     report = Report(str(input), str(output), __version__, options.engine, options.device, options=told(options))
     began = perf_counter()
+    failure: BaseException | None = None
     try:
         if isinstance(input, Path) and is_stills_job(input, output, options):
             if (options.segments or 1) > 1:
@@ -78,13 +81,30 @@ def run_file(input: Path | Address, output: Path, options: Options, *, stats: St
             run_stills(input, output, options, report, stats=stats, progress=progress, stop=stop, building=building)
         else:
             _run_film(input, output, options, report, stats, progress, stop, building)
+    except BaseException as error:
+        failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()
+        report.ended_by(failure)
+        if failure is error:
+            raise
+        raise failure from None
     finally:
         report.seconds = round(perf_counter() - began, 3)
         report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)
         report.fill(stats)
-    if options.report and not options.dry_run:
-        report.save(options.report)
+        # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
+        if options.report and not options.dry_run and (failure is None or report.interrupted or report.frames_out):
+            _save(report, options.report, failure, stats)
     return report
+
+
+def _save(report: Report, path: Path, failure: BaseException | None, stats: Stats) -> None:
+    """Writes the report; what ended the run is not hidden by a report that cannot be written."""
+    try:
+        report.save(path)
+    except OutputError as error:
+        if failure is None:
+            raise
+        stats.warn("report", str(error))
 
 
 def _run_film(input: Path | Address, output: Path, options: Options, report: Report, stats: Stats,
@@ -171,30 +191,50 @@ class _Run:
         self.options, self.cutting = options, cutting
         self.stats, self.stop, self.progress, self.began = stats, stop, progress, began
         self.frames = 0
-        self.resume_at: float | None = None
+        self.times = FrameTimes()
+        self._ended = False  # every frame was handed to the sink
+        self._pair_error: OutputError | None = None
+        self._done_s = 0.0  # end of the last frame that was written, in seconds of the input's clock
         self.first_frame_s: float | None = None
         self.pumping_s = 0.0
 
     def to_the_end(self) -> None:
         """Pumps every item; on a stop or an error leaves a whole, playable part and says so."""
-        comparison = Comparison(self.pairs.take) if self.pairs else None
-        source = self.stages.remember(iter(self.source))
+        comparison = Comparison(self._take_pair) if self.pairs else None
+        source = self.stages.remember(self.times.noted(self.source))
         if self.cutting:
             items = in_segments(source, self.parts, self.options, self.stats, self.cutting)
         else:
             items = chain(source, self.parts, self.stats, comparison=comparison)
         started = perf_counter()
         try:
-            self._pump(self.stages(items))
+            self._pump(self.stages(end_at_faults(items, self.stats)))
+            self._ended = True
+            self.sink.finish()
+        except KeyboardInterrupt as error:
+            items.close()
+            raise self._leave_partial(error if isinstance(error, Interrupted) else Interrupted()) from None
         except BaseException as error:
             items.close()
             self._leave_partial(error)
             raise
         finally:
             self.pumping_s = perf_counter() - started
-        self.sink.finish()
+        if self._pair_error is not None:
+            self._pair_error.args = (f"{self._pair_error}; the film itself is whole",)
+            raise self._pair_error
         if self.pairs:
             self.pairs.finish()
+
+    def _take_pair(self, pair: Frame) -> None:
+        """Writes a pair; a comparison that cannot be written does not end the film."""
+        if self._pair_error is not None or self.pairs is None:
+            return
+        try:
+            self.pairs.take(pair)
+        except OutputError as error:
+            self._pair_error = error
+            self.stats.warn("compare", f"{error}; the film goes on without the comparison")
 
     def _pump(self, items: Iterator[Item]) -> None:
         clock_start, meter = self.source.info.clock_start, _Speed()
@@ -204,25 +244,34 @@ class _Run:
                 self.frames += 1
                 self.first_frame_s = self.first_frame_s or perf_counter() - self.began
                 step = item.duration * item.time_base if item.duration else 1 / self.source.info.rate
-                self.resume_at = float(item.pts * item.time_base + step - clock_start)
+                self._done_s = float(item.pts * item.time_base + step - clock_start)
                 if self.progress:
-                    done = self.resume_at - float((self.source.info.start or clock_start) - clock_start)
+                    done = self._done_s - float((self.source.info.start or clock_start) - clock_start)
                     self.progress(Progress(self.frames, done, self.source.info.duration_s, meter.tick(),
                                            len(item.faces)))
             if self.stop.is_set():
-                raise Interrupted("interrupted")
+                raise Interrupted
 
-    def _leave_partial(self, error: BaseException) -> None:
-        """Ends both sinks; the error learns where the part is and how to go on."""
-        if self.pairs:
-            self.pairs.abort()
+    def _leave_partial(self, error: BaseException) -> BaseException:
+        """Ends both sinks; the error learns where the parts are and how to go on."""
+        pair = self.pairs.abort(keep_partial=self.frames > 0) if self.pairs else None
         partial = self.sink.abort(keep_partial=self.frames > 0)
-        # The sink knows what its encoder still held back.
-        resume_at = self.resume_at if self.sink.resume_at is None else self.sink.resume_at
-        if isinstance(error, Interrupted):
-            error.partial, error.resume_at = partial, resume_at
-        elif isinstance(error, RtfaceError) and partial and resume_at is not None and partial not in str(error):
-            error.args = (f"{error}; what was done is in {partial}, go on with --start {format_time(resume_at)}",)
+        if not isinstance(error, RtfaceError) or not (partial or pair):
+            return error
+        left = f"; what was done is in {partial}" if partial and partial not in str(error) else ""
+        left += f"; the comparison so far is in {pair}" if pair and pair not in str(error) else ""
+        if partial and not (self._ended and self.sink.kept == self.frames):
+            resume_at = self._time_of(self.sink.kept)
+            error.partial, error.resume_at = partial, float(resume_at)
+            left += f"; go on with --start {format_start(resume_at)}"
+        error.args = (f"{error}{left}",)
+        return error
+
+    def _time_of(self, number: int) -> Fraction:
+        """Where a frame of the input begins, in seconds from its first moment and never later than that."""
+        time = self.times.of(number)
+        exact = Fraction(self._done_s) if time is None else time - self.source.info.clock_start
+        return Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)
 
     def fill(self, report: Report) -> None:
         """The run's own figures."""
@@ -271,11 +320,11 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         book = TrackBook({}, exposure=options.colour == "restore", analysis=True)
         choose = FaceChoice.parse(options.faces, options.max_faces)
         decoded = ended_by(stack, buffer(frames_in, 8, name="decode"))
-        items = track(split_fields(decoded), tracker, device, stats)
+        items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)
         frames, meter = 0, _Speed()
         for item in items:
             if stop.is_set():
-                raise Interrupted("interrupted")
+                raise Interrupted
             if not isinstance(item, Frame):
                 continue
             view = device.view(item)

@@ -13,6 +13,9 @@ import numpy as np
 
 log = logging.getLogger("rtface")
 
+# A run whose every frame fails is not "done with faults": after so many failed frames in a row it ends with an error.
+FAULTS_IN_A_ROW = 100
+
 # Bin edges: 10 µs to 100 s, 5 % apart; a percentile is read with at most 2.5 % error.
 EDGES = np.geomspace(1e-5, 100.0, 331)
 
@@ -54,6 +57,7 @@ class Stats:
         self.counters: Counter[str] = Counter()
         self.stages: dict[str, Histogram] = {}
         self.warnings: dict[str, str] = {}
+        self.last_fault = ""
         self.started = time.monotonic()
 
     def count(self, name: str, n: int = 1) -> None:
@@ -88,6 +92,7 @@ class Stats:
     def fault(self, where: str, error: Exception) -> None:
         """Counts a fault of a step (``tracker``, ``enhance``) that lets a frame pass as it is; says the first."""
         self.count("faults")
+        self.last_fault = str(error)
         self.warn(f"{where}_fault", f"a frame passes through as it is, because its {where} step failed: {error}")
         log.debug("%s fault", where, exc_info=error)
 

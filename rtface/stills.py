@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 from rtface import __version__
-from rtface.chain import Parts, Threads, chain
+from rtface.chain import Parts, Threads, chain, end_at_faults
 from rtface.compare import Comparison
 from rtface.config import Options
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
@@ -120,7 +120,7 @@ class _Stills:
         read = self.stages.remember(self._read())
         items = chain(read, self.parts, self.stats, comparison=comparison, waiting=1)  # photos are large
         try:
-            for item in self.stages(items):
+            for item in self.stages(end_at_faults(items, self.stats, hold=False)):
                 if isinstance(item, Frame):
                     self._write(item)
                     if self.progress:

@@ -48,6 +48,15 @@ def format_time(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest / 1000:06.3f}"
 
 
+def format_start(seconds: float | Fraction) -> str:
+    """`format_time` for a ``--start`` that begins with the frame at `seconds`: never later, and less than 1 µs earlier,
+    because a time that was rounded up would leave that frame out."""
+    exact = seconds if isinstance(seconds, Fraction) else Fraction(seconds).limit_denominator(10**9)
+    minutes, rest = divmod(exact.numerator * 10**6 // exact.denominator, 60_000_000)
+    text = f"{minutes // 60}:{minutes % 60:02d}:{rest // 10**6:02d}.{rest % 10**6:06d}"
+    return text.removesuffix("000")
+
+
 def _show(value: object) -> str:
     return repr(value) if isinstance(value, str) else str(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from rtface.config import Options
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.live.endpoints import unwrapped
 from rtface.progress import Meter
+from rtface.values import format_start
 
 if TYPE_CHECKING:
     from rtface.report import Report
@@ -94,9 +96,12 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
                               building=console.building)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said by explain; the next input goes on
             codes.append(shared.explain(error, console, signum=stop.signum))
+            if len(jobs) > 1:
+                _say_how_to_go_on(job, error, console)
             if json:
                 print_json({"input": str(job.input), "output": str(job.output), "status": "failed",
-                            "error": " ".join(str(error).split())})
+                            "error": " ".join(str(error).split()), "partial": getattr(error, "partial", None),
+                            "resume_at_s": getattr(error, "resume_at", None)})
             if isinstance(error, (Interrupted, KeyboardInterrupt)):
                 break
             continue
@@ -111,6 +116,16 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
                     + (f", {left} not begun" if left else ""), "error" if failed else "info")
     interrupted = [code for code in codes if code > shared.INTERRUPTED]
     return interrupted[0] if interrupted else codes[0] if len(jobs) == 1 and codes else int(any(codes))
+
+
+def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
+    """Behind an error among several inputs, for all of which a ``--start`` would hold."""
+    if isinstance(error, RtfaceError) and error.partial and error.resume_at is not None:
+        rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
+        console.say(f"{job.input} alone goes on with: rtface run {shlex.quote(str(job.input))} "
+                    f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}", "error")
+    if isinstance(error, KeyboardInterrupt):
+        console.say("the same command again skips what is finished and begins the others from their start", "error")
 
 
 def _say_done(job: Job, report: Report, options: Options, console: Console) -> None:

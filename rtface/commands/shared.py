@@ -19,7 +19,7 @@ from rtface.address import redacted
 from rtface.commands.console import Console, logged
 from rtface.config import Loaded, Options, load
 from rtface.errors import Interrupted, RtfaceError, UsageError
-from rtface.values import DEVICES, format_time
+from rtface.values import DEVICES
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 128
 
@@ -136,10 +136,7 @@ def _tell(text: str) -> None:
 def explain(error: BaseException, console: Console, *, signum: int | None = None) -> int:
     """Says in one line what went wrong (and with ``-v`` where, for a fault of rtface itself); gives the exit code."""
     if isinstance(error, Interrupted):
-        left = f"; what was done is in {error.partial}" if error.partial else ""
-        console.say(f"{error}{left}", "error")
-        if error.resume_at is not None:
-            console.say(f"go on with --start {format_time(error.resume_at)}", "error")
+        console.say(_one_line(error), "error")
         return INTERRUPTED + (signum or error.signum)
     if isinstance(error, KeyboardInterrupt):
         console.say("interrupted", "error")

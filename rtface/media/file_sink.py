@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+from collections import deque
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,12 +18,15 @@ from rtface.media.mp4 import cut_to_whole_fragments, hide_cover_track, reach_las
 from rtface.media.muxer import AnyPacket, muxer_options
 from rtface.media.output_streams import OutputStreams
 from rtface.media.picture import fit
-from rtface.media.probe import rate_of
 from rtface.media.stream_plan import OutputPlan
+from rtface.media.timeline import REMEMBERED
 from rtface.media.workfile import WorkFile, full
 from rtface.protocols import Item
 from rtface.provenance import append_xmp_box
 from rtface.stats import Stats
+
+# Containers round times to a millisecond.
+_SAME_TIME = Fraction(1, 500)
 
 
 class FileSink:
@@ -54,6 +59,9 @@ class FileSink:
         self._over = False
         self._partial: str | None = None
         self._resume_at: float | None = None
+        self._kept = 0
+        # Of the last frames: pts for the encoder, begin and end in seconds of the input's clock.
+        self._given: deque[tuple[int, Fraction, Fraction]] = deque(maxlen=REMEMBERED)
         self._first: int | None = None  # pts of the first and last picture, in the encoder's unit
         self._last: int | None = None
         self._container: OutputContainer = av.open(
@@ -68,8 +76,16 @@ class FileSink:
     # -- Sink ---------------------------------------------------------------------------------------------------
 
     @property
+    def kept(self) -> int:
+        """Frames that lie in the partial film, from the first on without a gap."""
+        return self._kept
+
+    @property
     def resume_at(self) -> float | None:
-        """Where to go on after a partial film: seconds from the input's first moment, None where nothing was left."""
+        """Where to go on after a partial film: seconds from the input's first moment, None where nothing was left.
+
+        Behind the last frame that was given it is that frame's end, which is a guess where the frame rate varies.
+        """
         return self._resume_at
 
     def write(self, item: Item) -> None:
@@ -154,6 +170,8 @@ class FileSink:
         image.pts, image.time_base, image.duration = pts, base, duration
         image.pict_type = 0  # the encoder chooses its own key frames
         packets = self._streams.video.encode(image)
+        begin = frame.pts * frame.time_base
+        self._given.append((pts, begin, begin + (frame.duration * frame.time_base or 1 / self._plan.info.rate)))
         self._frames += 1
         self._stats.count("frames_out")
         for packet in packets:
@@ -191,17 +209,29 @@ class FileSink:
         if self._plan.format in ("mp4", "mov"):
             cut_to_whole_fragments(work)
             reach_last_picture(work)
-        length = _playing_time(work)
-        if not length:
+        times = _times(work)
+        if not times:
             work.unlink(missing_ok=True)
             return None
-        info = self._plan.info
-        # The first picture's own time counts: muxers move a film by some milliseconds so that nothing lies before 0.
-        begun = (self._first or 0) * self._plan.video.time_base + info.origin - info.clock_start
-        self._resume_at = round(float(begun + length), 3)
+        self._kept, next_time = self._compare(times)
+        self._resume_at = math.floor((next_time - self._plan.info.clock_start) * 10**6) / 10**6  # never too late
         partial = self._plan.target.partial
         work.replace(partial)
         return str(partial)
+
+    def _compare(self, times: list[Fraction]) -> tuple[int, Fraction]:
+        """How many frames lie in the partial film without a gap, and the time of the one behind them.
+
+        Args:
+            times: presentation times of its frames, rising. What an encoder held back and what was cut off is missing.
+                A muxer may move all of them by some milliseconds.
+        """
+        forgotten = self._frames - len(self._given)
+        for place, (pts, begin, _) in enumerate(self._given, forgotten):
+            expected = (pts - (self._first or 0)) * self._plan.video.time_base
+            if place >= len(times) or abs(times[place] - times[0] - expected) > _SAME_TIME:
+                return place, begin
+        return self._frames, self._given[-1][2]
 
     def _failed(self, error: Exception) -> OutputError:
         cause = self._file.fault or error
@@ -220,24 +250,21 @@ class FileSink:
             if length and self._streams.muxer.moment > 0.1:
                 need = written * length / min(length, self._streams.muxer.moment)
                 what += f" of about {max(need, written) / 1e6:.1f} MB"
-            advice = "make room"
+            advice = "make room; "
         if self._partial:
-            return OutputError(f"{self._plan.path}: {what}; what was done is {self._partial}, "
-                               f"{advice + ' and ' if advice else ''}go on with --start {self._resume_at:.3f}")
-        return OutputError(f"{self._plan.path}: {what}; nothing was left" + (f", {advice} first" if advice else ""))
+            return OutputError(f"{self._plan.path}: {what}; {advice}what was done is in {self._partial}")
+        return OutputError(f"{self._plan.path}: {what}; nothing was left" + (", make room first" if advice else ""))
 
 
-def _playing_time(path: Path) -> Fraction | None:
-    """Seconds from a film's first picture to the end of its last, None when its first cannot be decoded."""
+def _times(path: Path) -> list[Fraction]:
+    """Presentation times of a film's frames in seconds, rising; none where its first frame cannot be decoded."""
     try:
         with av.open(f"file:{path}") as container:
             if next(container.decode(video=0), None) is None:
-                return None
+                return []
         with av.open(f"file:{path}") as container:
             stream = container.streams.video[0]
             base = stream.time_base or Fraction(1)
-            step = max(1, round(1 / (rate_of(stream)[0] * base)))  # for containers that note no durations
-            times = [(p.pts, p.pts + (p.duration or step)) for p in container.demux(stream) if p.pts is not None]
-            return (max(end for _, end in times) - min(start for start, _ in times)) * base if times else None
+            return sorted(p.pts * base for p in container.demux(stream) if p.pts is not None)
     except (av.FFmpegError, OSError, IndexError):
-        return None
+        return []

@@ -44,17 +44,17 @@ class FolderSink:
                               "choose another place") from error
 
     @property
-    def resume_at(self) -> float | None:
-        """None: every frame that was given lies in the part."""
-        return None
+    def kept(self) -> int:
+        """Frames that lie in the part."""
+        return self._count
 
     def write(self, item: Item) -> None:
         """Writes a frame; raises OutputError where it cannot."""
         if isinstance(item, Frame):
-            self._count += 1
             with self._stats.time("encode"):
-                plan = plan_image(self._work / f"{self._count:06d}.png", overwrite=True)
+                plan = plan_image(self._work / f"{self._count + 1:06d}.png", overwrite=True)
                 write_image(item, plan, tags=self._tags if item.touched else None)
+            self._count += 1
 
     def finish(self) -> None:
         """Gives the folder its name."""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from threading import Lock
 from typing import Literal
+
+from rtface.frame import Frame
+from rtface.protocols import Item
 
 Change = Literal["", "missing", "repeated", "nudged", "jumped"]
 
@@ -51,3 +57,35 @@ class Rising:
                 value, change = behind, "jumped"
         self.last, self.came = value, stamp
         return value, change
+
+
+# Frames that an encoder, a muxer and the chain may hold between them, with room to spare.
+REMEMBERED = 4096
+
+
+class FrameTimes:
+    """Presentation times of the frames that left a source, so that a run which ends early can name its next frame.
+
+    A time that is worked out from the end of the last frame is wrong where the frame rate varies. One thread may note
+    frames while another asks.
+    """
+
+    def __init__(self) -> None:
+        self._times: deque[Fraction] = deque(maxlen=REMEMBERED)
+        self._count = 0
+        self._lock = Lock()
+
+    def noted(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; every frame's time is noted."""
+        for item in items:
+            if isinstance(item, Frame):
+                with self._lock:
+                    self._times.append(item.pts * item.time_base)
+                    self._count += 1
+            yield item
+
+    def of(self, number: int) -> Fraction | None:
+        """Time of a frame in seconds of the input's clock, counted from 0; None where it did not come, or long ago."""
+        with self._lock:
+            place = number - self._count + len(self._times)
+            return self._times[place] if 0 <= place < len(self._times) else None

@@ -20,7 +20,7 @@ def run_file(input, output, options, *, stats, progress, stop, building):
         progress(Progress(1, 0.1, 10.0, 25.0, 1))
     if "stubborn" in input.name:
         time.sleep(60)
-    raise Interrupted("stopped", resume_at=12.34, partial="b.partial.mp4")
+    raise Interrupted("stopped; what was done is in b.partial.mp4; go on with --start 0:00:12.340")
 module = types.ModuleType("rtface.runner"); module.run_file = run_file
 sys.modules["rtface.runner"] = module
 from rtface.cli import main

@@ -1,0 +1,234 @@
+"""A run that ends early and is gone on with: every frame is in one of the two parts, and none is in both."""
+
+from __future__ import annotations
+
+import json
+import threading
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from fakes import FakeEngine, FakeEngines
+
+import rtface
+from rtface import chain, workshops
+from rtface.config import Options
+from rtface.enhance import Enhance
+from rtface.errors import EngineError, Interrupted, OutputError
+from rtface.media.file_sink import FileSink
+from rtface.media.source import open_source
+from rtface.progress import Progress
+from rtface.runner import run_file
+from rtface.values import format_start, parse_time
+
+
+class Engines(FakeEngines):
+    described = ("fake", "cpu f32")
+
+
+@pytest.fixture(autouse=True)
+def engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
+
+
+def numbered(path: Path, frames: int, rate: Fraction | int = 25, pts_ms: list[int] | None = None) -> Path:
+    """A film whose frame n shows n as eight black or white bars."""
+    with av.open(str(path), "w") as out:
+        base = Fraction(1, 1000) if pts_ms else 1 / Fraction(rate)
+        video = out.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "bf": "2"})
+        video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
+        video.codec_context.time_base = base
+        if pts_ms:
+            video.time_base = base
+        for n in range(frames):
+            bars = np.repeat([235 if n >> bit & 1 else 16 for bit in range(8)], 16).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(np.tile(bars, (96, 1)), "gray").reformat(format="yuv420p")
+            frame.pts, frame.time_base = pts_ms[n] if pts_ms else n, base
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+    return path
+
+
+def numbers(path: Path) -> list[int]:
+    """The numbers that a film's frames show."""
+    found = []
+    with av.open(str(path)) as film:
+        for frame in film.decode(video=0):
+            row = frame.to_ndarray(format="gray")[48, 8::16]
+            found.append(sum(1 << bit for bit in range(8) if row[bit] > 128))
+    return found
+
+
+def stopped(source: Path, target: Path, after: int, **options: Any) -> Interrupted:
+    """What a run raises that is stopped when `after` frames are written."""
+    stop = threading.Event()
+
+    def watch(progress: Progress) -> None:
+        if progress.frames == after:
+            stop.set()
+
+    with pytest.raises(Interrupted) as caught:
+        run_file(source, target, Options(tracker="none", **options), progress=watch, stop=stop)
+    return caught.value
+
+
+@pytest.mark.parametrize("rate", [24, Fraction(24000, 1001), 25, Fraction(30000, 1001), 30, 50, Fraction(60000, 1001),
+                                  60, 120], ids=str)
+def test_a_start_that_is_printed_begins_with_its_frame(tmp_path: Path, rate: Fraction | int) -> None:
+    for kind in ("mp4", "mkv"):
+        source = numbered(tmp_path / f"in.{kind}", 20, rate)
+        opened = open_source(source)
+        times = [item.pts * item.time_base - opened.info.clock_start for item in opened]  # type: ignore[union-attr]
+        opened.close()
+        for n in (1, 2, 7, 13, 19):
+            rest = open_source(source, start=parse_time(format_start(times[n])))
+            assert next(iter(rest)).pts * opened.info.time_base - opened.info.clock_start == times[n]  # type: ignore
+            rest.close()
+
+
+UNEVEN = [0, 40, 41, 120, 127, 500, 533, 567, 600, 1600, 1610, 1640, 1641, 1700]
+
+
+@pytest.mark.parametrize(("kind", "rate", "uneven", "after"), [
+    ("mp4", 30, False, 8), ("mkv", 24, False, 11), ("ts", 30, False, 8), ("mp4", 25, True, 5), ("mkv", 25, True, 11)])
+def test_two_parts_are_the_whole_film(tmp_path: Path, kind: str, rate: int, uneven: bool, after: int) -> None:
+    source = numbered(tmp_path / "in.mkv", len(UNEVEN), rate, UNEVEN if uneven else None)
+    first = stopped(source, tmp_path / f"out.{kind}", after)
+    assert first.partial and first.resume_at is not None
+    rtface.run(source, tmp_path / f"rest.{kind}", start=parse_time(format_start(first.resume_at)), tracker="none")
+    assert numbers(Path(first.partial)) + numbers(tmp_path / f"rest.{kind}") == list(range(len(UNEVEN)))
+
+
+def test_a_part_that_is_gone_on_with_twice(tmp_path: Path) -> None:
+    source = numbered(tmp_path / "in.mp4", 40, Fraction(30000, 1001))
+    first = stopped(source, tmp_path / "a.mp4", 14)
+    second = stopped(source, tmp_path / "b.mp4", 9, start=first.resume_at)
+    rtface.run(source, tmp_path / "c.mp4", start=second.resume_at, tracker="none")
+    parts = [Path(str(first.partial)), Path(str(second.partial)), tmp_path / "c.mp4"]
+    assert [number for part in parts for number in numbers(part)] == list(range(40))
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+def test_a_stop_says_what_was_left_and_keeps_comparison_and_report(tmp_path: Path, segments: int) -> None:
+    source, report = numbered(tmp_path / "in.mkv", 60, 30), tmp_path / "r.json"
+    more = {"compare": tmp_path / "pair.mp4"} if segments == 1 else {"segments": 2}
+    error = stopped(source, tmp_path / "out.mp4", 20, report=report, **more)
+    assert str(tmp_path / "out.partial.mp4") in str(error) and "go on with --start 0:00:00.66" in str(error)
+    if segments == 1:
+        assert str(tmp_path / "pair.partial.mp4") in str(error)
+        assert len(numbers(tmp_path / "pair.partial.mp4")) >= 20
+    told = json.loads(report.read_text())
+    assert told["interrupted"] is True and told["frames_out"] == 20
+    assert told["partial"] == error.partial and told["resume_at_s"] == error.resume_at
+
+
+def test_ctrl_c_in_python_is_the_documented_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, written = numbered(tmp_path / "in.mp4", 20), FileSink.write
+
+    def write(self: FileSink, item: Any) -> None:
+        written(self, item)
+        if item.pts == 9 * 512:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileSink, "write", write)
+    with pytest.raises(Interrupted, match=r"interrupted; what was done is in .*out\.partial\.mp4; go on with --start "):
+        rtface.run(source, tmp_path / "out.mp4", tracker="none")
+
+
+def test_ctrl_c_before_the_first_frame_is_the_documented_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*a: Any, **k: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rtface.runner.open_source", interrupted)
+    with pytest.raises(Interrupted):
+        rtface.run(numbered(tmp_path / "in.mp4", 5), tmp_path / "out.mp4", tracker="none")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+# -- frames that fail -------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten failed frames in a row end a run."""
+    monkeypatch.setattr(chain, "FAULTS_IN_A_ROW", 10)
+    monkeypatch.setattr(chain, "_HELD_LEAST", 10)
+
+
+@pytest.mark.parametrize("segments", [1, 3])
+@pytest.mark.parametrize("step", ["enhance", "tracker"])
+@pytest.mark.usefixtures("few")
+def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str,
+                                               segments: int) -> None:
+    if step == "enhance":
+        def submit(self: Enhance, job: Any) -> None:
+            if job.frame.pts >= 31 * 40:
+                raise RuntimeError("boom")
+        monkeypatch.setattr(Enhance, "_submit", submit)
+    else:
+        from rtface.track import NoTracker
+
+        def update(self: NoTracker, view: Any, time: float, *, cut: bool = False) -> tuple[()]:
+            if time > 30.5 / 25:
+                raise RuntimeError("boom")
+            return ()
+        monkeypatch.setattr(NoTracker, "update", update)
+    source = numbered(tmp_path / "in.mkv", 90)
+    with pytest.raises(EngineError, match=r"10 frames in a row .*boom.*go on with --start 0:00:01\.240") as caught:
+        rtface.run(source, tmp_path / "out.mp4", tracker="none", segments=segments)
+    assert numbers(Path(str(caught.value.partial))) == list(range(31))
+    assert caught.value.resume_at == 1.24
+
+
+@pytest.mark.usefixtures("few")
+def test_frames_that_fail_now_and_then_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rtface.track import NoTracker
+    count = iter(range(1000))
+
+    def update(self: NoTracker, view: Any, time: float, *, cut: bool = False) -> tuple[()]:
+        if next(count) % 10:
+            raise RuntimeError("boom")
+        return ()
+
+    monkeypatch.setattr(NoTracker, "update", update)
+    report = rtface.run(numbered(tmp_path / "in.mkv", 40), tmp_path / "out.mp4", tracker="none")
+    assert report.faults == 36 and numbers(tmp_path / "out.mp4") == list(range(40))
+
+
+# -- an output that cannot be written ---------------------------------------------------------------------------------
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
+    """The disk is full behind `after` frames of the sink whose output is called `name`."""
+    encode = FileSink._encode
+
+    def limited(self: FileSink, frame: Any) -> None:
+        if Path(self._plan.path).name == name and self._frames >= after:
+            raise OSError(28, "No space left on device")
+        encode(self, frame)
+
+    monkeypatch.setattr(FileSink, "_encode", limited)
+
+
+def test_a_full_disk_says_one_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_disk(monkeypatch, "out.mp4", 45)
+    source = numbered(tmp_path / "in.mkv", 60, 30)
+    with pytest.raises(OutputError, match="disk is full") as caught:
+        rtface.run(source, tmp_path / "out.mp4", tracker="none", preset="ultrafast",
+                   compare=tmp_path / "pair.mp4")
+    assert str(caught.value).count("--start") == 1
+    done = numbers(Path(str(caught.value.partial)))
+    monkeypatch.undo()
+    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
+    rtface.run(source, tmp_path / "rest.mp4", tracker="none", start=caught.value.resume_at)
+    assert done + numbers(tmp_path / "rest.mp4") == list(range(60))
+
+
+def test_a_full_disk_of_the_comparison_does_not_end_the_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_disk(monkeypatch, "pair.mp4", 45)
+    with pytest.raises(OutputError, match=r"pair\.mp4: the disk is full.*pair\.partial\.mp4.*film itself is whole"):
+        rtface.run(numbered(tmp_path / "in.mkv", 60), tmp_path / "out.mp4", tracker="none", preset="ultrafast",
+                   compare=tmp_path / "pair.mp4")
+    assert numbers(tmp_path / "out.mp4") == list(range(60))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "out.mp4", "pair.partial.mp4"]
