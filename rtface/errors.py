@@ -19,6 +19,15 @@ to do next; it is one line, fit to be shown to a user without a traceback.
 from __future__ import annotations
 
 
+def reason(error: BaseException) -> str:
+    """Type and message of an error of any origin, also of one whose own text cannot be had."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a plugin's error may do anything
+        text = "(it has no readable message)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 class RtfaceError(Exception):
     """Base of every error that rtface raises on purpose.
 

@@ -6,7 +6,7 @@ import importlib
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from rtface.errors import MissingComponent, UsageError
+from rtface.errors import MissingComponent, UsageError, reason
 from rtface.util.install import plugin_line
 from rtface.values import nearest
 
@@ -44,10 +44,12 @@ def load_stage(name: str) -> Any:
     try:
         importlib.invalidate_caches()
         kind = point.load()
-    except Exception as error:  # whatever a plugin does when it is imported
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plugin does when it is imported, sys.exit() included
         owner = f" of {point.dist.name}" if point.dist else ""
         raise MissingComponent(f"the stage {name}{owner} cannot be loaded from {point.value}: "
-                               f"{type(error).__name__}: {error}") from error
+                               f"{reason(error)}") from error
     _check_version(name, kind)
     return kind
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface import values as v
-from rtface.errors import RtfaceError, UsageError
+from rtface.errors import RtfaceError, UsageError, reason
 from rtface.plugins import find_stages, load_stage
 from rtface.util.install import plugin_line
 
@@ -106,8 +106,10 @@ def make_stage(spec: Spec) -> Any:
         return kind(**values)
     except RtfaceError as error:
         raise UsageError(f"--stage {spec.name}: {error}") from error
-    except Exception as error:
-        raise UsageError(f"--stage {spec.name} cannot be made: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UsageError(f"--stage {spec.name} cannot be made: {reason(error)}") from error
 
 
 def described(name: str) -> str:

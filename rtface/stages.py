@@ -20,7 +20,7 @@ from rtface.arrays import copy_image, plane_rows
 from rtface.device.cpu import native_image
 from rtface.device.planes import layout, planes
 from rtface.draw import Canvas, Sprite, covering, display_from_face
-from rtface.errors import UsageError
+from rtface.errors import UsageError, reason
 from rtface.frame import Bytes, Face, Frame
 from rtface.geometry import compose, scaling, translation
 from rtface.plugins import load_stage
@@ -58,10 +58,12 @@ class Run:
 
 @dataclass(slots=True)
 class _Active:
-    """A stage at work: its name in figures and messages, and when it raised lately."""
+    """A stage at work: its name in figures and messages, what it says of itself (read once), when it raised lately."""
 
     stage: Stage
     name: str
+    hides: bool = False
+    needs_before: bool = False
     faults: deque[float] = field(default_factory=lambda: deque[float](maxlen=FAULTS))
 
 
@@ -79,18 +81,23 @@ class Stages:
         for place, (name, stage) in enumerate(stages):
             count = 1 + sum(other == name for other, _ in stages[:place])
             self._all.append(_Active(stage, name if count == 1 else f"{name} {count}"))
-        # What puts the untouched picture back comes first: it must not lift a veil.
-        self._at_work = sorted(self._all, key=lambda one: not getattr(one.stage, "needs_before", False))
+        self._at_work = list(self._all)
         self._kept: tuple[object, list[Bytes]] = (None, [])
         self.names = [one.name for one in self._all]
         for one in self._all:
-            begin = getattr(one.stage, "begin", None)
             try:
-                if begin is not None:
+                one.hides = bool(getattr(one.stage, "hides", False))
+                one.needs_before = bool(getattr(one.stage, "needs_before", False))
+                if (begin := getattr(one.stage, "begin", None)) is not None:
                     begin(run)
-            except Exception as error:
+            except KeyboardInterrupt:
                 self.close()
-                raise UsageError(f"the stage {one.name} cannot begin: {type(error).__name__}: {error}") from error
+                raise
+            except BaseException as error:
+                self.close()
+                raise UsageError(f"the stage {one.name} cannot begin: {reason(error)}") from error
+        # What puts the untouched picture back comes first: it must not lift a veil.
+        self._at_work.sort(key=lambda one: not one.needs_before)
 
     @classmethod
     def open(cls, specs: Sequence[str], stats: Stats, live: bool = False, origin: float | None = None, *,
@@ -117,12 +124,12 @@ class Stages:
     @property
     def needs_before(self) -> bool:
         """Whether `process` wants the picture as it came."""
-        return any(getattr(one.stage, "needs_before", False) for one in self._at_work)
+        return any(one.needs_before for one in self._at_work)
 
     @property
     def hides(self) -> bool:
         """Whether one of them hides something: every frame must pass through them, and faces must be looked for."""
-        return any(getattr(one.stage, "hides", False) for one in self._at_work)
+        return any(one.hides for one in self._at_work)
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -165,7 +172,7 @@ class Stages:
         return replace(frame, before=None)
 
     def _through(self, one: _Active, frame: Frame) -> Frame:
-        if not frame.tracked and getattr(one.stage, "hides", False):
+        if not frame.tracked and one.hides:
             self._stats.warn(f"stage {one.name} untracked", f"a frame is blurred as a whole for the stage {one.name}, "
                              "because tracking failed on it")
             return _hidden(frame)
@@ -177,12 +184,14 @@ class Stages:
             with self._stats.time(f"stage {one.name}"):
                 after = one.stage(given)
             _check(after, frame)
-        except Exception as error:  # noqa: BLE001 - a plugin must not end a run: counted and said
+            return replace(frame, image=after.image, touched=after.touched)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin must not end a run, by sys.exit() either: counted, said
             frame.image.make_writable()
             for whole, rows in zip(kept, _memory(frame), strict=True):
                 np.copyto(rows, whole)
             return self._fault(one, error, frame)
-        return replace(frame, image=after.image, touched=after.touched)
 
     def _keep(self, frame: Frame) -> list[Bytes]:
         """The samples as they are now, in memory that is used again."""
@@ -194,20 +203,20 @@ class Stages:
             np.copyto(into, part)
         return self._kept[1]
 
-    def _fault(self, one: _Active, error: Exception, frame: Frame) -> Frame:
-        hides, now = getattr(one.stage, "hides", False), frame.time
+    def _fault(self, one: _Active, error: BaseException, frame: Frame) -> Frame:
+        now = frame.time
         self._stats.count("stage_faults")
-        becomes = "is blurred as a whole" if hides else "stays as it is"
+        becomes = "is blurred as a whole" if one.hides else "stays as it is"
         self._stats.warn(f"stage {one.name}", f"a frame {becomes}, because the stage {one.name} failed: "
-                         f"{type(error).__name__}: {error}")
+                         f"{reason(error)}")
         log.debug("the stage %s failed", one.name, exc_info=error)
-        if hides:
+        if one.hides:
             return _hidden(frame)
         one.faults.append(now)
         if len(one.faults) == FAULTS and now - one.faults[0] <= WITHIN_S:
             self._at_work.remove(one)
             self._stats.warn(f"stage {one.name} off", f"the stage {one.name} is switched off: it failed {FAULTS} times "
-                             f"within a minute, the last because of {type(error).__name__}: {error}")
+                             f"within a minute, the last because of {reason(error)}")
             _close(one)
         return frame
 
@@ -259,9 +268,10 @@ def _memory(frame: Frame) -> list[Any]:
 
 
 def _close(one: _Active) -> None:
-    close = getattr(one.stage, "close", None)
     try:
-        if close is not None:
+        if (close := getattr(one.stage, "close", None)) is not None:
             close()
-    except Exception as error:  # noqa: BLE001 - nothing is lost by it
-        log.debug("the stage %s could not be closed: %s", one.name, error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - nothing is lost by it
+        log.debug("the stage %s could not be closed: %s", one.name, reason(error))

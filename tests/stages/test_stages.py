@@ -219,6 +219,34 @@ def test_where_a_stage_that_hides_fails_nothing_shows() -> None:
     assert "is blurred as a whole" in stats.warnings["stage trial_stages.Hides"]
 
 
+@pytest.mark.parametrize("how", ["exit", "generator", "text"])
+def test_a_stage_cannot_end_a_run(how: str) -> None:
+    stats = Stats()
+    stages = Stages.open([f"trial_stages.Exits:how={how}"], stats)
+    for pts in range(8):
+        np.testing.assert_array_equal(samples(stages.process(frame(pts))), samples(frame(pts)))
+    assert stats.counters["stage_faults"] == FAULTS
+    stages.close()
+
+
+def test_a_user_who_interrupts_a_stage_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages.open(["trial_stages.Plain"], Stats())
+
+    def interrupted(self: object, frame: Frame) -> Frame:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial_stages.Plain, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stages.process(frame())
+
+
+@pytest.mark.parametrize("where", ["make", "hides", "begin"])
+def test_a_stage_that_ends_while_it_is_opened_is_a_usage_error(where: str) -> None:
+    with pytest.raises(UsageError, match=r"trial_stages.Broken cannot"):
+        Stages.open([f"trial_stages.Broken:where={where}"], Stats())
+    Stages.open(["trial_stages.Broken:where=close"], Stats()).close()
+
+
 def test_where_tracking_failed_the_whole_frame_is_covered() -> None:
     stats = Stats()
     stages = Stages.open(["trial_stages.Bar", "trial_stages.Hides:first=1000000"], stats)

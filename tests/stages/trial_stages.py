@@ -116,3 +116,50 @@ class Past(Plain):
 class Without:
     def __call__(self, frame: Frame) -> Frame:
         return frame
+
+
+class Unreadable(Exception):
+    """An error whose own text fails."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@dataclass
+class Exits:
+    """Ends in ways that are no ordinary error."""
+
+    api = 1
+    how: str = option("exit")
+
+    def __call__(self, frame: Frame) -> Frame:
+        raise {"exit": SystemExit(0), "generator": GeneratorExit(), "text": Unreadable()}[self.how]
+
+
+@dataclass
+class Broken:
+    """Fails where it is asked about itself, made, begun or closed, as `where` says."""
+
+    api = 1
+    where: str = option("hides")
+
+    def __post_init__(self) -> None:
+        if self.where == "make":
+            raise SystemExit(3)
+
+    @property
+    def hides(self) -> bool:
+        if self.where == "hides":
+            raise Unreadable
+        return False
+
+    def begin(self, run: Run) -> None:
+        if self.where == "begin":
+            raise SystemExit(0)
+
+    def __call__(self, frame: Frame) -> Frame:
+        return frame
+
+    def close(self) -> None:
+        if self.where == "close":
+            raise SystemExit(0)
