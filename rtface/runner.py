@@ -45,6 +45,7 @@ from rtface.track import create_tracker
 from rtface.tracking import track
 from rtface.tracks import TrackBook
 from rtface.values import format_start
+from rtface.workshops import codec_device
 
 Show = Callable[[Progress], None]
 Building = Callable[[str, float], None]
@@ -133,7 +134,7 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
         if not into_folder:
             plan = plan_output(source.info, output, codec=options.codec, crf=options.crf, preset=options.preset,
                                strict=options.strict, overwrite=options.overwrite,
-                               encode=encoding(options.encode, options.device), stats=stats)
+                               encode=encoding(options.encode, codec_device(options.device)), stats=stats)
             report.notes += plan.notes
             report.encoder = plan.video.described
             report.input_coding, report.output_coding = source.info.coding.kind, plan.video.coding
@@ -178,7 +179,7 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
         return open_sequence(input, fps=options.fps, start=options.start, end=options.end, stats=stats)
     return open_source(input, start=options.start, end=options.end, threads=threads.decode, stats=stats,
                        strict=options.strict,
-                       decode=decoding(options.decode, options.device, keep=keep, strict=options.strict))
+                       decode=decoding(options.decode, codec_device(options.device), keep=keep, strict=options.strict))
 
 
 class _Run:

@@ -70,6 +70,12 @@ def may_take_card(device: str) -> bool:
     return device.startswith("cuda") or (device == "auto" and cuda.unusable(0) is None)
 
 
+def codec_device(device: str) -> str:
+    """The device that a film's decoder and encoder follow: "cuda" for "auto" where a GPU will be tried, as frames that
+    stay in its memory spare the copies up and down. Should the run end up on the CPU, frames are downloaded."""
+    return "cuda" if device == "auto" and may_take_card(device) else device
+
+
 def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
                  beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
                  ) -> tuple[Workshop, Future[Workshop] | None]:

@@ -26,7 +26,8 @@ from benchmarks.gpu.machine import (
 )
 from rtface.device.faces import FaceSlot
 from rtface.engine.card_batch import Batches
-from rtface.engine.card_engine import places_of, row_of
+from rtface.engine.card_engine import places_of
+from rtface.engine.card_golden import GoldenBatch, row_of
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import Recipe
 
@@ -120,7 +121,10 @@ class Ours:
         first, second = (np.concatenate([row_of(face, *more) for face, *more in zip(self._faces, *pair, strict=True)])
                          for pair in ((known[:most], known[most:]), (known[most:], known[:most])))
         self._rows = [first, second]
-        self._batches.warm_up(self._without_memory(first[:1]), self._memories)
+        precision = self._plan.identity.precision
+        golden = GoldenBatch(owner, recipe, precision, getattr(recipe.golden.psnr, precision), most, self._places)
+        self._batches.warm_up(golden)
+        golden.close()
         self._batches.run(self._without_memory(first), [], self._memories).synchronize()  # something to remember
         self.graphs = self._batches._graphs
 

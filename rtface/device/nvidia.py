@@ -258,8 +258,13 @@ class NvidiaCard:
 
 def _kernel(objects: Sequence[Any], name: str) -> Any:
     for code in objects:
-        with contextlib.suppress(Exception):
+        try:
             return code.get_kernel(name)
+        except Exception as error:
+            # Only a cubin without that kernel leads on to the next one: a cubin that the driver refuses, or a lack of
+            # memory, must reach the user as such.
+            if "CUDA_ERROR_NOT_FOUND" not in str(error):
+                raise failure(str(error), f"load the kernel {name}") from error
     raise EngineError(f"the compiled kernels hold no {name}")
 
 

@@ -53,13 +53,19 @@ class Steps:
     def put(self, slot: FrameSlot, step: str, data: Bytes, kernels: Sequence[Step], *, reads: Sequence[Memory],
             writes: Sequence[Memory], before: Callable[[Stream], None] | None = None,
             after: Callable[[], None] | None = None) -> Future[None]:
-        """Has a step's data copied up and its kernels run after that; `before` goes up with them, `after` follows."""
+        """Has a step's data copied up and its kernels run after that; `before` goes up with them, `after` follows.
+
+        Where a step of the frame failed before this one, nothing is put: it would work on what the slot's memory holds
+        of another frame. The future then carries that failure.
+        """
         owner, stage = self.owner, slot.steps[step]
         memory = stage.on_card()
         if len(data):
             stage.on_host().bytes()[:len(data)] = data
 
         def put() -> None:
+            if slot.failure is not None:
+                raise slot.failure
             up, compute = owner.up, owner.compute
             if before is not None:
                 before(up)

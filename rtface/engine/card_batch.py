@@ -7,8 +7,10 @@ one launch.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,9 +21,13 @@ from rtface.device.card import Event, Graph, Memory, Pinned, Stream
 from rtface.device.faces import MAP_VALUES
 from rtface.device.owner import Owner
 from rtface.device.slots import aligned
+from rtface.engine.card_golden import GoldenBatch
+from rtface.engine.card_graph import captured
 from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe
 from rtface.errors import EngineError
+
+log = logging.getLogger("rtface")
 
 _RINGS = 3  # rows on their way: one more than there are batches in flight
 
@@ -50,11 +56,11 @@ class CardPlan(Protocol):
         ...
 
     def enqueue(self, handle: int, batch: int) -> None:
-        """Puts one run on a stream; a batch size's first run may take its time."""
+        """Puts one run on a stream; a batch size's first run may take its time. Raises EngineError."""
         ...
 
     def capturable(self, handle: int, batch: int) -> bool:
-        """Whether `enqueue` of that batch, having run once, may be captured in a graph."""
+        """Whether `enqueue` of that batch may be captured in a graph, the last run having been one of that batch."""
         ...
 
     def close(self) -> None: ...
@@ -70,8 +76,8 @@ class Batches:
 
     def __init__(self, owner: Owner, recipe: Recipe, plan: CardPlan, most: int) -> None:
         """Reserves. Raises EngineError where the plan lacks a tensor of the recipe, and OutOfDeviceMemory."""
-        self.most = most
-        self._owner, self._plan, self._ports = owner, plan, _ports_of(recipe)
+        self.most = self._rows = most
+        self._owner, self._recipe, self._plan, self._ports = owner, recipe, plan, _ports_of(recipe)
         self._network = _network_of(recipe)
         self._buffers: dict[str, Memory] = {}
         self._graphs: dict[int, Graph] = {}
@@ -96,8 +102,11 @@ class Batches:
             self.close()
             raise
         self._put("network", self._network)
+        self._put_constants(recipe)
+
+    def _put_constants(self, recipe: Recipe) -> None:
         for name, value in recipe.constants.items():
-            self._put(name, np.full(most, value, np.float32))
+            self._put(name, np.full(self._rows, value, np.float32))
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
         """Fills a buffer, once and for all."""
@@ -112,20 +121,52 @@ class Batches:
         done.synchronize()  # ended long ago: only so many batches are on the card at a time
         return pinned, done
 
-    def warm_up(self, row: NDArray[Any], writes: Sequence[Memory]) -> float:
-        """Runs every batch size over one row (a `ROW` whose addresses lie in `writes`), captures it, and runs it again:
-        first runs compile and allocate, and no frame shall wait for that. The least milliseconds of a batch of one."""
-        stream, ms = self._owner.compute, 1e9
-        for n in (*range(self.most, 0, -1), 1):
-            self.run(np.repeat(row, n), [], writes).synchronize()
-        for n in range(1, self.most + 1):
-            if self._plan.capturable(stream.handle, n):
-                self._graphs[n] = stream.capture(lambda n=n: self._steps(stream, n, [], []))
-        for n in (*range(self.most, 0, -1), 1, 1):
-            start = time.perf_counter()
-            self.run(np.repeat(row, n), [], writes).synchronize()
-            ms = min(ms, 1e3 * (time.perf_counter() - start)) if n == 1 else ms
-        return ms
+    def warm_up(self, golden: GoldenBatch) -> float:
+        """Runs every batch size over golden crops, captures it right after that run, and judges its answers, so that
+        neither compiling nor a wrong graph nor a wrong batch size is left for the first frames.
+
+        A graph that answers wrongly is given up; of a batch size that does so without a graph `most` stays below.
+
+        Returns:
+            The least milliseconds of a batch of one.
+
+        Raises:
+            EngineError: a single crop is answered wrongly.
+        """
+        self._put_constants(replace(self._recipe, fidelity=None))  # goldens are made with its default
+        graphs, wrong = True, self.most + 1
+        for n in range(self.most, 0, -1):
+            self._run_golden(golden, n)
+            graph = captured(self._recipe.name, self._owner.compute, lambda n=n: self._plan.capturable(
+                self._owner.compute.handle, n), lambda n=n: self._steps(self._owner.compute, n, [], [])
+                ) if graphs else None
+            graphs = graph is not None
+            if graph is not None:
+                self._graphs[n] = graph
+                self._run_golden(golden, n)
+                if (got := golden.worst(n)) >= golden.required:
+                    continue
+                log.warning("engine %s: the CUDA graph of %d crops gives %.1f dB against its golden crops, %.1f "
+                            "needed; that batch runs without", self._recipe.name, n, got, golden.required)
+                self._graphs.pop(n).close()
+                self._run_golden(golden, n)
+            if (got := golden.worst(n)) < golden.required:
+                log.warning("engine %s: batches of %d give %.1f dB against its golden crops, %.1f needed; they are not "
+                            "used", self._recipe.name, n, got, golden.required)
+                wrong = n
+        self.most = wrong - 1
+        if not self.most:
+            raise EngineError(f"engine {self._recipe.name} does not give its reference's answers on this GPU; try "
+                              "--device cpu or another --engine")
+        times = [self._run_golden(golden, 1) for _ in range(3)]
+        self._put_constants(self._recipe)
+        return min(times)
+
+    def _run_golden(self, golden: GoldenBatch, count: int) -> float:
+        """Runs one batch of golden crops and waits for it; its milliseconds."""
+        start = time.perf_counter()
+        self.run(golden.rows[:count], [], golden.memories).synchronize()
+        return 1e3 * (time.perf_counter() - start)
 
     def run(self, rows: NDArray[Any], reads: Sequence[Memory], writes: Sequence[Memory],
             stream: Stream | None = None) -> Event:

@@ -11,18 +11,16 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rtface.device.batch import ROW
 from rtface.device.card import Event, Stream
 from rtface.device.faces import FaceSlot
 from rtface.device.owner import Owner
-from rtface.device.remembered import Places, Remembered
+from rtface.device.remembered import Places
 from rtface.device.shaping import LEAST
 from rtface.engine.card_batch import Batches, CardPlan
+from rtface.engine.card_golden import GoldenBatch, row_of
 from rtface.engine.card_hosted import Given, Hosted, known
 from rtface.engine.plan import Verdict
 from rtface.engine.ready import ReadyEngine
@@ -75,7 +73,7 @@ class CardEngine(ReadyEngine):
             raise EngineError(f"engine {recipe.name} takes crops of {recipe.input.size}, and on a card they have to be "
                               f"{LEAST} or more and a multiple of 4; use --device cpu for it")
         super().__init__(recipe, plan.identity, verdict, device, f" on {owner.card.name}", why)
-        self._owner, self._plan = owner, plan
+        self._owner, self._plan, self._required = owner, plan, verdict.required
         self.max_batch = max(1, min(plan.max_batch, recipe.batch.max))
         heads = recipe.memory.maps if recipe.memory and recipe.memory.heads else None
         self._head = HeadMap(heads, recipe.region) if heads else None
@@ -168,28 +166,23 @@ class CardEngine(ReadyEngine):
                 self.max_batch //= 2
 
     def _reserved(self) -> Batches:
-        card, stream = self._owner.card, self._owner.compute
         batches = Batches(self._owner, self.recipe, self._plan, self.max_batch)
-        face = grey = held = None
+        golden = None
         try:
-            held = self._places.take() if self._places else None
-            face, grey = FaceSlot.reserve(card, self.size), card.pin(12 * self.size ** 2)
-            grey.bytes().view(np.float32)[:] = 0.5
-            stream.copy(face.memory, grey, grey.nbytes)
-            memories = [face.memory, *([held.memory] if held else [])]
-            self.ms = round(batches.warm_up(row_of(face, None, held), memories), 3)
+            golden = GoldenBatch(self._owner, self.recipe, self._plan.identity.precision, self._required,
+                                 self.max_batch, self._places)
+            self.ms = round(batches.warm_up(golden), 3)
             room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in work, one on its way
-            if card.free_bytes() < room * self.max_batch:
+            golden.close()
+            if self._owner.card.free_bytes() < room * self.max_batch:
                 raise OutOfDeviceMemory("beside the engine the card has no memory left for faces")
         except BaseException:
             self._owner.settle(self._owner.compute)
+            if golden is not None:
+                golden.close()
             batches.close()
             raise
-        finally:
-            self._owner.settle(self._owner.compute)
-            for piece in (face.memory if face else None, grey):
-                if piece is not None:
-                    piece.close()
+        self.max_batch = batches.most
         return batches
 
     def _halve(self, error: OutOfDeviceMemory) -> None:
@@ -235,10 +228,3 @@ def places_of(owner: Owner, recipe: Recipe) -> Places:
     *_, w, h = (v // recipe.shrink for v in recipe.region)
     return Places(owner, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
                   at_once=_AT_ONCE)
-
-
-def row_of(face: FaceSlot, old: Remembered | None, new: Remembered | None) -> NDArray[Any]:
-    """One `ROW`: a face, and what is remembered of it before and after."""
-    none = (0, 0)
-    return np.array([(face.crop, face.restored, *(old.at if old else none), *(new.at if new else none),
-                      face.occlusion, face.log_scale)], ROW)

@@ -14,6 +14,7 @@ import numpy as np
 from rtface.device.card import Graph, Memory, Pinned
 from rtface.device.owner import Owner
 from rtface.engine.card_batch import CardPlan
+from rtface.engine.card_graph import captured
 from rtface.engine.network import Picture
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Float32
@@ -60,8 +61,7 @@ class CardNetwork:
         self._steps()
         look.record(self._done)
         self._done.synchronize()
-        if self._plan.capturable(look.handle, 1):
-            self._graph = look.capture(self._steps)
+        self._graph = captured(network.name, look, lambda: self._plan.capturable(look.handle, 1), self._steps)
 
     def _steps(self) -> None:
         """The picture up, the network, the answers down."""

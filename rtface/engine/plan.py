@@ -142,6 +142,16 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
     return np.ascontiguousarray(crops), answers
 
 
+def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float32]:
+    """`load_golden` for a plan of that precision: an int8 plan is judged by the crops that its calibration names, and
+    by none where these are not among the golden ones."""
+    crops, answers = load_golden(recipe)
+    if precision == "int8" and (calibration := load_calibration(recipe)):
+        judged = [i for i in calibration.crops if 0 <= i < len(crops)]
+        return crops[judged], answers[judged]
+    return crops, answers
+
+
 # Goldens this close to their own input (dB) ask the network for nothing.
 _NOTHING_TO_DO = 60.0
 
@@ -150,16 +160,12 @@ def gate(recipe: Recipe, plan: Plan) -> Verdict:
     """Restores the golden crops and compares; also times the plan (median over the crops, at least 5 runs).
 
     Required is the recipe's PSNR, and at the crop that the reference changes most half the error of leaving it as it
-    is: a plan that does nothing at all must not get through either. An int8 plan is judged by the crops that its
-    calibration names.
+    is: a plan that does nothing at all must not get through either.
     """
     required: float = getattr(recipe.golden.psnr, plan.identity.precision)
-    crops, answers = load_golden(recipe)
-    if plan.identity.precision == "int8" and (calibration := load_calibration(recipe)):
-        judged = [i for i in calibration.crops if 0 <= i < len(crops)]
-        if not judged:
-            return Verdict(-200.0, required, 0.0)
-        crops, answers = crops[judged], answers[judged]
+    crops, answers = judged_golden(recipe, plan.identity.precision)
+    if not len(crops):
+        return Verdict(-200.0, required, 0.0)
     idle = min(psnr(crop, answer) for crop, answer in zip(crops, answers, strict=True))
     if idle < _NOTHING_TO_DO:
         required = max(required, idle + 6.0)

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import onnxruntime
-from fake_card import FakeCard, LentMemory
+from fake_card import STREAMS, FakeCard, LentMemory
 from host_kernels import compile_kernels
 
 from rtface.device import batch, kernels, shaping
@@ -19,6 +19,7 @@ from rtface.engine.card_engine import CardEngine
 from rtface.engine.network import Buildable
 from rtface.engine.plan import PlanIdentity, Verdict
 from rtface.engine.recipe import find_recipes, load_recipe
+from rtface.errors import EngineError
 
 SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
 
@@ -91,11 +92,15 @@ class CardPicture:
 class FakePlan:
     """A card plan (`card_batch.CardPlan`) that ONNX Runtime computes when the card's work is waited for.
 
-    `spoil` changes each answer by tensor name, to see what becomes of wrong ones.
+    As TensorRT's, it has a shape: a capture fails unless the run before it was of the captured batch size.
+
+    `spoil` changes each answer by tensor name, to see what becomes of wrong ones; `wrong` those of the batch sizes that
+    it says so of, by (batch, captured in a graph).
     """
 
     def __init__(self, recipe: Buildable, card: FakeCard, *, max_batch: int = 4, capturable: bool = True,
-                 spoil: Callable[[str, np.ndarray], np.ndarray] | None = None) -> None:
+                 spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
+                 wrong: Callable[[int, bool], bool] | None = None) -> None:
         self.recipe, self.card, self.max_batch, self._capturable = recipe, card, max_batch, capturable
         self.scratch = None
         options = onnxruntime.SessionOptions()
@@ -105,15 +110,17 @@ class FakePlan:
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self.batches: list[int] = []
         self.closed = False
-        self._spoil = spoil or (lambda name, values: values)
+        self.spoil = spoil or (lambda name, values: values)
+        self._wrong = wrong or (lambda batch, captured: False)
+        self._shape = 0
 
     def bind(self, buffers: dict[str, Any], batch: int) -> None:
-        self._buffers, self._ran = dict(buffers), set()
+        self._buffers, self._shape = dict(buffers), 0
         for name, (dtype, shape) in self.ports.items():
             assert buffers[name].nbytes >= batch * int(np.prod(shape)) * dtype.itemsize
 
     def capturable(self, handle: int, batch: int) -> bool:
-        assert batch in self._ran, "asked before the first run"
+        assert batch == self._shape, "asked before a run of that batch"
         return self._capturable
 
     def _array(self, name: str, batch: int) -> np.ndarray:
@@ -124,14 +131,17 @@ class FakePlan:
     def enqueue(self, handle: int, batch: int) -> None:
         inputs, outputs = ([p.name for p in ports] for ports in (self._session.get_inputs(),
                                                                  self._session.get_outputs()))
-
-        self._ran.add(batch)
+        captured = handle in STREAMS and STREAMS[handle].steps is not None
+        if captured and self._shape != batch:
+            raise EngineError(f"a batch of {batch} is captured, but the last run was one of {self._shape}")
+        self._shape = batch
 
         def run() -> None:
             self.batches.append(batch)
             answers = self._session.run(outputs, {name: self._array(name, batch) for name in inputs})
             for name, answer in zip(outputs, answers, strict=True):
-                self._array(name, batch)[...] = self._spoil(name, answer)
+                spoilt = self.spoil(name, answer)
+                self._array(name, batch)[...] = spoilt + 0.5 if self._wrong(batch, captured) else spoilt
 
         self.card.defer(handle, run)
 
@@ -142,7 +152,14 @@ class FakePlan:
 def engine_on(owner: Owner, name: str = "rtface-s", **more: Any) -> tuple[CardEngine, FakePlan]:
     """A shipped engine on the fake card, and its plan."""
     recipe = load_recipe(find_recipes()[name])
+    return open_with(owner, recipe, **more)
+
+
+def open_with(owner: Owner, recipe: Any, *, spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
+              **more: Any) -> tuple[CardEngine, FakePlan]:
+    """An engine on the fake card, and its plan; `spoil` begins after the engine has been judged by its golden crops."""
     plan = FakePlan(recipe, owner.card, **more)
     engine = CardEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
     plan.batches.clear()
+    plan.spoil = spoil or plan.spoil
     return engine, plan

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from card_rig import FakeCard
+from fake_card import FakeStream
 
 from rtface.device.faces import FaceSlot
 from rtface.device.owner import Owner
@@ -126,8 +127,8 @@ def test_with_too_little_memory_the_batch_is_halved_and_said(host_kernels, caplo
     whole = Owner(lambda: FakeCard(host_kernels))
     engine_on(whole)[0].close()
     whole.close()
-    room = 2 * 4 * FaceSlot.bytes_of(256)  # what four crops at a time want beside the engine
-    owner = Owner(lambda: FakeCard(host_kernels, memory=whole.card.peak + room // 2))
+    # Four crops at a time want eight slots beside the engine. Its golden crops had four at the peak.
+    owner = Owner(lambda: FakeCard(host_kernels, memory=whole.card.peak + 2 * FaceSlot.bytes_of(256)))
     with caplog.at_level("WARNING"):
         engine, plan = engine_on(owner)
     assert engine.max_batch == 2
@@ -211,6 +212,50 @@ def test_crops_of_another_kind_are_refused_with_what_is_wanted(owner, bench, eng
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.submit(bench(256, 1).faces[0])
+
+
+@pytest.mark.parametrize(("wrong", "most", "graphs", "says"), [
+    (lambda batch, captured: captured and batch == 3, 4, {1, 2, 4}, "graph of 3 crops gives"),
+    (lambda batch, captured: batch == 3, 2, {1, 2}, "batches of 3 give"),
+])
+def test_a_batch_size_or_graph_that_answers_wrongly_is_not_used(owner, bench, caplog, engine_on, wrong, most, graphs,
+                                                                says):
+    with caplog.at_level("WARNING"):
+        engine, _ = engine_on(owner, wrong=wrong)
+    assert says in caplog.text
+    assert engine.max_batch == most
+    assert {n for n in engine._batches._graphs if n <= most} == graphs
+    crops, answers = load_golden(engine.recipe)
+    faces = bench(engine.size, 3)
+    faces.put(crops[:3])
+    gate = hold(owner)
+    promises = [engine.submit(face) for face in faces.faces]
+    gate.set()
+    [p.result(10) for p in promises]
+    assert all(psnr(faces.get(f), a) > 50 for f, a in zip(faces.faces, answers, strict=False))
+    engine.close()
+
+
+def test_an_engine_that_answers_a_single_crop_wrongly_is_refused(owner, engine_on):
+    with pytest.raises(EngineError, match="rtface-s does not give its reference's answers on this GPU"):
+        engine_on(owner, wrong=lambda batch, captured: True)
+
+
+def test_a_capture_that_fails_costs_the_graphs_only(owner, bench, caplog, engine_on, monkeypatch):
+    def refuse(self, build):
+        raise EngineError("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED when rtface wanted to capture a graph")
+    monkeypatch.setattr(FakeStream, "capture", refuse)
+    with caplog.at_level("WARNING"):
+        engine, _ = engine_on(owner)
+    assert [r.getMessage() for r in caplog.records] == [
+        "rtface-s runs without CUDA graphs, which is slower: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED when rtface wanted "
+        "to capture a graph"]
+    crops, answers = load_golden(engine.recipe)
+    faces = bench(engine.size, 1)
+    faces.put(crops[:1])
+    engine.submit(faces.faces[0]).result(10)
+    assert psnr(faces.get(faces.faces[0]), answers[0]) > 50
+    engine.close()
 
 
 def test_answers_that_are_not_numbers_stay_so_until_someone_looks(owner, bench, engine_on):

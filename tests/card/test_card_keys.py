@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from card_rig import FakePlan
+from card_rig import open_with
 from key_frames import Every
 from test_cuda_device import codes, compare, device, film, on_cpu, planes  # noqa: F401
 from test_pictures_on_card import back, put
@@ -20,8 +20,6 @@ from rtface.config import Options
 from rtface.correct.keyframes import AHEAD
 from rtface.device.cpu import CpuDevice
 from rtface.engine import LoadedEngine
-from rtface.engine.card_engine import CardEngine
-from rtface.engine.plan import Verdict
 from rtface.enhance import Enhance
 from rtface.errors import DeviceLost
 from rtface.frame import Color, Display
@@ -48,8 +46,7 @@ def open_plain(owner, recipe):
     made = []
 
     def opened(**more):
-        made.append(CardEngine(owner, recipe, FakePlan(recipe, owner.card, **more), Verdict(100.0, 50.0, 0.0),
-                               "for a test"))
+        made.append(open_with(owner, recipe, **more)[0])
         return made[-1]
 
     yield opened
@@ -86,7 +83,7 @@ def slots(device):
 
 @pytest.mark.parametrize(("fmt", "more"), [
     ("yuv420p", {}), ("yuv420p10be", {}), ("yuv420p", {"display": Display(fields="tff")})], ids=["420", "be", "tff"])
-def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more):
+def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more, share_limit):
     before, stats = [codes(f) for f in film(fmt, frames=6, **more)], Stats()
     mine, theirs = (list(join_fields(enhance(where, names, stats)(split_fields(iter(film(fmt, frames=6, **more))))))
                     for where, names in ((device, engines), (CpuDevice(), host)))
@@ -94,25 +91,25 @@ def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more):
     pictures = 12 if "display" in more else 6
     assert (stats.counters["crops:plain"], stats.counters["crops:rtface-s"]) == (4 * pictures // 3, 4 * pictures)
     worst, share = compare(mine, theirs)
-    assert worst <= 1 and share < 1e-3
+    assert worst <= 1 and share < max(1e-3, share_limit)
     assert all(np.mean(codes(f)[0] != b[0]) > 0.01 for f, b in zip(mine, before, strict=True))
 
 
-def test_pictures_that_lie_on_the_card_are_cut_twice_and_stay_there(owner, device, engines, host):
+def test_pictures_that_lie_on_the_card_are_cut_twice_and_stay_there(owner, device, engines, host, share_limit):
     mine = list(enhance(device, engines)(put(frame, owner) for frame in film("nv12", frames=6)))
     assert not any(frame.image.downloads for frame in mine)
     theirs = list(enhance(CpuDevice(), host)(film("nv12", frames=6)))
     worst, share = compare(back(mine), theirs)
-    assert worst <= 1 and share < 1e-3
+    assert worst <= 1 and share < max(1e-3, share_limit)
 
 
-def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on_cpu, engine_on):
+def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on_cpu, engine_on, share_limit):
     made = [engine_on(owner, name)[0] for name in ("rtface-m", "rtface-s")]
     frames = partial(film, "yuv420p10le", frames=4, faces=1, color=Color("bt2020", transfer="pq", primaries=9))
     mine = list(enhance(device, Engines(*made), keyframe=2)(frames()))
     theirs = list(enhance(CpuDevice(), Engines(on_cpu["rtface-m"], on_cpu["rtface-s"]), keyframe=2)(frames()))
     worst, share = compare(mine, theirs)
-    assert worst <= 1 and share < 1e-3
+    assert worst <= 1 and share < max(1e-3, share_limit)
     for engine in made:
         engine.close()
 
@@ -125,7 +122,7 @@ def test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_card(owner, device
     assert reserved[3:] == [reserved[3]] * 11
 
 
-def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host):
+def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, share_limit):
     """The faces of a frame are pasted together: with one that was answered on the card, it keeps what it has there."""
     outs = []
     for where, names in ((device, engines), (CpuDevice(), host)):
@@ -133,7 +130,7 @@ def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host):
             1: Treatment(True, 1.0, None), 2: Treatment(True, 1.0, "rtface-s")})
         outs.append(list(step(film(frames=5))))
     worst, share = compare(*outs)
-    assert worst <= 1 and share < 1e-3
+    assert worst <= 1 and share < max(1e-3, share_limit)
 
 
 @pytest.mark.parametrize(("heavy", "keyframe", "asked"), [(False, "auto", 6), (True, "auto", 1), (False, 3, 2)])
@@ -182,7 +179,7 @@ class Late:
                 promised.set_result(self.engine.submit(crops, after).result(60))
 
 
-def test_live_no_frame_waits_for_the_slow_engine(device, engines, host):
+def test_live_no_frame_waits_for_the_slow_engine(device, engines, host, share_limit):
     """Its answers come some frames later, for both faces; until then no slot is held for them."""
     outs, stats = [], Stats()
     for where, names in ((device, engines), (CpuDevice(), host)):
@@ -196,7 +193,7 @@ def test_live_no_frame_waits_for_the_slow_engine(device, engines, host):
         outs.append(shown)
     assert all(frame.touched for frame in outs[0]) and not stats.counters["faults"]
     worst, share = compare(*outs)
-    assert worst <= 1 and share < 1e-3
+    assert worst <= 1 and share < max(1e-3, share_limit)
     assert slots(device) == {"frames": 1, 128: 2, 256: 2}
 
 

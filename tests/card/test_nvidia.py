@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from host_kernels import compiler
 
+from rtface.device import nvidia
 from rtface.device.nvidia import count_cards, failure
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 
@@ -84,6 +85,24 @@ def test_memory_goes_back(seen):
 def test_a_card_or_a_kernel_that_is_not_there_is_named(seen):
     assert seen["absent"] == ["MissingComponent", "device cuda:3 is not here: the driver knows 1 card"]
     assert seen["no kernel"] == ["EngineError", "the compiled kernels hold no thrice"]
+
+
+def test_a_kernel_that_the_driver_refuses_is_not_one_that_is_missing():
+    class Cubin:
+        def __init__(self, error):
+            self.error = error
+
+        def get_kernel(self, name):
+            if self.error:
+                raise RuntimeError(self.error)
+            return name
+
+    missing = Cubin("CUDA_ERROR_NOT_FOUND: named symbol not found")
+    assert nvidia._kernel([missing, Cubin("")], "paste") == "paste"
+    with pytest.raises(OutOfDeviceMemory, match="load the kernel paste"):
+        nvidia._kernel([missing, Cubin("CUDA_ERROR_OUT_OF_MEMORY")], "paste")
+    with pytest.raises(EngineError, match="CUDA_ERROR_NO_BINARY_FOR_GPU"):
+        nvidia._kernel([Cubin("CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image"), Cubin("")], "paste")
 
 
 def test_without_a_driver_or_cuda_python_the_message_says_which(monkeypatch):

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from card_rig import CardPicture, FakeCard, engine_on
+from fake_card import FakeStream
 from fakes import face_at, frame_of, portrait
 from test_cuda_device import Only, codes, compare, film, run
 
@@ -22,7 +23,7 @@ from rtface.device.cuda import CudaDevice
 from rtface.device.owner import Owner
 from rtface.engine import LoadedEngine
 from rtface.enhance import Enhance
-from rtface.errors import DeviceLost, InputError
+from rtface.errors import DeviceLost, EngineError, InputError
 from rtface.flow import buffer
 from rtface.frame import Color, Display
 from rtface.geometry import compose, scaling, translation
@@ -71,7 +72,7 @@ def chained(device, engines, frames, stats=None):
 @pytest.mark.parametrize(("fmt", "more"), [
     ("nv12", {}), ("p010le", {}), ("p010le", {"color": PQ}), ("nv12", {"display": Display(fields="tff")}),
     ("nv12", {"display": Display(fields="bff")})], ids=["nv12", "p010", "pq", "tff", "bff"])
-def test_a_film_on_the_card_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more):
+def test_a_film_on_the_card_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, share_limit):
     engine, plan = engine_on(owner)
     frames, stats = [put(f, owner) for f in film(fmt, **more)], Stats()
     images = [f.image for f in frames]
@@ -81,18 +82,18 @@ def test_a_film_on_the_card_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt
     assert not any(image.downloads for image in images)
     mine, theirs = back(out), run(CpuDevice(), Only(on_cpu), film(fmt, **more))
     worst, share = compare(mine, theirs)
-    assert worst <= (64 if fmt == "p010le" else 1) and share < 2e-4  # p010 counts in steps of 64
+    assert worst <= (64 if fmt == "p010le" else 1) and share < share_limit  # p010 counts in steps of 64
     assert np.mean(codes(mine[0])[0] != codes(film(fmt, **more)[0])[0]) > 0.01
     assert max(plan.batches) == 2
     engine.close()
 
 
-def test_frames_go_on_being_the_hosts_in_the_middle_of_a_film(owner, device, on_cpu):
+def test_frames_go_on_being_the_hosts_in_the_middle_of_a_film(owner, device, on_cpu, share_limit):
     engine, _ = engine_on(owner)
     mixed = [put(f, owner) if k % 2 else f for k, f in enumerate(film("nv12", frames=4))]
     mine = back(run(device, Only(engine), mixed))
     worst, share = compare(mine, run(CpuDevice(), Only(on_cpu), film("nv12", frames=4)))
-    assert worst <= 1 and share < 2e-4
+    assert worst <= 1 and share < share_limit
     engine.close()
 
 
@@ -137,7 +138,7 @@ def test_only_figures_thumbnails_and_crops_leave_the_card(owner, device):
     engine.close()
 
 
-def test_gray_chroma_stays_bit_for_bit(owner, device, on_cpu):
+def test_gray_chroma_stays_bit_for_bit(owner, device, on_cpu, share_limit):
     """A film in black and white: the card itself finds out, face by face."""
     def coloured(k):
         picture, points = portrait(480, 300, blur=1.2, scale=0.9, shift=(60.0, 30.0))
@@ -150,7 +151,7 @@ def test_gray_chroma_stays_bit_for_bit(owner, device, on_cpu):
     mine = back(chained(device, Only(engine), [put(coloured(k), owner) for k in range(3)]))
     theirs = run(CpuDevice(), Only(on_cpu), [coloured(k) for k in range(3)])
     worst, share = compare(mine, theirs)
-    assert worst <= 1 and share < 2e-4
+    assert worst <= 1 and share < share_limit
     assert np.array_equal(codes(mine[0])[1], codes(coloured(0))[1])
     assert [not np.array_equal(codes(m)[1], codes(coloured(k))[1]) for k, m in enumerate(mine)] == [False, True, True]
     engine.close()
@@ -175,6 +176,27 @@ def test_a_frame_that_passes_through_can_be_written_to_by_others(owner, device):
     assert stats.counters["faults"] == 1 and not out.touched
     assert all(np.array_equal(a, b) for a, b in zip(codes(back([out])[0]), codes(film("nv12", frames=1)[0]),
                                                     strict=True))
+    engine.close()
+
+
+@pytest.mark.parametrize("place", [lambda frame, owner: frame, put], ids=["host", "card"])
+def test_a_frame_whose_correction_could_not_be_made_stays(owner, device, engine_on, monkeypatch, place):
+    """Its slot holds the correction of another frame then, which must not be pasted."""
+    engine, _ = engine_on(owner)
+    stats = Stats()
+    step = Enhance(device, Only(engine), Options(grain="none"), stats, analysis=False)
+    frames, launch = film("nv12", frames=3, faces=1), FakeStream.launch
+    before, out = codes(frames[1]), []
+    for k, frame in enumerate(frames):
+        def launched(self, kernel, *args, fails=k == 1, **more):
+            if fails and kernel == "shape_apply":
+                raise EngineError("CUDA_ERROR_INVALID_VALUE when rtface wanted to run shape_apply")
+            return launch(self, kernel, *args, **more)
+        monkeypatch.setattr(FakeStream, "launch", launched)
+        out.append(step.collect(step.submit(place(frame, owner))))
+    assert [frame.touched for frame in out] == [True, False, True]
+    assert all(np.array_equal(a, b) for a, b in zip(codes(back(out)[1]), before, strict=True))
+    assert stats.counters["faults"] == 1
     engine.close()
 
 

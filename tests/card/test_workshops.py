@@ -12,7 +12,7 @@ from fakes import portrait
 import rtface
 from rtface.engine import cuda
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.workshops import open_at_once, open_workshop
+from rtface.workshops import codec_device, open_at_once, open_workshop
 
 
 class Machine:
@@ -165,3 +165,10 @@ def test_a_film_on_the_card_and_the_loss_of_it(machine, tmp_path, monkeypatch):
     monkeypatch.setattr("rtface.device.programs.open_card", breaking)
     with pytest.raises(EngineError, match=r"stopped answering.*what was done is in .*partial.*go on with --start"):
         run_file(source, tmp_path / "lost.mp4", Options(engine="rtface-s", device="cuda"))
+
+
+@pytest.mark.parametrize(("device", "usable", "codecs"), [
+    ("auto", True, "cuda"), ("auto", False, "auto"), ("cpu", True, "cpu"), ("cuda:1", True, "cuda:1")])
+def test_decoder_and_encoder_follow_the_gpu_that_auto_finds(monkeypatch, device, usable, codecs):
+    monkeypatch.setattr(cuda, "unusable", lambda ordinal: None if usable else "no driver")
+    assert codec_device(device) == codecs

@@ -21,8 +21,6 @@ class _Named:
 class FakeEngine:
     """An ICudaEngine with the tensors of a recipe."""
 
-    device_memory_size_v2 = 4096
-
     def __init__(self, recipe: Recipe) -> None:
         self.inputs, self.outputs = recipe.inputs, recipe.outputs
         self.names = [*self.inputs, *self.outputs]
@@ -49,7 +47,11 @@ Answer = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
 class FakeContext:
-    """An IExecutionContext that computes `answer` on the host, and keeps what was called."""
+    """An IExecutionContext that computes `answer` on the host, and keeps what was called.
+
+    As TensorRT's, a run can be captured in a graph only after one with the same shapes and addresses; and the graph
+    must not be replayed once these have changed.
+    """
 
     def __init__(self, engine: FakeEngine, answer: Answer) -> None:
         self.engine, self.answer = engine, answer
@@ -57,6 +59,11 @@ class FakeContext:
         self.addresses: dict[str, int] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.fails: set[str] = set()
+        self.changes = 0
+        self.ran_at = -1
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        return 1024 * next(iter(self.shapes.values()))[0]
 
     def set_device_memory(self, address: int, nbytes: int) -> None:
         self.calls.append(("memory", address, nbytes))
@@ -64,17 +71,21 @@ class FakeContext:
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.calls.append(("address", name, address))
         self.addresses[name] = address
+        self.changes += 1
         return "address" not in self.fails
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.calls.append(("shape", name, shape))
         self.shapes[name] = shape
+        self.changes += 1
         return "shape" not in self.fails
 
     def execute_async_v3(self, handle: int) -> bool:
         self.calls.append(("execute", handle))
-        if "execute" in self.fails:
+        captured, at = STREAMS[handle].steps is not None, self.changes
+        if "execute" in self.fails or (captured and self.ran_at != at):
             return False
+        self.ran_at = at
         batch, card = next(iter(self.shapes.values()))[0], STREAMS[handle].card
         memory = {name: card.at(address) for name, address in self.addresses.items()}
 
@@ -83,6 +94,7 @@ class FakeContext:
             return values[:batch * int(np.prod(shape))].reshape(batch, *shape)
 
         def step() -> None:
+            assert not captured or at == self.changes, "a graph is replayed, but its context has been changed"
             given = {name: view(name, shape).copy() for name, shape in self.engine.inputs.items()}
             for name, value in self.answer(given).items():
                 view(name, self.engine.outputs[name])[:] = value
@@ -97,15 +109,22 @@ class FakeContext:
 class FakeExecution:
     """In the place of `rtface.engine.tensorrt.execution.Execution`."""
 
-    scratch_bytes = FakeEngine.device_memory_size_v2
-
     def __init__(self, recipe: Recipe, answer: Answer) -> None:
-        self.engine = FakeEngine(recipe)
-        self.context = FakeContext(self.engine, answer)
+        self.engine, self.answer = FakeEngine(recipe), answer
+        self.contexts: list[FakeContext] = []
+        self.fails: set[str] = set()
         self.closed = self.kept = 0
 
-    def capturable(self, handle: int) -> bool:
-        return self.context.is_stream_capturable(handle)
+    def new_context(self) -> FakeContext:
+        self.contexts.append(FakeContext(self.engine, self.answer))
+        self.contexts[-1].fails = self.fails
+        return self.contexts[-1]
+
+    def scratch_bytes(self, context: FakeContext) -> int:
+        return context.update_device_memory_size_for_shapes()
+
+    def capturable(self, context: FakeContext, handle: int) -> bool:
+        return context.is_stream_capturable(handle)
 
     def fault(self) -> str:
         return "out of luck"

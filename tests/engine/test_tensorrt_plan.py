@@ -61,7 +61,7 @@ def make(recipe: Recipe, answer: Callable[[Given], Given] = right) -> tuple[Tens
     return TensorRtPlan(recipe, identity, execution, card), execution, card
 
 
-def test_it_runs_from_memory_that_stays_and_sets_shapes_only_when_they_change(recipe: Recipe) -> None:
+def test_each_batch_size_has_a_context_that_never_changes(recipe: Recipe) -> None:
     plan, execution, card = make(recipe)
     assert plan.ports == {"input": (np.float32, (3, 64, 64)), "output": (np.float32, (3, 64, 64))}
     assert plan.max_batch == 4
@@ -71,21 +71,28 @@ def test_it_runs_from_memory_that_stays_and_sets_shapes_only_when_they_change(re
     plan.bind(buffers)
     stream = card.stream()
     handle = stream.handle
-    for batch in (2, 2, 4):
-        stream.call(lambda handle, batch=batch: plan.enqueue(handle, batch), reads=[buffers["input"]],
-                    writes=[buffers["output"]])
+
+    def run(batch: int) -> None:
+        stream.call(lambda handle: plan.enqueue(handle, batch), reads=[buffers["input"]], writes=[buffers["output"]])
+
+    graphs = []
+    for batch in (4, 2):
+        run(batch)
+        graphs.append(stream.capture(lambda batch=batch: run(batch)))
+    for graph in reversed(graphs):  # that of 4 last, after its context could have been set to 2
+        stream.replay(graph)
     done = card.event()
     stream.record(done)
     done.synchronize()
     np.testing.assert_allclose(buffers["output"].bytes().view(np.float32).reshape(crops.shape), 0.5 * crops + 0.25,
                                rtol=1e-6)
-    scratch = execution.context.calls[0]
-    assert scratch[0] == "memory" and scratch[2] == execution.scratch_bytes
-    assert [call for call in execution.context.calls[1:] if call[0] != "address"] == [
-        ("shape", "input", (2, 3, 64, 64)), ("execute", handle), ("execute", handle),
-        ("shape", "input", (4, 3, 64, 64)), ("execute", handle)]
+    assert plan.scratch is not None and plan.scratch.nbytes == 4096  # that of the largest batch
+    calls = {context.shapes["input"][0]: [call[0] for call in context.calls] for context in execution.contexts}
+    assert sorted(calls) == [1, 2, 3, 4]
+    assert calls[2] == calls[4] == ["address", "address", "shape", "memory", "execute", "execute"]
+    assert {call for context in execution.contexts for call in context.calls if call[0] == "memory"} == {
+        ("memory", plan.scratch.address, 4096)}
     assert plan.capturable(handle, 4)
-    assert execution.context.calls[-1] == ("capturable", handle)
     for memory in buffers.values():
         memory.close()
     plan.close()
@@ -120,12 +127,13 @@ def test_what_cannot_be_is_named(recipe: Recipe) -> None:
         plan.run({}, {})
     for step, words in (("shape", "no batch of 1: out of luck"), ("execute", "TensorRT failed: out of luck"),
                         ("address", "cannot be bound: out of luck")):
-        execution.context.fails = {step}
+        execution.fails = {step}
         with pytest.raises(EngineError, match=words):
             plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
             plan.enqueue(handle, 1)
-    execution.context.fails = set()
-    stream.call(lambda handle: plan.enqueue(handle, 1))  # a batch that failed is set again
+    execution.fails = set()
+    plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    stream.call(lambda handle: plan.enqueue(handle, 1))
     plan.close()
     with pytest.raises(EngineError, match="is closed"):
         plan.enqueue(handle, 1)
@@ -146,11 +154,22 @@ def test_a_plan_with_other_tensors_than_the_recipe_is_refused(recipe: Recipe, ch
     assert not card.live
 
 
-def test_no_room_on_the_card_leaves_nothing(recipe: Recipe) -> None:
-    execution = FakeExecution(recipe, right)
+def test_scratch_memory_is_that_of_the_batch_that_fits(recipe: Recipe) -> None:
+    room = 4 * 2 * 4 * 3 * 64 * 64  # for the tensors of four crops
+    card, execution = card_here(memory=room + 3000), FakeExecution(recipe, right)
+    plan = TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, card)
+    buffers = {name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports}
     with pytest.raises(OutOfDeviceMemory):
-        TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, card_here(memory=0))
+        plan.bind(buffers)
+    with pytest.raises(EngineError, match="nothing is bound"):
+        plan.enqueue(card.stream().handle, 1)
+    plan.bind(buffers, 2)
+    assert plan.scratch is not None and plan.scratch.nbytes == 2048
+    for memory in buffers.values():
+        memory.close()
+    plan.close()
     assert execution.closed == 1
+    assert not card.live
 
 
 def test_it_is_a_plan_like_any_other(recipe: Recipe) -> None:
@@ -167,11 +186,11 @@ def test_it_is_a_plan_like_any_other(recipe: Recipe) -> None:
 
 
 def test_a_lost_card_says_nothing_about_the_plan(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, execution, _ = make(recipe)
+    plan, _, _ = make(recipe)
 
     def lost(*_: object) -> None:
         raise DeviceLost("gone")
-    monkeypatch.setattr(execution.context, "execute_async_v3", lost)
+    monkeypatch.setattr(FakeContext, "execute_async_v3", lost)
     with pytest.raises(DeviceLost):
         gate(recipe, plan)
 
@@ -386,7 +405,6 @@ class FakeSettings(types.SimpleNamespace):
 class FakeRuntime:
     """IRuntime and, of the same making, ICudaEngine."""
 
-    device_memory_size_v2 = 7
     loads = context = True
 
     def __init__(self, logger: Any) -> None:
@@ -402,7 +420,8 @@ class FakeRuntime:
 
     def create_execution_context(self, settings: Any) -> Any:
         self.asked = settings
-        return types.SimpleNamespace(is_stream_capturable=lambda handle: handle == 3) if self.context else None
+        return types.SimpleNamespace(is_stream_capturable=lambda handle: handle == 3,
+                                     update_device_memory_size_for_shapes=lambda: 7) if self.context else None
 
 
 def _severity(name: str) -> Any:
@@ -431,8 +450,10 @@ def test_how_tensorrt_for_rtx_is_set_and_that_its_kernels_are_kept(tmp_path: Pat
     assert settings.dynamic_shapes_kernel_specialization_strategy == "EAGER"
     assert settings.given is settings.cache
     assert execution.engine.asked is settings
-    assert execution.scratch_bytes == 7
-    assert execution.capturable(3) and not execution.capturable(4)
+    first, second = execution.new_context(), execution.new_context()
+    assert first is not second
+    assert execution.scratch_bytes(first) == 7
+    assert execution.capturable(first, 3) and not execution.capturable(first, 4)
     assert settings.cache.known == b""
     execution.keep_kernels()
     assert store.recall(kernels) == b"kernels of today"
@@ -451,7 +472,7 @@ def test_how_tensorrt_for_rtx_is_set_and_that_its_kernels_are_kept(tmp_path: Pat
 def test_how_the_full_one_is_set(tmp_path: Path) -> None:
     execution = Execution(library("full"), b"plan", tmp_path / "a.kernels")
     assert execution.engine.asked == "USER_MANAGED"
-    assert execution.capturable(4)
+    assert execution.capturable(execution.new_context(), 4)
     execution.keep_kernels()
     assert list(tmp_path.glob("*.kernels")) == []
 
@@ -469,7 +490,7 @@ def test_the_real_library_has_what_is_asked_of_the_fakes() -> None:
                        (FakeCache, trt.IRuntimeCache), (FakeSettings, trt.IRuntimeConfig)):
         missing = {name for name in vars(fake) if not name.startswith("_")} - set(dir(real))
         assert not missing, real
-    assert {"create_runtime_config", "create_execution_context", "device_memory_size_v2"} <= set(dir(trt.ICudaEngine))
+    assert {"create_runtime_config", "create_execution_context"} <= set(dir(trt.ICudaEngine))
     assert {"dynamic_shapes_kernel_specialization_strategy", "cuda_graph_strategy"} <= set(dir(trt.IRuntimeConfig))
     assert hasattr(trt.ExecutionContextAllocationStrategy, "USER_MANAGED")
     assert hasattr(trt.DynamicShapesKernelSpecializationStrategy, "EAGER")

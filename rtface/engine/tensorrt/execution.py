@@ -17,7 +17,7 @@ class Execution:
     """The library's objects for one plan, and the little in which the two libraries differ when it runs.
 
     Attributes:
-        engine, context: ICudaEngine and IExecutionContext, the context without memory of its own.
+        engine: ICudaEngine.
     """
 
     def __init__(self, library: Library, blob: bytes, kernels: Path | None = None) -> None:
@@ -35,6 +35,7 @@ class Execution:
         self._cache: Any = None
         self._cached = b""
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._settings: Any = strategy  # what a context is made with
         if library.kind == "rtx":
             settings: Any = self.engine.create_runtime_config()
             settings.set_execution_context_allocation_strategy(strategy)
@@ -47,21 +48,28 @@ class Execution:
             if kernels is not None and (known := store.recall(kernels)) and self._cache.deserialize(known):
                 self._cached = known
             settings.set_runtime_cache(self._cache)
-            self.context: Any = self.engine.create_execution_context(settings)
-        else:
-            self.context = self.engine.create_execution_context(strategy)
-        if self.context is None:
-            raise EngineError(f"{library.name} cannot make its plan ready on this card: {self.fault()}")
+            self._settings = settings
+        self._unused: Any = self._context()  # made now, so that a plan this GPU cannot run is refused while it loads
 
-    @property
-    def scratch_bytes(self) -> int:
-        """Memory on the card that the context needs for the largest batch."""
-        return int(self.engine.device_memory_size_v2)
+    def _context(self) -> Any:
+        context = self.engine.create_execution_context(self._settings)
+        if context is None:
+            raise EngineError(f"{self._library.name} cannot make its plan ready on this card: {self.fault()}")
+        return context
 
-    def capturable(self, handle: int) -> bool:
-        """Whether what runs next on that stream can be recorded to a graph, its shapes being set."""
-        # The full one can record every network without loops once its shapes have run, and ours have none.
-        return bool(self.context.is_stream_capturable(handle)) if self._library.kind == "rtx" else True
+    def new_context(self) -> Any:
+        """An IExecutionContext without memory of its own. Raises EngineError when the library refuses."""
+        context, self._unused = self._unused, None
+        return self._context() if context is None else context
+
+    def scratch_bytes(self, context: Any) -> int:
+        """Memory on the GPU that a context needs for the input shapes that are set on it."""
+        return int(context.update_device_memory_size_for_shapes())
+
+    def capturable(self, context: Any, handle: int) -> bool:
+        """Whether a context's next run on that stream can be captured in a CUDA graph, its shapes being set."""
+        # The full TensorRT can capture every network without loops once its shapes have run, and ours have none.
+        return bool(context.is_stream_capturable(handle)) if self._library.kind == "rtx" else True
 
     def fault(self) -> str:
         """What the library last said about an error."""
@@ -78,6 +86,6 @@ class Execution:
 
     def close(self) -> None:
         """Gives the library's objects back, in the order that it demands; safe to call twice."""
-        self.context = self._cache = None
+        self._unused = self._cache = self._settings = None
         self.engine = None
         self._runtime = None

@@ -21,11 +21,10 @@ class Executing(Protocol):
     """What a plan needs of the library; `rtface.engine.tensorrt.execution.Execution` is the real one."""
 
     engine: Any
-    context: Any
 
-    @property
-    def scratch_bytes(self) -> int: ...
-    def capturable(self, handle: int) -> bool: ...
+    def new_context(self) -> Any: ...
+    def scratch_bytes(self, context: Any) -> int: ...
+    def capturable(self, context: Any, handle: int) -> bool: ...
     def fault(self) -> str: ...
     def keep_kernels(self) -> None: ...
     def close(self) -> None: ...
@@ -37,6 +36,10 @@ class TensorRtPlan:
     It is used in one of two ways: from memory of the card (`bind`, then `enqueue` as often as wanted), or from arrays
     of the host with `run`, one crop at a time, which the golden gate does.
 
+    Each batch size has an execution context of its own, whose shapes and addresses never change after `bind`: TensorRT
+    leaves undefined what a CUDA graph does once the context that it was captured from has been changed. The contexts
+    share one piece of scratch memory, so only one run may be on the GPU at a time.
+
     Attributes:
         identity: see `rtface.engine.plan.Plan`.
         ports: of each input and output, its dtype and its shape for one crop, by tensor name. Memory bound to a port
@@ -45,7 +48,7 @@ class TensorRtPlan:
     """
 
     def __init__(self, recipe: Buildable, identity: PlanIdentity, execution: Executing, card: Card) -> None:
-        """Takes `execution` over. Raises EngineError when it does not have the recipe's tensors, OutOfDeviceMemory."""
+        """Takes `execution` over. Raises EngineError when it does not have the recipe's tensors."""
         self.identity = identity
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self.max_batch = recipe.batch.max
@@ -53,15 +56,12 @@ class TensorRtPlan:
         self._name = recipe.name
         self._execution: Executing | None = execution
         self._card = card
-        self._batch = self._limit = 0
+        self._contexts: dict[int, Any] = {}  # by batch size
         self._bound: list[Memory] = []
         self._scratch: Memory | None = None
         self._host: _Host | None = None
         try:
             self._check(execution.engine)
-            if execution.scratch_bytes:
-                self._scratch = card.allocate(execution.scratch_bytes)
-                execution.context.set_device_memory(self._scratch.address, self._scratch.nbytes)
         except BaseException:
             self.close()
             raise
@@ -84,7 +84,10 @@ class TensorRtPlan:
 
     def bind(self, buffers: Mapping[str, Memory], batch: int | None = None) -> None:
         """Sets where each port is read from or written to, from now on: all of them, each for `batch` crops, which is
-        then the most in one run (`max_batch` when None)."""
+        then the most in one run (`max_batch` when None). What was put on a stream before must have ended.
+
+        Raises EngineError, and OutOfDeviceMemory where the GPU lacks the scratch memory of such a batch.
+        """
         self._release_host()
         self._bind(buffers, batch or self.max_batch)
 
@@ -96,9 +99,31 @@ class TensorRtPlan:
             if memory.nbytes < (need := self.nbytes(name, batch)):
                 raise EngineError(f"engine {self._name}: {name} needs {need} bytes for {batch} crops, "
                                   f"got {memory.nbytes}")
-            if not execution.context.set_tensor_address(name, memory.address):
+        self._contexts, self._bound = {}, []
+        contexts = {n: self._context(execution, buffers, n) for n in range(1, batch + 1)}
+        self._share_scratch(execution, contexts)
+        self._contexts, self._bound = contexts, [buffers[name] for name in self.ports]
+
+    def _context(self, execution: Executing, buffers: Mapping[str, Memory], batch: int) -> Any:
+        """An execution context for batches of one size."""
+        context = execution.new_context()
+        for name in self.ports:
+            if not context.set_tensor_address(name, buffers[name].address):
                 raise EngineError(f"engine {self._name}: {name} cannot be bound: {execution.fault()}")
-        self._bound, self._limit = [buffers[name] for name in self.ports], batch
+        for name, shape in self._inputs.items():
+            if not context.set_input_shape(name, (batch, *shape)):
+                raise EngineError(f"engine {self._name}: no batch of {batch}: {execution.fault()}")
+        return context
+
+    def _share_scratch(self, execution: Executing, contexts: Mapping[int, Any]) -> None:
+        """Gives all contexts the scratch memory that the most demanding of them needs."""
+        need = max(execution.scratch_bytes(context) for context in contexts.values())
+        if self._scratch is None or self._scratch.nbytes != need:
+            self._free_scratch()
+            self._scratch = self._card.allocate(need) if need else None
+        for context in contexts.values():
+            if self._scratch is not None:
+                context.set_device_memory(self._scratch.address, self._scratch.nbytes)
 
     def enqueue(self, handle: int, batch: int) -> None:
         """Puts a run over the first `batch` crops of the bound memory on the stream with that handle.
@@ -107,28 +132,20 @@ class TensorRtPlan:
         first comes: let each one come once before it counts, and before it is recorded. Raises EngineError.
         """
         execution = self._open()
-        self._shape(execution, batch)
-        if not execution.context.execute_async_v3(handle):
+        if not self._of(batch).execute_async_v3(handle):
             raise EngineError(f"engine {self._name}: TensorRT failed: {execution.fault()}")
 
     def capturable(self, handle: int, batch: int) -> bool:
         """Whether `enqueue` with that batch can be recorded to a graph on that stream, having run there once."""
-        execution = self._open()
-        self._shape(execution, batch)
-        return execution.capturable(handle)
+        return self._open().capturable(self._of(batch), handle)
 
-    def _shape(self, execution: Executing, batch: int) -> None:
-        if not self._bound:
+    def _of(self, batch: int) -> Any:
+        """The execution context for a batch size."""
+        if not self._contexts:
             raise EngineError(f"engine {self._name}: nothing is bound yet")
-        if not 1 <= batch <= self._limit:
-            raise EngineError(f"engine {self._name} runs 1 to {self._limit} crops at once, not {batch}")
-        if batch == self._batch:
-            return
-        self._batch = 0
-        for name, shape in self._inputs.items():
-            if not execution.context.set_input_shape(name, (batch, *shape)):
-                raise EngineError(f"engine {self._name}: no batch of {batch}: {execution.fault()}")
-        self._batch = batch
+        if batch not in self._contexts:
+            raise EngineError(f"engine {self._name} runs 1 to {len(self._contexts)} crops at once, not {batch}")
+        return self._contexts[batch]
 
     @property
     def scratch(self) -> Memory | None:
@@ -162,19 +179,23 @@ class TensorRtPlan:
     def _release_host(self) -> None:
         host, self._host = self._host, None
         if host is not None:
-            self._bound = []
+            self._contexts, self._bound = {}, []
             host.close()
+
+    def _free_scratch(self) -> None:
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            scratch.close()
 
     def close(self) -> None:
         """Frees the network and its memory; what was put on a stream must have ended. Safe to call twice."""
         execution, self._execution = self._execution, None
+        self._contexts = {}  # the library wants them gone before their engine
         if execution is not None:
             execution.close()
         self._release_host()
         self._bound = []
-        scratch, self._scratch = self._scratch, None
-        if scratch is not None:
-            scratch.close()
+        self._free_scratch()
 
 
 class _Host:
