@@ -8,14 +8,13 @@
         for picture in pictures:        # H×W×3 uint8
             show(e(picture))
 
-Names are imported on first use, so that ``import rtface`` itself is quick.
+docs/python.md describes all names. They are imported on first use, so that ``import rtface`` itself is quick.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -25,61 +24,19 @@ __version__ = "0.1.0"
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:
+    from rtface.api import analyze, run
     from rtface.config import Options
-    from rtface.enhancer import Enhancer
+    from rtface.enhancer import Enhancer, FaceResult
     from rtface.errors import RtfaceError
-    from rtface.frame import Face, Frame
-    from rtface.media.file_sink import FileSink
-    from rtface.media.source import open_source
-    from rtface.media.stream_plan import plan_output
-    from rtface.report import Report
+    from rtface.frame import Face
+    from rtface.progress import Progress
+    from rtface.report import Report, TrackReport
 
-__all__ = ["Enhancer", "Face", "FileSink", "Frame", "Options", "Report", "RtfaceError", "__version__", "open_source",
-           "plan_output", "run"]
+__all__ = ["Enhancer", "Face", "FaceResult", "Options", "Progress", "Report", "RtfaceError", "TrackReport",
+           "__version__", "analyze", "run"]
 
-_HOME = {"Options": "config", "Enhancer": "enhancer", "RtfaceError": "errors", "Face": "frame", "Frame": "frame",
-         "FileSink": "media.file_sink", "open_source": "media.source", "plan_output": "media.stream_plan",
-         "Report": "report"}
-
-
-def run(input: str | PathLike[str], output: str | PathLike[str], **options: Any) -> Report:
-    """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and works on nothing else.
-
-    Outside the faces every sample is the input's until it is encoded; a lossy encoder changes all of the picture a
-    little.
-
-    Args:
-        input: whatever PyAV opens (a film, an address such as https://…), a still, or a folder of stills; live:
-            "camera:0" or a stream's URL.
-        output: file or folder, a file's extension names its kind; live: "vcam:", a URL, "null:" or a recording. Such a
-            run goes on until a film has ended or the process is interrupted (docs/live.md).
-        options: the fields of `rtface.Options`, which are those of ``rtface run``.
-
-    Returns:
-        What was done, in figures; see docs/report.md.
-
-    Raises:
-        RtfaceError: see `rtface.errors`; each is also the builtin that fits.
-    """
-    from pathlib import Path
-
-    from rtface.address import place
-    from rtface.config import Options
-    from rtface.live.endpoints import endpoint, is_live, unwrapped
-
-    chosen = Options.of(options)
-    names = [unwrapped(fspath(end)) for end in (input, output)]
-    ends = endpoint(names[0]), endpoint(names[1])
-    if is_live(*ends):
-        from rtface.live.ends import make_ends
-        from rtface.live.run import run_live
-        from rtface.stats import Stats
-
-        stats = Stats()
-        return run_live(make_ends(*ends, chosen, stats), chosen, stats=stats)
-    from rtface.runner import run_file
-
-    return run_file(place(names[0]), Path(names[1]), chosen)
+_HOME = {"analyze": "api", "run": "api", "Options": "config", "Enhancer": "enhancer", "FaceResult": "enhancer",
+         "RtfaceError": "errors", "Face": "frame", "Progress": "progress", "Report": "report", "TrackReport": "report"}
 
 
 def __getattr__(name: str) -> Any:

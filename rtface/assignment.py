@@ -70,6 +70,8 @@ class Assignment:
     def _key_frames(self, engine: Engine, frame: Frame, place: Workshop) -> tuple[Engine | None, int]:
         """The engine that works between key frames of `engine`, None where that runs on every frame; and how many
         frames lie between them at least."""
+        if not engine.heavy:
+            self._warn_of_key_frames(engine)
         if self._small in (None, engine.name) or frame.new:
             return None, 1
         ladder, every = self._ladder, spacing(self._options.keyframe, engine)
@@ -79,6 +81,14 @@ class Assignment:
             self._back.append(engine)
             engine.stand_back()
         return (place.engines.named(self._small), every) if every > 1 else (None, 1)
+
+    def _warn_of_key_frames(self, engine: Engine) -> None:
+        """Says, once, that key frames were asked for where they gain nothing."""
+        if isinstance(self._options.keyframe, int) and self._options.keyframe > 1:
+            effect = ("has no effect" if self._small in (None, engine.name) else
+                      f"makes the run slower: key frames also need {self._small} and motion estimation on every frame")
+            self._stats.warn("keyframe", f"--keyframe {self._options.keyframe} {effect}; {engine.name} takes "
+                                         f"{engine.ms:.0f} ms a face and can run on every frame")
 
     def _by_ladder(self, ladder: Ladder, frame: Frame, wanted: Sequence[Wanted],
                    place: Workshop) -> list[Wanted]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from rtface.analyze import read_treatments
+from rtface.analysis.analyzer import read_treatments
 from rtface.compare import Comparison
 from rtface.config import Options
 from rtface.engine.service import SMALL

@@ -1,4 +1,4 @@
-"""Every option of a run, with its default, its check and where its value came from.
+"""Every option of a run, with its default, its check, the runs it has an effect on, and where its value came from.
 
 Order: flags of the command line > ``RTFACE_*`` environment variables > a TOML file > defaults. The file is the one
 that ``--config`` (or ``RTFACE_CONFIG``) names, else ``rtface.toml`` in the configuration folder.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from enum import Flag, auto
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,7 +19,7 @@ from typing import Any, Literal, Self
 from rtface import values as v
 from rtface.errors import UsageError
 from rtface.paths import config_dir
-from rtface.values import format_time, nearest
+from rtface.values import format_time, hint, nearest
 
 log = logging.getLogger("rtface")
 
@@ -120,7 +121,7 @@ class Options:
     metrics: int | None = None
 
     def __post_init__(self) -> None:
-        for key in _CHECKS:
+        for key in DECLARED:
             object.__setattr__(self, key, check(key, getattr(self, key), key))
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise UsageError(f"end ({format_time(self.end)}) must come after start ({format_time(self.start)})")
@@ -133,22 +134,88 @@ class Options:
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
 
 
-_CHECKS: dict[str, v.Check] = {
-    "engine": v.name, "strength": v.number(0, 1), "fidelity": v.number(0, 1), "commercial_use": v.boolean,
-    "keyframe": v.or_auto(v.number(1, 12, whole=True)), "colour": v.choice("lock", "restore"),
-    "grain": v.choice("match", "none"), "region": v.choice("face", "head"),
-    "device": v.device, "tracker": v.name, "faces": v.faces,
-    "max_faces": v.number(1, 64, whole=True), "codec": v.name, "crf": v.number(0, 63), "preset": v.name,
-    "decode": v.decoder, "encode": v.choice("auto", "cuda", "software"),
-    "start": v.time, "end": v.time, "compare": v.path, "report": v.path, "treatment": v.path,
-    "overwrite": v.boolean, "strict": v.boolean, "dry_run": v.boolean,
-    "segments": v.number(1, 64, whole=True), "threads": v.number(1, 1024, whole=True),
-    "sequence": v.boolean, "fps": v.rate,
-    "stages": v.names, "size": v.size, "audio": v.name, "latency": v.number(10, 10_000),
-    "delay": v.number(0, 10_000), "buffer": v.or_auto(v.number(0, 10_000)), "also": v.path, "bitrate": v.bitrate,
-    "gop": v.number(0.1, 20),
-    "light": v.number(0, 1), "preview": v.boolean, "control": v.number(0, 65_535, whole=True),
-    "metrics": v.number(0, 65_535, whole=True),
+class Scope(Flag):
+    """What a run is or has. An option has an effect on a run that is or has one of the things in the option's scope."""
+
+    FILM = auto()
+    """A film comes in, a file or an address; or a folder of stills that is one."""
+    SEQUENCE = auto()
+    """A folder of stills is a film."""
+    ENCODED = auto()
+    """OUTPUT is a film."""
+    STILLS = auto()
+    LIVE = auto()
+    CAMERA = auto()
+    """The source of a live run is a camera."""
+    CONSOLE = auto()
+    """A live run of the command line, which has keys, a control endpoint and a preview."""
+    ENHANCER = auto()
+
+    def __str__(self) -> str:
+        return " or ".join(_SCOPE_WORDS[part] for part in self)
+
+
+_SCOPE_WORDS = {
+    Scope.FILM: "films", Scope.SEQUENCE: "a folder of stills with --sequence",
+    Scope.ENCODED: "an OUTPUT that is a film", Scope.STILLS: "stills", Scope.LIVE: "live runs", Scope.CAMERA: "cameras",
+    Scope.CONSOLE: "live runs of the command 'rtface run'", Scope.ENHANCER: "rtface.Enhancer"}
+
+_FILES = Scope.FILM | Scope.STILLS
+_RUNS = _FILES | Scope.LIVE
+_ALL = _RUNS | Scope.ENHANCER
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What belongs to one option: `check` converts its value, `scope` says which runs it has an effect on."""
+
+    check: v.Check
+    scope: Scope
+
+
+DECLARED: dict[str, Declared] = {
+    "engine": Declared(v.name, _ALL),
+    "strength": Declared(v.share, _ALL),
+    "fidelity": Declared(v.share, _ALL),
+    "commercial_use": Declared(v.boolean, _ALL),
+    "keyframe": Declared(v.or_auto(v.number(1, 12, whole=True)), Scope.FILM | Scope.LIVE | Scope.ENHANCER),
+    "colour": Declared(v.choice("lock", "restore"), _ALL),
+    "grain": Declared(v.choice("match", "none"), _ALL),
+    "region": Declared(v.choice("face", "head"), _ALL),
+    "device": Declared(v.device, _ALL),
+    "tracker": Declared(v.name, _ALL),
+    "faces": Declared(v.faces, _ALL),
+    "max_faces": Declared(v.number(1, 64, whole=True), _ALL),
+    "codec": Declared(v.name, Scope.ENCODED | Scope.LIVE),
+    "crf": Declared(v.number(0, 63), Scope.ENCODED | Scope.LIVE),
+    "preset": Declared(v.name, Scope.ENCODED | Scope.LIVE),
+    "decode": Declared(v.decoder, Scope.FILM),
+    "encode": Declared(v.choice("auto", "cuda", "software"), Scope.ENCODED | Scope.LIVE),
+    "start": Declared(v.time, Scope.FILM),
+    "end": Declared(v.time, Scope.FILM),
+    "compare": Declared(v.path, _FILES),
+    "report": Declared(v.path, _RUNS),
+    "treatment": Declared(v.path, _FILES),
+    "overwrite": Declared(v.boolean, _RUNS),
+    "strict": Declared(v.boolean, _FILES),
+    "dry_run": Declared(v.boolean, _RUNS),
+    "segments": Declared(v.number(1, 64, whole=True), _FILES),
+    "threads": Declared(v.number(1, 1024, whole=True), _ALL),
+    "sequence": Declared(v.boolean, _FILES),
+    "fps": Declared(v.rate, Scope.SEQUENCE | Scope.CAMERA),
+    "stages": Declared(v.names, _ALL),
+    "size": Declared(v.size, Scope.CAMERA),
+    "audio": Declared(v.name, Scope.LIVE),
+    "latency": Declared(v.number(10, 10_000), Scope.LIVE),
+    "delay": Declared(v.number(0, 10_000), Scope.LIVE),
+    "buffer": Declared(v.or_auto(v.number(0, 10_000)), Scope.LIVE),
+    "also": Declared(v.path, Scope.LIVE),
+    "bitrate": Declared(v.bitrate, Scope.LIVE),
+    "gop": Declared(v.number(0.1, 20), Scope.LIVE),
+    "light": Declared(v.share, Scope.LIVE),
+    "preview": Declared(v.boolean, Scope.CONSOLE),
+    "control": Declared(v.number(0, 65_535, whole=True), Scope.CONSOLE),
+    "metrics": Declared(v.number(0, 65_535, whole=True), Scope.CONSOLE),
 }
 _DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Options)}
 
@@ -157,14 +224,34 @@ def known(key: str, shown: str) -> str:
     """`key` when it names an option; UsageError with the nearest one (written like `shown`) when not."""
     if key in _DEFAULTS:
         return key
-    raise UsageError(f"{shown} is not an option: the nearest is {nearest(key, _DEFAULTS)}")
+    raise UsageError(f"{shown} is not an option{hint(key, _DEFAULTS)}")
 
 
 def check(key: str, value: object, shown: str) -> object:
     """The value of one option, converted; UsageError that begins with `shown` when it cannot be used."""
     if value is None and _DEFAULTS[key] is None:
         return None
-    return _CHECKS[key](value, shown)
+    return DECLARED[key].check(value, shown)
+
+
+def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bool = True) -> None:
+    """UsageError for an option that was given for this run and would have no effect on it.
+
+    Args:
+        given: names of the options that the command line or the caller named. What environment variables and a
+            configuration file say holds for every run, and is not used where it has no effect.
+        options: their values; one that is the default asks for nothing.
+        run: what the run is and has.
+        flags: messages call the options as on the command line.
+    """
+    for key in given:
+        scope = DECLARED[key].scope
+        if not scope & run and getattr(options, key) != _DEFAULTS[key]:
+            raise UsageError(f"{_flag(key) if flags else key} has no effect here: it is for {scope}; leave it out")
+
+
+def _flag(key: str) -> str:
+    return "--stage" if key == "stages" else "--" + key.replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +260,11 @@ class Loaded:
 
     options: Options
     sources: dict[str, str]
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The options that the command line named."""
+        return frozenset(key for key, source in self.sources.items() if source == _flag(key))
 
 
 def read_file(path: Path) -> dict[str, object]:
@@ -199,7 +291,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, object]:
         if variable in names and text:
             values[names[variable]] = check(names[variable], text, variable)
         elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
-            near = nearest(variable.removeprefix(PREFIX).lower(), _DEFAULTS, cutoff=0.8)
+            near = nearest(variable.removeprefix(PREFIX).lower(), _DEFAULTS)
             if near and variable not in names:
                 log.warning("%s is not known and has no effect; did you mean %s%s?", variable, PREFIX, near.upper())
     return values
@@ -229,6 +321,6 @@ def load(flags: Mapping[str, object], *, config: Path | None = None,
     for key, value in _environment(environ).items():
         values[key], sources[key] = value, PREFIX + key.upper()
     for key, value in flags.items():
-        flag = "--" + key.replace("_", "-")
+        flag = _flag(key)
         values[known(key, flag)], sources[key] = check(key, value, flag), flag
     return Loaded(Options.of(values), sources)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from time import monotonic, perf_counter
 
 from rtface.align import crop_matrix
-from rtface.analyze import Treatment
+from rtface.analysis.analyzer import Treatment
 from rtface.assignment import Assignment
 from rtface.config import Options
 from rtface.correct import Shaping

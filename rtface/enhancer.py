@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from numbers import Real
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
 import av
 import numpy as np
 
+from rtface import values
+from rtface.analysis.treatment import Treatment
+from rtface.api import python_words
 from rtface.arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
-from rtface.config import Options
+from rtface.config import Options, Scope, check_scope
 from rtface.engine.service import SMALL
 from rtface.enhance import Enhance
-from rtface.errors import UsageError
+from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
+from rtface.jobs import Wanted
 from rtface.media.color import color_of
 from rtface.stages import Stages, before
 from rtface.stats import Stats
@@ -25,8 +31,27 @@ from rtface.track import create_tracker
 from rtface.tracking import track
 from rtface.workshops import asked_by, open_at_once, open_workshop
 
+# Pixels; the five points of a face that can be seen are farther apart.
+_LEAST_SPREAD = 1.0
 # Faces that callers hand over get a box this much wider than their five points (brow to chin on the template).
 _BOX_SIDE = 2.3
+
+
+@dataclass(frozen=True, slots=True)
+class FaceResult:
+    """What was done to one face of one frame.
+
+    Attributes:
+        track_id: the face's number, as in `Face`.
+        strength: how much of the correction was added, 0…1; 0 leaves the face as it was, bit for bit.
+        engine: name of the engine that made the correction, None without one.
+        reasons: what the analysis found, or why the face was left alone, one short phrase each.
+    """
+
+    track_id: int
+    strength: float
+    engine: str | None
+    reasons: tuple[str, ...]
 
 
 class Enhancer:
@@ -56,15 +81,22 @@ class Enhancer:
     def __init__(self, engine: str = "default", strength: float = 1.0, device: str = "auto",
                  format: Literal["rgb", "bgr"] = "rgb", *, fps: float = 30.0, analysis: bool = True,
                  wait: bool = True, **options: Any) -> None:
-        self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
-        self._format: ArrayFormat = check_format(format)
-        if not fps > 0:
-            raise UsageError(f"fps={fps}: give the frames a second, such as 30")
-        self._tick = Fraction(1, 90_000)
-        self._step = round(90_000 / fps)
+        self._closing, self._closed = ExitStack(), False
+        with python_words():
+            self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
+            check_scope(options, self._options, Scope.ENHANCER, flags=False)
+            self._format: ArrayFormat = check_format(format)
+            rate: Any = values.rate(fps, "fps")
+            self._tick = Fraction(1, 90_000)
+            self._step = round(90_000 / rate)
+            self._open(device, analysis=analysis, wait=wait)
+        self._faces: tuple[Face, ...] = ()
+        self._results: tuple[FaceResult, ...] = ()
+        self.enabled = True
+
+    def _open(self, device: str, *, analysis: bool, wait: bool) -> None:
         self._pts = -self._step
         self.stats = Stats()
-        self._closing = ExitStack()
         self._stages = Stages.open(self._options.stages, self.stats,
                                    commercial_use=self._options.commercial_use)
         chosen, threads = asked_by(self._options), self._options.threads
@@ -87,8 +119,6 @@ class Enhancer:
         self._enhance.coming = coming
         # A lost card must not end a call: the CPU goes on, a moment later.
         self._enhance.spare = lambda: open_workshop(chosen, "cpu", self._closing, threads=threads, warn=self.stats.warn)
-        self._faces: tuple[Face, ...] = ()
-        self.enabled = True
 
     @property
     def strength(self) -> float:
@@ -97,14 +127,18 @@ class Enhancer:
 
     @strength.setter
     def strength(self, value: float) -> None:
-        if not 0.0 <= value <= 1.0:
-            raise UsageError(f"strength={value}: give a number from 0 to 1")
-        self._enhance.strength = float(value)
+        checked: Any = values.share(value, "strength")
+        self._enhance.strength = checked
 
     @property
     def faces(self) -> tuple[Face, ...]:
         """The faces of the last frame, display space."""
         return self._faces
+
+    @property
+    def results(self) -> tuple[FaceResult, ...]:
+        """What was done to each of `faces`, in the same order; empty while `enabled` is False."""
+        return self._results
 
     @overload
     def __call__(self, frame: Bytes, faces: Sequence[Face | Float] | None = None, *, still: bool = False,
@@ -126,10 +160,12 @@ class Enhancer:
 
         Raises:
             UsageError: wrong type, dtype or shape; the message says the fix.
+            Closed: the enhancer was closed.
         """
+        self._check_open()
         given = isinstance(frame, av.VideoFrame)
         image = copy_image(frame) if isinstance(frame, av.VideoFrame) else image_from_array(frame, self._format)
-        self._pts = self._pts + self._step if time is None else max(self._pts + 1, round(time * 90_000))
+        self._pts = self._pts + self._step if time is None else max(self._pts + 1, round(_seconds(time) * 90_000))
         item = Frame(image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True),
                      new=still)
         seen = before(item) if self._stages.needs_before else None
@@ -138,27 +174,44 @@ class Enhancer:
             if faces is None:
                 item = next(track([item], self._tracker, self._enhance.workshop.device, self.stats))
             else:
-                item = replace(item, faces=tuple(own_face(face, k) for k, face in enumerate(faces)))
+                item = replace(item, faces=own_faces(faces))
             assert isinstance(item, Frame)
-            self._faces = item.faces
+            self._faces, self._results = item.faces, ()
             if self.enabled:
-                item = self._enhance.collect(self._enhance.submit(item))
+                item = self._corrected(item)
         else:
-            self._faces = ()
+            self._faces, self._results = (), ()
         item = self._stages.process(item, seen)
         return item.image if given else array_from_image(item.image)
 
+    def _corrected(self, frame: Frame) -> Frame:
+        job = self._enhance.submit(frame)
+        wanted = {work.want.face.track_id: work.want for work in job.work}
+        frame = self._enhance.collect(job)
+        failed = bool(wanted) and not job.work
+        book = self._enhance.book
+        self._results = tuple(_result(face, wanted.get(face.track_id), book.treatment_of(face.track_id), failed)
+                              for face in frame.faces)
+        return frame
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed("this Enhancer was closed; make a new one")
+
     def reset(self) -> None:
         """Forgets every face: the next frame starts afresh, as after a cut."""
+        self._check_open()
         self._tracker.reset()
         self._enhance.reset()
-        self._faces = ()
+        self._faces, self._results = (), ()
 
     def close(self) -> None:
-        """Releases engines and tracker; safe to call twice."""
+        """Releases engines and tracker; safe to call twice. What the last frame's `faces` and `results` were stays."""
+        self._closed = True
         self._closing.close()
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -166,13 +219,44 @@ class Enhancer:
         self.close()
 
 
+def _seconds(time: object) -> float:
+    if isinstance(time, Real) and math.isfinite(time):
+        return float(time)
+    raise UsageError(f"time must be seconds as a finite number, such as 1.5, not {time!r}; leave it out to count on at "
+                     "the Enhancer's fps")
+
+
+def _result(face: Face, want: Wanted | None, treatment: Treatment | None, failed: bool) -> FaceResult:
+    if want is not None:
+        reasons = treatment.reasons if treatment else ()
+        return (FaceResult(face.track_id, 0.0, None, ("the correction of this frame failed",)) if failed else
+                FaceResult(face.track_id, want.amount, want.engine.name, reasons))
+    return FaceResult(face.track_id, 0.0, None, treatment.reasons if treatment else ("not among the chosen faces",))
+
+
+def own_faces(faces: Sequence[Face | Float]) -> tuple[Face, ...]:
+    """The faces that a caller means by `Face` objects or five points each; UsageError for anything else."""
+    try:
+        given = list(faces)
+    except TypeError:
+        raise UsageError(f"faces must be a list of Face objects or of arrays (5, 2), not {type(faces).__name__}"
+                         ) from None
+    return tuple(own_face(face, k) for k, face in enumerate(given))
+
+
 def own_face(face: Face | Float, place: int) -> Face:
     """The face that a caller means by a `Face` or by five points, the `place`-th of a list; UsageError else."""
-    if isinstance(face, Face):
-        return face
-    points = np.asarray(face, np.float64)
+    try:
+        points = face.points if isinstance(face, Face) else np.asarray(face, np.float64)
+    except (TypeError, ValueError):
+        points = np.full(0, np.nan)
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise UsageError(f"faces[{place}] must be a Face or a finite float array (5, 2) of eye centres, nose tip and "
                          f"mouth corners in pixels, not {'×'.join(map(str, points.shape)) or 'a number'}")
+    if float(np.ptp(points, axis=0).max()) < _LEAST_SPREAD:
+        raise UsageError(f"faces[{place}]: its five points coincide at {points[0].round(1).tolist()}; give eye "
+                         "centres, nose tip and mouth corners in pixels, or leave the face out")
+    if isinstance(face, Face):
+        return face
     centre, side = points.mean(axis=0), _BOX_SIDE * float(np.ptp(points, axis=0).max())
     return Face(place + 1, np.concatenate([centre - side / 2, centre + side / 2]), points)

@@ -2,6 +2,7 @@
 
 RtfaceError
 ├── UsageError (ValueError)            an option, argument or configuration value that cannot be used
+├── Closed (ValueError)                an object is used after it was closed
 ├── InputError (ValueError)            the input is empty, damaged beyond use, or holds no video
 │   └── InputMissing (FileNotFoundError)
 ├── OutputError (OSError)              the output cannot be opened, written or finished
@@ -42,6 +43,10 @@ class RtfaceError(Exception):
 
 class UsageError(RtfaceError, ValueError):
     """An option, argument or configuration value that cannot be used."""
+
+
+class Closed(RtfaceError, ValueError):
+    """An object is used after it was closed."""
 
 
 class InputError(RtfaceError, ValueError):

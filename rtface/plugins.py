@@ -8,7 +8,7 @@ from typing import Any
 
 from rtface.errors import MissingComponent, UsageError, reason
 from rtface.util.install import plugin_line
-from rtface.values import nearest
+from rtface.values import hint
 
 GROUP = "rtface.stages"
 API = 1
@@ -57,7 +57,7 @@ def load_stage(name: str) -> Any:
 def _unknown(name: str, installed: list[str]) -> str:
     if not installed:
         return f"there is no stage {name}: none is installed; some come with: {plugin_line('rtface-overlays')}"
-    return (f"there is no stage {name}: the nearest is {nearest(name, installed)}; installed are "
+    return (f"there is no stage {name}{hint(name, installed)}; installed are "
             f"{', '.join(installed)} (a class of your own is named with its module, as mine.{name.title()})")
 
 

@@ -25,7 +25,7 @@ class TrackReport:
         first_s, last_s: first and last time it was seen, seconds in the input.
         frames: pictures it was seen on.
         mean_width_px: mean width of its box in display pixels.
-        analysis: degradation scores 0…1 by name (see `rtface.analyze`).
+        analysis: degradation scores 0…1 by name (see `rtface.analysis.analyzer`).
         treatment: what was decided: "on"/"off", engine, reasons.
         strength: the mean strength 0…1 that was applied where it was corrected.
     """

@@ -9,9 +9,10 @@ from pathlib import Path
 from time import perf_counter
 
 from rtface import __version__
+from rtface.address import Address
 from rtface.chain import Parts, Threads, chain, end_at_faults
 from rtface.compare import Comparison
-from rtface.config import Options
+from rtface.config import Options, Scope
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.image_meta import kind_of
@@ -39,6 +40,18 @@ def is_stills_job(input: Path, output: Path, options: Options) -> bool:
                              "of them with --sequence --fps RATE")
         return True
     return output.suffix.lower() in IMAGE_KINDS and is_picture(input)
+
+
+def scope_of(input: Path | Address, output: Path, options: Options) -> Scope:
+    """What a run from file to file is and has. Raises UsageError as `is_stills_job`."""
+    if isinstance(input, Path) and is_stills_job(input, output, options):
+        return Scope.STILLS
+    scope = Scope.FILM
+    if options.sequence:
+        scope |= Scope.SEQUENCE
+    if options.compare or not (output.is_dir() or not output.suffix):
+        scope |= Scope.ENCODED
+    return scope
 
 
 def is_picture(path: Path) -> bool:

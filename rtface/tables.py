@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from rtface import values
 from rtface.errors import UsageError
 
 T = TypeVar("T")
@@ -14,8 +14,8 @@ T = TypeVar("T")
 
 def nearest(name: str, valid: list[str]) -> str:
     """`` (did you mean …?)`` for the closest valid name, or nothing."""
-    close = difflib.get_close_matches(name, valid, 1, 0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
+    near = values.nearest(name, valid)
+    return f" (did you mean {near}?)" if near else ""
 
 
 def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:

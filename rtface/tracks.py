@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rtface.analyze import Analyzer, Treatment
+from rtface.analysis.analyzer import Analyzer, Treatment
 from rtface.correct import TrackState
 from rtface.frame import Crops, Face
 from rtface.keyed import TrackKeys
@@ -164,6 +164,11 @@ class TrackBook:
     def reports(self) -> list[TrackReport]:
         """All tracks in order of id."""
         return [self._records[k].report() for k in sorted(self._records)]
+
+    def treatment_of(self, track_id: int) -> Treatment | None:
+        """What is decided for this track now; None for one that was not seen."""
+        record = self._records.get(track_id)
+        return record.analyzer.treatment if record else None
 
     def treatments(self) -> dict[int, Treatment]:
         """What is decided for each track now."""

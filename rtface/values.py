@@ -1,11 +1,10 @@
 """Checks and conversions of single option values, from whatever wrote them: flag, environment, file or Python.
 
-Every message says what is expected, what was given, and the nearest value that would do.
+Every message says what is expected, what was given, and the nearest value where there is one.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -19,10 +18,34 @@ Check = Callable[[object, str], object]
 """Takes a value and how it is called where it was written; gives it converted, or raises UsageError."""
 
 
-def nearest(value: str, choices: Iterable[str], *, cutoff: float = 0.0) -> str | None:
-    """The choice that looks most like `value`; None when none reaches `cutoff` (0…1)."""
-    found = difflib.get_close_matches(value.lower(), list(choices), n=1, cutoff=cutoff)
-    return found[0] if found else None
+def nearest(value: str, choices: Iterable[str]) -> str | None:
+    """The choice that `value` is a likely misspelling of (one edit in four letters), or the beginning of, or begins
+    with; None where there is none."""
+    text = value.lower()
+    found = [(_edits(text, choice.lower()), choice) for choice in choices]
+    near = [(edits, choice) for edits, choice in found if 4 * edits <= max(len(text), len(choice))
+            or (min(len(text), len(choice)) >= 3 and (choice.startswith(text) or text.startswith(choice)))]
+    return min(near)[1] if near else None
+
+
+def hint(value: str, choices: Iterable[str]) -> str:
+    """``: the nearest is …`` for the end of a message, or nothing."""
+    near = nearest(value, choices)
+    return f": the nearest is {near}" if near else ""
+
+
+def _edits(a: str, b: str) -> int:
+    """Letters to insert, drop, change or swap with their neighbour to make `b` of `a`."""
+    before, row = list[int](), list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        new = [i]
+        for j, other in enumerate(b, 1):
+            cost = min(row[j] + 1, new[-1] + 1, row[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and other == a[i - 2]:
+                cost = min(cost, before[j - 2] + 1)
+            new.append(cost)
+        before, row = row, new
+    return row[-1]
 
 
 def parse_time(value: object) -> float:
@@ -69,8 +92,8 @@ def choice(*choices: str) -> Check:
         text = str(value).strip().lower()
         if text in choices:
             return text
-        raise UsageError(f"{shown} must be {' or '.join(choices)}, not {_show(value)}: "
-                         f"the nearest is {nearest(text, choices)}")
+        raise UsageError(f"{shown} must be {' or '.join(choices)}, not {_show(value)}"
+                         f"{hint(text, choices)}")
     return check
 
 
@@ -93,6 +116,13 @@ def number(low: float, high: float, *, whole: bool = False) -> Check:
     return check
 
 
+def share(value: object, shown: str) -> object:
+    """A number from 0 to 1; 50% is 0.5."""
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
+        value = float(match[1]) / 100
+    return number(0, 1)(value, shown)
+
+
 def or_auto(check: Check) -> Check:
     """"auto", or what `check` takes."""
     def checked(value: object, shown: str) -> object:
@@ -112,8 +142,7 @@ def boolean(value: object, shown: str) -> object:
     known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     text = str(value).strip().lower()
     if text not in known:
-        raise UsageError(f"{shown} must be true or false, not {_show(value)}: "
-                         f"the nearest is {'true' if nearest(text, known) in ('1', 'true', 'yes', 'on') else 'false'}")
+        raise UsageError(f"{shown} must be true or false, not {_show(value)}{hint(text, ('true', 'false'))}")
     return known[text]
 
 
@@ -156,8 +185,8 @@ def faces(value: object, shown: str) -> object:
         return text
     if re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
         return text
-    raise UsageError(f"{shown} must be all, largest or track numbers as 1,3, not {_show(value)}: "
-                     f"the nearest is {nearest(text, ('all', 'largest'))}")
+    raise UsageError(f"{shown} must be all, largest or track numbers as 1,3, not {_show(value)}"
+                     f"{hint(text, ('all', 'largest'))}")
 
 
 DEVICES = ("auto", "cpu", "cuda", "openvino:gpu", "openvino:npu", "onnx", "coreml", "directml", "torch", "torch:cuda")
@@ -169,8 +198,8 @@ def device(value: object, shown: str) -> str:
     text = str(value).strip().lower()
     kind = re.sub(r"^((torch:)?cuda):\d+$|^(openvino:gpu)\.\d+$", r"\1\3", text)
     if kind not in DEVICES:
-        raise UsageError(f"{shown} must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, not {_show(value)}: "
-                         f"the nearest is {nearest(text, DEVICES)}")
+        raise UsageError(f"{shown} must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, not {_show(value)}"
+                         f"{hint(text, DEVICES)}")
     return text
 
 
@@ -179,8 +208,8 @@ def decoder(value: object, shown: str) -> object:
     text = str(value).strip().lower()
     if re.fullmatch(r"auto|software|cuda(:\d+)?", text):
         return text
-    raise UsageError(f"{shown} must be auto, software, cuda or cuda:N, not {_show(value)}: "
-                     f"the nearest is {nearest(text, ('auto', 'software', 'cuda'))}")
+    raise UsageError(f"{shown} must be auto, software, cuda or cuda:N, not {_show(value)}"
+                     f"{hint(text, ('auto', 'software', 'cuda'))}")
 
 
 def name(value: object, shown: str) -> object:

@@ -28,7 +28,9 @@ _LEAST_BYTES = 512 << 20
 
 def asked_by(options: Options) -> Asked:
     """Which engine a run with these options asks for."""
-    return Asked(options.engine, options.fidelity, options.commercial_use)
+    # A treatment may name other engines, face by face.
+    return Asked(options.engine, options.fidelity, options.commercial_use,
+                 head=options.region == "head" and options.treatment is None)
 
 
 def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rtface.config import Options, load, read_file
+from rtface.config import DECLARED, Options, Scope, check_scope, load, read_file
 from rtface.errors import UsageError
-from rtface.values import format_time, parse_time
+from rtface.values import format_time, nearest, parse_time
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +67,10 @@ def test_values_of_every_kind_come_from_text():
     ("strength", float("nan"), "between 0 and 1"),
     ("strength", True, "between 0 and 1"),
     ("colour", "lokc", "the nearest is lock"),
-    ("grain", "nothing", "the nearest is none"),
-    ("faces", "bigest", "the nearest is largest"),
+    ("grain", "nothing", "must be match or none, not 'nothing'"),
+    ("faces", "larges", "the nearest is largest"),
+    ("faces", "1,zwei", "must be all, largest or track numbers as 1,3, not '1,zwei'"),
+    ("device", "gpu", "torch or torch:cuda, not 'gpu'"),
     ("faces", "0,1", "track numbers"),
     ("max_faces", 0, "the nearest is 1"),
     ("max_faces", 1.5, "a whole number"),
@@ -151,3 +153,51 @@ def test_where_pictures_are_decoded_and_encoded():
             Options(decode=bad)
     with pytest.raises(UsageError, match="encode must be auto or cuda or software"):
         Options(encode="cuda:1")  # type: ignore[arg-type]
+
+
+def test_every_option_declares_its_check_and_scope():
+    assert set(DECLARED) == set(Options.__dataclass_fields__)
+    assert all(declared.scope for declared in DECLARED.values())
+
+
+@pytest.mark.parametrize(("key", "value", "run", "says"), [
+    ("gop", 3, Scope.FILM | Scope.ENCODED, "--gop has no effect here: it is for live runs; leave it out"),
+    ("preview", True, Scope.FILM, "live runs of the command"),
+    ("size", "320x180", Scope.LIVE, "it is for cameras"),
+    ("fps", 30, Scope.FILM | Scope.ENCODED, "it is for a folder of stills with --sequence or cameras"),
+    ("codec", "libx265", Scope.FILM, "an OUTPUT that is a film or live runs"),
+    ("start", 3, Scope.STILLS, "it is for films"),
+    ("start", 3, Scope.LIVE | Scope.CAMERA, "it is for films"),
+    ("max_faces", 3, Scope.LIVE, None),
+    ("fps", 30, Scope.LIVE | Scope.CAMERA, None),
+    ("fps", 30, Scope.FILM | Scope.SEQUENCE, None),
+    ("gop", 2.0, Scope.FILM, None),  # the default asks for nothing
+])
+def test_a_given_option_without_effect_is_refused(key, value, run, says):
+    options = Options.of({key: value})
+    check_scope([], options, run)  # as from the environment or a file, which hold for every run
+    if says is None:
+        check_scope([key], options, run)
+        return
+    with pytest.raises(UsageError) as caught:
+        check_scope([key], options, run)
+    assert says in str(caught.value)
+
+
+def test_only_the_command_line_gives_options_for_this_run(tmp_path):
+    file = toml(tmp_path, "gop = 3\n")
+    loaded = load({"stages": ["x"], "max_faces": 2}, config=file, environ={"RTFACE_LIGHT": "0.5"})
+    assert loaded.given == {"stages", "max_faces"}
+    assert (loaded.options.gop, loaded.options.light) == (3, 0.5)
+
+
+@pytest.mark.parametrize(("written", "meant"), [
+    ("gpu", None), ("auto", None), ("zwei", None), ("lokc", "lock"), ("loc", "lock"), ("restor", "restore")])
+def test_a_hint_is_near(written, meant):
+    assert nearest(written, ("lock", "restore", "cpu", "largest")) == meant
+
+
+def test_a_share_may_be_written_in_percent():
+    assert load({"strength": "50%"}, environ={}).options.strength == 0.5
+    with pytest.raises(UsageError, match=r"^--strength must be a number between 0 and 1, not 'half'$"):
+        load({"strength": "half"}, environ={})

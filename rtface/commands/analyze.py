@@ -10,6 +10,7 @@ import typer
 from rtface.address import Address, place
 from rtface.commands import shared
 from rtface.commands.console import print_json, print_table
+from rtface.config import check_scope
 from rtface.progress import Meter
 
 if TYPE_CHECKING:
@@ -39,11 +40,14 @@ def analyze(
     """
     console = shared.console_for(verbose, quiet)
     with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
-        options = shared.load_options(context, config, console)
+        loaded = shared.load_options(context, config, console)
+        options = loaded.options
         from rtface.runner import analyze_file
         from rtface.stats import Stats
+        from rtface.stills import scope_of
 
         source = place(input)
+        check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
         tracks = analyze_file(source, options, stats=Stats(), progress=Meter(console, source.name), stop=stop.event)
         console.clear()
         if json:
@@ -58,7 +62,7 @@ def analyze(
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
     """What ``--treatment`` reads: on, strength and engine of each track may be edited, the rest is for the reader."""
     from rtface import __version__
-    from rtface.analyze import Treatment, treatments_table
+    from rtface.analysis.analyzer import Treatment, treatments_table
 
     treatments = {track.id: Treatment(track.treatment["on"], track.treatment["strength"], track.treatment["engine"],
                                       tuple(track.treatment["reasons"])) for track in tracks}

@@ -45,7 +45,7 @@ def engines(
         return
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console):
-        options = shared.load_options(context, config, console)
+        options = shared.load_options(context, config, console).options
         from rtface.engine.listing import list_engines
         from rtface.util.install import reinstall_line
 

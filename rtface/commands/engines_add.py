@@ -62,7 +62,7 @@ def add(
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console), _terminable():
         context.params.pop("overwrite")  # here it means the engine, not the output
-        options = shared.load_options(context, config, console)
+        options = shared.load_options(context, config, console).options
         from rtface.acquire.add import Request
         from rtface.acquire.add import add as work
 

@@ -22,25 +22,20 @@ if TYPE_CHECKING:
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Size asked of a camera.")]
 Audio = Annotated[str | None, typer.Option(metavar="NAME|URL|silent|none", help=(
     "Sound of a live run instead of the input's own: a microphone of 'rtface devices', a stream, silence, none."))]
-Latency = Annotated[float | None, typer.Option(metavar="MS", help=(
+Latency = Annotated[str | None, typer.Option(metavar="MS", help=(
     "Ceiling of what a live run may add; near it faces are done more simply."))]
-Delay = Annotated[float | None, typer.Option(metavar="MS", help=(
+Delay = Annotated[str | None, typer.Option(metavar="MS", help=(
     "Hold the delay from camera to output at exactly this."))]
 Buffer = Annotated[str | None, typer.Option(metavar="MS|auto", help=(
     "Jitter buffer of a network stream; auto (the default) takes what its jitter needs, up to a second."))]
 Also = Annotated[str | None, typer.Option(metavar="FILE", help="Also record a live run to this film.")]
 Bitrate = Annotated[str | None, typer.Option(metavar="BITS", help="Bits a second of a stream: 4500k, 6M.")]
-Gop = Annotated[float | None, typer.Option(metavar="SECONDS", help="Time between a stream's key frames.")]
-Light = Annotated[float | None, typer.Option(metavar="0..1", help="Lighten the dark picture of a live run.")]
+Gop = Annotated[str | None, typer.Option(metavar="SECONDS", help="Time between a stream's key frames.")]
+Light = Annotated[str | None, typer.Option(metavar="0..1", help="Lighten the dark picture of a live run.")]
 Preview = Annotated[bool | None, typer.Option("--preview", help="Show before and after of a live run in a browser.")]
-Control = Annotated[int | None, typer.Option(metavar="PORT", help=(
+Control = Annotated[str | None, typer.Option(metavar="PORT", help=(
     "Let programs of this machine control a live run; 0 takes a free port."))]
-Metrics = Annotated[int | None, typer.Option(metavar="PORT", help="Prometheus figures of a live run, on 127.0.0.1.")]
-
-
-# Options that a live run cannot obey.
-_FILMS = ("start", "end", "compare", "treatment", "sequence")
-_DEFAULTS = Options()
+Metrics = Annotated[str | None, typer.Option(metavar="PORT", help="Prometheus figures of a live run, on 127.0.0.1.")]
 
 
 def live_ends(named: Sequence[str]) -> tuple[Endpoint, Endpoint] | None:
@@ -65,7 +60,6 @@ def run_live_job(source: Endpoint, sink: Endpoint, options: Options, console: Co
     from rtface.live.run import run_live
     from rtface.stats import Stats
 
-    _check_options(options)
     console.lasting = True
     stats = Stats()
     ends = make_ends(source, sink, options, stats)
@@ -94,12 +88,6 @@ def _say_done(report: Report, console: Console) -> None:
                 f"{report.engine} on {report.device}")
     if (path := report.options.get("report")) is not None:
         console.say(f"{path} written")
-
-
-def _check_options(options: Options) -> None:
-    for name in _FILMS:
-        if getattr(options, name) != getattr(_DEFAULTS, name):
-            raise UsageError(f"--{name} is for films; a live run cannot go by it")
 
 
 class Desk:

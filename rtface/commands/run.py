@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,9 +16,9 @@ import typer
 from rtface.address import Address, place
 from rtface.commands import live, shared
 from rtface.commands.console import Console, print_json
-from rtface.config import Options
+from rtface.config import Loaded, Options, Scope, check_scope
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
-from rtface.live.endpoints import unwrapped
+from rtface.live.endpoints import live_scope, unwrapped
 from rtface.progress import Meter
 from rtface.values import format_start
 
@@ -128,6 +130,15 @@ def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
         console.say("the same command again skips what is finished and begins the others from their start", "error")
 
 
+def _scope(jobs: list[Job], loaded: Loaded) -> Scope:
+    """What the runs of `jobs` are and have, taken together."""
+    # Live options are refused before anything heavy is imported.
+    check_scope(loaded.given, loaded.options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
+    from rtface.stills import scope_of
+
+    return functools.reduce(operator.or_, (scope_of(job.input, job.output, loaded.options) for job in jobs))
+
+
 def _say_done(job: Job, report: Report, options: Options, console: Console) -> None:
     for note in report.notes:
         console.say(note)
@@ -165,8 +176,8 @@ def run(
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
     engine: shared.Engine = None,
-    strength: Annotated[float | None, typer.Option(metavar="0..1", help="How much of the correction to add.")] = None,
-    fidelity: Annotated[float | None, typer.Option(metavar="0..1", help=(
+    strength: Annotated[str | None, typer.Option(metavar="0..1", help="How much of the correction to add.")] = None,
+    fidelity: Annotated[str | None, typer.Option(metavar="0..1", help=(
         "Of engines that have it: 0 is beautiful, 1 near to what is there."))] = None,
     commercial_use: shared.CommercialUse = None,
     keyframe: Annotated[str | None, typer.Option(metavar="N|auto", autocompletion=shared.complete("auto"), help=(
@@ -183,7 +194,7 @@ def run(
     faces: shared.Faces = None,
     max_faces: shared.MaxFaces = None,
     codec: Annotated[str | None, typer.Option(metavar="NAME", help="Video encoder.")] = None,
-    crf: Annotated[float | None, typer.Option(metavar="N", help="Its quality; less is better.")] = None,
+    crf: Annotated[str | None, typer.Option(metavar="N", help="Its quality; less is better.")] = None,
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Its speed.")] = None,
     decode: Annotated[str | None, typer.Option(
         metavar="auto|cuda[:N]|software", autocompletion=shared.complete("auto", "cuda", "software"),
@@ -202,7 +213,7 @@ def run(
     strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help=(
         "Stop where something of the INPUT would be lost."))] = None,
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Decide and say everything, write nothing.")] = None,
-    segments: Annotated[int | None, typer.Option(metavar="N", help=(
+    segments: Annotated[str | None, typer.Option(metavar="N", help=(
         "Work on N places of a film at once: for a card or many cores."))] = None,
     threads: shared.Threads = None,
     sequence: shared.Sequence = None,
@@ -232,11 +243,14 @@ def run(
     lossless output has the input's samples; a lossy encoder changes all of the picture a little."""
     console = shared.console_for(verbose, quiet)
     with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
-        options = shared.load_options(context, config, console)
+        loaded = shared.load_options(context, config, console)
+        options = loaded.options
         ends = live.live_ends(paths) if output_dir is None else None
         if ends is not None:
+            check_scope(loaded.given, options, live_scope(ends[0]) | Scope.CONSOLE)
             raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
         jobs = plan_jobs(paths, output_dir, options)
+        check_scope(loaded.given, options, _scope(jobs, loaded))
         with _folder(output_dir, keep=not options.dry_run):
             code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json)
         raise typer.Exit(code)

@@ -57,10 +57,10 @@ Colour = Annotated[str | None, typer.Option(
     help="Keep the face's colours, or also correct fading and exposure.")]
 Faces = Annotated[str | None, typer.Option(
     metavar="all|largest|ID,...", autocompletion=complete("all", "largest"), help="Which faces to enhance.")]
-MaxFaces = Annotated[int | None, typer.Option(metavar="N", help="At most so many faces a frame.")]
+MaxFaces = Annotated[str | None, typer.Option(metavar="N", help="At most so many faces a frame.")]
 Start = Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: seconds or HH:MM:SS.mmm.")]
 End = Annotated[str | None, typer.Option(metavar="TIME", help="End here: seconds or HH:MM:SS.mmm.")]
-Threads = Annotated[int | None, typer.Option(metavar="N", help="CPU threads of the whole run.")]
+Threads = Annotated[str | None, typer.Option(metavar="N", help="CPU threads of the whole run.")]
 Sequence = Annotated[bool | None, typer.Option("--sequence", help="A folder of stills is a film.")]
 Fps = Annotated[str | None, typer.Option(metavar="RATE", help="Frames a second of that film: 25, 30000/1001.")]
 
@@ -70,16 +70,16 @@ def console_for(verbose: int, quiet: bool) -> Console:
     return Console(-1 if quiet else verbose)
 
 
-def load_options(context: typer.Context, config: Path | None, console: Console) -> Options:
+def load_options(context: typer.Context, config: Path | None, console: Console) -> Loaded:
     """Options from the flags that were given, environment, file and defaults; ``-v`` says where each came from."""
     names = Options.__dataclass_fields__
     flags = {key: value for key, value in context.params.items() if key in names and value is not None}
-    loaded: Loaded = load(flags, config=config)
+    loaded = load(flags, config=config)
     if console.verbosity > 0:
         for key, source in loaded.sources.items():
             if source != "default":
                 console.say(redacted(f"{key} = {getattr(loaded.options, key)} ({source})"))
-    return loaded.options
+    return loaded
 
 
 class Stop:

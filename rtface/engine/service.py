@@ -29,11 +29,13 @@ class Asked:
         name: an engine's name, "default" or "auto".
         fidelity: what that control is turned to, 0…1; None leaves it at the engine's own.
         commercial_use: whether engines that may not be used commercially are refused.
+        head: whether engines that answer for the face only are refused (`--region head`).
     """
 
     name: str = "default"
     fidelity: float | None = None
     commercial_use: bool = False
+    head: bool = False
 
 
 def load_engine(name: str = "default", *, device: str = "auto", threads: int | None = None) -> LoadedEngine:
@@ -83,8 +85,17 @@ def _check_fidelity(recipes: list[Recipe]) -> None:
     if any(recipe.controls.fidelity for recipe in recipes):
         return
     having = [r.name for r in _readable() if r.controls.fidelity]
-    raise UsageError(f"engine {' and '.join(r.name for r in recipes)} has no fidelity to turn; leave it away"
+    raise UsageError(f"engine {' and '.join(r.name for r in recipes)} has no --fidelity; leave it out"
                      + (f", or choose --engine {' or '.join(having)}" if having else ""))
+
+
+def _check_head(recipes: list[Recipe]) -> None:
+    if any(recipe.input.region is None for recipe in recipes):
+        return
+    having = [r.name for r in _readable() if r.input.region is None]
+    raise UsageError(f"--region head has no effect with engine {' and '.join(r.name for r in recipes)}, which answers "
+                     "for the face only; " + (f"choose --engine {' or '.join(having)}" if having else
+                                              "no engine that is here answers for hair, ears and neck"))
 
 
 def _readable() -> list[Recipe]:
@@ -151,7 +162,7 @@ class EngineSet:
         work beside what a frame waits for.
 
         Raises as `load_engine`; UsageError also for an engine that may not be used commercially where that is asked
-        for, and for `fidelity` where the engine has no such control.
+        for, and for `fidelity` or `head` where no engine can do that.
         """
         self._asked = Asked(asked) if isinstance(asked, str) else asked
         name = self._asked.name
@@ -164,6 +175,8 @@ class EngineSet:
         names = (DEFAULT, SMALL) if name == "auto" else (name,)
         if self._asked.fidelity is not None:
             _check_fidelity([recipe_named(wanted) for wanted in names])
+        if self._asked.head:
+            _check_head([recipe_named(wanted) for wanted in names])
         try:
             self._chosen = tuple(self.named(wanted) for wanted in names)
         except BaseException:

@@ -11,6 +11,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from rtface.address import is_url, shown
+from rtface.config import Scope
 from rtface.errors import UsageError
 
 Kind = Literal["camera", "stream", "vcam", "null", "file"]
@@ -83,6 +84,11 @@ def is_live(source: Endpoint, sink: Endpoint) -> bool:
     """Whether a run between the two is live: one end cannot wait. Also where they are the wrong way round (`check_ends`
     says so then)."""
     return any(end.kind in ("camera", "vcam", "null") or end.scheme in LIVE_SCHEMES for end in (source, sink))
+
+
+def live_scope(source: Endpoint) -> Scope:
+    """What a live run from `source` is and has."""
+    return Scope.LIVE | Scope.CAMERA if source.kind == "camera" else Scope.LIVE
 
 
 def check_ends(source: Endpoint, sink: Endpoint) -> None:

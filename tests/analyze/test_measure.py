@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from rtface.analysis.analyzer import SCORES, Analysis, analyze_crop, analyze_face
 from rtface.analysis.measure import measure
-from rtface.analyze import SCORES, Analysis, analyze_crop, analyze_face
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Face
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtface import analyze
-from rtface.analyze import (
+from rtface.analysis import analyzer as analyze
+from rtface.analysis.analyzer import (
     Analysis,
     Analyzer,
     Treatment,

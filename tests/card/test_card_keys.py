@@ -14,7 +14,7 @@ from test_cuda_device import codes, compare, device, film, on_cpu, planes  # noq
 from test_pictures_on_card import back, put
 from test_stateless_engines import recipe  # noqa: F401
 
-from rtface.analyze import Treatment
+from rtface.analysis.analyzer import Treatment
 from rtface.chain import join_fields, split_fields
 from rtface.config import Options
 from rtface.correct.keyframes import AHEAD

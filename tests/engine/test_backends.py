@@ -46,7 +46,7 @@ def test_names_of_devices(device: str) -> None:
 
 
 @pytest.mark.parametrize(("device", "near"), [
-    ("cpuu", "cpu"), ("gpu", "cpu"), ("openvino:gpo", "openvino:gpu"), ("openvino:gpu:1", "openvino:gpu"),
+    ("cpuu", "cpu"), ("openvino:gpo", "openvino:gpu"), ("openvino:gpu:1", "openvino:gpu"),
     ("cuda.0", "cuda"), ("cpu:1", "cpu"), ("torch:cuda:", "torch:cuda"), ("corem", "coreml"), ("directx", "directml")])
 def test_a_name_that_is_none_gets_the_nearest(device: str, near: str) -> None:
     for refused, shown in ((lambda: load({"device": device}), "--device"),

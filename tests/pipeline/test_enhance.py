@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
-from rtface.analyze import Treatment
+from rtface.analysis.analyzer import Treatment
 from rtface.chain import join_fields, split_fields
 from rtface.config import Options
 from rtface.device.cpu import CpuDevice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -12,7 +13,7 @@ from fakes import FakeEngine, FakeEngines, face_at, portrait
 
 import rtface
 from rtface import workshops
-from rtface.errors import UsageError
+from rtface.errors import Closed, UsageError
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_strength_and_enabled_change_between_frames(engines: FakeEngines) -> Non
         assert e.faces == () and engines.named("fake").calls == calls
         e.enabled = True
         assert not np.array_equal(e(picture, faces=[face_at(points)]), picture)
-        with pytest.raises(UsageError, match="0 to 1"):
+        with pytest.raises(UsageError, match="between 0 and 1"):
             e.strength = 1.5
 
 
@@ -128,3 +129,62 @@ def test_a_failing_engine_gives_the_picture_back(monkeypatch: pytest.MonkeyPatch
         assert np.array_equal(e(picture, faces=[points]), picture)
         assert e.stats.counters["faults"] == 1
         assert not np.array_equal(e(picture, faces=[points]), picture)
+
+
+@pytest.mark.usefixtures("engines")
+def test_a_closed_enhancer_refuses_frames() -> None:
+    picture, points = portrait()
+    with rtface.Enhancer() as e:
+        e(picture, faces=[points])
+    e.close()  # twice is fine
+    with pytest.raises(Closed, match="was closed; make a new one"):
+        e(picture)
+    with pytest.raises(ValueError, match="was closed"):
+        e.reset()
+    with pytest.raises(Closed), e:
+        pass
+
+
+def test_what_was_done_to_each_face_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = FakeEngines(FakeEngine(fail={1}))
+    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
+    picture, points = portrait()
+    with rtface.Enhancer(grain="none", analysis=False, strength=0.5, faces="1") as e:
+        e(picture, faces=[points, points + 40.0])
+        assert [r.strength for r in e.results] == [0.0, 0.0]
+        assert e.results[0].reasons == ("the correction of this frame failed",)
+        e(picture, faces=[points, points + 40.0])
+        first, second = e.results
+        assert first == rtface.FaceResult(1, 0.5, "fake", ("analysis is off",))
+        assert second == rtface.FaceResult(2, 0.0, None, ("not among the chosen faces",))
+        assert [r.track_id for r in e.results] == [f.track_id for f in e.faces]
+        e.enabled = False
+        e(picture, faces=[points])
+        assert e.results == ()
+
+
+@pytest.mark.usefixtures("engines")
+@pytest.mark.parametrize(("call", "says"), [
+    (lambda e, p, q: e(p, time=float("nan")), "time must be seconds as a finite number"),
+    (lambda e, p, q: e(p, time="now"), "not 'now'; leave it out"),
+    (lambda e, p, q: setattr(e, "strength", "a"), "strength must be a number between 0 and 1, not 'a'"),
+    (lambda e, p, q: e(p, faces=5), "faces must be a list"),
+    (lambda e, p, q: e(p, faces=["x"]), r"faces\[0\] must be a Face or"),
+    (lambda e, p, q: e(p, faces=[q, np.full((5, 2), 7.0)]), r"faces\[1\]: its five points coincide at \[7.0, 7.0\]"),
+    (lambda e, p, q: e(p, faces=[face_at(q * 0)]), r"faces\[0\]: its five points coincide"),
+])
+def test_wrong_types_say_the_fix(call: Any, says: str) -> None:
+    picture, points = portrait()
+    with rtface.Enhancer() as e, pytest.raises(UsageError, match=says):
+        call(e, picture, points)
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    ({"start": 3}, r"^start has no effect here: it is for films; leave it out$"),
+    ({"compare": "x.mp4"}, r"^compare has no effect here"),
+    ({"color": "restore"}, r"^color is not an option: the nearest is colour$"),
+    ({"fps": float("nan")}, r"^fps must be frames a second"),
+    ({"region": "head"}, r"^region=head has no effect with engine rtface-m, which answers for the face only")])
+def test_an_enhancer_refuses_options_without_effect(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        rtface.Enhancer(**options)

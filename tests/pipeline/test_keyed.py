@@ -13,7 +13,7 @@ import pytest
 from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 from key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 
-from rtface.analyze import Analyzer
+from rtface.analysis.analyzer import Analyzer
 from rtface.around import Around
 from rtface.config import Options
 from rtface.correct.keyframes import AHEAD, Key, agreed, calmed, joined, steadied

@@ -80,7 +80,7 @@ def test_options_are_converted_by_check_and_default() -> None:
     ("trial_stages.Bar:_count=2", "_count is not an option"),
     ("trial_stages.Bar:red=1.5", "--stage trial_stages.Bar: red must be a whole number"),
     ("trial_stages.Bar:where=hlaf", "the nearest is half"),
-    ("trial_stages.Plain:x=1", "x is not an option: it has none"),
+    ("trial_stages.Plain:x=1", "x is not an option; it has none"),
     ("trial_stages.Asks", "needs name=…: who"),
     ("trial_stages.Future", "wants version 2 of the stage interface and this rtface has 1: update rtface"),
     ("trial_stages.Past", "written for version 0 of the stage interface and this rtface has 1: update what"),

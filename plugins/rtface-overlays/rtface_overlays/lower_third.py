@@ -10,7 +10,7 @@ from typing import Any
 
 from rtface.errors import UsageError
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
-from rtface.values import choice, nearest, number, time
+from rtface.values import choice, hint, number, time
 from rtface_overlays.places import stand
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
@@ -57,8 +57,8 @@ def check_template(value: object, shown: str) -> object:
     if text in TEMPLATES:
         return TEMPLATES[text]
     if not text.endswith(".toml"):
-        raise UsageError(f"{shown} must be {', '.join(TEMPLATES)} or a .toml file, not {text!r}: the nearest is "
-                         f"{nearest(text, TEMPLATES)}")
+        raise UsageError(f"{shown} must be {', '.join(TEMPLATES)} or a .toml file, not {text!r}"
+                         f"{hint(text, TEMPLATES)}")
     try:
         data = tomllib.loads(Path(text).expanduser().read_text(encoding="utf-8"))
     except OSError as error:
@@ -70,7 +70,7 @@ def check_template(value: object, shown: str) -> object:
     for written, given in data.items():
         key, where = written.replace("-", "_"), f"{text}: {written}"
         if key not in known:
-            raise UsageError(f"{where} is nothing a template has: the nearest is {nearest(key, known)}")
+            raise UsageError(f"{where} is nothing a template has{hint(key, known)}")
         if isinstance(known[key], str):
             values[key] = str(given)
         else:

@@ -11,7 +11,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
 from rtface.errors import UsageError
 from rtface.frame import Bytes
-from rtface.values import nearest
+from rtface.values import hint
 
 Rgba = tuple[int, int, int, int]
 Font = Any  # ImageFont.FreeTypeFont; Pillow's `load_default` is typed as one of two
@@ -30,8 +30,8 @@ def check_colour(value: object, shown: str) -> object:
     try:
         return ImageColor.getcolor(text, "RGBA")
     except ValueError:
-        raise UsageError(f"{shown} must be a colour such as #ffcc00, #00000080, white or none, not {value!r}: "
-                         f"the nearest is {nearest(text, ImageColor.colormap)}") from None
+        raise UsageError(f"{shown} must be a colour such as #ffcc00, #00000080, white or none, not {value!r}"
+                         f"{hint(text, ImageColor.colormap)}") from None
 
 
 def font_for(text: str, size: float, path: Path | None = None) -> Font:

@@ -1,0 +1,169 @@
+"""What a Python program calls for a whole file: `run` and `analyze`; `rtface.enhancer` is for frames."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from rtface import values
+from rtface.config import DECLARED, Options, check_scope
+from rtface.errors import RtfaceError, UsageError
+from rtface.progress import Progress
+
+if TYPE_CHECKING:
+    from rtface.live.run import Live
+    from rtface.report import Report, TrackReport
+
+# A flag, and the word after it where that may be its value.
+_FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: ([\w.:%]*\w)(?=[\s,;.:)]|$))?")
+
+
+def in_python(message: str) -> str:
+    """A message with every option called as Python calls it: ``--max-faces 2`` becomes ``max_faces=2``."""
+    def keyword(flag: re.Match[str]) -> str:
+        key = {"stage": "stages", "color": "colour"}.get(flag[1], flag[1].replace("-", "_"))
+        if key not in DECLARED:
+            return flag[0]
+        after = f" {flag[2]}" if flag[2] else ""
+        if DECLARED[key].check is values.boolean:
+            return f"{key}=True{after}"
+        return f"{key}={flag[2]}" if after and _is_value(key, flag[2]) else key + after
+    return _FLAG.sub(keyword, message)
+
+
+def _is_value(key: str, word: str) -> bool:
+    """Whether a word that follows an option in a message is its value, and not the sentence's next word."""
+    if word.isupper() or word[0].isdigit():
+        return True
+    try:
+        return DECLARED[key].check not in (values.name, values.names, values.path) and bool(
+            DECLARED[key].check(word, key))
+    except UsageError:
+        return False
+
+
+@contextmanager
+def python_words() -> Generator[None]:
+    """Errors raised inside call options as Python calls them."""
+    try:
+        yield
+    except RtfaceError as error:
+        error.args = (in_python(str(error)), *error.args[1:])
+        raise
+
+
+def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None, **options: Any) -> Report:
+    """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and works on nothing else.
+
+    Outside the faces every sample is the input's until it is encoded; a lossy encoder changes all of the picture a
+    little.
+
+    Args:
+        input: whatever PyAV opens (a film, an address such as https://…), a still, or a folder of stills; live:
+            "camera:0" or a stream's URL.
+        output: file or folder, a file's extension names its kind; live: "vcam:", a URL, "null:" or a recording. Such a
+            run goes on until a film has ended or the process is interrupted (docs/live.md).
+        progress: called after every frame, and five times a second in a live run, on the thread that called `run`.
+        cancel: ends the run when another thread sets it. A live run returns its report then; others leave a whole,
+            playable part and raise Interrupted.
+        options: the fields of `rtface.Options`, which are those of ``rtface run``.
+
+    Returns:
+        What was done, in figures; see docs/report.md.
+
+    Raises:
+        RtfaceError: see `rtface.errors`; each is also the builtin that fits.
+    """
+    from pathlib import Path
+
+    from rtface.address import place
+    from rtface.live.endpoints import endpoint, is_live, live_scope, unwrapped
+
+    with python_words():
+        _check_callbacks(progress, cancel)
+        names = [unwrapped(_path(input, "input", "run")), unwrapped(_path(output, "output", "run"))]
+        chosen = Options.of(options)
+        ends = endpoint(names[0]), endpoint(names[1])
+        if is_live(*ends):
+            from rtface.live.ends import make_ends
+            from rtface.live.run import run_live
+            from rtface.stats import Stats
+
+            check_scope(options, chosen, live_scope(ends[0]), flags=False)
+            stats = Stats()
+            return run_live(make_ends(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
+                            look=_look(progress) if progress else None)
+        from rtface.runner import run_file
+        from rtface.stills import scope_of
+
+        source, target = place(names[0]), Path(names[1])
+        check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
+        return run_file(source, target, chosen, progress=progress, stop=cancel)
+
+
+def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] | None = None,
+            cancel: threading.Event | None = None, **options: Any) -> list[TrackReport]:
+    """What is wrong with each face of a film, a still or a folder of stills, and the treatment that `run` would choose.
+
+    Args:
+        input: as for `run`, but nothing live.
+        progress, cancel: as for `run`.
+        options: those of ``rtface analyze``: colour, tracker, faces, max_faces, start, end, threads, sequence, fps.
+
+    Returns:
+        One report for each track, in order of the tracks' numbers; see docs/report.md.
+
+    Raises:
+        RtfaceError: see `rtface.errors`; Interrupted when `cancel` was set.
+    """
+    from pathlib import Path
+
+    from rtface.address import place
+    from rtface.live.endpoints import unwrapped
+    from rtface.runner import analyze_file
+    from rtface.stills import scope_of
+
+    with python_words():
+        _check_callbacks(progress, cancel)
+        source = place(unwrapped(_path(input, "input", "analyze")))
+        chosen = Options.of(options)
+        for key in options:
+            if key not in ANALYZE and getattr(chosen, key) != Options.__dataclass_fields__[key].default:
+                raise UsageError(f"{key} has no effect on analyze, which takes {', '.join(ANALYZE)}; leave it out")
+        check_scope(options, chosen, scope_of(source, Path("analysis"), chosen), flags=False)
+        return analyze_file(source, chosen, progress=progress, stop=cancel)
+
+
+ANALYZE = ("colour", "tracker", "faces", "max_faces", "start", "end", "threads", "sequence", "fps")
+"""The options of `analyze`."""
+
+
+def _path(value: object, name: str, function: str) -> str:
+    if isinstance(value, str | PathLike):
+        text = os.fsdecode(value)  # pyright: ignore[reportUnknownArgumentType]
+        if text:
+            return text
+    hint = f"; call rtface.{function} once for each" if isinstance(value, list | tuple) else ""
+    raise UsageError(f"{name} must be a path or an address as str or pathlib.Path, not "
+                     f"{repr(value) if value in (None, '') else type(value).__name__}{hint}")
+
+
+def _check_callbacks(progress: object, cancel: object) -> None:
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress must be a function that takes an rtface.Progress, not {type(progress).__name__}")
+    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+        raise UsageError(f"cancel must be a threading.Event, not {type(cancel).__name__}")
+
+
+def _look(progress: Callable[[Progress], None]) -> Callable[[Live], None]:
+    """Tells `progress` how a live run is."""
+    def look(live: Live) -> None:
+        now = live.status.snapshot()
+        progress(Progress(now["frames_out"], now["seconds"], None, now["fps"], now["faces"]))
+    return look

@@ -1,0 +1,115 @@
+"""rtface.run and rtface.analyze as a Python program calls them, and the names that rtface exports."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from fakes import portrait
+
+import rtface
+from rtface.api import in_python
+from rtface.errors import Interrupted, OutputError, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    """The portrait for 20 frames, 320×180."""
+    path = tmp_path / "film.mp4"
+    picture, _ = portrait()
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", 20)
+        stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], "yuv420p"
+        for _ in range(20):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")))
+        output.mux(stream.encode(None))
+    return path
+
+
+def test_progress_is_told_after_every_frame(film: Path, tmp_path: Path) -> None:
+    told: list[rtface.Progress] = []
+    report = rtface.run(film, tmp_path / "out.mp4", engine="rtface-s", progress=told.append)
+    assert [p.frames for p in told] == list(range(1, 21))
+    assert told[-1].seconds_done == pytest.approx(1.0) and told[-1].duration_s == pytest.approx(1.0)
+    assert report.frames_out == 20
+
+
+def test_cancel_leaves_a_playable_part(film: Path, tmp_path: Path) -> None:
+    cancel = threading.Event()
+
+    def stop(progress: rtface.Progress) -> None:
+        if progress.frames == 8:
+            cancel.set()
+
+    with pytest.raises(Interrupted) as caught:
+        rtface.run(film, tmp_path / "out.mp4", engine="rtface-s", progress=stop, cancel=cancel)
+    assert not (tmp_path / "out.mp4").exists()
+    assert caught.value.partial is not None and caught.value.resume_at is not None
+    with av.open(caught.value.partial) as part:
+        assert 0 < sum(1 for _ in part.decode(video=0)) < 20
+
+
+def test_analyze_gives_typed_reports(film: Path) -> None:
+    told: list[rtface.Progress] = []
+    (track,) = rtface.analyze(film, end=0.5, progress=told.append)
+    assert isinstance(track, rtface.TrackReport)
+    assert (track.id, track.frames, track.first_s) == (1, 10, 0.0)
+    assert set(track.treatment) >= {"on", "strength", "engine", "reasons"}
+    assert told
+
+
+@pytest.mark.parametrize(("call", "says"), [
+    (lambda p: rtface.run([p], "o.mp4"), "input must be a path .* not list; call rtface.run once for each"),
+    (lambda p: rtface.run(None, "o.mp4"), "input must be .* not None"),
+    (lambda p: rtface.run(p, 3), "output must be a path .* not int"),
+    (lambda p: rtface.run(p, ""), "output must be .* not ''"),
+    (lambda p: rtface.run(p, "o.mp4", progress=3), "progress must be a function"),
+    (lambda p: rtface.run(p, "o.mp4", cancel=True), "cancel must be a threading.Event, not bool"),
+    (lambda p: rtface.run(p, "o.mp4", start=float("nan")), "start must be seconds"),
+    (lambda p: rtface.run(p, "o.mp4", color="restore"), "color is not an option: the nearest is colour"),
+    (lambda p: rtface.run(p, "o.mp4", preview=True), "^preview has no effect here: it is for live runs of the command"),
+    (lambda p: rtface.run(p, "null:", control=0), "^control has no effect here"),
+    (lambda p: rtface.run(p, "null:", end=3), "^end has no effect here: it is for films"),
+    (lambda p: rtface.analyze([p]), "call rtface.analyze once for each"),
+    (lambda p: rtface.analyze(p, crf=3), "crf has no effect on analyze, which takes colour, tracker"),
+])
+def test_wrong_arguments_say_the_fix(call: Any, says: str, film: Path) -> None:
+    with pytest.raises(UsageError, match=says):
+        call(film)
+
+
+def test_errors_call_options_as_python_does(film: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there.mp4"
+    there.write_bytes(b"x")
+    with pytest.raises((UsageError, OutputError)) as caught:
+        rtface.run(film, there)
+    assert "overwrite=True" in str(caught.value) and "--" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("flag", "keyword"), [
+    ("take --overwrite", "take overwrite=True"),
+    ("use --strength 0 to change nothing", "use strength=0 to change nothing"),
+    ("check --codec, --crf and --preset", "check codec, crf and preset"),
+    ("with --sequence --fps RATE", "with sequence=True fps=RATE"),
+    ("go on with --start 0:00:03.267", "go on with start=0:00:03.267"),
+    ("--max-faces 0: at least", "max_faces=0: at least"),
+    ("--region head has", "region=head has"),
+    ("--engine chooses another", "engine chooses another"),
+    ("--stage help lists", "stages help lists"),
+    ("rtface engines add x --from FILE", "rtface engines add x --from FILE")])
+def test_flags_become_keywords(flag: str, keyword: str) -> None:
+    assert in_python(flag) == keyword
+
+
+def test_every_exported_name_is_on_the_page_and_the_other_way_round() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\brtface\.([A-Za-z_]+)", page)) - {"errors"}
+    assert named == set(rtface.__all__)
+    assert all(hasattr(rtface, name) for name in rtface.__all__)
