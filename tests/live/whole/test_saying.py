@@ -105,7 +105,7 @@ WRONG = {
     "no such file": ("@/not/there null:", 2, "/not/there"),
     "several inputs": ("camera:0 camera:1 null:", 2, "one INPUT"),
     "no such microphone": ("FILM null: --audio Nobody", 1, "Nobody"),
-    "a film's option": ("FILM null: --start 2", 2, "--start is for films"),
+    "a film's option": ("FILM null: --start 2", 2, "--start has no effect here: it is for films"),
     "no such option value": ("FILM null: --latency 1", 2, "latency"),
 }
 
