@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
 from av.codec import Codec
 
 from rtface.errors import UsageError
+from rtface.media.color import tags_from_rgb
 from rtface.media.encoders import FAMILIES, Family, VideoPlan, set_hdr, set_quality
 from rtface.media.keep_class import Keeper, class_lost, keeper
 from rtface.media.pixel_format import nearest, shape_of
@@ -16,6 +18,8 @@ from rtface.media.probe import MediaInfo
 ALIASES = {"h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "libx265", "x265": "libx265",
            "hevc": "libx265", "av1": "libsvtav1", "svtav1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks"}
 
+# Encoders of films for players, for which a folder of stills is made 4:2:0.
+_PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
 # Encoders that write captions, or the pixels' aspect, into their own stream. PyAV cannot note the aspect in Matroska.
 _WRITES_CAPTIONS = ("libx26", "h264_", "hevc_", "mpeg2video")
 _WRITES_ASPECT = ("libx26", "h264_", "hevc_", "mpeg", "ffv1")
@@ -33,6 +37,8 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
         return "qtrle" if shape.model == "rgb" and shape.bits == 8 else "prores_ks"
     if shape.bits > 12 and format == "matroska":
         return "ffv1"
+    if info.is_sequence:  # H.264 of more than 8 bits is taken by fewer players than H.265 is
+        return "libx265" if shape.bits > 8 and "libx265" in supported else "libx264"
     if (shape.bits > 10 or info.hdr is not None or info.color.transfer in ("pq", "hlg")) and "libx265" in supported:
         return "libx265"
     if shape.model == "rgb":
@@ -67,7 +73,8 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
         name, crf = kept.encoder, kept.crf
     else:
         name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
-    if name == "libx264" and shape_of(info.pix_fmt).model == "rgb" and codec is None:
+    if name == "libx264" and shape_of(info.pix_fmt).model == "rgb" and codec is None and (
+            crf == 0 or not info.is_sequence):
         name = "libx264rgb"
     encoder = _encoder(name)
     if name not in supported:
@@ -77,11 +84,22 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
     if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that hardly any decoder shows
         candidates = [c for c in candidates if not shape_of(c).alpha]
+    played = info.is_sequence and crf != 0 and name.startswith(_PLAYED) and name != "libx264rgb"
+    if played:
+        candidates = [c for c in candidates if c in ("yuv420p", "yuvj420p", "nv12") or (
+            c in ("yuv420p10le", "p010le") and shape_of(info.pix_fmt).bits > 8)]
     pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)
     convert = shape_of(pix_fmt).model != shape_of(info.pix_fmt).model and shape_of(info.pix_fmt).model != "gray"
     convert = convert or shape_of(pix_fmt).bits < shape_of(info.pix_fmt).bits or any("resolution" in s for s in lost)
     plan = VideoPlan(name, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect,
                      repack=pix_fmt != info.pix_fmt and not convert, convert=convert)
+    if convert and shape_of(pix_fmt).model == "yuv" and shape_of(info.pix_fmt).model == "rgb":
+        plan.tags = tags_from_rgb(info.tags, info.width, info.height)
+    elif shape_of(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills say RGB's matrix
+        plan.tags = replace(plan.tags, matrix=tags_from_rgb(info.tags, info.width, info.height).matrix)
+    if played and lost:
+        lost[0] += (", which players take; --crf 0, --codec libx264rgb, or --codec ffv1 in a .mkv output keep the "
+                    "colours")
     plan.warnings += [f"{name}: {line}" for line in lost]
     _odd_size(plan)
     set_quality(plan, crf, preset)

@@ -63,6 +63,17 @@ def tags_of(image: av.VideoFrame, siting: str | None = None) -> Tags:
     return Tags(int(image.color_range), int(image.color_primaries), int(image.color_trc), int(image.colorspace), siting)
 
 
+def tags_from_rgb(tags: Tags, width: int, height: int) -> Tags:
+    """The tags of YCbCr made of RGB: limited range, and the matrix that players take for the size where they read no
+    tags. What RGB pictures do not say of their colour is sRGB, whose primaries are BT.709's."""
+    return Tags(1, 1 if tags.primaries == UNSPECIFIED else tags.primaries,
+                13 if tags.transfer == UNSPECIFIED else tags.transfer, 1 if _is_hd(width, height) else 6)
+
+
+def _is_hd(width: int, height: int) -> bool:
+    return height > 576 or width >= 1280
+
+
 def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = "") -> Color:
     """How to read the samples of a picture; what the stream leaves open is decided by the habits of the field.
 
@@ -81,7 +92,7 @@ def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = ""
         matrix: Matrix = "rgb"
     else:
         matrix = _MATRIX.get(int(image.colorspace)) or (
-            "bt709" if image.height > 576 or image.width >= 1280 else "bt601")
+            "bt709" if _is_hd(image.width, image.height) else "bt601")
     tagged = int(image.color_range)
     full = tagged == 2 or (tagged != 1 and (matrix == "rgb" or name.startswith("yuvj")))
     if image.format.is_rgb:

@@ -14,7 +14,6 @@ from av.video.stream import VideoStream
 from rtface.errors import OutputError, UsageError
 from rtface.media.color import Hdr, Tags
 from rtface.media.cuda_driver import told
-from rtface.media.pixel_format import shape_of
 
 # FFmpeg's AVCodecContext flags and AVFieldOrder.
 _INTERLACED = (1 << 18) | (1 << 29)  # AV_CODEC_FLAG_INTERLACED_DCT | _ME
@@ -212,8 +211,6 @@ def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
         context.sample_aspect_ratio = plan.aspect
     context.color_range, context.colorspace = plan.tags.range, plan.tags.matrix
     context.color_primaries, context.color_trc = plan.tags.primaries, plan.tags.transfer
-    if plan.convert and shape_of(plan.pix_fmt).model == "yuv" and plan.tags.matrix in (0, 2):
-        context.colorspace, context.color_range = 6, 1
     context.flags |= _FRAME_DURATION
     context.field_order = _FIELD_ORDER[plan.fields]  # pyright: ignore[reportAttributeAccessIssue]
     if plan.fields != "progressive":

@@ -31,7 +31,8 @@ def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
         return repacked(image, plan.pix_fmt)
     if target.model == "rgb":
         return image.reformat(format=plan.pix_fmt)
-    return image.reformat(format=plan.pix_fmt, dst_colorspace="ITU601", src_color_range=FULL_RANGE, dst_color_range=1)
+    return image.reformat(format=plan.pix_fmt, dst_colorspace="ITU709" if plan.tags.matrix == 1 else "ITU601",
+                          src_color_range=FULL_RANGE, dst_color_range=1, interpolation="BICUBIC")
 
 
 def pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:

@@ -154,6 +154,11 @@ class MediaInfo:
     on_card: bool = False
     coding: Coding = field(default_factory=Coding)
 
+    @property
+    def is_sequence(self) -> bool:
+        """Whether it is a folder of stills as one film."""
+        return self.codec == "stills"
+
 
 def open_container(path: str | os.PathLike[str]) -> InputContainer:
     """Opens whatever PyAV opens; the content decides, not the name.

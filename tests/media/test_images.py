@@ -16,8 +16,11 @@ import tifffile
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.frame import Frame
 from rtface.media import image_read, image_write
+from rtface.media.file_sink import FileSink
 from rtface.media.image_meta import exif_of, read_meta, write_meta
 from rtface.media.images import list_images, open_sequence, plan_image, read_image, write_image
+from rtface.media.pixel_format import shape_of
+from rtface.media.stream_plan import plan_output
 from rtface.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
 from rtface.stats import Stats
 
@@ -292,9 +295,6 @@ def test_a_folder_in_natural_order(tmp_path: Path):
 
 
 def test_a_folder_as_a_film(media, tmp_path: Path):
-    from rtface.media.file_sink import FileSink
-    from rtface.media.stream_plan import plan_output
-
     shots = folder(tmp_path / "shots")
     (shots / "shot5.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     (shots / "shot7.png").write_bytes(png(np.full((64, 96, 3), 60, np.uint8), "rgb24"))
@@ -314,6 +314,50 @@ def test_a_folder_as_a_film(media, tmp_path: Path):
         shown = [(round(float(f.time), 3), int(f.reformat(format="rgb24").to_ndarray()[0, 0, 0]))
                  for f in box.decode(video=0)]
     assert shown == [(0.0, 20), (0.1, 30), (0.3, 50), (0.4, 60), (0.5, 70), (0.6, 80), (0.7, 90)]
+
+
+@pytest.mark.parametrize(("size", "matrix"), [((64, 48), 6), ((64, 720), 1)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_a_folder_as_a_film_that_players_take(media, tmp_path: Path, size: tuple[int, int], matrix: int, suffix: str):
+    """4:2:0 with the matrix that its tags name: colours come back, read by the tags or by the size."""
+    (tmp_path / "shots").mkdir()
+    colours = [(220, 30, 40), (20, 200, 60), (40, 50, 210)]
+    for number, colour in enumerate(colours):
+        array = np.broadcast_to(np.array(colour, np.uint8), (size[1], size[0], 3))
+        (tmp_path / "shots" / f"{number}.png").write_bytes(png(np.ascontiguousarray(array), "rgb24"))
+    source = open_sequence(tmp_path / "shots", fps=10)
+    with pytest.raises(OutputError, match=r"RGB becomes YUV \(yuv420p\), which players take.*--strict"):
+        plan_output(source.info, tmp_path / f"out{suffix}", strict=True)
+    plan = plan_output(source.info, tmp_path / f"out{suffix}")
+    sink = FileSink(plan, Stats())
+    for frame in source:
+        sink.write(frame)
+    sink.finish()
+    assert plan.video.pix_fmt == "yuv420p" and plan.video.encoder == ("libvpx-vp9" if suffix == ".webm" else "libx264")
+    standard = {1: "ITU709", 6: "ITU601"}[matrix]
+    with av.open(str(tmp_path / f"out{suffix}")) as box:
+        for image, colour in zip(box.decode(video=0), colours, strict=True):
+            assert (int(image.colorspace), int(image.color_range)) == (matrix, 1)
+            shown = image.reformat(format="rgb24", src_colorspace=standard, dst_color_range=2).to_ndarray()
+            assert np.abs(shown.reshape(-1, 3).mean(0) - colour).max() < 4
+
+
+@pytest.mark.parametrize(("pix_fmt", "suffix", "options", "encoder", "have"), [
+    ("rgb48be", ".mp4", {}, "libx265", "yuv420p10le"), ("rgb48be", ".mkv", {}, "ffv1", "gbrp16le"),
+    ("gray", ".mp4", {}, "libx264", "yuv420p"), ("rgb24", ".mp4", {"codec": "h264"}, "libx264", "yuv420p"),
+    ("rgb24", ".mkv", {"codec": "ffv1"}, "ffv1", "bgr0"), ("rgb24", ".mp4", {"crf": 0}, "libx264rgb", "rgb24"),
+    ("rgb24", ".mp4", {"codec": "libx264rgb"}, "libx264rgb", "rgb24"),
+    ("rgb24", ".mov", {"codec": "prores"}, "prores_ks", "yuv444p10le"),
+])
+def test_a_folder_as_a_film_keeps_what_is_asked_for(tmp_path: Path, pix_fmt: str, suffix: str, options: dict,
+                                                    encoder: str, have: str):
+    (tmp_path / "shots").mkdir()
+    shape = (32, 48) if pix_fmt == "gray" else (32, 48, 3)
+    array = random(shape, np.uint16 if "48" in pix_fmt else np.uint8)
+    (tmp_path / "shots" / "1.png").write_bytes(png(array, pix_fmt))
+    plan = plan_output(open_sequence(tmp_path / "shots").info, tmp_path / f"out{suffix}", **options)
+    assert (plan.video.encoder, plan.video.pix_fmt) == (encoder, have)
+    assert (plan.video.tags.matrix == 0) == (shape_of(have).model == "rgb" and plan.video.tags.matrix != 2)
 
 
 @pytest.mark.parametrize("kwargs", [{"fps": 0}, {"start": 9.0}, {"start": 0.5, "end": 0.2}])

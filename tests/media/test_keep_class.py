@@ -44,7 +44,7 @@ KEPT = [
 @pytest.mark.parametrize(("codec", "pix_fmt", "options", "held", "suffix", "encoder"), KEPT, ids=str)
 def test_lossless_stays_lossless(media, tmp_path: Path, codec: str, pix_fmt: str, options: dict[str, str], held: str,
                                  suffix: str, encoder: str):
-    source = media.make_film(tmp_path / f"in{held}", frames=3, pix_fmt=pix_fmt, codec=codec, options=options)
+    source = media.make_film(tmp_path / f"in{held}", frames=5, pix_fmt=pix_fmt, codec=codec, options=options)
     plan = media.passthrough(source, tmp_path / f"out{suffix}", strict=True)
     assert (plan.video.encoder, plan.video.coding, plan.video.warnings) == (encoder, "lossless", [])
     assert [s for _, s in media.decoded(tmp_path / f"out{suffix}")] == [s for _, s in media.decoded(source)]
@@ -58,7 +58,7 @@ def test_lossless_stays_lossless(media, tmp_path: Path, codec: str, pix_fmt: str
 ], ids=str)
 def test_lossless_rgb_stays_lossless(media, tmp_path: Path, codec: str, pix_fmt: str, options: dict[str, str],
                                      held: str, suffix: str, encoder: str):
-    source = media.make_film(tmp_path / f"in{held}", frames=3, pix_fmt=pix_fmt, codec=codec, options=options)
+    source = media.make_film(tmp_path / f"in{held}", frames=5, pix_fmt=pix_fmt, codec=codec, options=options)
     plan = media.passthrough(source, tmp_path / f"out{suffix}", strict=True)
     assert (plan.video.encoder, plan.video.coding) == (encoder, "lossless")
     assert rgb(tmp_path / f"out{suffix}") == rgb(source)
@@ -144,7 +144,7 @@ def test_interlaced_dnxhr_falls_back_and_says_so(media, tmp_path: Path):
 ])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_what_parameter_sets_say(media, tmp_path: Path, codec: str, options: dict[str, str], kind: str, suffix: str):
-    assert coding(media.make_film(tmp_path / f"in{suffix}", frames=2, codec=codec, options=options)).kind == kind
+    assert coding(media.make_film(tmp_path / f"in{suffix}", frames=5, codec=codec, options=options)).kind == kind
 
 
 @pytest.mark.parametrize("extradata", [b"", b"\1", b"\1d\0\n\xff\xe1\0\x20\x67\xf4", b"\0\0\1\x67\xf4\0\n", bytes(40)])
