@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+
+
+def _open_standard_streams() -> None:
+    """Opens the null device where stdin, stdout or stderr was closed (``>&-``): the next file that is opened, such as a
+    film, would get its number and whatever is printed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - kept open as long as the process
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def main() -> None:
     """Runs the command line (`rtface.cli`)."""
+    _open_standard_streams()
     # Until that is there to answer it, Ctrl-C ends the process as the system does, without a traceback.
     answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if answers:

@@ -10,7 +10,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 _COLOURS = {"warning": "33", "error": "31", "fault": "31", "warn": "33", "ok": "32"}
@@ -22,21 +22,28 @@ def _seen(line: str) -> int:
     return len(_PAINT.sub("", line))
 
 
+def to_nobody(stream: TextIO) -> None:
+    """Drops what is written to a stream from now on, and what is still in its buffer: its reader has gone. Otherwise
+    Python complains when it flushes the buffer at exit."""
+    with suppress(OSError, ValueError):  # without a file descriptor there is no buffer either
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+
+
 class Console:
-    """Owns stderr while a command runs.
+    """Owns stderr while a command runs. When nobody reads it any more it goes on in silence.
 
     Args:
         verbosity: -1 errors only, 0 warnings, 1 what is decided, 2 everything.
         stream: where to write; stderr by default.
         environ: ``NO_COLOR`` and ``TERM`` are looked up here.
-
-    Attributes:
-        lasting: go on in silence when nobody reads any more, instead of raising OSError.
     """
 
     def __init__(self, verbosity: int = 0, stream: TextIO | None = None,
                  environ: Mapping[str, str] = os.environ) -> None:
-        self.verbosity, self.lasting = verbosity, False
+        self.verbosity = verbosity
+        self._broken = False
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty() and environ.get("TERM") != "dumb"
         # The classic Windows console shows escapes as text; its terminals that do not, say so.
@@ -81,14 +88,16 @@ class Console:
                 self._drawn = 0
 
     def _write(self, text: str) -> None:
+        if self._broken:
+            return
         try:
             self._stream.write(text)
             self._stream.flush()
-        except OSError:
-            if not self.lasting:
+        except (OSError, ValueError) as error:
+            if isinstance(error, UnicodeError):
                 raise
-            # What is still in the stream's buffer has to go somewhere, or Python complains at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            self._broken = True
+            to_nobody(self._stream)
 
     def say(self, text: str, kind: str = "info") -> None:
         """One line that stays; ``-q`` lets only errors through."""

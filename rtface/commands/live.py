@@ -60,7 +60,6 @@ def run_live_job(source: Endpoint, sink: Endpoint, options: Options, console: Co
     from rtface.live.run import run_live
     from rtface.stats import Stats
 
-    console.lasting = True
     stats = Stats()
     ends = make_ends(source, sink, options, stats)
     if options.dry_run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import shlex
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import typer
 
 from rtface.address import Address, place
 from rtface.commands import live, shared
-from rtface.commands.console import Console, print_json
+from rtface.commands.console import Console, print_json, to_nobody
 from rtface.config import Loaded, Options, Scope, check_scope
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.live.endpoints import live_scope, unwrapped
@@ -90,7 +91,7 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
             skipped += 1
             console.say(f"{job.output} is there already: skipped (--overwrite does it again)")
             if json:
-                print_json({"input": str(job.input), "output": str(job.output), "status": "skipped"})
+                _print_line({"input": str(job.input), "output": str(job.output), "status": "skipped"})
             continue
         try:
             report = run_file(job.input, job.output, options, stats=Stats(),
@@ -101,7 +102,7 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
             if len(jobs) > 1:
                 _say_how_to_go_on(job, error, console)
             if json:
-                print_json({"input": str(job.input), "output": str(job.output), "status": "failed",
+                _print_line({"input": str(job.input), "output": str(job.output), "status": "failed",
                             "error": " ".join(str(error).split()), "partial": getattr(error, "partial", None),
                             "resume_at_s": getattr(error, "resume_at", None)})
             if isinstance(error, (Interrupted, KeyboardInterrupt)):
@@ -110,7 +111,7 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
         codes.append(0)
         _say_done(job, report, options, console)
         if json:
-            print_json({"status": "planned" if options.dry_run else "done", **report.to_dict()})
+            _print_line({"status": "planned" if options.dry_run else "done", **report.to_dict()})
     if len(jobs) > 1:
         failed = sum(1 for code in codes if code)
         left = len(jobs) - len(codes) - skipped
@@ -118,6 +119,14 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
                     + (f", {left} not begun" if left else ""), "error" if failed else "info")
     interrupted = [code for code in codes if code > shared.INTERRUPTED]
     return interrupted[0] if interrupted else codes[0] if len(jobs) == 1 and codes else int(any(codes))
+
+
+def _print_line(value: object) -> None:
+    """Prints one line of JSON; a reader that has gone does not end the films."""
+    try:
+        print_json(value)
+    except OSError:
+        to_nobody(sys.stdout)
 
 
 def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,12 +17,14 @@ from typing import Annotated
 import typer
 
 from rtface.address import redacted
-from rtface.commands.console import Console, logged
+from rtface.commands.console import Console, logged, to_nobody
 from rtface.config import Loaded, Options, load
 from rtface.errors import Interrupted, RtfaceError, UsageError
 from rtface.values import DEVICES
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 128
+# timeout(1), and a terminal that closes, signal a process twice: by itself and as one of its group.
+_SAME_SIGNAL_S = 0.3
 
 
 def complete(*choices: str) -> Callable[[str], list[str]]:
@@ -96,19 +99,24 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signals() -> Generator[Stop]:
-    """Turns the first SIGINT or SIGTERM into `Stop.event`; a second one ends the process at once.
+def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[Stop]:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into `Stop.event`; a second one ends the process at once.
 
-    A file that is being written stays readable up to there either way. Does nothing outside the main thread.
+    A file that is being written stays readable up to there either way. Does nothing outside the main thread. SIGHUP
+    stays ignored where it was (nohup).
     """
     stop = Stop()
+    first = 0.0
 
     def handle(signum: int, frame: FrameType | None) -> None:
+        nonlocal first
         # os.write, because the signal may have come in the middle of a print.
         if stop.event.is_set():
+            if clock() - first < _SAME_SIGNAL_S:
+                return
             _tell("\nrtface: stopped at once\n")
             os._exit(INTERRUPTED + signum)
-        stop.signum = signum
+        stop.signum, first = signum, clock()
         stop.event.set()
         _tell("\nrtface: stopping; once more to stop at once\n")
 
@@ -118,6 +126,8 @@ def stop_on_signals() -> Generator[Stop]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if sys.platform == "win32":
         numbers.append(signal.SIGBREAK)
+    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield stop
@@ -170,8 +180,7 @@ def boundary(console: Console, *, stop: Stop | None = None) -> Generator[None]:
         except typer.Exit:
             raise
         except BrokenPipeError:
-            # The reader of stdout has gone; without this Python complains again when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            to_nobody(sys.stdout)
             raise typer.Exit(FAILED) from None
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where all errors are said
             raise typer.Exit(explain(error, console, signum=stop.signum if stop else None)) from None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+
+from rtface.commands.shared import stop_on_signals
 
 # A pipeline that works until it is told to stop, and then takes a moment to finish its file.
 WAITING = """
@@ -40,10 +44,10 @@ def start(*arguments):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_cleanly_and_says_how_to_go_on(number, code):
     process = start("run", "a.mp4", "b.mp4")
-    process.send_signal(number)
+    process.send_signal(getattr(signal, number))
     out, err = process.communicate(timeout=30)
     assert process.returncode == code
     assert "b.partial.mp4" in err
@@ -59,10 +63,67 @@ def test_a_second_signal_ends_at_once():
     seen = ""
     while "once more" not in seen:
         seen = process.stderr.readline()
-    process.send_signal(signal.SIGTERM)
+    while process.poll() is None:  # one within 0.3 s of the first counts as the same
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.1)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143
     assert "stopped at once" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
+def test_a_signal_that_comes_twice_at_once_counts_once(capfd):
+    now = 10.0
+    with stop_on_signals(clock=lambda: now) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.event.wait(5)
+        now += 0.29
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)  # lets the handler run; it would end this process
+    assert stop.signum == signal.SIGTERM
+    assert capfd.readouterr().err.count("stopping") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signal there")
+def test_a_closed_terminal_stays_ignored_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.event.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+# A pipeline that shows progress until its console is gone, and is done then.
+SHOWING = """
+import sys, types
+def run_file(input, output, options, *, stats, progress, stop, building):
+    from rtface.progress import Progress
+    from rtface.report import Report
+    for n in range(2000):
+        progress._shown = -1e9
+        progress(Progress(n, 0.1, 10.0, 25.0, 1))
+    open(output, "w").write("film")
+    return Report(str(input), str(output), "0", "none", "cpu", frames_out=3)
+module = types.ModuleType("rtface.runner"); module.run_file = run_file
+sys.modules["rtface.runner"] = module
+from rtface.__main__ import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no POSIX shell there")
+@pytest.mark.parametrize("end", ["2>&-", ">&-", "<&- >&- 2>&-", "2>/dev/full", "--json >/dev/full", "2>&1 | true",
+                                 "--json | true"])
+def test_streams_that_are_closed_or_broken_end_no_film(tmp_path, end):
+    line = f'set -o pipefail; "$0" -c "$1" run a.mp4 b.mp4 --output-dir out {end}'
+    done = subprocess.run(["bash", "-c", line, sys.executable, SHOWING], capture_output=True, text=True,
+                          env=environment(), cwd=tmp_path, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout and "Exception ignored" not in done.stderr
+    assert [(tmp_path / "out" / name).read_text() for name in ("a.mp4", "b.mp4")] == ["film", "film"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
