@@ -36,6 +36,8 @@ from rtface.tracks import MEMORY_S, TrackBook, TrackRecord, seed_of
 
 log = logging.getLogger("rtface")
 
+# Where a card was lost and its spare could not be opened, that is tried again after so long.
+_TRY_AGAIN_S = 10.0
 
 
 class Enhance:
@@ -57,7 +59,8 @@ class Enhance:
         book: what is known of every track.
         coming: a workshop that is being made ready; it takes over between two frames (a live run starts at once on
             the CPU, and goes to the card when its plan has passed its gate).
-        spare: opens what goes on with the run when a card is lost; without it the run ends there.
+        spare: opens what goes on with the run when a card is lost; without it the run ends there. Where it cannot be
+            opened either, frames pass through as they are, and it is tried again every 10 s.
     """
 
     def __init__(self, device: Device, engines: Engines, options: Options, stats: Stats, *,
@@ -70,6 +73,7 @@ class Enhance:
         self.coming: Future[Workshop] | None = None
         self.spare: Callable[[], Workshop] | None = None
         self._faults = 0
+        self._stranded: float | None = None  # since when (monotonic) there has been nothing to work with
         self._assign = Assignment(options, stats, self.book, ladder, small)
         self._ladder, self._hold = ladder, 0
         self._pace: Pace = "each" if ladder is None else "live"
@@ -129,9 +133,12 @@ class Enhance:
         """Analyses the chosen faces, cuts their crops and hands them to their engines."""
         started = perf_counter()
         self._move_when_ready()
+        if self._stranded is not None and monotonic() - self._stranded >= _TRY_AGAIN_S:
+            self._take_spare("the card is still lost")
         job = Job(frame, self._device)
         try:
-            self._submit(job)
+            if self._stranded is None:
+                self._submit(job)
         except Exception as error:  # noqa: BLE001 - as for the tracker
             self._failed("enhance", error, job.device)
             job.give_up()
@@ -292,13 +299,28 @@ class Enhance:
         """Where corrections may act; an engine that answers for the face only has nothing to show of the head."""
         return self._options.region if engine.whole else "face"
 
+    def _take_spare(self, why: object) -> None:
+        """Goes on with the spare, or remembers that there is nothing to go on with."""
+        assert self.spare is not None
+        try:
+            self.move(self.spare())
+        except Exception as error:  # noqa: BLE001 - whatever it is, frames go on passing through
+            self._stranded = monotonic()
+            self._stats.warn("stranded", f"{why}, and nothing can take its place ({error}): frames pass through as "
+                             "they are; free memory or start the run again")
+            return
+        self._stranded = None
+        log.warning("%s; the run goes on with the %s", why, self._device.name)
+
     def _failed(self, where: str, error: Exception, device: Device) -> None:
         if isinstance(error, DeviceLost):
             if self.spare is None:
                 raise error
-            if device is self._device:  # not a frame that was still there when the run had moved
-                self.move(self.spare())
-                log.warning("%s; the run goes on with the %s", error, self._device.name)
+            # A frame that was still on the lost card when the run had moved changes nothing.
+            if device is self._device and self._stranded is None:
+                self._take_spare(error)
+            if self._stranded is not None:
+                return
         self._faults += 1
         self._stats.fault(where, error)
         # Films have one count for the whole run, whatever works on them (`rtface.chain.end_at_faults`).

@@ -79,7 +79,7 @@ class Report:
 
     def fill(self, stats: Stats) -> None:
         """Takes over what was counted, timed and warned of."""
-        counters = stats.counters
+        counters = stats.counted()
         self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
         self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
         self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
@@ -87,7 +87,7 @@ class Report:
         self.stages_ms = stats.stages_ms()
         latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
         self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}
-        self.warnings = list(stats.warnings.values())
+        self.warnings = stats.warned()
         self.peak_rss_mb = round(peak_rss_mb(), 1)
 
     def ended_by(self, error: BaseException) -> None:

@@ -96,6 +96,16 @@ class Stats:
         self.warn(f"{where}_fault", f"a frame passes through as it is, because its {where} step failed: {error}")
         log.debug("%s fault", where, exc_info=error)
 
+    def counted(self) -> Counter[str]:
+        """All counters, as they are at this moment."""
+        with self._lock:
+            return self.counters.copy()
+
+    def warned(self) -> list[str]:
+        """All warnings, in the order in which they came."""
+        with self._lock:
+            return list(self.warnings.values())
+
     def stages_ms(self) -> dict[str, dict[str, float]]:
         """Mean, p50, p95, p99 of every stage in milliseconds."""
         with self._lock:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
-from threading import Thread
+from threading import Event, Lock, Thread
 
 from rtface.config import Options
 from rtface.device.cpu import CpuDevice
@@ -100,14 +100,22 @@ def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads:
             own.close()
             coming.set_exception(error)
             return
-        coming.set_result(made)
+        with handing_over:
+            if not closed.is_set():
+                coming.set_result(made)
+                return
+        made.close()  # nobody waits for it any more
+        coming.set_exception(EngineError("the run ended while its engine was made ready on the card"))
 
+    closed, handing_over = Event(), Lock()
     thread = Thread(target=make, name="rtface-to-card", daemon=True)
     thread.start()
 
     def close() -> None:
-        thread.join()
-        if coming.exception() is None:
+        # A plan takes minutes to build and cannot be stopped: its thread is left behind, and releases the card.
+        with handing_over:
+            closed.set()
+        if coming.done() and coming.exception() is None:
             coming.result().close()
 
     stack.callback(close)

@@ -15,7 +15,6 @@ from time import monotonic
 from typing import Protocol
 
 from rtface.enhance import Enhance
-from rtface.errors import EngineError
 from rtface.flow import Mailbox
 from rtface.frame import Face, Frame
 from rtface.live.controls import Controls
@@ -174,7 +173,7 @@ class Loop:
         self._enhance.strength = self._controls.strength
         try:
             return self._enhance.collect(self._enhance.submit(frame))
-        except EngineError as error:  # too many faults one after the other for a film: here they go on passing through
+        except Exception as error:  # noqa: BLE001 - as above; a film ends after many faults in a row, a live run does not
             self._fault("enhance", error)
             self._enhance.reset()
             return frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -119,9 +120,14 @@ def test_a_live_run_stays_where_it_is_when_the_card_cannot_take_the_small_engine
 def test_a_live_run_ends_while_the_card_is_still_being_made_ready(machine):
     machine.gate.clear()
     e = rtface.Enhancer("rtface-s", wait=False)
-    threading.Timer(0.2, machine.gate.set).start()
+    coming = e._enhance.coming
+    began = time.monotonic()
     e.close()
     e.close()
+    assert time.monotonic() - began < 1.0
+    machine.gate.set()
+    assert "the run ended" in str(coming.exception(60))
+    assert not machine.cards[0].live
 
 
 def test_without_a_card_nothing_is_coming():

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from live_fakes import FakeEnhance, FakeTracker, NoExtras, frame, luma_of
 
-from rtface.errors import EngineError
+from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Frame
 from rtface.live.controls import Controls
 from rtface.live.loop import Loop
@@ -197,6 +197,12 @@ def test_what_is_done_besides_gets_the_picture_as_it_came_and_its_faults_do_no_h
     assert extras.came_with == [(1, 0.5, 0), (2, 0.5, 1), (3, 0.5, 1)]
     assert [luma_of(f) for f in out] == [2, 3, 4]
     assert rig.stats.counters["faults"] == 1
+
+
+def test_no_error_of_the_enhancement_ends_the_loop():
+    rig = Rig(enhance=FakeEnhance(fail={1: MissingComponent("no room for the CPU's engines"), 2: MemoryError()}))
+    out = rig.run([frame(n) for n in range(1, 4)])
+    assert [f.touched for f in out] == [False, False, True]
 
 
 def test_a_frame_on_which_tracking_failed_is_known_as_such():

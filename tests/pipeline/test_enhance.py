@@ -15,7 +15,7 @@ from rtface.chain import join_fields, split_fields
 from rtface.config import Options
 from rtface.device.cpu import CpuDevice
 from rtface.enhance import Enhance
-from rtface.errors import DeviceLost, EngineError
+from rtface.errors import DeviceLost, EngineError, MissingComponent
 from rtface.frame import Display, Frame, Packet
 from rtface.protocols import Workshop
 from rtface.stats import Stats
@@ -271,6 +271,26 @@ def test_a_lost_device_ends_a_film_and_not_a_live_run() -> None:
         except DeviceLost as error:
             assert not live and "stopped answering" in str(error)
         assert done == ([True] * 3 + [False] + [True] * 2 if live else [True] * 3)
+
+
+def test_where_no_spare_can_be_opened_frames_pass_and_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, stats, asked = LosableDevice(), Stats(), []
+    step = Enhance(device, FakeEngines(), Options(grain="none"), stats, analysis=False)
+
+    def spare() -> Workshop:
+        asked.append(1)
+        if len(asked) < 3:
+            raise MissingComponent("no memory")
+        return Workshop(CpuDevice(), FakeEngines(FakeEngine("spare")))
+
+    step.spare, device.lost = spare, True
+    frames = film(6)
+    assert [step.collect(step.submit(f)).touched for f in frames[:3]] == [False] * 3
+    assert len(asked) == 1
+    assert "pass through as they are" in stats.warnings["stranded"]
+    monkeypatch.setattr("rtface.enhance._TRY_AGAIN_S", 0.0)
+    assert [step.collect(step.submit(f)).touched for f in frames[3:]] == [False, True, True]
+    assert stats.counters["faults"] == 0
 
 
 def test_what_an_engine_remembers_of_a_failed_frame_is_not_used_again() -> None:

@@ -69,7 +69,7 @@ class LiveStatus:
         return {"late": 0} | self._counted("passed:")
 
     def _counted(self, prefix: str) -> dict[str, int]:
-        counters = list(self.stats.counters.items())
+        counters = self.stats.counted().items()
         return {name.removeprefix(prefix): n for name, n in counters if name.startswith(prefix)}
 
     @property
@@ -106,7 +106,7 @@ class LiveStatus:
             "delay_ms": None if self._delay is None else round(1e3 * self._delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
             "source": self._end(*self.source), "sinks": [self._end(*sink) for sink in self.sinks],
-            "warnings": [redacted(text) for text in list(self.stats.warnings.values())],
+            "warnings": [redacted(text) for text in self.stats.warned()],
         }
 
     def _end(self, name: str, end: End) -> dict[str, Any]:
