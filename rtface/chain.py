@@ -215,12 +215,13 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
             first = item
         elif isinstance(item, Frame) and item.field == 1:
             touched = item.touched or (first is not None and first.touched)
+            corrected = item.corrected or (first is not None and first.corrected)
             faces, unfollowed, tracked = item.faces, item.unfollowed, item.tracked
             if first is not None:
                 faces, unfollowed = faces or first.faces, first.unfollowed + unfollowed
                 tracked = tracked and first.tracked
             failed = item.failed or (first is not None and first.failed)
-            yield replace(item, field=None, touched=touched, faces=faces, unfollowed=unfollowed, tracked=tracked,
-                          failed=failed)
+            yield replace(item, field=None, touched=touched, corrected=corrected, faces=faces, unfollowed=unfollowed,
+                          tracked=tracked, failed=failed)
         else:
             yield item

@@ -248,6 +248,7 @@ class Enhance:
             frame = job.device.paste(frame, corrections)
         job.crops = []
         if frame.touched:
+            frame = replace(frame, corrected=True)
             stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
         return frame
 

@@ -115,7 +115,8 @@ class Frame:
         captured_at: `time.monotonic()` when the source had the picture (latency clock), None for files.
         field: None for a whole picture; 0 or 1 for the field that comes first or second in time.
         cut: True on the first frame after a scene change (or a seek).
-        touched: True once a correction was added.
+        touched: True once anything was changed: a correction was added, or a stage has drawn something.
+        corrected: True once a face's correction was added.
         new: True when this is a picture unrelated to the one before (separate stills).
         lead_in: True on a picture that is worked on only so that what follows finds everything settled
             (`rtface.segments`); it is neither counted nor written.
@@ -137,6 +138,7 @@ class Frame:
     field: Literal[0, 1] | None = None
     cut: bool = False
     touched: bool = False
+    corrected: bool = False
     new: bool = False
     lead_in: bool = False
     before: av.VideoFrame | None = None

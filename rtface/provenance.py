@@ -1,8 +1,9 @@
 """What was done to a picture or film, in the words that other programs look for.
 
-Every output says that parts of it were generated: the IPTC digital source type "composite with trained algorithmic
-media" (https://cv.iptc.org/newscodes/digitalsourcetype/), and which engine did it. Films carry it as container tags,
-MP4 and MOV also as an XMP packet; pictures as text chunks and XMP.
+An output in which a face was corrected says that parts of it were generated: the IPTC digital source type "composite
+with trained algorithmic media" (https://cv.iptc.org/newscodes/digitalsourcetype/), and which engine did it. Films carry
+it as container tags, MP4 and MOV also as an XMP packet; pictures as text chunks and XMP. An output without a corrected
+face says nothing of that.
 """
 
 from __future__ import annotations
@@ -36,6 +37,13 @@ def describe(engine: str, version: str, strength: float, options: Mapping[str, o
     if chosen:
         tags["rtface_options"] = " ".join(f"{k}={v}" for k, v in sorted(chosen.items()))
     return tags
+
+
+def without_correction(tags: Mapping[str, str]) -> dict[str, str]:
+    """What stays true of `describe`'s tags where no face was corrected: what stages drew, if there were any."""
+    if "stages=" not in tags.get("rtface_options", ""):
+        return {}
+    return {name: text for name, text in tags.items() if name in ("enhanced_by", "rtface_options")}
 
 
 def xmp(tags: Mapping[str, str], existing: bytes | None = None) -> bytes:

@@ -84,6 +84,9 @@ class Report:
         self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
         self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
         self.faults = counters["faults"]
+        used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
+        # What ran is known now; before, only what was asked for.
+        self.engine = "+".join(name for name in used if name != "carried") or self.engine
         self.stages_ms = stats.stages_ms()
         latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
         self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}
@@ -95,6 +98,17 @@ class Report:
         self.interrupted, self.error = isinstance(error, KeyboardInterrupt), " ".join(str(error).split())
         if isinstance(error, RtfaceError):
             self.partial, self.resume_at_s = error.partial, error.resume_at
+
+    def say_uncorrected(self) -> None:
+        """Notes a finished run that corrected no face, and why."""
+        if not self.frames_out or self.frames_corrected:
+            return
+        why = "no face was found"
+        if self.frames_with_faces:
+            reasons = dict.fromkeys(reason for track in self.tracks for reason in track.treatment["reasons"])
+            why = f"faces on {self.frames_with_faces} frames were left as they are"
+            why += f" ({', '.join(reasons)})" if reasons else ""
+        self.notes.append(f"no face was corrected: {why}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings."""

@@ -92,6 +92,8 @@ def run_file(input: Path | Address, output: Path, options: Options, *, stats: St
         report.seconds = round(perf_counter() - began, 3)
         report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)
         report.fill(stats)
+        if failure is None:
+            report.say_uncorrected()
         # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
         if options.report and not options.dry_run and (failure is None or report.interrupted or report.frames_out):
             _save(report, options.report, failure, stats)

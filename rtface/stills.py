@@ -170,7 +170,7 @@ class _Stills:
     def _write(self, frame: Frame) -> None:
         still, plan = self._on_the_way.pop(0)
         try:
-            write_image(frame, plan, still=still, tags=self.tags if frame.touched else None)
+            write_image(frame, plan, still=still, tags=self.tags if frame.corrected else None)
         except OutputError as error:
             if full(error.__cause__):  # every other picture would meet it too
                 raise

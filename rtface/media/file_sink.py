@@ -19,10 +19,11 @@ from rtface.media.muxer import AnyPacket, muxer_options
 from rtface.media.output_streams import OutputStreams
 from rtface.media.picture import fit
 from rtface.media.stream_plan import OutputPlan
+from rtface.media.tags import take_out
 from rtface.media.timeline import REMEMBERED
 from rtface.media.workfile import WorkFile, full
 from rtface.protocols import Item
-from rtface.provenance import append_xmp_box
+from rtface.provenance import append_xmp_box, without_correction
 from rtface.stats import Stats
 
 # Containers round times to a millisecond.
@@ -56,6 +57,7 @@ class FileSink:
         except OSError as error:
             raise OutputError(f"{plan.path}: the working file cannot be made ({error.strerror})") from error
         self._frames = 0
+        self._corrected = False
         self._over = False
         self._partial: str | None = None
         self._resume_at: float | None = None
@@ -98,6 +100,7 @@ class FileSink:
             if isinstance(item, Frame):
                 with self._stats.time("encode"):
                     self._encode(item)
+                self._corrected = self._corrected or item.corrected
             else:
                 self._streams.take(item)
         except (OSError, av.FFmpegError, ValueError) as error:
@@ -127,8 +130,9 @@ class FileSink:
                 hide_cover_track(self._file.path)
             if self._plan.format in ("mp4", "mov"):
                 reach_last_picture(self._file.path)
-                if self._plan.metadata:
+                if self._plan.metadata and self._corrected:
                     append_xmp_box(self._file.path, self._plan.metadata)
+            self._unmark(self._file.path)
             self._file.path.replace(target)
         except OSError as error:
             self._partial = self._keep()
@@ -203,12 +207,21 @@ class FileSink:
         if not keep:
             self._file.path.unlink(missing_ok=True)
 
+    def _unmark(self, path: Path) -> None:
+        """Takes out what was written with the header about corrected faces, where there turned out to be none."""
+        if not self._corrected:
+            tags, own = self._plan.metadata, {name.lower() for name in self._plan.info.metadata}
+            # What the input said of itself stays: it may have been enhanced before.
+            take_out(path, self._plan.format, tags.keys() - without_correction(tags).keys() - own)
+
     def _keep(self) -> str | None:
         """Gives the working file its partial name if it plays, else removes it."""
         work = self._file.path
         if self._plan.format in ("mp4", "mov"):
             cut_to_whole_fragments(work)
             reach_last_picture(work)
+        with contextlib.suppress(OSError):  # the film itself is what matters here
+            self._unmark(work)
         times = _times(work)
         if not times:
             work.unlink(missing_ok=True)

@@ -53,7 +53,7 @@ class FolderSink:
         if isinstance(item, Frame):
             with self._stats.time("encode"):
                 plan = plan_image(self._work / f"{self._count + 1:06d}.png", overwrite=True)
-                write_image(item, plan, tags=self._tags if item.touched else None)
+                write_image(item, plan, tags=self._tags if item.corrected else None)
             self._count += 1
 
     def finish(self) -> None:

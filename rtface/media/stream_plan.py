@@ -67,7 +67,8 @@ class OutputPlan:
         streams: what becomes of the other streams.
         info: the input.
         notes: one line for each thing a user should know: transcodes, drops, choices.
-        metadata: further tags to write, such as `rtface.provenance.describe`; set it before the sink is made.
+        metadata: what was done (`rtface.provenance.describe`); set it before the sink is made. Where no frame turns out
+            to have been corrected, the film does not say so.
     """
 
     target: Target

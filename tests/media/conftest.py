@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -138,8 +139,8 @@ def first_times(path: Path) -> dict[str, Fraction]:
 
 def passthrough(source: Path, output: Path, *, start: float | None = None, end: float | None = None,
                 stats: Stats | None = None, tags: dict[str, str] | None = None, strict: bool = False,
-                **options: Any) -> OutputPlan:
-    """Source to sink with nothing between."""
+                corrected: bool = True, **options: Any) -> OutputPlan:
+    """Source to sink with nothing between; `corrected`: whether the frames say that a face was corrected on them."""
     stats = stats or Stats()
     opened = open_source(source, start=start, end=end, stats=stats, strict=strict)
     try:
@@ -147,7 +148,7 @@ def passthrough(source: Path, output: Path, *, start: float | None = None, end: 
         plan.metadata.update(tags or {})
         sink = FileSink(plan, stats)
         for item in opened:
-            sink.write(item)
+            sink.write(replace(item, corrected=corrected) if isinstance(item, Frame) else item)
         sink.finish()
     finally:
         opened.close()

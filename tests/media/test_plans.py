@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError
-from rtface.frame import Color, Display
+from rtface.frame import Color, Display, Frame
 from rtface.media.color import Tags, color_of, orientation
+from rtface.media.file_sink import FileSink
 from rtface.media.picture import pad
 from rtface.media.pixel_format import nearest, shape_of
 from rtface.media.source import open_source
@@ -93,8 +94,6 @@ def test_video_only_leaves_the_rest_out(media, tmp_path: Path):
 
 def test_a_wider_picture_than_the_input(media, tmp_path: Path):
     """Comparison films: the same plan with another size."""
-    from rtface.frame import Frame
-    from rtface.media.file_sink import FileSink
 
     opened = open_source(media.make_film(tmp_path / "in.mp4", frames=3))
     plan = plan_output(replace(opened.info, width=256), tmp_path / "out.mp4", video_only=True)
@@ -125,6 +124,60 @@ def test_what_was_done_is_written_down(media, tmp_path: Path, suffix: str):
         assert struct.unpack_from(">I4s", data, at) == (len(data) - at, b"uuid")
         assert b"Iptc4xmpExt:DigitalSourceType" in data[at:]
     assert len(media.decoded(tmp_path / f"out{suffix}")) == 10
+
+
+def _said(path: Path) -> dict[str, str]:
+    with av.open(str(path)) as box:
+        return {key.lower(): text for key, text in box.metadata.items()}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".ts"])
+@pytest.mark.parametrize("title", ["Kept", None])
+def test_a_film_without_a_corrected_face_does_not_say_so(media, tmp_path: Path, suffix: str, title: str | None):
+    tags = describe("rtface-m 1", "0.1.0", 0.75, {"grain": "match"})
+    source = media.make_film(tmp_path / "in.mkv", sound="aac" if suffix != ".webm" else "libopus",
+                             metadata={"title": title} if title else None)
+    out, plain = tmp_path / f"out{suffix}", tmp_path / f"plain{suffix}"
+    media.passthrough(source, plain)
+    media.passthrough(source, out, tags=tags, corrected=False)
+    assert _said(out) == _said(plain)
+    data = out.read_bytes()
+    assert b"enhanced_by" not in data.lower() and b"DigitalSourceType" not in data
+    assert media.decoded(out) == media.decoded(plain)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_what_stages_drew_is_still_said_without_a_corrected_face(media, tmp_path: Path, suffix: str):
+    tags = describe("rtface-m 1", "0.1.0", 0.75, {"stages": "label"})
+    source = media.make_film(tmp_path / "in.mp4")
+    media.passthrough(source, tmp_path / f"out{suffix}", tags=tags, corrected=False)
+    said = _said(tmp_path / f"out{suffix}")
+    assert said["enhanced_by"] == "rtface 0.1.0" and said["rtface_options"] == "stages=label"
+    assert not {"digital_source_type", "rtface_engine", "rtface_strength"} & said.keys()
+
+
+def test_what_the_input_said_of_itself_stays(media, tmp_path: Path):
+    tags = describe("rtface-m 1", "0.1.0", 0.75)
+    media.passthrough(media.make_film(tmp_path / "in.mp4"), tmp_path / "once.mkv", tags=tags)
+    media.passthrough(tmp_path / "once.mkv", tmp_path / "twice.mkv", tags=tags, corrected=False)
+    assert _said(tmp_path / "twice.mkv")["digital_source_type"] == DIGITAL_SOURCE_TYPE
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("corrected", [True, False])
+def test_a_partial_film_is_marked_as_far_as_it_goes(media, tmp_path: Path, suffix: str, corrected: bool):
+    opened = open_source(media.make_film(tmp_path / "in.mp4", frames=30), stats=Stats())
+    plan = plan_output(opened.info, tmp_path / f"out{suffix}")
+    plan.metadata.update(describe("rtface-m 1", "0.1.0", 0.75))
+    sink = FileSink(plan, Stats())
+    for item in list(opened)[:20]:
+        assert isinstance(item, Frame)
+        sink.write(replace(item, corrected=corrected))
+    partial = sink.abort(keep_partial=True)
+    opened.close()
+    assert partial is not None
+    assert ("digital_source_type" in _said(Path(partial))) is corrected
+    assert len(media.decoded(Path(partial))) == 20
 
 
 def test_a_film_that_was_not_touched_says_nothing(media, tmp_path: Path):

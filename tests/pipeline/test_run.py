@@ -97,6 +97,9 @@ def test_a_film_without_faces_decodes_to_exactly_its_input(tmp_path: Path) -> No
     source, target = film(tmp_path / "in.mkv", face=False), tmp_path / "out.mkv"
     report = rtface.run(source, target, codec="ffv1")
     assert report.frames_with_faces == 0
+    assert "no face was corrected: no face was found" in report.notes
+    with av.open(str(target)) as container:
+        assert not {"ENHANCED_BY", "DIGITAL_SOURCE_TYPE"} & {name.upper() for name in container.metadata}
     assert all(np.array_equal(a, b) for a, b in zip(pictures(source), pictures(target), strict=True))
 
 
@@ -250,11 +253,21 @@ def test_analyze_names_the_same_tracks_as_a_run(tmp_path: Path) -> None:
     assert found[0].treatment["on"] is True
 
 
+def test_the_report_names_the_engine_that_a_treatment_chose(tmp_path: Path, engines: Engines) -> None:
+    engines.all["other"] = FakeEngine("other")
+    source, file = film(tmp_path / "in.mkv", frames=4), tmp_path / "t.json"
+    file.write_text(json.dumps({"version": 1, "tracks": {"1": {"on": True, "engine": "other"}}}))
+    report = rtface.run(source, tmp_path / "out.mkv", treatment=file, codec="ffv1")
+    assert report.engine == report.tracks[0].treatment["engine"] == "other"
+
+
 def test_a_treatment_file_is_obeyed(tmp_path: Path, engines: Engines) -> None:
     source, file = film(tmp_path / "in.mkv", frames=4), tmp_path / "t.json"
     file.write_text(json.dumps({"version": 1, "tracks": {"1": {"on": False}}}))
     report = rtface.run(source, tmp_path / "out.mkv", treatment=file, codec="ffv1")
     assert report.frames_corrected == 0 and engines.named("fake").calls == 0
+    assert report.notes[-1] == ("no face was corrected: faces on 4 frames were left as they are "
+                                "(as the treatment file says)")
     assert all(np.array_equal(a, b) for a, b in zip(pictures(source), pictures(tmp_path / "out.mkv"), strict=True))
 
 
