@@ -9,19 +9,47 @@ import contextlib
 import io
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rtface import __version__
+from rtface.address import redacted
 from rtface.commands import engines
 from rtface.commands.analyze import analyze
 from rtface.commands.devices import devices
 from rtface.commands.doctor import doctor
 from rtface.commands.run import run
+from rtface.util.text import printable
+
+
+class _Group(TyperGroup):
+    """Says errors in the use of the command line (a number that is none) as all others are said: without control
+    characters and without secrets."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **more)
+        try:
+            code = super().main(*args, standalone_mode=False, **more)
+        except typer.Abort:
+            sys.stderr.write("Aborted!\n")
+            sys.exit(1)
+        except Exception as error:
+            show = getattr(error, "show", None)  # click's exceptions, wherever this version of typer has them
+            if show is None:
+                raise
+            said = io.StringIO()
+            show(file=said)
+            sys.stderr.write(redacted(printable(said.getvalue(), lines=True)))
+            sys.exit(getattr(error, "exit_code", 2))
+        sys.exit(code if isinstance(code, int) else 0)
+
 
 app = typer.Typer(
     name="rtface",
+    cls=_Group,
     help="Enhance faces in films, stills and streams, and nothing else in them.",
     no_args_is_help=True,
     rich_markup_mode=None,

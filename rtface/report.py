@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rtface.address import shown
+from rtface.address import redacted_values
 from rtface.config import Options
 from rtface.errors import OutputError, RtfaceError
 from rtface.stage_options import names_of
@@ -111,8 +111,8 @@ class Report:
         self.notes.append(f"no face was corrected: {why}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, numbers and strings."""
-        return asdict(self)
+        """Plain dictionaries, lists, numbers and strings, without the secrets of any URL."""
+        return redacted_values(asdict(self))
 
     def to_json(self) -> str:
         """The report as JSON text, keys in a fixed order."""
@@ -143,8 +143,7 @@ def said_in_the_output(options: Options) -> dict[str, str]:
 
 def told(options: Options) -> dict[str, Any]:
     """Options as the report shows them."""
-    values = asdict(options) | {"audio": None if options.audio is None else shown(options.audio)}
-    return {k: str(v) if isinstance(v, Path | Fraction) else v for k, v in values.items()}
+    return redacted_values({k: str(v) if isinstance(v, Path | Fraction) else v for k, v in asdict(options).items()})
 
 
 def peak_rss_mb() -> float:

@@ -9,9 +9,13 @@ import re
 import shutil
 import sys
 import threading
+import traceback
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
+
+from rtface.address import redacted, redacted_values
+from rtface.util.text import printable, printable_paint
 
 _COLOURS = {"warning": "33", "error": "31", "fault": "31", "warn": "33", "ok": "32"}
 _PAINT = re.compile("\x1b\\[[0-9;]*m")
@@ -66,8 +70,9 @@ class Console:
         if self.verbosity < 0:
             return
         if not self._live:
-            self.say(line)
+            self.say(_PAINT.sub("", line))
             return
+        line = redacted(printable_paint(line))
         width = shutil.get_terminal_size().columns - 1
         if _seen(line) > width:
             line = _PAINT.sub("", line)[: max(0, width - 3)] + "..."
@@ -106,7 +111,7 @@ class Console:
         with self._lock:
             self.clear()
             label = f"{self.paint(kind, kind)}: " if kind in ("warning", "error") else ""
-            self._write(f"rtface: {label}{text}\n")
+            self._write(f"rtface: {label}{redacted(printable(text, lines=True))}\n")
 
 
 class _Handler(logging.Handler):
@@ -117,7 +122,11 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         kinds = ((logging.ERROR, "error"), (logging.WARNING, "warning"))
         kind = next((name for level, name in kinds if record.levelno >= level), "info")
-        self._console.say(self.format(record), kind)
+        # One line a message, whatever a library or plugin wrote into it; below it the traceback of a debug message.
+        text = printable(record.getMessage())
+        if record.exc_info and record.exc_info[0] is not None:
+            text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        self._console.say(text, kind)
 
 
 @contextmanager
@@ -138,12 +147,18 @@ def logged(console: Console) -> Generator[None]:
 
 def print_json(value: object, *, indent: int | None = None) -> None:
     """Writes one JSON value to stdout; ASCII only, so that no terminal or file name can break it."""
-    sys.stdout.write(json.dumps(value, indent=indent) + "\n")
+    sys.stdout.write(json.dumps(redacted_values(value), indent=indent) + "\n")
     sys.stdout.flush()
+
+
+def print_text(text: str) -> None:
+    """Writes a line, or some, to stdout."""
+    sys.stdout.write(redacted(printable(text, lines=True)) + "\n")
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Writes rows of cells to stdout in columns, the first row being the heading."""
+    rows = [[redacted(printable(cell)) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import typer
-
 from rtface.commands import shared
-from rtface.commands.console import print_json
+from rtface.commands.console import print_json, print_text
 
 
 def devices(
@@ -25,13 +23,13 @@ def devices(
         for kind, plural in (("camera", "cameras"), ("virtual camera", "virtual cameras"),
                              ("microphone", "microphones")):
             mine = [device for device in found if device.kind == kind]
-            typer.echo(f"{plural}:" if mine else f"{plural}: none")
+            print_text(f"{plural}:" if mine else f"{plural}: none")
             width = max((len(device.address) for device in mine), default=0)
             for device in mine:
                 by = f" by {', '.join(device.users)}" if device.users else ""
                 what = ", ".join(part for part in (device.node, device.state + by) if part)
-                typer.echo(f"  {device.address:{width}}  {device.name}{f' ({what})' * bool(what)}")
+                print_text(f"  {device.address:{width}}  {device.name}{f' ({what})' * bool(what)}")
                 for line in device.modes:
-                    typer.echo(f"  {'':{width}}    {line}")
+                    print_text(f"  {'':{width}}    {line}")
         if not any(device.kind == "virtual camera" for device in found):
             console.say("no virtual camera: 'rtface doctor' says how to get one")

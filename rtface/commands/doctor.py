@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from rtface.commands import shared
-from rtface.commands.console import print_json
+from rtface.commands.console import print_json, print_text
 
 
 def doctor(
@@ -25,9 +25,9 @@ def doctor(
         else:
             width = max(len(finding.name) for finding in findings)
             for finding in findings:
-                typer.echo(f"{finding.state:5}  {finding.name:{width}}  {finding.detail}")
+                print_text(f"{finding.state:5}  {finding.name:{width}}  {finding.detail}")
                 if finding.repair:
-                    typer.echo(f"{'':{width + 9}}-> {finding.repair}")
+                    print_text(f"{'':{width + 9}}-> {finding.repair}")
         if faults:
             console.say(f"{faults} fault{'s' * (faults > 1)} found", "error")
         raise typer.Exit(shared.FAILED if faults else 0)

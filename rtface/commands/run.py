@@ -16,7 +16,7 @@ import typer
 
 from rtface.address import Address, place
 from rtface.commands import live, shared
-from rtface.commands.console import Console, print_json, to_nobody
+from rtface.commands.console import Console, print_json, print_text, to_nobody
 from rtface.config import Loaded, Options, Scope, check_scope
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.live.endpoints import live_scope, unwrapped
@@ -170,7 +170,7 @@ def _explain_stage(given: list[str] | None) -> list[str] | None:
         name, _, rest = text.partition(":")
         if rest.strip() == "help" or text == "help":
             try:
-                typer.echo(described(name.strip()))
+                print_text(described(name.strip()))
             except RtfaceError as error:
                 raise typer.Exit(shared.explain(error, Console(0))) from None
             raise typer.Exit

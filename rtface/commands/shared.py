@@ -16,7 +16,6 @@ from typing import Annotated
 
 import typer
 
-from rtface.address import redacted
 from rtface.commands.console import Console, logged, to_nobody
 from rtface.config import Loaded, Options, load
 from rtface.errors import Interrupted, RtfaceError, UsageError
@@ -81,7 +80,7 @@ def load_options(context: typer.Context, config: Path | None, console: Console) 
     if console.verbosity > 0:
         for key, source in loaded.sources.items():
             if source != "default":
-                console.say(redacted(f"{key} = {getattr(loaded.options, key)} ({source})"))
+                console.say(f"{key} = {getattr(loaded.options, key)} ({source})")
     return loaded
 
 

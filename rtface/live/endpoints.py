@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from rtface.address import is_url, shown
+from rtface.address import is_url, keep_secret, shown
 from rtface.config import Scope
 from rtface.errors import UsageError
 
@@ -34,6 +34,9 @@ class Endpoint:
 
     kind: Kind
     name: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        keep_secret(self.name)
 
     def __str__(self) -> str:
         if self.kind in ("stream", "file"):

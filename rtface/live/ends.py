@@ -28,7 +28,7 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
     check_ends(source, sink)
     named = [sink]
     if options.also is not None:
-        named.append(Endpoint("file", str(options.also)))
+        named.append(Endpoint("file", unwrapped(str(options.also))))
     _check_distinct([source, *named])
     sinks = [make_sink(one, options) for one in named]
     own, film = options.audio is None, source.kind == "file"

@@ -53,6 +53,23 @@ def test_no_secret_is_shown():
     assert redacted("rtmp://h/a/k, 30 fps (https://h/x?k): no") == "rtmp://h/a/…, 30 fps (https://h/x): no"
 
 
+@pytest.mark.parametrize("url", [
+    "rtmp:/host/live/SECRET", "rtmps://host/SECRET", "https:/u:SECRET@host/a", "rtsp://u:a/SECRET@host/a",
+    "RTMP://host/live/SECRET", "rtmp://host/live/a'SECRET"])
+def test_a_url_that_was_written_or_made_into_a_path_wrongly_keeps_its_secret(url):
+    endpoint(url)
+    for text in (shown(url), redacted(f"{url}: a live run is recorded as .mkv"), redacted(f"also = {url} (a.toml)")):
+        assert "host" in text
+        assert "SECRET" not in text
+
+
+def test_a_key_that_a_server_repeats_without_its_url_is_not_shown():
+    endpoint("rtmp://127.0.0.1/live/k3y-of-mine-17?pass=abcdefgh1")
+    endpoint("srt://h:9000?passphrase=long%20pass%20phrase")
+    said = redacted("Stream k3y-of-mine-17 is already publishing; abcdefgh1, long pass phrase, long%20pass%20phrase")
+    assert said == "Stream … is already publishing; …, …, …"
+
+
 def test_a_url_may_come_from_the_environment_or_a_file(tmp_path):
     file = tmp_path / "key"
     file.write_text("rtmp://h/a/k\nmore\n")

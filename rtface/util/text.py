@@ -1,0 +1,37 @@
+"""Text that comes from elsewhere (media, servers, plugins, options), made fit to be shown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Controls (Cc), and format characters that reorder or hide what stands beside them (Cf: bidirectional overrides, zero
+# widths), and line separators. Joiners that scripts and emoji need are kept.
+_KEPT = "\u200c\u200d\ufeff"
+_ESCAPES = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in range(0x2070)
+            if (unicodedata.category(chr(code)) in ("Cc", "Cf", "Zl", "Zp")) and chr(code) not in _KEPT + "\u00ad"}
+_ESCAPED = _ESCAPES | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+_IN_LINES = {code: text for code, text in _ESCAPED.items() if chr(code) not in "\n\t"}
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text with control characters shown as escapes, so that it can neither command a terminal nor pass itself off
+    as another line; `lines` keeps line feeds and tabs."""
+    return text.translate(_IN_LINES if lines else _ESCAPED)
+
+
+def brief(value: object, most: int = 80) -> str:
+    """`repr` of a value that may be of any size, cut to `most` characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # numbers of more than 4300 digits
+        return f"a {type(value).__name__} that is too long to show"
+    return text if len(text) <= most else text[:most - 1] + "…"
+
+
+_PAINT = re.compile("(\x1b\\[(?:0|3[0-7])m)")
+
+
+def printable_paint(line: str) -> str:
+    """`printable` for a line that was put together with colours: escapes that set one stay."""
+    return "".join(part if n % 2 else printable(part) for n, part in enumerate(_PAINT.split(line)))

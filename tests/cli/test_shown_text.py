@@ -1,0 +1,126 @@
+"""What is shown to people: no secret of a URL, whatever option it was given to, and no control characters."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from rtface import __version__
+from rtface.cli import app
+from rtface.commands.console import Console, logged, print_json, print_table, print_text
+from rtface.config import Options
+from rtface.report import Report, told
+from rtface.util.text import brief, printable
+
+SECRET = "T0PSECRETKEY"
+URLS = (f"rtmp://user:{SECRET}@127.0.0.1:9/live/{SECRET}", f"srt://127.0.0.1:9?passphrase={SECRET}")
+RUN = typer.main.get_command(app).commands["run"]
+FLAGS = [param.opts[0] for param in RUN.params if param.param_type_name == "option" and not param.is_flag
+         and not param.count]
+
+
+def good(input, output, options, stop):
+    report = Report(str(input), str(output), __version__, "rtface-m", "cpu", frames_in=3, frames_out=3)
+    report.options = told(options)
+    return report
+
+
+def said(*arguments: object, **more: object) -> str:
+    done = CliRunner().invoke(app, [str(a) for a in arguments], **more)
+    return done.stdout + done.stderr
+
+
+def test_there_are_options_that_take_text() -> None:
+    assert {"--also", "--audio", "--report", "--stage", "--config", "--engine", "--size"} <= set(FLAGS)
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("flag", FLAGS)
+def test_no_option_of_a_command_line_shows_a_secret(flag: str, url: str, pipeline, tmp_path: Path) -> None:
+    pipeline(good)
+    text = said("run", "in.mp4", tmp_path / "out.mp4", flag, url, "-vv", "--json")
+    text += said("run", tmp_path / "in.mp4", "null:", flag, url, "-vv")
+    assert text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("key", [f.name for f in fields(Options)])
+def test_no_key_of_a_configuration_file_or_variable_shows_a_secret(key: str, pipeline, tmp_path: Path) -> None:
+    pipeline(good)
+    value = [URLS[0]] if key == "stages" else URLS[0]
+    (tmp_path / "rtface.toml").write_text(f"{key} = {json.dumps(value)}\n")
+    text = said("run", "in.mp4", tmp_path / "out.mp4", "--config", tmp_path / "rtface.toml", "-vv", "--json")
+    text += said("run", tmp_path / "in.mp4", "null:", "-vv", env={f"RTFACE_{key.upper()}": URLS[0]})
+    assert text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("named", [
+    ("in.mp4", URLS[0].replace("://", ":/")), (URLS[0], "out.mp4"), (URLS[1], "rtsp://h/live"), ("camera:0", URLS[0]),
+    ("in.mp4", f"https://user:{SECRET}@h/x?t={SECRET}"), (URLS[0], URLS[0]), ("in.mp4", "out.mp4", URLS[0])])
+def test_no_end_of_a_run_shows_a_secret(named: tuple[str, ...], pipeline, tmp_path: Path,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pipeline(good)
+    text = said("run", *named, "-vv", "--json", "--dry-run")
+    assert text
+    assert SECRET not in text
+
+
+def test_also_may_be_named_by_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHERE", str(tmp_path / "rec.txt"))
+    assert f"{tmp_path / 'rec.txt'}: a live run is recorded as" in said(
+        "run", tmp_path / "in.mp4", "null:", "--also", "env:WHERE")
+
+
+HOSTILE = "a\x1b]0;owned\x07\x9b31m\u202egpj.\x7f\x08"
+
+
+def test_control_characters_are_shown_escaped() -> None:
+    assert printable("é – 人 \U0001f600\u200d") == "é – 人 \U0001f600\u200d"
+    assert printable("a\nb\t") == r"a\nb\t"
+    assert printable("a\nb\t\r", lines=True) == "a\nb\t\\r"
+    assert printable(HOSTILE) == r"a\x1b]0;owned\x07\x9b31m\u202egpj.\x7f\x08"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_console_writes_no_control_characters_of_others(terminal: bool) -> None:
+    class Stream(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    stream = Stream()
+    console = Console(2, stream, {"TERM": "xterm"})
+    console.say(HOSTILE, "warning")
+    console.status(f"{console.paint('ok', 'live')} {HOSTILE}")
+    with logged(console):
+        logging.getLogger("rtface").warning("the stage failed: %s", f"one\ntwo {HOSTILE}")
+    text = stream.getvalue()
+    for code in ("\x1b[32m", "\x1b[33m", "\x1b[0m", "\r", "\n"):
+        text = text.replace(code, "")
+    assert printable(text) == text
+    assert ("\x1b[32mlive\x1b[0m" in stream.getvalue()) == terminal
+    assert r"one\ntwo a\x1b]0;owned" in stream.getvalue()
+
+
+def test_what_is_written_to_stdout_is_clean_too(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([["name"], [f"{HOSTILE}\n"]])
+    print_text(f"{HOSTILE} {URLS[0]}\nsecond")
+    print_json({"url": URLS[0], "list": [URLS[1], 3]})
+    out = capsys.readouterr().out
+    assert printable(out, lines=True) == out
+    assert SECRET not in out
+    assert len(out.splitlines()) == 5
+
+
+def test_a_value_of_any_size_is_shown_in_brief() -> None:
+    assert brief("a") == "'a'"
+    assert len(brief("a" * 5000)) == 80
+    assert "too long" in brief(10 ** 5000)
