@@ -59,10 +59,9 @@ def keep_secret(url: str) -> None:
 
 def redacted(text: str) -> str:
     """A message with every URL in it as it may be `shown`, and without what `keep_secret` was told of."""
-    text = _URL.sub(lambda url: shown(url[0]), text)
     for secret in sorted(_SECRETS, key=len, reverse=True):
         text = text.replace(secret, "…")
-    return text
+    return _URL.sub(lambda url: shown(url[0]), text)
 
 
 def redacted_values(value: object) -> Any:
