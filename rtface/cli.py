@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rtface import __version__
+from rtface import __version__, paths
 from rtface.address import redacted
 from rtface.commands import engines
 from rtface.commands.analyze import analyze
@@ -96,6 +96,7 @@ def main() -> None:
 
 def _leave(code: int) -> None:
     """Ends the process. All is written and closed by now; taking networks and libraries apart would take 0.1 s."""
+    paths.clean()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # a closed pipe: nobody reads it any more
             stream.flush()

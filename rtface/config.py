@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 
 from rtface import values as v
 from rtface.errors import UsageError
-from rtface.paths import config_dir
+from rtface.paths import config_dir, expanded
 from rtface.values import format_time, hint, nearest
 
 log = logging.getLogger("rtface")
@@ -313,9 +313,10 @@ def load(flags: Mapping[str, object], *, config: Path | None = None,
     values: dict[str, object] = {}
     sources = dict.fromkeys(_DEFAULTS, "default")
     if config is None and environ.get("RTFACE_CONFIG"):
-        config = Path(environ["RTFACE_CONFIG"]).expanduser()
-    path = config or config_dir() / "rtface.toml"
-    if config is not None or path.is_file():
+        config = expanded(environ["RTFACE_CONFIG"], "RTFACE_CONFIG")
+    folder = config_dir()
+    path = config or (folder / "rtface.toml" if folder else None)
+    if path is not None and (config is not None or path.is_file()):
         for key, value in read_file(path).items():
             values[key], sources[key] = value, str(path)
     for key, value in _environment(environ).items():

@@ -206,13 +206,18 @@ def _folders() -> Iterator[Finding]:
 
 
 def _settings() -> Iterator[Finding]:
-    path = config_dir() / "rtface.toml"
+    folder = config_dir()
+    path = folder / "rtface.toml" if folder else "rtface.toml"
     try:
         loaded = load({})
     except RtfaceError as error:
-        yield Finding("configuration", "fault", str(error), f"mend it there, or take {path} away")
+        yield Finding("configuration", "fault", str(error), f"mend it there, or remove {path}")
         return
     given = [f"{key} by {source}" for key, source in loaded.sources.items() if source != "default"]
+    if folder is None:
+        yield Finding("configuration", "warn", "there is no home folder, so no settings and no engines of your own",
+                      "set RTFACE_CONFIG_DIR to a folder of yours")
+        return
     yield Finding("configuration", "ok", ", ".join(given) or f"defaults ({path} is not there)")
 
 

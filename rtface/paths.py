@@ -1,23 +1,73 @@
-"""Where rtface keeps its files: the platform's own folders, moved by ``RTFACE_CONFIG_DIR`` and ``RTFACE_CACHE``."""
+"""Where rtface keeps its files: the platform's own folders, moved by ``RTFACE_CONFIG_DIR`` and ``RTFACE_CACHE``.
+
+A process without a home folder (a container with ``--user`` and no ``HOME``) works with a cache of its own that goes
+with it, and without settings.
+"""
 
 from __future__ import annotations
 
+import atexit
+import functools
+import logging
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
 
+from rtface.errors import UsageError
 
-def _folder(variable: str, default: str) -> Path:
+log = logging.getLogger("rtface")
+
+CACHE, CONFIG = "RTFACE_CACHE", "RTFACE_CONFIG_DIR"
+
+
+def _folder(variable: str, default: Callable[[], str]) -> Path | None:
+    """The folder that the variable names, else the platform's; None where no home folder is known for that."""
     chosen = os.environ.get(variable, "").strip()
-    return Path(chosen).expanduser() if chosen else Path(default)
+    if chosen:
+        return expanded(chosen, variable)
+    try:
+        path = Path(default())
+    except (RuntimeError, KeyError, OSError):  # platformdirs' own, and what the passwd file's reader raises
+        return None
+    return path if path.is_absolute() else None
 
 
-def config_dir() -> Path:
-    """Folder of the user's settings and own engines (may not exist); ``RTFACE_CONFIG_DIR`` moves it."""
-    return _folder("RTFACE_CONFIG_DIR", platformdirs.user_config_dir("rtface", appauthor=False))
+def config_dir() -> Path | None:
+    """Folder of the user's settings and own engines (may not exist); ``RTFACE_CONFIG_DIR`` moves it. None where there
+    is no home folder."""
+    return _folder(CONFIG, lambda: platformdirs.user_config_dir("rtface", appauthor=False))
 
 
 def cache_dir() -> Path:
-    """Folder of what can be made again, such as compiled engines (may not exist); ``RTFACE_CACHE`` moves it."""
-    return _folder("RTFACE_CACHE", platformdirs.user_cache_dir("rtface", appauthor=False))
+    """Folder of what can be made again, such as compiled engines (may not exist); ``RTFACE_CACHE`` moves it. Without a
+    home folder it is one that lasts as long as this process."""
+    return _folder(CACHE, lambda: platformdirs.user_cache_dir("rtface", appauthor=False)) or _temporary_cache()
+
+
+@functools.cache
+def _temporary_cache() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="rtface-cache-"))  # nobody else can write into it
+    atexit.register(clean)
+    log.warning("there is no home folder: compiled networks are not kept, and there are no settings; set %s and %s to "
+                "folders of yours", CACHE, CONFIG)
+    return folder
+
+
+def clean() -> None:
+    """Removes the cache that goes with the process, where one was made; called before the process ends."""
+    if _temporary_cache.cache_info().currsize:
+        shutil.rmtree(_temporary_cache(), ignore_errors=True)
+        _temporary_cache.cache_clear()
+
+
+def expanded(text: str | os.PathLike[str], shown: str) -> Path:
+    """A path with ``~`` made a folder; UsageError that begins with `shown` where there is no such home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{shown}: {os.fspath(text)} names a home folder that is not known here; write the whole path"
+                         ) from None

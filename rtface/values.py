@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from rtface.errors import UsageError
+from rtface.paths import expanded
 
 Check = Callable[[object, str], object]
 """Takes a value and how it is called where it was written; gives it converted, or raises UsageError."""
@@ -161,7 +162,7 @@ def path(value: object, shown: str) -> object:
         return value
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UsageError(f"{shown} must be the path of a file, not {_show(value)}")
-    return Path(value).expanduser()
+    return expanded(value, shown)
 
 
 def rate(value: object, shown: str) -> object:

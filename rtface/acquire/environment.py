@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rtface.acquire import child
 from rtface.errors import MissingComponent
-from rtface.paths import cache_dir
+from rtface.paths import cache_dir, expanded
 from rtface.turn import turn
 
 VARIABLE = "RTFACE_TORCH_PYTHON"
@@ -43,7 +43,7 @@ def find_python(named: Path | None, tell: Teller) -> Path:
 
     Raises MissingComponent when the one that was named lacks something, or none can be made.
     """
-    told = named or (Path(os.environ[VARIABLE]).expanduser() if os.environ.get(VARIABLE) else None)
+    told = named or (expanded(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
     if told is not None:
         # The converter runs elsewhere; a venv's link must not be followed.
         told = (told if told.exists() else Path(shutil.which(told) or told)).absolute()

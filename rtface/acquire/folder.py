@@ -24,8 +24,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def engines_folder() -> Path:
-    """Where the user's engines are."""
-    return config_dir() / "engines"
+    """Where the user's engines are. Raises UsageError where there is no home folder."""
+    folder = config_dir()
+    if folder is None:
+        raise UsageError("there is no home folder to keep engines in; set RTFACE_CONFIG_DIR to a folder of yours")
+    return folder / "engines"
 
 
 def check_name(name: str) -> None:

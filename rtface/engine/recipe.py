@@ -188,7 +188,8 @@ def _misfit(recipe: Recipe) -> str | None:
 def find_recipes() -> dict[str, Path]:
     """Name → ``recipe.toml`` of every engine here; a user's own hides a shipped one of the same name."""
     found: dict[str, Path] = {}
-    for folder in (SHIPPED, config_dir() / "engines"):
+    settings = config_dir()
+    for folder in (SHIPPED, *([settings / "engines"] if settings else [])):
         for path in sorted(folder.glob("*/recipe.toml")):
             found[path.parent.name] = path
     return found

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from rtface.address import is_url, keep_secret, shown
 from rtface.config import Scope
 from rtface.errors import UsageError
+from rtface.paths import expanded
 
 Kind = Literal["camera", "stream", "vcam", "null", "file"]
 
@@ -63,7 +64,7 @@ def unwrapped(text: str, environ: Mapping[str, str] = os.environ) -> str:
         return value
     if text.startswith("@") and not Path(text).exists():
         try:
-            lines = Path(text[1:]).expanduser().read_text(encoding="utf-8").split("\n")
+            lines = expanded(text[1:], text).read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
             raise UsageError(f"{text}: the file cannot be read ({why}); write the URL into its first line") from None

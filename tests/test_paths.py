@@ -1,0 +1,63 @@
+"""Where files are kept, also where there is no home folder."""
+
+import pytest
+
+from rtface import paths
+from rtface.acquire.folder import engines_folder
+from rtface.config import load
+from rtface.engine.recipe import find_recipes
+from rtface.errors import UsageError
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """No HOME and no entry in the passwd file, as in a container with ``--user``."""
+    def unknown(*a, **k):
+        raise RuntimeError("could not determine the home directory")
+
+    for variable in (paths.CACHE, paths.CONFIG, "RTFACE_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(paths.platformdirs, "user_cache_dir", unknown)
+    monkeypatch.setattr(paths.platformdirs, "user_config_dir", unknown)
+    monkeypatch.setattr(paths.Path, "expanduser", unknown)
+    yield
+    paths.clean()
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_the_cache_is_temporary(caplog):
+    folder = paths.cache_dir()
+    assert folder.is_dir() and folder.stat().st_mode & 0o077 == 0
+    assert paths.cache_dir() == folder
+    assert [r.message for r in caplog.records if "RTFACE_CACHE" in r.message] == [caplog.records[0].message]
+    paths.clean()
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_there_are_no_settings():
+    assert paths.config_dir() is None
+    assert load({}).options.strength == 1.0
+    assert "rtface-m" in find_recipes()
+    with pytest.raises(UsageError, match="set RTFACE_CONFIG_DIR"):
+        engines_folder()
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_the_variables_are_enough(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths.Path, "expanduser", lambda path: path)
+    monkeypatch.setenv(paths.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(paths.CONFIG, str(tmp_path / "settings"))
+    assert (paths.cache_dir(), paths.config_dir()) == (tmp_path / "cache", tmp_path / "settings")
+
+
+def test_a_relative_home_is_none(monkeypatch):
+    monkeypatch.delenv(paths.CONFIG, raising=False)
+    monkeypatch.setattr(paths.platformdirs, "user_config_dir", lambda *a, **k: "relative/.config/rtface")
+    assert paths.config_dir() is None
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_home_that_is_not_known_is_said():
+    with pytest.raises(UsageError, match=r"^--report: ~nobody-here/x.json names a home folder that is not known"):
+        load({"report": "~nobody-here/x.json"})
