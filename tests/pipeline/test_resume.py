@@ -134,7 +134,7 @@ def test_ctrl_c_in_python_is_the_documented_error(tmp_path: Path, monkeypatch: p
             raise KeyboardInterrupt
 
     monkeypatch.setattr(FileSink, "write", write)
-    with pytest.raises(Interrupted, match=r"interrupted; what was done is in .*out\.partial\.mp4; go on with --start "):
+    with pytest.raises(Interrupted, match=r"interrupted; what was done is in .*out\.partial\.mp4; go on with start="):
         rtface.run(source, tmp_path / "out.mp4", tracker="none")
 
 
@@ -176,7 +176,7 @@ def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pyte
             return ()
         monkeypatch.setattr(NoTracker, "update", update)
     source = numbered(tmp_path / "in.mkv", 90)
-    with pytest.raises(EngineError, match=r"10 frames in a row .*boom.*go on with --start 0:00:01\.240") as caught:
+    with pytest.raises(EngineError, match=r"10 frames in a row .*boom.*go on with start=0:00:01\.240") as caught:
         rtface.run(source, tmp_path / "out.mp4", tracker="none", segments=segments)
     assert numbers(Path(str(caught.value.partial))) == list(range(31))
     assert caught.value.resume_at == 1.24
@@ -217,7 +217,7 @@ def test_a_full_disk_says_one_start(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(OutputError, match="disk is full") as caught:
         rtface.run(source, tmp_path / "out.mp4", tracker="none", preset="ultrafast",
                    compare=tmp_path / "pair.mp4")
-    assert str(caught.value).count("--start") == 1
+    assert str(caught.value).count("start=") == 1
     done = numbers(Path(str(caught.value.partial)))
     monkeypatch.undo()
     monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: Engines(FakeEngine()))

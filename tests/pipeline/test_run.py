@@ -216,7 +216,7 @@ def test_a_folder_goes_on_past_a_bad_picture_and_skips_what_is_done(tmp_path: Pa
     (folder / "b.png").unlink()
     report = rtface.run(folder, out)
     assert report.frames_out == 0 and any("2 pictures were there" in note for note in report.notes)
-    with pytest.raises(UsageError, match="--sequence"):
+    with pytest.raises(UsageError, match="sequence=True"):
         rtface.run(folder, tmp_path / "film.mp4")
 
 
@@ -285,7 +285,7 @@ def test_an_output_that_fails_midway_says_where_the_part_is(tmp_path: Path, monk
         written(self, item)  # type: ignore[arg-type]
 
     monkeypatch.setattr(FileSink, "write", fails_at_the_sixth)
-    left = r"disk is full; what was done is in .*partial.*; go on with --start 0:00:00\.200"
+    left = r"disk is full; what was done is in .*partial.*; go on with start=0:00:00\.200"
     with pytest.raises(OutputError, match=left):
         rtface.run(film(tmp_path / "in.mkv"), tmp_path / "out.mkv")
     assert not (tmp_path / "out.mkv").exists()

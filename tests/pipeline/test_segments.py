@@ -368,7 +368,7 @@ def test_a_lost_device_is_said_once_behind_all_that_came_before(tmp_path: Path, 
     monkeypatch.setattr(CpuDevice, "cut", sometimes)
     source = film(tmp_path / "in.mkv")
     for count in (1, 3):  # the frame before is in the engine's hands, and lost with it
-        match = rf"stopped answering; what was done is in .*{count}\.partial\.mkv; go on with --start 0:00:01\.560"
+        match = rf"stopped answering; what was done is in .*{count}\.partial\.mkv; go on with start=0:00:01\.560"
         with pytest.raises(DeviceLost, match=match):
             rtface.run(source, tmp_path / f"{count}.mkv", codec="ffv1", segments=count)
         assert len(luma(tmp_path / f"{count}.partial.mkv")) == 39 and lost
