@@ -34,6 +34,19 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundForm:
+    """What the sound of a run is like, from its beginning to its end: AAC-LC in frames of 1024 samples.
+
+    Attributes:
+        rate: samples a second.
+        channels: 1…8.
+    """
+
+    rate: int = 48_000
+    channels: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Sound:
     """One frame of AAC with its ADTS header: it can begin anywhere, and every sink takes it.
 
@@ -102,7 +115,9 @@ class LiveSource(Protocol):
         ...
 
     @property
-    def has_sound(self) -> bool: ...
+    def sound_form(self) -> SoundForm | None:
+        """Of all sound that comes, whatever the source sends; None where none can come; after `start`."""
+        ...
 
     @property
     def ended(self) -> bool:
@@ -134,6 +149,11 @@ class SoundSource(Protocol):
     @property
     def notes(self) -> list[str]:
         """What differs from what was asked for, a line each; after `start`."""
+        ...
+
+    @property
+    def sound_form(self) -> SoundForm | None:
+        """As of a `LiveSource`."""
         ...
 
     @property
@@ -169,8 +189,8 @@ class LiveSink(Protocol):
         """False where it is known that nobody looks, so that work would be in vain."""
         ...
 
-    def open(self, form: Form, *, sound: bool) -> None:
-        """Makes it ready for pictures like this.
+    def open(self, form: Form, *, sound: SoundForm | None) -> None:
+        """Makes it ready for pictures like this, and for sound like this or none.
 
         Raises:
             OutputError, MissingComponent, UsageError: it is not there, is in use, or cannot take such pictures.

@@ -26,7 +26,8 @@ from rtface.live.desk.status import LiveStatus
 from rtface.live.extras import LiveExtras
 from rtface.live.loop import Loop
 from rtface.live.presenter import Presenter
-from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundSource
+from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundForm, SoundSource
+from rtface.live.steady_sound import SteadySound
 from rtface.protocols import Tracker, Workshop
 from rtface.report import Report, told
 from rtface.stats import Stats
@@ -63,9 +64,11 @@ class Ends:
     buffer: float = 0.0
 
     @property
-    def has_sound(self) -> bool:
-        """Whether the sinks get sound; once the source has begun."""
-        return self.sound is not None or (self.source.has_sound and not self.silent)
+    def sound_form(self) -> SoundForm | None:
+        """Of the sound that the sinks get, None for none; once the source has begun."""
+        if self.sound is not None:
+            return self.sound.sound_form
+        return None if self.silent else self.source.sound_form
 
     @property
     def notes(self) -> list[str]:
@@ -125,9 +128,9 @@ class Live:
             self._start()
             if ends.sound is not None:
                 ends.sound.start(lambda packet: self._hear(packet))
-            form = ends.source.form
+            form, sound = ends.source.form, ends.sound_form
             for sink in ends.sinks:
-                sink.open(form, sound=ends.has_sound)
+                sink.open(form, sound=sound)
             tracker, place, coming, spare = loading.result()
         if ends.again is not None:
             ends.source.close()
@@ -154,12 +157,30 @@ class Live:
         gc.freeze()  # what is loaded stays: a collection in the middle of a call need not look at it
         self.loop.start()
         self._put, self._hear = self.loop.put, self.presenter.sound
+        if sound is not None:
+            self._fill_gaps(sound)
         if ends.again is not None:
             self._start()
 
     def _start(self) -> None:
         source, own = self.ends.source, self.ends.sound is None and not self.ends.silent
         source.start(lambda frame: self._put(frame), (lambda packet: self._hear(packet)) if own else _unheard)
+
+    def _fill_gaps(self, form: SoundForm) -> None:
+        """Lets silence go out from the first picture on wherever no sound comes."""
+        steady = SteadySound(form, self.presenter.sound, lost=self._mute)
+        self._closing.callback(steady.close)
+
+        def first(frame: Frame) -> None:
+            steady.begin(frame.time)
+            self._put = self.loop.put
+            self.loop.put(frame)
+
+        self._put, self._hear = first, steady.put
+
+    def _mute(self) -> bool:
+        """Whether the source of the sound is away."""
+        return (self.ends.sound or self.ends.source).health.state == "away"
 
     def _load(self) -> tuple[Tracker, Workshop, Future[Workshop] | None, Callable[[], Workshop]]:
         options, closing, warn = self.options, self._closing, self.stats.warn

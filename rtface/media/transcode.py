@@ -13,6 +13,7 @@ from av.filter import Graph
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
+from rtface.media.adts import adts_config
 from rtface.stats import Stats
 
 # Bits a second and channel. FFmpeg's own AAC encoder is transparent for most material from about 96 kb/s a channel.
@@ -32,6 +33,7 @@ class Sound:
         self._source, self._target, self._stats = source, target, stats
         self._shift = round(origin / (source.time_base or Fraction(1, 1)))
         self._graph: Graph | None = None
+        self._like: tuple[int, str, str] | None = None
 
     @staticmethod
     def configure(source: AudioStream, target: AudioStream) -> None:
@@ -56,8 +58,13 @@ class Sound:
             if frame.pts is not None:
                 frame.pts -= self._shift
             frame.time_base = packet.time_base
+            like = (frame.sample_rate, frame.format.name, frame.layout.name)
+            if self._graph is not None and like != self._like:  # the source changed its rate or speakers
+                self._graph.push(None)
+                yield from self._drain()
+                self._graph = None
             if self._graph is None:
-                self._graph = self._filter(frame)
+                self._graph, self._like = self._filter(frame), like
             self._graph.push(frame)
             yield from self._drain()
 
@@ -111,16 +118,14 @@ class Adts:
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
         """The packet without its header."""
         data = bytes(packet)
-        if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+        config, header = adts_config(data)
+        if not config:
             yield packet
             return
         if not self._known:
-            kind, rate = (data[2] >> 6) + 1, data[2] >> 2 & 15
-            channels = (data[2] & 1) << 2 | data[3] >> 6
-            config = kind << 11 | rate << 7 | channels << 3  # AudioSpecificConfig
-            self._target.codec_context.extradata = config.to_bytes(2, "big")
+            self._target.codec_context.extradata = config
             self._known = True
-        bare: av.Packet[Any] = av.Packet(data[7 if data[1] & 1 else 9:])
+        bare: av.Packet[Any] = av.Packet(data[header:])
         bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
         bare.is_keyframe = True
         yield bare

@@ -20,11 +20,12 @@ from av.audio.codeccontext import AudioCodecContext
 
 from rtface.arrays import plane_rows
 from rtface.frame import Color, Frame
-from rtface.live.protocols import TIME_BASE, Form, LiveSink, Sound
+from rtface.live.protocols import TIME_BASE, Form, LiveSink, Sound, SoundForm
 
 from .publish import picture, tone
 
 RATE = 48_000
+MONO = SoundForm(RATE, 1)
 
 
 def form(width: int = 640, height: int = 360, rate: int = 30, **more: Any) -> Form:

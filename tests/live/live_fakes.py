@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from rtface.frame import Color, Display, Face, Frame
-from rtface.live.protocols import TIME_BASE, Form, Health, Sound
+from rtface.live.protocols import TIME_BASE, Form, Health, Sound, SoundForm
 
 FORM = Form(64, 48, "yuv420p", Fraction(30), Color("bt601"))
 
@@ -40,7 +40,7 @@ def frame(number: int, *, luma: int | None = None, at: float | None = None, form
 class FakeSource:
     """Gives what a test puts."""
 
-    described, has_sound, ended = "fake source", False, False
+    described, sound_form, ended = "fake source", None, False
 
     def __init__(self, form: Form = FORM) -> None:
         self.form, self.notes, self.closed = form, [], False
@@ -72,7 +72,7 @@ class FakeSink:
         self.closed = False
         self._changed = threading.Condition()
 
-    def open(self, form: Form, *, sound: bool) -> None:
+    def open(self, form: Form, *, sound: SoundForm | None) -> None:
         self.form = form
 
     def write(self, frame: Frame) -> None:

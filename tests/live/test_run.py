@@ -14,8 +14,9 @@ from live_fakes import FakeSink, FakeSource, frame, luma_of
 from rtface.config import Options
 from rtface.errors import InputMissing, Interrupted, OutputError
 from rtface.frame import Color, Display, Frame
-from rtface.live.protocols import TIME_BASE, Form, Sound
+from rtface.live.protocols import TIME_BASE, Form, Sound, SoundForm
 from rtface.live.run import Ends, Live, run_live
+from rtface.live.sources.sound_track import silent_frame
 from rtface.stats import Stats
 
 PASSING = Options(tracker="none", device="cpu")
@@ -124,15 +125,21 @@ def test_a_lost_source_is_replaced_by_the_last_picture_and_comes_back():
     assert 78 in luma
 
 
-def test_sound_of_the_source_reaches_the_sinks_unless_it_is_not_wanted():
-    packet = Sound(b"x", 1.0, 0.02, 48000, 1)
+def test_sound_reaches_the_sinks_with_silence_before_it_unless_it_is_not_wanted():
+    form = SoundForm(48_000, 1)
     for silent in (False, True):
         source = FakeSource()
-        source.has_sound = True
+        source.sound_form = form
         with Run(source=source, silent=silent) as run:
-            run.source.give_sound(packet)
-            time.sleep(0.05)
-        assert run.sinks[0].sounds == ([] if silent else [packet])
+            at = time.monotonic()
+            source.give_sound(Sound(b"early", at - 1, 0.02, 48_000, 1))
+            source.give(frame(round(1e6 * at), at=at))
+            packet = Sound(b"x", at + 0.2, 0.02, 48_000, 1)
+            source.give_sound(packet)
+        heard = run.sinks[0].sounds
+        assert [s.data for s in heard if s.data in (b"early", b"x")] == ([] if silent else [b"x"])
+        assert all(s.data == silent_frame(form) for s in heard[:8])
+        assert silent or heard[0].time == pytest.approx(at, abs=0.01)
 
 
 def test_a_film_that_ends_ends_the_run():

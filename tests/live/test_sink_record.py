@@ -20,7 +20,7 @@ from rtface.live.endpoints import endpoint
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.provenance import DIGITAL_SOURCE_TYPE, describe
 
-from .feed import Feed, at_once, form
+from .feed import MONO, Feed, at_once, form
 from .publish import read_stamp
 
 TAGS = describe("rtface-s 0.1", "9.9", 0.8)
@@ -29,7 +29,7 @@ TAGS = describe("rtface-s 0.1", "9.9", 0.8)
 def recorded(path: Path, **options: object):
     """A sink into a file, open."""
     sink = open_live_sink(endpoint(str(path)), Options.of(options), metadata=TAGS)
-    sink.open(form(), sound=True)
+    sink.open(form(), sound=MONO)
     return sink
 
 

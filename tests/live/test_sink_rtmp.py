@@ -9,6 +9,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,10 @@ from rtface.config import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import endpoint
 from rtface.live.sinks import rtmp_wire as wire
+from rtface.live.sinks import server_outlet
+from rtface.live.sinks.channel import Channel
 from rtface.live.sinks.rtmp import Place
+from rtface.live.sinks.server_outlet import ServerOutlet
 from rtface.live.sinks.stream_sink import open_live_sink
 
 from .feed import Feed, form, watching
@@ -58,14 +62,60 @@ def test_chunks_of_several_streams_and_short_headers():
         list(wire.Reader().feed(b"\x04\0\0\0\xff\xff\xff\x14\0\0\0\0"))
 
 
-def test_tags_of_flv():
-    tags = wire.Tags()
-    data = b"FLV\x01\x05\0\0\0\x09" + bytes(4)
-    for kind, time, body in ((18, 0, b"meta"), (9, 0x01234567, b"picture")):
-        data += (bytes([kind]) + len(body).to_bytes(3, "big") + (time & 0xFFFFFF).to_bytes(3, "big")
-                 + bytes([time >> 24]) + bytes(3) + body + bytes(4))
-    assert [t for n in range(len(data)) for t in tags.feed(data[n:n + 1])] == [
-        (18, 0, b"meta"), (9, 0x01234567, b"picture")]
+def tag(kind: int, time: int, body: bytes) -> bytes:
+    return (bytes([kind]) + len(body).to_bytes(3, "big") + (time & 0xFFFFFF).to_bytes(3, "big")
+            + bytes([time >> 24]) + bytes(3) + body + bytes(4))
+
+
+HEADER = b"FLV\x01\x05\0\0\0\x09" + bytes(4)
+
+
+def test_tags_of_flv_also_of_a_second_file_in_the_same_connection():
+    expected = [(18, 0, b"meta"), (9, 0x01234567, b"picture")]
+    data = HEADER + b"".join(tag(*one) for one in expected)
+    data += HEADER + tag(8, 5, b"sound")
+    for step in (1, 13, len(data)):
+        tags = wire.Tags()
+        assert [t for n in range(0, len(data), step) for t in tags.feed(data[n:n + step])] == [
+            *expected, (8, 5, b"sound")]
+    with pytest.raises(ValueError, match="FLV"):
+        list(wire.Tags().feed(bytes([1]) * 20))
+
+
+class Swallowing:
+    """A connection that takes the container's bytes and sends none of them."""
+
+    def __init__(self) -> None:
+        ours, self.theirs = socket.socketpair()
+        self.channel = Channel(ours)
+
+    def put(self, data: bytes) -> None:
+        pass
+
+    def received(self, data: bytes) -> None:
+        pass
+
+    def goodbye(self) -> None:
+        pass
+
+
+def test_bytes_that_never_leave_count_as_a_lost_server(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server_outlet, "STALLED", 0.3)
+    links: list[Swallowing] = []
+    said: list[str] = []
+
+    def connect() -> Swallowing:
+        links.append(Swallowing())
+        return links[-1]
+
+    outlet = ServerOutlet("flv", connect, lambda: said.append(outlet.status.detail))
+    outlet.start(patient=False)
+    until = time.monotonic() + 10
+    while len(links) < 2 and time.monotonic() < until:
+        outlet.write(outlet.generation, b"picture")
+        time.sleep(0.02)
+    outlet.close(0.1)
+    assert len(links) >= 2 and "what is encoded does not reach it" in said
 
 
 @pytest.mark.parametrize(("url", "place"), [
@@ -137,10 +187,10 @@ def test_rtmps_publishes_and_looks_at_the_certificate(nginx: Nginx, tmp_path: Pa
         url = f"rtmps://localhost:{proxy.port}/live/topsecret"
         sink = open_live_sink(endpoint(url), Options(encode="software"))
         with pytest.raises(OutputError, match="certificate is not trusted"):
-            sink.open(form(), sound=False)
+            sink.open(form(), sound=None)
         monkeypatch.setenv("SSL_CERT_FILE", str(proxy.certificate))
         sink = open_live_sink(endpoint(url), Options(encode="software"))
-        sink.open(form(), sound=False)
+        sink.open(form(), sound=None)
         feed = Feed(sink, form(), sound=False, texture=True)
         with watching(nginx.url("topsecret"), tmp_path) as watcher:
             feed.until_seen(watcher, 0)

@@ -14,7 +14,7 @@ from rtface.config import Options
 from rtface.live.endpoints import endpoint
 from rtface.live.sinks.stream_sink import open_live_sink
 
-from .feed import Feed, form, offsets, watching
+from .feed import MONO, Feed, form, offsets, watching
 from .servers import Nginx, running
 
 MINUTES = float(os.environ.get("RTFACE_TEST_MINUTES", "10"))
@@ -33,7 +33,7 @@ def test_a_stream_neither_drifts_nor_grows(tmp_path: Path):
     with running(Nginx(tmp_path / "nginx")) as nginx:
         assert isinstance(nginx, Nginx)
         sink = open_live_sink(endpoint(nginx.url("soak")), Options(bitrate=1_000_000, encode="software"))
-        sink.open(form(), sound=True)
+        sink.open(form(), sound=MONO)
         feed = Feed(sink, form(), texture=True)
         memory: list[tuple[float, float]] = []
         with watching(nginx.url("soak"), tmp_path) as watcher:

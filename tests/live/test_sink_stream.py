@@ -17,10 +17,10 @@ import pytest
 from rtface.config import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import endpoint
-from rtface.live.protocols import LiveSink
+from rtface.live.protocols import LiveSink, SoundForm
 from rtface.live.sinks.stream_sink import NullSink, open_live_sink
 
-from .feed import Feed, Voice, at_once, form, offsets, watching
+from .feed import MONO, Feed, Voice, at_once, form, offsets, watching
 from .servers import Nginx, free_port, running
 
 Opener = Callable[..., LiveSink]
@@ -31,7 +31,7 @@ def opened() -> Iterator[Opener]:
     """Makes sinks, and closes them in the end."""
     sinks: list[LiveSink] = []
 
-    def make(url: str, *, sound: bool = True, **options: object) -> LiveSink:
+    def make(url: str, *, sound: SoundForm | None = MONO, **options: object) -> LiveSink:
         sink = open_live_sink(endpoint(url), Options.of({"encode": "software", **options}))
         sinks.append(sink)
         sink.open(form(), sound=sound)
@@ -206,10 +206,10 @@ def test_a_refused_application_or_key_is_said(nginx: Nginx, opened: Opener):
     with pytest.raises(OutputError, match="application") as caught:
         opened(nginx.url("topsecret").replace("/live/", "/other/"))
     assert "topsecret" not in str(caught.value)
-    first = opened(nginx.url("topsecret?sign=hidden"), sound=False)
+    first = opened(nginx.url("topsecret?sign=hidden"), sound=None)
     Feed(first, form(), sound=False).run(0.5)
     with pytest.raises(OutputError, match="key") as caught:
-        opened(nginx.url("topsecret?sign=hidden"), sound=False)
+        opened(nginx.url("topsecret?sign=hidden"), sound=None)
     assert "topsecret" not in str(caught.value) and "hidden" not in str(caught.value)
 
 
@@ -223,7 +223,7 @@ def test_addresses_that_cannot_be(opened: Opener, address: str):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
 def test_no_secret_shows_in_the_process_list(nginx: Nginx, opened: Opener):
-    sink = opened(nginx.url("topsecret"), sound=False)
+    sink = opened(nginx.url("topsecret"), sound=None)
     Feed(sink, form(), sound=False).run(0.3)
     found = 0
     for process in Path("/proc").glob("[0-9]*"):
@@ -245,7 +245,7 @@ def test_children_that_are_lost_or_hang_are_replaced(nginx: Nginx, opened: Opene
 
 
 def _lost(nginx: Nginx, opened: Opener) -> None:
-    sink = opened(nginx.url("child"), sound=False)
+    sink = opened(nginx.url("child"), sound=None)
     feed = Feed(sink, form(), sound=False)
     feed.run(1)
     pid = sink._child.pid  # type: ignore[attr-defined]
@@ -260,7 +260,7 @@ def _lost(nginx: Nginx, opened: Opener) -> None:
 
 
 def _hangs(nginx: Nginx, opened: Opener) -> None:
-    sink = opened(nginx.url("hangs"), sound=False)
+    sink = opened(nginx.url("hangs"), sound=None)
     feed = Feed(sink, form(), sound=False)
     feed.run(1)
     os.kill(sink._child.pid, signal.SIGSTOP)  # type: ignore[attr-defined]
@@ -339,7 +339,7 @@ def _sound_of_another_kind(opened: Opener) -> None:
 def test_the_null_sink_counts():
     sink = open_live_sink(endpoint("null:"), Options())
     assert isinstance(sink, NullSink)
-    sink.open(form(), sound=True)
+    sink.open(form(), sound=MONO)
     Feed(sink, form()).run(0.3)
     assert sink.health.frames >= 8 and sink.health.state == "live"
     closes_at_once(sink)

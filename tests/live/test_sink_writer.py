@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color
-from rtface.live.protocols import Form, Sound
+from rtface.live.protocols import Form, Sound, SoundForm
 from rtface.live.sinks.live_encoder import Fit, LiveEncoder, LiveEncoding, tags_for
 from rtface.live.sinks.outlet import Status
-from rtface.live.sinks.stream_mux import DATAGRAM, adts
+from rtface.live.sinks.stream_mux import DATAGRAM
 from rtface.live.sinks.writer import Writer
 
 from .feed import Voice, form
 from .publish import picture
+
+MONO = SoundForm(48_000, 1)
 
 
 class Ear:
@@ -73,11 +75,9 @@ def show(writer: Writer, *moments: float) -> list[int]:
 @pytest.mark.parametrize("kind", ["flv", "mpegts"])
 def test_times_go_through_and_key_frames_come_by_time(encoders: Callable[..., LiveEncoder], kind: str):
     ear = Ear(kind)
-    writer = Writer(encoders(gop=1.0), ear, sound=True)
+    writer = Writer(encoders(gop=1.0), ear, sound=MONO)
     sounds = voice()
     heard: list[float] = []
-    first = sounds.pop(0)
-    writer.sound(first, first.time + 0.5)
     moments = np.sort(np.random.default_rng(1).uniform(0, 4, 80)) + 0.5  # a camera's rate is never quite even
     for moment in moments:
         while sounds and sounds[0].time + 0.5 < moment:
@@ -101,7 +101,7 @@ def test_times_go_through_and_key_frames_come_by_time(encoders: Callable[..., Li
 
 def test_nobody_there_means_no_work_and_a_key_frame_for_who_comes(encoders: Callable[..., LiveEncoder]):
     ear = Ear("flv")
-    writer = Writer(encoders(gop=20.0), ear, sound=False)
+    writer = Writer(encoders(gop=20.0), ear, sound=None)
     ear.generation = 0
     assert show(writer, 0.0, 0.1) == [] and writer.dropped == 2
     ear.generation = 5
@@ -118,7 +118,7 @@ def test_nobody_there_means_no_work_and_a_key_frame_for_who_comes(encoders: Call
 
 def test_what_is_late_is_dropped_before_it_is_encoded(encoders: Callable[..., LiveEncoder]):
     ear = Ear("flv")
-    writer = Writer(encoders(), ear, sound=False)
+    writer = Writer(encoders(), ear, sound=None)
     assert show(writer, 0.0) == [0]
     ear.behind = True
     assert show(writer, 0.1, 0.2) == []
@@ -134,7 +134,7 @@ def test_a_viewer_begins_with_tables_and_a_key_frame(encoders: Callable[..., Liv
     from rtface.live.sinks.local_outlets import tables
 
     ear = Ear("mpegts")
-    writer = Writer(encoders(gop=20.0), ear, sound=False)
+    writer = Writer(encoders(gop=20.0), ear, sound=None)
     show(writer, *(n / 30 for n in range(20)))
     at = len(ear.got[1])
     assert at % 188 == 0
@@ -155,31 +155,29 @@ def test_large_pictures_stay_in_whole_packets():
     sizes: list[int] = []
     ear.write = lambda generation, data: sizes.append(len(data))  # type: ignore[method-assign]
     like = form(1280, 720)
-    writer = Writer(LiveEncoder(like, LiveEncoding(bitrate=20_000_000, encode="software")), ear, sound=False)
+    writer = Writer(LiveEncoder(like, LiveEncoding(bitrate=20_000_000, encode="software")), ear, sound=None)
     grain = np.random.default_rng(0).integers(0, 255, (1080, 1280), np.uint8)
     writer.picture(lambda: av.VideoFrame.from_ndarray(grain, format="yuv420p"), 0.0)
     writer.close()
     assert sum(sizes) > 200_000 and all(n % 188 == 0 for n in sizes) and DATAGRAM % 188 == 0
 
 
-def test_sound_comes_first_or_after_a_second(encoders: Callable[..., LiveEncoder], monkeypatch: pytest.MonkeyPatch):
-    now = 100.0
-    monkeypatch.setattr("rtface.live.sinks.writer.time.monotonic", lambda: now)
+def test_pictures_wait_for_no_sound_and_the_container_begins_once(encoders: Callable[..., LiveEncoder]):
     ear = Ear("flv")
-    writer = Writer(encoders(), ear, sound=True)
-    assert show(writer, 0.0) == []
-    now = 101.1
-    assert show(writer, 0.1, 0.2) == [0, 1]
-    for sound in voice()[:20]:
-        writer.sound(sound, sound.time + 0.2)  # late: the container begins anew with it
-    assert show(writer, 0.7) == [0]
-    stereo = voice(2)[30:33]
-    writer.sound(stereo[0], 0.71)
-    show(writer, 0.8)
-    writer.sound(stereo[1], 0.81)
+    writer = Writer(encoders(), ear, sound=MONO)
+    assert show(writer, 0.2, 0.3) == [0, 1]
+    sounds = voice()
+    for sound in sounds[:20]:  # the first are of a time before the first picture
+        writer.sound(sound, sound.time)
+    writer.sound(voice(2)[30], 0.71)  # of another form: it would be played at a wrong pitch
+    assert show(writer, 0.8) == [0]
+    writer.sound(sounds[40], 0.85)
     writer.close()
     data = bytes(ear.got[1])
-    assert data.count(b"FLV\x01") == 3 and adts(stereo[0].data)[0] in data
+    assert data.count(b"FLV\x01") == 1
+    heard = [t for what, t, _ in ear.packets(1) if what == "audio"]
+    assert heard == pytest.approx([s.time for s in sounds[:20] if s.time > 0.2] + [0.85], abs=0.0011)
+    assert [t for what, t, _ in ear.packets(1) if what == "video"] == [0.2, 0.3, 0.8]
 
 
 def test_times_that_stand_still_are_moved(encoders: Callable[..., LiveEncoder]):

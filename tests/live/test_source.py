@@ -56,7 +56,7 @@ def test_what_arrives_is_what_was_there(tmp_path: Path):
     while not source.ended:
         time.sleep(0.02)
     source.close()
-    assert not source.has_sound
+    assert source.sound_form is None
     with av.open(path) as box:
         true = [image.to_ndarray() for image in box.decode(video=0)]
     assert len(kept) == len(true)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import InputError, InputMissing
+from rtface.live.protocols import SoundForm
 from rtface.live.sources import connection
 from tests.live.servers import Nginx, Publisher, Rtsp, free_port, running
 from tests.live.watching import Watched, reader_of, tones
@@ -32,7 +33,7 @@ def test_rtmp_gives_pictures_and_sound_soon_and_in_step(tmp_path: Path):
         with Watched(nginx.url("a"), stamped=True) as watched:
             assert watched.took < 5
             assert re.search(r"/live/…, 640×360 h264, (30|29\.97) fps, sound aac$", watched.source.described)
-            assert watched.source.has_sound
+            assert watched.source.sound_form
             watched.more(120, 8)
             health = watched.source.health
             assert health.state == "live"
@@ -243,8 +244,8 @@ def test_long_waits_for_a_key_frame_are_no_loss(tmp_path: Path):
             running(Publisher(nginx.url("b"), "flv", tmp_path, gop="100", sound="none")):
         time.sleep(1.5)
         with Watched(nginx.url("a")) as both, Watched(nginx.url("b")) as pictures:
-            assert both.source.has_sound
-            assert not pictures.source.has_sound
+            assert both.source.sound_form
+            assert pictures.source.sound_form == SoundForm()  # it may begin later
             for watched in (both, pictures):
                 watched.more(20, 5)
                 assert watched.source.health.reopened == 0

@@ -50,7 +50,7 @@ def opened():
     def build(name="", like=None):
         sink = VirtualCamera(name)
         made.append(sink)
-        sink.open(like or form(), sound=False)
+        sink.open(like or form(), sound=None)
         return sink
 
     yield build
@@ -85,7 +85,7 @@ def test_one_labelled_rtface_is_taken_first_and_a_busy_one_passed_over(video, op
     assert str(second) in opened().described  # the first holds its lock
     assert "video3" in opened().described
     with pytest.raises(OutputError, match=rf"rtface \({mine}\) is in use by another rtface"):
-        VirtualCamera("").open(form(), sound=False)
+        VirtualCamera("").open(form(), sound=None)
 
 
 @pytest.mark.parametrize("name", ["RTFACE", "10", "{dev}/video10"])
@@ -97,7 +97,7 @@ def test_a_device_is_named_by_label_number_or_path(video, opened, name):
 
 def refusal(name="", like=None):
     with pytest.raises(RtfaceError) as caught:
-        VirtualCamera(name).open(like or form(), sound=False)
+        VirtualCamera(name).open(like or form(), sound=None)
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -148,13 +148,13 @@ def test_our_own_second_writer_is_refused_with_its_pid(video):
         f"2: FLOCK  ADVISORY  WRITE 4242 00:05:{path.stat().st_ino} 0 EOF\n")
     assert "in use by another rtface (pid 4242); end that one" in str(refusal())
     os.close(fd)
-    VirtualCamera().open(form(), sound=False)
+    VirtualCamera().open(form(), sound=None)
 
 
 def test_a_stuck_device_is_repaired_before_and_after(video):
     path = video.add(10, "rtface", outputs=False)
     sink = VirtualCamera()
-    sink.open(form(), sound=False)
+    sink.open(form(), sound=None)
     video.devices[str(path)].outputs = False  # as 0.12 forgets it
     sink.close()
     assert video.devices[str(path)].outputs

@@ -62,7 +62,7 @@ def packed(frame):
 @contextlib.contextmanager
 def camera(like, name=str(CAM)):
     sink = VirtualCamera(name)
-    sink.open(like, sound=False)
+    sink.open(like, sound=None)
     try:
         yield sink
     finally:
@@ -286,12 +286,12 @@ def test_a_device_that_another_left_stuck_is_repaired(reader):
 def test_killed_we_leave_a_device_that_works():
     def work():
         sink = VirtualCamera(str(CAM))
-        sink.open(form(), sound=False)
+        sink.open(form(), sound=None)
         return sink
 
     pid = child(work)
     with pytest.raises(OutputError, match=rf"in use by another rtface \(pid {pid}\)"):
-        VirtualCamera("rtface-cam").open(form(), sound=False)
+        VirtualCamera("rtface-cam").open(form(), sound=None)
     end(pid)
     assert sides() == (False, True)
 
@@ -300,7 +300,7 @@ def test_a_foreign_writer_is_named():
     for device in (CAM, OPEN):
         pid = foreign(device)
         with pytest.raises(OutputError, match=rf"in use by another writer: python\S* \(pid {pid}\)"):
-            VirtualCamera(str(device)).open(form(), sound=False)
+            VirtualCamera(str(device)).open(form(), sound=None)
         end(pid)
         v4l2.repair(device)
     pid = foreign(CAM)
@@ -358,9 +358,9 @@ def test_a_device_that_goes_away_is_opened_again(reader):
 
 def test_a_camera_or_nothing_is_refused():
     with pytest.raises(OutputError, match="is a camera, not a virtual camera"):
-        VirtualCamera(str(VIVID)).open(form(), sound=False)
+        VirtualCamera(str(VIVID)).open(form(), sound=None)
     with pytest.raises(UsageError, match="there is vcam:rtface-cam"):
-        VirtualCamera("/dev/video99").open(form(), sound=False)
+        VirtualCamera("/dev/video99").open(form(), sound=None)
 
 
 def as_user(uid, work):
@@ -381,7 +381,7 @@ def as_user(uid, work):
 def test_who_may_not_open_it_is_told_of_the_group():
     def work():
         try:
-            VirtualCamera(str(CAM)).open(form(), sound=False)
+            VirtualCamera(str(CAM)).open(form(), sound=None)
         except OutputError as error:
             return str(error)
         return "opened"

@@ -14,7 +14,7 @@ from av.error import FFmpegError
 from rtface.errors import OutputError, RtfaceError
 from rtface.frame import Bytes, Frame
 from rtface.live.cameras.canvas import Canvas, even
-from rtface.live.protocols import Form, Health, Sound
+from rtface.live.protocols import Form, Health, Sound, SoundForm
 
 log = logging.getLogger("rtface")
 
@@ -105,7 +105,7 @@ class VirtualCamera:
     def wanted(self) -> bool:
         return self._wanted
 
-    def open(self, form: Form, *, sound: bool) -> None:
+    def open(self, form: Form, *, sound: SoundForm | None) -> None:
         """Makes it ready; readers see black until the first picture. Sound has no place in a virtual camera.
 
         Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rtface.config import Options
 from rtface.errors import UsageError
-from rtface.live.protocols import Form
+from rtface.live.protocols import Form, SoundForm
 from rtface.live.sinks.child_sink import ChildSink
 from rtface.media.stream_plan import FORMATS
 from rtface.media.workfile import check_target
@@ -31,7 +31,7 @@ class RecordJob:
         shown: as the user named it.
         format: FFmpeg's name of the container.
         form: of the pictures.
-        sound: whether sound will come.
+        sound: form of the sound, None for none.
         codec, crf, preset: of the encoder; None keeps what suits.
         gop: seconds between key frames.
         metadata: tags of the film.
@@ -43,7 +43,7 @@ class RecordJob:
     shown: str
     format: str
     form: Form
-    sound: bool
+    sound: SoundForm | None
     codec: str | None
     crf: float | None
     preset: str | None
@@ -83,7 +83,7 @@ class RecordSink(ChildSink):
         self._options, self._metadata = options, metadata
         self._recorded: Recorded | None = None
 
-    def open(self, form: Form, *, sound: bool) -> None:
+    def open(self, form: Form, *, sound: SoundForm | None) -> None:
         """As `rtface.live.protocols.LiveSink.open`."""
         target, options = self._target_file, self._options
         self._open(form, RecordJob(

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import av
 from av.container.core import Flags
-from av.stream import Stream
 from av.video.stream import VideoStream
 
 from rtface.address import redacted
@@ -21,8 +20,9 @@ from rtface.live.protocols import Sound
 from rtface.live.sinks.live_encoder import TICKS, Fit
 from rtface.live.sinks.outlet import Status
 from rtface.live.sinks.record_sink import Recorded, RecordJob
-from rtface.live.sinks.stream_mux import add_sound, adts, sound_packet
+from rtface.live.sinks.stream_mux import add_sound, sound_packet
 from rtface.live.sinks.writer import Begun, Failed, Heard, Opened, Report, Shown
+from rtface.media.adts import adts_config, config_for
 from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
 from rtface.media.mp4 import cut_to_whole_fragments, reach_last_picture
@@ -30,16 +30,12 @@ from rtface.media.stream_plan import supported_encoders
 from rtface.media.workfile import WorkFile, full
 from rtface.provenance import append_xmp_box
 
-# The header waits this long for the sound that was announced.
-_SOUND_S = 2.0
 _STATUS_S = 0.25
 _PIECE = {"max_interleave_delta": "1000000"}
 _FRAGMENTS = {"movflags": "hybrid_fragmented+delay_moov+use_metadata_tags", "use_editlist": "1",
               "frag_duration": "500000", "frag_size": str(1 << 20)}
 _CLUSTERS = {"cluster_time_limit": "500", "cluster_size_limit": str(1 << 20), "default_mode": "passthrough"}
 _OPTIONS = {"mp4": _FRAGMENTS, "mov": _FRAGMENTS, "matroska": _CLUSTERS}
-
-AnyPacket = Any  # av.Packet of whichever stream
 
 
 class Recording:
@@ -61,9 +57,6 @@ class Recording:
         self.encoder, self._fit = plan.encoder, Fit(job.form, plan.pix_fmt)
         self.frames = 0
         self._last: dict[int, int] = {}
-        self._held: list[AnyPacket] | None = [] if job.sound else None
-        self._sound: Stream | None = None
-        self._began = time.monotonic()
         self.file = WorkFile(Path(job.work))
         self._container = av.open(self.file, "w", format=job.format, buffer_size=1 << 16,
                                   container_options=_PIECE | _OPTIONS.get(job.format, {}))
@@ -74,6 +67,8 @@ class Recording:
         configure(self._pictures, plan)
         self._pictures.time_base = TICKS
         self._pictures.codec_context.gop_size = max(1, round(job.gop * float(plan.rate)))
+        self._sound = add_sound(self._container, job.sound, bare=self._bare) if job.sound is not None else None
+        self._config = config_for(job.sound.rate, job.sound.channels) if job.sound is not None else b""
 
     def picture(self, image: av.VideoFrame, seconds: float) -> None:
         """Takes the next picture."""
@@ -84,24 +79,12 @@ class Recording:
         packets = self._pictures.encode(image)
         self.frames += 1
         for packet in packets:
-            self._put(packet)
-        if self._held is not None and time.monotonic() - self._began > _SOUND_S:
-            self._begin()
+            self._container.mux_one(packet)
 
-    def sound(self, sound: Sound, seconds: float) -> bool:
-        """Takes the next frame of sound; False where the file has no place for it: it began without, or with sound of
-        another kind."""
-        config = adts(sound.data)[0]
-        if not config:
-            return False
-        if self._held is not None and self._sound is None:
-            self._sound = add_sound(self._container, sound, bare=self._bare)
-            self._config = config
-            self._begin()
-        if self._sound is None or config != self._config:
-            return False
-        self._put(sound_packet(sound, self._sound, self._rising(1, seconds), bare=self._bare))
-        return True
+    def sound(self, sound: Sound, seconds: float) -> None:
+        """Takes the next frame of sound; the film begins with its first picture."""
+        if self._sound is not None and self.frames and adts_config(sound.data)[0] == self._config:
+            self._container.mux_one(sound_packet(sound, self._sound, self._rising(1, seconds), bare=self._bare))
 
     def finish(self) -> None:
         """Makes the film whole, under its name."""
@@ -137,19 +120,6 @@ class Recording:
 
     def _flush(self) -> None:
         for packet in self._pictures.encode(None):
-            self._put(packet)
-        self._begin()
-
-    def _begin(self) -> None:
-        """Writes what was held back for the header."""
-        held, self._held = self._held or [], None
-        for packet in held:
-            self._container.mux_one(packet)
-
-    def _put(self, packet: AnyPacket) -> None:
-        if self._held is not None:
-            self._held.append(packet)
-        else:
             self._container.mux_one(packet)
 
     def _rising(self, stream: int, seconds: float) -> int:

@@ -174,25 +174,30 @@ class Reader:
 
 
 class Tags:
-    """Takes an FLV file as it is written and gives its tags."""
+    """Takes FLV as it is written and gives its tags, also where one file follows another."""
+
+    _HEADER = 13  # bytes, with the size of the tag before the first
 
     def __init__(self) -> None:
         self._data = bytearray()
-        self._begun = False
 
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """Kind (`AUDIO`, `VIDEO`, `DATA`), milliseconds and body of every tag that is whole now."""
+        """Kind (`AUDIO`, `VIDEO`, `DATA`), milliseconds and body of every tag that is whole now.
+
+        Raises:
+            ValueError: this is not FLV.
+        """
         self._data += data
-        if not self._begun:
-            if len(self._data) < 13:
-                return
-            del self._data[:13]  # the file's header, and the size of the tag before the first
-            self._begun = True
-        while len(self._data) >= 11:
+        while len(self._data) >= self._HEADER:
+            if self._data[:3] == b"FLV":
+                del self._data[:self._HEADER]
+                continue
+            kind = self._data[0] & 31
+            if kind not in (AUDIO, VIDEO, DATA):
+                raise ValueError("not a tag of FLV")
             size = int.from_bytes(self._data[1:4], "big")
             if len(self._data) < 11 + size + 4:
                 return
-            kind = self._data[0] & 31
             time = int.from_bytes(self._data[4:7], "big") | self._data[7] << 24
             yield kind, time, bytes(self._data[11:11 + size])
             del self._data[:11 + size + 4]

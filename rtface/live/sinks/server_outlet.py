@@ -55,6 +55,7 @@ class ServerOutlet:
         self._link: Link | None = None
         self._count = 0
         self._bytes = 0
+        self._given = 0  # bytes of the container in all
         self._closing = threading.Event()
         self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name="rtface-server", daemon=True)
@@ -75,6 +76,7 @@ class ServerOutlet:
     def write(self, generation: int, data: bytes) -> None:
         link = self._link
         if link is not None and generation == self.generation:
+            self._given += len(data)
             link.put(data)
             self._wake()
 
@@ -123,6 +125,8 @@ class ServerOutlet:
         """Sends and listens until the peer is lost or the outlet closes."""
         assert self._link is not None
         link, channel = self._link, self._link.channel
+        taken = given = -1
+        moved = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake.reader, selectors.EVENT_READ)
             selector.register(channel.peer, selectors.EVENT_READ)
@@ -136,8 +140,12 @@ class ServerOutlet:
                 channel.flush()
                 accepted, idle = channel.look()
                 self.status = replace(self.status, bytes=self._bytes + accepted)
+                if accepted != taken or self._given == given or channel.waiting_bytes:
+                    taken, given, moved = accepted, self._given, time.monotonic()
                 if idle > GIVEN_UP:
                     raise Lost("it takes nothing any more")
+                if time.monotonic() - moved > STALLED:
+                    raise Lost("what is encoded does not reach it")
                 if idle > STALLED:
                     self._say("away", f"it has taken nothing for {idle:.0f} s")
                 elif self.status.state != "live":

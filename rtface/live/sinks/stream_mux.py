@@ -12,8 +12,10 @@ from av.container import OutputContainer
 from av.container.core import Flags
 from av.stream import Stream
 
-from rtface.live.protocols import Sound
+from rtface.live.protocols import Sound, SoundForm
 from rtface.live.sinks.live_encoder import TICKS
+from rtface.live.sources.sound_track import silent_frame
+from rtface.media.adts import adts_config, config_for
 
 DATAGRAM = 1316
 """Bytes of seven packets of MPEG-TS, which fit into one datagram of an Ethernet."""
@@ -28,28 +30,18 @@ _OPTIONS = {
 }
 
 
-def adts(data: bytes) -> tuple[bytes, int]:
-    """What the header of a frame of AAC says: the AudioSpecificConfig (ISO 14496-3, 1.6), and the header's length;
-    an empty configuration where there is none."""
-    if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
-        return b"", 0
-    kind, rate = (data[2] >> 6) + 1, data[2] >> 2 & 15
-    channels = (data[2] & 1) << 2 | data[3] >> 6
-    return (kind << 11 | rate << 7 | channels << 3).to_bytes(2, "big"), 7 if data[1] & 1 else 9
-
-
-def add_sound(container: OutputContainer, sound: Sound, *, bare: bool) -> Stream:
-    """A stream for AAC like this, in a container that takes it `bare` of its headers or with them."""
-    with av.open(io.BytesIO(sound.data), format="aac") as template:
+def add_sound(container: OutputContainer, form: SoundForm, *, bare: bool) -> Stream:
+    """A stream for AAC of a form, in a container that takes it `bare` of its headers or with them."""
+    with av.open(io.BytesIO(silent_frame(form) * 2), format="aac") as template:
         stream = container.add_stream_from_template(template.streams.audio[0], opaque=True)
     if bare:
-        stream.codec_context.extradata = adts(sound.data)[0]
+        stream.codec_context.extradata = config_for(form.rate, form.channels)
     return stream
 
 
 def sound_packet(sound: Sound, stream: Stream, pts: int, *, bare: bool) -> av.Packet[Any]:
     """A frame of AAC for a stream, at `pts` in `TICKS`."""
-    packet: av.Packet[Any] = av.Packet(sound.data[adts(sound.data)[1]:] if bare else sound.data)
+    packet: av.Packet[Any] = av.Packet(sound.data[adts_config(sound.data)[1]:] if bare else sound.data)
     packet.stream, packet.time_base = stream, TICKS
     packet.pts = packet.dts = pts
     packet.duration = round(sound.duration / TICKS)
@@ -58,35 +50,39 @@ def sound_packet(sound: Sound, stream: Stream, pts: int, *, bare: bool) -> av.Pa
 
 
 class StreamMux:
-    """One run of a container, from its header on. Sound in another form needs another.
+    """One run of a container, from its header on.
 
     Args:
         format: "flv" or "mpegts".
         write: takes the bytes.
         width, height, rate: of the pictures, H.264 with its parameter sets in key frames.
-        sound: a frame of the sound, None where there is none.
+        sound: form of the sound, None where there is none.
     """
 
     def __init__(self, format: str, write: Callable[[bytes], None], *, width: int, height: int, rate: Fraction,
-                 sound: Sound | None) -> None:
+                 sound: SoundForm | None) -> None:
         self._container = av.open(_Bytes(write), "w", format=format, buffer_size=DATAGRAM * 50,
                                   container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[format])
         self._container.flags |= Flags.flush_packets.value
         self._bare = format != "mpegts"
         self._pictures = self._container.add_mux_stream("h264", rate=rate, width=width, height=height, time_base=TICKS)
         self._sound = add_sound(self._container, sound, bare=self._bare) if sound is not None else None
-        self.heard = sound and adts(sound.data)[0]
-        self._last = -1
+        self._config = config_for(sound.rate, sound.channels) if sound is not None else b""
+        self._last: int | None = None
 
     def picture(self, packet: av.Packet[Any]) -> None:
         """Writes an encoded picture; the first has to be a key frame."""
         packet.stream = self._pictures
+        if self._last is None:
+            self._last = (packet.dts or 0) - 1
         self._container.mux_one(packet)
 
     def sound(self, sound: Sound, seconds: float) -> None:
-        """Writes a frame of sound; one that does not come later than the one before is left out."""
+        """Writes a frame of sound; left out is what comes before the first picture, is not later than the frame before,
+        or has another form: receivers would play it at a wrong pitch."""
         pts = round(seconds / TICKS)
-        if self._sound is not None and pts > self._last:
+        if self._sound is not None and self._last is not None and pts > self._last \
+                and adts_config(sound.data)[0] == self._config:
             self._last = pts
             self._container.mux_one(sound_packet(sound, self._sound, pts, bare=self._bare))
 

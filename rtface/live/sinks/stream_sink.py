@@ -11,7 +11,7 @@ from rtface.config import Options
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.endpoints import Endpoint
-from rtface.live.protocols import Form, Health, LiveSink, Sound
+from rtface.live.protocols import Form, Health, LiveSink, Sound, SoundForm
 from rtface.live.sinks.child_sink import STARTING, ChildSink
 from rtface.live.sinks.live_encoder import LiveEncoding
 from rtface.live.sinks.outlet import Status
@@ -40,7 +40,7 @@ class StreamSink(ChildSink):
         self._closed = threading.Event()
         self._keeper: threading.Thread | None = None
 
-    def open(self, form: Form, *, sound: bool) -> None:
+    def open(self, form: Form, *, sound: SoundForm | None) -> None:
         """As `rtface.live.protocols.LiveSink.open`."""
         job = StreamJob(self._endpoint.name, form, sound, self._encoding)
         try:
@@ -109,7 +109,7 @@ class NullSink:
         """As `rtface.live.protocols.LiveSink.health`."""
         return self._health
 
-    def open(self, form: Form, *, sound: bool) -> None:
+    def open(self, form: Form, *, sound: SoundForm | None) -> None:
         """Nothing to make ready."""
         self._health = Health("live", "takes everything", time.monotonic())
 

@@ -7,7 +7,6 @@ the newest is encoded, and none while nobody takes them.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,15 +18,13 @@ from rtface.address import redacted
 from rtface.errors import MissingComponent, UsageError
 from rtface.flow.child import Parent
 from rtface.flow.shared_frames import FrameRing, Picture
-from rtface.live.protocols import Form, Sound
+from rtface.live.protocols import Form, Sound, SoundForm
 from rtface.live.sinks.channel import Lost
 from rtface.live.sinks.live_encoder import LiveEncoder, LiveEncoding
 from rtface.live.sinks.outlet import Outlet, Status
 from rtface.live.sinks.outlets import open_outlet
-from rtface.live.sinks.stream_mux import StreamMux, adts
+from rtface.live.sinks.stream_mux import StreamMux
 
-# Pictures wait this long at the start for the sound that was announced.
-_SOUND_S = 1.0
 _STATUS_S = 0.25
 # Seconds in which what waits may still go out at the end.
 CLOSING = 0.6
@@ -57,14 +54,14 @@ class StreamJob:
     Attributes:
         url: with its secrets.
         form: of the pictures.
-        sound: whether sound will come.
+        sound: form of the sound, None for none.
         encoding: of the pictures.
         patient: whether to go on trying when the first connection does not work.
     """
 
     url: str
     form: Form
-    sound: bool
+    sound: SoundForm | None
     encoding: LiveEncoding
     patient: bool = False
 
@@ -110,26 +107,25 @@ class Writer:
     Args:
         encoder: for the pictures.
         outlet: started.
-        sound: whether sound will come.
+        sound: form of the sound, None for none.
 
     Attributes:
         frames: pictures encoded.
         dropped: pictures given up: nobody was there, or what went before is late.
     """
 
-    def __init__(self, encoder: LiveEncoder, outlet: Outlet, *, sound: bool) -> None:
+    def __init__(self, encoder: LiveEncoder, outlet: Outlet, *, sound: SoundForm | None) -> None:
         self._encoder, self._outlet = encoder, outlet
         self._mux: StreamMux | None = None
         self._generation = 0
-        self._heard: Sound | None = None
-        self._sound_until: float | None = time.monotonic() + _SOUND_S if sound else None
+        self._sound = sound
         self.frames = self.dropped = 0
 
     def picture(self, image: Callable[[], av.VideoFrame], seconds: float) -> None:
         """Encodes and sends a picture, unless nobody takes it; `image` is asked for it only then."""
         outlet = self._outlet
         generation, key = outlet.generation, outlet.wants_key()
-        if not generation or outlet.behind or self._waits_for_sound():
+        if not generation or outlet.behind:
             self.dropped += 1
             return
         if generation != self._generation:
@@ -141,30 +137,18 @@ class Writer:
             if self._mux is None and packet.is_keyframe:
                 self._generation = generation
                 self._mux = StreamMux(outlet.format, partial(outlet.write, generation), width=self._encoder.width,
-                                      height=self._encoder.height, rate=self._encoder.rate, sound=self._heard)
+                                      height=self._encoder.height, rate=self._encoder.rate, sound=self._sound)
             if self._mux is not None:
                 self._mux.picture(packet)
 
     def sound(self, sound: Sound, seconds: float) -> None:
-        """Sends sound beside the pictures; of another kind than before, the container begins anew with it."""
-        config = adts(sound.data)[0]
-        if not config:
-            return
-        self._heard = sound
+        """Sends sound beside the pictures."""
         if self._mux is not None and self._generation == self._outlet.generation:
-            if self._mux.heard == config:
-                self._mux.sound(sound, seconds)
-            else:
-                self._end()
+            self._mux.sound(sound, seconds)
 
     def close(self) -> None:
         """Hands on what waits in the container."""
         self._end()
-
-    def _waits_for_sound(self) -> bool:
-        if self._sound_until is not None and (self._heard is not None or time.monotonic() > self._sound_until):
-            self._sound_until = None
-        return self._sound_until is not None
 
     def _end(self) -> None:
         mux, self._mux = self._mux, None

@@ -8,6 +8,10 @@ from fractions import Fraction
 
 from rtface.flow.shared_frames import Picture
 from rtface.frame import Color, Display
+from rtface.live.protocols import SoundForm
+
+SOUND_BEGAN = "its sound has begun"
+"""Why a reader gives up a stream whose sound it could not know when it opened it: another opening can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Request:
         format: FFmpeg's name of the device's format instead of the platform's own, "" for that.
         pictures, sound: what is wanted of it.
         buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
+        sound_form: of the sound that is given, None for what suits the source.
+        again_for_sound: whether the reader ends with `SOUND_BEGAN` where sound begins after the opening.
     """
 
     kind: str
@@ -34,6 +40,8 @@ class Request:
     pictures: bool = True
     sound: bool = True
     buffer: float | None = 0.0
+    sound_form: SoundForm | None = None
+    again_for_sound: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class Opened:
         rate: nominal pictures a second; 0 without pictures.
         aspect: of one sample.
         notes: what differs from what was asked for.
-        sound: whether sound comes with it.
+        sound: form of the sound that comes with it, None where there is none yet.
         film: it has an end.
         card: what a device calls itself, "" for others.
     """
@@ -54,7 +62,7 @@ class Opened:
     rate: Fraction
     aspect: Fraction
     notes: tuple[str, ...]
-    sound: bool
+    sound: SoundForm | None
     film: bool
     card: str = ""
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from rtface.address import is_url, shown
-from rtface.live.protocols import Health, Sound, SoundSource
+from rtface.live.protocols import Health, Sound, SoundForm, SoundSource
 from rtface.live.sources.messages import Request
 from rtface.live.sources.source import Source
 from rtface.stats import Stats
@@ -44,6 +44,10 @@ class Microphone:
         return self._source.notes
 
     @property
+    def sound_form(self) -> SoundForm | None:
+        return self._source.sound_form
+
+    @property
     def health(self) -> Health:
         return self._source.health
 
@@ -58,6 +62,7 @@ class Silence:
     """Silence for services that refuse a stream without sound."""
 
     described = "silence"
+    sound_form = SoundForm()
 
     def __init__(self) -> None:
         self._closed = threading.Event()
@@ -75,9 +80,10 @@ class Silence:
         return Health(state.state, state.detail, state.since, self._frames)
 
     def start(self, sound: Callable[[Sound], None]) -> None:
-        from rtface.live.sources.sound_track import FRAME, RATE, silent_frame
+        from rtface.live.sources.sound_track import FRAME, silent_frame
 
-        data, duration = silent_frame(), FRAME / RATE
+        form = self.sound_form
+        data, duration = silent_frame(form), FRAME / form.rate
 
         def run() -> None:
             began = time.monotonic()
@@ -85,7 +91,7 @@ class Silence:
                 at = began + self._frames * duration
                 if self._closed.wait(max(0.0, at + duration - time.monotonic())):
                     return
-                sound(Sound(data, at, duration, RATE, 2))
+                sound(Sound(data, at, duration, form.rate, form.channels))
                 self._frames += 1
 
         self._thread = threading.Thread(target=run, name="rtface-silence", daemon=True)

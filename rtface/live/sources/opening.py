@@ -50,6 +50,7 @@ class Input:
 
     Attributes:
         container, video, sound: of PyAV; the streams that are wanted and there.
+        silent: the stream of sound where one was announced and none of it came yet.
         rate: nominal pictures a second.
         paced: it has to be read at the pace of its own clock.
         film: it has an end.
@@ -67,6 +68,7 @@ class Input:
     monotonic: bool = False
     notes: list[str] = field(default_factory=list[str])
     card: str = ""
+    silent: AudioStream | None = None
 
     @property
     def described(self) -> str:
@@ -126,10 +128,16 @@ def _streams(container: InputContainer, request: Request, name: str) -> Input:
         context = video.codec_context
         # Frame threads are fast because they are late: each of them holds a picture back.
         context.thread_type, context.thread_count = "SLICE", 2
-    sound = next((s for s in container.streams.audio if s.codec_context is not None), None) if request.sound else None  # pyright: ignore[reportUnnecessaryComparison]
+    sound = silent = None
+    for stream in container.streams.audio if request.sound else ():
+        if not stream.codec_context or not stream.codec_context.sample_rate:
+            silent = silent or stream
+        else:
+            sound = sound or stream
     if video is None and sound is None:
         raise InputError(f"{name}: has no sound")
-    return Input(container, video, sound, plausible(*rate_of(video)) if video is not None else Fraction(0))
+    return Input(container, video, sound, plausible(*rate_of(video)) if video is not None else Fraction(0),
+                 silent=silent if sound is None else None)
 
 
 def plausible(rate: Fraction, known: bool) -> Fraction:

@@ -25,7 +25,7 @@ from rtface.frame import Color, Display
 from rtface.live.cameras import camera
 from rtface.live.sources import microphone_input
 from rtface.live.sources.jitter import JitterBuffer
-from rtface.live.sources.messages import Beat, Heard, Opened, Over, Refused, Request, Shot
+from rtface.live.sources.messages import SOUND_BEGAN, Beat, Heard, Opened, Over, Refused, Request, Shot
 from rtface.live.sources.opening import Input, open_stream
 from rtface.live.sources.sound_track import SoundTrack
 from rtface.media.color import color_of, display_matrix, display_of, orientation
@@ -116,11 +116,12 @@ class Reader:
         video = opened.video
         self._heard_at = time.monotonic()
         aspect = video.sample_aspect_ratio if video is not None else None
+        track = SoundTrack(opened.sound, self._request.sound_form) if opened.sound is not None else None
         self._parent.send(Opened(opened.described, opened.rate, aspect or Fraction(1), tuple(opened.notes),
-                                 opened.sound is not None, opened.film, opened.card))
+                                 track and track.form, opened.film, opened.card))
         if video is not None and not opened.paced:
             video.codec_context.flags |= Flags.low_delay
-        threading.Thread(target=self._demux, args=(opened,), name="demux", daemon=True).start()
+        threading.Thread(target=self._demux, args=(opened, track), name="demux", daemon=True).start()
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
         while (waiting := self._next()) is not None:
             if isinstance(waiting.item, Heard):
@@ -161,10 +162,10 @@ class Reader:
 
     # -- packets ------------------------------------------------------------------------------------------------
 
-    def _demux(self, opened: Input) -> None:
+    def _demux(self, opened: Input, track: SoundTrack | None) -> None:
         """Takes packets as they come; those of sound go to the run from here."""
-        track = SoundTrack(opened.sound) if opened.sound is not None else None
-        streams = [s for s in (opened.video, opened.sound) if s is not None]
+        silent = opened.silent if self._request.again_for_sound and not opened.film else None
+        streams = [s for s in (opened.video, opened.sound, silent) if s is not None]
         pace = Pace() if opened.paced else None
         burst = None if opened.paced or opened.monotonic else Burst()
         leading = opened.video or opened.sound
@@ -174,6 +175,8 @@ class Reader:
                     continue
                 self._heard_at = arrived = time.monotonic()
                 self._bytes += packet.size
+                if packet.stream is silent:
+                    raise InputError(SOUND_BEGAN)
                 if pace is not None:
                     arrived = self._wait_for(pace.due(packet, arrived))
                 if self._parent.gone:

@@ -13,16 +13,15 @@ from rtface.errors import InputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.backoff import pause
 from rtface.live.endpoints import Endpoint
-from rtface.live.protocols import TIME_BASE, Form, Health, LiveSource, Sound
+from rtface.live.protocols import TIME_BASE, Form, Health, LiveSource, Sound, SoundForm
 from rtface.live.sources.clock import Clock, Rising
 from rtface.live.sources.connection import Connection
-from rtface.live.sources.messages import Heard, Opened, Request, Shot
+from rtface.live.sources.messages import SOUND_BEGAN, Heard, Opened, Request, Shot
 from rtface.live.upright import Upright
 from rtface.stats import Stats
 
 if TYPE_CHECKING:
     import av
-
 
 
 def open_live_source(endpoint: Endpoint, *, size: tuple[int, int] | None = None, fps: Fraction | None = None,
@@ -95,8 +94,8 @@ class Source:
         return [f"{self._title}: {note}" for note in self._opened.notes] if self._opened else []
 
     @property
-    def has_sound(self) -> bool:
-        return self._opened is not None and self._opened.sound
+    def sound_form(self) -> SoundForm | None:
+        return self._request.sound_form
 
     @property
     def ended(self) -> bool:
@@ -142,6 +141,7 @@ class Source:
             with self._counting:
                 self._connection, self._seen = None, (0, 0, 0)
             self._over = connection.over
+            self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why)
             if self._over or self._closed.is_set():
                 break
             if not self._settled.is_set():
@@ -188,9 +188,19 @@ class Source:
         self._reopened += self._health.state == "away"
         self._say("live", self._got)
 
+    def _look_at_opened(self) -> None:
+        """What the connection says of the source. The form of its sound stays what it is at the first opening."""
+        opened = self._connection.opened if self._connection is not None else None
+        if opened is None:
+            return
+        self._opened, request = opened, self._request
+        if request.sound and request.sound_form is None:
+            # An encoder's sound may begin long after its pictures: viewers get silence until then.
+            late = SoundForm() if request.kind == "stream" and not opened.film else None
+            self._request = replace(request, sound_form=opened.sound or late)
+
     def _picture(self, shot: Shot, image: av.VideoFrame) -> None:
-        if self._connection is not None:
-            self._opened = self._connection.opened
+        self._look_at_opened()
         assert self._opened is not None
         image, display = self._upright(image, shot.display)
         form = Form(image.width, image.height, image.format.name, self._opened.rate, shot.color, display.aspect)
@@ -212,7 +222,7 @@ class Source:
             if self._form is None or self._health.state != "live":
                 return  # what the opening read ahead
         else:
-            self._opened = self._connection.opened if self._connection is not None else self._opened
+            self._look_at_opened()
             self._live()
             self._frames += 1
             self._settled.set()
