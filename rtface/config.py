@@ -68,6 +68,8 @@ class Options:
         delay: milliseconds from capture to output, held constant; None is as soon as possible.
         buffer: milliseconds that packets of a network stream wait in front of the decoder, so that jitter loses no
             frame; "auto" takes what the measured jitter needs, up to a second, or what `delay` leaves.
+        slate: what viewers see while the source of a live run is away: words, or the path of a picture; None is the
+            usual words.
         also: a file that a live run is recorded to as well.
         bitrate: bits a second of a live run's encoder; None goes by size and rate.
         gop: seconds between its key frames.
@@ -112,6 +114,7 @@ class Options:
     latency: float = 100.0
     delay: float | None = None
     buffer: float | Literal["auto"] = "auto"
+    slate: str | None = None
     also: Path | None = None
     bitrate: int | None = None
     gop: float = 2.0
@@ -209,6 +212,7 @@ DECLARED: dict[str, Declared] = {
     "latency": Declared(v.number(10, 10_000), Scope.LIVE),
     "delay": Declared(v.number(0, 10_000), Scope.LIVE),
     "buffer": Declared(v.or_auto(v.number(0, 10_000)), Scope.LIVE),
+    "slate": Declared(v.name, Scope.LIVE),
     "also": Declared(v.path, Scope.LIVE),
     "bitrate": Declared(v.bitrate, Scope.LIVE),
     "gop": Declared(v.number(0.1, 20), Scope.LIVE),

@@ -28,6 +28,8 @@ Delay = Annotated[str | None, typer.Option(metavar="MS", help=(
     "Hold the delay from camera to output at exactly this."))]
 Buffer = Annotated[str | None, typer.Option(metavar="MS|auto", help=(
     "Jitter buffer of a network stream; auto (the default) takes what its jitter needs, up to a second."))]
+Slate = Annotated[str | None, typer.Option(metavar="TEXT|PICTURE", help=(
+    "What viewers see while the source is away: words, or a PNG or JPEG."))]
 Also = Annotated[str | None, typer.Option(metavar="FILE", help="Also record a live run to this film.")]
 Bitrate = Annotated[str | None, typer.Option(metavar="BITS", help="Bits a second of a stream: 4500k, 6M.")]
 Gop = Annotated[str | None, typer.Option(metavar="SECONDS", help="Time between a stream's key frames.")]

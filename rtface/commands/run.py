@@ -236,6 +236,7 @@ def run(
     latency: live.Latency = None,
     delay: live.Delay = None,
     buffer: live.Buffer = None,
+    slate: live.Slate = None,
     also: live.Also = None,
     bitrate: live.Bitrate = None,
     gop: live.Gop = None,

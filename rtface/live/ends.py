@@ -10,6 +10,7 @@ from rtface.errors import UsageError
 from rtface.live.endpoints import Endpoint, check_ends, unwrapped
 from rtface.live.protocols import LiveSink, LiveSource
 from rtface.live.run import Ends, engine_of
+from rtface.live.slate import Slate
 from rtface.provenance import describe
 from rtface.report import said_in_the_output
 from rtface.stats import Stats
@@ -41,7 +42,7 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
     return Ends(opened(Stats() if film else stats), sinks,
                 None if own else open_sound_source(unwrapped(str(options.audio)), stats=stats), silent=not own,
                 again=(lambda: opened(stats)) if film else None, names=(str(source), *map(str, named)),
-                buffer=buffer if options.delay is not None and buffer else 0.0)
+                buffer=buffer if options.delay is not None and buffer else 0.0, slate=Slate(options.slate))
 
 
 def buffer_of(source: Endpoint, options: Options) -> float | None:

@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
@@ -66,20 +65,6 @@ def picture(rgb: Bytes, form: Form, reformatter: VideoReformatter | None = None)
         source, form.width, form.height, form.pix_fmt, dst_colorspace=_SPACES.get(form.color.matrix, Colorspace.ITU709),
         src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.JPEG if _full(form.color) else ColorRange.MPEG,
         threads=1)
-
-
-def slate(form: Form, lines: list[str]) -> av.VideoFrame:
-    """A dark picture with some lines of text in its middle."""
-    rgb = np.full((form.height, form.width, 3), 24, np.uint8)
-    scale = form.height / 720
-    thick = max(1, round(2 * scale))
-    for number, line in enumerate(lines):
-        (width, height), _ = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 1.2 * scale, thick)
-        shrink = min(1.0, 0.9 * form.width / max(width, 1))
-        y = round(form.height / 2 + (number - (len(lines) - 1) / 2) * 60 * scale + height / 2)
-        cv2.putText(rgb, line, (round((form.width - width * shrink) / 2), y), cv2.FONT_HERSHEY_SIMPLEX,
-                    1.2 * scale * shrink, (200, 200, 200), thick, cv2.LINE_AA)
-    return picture(rgb, form)
 
 
 def _full(color: Color) -> bool:

@@ -7,18 +7,22 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf
 from time import monotonic
 
 from rtface.frame import Frame
-from rtface.live.fit import Fitter, slate
+from rtface.live.fit import Fitter
 from rtface.live.protocols import Form, LiveSink, Sound
+from rtface.live.slate import Slate
 from rtface.stats import Stats
 
 log = logging.getLogger("rtface")
 
-# Without a new picture for this long the last one is given again, so that viewers and servers stay.
-_HOLD_S = 0.5
-# A frozen face looks like a fault of the call: from then on a slate says what it is.
+# Without a new picture for this long, or for some of the source's own periods, the last one is given again: viewers and
+# servers stay, and players of HLS never stand at a hole.
+_HOLD_S = 0.2
+_HOLD_PERIODS = 3.0
+# A frozen face looks like a fault of the call: a source that is away for this long is replaced by a slate.
 _SLATE_S = 5.0
 
 
@@ -29,18 +33,20 @@ class Presenter:
         sinks: opened for `form`.
         form: of every picture that they get.
         delay: seconds from capture to output, held constant; None is as soon as possible.
-        lost: why no picture comes, in a few words; None while the source is there.
+        lost: whether the source is away; the slate is shown only then.
+        slate: what is shown then.
         stats: latency (captured → handed to the sinks), frames out, dropped.
         wrote: told of every picture's latency in seconds, and its faces.
     """
 
     def __init__(self, sinks: Sequence[LiveSink], form: Form, stats: Stats, *, delay: float | None = None,
-                 lost: Callable[[], str | None] = lambda: None,
+                 lost: Callable[[], bool] = lambda: False, slate: Slate | None = None,
                  wrote: Callable[[float, int], None] = lambda latency, faces: None) -> None:
         self._sinks, self._form, self._stats, self._delay = sinks, form, stats, delay
-        self._lost, self._wrote = lost, wrote
+        self._lost, self._make_slate, self._wrote = lost, slate or Slate(), wrote
         self._fit = Fitter(form)
         self._period = float(1 / form.rate)
+        self._hold = max(_HOLD_S, _HOLD_PERIODS * self._period)
         # A picture waits for its time, and no longer: what comes later finds a place.
         self._room = int((delay or 0.0) / self._period) + 8
         self._waiting: deque[Frame] = deque()
@@ -48,7 +54,7 @@ class Presenter:
         self._closing = False
         self._last: Frame | None = None
         self._last_at = self._shown_at = monotonic()
-        self._pts = -(1 << 62)
+        self._pts = self._real_pts = -(1 << 62)
         self._slate: Frame | None = None
         self._thread = threading.Thread(target=self._run, name="rtface-present", daemon=True)
         self._thread.start()
@@ -92,36 +98,45 @@ class Presenter:
         """The next picture once it is due; the last one again, or a slate, when none comes; None at the end."""
         with self._changed:
             while not self._closing:
-                due = self._due()
-                left = 0.1 if due is None else due - monotonic()
-                if due is not None and left <= 0:
-                    return self._waiting.popleft() if self._waiting else self._instead()
-                self._changed.wait(left)
+                now = monotonic()
+                due, again = self._due(), self._again()
+                if due <= now:
+                    return self._waiting.popleft()
+                if again <= now:
+                    return self._instead()
+                self._changed.wait(min(0.1, due - now, again - now))
         return None
 
-    def _due(self) -> float | None:
-        """When the next picture is to be shown; None while there is none."""
-        if self._waiting:
-            captured = self._waiting[0].captured_at
-            return 0.0 if self._delay is None or captured is None else captured + self._delay
-        if self._last is None or self._lost() is None:
-            return None
-        return max(self._last_at + _HOLD_S, self._shown_at + self._period)
+    def _due(self) -> float:
+        """When the next picture is to be shown."""
+        if not self._waiting:
+            return inf
+        captured = self._waiting[0].captured_at
+        return 0.0 if self._delay is None or captured is None else captured + self._delay
+
+    def _again(self) -> float:
+        """When the last picture is to be shown once more."""
+        if self._last is None:
+            return inf
+        return self._shown_at + (self._hold if self._shown_at == self._last_at else self._period)
 
     def _instead(self) -> Frame:
         """What is shown while no picture comes."""
         assert self._last is not None
         now = monotonic()
-        if self._slate is None and now - self._last_at > _SLATE_S:
-            lines = ["no picture from the source", self._lost() or ""]
-            self._slate = replace(self._last, image=slate(self._form, lines), faces=())
+        if self._slate is None and now - self._last_at > _SLATE_S and self._lost():
+            self._slate = replace(self._last, image=self._make_slate(self._form), faces=(), before=None)
         passed = max(1, round(1e6 * (now - self._shown_at)))
         return replace(self._slate or self._last, pts=self._pts + passed, captured_at=None)
 
     def _write(self, frame: Frame) -> None:
-        if frame.pts <= self._pts:
+        if frame.pts <= self._real_pts:
             self._stats.count("dropped:order")
             return
+        if frame.captured_at is not None:
+            self._real_pts = frame.pts
+        if frame.pts <= self._pts:  # shown already in its place: the last picture, again
+            frame = replace(frame, pts=self._pts + 1)
         try:
             frame = self._fit(frame)
         except Exception as error:  # noqa: BLE001 - one picture of a kind that cannot be shown never ends a live run

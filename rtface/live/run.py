@@ -27,6 +27,7 @@ from rtface.live.extras import LiveExtras
 from rtface.live.loop import Loop
 from rtface.live.presenter import Presenter
 from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundForm, SoundSource
+from rtface.live.slate import Slate
 from rtface.live.steady_sound import SteadySound
 from rtface.protocols import Tracker, Workshop
 from rtface.report import Report, told
@@ -52,6 +53,7 @@ class Ends:
         again: makes the source anew. A film that plays while outputs and engine are being opened would lose its first
             seconds, so it is played from its beginning once they are there.
         buffer: seconds of the run's delay that frames wait in the source's jitter buffer.
+        slate: what viewers see while the source is away; None is the usual one.
         names: of source and sinks as messages and metrics know them, without secrets.
     """
 
@@ -62,6 +64,7 @@ class Ends:
     again: Callable[[], LiveSource] | None = None
     names: tuple[str, ...] = ()
     buffer: float = 0.0
+    slate: Slate | None = None
 
     @property
     def sound_form(self) -> SoundForm | None:
@@ -146,7 +149,7 @@ class Live:
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
                                  sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._rungs)
-        self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, wrote=self.status.wrote,
+        self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, slate=ends.slate, wrote=self.status.wrote,
                                    delay=None if delay is None else delay - ends.buffer)
         closing.callback(self.presenter.close)
         self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
@@ -205,9 +208,8 @@ class Live:
         rungs = self.ladder.summary().partition(": ")[2]
         return rungs if set(rungs.split(", ")) - {"", "full"} else ""
 
-    def _lost(self) -> str | None:
-        health = self.ends.source.health
-        return health.detail or "it is being opened again" if health.state == "away" else None
+    def _lost(self) -> bool:
+        return self.ends.source.health.state == "away"
 
     def until_stopped(self, look: Callable[[Live], None] | None = None, interval: float = 0.2) -> None:
         """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `look`."""

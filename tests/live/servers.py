@@ -68,6 +68,11 @@ class Process:
         if self._process is not None:
             self._process.wait(10)
 
+    def wait(self, seconds: float) -> None:
+        """Until it ends by itself."""
+        assert self._process is not None
+        self._process.wait(seconds)
+
     def stall(self) -> None:
         """SIGSTOP: its connections stay, nothing comes."""
         self.signal(signal.SIGSTOP)

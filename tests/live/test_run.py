@@ -158,7 +158,7 @@ def test_a_film_is_played_from_its_beginning_once_its_outputs_are_there():
             super().start(picture, sound)
             for number in (1, 2, 3):
                 picture(frame(number))
-                time.sleep(0.2)
+                time.sleep(0.1)
 
     class Slow(FakeSink):
         def open(self, form, *, sound) -> None:
@@ -167,7 +167,7 @@ def test_a_film_is_played_from_its_beginning_once_its_outputs_are_there():
     first, second = Film(), Film()
     with Run(source=first, sinks=[Slow()], again=lambda: second) as run:
         run.sinks[0].wait_for(3)
-    assert [f.pts for f in run.sinks[0].frames] == [1, 2, 3]
+    assert [f.pts for f in run.sinks[0].frames if f.captured_at is not None] == [1, 2, 3]
     assert first.closed
     assert second.closed
 

@@ -189,7 +189,7 @@ class Tags:
         """
         self._data += data
         while len(self._data) >= self._HEADER:
-            if self._data[:3] == b"FLV":
+            if bytes(self._data[:3]) == b"FLV":
                 del self._data[:self._HEADER]
                 continue
             kind = self._data[0] & 31

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from rtface.address import shown
-from rtface.errors import InputError, InputMissing
+from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.sources.messages import Request
 from rtface.live.sources.srt import Srt
 from rtface.media.probe import choose_video, open_container, rate_of
@@ -50,7 +50,6 @@ class Input:
 
     Attributes:
         container, video, sound: of PyAV; the streams that are wanted and there.
-        silent: the stream of sound where one was announced and none of it came yet.
         rate: nominal pictures a second.
         paced: it has to be read at the pace of its own clock.
         film: it has an end.
@@ -68,7 +67,6 @@ class Input:
     monotonic: bool = False
     notes: list[str] = field(default_factory=list[str])
     card: str = ""
-    silent: AudioStream | None = None
 
     @property
     def described(self) -> str:
@@ -100,6 +98,21 @@ def open_stream(request: Request) -> Input:
     return opened
 
 
+def may_get_sound(request: Request) -> bool:
+    """Whether sound may come later to a stream that was opened without: an RTMP encoder sends it when it has some."""
+    return request.sound and request.pictures and urlsplit(request.name).scheme.lower() in ("rtmp", "rtmps")
+
+
+def has_sound(request: Request) -> bool:
+    """Opens the stream once more, as somebody who only wants to hear."""
+    try:
+        opened = open_stream(replace(request, pictures=False))
+    except (RtfaceError, av.FFmpegError, OSError):
+        return False
+    opened.container.close()
+    return True
+
+
 def _open_url(request: Request) -> Input:
     scheme = urlsplit(request.name.partition("?")[0]).scheme.lower()
     options = dict(_OPTIONS.get(scheme, _OPTIONS.get(scheme.removesuffix("s"), {})))
@@ -128,16 +141,13 @@ def _streams(container: InputContainer, request: Request, name: str) -> Input:
         context = video.codec_context
         # Frame threads are fast because they are late: each of them holds a picture back.
         context.thread_type, context.thread_count = "SLICE", 2
-    sound = silent = None
-    for stream in container.streams.audio if request.sound else ():
-        if not stream.codec_context or not stream.codec_context.sample_rate:
-            silent = silent or stream
-        else:
-            sound = sound or stream
+    sound = None
+    if request.sound:
+        known = (s for s in container.streams.audio if s.codec_context and s.codec_context.sample_rate)
+        sound = next(known, None)
     if video is None and sound is None:
         raise InputError(f"{name}: has no sound")
-    return Input(container, video, sound, plausible(*rate_of(video)) if video is not None else Fraction(0),
-                 silent=silent if sound is None else None)
+    return Input(container, video, sound, plausible(*rate_of(video)) if video is not None else Fraction(0))
 
 
 def plausible(rate: Fraction, known: bool) -> Fraction:

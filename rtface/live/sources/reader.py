@@ -26,13 +26,15 @@ from rtface.live.cameras import camera
 from rtface.live.sources import microphone_input
 from rtface.live.sources.jitter import JitterBuffer
 from rtface.live.sources.messages import SOUND_BEGAN, Beat, Heard, Opened, Over, Refused, Request, Shot
-from rtface.live.sources.opening import Input, open_stream
+from rtface.live.sources.opening import Input, has_sound, may_get_sound, open_stream
 from rtface.live.sources.sound_track import SoundTrack
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.probe import details_of
 
 # FFmpeg's numbers of the matrices that a picture may name.
 _TAGGED = {1, 4, 5, 6, 7, 9, 10}
+# Seconds after which it is looked for sound that was not there, doubled each time.
+_LISTEN = 2.0
 # Seconds between beats.
 _BEAT = 0.25
 # Seconds that a packet may be overdue before frames are given up to catch up.
@@ -91,7 +93,7 @@ class Reader:
         self._buffer = JitterBuffer(request.buffer)
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
-        self._done = False
+        self._done = self._sound_began = False
         self._heard_at = time.monotonic()
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
         self._behind = _BEHIND
@@ -121,6 +123,8 @@ class Reader:
                                  track and track.form, opened.film, opened.card))
         if video is not None and not opened.paced:
             video.codec_context.flags |= Flags.low_delay
+        if opened.sound is None and self._request.again_for_sound and may_get_sound(self._request):
+            threading.Thread(target=self._listen, name="listen", daemon=True).start()
         threading.Thread(target=self._demux, args=(opened, track), name="demux", daemon=True).start()
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
         while (waiting := self._next()) is not None:
@@ -160,12 +164,19 @@ class Reader:
         with self._changed:
             return sum(w.due <= now for w in self._waiting if not isinstance(w.item, Heard))
 
+    def _listen(self) -> None:
+        """Looks now and then whether a stream that had no sound has some: PyAV shows no stream that comes later."""
+        wait = _LISTEN
+        while not self._sound_began and not self._parent.gone:
+            time.sleep(wait)
+            self._sound_began = has_sound(self._request)
+            wait *= 2
+
     # -- packets ------------------------------------------------------------------------------------------------
 
     def _demux(self, opened: Input, track: SoundTrack | None) -> None:
         """Takes packets as they come; those of sound go to the run from here."""
-        silent = opened.silent if self._request.again_for_sound and not opened.film else None
-        streams = [s for s in (opened.video, opened.sound, silent) if s is not None]
+        streams = [s for s in (opened.video, opened.sound) if s is not None]
         pace = Pace() if opened.paced else None
         burst = None if opened.paced or opened.monotonic else Burst()
         leading = opened.video or opened.sound
@@ -175,7 +186,7 @@ class Reader:
                     continue
                 self._heard_at = arrived = time.monotonic()
                 self._bytes += packet.size
-                if packet.stream is silent:
+                if self._sound_began:
                     raise InputError(SOUND_BEGAN)
                 if pace is not None:
                     arrived = self._wait_for(pace.due(packet, arrived))

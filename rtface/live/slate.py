@@ -1,0 +1,87 @@
+"""The picture that viewers see while the source is away: neutral words, or the user's own text or picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import wrap
+
+import av
+import cv2
+import numpy as np
+
+from rtface.errors import UsageError
+from rtface.frame import Bytes
+from rtface.live.fit import picture
+from rtface.live.protocols import Form
+
+WORDS = "back in a moment"
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_BACKGROUND, _INK = 24, (208, 208, 208)
+# Of the picture's height: a line, and all of them with their distances; of its width; characters of a line.
+_TEXT_SIZE, _TEXT_HEIGHT, _TEXT_WIDTH, _LINE = 0.07, 0.55, 0.86, 36
+
+
+class Slate:
+    """Says nothing of the source: its address is nobody's business but the user's.
+
+    Args:
+        given: words, or the path of a picture; None for the usual words.
+
+    Raises:
+        UsageError: a picture that is not there, or cannot be read.
+    """
+
+    def __init__(self, given: str | None = None) -> None:
+        self._words, self._image = given or WORDS, None
+        if given is not None and (given.lower().endswith(_SUFFIXES) or Path(given).is_file()):
+            self._image = _read(given)
+
+    def __call__(self, form: Form) -> av.VideoFrame:
+        """The picture in a form; a picture of other proportions stands whole in the middle of it."""
+        aspect = float(form.aspect)
+        canvas = np.full((form.height, round(form.width * aspect), 3), 0 if self._image is not None else _BACKGROUND,
+                         np.uint8)
+        if self._image is not None:
+            _place(self._image, canvas)
+        else:
+            _write(self._words, canvas)
+        if canvas.shape[1] != form.width:
+            canvas = np.asarray(cv2.resize(canvas, (form.width, form.height), interpolation=cv2.INTER_AREA), np.uint8)
+        return picture(canvas, form)
+
+
+def _read(path: str) -> Bytes:
+    try:
+        data = np.frombuffer(Path(path).expanduser().read_bytes(), np.uint8)
+    except OSError as error:
+        raise UsageError(f"--slate {path}: cannot be read ({error.strerror}); give a picture or words") from None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise UsageError(f"--slate {path}: is no picture that can be read; give a PNG or JPEG, or words")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _place(image: Bytes, canvas: Bytes) -> None:
+    height, width = canvas.shape[:2]
+    scale = min(width / image.shape[1], height / image.shape[0])
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    y, x = (height - size[1]) // 2, (width - size[0]) // 2
+    canvas[y:y + size[1], x:x + size[0]] = small
+
+
+def _write(words: str, canvas: Bytes) -> None:
+    """Words in the middle, as large as they fit."""
+    height, width = canvas.shape[:2]
+    face, lines = cv2.FontFace("sans"), [part for line in words.splitlines() for part in wrap(line, _LINE)]
+    size = max(8, round(min(_TEXT_SIZE, _TEXT_HEIGHT / max(1, len(lines))) * height))
+    while size > 8 and max(_width(canvas, line, face, size) for line in lines) > _TEXT_WIDTH * width:
+        size -= 1
+    for number, line in enumerate(lines):
+        x = (width - _width(canvas, line, face, size)) // 2
+        y = round(height / 2 + (number - (len(lines) - 1) / 2) * 1.5 * size + size / 3)
+        cv2.putText(canvas, line, (x, y), _INK, face, size, 400)
+
+
+def _width(canvas: Bytes, line: str, face: cv2.FontFace, size: int) -> int:
+    return cv2.getTextSize(canvas.shape[1::-1], line, (0, 0), face, size, 400)[2]
