@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Flag, auto
@@ -19,6 +18,7 @@ from typing import Any, Literal, Self
 from rtface import values as v
 from rtface.errors import UsageError
 from rtface.paths import config_dir, expanded
+from rtface.tables import parse_toml
 from rtface.values import format_time, hint, nearest
 
 log = logging.getLogger("rtface")
@@ -228,7 +228,7 @@ def known(key: str, shown: str) -> str:
     """`key` when it names an option; UsageError with the nearest one (written like `shown`) when not."""
     if key in _DEFAULTS:
         return key
-    raise UsageError(f"{shown} is not an option{hint(key, _DEFAULTS)}")
+    raise UsageError(f"{shown if len(shown) < 300 else shown[:300] + '…'} is not an option{hint(key, _DEFAULTS)}")
 
 
 def check(key: str, value: object, shown: str) -> object:
@@ -274,12 +274,12 @@ class Loaded:
 def read_file(path: Path) -> dict[str, object]:
     """Checked values of a TOML file; keys may be written with - or _. UsageError names file, key and nearest key."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"the configuration file {path} is not there") from None
     except OSError as error:
         raise UsageError(f"the configuration file {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"the configuration file {path} is not valid TOML: {error}") from None
     values: dict[str, object] = {}
     for written, value in data.items():

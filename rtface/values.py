@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rtface.errors import UsageError
 from rtface.paths import expanded
+from rtface.util.text import brief
 
 Check = Callable[[object, str], object]
 """Takes a value and how it is called where it was written; gives it converted, or raises UsageError."""
@@ -22,7 +23,7 @@ Check = Callable[[object, str], object]
 def nearest(value: str, choices: Iterable[str]) -> str | None:
     """The choice that `value` is a likely misspelling of (one edit in four letters), or the beginning of, or begins
     with; None where there is none."""
-    text = value.lower()
+    text = value.lower()[:64]  # no name is longer, and the comparison takes as long as both together
     found = [(_edits(text, choice.lower()), choice) for choice in choices]
     near = [(edits, choice) for edits, choice in found if 4 * edits <= max(len(text), len(choice))
             or (min(len(text), len(choice)) >= 3 and (choice.startswith(text) or text.startswith(choice)))]
@@ -59,7 +60,10 @@ def parse_time(value: object) -> float:
             raise ValueError
         hours, minutes, seconds = match[1] or "0", match[2], match[3].replace(",", ".")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    seconds = float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        raise ValueError from None
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError
     return seconds
@@ -82,7 +86,7 @@ def format_start(seconds: float | Fraction) -> str:
 
 
 def _show(value: object) -> str:
-    return repr(value) if isinstance(value, str) else str(value)
+    return brief(value) if isinstance(value, str | int | float | list | tuple | dict) else str(value)[:80]
 
 
 def choice(*choices: str) -> Check:
@@ -106,6 +110,8 @@ def number(low: float, high: float, *, whole: bool = False) -> Check:
         span = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of at least {low:g}"
         try:
             number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        except OverflowError:  # a whole number beyond all others
+            number = math.inf
         except (TypeError, ValueError):
             number = math.nan
         if math.isnan(number) or (whole and not math.isinf(number) and number != int(number)):
@@ -184,7 +190,7 @@ def faces(value: object, shown: str) -> object:
     text = str(value).strip().lower().replace(" ", "")
     if text in ("all", "largest"):
         return text
-    if re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+    if re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text):
         return text
     raise UsageError(f"{shown} must be all, largest or track numbers as 1,3, not {_show(value)}"
                      f"{hint(text, ('all', 'largest'))}")
@@ -197,7 +203,7 @@ DEVICES = ("auto", "cpu", "cuda", "openvino:gpu", "openvino:npu", "onnx", "corem
 def device(value: object, shown: str) -> str:
     """Where engines run: one of `DEVICES`, with a card's number where it may have one."""
     text = str(value).strip().lower()
-    kind = re.sub(r"^((torch:)?cuda):\d+$|^(openvino:gpu)\.\d+$", r"\1\3", text)
+    kind = re.sub(r"^((torch:)?cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\3", text)
     if kind not in DEVICES:
         raise UsageError(f"{shown} must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, not {_show(value)}"
                          f"{hint(text, DEVICES)}")
@@ -207,7 +213,7 @@ def device(value: object, shown: str) -> str:
 def decoder(value: object, shown: str) -> object:
     """What decodes: "auto", "software", "cuda" or "cuda:N"."""
     text = str(value).strip().lower()
-    if re.fullmatch(r"auto|software|cuda(:\d+)?", text):
+    if re.fullmatch(r"auto|software|cuda(:\d{1,3})?", text):
         return text
     raise UsageError(f"{shown} must be auto, software, cuda or cuda:N, not {_show(value)}"
                      f"{hint(text, ('auto', 'software', 'cuda'))}")

@@ -114,12 +114,17 @@ def test_unknown_keys_name_the_nearest(tmp_path, caplog):
     assert not caplog.text
 
 
-@pytest.mark.parametrize(("text", "says"), [("strength = \n", "not valid TOML"), (None, "is not there")])
+@pytest.mark.parametrize(("text", "says"), [
+    ("strength = \n", "not valid TOML"), (None, "is not there"), ("a = " + "[" * 100_000, "nested too deeply"),
+    (f"{'x' * 500_000} = 1", "is not an option"), (f"strength = {'9' * 400}", "strength must be a number"),
+    (f"start = {'9' * 400}", "start must be seconds"), (f"faces = '{'9' * 5000}'", "faces must be"),
+    (f"device = 'cuda:{'9' * 5000}'", "device must be"), (f"fps = {'9' * 400}", "fps must be")])
 def test_a_bad_file_is_one_line(tmp_path, text, says):
     path = toml(tmp_path, text) if text is not None else tmp_path / "absent.toml"
     with pytest.raises(UsageError, match=says) as caught:
         load({}, config=path, environ={})
     assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 1000
 
 
 def test_end_has_to_come_after_start():

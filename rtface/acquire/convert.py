@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from rtface.engine.recipe import SHIPPED
 from rtface.engine.service import DEFAULT
 from rtface.errors import EngineError, OutputError
 from rtface.frame import Bytes
-from rtface.tables import from_table
+from rtface.tables import from_table, parse_json
 
 Progress = Callable[[str, float], None]
 """Is told what is being done, and how much of that is done (0…1)."""
@@ -60,7 +59,7 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Prog
 
     def heard(line: str) -> None:
         try:
-            said = json.loads(line)
+            said = parse_json(line)
         except ValueError:
             return
         if not isinstance(said, dict):

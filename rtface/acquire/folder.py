@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from rtface.engine.recipe import SHIPPED, find_recipes
+from rtface.engine.recipe import NAME, SHIPPED, find_recipes
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.paths import config_dir
 from rtface.tables import nearest
@@ -33,7 +33,7 @@ def engines_folder() -> Path:
 
 def check_name(name: str) -> None:
     """Raises UsageError for what no engine of a user's can be called."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", name):
+    if not re.fullmatch(NAME, name):
         raise UsageError(f"{name!r} is no name for an engine: letters, digits and . _ + - only")
     if name in ("auto", "default") or (SHIPPED / name).is_dir():
         raise UsageError(f"an engine cannot be called {name}: rtface has one of that name")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -18,7 +17,7 @@ from typing import Any
 
 from rtface.engine.recipe_tables import Alignment, Batch, Controls, Family, Licence, Output, Port, Precisions, Psnr
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.tables import from_table, nearest
+from rtface.tables import from_table, nearest, parse_toml
 from rtface.util.install import plugin_line, reinstall_line
 
 log = logging.getLogger("rtface")
@@ -110,7 +109,7 @@ def read_offers(folder: Path) -> list[Offer]:
     """What one architecture offers. Raises EngineError naming the file and the key."""
     path = folder / FILE
     try:
-        table = from_table(Table, tomllib.loads(path.read_text(encoding="utf-8")), "")
+        table = from_table(Table, parse_toml(path.read_text(encoding="utf-8")), "")
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # UsageError, TOMLDecodeError and UnicodeDecodeError

@@ -8,6 +8,8 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, cast
 
+from rtface.tables import parse_json
+
 
 class Part:
     """What has come of `url` on its way to `target`, in the file `path`; that of another address does not count."""
@@ -30,7 +32,7 @@ class Part:
 
     def _noted(self) -> dict[str, Any]:
         try:
-            found = json.loads(self._note.read_text())
+            found = parse_json(self._note.read_text())
         except (OSError, ValueError):
             return {}
         return cast(dict[str, Any], found) if isinstance(found, dict) else {}

@@ -15,7 +15,8 @@ from typing import Any, cast
 
 from rtface.analysis.measure import Analysis
 from rtface.errors import InputMissing, OutputError, UsageError
-from rtface.tables import nearest
+from rtface.tables import nearest, parse_json
+from rtface.util.text import brief
 
 VERSION = 1
 
@@ -98,7 +99,7 @@ def treatments_table(tracks: Mapping[int, Treatment],
 def read_treatments(path: Path) -> dict[int, Treatment]:
     """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
     try:
-        table: Any = json.loads(path.read_text(encoding="utf-8"))
+        table: Any = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputMissing(f"treatment file {path} is not there; make one with: rtface analyze INPUT --json") from error
     except OSError as error:
@@ -110,7 +111,7 @@ def read_treatments(path: Path) -> dict[int, Treatment]:
         raise UsageError(f'{where}: key "tracks" is missing; make one with: rtface analyze INPUT --json')
     table = cast(dict[str, Any], table)
     if table.get("version") != VERSION:
-        raise UsageError(f'{where}: "version" is {table.get("version")!r}, this rtface reads {VERSION}')
+        raise UsageError(f'{where}: "version" is {brief(table.get("version"))}, this rtface reads {VERSION}')
     tracks = table["tracks"]
     if not isinstance(tracks, dict):
         raise UsageError(f'{where}: "tracks" must be a table of track number: treatment')
@@ -119,8 +120,8 @@ def read_treatments(path: Path) -> dict[int, Treatment]:
 
 
 def _track(key: str, where: str) -> int:
-    if not (key.isascii() and key.isdigit() and int(key) > 0):
-        raise UsageError(f"{where}: tracks.{key} is not a track number (1, 2, …)")
+    if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) > 0):
+        raise UsageError(f"{where}: tracks.{key[:40]} is not a track number (1, 2, …)")
     return int(key)
 
 
@@ -129,17 +130,17 @@ _EDITABLE = ("on", "strength", "engine")
 
 def _treatment(value: Any, where: str) -> Treatment:
     if not isinstance(value, dict):
-        raise UsageError(f"{where} must be a table with on, strength and engine, got {value!r}")
+        raise UsageError(f"{where} must be a table with on, strength and engine, got {brief(value)}")
     table = cast(dict[str, Any], value)
     for key in table:
         if key not in _EDITABLE and (hint := nearest(key, list(_EDITABLE))):
             raise UsageError(f"{where}.{key} is not a key{hint}")
     on, strength, engine = table.get("on", True), table.get("strength", 1.0), table.get("engine")
     if not isinstance(on, bool):
-        raise UsageError(f"{where}.on must be true or false, got {on!r}")
+        raise UsageError(f"{where}.on must be true or false, got {brief(on)}")
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not (
-            math.isfinite(strength) and 0 <= strength <= 1):
-        raise UsageError(f"{where}.strength must be a number from 0 to 1, got {strength!r}")
+            0 <= strength <= 1):  # NaN is not either
+        raise UsageError(f"{where}.strength must be a number from 0 to 1, got {brief(strength)}")
     if engine is not None and (not isinstance(engine, str) or not engine):
-        raise UsageError(f"{where}.engine must be an engine's name or null, got {engine!r}")
+        raise UsageError(f"{where}.engine must be an engine's name or null, got {brief(engine)}")
     return Treatment(on, float(strength), engine, ("as the treatment file says",))

@@ -7,14 +7,13 @@ the input of each takes on faces (`engines/native/calibrate.py` writes it). How 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 from dataclasses import dataclass
 
 from rtface.engine.network import Buildable
 from rtface.errors import UsageError
-from rtface.tables import from_table
+from rtface.tables import from_table, parse_json
 
 log = logging.getLogger("rtface")
 
@@ -70,7 +69,7 @@ def load_calibration(recipe: Buildable) -> Calibration | None:
 
 
 def _parse(text: bytes) -> Calibration:
-    table = json.loads(text)
+    table = parse_json(text)
     if not isinstance(table, dict) or "digest" in table:
         raise ValueError("not a calibration")
     found = from_table(Calibration, table | {"digest": hashlib.sha256(text).hexdigest()}, "")

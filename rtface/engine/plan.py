@@ -32,7 +32,7 @@ from rtface.engine.restore import Restorer
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError
 from rtface.frame import Float32
 from rtface.paths import cache_dir
-from rtface.tables import from_table
+from rtface.tables import from_table, parse_json
 from rtface.util.install import reinstall_line
 
 log = logging.getLogger("rtface")
@@ -203,7 +203,7 @@ def _second_frames(restorer: Restorer, crops: Float32) -> float:
 def recall(identity: PlanIdentity) -> Verdict | None:
     """What an earlier start found about this plan, or None."""
     try:
-        table = json.loads(identity.path.read_text())
+        table = parse_json(identity.path.read_text())
         return from_table(Verdict, table["verdict"], "") if table["identity"] == asdict(identity) else None
     except (OSError, ValueError, KeyError, TypeError, UsageError):  # never written, or damaged: find out again
         return None

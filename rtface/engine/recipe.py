@@ -8,9 +8,9 @@ refused with the nearest valid name, a missing one by its name.
 from __future__ import annotations
 
 import hashlib
-import tomllib
+import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from rtface.engine.recipe_tables import (
@@ -31,9 +31,12 @@ from rtface.engine.recipe_tables import (
 from rtface.engine.weights import weights_fault
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.paths import config_dir
-from rtface.tables import from_table
+from rtface.tables import from_table, parse_toml
 from rtface.util.install import reinstall_line
+from rtface.util.text import brief
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
+"""What an engine may be called: its name is a part of paths."""
 SHIPPED = Path(__file__).resolve().parent.parent / "models"
 
 
@@ -145,7 +148,7 @@ def load_recipe(path: Path) -> Recipe:
     """Reads one ``recipe.toml``. Raises EngineError naming the file and the key."""
     try:
         text = path.read_bytes()
-        table = tomllib.loads(text.decode())
+        table = parse_toml(text.decode())
     except OSError as error:
         raise EngineError(f"recipe {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
@@ -162,6 +165,11 @@ def load_recipe(path: Path) -> Recipe:
             raise EngineError(f"recipe {path}: {name} is empty: [{low}, {high}]")
     if recipe.input.size < 32 or recipe.input.size % 16:
         raise EngineError(f"recipe {path}: input.size must be a multiple of 16 from 32 up, got {recipe.input.size}")
+    if not re.fullmatch(NAME, recipe.name):
+        raise EngineError(f"recipe {path}: name must be letters, digits and . _ + - only, got {brief(recipe.name)}")
+    for key, file in (("weights.file", recipe.weights.file), ("golden.file", recipe.golden.file)):
+        if PurePath(file).is_absolute() or ".." in PurePath(file).parts or "\0" in file:
+            raise EngineError(f"recipe {path}: {key} must lie in the recipe's folder, got {brief(file)}")
     if fault := _misfit(recipe):
         raise EngineError(f"recipe {path}: {fault}")
     return recipe

@@ -25,7 +25,7 @@ def brief(value: object, most: int = 80) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # numbers of more than 4300 digits
-        return f"a {type(value).__name__} that is too long to show"
+        return f"something ({type(value).__name__}) that is too long to show"
     return text if len(text) <= most else text[:most - 1] + "…"
 
 

@@ -187,6 +187,9 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     ('{"version": 1, "tracks": []}', '"tracks" must be a table'),
     ('{"version": 1, "tracks": {"one": {}}}', r"tracks\.one is not a track number"),
     ('{"version": 1, "tracks": {"0": {}}}', r"tracks\.0 is not a track number"),
+    ('{"version": 1, "tracks": {"' + "9" * 5000 + '": {}}}', r"tracks\.9+ is not a track number"),
+    ('{"version": 1, "tracks": {"1": {"strength": ' + "9" * 400 + "}}}", "must be a number from 0 to 1"),
+    ("[" * 200_000, "nested too deeply"),
     ('{"version": 1, "tracks": {"1": 5}}', r"tracks\.1 must be a table"),
     ('{"version": 1, "tracks": {"1": {"on": 1}}}', r"tracks\.1\.on must be true or false, got 1"),
     ('{"version": 1, "tracks": {"1": {"strength": 2}}}', r"tracks\.1\.strength must be a number from 0 to 1, got 2"),
@@ -202,6 +205,7 @@ def test_a_wrong_treatment_file_is_named_with_its_key(tmp_path: Path, text: str,
         read_treatments(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

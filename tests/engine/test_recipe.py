@@ -38,6 +38,15 @@ def test_a_recipe_is_read_whole(make_engine: Maker) -> None:
     ('name = "output"\nrange = [0.0, 1.0]', 'name = "output"\nresidual = true\nrange = [-1.0, 1.0]', "values of 0…1"),
     ("[controls]", "[memory]\ngrid = 48\n[controls]", r"memory\.grid must go into"),
     ("[controls]", "[controls", "not valid TOML"),
+    ("[controls]", "a = " + "[" * 100_000, "nested too deeply"),
+    ('name = "tiny"', 'name = "../../escape"', "name must be letters"),
+    ('name = "tiny"', 'name = "/tmp/escape"', "name must be letters"),
+    ('name = "tiny"', 'name = "\\u001b]0;owned"', "name must be letters"),
+    ('file = "model.onnx"', 'file = "../model.onnx"', r"weights\.file must lie in the recipe's folder"),
+    ('file = "model.onnx"', 'file = "/etc/passwd"', r"weights\.file must lie in the recipe's folder"),
+    ('file = "golden.npz"', 'file = "a/../../golden.npz"', r"golden\.file must lie in the recipe's folder"),
+    ("range = [0.0, 1.0]", f"range = [0, {10 ** 400}]", r"input\.range\[1\] must be a number, got .* too large"),
+    ("size = 64", f"size = 0x{'f' * 8000}", r"input\.size must be a whole number, got .* too large"),
     ('name = "tiny"', 'name = "tiny"\nfolder = "/"', "unknown key folder"),
 ])
 def test_a_wrong_key_is_named(make_engine: Maker, old: str, new: str, message: str) -> None:
