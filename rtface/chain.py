@@ -24,7 +24,7 @@ from rtface.tracking import track
 from rtface.workshops import asked_by, may_take_card, open_workshop
 
 # Frames that may wait on each side of the enhancement. Enough to ride out an encoder's or decoder's hiccup; more
-# would only hold memory (1080p at 10 bit is 6 MB a frame).
+# would only hold memory (1080p at 10 bit is 6 MB a frame). Of large frames fewer wait, by their bytes.
 WAITING = 8
 
 # Failed frames that are held back take at most so much; of larger pictures fewer in a row end a run, but no less.
@@ -117,22 +117,30 @@ def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
           comparison: Comparison | None = None, waiting: int = WAITING) -> Generator[Item, None, None]:
     """Decode │ track │ enhance │ the caller's encode: one thread each, up to `waiting` items between them."""
     with ExitStack() as stack:
-        items: Iterator[Item] = ended_by(stack, buffer(timed(source, stats), waiting, name="decode"))
+        items: Iterator[Item] = ended_by(stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of))
         if comparison:
             items = comparison.remember(items)
         items = worked_on(items, parts, stats, stack)
         if comparison:
             items = comparison.complete(items)
-        yield from ended_by(stack, buffer(items, waiting, name="enhance"))
+        yield from ended_by(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
 
 
 def worked_on(items: Iterator[Item], parts: Parts, stats: Stats, stack: ExitStack) -> Iterator[Item]:
     """Track │ enhance: the part of the chain that remembers faces from frame to frame. `stack` ends its thread, once
     nobody iterates."""
     items = split_fields(items)
-    items = ended_by(stack, buffer(track(items, parts.tracker, parts.place.device, stats), 2, name="track"))
+    tracked = track(items, parts.tracker, parts.place.device, stats)
+    items = ended_by(stack, buffer(tracked, 2, name="track", weigh=bytes_of))
     items = parts.enhance(items, ahead=parts.place.ahead)
     return join_fields(items)
+
+
+def bytes_of(item: Item) -> int:
+    """What a frame or packet takes in memory."""
+    if isinstance(item, Frame):
+        return sum(plane.buffer_size for plane in item.image.planes)
+    return item.packet.size
 
 
 def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:

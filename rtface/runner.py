@@ -15,7 +15,7 @@ from time import monotonic, perf_counter
 
 from rtface import __version__
 from rtface.address import Address
-from rtface.chain import Parts, Threads, chain, end_at_faults, split_fields
+from rtface.chain import Parts, Threads, bytes_of, chain, end_at_faults, split_fields
 from rtface.compare import Comparison
 from rtface.config import Options
 from rtface.cutting import Cutting, plan_cutting
@@ -322,7 +322,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         stack.callback(tracker.close)
         book = TrackBook({}, exposure=options.colour == "restore", analysis=True)
         choose = FaceChoice.parse(options.faces, options.max_faces)
-        decoded = ended_by(stack, buffer(frames_in, 8, name="decode"))
+        decoded = ended_by(stack, buffer(frames_in, 8, name="decode", weigh=bytes_of))
         items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)
         frames, meter = 0, _Speed()
         for item in items:

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from rtface.arrays import copy_image
-from rtface.chain import WAITING, Parts, timed, worked_on
+from rtface.chain import WAITING, Parts, bytes_of, timed, worked_on
 from rtface.config import Options
 from rtface.cutting import LEAST, Cutting, Sight, cuts_found, same_tracks
 from rtface.flow import buffer, ended_by
@@ -101,7 +101,7 @@ class _Dealer:
         self._pool = ThreadPoolExecutor(cutting.chains, thread_name_prefix="rtface-segment")
         stack.callback(self._end)
         self._source = ended_by(stack, buffer(cuts_found(timed(source, stats), parts.place.device), WAITING,
-                                              name="decode"))
+                                              name="decode", weigh=bytes_of))
         self._failure: Exception | None = None
         self._ended = False
         self._frames = self._packet_bytes = 0  # in the window

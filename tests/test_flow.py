@@ -42,6 +42,23 @@ def test_never_runs_further_ahead_than_its_size() -> None:
     items.close()
 
 
+def test_what_waits_is_bounded_by_bytes_and_one_item_always_passes() -> None:
+    made = threading.Semaphore(0)
+
+    def large() -> Iterator[int]:
+        for _ in range(5):
+            made.release()
+            yield 300
+
+    items = buffer(large(), 8, weigh=lambda weight: weight, most=700)
+    assert next(items) == 300
+    for _ in range(4):  # one handed out, two of 300 waiting, one in the producer's hand
+        assert made.acquire(timeout=5)
+    assert not made.acquire(timeout=0.1)
+    assert list(items) == [300] * 4
+    assert list(buffer(iter([900, 900, 900]), 8, weigh=lambda weight: weight, most=700)) == [900] * 3
+
+
 def test_error_comes_after_the_items_before_it_once_with_its_traceback() -> None:
     def breaks_here() -> Iterator[int]:
         yield 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, suppress
 from typing import TypeVar
 
@@ -18,20 +18,25 @@ T = TypeVar("T")
 # A consumer that leaves early waits this long for the step above to notice. A step blocked longer than that (a dead
 # network share) is left behind as a daemon thread rather than hanging the program.
 _JOIN_S = 5.0
+# Bytes that may wait: eight frames of 4K fit, and one or two of a hundred megapixels.
+_BYTES = 256 << 20
 
 
-def buffer(items: Iterable[T], size: int, *, name: str = "buffer") -> Generator[T, None, None]:
+def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callable[[T], int] | None = None,
+           most: int = _BYTES) -> Generator[T, None, None]:
     """Runs `items` in a thread and yields what it yields, in order, at most `size` items ahead. Lossless.
 
     Args:
         items: the steps above; iterated (and, if it is a generator, closed) by the thread alone.
         size: how many finished items may wait, at least 1.
         name: the thread's name.
+        weigh: bytes of an item; what waits then takes `most` bytes together, or is a single item that takes more.
 
     Raises:
         Whatever `items` raised, after everything it yielded before has been handed on.
     """
     waiting: deque[T] = deque()
+    weights: deque[int] = deque()  # bytes of what waits
     changed = threading.Condition()
     abandoned = threading.Event()
     ended = threading.Event()
@@ -41,12 +46,15 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer") -> Generator[
         iterator = iter(items)
         try:
             for item in iterator:
+                weight = weigh(item) if weigh else 0
                 with changed:
-                    while len(waiting) >= size and not abandoned.is_set():
+                    while waiting and (len(waiting) >= size or sum(weights) + weight > most) and (
+                            not abandoned.is_set()):
                         changed.wait()
                     if abandoned.is_set():
                         return
                     waiting.append(item)
+                    weights.append(weight)
                     changed.notify_all()
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
             failure.append(error)
@@ -72,6 +80,7 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer") -> Generator[
                 if not waiting:
                     break
                 item = waiting.popleft()
+                weights.popleft()
                 changed.notify_all()
             yield item
             del item

@@ -10,7 +10,7 @@ from av.codec import Codec
 
 from rtface.errors import UsageError
 from rtface.media.color import tags_from_rgb
-from rtface.media.encoders import FAMILIES, Family, VideoPlan, set_hdr, set_quality
+from rtface.media.encoders import FAMILIES, Family, VideoPlan, limit_look_ahead, set_hdr, set_quality
 from rtface.media.keep_class import Keeper, class_lost, keeper
 from rtface.media.pixel_format import nearest, shape_of
 from rtface.media.probe import MediaInfo
@@ -103,6 +103,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     plan.warnings += [f"{name}: {line}" for line in lost]
     _odd_size(plan)
     set_quality(plan, crf, preset)
+    limit_look_ahead(plan)
     plan.options |= kept.options if kept else {}
     if say:
         plan.warnings += class_lost(plan, info, format, asked=codec is not None or crf is not None)

@@ -70,6 +70,9 @@ FAMILIES = {
                      "r210"), Family(lossless={})),
 }
 MEZZANINE = {"prores_ks", "prores_aw", "prores", "dnxhd", "cfhd"}  # made for editing
+# Bytes of the frames that libx264 looks ahead, and how many frames its presets look ahead.
+_AHEAD_BYTES = 1 << 30
+_X264_AHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50}
 _SMALL = 256  # pixels a side of a picture that every encoder has the memory for
 # Encoders of the kind that takes a quantiser through FFmpeg's own flag.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
@@ -153,6 +156,18 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
         if preset and family.names and preset not in family.names:
             raise UsageError(f"{plan.encoder} has no preset {preset}; choose one of {', '.join(family.names)}")
         plan.options[family.preset] = family.names.get(preset, preset) if preset else family.speed
+
+
+def limit_look_ahead(plan: VideoPlan) -> None:
+    """Bounds libx264's memory by bytes: it holds three bytes a sample of every frame that it looks ahead, which with
+    frames of 90 megapixels would be 10 GB. At the default preset frames up to 4K keep the preset's number."""
+    usual = _X264_AHEAD.get(plan.options.get("preset", ""), 60)
+    ahead = _AHEAD_BYTES // (3 * plan.width * plan.height)
+    if not plan.encoder.startswith("libx264") or ahead >= usual:
+        return
+    plan.options["rc-lookahead"] = str(ahead if ahead >= 8 else 0)
+    if ahead < 8:
+        plan.options["bf"] = "0"
 
 
 def set_hdr(plan: VideoPlan, hdr: Hdr) -> None:

@@ -68,6 +68,21 @@ def test_the_default_encoder_keeps_depth_and_chroma(media, tmp_path: Path, chang
     assert have.bits >= want.bits and have.model == want.model and have.sampling == want.sampling
 
 
+@pytest.mark.parametrize(("size", "preset", "ahead"), [
+    ((1920, 1080), None, None), ((3840, 2160), None, None), ((7680, 4320), None, "10"), ((12000, 7500), None, "0"),
+    ((12000, 7500), "ultrafast", None),
+])
+def test_x264_looks_less_far_ahead_with_large_frames(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                     size: tuple[int, int], preset: str | None, ahead: str | None):
+    from rtface.media import nvenc
+
+    monkeypatch.setattr(nvenc, "check", lambda plan: None)  # opening it takes gigabytes
+    opened = open_source(media.make_film(tmp_path / "in.mp4", frames=1))
+    plan = plan_output(replace(opened.info, width=size[0], height=size[1]), tmp_path / "out.mp4", preset=preset)
+    assert plan.video.options.get("rc-lookahead") == ahead
+    opened.close()
+
+
 def test_nothing_is_written_by_planning(media, tmp_path: Path):
     opened = open_source(media.make_film(tmp_path / "in.mp4", frames=1))
     plan_output(opened.info, tmp_path / "out.mp4")
