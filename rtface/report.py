@@ -71,6 +71,7 @@ class Report:
     first_frame_s: float | None = None
     peak_rss_mb: float = 0.0
     dropped: dict[str, int] = field(default_factory=dict[str, int])
+    passed: dict[str, int] = field(default_factory=dict[str, int])
     ends: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     ladder: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     warnings: list[str] = field(default_factory=list[str])

@@ -82,10 +82,13 @@ def run_live_job(source: Endpoint, sink: Endpoint, options: Options, console: Co
 
 def _say_done(report: Report, console: Console) -> None:
     latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())
-    dropped = ", ".join(f"{n} {cause}" for cause, n in report.dropped.items() if n)
+    causes = [f"{n} {cause}" for cause, n in report.dropped.items() if n and cause != "sink"]
+    causes += [f"{n} {cause} at {end['name']}" for end in report.ends[1:] for cause, n in end["causes"].items() if n]
+    dropped, late = ", ".join(causes), report.passed.get("late", 0)
     console.say(f"{report.frames_out} frames in {report.seconds:.0f} s ({report.fps:.1f} fps), "
                 f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
                 f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "
+                f"{f'{late} too late to be enhanced, ' if late else ''}"
                 f"{report.engine} on {report.device}")
     if (path := report.options.get("report")) is not None:
         console.say(f"{path} written")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, Protocol
 
@@ -77,6 +77,8 @@ class Health:
         dropped: of them, those that were given up on the way to or from it.
         bytes: what a network peer took or gave so far, None for devices.
         reopened: how often it was lost and came back.
+        causes: of an output's dropped pictures, where it knows them: "network" did not take them in time, "encoder" was
+            not done with those before, "away" while nobody was connected.
         buffer: seconds that its frames wait in a jitter buffer, before `Frame.captured_at`.
     """
 
@@ -88,6 +90,7 @@ class Health:
     bytes: int | None = None
     reopened: int = 0
     buffer: float = 0.0
+    causes: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class LiveSource(Protocol):

@@ -148,7 +148,8 @@ class Live:
         closing.callback(self.extras.close)
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
-                                 sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._rungs)
+                                 sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._rungs,
+                                 unwatched=lambda: not any(sink.wanted for sink in ends.sinks))
         self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, slate=ends.slate, wrote=self.status.wrote,
                                    delay=None if delay is None else delay - ends.buffer)
         closing.callback(self.presenter.close)
@@ -229,6 +230,9 @@ class Live:
         report.decoder, report.encoder = self.ends.source.described, self.ends.sinks[0].described
         report.fill(self.stats)
         shown = self.status.snapshot()
+        report.dropped = {cause: n for cause, n in shown["dropped"].items() if n}
+        report.frames_dropped = sum(report.dropped.values())
+        report.passed = {cause: n for cause, n in shown["passed"].items() if n}
         report.ends = [shown["source"], *shown["sinks"]]
         report.ladder = [asdict(step) for step in self.ladder.steps]
 

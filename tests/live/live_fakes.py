@@ -89,9 +89,13 @@ class FakeSink:
     def close(self) -> None:
         self.closed = True
 
-    def wait_for(self, count: int, timeout: float = 5.0) -> None:
+    def wait_for(self, count: int, timeout: float = 5.0, *, repeated: bool = False) -> None:
+        """For so many pictures of the source, or `repeated` ones too."""
+        def came() -> int:
+            return sum(repeated or frame.captured_at is not None for frame in self.frames)
+
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.frames) >= count, timeout), f"only {len(self.frames)} came"
+            assert self._changed.wait_for(lambda: came() >= count, timeout), f"only {came()} came"
 
 
 class FakeTracker:

@@ -22,7 +22,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs/control.md").read_text(encod
 
 
 class End:
-    described, health = "", Health("live", "", 0.0, bytes=1)
+    described, health = "", Health("live", "", 0.0, bytes=1, causes={"network": 1})
 
 
 @pytest.fixture

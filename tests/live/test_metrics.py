@@ -29,7 +29,8 @@ def run():
     stats = Stats()
     status = LiveStatus(stats, Controls(strength=0.7),
                         source=("rtsp://u:SECRET@h/a", End(Health("live", "", 0.0, 310))),
-                        sinks=[("rtmp://h/app/SECRET", End(Health("away", "SECRET", 0.0, 290, 4, 12345, 3))),
+                        sinks=[("rtmp://h/app/SECRET", End(Health("away", "SECRET", 0.0, 290, 4, 12345, 3,
+                                                                  causes={"network": 4}))),
                                ("vcam:", End(Health("live", "", 0.0)))])
     metrics = Metrics(status)
     yield stats, status, metrics
@@ -60,7 +61,7 @@ def test_every_figure_is_there_under_a_name_of_prometheus_kind(run):
     text, found = scraped(metrics)
     expected = {
         ("rtface_frames_received_total",): 310, ("rtface_frames_written_total",): 300, ("rtface_faults_total",): 2,
-        ("rtface_frames_dropped_total", ("cause", "late")): 10, ("rtface_frames_dropped_total", ("cause", "sink")): 0,
+        ("rtface_frames_dropped_total", ("cause", "late")): 10, ("rtface_frames_dropped_total", ("cause", "sink")): 4,
         ("rtface_frames_passed_total", ("cause", "late")): 5, ("rtface_frames_dropped_total", ("cause", "stage")): 1,
         ("rtface_faces",): 2, ("rtface_enabled",): 1,
         ("rtface_strength_ratio",): 0.7, ("rtface_light_ratio",): 0,
@@ -71,6 +72,7 @@ def test_every_figure_is_there_under_a_name_of_prometheus_kind(run):
         ("rtface_sink_reconnects_total", ("sink", "rtmp://h/app/…")): 3,
         ("rtface_sink_frames_total", ("sink", "rtmp://h/app/…")): 290,
         ("rtface_sink_frames_dropped_total", ("sink", "rtmp://h/app/…")): 4,
+        ("rtface_sink_drops_total", ("cause", "network"), ("sink", "rtmp://h/app/…")): 4,
         ("rtface_sink_bytes_total", ("sink", "rtmp://h/app/…")): 12345,
         ("rtface_source_frames_total", ("source", "rtsp://h/a")): 310,
     }

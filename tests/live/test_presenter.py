@@ -69,10 +69,10 @@ def test_the_last_picture_goes_on_at_once_and_a_slate_while_the_source_is_away(m
     sink, stats, lost = FakeSink(), Stats(), [False]
     presenter = Presenter([sink], FORM, stats, lost=lambda: lost[0])
     presenter.put(frame(1_000_000, luma=90))
-    sink.wait_for(36)
+    sink.wait_for(36, repeated=True)
     assert {luma_of(f) for f in sink.frames} == {90}  # a source that stands still is not away
     lost[0] = True
-    sink.wait_for(60)
+    sink.wait_for(60, repeated=True)
     presenter.put(frame(9_000_000, luma=91))
     time.sleep(0.1)
     presenter.close()
@@ -92,7 +92,7 @@ def test_a_picture_that_comes_late_after_a_pause_is_shown():
     sink, stats = FakeSink(), Stats()
     presenter = Presenter([sink], FORM, stats)
     presenter.put(frame(1_000_000, luma=90))
-    sink.wait_for(5)
+    sink.wait_for(5, repeated=True)
     presenter.put(frame(1_010_000, luma=91))
     presenter.put(frame(1_020_000, luma=92))
     time.sleep(0.1)

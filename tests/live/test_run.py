@@ -114,7 +114,7 @@ def test_a_lost_source_is_replaced_by_the_last_picture_and_comes_back():
         run.source.give(frame(1_000_000, luma=77))
         run.sinks[0].wait_for(1)
         run.source.lose()
-        run.sinks[0].wait_for(5)
+        run.sinks[0].wait_for(5, repeated=True)
         run.source.start(run.source.give, run.source.give_sound)
         run.source.give(frame(9_000_000, luma=78))
         deadline = time.monotonic() + 5

@@ -103,7 +103,7 @@ def test_nobody_there_means_no_work_and_a_key_frame_for_who_comes(encoders: Call
     ear = Ear("flv")
     writer = Writer(encoders(gop=20.0), ear, sound=None)
     ear.generation = 0
-    assert show(writer, 0.0, 0.1) == [] and writer.dropped == 2
+    assert show(writer, 0.0, 0.1) == [] and writer.dropped == {"away": 2}
     ear.generation = 5
     assert show(writer, 0.2, 0.3, 0.4) == [0, 1, 2]
     ear.generation = 0
@@ -113,7 +113,14 @@ def test_nobody_there_means_no_work_and_a_key_frame_for_who_comes(encoders: Call
     writer.close()
     assert [(t, key) for _, t, key in ear.packets(5)] == [(0.2, True), (0.3, False), (0.4, False)]
     assert [(t, key) for _, t, key in ear.packets(6)] == [(0.6, True), (0.7, False)]
-    assert writer.frames == 5 and writer.dropped == 3
+    assert writer.frames == 5 and writer.dropped == {"away": 3}
+
+
+def test_a_server_of_ours_that_nobody_watches_gives_nothing_up(encoders: Callable[..., LiveEncoder]):
+    ear = Ear("mpegts")
+    ear.generation, ear.status = 0, Status("live", "nobody watches", viewers=0)
+    writer = Writer(encoders(), ear, sound=None)
+    assert show(writer, 0.0, 0.1) == [] and not writer.dropped
 
 
 def test_what_is_late_is_dropped_before_it_is_encoded(encoders: Callable[..., LiveEncoder]):
@@ -122,6 +129,7 @@ def test_what_is_late_is_dropped_before_it_is_encoded(encoders: Callable[..., Li
     assert show(writer, 0.0) == [0]
     ear.behind = True
     assert show(writer, 0.1, 0.2) == []
+    assert writer.dropped == {"network": 2}
     ear.behind = False
     assert show(writer, 0.3) == [0]
     writer.close()

@@ -137,13 +137,48 @@ def test_the_json_has_everything_and_no_secret():
     assert found["faces"] == 2
     assert found["latency_ms"]["p95"] == pytest.approx(31, rel=0.03)
     assert found["latency_run_ms"]["p50"] == pytest.approx(25, rel=0.03)
-    assert found["dropped"] == {"late": 10, "source": 0, "sink": 0}
+    assert found["dropped"] == {"late": 10, "source": 0, "sink": 2}
     assert found["passed"] == {"late": 4}
     assert found["audio_offset_ms"] == pytest.approx(31, abs=1)
     assert found["delay_ms"] is None
     end = found["sinks"][0]
     assert (end["state"], end["frames"], end["bytes"], end["reopened"]) == ("away", 7, 55, 3)
     assert end["name"] == "srt://h:1"
+
+
+def test_what_a_viewer_misses_is_said_while_it_is_missed():
+    clock, sink = Clock(), End(Health("live", "", 90.0))
+    status = LiveStatus(Stats(), Controls(), clock=clock, source=("camera:0", sink), sinks=[("rtmp://h/live/…", sink)])
+    for n in range(600):
+        lost = max(0, min(n, 450) - 150) // 2  # of every two from the 5th to the 15th second one
+        sink.health = Health("live", "", 90.0, frames=n - lost, dropped=lost, causes={"network": lost})
+        run(status, clock, frames=1)
+        if n == 140:
+            assert not status.alerts
+        if n == 440:
+            assert re.fullmatch(r"rtmp://h/live/…: 4\d % dropped \(network\)", status.alerts[0])
+            painted = status.line(200, lambda kind, text: f"[{kind}:{text}]")
+            assert painted.startswith("[fault:rtmp://h/live/…: 4") and f"{lost} dropped" in painted
+            assert status.snapshot()["sinks"][0]["causes"] == {"network": lost}
+    clock.now += 1
+    assert status.snapshot()["dropped"]["sink"] == 150
+    run(status, clock, frames=330)
+    assert not status.alerts
+
+
+def test_the_line_says_why_nothing_is_enhanced():
+    clock, watched, ladder = Clock(), [True], ["full, pass-through"]
+    status = made(clock, ladder=lambda: ladder[0], unwatched=lambda: not watched[0])
+    run(status, clock, frames=30, faces=2)
+    assert status.line(200).endswith("full, pass-through  0 dropped  strength 0.8  on")
+    ladder[0] = "pass-through, pass-through"
+    assert status.line(60).endswith("paused: computer too busy") and status.snapshot()["paused"] == "computer too busy"
+    run(status, clock, frames=30, faces=0)
+    assert status.line().endswith("  on")
+    watched[0] = False
+    assert status.line().endswith("paused: nobody watches")
+    status.controls.set("enabled", False)
+    assert status.line().endswith("  off") and not status.paused
 
 
 class Screen:

@@ -90,6 +90,12 @@ class _Run(Collector):
             yield _gauge("rtface_audio_offset_seconds", "How long other sound has to wait for the pictures", offset)
         yield from _ends("source", [(status.source[0], status.source[1].health)])
         yield from _ends("sink", [(name, sink.health) for name, sink in status.sinks])
+        lost = CounterMetricFamily("rtface_sink_drops", "Pictures that a sink gave up, by cause",
+                                   labels=["sink", "cause"])
+        for name, sink in status.sinks:
+            for cause, n in sink.health.causes.items():
+                lost.add_metric([name, cause], n)
+        yield lost
 
 
 class _Cpu(Collector):

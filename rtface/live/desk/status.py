@@ -10,12 +10,17 @@ from typing import Any, Protocol
 
 from rtface.address import redacted
 from rtface.live.controls import Controls
-from rtface.live.desk.window import Window
+from rtface.live.desk.window import Losses, Window
 from rtface.live.protocols import Health
 from rtface.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, Screen
 from rtface.stats import Histogram, Stats
 
 Paint = Callable[[str, str], str]
+
+PASS_THROUGH = "pass-through"
+"""How the ladder names a face that is left as it is."""
+# Share of its pictures that an output gives up from which it is said.
+_LOSS = 0.02
 
 
 class End(Protocol):
@@ -36,12 +41,14 @@ class LiveStatus:
         controls: their values.
         source, sinks: each with the name that messages and metrics know it by, as ``camera:0``.
         ladder: gives in a few words how faces are done now, "" where nothing is left out.
+        unwatched: whether nobody looks at any output, so that faces are left as they are.
         delay: seconds from capture to output that the run holds constant, None where it is as soon as possible.
         clock: seconds, of the kind that `Health.since` counts.
     """
 
     def __init__(self, stats: Stats, controls: Controls, *, source: tuple[str, End],
                  sinks: Sequence[tuple[str, End]], ladder: Callable[[], str] = str, delay: float | None = None,
+                 unwatched: Callable[[], bool] = bool,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.stats, self.controls = stats, controls
         self.source = (redacted(source[0]), source[1])
@@ -49,6 +56,8 @@ class LiveStatus:
         for name, sink in sinks:
             taken = sum(other.split(" #")[0] == redacted(name) for other, _ in self.sinks)
             self.sinks.append((f"{redacted(name)} #{taken + 1}" if taken else redacted(name), sink))
+        self._losses = {name: Losses() for name, _ in self.sinks}
+        self._unwatched = unwatched
         self._ladder, self._delay, self._clock = ladder, delay, clock
         self.window = Window(clock)
         self.faces = 0
@@ -57,11 +66,34 @@ class LiveStatus:
         """A picture was handed to the sinks, `latency` seconds after it was captured, with so many faces."""
         self.window.add(latency)
         self.faces = faces
+        self._look()
+
+    def _look(self) -> dict[str, dict[str, float]]:
+        """What the outputs gave up lately."""
+        now = self._clock()
+        return {name: self._losses[name].look(now, end.health.frames, end.health.causes) for name, end in self.sinks}
+
+    @property
+    def alerts(self) -> list[str]:
+        """Connected outputs whose viewers miss pictures, a line each: "rtmp://…: 52 % dropped (network)"."""
+        return [f"{name}: {100 * share:.0f} % dropped ({cause})" for name, losses in self._look().items()
+                for cause, share in losses.items() if cause != "away" and share >= _LOSS]
+
+    @property
+    def paused(self) -> str:
+        """Why no face is enhanced though enhancement is on, "" where that is not so."""
+        if not self.controls.enabled:
+            return ""
+        if self._unwatched():
+            return "nobody watches"
+        return "computer too busy" if self.faces and set(self.ladder.split(", ")) == {PASS_THROUGH} else ""
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Pictures that were given up, by cause; the usual causes also where there were none."""
-        return {"late": 0, "source": 0, "sink": 0} | self._counted("dropped:")
+        """Pictures that were given up, by cause, "sink" for all outputs together; the usual causes also where there
+        were none."""
+        sinks = sum(end.health.dropped for _, end in self.sinks)
+        return {"late": 0, "source": 0} | self._counted("dropped:") | {"sink": sinks}
 
     @property
     def passed(self) -> dict[str, int]:
@@ -101,7 +133,7 @@ class LiveStatus:
             "latency_run_ms": {key: run.get(key, 0.0) for key in ("p50", "p95", "p99")},
             "frames_in": counters["frames_in"], "frames_out": counters["frames_out"],
             "dropped": self.dropped, "passed": self.passed, "faults": counters["faults"],
-            "ladder": redacted(self.ladder),
+            "ladder": redacted(self.ladder), "paused": self.paused, "alerts": self.alerts,
             "buffer_ms": round(1e3 * self.buffer),
             "delay_ms": None if self._delay is None else round(1e3 * self._delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
@@ -113,7 +145,7 @@ class LiveStatus:
         health = asdict(end.health)
         return {"name": name, "described": redacted(end.described), "state": health["state"],
                 "detail": redacted(health["detail"]), "for_s": round(max(0.0, self._clock() - health["since"]), 1),
-                **{key: health[key] for key in ("frames", "dropped", "bytes", "reopened")}}
+                **{key: health[key] for key in ("frames", "dropped", "causes", "bytes", "reopened")}}
 
     def line(self, width: int = 79, paint: Paint = lambda kind, text: text) -> str:
         """The run in one line of at most `width` characters: what is wrong first; what matters least is left out
@@ -134,7 +166,7 @@ class LiveStatus:
                 detail = f" ({redacted(health.detail)})" if health.detail else ""
                 parts.append(_Part(f"{name} {health.state}{seconds}", 0,
                                    "warn" if health.state == "opening" else "fault", detail))
-        return parts
+        return parts + [_Part(text, 1, "fault") for text in self.alerts]
 
     def _parts(self) -> list[_Part]:
         recent, values, counters = self.window.histogram(), self.controls.values(), self.stats.counters
@@ -145,7 +177,8 @@ class LiveStatus:
             parts.append(_Part("latency " + "/".join(f"{v:.0f}" for v in _percentiles(recent).values()) + " ms", 2))
         if self.buffer >= 0.001:
             parts.append(_Part(f"buffer {1e3 * self.buffer:.0f} ms", 6))
-        if self.ladder:
+        paused = self.paused
+        if self.ladder and not paused:
             parts.append(_Part(redacted(self.ladder), 4))
         if self._delay is not None:
             parts.append(_Part(f"audio offset {1e3 * self._delay:.0f} ms", 6))
@@ -155,7 +188,8 @@ class LiveStatus:
         if values["light"]:
             parts.append(_Part(f"light {values['light']:.3g}", 8))
         parts.append(_Part(f"strength {values['strength']:.1f}", 7))
-        parts.append(_Part("on", 1, "ok") if values["enabled"] else _Part("off", 1, "warn"))
+        parts.append(_Part(f"paused: {paused}", 1, "warn") if paused else
+                     _Part("on", 1, "ok") if values["enabled"] else _Part("off", 1, "warn"))
         return parts
 
 

@@ -10,6 +10,26 @@ from collections.abc import Callable
 from rtface.stats import Histogram
 
 
+class Losses:
+    """What share of its pictures an output gave up in the last ten seconds, by cause, from counts that only rise."""
+
+    SECONDS = 10.0
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int, dict[str, int]]] = deque()
+
+    def look(self, now: float, frames: int, causes: dict[str, int]) -> dict[str, float]:
+        """Takes the counts at `now`; shares (0…1) of the causes that there were lately."""
+        while len(self._seen) > 1 and self._seen[1][0] <= now - self.SECONDS:
+            self._seen.popleft()
+        if not self._seen or now - self._seen[-1][0] >= 0.5:
+            self._seen.append((now, frames, dict(causes)))
+        _, taken, before = self._seen[0]
+        lost = {cause: n - before.get(cause, 0) for cause, n in causes.items()}
+        came = frames - taken + sum(lost.values())
+        return {cause: n / came for cause, n in lost.items() if n > 0 and came > 0}
+
+
 class Window:
     """Durations of the last ten seconds, and how many a second there were in the last three.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -41,8 +42,9 @@ class ChildSink:
         self._began: float | None = None
         self._answers: queue.SimpleQueue[Begun | Opened | Failed | str] = queue.SimpleQueue()
         self._closing = False
-        self._full = 0
-        self._report = self._before = Report(Status("opening", ""), 0, 0)
+        self._full = 0  # pictures that the child had no room for
+        self._given_up: Counter[str] = Counter()
+        self._report = self._before = Report(Status("opening", ""))
         self._health = Health("opening", "not opened yet", time.monotonic())
         self.ready = False  # the child said that it is there
         self.put_at = time.monotonic()  # when a picture, or all, was taken last
@@ -60,8 +62,8 @@ class ChildSink:
     def health(self) -> Health:
         """As `rtface.live.protocols.LiveSink.health`."""
         before, report = self._before, self._report
-        return replace(self._health, frames=before.frames + report.frames,
-                       dropped=before.dropped + report.dropped + self._full,
+        causes = before.dropped + report.dropped + self._given_up
+        return replace(self._health, frames=before.frames + report.frames, dropped=causes.total(), causes=dict(causes),
                        bytes=before.status.bytes + report.status.bytes,
                        reopened=before.status.reopened + report.status.reopened)
 
@@ -86,6 +88,8 @@ class ChildSink:
                     slot = None
             if slot is None:
                 self._full += 1
+                if self._health.state != "closed":
+                    self._given_up["encoder" if child is not None and child.alive else "away"] += 1
             else:
                 self.put_at = time.monotonic()
 

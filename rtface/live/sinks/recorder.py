@@ -174,7 +174,7 @@ def record(parent: Parent, job: RecordJob) -> None:
 
 def _report(parent: Parent, recording: Recording) -> None:
     size = recording.file.size
-    parent.send(Report(Status("live", f"{size / 1e6:.1f} MB", size), recording.frames, 0))
+    parent.send(Report(Status("live", f"{size / 1e6:.1f} MB", size), recording.frames))
 
 
 def _take(parent: Parent, recording: Recording) -> str:

@@ -81,7 +81,7 @@ class StreamSink(ChildSink):
             self._before = Report(Status("away", "", before.status.bytes + report.status.bytes,
                                          before.status.reopened + report.status.reopened + 1),
                                   before.frames + report.frames, before.dropped + report.dropped)
-            self._report = Report(Status("away", ""), 0, 0)
+            self._report = Report(Status("away", ""))
             self._closed.wait(_AGAIN)
             self._ended.clear()
             if not self._closing:

@@ -7,8 +7,9 @@ the newest is encoded, and none while nobody takes them.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -94,11 +95,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How the sink is: that of its outlet, and pictures that it encoded and gave up."""
+    """How the sink is: that of its outlet, pictures that it encoded, and those that it gave up, by cause."""
 
     status: Status
-    frames: int
-    dropped: int
+    frames: int = 0
+    dropped: Counter[str] = field(default_factory=Counter[str])
 
 
 class Writer:
@@ -111,7 +112,7 @@ class Writer:
 
     Attributes:
         frames: pictures encoded.
-        dropped: pictures given up: nobody was there, or what went before is late.
+        dropped: pictures given up, by the causes of `rtface.live.protocols.Health`.
     """
 
     def __init__(self, encoder: LiveEncoder, outlet: Outlet, *, sound: SoundForm | None) -> None:
@@ -119,14 +120,16 @@ class Writer:
         self._mux: StreamMux | None = None
         self._generation = 0
         self._sound = sound
-        self.frames = self.dropped = 0
+        self.frames = 0
+        self.dropped: Counter[str] = Counter()
 
     def picture(self, image: Callable[[], av.VideoFrame], seconds: float) -> None:
         """Encodes and sends a picture, unless nobody takes it; `image` is asked for it only then."""
         outlet = self._outlet
         generation, key = outlet.generation, outlet.wants_key()
         if not generation or outlet.behind:
-            self.dropped += 1
+            if outlet.status.viewers != 0:  # a server of ours that nobody watches gives nothing up
+                self.dropped["network" if generation else "away"] += 1
             return
         if generation != self._generation:
             self._end()
@@ -164,7 +167,7 @@ def stream(parent: Parent, job: StreamJob) -> None:
     def report() -> None:
         with reporting:
             if writer is not None:
-                parent.send(Report(outlet.status, writer.frames, writer.dropped))
+                parent.send(Report(outlet.status, writer.frames, Counter(writer.dropped)))
 
     parent.send(Begun())
     try:
@@ -206,7 +209,7 @@ def take_all(parent: Parent, frames: FrameRing, writer: Writer) -> None:
             if isinstance(message, Shown):
                 if newest is not None:
                     frames.free(newest.slot)
-                    writer.dropped += 1
+                    writer.dropped["encoder"] += 1
                 newest = message
             elif isinstance(message, Heard):
                 writer.sound(message.sound, message.time)
