@@ -14,6 +14,7 @@ import pytest
 from rtface.frame import Color, Display, Frame
 from rtface.live.controls import Controls
 from rtface.live.desk.endpoint import ControlEndpoint
+from rtface.live.desk.local_server import STREAMS
 from rtface.live.desk.preview import Preview
 
 
@@ -106,6 +107,36 @@ def test_a_stage_that_wants_every_picture_as_it_came_makes_no_more_of_them():
         taken += preview._pairs.take(0) is not None
     assert taken <= 32
     preview.close()
+
+
+def test_previews_leave_connections_for_commands_and_viewers_that_left_are_noticed(monkeypatch):
+    monkeypatch.setattr("rtface.live.desk.preview._AGAIN_S", 0.05)
+    preview, controls = Preview(), Controls()
+    endpoint = ControlEndpoint(controls, dict, preview=preview)
+    port = int(endpoint.address.rsplit(":", 1)[1])
+
+    def asked(method, path):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request(method, path)
+        return connection, connection.getresponse()
+
+    try:
+        viewers = [asked("GET", "/preview.mjpeg") for _ in range(20)]
+        statuses = [answer.status for _, answer in viewers]
+        assert sorted(statuses) == [200] * STREAMS + [503] * (20 - STREAMS)
+        assert asked("HEAD", "/preview.mjpeg")[1].status == 200
+        assert asked("POST", "/off")[1].status == 200
+        assert not controls.enabled
+        for connection, answer in viewers:  # nothing was ever sent to them
+            answer.close()
+            connection.close()
+        until = time.monotonic() + 10
+        while preview._viewers and time.monotonic() < until:
+            time.sleep(0.01)
+        assert preview._viewers == 0
+        assert asked("POST", "/quit")[1].status == 200
+    finally:
+        endpoint.close()
 
 
 def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():

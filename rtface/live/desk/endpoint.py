@@ -16,6 +16,7 @@ from rtface.errors import UsageError
 from rtface.live.controls import Controls
 from rtface.live.desk.local_server import Answer, LoopbackServer, Refused, Request, json_answer
 from rtface.live.desk.preview import Preview
+from rtface.util.text import brief
 
 _BOUNDARY = "rtface-picture"
 _POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
@@ -106,13 +107,16 @@ def _number(name: str, value: object) -> float:
         if isinstance(value, bool) or not math.isfinite(number):
             raise ValueError
         return number
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} is a number, not {str(value)[:40]}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{name} is a number, not {brief(value, 40)}") from None
 
 
 def _parts(pictures: Generator[bytes]) -> Generator[bytes]:
     with closing(pictures):
         for jpeg in pictures:
+            if not jpeg:
+                yield b""
+                continue
             head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             yield head.encode() + jpeg + b"\r\n"
 

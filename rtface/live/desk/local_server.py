@@ -6,13 +6,14 @@ import io
 import json
 import logging
 import os
+import re
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
@@ -25,10 +26,12 @@ log = logging.getLogger("rtface")
 ADDRESS = "127.0.0.1"
 BODY_BYTES = 4096
 CONNECTIONS = 16
+STREAMS = 4
+"""Of the connections those whose answers go on (previews): the others are always left for commands."""
 REQUEST_S = 5.0
 ANSWER_S = 5.0
 
-_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 # What a browser says of a request that the user or a page of ours made; programs say nothing.
 _OWN = (None, "none", "same-origin")
 
@@ -56,7 +59,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is sent back: a body, or pieces as they come until there are no more or the peer is gone."""
+    """What is sent back: a body, or pieces as they come until there are no more or the peer is gone. An empty piece
+    sends nothing; it has the server look whether the peer is still there."""
 
     body: bytes | Generator[bytes]
     kind: str
@@ -76,7 +80,9 @@ class LoopbackServer:
     """Answers on 127.0.0.1 from threads of its own until it is closed.
 
     A request must name this machine as its host (a name that a foreign DNS server points here does not), and none is
-    answered that a page of another site makes in a browser. Bodies, connections and waits are limited.
+    answered that a page of another site makes in a browser. Bodies, connections and waits are limited. Where all
+    connections are taken, one that has not sent its request yet makes room for a new one: who opens connections and
+    says nothing cannot keep a command from being answered.
 
     Args:
         routes: by method and path what answers; HEAD goes to GET.
@@ -124,6 +130,9 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, routes: Routes, port: int) -> None:
         self.routes = routes
         self._room = threading.BoundedSemaphore(CONNECTIONS)
+        self.streams = threading.BoundedSemaphore(STREAMS)
+        self._reading: dict[socket.socket, None] = {}  # connections whose request has not come yet, oldest first
+        self._lock = threading.Lock()
         super().__init__((ADDRESS, port), _Handler)
 
     def server_bind(self) -> None:
@@ -131,7 +140,7 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = ADDRESS, self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._room.acquire(blocking=False):
+        if not self._room.acquire(blocking=False) and not (self._give_up_oldest() and self._room.acquire(timeout=0.5)):
             busy = b'{"error": "too many connections"}\n'
             request.settimeout(0.0)
             try:
@@ -140,12 +149,33 @@ class _Server(ThreadingHTTPServer):
                 log.debug("control: %s", error)
             self.shutdown_request(request)
             return
+        with self._lock:
+            self._reading[request] = None
         super().process_request(request, client_address)
+
+    def request_came(self, connection: socket.socket) -> None:
+        """Its request was read: the connection is not given up any more."""
+        with self._lock:
+            self._reading.pop(connection, None)
+
+    def _give_up_oldest(self) -> bool:
+        """Ends the connection that has been without a request for longest; False where there is none."""
+        with self._lock:
+            oldest = next(iter(self._reading), None)
+            if oldest is None:
+                return False
+            del self._reading[oldest]
+        try:
+            oldest.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            log.debug("control: %s", error)
+        return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self.request_came(request)
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -210,6 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, method: str) -> Answer:
         self._check_sender()
         body = self._body()
+        cast(_Server, self.server).request_came(self.connection)
         try:
             parts = urlsplit(self.path)
         except ValueError:
@@ -228,8 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _check_sender(self) -> None:
         host = self.headers.get("Host", "")
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if name.lower() not in _NAMES:
+        if not _HOST.fullmatch(host) or len(self.headers.get_all("Host", [])) != 1:
             raise Refused(HTTPStatus.FORBIDDEN, "only requests to 127.0.0.1 or localhost are answered")
         origin = self.headers.get("Origin")
         if self.headers.get("Sec-Fetch-Site") not in _OWN or origin not in (None, f"http://{host}"):
@@ -255,6 +285,22 @@ class _Handler(BaseHTTPRequestHandler):
         return cast(dict[str, Any], value)
 
     def _send(self, answer: Answer) -> None:
+        streams = cast(_Server, self.server).streams
+        if isinstance(answer.body, bytes):
+            self._send_in(answer)
+        elif self.command == "HEAD":
+            self._send_in(replace(answer, body=b""))
+        elif streams.acquire(blocking=False):
+            try:
+                self._send_in(answer)
+            finally:
+                streams.release()
+        else:
+            answer.body.close()
+            self._send_in(json_answer({"error": f"{STREAMS} previews are open, which is the most; close one"},
+                                      HTTPStatus.SERVICE_UNAVAILABLE))
+
+    def _send_in(self, answer: Answer) -> None:
         self.connection.settimeout(ANSWER_S)
         self.send_response(answer.status)
         headers = {"Content-Type": answer.kind, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
@@ -271,4 +317,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with closing(answer.body):
             for piece in answer.body:
-                self.wfile.write(piece)
+                if piece:
+                    self.wfile.write(piece)
+                elif self._gone():
+                    return
+
+    def _gone(self) -> bool:
+        """Whether the peer has closed the connection, or broken it."""
+        self.connection.setblocking(False)
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.connection.settimeout(ANSWER_S)

@@ -17,7 +17,8 @@ from rtface.frame import Bytes, Frame
 FPS = 15.0
 SIDE = 960
 _QUALITY = 80
-# A picture is sent again after this time without a new one, so that a viewer who left is noticed.
+# A picture is sent again after this time without a new one, so that a viewer who left is noticed; an empty one where
+# there was none yet.
 _AGAIN_S = 2.0
 
 
@@ -52,7 +53,8 @@ class Preview:
             self._pairs.put((before, after))
 
     def watch(self) -> Generator[bytes]:
-        """JPEG after JPEG, before on the left, after on the right, as they become ready until `close`."""
+        """JPEG after JPEG, before on the left, after on the right, as they become ready until `close`; b"" every two
+        seconds before the first."""
         with self._changed:
             if self._closed:
                 return
@@ -64,12 +66,11 @@ class Preview:
         try:
             while True:
                 with self._changed:
-                    fresh = self._changed.wait_for(lambda: self._closed or self._number != seen, _AGAIN_S)  # noqa: B023
+                    self._changed.wait_for(lambda: self._closed or self._number != seen, _AGAIN_S)  # noqa: B023
                     if self._closed:
                         return
                     seen, jpeg = self._number, self._jpeg
-                if fresh or jpeg:
-                    yield jpeg
+                yield jpeg
         finally:
             with self._changed:
                 self._viewers -= 1
