@@ -11,6 +11,8 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 from urllib.request import url2pathname
 
+from rtface.errors import UsageError
+
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"
 # One slash too: what a path makes of a URL, and what a typing error makes of it.
 _URL = re.compile(_SCHEME + r":/+[^\s'\"<>]*[^\s'\"<>,.;:)]")
@@ -21,6 +23,28 @@ _LEAST = 8  # shorter parts of an address are words of their own too often
 def is_url(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a URL rather than a file's name."""
     return re.match(_SCHEME + "://", os.fspath(path)) is not None
+
+
+# "file:/x" and "C:/x" are names of files.
+_ADDRESS = re.compile(r"(?i)(rtmp\w*|rtsps?|srt|udp|tcp|rtp|https?|ftps?|sftp):")
+
+
+def check_file_name(text: str) -> None:
+    """Refuses an address where only a file can be named; raises UsageError without what follows the scheme."""
+    if match := _ADDRESS.match(text):
+        raise UsageError(f"{match[1].lower()}:… is an address, and a file's name is needed; name a file")
+
+
+def check_slashes(text: str) -> None:
+    """Refuses an address whose two slashes are not two, so that it is not taken for a file's name.
+
+    Raises:
+        UsageError: without what follows the scheme, which may hold a key.
+    """
+    match = _ADDRESS.match(text)
+    if match and not is_url(text):
+        scheme = match[1].lower()
+        raise UsageError(f"{scheme}:…: an address is written with two slashes, as in {scheme}://host/…; check the name")
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -113,8 +137,9 @@ class Address(os.PathLike[str]):
 
 
 def place(text: str | os.PathLike[str]) -> Path | Address:
-    """What a user named: an address, or a file or folder (also as ``file://``)."""
+    """What a user named: an address, or a file or folder (also as ``file://``). Raises as `check_slashes`."""
     name = os.fspath(text)
+    check_slashes(name)
     if name.startswith("file://"):
         return Path(url2pathname(urlsplit(name).path))
     return Address(name) if is_url(name) else Path(name)

@@ -67,8 +67,9 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
     Args:
         input: whatever PyAV opens (a film, an address such as https://…), a still, or a folder of stills; live:
             "camera:0" or a stream's URL.
-        output: file or folder, a file's extension names its kind; live: "vcam:", a URL, "null:" or a recording. Such a
-            run goes on until a film has ended or the process is interrupted (docs/live.md).
+        output: file or folder: a file's extension names its kind, and a folder exists or its name ends in a slash.
+            Live: "vcam:", a URL, "null:" or a recording; such a run goes on until a film has ended or the process is
+            interrupted (docs/live.md).
         progress: called after every frame, and five times a second in a live run, on the thread that called `run`.
         cancel: ends the run when another thread sets it. A live run returns its report then; others leave a whole,
             playable part and raise Interrupted.
@@ -80,8 +81,6 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
     Raises:
         RtfaceError: see `rtface.errors`; each is also the builtin that fits.
     """
-    from pathlib import Path
-
     from rtface.address import place
     from rtface.live.endpoints import endpoint, is_live, live_scope, unwrapped
 
@@ -102,7 +101,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
         from rtface.runner import run_file
         from rtface.stills import scope_of
 
-        source, target = place(names[0]), Path(names[1])
+        source, target = place(names[0]), names[1]
         check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
         return run_file(source, target, chosen, progress=progress, stop=cancel)
 

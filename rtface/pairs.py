@@ -13,7 +13,7 @@ from rtface.compare import pair_size
 from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
-from rtface.media.images import IMAGE_KINDS, plan_image, write_image
+from rtface.media.images import IMAGE_KINDS, ImagePlan, plan_image, write_image
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import plan_output
 from rtface.stats import Stats
@@ -79,7 +79,7 @@ class BestPair:
         best, self._best = self._best, None
         if best is None or not keep_partial:
             return None
-        plan = plan_image(self._plan.target.partial)
+        plan = ImagePlan(self._plan.target.partial(), self._plan.kind)
         try:
             write_image(best, plan)
         except OutputError:

@@ -12,7 +12,7 @@ import re
 import struct
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
+from typing import BinaryIO
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 _XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")  # ISO 16684-1: the box that holds XMP in MP4 and MOV
@@ -65,8 +65,8 @@ def xmp(tags: Mapping[str, str], existing: bytes | None = None) -> bytes:
                 b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>')
 
 
-def append_xmp_box(path: Path, tags: Mapping[str, str]) -> None:
+def append_xmp_box(file: BinaryIO, tags: Mapping[str, str]) -> None:
     """Adds the XMP box to the end of a finished MP4 or MOV file."""
     body = xmp(tags)
-    with path.open("ab") as file:
-        file.write(struct.pack(">I4s16s", 24 + len(body), b"uuid", _XMP_UUID) + body)
+    file.seek(0, 2)
+    file.write(struct.pack(">I4s16s", 24 + len(body), b"uuid", _XMP_UUID) + body)

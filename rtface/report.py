@@ -12,6 +12,7 @@ from typing import Any
 from rtface.address import redacted_values
 from rtface.config import Options
 from rtface.errors import OutputError, RtfaceError
+from rtface.media.workfile import Target, full, write_whole
 from rtface.stage_options import names_of
 from rtface.stats import Stats
 
@@ -119,17 +120,20 @@ class Report:
         """The report as JSON text, keys in a fixed order."""
         return json.dumps(self.to_dict(), indent=2)  # ASCII: file names need not be valid Unicode
 
-    def save(self, path: Path) -> None:
-        """Writes the report.
+    def save(self, target: Target) -> None:
+        """Writes the report; it appears under its name only when it is whole.
+
+        Args:
+            target: the place, checked before the run by `rtface.media.outputs.check_outputs`.
 
         Raises:
             OutputError: the file cannot be written; the enhanced film is not touched by that.
         """
         try:
-            path.write_text(self.to_json() + "\n", encoding="utf-8")
+            write_whole(target, (self.to_json() + "\n").encode())
         except OSError as error:
-            raise OutputError(f"{path}: the report could not be written ({error.strerror}); "
-                              "choose another place with --report") from error
+            raise OutputError(f"{target.shown}: the report could not be written ({full(error) or error.strerror}); "
+                              f"{self.output} is not touched by that") from error
 
 
 # Options that an output's metadata names: what changes the picture, never a path.

@@ -5,6 +5,7 @@ With the command line this is the only module that knows every adapter; `rtface.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +29,13 @@ from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
 from rtface.media.hardware import decoding
 from rtface.media.images import IMAGE_KINDS, SequenceSource, list_images, open_sequence
+from rtface.media.leftovers import clear_leftovers
 from rtface.media.nvenc import encoding
+from rtface.media.outputs import Written, check_outputs, film_folder, names_folder
 from rtface.media.source import FileSource, open_source
 from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.media.timeline import FrameTimes
+from rtface.media.workfile import Target
 from rtface.pairs import PairSink, open_pairs
 from rtface.progress import Progress
 from rtface.protocols import Item, Sink
@@ -40,7 +44,7 @@ from rtface.report import Report, TrackReport, said_in_the_output, told
 from rtface.segments import in_segments
 from rtface.stages import Stages
 from rtface.stats import Stats
-from rtface.stills import frames_of_stills, is_stills_job, run_stills
+from rtface.stills import frames_of_stills, is_picture, is_stills_job, run_stills
 from rtface.track import create_tracker
 from rtface.tracking import track
 from rtface.tracks import TrackBook
@@ -51,14 +55,14 @@ Show = Callable[[Progress], None]
 Building = Callable[[str, float], None]
 
 
-def run_file(input: Path | Address, output: Path, options: Options, *, stats: Stats | None = None,
+def run_file(input: Path | Address, output: Path | str, options: Options, *, stats: Stats | None = None,
              progress: Show | None = None, stop: threading.Event | None = None,
              building: Building | None = None) -> Report:
     """Enhances the faces of one film, still or folder.
 
     Args:
         input: whatever PyAV opens (`address.place`), a still, or a folder of stills.
-        output: file or folder; a file's extension names its kind.
+        output: file or folder; a file's extension names its kind, and a name that ends in a slash means a folder.
         options: see `rtface.Options`.
         stats: receives counters, stage times and warnings; a new one without.
         progress: called after every frame.
@@ -72,16 +76,27 @@ def run_file(input: Path | Address, output: Path, options: Options, *, stats: St
     stats, stop = stats or Stats(), stop or threading.Event()
     if options.sequence and not input.is_dir():
         raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
-    report = Report(str(input), str(output), __version__, options.engine, options.device, options=told(options))
+    report = Report(str(input), os.fspath(output), __version__, options.engine, options.device, options=told(options))
+    stills = is_stills_job(input, output, options)
+    written = [Written(output, folder=_into_folder(input, output, stills), goes_on=stills)]
+    written += [Written(path, f"--{name}") for name in ("compare", "report") if (path := getattr(options, name))]
+    read = [input] if options.treatment is None else [input, options.treatment]
+    targets = check_outputs(written, inputs=read, overwrite=options.overwrite)
+    if not options.dry_run:
+        for target in targets:
+            for line in clear_leftovers(target):
+                stats.warn(f"leftover:{line}", line)
     began = perf_counter()
     failure: BaseException | None = None
     try:
-        if isinstance(input, Path) and is_stills_job(input, output, options):
+        if stills and isinstance(input, Path):
             if (options.segments or 1) > 1:
                 report.notes.append(f"--segments {options.segments}: stills are worked on one by one")
-            run_stills(input, output, options, report, stats=stats, progress=progress, stop=stop, building=building)
+            run_stills(input, Path(output), options, report, stats=stats, progress=progress, stop=stop,
+                       building=building)
         else:
-            _run_film(input, output, options, report, stats, progress, stop, building)
+            _run_film(input, targets[0] if written[0].folder else Path(output), options, report, stats, progress, stop,
+                      building)
     except BaseException as error:
         failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()
         report.ended_by(failure)
@@ -96,44 +111,51 @@ def run_file(input: Path | Address, output: Path, options: Options, *, stats: St
             report.say_uncorrected()
         # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
         if options.report and not options.dry_run and (failure is None or report.interrupted or report.frames_out):
-            _save(report, options.report, failure, stats)
+            _save(report, targets[-1], failure, stats)
     return report
 
 
-def _save(report: Report, path: Path, failure: BaseException | None, stats: Stats) -> None:
+def _save(report: Report, target: Target, failure: BaseException | None, stats: Stats) -> None:
     """Writes the report; what ended the run is not hidden by a report that cannot be written."""
     try:
-        report.save(path)
+        report.save(target)
     except OutputError as error:
         if failure is None:
             raise
         stats.warn("report", str(error))
 
 
-def _run_film(input: Path | Address, output: Path, options: Options, report: Report, stats: Stats,
+def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> bool:
+    """Whether pictures are written into a folder; UsageError for a name that is no output's."""
+    if stills:
+        return input.is_dir()
+    if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
+        raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its pictures, "
+                         f"not {Path(output).name}")
+    return film_folder(output, FORMATS, input, picture=isinstance(input, Path) and is_picture(input))
+
+
+def _run_film(input: Path | Address, output: Path | Target, options: Options, report: Report, stats: Stats,
               progress: Show | None, stop: threading.Event, building: Building | None) -> None:
+    """Enhances a film into a film (a path) or into a folder of stills (the checked target)."""
     began = perf_counter()
     threads = Threads.plan(options.threads)
-    if output.suffix.lower() in IMAGE_KINDS:
-        raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its pictures, "
-                         f"not {output.name}")
     with ExitStack() as stack:
         loading = None
         if not options.dry_run:  # engine and tracker take 0.3 s, in which the film can be opened
             opened = stack.enter_context(ExitStack())
             loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, opened,
                                                                         building)
-        into_folder = output.suffix.lower() not in FORMATS and (output.is_dir() or not output.suffix)
         # Stills, comparisons and what stages draw are made by the host.
         source = open_film(input, options, threads, stats,
-                           keep=not into_folder and options.compare is None and not options.stages)
+                           keep=isinstance(output, Path) and options.compare is None and not options.stages)
         stack.callback(source.close)
         stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start),
                              commercial_use=options.commercial_use)
         stack.callback(stages.close)
         report.notes += stages.notes(comparing=options.compare is not None)
         plan = None
-        if not into_folder:
+        if isinstance(output, Path):
             plan = plan_output(source.info, output, codec=options.codec, crf=options.crf, preset=options.preset,
                                strict=options.strict, overwrite=options.overwrite,
                                encode=encoding(options.encode, codec_device(options.device)), stats=stats)
@@ -155,7 +177,9 @@ def _run_film(input: Path | Address, output: Path, options: Options, report: Rep
         tags = describe(report.engine, __version__, options.strength, said_in_the_output(options))
         sink: Sink
         if plan is None:
-            sink = FolderSink(output, tags=tags, overwrite=options.overwrite, stats=stats)
+            assert isinstance(output, Target)
+            sink = FolderSink(output, source.info, start=options.start, tags=tags, stats=stats)
+            report.notes += sink.notes
         else:
             plan.metadata.update(tags)
             sink = FileSink(plan, stats=stats, threads=threads.encode)

@@ -17,6 +17,7 @@ from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, Usa
 from rtface.frame import Frame
 from rtface.media.image_meta import kind_of
 from rtface.media.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
+from rtface.media.outputs import names_folder
 from rtface.media.workfile import full
 from rtface.pairs import PICTURES, BestPair
 from rtface.progress import Progress
@@ -28,28 +29,31 @@ from rtface.stats import Stats
 Show = Callable[[Progress], None]
 
 
-def is_stills_job(input: Path, output: Path, options: Options) -> bool:
+def is_stills_job(input: Path | Address, output: Path | str, options: Options) -> bool:
     """Whether a job is about separate stills: a folder that is not to be a film, or a picture that stays one.
 
     Raises:
         UsageError: the input is a folder of stills and the output a single file.
     """
+    if isinstance(input, Address):
+        return False
+    suffix, folder = Path(output).suffix, names_folder(output)
     if input.is_dir() and not options.sequence:
-        if output.suffix and not output.is_dir():
+        if suffix and not folder:
             raise UsageError(f"{input} is a folder of stills and {output} a single file: name a folder, or make a film "
                              "of them with --sequence --fps RATE")
         return True
-    return output.suffix.lower() in IMAGE_KINDS and is_picture(input)
+    return suffix.lower() in IMAGE_KINDS and not folder and is_picture(input)
 
 
-def scope_of(input: Path | Address, output: Path, options: Options) -> Scope:
+def scope_of(input: Path | Address, output: Path | str, options: Options) -> Scope:
     """What a run from file to file is and has. Raises UsageError as `is_stills_job`."""
-    if isinstance(input, Path) and is_stills_job(input, output, options):
+    if is_stills_job(input, output, options):
         return Scope.STILLS
     scope = Scope.FILM
     if options.sequence:
         scope |= Scope.SEQUENCE
-    if options.compare or not (output.is_dir() or not output.suffix):
+    if options.compare or (Path(output).suffix and not names_folder(output)):
         scope |= Scope.ENCODED
     return scope
 
@@ -72,8 +76,11 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
     and at the end InputError names how many failed.
     """
     jobs = _jobs(input, output, options)
-    if options.compare and (len(jobs) > 1 or options.compare.suffix.lower() not in PICTURES):
-        raise UsageError(f"--compare {options.compare}: for one still give one picture ({', '.join(PICTURES)})")
+    if options.compare and input.is_dir():
+        raise UsageError(f"--compare {options.compare}: {input} is a folder of stills, and before|after is made of one "
+                         "picture or film; give one of its pictures as INPUT")
+    if options.compare and options.compare.suffix.lower() not in PICTURES:
+        raise UsageError(f"--compare {options.compare}: of a still, name a picture ({', '.join(PICTURES)})")
     pair = BestPair(options.compare, overwrite=options.overwrite) if options.compare else None
     if options.dry_run:
         report.notes += [f"{source} → {target}" for source, target in jobs]
@@ -88,7 +95,8 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
         parts.tracker.watchful = stages.hides
         report.engine, report.device = parts.place.engines.described
         work = _Stills(jobs, options, parts, stages, stats, progress, stop,
-                       describe(report.engine, __version__, options.strength, said_in_the_output(options)), pair)
+                       describe(report.engine, __version__, options.strength, said_in_the_output(options)), pair,
+                       input.is_dir())
         try:
             work.run()
         finally:
@@ -116,9 +124,11 @@ class _Stills:
     """One run over a list of pictures."""
 
     def __init__(self, jobs: list[tuple[Path, Path]], options: Options, parts: Parts, stages: Stages, stats: Stats,
-                 progress: Show | None, stop: threading.Event, tags: dict[str, str], pair: BestPair | None) -> None:
+                 progress: Show | None, stop: threading.Event, tags: dict[str, str], pair: BestPair | None,
+                 folder: bool) -> None:
         self.jobs, self.options, self.parts, self.stages, self.stats = jobs, options, parts, stages, stats
         self.progress, self.stop, self.tags, self.pair = progress, stop, tags, pair
+        self.folder = folder
         self.done = 0
         self.skipped = 0
         self.failed: list[str] = []
@@ -150,11 +160,12 @@ class _Stills:
         if self.failed:
             raise InputError(self.failed[0] if len(self.jobs) == 1 else
                              f"{len(self.failed)} of {len(self.jobs)} pictures failed: {'; '.join(self.failed[:3])}"
-                             + ("; …" if len(self.failed) > 3 else ""))
+                             f"{'; …' if len(self.failed) > 3 else ''} ({self.done} done, "
+                             f"{self.skipped} there already)")
 
     def _read(self) -> Iterator[Frame]:
         for source, target in self.jobs:
-            if len(self.jobs) > 1 and target.exists() and not self.options.overwrite:
+            if self.folder and target.exists() and not self.options.overwrite:
                 self.skipped += 1
                 continue
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 import shlex
 import sys
 from collections.abc import Generator
@@ -28,10 +29,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One INPUT and where it goes."""
+    """One INPUT and where it goes.
+
+    Attributes:
+        input: what is read.
+        output: the file or folder to write.
+        folder: whether the user's OUTPUT ended in a slash, so that it is a folder.
+    """
 
     input: Path | Address
     output: Path
+    folder: bool = False
+
+    @property
+    def named(self) -> Path | str:
+        """The output as `rtface.runner.run_file` takes it."""
+        return f"{self.output}/" if self.folder else self.output
 
 
 def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> list[Job]:
@@ -49,7 +62,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
         source, target = paths
         if isinstance(target, Address):
             raise UsageError(f"{target} cannot be written to; rtface publishes over rtmp, rtmps, udp, tcp and srt")
-        return [Job(source, target)]
+        return [Job(source, target, folder=named[1].endswith(("/", os.sep)))]
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError(f"--output-dir {output_dir} is a file; name a folder")
     for flag in ("compare", "report", "treatment"):
@@ -62,7 +75,19 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
         if output in taken:
             raise UsageError(f"{taken[output]} and {path} would both become {output}; run them into different folders")
         taken[output] = path
+    for path in paths:
+        for output in taken:
+            if _same(path, output):
+                raise UsageError(f"--output-dir {output_dir} is the folder of {path}, which would be its own output; "
+                                 "name another folder")
     return [Job(path, output) for output, path in taken.items()]
+
+
+def _same(one: Path | Address, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 - of addresses too, which are no paths
+    except OSError:
+        return False
 
 
 def output_name(path: Path | Address, *, sequence: bool = False) -> str:
@@ -94,7 +119,7 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
                 _print_line({"input": str(job.input), "output": str(job.output), "status": "skipped"})
             continue
         try:
-            report = run_file(job.input, job.output, options, stats=Stats(),
+            report = run_file(job.input, job.named, options, stats=Stats(),
                               progress=Meter(console, job.input.name), stop=stop.event,
                               building=console.building)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said by explain; the next input goes on
@@ -145,7 +170,7 @@ def _scope(jobs: list[Job], loaded: Loaded) -> Scope:
     check_scope(loaded.given, loaded.options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     from rtface.stills import scope_of
 
-    return functools.reduce(operator.or_, (scope_of(job.input, job.output, loaded.options) for job in jobs))
+    return functools.reduce(operator.or_, (scope_of(job.input, job.named, loaded.options) for job in jobs))
 
 
 def _say_done(job: Job, report: Report, options: Options, console: Console) -> None:

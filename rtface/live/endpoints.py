@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from rtface.address import is_url, keep_secret, shown
+from rtface.address import check_slashes, is_url, keep_secret, shown
 from rtface.config import Scope
 from rtface.errors import UsageError
 from rtface.paths import expanded
@@ -75,12 +75,14 @@ def unwrapped(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def endpoint(text: str) -> Endpoint:
-    """What a name that was `unwrapped` means. Anything that is no device and no URL is a file."""
+    """What a name that was `unwrapped` means. Anything that is no device and no URL is a file; raises as
+    `rtface.address.check_slashes`."""
     if match := re.match(r"(camera|vcam|null):(.*)", text, re.DOTALL):
         kind: Kind = match[1]  # pyright: ignore[reportAssignmentType]
         return Endpoint(kind, match[2])
     if re.match(r"/dev/video\d+$", text):
         return Endpoint("camera", text)
+    check_slashes(text)
     return Endpoint("stream" if is_url(text) and not text.startswith("file://") else "file", text)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from rtface import __version__
 from rtface.config import Options
 from rtface.errors import UsageError
@@ -11,6 +9,8 @@ from rtface.live.endpoints import Endpoint, check_ends, unwrapped
 from rtface.live.protocols import LiveSink, LiveSource
 from rtface.live.run import Ends, engine_of
 from rtface.live.slate import Slate
+from rtface.media.leftovers import clear_leftovers
+from rtface.media.outputs import Written, check_outputs
 from rtface.provenance import describe
 from rtface.report import said_in_the_output
 from rtface.stats import Stats
@@ -31,6 +31,7 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
     if options.also is not None:
         named.append(Endpoint("file", unwrapped(str(options.also))))
     _check_distinct([source, *named])
+    _check_files(source, sink, options, stats)
     sinks = [make_sink(one, options) for one in named]
     own, film = options.audio is None, source.kind == "file"
 
@@ -74,14 +75,18 @@ def _check_distinct(ends: list[Endpoint]) -> None:
 
 
 def _same(one: Endpoint, other: Endpoint) -> bool:
-    if one.kind != other.kind or one.kind not in ("stream", "file"):
-        return False
-    if one.kind == "stream":
-        return one.name == other.name
-    try:
-        return os.path.samefile(one.name, other.name)  # noqa: PTH121 - names, of what need not be there
-    except OSError:
-        return os.path.realpath(one.name) == os.path.realpath(other.name)
+    """Whether two streams are the same; files are compared by `_check_files`."""
+    return one.kind == other.kind == "stream" and one.name == other.name
+
+
+def _check_files(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) -> None:
+    """Checks every file that the run writes against the others and the input; says what killed runs left there."""
+    written = [Written(sink.name)] if sink.kind == "file" else []
+    written += [Written(path, name) for path, name in ((options.also, "--also"), (options.report, "--report")) if path]
+    targets = check_outputs(written, inputs=[source.name] if source.kind == "file" else [], overwrite=options.overwrite)
+    for target in targets if not options.dry_run else ():
+        for line in clear_leftovers(target):
+            stats.warn(f"leftover:{line}", line)
 
 
 def make_sink(sink: Endpoint, options: Options) -> LiveSink:

@@ -29,6 +29,7 @@ from rtface.live.presenter import Presenter
 from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundForm, SoundSource
 from rtface.live.slate import Slate
 from rtface.live.steady_sound import SteadySound
+from rtface.media.outputs import Written, check_outputs
 from rtface.protocols import Tracker, Workshop
 from rtface.report import Report, told
 from rtface.stats import Stats
@@ -272,6 +273,8 @@ def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: 
     Raises:
         as `Live`; Interrupted when it is stopped before it has begun.
     """
+    target = check_outputs([Written(options.report, "--report")], inputs=[],
+                           overwrite=options.overwrite)[0] if options.report else None
     stats, controls = stats or Stats(), Controls(strength=options.strength, light=options.light)
     controls.stop = stop or controls.stop
     began = perf_counter()
@@ -285,8 +288,8 @@ def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: 
         report.fps = round(stats.counters["frames_out"] / max(perf_counter() - pumping, 1e-3), 2)
         live.fill(report)
     report.seconds = round(perf_counter() - began, 3)
-    if options.report:
-        report.save(options.report)
+    if target is not None:
+        report.save(target)
     return report
 
 

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections import deque
 from fractions import Fraction
-from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import OutputContainer
@@ -14,7 +14,8 @@ from av.container.core import Flags
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.media.mp4 import cut_to_whole_fragments, hide_cover_track, reach_last_picture
+from rtface.media.leftovers import make_playable
+from rtface.media.mp4 import hide_cover_track, reach_last_picture
 from rtface.media.muxer import AnyPacket, muxer_options
 from rtface.media.output_streams import OutputStreams
 from rtface.media.picture import fit
@@ -53,7 +54,7 @@ class FileSink:
         for line in plan.video.warnings:
             self._stats.warn(f"encode:{line[:24]}", f"{plan.path}: {line}")
         try:
-            self._file = WorkFile(plan.target.work)
+            self._file = WorkFile(plan.target)
         except OSError as error:
             raise OutputError(f"{plan.path}: the working file cannot be made ({error.strerror})") from error
         self._frames = 0
@@ -117,26 +118,29 @@ class FileSink:
         try:
             self._flush()
             self._container.close()
-            self._file.close()
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self._failed(error) from error
         self._over = True
         if not self._frames:
-            self._file.path.unlink(missing_ok=True)
+            self._file.discard()
             raise OutputError(f"{self._plan.path}: no picture came, so nothing was written")
-        target = self._plan.target.path
         try:
-            if any(s.action == "cover" for s in self._plan.streams):
-                hide_cover_track(self._file.path)
-            if self._plan.format in ("mp4", "mov"):
-                reach_last_picture(self._file.path)
-                if self._plan.metadata and self._corrected:
-                    append_xmp_box(self._file.path, self._plan.metadata)
-            self._unmark(self._file.path)
-            self._file.path.replace(target)
+            with self._file.edited() as file:
+                if any(s.action == "cover" for s in self._plan.streams):
+                    hide_cover_track(file)
+                if self._plan.format in ("mp4", "mov"):
+                    reach_last_picture(file)
+                    if self._plan.metadata and self._corrected:
+                        append_xmp_box(file, self._plan.metadata)
+                self._unmark(file)
+            self._file.publish()
+        except FileExistsError as error:
+            self._partial = self._keep()
+            raise OutputError(f"{self._plan.path}: another file came there while this one was made, and is not "
+                              f"replaced without --overwrite; the whole film is {self._partial}") from error
         except OSError as error:
             self._partial = self._keep()
-            raise OutputError(f"{self._plan.path}: could not be given its name ({error.strerror}); "
+            raise OutputError(f"{self._plan.path}: could not be given its name ({full(error) or error.strerror}); "
                               f"the whole film is {self._partial}") from error
 
     def abort(self, *, keep_partial: bool) -> str | None:
@@ -201,36 +205,31 @@ class FileSink:
     def _drop(self, *, keep: bool = False) -> None:
         """Lets go of the working file without writing to it again; removes it unless `keep`."""
         self._over = True
-        self._file.close()  # a closed file keeps PyAV from writing the trailer
+        self._file.seal()  # keeps PyAV from writing the trailer
         with contextlib.suppress(OSError, av.FFmpegError, ValueError):
             self._container.close()
         if not keep:
-            self._file.path.unlink(missing_ok=True)
+            self._file.discard()
 
-    def _unmark(self, path: Path) -> None:
+    def _unmark(self, file: BinaryIO) -> None:
         """Takes out what was written with the header about corrected faces, where there turned out to be none."""
         if not self._corrected:
             tags, own = self._plan.metadata, {name.lower() for name in self._plan.info.metadata}
             # What the input said of itself stays: it may have been enhanced before.
-            take_out(path, self._plan.format, tags.keys() - without_correction(tags).keys() - own)
+            take_out(file, self._plan.format, tags.keys() - without_correction(tags).keys() - own)
 
     def _keep(self) -> str | None:
         """Gives the working file its partial name if it plays, else removes it."""
-        work = self._file.path
-        if self._plan.format in ("mp4", "mov"):
-            cut_to_whole_fragments(work)
-            reach_last_picture(work)
-        with contextlib.suppress(OSError):  # the film itself is what matters here
-            self._unmark(work)
-        times = _times(work)
+        with self._file.edited() as file:
+            times = make_playable(file)
+            with contextlib.suppress(OSError):  # the film itself is what matters here
+                self._unmark(file)
         if not times:
-            work.unlink(missing_ok=True)
+            self._file.discard()
             return None
         self._kept, next_time = self._compare(times)
         self._resume_at = math.floor((next_time - self._plan.info.clock_start) * 10**6) / 10**6  # never too late
-        partial = self._plan.target.partial
-        work.replace(partial)
-        return str(partial)
+        return str(self._file.keep())
 
     def _compare(self, times: list[Fraction]) -> tuple[int, Fraction]:
         """How many frames lie in the partial film without a gap, and the time of the one behind them.
@@ -267,17 +266,3 @@ class FileSink:
         if self._partial:
             return OutputError(f"{self._plan.path}: {what}; {advice}what was done is in {self._partial}")
         return OutputError(f"{self._plan.path}: {what}; nothing was left" + (", make room first" if advice else ""))
-
-
-def _times(path: Path) -> list[Fraction]:
-    """Presentation times of a film's frames in seconds, rising; none where its first frame cannot be decoded."""
-    try:
-        with av.open(f"file:{path}") as container:
-            if next(container.decode(video=0), None) is None:
-                return []
-        with av.open(f"file:{path}") as container:
-            stream = container.streams.video[0]
-            base = stream.time_base or Fraction(1)
-            return sorted(p.pts * base for p in container.demux(stream) if p.pts is not None)
-    except (av.FFmpegError, OSError, IndexError):
-        return []

@@ -2,76 +2,174 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import glob
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
-from rtface.media.image_write import plan_image, write_image
-from rtface.media.workfile import full
+from rtface.media.image_write import ImagePlan, write_image
+from rtface.media.probe import MediaInfo
+from rtface.media.stills_list import NAME, Part, StillsList, film_name, read_part
+from rtface.media.workfile import Target, full, lock, rename_new, sync_file, sync_folder, work_name
 from rtface.protocols import Item
 from rtface.stats import Stats
+from rtface.values import format_time
+
+# When a frame ends is a guess where the frame rate varies: the next may begin so much later.
+_LATER_S = 1.0
 
 
 class FolderSink:
     """Writes every frame as ``000001.png``, ``000002.png`` …, upright, at the film's own depth.
 
-    Until `finish` the stills lie in ``NAME.partial`` beside the folder. Packets of other streams are left out.
+    Until `finish` the stills lie in a hidden folder of this run beside the output; an interrupted run leaves them in
+    ``NAME.partial``. A run with `start` at the end of such a part of the same film goes on in it, numbers included.
+    Packets of other streams are left out.
 
     Args:
-        folder: to make; it may be there already when it is empty, or with `overwrite`.
+        target: the folder, checked; it may be there already when it is empty, or where it may be overwritten.
+        info: the input.
+        start: where the run begins (``--start``), seconds; None at the beginning.
         tags: what was done, see `rtface.provenance.describe`; written into stills that were corrected.
-        overwrite: whether stills of the same name are replaced.
         stats: receives counters and the time that encoding takes.
 
+    Attributes:
+        notes: a line about an unfinished part of the same film, where there is one.
+
     Raises:
-        OutputError: the folder is not empty, or cannot be made.
+        OutputError: the working folder cannot be made.
     """
 
-    def __init__(self, folder: Path, *, tags: Mapping[str, str], overwrite: bool, stats: Stats) -> None:
-        if folder.is_dir() and not overwrite and any(folder.iterdir()):
-            raise OutputError(f"{folder}: is a folder with something in it; choose another, or replace stills of the "
-                              "same name with --overwrite")
-        self._folder, self._tags, self._stats = folder, tags, stats
-        self._work = folder.with_name(folder.name + ".partial")
-        self._count = 0
+    def __init__(self, target: Target, info: MediaInfo, *, start: float | None, tags: Mapping[str, str],
+                 stats: Stats) -> None:
+        self._target, self._tags, self._stats = target, tags, stats
+        self._rate, self._clock_start = info.rate, info.clock_start
+        self._work = work_name(target.path)
+        self._before = self._count = 0
+        self.notes: list[str] = []
+        part = self._part(info, start)
         try:
-            shutil.rmtree(self._work, ignore_errors=True)
-            self._work.mkdir(parents=True)
+            target.path.parent.mkdir(parents=True, exist_ok=True)
+            if part is not None:
+                rename_new(part.path, self._work)
+                self._before = self._count = part.count
+            else:
+                self._work.mkdir()
+            self._lock = _locked(self._work)
+            self._list = StillsList(self._work, None if part else info.path)
         except OSError as error:
-            raise OutputError(f"{folder}: the folder cannot be made ({error.strerror}); "
+            raise OutputError(f"{target.shown}: the folder cannot be made ({full(error) or error.strerror}); "
                               "choose another place") from error
+
+    def _part(self, info: MediaInfo, start: float | None) -> Part | None:
+        """The unfinished folder of the same film whose last still is just before `start`; None without one."""
+        path = self._target.path
+        pattern = f"{glob.escape(path.stem)}.partial*{glob.escape(path.suffix)}"
+        for folder in sorted(path.parent.glob(pattern)) if path.parent.is_dir() else ():
+            part = read_part(folder)
+            if part is None or not part.count or part.film != film_name(info.path):
+                continue
+            if start is not None and part.begin < start <= part.end + _LATER_S:
+                self.notes.append(f"{self._target.shown}: the {part.count} stills of {folder} are gone on with")
+                return part
+            self.notes.append(f"{folder}: holds the first {part.count} stills of an interrupted run; "
+                              f"with --start {format_time(part.end)} a run goes on there")
+        return None
 
     @property
     def kept(self) -> int:
-        """Frames that lie in the part."""
-        return self._count
+        """Frames of this run that lie in the part."""
+        return self._count - self._before
 
     def write(self, item: Item) -> None:
         """Writes a frame; raises OutputError where it cannot."""
-        if isinstance(item, Frame):
-            with self._stats.time("encode"):
-                plan = plan_image(self._work / f"{self._count + 1:06d}.png", overwrite=True)
-                write_image(item, plan, tags=self._tags if item.corrected else None)
-            self._count += 1
+        if not isinstance(item, Frame):
+            return
+        name = f"{self._count + 1:06d}.png"
+        with self._stats.time("encode"):
+            place = Target(self._work / name, f"{self._target.shown}/{name}", overwrite=True)
+            write_image(item, ImagePlan(place, "png"), tags=self._tags if item.corrected else None, sync=False)
+        step = item.duration * item.time_base if item.duration else 1 / self._rate
+        begin = item.pts * item.time_base - self._clock_start
+        try:
+            self._list.add(self._count + 1, begin, begin + step)
+        except OSError as error:
+            raise OutputError(f"{self._target.shown}: cannot be written ({full(error) or error.strerror})") from error
+        self._count += 1
 
     def finish(self) -> None:
-        """Gives the folder its name."""
+        """Gives the folder its name.
+
+        Raises:
+            OutputError: it cannot be given its name; the stills stay in ``NAME.partial``.
+        """
+        folder = self._target.path
         try:
-            if self._folder.is_dir():
-                for still in sorted(self._work.iterdir()):
-                    still.replace(self._folder / still.name)
+            self._list.close()
+            stills = self._stills()
+            for still in stills:
+                with still.open("rb") as file:
+                    sync_file(file.fileno())
+            if folder.is_dir():
+                for still in stills:
+                    if self._target.overwrite:
+                        still.replace(folder / still.name)
+                    else:
+                        rename_new(still, folder / still.name)
+                (self._work / NAME).unlink()
                 self._work.rmdir()
             else:
-                self._work.rename(self._folder)
+                rename_new(self._work, folder)
+                (folder / NAME).unlink()
+            sync_folder(folder)
+            sync_folder(folder.parent)
         except OSError as error:
-            raise OutputError(f"{self._folder}: cannot be written ({full(error) or error.strerror}); the stills are in "
-                              f"{self._work}") from error
+            raise OutputError(f"{self._target.shown}: cannot be written ({full(error) or error.strerror}); "
+                              f"the stills are in {self._kept()}") from error
+        finally:
+            self._unlock()
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Leaves the stills written so far in ``NAME.partial``, or nothing."""
-        if keep_partial and self._count:
+        """Leaves the stills written so far in ``NAME.partial``, or nothing; a part that was gone on with stays."""
+        with contextlib.suppress(OSError):
+            self._list.close()
+        try:
+            if self._before or (keep_partial and self._count):
+                return self._kept()
+            for still in self._stills():
+                still.unlink(missing_ok=True)
+            (self._work / NAME).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something that is not this run's stays
+                self._work.rmdir()
+            return None
+        finally:
+            self._unlock()
+
+    def _kept(self) -> str:
+        try:
+            return str(self._target.keep(self._work))
+        except (OSError, OutputError):
             return str(self._work)
-        shutil.rmtree(self._work, ignore_errors=True)
+
+    def _stills(self) -> list[Path]:
+        """The stills of the working folder, by number."""
+        return [self._work / f"{number:06d}.png" for number in range(1, self._count + 1)]
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _locked(folder: Path) -> int | None:
+    """Locks a folder for as long as the descriptor is open; None where folders cannot be locked."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:
         return None
+    with contextlib.suppress(BlockingIOError):
+        lock(number)
+    return number

@@ -25,8 +25,9 @@ from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.media.image_meta import Meta, exif_of, exif_turned, write_meta
 from rtface.media.image_read import IMAGE_KINDS, Still
+from rtface.media.outputs import check_target
 from rtface.media.pixel_format import nearest, shape_of
-from rtface.media.workfile import Target, check_target, full
+from rtface.media.workfile import Target, full, write_whole
 from rtface.provenance import xmp
 
 _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
@@ -77,7 +78,7 @@ def _check_size(shown: str, kind: str, image: av.VideoFrame) -> None:
 
 
 def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
-                tags: Mapping[str, str] | None = None) -> None:
+                tags: Mapping[str, str] | None = None, sync: bool = True) -> None:
     """Writes a picture; it appears under its name only when it is whole.
 
     PNG, TIFF and BMP keep every sample of RGB and gray pictures; JPEG keeps its planes and subsampling and is encoded
@@ -89,6 +90,7 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
         plan: where to.
         still: what was read, whose profile, EXIF and XMP go along.
         tags: what was done, see `rtface.provenance.describe`.
+        sync: whether the disk has the picture before its name appears.
 
     Raises:
         OutputError: it cannot be encoded or written.
@@ -112,12 +114,9 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
         said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
         raise OutputError(f"{plan.target.shown}: a picture of {frame.image.width}×{frame.image.height} could not be "
                           f"encoded as {plan.kind.upper()} ({said}); choose another format, such as PNG") from error
-    work = plan.target.work
     try:
-        work.write_bytes(data)
-        work.replace(plan.target.path)
+        write_whole(plan.target, data, sync=sync)
     except OSError as error:
-        work.unlink(missing_ok=True)
         raise OutputError(f"{plan.target.shown}: cannot be written ({full(error) or error.strerror}); "
                           f"{len(data) / 1e6:.1f} MB are needed") from error
 

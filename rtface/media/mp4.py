@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -38,57 +37,54 @@ def _moov(file: BinaryIO) -> tuple[int, bytes]:
     return at, b""
 
 
-def cut_to_whole_fragments(path: Path) -> None:
+def cut_to_whole_fragments(file: BinaryIO) -> None:
     """Cuts a fragmented MP4 behind its last whole fragment, where it has one."""
-    size, at, whole = path.stat().st_size, 0, 0
-    with path.open("rb+") as file:
-        for kind, length in boxes(file):
-            at += length
-            if at <= size and kind == b"mdat":
-                whole = at
-        if at > size and whole:
-            file.truncate(whole)
+    size, at, whole = file.seek(0, 2), 0, 0
+    for kind, length in boxes(file):
+        at += length
+        if at <= size and kind == b"mdat":
+            whole = at
+    if at > size and whole:
+        file.truncate(whole)
 
 
-def hide_cover_track(path: Path) -> None:
+def hide_cover_track(file: BinaryIO) -> None:
     """Turns the track that FFmpeg's fragment writer makes of a cover picture, which has no samples, into free space.
 
     The picture itself lies among the tags.
     """
-    with path.open("rb+") as file:
-        at, moov = _moov(file)
-        inner = 8
-        while inner + 8 <= len(moov):
-            size, kind = struct.unpack_from(">I4s", moov, inner)
-            entry = moov.find(b"stsd", inner, inner + size)
-            if kind == b"trak" and entry > 0 and not moov[entry + 16 : entry + 20].isalnum():
-                file.seek(at + inner + 4)
-                file.write(b"free")
-            inner += max(size, 8)
+    at, moov = _moov(file)
+    inner = 8
+    while inner + 8 <= len(moov):
+        size, kind = struct.unpack_from(">I4s", moov, inner)
+        entry = moov.find(b"stsd", inner, inner + size)
+        if kind == b"trak" and entry > 0 and not moov[entry + 16 : entry + 20].isalnum():
+            file.seek(at + inner + 4)
+            file.write(b"free")
+        inner += max(size, 8)
 
 
-def reach_last_picture(path: Path) -> None:
+def reach_last_picture(file: BinaryIO) -> None:
     """Lengthens the edits of a finished film that end before its last picture does.
 
     FFmpeg's fragment writer takes a film's end from the packet that comes next when it closes a fragment, in coding
     order. Where a picture that is shown later was coded earlier (B-frames), the edit list ends one picture too soon,
     and players leave the film's last picture out.
     """
-    with path.open("rb+") as file:
-        at, before = _moov(file)
-        moov = bytearray(before)
-        film = _find(moov, 8, len(moov), b"mvhd")
-        if film is None:
-            return
-        scale, longest, place = _clock(moov, film)
-        for track in _inner(moov, 8, len(moov), b"trak"):
-            handler = _find(moov, *track, b"mdia", b"hdlr")
-            if handler and moov.startswith(b"vide", handler[0] + 8):  # sound may be meant to end early
-                longest = max(longest, _lengthen(moov, track, scale))
-        _put_uint(moov, place, longest)
-        if bytes(moov) != before:
-            file.seek(at)
-            file.write(moov)
+    at, before = _moov(file)
+    moov = bytearray(before)
+    film = _find(moov, 8, len(moov), b"mvhd")
+    if film is None:
+        return
+    scale, longest, place = _clock(moov, film)
+    for track in _inner(moov, 8, len(moov), b"trak"):
+        handler = _find(moov, *track, b"mdia", b"hdlr")
+        if handler and moov.startswith(b"vide", handler[0] + 8):  # sound may be meant to end early
+            longest = max(longest, _lengthen(moov, track, scale))
+    _put_uint(moov, place, longest)
+    if bytes(moov) != before:
+        file.seek(at)
+        file.write(moov)
 
 
 Span = tuple[int, int]

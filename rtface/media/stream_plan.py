@@ -15,9 +15,10 @@ from av.stream import Disposition
 from rtface.errors import OutputError, UsageError
 from rtface.media.encoders import VideoPlan
 from rtface.media.nvenc import Encoding, choose_encoder, names_card
+from rtface.media.outputs import check_target
 from rtface.media.pixel_format import shape_of
 from rtface.media.probe import MediaInfo, StreamInfo
-from rtface.media.workfile import Target, check_target, free_bytes
+from rtface.media.workfile import Target, free_bytes
 from rtface.stats import Stats
 
 Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
@@ -122,8 +123,6 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         stats.warn("encode_card", f"{plan.path}: {refused}")
     elif refused:
         plan.notes.append(f"{plan.path}: {refused}")
-    plan.notes += [f"{path}: the playable part of a run that was killed, or another run is at work on this output"
-                   for path in target.leftovers]
     if not video_only:
         _plan_streams(plan)
     if strict and (video.warnings or any(s.action == "drop" for s in plan.streams)):

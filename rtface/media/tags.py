@@ -9,21 +9,19 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from rtface.media.mp4 import boxes
 
 
-def take_out(path: Path, format: str, names: Collection[str]) -> None:
+def take_out(file: BinaryIO, format: str, names: Collection[str]) -> None:
     """Removes the global tags `names` from a file in FFmpeg's container `format`; MPEG-TS has none."""
     if not names:
         return
-    with path.open("rb+") as file:
-        if format in ("mp4", "mov"):
-            _from_mp4(file, names)
-        elif format in ("matroska", "webm"):
-            _from_matroska(file, {name.lower() for name in names})
+    if format in ("mp4", "mov"):
+        _from_mp4(file, names)
+    elif format in ("matroska", "webm"):
+        _from_matroska(file, {name.lower() for name in names})
 
 
 # -- MP4, MOV (ISO 14496-12, QuickTime metadata keys) ---------------------------------------------------------------

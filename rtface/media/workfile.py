@@ -1,26 +1,51 @@
-"""The file that is written to until the output is whole: its name, its checks, and what happens when it cannot grow."""
+"""The file that is written to until the output is whole: made once, locked, and renamed in one step."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import glob
+import hashlib
 import os
+import platform
+import re
 import secrets
 import shutil
+import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from rtface.errors import OutputError
 
-# In containers every process may have number 1.
-_PROCESS = f"{os.getpid()}-{secrets.token_hex(3)}"
+if sys.platform != "win32":
+    import fcntl
+
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
          errno.EFBIG: "the file size limit is reached"}
+# Hard links, locks and fsync are missing from some file systems (FAT, some network shares).
+_UNSUPPORTED = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.EXDEV)
+# A new file only, and never through a symbolic link that somebody put under the name.
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+# Process ids mean something on one machine only: in containers every process may have number 1.
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_WORK_NAME = re.compile(r"\.(?:(?P<host>[0-9a-f]{6})-)?(?P<pid>\d+)-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
 
 
 def full(error: BaseException | None) -> str | None:
     """What ran out, when an error means that a file cannot grow; else None."""
     return _FULL.get(getattr(error, "errno", None) or 0)
+
+
+def work_name(path: Path) -> Path:
+    """A new hidden name beside `path` to write under; it says which process of which host writes."""
+    return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}-{secrets.token_hex(3)}.partial{path.suffix}")
+
+
+def writer_of(work: Path) -> tuple[str | None, int]:
+    """Host tag (None where the name has none) and process id in a working file's name; process 0 for other names."""
+    match = _WORK_NAME.search(work.name)
+    return (match["host"], int(match["pid"])) if match else (None, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,73 +55,118 @@ class Target:
     Attributes:
         path: its final name, links resolved.
         shown: as the user named it.
+        overwrite: whether a file of that name may be replaced.
     """
 
     path: Path
     shown: str
+    overwrite: bool = False
 
-    @property
-    def work(self) -> Path:
-        """Hidden name beside it that this process writes under."""
-        return self.path.with_name(f".{self.path.stem}.{_PROCESS}.partial{self.path.suffix}")
+    def partial(self) -> Target:
+        """A target named NAME.partial.EXT, or NAME.partial-2.EXT …, where nothing is yet; raises OutputError."""
+        for name in self._partials():
+            if not os.path.lexists(name):
+                return Target(name, self.shown)
+        raise self._too_many()
 
-    @property
-    def leftovers(self) -> list[Path]:
-        """Working files of other runs to the same output: killed ones, or one that is still at it."""
-        return sorted(self.path.parent.glob(f".{glob.escape(self.path.stem)}.*.partial{glob.escape(self.path.suffix)}"))
+    def keep(self, work: Path) -> Path:
+        """Renames a working file or folder to NAME.partial.EXT, or NAME.partial-2.EXT …: nothing is replaced.
 
-    @property
-    def partial(self) -> Path:
-        """Name for a part that plays; an older part is not overwritten."""
-        for number in range(1, 1000):
-            tail = ".partial" if number == 1 else f".partial-{number}"
-            name = self.path.with_name(f"{self.path.stem}{tail}{self.path.suffix}")
-            if not name.exists():
+        Raises:
+            OSError: it cannot be renamed.
+            OutputError: there are 999 such files already.
+        """
+        for name in self._partials():
+            with contextlib.suppress(FileExistsError):
+                rename_new(work, name)
                 return name
-        raise OutputError(f"{self.shown}: there are 999 partial files beside it already; remove them")
+        raise self._too_many()
+
+    def _partials(self) -> list[Path]:
+        tails = (".partial", *(f".partial-{number}" for number in range(2, 1000)))
+        return [self.path.with_name(f"{self.path.stem}{tail}{self.path.suffix}") for tail in tails]
+
+    def _too_many(self) -> OutputError:
+        return OutputError(f"{self.shown}: there are 999 partial files beside it already; remove them")
 
 
-def check_target(output: str | os.PathLike[str], *, inputs: list[str], overwrite: bool) -> Target:
-    """Everything about a file's place that can be wrong, before any work.
-
-    Args:
-        output: the file to write.
-        inputs: files that are read; the output must be none of them.
-        overwrite: whether an existing file may be replaced.
+def rename_new(source: Path, target: Path) -> None:
+    """Renames a file or folder, never over something that is there.
 
     Raises:
-        OutputError: missing or read-only folder, the name is a folder's, it exists, or it is an input (also by link).
+        FileExistsError: something is there.
+        OSError: it cannot be renamed.
     """
-    shown = os.fspath(output)
-    named = Path(output)
-    if named.is_dir():
-        raise OutputError(f"{shown}: is a folder; name a file in it, such as {named / 'enhanced.mp4'}")
-    for name in inputs:
-        try:
-            same = named.samefile(name)
-        except OSError:
-            same = False
-        if same:
-            raise OutputError(f"{shown}: is the input itself; choose another name for the output")
-    path = Path(os.path.realpath(named))
-    if not path.parent.is_dir():
-        raise OutputError(f"{shown}: there is no folder {path.parent}; make it first")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{shown}: is not a regular file; choose another name")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{shown}: exists already; --overwrite replaces it once the new one is whole")
-    target = Target(path, shown)
-    probe = target.work
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    if sys.platform == "win32" or source.is_dir():  # Windows never replaces; an empty folder may be
+        source.rename(target)
+        return
     try:
-        probe.touch()
-        probe.unlink()
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise OutputError(f"{shown}: the name is too long for this folder ({len(os.fsencode(path.name))} bytes, "
-                              "and the working file beside it needs about 30 more); choose a shorter one") from error
-        raise OutputError(f"{shown}: the folder {path.parent} cannot be written to ({error.strerror}); "
-                          "choose another place or change its permissions") from error
-    return target
+        if error.errno not in _UNSUPPORTED:
+            raise
+        os.close(os.open(target, _NEW, 0o600))  # an empty file of our own claims the name
+        source.replace(target)
+    else:
+        with contextlib.suppress(OSError):
+            source.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder outlast a power cut, where the system can."""
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def sync_file(number: int) -> None:
+    """fsync of a descriptor; nothing on file systems that have none."""
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+
+
+def lock(number: int) -> bool:
+    """Takes the lock of an open file or folder without waiting; False where this file system has no locks.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _made(path: Path) -> tuple[Path, int]:
+    """A new working file for `path`, open and locked: its name and descriptor. Another run that clears leftovers of
+    killed runs may take the file before it is locked; then the next name is tried."""
+    while True:
+        work = work_name(path)
+        number = os.open(work, _NEW, 0o666)
+        try:
+            lock(number)
+            if os.path.samestat(work.stat(), os.fstat(number)):
+                return work, number
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        os.close(number)
 
 
 def free_bytes(folder: Path) -> int:
@@ -105,29 +175,52 @@ def free_bytes(folder: Path) -> int:
 
 
 class WorkFile:
-    """A file for FFmpeg to write into, through Python.
+    """A file that FFmpeg writes into through Python, and that is given its name when it is whole.
 
     Two reasons not to let FFmpeg open it: a short write must not pass as a whole one, and after the first fault
-    nothing more may be written, so that what lies on the disk stays readable to its last whole part.
+    nothing more may be written, so that what lies on the disk stays readable to its last whole part. The file is opened
+    once and stays open and locked until it has its final name.
+
+    Args:
+        target: what it becomes.
+        path: its working name, from `work_name`; a new one without.
+
+    Attributes:
+        path: its working name, and after `publish` or `keep` the name that it got.
+        fault: the first error of a write.
+        size: bytes.
+
+    Raises:
+        OSError: it cannot be made; something of that name is there, for one.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, target: Target, path: Path | None = None) -> None:
+        self.target = target
         self.fault: OSError | None = None
         self.size = 0
-        self._file = path.open("wb+", buffering=0)
+        self._sealed = False
+        self.path, number = (path, os.open(path, _NEW, 0o666)) if path else _made(target.path)
+        with contextlib.suppress(BlockingIOError):
+            lock(number)
+        self._file = os.fdopen(number, "rb+", buffering=0)
+        self._like_replaced()
+
+    # -- as FFmpeg sees it --------------------------------------------------------------------------------------
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed; PyAV then leaves out the trailer."""
-        return self._file.closed
+        """Whether no more may be written by FFmpeg; PyAV then leaves out the trailer."""
+        return self._sealed or self._file.closed
 
     def write(self, data: bytes) -> int:
         """Writes all of `data`.
 
         Raises:
             OSError: it could not be written, now or earlier.
+            ValueError: the file is sealed.
         """
+        if self._sealed:
+            raise ValueError("write to a closed file")
         if self.fault is not None:
             raise self.fault
         rest = memoryview(data)
@@ -161,6 +254,89 @@ class WorkFile:
         """Always."""
         return True
 
-    def close(self) -> None:
-        """Closes it; safe to call twice."""
+    # -- its ends -----------------------------------------------------------------------------------------------
+
+    def seal(self) -> None:
+        """Refuses further writes of FFmpeg: what is in the file stays as it is, but for `edited`."""
+        self._sealed = True
+
+    def edited(self) -> BinaryIO:
+        """The sealed file for what is put right in it afterwards; close it to have that written."""
+        self._sealed = True
+        return open(self._file.fileno(), "rb+", closefd=False)
+
+    def publish(self, *, sync: bool = True) -> None:
+        """Gives the file its final name in one step. An older file of that name is replaced only where its owner
+        allowed that (`Target.overwrite`), and its permissions stay.
+
+        Args:
+            sync: whether the disk has everything before the name changes, so that a power cut leaves the old file or
+                the new one.
+
+        Raises:
+            FileExistsError: a file came there meanwhile, and must not be replaced.
+            OSError: it cannot be renamed; the file keeps its working name.
+        """
+        self._sealed = True
+        self._like_replaced()
+        if sync:
+            sync_file(self._file.fileno())
+        path = self.target.path
+        if sys.platform == "win32":  # an open file cannot be renamed there
+            self._file.close()
+        if self.target.overwrite:
+            self.path.replace(path)
+        else:
+            rename_new(self.path, path)
+        self.path = path
         self._file.close()
+        if sync:
+            sync_folder(path.parent)
+
+    def keep(self) -> Path:
+        """Gives it the name NAME.partial.EXT; raises as `Target.keep`, and then it has its working name."""
+        self._sealed = True
+        if sys.platform == "win32":
+            self._file.close()
+        try:
+            self.path = self.target.keep(self.path)
+        finally:
+            self._file.close()
+        return self.path
+
+    def discard(self) -> None:
+        """Removes it."""
+        self._sealed = True
+        if sys.platform == "win32":
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def _like_replaced(self) -> None:
+        """Gives it the permissions of the file that it will replace, and its owner where that is allowed."""
+        if sys.platform == "win32" or not self.target.overwrite:
+            return
+        try:
+            old = self.target.path.stat()
+        except OSError:
+            return
+        number = self._file.fileno()
+        with contextlib.suppress(OSError):
+            os.fchown(number, old.st_uid, old.st_gid)
+        with contextlib.suppress(OSError):
+            os.fchmod(number, stat.S_IMODE(old.st_mode))
+
+
+def write_whole(target: Target, data: bytes, *, sync: bool = True) -> None:
+    """Writes a small file so that it appears under its name only when it is whole; `sync` as `WorkFile.publish`.
+
+    Raises:
+        OSError: it cannot be written, or a file came there meanwhile; nothing is left.
+    """
+    file = WorkFile(target)
+    try:
+        file.write(data)
+        file.publish(sync=sync)
+    except BaseException:
+        file.discard()
+        raise

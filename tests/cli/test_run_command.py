@@ -149,6 +149,25 @@ def test_a_second_pass_has_nothing_to_do_unless_overwrite(pipeline, tmp_path):
     assert len(calls) == 4
 
 
+def test_the_inputs_folder_is_no_output_dir(pipeline, tmp_path):
+    calls = pipeline(good)
+    for name in ("a.mp4", "b.mp4", "c.flv"):
+        (tmp_path / name).write_bytes(b"film")
+    (tmp_path / "other").mkdir()
+    for named in (["a.mp4"], ["a.mp4", "b.mp4"], ["c.flv", "b.mp4"]):
+        for overwrite in ([], ["--overwrite"]):
+            result = invoke("run", *[tmp_path / name for name in named], "--output-dir", tmp_path, *overwrite)
+            assert result.exit_code == 2 and "name another folder" in result.stderr
+    assert not calls and (tmp_path / "a.mp4").read_bytes() == b"film"
+    assert invoke("run", tmp_path / "c.flv", "--output-dir", tmp_path).exit_code == 0
+
+
+def test_a_slash_at_the_end_reaches_the_pipeline(pipeline, tmp_path):
+    calls = pipeline(lambda input, output, options, stop: good(input, tmp_path / "x.mp4", options, stop))
+    assert invoke("run", "a.mp4", f"{tmp_path}/st/").exit_code == 0
+    assert calls[0][1] == f"{tmp_path}/st/"
+
+
 def test_an_interruption_ends_the_whole_list(pipeline, tmp_path):
     calls = pipeline(fail_with(Interrupted("stopped", signum=2)))
     result = invoke("run", "a.mp4", "b.mp4", "c.mp4", "--output-dir", tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from rtface.address import redacted, shown
@@ -57,7 +59,8 @@ def test_no_secret_is_shown():
     "rtmp:/host/live/SECRET", "rtmps://host/SECRET", "https:/u:SECRET@host/a", "rtsp://u:a/SECRET@host/a",
     "RTMP://host/live/SECRET", "rtmp://host/live/a'SECRET"])
 def test_a_url_that_was_written_or_made_into_a_path_wrongly_keeps_its_secret(url):
-    endpoint(url)
+    with suppress(UsageError):  # one slash is refused
+        endpoint(url)
     for text in (shown(url), redacted(f"{url}: a live run is recorded as .mkv"), redacted(f"also = {url} (a.toml)")):
         assert "host" in text
         assert "SECRET" not in text

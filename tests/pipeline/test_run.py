@@ -13,7 +13,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeEngine, FakeEngines, portrait
+from fakes import FakeEngine
+from run_media import Engines, film, still
 
 import rtface
 from rtface import workshops
@@ -23,41 +24,11 @@ from rtface.progress import Progress
 from rtface.runner import analyze_file, run_file
 
 
-class Engines(FakeEngines):
-    described = ("fake", "cpu f32")
-
-
 @pytest.fixture(autouse=True)
 def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines]:
     made = Engines(FakeEngine(amount=0.15))
     monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
     yield made
-
-
-def film(path: Path, *, frames: int = 20, face: bool = True, codec: str = "ffv1", sound: bool = False) -> Path:
-    """320×180 with the portrait moving slowly, blurred; or a plain gradient."""
-    with av.open(str(path), "w") as out:
-        video = out.add_stream(codec, rate=25)
-        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
-        audio = out.add_stream("aac", rate=48000) if sound else None
-        for t in range(frames):
-            if face:
-                picture, _ = portrait(shift=(0.5 * t, 0.0))
-            else:
-                picture = np.tile(np.linspace(20, 230, 320)[None, :, None], (180, 1, 3)).astype(np.uint8)
-                picture = np.roll(picture, 3 * t, axis=1)
-            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
-            frame.pts, frame.time_base = t, Fraction(1, 25)
-            out.mux(video.encode(frame))
-        out.mux(video.encode(None))
-        if audio is not None:
-            for k in range(frames * 1920 // 1024):
-                wave = np.sin(np.arange(1024) / 20).astype(np.float32)[None] * 0.1
-                block = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
-                block.sample_rate, block.pts, block.time_base = 48000, k * 1024, Fraction(1, 48000)
-                out.mux(audio.encode(block))
-            out.mux(audio.encode(None))
-    return path
 
 
 def pictures(path: Path) -> list[np.ndarray]:
@@ -158,8 +129,9 @@ def test_a_comparison_picture_shows_the_moment_that_changed_most(tmp_path: Path)
 
 def test_a_film_into_a_folder_of_stills(tmp_path: Path) -> None:
     source, folder = film(tmp_path / "in.mkv", frames=4, sound=True), tmp_path / "stills"
-    report = rtface.run(source, folder)
+    report = rtface.run(source, f"{folder}/")
     assert [p.name for p in sorted(folder.iterdir())] == [f"00000{k}.png" for k in (1, 2, 3, 4)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "stills"]
     assert any("sound" in note for note in report.notes)
     with pytest.raises(OutputError, match="something in it"):
         rtface.run(source, folder)
@@ -175,16 +147,6 @@ def test_a_report_can_name_a_file_whose_name_is_not_unicode(tmp_path: Path) -> N
     odd = tmp_path / os.fsdecode(b"caf\xe9.mkv")
     rtface.run(source, odd, report=tmp_path / "r.json")
     assert json.loads((tmp_path / "r.json").read_text())["output"] == str(odd)
-
-
-def still(path: Path, *, blur: float = 2.0, depth: int = 8, face: bool = True) -> Path:
-    picture, _ = portrait(480, 360, scale=1.3, blur=blur)
-    if not face:
-        picture = np.ascontiguousarray(picture[:, :100])
-    if depth == 16:
-        picture = picture.astype(np.uint16) * 257
-    assert cv2.imwrite(str(path), picture[..., ::-1])
-    return path
 
 
 @pytest.mark.parametrize("depth", [8, 16])

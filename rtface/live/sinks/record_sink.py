@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rtface.config import Options
-from rtface.errors import UsageError
+from rtface.errors import OutputError, UsageError
 from rtface.live.protocols import Form, SoundForm
 from rtface.live.sinks.child_sink import ChildSink
+from rtface.media.outputs import check_target
 from rtface.media.stream_plan import FORMATS
-from rtface.media.workfile import check_target
+from rtface.media.workfile import Target, work_name
 
 # Pictures that may wait to be encoded.
 _SLOTS = 16
@@ -26,9 +27,7 @@ class RecordJob:
 
     Attributes:
         work: the file to write.
-        path: its name once it is whole.
-        partial: its name when it is not.
-        shown: as the user named it.
+        target: what it becomes.
         format: FFmpeg's name of the container.
         form: of the pictures.
         sound: form of the sound, None for none.
@@ -37,10 +36,8 @@ class RecordJob:
         metadata: tags of the film.
     """
 
-    work: str
-    path: str
-    partial: str
-    shown: str
+    work: Path
+    target: Target
     format: str
     form: Form
     sound: SoundForm | None
@@ -80,15 +77,15 @@ class RecordSink(ChildSink):
             raise UsageError(f"{os.fspath(path)}: a live run is recorded as {known}; .mkv is the safest")
         self._format = FORMATS[suffix]
         self._target_file = check_target(path, inputs=[], overwrite=options.overwrite)
+        self._work = work_name(self._target_file.path)
         self._options, self._metadata = options, metadata
         self._recorded: Recorded | None = None
 
     def open(self, form: Form, *, sound: SoundForm | None) -> None:
         """As `rtface.live.protocols.LiveSink.open`."""
-        target, options = self._target_file, self._options
-        self._open(form, RecordJob(
-            str(target.work), str(target.path), str(target.partial), self._shown, self._format, form, sound,
-            options.codec, options.crf, options.preset, options.gop, self._metadata))
+        options = self._options
+        self._open(form, RecordJob(self._work, self._target_file, self._format, form, sound, options.codec, options.crf,
+                                   options.preset, options.gop, self._metadata))
 
     def close(self) -> None:
         """Makes the file whole and gives it its name, within a second; safe to call twice."""
@@ -119,12 +116,9 @@ class RecordSink(ChildSink):
 
     def _kept(self) -> str | None:
         """Gives the working file of a child that was killed the name of a part."""
-        work = self._target_file.work
-        if not work.exists():
+        if not self._work.exists():
             return None
-        partial = self._target_file.partial
         try:
-            work.replace(partial)
-        except OSError:
-            return str(work)
-        return str(partial)
+            return str(self._target_file.keep(self._work))
+        except (OSError, OutputError):
+            return str(self._work)

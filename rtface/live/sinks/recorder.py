@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import cast
 
 import av
@@ -14,7 +13,7 @@ from av.container.core import Flags
 from av.video.stream import VideoStream
 
 from rtface.address import redacted
-from rtface.errors import UsageError
+from rtface.errors import OutputError, UsageError
 from rtface.flow.child import Parent
 from rtface.live.protocols import Sound
 from rtface.live.sinks.live_encoder import TICKS, Fit
@@ -57,7 +56,7 @@ class Recording:
         self.encoder, self._fit = plan.encoder, Fit(job.form, plan.pix_fmt)
         self.frames = 0
         self._last: dict[int, int] = {}
-        self.file = WorkFile(Path(job.work))
+        self.file = WorkFile(job.target, job.work)
         self._container = av.open(self.file, "w", format=job.format, buffer_size=1 << 16,
                                   container_options=_PIECE | _OPTIONS.get(job.format, {}))
         self._container.flags |= Flags.flush_packets.value
@@ -90,29 +89,29 @@ class Recording:
         """Makes the film whole, under its name."""
         self._flush()
         self._container.close()
-        self.file.close()
-        work, job = self.file.path, self._job
+        job = self._job
         if job.format in ("mp4", "mov"):
-            reach_last_picture(work)
-            if job.metadata:
-                append_xmp_box(work, job.metadata)
-        work.replace(job.path)
+            with self.file.edited() as file:
+                reach_last_picture(file)
+                if job.metadata:
+                    append_xmp_box(file, job.metadata)
+        # The parent waits for a second only: the disk is waited for where an older file would be lost without.
+        self.file.publish(sync=job.target.path.exists())
 
     def give_up(self) -> str | None:
         """Lets go of the file without writing to it again, and leaves what plays of it; gives its path."""
-        self.file.close()  # a closed file keeps PyAV from writing the trailer
+        self.file.seal()  # keeps PyAV from writing the trailer
         with suppress(OSError, av.FFmpegError, ValueError):
             self._container.close()
-        work = self.file.path
-        with suppress(OSError):
+        with suppress(OSError, OutputError):
             if not self.frames or not self.file.size:
-                work.unlink(missing_ok=True)
+                self.file.discard()
                 return None
             if self._job.format in ("mp4", "mov"):
-                cut_to_whole_fragments(work)
-            work.replace(self._job.partial)
-            return self._job.partial
-        return str(work)
+                with self.file.edited() as file:
+                    cut_to_whole_fragments(file)
+            return str(self.file.keep())
+        return str(self.file.path)
 
     @property
     def _bare(self) -> bool:
@@ -160,7 +159,7 @@ def record(parent: Parent, job: RecordJob) -> None:
         return
     parent.send(Opened(recording.encoder, ()))
     why = _take(parent, recording)
-    path: str | None = job.path
+    path: str | None = str(job.target.path)
     if not why and not recording.frames:
         why = "no picture came"
     if not why:

@@ -1,0 +1,192 @@
+"""Every check of a path that a run writes, before any work: OUTPUT, comparison, report, recording."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtface.address import check_file_name, check_slashes
+from rtface.errors import OutputError, UsageError
+from rtface.media.workfile import Target, work_name
+
+AnyPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A path that a run writes.
+
+    Attributes:
+        path: as the user named it.
+        name: what it is called in messages: "" for OUTPUT, else the option, such as "--report".
+        folder: whether it is a folder of pictures.
+        goes_on: whether pictures that are in the folder already stay, and only those that are missing are written.
+    """
+
+    path: AnyPath
+    name: str = ""
+    folder: bool = False
+    goes_on: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} {os.fspath(self.path)}".lstrip()
+
+
+def names_folder(output: AnyPath) -> bool:
+    """Whether an output means a folder: there is one of that name, or the name ends in a slash."""
+    text = os.fspath(output)
+    return text.endswith(("/", os.sep)) or Path(text).is_dir()
+
+
+def check_outputs(written: Sequence[Written], *, inputs: Iterable[AnyPath], overwrite: bool) -> list[Target]:
+    """Checks all paths that a run writes, each by itself and against the others.
+
+    Args:
+        written: what is written; the first folder among them is made by the run, so that files in it may be named.
+        inputs: files, folders and addresses that are read; a file in an input folder is an input too.
+        overwrite: whether existing files may be replaced.
+
+    Returns:
+        A target for each path, in the same order.
+
+    Raises:
+        UsageError: the name is no file's or folder's: "-", or a mistyped address.
+        OutputError: an input or another output (also by link), something that exists, a missing or read-only folder.
+    """
+    targets: list[Target] = []
+    read = list(inputs)
+    made = {Path(os.path.realpath(one.path)) for one in written if one.folder}
+    for one in written:
+        target = _check(one, read, overwrite, made)
+        for other, before in zip(written, targets, strict=False):
+            if target.path == before.path or _same(target.path, before.path):
+                raise OutputError(f"{one}: is written already as {_called(other)}; choose another name")
+        targets.append(target)
+    return targets
+
+
+def check_target(output: AnyPath, *, inputs: Iterable[AnyPath], overwrite: bool) -> Target:
+    """`check_outputs` for one file."""
+    return check_outputs([Written(output)], inputs=inputs, overwrite=overwrite)[0]
+
+
+def _called(one: Written) -> str:
+    return one.name or "OUTPUT"
+
+
+def _check(one: Written, inputs: Sequence[AnyPath], overwrite: bool, made: set[Path]) -> Target:
+    text = os.fspath(one.path)
+    if text == "-":
+        raise UsageError(f"{one}: rtface writes to files, not to standard output; name a file")
+    (check_file_name if one.name else check_slashes)(text)
+    named = Path(text)
+    path = Path(os.path.realpath(named))
+    target = Target(path, str(one), overwrite)
+    _check_kind(one, named)
+    for name in inputs:
+        if _same(named, name):
+            what = "folder" if one.folder else "name"
+            raise OutputError(f"{one}: is the input itself; choose another {what} for the output")
+        if not one.folder and named.exists() and path.parent == Path(os.path.realpath(name)):
+            raise OutputError(f"{one}: is one of the input's files; choose another name for the output")
+    if one.folder:
+        _check_folder(one, path, overwrite)
+        return target
+    if path.parent in made and not path.parent.exists():
+        return target
+    if not path.parent.is_dir():
+        raise OutputError(f"{one}: there is no folder {path.parent}; make it first")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{one}: exists already; --overwrite replaces it once the new one is whole")
+    _check_writable(one, path)
+    return target
+
+
+def _check_kind(one: Written, named: Path) -> None:
+    try:
+        mode = named.stat().st_mode
+    except OSError:
+        return  # nothing is there yet
+    if stat.S_ISDIR(mode):
+        if not one.folder:
+            raise OutputError(f"{one}: is a folder; name a file in it, such as {named / 'enhanced.mp4'}")
+    elif not stat.S_ISREG(mode):
+        raise OutputError(f"{one}: is not a regular file; choose another name")
+    elif one.folder:
+        raise OutputError(f"{one}: is a file, and a folder is needed; choose another name")
+
+
+def _check_folder(one: Written, path: Path, overwrite: bool) -> None:
+    """Pictures may go into a folder that is new or empty, or into any with `overwrite`."""
+    if path.is_dir():
+        if not overwrite and not one.goes_on and any(path.iterdir()):
+            raise OutputError(f"{one}: is a folder with something in it; choose another, or replace stills of the "
+                              "same name with --overwrite")
+        _check_writable(one, path / "000001.png")
+        return
+    above = path.parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise OutputError(f"{one}: the folder cannot be made, {above} is a file; choose another place")
+    _check_writable(one, above / path.name)
+
+
+def _check_writable(one: Written, path: Path) -> None:
+    """Makes and removes a file beside `path`, as the run will."""
+    probe = work_name(path)
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        probe.unlink()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(f"{one}: the name is too long for this folder ({len(os.fsencode(path.name))} bytes, and "
+                              f"the working file beside it needs {len(probe.name) - len(path.name)} more); choose a "
+                              "shorter one") from error
+        raise OutputError(f"{one}: the folder {path.parent} cannot be written to ({error.strerror}); "
+                          "choose another place or change its permissions") from error
+
+
+def _same(one: AnyPath, other: AnyPath) -> bool:
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 - of addresses too, which are no paths
+    except (OSError, ValueError):
+        return False
+
+
+def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, picture: bool = False) -> bool:
+    """Whether a film's OUTPUT is a folder for its pictures; False for a film.
+
+    Args:
+        output: as the user named it.
+        suffixes: extensions of films.
+        input: what is read; its extension is proposed where the output has none.
+        picture: whether the input is a still.
+
+    Raises:
+        UsageError: the name has no extension and means no folder.
+    """
+    text = os.fspath(output)
+    check_slashes(text)
+    path, known = Path(text), set(suffixes)
+    if text == "-":
+        raise UsageError("-: rtface writes to files, not to standard output; name a file")
+    if path.suffix.lower() in known and not text.endswith(("/", os.sep)):
+        return False
+    if names_folder(output):
+        return True
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{text}: is not a regular file; choose another name")
+    if not path.suffix:
+        own = Path(os.fspath(input)).suffix.lower()
+        if picture:
+            advice = f"name {path.name}{own or '.png'} for a picture"
+        else:
+            film = own if own in known else ".mp4"
+            advice = f"name {path.name}{film} for a film, or {path.name}/ for a folder of stills"
+        raise UsageError(f"{text}: has no extension that tells what to write; {advice}")
+    return False

@@ -1,0 +1,83 @@
+"""The list in an unfinished folder of stills: which film they are of, and when each still begins and ends."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from rtface.address import is_url
+
+NAME = "unfinished.txt"
+_LINE = re.compile(r"(\d{6,})\.png (\S+) (\S+)\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An unfinished folder of stills.
+
+    Attributes:
+        path: the folder.
+        film: the input as the list names it.
+        count: number of its last still.
+        begin, end: of that still, seconds from the film's first moment; 0 without one.
+    """
+
+    path: Path
+    film: str
+    count: int = 0
+    begin: float = 0.0
+    end: float = 0.0
+
+
+def film_name(path: str) -> str:
+    """An input as a list names it: one line, the same from wherever the run was started."""
+    return " ".join((path if is_url(path) else str(Path(path).resolve())).split("\n"))
+
+
+class StillsList:
+    """The list while stills are written.
+
+    Args:
+        folder: the unfinished folder.
+        film: the input, for a folder that has no list yet; None to go on with a list.
+
+    Raises:
+        OSError: the list cannot be made.
+    """
+
+    def __init__(self, folder: Path, film: str | None) -> None:
+        # Names that are no valid Unicode come through as they are.
+        self._file = (folder / NAME).open("a" if film is None else "x", encoding="utf-8", errors="surrogateescape")
+        if film is not None:
+            self._add(f"stills of {film_name(film)}\n")
+
+    def add(self, number: int, begin: Fraction, end: Fraction) -> None:
+        """Notes a still that was written; raises OSError."""
+        self._add(f"{number:06d}.png {float(begin):.6f} {float(end):.6f}\n")
+
+    def close(self) -> None:
+        """Closes the list; safe to call twice."""
+        self._file.close()
+
+    def _add(self, line: str) -> None:
+        self._file.write(line)
+        self._file.flush()
+
+
+def read_part(folder: Path) -> Part | None:
+    """What an unfinished folder holds; None for a folder that no run of rtface made, or that is finished."""
+    try:
+        text = (folder / NAME).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+    head, *lines = text.splitlines(keepends=True) or [""]
+    if not head.startswith("stills of ") or not head.endswith("\n"):
+        return None
+    part = Part(folder, head[len("stills of "):-1])
+    for line in reversed(lines):  # a killed run may have left half a line
+        match = _LINE.fullmatch(line)
+        if match and (folder / f"{match[1]}.png").is_file():
+            return Part(folder, part.film, int(match[1]), float(match[2]), float(match[3]))
+    return part

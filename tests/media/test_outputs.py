@@ -1,0 +1,254 @@
+"""Every path that a run writes is checked before any work; working files are made once and replace nothing unasked."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rtface.errors import OutputError, RtfaceError, UsageError
+from rtface.media import leftovers, workfile
+from rtface.media.file_sink import FileSink
+from rtface.media.leftovers import clear_leftovers
+from rtface.media.outputs import Written, check_outputs, check_target, film_folder
+from rtface.media.source import open_source
+from rtface.media.stream_plan import FORMATS, plan_output
+from rtface.media.workfile import Target, WorkFile, rename_new, write_whole
+
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")
+OPTIONS = ("", "--compare", "--report", "--also")
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("place", ["input", "symlink", "hard link", "existing", "no folder", "folder", "fifo", "file"])
+def test_every_path_gets_the_same_checks(tmp_path: Path, name: str, place: str):
+    film = tmp_path / "in.mp4"
+    film.write_bytes(b"film")
+    (tmp_path / "symlink").symlink_to(film)
+    (tmp_path / "hard link").hardlink_to(film)
+    (tmp_path / "existing").write_bytes(b"old")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    path = {"input": film, "no folder": tmp_path / "none" / "x", "file": film / "x"}.get(place, tmp_path / place)
+    overwrite = place in ("input", "symlink", "hard link")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OutputError) as caught:
+        check_outputs([Written(path, name)], inputs=[film], overwrite=overwrite)
+    assert str(caught.value).startswith(f"{name} {path}: ".lstrip()) and "\n" not in str(caught.value)
+    assert film.read_bytes() == b"film" and sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_two_outputs_must_not_be_one_file(tmp_path: Path, link: str | None):
+    one, other = tmp_path / "x.mp4", tmp_path / "x.mp4"
+    if link:
+        one.write_bytes(b"old")
+        other = tmp_path / "y.mp4"
+        getattr(other, link)(one)
+    with pytest.raises(OutputError, match=r"--compare .*: is written already as OUTPUT"):
+        check_outputs([Written(one), Written(other, "--compare")], inputs=[], overwrite=True)
+
+
+def test_a_file_of_an_input_folder_is_an_input(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(b"picture")
+    with pytest.raises(OutputError, match="one of the input's files"):
+        check_outputs([Written(tmp_path / "a.png", "--report")], inputs=[tmp_path], overwrite=True)
+    with pytest.raises(OutputError, match="is the input itself; choose another folder"):
+        check_outputs([Written(tmp_path, folder=True, goes_on=True)], inputs=[tmp_path], overwrite=True)
+
+
+def test_a_report_may_lie_in_the_folder_that_the_run_makes(tmp_path: Path):
+    made = tmp_path / "stills"
+    check_outputs([Written(made, folder=True), Written(made / "r.json", "--report")], inputs=[], overwrite=False)
+    assert not made.exists()
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/full"])
+@POSIX
+def test_devices_and_plain_files_are_no_folders(tmp_path: Path, device: str):
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"text")
+    for path in (device, plain):
+        for folder in (False, True):
+            with pytest.raises(OutputError):
+                check_outputs([Written(path, folder=folder)], inputs=[], overwrite=not folder and path == device)
+        with pytest.raises(RtfaceError):
+            film_folder(path, FORMATS, "in.mp4")
+    assert plain.read_bytes() == b"text" and [p.name for p in tmp_path.iterdir()] == ["plain"]
+
+
+@pytest.mark.parametrize(("output", "source", "says"), [
+    ("better", "film.mp4", r"name better\.mp4 for a film, or better/ for a folder"),
+    ("better", "film.flv", r"better\.mp4"), ("a/better", "film.mkv", r"name better\.mkv"),
+    ("-", "film.mp4", "not to standard output")])
+def test_a_forgotten_extension_is_asked_for(output: str, source: str, says: str):
+    with pytest.raises(UsageError, match=says):
+        film_folder(output, FORMATS, source)
+
+
+def test_a_folder_exists_or_ends_in_a_slash(tmp_path: Path):
+    assert film_folder(tmp_path, FORMATS, "film.mp4")
+    assert film_folder(f"{tmp_path}/new/", FORMATS, "film.mp4")
+    assert film_folder(f"{tmp_path}/new.mp4/", FORMATS, "film.mp4")
+    assert not film_folder(f"{tmp_path}/new.mp4", FORMATS, "film.mp4")
+
+
+@pytest.mark.parametrize("text", ["rtmp:/host/app/SECRET", "RTMPS:host/app/SECRET", "srt:/host:1?passphrase=SECRET",
+                                  "https:/user:SECRET@host/x.mp4"])
+def test_a_mistyped_address_is_no_file_and_shows_no_key(text: str):
+    from rtface.address import place
+    from rtface.live.endpoints import endpoint
+
+    for check in (place, endpoint, lambda t: film_folder(t, FORMATS, "a.mp4"),
+                  lambda t: check_target(t, inputs=[], overwrite=False)):
+        with pytest.raises(UsageError, match="two slashes") as caught:
+            check(text)
+        assert "SECRET" not in str(caught.value) and "host/app" not in str(caught.value)
+    with pytest.raises(UsageError, match="a file's name is needed") as caught:
+        check_outputs([Written(Path("rtmp://host/live/SECRET"), "--also")], inputs=[], overwrite=False)
+    assert "SECRET" not in str(caught.value)
+
+
+# -- working files ------------------------------------------------------------------------------------------------
+
+
+@POSIX
+def test_a_working_file_never_follows_a_link(tmp_path: Path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"private")
+    target = Target(tmp_path / "out.mp4", "out.mp4")
+    work = workfile.work_name(target.path)
+    work.symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        WorkFile(target, work)
+    assert victim.read_bytes() == b"private" and work.is_symlink()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool):
+    if not links:
+        def refused(*_: object, **__: object) -> None:
+            raise OSError(1, "Operation not permitted")
+        monkeypatch.setattr(workfile.os, "link", refused)
+    target = check_target(tmp_path / "r.json", inputs=[], overwrite=False)
+    file = WorkFile(target)
+    file.write(b"mine")
+    target.path.write_bytes(b"theirs")
+    with pytest.raises(FileExistsError):
+        file.publish()
+    assert target.path.read_bytes() == b"theirs"
+    assert file.keep().read_bytes() == b"mine"
+    write_whole(Target(tmp_path / "new", "new"), b"whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "r.json", "r.partial.json"]
+
+
+def test_two_runs_to_one_film_lose_neither(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.mp4", frames=10)
+    opened = [open_source(source) for _ in range(2)]
+    sinks = [FileSink(plan_output(one.info, tmp_path / "out.mp4"), threads=1) for one in opened]
+    for one, sink in zip(opened, sinks, strict=True):
+        for item in one:
+            sink.write(item)
+    sinks[0].finish()
+    first = (tmp_path / "out.mp4").read_bytes()
+    with pytest.raises(OutputError, match=r"another file came there .* the whole film is .*out\.partial\.mp4"):
+        sinks[1].finish()
+    for one in opened:
+        one.close()
+    assert (tmp_path / "out.mp4").read_bytes() == first
+    assert len(media.decoded(tmp_path / "out.partial.mp4")) == 10
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "out.partial.mp4"]
+
+
+@POSIX
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path):
+    path = tmp_path / "private.json"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 12345)
+    target = check_target(path, inputs=[], overwrite=True)
+    file = WorkFile(target)
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    file.write(b"new")
+    file.publish()
+    assert path.read_bytes() == b"new" and stat.S_IMODE(path.stat().st_mode) == 0o600
+    if os.geteuid() == 0:
+        assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12345)
+
+
+def test_the_disk_has_everything_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    steps: list[str] = []
+    monkeypatch.setattr(workfile, "sync_file", lambda number: steps.append("file"))
+    monkeypatch.setattr(workfile, "sync_folder", lambda folder: steps.append("folder"))
+    monkeypatch.setattr(workfile, "rename_new", lambda *ends: (steps.append("name"), rename_new(*ends)))
+    write_whole(Target(tmp_path / "x", "x"), b"data")
+    assert steps == ["file", "name", "folder"]
+
+
+# -- what killed runs leave -----------------------------------------------------------------------------------------
+
+
+def left_behind(tmp_path: Path, data: bytes = b"", *, host: str = workfile.HOST, process: int = 0) -> Path:
+    """A working file that nobody has open, of a process that is no more."""
+    if not process:
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        process = gone.pid
+    path = tmp_path / f".out.{host}-{process}-abcdef.partial.mp4"
+    path.write_bytes(data)
+    return path
+
+
+def leavings(tmp_path: Path) -> list[str]:
+    return clear_leftovers(check_target(tmp_path / "out.mp4", inputs=[], overwrite=True))
+
+
+def test_dead_empty_working_files_go(tmp_path: Path):
+    left_behind(tmp_path)
+    left_behind(tmp_path, b"\0\0\0\x10ftypisom\0\0\0\0", process=4_000_000)
+    assert leavings(tmp_path) == [] and not list(tmp_path.iterdir())
+
+
+@POSIX
+def test_a_run_at_work_is_told_from_a_dead_one(tmp_path: Path):
+    file = WorkFile(Target(tmp_path / "out.mp4", "out.mp4"))
+    (line,) = leavings(tmp_path)
+    assert f"another run (process {os.getpid()}) writes this output now" in line
+    assert file.path.exists()
+    file.discard()
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_locks_the_process_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(leftovers, "lock", lambda number: False)
+    mine = left_behind(tmp_path, process=os.getpid())
+    assert "another run" in leavings(tmp_path)[0] and mine.exists()
+    mine.unlink()
+    left_behind(tmp_path)
+    assert leavings(tmp_path) == [] and not list(tmp_path.iterdir())
+
+
+def test_another_host_is_given_an_hour(tmp_path: Path):
+    theirs = left_behind(tmp_path, host="0" * 6)
+    assert "another run" in leavings(tmp_path)[0] and theirs.exists()
+    old = time.time() - 4000
+    os.utime(theirs, (old, old))
+    assert leavings(tmp_path) == [] and not theirs.exists()
+
+
+def test_what_may_be_of_use_is_never_removed(tmp_path: Path):
+    unreadable = left_behind(tmp_path, os.urandom(100_000))
+    folder = tmp_path / ".out.123456-1-abcdef.partial.mp4"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("x")
+    other = tmp_path / ".out.partial.mp4"
+    other.write_bytes(b"")
+    (line,) = leavings(tmp_path)[-1:]
+    assert str(unreadable) in line or "another run" in line
+    assert unreadable.exists() and (folder / "thesis.txt").exists() and other.exists()

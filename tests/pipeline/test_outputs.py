@@ -1,0 +1,201 @@
+"""What whole runs do to the paths that they write: nothing of the user's is replaced, removed or mixed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from fakes import FakeEngine
+from run_media import Engines, film, still
+
+import rtface
+from rtface import workshops
+from rtface.config import Options
+from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
+from rtface.media import folder_sink
+from rtface.media.file_sink import FileSink
+from rtface.progress import Progress
+from rtface.runner import run_file
+
+
+@pytest.fixture(autouse=True)
+def engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Engines(FakeEngine(amount=0.15))
+    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def stopped(source: Path, output: Path | str, after: int, **options: object) -> Interrupted:
+    """Runs until so many frames are written."""
+    stop = threading.Event()
+
+    def look(progress: Progress) -> None:
+        if progress.frames == after:
+            stop.set()
+
+    with pytest.raises(Interrupted) as info:
+        run_file(source, output, Options(**options), progress=look, stop=stop)
+    return info.value
+
+
+@pytest.mark.parametrize("option", ["report", "compare"])
+@pytest.mark.parametrize("place", ["input", "output", "existing", "folder"])
+def test_report_and_comparison_never_destroy_a_film(tmp_path: Path, option: str, place: str) -> None:
+    source, output = film(tmp_path / "in.mkv", frames=3, face=False), tmp_path / "out.mkv"
+    (tmp_path / "existing.mkv").write_bytes(b"old")
+    path = {"input": source, "output": output, "existing": tmp_path / "existing.mkv",
+            "folder": tmp_path / "none" / "r.mkv"}[place]
+    before, old = source.read_bytes(), names(tmp_path)
+    with pytest.raises(OutputError, match=option):
+        rtface.run(source, output, overwrite=place == "input", **{option: path})
+    assert source.read_bytes() == before and (tmp_path / "existing.mkv").read_bytes() == b"old"
+    assert names(tmp_path) == old  # before any work
+
+
+def test_comparison_and_report_must_differ(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mkv", frames=3, face=False)
+    with pytest.raises(OutputError, match=r"report .* is written already as compare"):
+        rtface.run(source, tmp_path / "out.mkv", compare=tmp_path / "c.mkv", report=tmp_path / "c.mkv")
+    assert names(tmp_path) == ["in.mkv"]
+
+
+def test_a_report_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
+    source, report = film(tmp_path / "in.mkv", frames=3, face=False), tmp_path / "r.json"
+    report.write_text("notes")
+    with pytest.raises(OutputError, match="exists already; overwrite"):
+        rtface.run(source, tmp_path / "out.mkv", report=report)
+    assert report.read_text() == "notes"
+    rtface.run(source, tmp_path / "out.mkv", report=report, overwrite=True)
+    assert json.loads(report.read_text())["frames_out"] == 3 and names(tmp_path) == ["in.mkv", "out.mkv", "r.json"]
+
+
+def test_no_hidden_comparison_stays_when_the_output_fails(tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    source = film(tmp_path / "in.mkv", frames=3, face=False)
+    finish = FileSink.finish
+
+    def refused(self: FileSink) -> None:
+        if "out" in self._plan.path:
+            raise OutputError("out.mkv: could not be given its name")
+        finish(self)
+
+    monkeypatch.setattr(FileSink, "finish", refused)
+    with pytest.raises(OutputError, match="given its name"):
+        rtface.run(source, tmp_path / "out.mkv", compare=tmp_path / "c.mkv")
+    assert not [name for name in names(tmp_path) if name.startswith(".c.")]  # what there is has a visible name
+
+
+# -- a film into a folder ---------------------------------------------------------------------------------------------
+
+
+def test_a_folder_has_to_be_meant(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mkv", frames=3, face=False)
+    (tmp_path / "plain").write_bytes(b"text")
+    for output in ("better", "plain", "-"):
+        with pytest.raises(UsageError):
+            rtface.run(source, output if output == "-" else tmp_path / output)
+    with pytest.raises(RtfaceError):
+        rtface.run(source, "/dev/null")
+    assert names(tmp_path) == ["in.mkv", "plain"]
+    (tmp_path / "there").mkdir()
+    rtface.run(source, tmp_path / "there")
+    assert len(names(tmp_path / "there")) == 3
+
+
+def test_a_users_own_partial_folder_stays(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mkv", frames=3, face=False)
+    for name in ("st.partial", ".st.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("mine")
+    rtface.run(source, f"{tmp_path}/st/")
+    assert len(names(tmp_path / "st")) == 3
+    for name in ("st.partial", ".st.partial"):
+        assert (tmp_path / name / "thesis.txt").read_text() == "mine"
+
+
+def test_an_interrupted_folder_is_gone_on_with(tmp_path: Path) -> None:
+    source, output = film(tmp_path / "in.mkv", frames=12, face=False), f"{tmp_path}/st/"
+    interrupted = stopped(source, output, 5)
+    part = tmp_path / "st.partial"
+    assert interrupted.partial == str(part) and interrupted.resume_at == pytest.approx(5 / 25)
+    stills = {p.name: p.read_bytes() for p in part.glob("*.png")}
+    assert len(stills) == 5
+
+    again = stopped(source, output, 3, start=interrupted.resume_at)
+    assert again.partial == str(part) and again.resume_at == pytest.approx(8 / 25)
+    report = rtface.run(source, output, start=again.resume_at)
+    assert report.frames_out == 4 and any("8 stills" in note for note in report.notes)
+    assert names(tmp_path) == ["in.mkv", "st"]
+    assert names(tmp_path / "st") == [f"{n:06d}.png" for n in range(1, 13)]
+    assert all((tmp_path / "st" / name).read_bytes() == data for name, data in stills.items())
+
+
+def test_another_film_does_not_go_on_with_a_part(tmp_path: Path) -> None:
+    source, other = (film(tmp_path / name, frames=8, face=False) for name in ("a.mkv", "b.mkv"))
+    interrupted = stopped(source, f"{tmp_path}/st/", 4)
+    rtface.run(other, f"{tmp_path}/st/", start=interrupted.resume_at)
+    assert len(list((tmp_path / "st.partial").glob("*.png"))) == 4 and len(names(tmp_path / "st")) == 4
+    said = rtface.run(source, f"{tmp_path}/st/", overwrite=True).notes
+    assert any("holds the first 4 stills" in note and "--start 0:00:00.160" in note for note in said)
+
+
+def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = film(tmp_path / "in.mkv", frames=4, face=False)
+    finish, other = folder_sink.FolderSink.finish, [True]
+
+    def behind_another(self: folder_sink.FolderSink) -> None:
+        if other.pop():
+            other.append(False)
+            rtface.run(source, f"{tmp_path}/st/", end=0.08)
+        finish(self)
+
+    monkeypatch.setattr(folder_sink.FolderSink, "finish", behind_another)
+    with pytest.raises(OutputError, match=r"the stills are in .*st\.partial"):
+        rtface.run(source, f"{tmp_path}/st/")
+    assert len(names(tmp_path / "st")) == 2
+    assert len(list((tmp_path / "st.partial").glob("*.png"))) == 4
+
+
+def test_a_killed_folder_run_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, output = film(tmp_path / "in.mkv", frames=8, face=False), f"{tmp_path}/st/"
+    monkeypatch.setattr(folder_sink.FolderSink, "_kept", lambda self: str(self._work))  # as a killed run: no new name
+    stopped(source, output, 5)
+    monkeypatch.undo()
+    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: None)
+    with pytest.raises(Exception):  # noqa: B017 - the run need not come far
+        rtface.run(source, output, end=0.04)
+    assert len(list((tmp_path / "st.partial").glob("*.png"))) == 5
+
+
+# -- stills ----------------------------------------------------------------------------------------------------
+
+
+def test_stills_are_not_written_into_their_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    before = still(tmp_path / "in" / "a.png", face=False).read_bytes()
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="is the input itself"):
+            rtface.run(tmp_path / "in", tmp_path / "in", overwrite=overwrite)
+    assert (tmp_path / "in" / "a.png").read_bytes() == before
+
+
+def test_a_comparison_of_a_folder_says_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    still(tmp_path / "in" / "a.png", face=False)
+    with pytest.raises(UsageError, match=r"in is a folder of stills.*one of its pictures"):
+        rtface.run(tmp_path / "in", tmp_path / "out", compare=tmp_path / "c.png")
+
+
+def test_a_folder_with_a_bad_picture_sums_up(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    still(tmp_path / "in" / "a.png", face=False), still(tmp_path / "in" / "c.png", face=False)
+    (tmp_path / "in" / "b.png").write_bytes(b"")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_bytes(b"there")
+    with pytest.raises(InputError, match=r"1 of 3 pictures failed: .*b\.png.*1 done, 1 there already"):
+        rtface.run(tmp_path / "in", tmp_path / "out")
