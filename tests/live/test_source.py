@@ -48,6 +48,23 @@ def test_a_film_is_played_in_real_time_to_its_end(tmp_path: Path):
     assert all(abs(f.time - (f.captured_at or 0)) < 0.1 for _, f in watched.frames)
 
 
+def test_a_film_with_all_sound_behind_its_pictures_plays_at_its_pace(tmp_path: Path):
+    whole, path = film(tmp_path / "film.mkv", 3), tmp_path / "apart.mp4"
+    with av.open(whole) as box, av.open(path, "w", container_options={"max_interleave_delta": "1"}) as out:
+        streams = [out.add_stream_from_template(s) for s in (box.streams.video[0], box.streams.audio[0])]
+        packets = [p for p in box.demux() if p.dts is not None]
+        for kind, stream in zip(("video", "audio"), streams, strict=True):
+            for packet in [p for p in packets if p.stream.type == kind]:
+                packet.stream = stream
+                out.mux_one(packet)
+    with Watched(str(path), stamped=True) as watched:
+        watched.until(lambda: watched.source.ended, 8)
+    apart = [at - made for (at, _), made in zip(watched.frames, watched.made, strict=True)]
+    assert len(watched.frames) >= 58 and max(apart) - min(apart) < 0.3
+    late = [at - sound.time for at, sound in watched.sounds]
+    assert len(late) > 130 and max(late) - min(late) < 0.3
+
+
 def test_what_arrives_is_what_was_there(tmp_path: Path):
     kept: list[Frame] = []
     path = film(tmp_path / "film.mkv", 0.5, codec="ffv1", sound="none")
@@ -189,5 +206,7 @@ def test_a_paced_source_goes_on_after_a_jump_and_after_a_pause():
     assert due(5.5, 100.0) == pytest.approx(100.5)
     assert due(5.6, 100.9) == pytest.approx(100.6)  # a little late
     assert due(6.0, 103.0) == pytest.approx(103.0)  # it stood still
+    assert due(5.2, 103.0) == pytest.approx(102.2)  # sound that stands behind its pictures in the file
+    assert due(6.1, 103.0) == pytest.approx(103.1)
     assert due(900.0, 103.1) == pytest.approx(103.1)  # its clock was set
     assert due(900.04, 103.1) == pytest.approx(103.14)

@@ -24,6 +24,8 @@ _FIRST_PICTURE = 20.0
 # Seconds without data, and without a picture, after which it counts as lost; playlists come in pieces, disks wake up.
 _QUIET = {"stream": 3.5, "camera": 3.5, "microphone": 3.5, "file": 30.0}
 _QUIET_PIECES = 15.0
+# Seconds without data after which a playlist is shown as away, though it is not opened anew yet.
+_HUSH = 2.5
 _NO_PICTURE = 10.0
 # Seconds without a word of the process itself, and until its first one: a busy machine takes long to start it.
 _MUTE = 3.5
@@ -40,6 +42,7 @@ class Connection:
         request: what it opens.
         picture: told of every picture.
         sound: told of every frame of sound.
+        hush: told why nothing comes, where that has lasted for long and is no loss yet.
 
     Attributes:
         opened: what it says of the source, once it does.
@@ -52,8 +55,8 @@ class Connection:
     """
 
     def __init__(self, request: Request, picture: Callable[[Shot, av.VideoFrame], None],
-                 sound: Callable[[Heard], None]) -> None:
-        self._request, self._picture, self._sound = request, picture, sound
+                 sound: Callable[[Heard], None], hush: Callable[[str], None] = lambda why: None) -> None:
+        self._request, self._picture, self._sound, self._hush = request, picture, sound, hush
         self.opened: Opened | None = None
         self.refusal: RtfaceError | None = None
         self.over = False
@@ -108,6 +111,8 @@ class Connection:
                 what = "picture" if self._request.pictures else "sound"
                 return f"no {what} came within {waited:.0f} s; check that something is sent there"
             return ""
+        if self._quiet > _HUSH and self._request.kind == "stream":
+            self._hush(f"nothing has come for {self._quiet:.0f} s")
         if self._quiet > self._patience():
             return f"nothing came for {self._quiet:.1f} s"
         if self._request.pictures and now - self._picture_at > max(_NO_PICTURE, self._patience()):

@@ -48,8 +48,11 @@ _BEHIND_S, _BEHIND = 0.2, 3
 _BURST, _BURST_PACKETS = 3.0, 4
 # Seconds that a driver's time may lie before a picture's arrival to be believed.
 _PLAUSIBLE = 0.5
-# Seconds by which a paced source may be late before its clock is set anew.
-_STALL = 0.5
+# Seconds by which a paced source may be late before its clock is set anew; and by which a playlist is then played
+# later, so that its next pieces come in time.
+_STALL, _CUSHION = 0.5, 0.5
+# Seconds that a paced source is read ahead: its pictures and sound need not stand beside each other in the file.
+_AHEAD = 1.5
 
 
 def read(parent: Parent, request: Request) -> None:
@@ -177,7 +180,7 @@ class Reader:
     def _demux(self, opened: Input, track: SoundTrack | None) -> None:
         """Takes packets as they come; those of sound go to the run from here."""
         streams = [s for s in (opened.video, opened.sound) if s is not None]
-        pace = Pace() if opened.paced else None
+        pace = Pace(0.0 if opened.film else _CUSHION) if opened.paced else None
         burst = None if opened.paced or opened.monotonic else Burst()
         leading = opened.video or opened.sound
         try:
@@ -189,7 +192,8 @@ class Reader:
                 if self._sound_began:
                     raise InputError(SOUND_BEGAN)
                 if pace is not None:
-                    arrived = self._wait_for(pace.due(packet, arrived))
+                    arrived = pace.due(packet, arrived)
+                    self._wait_for(arrived - _AHEAD)
                 if self._parent.gone:
                     return
                 if burst is not None and packet.stream is leading and burst.over(packet, arrived):
@@ -216,7 +220,7 @@ class Reader:
     def _hear(self, heard: Heard, arrived: float) -> None:
         """Sound waits as long as the picture does, so that both reach the outputs together."""
         due = self._buffer.beside(heard.stamp, arrived)
-        if due > arrived or any(isinstance(w.item, Heard) for w in tuple(self._waiting)):
+        if due > time.monotonic() or any(isinstance(w.item, Heard) for w in tuple(self._waiting)):
             self._wait(Waiting(heard, due))
         else:
             self._parent.send(heard)
@@ -229,11 +233,10 @@ class Reader:
             self._waiting.insert(place, waiting)
             self._changed.notify()
 
-    def _wait_for(self, due: float) -> float:
+    def _wait_for(self, due: float) -> None:
         while (left := due - time.monotonic()) > 0 and not self._parent.gone:
             time.sleep(min(left, 0.2))
             self._heard_at = time.monotonic()
-        return time.monotonic()
 
     def _catch_up(self, packet: av.Packet[Any], due: float) -> av.Packet[Any] | None:
         """The packet to decode next: one that is overdue for too long gives way to the newest that can be begun with,
@@ -309,11 +312,16 @@ class Reader:
 
 
 class Pace:
-    """When the packets of a film or playlist are due: as its own clock runs, from its first packet on."""
+    """When the packets of a film or playlist are due: as its own clock runs, from its first packet on.
 
-    def __init__(self) -> None:
+    Args:
+        cushion: seconds by which it is played later after it stood still.
+    """
+
+    def __init__(self, cushion: float = 0.0) -> None:
+        self._cushion = cushion
         self._base: float | None = None
-        self._last = 0.0
+        self._last = self._newest = 0.0
 
     def due(self, packet: av.Packet[Any], now: float) -> float:
         """`time.monotonic()` at which a packet that was read at `now` is due."""
@@ -321,10 +329,11 @@ class Pace:
         if ticks is None:
             return now
         stamp = float(ticks * packet.time_base)
-        # A clock that jumps, or a source that stood still: it goes on from here.
-        if self._base is None or abs(stamp - self._last) > 10 or self._base + stamp < now - _STALL:
-            self._base = now - stamp
-        self._last = stamp
+        if self._base is None or abs(stamp - self._last) > 10:  # a clock that jumps goes on from here
+            self._base, self._newest = now - stamp, stamp
+        elif stamp >= self._newest and self._base + stamp < now - _STALL:  # the source stood still
+            self._base = now - stamp + self._cushion
+        self._last, self._newest = stamp, max(stamp, self._newest)
         return self._base + stamp
 
 

@@ -132,7 +132,8 @@ class Source:
         tries, lost_at = 0, time.monotonic()
         while not self._closed.is_set():
             self._clock = Clock()
-            connection = self._connection = Connection(self._request, self._picture, self._heard)
+            connection = self._connection = Connection(self._request, self._picture, self._heard,
+                                                       hush=lambda why: self._say("away", why))
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
