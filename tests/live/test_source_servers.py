@@ -21,7 +21,7 @@ import pytest
 from rtface.errors import InputError, InputMissing
 from rtface.live.protocols import SoundForm
 from rtface.live.sources import connection
-from tests.live.servers import Nginx, Publisher, Rtsp, free_port, running
+from tests.live.servers import Nginx, Process, Publisher, Rtsp, free_port, program, running
 from tests.live.watching import Watched, reader_of, tones
 
 GOP = 1.0
@@ -297,3 +297,35 @@ def test_garbage_is_refused(scheme: str):
         with pytest.raises(InputError, match=r"(tcp|rtmp|http):"), Watched(
                 f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"):
             pass
+
+
+def test_a_playlist_that_ends_is_away_within_three_seconds(tmp_path: Path):
+    folder = tmp_path / "hls"
+    folder.mkdir()
+    film = ["-f", "lavfi", "-i", "testsrc=320x180:r=15", "-f", "lavfi", "-i", "sine=1000:r=48000"]
+    command = [program("FFMPEG"), "-v", "error", "-re", *film, "-c:v", "libx264", "-preset", "ultrafast", "-g", "15",
+               "-c:a", "aac", "-f", "hls", "-hls_time", "1", "-hls_list_size", "6", str(folder / "live.m3u8")]
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/live.m3u8"
+    with running(Process(command, tmp_path / "ffmpeg.log")) as encoder:
+        while not (folder / "live3.ts").exists():
+            time.sleep(0.1)
+        with Watched(url) as watched:
+            watched.more(60, 15)
+            encoder.stall()
+            last = 0.0
+            while watched.source.health.state == "live":
+                last = watched.frames[-1][0]
+                assert time.monotonic() < last + 3.5, "it is still shown as live"
+                time.sleep(0.05)
+            encoder.go_on()
+            watched.state("live", 15)
+            watched.more(30, 10)
+            assert watched.source.health.state == "live"
+    server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
