@@ -1,186 +1,146 @@
-"""A live run under load: a paced clip into which faces come, while for a while another process burns a core.
+"""Quality levels under scripted loads: ten minutes of a live run in a simulation with a clock of its own.
 
-Two threads, as a live run has them: one tracks the newest picture, the other enhances what it hands over. Prints the
-ladder's steps and, for each part of the run, the rate, the latency from capture to the enhanced picture, and how many
-pictures were given up.
+usage: python -m benchmarks.ladder [--minutes 10] [--rate 30] [--old FOLDER]
 
-usage: python -m benchmarks.ladder [--seconds 25] [--engine rtface-s] [--faces 4] [--burn 5] [--without]
+One face, 30 frames a second. What a frame costs is scripted: a key frame and a carried one as measured on two cores,
+made slower by the load (none, one core busy, two cores busy), with noise and stalls. --old names a checkout of an older
+version: its ladder runs in the loop that it had, where the tracker held frames up and a newer frame replaced the one
+that waited. Prints a table and saves results/ladder.json. The real thing is measured by `benchmarks.live.loads`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from time import monotonic, process_time, sleep
 from typing import Any
 
-import av
 import numpy as np
 
-from benchmarks.common import clip, quantiles, save
-from rtface.chain import Threads
-from rtface.config import Options
-from rtface.enhance import Enhance
-from rtface.flow import Mailbox
-from rtface.frame import Color, Frame
 from rtface.ladder import Ladder
-from rtface.stats import Stats
-from rtface.track import create_tracker
-from rtface.track.mediapipe import MediaPipeTracker
-from rtface.tracking import track
-from rtface.workshops import open_workshop
+from rtface.rungs import Seen
 
-RATE = 30
-MICROSECONDS = Fraction(1, 1_000_000)
-BURN = "while True: pass"
-
-
-def pictures(paths: list[tuple[float, Path]]) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Pictures and when they are due, from the clip that is on at that time; a clip is played again at its end."""
-    held = {path: _decoded(path) for _, path in paths}
-    k = 0
-    while True:
-        path = next(p for since, p in reversed(paths) if k / RATE >= since)
-        yield k / RATE, held[path][k % len(held[path])]
-        k += 1
-
-
-def _decoded(path: Path) -> list[av.VideoFrame]:
-    with av.open(str(path)) as file:
-        return list(file.decode(video=0))
-
-
-def _copied(image: av.VideoFrame) -> av.VideoFrame:
-    out = av.VideoFrame(image.width, image.height, image.format.name)
-    for plane, old in zip(out.planes, image.planes, strict=True):
-        plane.update(memoryview(old))  # pyright: ignore[reportArgumentType]
-    return out
+KEY_S, CARRY_S, TRACK_S, REST_S = 0.0165, 0.0063, 0.0075, 0.0005
+CEILING_S = 0.1
+# Name, how much slower things go, noise (sigma of its logarithm), stalls a second.
+LOADS = [("none", 1.0, 0.15, 1 / 20), ("one core", 1.6, 0.3, 1 / 5), ("two cores", 2.4, 0.45, 1 / 2)]
+ROW = "{:>10} {:>8} {:>9} {:>10} {:>12} {:>10} {:>10} {:>9}"
 
 
 @dataclass
-class Run:
-    """What one run showed, by the seconds since it began."""
+class Outcome:
+    """What a simulated run showed."""
 
-    began: float = 0.0
-    latency: list[float] = field(default_factory=list)
-    given_up: list[float] = field(default_factory=list)
-    out: list[float] = field(default_factory=list)
-    faces: list[int] = field(default_factory=list)
-    cpu_s: float = 0.0
+    frames: int = 0
+    enhanced: int = 0
+    dropped: int = 0
+    switched: int = 0
+    latency: list[float] = field(default_factory=list[float])
+    steps: list[tuple[float, str, str]] = field(default_factory=list[tuple[float, str, str]])
+    seen: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
-
-def live(options: Options, paths: list[tuple[float, Path]], seconds: float, ladder: Ladder | None, stats: Stats,
-         loads: list[tuple[float, float]]) -> Run:
-    """Runs it for so many seconds; `loads` are from when to when another process takes a core."""
-    run, threads = Run(), Threads.plan(None)
-    source_pictures = pictures(paths)
-    waiting = next(source_pictures)
-    with ExitStack() as stack:
-        place = open_workshop(options.engine, "cpu", stack, threads=threads.engine, picture_threads=threads.picture)
-        tracker = create_tracker(options.tracker, max_faces=options.max_faces)
-        stack.callback(tracker.close)
-        enhance = Enhance(place.device, place.engines, options, stats, analysis=False, ladder=ladder)
-        run.began = began = monotonic()
-
-        def dropped(frame: Frame) -> None:
-            stats.count("dropped:late")
-            run.given_up.append(float(frame.captured_at or 0.0) - began)
-
-        newest: Mailbox[Frame] = Mailbox(dropped)
-        tracked: Mailbox[Frame] = Mailbox()
-
-        def source() -> None:
-            due, image = waiting
-            while due < seconds:
-                sleep(max(0.0, began + due - monotonic()))
-                now = monotonic()
-                newest.put(Frame(_copied(image), round(1e6 * now), MICROSECONDS, round(1e6 / RATE),
-                                 color=Color("bt601"), captured_at=now))
-                due, image = next(source_pictures)
-            newest.close()
-
-        def follow() -> None:
-            for item in track(newest, tracker, place.device, stats):
-                if not isinstance(item, Frame) or not tracked.hand_over(item):
-                    break
-            tracked.close()
-
-        def burn() -> None:
-            for since, until in loads:
-                sleep(max(0.0, began + since - monotonic()))
-                other = subprocess.Popen([sys.executable, "-c", BURN])
-                sleep(max(0.0, began + until - monotonic()))
-                other.kill()
-                other.wait()
-
-        before = process_time()
-        workers = [threading.Thread(target=work, daemon=True) for work in (source, follow, burn)]
-        for worker in workers:
-            worker.start()
-        for frame in tracked:
-            done = enhance.collect(enhance.submit(frame))
-            if ladder is not None and isinstance(tracker, MediaPipeTracker):
-                tracker.sparing = ladder.sparing
-            now = monotonic()
-            run.latency.append(now - float(done.captured_at or now))
-            run.out.append(now - began)
-            run.faces.append(len(done.faces))
-        run.cpu_s = process_time() - before
-        for worker in workers:
-            worker.join()
-    return run
+    def figures(self, seconds: float) -> dict[str, Any]:
+        """In the table's order."""
+        p50, p95 = np.percentile(self.latency, [50, 95]) * 1e3
+        return {"steps_a_minute": round(60 * len(self.steps) / seconds, 1),
+                "on_and_off_a_minute": round(60 * self.switched / seconds, 1),
+                "enhanced_percent": round(100 * self.enhanced / max(self.frames, 1), 1),
+                "dropped_a_minute": round(60 * self.dropped / seconds, 1),
+                "p50_ms": round(float(p50), 1), "p95_ms": round(float(p95), 1)}
 
 
-def figures(run: Run, stats: Stats, parts: list[tuple[str, float, float]]) -> dict[str, Any]:
-    """Rate, latency and drops of each part of a run."""
-    out: dict[str, Any] = {}
-    for name, since, until in parts:
-        at = [n for n, t in enumerate(run.out) if since <= t < until]
-        if at:
-            out[name] = {"fps": round(len(at) / (until - since), 2),
-                         "given_up": sum(since <= t < until for t in run.given_up),
-                         "faces": int(np.median([run.faces[n] for n in at])),
-                         "latency_ms": quantiles([run.latency[n] for n in at])}
-    crops = {k[6:]: v for k, v in stats.counters.items() if k.startswith("crops:")}
-    return out | {"cpu_cores": round(run.cpu_s / max(run.out[-1], 1e-3), 2), "crops": crops,
-                  "faults": stats.counters["faults"], "stages_ms": stats.stages_ms()}
+def simulate(seconds: float, slow: Callable[[float], float], noise: float, stalls: float, *, rate: float = 30.0,
+             old: bool = False, seed: int = 1) -> Outcome:
+    """One run. `slow` says how much longer everything takes at a time; `old`: the loop as it was."""
+    random, period, out = np.random.default_rng(seed), 1.0 / rate, Outcome()
+    ladder = Ladder(period, CEILING_S)
+    ladder.load.learn("s", KEY_S - 0.0045)
+    arrivals = deque(np.arange(round(seconds * rate)) * period)
+    stalled = deque(np.cumsum(random.exponential(1 / stalls, round(3 * seconds * stalls) + 10)))
+    tracker_free = free = 0.0
+    late, shown = 0, True
+
+    def took(seconds_: float, at: float) -> float:
+        pause = 0.0
+        while stalled and stalled[0] <= at:
+            pause += random.uniform(0.03, 0.15) if at - stalled.popleft() < 1.0 else 0.0
+        return seconds_ * slow(at) * float(np.exp(random.normal(0.0, noise))) + pause
+
+    while arrivals:
+        came = float(arrivals.popleft())
+        if old:  # the tracker takes the newest frame, and hands it over once the one before was taken
+            begin = max(came, tracker_free)
+            while arrivals and arrivals[0] <= begin:
+                came, late, out.dropped = float(arrivals.popleft()), late + 1, out.dropped + 1
+            ready = begin + took(TRACK_S, begin)
+            tracker_free = max(ready, free)
+        else:
+            wait = took(TRACK_S, came)
+            ready = came + (wait if wait < 0.9 * period and came >= free - period else 0.0)
+        start = max(ready, free)
+        age = start - came
+        out.frames += 1
+        bare = age > (CEILING_S if old else 3 * CEILING_S)
+        strength = 0.0
+        if bare:
+            free = start + took(REST_S, start)
+            if not old:
+                ladder.missing(1)
+                late += 1
+        else:
+            late += not old and age > CEILING_S
+            more: dict[str, Any] = {} if old else {"age": age}
+            (plan,) = ladder.plan(came, [Seen(1, 200.0, "s")], late=late, **more)
+            late, done = 0, [(plan.engine, plan.key)] if plan.engine else []
+            cost = took(sum(KEY_S if key else CARRY_S for _, key in done) + REST_S, start)
+            ladder.load.spent(cost, done)
+            free, strength = start + cost, plan.strength if plan.engine else 0.0
+        visible = strength > 0.01
+        out.enhanced += visible
+        out.switched += visible != shown
+        shown = visible
+        out.seen.append((came, strength))
+        out.latency.append(free - came)
+        out.steps += [(s.time, s.before, s.after) for s in ladder.steps if not out.steps or s.time > out.steps[-1][0]]
+    return out
 
 
 def main() -> None:
-    """Runs with the ladder (and, with --without, without), and saves results/NAME.json."""
+    """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=25.0)
-    parser.add_argument("--engine", default="rtface-s")
-    parser.add_argument("--faces", type=int, default=4, help="that are there from a third of the run on")
-    parser.add_argument("--burn", type=float, default=5.0, help="seconds for which another process takes a core")
-    parser.add_argument("--latency", type=float, default=100.0)
-    parser.add_argument("--without", action="store_true", help="also run without the ladder")
-    parser.add_argument("--name", default="ladder")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--rate", type=float, default=30.0)
+    parser.add_argument("--old", metavar="FOLDER")
+    parser.add_argument("--raw", choices=("old", "new"), help=argparse.SUPPRESS)
     a = parser.parse_args()
-    sys.setswitchinterval(0.0005)
-    third = a.seconds / 3
-    paths = [(0.0, clip(frames=120, face_px=170)), (third, clip(frames=120, faces=a.faces, face_px=170))]
-    loads = [(2 * third, 2 * third + a.burn)] if a.burn else []
-    parts = [("one face", 2.0, third), (f"{a.faces} faces", third, 2 * third),
-             ("a core taken", 2 * third, 2 * third + a.burn), ("after", 2 * third + a.burn, a.seconds)]
-    result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "engine": a.engine, "ceiling_ms": a.latency}
-    for name in ("with the ladder", "without")[: 1 + a.without]:
-        stats = Stats()
-        smaller = "rtface-s" if a.engine == "auto" else None
-        ladder = Ladder(1 / RATE, 1e-3 * a.latency, smaller) if name == "with the ladder" else None
-        run = live(Options(engine=a.engine), paths, a.seconds, ladder, stats, loads)
-        result[name] = figures(run, stats, parts)
-        if ladder:
-            result[name] |= {"summary": ladder.summary(), "steps": [
-                f"{s.time - run.began:6.2f} s  face {s.track}: {s.before} → {s.after} ({s.why})" for s in ladder.steps]}
-    save(a.name, result)
+    if a.raw:
+        print(json.dumps([simulate(60 * a.minutes, lambda t, slow=slow: slow, noise, stalls, rate=a.rate,
+                                   old=a.raw == "old").figures(60 * a.minutes) for _, slow, noise, stalls in LOADS]))
+        return
+    here = Path(__file__).resolve().parents[1]
+    table = [ROW.format("load", "version", "steps/min", "on/off/min", "enhanced %", "drops/min", "p50 ms", "p95 ms")]
+    result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "minutes": a.minutes, "rate": a.rate}
+    for version, folder in (("old", a.old), ("new", str(here))):
+        if folder is None:
+            continue
+        # The script of this version, with rtface of that one.
+        code = f"import sys; sys.path.insert(0, {folder!r}); import runpy; " \
+               f"runpy.run_path({str(Path(__file__).resolve())!r}, run_name='__main__')"
+        done = subprocess.run([sys.executable, "-c", code, "--minutes", str(a.minutes), "--rate", str(a.rate), "--raw",
+                               version], check=True, capture_output=True, text=True, cwd=folder)
+        for (load, *_), found in zip(LOADS, json.loads(done.stdout.splitlines()[-1]), strict=True):
+            result[f"{load}, {version}"] = found
+            table.append(ROW.format(load, version, *(found[k] for k in (
+                "steps_a_minute", "on_and_off_a_minute", "enhanced_percent", "dropped_a_minute", "p50_ms", "p95_ms"))))
+    from benchmarks.common import save
+
+    save("ladder", result | {"table": table})
+    print("\n".join(table))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from time import monotonic
 
 from rtface.config import Options
 from rtface.frame import Face, Frame
@@ -104,7 +105,8 @@ class Assignment:
                 ladder.load.learn(kind_of(want.engine.name, half=True), 1e-3 * want.small.ms + 0.5 * _JOIN_S)
         plans = ladder.plan(frame.time, [Seen(w.record.id, w.face.width, w.engine.name, (w.small or w.engine).recurrent,
                                               w.small is not None) for w in wanted],
-                            late=late, carries=place.device.carries)
+                            late=late, carries=place.device.carries,
+                            age=0.0 if frame.captured_at is None else monotonic() - frame.captured_at)
         out: list[Wanted] = []
         for want, plan in zip(wanted, plans, strict=True):
             if plan.engine:

@@ -27,7 +27,7 @@ from rtface.errors import DeviceLost, EngineError
 from rtface.faces import FaceChoice
 from rtface.frame import Crops, Frame
 from rtface.jobs import Job, Wanted, Work, mesh_in
-from rtface.ladder import Ladder
+from rtface.ladder import UNSEEN, Ladder
 from rtface.moment import Moment, Pace
 from rtface.protocols import Device, Engine, Engines, Item, Restored, Retouch, Workshop
 from rtface.rungs import kind_of
@@ -241,13 +241,16 @@ class Enhance:
             faces.append(self._retouch(job, work, restored))
         with stats.time("correct"):
             corrections = job.device.shape(faces)
-        for work in job.work:
+        shown = [work for work in job.work if work.want.amount > UNSEEN]
+        for work in shown:
             work.want.record.corrected += not frame.lead_in
             work.want.record.strength_sum += 0.0 if frame.lead_in else work.want.amount
         with stats.time("composite"):
             frame = job.device.paste(frame, corrections)
         job.crops = []
-        if frame.touched:
+        if not shown:  # a quality level is on trial (`rtface.ladder`)
+            frame = replace(frame, touched=job.frame.touched)
+        elif frame.touched:
             frame = replace(frame, corrected=True)
             stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
         return frame

@@ -81,7 +81,11 @@ class Step:
 
 @dataclass(slots=True)
 class Standing:
-    """Where one face stands."""
+    """Where one face stands.
+
+    Attributes:
+        trial: since when a rung is tried without being shown; None for none.
+    """
 
     rungs: tuple[Rung, ...]
     at: int
@@ -93,10 +97,16 @@ class Standing:
     share: float = 1.0
     engine: str = ""  # that it was last done by
     fades: bool = True  # whether one engine can fade into another
+    trial: float | None = None
 
     @property
     def rung(self) -> Rung:
         return self.rungs[self.at]
+
+    @property
+    def shown_at(self) -> int:
+        """The rung by which it is shown."""
+        return self.at if self.trial is None else len(self.rungs) - 1
 
     @property
     def height(self) -> int:

@@ -30,8 +30,8 @@ from benchmarks.live.sender import numbered
 BURN = "while True: pass"
 
 
-def measured(program: str, path: Path, seconds: float, *more: str) -> dict[str, Any]:
-    """One program on the clip for so long."""
+def measured(program: str, path: Path, seconds: float, *more: str, tree: Path | None = None) -> dict[str, Any]:
+    """One program on the clip for so long; `tree` is a folder with other versions of rtface and benchmarks."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with av.open(str(path)) as reader:
@@ -45,7 +45,7 @@ def measured(program: str, path: Path, seconds: float, *more: str) -> dict[str, 
             _wait_for(port)
             done = subprocess.run(
                 [sys.executable, "-m", f"benchmarks.live.{program}", f"tcp://127.0.0.1:{port}", times, str(count),
-                 str(seconds), *more], capture_output=True, text=True, check=False)
+                 str(seconds), *more], capture_output=True, text=True, check=False, cwd=tree)
         finally:
             sender.kill()
             sender.wait()

@@ -7,6 +7,7 @@ Prints one line of JSON.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import resource
@@ -34,7 +35,7 @@ class Reading:
     described, notes, wanted = "nothing", [], True
 
     def __init__(self, due: Times) -> None:
-        self._due, self.latencies, self.times = due, [], []
+        self._due, self.latencies, self.times, self.touched = due, [], [], []
         self.health = Health("live", "", time.monotonic())
 
     def open(self, form: Form, *, sound: bool) -> None:
@@ -46,6 +47,8 @@ class Reading:
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
         now, number = time.monotonic(), number_of(rows)
         self.times.append(now)
+        if frame.captured_at is not None:
+            self.touched.append(frame.touched)
         if number is not None:
             self.latencies.append(self._due.latency(number, now))
 
@@ -54,6 +57,18 @@ class Reading:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+class Steps(logging.Handler):
+    """Counts the quality ladder's steps in the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line of the log."""
+        self.count += " goes from " in record.getMessage()
 
 
 def cpu() -> float:
@@ -69,6 +84,8 @@ def main() -> None:
     sys.setswitchinterval(0.0005)
     logging.basicConfig(format="%(relativeCreated)d ms: %(message)s")
     logging.getLogger("rtface").setLevel(logging.INFO)
+    steps = Steps()
+    logging.getLogger("rtface").addHandler(steps)
     sink, stats, stop = Reading(Times(Path(times), int(count))), Stats(), threading.Event()
     options = Options(engine=engine)
     started: list[float] = []
@@ -82,11 +99,14 @@ def main() -> None:
     run_live(Ends(open_live_source(endpoint(url), stats=stats), [sink]), options, stats=stats, stop=stop, look=look)
     spent = time.monotonic() - started[0]
     steady = [t for t in sink.times if t >= sink.times[0] + 1]
-    latencies = sink.latencies[30:]
+    latencies, touched = sink.latencies[30:], sink.touched[30:]
     stages = stats.stages_ms()
+    switched = sum(a != b for a, b in itertools.pairwise(touched))
     print(json.dumps({
         "fps": round((len(steady) - 1) / (steady[-1] - steady[0]), 2), "latency_ms": quantiles(latencies),
         "added_ms": {k: stages["latency"][k] for k in ("p50", "p95", "p99")},
+        "enhanced_percent": round(100 * sum(touched) / max(len(touched), 1), 1),
+        "on_and_off_a_minute": round(60 * switched / spent, 1), "steps_a_minute": round(60 * steps.count / spent, 1),
         "cpu_percent": round(100 * (cpu() - started[1]) / spent),
         "latency_first_and_last_ms": [round(1e3 * float(np.median(part)), 1) for part in
                                       (latencies[:60], latencies[-60:])],

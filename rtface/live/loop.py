@@ -28,7 +28,12 @@ log = logging.getLogger("rtface")
 # A pause after which pictures have nothing to do with those before.
 _GAP_S = 1.0
 # Seconds of frames that may wait for their turn, at least.
-_QUEUE_S = 0.5
+_QUEUE_S = 0.25
+# Ceilings after which a frame goes through as it is. Before, its correction is carried: quickly done, and no flicker.
+_BARE = 3
+# Frames that may have their faces already while one is enhanced: on a busy computer, threads that take turns frame by
+# frame wait for each other.
+_AHEAD = 4
 
 
 class Extras(Protocol):
@@ -66,8 +71,8 @@ class Loop:
         enhance: without frames ahead.
         present: takes a finished picture, without waiting.
         wanted: False while nobody looks at any output: pictures then go through as they are.
-        ceiling: seconds after capture from which a frame waits for no engine; from twice as many it goes through as
-            it is.
+        ceiling: seconds after capture from which a frame waits for no engine; from three times as many it goes
+            through as it is.
         period: seconds from one frame to the next.
         sparing: whether the tracker is to do with less.
         every: frames from one tracked frame to the next, at least.
@@ -84,7 +89,7 @@ class Loop:
                                     lambda error: self._fault("tracker", error))
         queue = 2 + round(max(_QUEUE_S, 2 * ceiling) / period)
         self._incoming = Mailbox[Frame](lambda _: stats.count("dropped:late"), size=queue)
-        self._tracked = Mailbox[Frame]()
+        self._tracked = Mailbox[Frame](size=_AHEAD)
         self._seen: tuple[Face, ...] = ()
         self.faces = 0
         self._threads = [threading.Thread(target=run, name=f"rtface-{name}", daemon=True)
@@ -164,7 +169,7 @@ class Loop:
 
     def _enhanced(self, frame: Frame) -> Frame:
         age = 0.0 if frame.captured_at is None else monotonic() - frame.captured_at
-        if age > 2 * self._ceiling:
+        if age > _BARE * self._ceiling:
             self._stats.count("passed:late")
             self._enhance.passed(frame)
             return frame

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
-from rtface.ladder import FADE_S, Ladder
+from benchmarks.ladder import simulate
+from rtface.ladder import FADE_S, UNSEEN, Ladder
 from rtface.rungs import Plan, Seen, kind_of, rungs_for
 
 PERIOD = 1 / 30
@@ -183,11 +185,11 @@ def test_on_a_card_no_engine_rests_between_its_frames() -> None:
 
 @pytest.mark.parametrize(("carries", "load"), [(True, 3.0), (False, 1.0)])
 def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool, load: float) -> None:
-    machine = Machine(ladder("s", m=0.015, s=0.005), {"m": 0.02, "m half": 0.015, "s": 0.01},
+    machine = Machine(ladder("s", m=0.015, s=0.005), {"m": 0.02, "m half": 0.02, "s": 0.01},
                       lambda t: 1.0 + load * (t > 3), carries)
     machine.run(10, [face(1, 200, "m", slow=True)])
     plans = [plan for _, (plan,) in machine.plans]
-    changes = [after for before, after in itertools.pairwise(plans) if before.engine != after.engine]
+    changes = [after for before, after in itertools.pairwise(plans) if "" != before.engine != after.engine != ""]
     assert changes[0].engine == "s" and all(plan.share < 0.5 for plan in changes)
 
 
@@ -241,26 +243,66 @@ def test_the_summary_names_what_is_there() -> None:
 
 
 def test_an_uncorrected_face_does_not_wait_long_however_often_steps_up_have_failed() -> None:
-    """A second load comes whenever the engine runs, for most of a minute."""
+    """A second load comes whenever the engine runs, for most of a minute. No trial is seen before it has held."""
     machine = Machine(ladder(s=0.01), {"s": 0.016})
     machine.slow = lambda t: 20.0 if 5 <= t < 50 and machine.plans and any(p.key for _, ps in machine.plans[-20:]
                                                                            for p in ps) else 1.0
     machine.run(70, [face(1)])
+    tried = [t for t, (p,) in machine.plans if p.key and t > 8]
+    starts = [b for a, b in itertools.pairwise(tried) if b - a > 1]
+    assert len([t for t in starts if t < 50]) >= 4 and max(b - a for a, b in itertools.pairwise(starts)) < 9.0
+    assert not any(p.strength > UNSEEN for t, (p,) in machine.plans if 8 < t < 50)
     back = [s.time for s in machine.ladder.steps if s.before == "pass-through"]
-    assert len(back) >= 4 and max(b - a for a, b in itertools.pairwise(back)) < 9.0
-    assert 50.0 < next(t for t in back if t > 50) < 56.0
+    assert len(back) == 1 and 50.0 < back[0] < 58.0
     assert machine.ladder.summary() != "1 face: pass-through"
 
 
-def test_delays_that_are_over_do_not_hold_an_uncorrected_face_back() -> None:
-    """Another thread was late and took nearly all room away; the lowest rung is tried before that has come back."""
+def test_late_frames_do_not_cost_a_face_its_cheapest_correction() -> None:
+    """Another thread is late: leaving the face alone would not make the frames any earlier."""
     subject = ladder(s=0.01)
-    for k in range(round(16 / PERIOD)):
+    for k in range(round(30 / PERIOD)):
         now = k * PERIOD
-        plans = subject.plan(now, [face(1)], late=int(2 <= now < 8 and k % 2))
+        plans = subject.plan(now, [face(1)], late=int(2 <= now < 12 and k % 2))
         done = [(p.engine, p.key) for p in plans if p.engine]
         subject.load.spent(sum(0.03 if key else 0.006 for _, key in done), done)
-    assert "pass-through" in {s.after for s in subject.steps}
-    back = [s for s in subject.steps if s.before == "pass-through"]
-    assert back[-1].time < 13.1 and back[-1].why == "a trial"
-    assert subject.summary() != "1 face: pass-through"
+        assert plans[0].strength == 1.0
+    assert "pass-through" not in {s.after for s in subject.steps}
+    assert subject.steps[-1].time < 24 and subject.steps[-1].after in ("full", "key/2")
+
+
+def test_what_was_measured_under_load_does_not_forbid_a_trial() -> None:
+    """The run begins on a busy computer: what faces cost at best is not known from it."""
+    machine = Machine(ladder(s=0.01), {"s": 0.016}, slow=lambda t: 12.0 if t < 20 else 1.0)
+    machine.run(45, [face(1)])
+    assert 20 < next(s.time for s in machine.ladder.steps if s.before == "pass-through") < 30
+    assert machine.ladder.summary() == "1 face: full"
+
+
+def test_small_differences_of_cost_change_nothing() -> None:
+    """At the edge of the room, a few milliseconds up and down all the time."""
+    for cost in (0.024, 0.027, 0.030):
+        machine = Machine(ladder(s=0.01), {"s": cost}, slow=lambda t: 1.0 + 0.07 * math.sin(5 * t))
+        machine.run(120, [face(1)])
+        assert len(machine.ladder.steps) <= 1, cost
+
+
+LOADS = {"none": (1.0, 0.15, 1 / 20), "one core": (1.6, 0.3, 1 / 5), "two cores": (2.4, 0.45, 1 / 2)}
+
+
+@pytest.mark.parametrize(("load", "enhanced", "switched"), [("none", 99, 0), ("one core", 99, 0), ("two cores", 85, 6)])
+def test_a_lasting_load_is_hardly_seen(load: str, enhanced: float, switched: float) -> None:
+    slow, noise, stalls = LOADS[load]
+    found = simulate(300, lambda t: slow, noise, stalls).figures(300)
+    assert found["dropped_a_minute"] == 0
+    assert found["enhanced_percent"] >= enhanced
+    assert found["on_and_off_a_minute"] <= switched
+
+
+def test_after_a_load_faces_are_back_within_ten_seconds() -> None:
+    out = simulate(120, lambda t: 8.0 if 20 <= t < 60 else 1.0, 0.2, 1 / 10)
+    assert not any(strength > 0.01 for t, strength in out.seen if 25 < t < 60)
+    back = next(t for t, strength in out.seen if t > 60 and strength > 0.99)
+    assert back < 70
+    assert out.steps[-1][2] == "full" and out.steps[-1][0] < 85
+    changes = [abs(b - a) for (t, a), (_, b) in itertools.pairwise(out.seen) if t > 25]
+    assert max(changes) < 0.3  # nothing pops
