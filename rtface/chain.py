@@ -114,10 +114,13 @@ class Parts:
 
 
 def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
-          comparison: Comparison | None = None, waiting: int = WAITING) -> Generator[Item, None, None]:
-    """Decode │ track │ enhance │ the caller's encode: one thread each, up to `waiting` items between them."""
+          comparison: Comparison | None = None, waiting: int = WAITING,
+          stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
+    """Decode │ track │ enhance │ the caller's encode: one thread each, up to `waiting` items between them. Where `stop`
+    is true and the source is blocked, the items end behind what came."""
     with ExitStack() as stack:
-        items: Iterator[Item] = ended_by(stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of))
+        items: Iterator[Item] = ended_by(stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of,
+                                                       stop=stop))
         if comparison:
             items = comparison.remember(items)
         items = worked_on(items, parts, stats, stack)

@@ -21,9 +21,9 @@ from rtface.compare import Comparison
 from rtface.config import Options
 from rtface.cutting import Cutting, plan_cutting
 from rtface.device.cpu import CpuDevice
-from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
+from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.faces import FaceChoice
-from rtface.flow import buffer, ended_by
+from rtface.flow import awaited, buffer, ended_by
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
@@ -50,6 +50,9 @@ from rtface.tracking import track
 from rtface.tracks import TrackBook
 from rtface.values import format_start
 from rtface.workshops import codec_device
+
+# Seconds after a stop in which the frames that came through a pipe are finished.
+_FINISH_S = 0.8
 
 Show = Callable[[Progress], None]
 Building = Callable[[str, float], None]
@@ -147,8 +150,8 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, opened,
                                                                         building)
         # Stills, comparisons and what stages draw are made by the host.
-        source = open_film(input, options, threads, stats,
-                           keep=isinstance(output, Path) and options.compare is None and not options.stages)
+        source = _opened(input, options, threads, stats, stop,
+                         keep=isinstance(output, Path) and options.compare is None and not options.stages)
         stack.callback(source.close)
         stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start),
                              commercial_use=options.commercial_use)
@@ -198,13 +201,28 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             run.fill(report)
 
 
-def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats, *,
+def _opened(input: Path | Address, options: Options, threads: Threads, stats: Stats, stop: threading.Event, *,
+            keep: bool = False) -> FileSource | SequenceSource:
+    """`open_film`, which may be stopped while a pipe or a network drive gives nothing."""
+    try:
+        source = awaited(lambda: open_film(input, options, threads, stats, stop=stop.is_set, keep=keep), stop.is_set,
+                         name="open")
+    except InputError:
+        if stop.is_set():  # what came until then was no whole film
+            raise Interrupted from None
+        raise
+    if source is None:
+        raise Interrupted
+    return source
+
+
+def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats, *, stop: Callable[[], bool],
               keep: bool = False) -> FileSource | SequenceSource:
     """The source of a film, or of a folder that is to be one; with `keep`, pictures may stay on the run's card."""
     if options.sequence and isinstance(input, Path):
         return open_sequence(input, fps=options.fps, start=options.start, end=options.end, stats=stats)
     return open_source(input, start=options.start, end=options.end, threads=threads.decode, stats=stats,
-                       strict=options.strict,
+                       strict=options.strict, stop=stop,
                        decode=decoding(options.decode, codec_device(options.device), keep=keep, strict=options.strict))
 
 
@@ -220,8 +238,9 @@ class _Run:
         self.frames = 0
         self.times = FrameTimes()
         self._ended = False  # every frame was handed to the sink
+        self._failed = False
         self._pair_error: OutputError | None = None
-        self._done_s = 0.0  # end of the last frame that was written, in seconds of the input's clock
+        self._done = Fraction(0)  # end of the last frame that was written, in seconds of the input's clock
         self.first_frame_s: float | None = None
         self.pumping_s = 0.0
 
@@ -230,18 +249,20 @@ class _Run:
         comparison = Comparison(self._take_pair) if self.pairs else None
         source = self.stages.remember(self.times.noted(self.source))
         if self.cutting:
-            items = in_segments(source, self.parts, self.options, self.stats, self.cutting)
+            items = in_segments(source, self.parts, self.options, self.stats, self.cutting, self._over)
         else:
-            items = chain(source, self.parts, self.stats, comparison=comparison)
+            items = chain(source, self.parts, self.stats, comparison=comparison, stop=self._over)
         started = perf_counter()
         try:
             self._pump(self.stages(end_at_faults(items, self.stats)))
             self._ended = True
             self.sink.finish()
         except KeyboardInterrupt as error:
+            self._failed = True
             items.close()
             raise self._leave_partial(error if isinstance(error, Interrupted) else Interrupted()) from None
         except BaseException as error:
+            self._failed = True
             items.close()
             self._leave_partial(error)
             raise
@@ -252,6 +273,10 @@ class _Run:
             raise self._pair_error
         if self.pairs:
             self.pairs.finish()
+
+    def _over(self) -> bool:
+        """Whether a read that is blocked is to be left behind."""
+        return self._failed or self.stop.is_set()
 
     def _take_pair(self, pair: Frame) -> None:
         """Writes a pair; a comparison that cannot be written does not end the film."""
@@ -265,19 +290,26 @@ class _Run:
 
     def _pump(self, items: Iterator[Item]) -> None:
         clock_start, meter = self.source.info.clock_start, _Speed()
+        pipe = self.source.pipe if isinstance(self.source, FileSource) else None
+        stopped: float | None = None
         for item in items:
             self.sink.write(item)
             if isinstance(item, Frame):
                 self.frames += 1
                 self.first_frame_s = self.first_frame_s or perf_counter() - self.began
                 step = item.duration * item.time_base if item.duration else 1 / self.source.info.rate
-                self._done_s = float(item.pts * item.time_base + step - clock_start)
+                self._done = item.pts * item.time_base + step - clock_start
                 if self.progress:
-                    done = self._done_s - float((self.source.info.start or clock_start) - clock_start)
+                    done = float(self._done + clock_start - (self.source.info.start or clock_start))
                     self.progress(Progress(self.frames, done, self.source.info.duration_s, meter.tick(),
                                            len(item.faces)))
             if self.stop.is_set():
-                raise Interrupted
+                stopped = stopped or monotonic()
+                # What came through a pipe cannot be had again: so much of it is finished as there is time for.
+                if pipe is None or monotonic() - stopped > _FINISH_S:
+                    raise Interrupted
+        if self.stop.is_set() and (not self.times.complete or (pipe is not None and pipe.stopped)):
+            raise Interrupted
 
     def _leave_partial(self, error: BaseException) -> BaseException:
         """Ends both sinks; the error learns where the parts are and how to go on."""
@@ -297,7 +329,7 @@ class _Run:
     def _time_of(self, number: int) -> Fraction:
         """Where a frame of the input begins, in seconds from its first moment and never later than that."""
         time = self.times.of(number)
-        exact = Fraction(self._done_s) if time is None else time - self.source.info.clock_start
+        exact = self._done if time is None else time - self.source.info.clock_start
         return Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)
 
     def fill(self, report: Report) -> None:
@@ -338,7 +370,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         if isinstance(input, Path) and input.is_dir() and not options.sequence:
             frames_in = frames_of_stills(list_images(input))
         else:
-            source = open_film(input, options, threads, stats)
+            source = _opened(input, options, threads, stats, stop)
             stack.callback(source.close)
             frames_in = iter(source)
         device = CpuDevice(threads.picture, warn=stats.warn)
@@ -346,7 +378,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         stack.callback(tracker.close)
         book = TrackBook({}, exposure=options.colour == "restore", analysis=True)
         choose = FaceChoice.parse(options.faces, options.max_faces)
-        decoded = ended_by(stack, buffer(frames_in, 8, name="decode", weigh=bytes_of))
+        decoded = ended_by(stack, buffer(frames_in, 8, name="decode", weigh=bytes_of, stop=stop.is_set))
         items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)
         frames, meter = 0, _Speed()
         for item in items:
@@ -362,4 +394,6 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
                 done = item.time - float(source.info.start or source.info.clock_start) if source else 0.0
                 progress(Progress(frames, done, source.info.duration_s if source else None, meter.tick(),
                                   len(item.faces)))
+        if stop.is_set():
+            raise Interrupted
         return book.reports()

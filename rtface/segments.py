@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -38,13 +38,13 @@ _PACKET_BYTES = 64 << 20
 
 
 def in_segments(source: Iterator[Item], parts: Parts, options: Options, stats: Stats,
-                cutting: Cutting) -> Generator[Item, None, None]:
+                cutting: Cutting, stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
     """What `chain` gives, from several chains: frames in order of pts and packets in demux order, with track ids that
     go on from piece to piece; `parts.enhance.book` gets the figures of all tracks. Raises as `chain`: what a chain
     raised comes after everything before it."""
     log.info("the film is worked on in %d places at once, in pieces of up to %d frames", cutting.chains, cutting.length)
     with ExitStack() as stack:
-        yield from _Dealer(source, parts, options, stats, cutting, stack).items()
+        yield from _Dealer(source, parts, options, stats, cutting, stop, stack).items()
 
 
 class _Piece:
@@ -90,7 +90,7 @@ class _Dealer:
     """Deals a film out and takes it in again, in one thread; the chains have theirs."""
 
     def __init__(self, source: Iterator[Item], parts: Parts, options: Options, stats: Stats, cutting: Cutting,
-                 stack: ExitStack) -> None:
+                 stop: Callable[[], bool] | None, stack: ExitStack) -> None:
         self._parts, self._options, self._stats, self._cutting = parts, options, stats, cutting
         self._idle: queue.SimpleQueue[Parts] = queue.SimpleQueue()
         for _ in range(cutting.chains):
@@ -101,7 +101,7 @@ class _Dealer:
         self._pool = ThreadPoolExecutor(cutting.chains, thread_name_prefix="rtface-segment")
         stack.callback(self._end)
         self._source = ended_by(stack, buffer(cuts_found(timed(source, stats), parts.place.device), WAITING,
-                                              name="decode", weigh=bytes_of))
+                                              name="decode", weigh=bytes_of, stop=stop))
         self._failure: Exception | None = None
         self._ended = False
         self._frames = self._packet_bytes = 0  # in the window

@@ -60,6 +60,8 @@ def scope_of(input: Path | Address, output: Path | str, options: Options) -> Sco
 
 def is_picture(path: Path) -> bool:
     """Whether a file's first bytes are those of a still picture."""
+    if not path.is_file():  # what is read from a pipe is gone
+        return False
     try:
         with path.open("rb") as file:
             return kind_of(file.read(64)) is not None

@@ -11,7 +11,7 @@ from itertools import count as counted
 
 import pytest
 
-from rtface.flow import buffer, ended_by
+from rtface.flow import awaited, buffer, ended_by
 
 
 def test_hands_on_everything_in_order() -> None:
@@ -124,3 +124,31 @@ def test_an_exception_below_leaves_no_thread_of_the_steps_above() -> None:
         list(ended_by(stack, buffer(broken(above), 2, name="below")))
     assert held.value.__traceback__ is not None
     assert not [t for t in threading.enumerate() if t.name in ("rtface-above", "rtface-below")]
+
+
+def test_a_step_that_is_blocked_is_left_behind_after_a_stop() -> None:
+    release, stop = threading.Event(), threading.Event()
+
+    def blocks() -> Iterator[int]:
+        yield from range(3)
+        stop.set()
+        release.wait(60)
+        yield 3
+
+    began = time.monotonic()
+    assert list(buffer(buffer(blocks(), 2, stop=stop.is_set), 2)) == [0, 1, 2]
+    assert time.monotonic() - began < 2
+    release.set()
+
+
+def test_a_stop_that_is_obeyed_loses_nothing() -> None:
+    assert list(buffer(iter(range(50)), 2, stop=lambda: True)) == list(range(50))
+
+
+def test_waiting_for_work_ends_with_it_or_with_a_stop() -> None:
+    release = threading.Event()
+    assert awaited(lambda: 7, lambda: True) == 7
+    assert awaited(lambda: release.wait(60), lambda: True) is None
+    release.set()
+    with pytest.raises(ValueError, match="broken"):
+        awaited(lambda: int("broken"), lambda: False)

@@ -5,7 +5,7 @@
 Parent`), with pictures in shared memory (`rtface.flow.shared_frames`).
 """
 
-from rtface.flow.buffer import buffer, ended_by
+from rtface.flow.buffer import awaited, buffer, ended_by
 from rtface.flow.mailbox import Mailbox
 
-__all__ = ["Mailbox", "buffer", "ended_by"]
+__all__ = ["Mailbox", "awaited", "buffer", "ended_by"]

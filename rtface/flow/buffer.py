@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, suppress
+from time import monotonic
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,10 +21,14 @@ T = TypeVar("T")
 _JOIN_S = 5.0
 # Bytes that may wait: eight frames of 4K fit, and one or two of a hundred megapixels.
 _BYTES = 256 << 20
+_SLICE_S = 0.2
+
+PATIENCE_S = 0.4
+"""Seconds that something which was told to stop may take before it counts as blocked."""
 
 
 def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callable[[T], int] | None = None,
-           most: int = _BYTES) -> Generator[T, None, None]:
+           most: int = _BYTES, stop: Callable[[], bool] | None = None) -> Generator[T, None, None]:
     """Runs `items` in a thread and yields what it yields, in order, at most `size` items ahead. Lossless.
 
     Args:
@@ -31,6 +36,8 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callab
         size: how many finished items may wait, at least 1.
         name: the thread's name.
         weigh: bytes of an item; what waits then takes `most` bytes together, or is a single item that takes more.
+        stop: once it is true and nothing has come for `PATIENCE_S`, the items end: `items` is blocked in a read that
+            nothing can end, and its thread is left behind.
 
     Raises:
         Whatever `items` raised, after everything it yielded before has been handed on.
@@ -71,12 +78,17 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callab
 
     thread = threading.Thread(target=produce, name=f"rtface-{name}", daemon=True)
     thread.start()
+    blocked = False
     try:
         while True:
             with changed:
                 # Waits in slices, so that a signal handler in the main thread gets its turn on every platform.
-                while not waiting and not ended.is_set():
-                    changed.wait(0.2)
+                since: float | None = None  # when it was seen that the run is stopped and nothing comes
+                while not waiting and not ended.is_set() and not blocked:
+                    changed.wait(_SLICE_S)
+                    if stop is not None and stop():
+                        since = since or monotonic()
+                        blocked = monotonic() - since > PATIENCE_S
                 if not waiting:
                     break
                 item = waiting.popleft()
@@ -91,7 +103,7 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callab
             abandoned.set()
             waiting.clear()
             changed.notify_all()
-        thread.join(_JOIN_S)
+        thread.join(0.0 if blocked else _JOIN_S if stop is None else PATIENCE_S)
 
 
 def ended_by(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, None, None]:
@@ -103,3 +115,20 @@ def ended_by(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, 
 
     stack.callback(end)
     return items
+
+
+def awaited(work: Callable[[], T], stop: Callable[[], bool], *, name: str = "work") -> T | None:
+    """Runs `work` in a thread of its own and gives what it returns; None where `stop` has become true and `work` still
+    has not returned after `PATIENCE_S`: it is blocked, and its thread is left behind.
+
+    The main thread keeps answering signals meanwhile, which it cannot do inside a library's read.
+
+    Raises:
+        Whatever `work` raised.
+    """
+    results: Generator[T, None, None] = buffer(_once(work), 1, name=name, stop=stop)
+    return next(results, None)
+
+
+def _once(work: Callable[[], T]) -> Generator[T, None, None]:
+    yield work()

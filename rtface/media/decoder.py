@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import av
@@ -40,6 +40,7 @@ class Decoder:
         network: whether the container is read over a network; behind a broken connection nothing comes.
         sought: whether a seek went before, so that it has to be seen where it led.
         card: decodes the pictures instead of the stream's own decoder.
+        stopped: whether what came is all that is wanted of the input.
 
     Attributes:
         rate, rate_known: nominal frames a second, and whether the stream said so.
@@ -55,9 +56,11 @@ class Decoder:
     """
 
     def __init__(self, container: InputContainer, video: VideoStream, *, name: str, start: Fraction | None,
-                 end: Fraction | None, network: bool, sought: bool, card: CardDecoder | None = None) -> None:
+                 end: Fraction | None, network: bool, sought: bool, card: CardDecoder | None = None,
+                 stopped: Callable[[], bool] = lambda: False) -> None:
         self._container, self._video, self._name = container, video, name
         self._start, self._end, self._network, self._card = start, end, network, card
+        self._stopped = stopped
         self._decode = card.decode if card else video.decode
         self._stats, self._strict, self._silent = Stats(), False, True
         self._clock_start = Fraction(container.start_time or 0, 1_000_000)
@@ -282,7 +285,7 @@ class Decoder:
         return min(ends, default=None)
 
     def _check_end(self) -> None:
-        if self._end is not None or not self._container.format.name.startswith(_KNOW_DURATION):
+        if self._end is not None or self._stopped() or not self._container.format.name.startswith(_KNOW_DURATION):
             return
         expected = self.expected_end()
         if expected is None:

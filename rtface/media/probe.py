@@ -25,6 +25,7 @@ from rtface.media.coding import Coding
 from rtface.media.color import Hdr, Tags
 from rtface.media.image_meta import kind_of, unpacks_large
 from rtface.media.mp4 import boxes
+from rtface.media.pipe import PipeReader
 
 # 100 megapixels: three times 8K. A picture of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
@@ -160,8 +161,12 @@ class MediaInfo:
         return self.codec == "stills"
 
 
-def open_container(path: str | os.PathLike[str]) -> InputContainer:
+def open_container(path: str | os.PathLike[str], pipe: PipeReader | None = None) -> InputContainer:
     """Opens whatever PyAV opens; the content decides, not the name.
+
+    Args:
+        path: a file or URL.
+        pipe: reads it instead of FFmpeg.
 
     Raises:
         InputMissing: it is not there or may not be read.
@@ -173,7 +178,8 @@ def open_container(path: str | os.PathLike[str]) -> InputContainer:
         _check_file(Path(path), name)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
     try:
-        container = av.open(url, "r", metadata_errors="replace", timeout=_PATIENCE_S if is_url(path) else None)
+        container = av.open(url if pipe is None else pipe, "r", metadata_errors="replace",
+                            timeout=_PATIENCE_S if is_url(path) else None)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
@@ -210,7 +216,7 @@ def _check_file(path: Path, name: str) -> None:
 
 
 def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
-    if not is_url(path):
+    if not is_url(path) and Path(path).is_file():  # a pipe cannot be read twice
         with Path(path).open("rb") as file:
             kinds = [kind for kind, _ in boxes(file)]
         if kinds[:1] == [b"ftyp"] and b"moov" not in kinds:

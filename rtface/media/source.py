@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from threading import Lock
 
 import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from rtface.address import is_url, shown
-from rtface.errors import InputError, UsageError
+from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame
 from rtface.media import probe
 from rtface.media.coding import coding_of
 from rtface.media.color import has_captions, hdr_of, tags_of
 from rtface.media.decoder import Decoder
 from rtface.media.hardware import Decoding, open_on_card
+from rtface.media.pipe import PipeReader, is_pipe
 from rtface.media.probe import Chapter, MediaInfo, StreamInfo
 from rtface.protocols import Item
 from rtface.stats import Stats
@@ -32,10 +34,13 @@ __all__ = ["FileSource", "MediaInfo", "StreamInfo", "open_source"]
 # Seconds before --start from which decoding begins when a seek to the moment itself lands behind it.
 _EARLIER = (0, 5, 30)
 
+# Seconds that `close` waits for a read.
+_CLOSE_S = 0.2
+
 
 def open_source(path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None,
                 threads: int | None = None, stats: Stats | None = None, strict: bool = False,
-                decode: Decoding | None = None) -> FileSource:
+                decode: Decoding | None = None, stop: Callable[[], bool] | None = None) -> FileSource:
     """Opens a film or picture and decodes its first frame.
 
     Args:
@@ -45,6 +50,7 @@ def open_source(path: str | os.PathLike[str], *, start: float | None = None, end
         stats: receives counters and warnings.
         strict: raise InputError where the file is damaged, instead of warning and going on.
         decode: card that decodes, as far as it can (`hardware.decoding`); None for software.
+        stop: once it is true, a pipe is read no further: what came is the whole input.
 
     Raises:
         InputMissing: it is not there or may not be read.
@@ -52,7 +58,7 @@ def open_source(path: str | os.PathLike[str], *, start: float | None = None, end
         UsageError: the cut lies outside the film.
     """
     return FileSource(path, start=start, end=end, threads=threads, stats=stats or Stats(), strict=strict,
-                      decode=decode)
+                      decode=decode, stop=stop)
 
 
 class FileSource:
@@ -61,11 +67,16 @@ class FileSource:
     Frames come in order of presentation with the pts they have in the file. `info` says what the file is. Everything
     that had to be repaired is counted in `stats` and warned about once.
 
-    Close it only from the thread that iterates, or when no thread does.
+    Closing it while another thread is blocked in a read (a dead network drive) leaves the file open to that thread.
+
+    Attributes:
+        info: what the input is.
+        pipe: reads the input where that is a pipe; None otherwise.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, start: float | None, end: float | None, threads: int | None,
-                 stats: Stats, strict: bool, decode: Decoding | None) -> None:
+                 stats: Stats, strict: bool, decode: Decoding | None,
+                 stop: Callable[[], bool] | None = None) -> None:
         self._path = path
         self._name = shown(path)
         self._threads = threads
@@ -73,6 +84,9 @@ class FileSource:
         self._strict = strict
         self._wanted = decode
         self._refusal: str | None = None
+        self._stop = stop or (lambda: False)
+        self.pipe: PipeReader | None = None
+        self._reading = Lock()
         if start is not None and start < 0:
             raise UsageError(f"--start {start:g}: give seconds from 0 on")
         if end is not None and end <= (start or 0):
@@ -96,19 +110,37 @@ class FileSource:
     def __iter__(self) -> Iterator[Item]:
         while self._waiting:
             yield self._waiting.popleft()
-        yield from self._items
+        while True:
+            with self._reading:
+                item = next(self._items, None)
+            if item is None:
+                return
+            yield item
 
     def close(self) -> None:
         """Releases the file and the decoder; safe to call twice."""
-        self._waiting.clear()
-        self._items = iter(())
-        self._now = None
-        self._container.close()
+        if not self._reading.acquire(timeout=_CLOSE_S):
+            return  # a thread that cannot be ended is in the middle of a read
+        try:
+            self._waiting.clear()
+            self._items = iter(())
+            self._now = None
+            self._container.close()
+            if self.pipe is not None:
+                self.pipe.close()
+        finally:
+            self._reading.release()
 
     # -- opening ------------------------------------------------------------------------------------------------
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
-        container = probe.open_container(self._path)
+        if self.pipe is None and is_pipe(self._path):
+            try:
+                self.pipe = PipeReader(self._path, self._stop)
+            except OSError as error:
+                raise InputMissing(f"{self._name}: cannot be opened ({error.strerror}); check its permissions"
+                                   ) from error
+        container = probe.open_container(self._path, self.pipe)
         try:
             video, self._note = probe.choose_video(container, self._name)
         except BaseException:
@@ -123,7 +155,8 @@ class FileSource:
         still = self._container.format.name.endswith("_pipe") or self._container.format.name == "image2"
         card = open_on_card(self._video, self._wanted, self._without_card) if self._wanted and not still else None
         return Decoder(self._container, self._video, name=self._name, start=self._start, end=self._end,
-                       network=is_url(self._path), sought=sought, card=card)
+                       network=is_url(self._path), sought=sought, card=card,
+                       stopped=lambda: self.pipe is not None and self.pipe.stopped)
 
     def _without_card(self, why: str) -> None:
         """Told where the card does not decode, or no longer."""
@@ -142,7 +175,7 @@ class FileSource:
 
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
         """A decoder that has given its first frame, which is put into `_waiting` with all packets before it."""
-        if self._start is not None:
+        if self._start is not None and self.pipe is None:  # a pipe is decoded from its beginning
             for earlier in _EARLIER:
                 time_base = self._video.time_base or Fraction(1, 1_000_000)
                 target = max(self._start - earlier, self._clock_start)

@@ -68,21 +68,26 @@ class FrameTimes:
 
     A time that is worked out from the end of the last frame is wrong where the frame rate varies. One thread may note
     frames while another asks.
+
+    Attributes:
+        complete: whether the source has given all of its frames.
     """
 
     def __init__(self) -> None:
         self._times: deque[Fraction] = deque(maxlen=REMEMBERED)
         self._count = 0
+        self.complete = False
         self._lock = Lock()
 
     def noted(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; every frame's time is noted."""
+        """The items; every frame's time is noted, and that they have all come."""
         for item in items:
             if isinstance(item, Frame):
                 with self._lock:
                     self._times.append(item.pts * item.time_base)
                     self._count += 1
             yield item
+        self.complete = True
 
     def of(self, number: int) -> Fraction | None:
         """Time of a frame in seconds of the input's clock, counted from 0; None where it did not come, or long ago."""

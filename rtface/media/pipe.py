@@ -1,0 +1,71 @@
+"""Reading a pipe in a way that can be stopped while nothing comes."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from rtface.address import is_url
+
+# How long a stop may go unnoticed, in milliseconds.
+_LOOK_MS = 100
+
+
+def is_pipe(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names a pipe or FIFO (also ``/dev/stdin`` behind a pipe) that can be read with `PipeReader`."""
+    if is_url(path) or not hasattr(select, "poll"):
+        return False
+    try:
+        return stat.S_ISFIFO(Path(path).stat().st_mode)
+    except OSError:
+        return False
+
+
+class PipeReader:
+    """A pipe for FFmpeg to read from, through Python: its own read of a pipe waits for ever, deaf to everything.
+
+    Opening does not wait for a writer; the first `read` does.
+
+    Args:
+        path: the pipe.
+        stop: once this is true, what has come is the whole input.
+
+    Attributes:
+        name: the path; FFmpeg goes by its extension where the content is unclear.
+        stopped: whether the input ended because of `stop`, and not because its writer closed it.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], stop: Callable[[], bool]) -> None:
+        self.name = os.fspath(path)
+        self.stopped = False
+        self._stop = stop
+        self._pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._pipe, select.POLLIN)
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes as soon as there are any; none at the end."""
+        while True:
+            over = self._stop()
+            ready = self._poll.poll(0 if over else _LOOK_MS)
+            if ready and not ready[0][1] & select.POLLIN:
+                return b""  # the last writer has closed it
+            if ready:
+                with suppress(BlockingIOError):
+                    return os.read(self._pipe, size)
+            elif over:
+                self.stopped = True
+                return b""
+
+    def close(self) -> None:
+        """Lets go of the pipe; safe to call twice."""
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1

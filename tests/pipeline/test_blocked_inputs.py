@@ -1,0 +1,161 @@
+"""Inputs that give nothing for a while, or for ever: a run can be stopped, and what came is kept."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from fakes import FakeEngine, FakeEngines
+
+import rtface
+from rtface import workshops
+from rtface.config import Options
+from rtface.errors import InputError, Interrupted
+from rtface.media.source import FileSource
+from rtface.runner import analyze_file, run_file
+from rtface.stills import is_picture
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="no FIFO there")
+
+
+class Engines(FakeEngines):
+    described = ("fake", "cpu f32")
+
+
+@pytest.fixture(autouse=True)
+def engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 frames, every one a key frame, so that each can be decoded without what comes behind it."""
+    path = tmp_path_factory.mktemp("film") / "in.mkv"
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("mjpeg", rate=25)
+        video.width, video.height, video.pix_fmt = 128, 96, "yuvj420p"
+        for n in range(60):
+            noise = np.random.default_rng(n).integers(0, 255, (96, 128, 3)).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(noise, "rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+    return path
+
+
+@contextmanager
+def fifo(path: Path, data: bytes) -> Iterator[Path]:
+    """A FIFO whose writer gives `data` and then nothing, but does not close it."""
+    os.mkfifo(path)
+    release = threading.Event()
+
+    def write() -> None:
+        with path.open("wb") as pipe:
+            pipe.write(data)
+            pipe.flush()
+            release.wait(60)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield path
+    finally:
+        release.set()
+        thread.join(5)
+
+
+def frames_in(path: str | None) -> int:
+    assert path is not None
+    with av.open(path) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def until_quiet(stop: threading.Event) -> Callable[[Any], None]:
+    """Progress that sets `stop` when nothing more has come for a moment."""
+    timer: list[threading.Timer] = []
+
+    def seen(_: Any) -> None:
+        for one in timer:
+            one.cancel()
+        timer[:] = [threading.Timer(0.5, stop.set)]
+        timer[0].start()
+    return seen
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+def test_a_pipe_that_gives_nothing_more(film: Path, tmp_path: Path, segments: int) -> None:
+    cut, stop = tmp_path / "cut.mkv", threading.Event()
+    cut.write_bytes(film.read_bytes()[: film.stat().st_size * 6 // 10])
+    with fifo(tmp_path / "in", cut.read_bytes()) as pipe:
+        with pytest.raises(Interrupted) as caught:
+            run_file(pipe, tmp_path / "out.mkv", Options(tracker="none", segments=segments), stop=stop,
+                     progress=until_quiet(stop))
+        assert frames_in(caught.value.partial) == frames_in(str(cut)) > 30
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.mkv", "in", "out.partial.mkv"]
+
+
+def test_a_pipe_before_its_film(tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    with fifo(tmp_path / "in", b"") as pipe:
+        for work in (lambda: run_file(pipe, tmp_path / "out.mkv", Options(tracker="none"), stop=stop),
+                     lambda: analyze_file(pipe, Options(tracker="none"), stop=stop)):
+            with pytest.raises(Interrupted):
+                work()
+
+
+def test_a_pipe_that_is_no_film(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.write(write, b"x" * 1000)
+    os.close(write)
+    with pytest.raises(InputError, match="neither a film nor a picture"):
+        rtface.run(f"/dev/fd/{read}", tmp_path / "out.mkv", tracker="none")
+    os.close(read)
+
+
+def test_a_pipe_is_read_once_from_its_beginning(film: Path, tmp_path: Path) -> None:
+    with fifo(tmp_path / "in", b"") as pipe:
+        assert not is_picture(pipe)
+    read, write = os.pipe()
+    thread = threading.Thread(target=lambda: os.fdopen(write, "wb").write(film.read_bytes()))
+    thread.start()
+    report = rtface.run(f"/dev/fd/{read}", tmp_path / "out.mkv", tracker="none", start=1.0)
+    assert report.frames_out == 35
+    thread.join(5)
+    os.close(read)
+
+
+def test_a_file_whose_drive_does_not_answer(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The read cannot be ended: its thread is left behind, and the file stays open to it."""
+    release, stop = threading.Event(), threading.Event()
+    items = FileSource.__iter__
+
+    def blocked(self: FileSource) -> Iterator[Any]:
+        given = items(self)
+        for _ in range(30):
+            yield next(given)
+        with self._reading:
+            release.wait(60)
+
+    monkeypatch.setattr(FileSource, "__iter__", blocked)
+    began = list[float]()
+
+    def seen(progress: Any) -> None:
+        if progress.frames == 29:
+            began.append(monotonic())
+            threading.Timer(0.1, stop.set).start()
+
+    with pytest.raises(Interrupted) as caught:
+        run_file(film, tmp_path / "out.mkv", Options(tracker="none"), stop=stop, progress=seen)
+    assert monotonic() - began[0] < 3
+    assert frames_in(caught.value.partial) >= 29
+    release.set()
