@@ -45,12 +45,11 @@ class Assignment:
             place: where it is worked on.
             strength: 0…1, of the run.
         """
-        view, time = place.device.view(frame), frame.time
+        time = frame.time
         wanted: list[Wanted] = []
         for face in faces:
-            with self._stats.time("analyze"):
-                record = self._book.see(face, time, counted=not frame.lead_in)
-                amount = record.analyzer.update(None, face, time, view=view) * strength
+            record = self._book.see(face, time, counted=not frame.lead_in)
+            amount = record.decide(time, counted=not frame.lead_in) * strength
             if amount <= 0.0:
                 continue
             named = record.analyzer.treatment.engine

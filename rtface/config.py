@@ -53,6 +53,7 @@ class Options:
         start, end: seconds into the input; None for its own start and end.
         compare: also write before|after beside each other to this file.
         report: also write the report to this JSON file.
+        correct: "auto" corrects the faces that need it, "always" all of them, "never" none.
         treatment: JSON file of ``rtface analyze --json`` that says what to do with each track.
         overwrite: replace an output that exists.
         strict: stop where something of the input would be lost, instead of a warning.
@@ -100,6 +101,7 @@ class Options:
     end: float | None = None
     compare: Path | None = None
     report: Path | None = None
+    correct: Literal["auto", "always", "never"] = "auto"
     treatment: Path | None = None
     overwrite: bool = False
     strict: bool = False
@@ -198,6 +200,7 @@ DECLARED: dict[str, Declared] = {
     "end": Declared(v.time, Scope.FILM),
     "compare": Declared(v.path, _FILES),
     "report": Declared(v.path, _RUNS),
+    "correct": Declared(v.choice("auto", "always", "never"), _ALL),
     "treatment": Declared(v.path, _FILES),
     "overwrite": Declared(v.boolean, _RUNS),
     "strict": Declared(v.boolean, _FILES),

@@ -17,6 +17,8 @@ from time import monotonic, perf_counter
 
 from rtface.align import crop_matrix
 from rtface.analysis.analyzer import Treatment
+from rtface.analysis.examiner import Examiner
+from rtface.analysis.look_ahead import look_ahead
 from rtface.assignment import Assignment
 from rtface.config import Options
 from rtface.correct import Shaping
@@ -49,7 +51,7 @@ class Enhance:
         options: colour, grain, strength, faces, max_faces.
         stats: counters and stage times.
         treatments: a person's decisions by track id.
-        analysis: False corrects every face fully, clean or not.
+        analysis: False corrects every face fully, clean or not; else it goes by `options.correct`.
         ladder: says, in a live run, which engine runs on which face when; without it the one that suits a face does,
             on every frame.
         small: name of the engine that works between the key frames of a slow one (`rtface.keyed`); None for none.
@@ -69,12 +71,15 @@ class Enhance:
         self._device, self._engines, self._options, self._stats = device, engines, options, stats
         self._choose = FaceChoice.parse(options.faces, options.max_faces)
         self.strength = options.strength
-        self.book = TrackBook(treatments or {}, exposure=options.colour == "restore", analysis=analysis)
+        self.book = TrackBook(treatments or {}, exposure=options.colour == "restore",
+                              correct=options.correct if analysis else "always")
         self.coming: Future[Workshop] | None = None
         self.spare: Callable[[], Workshop] | None = None
         self._faults = 0
         self._stranded: float | None = None  # since when (monotonic) there has been nothing to work with
         self._assign = Assignment(options, stats, self.book, ladder, small)
+        self._examine = Examiner(self.book.analyzer_of, stats, live=ladder is not None)
+        self._examined_ahead = False
         self._ladder, self._hold = ladder, 0
         self._pace: Pace = "each" if ladder is None else "live"
 
@@ -82,6 +87,9 @@ class Enhance:
         """The step in the chain: up to `ahead` frames are in an engine's hands while the next one is prepared; with key
         frames so many that the next one is known."""
         self._pace = "film" if self._ladder is None else "live"
+        if self._ladder is None:
+            self._examined_ahead = True
+            items = look_ahead(items, lambda frame: self._examine(frame, self._choose(frame.faces), self.workshop))
         waiting: deque[Job | Item] = deque()
         jobs = 0
         for item in items:
@@ -153,6 +161,8 @@ class Enhance:
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
         if not faces and self._ladder is None:
             return
+        if not self._examined_ahead:
+            self._examine(frame, faces, self.workshop)
         wanted = self._assign(frame, faces, self.workshop, self.strength)
         time = frame.time
         if wanted:
@@ -243,8 +253,8 @@ class Enhance:
             corrections = job.device.shape(faces)
         shown = [work for work in job.work if work.want.amount > UNSEEN]
         for work in shown:
-            work.want.record.corrected += not frame.lead_in
-            work.want.record.strength_sum += 0.0 if frame.lead_in else work.want.amount
+            if not frame.lead_in:
+                work.want.record.apply(work.want.amount)
         with stats.time("composite"):
             frame = job.device.paste(frame, corrections)
         job.crops = []

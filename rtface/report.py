@@ -18,6 +18,30 @@ from rtface.stats import Stats
 
 
 @dataclass(slots=True)
+class Span:
+    """A time through which one decision about a face held.
+
+    Attributes:
+        from_s, to_s: times of its first and last frame, seconds in the input.
+        on: whether the face was to be corrected.
+        strength: what was decided, 0…1; 0 where it is off. The run's own strength multiplies it.
+        reasons: why.
+        frames: with the face on them.
+    """
+
+    from_s: float
+    to_s: float
+    on: bool
+    strength: float
+    reasons: list[str]
+    frames: int
+
+    def take(self, later: Span) -> None:
+        """Goes on until the end of a later span; what is said stays."""
+        self.to_s, self.frames = later.to_s, self.frames + later.frames
+
+
+@dataclass(slots=True)
 class TrackReport:
     """One face over the whole run.
 
@@ -27,8 +51,12 @@ class TrackReport:
         frames: pictures it was seen on.
         mean_width_px: mean width of its box in display pixels.
         analysis: degradation scores 0…1 by name (see `rtface.analysis.analyzer`).
-        treatment: what was decided: "on"/"off", engine, reasons.
+        treatment: what was done: "on" (corrected on any frame), mean "strength", "engine", and the "reasons" that held
+            longest.
         strength: the mean strength 0…1 that was applied where it was corrected.
+        strength_range: the least and the most of that.
+        frames_corrected: pictures on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
+        spans: what was decided over time.
     """
 
     id: int
@@ -39,6 +67,10 @@ class TrackReport:
     analysis: dict[str, float]
     treatment: dict[str, Any]
     strength: float
+    strength_range: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    frames_corrected: int = 0
+    share_of_time: float = 0.0
+    spans: list[Span] = field(default_factory=list[Span])
 
 
 @dataclass(slots=True)

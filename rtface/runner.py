@@ -16,6 +16,8 @@ from time import monotonic, perf_counter
 
 from rtface import __version__
 from rtface.address import Address
+from rtface.analysis.examiner import Examiner
+from rtface.analysis.look_ahead import look_ahead
 from rtface.chain import Parts, Threads, bytes_of, chain, end_at_faults, split_fields
 from rtface.compare import Comparison
 from rtface.config import Options
@@ -38,7 +40,7 @@ from rtface.media.timeline import FrameTimes
 from rtface.media.workfile import Target
 from rtface.pairs import PairSink, open_pairs
 from rtface.progress import Progress
-from rtface.protocols import Item, Sink
+from rtface.protocols import Engine, Engines, Item, Sink, Workshop
 from rtface.provenance import describe
 from rtface.report import Report, TrackReport, said_in_the_output, told
 from rtface.segments import in_segments
@@ -49,7 +51,7 @@ from rtface.track import create_tracker
 from rtface.tracking import track
 from rtface.tracks import TrackBook
 from rtface.values import format_start
-from rtface.workshops import codec_device
+from rtface.workshops import asked_by, codec_device, open_workshop
 
 # Seconds after a stop in which the frames that came through a pipe are finished.
 _FINISH_S = 0.8
@@ -357,11 +359,35 @@ class _Speed:
         return self._fps
 
 
+class _EnginesWhenAsked:
+    """The engines of an analysis, loaded when the first face needs one: most faces are decided by their scores."""
+
+    def __init__(self, options: Options, threads: Threads, stats: Stats, stack: ExitStack) -> None:
+        self._options, self._threads, self._stats, self._stack = options, threads, stats, stack
+        self._opened: Engines | None = None
+
+    def _engines(self) -> Engines:
+        if self._opened is None:
+            self._opened = open_workshop(asked_by(self._options), self._options.device, self._stack,
+                                         threads=self._threads.engine, warn=self._stats.warn).engines
+        return self._opened
+
+    def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
+        return self._engines().pick(face_width, faces, current)
+
+    def named(self, name: str) -> Engine:
+        return self._engines().named(name)
+
+    @property
+    def described(self) -> tuple[str, str]:
+        return self._engines().described
+
+
 def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
                  stop: threading.Event | None = None) -> list[TrackReport]:
     """What is wrong with each face of a film or still, and the treatment that a run would choose.
 
-    The same tracker and analysis as a run, so the ids are the same. Raises as `run_file` does.
+    The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. Raises as `run_file` does.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     threads = Threads.plan(options.threads)
@@ -376,19 +402,23 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         device = CpuDevice(threads.picture, warn=stats.warn)
         tracker = create_tracker(options.tracker, max_faces=options.max_faces)
         stack.callback(tracker.close)
-        book = TrackBook({}, exposure=options.colour == "restore", analysis=True)
+        book = TrackBook({}, exposure=options.colour == "restore", correct=options.correct)
+        place = Workshop(device, _EnginesWhenAsked(options, threads, stats, stack))
+        examine = Examiner(book.analyzer_of, stats, live=False)
         choose = FaceChoice.parse(options.faces, options.max_faces)
         decoded = ended_by(stack, buffer(frames_in, 8, name="decode", weigh=bytes_of, stop=stop.is_set))
         items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)
+        items = look_ahead(items, lambda frame: examine(frame, choose(frame.faces), place))
         frames, meter = 0, _Speed()
         for item in items:
             if stop.is_set():
                 raise Interrupted
             if not isinstance(item, Frame):
                 continue
-            view = device.view(item)
             for face in choose(item.faces):
-                book.see(face, item.time).analyzer.update(None, face, item.time, view=view)
+                record = book.see(face, item.time)
+                if (amount := record.decide(item.time, counted=True)) > 0.0:
+                    record.apply(amount)
             frames += item.field != 1
             if progress:
                 done = item.time - float(source.info.start or source.info.clock_start) if source else 0.0

@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
+from rtface.analysis.look_ahead import FRAMES
 from rtface.arrays import copy_image
 from rtface.chain import WAITING, Parts, bytes_of, timed, worked_on
 from rtface.config import Options
@@ -126,8 +127,9 @@ class _Dealer:
 
     def _room(self) -> bool:
         copies = len(self._tail) + sum(piece.leads - len(piece.met) for piece in self._pieces)
-        within = self._frames + copies < self._cutting.window and self._packet_bytes < _PACKET_BYTES
-        return within or self._frames < LEAST
+        # A chain gives nothing before it has what it looks ahead to, however many packets lie between.
+        return ((self._frames + copies < self._cutting.window or self._frames < LEAST)
+                and (self._packet_bytes < _PACKET_BYTES or self._frames < LEAST + FRAMES))
 
     # -- out ----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from rtface.correct import TrackState
 from rtface.frame import Crops, Face
 from rtface.keyed import TrackKeys
 from rtface.protocols import Engine, Restored, Retouch
-from rtface.report import TrackReport
+from rtface.report import Span, TrackReport
 
+# Spans kept for each track; then the shortest is taken into a neighbour.
+_SPANS = 64
 # A track that was not seen for this long keeps its figures for the report, but not the pictures it remembers.
 _FORGET_S = 5.0
 MEMORY_S = 0.3
@@ -51,6 +54,8 @@ class TrackRecord:
     width_sum: float = 0.0
     corrected: int = 0
     strength_sum: float = 0.0
+    strength_range: tuple[float, float] | None = None
+    spans: list[Span] = field(default_factory=list[Span])
 
     def see(self, face: Face, time: float) -> None:
         """Counts one picture of the face."""
@@ -58,6 +63,40 @@ class TrackRecord:
         self.last_s = time
         self.frames += 1
         self.width_sum += face.width
+
+    def decide(self, time: float, *, counted: bool) -> float:
+        """How much of the correction the picture of this time gets, 0…1; notes what was decided where that counts."""
+        amount, treatment = self.analyzer.advance(time), self.analyzer.treatment
+        if counted:
+            last = self.spans[-1] if self.spans else None
+            if last is not None and last.on == treatment.on:
+                last.to_s, last.frames = round(time, 3), last.frames + 1
+                last.strength, last.reasons = treatment.amount, list(treatment.reasons)
+            else:
+                moment = round(time, 3)
+                self._add([Span(moment, moment, treatment.on, treatment.amount, list(treatment.reasons), 1)])
+        return amount
+
+    def apply(self, amount: float) -> None:
+        """Counts one picture on which the face was corrected, and by how much."""
+        self.corrected += 1
+        self.strength_sum += amount
+        low, high = self.strength_range or (amount, amount)
+        self.strength_range = min(low, amount), max(high, amount)
+
+    def _add(self, spans: list[Span]) -> None:
+        """Adds spans behind those that are there: their number is bounded, however long the run is."""
+        for span in spans:
+            if self.spans and self.spans[-1].on == span.on:
+                self.spans[-1].take(span)
+            else:
+                self.spans.append(span)
+            if len(self.spans) > _SPANS:
+                short = min(range(1, len(self.spans) - 1), key=lambda k: self.spans[k].frames)
+                before, gone, after = self.spans[short - 1:short + 2]
+                before.take(gone)
+                before.take(after)
+                del self.spans[short:short + 2]
 
     def go_on(self, later: TrackRecord) -> None:
         """Adds the figures of the same face in the next piece of the film."""
@@ -67,6 +106,9 @@ class TrackRecord:
         self.width_sum += later.width_sum
         self.corrected += later.corrected
         self.strength_sum += later.strength_sum
+        ranges = [one for one in (self.strength_range, later.strength_range) if one is not None]
+        self.strength_range = (min(a for a, _ in ranges), max(b for _, b in ranges)) if ranges else None
+        self._add(later.spans)
 
     def ask(self, engine: Engine, crops: Crops, time: float) -> Future[Restored]:
         """Asks an engine about this frame. What it said of the last one, which may still be in its hands, goes along;
@@ -90,14 +132,18 @@ class TrackRecord:
 
     def report(self) -> TrackReport:
         """The track in figures."""
-        treatment = self.analyzer.treatment
+        on = self.corrected > 0
+        held = max((span for span in self.spans if span.on == on), key=lambda span: span.frames, default=None)
+        strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
+        low, high = self.strength_range or (0.0, 0.0)
         return TrackReport(
             id=self.id, first_s=round(self.first_s, 3), last_s=round(self.last_s, 3), frames=self.frames,
             mean_width_px=round(self.width_sum / max(self.frames, 1), 1),
             analysis={name: round(value, 3) for name, value in self.analyzer.analysis.scores().items()},
-            treatment={"on": treatment.on, "strength": treatment.strength, "engine": self.engine,
-                       "reasons": list(treatment.reasons)},
-            strength=round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0)
+            treatment={"on": on, "strength": strength, "engine": self.engine,
+                       "reasons": held.reasons if held else list(self.analyzer.treatment.reasons)},
+            strength=strength, strength_range=[round(low, 3), round(high, 3)], frames_corrected=self.corrected,
+            share_of_time=round(self.corrected / max(self.frames, 1), 3), spans=self.spans)
 
 
 class TrackBook:
@@ -106,23 +152,34 @@ class TrackBook:
     Args:
         treatments: a person's decisions by track id (`--treatment`).
         exposure: whether exposure is a reason to treat (only `--colour restore` can do something about it).
-        analysis: False treats every face fully.
+        correct: "always" treats every face fully and "never" none, but for those in `treatments`.
     """
 
-    def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool, analysis: bool) -> None:
+    def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool,
+                 correct: Literal["auto", "always", "never"] = "auto") -> None:
         self._treatments = treatments
         self._exposure = exposure
-        self._everything = None if analysis else Treatment(True, 1.0, None, ("analysis is off",))
+        self._everything = {"always": Treatment(True, 1.0, None, ("always asked for",)),
+                            "never": Treatment(False, 0.0, None, ("never asked for",))}.get(correct)
         self._records: dict[int, TrackRecord] = {}
         self._swept = 0.0
 
-    def see(self, face: Face, time: float, *, counted: bool = True) -> TrackRecord:
-        """The record of a face's track, made on first sight, with this picture counted."""
+    def record_of(self, face: Face, time: float) -> TrackRecord:
+        """The record of a face's track, made on first sight."""
         record = self._records.get(face.track_id)
         if record is None:
             forced = self._treatments.get(face.track_id, self._everything)
             record = TrackRecord(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced))
             self._records[face.track_id] = record
+        return record
+
+    def analyzer_of(self, face: Face, time: float) -> Analyzer:
+        """The analyzer of a face's track, made on first sight."""
+        return self.record_of(face, time).analyzer
+
+    def see(self, face: Face, time: float, *, counted: bool = True) -> TrackRecord:
+        """The record of a face's track with this picture counted, and what is decided for it noted."""
+        record = self.record_of(face, time)
         if counted:
             record.see(face, time)
         else:

@@ -12,7 +12,14 @@ import numpy as np
 
 from rtface.analysis.measure import SCORES, Analysis, measure
 from rtface.analysis.patch import patch_of_crop, patch_of_view
-from rtface.analysis.treatment import Treatment, choose_treatment, read_treatments, treatments_table, write_treatments
+from rtface.analysis.treatment import (
+    Treatment,
+    choose_treatment,
+    read_treatments,
+    treatments_table,
+    undecided_by_scores,
+    write_treatments,
+)
 from rtface.frame import Bytes, Face, Float32
 from rtface.protocols import View
 
@@ -42,29 +49,41 @@ def analyze_face(view: View, face: Face) -> Analysis:
     return measure(*patch) if patch else Analysis()
 
 
-class Analyzer:
-    """One track's analysis over time and the treatment that follows; it never changes from one frame to the next.
+_SAMPLE_S, _LATER_S, _ASK_S = 0.2, 0.4, 2.0
+"""Seconds from one measurement to the next until a track is decided and then, and between questions to an engine."""
+SETTLED_S = 1.2
+"""Seconds after which a track is decided by what was measured until then."""
+_EVIDENCE_S, _MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
+"""A decided track is decided anew by the median of at least 5 and at most 8 seconds, and at most once in ten."""
 
-    A measurement is made on the first pictures and then on every `every`-th; the treatment follows the median of the
-    last five, with hysteresis, and what is applied (`amount`) moves to it over `ramp_s` seconds. Only the first
-    picture of a track decides at once, because nothing was shown before it.
+
+class Analyzer:
+    """One track's analysis over time and the treatment that follows; it never jumps from one frame to the next.
+
+    A new track is measured every fifth of a second, and decided after 1.2 seconds by the median. A film holds its
+    frames back for that (`rtface.analysis.look_ahead`). Where frames cannot wait, the first one decides until then.
+    Later, another decision needs the median of five seconds beyond a hysteresis, and comes at most once in ten seconds;
+    what is applied (`amount`) moves to it over `ramp_s` seconds.
 
     Attributes:
         treatment: what is decided now.
+        decided: whether that holds for longer than until the next measurement.
         amount: strength to apply to the picture just seen, 0…1; 0 means that the face stays bit for bit.
     """
 
-    def __init__(self, *, every: int = 12, ramp_s: float = 0.5, exposure: bool = False,
-                 forced: Treatment | None = None) -> None:
+    def __init__(self, *, ramp_s: float = 0.5, exposure: bool = False, forced: Treatment | None = None) -> None:
         """`exposure`: see `choose_treatment`; `forced`: a person's decision, analysed but not overruled."""
-        self._every, self._ramp_s, self._exposure, self._forced = every, ramp_s, exposure, forced
-        self._recent: deque[tuple[float, ...]] = deque(maxlen=5)
+        self._ramp_s, self._exposure, self._forced = ramp_s, exposure, forced
+        self._recent: deque[tuple[float, float, tuple[float, ...]]] = deque()  # time, width, values
+        self._gains: deque[tuple[float, float]] = deque()
         self._sums = np.zeros(len(_FIELDS))
         self._axis = 0j
         self._measured = 0
-        self._seen = 0
-        self._time = 0.0
+        self._first: float | None = None
+        self._time: float | None = None
+        self._asked = self._changed = -math.inf
         self.treatment = forced or Treatment(False)
+        self.decided = forced is not None
         self.amount = 0.0
 
     @property
@@ -73,28 +92,76 @@ class Analyzer:
         mean = Analysis(*(self._sums / max(1, self._measured)).tolist())
         return replace(mean, motion_angle=math.degrees(cmath.phase(self._axis)) / 2 % 180.0)
 
-    def update(self, crop: Float32 | Bytes | None, face: Face, time: float, *, view: View | None = None) -> float:
-        """Takes one picture of the track; returns `amount`.
+    @property
+    def last_s(self) -> float:
+        """Time of the last measurement; -inf before the first."""
+        return self._recent[-1][0] if self._recent else -math.inf
+
+    def due(self, time: float) -> bool:
+        """Whether the face is to be measured on the picture of this time."""
+        return not 0.0 <= time - self.last_s < (_LATER_S if self.decided else _SAMPLE_S) - 1e-6
+
+    def asks(self, found: Analysis, width: float, time: float, *, only_off: bool = False) -> bool:
+        """Whether an engine should be asked about this picture, because the scores alone do not decide.
 
         Args:
-            crop: as `analyze_crop` takes it; None where `view` is given.
-            face: the face on this picture.
-            time: seconds, rising.
-            view: the picture; more exact than the crop (see `analyze_crop`).
+            found, width, time: what was measured on it, as for `learn`.
+            only_off: not while the face is treated (live, where the engine is busy with it).
         """
-        if self._seen < 3 or self._seen % self._every == 0:
-            if view is not None:
-                self._learn(analyze_face(view, face), face.width)
-            elif crop is not None:
-                self._learn(analyze_crop(crop, face.width), face.width)
+        if self._forced is not None or (only_off and self.treatment.on and self.decided):
+            return False
+        if self.decided and 0.0 <= time - self._asked < _ASK_S:
+            return False
+        return undecided_by_scores(found, width, exposure=self._exposure)
+
+    def learn(self, found: Analysis, width: float, time: float, gain: float | None = None) -> None:
+        """Takes what was measured on one picture, and decides where it is time for that."""
+        values = tuple(getattr(found, name) for name in _FIELDS)
+        if not time > self.last_s:  # a seek back, or another picture of the same time
+            self._recent.clear()
+            self._gains.clear()
+        self._recent.append((time, width, values))
+        self._sums += values
+        self._axis += found.motion_blur * cmath.exp(2j * math.radians(found.motion_angle))
+        self._measured += 1
+        if gain is not None:
+            self.weigh(gain, time)
+        self._first = time if self._first is None else self._first
+        while self._recent[0][0] < time - _MEMORY_S:
+            self._recent.popleft()
+        if self._forced is not None:
+            return
+        if not self.decided:
+            self.decided = time - self._first >= SETTLED_S - 1e-6
+            if self.decided or self._measured == 1:
+                self.treatment = self._chosen(on=False)
+        elif time - self._recent[0][0] >= _EVIDENCE_S and not 0.0 <= time - self._changed < _FIRM_S:
+            new = self._chosen(on=self.treatment.on)
+            self._changed = time if new.on != self.treatment.on else self._changed
+            self.treatment = new
+
+    def weigh(self, gain: float, time: float) -> None:
+        """Takes an engine's answer about a picture of this time; see `choose_treatment`'s `gain`."""
+        self._asked = max(self._asked, time)
+        self._gains.append((time, gain))
+        while self._gains[0][0] < time - _MEMORY_S:
+            self._gains.popleft()
+
+    def settle(self) -> None:
+        """Decides by what is known now: nothing more will come before the first picture of the track is shown."""
+        if not self.decided and self._recent:
+            self.treatment = self._chosen(on=False)
+        self.decided = True
+
+    def advance(self, time: float) -> float:
+        """Goes on to the picture of this time; returns `amount`."""
         target = self.treatment.amount
-        if self._seen == 0:
+        if self._time is None:
             self.amount = target
         else:
             step = max(0.0, time - self._time) / self._ramp_s
             self.amount = min(target, self.amount + step) if target > self.amount else max(target, self.amount - step)
         self._time = time
-        self._seen += 1
         return self.amount
 
     def go_on(self, later: Analyzer) -> None:
@@ -104,14 +171,8 @@ class Analyzer:
         self._measured += later._measured
         self.treatment, self.amount = later.treatment, later.amount
 
-    def _learn(self, found: Analysis, width: float) -> None:
-        values = tuple(getattr(found, name) for name in _FIELDS)
-        self._recent.append(values)
-        self._sums += values
-        self._axis += found.motion_blur * cmath.exp(2j * math.radians(found.motion_angle))
-        self._measured += 1
-        if self._forced is None:
-            now = Analysis(*np.median(np.array(self._recent), axis=0).tolist())
-            # Without hysteresis while little is known: the first picture of a film is often its worst.
-            settled = len(self._recent) == self._recent.maxlen
-            self.treatment = choose_treatment(now, width, on=settled and self.treatment.on, exposure=self._exposure)
+    def _chosen(self, *, on: bool) -> Treatment:
+        now = Analysis(*np.median(np.array([values for *_, values in self._recent]), axis=0).tolist())
+        width = float(np.median([width for _, width, _ in self._recent]))
+        gain = float(np.median([gain for _, gain in self._gains])) if self._gains else None
+        return choose_treatment(now, width, on=on, exposure=self._exposure, gain=gain)

@@ -240,6 +240,9 @@ def run(
     end: shared.End = None,
     compare: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write before|after to this file.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write the report here.")] = None,
+    correct: Annotated[str | None, typer.Option(
+        metavar="auto|always|never", autocompletion=shared.complete("auto", "always", "never"),
+        help="Correct the faces that need it, all of them, or none.")] = None,
     treatment: Annotated[Path | None, typer.Option(metavar="FILE", help=(
         "Obey this file, made by 'rtface analyze --json' and edited."))] = None,
     overwrite: Annotated[bool | None, typer.Option("--overwrite/--no-overwrite", help=(

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+import av
+import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis import analyzer as analyze
 from rtface.analysis.analyzer import (
     Analysis,
     Analyzer,
@@ -18,11 +19,12 @@ from rtface.analysis.analyzer import (
     treatments_table,
     write_treatments,
 )
+from rtface.analysis.gain import as_input, crop_of, gain_of
+from rtface.analysis.look_ahead import look_ahead
 from rtface.errors import InputMissing, OutputError, UsageError
-from rtface.frame import Bytes, Face
+from rtface.frame import Bytes, Face, Frame
 
-from .conftest import PictureView
-from .degrade import noise
+from .conftest import BOX, POINTS, PictureView
 
 CLEAN, NOISY = Analysis(detail=90.0), Analysis(noise=0.6, detail=90.0)
 
@@ -41,10 +43,10 @@ def test_a_bad_face_is_treated_and_says_why() -> None:
 
 
 def test_the_decision_has_hysteresis() -> None:
-    between = Analysis(compression=0.13)
+    between = Analysis(compression=0.12)
     assert not choose_treatment(between, 200).on
     assert choose_treatment(between, 200, on=True).on
-    assert not choose_treatment(Analysis(compression=0.1), 200, on=True).on
+    assert not choose_treatment(Analysis(compression=0.07), 200, on=True).on
 
 
 def test_small_faults_add_up() -> None:
@@ -66,102 +68,194 @@ def test_a_speck_is_left_alone() -> None:
     assert chosen.reasons == ("too small (20 px)",)
 
 
-class _Script:
-    """Stands for the measurement: gives what the test says."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = CLEAN
-        self.calls = 0
-        monkeypatch.setattr(analyze, "analyze_crop", self)
-
-    def __call__(self, *_: Any) -> Analysis:
-        self.calls += 1
-        return self.now
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> _Script:
-    return _Script(monkeypatch)
+def _feed(analyzer: Analyzer, found: Analysis, seconds: float, start: float = 0.0, *, fps: float = 25,
+          gain: float | None = None) -> list[float]:
+    """The amounts of so many seconds on which the face looks the same."""
+    amounts: list[float] = []
+    for k in range(round(seconds * fps)):
+        time = start + k / fps
+        if analyzer.due(time):
+            analyzer.learn(found, 200, time, gain if analyzer.asks(found, 200, time) else None)
+        amounts.append(analyzer.advance(time))
+    return amounts
 
 
-CROP = np.zeros((3, 64, 64), np.float32)
+def test_the_first_picture_decides_where_frames_cannot_wait() -> None:
+    assert set(_feed(Analyzer(), NOISY, 1)) == {1}
+    assert set(_feed(Analyzer(), CLEAN, 1)) == {0}
 
 
-def _feed(analyzer: Analyzer, face: Face, frames: int, start: int = 0) -> list[float]:
-    return [analyzer.update(CROP, face, (start + i) / 25) for i in range(frames)]
+def test_a_bad_first_picture_does_not_decide_the_shot() -> None:
+    analyzer = Analyzer()
+    analyzer.learn(NOISY, 200, 0.0)
+    assert not analyzer.decided
+    for k in range(1, 7):
+        analyzer.learn(CLEAN, 200, 0.2 * k)
+    assert analyzer.decided and not analyzer.treatment.on
 
 
-def test_the_first_picture_decides_at_once(script: _Script, face: Face) -> None:
-    script.now = NOISY
-    assert _feed(Analyzer(), face, 3) == [1, 1, 1]
-    script.now = CLEAN
-    assert _feed(Analyzer(), face, 3) == [0, 0, 0]
+def test_a_track_that_ends_early_is_decided_by_what_is_known() -> None:
+    analyzer = Analyzer()
+    analyzer.learn(NOISY, 200, 0.0)
+    analyzer.settle()
+    assert analyzer.decided and analyzer.advance(0.0) == 1
+    unseen = Analyzer()
+    unseen.settle()
+    assert unseen.decided and not unseen.treatment.on
 
 
-def test_a_change_never_pops(script: _Script, face: Face) -> None:
-    analyzer = Analyzer(every=5, ramp_s=0.5)
-    before = _feed(analyzer, face, 50)
-    script.now = NOISY
-    rise = _feed(analyzer, face, 100, 50)
-    script.now = CLEAN
-    fall = _feed(analyzer, face, 100, 150)
-    amounts = before + rise + fall
-    assert amounts[0] == 0
-    assert max(rise) == 1
-    assert amounts[-1] == 0
+def test_a_change_never_pops() -> None:
+    analyzer = Analyzer()
+    amounts = _feed(analyzer, CLEAN, 8) + _feed(analyzer, NOISY, 20, 8) + _feed(analyzer, CLEAN, 20, 28)
+    assert amounts[0] == 0 and max(amounts) == 1 and amounts[-1] == 0
     assert max(abs(b - a) for a, b in pairwise(amounts)) <= 0.04 / 0.5 + 1e-9
 
 
-def test_one_bad_picture_changes_nothing(script: _Script, face: Face) -> None:
-    analyzer = Analyzer(every=1)
-    _feed(analyzer, face, 20)
-    script.now = NOISY
-    _feed(analyzer, face, 2, 20)
-    script.now = CLEAN
-    assert max(_feed(analyzer, face, 20, 22)) == 0
+def test_two_bad_seconds_change_nothing() -> None:
+    analyzer = Analyzer()
+    assert max(_feed(analyzer, CLEAN, 10) + _feed(analyzer, NOISY, 2, 10) + _feed(analyzer, CLEAN, 10, 12)) == 0
 
 
-def test_a_score_at_the_threshold_does_not_flicker(script: _Script, face: Face) -> None:
-    analyzer = Analyzer(every=1)
-    rng = np.random.default_rng(4)
-    states: list[bool] = []
-    for i in range(200):
-        script.now = Analysis(compression=float(0.28 + rng.normal(0, 0.03)))
-        analyzer.update(CROP, face, i / 25)
+def test_a_track_changes_its_mind_at_most_once_in_ten_seconds() -> None:
+    analyzer, states = Analyzer(), list[bool]()
+    for k in range(40):  # three seconds bad, three seconds good
+        _feed(analyzer, CLEAN if k % 2 else NOISY, 3, 3.0 * k)
         states.append(analyzer.treatment.on)
-    assert sum(a != b for a, b in pairwise(states)) <= 1
+    turns = [3.0 * k for k, (a, b) in enumerate(pairwise(states)) if a != b]
+    assert all(b - a >= 9.0 for a, b in pairwise(turns))
 
 
-def test_not_every_picture_is_measured(script: _Script, face: Face) -> None:
-    analyzer = Analyzer(every=10)
-    _feed(analyzer, face, 101)
-    assert script.calls == 3 + 10
+def test_a_score_at_the_threshold_does_not_flicker() -> None:
+    analyzer, rng, states = Analyzer(), np.random.default_rng(4), list[bool]()
+    for k in range(200):
+        analyzer.learn(Analysis(compression=float(0.16 + rng.normal(0, 0.03))), 200, 0.4 * k)
+        states.append(analyzer.treatment.on)
+    assert sum(a != b for a, b in pairwise(states[1:])) <= 1
 
 
-def test_a_persons_decision_stands(script: _Script, face: Face) -> None:
-    script.now = NOISY
+def test_not_every_picture_is_measured() -> None:
+    analyzer = Analyzer()
+    due = 0
+    for k in range(100):
+        if analyzer.due(k / 25):
+            due += 1
+            analyzer.learn(CLEAN, 200, k / 25)
+    assert due == 7 + 6  # a fifth of a second apart until 1.2 s, then 0.4 s
+
+
+def test_a_face_as_sharp_as_the_engines_answer_is_left_alone() -> None:
+    grainy = Analysis(noise=0.2)
+    assert set(_feed(Analyzer(), grainy, 10, gain=1.0)) == {0}
+    assert choose_treatment(grainy, 200, gain=1.0).reasons == ("as sharp as the engine's answer",)
+    assert choose_treatment(grainy, 200, gain=1.03).on
+    assert choose_treatment(grainy, 200).on  # nothing is known of an engine
+
+
+def test_what_an_engine_makes_sharper_is_treated() -> None:
+    soft = Analysis(low_resolution=0.09)
+    assert not choose_treatment(soft, 200).on
+    chosen = choose_treatment(soft, 200, gain=1.1)
+    assert chosen.on and chosen.reasons == ("the engine's answer is sharper",)
+    assert not choose_treatment(Analysis(), 200, gain=1.5).on, "a clean face, and an engine that invents"
+    assert choose_treatment(Analysis(compression=0.6), 200, gain=0.9).on, "blocks are detail, too, to a measure"
+
+
+def test_a_treated_face_stays_so_while_the_engine_adds_something() -> None:
+    faint = Analysis(compression=0.02)
+    assert choose_treatment(faint, 200, on=True, gain=1.01).on
+    assert not choose_treatment(faint, 200, on=True, gain=1.0).on
+    assert choose_treatment(Analysis(compression=0.3), 200, on=True, gain=0.98).on
+
+
+def test_an_engine_is_asked_only_where_the_scores_do_not_decide() -> None:
+    analyzer = Analyzer()
+    assert analyzer.asks(CLEAN, 200, 0.0) and not analyzer.asks(NOISY, 200, 0.0)
+    assert not analyzer.asks(CLEAN, 20, 0.0)
+    assert not Analyzer(forced=Treatment(True)).asks(CLEAN, 200, 0.0)
+    _feed(analyzer, Analysis(noise=0.2), 4, gain=1.1)
+    assert analyzer.treatment.on and not analyzer.asks(CLEAN, 200, 9.0, only_off=True)
+    asked = sum(analyzer.due(4 + k / 25) and analyzer.asks(CLEAN, 200, 4 + k / 25) and
+                not analyzer.learn(CLEAN, 200, 4 + k / 25, 1.1) for k in range(150))
+    assert asked == 3  # once in two seconds
+
+
+def test_a_persons_decision_stands() -> None:
     analyzer = Analyzer(forced=Treatment(False))
-    assert _feed(analyzer, face, 30) == [0] * 30
+    assert set(_feed(analyzer, NOISY, 2)) == {0}
     assert analyzer.analysis.noise == pytest.approx(0.6)
-    script.now = CLEAN
-    assert _feed(Analyzer(forced=Treatment(True, 0.3)), face, 5) == [0.3] * 5
+    assert set(_feed(Analyzer(forced=Treatment(True, 0.3)), CLEAN, 1)) == {0.3}
 
 
-def test_the_tracks_analysis_is_the_mean_and_the_angle_a_mean_axis(script: _Script, face: Face) -> None:
-    analyzer = Analyzer(every=1)
+def test_the_tracks_analysis_is_the_mean_and_the_angle_a_mean_axis() -> None:
+    analyzer = Analyzer()
     for i, angle in enumerate((175.0, 5.0, 175.0, 5.0)):
-        script.now = Analysis(noise=0.1 * i, motion_blur=0.5, motion_angle=angle)
-        analyzer.update(CROP, face, i / 25)
+        analyzer.learn(Analysis(noise=0.1 * i, motion_blur=0.5, motion_angle=angle), 200, i / 25)
     assert analyzer.analysis.noise == pytest.approx(0.15)
     assert min(analyzer.analysis.motion_angle, 180 - analyzer.analysis.motion_angle) < 1e-6
 
 
-def test_pictures_are_measured_through_the_view(portrait: Bytes, face: Face) -> None:
-    analyzer = Analyzer()
-    assert analyzer.update(None, face, 0.0, view=PictureView(portrait)) == 0
-    analyzer = Analyzer()
-    assert analyzer.update(None, face, 0.0, view=PictureView(noise(portrait, 16))) == 1
-    assert analyzer.treatment.reasons[0].startswith("noise")
+def test_the_gain_tells_softer_from_sharper(portrait: Bytes, face: Face) -> None:
+    crop = crop_of(PictureView(portrait), face, 256)
+    soft = cv2.GaussianBlur(crop, (0, 0), 1.5)
+    same = as_input(crop)[0]
+    assert gain_of(crop, same, face.width) == pytest.approx(1.0, abs=0.01)
+    softer, sharper = gain_of(crop, as_input(soft)[0], face.width), gain_of(soft, same, face.width)
+    assert softer is not None and sharper is not None and softer < 0.9 < 1.1 < sharper
+    assert gain_of(crop, np.full((3, 256, 256), np.nan, np.float32), face.width) is None
+    assert gain_of(crop, same, 20) is None
+
+
+def _shot(frames: int, ids: tuple[int, ...] = (1,), start: int = 0, *, cut: bool = False) -> list[Frame]:
+    image = av.VideoFrame(32, 32, "yuv420p")
+    faces = tuple(Face(i, BOX, POINTS) for i in ids)
+    return [Frame(image, start + k, Fraction(1, 25), 1, faces=faces, cut=cut and not k) for k in range(frames)]
+
+
+class _Examiner:
+    """Measures what the test says; counts how far ahead of what was given out it has looked."""
+
+    def __init__(self, found: Analysis = CLEAN) -> None:
+        self.found, self.all, self.seen = found, dict[int, Analyzer](), 0
+
+    def __call__(self, frame: Frame) -> list[Analyzer]:
+        self.seen += 1
+        for face in frame.faces:
+            analyzer = self.all.setdefault(face.track_id, Analyzer())
+            if analyzer.due(frame.time):
+                analyzer.learn(self.found, 200, frame.time)
+        return [self.all[face.track_id] for face in frame.faces]
+
+
+def test_a_film_waits_for_a_new_track_and_then_goes_through() -> None:
+    examine, ahead = _Examiner(), list[int]()
+    for frame in look_ahead(_shot(60), examine):
+        assert examine.all[1].decided
+        ahead.append(examine.seen - frame.pts)
+    assert len(ahead) == 60 and ahead[0] == 31 and ahead[40:] == [1] * 20
+
+
+def test_a_cut_and_a_lost_track_decide_what_is_open() -> None:
+    items = [*_shot(5), *_shot(5, (2,), 5, cut=True), *_shot(20, (), 10)]
+    examine = _Examiner(NOISY)
+    out = [(frame.pts, examine.seen) for frame in look_ahead(items, examine)]
+    assert [pts for pts, _ in out] == list(range(30))
+    assert out[4][1] <= 6, "a scene change"
+    assert out[5][1] < 25, "half a second without the track"
+    assert all(analyzer.treatment.on for analyzer in examine.all.values())
+
+
+def test_memory_bounds_the_look_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtface.analysis.look_ahead.BYTES", 4 * 32 * 48)
+    examine = _Examiner()
+    first = next(look_ahead(_shot(60), examine))
+    assert first.pts == 0 and examine.seen == 5  # type: ignore[union-attr]
+
+
+def test_a_fault_while_looking_ahead_holds_nothing_back() -> None:
+    def fail(_: Frame) -> list[Analyzer]:
+        raise ValueError("a broken picture")
+
+    assert len(list(look_ahead(_shot(10), fail))) == 10
 
 
 def test_a_treatment_file_comes_back(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Holds a film's frames back until it is decided what is done about every face on them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from rtface.analysis.analyzer import Analyzer
+from rtface.frame import Frame
+from rtface.protocols import Item
+from rtface.surfaces import on_card
+
+FRAMES, BYTES = 48, 128 << 20
+"""So many frames, or frames of so many bytes, are held at most; then what is known decides."""
+_FRAMES_ON_GPU = 16  # where the decoder has so many surfaces to spare
+# A track that was not measured for so long has ended; what was measured of it decides.
+_GONE_S = 0.5
+
+
+def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Analyzer]]) -> Iterator[Item]:
+    """The items in order, each as soon as all faces on the frames up to it are decided.
+
+    A frame waits only while a track on it is new (`Analyzer`): a shot begins with about a second of waiting, and goes
+    through without after that. A scene change, a still and the end of the film decide what is open.
+
+    Args:
+        items: frames with their faces, and packets.
+        examine: measures the chosen faces of a frame and gives their analyzers.
+    """
+    held: deque[tuple[Item, Sequence[Analyzer]]] = deque()
+    frames = size = 0
+    for item in items:
+        if not isinstance(item, Frame):
+            held.append((item, ()))
+        else:
+            if item.cut or item.new:
+                _settle(held)
+            held.append((item, _examined(item, examine)))
+            frames, size = frames + 1, size + _bytes(item)
+            most = _FRAMES_ON_GPU if on_card(item.image) else FRAMES
+            full = frames > most or size > BYTES or item.new
+            _settle(held, None if full else item.time - _GONE_S)
+        while held and all(analyzer.decided for analyzer in held[0][1]):
+            first, _ = held.popleft()
+            if isinstance(first, Frame):
+                frames, size = frames - 1, size - _bytes(first)
+            yield first
+    _settle(held)
+    for first, _ in held:
+        yield first
+
+
+def _examined(frame: Frame, examine: Callable[[Frame], Sequence[Analyzer]]) -> Sequence[Analyzer]:
+    try:
+        return examine(frame)
+    except Exception:  # noqa: BLE001 - the correction of this frame meets the same fault, counts it and says it
+        return ()
+
+
+def _settle(held: Iterable[tuple[Item, Sequence[Analyzer]]], before: float | None = None) -> None:
+    """Decides tracks that were last measured `before` this time; all of them without."""
+    for _, analyzers in held:
+        for analyzer in analyzers:
+            if not analyzer.decided and (before is None or analyzer.last_s < before):
+                analyzer.settle()
+
+
+def _bytes(frame: Frame) -> int:
+    image = frame.image
+    if frame.field == 1:  # it shares the first field's picture
+        return 0
+    return 2 * image.width * image.height if on_card(image) else sum(p.line_size * p.height for p in image.planes)
