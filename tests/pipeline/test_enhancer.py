@@ -155,7 +155,7 @@ def test_what_was_done_to_each_face_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         assert e.results[0].reasons == ("the correction of this frame failed",)
         e(picture, faces=[points, points + 40.0])
         first, second = e.results
-        assert first == rtface.FaceResult(1, 0.5, "fake", ("analysis is off",))
+        assert first == rtface.FaceResult(1, 0.5, "fake", ("always asked for",))
         assert second == rtface.FaceResult(2, 0.0, None, ("not among the chosen faces",))
         assert [r.track_id for r in e.results] == [f.track_id for f in e.faces]
         e.enabled = False
