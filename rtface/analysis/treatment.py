@@ -26,9 +26,9 @@ VERSION = 1
 _ON, _OFF, _FULL, _LEAST = 0.16, 0.08, 0.20, 0.8
 # From `_SURE` on a face is treated whatever the engine makes of it; a treated one stays so down to `_SURE_OFF`. Between
 # that and nothing it depends on the gain: how much more of the finest octave the engine's answer has than the face.
-# From a severity of `_SLIGHT` on `_SHARPER` is reason enough, from `_ON` on `_AS_SHARP` is. Of 20 training people filmed
-# clean or with a little noise 19 have less gain than 1.046; of the same people 19 have more than 1.06 in calls of 90
-# and 150 kb/s, and more than 1.017 in calls of 320 kb/s.
+# From a severity of `_SLIGHT` on `_SHARPER` is reason enough, from `_ON` on `_AS_SHARP` is. Of 20 training people that
+# were filmed clean or with a little noise 19 have less gain than 1.046; of the same people 19 have more than 1.06 in
+# calls of 90 and 150 kb/s, and more than 1.017 in calls of 320 kb/s.
 _SURE, _SURE_OFF, _SLIGHT = 0.35, 0.25, 0.08
 _SHARPER, _AS_SHARP, _SOFTER = 1.05, 1.01, 1.005
 # Below this width there is too little to measure and nothing to be seen.
