@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from rtface.acquire import environment, licence, plain
+from rtface.acquire import environment, licence, plain, trial
 from rtface.acquire.checkpoint import read_contents
 from rtface.acquire.convert import Converted, convert
 from rtface.acquire.download import Wanted, digest, download
@@ -20,7 +20,6 @@ from rtface.acquire.folder import check_name, check_room, engines_folder, is_the
 from rtface.acquire.offers import Offer, find_offers, offer_named
 from rtface.acquire.recognise import as_typed, check, recognise
 from rtface.address import shown
-from rtface.engine.loaded import LoadedEngine
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Licence, Source
 from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
@@ -254,7 +253,7 @@ def _plain(file: Path, request: Request, talk: Talk, offers: Mapping[str, Offer]
         table = _plain_table(name, network, offer, terms, source, made / "model.onnx")
         recipe = from_table(Recipe, table | {"folder": made, "digest": "plain"}, "")
         talk.progress("computing golden crops", 0.0)
-        plain.write_golden(recipe, request.threads or 1)
+        trial.write_golden(recipe, request.threads or 1)
         return _finish(place, table, terms, None, request, talk)
 
 
@@ -290,8 +289,7 @@ def _finish(place: _Place, table: dict[str, Any], terms: Licence, done: Converte
     (made / "recipe.toml").write_text(to_toml(table), encoding="utf-8")
     recipe = load_recipe(made / "recipe.toml")
     talk.progress("checking it against its golden crops", 0.0)
-    engine = LoadedEngine(recipe, threads=request.threads)
-    engine.close()
+    engine = trial.check(recipe, request.threads)
     folder = move_in(made, recipe.name)
     required: float = getattr(recipe.golden.psnr, engine.precision)
     return Added(recipe.name, folder, engine.device, engine.backend, engine.precision, engine.psnr, required, engine.ms,
