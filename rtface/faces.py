@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rtface.errors import UsageError
@@ -51,3 +52,22 @@ class FaceChoice:
             kept = {id(f) for f in widest}
             chosen = [f for f in chosen if id(f) in kept]
         return tuple(chosen)
+
+
+def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int]) -> list[str]:
+    """What to say, a line each, of tracks that a finished run was told about and that never came.
+
+    Args:
+        faces: ``--faces``.
+        treated: tracks of the treatment file.
+        found: tracks of the run.
+    """
+    here = set(found)
+    lines: list[str] = []
+    chosen = FaceChoice.parse(faces).ids or frozenset[int]()
+    for what, absent in ((f"--faces {faces}", chosen - here), ("the treatment file", set(treated) - here - chosen)):
+        if absent:
+            names = ", ".join(map(str, sorted(absent)))
+            lines.append(f"{what} had no effect for track{'s' * (len(absent) > 1)} {names}: no such face came; "
+                         "'rtface analyze' lists the tracks")
+    return lines

@@ -18,13 +18,14 @@ from rtface import __version__
 from rtface.address import Address
 from rtface.analysis.examiner import Examiner
 from rtface.analysis.look_ahead import look_ahead
+from rtface.analysis.treatment import made_for_another, read_treatments
 from rtface.chain import Parts, Threads, bytes_of, chain, end_at_faults, split_fields
 from rtface.compare import Comparison
 from rtface.config import Options
 from rtface.cutting import Cutting, plan_cutting
 from rtface.device.cpu import CpuDevice
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
-from rtface.faces import FaceChoice
+from rtface.faces import FaceChoice, missing_tracks
 from rtface.flow import awaited, buffer, ended_by
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
@@ -87,6 +88,10 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     written += [Written(path, f"--{name}") for name in ("compare", "report") if (path := getattr(options, name))]
     read = [input] if options.treatment is None else [input, options.treatment]
     targets = check_outputs(written, inputs=read, overwrite=options.overwrite)
+    treated = read_treatments(options.treatment) if options.treatment else {}
+    if options.treatment and (other := made_for_another(options.treatment, input)):
+        stats.warn("treatment", f"the treatment file {options.treatment} was made for {other}; its tracks may be other "
+                                f"faces of {input}")
     if not options.dry_run:
         for target in targets:
             for line in clear_leftovers(target):
@@ -114,6 +119,8 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
         report.fill(stats)
         if failure is None:
             report.say_uncorrected()
+            if not options.dry_run:
+                report.notes += missing_tracks(options.faces, treated, [track.id for track in report.tracks])
         # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
         if options.report and not options.dry_run and (failure is None or report.interrupted or report.frames_out):
             _save(report, targets[-1], failure, stats)

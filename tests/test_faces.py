@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtface.errors import UsageError
-from rtface.faces import FaceChoice
+from rtface.faces import FaceChoice, missing_tracks
 from rtface.frame import Face
 
 
@@ -29,3 +29,16 @@ def test_choice(text: str, most: int, ids: list[int]) -> None:
 def test_refused_with_the_way_out(text: str, most: int) -> None:
     with pytest.raises(UsageError, match="--"):
         FaceChoice.parse(text, most)
+
+
+@pytest.mark.parametrize(("faces", "treated", "found", "said"), [
+    ("all", [], [1, 2], []),
+    ("1", [1], [1], []),
+    ("99", [], [1], ["--faces 99 had no effect for track 99: no such face came"]),
+    ("1,8,9", [], [1], ["--faces 1,8,9 had no effect for tracks 8, 9"]),
+    ("all", [1, 7], [1], ["the treatment file had no effect for track 7"]),
+])
+def test_tracks_that_never_came_are_said(faces: str, treated: list[int], found: list[int], said: list[str]) -> None:
+    lines = missing_tracks(faces, treated, found)
+    assert len(lines) == len(said)
+    assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))

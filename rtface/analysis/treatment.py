@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, cast
 
 from rtface.analysis.measure import Analysis
@@ -124,6 +125,24 @@ def treatments_table(tracks: Mapping[int, Treatment],
 
 def read_treatments(path: Path) -> dict[int, Treatment]:
     """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
+    where, table = f"treatment file {path}", _read(path)
+    tracks = table["tracks"]
+    if not isinstance(tracks, dict):
+        raise UsageError(f'{where}: "tracks" must be a table of track number: treatment')
+    return {_track(key, where): _treatment(value, f"{where}: tracks.{key}")
+            for key, value in cast(dict[str, Any], tracks).items()}
+
+
+def made_for_another(path: Path, input: str | os.PathLike[str]) -> str | None:
+    """The input that a treatment file was made for, where that is not `input` by name; raises as `read_treatments`."""
+    made_for = _read(path).get("input")
+    if not isinstance(made_for, str) or PurePath(made_for).name == PurePath(str(input)).name:
+        return None
+    return made_for
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file as a table, of this version and with tracks."""
     try:
         table: Any = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -138,11 +157,7 @@ def read_treatments(path: Path) -> dict[int, Treatment]:
     table = cast(dict[str, Any], table)
     if table.get("version") != VERSION:
         raise UsageError(f'{where}: "version" is {brief(table.get("version"))}, this rtface reads {VERSION}')
-    tracks = table["tracks"]
-    if not isinstance(tracks, dict):
-        raise UsageError(f'{where}: "tracks" must be a table of track number: treatment')
-    return {_track(key, where): _treatment(value, f"{where}: tracks.{key}")
-            for key, value in cast(dict[str, Any], tracks).items()}
+    return table
 
 
 def _track(key: str, where: str) -> int:

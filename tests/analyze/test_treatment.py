@@ -21,6 +21,7 @@ from rtface.analysis.analyzer import (
 )
 from rtface.analysis.gain import as_input, crop_of, gain_of
 from rtface.analysis.look_ahead import look_ahead
+from rtface.analysis.treatment import made_for_another
 from rtface.errors import InputMissing, OutputError, UsageError
 from rtface.frame import Bytes, Face, Frame
 
@@ -315,3 +316,12 @@ def test_the_table_is_the_file(tmp_path: Path) -> None:
     tracks = {2: Treatment(True)}
     write_treatments(tmp_path / "t.json", tracks)
     assert json.loads((tmp_path / "t.json").read_text()) == treatments_table(tracks)
+
+
+def test_a_file_made_for_another_input_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text('{"version": 1, "tracks": {}, "input": "films/one.mp4"}')
+    assert made_for_another(path, Path("elsewhere") / "one.mp4") is None
+    assert made_for_another(path, Path("two.mp4")) == "films/one.mp4"
+    path.write_text('{"version": 1, "tracks": {}}')
+    assert made_for_another(path, Path("two.mp4")) is None

@@ -483,3 +483,11 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
         record.ask(engine, crops, 0.04 * k)
     record.ask(small, crops, 1.0)  # long after
     assert small.given == [None, small.gave[0], None, None] and heavy.given == [None, heavy.gave[0]]
+
+
+@pytest.mark.parametrize(("heavy", "keyframe", "warned"), [(True, 4, False), (False, 1, False), (False, 4, True)])
+def test_key_frames_of_a_fast_engine_are_said_to_cost_more(heavy: bool, keyframe: int, warned: bool) -> None:
+    engine, stats = Heavy(), Stats()
+    engine.heavy = heavy
+    shown(step(engine, keyframe=keyframe, stats=stats), still(3))
+    assert ("makes the run slower" in stats.warnings.get("keyframe", "")) is warned
