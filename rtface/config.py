@@ -188,7 +188,7 @@ DECLARED: dict[str, Declared] = {
     "grain": Declared(v.choice("match", "none"), _ALL),
     "region": Declared(v.choice("face", "head"), _ALL),
     "device": Declared(v.device, _ALL),
-    "tracker": Declared(v.name, _ALL),
+    "tracker": Declared(v.choice("auto", "openvino", "tasks", "none"), _ALL),
     "faces": Declared(v.faces, _ALL),
     "max_faces": Declared(v.number(1, 64, whole=True), _ALL),
     "codec": Declared(v.name, Scope.ENCODED | Scope.LIVE),

@@ -54,6 +54,12 @@ def load_stage(name: str) -> Any:
     return kind
 
 
+def check_stage(name: str) -> None:
+    """UsageError for a name that no installed stage has, nor a class in a module could have; nothing is imported."""
+    if name != "help" and "." not in name and name not in (installed := find_stages()):
+        raise UsageError(_unknown(name, list(installed)))
+
+
 def _unknown(name: str, installed: list[str]) -> str:
     if not installed:
         return f"there is no stage {name}: none is installed; some come with: {plugin_line('rtface-overlays')}"

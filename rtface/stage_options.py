@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface import values as v
+from rtface.address import shown
 from rtface.errors import RtfaceError, UsageError, reason
 from rtface.plugins import find_stages, load_stage
 from rtface.util.install import plugin_line
@@ -66,7 +67,9 @@ class Spec:
             key, equals, value = part.partition("=")
             key = key.strip().replace("-", "_")
             if not equals:
-                raise UsageError(f"--stage {name}: {part.strip()!r} is no key=value")
+                # Of a URL given by mistake, parts would show what the whole hides.
+                part = part.strip() if "://" not in text else shown(text)
+                raise UsageError(f"--stage {name}: {part!r} is no key=value")
             if key in given:
                 raise UsageError(f"--stage {name}: {key} is given twice")
             given[key] = value.strip().replace("\\,", ",")

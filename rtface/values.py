@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -89,6 +89,10 @@ def _show(value: object) -> str:
     return brief(value) if isinstance(value, str | int | float | list | tuple | dict) else str(value)[:80]
 
 
+def _or(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
 def choice(*choices: str) -> Check:
     """One of some words."""
     def check(value: object, shown: str) -> object:
@@ -97,7 +101,7 @@ def choice(*choices: str) -> Check:
         text = str(value).strip().lower()
         if text in choices:
             return text
-        raise UsageError(f"{shown} must be {' or '.join(choices)}, not {_show(value)}"
+        raise UsageError(f"{shown} must be {_or(choices)}, not {_show(value)}"
                          f"{hint(text, choices)}")
     return check
 
@@ -205,7 +209,7 @@ def device(value: object, shown: str) -> str:
     text = str(value).strip().lower()
     kind = re.sub(r"^((torch:)?cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\3", text)
     if kind not in DEVICES:
-        raise UsageError(f"{shown} must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, not {_show(value)}"
+        raise UsageError(f"{shown} must be {_or(DEVICES)}, not {_show(value)}"
                          f"{hint(text, DEVICES)}")
     return text
 

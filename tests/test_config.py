@@ -156,7 +156,7 @@ def test_where_pictures_are_decoded_and_encoded():
     for bad in ("cuda:", "cuda:x", "nvdec", ""):
         with pytest.raises(UsageError, match="decode must be auto, software, cuda or cuda:N"):
             Options(decode=bad)
-    with pytest.raises(UsageError, match="encode must be auto or cuda or software"):
+    with pytest.raises(UsageError, match="encode must be auto, cuda or software"):
         Options(encode="cuda:1")  # type: ignore[arg-type]
 
 

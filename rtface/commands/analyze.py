@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtface.address import Address, place
-from rtface.commands import shared
+from rtface.commands import early, shared
 from rtface.commands.console import print_json, print_table
 from rtface.config import check_scope
 from rtface.progress import Meter
@@ -42,11 +42,12 @@ def analyze(
     with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
         loaded = shared.load_options(context, config, console)
         options = loaded.options
+        source = place(input)
+        early.check_inputs([source])
         from rtface.runner import analyze_file
         from rtface.stats import Stats
         from rtface.stills import scope_of
 
-        source = place(input)
         check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
         tracks = analyze_file(source, options, stats=Stats(), progress=Meter(console, source.name), stop=stop.event)
         console.clear()

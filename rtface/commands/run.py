@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtface.address import Address, place
-from rtface.commands import live, shared
+from rtface.commands import early, live, shared
 from rtface.commands.console import Console, print_json, print_text, to_nobody
 from rtface.config import Loaded, Options, Scope, check_scope
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
@@ -168,6 +168,8 @@ def _scope(jobs: list[Job], loaded: Loaded) -> Scope:
     """What the runs of `jobs` are and have, taken together."""
     # Live options are refused before anything heavy is imported.
     check_scope(loaded.given, loaded.options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
+    early.check_names(loaded.options)
+    early.check_inputs([job.input for job in jobs])
     from rtface.stills import scope_of
 
     return functools.reduce(operator.or_, (scope_of(job.input, job.named, loaded.options) for job in jobs))

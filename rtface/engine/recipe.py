@@ -31,7 +31,7 @@ from rtface.engine.recipe_tables import (
 from rtface.engine.weights import weights_fault
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.paths import config_dir
-from rtface.tables import from_table, parse_toml
+from rtface.tables import from_table, nearest, parse_toml
 from rtface.util.install import reinstall_line
 from rtface.util.text import brief
 
@@ -191,6 +191,13 @@ def _misfit(recipe: Recipe) -> str | None:
     if grid is not None and (grid < 32 or size % grid or any(v % recipe.shrink for v in recipe.region)):
         return f"memory.grid must go into input.size and input.region without remainder, got {grid}"
     return None
+
+
+def unknown_engine(name: str) -> UsageError:
+    """The error for an engine's name that is none."""
+    valid = ["auto", "default", *find_recipes()]
+    return UsageError(f"unknown engine {name!r}{nearest(name, valid)}; there is: {', '.join(valid)}; published ones "
+                      "are added with 'rtface engines add NAME', and 'rtface engines offers' lists them")
 
 
 def find_recipes() -> dict[str, Path]:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rtface.engine.loaded import LoadedEngine
-from rtface.engine.recipe import Recipe, find_recipes, load_recipe
+from rtface.engine.recipe import Recipe, find_recipes, load_recipe, unknown_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
-from rtface.tables import nearest
 from rtface.util.install import reinstall_line
 
 log = logging.getLogger("rtface")
@@ -66,9 +65,7 @@ def recipe_named(name: str) -> Recipe:
                                f"{reinstall_line()}, or choose --engine")
     if name == "auto":
         raise UsageError('"auto" is not one engine but a choice for every face; open it with EngineSet("auto")')
-    valid = ["auto", "default", *recipes]
-    raise UsageError(f"unknown engine {name!r}{nearest(name, valid)}; there is: {', '.join(valid)}; 'rtface engines "
-                     "offers' lists what can be added")
+    raise unknown_engine(name)
 
 
 def check_commercial(recipe: Recipe) -> None:

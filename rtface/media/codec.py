@@ -127,6 +127,11 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     return plan
 
 
+def check_encoder(name: str) -> None:
+    """UsageError for ``--codec`` with a name that no encoder of pictures has."""
+    _encoder(ALIASES.get(name.lower(), name))
+
+
 def _encoder(name: str) -> Codec:
     try:
         encoder = Codec(name, "w")

@@ -46,7 +46,7 @@ def start(*arguments):
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_cleanly_and_says_how_to_go_on(number, code):
-    process = start("run", "a.mp4", "b.mp4")
+    process = start("run", __file__, "b.mp4")
     process.send_signal(getattr(signal, number))
     out, err = process.communicate(timeout=30)
     assert process.returncode == code
@@ -57,8 +57,9 @@ def test_a_signal_ends_cleanly_and_says_how_to_go_on(number, code):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
-def test_a_second_signal_ends_at_once():
-    process = start("run", "stubborn.mp4", "b.mp4")
+def test_a_second_signal_ends_at_once(tmp_path):
+    (tmp_path / "stubborn.mp4").touch()
+    process = start("run", str(tmp_path / "stubborn.mp4"), "b.mp4")
     process.send_signal(signal.SIGINT)
     seen = ""
     while "once more" not in seen:
