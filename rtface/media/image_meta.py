@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that say how the samples are to be read, or something about the picture; the rest is the encoder's own.
@@ -24,6 +25,10 @@ _ORIENTATION = 0x0112
 _ICC_BYTES = 16 << 20
 
 
+Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
+"""Quantisation tables of luma and chroma, 64 steps of 1 to 255 in zigzag order."""
+
+
 @dataclass(slots=True)
 class Meta:
     """What a picture file carries besides its pixels.
@@ -35,6 +40,7 @@ class Meta:
         iptc: JPEG's APP13 segment.
         png: PNG chunks worth keeping, kind and data.
         tiff: TIFF tags worth keeping: number and value.
+        tables: quantisation tables that a JPEG was encoded with.
     """
 
     icc: bytes | None = None
@@ -43,6 +49,7 @@ class Meta:
     iptc: bytes | None = None
     png: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     tiff: dict[int, str] = field(default_factory=dict[int, str])
+    tables: Tables | None = None
 
     @property
     def orientation(self) -> int:
@@ -69,7 +76,7 @@ def size_of(data: bytes) -> tuple[int, int] | None:
         if kind_of(data) == "png":
             return struct.unpack_from(">II", data, 16)
         if kind_of(data) == "jpeg":
-            for marker, body in _segments(data):
+            for marker, body in segments(data):
                 if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
                     height, width = struct.unpack_from(">HH", body, 1)
                     return width, height
@@ -231,7 +238,8 @@ def _write_png(data: bytes, meta: Meta, text: dict[str, str]) -> bytes:
 # -- JPEG -------------------------------------------------------------------------------------------------------
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and body of a JPEG's segments before its first scan."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker, size = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
@@ -243,7 +251,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _read_jpeg(data: bytes) -> Meta:
     meta, parts = Meta(), dict[int, bytes]()
-    for marker, body in _segments(data):
+    for marker, body in segments(data):
         if marker == 0xE1 and body.startswith(_EXIF_HEAD) and meta.exif is None:
             meta.exif = body[len(_EXIF_HEAD) :]
         elif marker == 0xE1 and body.startswith(_XMP_HEAD):
@@ -252,30 +260,52 @@ def _read_jpeg(data: bytes) -> Meta:
             parts[body[12]] = body[14:]
         elif marker == 0xED:
             meta.iptc = body
+    meta.tables = _tables(data)
     if parts:
         meta.icc = b"".join(parts[i] for i in sorted(parts))
     return meta
 
 
-def _segment(marker: int, body: bytes) -> bytes:
+def _tables(data: bytes) -> Tables | None:
+    """The quantisation tables of a JPEG; None where they are damaged or come later."""
+    found, used = dict[int, tuple[int, ...]](), list[int]()
+    try:
+        for marker, body in segments(data):
+            while marker == 0xDB and body:
+                wide, number = body[0] >> 4, body[0] & 15
+                steps = struct.unpack_from(">64H" if wide else ">64B", body, 1)
+                found[number] = tuple(min(max(step, 1), 255) for step in steps)
+                body = body[65 + 64 * bool(wide) :]  # one segment may hold several
+            if 0xC0 <= marker <= 0xC2:
+                used = [body[8 + 3 * n] for n in range(body[5])]
+        own = [found[number] for number in used]
+    except (struct.error, IndexError, KeyError):
+        return None
+    if not own:
+        return None
+    return own[0], tuple(map(min, *own[1:])) if len(own) > 2 else own[-1]
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    """One segment of a JPEG."""
     return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
 
 
 def _write_jpeg(data: bytes, meta: Meta) -> bytes:
-    own = b"".join(_segment(m, b) for m, b in _segments(data)
+    own = b"".join(segment(m, b) for m, b in segments(data)
                    if not (m in (0xE1, 0xED, 0xFE) or (m == 0xE2 and b.startswith(_ICC_HEAD))))
     scan = _scan_at(data)
     new = b""
     if meta.exif and len(meta.exif) < 65_000:
-        new += _segment(0xE1, _EXIF_HEAD + meta.exif)
+        new += segment(0xE1, _EXIF_HEAD + meta.exif)
     if meta.xmp and len(meta.xmp) < 65_000:
-        new += _segment(0xE1, _XMP_HEAD + meta.xmp)
+        new += segment(0xE1, _XMP_HEAD + meta.xmp)
     if meta.icc:
         pieces = [meta.icc[i : i + 65_000] for i in range(0, len(meta.icc), 65_000)]
         for number, piece in enumerate(pieces, 1):
-            new += _segment(0xE2, _ICC_HEAD + bytes((number, len(pieces))) + piece)
+            new += segment(0xE2, _ICC_HEAD + bytes((number, len(pieces))) + piece)
     if meta.iptc:
-        new += _segment(0xED, meta.iptc)
+        new += segment(0xED, meta.iptc)
     # The JFIF segment, where there is one, has to stay first; the encoder writes it first.
     jfif = own.startswith(b"\xff\xe0")
     first = 2 + struct.unpack_from(">H", own, 2)[0] if jfif else 0

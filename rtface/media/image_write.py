@@ -1,6 +1,7 @@
 """Writing still pictures: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
 
-FFmpeg's encoders write the pixels (TIFF: tifffile, gray JPEG: OpenCV); profile, EXIF and XMP are put in as blocks.
+FFmpeg's encoders write the pixels (TIFF: tifffile, JPEG: `rtface.media.jpeg`); profile, EXIF and XMP are put in as
+blocks.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ import numpy as np
 import tifffile
 from av.video.codeccontext import VideoCodecContext
 
-from rtface.arrays import copy_image
+from rtface.arrays import copy_image, plane_rows
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.media.image_meta import Meta, exif_of, exif_turned, write_meta
 from rtface.media.image_read import IMAGE_KINDS, Still
+from rtface.media.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.outputs import check_target
 from rtface.media.pixel_format import nearest, shape_of
 from rtface.media.workfile import Target, full, write_whole
 from rtface.provenance import xmp
 
 _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
-# The finest quantiser but one of FFmpeg's JPEG encoder: about quality 97, some 50 dB for ordinary photos.
-_JPEG_Q = 2
+# By libjpeg's scale; a JPEG is never written coarser, so that a correction outlives it.
+_QUALITY = 95
 _FULL = 2
+_JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 # The longest side that a format, or the encoder used here, can hold.
 _LONGEST = {"webp": 16_383, "jpeg": 65_500}
 
@@ -81,9 +84,10 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
                 tags: Mapping[str, str] | None = None, sync: bool = True) -> None:
     """Writes a picture; it appears under its name only when it is whole.
 
-    PNG, TIFF and BMP keep every sample of RGB and gray pictures; JPEG keeps its planes and subsampling and is encoded
-    at quality 97; WebP stays lossless where it was. YCbCr becomes RGB where the format wants it. A turned picture
-    keeps its EXIF orientation in formats that viewers turn, and is turned upright in the others.
+    PNG, TIFF and BMP keep every sample of RGB and gray pictures; JPEG keeps its planes, its subsampling and its
+    quantisation tables, or gets finer ones (quality 95 at least); WebP stays lossless where it was. YCbCr becomes RGB
+    where the format wants it. A turned picture keeps its EXIF orientation in formats that viewers turn, and is turned
+    upright in the others.
 
     Args:
         frame: what to write.
@@ -168,11 +172,9 @@ def _as(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
 def _encode(frame: Frame, kind: str, meta: Meta, tags: Mapping[str, str] | None) -> bytes:
     image, color = frame.image, frame.color
     shape = shape_of(image.format.name)
-    if kind == "jpeg" and shape.model == "gray":
-        data = _gray_jpeg(image, color)
-    elif kind == "jpeg":
+    if kind == "jpeg":
         image = _for_jpeg(image, color)
-        data = _encode_by("mjpeg", image)
+        data = _encode_jpeg(image, meta)
     elif kind == "webp":
         lossless = shape.model != "yuv"
         pix_fmt = "bgra" if lossless else "yuva420p" if shape.alpha else "yuv420p"
@@ -196,10 +198,6 @@ def _encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | Non
     context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
     context.time_base = Fraction(1, 25)
     context.options = options or {}
-    if encoder == "mjpeg":
-        context.color_range = _FULL
-        context.qmin = context.qmax = _JPEG_Q
-        context.options = {"huffman": "optimal"}
     # A copy, because encoders write profile and EXIF from the frame's side data too, some of it wrongly (FFmpeg 8
     # aborts the process on some EXIF); ours are put in afterwards.
     image = copy_image(image)
@@ -209,22 +207,25 @@ def _encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | Non
 
 
 def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
-    name, shape = image.format.name, shape_of(image.format.name)
-    if name in ("yuvj420p", "yuvj422p", "yuvj444p"):
-        return image
-    if shape.model == "yuv" and color.full_range and color.matrix == "bt601" and shape.bits == 8:
-        target = {(2, 2): "yuvj420p", (2, 1): "yuvj422p"}.get(shape.sampling, "yuvj444p")
-        return image.reformat(format=target, src_color_range=_FULL, dst_color_range=_FULL)
+    """The picture as planes that a JPEG holds: gray, or full-range BT.601 in the subsampling that it has."""
+    shape = shape_of(image.format.name)
+    if shape.model == "gray":
+        return _as(image, color, "gray")
+    if shape.model == "yuv" and shape.bits == 8 and color.full_range and color.matrix == "bt601":
+        target = _JPEG_FORMATS.get(shape.sampling, "yuvj444p")
+        return image if image.format.name == target else image.reformat(format=target, src_color_range=_FULL,
+                                                                        dst_color_range=_FULL)
     # JPEG is full range BT.601 (JFIF); 4:4:4, so that nothing of RGB is lost but rounding.
     rgb = _as(image, color, "rgb24")
     return rgb.reformat(format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=_FULL)
 
 
-def _gray_jpeg(image: av.VideoFrame, color: Color) -> bytes:
-    done, data = cv2.imencode(".jpg", _as(image, color, "gray").to_ndarray(), [cv2.IMWRITE_JPEG_QUALITY, 97])
-    if not done:
-        raise OutputError("the picture could not be encoded as a gray JPEG; choose PNG")
-    return data.tobytes()
+def _encode_jpeg(image: av.VideoFrame, meta: Meta) -> bytes:
+    """With the tables of the JPEG that was read, where those are finer than the least quality."""
+    least = tables_of_quality(_QUALITY)
+    planes = [plane_rows(plane)[: plane.height, : plane.width] for plane in image.planes]
+    tables = finer(meta.tables, least) if meta.tables else least
+    return encode_jpeg(planes, shape_of(image.format.name).sampling, tables)
 
 
 def _encode_tiff(frame: Frame, meta: Meta) -> bytes:
