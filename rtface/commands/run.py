@@ -208,7 +208,8 @@ def run(
     context: typer.Context,
     paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
         "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
-        "mp4, mkv, mov, webm, png, jpg, tiff. Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))],
+        "mp4, mkv, mov, webm, png, jpg, tiff; a folder/ takes a film's pictures. "
+        "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))],
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
     engine: shared.Engine = None,
@@ -248,7 +249,7 @@ def run(
     treatment: Annotated[Path | None, typer.Option(metavar="FILE", help=(
         "Obey this file, made by 'rtface analyze --json' and edited."))] = None,
     overwrite: Annotated[bool | None, typer.Option("--overwrite/--no-overwrite", help=(
-        "Replace an OUTPUT that exists."))] = None,
+        "Replace an OUTPUT, comparison, report or recording that exists."))] = None,
     strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help=(
         "Stop where something of the INPUT would be lost."))] = None,
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Decide and say everything, write nothing.")] = None,

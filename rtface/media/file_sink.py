@@ -35,8 +35,9 @@ class FileSink:
     """Encodes frames, copies or transcodes the packets of the other streams, and interleaves them.
 
     Until `finish`, everything goes into a hidden file beside the output that can be played at any moment: Matroska as
-    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end. Memory is bounded whatever
-    the length: packets of other streams wait for their pictures in at most 32 MB, and the muxer holds about as much.
+    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end. What the encoder holds
+    back (libx264 about 40 frames) is not in it yet. Memory is bounded whatever the length: packets of other streams
+    wait for their pictures in at most 32 MB, and the muxer holds about as much.
 
     Args:
         plan: what was decided; its input must still be open.

@@ -21,7 +21,8 @@ AnyPacket: TypeAlias = "av.Packet[Any]"
 _WAITING_BYTES = 32 << 20
 # Encoded pictures that may lie in the muxer while a stream with nothing to say holds it up.
 _MUXER_BYTES = 32 << 20
-# What a crash can cost at most: half a second, or this much.
+# What a crash can cost beside the frames that the encoder still holds (its look-ahead: some 40 with libx264): half a
+# second, or this much.
 _PIECE_BYTES = 1 << 20
 # MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
 _SILENT_S, _SILENT_BYTES = 5, 16 << 20
