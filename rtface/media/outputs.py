@@ -64,7 +64,7 @@ def check_outputs(written: Sequence[Written], *, inputs: Iterable[AnyPath], over
         target = _check(one, read, overwrite, made)
         for other, before in zip(written, targets, strict=False):
             if target.path == before.path or _same(target.path, before.path):
-                raise OutputError(f"{one}: is written already as {_called(other)}; choose another name")
+                raise OutputError(f"{one}: is the same file as {_called(other)}; choose another name")
         targets.append(target)
     return targets
 

@@ -50,7 +50,7 @@ def test_two_outputs_must_not_be_one_file(tmp_path: Path, link: str | None):
         one.write_bytes(b"old")
         other = tmp_path / "y.mp4"
         getattr(other, link)(one)
-    with pytest.raises(OutputError, match=r"--compare .*: is written already as OUTPUT"):
+    with pytest.raises(OutputError, match=r"--compare .*: is the same file as OUTPUT"):
         check_outputs([Written(one), Written(other, "--compare")], inputs=[], overwrite=True)
 
 

@@ -59,7 +59,7 @@ def test_report_and_comparison_never_destroy_a_film(tmp_path: Path, option: str,
 
 def test_comparison_and_report_must_differ(tmp_path: Path) -> None:
     source = film(tmp_path / "in.mkv", frames=3, face=False)
-    with pytest.raises(OutputError, match=r"report .* is written already as compare"):
+    with pytest.raises(OutputError, match=r"report .* is the same file as compare"):
         rtface.run(source, tmp_path / "out.mkv", compare=tmp_path / "c.mkv", report=tmp_path / "c.mkv")
     assert names(tmp_path) == ["in.mkv"]
 
