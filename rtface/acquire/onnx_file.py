@@ -19,6 +19,9 @@ _TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool"
           16: "bfloat16"}
 _GRAPH = 7  # of a model
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12  # of a graph
+# Far more than any network has: a few megabytes of the smallest fields would take gigabytes as objects.
+_MOST_FIELDS = 1_000_000
+_MOST_DIMENSIONS = 64
 Piece = tuple[int, int | memoryview, memoryview]
 """A field's number, its value, and all of it as it stands in the file."""
 
@@ -91,6 +94,8 @@ class _Weight:
         for number, value, _ in _pieces(data):
             if number == 1:
                 dims += [value] if isinstance(value, int) else _packed(value)
+                if len(dims) > _MOST_DIMENSIONS:
+                    raise ValueError("more dimensions than any tensor has")
             elif number == 8:
                 name = _text(value)
             elif number == 14:
@@ -124,9 +129,11 @@ def _dimension(data: memoryview) -> int | None:
 
 def _pieces(data: memoryview) -> Iterator[Piece]:
     """The fields of one message. Raises ValueError and IndexError where it is none."""
-    at = 0
+    at = count = 0
     while at < len(data):
-        begin = at
+        begin, count = at, count + 1
+        if count > _MOST_FIELDS:
+            raise ValueError("more fields than any network has")
         tag, at = _varint(data, at)
         number, wire = tag >> 3, tag & 7
         value: int | memoryview
@@ -172,6 +179,8 @@ def _packed(data: memoryview) -> list[int]:
     while at < len(data):
         value, at = _varint(data, at)
         out.append(value)
+        if len(out) > _MOST_DIMENSIONS:
+            raise ValueError("more dimensions than any tensor has")
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -166,3 +167,35 @@ def test_a_real_file_of_pytorch(tmp_path: Path) -> None:
                    _use_new_zipfile_serialization=not legacy)
         found = tensors(read_contents(tmp_path / "a.pth"), ("params",))
         assert found == {name: tuple(value.shape) for name, value in net.state_dict().items()}
+
+
+def zipped(path: Path, table: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", table)
+    return path
+
+
+def listed(path: Path, table: bytes) -> Path:
+    path.write_bytes(struct.pack("<Q", len(table)) + table + b"abcd")
+    return path
+
+
+def entry(shape: str) -> str:
+    return f'{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,4]}}'
+
+
+@pytest.mark.parametrize(("make", "table", "said"), [
+    (zipped, b"\x80\x02" + b"]" * (17 << 20) + b".", "its table takes 17 MiB"),
+    (zipped, b"\x80\x02" + b"]" * 2_100_000 + b".", "more steps than any file"),
+    (listed, f'{{"a":{entry(",".join(["9" * 4000] * 20))}}}'.encode(), "beyond reason"),
+    (listed, f'{{"a":{entry(",".join(["1"] * 17))}}}'.encode(), "beyond reason"),
+    (listed, f'{{"a":{entry(str(1 << 41))}}}'.encode(), "beyond reason"),
+    (listed, f'{{"a":{"[" * 200_000}'.encode(), "nested too deeply"),
+    (listed, ("{" + ",".join(f'"{n}":{entry("1")}' for n in range(100_001)) + "}").encode(), "lists 100001 tensors"),
+    (listed, b"{" + b" " * (17 << 20) + b"}", "its table would take"),
+], ids=["large", "steps", "numbers", "dimensions", "side", "nested", "tensors", "table"])
+def test_a_small_file_cannot_cost_minutes_or_gigabytes(tmp_path: Path, make: Callable[[Path, bytes], Path],
+                                                       table: bytes, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        read_contents(make(tmp_path / "a.pth", table))
+    assert len(str(caught.value)) < 400

@@ -78,6 +78,10 @@ def test_adding_an_endless_network_stops_at_once(number: signal.Signals, tmp_pat
 
 
 def test_onnx_files_of_any_form_are_read_in_bounds(tmp_path: Path) -> None:
-    (tmp_path / "a.onnx").write_bytes(endless(64)[:-9])
-    with pytest.raises(InputError, match="damaged"):
-        read_onnx(tmp_path / "a.onnx")
+    sound = endless(64)
+    fields = b"\x08\x01" * 1_000_001
+    tensor = b"\x2a\x82\x01" + b"\x08\x01" * 65  # of 65 dimensions, in a graph
+    for data in (sound[:-9], sound + fields, b"\x3a\x85\x01" + tensor):
+        (tmp_path / "a.onnx").write_bytes(data)
+        with pytest.raises(InputError, match="damaged"):
+            read_onnx(tmp_path / "a.onnx")

@@ -89,6 +89,9 @@ def test_golden_crops_are_checked(make_engine: Maker) -> None:
     np.savez(folder / "golden.npz", crops=np.zeros((2, 64, 64, 3), np.uint8), restored=answers[:, :, :32])
     with pytest.raises(EngineError, match="golden crops must be"):
         load_golden(recipe)
+    np.savez_compressed(folder / "golden.npz", crops=np.zeros((200, 64, 64, 3)), restored=np.zeros((200, 3, 64, 64)))
+    with pytest.raises(EngineError, match="they would take"):
+        load_golden(recipe)
     (folder / "golden.npz").unlink()
     with pytest.raises(MissingComponent, match="are missing"):
         load_golden(recipe)
