@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rtface.errors import InputError, InputMissing, MissingComponent, RtfaceError
 from rtface.flow.isolate import Child
 from rtface.flow.shared_frames import FrameRing
-from rtface.live.sources.messages import Beat, Heard, Message, Opened, Over, Refused, Request, Shot
+from rtface.live.sources.messages import Beat, Heard, Message, Noted, Opened, Over, Refused, Request, Shot
 
 if TYPE_CHECKING:
     import av
@@ -48,6 +48,7 @@ class Connection:
         opened: what it says of the source, once it does.
         refusal: why the source cannot be opened, where it says so.
         over: a film came to its end.
+        noted: what it found out about the pictures, a line each.
         pictures, sounds: how many came.
         dropped, errors, bytes: pictures given up before they got here, packets that could not be decoded, and what the
             source gave in all.
@@ -60,6 +61,7 @@ class Connection:
         self.opened: Opened | None = None
         self.refusal: RtfaceError | None = None
         self.over = False
+        self.noted: list[str] = []
         self.pictures = self.sounds = self.dropped = self.errors = self.bytes = 0
         self.buffer = 0.0
         self._ring = FrameRing(_SLOTS, _BYTES) if request.pictures else None
@@ -144,6 +146,8 @@ class Connection:
                 self.opened, self._quiet = message, 0.0  # it was quiet while it was being opened
             case Refused():
                 self.refusal = _ERRORS[message.kind](message.text)
+            case Noted():
+                self.noted.append(message.text)
             case Over():
                 self.over = True
 

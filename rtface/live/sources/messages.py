@@ -127,8 +127,15 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """What was found out about the pictures, and is done about it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Over:
     """The end of a film."""
 
 
-Message = Opened | Shot | Heard | Beat | Refused | Over
+Message = Opened | Noted | Shot | Heard | Beat | Refused | Over

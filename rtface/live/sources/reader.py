@@ -24,8 +24,9 @@ from rtface.flow.shared_frames import Picture
 from rtface.frame import Color, Display
 from rtface.live.cameras import camera
 from rtface.live.sources import microphone_input
+from rtface.live.sources.conform import Conform
 from rtface.live.sources.jitter import JitterBuffer
-from rtface.live.sources.messages import SOUND_BEGAN, Beat, Heard, Opened, Over, Refused, Request, Shot
+from rtface.live.sources.messages import SOUND_BEGAN, Beat, Heard, Noted, Opened, Over, Refused, Request, Shot
 from rtface.live.sources.opening import Input, has_sound, may_get_sound, open_stream
 from rtface.live.sources.sound_track import SoundTrack
 from rtface.media.color import color_of, display_matrix, display_of, orientation
@@ -101,6 +102,8 @@ class Reader:
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
         self._behind = _BEHIND
         self._need_key = False
+        self._conform = Conform()
+        self._noted = 0
         self._like: tuple[Any, ...] = ()
         self._color, self._display = Color(), Display()
         self._siting: str | None = None
@@ -137,7 +140,7 @@ class Reader:
             packet = self._catch_up(waiting.item, waiting.due) if waiting.fresh else waiting.item
             if packet is None:
                 continue
-            for image in self._decode(packet):
+            for image in self._pictures(packet):
                 # The decoder gives frames in another order than packets come. What a frame has to wait for in the
                 # stream is no delay of this run, so its age counts from the packet that let the decoder give it.
                 if waiting.fresh and self._overdue() <= self._behind:
@@ -269,12 +272,17 @@ class Reader:
             return None
         return packet
 
-    def _decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
+    def _pictures(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
+        """What a packet gives, progressive and SDR."""
         try:
-            return packet.decode()
+            images = [one for image in packet.decode() for one in self._conform(image)]
         except av.FFmpegError:
             self._errors += 1
             return []
+        for text in self._conform.notes[self._noted:]:
+            self._parent.send(Noted(text))
+        self._noted = len(self._conform.notes)
+        return images
 
     # -- pictures -----------------------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class Source:
         self._form: Form | None = None
         self._clock, self._rising, self._sound_end = Clock(), Rising(), 0.0
         self._over = False
+        self._noted: list[str] = []
         self._upright = Upright()
         self._health = Health("opening", "", time.monotonic())
         self._frames = self._dropped = self._errors = self._bytes = self._reopened = 0
@@ -91,7 +92,8 @@ class Source:
 
     @property
     def notes(self) -> list[str]:
-        return [f"{self._title}: {note}" for note in self._opened.notes] if self._opened else []
+        said = [*self._opened.notes, *self._noted] if self._opened else []
+        return [f"{self._title}: {note}" for note in said]
 
     @property
     def sound_form(self) -> SoundForm | None:
@@ -195,6 +197,7 @@ class Source:
         if opened is None:
             return
         self._opened, request = opened, self._request
+        self._noted += [text for text in self._connection.noted if text not in self._noted] if self._connection else []
         if request.sound and request.sound_form is None:
             # An encoder's sound may begin long after its pictures: viewers get silence until then.
             late = SoundForm() if request.kind == "stream" and not opened.film else None
