@@ -24,6 +24,7 @@ from rtface.compare import Comparison
 from rtface.config import Options
 from rtface.cutting import Cutting, plan_cutting
 from rtface.device.cpu import CpuDevice
+from rtface.dry_run import describe_plan
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.faces import FaceChoice, missing_tracks
 from rtface.flow import awaited, buffer, ended_by
@@ -175,13 +176,13 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             report.encoder = plan.video.described
             report.input_coding, report.output_coding = source.info.coding.kind, plan.video.coding
             if options.dry_run:  # else the sink warns
-                report.notes += [*plan.video.warnings, f"pictures: {source.info.coding.described} become "
-                                 f"{plan.video.coding} ({plan.video.described})"]
+                report.notes += plan.video.warnings
         elif source.info.has_audio:
             report.notes.append("a folder of stills holds no sound: it is left out")
         cutting, why = plan_cutting(options, source.info)
         report.notes += [why] if why else []
         if loading is None:
+            report.notes += describe_plan(source.info, plan, options)
             return
         parts = loading.result()
         parts.tracker.watchful = stages.hides

@@ -182,8 +182,9 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
         console.say(f"{job.output} was not written (--dry-run)")
         return
     frames = "1 frame" if report.frames_out == 1 else f"{report.frames_out} frames"
+    speed = f"{report.fps:.1f} fps" if report.frames_out > 1 else f"{report.seconds:.1f} s"
     console.say(f"{job.output}: {frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected, "
-                f"{report.fps:.1f} fps, {report.engine} on {report.device}")
+                f"{speed}, {report.engine} on {report.device}")
     for path in (options.compare, options.report):
         if path is not None:
             console.say(f"{path} written")
