@@ -33,7 +33,7 @@ from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
 from rtface.media.hardware import decoding
 from rtface.media.images import IMAGE_KINDS, SequenceSource, list_images, open_sequence
-from rtface.media.leftovers import clear_leftovers
+from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
 from rtface.media.nvenc import encoding
 from rtface.media.outputs import Written, check_outputs, film_folder, names_folder
 from rtface.media.source import FileSource, open_source
@@ -97,6 +97,8 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
         for target in targets:
             for line in clear_leftovers(target):
                 stats.warn(f"leftover:{line}", line)
+        if stills and written[0].folder:
+            remove_unfinished_stills(targets[0].path)
     began = perf_counter()
     failure: BaseException | None = None
     try:

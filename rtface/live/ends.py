@@ -28,10 +28,11 @@ def make_ends(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) 
 
     check_ends(source, sink)
     named = [sink]
-    if options.also is not None:
-        named.append(Endpoint("file", unwrapped(str(options.also))))
+    also = None if options.also is None else unwrapped(str(options.also))
+    if also is not None:
+        named.append(Endpoint("file", also))
     _check_distinct([source, *named])
-    _check_files(source, sink, options, stats)
+    _check_files(source, sink, also, options, stats)
     sinks = [make_sink(one, options) for one in named]
     own, film = options.audio is None, source.kind == "file"
 
@@ -79,10 +80,10 @@ def _same(one: Endpoint, other: Endpoint) -> bool:
     return one.kind == other.kind == "stream" and one.name == other.name
 
 
-def _check_files(source: Endpoint, sink: Endpoint, options: Options, stats: Stats) -> None:
+def _check_files(source: Endpoint, sink: Endpoint, also: str | None, options: Options, stats: Stats) -> None:
     """Checks every file that the run writes against the others and the input; says what killed runs left there."""
     written = [Written(sink.name)] if sink.kind == "file" else []
-    written += [Written(path, name) for path, name in ((options.also, "--also"), (options.report, "--report")) if path]
+    written += [Written(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]
     targets = check_outputs(written, inputs=[source.name] if source.kind == "file" else [], overwrite=options.overwrite)
     for target in targets if not options.dry_run else ():
         for line in clear_leftovers(target):

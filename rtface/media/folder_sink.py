@@ -11,6 +11,7 @@ from pathlib import Path
 from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.image_write import ImagePlan, write_image
+from rtface.media.leftovers import remove_unfinished_stills
 from rtface.media.probe import MediaInfo
 from rtface.media.stills_list import NAME, Part, StillsList, film_name, read_part
 from rtface.media.workfile import Target, full, lock, rename_new, sync_file, sync_folder, work_name
@@ -56,6 +57,7 @@ class FolderSink:
             if part is not None:
                 rename_new(part.path, self._work)
                 self._before = self._count = part.count
+                remove_unfinished_stills(self._work)
             else:
                 self._work.mkdir()
             self._lock = _locked(self._work)

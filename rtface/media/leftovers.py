@@ -67,6 +67,16 @@ def _looked_after(path: Path, target: Target) -> str | None:
         os.close(number)
 
 
+def remove_unfinished_stills(folder: Path) -> None:
+    """Removes half-written stills that killed runs left in a folder; the next run makes them anew."""
+    for path in sorted(folder.glob(".*.partial.*")):
+        if not writer_of(path)[1]:
+            continue
+        with contextlib.suppress(OSError), path.open("rb+") as file:
+            if not at_work(path, file.fileno()):
+                path.unlink()
+
+
 def _stills(path: Path, target: Target) -> str | None:
     part = read_part(path)
     if part is None or not part.count:

@@ -8,9 +8,10 @@ import pytest
 
 from rtface.address import redacted, shown
 from rtface.config import Options
-from rtface.errors import UsageError
+from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import check_ends, endpoint, is_live, unwrapped
-from rtface.live.ends import buffer_of
+from rtface.live.ends import buffer_of, make_ends
+from rtface.stats import Stats
 
 
 @pytest.mark.parametrize(("text", "kind", "name"), [
@@ -100,3 +101,19 @@ def test_the_jitter_buffer_by_source_and_options(name: str, options: dict[str, f
 def test_a_jitter_buffer_that_cannot_be_is_refused(name: str, options: dict[str, float], why: str):
     with pytest.raises(UsageError, match=why):
         buffer_of(endpoint(name), Options.of(options))
+
+
+@pytest.mark.parametrize(("sink", "also", "report", "said"), [
+    ("out.mkv", "out.mkv", None, "--also .*: is the same file as OUTPUT"),
+    ("null:", "a.mkv", "a.mkv", "--report .*: is the same file as --also"),
+    ("null:", "in.mkv", None, "is the input itself"), ("null:", None, "in.mkv", "is the input itself"),
+    ("null:", None, "none/r.json", "there is no folder"), ("null:", "env:ALSO", None, "is the input itself")])
+def test_files_of_a_live_run_are_checked_before_it(tmp_path, monkeypatch, sink, also, report, said):
+    film = tmp_path / "in.mkv"
+    film.write_bytes(b"film")
+    monkeypatch.setenv("ALSO", str(film))
+    options = Options.of({name: value if ":" in value else tmp_path / value
+                          for name, value in (("also", also), ("report", report)) if value} | {"overwrite": True})
+    with pytest.raises(OutputError, match=said):
+        make_ends(endpoint(str(film)), endpoint(sink if ":" in sink else str(tmp_path / sink)), options, Stats())
+    assert film.read_bytes() == b"film" and [p.name for p in tmp_path.iterdir()] == ["in.mkv"]

@@ -16,6 +16,7 @@ from rtface.config import Options
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.media import folder_sink
 from rtface.media.file_sink import FileSink
+from rtface.media.workfile import work_name
 from rtface.progress import Progress
 from rtface.runner import run_file
 
@@ -90,6 +91,11 @@ def test_no_hidden_comparison_stays_when_the_output_fails(tmp_path: Path,
     assert not [name for name in names(tmp_path) if name.startswith(".c.")]  # what there is has a visible name
 
 
+def half_written(path: Path) -> None:
+    """Leaves what a killed run leaves of a still."""
+    work_name(path).write_bytes(b"\x89PNG half")
+
+
 # -- a film into a folder ---------------------------------------------------------------------------------------------
 
 
@@ -125,6 +131,7 @@ def test_an_interrupted_folder_is_gone_on_with(tmp_path: Path) -> None:
     assert interrupted.partial == str(part) and interrupted.resume_at == pytest.approx(5 / 25)
     stills = {p.name: p.read_bytes() for p in part.glob("*.png")}
     assert len(stills) == 5
+    half_written(part / "000006.png")
 
     again = stopped(source, output, 3, start=interrupted.resume_at)
     assert again.partial == str(part) and again.resume_at == pytest.approx(8 / 25)
@@ -173,6 +180,16 @@ def test_a_killed_folder_run_is_found_again(tmp_path: Path, monkeypatch: pytest.
 
 
 # -- stills ----------------------------------------------------------------------------------------------------
+
+
+def test_half_written_stills_of_a_killed_run_go(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    still(tmp_path / "in" / "a.png", face=False)
+    half_written(tmp_path / "out" / "a.png")
+    (tmp_path / "out" / ".mine.partial.png").write_bytes(b"")
+    rtface.run(tmp_path / "in", tmp_path / "out")
+    assert names(tmp_path / "out") == [".mine.partial.png", "a.png"]
 
 
 def test_stills_are_not_written_into_their_own_folder(tmp_path: Path) -> None:
