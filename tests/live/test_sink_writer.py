@@ -14,12 +14,14 @@ import pytest
 from rtface.frame import Color
 from rtface.live.protocols import Form, Sound, SoundForm
 from rtface.live.sinks.live_encoder import Fit, LiveEncoder, LiveEncoding, tags_for
+from rtface.live.sinks.local_outlets import tables
 from rtface.live.sinks.outlet import Status
 from rtface.live.sinks.stream_mux import DATAGRAM
 from rtface.live.sinks.writer import Writer
 
 from .feed import Voice, form
 from .publish import picture
+from .transport import gaps, ts_packets
 
 MONO = SoundForm(48_000, 1)
 
@@ -139,8 +141,6 @@ def test_what_is_late_is_dropped_before_it_is_encoded(encoders: Callable[..., Li
 
 
 def test_a_viewer_begins_with_tables_and_a_key_frame(encoders: Callable[..., LiveEncoder]):
-    from rtface.live.sinks.local_outlets import tables
-
     ear = Ear("mpegts")
     writer = Writer(encoders(gop=20.0), ear, sound=None)
     show(writer, *(n / 30 for n in range(20)))
@@ -156,6 +156,29 @@ def test_a_viewer_begins_with_tables_and_a_key_frame(encoders: Callable[..., Liv
         frames = list(box.decode(video=0))
     assert len(frames) == 20 and frames[0].key_frame
     assert frames[0].time == pytest.approx(20 / 30, abs=0.001)
+
+
+@pytest.mark.parametrize("rate", [30, 12])
+def test_tables_and_clocks_come_as_often_as_receivers_need(encoders: Callable[..., LiveEncoder], rate: int):
+    ear, sounds = Ear("mpegts"), voice()
+    writer = Writer(encoders(gop=2.0), ear, sound=MONO)
+    for number in range(4 * rate):
+        while sounds and sounds[0].time < number / rate:
+            sound = sounds.pop(0)
+            writer.sound(sound, sound.time)
+        show(writer, number / rate)
+    writer.close()
+    data = bytes(ear.got[1])
+    longest = gaps(data)
+    assert longest["PAT"] <= 0.3 and longest["PMT"] <= 0.3 and longest["PCR"] <= 0.1001
+    begins = [p.at for p in ts_packets(data) if p.random_access and 0xE0 <= p.stream_id < 0xF0]
+    assert len(begins) == 2  # a viewer begins at a key frame, not at just any tables
+    assert tables(data[188 * 5:]) == 188 * (begins[1] - 2 - 5)
+    counters: dict[int, int] = {}
+    for packet in ts_packets(data):
+        if packet.payload:
+            assert packet.counter == (counters.get(packet.pid, packet.counter - 1) + 1) % 16
+            counters[packet.pid] = packet.counter
 
 
 def test_large_pictures_stay_in_whole_packets():

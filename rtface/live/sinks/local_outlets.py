@@ -176,9 +176,15 @@ class DatagramOutlet:
 
 
 def tables(data: bytes) -> int | None:
-    """Where a viewer can begin in whole packets of MPEG-TS: at the programme's tables, which stand before every key
-    frame; None where there are none."""
+    """Where a viewer can begin in whole packets of MPEG-TS: at the programme's tables in front of a key frame; None
+    where there are none."""
+    begin: int | None = None
     for at in range(0, len(data) - 187, 188):
-        if not data[at + 1] & 0x1F and not data[at + 2]:
-            return at
+        packet = data[at:at + 188]
+        if not packet[1] & 0x1F and not packet[2]:
+            begin = at
+        elif begin is not None and packet[3] & 0x20 and packet[4] and packet[5] & 0x40:  # a decoder can begin here
+            body = packet[5 + packet[4]:]
+            if body[:3] == b"\0\0\1" and body[3] & 0xF0 == 0xE0:  # with a picture
+                return begin
     return None

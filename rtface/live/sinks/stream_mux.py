@@ -22,11 +22,11 @@ DATAGRAM = 1316
 
 # A picture waits this long at most for sound that belongs in front of it.
 _WAIT_US = 200_000
-# The programme's tables come with every key frame, and nowhere else: a viewer can begin at any of them.
-_NEVER = "86400"
 _OPTIONS = {
     "flv": {"flvflags": "no_duration_filesize"},
-    "mpegts": {"pes_payload_size": "0", "pat_period": _NEVER, "sdt_period": _NEVER},
+    # Seconds between tables, beside those in front of every key frame; milliseconds between clocks: TR 101 290 allows
+    # half a second and 100 ms.
+    "mpegts": {"pes_payload_size": "0", "pat_period": "0.2", "sdt_period": "0.5", "pcr_period": "40"},
 }
 
 
