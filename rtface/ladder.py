@@ -28,12 +28,12 @@ log = logging.getLogger("rtface")
 
 UNSEEN = 0.001  # strength of what is tried: less than a thousandth of white
 FADE_S = 0.25  # in which a face fades in or out, and one engine into another
-_CALM_S, _LONGEST_S = 2.0, 30.0  # what has to be calm before a step up: at first, and at most
+_CALM_S, _LONGEST_S = 3.0, 30.0  # what has to be calm before a step up: at first, and at most
 _TRY_S, _LONGEST_TRY_S = 2.0, 4.0  # pauses between trials of a face that is not corrected at all
 _PROVE_S, _LONGEST_PROVE_S = 1.0, 5.0  # for which a trial has to hold before it is shown: at first, and at most
 _LASTS_S = 15.0  # what was shown after a trial has to last for so long, or the next one has to hold for longer
 _TRIAL_S = 6.0  # a step up that leads to one down within this time has failed
-_EASED = 0.75  # of the slowness at which a step up failed: below, the next one need not wait
+_EASED = 0.6  # of the slowness at which a step up failed: below, the next one need not wait
 _ROOM, _OVER, _FAR_OVER = 0.8, 1.1, 1.5  # of what may be spent: for a step up at most, for a step down at least, …
 _LAST = 0.95  # of the period: faces that take no more are not left without any correction
 _HOLD_S, _HOLD_FAR_S = 0.25, 0.1  # … and for how long

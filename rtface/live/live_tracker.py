@@ -22,10 +22,10 @@ from rtface.tracking import track
 
 # Of the period, on average: what the tracker may take of a core, and what a frame waits for it at most.
 _SHARE, _PATIENCE = 0.4, 0.9
-# Seconds after which faces that were not seen again are unknown.
-_OLDEST_S = 0.5
-# Frames from one tracked frame to the next: at most, and where a stage hides faces.
-_MOST, _MOST_HIDING = 8, 2
+# Seconds after which faces that were not seen again are unknown, and where a stage hides faces.
+_OLDEST_S, _OLDEST_HIDING_S = 1.0, 0.3
+# From one tracked frame to the next: seconds at most, and frames where a stage hides faces.
+_APART_S, _MOST_HIDING = 0.14, 2
 _FOLLOW = 0.1  # weight of a new measurement
 
 
@@ -62,7 +62,8 @@ class LiveTracker:
         self._seen: deque[Sighting] = deque(maxlen=2)
         self._scene = 0  # counts cuts: what was seen of another scene is of no use
         self._seconds = 0.0  # that tracking takes lately
-        self._since = _MOST
+        self._most = max(1, round(_APART_S / period))
+        self._since = self._most
         self._cuts = CutDetector()
         self.every = 1
         self._thread = threading.Thread(target=self._work, name="rtface-tracker", daemon=True)
@@ -94,16 +95,16 @@ class LiveTracker:
         if frame.cut:
             self._leave_scene()
         self._since += 1
-        most = _MOST_HIDING if hides else _MOST
-        if frame.cut or self._since >= min(max(every, self.every), most):
-            own = self._ask(frame, sparing, wait=not hurry)
+        every = min(max(every, self.every), _MOST_HIDING if hides else self._most)
+        if frame.cut or self._since >= every:
+            own = self._ask(frame, sparing or (every > 1 and not hides), wait=not hurry)
             if own is not None:
                 return replace(frame, faces=own.faces, unfollowed=own.unfollowed, tracked=own.tracked)
         with self._changed:
             if self._given is not None and self._given.image is frame.image:
                 frame = replace(frame, image=copy_image(frame.image))  # the tracker still reads its samples
             seen = tuple(self._seen)
-        return _carried(frame, seen)
+        return _carried(frame, seen, _OLDEST_HIDING_S if hides else _OLDEST_S)
 
     def _leave_scene(self) -> None:
         with self._changed:
@@ -157,15 +158,15 @@ class LiveTracker:
         self._seconds += (_FOLLOW if self._seconds else 1.0) * (min(seconds, 1.0) - self._seconds)
         needed = self._seconds / (_SHARE * self._period)
         if needed > self.every + 0.25:
-            self.every = min(self.every + 1, _MOST)
+            self.every = min(self.every + 1, self._most)
         elif needed < self.every - 1.25:
             self.every -= 1
 
 
-def _carried(frame: Frame, seen: tuple[Sighting, ...]) -> Frame:
-    """The frame with the faces of frames before it, the newest last."""
+def _carried(frame: Frame, seen: tuple[Sighting, ...], oldest: float) -> Frame:
+    """The frame with the faces of frames before it, the newest last, where they are not older than `oldest`."""
     newest = seen[-1] if seen else None
-    if newest is None or not newest.tracked or not 0.0 <= frame.time - newest.time <= _OLDEST_S:
+    if newest is None or not newest.tracked or not 0.0 <= frame.time - newest.time <= oldest:
         return replace(frame, faces=(), unfollowed=(), tracked=False)
     before, age = seen[0], frame.time - newest.time
     faces = extrapolated(newest.faces, before.faces if before.tracked else (), newest.time - before.time, age)

@@ -73,11 +73,11 @@ class Search:
             found += self.look(view, region)
         return suppress(found)
 
-    def step(self, view: View, dt: float, *, watchful: bool = False) -> list[Detection]:
-        """Candidates in the part of the round that `dt` seconds have made due; often none was due. `watchful` looks at
-        the whole picture every time."""
+    def step(self, view: View, dt: float, *, watchful: bool = False, most: int = MAX_LOOKS) -> list[Detection]:
+        """Candidates in the part of the round that `dt` seconds have made due, in `most` looks; often none was due.
+        `watchful` looks at the whole picture every time."""
         parts = tiles(view.width, view.height)
-        self._due = min(self._due + dt / ROUND * (1 + len(parts)), MAX_LOOKS)
+        self._due = min(self._due + dt / ROUND * (1 + len(parts)), most)
         found = self.whole(view) if watchful else []
         while self._due >= 1:
             self._due -= 1

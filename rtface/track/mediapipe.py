@@ -20,7 +20,7 @@ from rtface.track.carry import Patch
 from rtface.track.detector import Detection
 from rtface.track.facemesh import Mesh, Region, box_of, five_points, region_of_detection, region_of_mesh
 from rtface.track.identity import MEMORY, Track, nearness, same_place
-from rtface.track.long_range import Search
+from rtface.track.long_range import MAX_LOOKS, Search
 from rtface.track.look import likeness
 
 SEEN = 0.5
@@ -184,8 +184,9 @@ class MediaPipeTracker:
             found = self._search.everywhere(view)
         else:
             room = self._seen(time) < self._max_faces
-            found = self._search.step(view, dt, watchful=self.watchful and not self.sparing) \
-                if room or self.watchful else []
+            # Where only some frames are tracked, a round of the detector may take longer: it must not hold them up.
+            found = self._search.step(view, dt, watchful=self.watchful and not self.sparing,
+                                      most=1 if self.sparing else MAX_LOOKS) if room or self.watchful else []
             self._turn = not self._turn
             for track in self._tracks:
                 if track.seen < time and self._turn:

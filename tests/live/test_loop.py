@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from live_fakes import FakeEnhance, FakeTracker, NoExtras, frame, luma_of
 
@@ -103,10 +104,21 @@ def test_no_frame_waits_for_a_tracker_that_is_stuck():
 
 def test_faces_not_seen_for_long_are_unknown():
     rig = Rig(StuckTracker(1), period=0.02)
-    out = rig.run([frame(100_000 * n) for n in range(1, 10)])
+    out = rig.run([frame(100_000 * n) for n in range(1, 15)])
     rig.tracker.go.set()
-    assert [f.tracked for f in out] == [True] * 6 + [False] * 3  # half a second
-    assert not any(f.faces or f.touched for f in out[6:])
+    assert [f.tracked for f in out] == [True] * 11 + [False] * 3  # a second
+    assert not any(f.faces or f.touched for f in out[11:])
+
+
+def test_hidden_faces_not_seen_for_a_moment_are_unknown():
+    extras = NoExtras()
+    extras.hides = True
+    rig = Rig(StuckTracker(1), extras=extras, period=0.02)
+    rig.enhance.workshop.device.view = lambda frame: type("View", (), {
+        "thumbnail": lambda self, side: (np.full((36, 64, 3), 90, np.uint8), 1.0, 1.0)})()
+    out = rig.run([frame(80_000 * n) for n in range(1, 7)])
+    rig.tracker.go.set()
+    assert [f.tracked for f in out] == [True] * 4 + [False] * 2
 
 
 def test_what_a_stuck_tracker_reads_is_not_written_to():
