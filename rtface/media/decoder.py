@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError
 from rtface.frame import Color, Display, Frame, Packet
+from rtface.media import network
 from rtface.media.card_decoder import CardDecoder
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.probe import details_of, rate_of
@@ -19,6 +20,7 @@ from rtface.media.timeline import Rising
 from rtface.protocols import Item
 from rtface.stats import Stats
 from rtface.surfaces import native_format, software
+from rtface.values import format_time
 
 # Packets that fail one after the other before the rest of a file is given up.
 _GIVE_UP = 200
@@ -28,6 +30,7 @@ _AFTER_END = 5
 _PRIMING = Fraction(1, 10)
 # Containers whose own duration can be trusted to tell that the end of the file is missing.
 _KNOW_DURATION = ("matroska", "mov", "avi", "asf")
+_PLAYLISTS = ("hls", "dash")
 
 
 class Decoder:
@@ -37,7 +40,7 @@ class Decoder:
         container, video: what is read, and its picture stream.
         name: for messages.
         start, end: cut in seconds of the input's own clock, None for none.
-        network: whether the container is read over a network; behind a broken connection nothing comes.
+        remote: whether the container is read over a network, where what is missing can be had later.
         sought: whether a seek went before, so that it has to be seen where it led.
         card: decodes the pictures instead of the stream's own decoder.
         stopped: whether what came is all that is wanted of the input.
@@ -56,10 +59,10 @@ class Decoder:
     """
 
     def __init__(self, container: InputContainer, video: VideoStream, *, name: str, start: Fraction | None,
-                 end: Fraction | None, network: bool, sought: bool, card: CardDecoder | None = None,
+                 end: Fraction | None, remote: bool, sought: bool, card: CardDecoder | None = None,
                  stopped: Callable[[], bool] = lambda: False) -> None:
         self._container, self._video, self._name = container, video, name
-        self._start, self._end, self._network, self._card = start, end, network, card
+        self._start, self._end, self._remote, self._card = start, end, remote, card
         self._stopped = stopped
         self._decode = card.decode if card else video.decode
         self._stats, self._strict, self._silent = Stats(), False, True
@@ -84,6 +87,7 @@ class Decoder:
         self._color = Color()
         self._displays: dict[bool, Display] = {}
         self._failed_in_a_row = 0
+        self._done = False  # the end of the cut was reached
         self.reached = Fraction(0)
         self._reached_any = Fraction(0)  # end of the last frame or packet
 
@@ -95,18 +99,17 @@ class Decoder:
         """Frames and packets, in demux order, to the end of the cut or the file."""
         video = self._video.index
         pictures = {s.index for s in self._container.streams if s.disposition & Disposition.attached_pic}
-        done = False
         for packet in self._packets():
             index = packet.stream_index
             if index == video:
-                if done:
+                if self._done:
                     continue
                 for image in self._images(packet):
                     frame = self._frame(image)
                     if frame is None:
                         continue
                     if self._end is not None and frame.pts * self.time_base >= self._end:
-                        done = True
+                        self._done = True
                         break
                     yield frame
             elif index in pictures:
@@ -118,9 +121,9 @@ class Decoder:
             if self._failed_in_a_row >= _GIVE_UP:
                 self._fault("gave_up", f"{_GIVE_UP} packets in a row could not be decoded: the rest is left out")
                 break
-            if done and self._reached_any >= (self._end or 0) + _AFTER_END:
+            if self._done and self._reached_any >= (self._end or 0) + _AFTER_END:
                 return
-        if done:
+        if self._done:
             return
         for image in self._flush():
             frame = self._frame(image)
@@ -129,21 +132,35 @@ class Decoder:
         self._check_end()
 
     def _packets(self) -> Iterator[av.Packet[Stream]]:
-        """All packets; where the demuxer itself fails, reading goes on behind the fault."""
+        """All packets; where the demuxer itself fails, reading goes on behind the fault.
+
+        Raises:
+            InputError: a network source broke off.
+        """
         failed = 0
+        cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < _GIVE_UP:
             try:
                 for packet in self._container.demux():
+                    if cut is not None:
+                        yield cut
+                        cut = None
                     if packet.size:  # the empty ones at the end only ask for a flush
                         failed = 0
-                        yield packet
+                        if self._remote and packet.is_corrupt:
+                            cut = packet
+                        else:
+                            yield packet
+                if cut is not None:
+                    yield cut
                 return
             except av.FFmpegError as error:
                 failed += 1
                 self._stats.count("read_errors")
-                self._fault("read_error", f"a part could not be read ({error.strerror}); it is left out")
-                if self._network:
+                if self._remote and not isinstance(error, av.InvalidDataError):
+                    self._broke_off(network.said(error))
                     return
+                self._fault("read_error", f"a part could not be read ({error.strerror}); it is left out")
 
     def _images(self, packet: av.Packet[Stream]) -> list[av.VideoFrame]:
         try:
@@ -165,6 +182,7 @@ class Decoder:
                 return
             except av.FFmpegError:
                 self._stats.count("packets_lost")
+                self._fault("packets_lost", "its last part could not be decoded; it is left out")
                 continue
             if not images:
                 return
@@ -285,7 +303,8 @@ class Decoder:
         return min(ends, default=None)
 
     def _check_end(self) -> None:
-        if self._end is not None or self._stopped() or not self._container.format.name.startswith(_KNOW_DURATION):
+        known = _KNOW_DURATION if not self._remote else (*_KNOW_DURATION, *_PLAYLISTS)
+        if self._end is not None or self._stopped() or not self._container.format.name.startswith(known):
             return
         expected = self.expected_end()
         if expected is None:
@@ -293,8 +312,20 @@ class Decoder:
         missing = expected - self.reached
         if missing > max(Fraction(1, 2), 3 / self.rate):
             self._stats.count("truncated")
+            if self._remote:
+                self._broke_off("it ends too early")
             self._fault("truncated", f"ends {float(missing):.1f} s before the {float(expected):.1f} s that it "
                         "promises: the end of the file is missing or damaged")
+
+    def _broke_off(self, why: str) -> None:
+        """Raises InputError, for a film from a network can be had whole later; not where the cut was reached."""
+        if self._done:
+            return
+        whole = self.expected_end()
+        of = "" if whole is None else f" of {format_time(float(whole - self._clock_start))}"
+        reached = max(Fraction(0), self.reached - self._clock_start)
+        raise InputError(f"{self._name}: broke off after {format_time(float(reached))}{of} ({why}), and asking for the "
+                         "rest did not help; try again later")
 
     def _fault(self, key: str, message: str) -> None:
         if self._strict:

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from rtface.address import is_url, shown
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
+from rtface.media import network
 from rtface.media.coding import Coding
 from rtface.media.color import Hdr, Tags
 from rtface.media.image_meta import kind_of, unpacks_large
@@ -29,9 +30,6 @@ from rtface.media.pipe import PipeReader
 
 # 100 megapixels: three times 8K. A picture of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
-
-# Seconds that a network source may keep silent, at opening and later.
-_PATIENCE_S = 15.0
 
 # Formats whose files name other files to be read, and the extensions that say so. Under a film's name such a file would
 # bring films into the output that the user did not name.
@@ -179,7 +177,8 @@ def open_container(path: str | os.PathLike[str], pipe: PipeReader | None = None)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
     try:
         container = av.open(url if pipe is None else pipe, "r", metadata_errors="replace",
-                            timeout=_PATIENCE_S if is_url(path) else None)
+                            container_options=network.OPTIONS if is_url(path) else {},
+                            timeout=(network.OPEN_S, network.READ_S) if is_url(path) else None)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
@@ -224,7 +223,7 @@ def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
                     "copy it again, or repair it with a tool such as untrunc")
     if isinstance(error, av.InvalidDataError):
         return "is neither a film nor a picture that can be read; check that it is the right file"
-    return f"cannot be opened ({error.strerror})"
+    return f"cannot be opened ({network.said(error)})"
 
 
 def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:

@@ -114,8 +114,22 @@ class FileSource:
             with self._reading:
                 item = next(self._items, None)
             if item is None:
+                self._look_for_growth()
                 return
             yield item
+
+    def _look_for_growth(self) -> None:
+        """Says of a file that is still being written that its end is missing."""
+        if self._end is not None or self.pipe is not None or is_url(self._path):
+            return
+        try:
+            grown = Path(self._path).stat().st_size > (self.info.size or 0)
+        except OSError:
+            return
+        if grown and self._now is not None:
+            reached = format_time(float(self._now.reached - self._clock_start))
+            self._stats.warn("growing", f"{self._name}: was still being written while it was read; what came after "
+                             f"{reached} is left out: run it again when it is whole")
 
     def close(self) -> None:
         """Releases the file and the decoder; safe to call twice."""
@@ -155,7 +169,7 @@ class FileSource:
         still = self._container.format.name.endswith("_pipe") or self._container.format.name == "image2"
         card = open_on_card(self._video, self._wanted, self._without_card) if self._wanted and not still else None
         return Decoder(self._container, self._video, name=self._name, start=self._start, end=self._end,
-                       network=is_url(self._path), sought=sought, card=card,
+                       remote=is_url(self._path), sought=sought, card=card,
                        stopped=lambda: self.pipe is not None and self.pipe.stopped)
 
     def _without_card(self, why: str) -> None:
