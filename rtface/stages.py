@@ -174,7 +174,7 @@ class Stages:
     def _through(self, one: _Active, frame: Frame) -> Frame:
         if not frame.tracked and one.hides:
             self._stats.warn(f"stage {one.name} untracked", f"a frame is blurred as a whole for the stage {one.name}, "
-                             "because tracking failed on it")
+                             "because its faces are not known: tracking failed, or live is late")
             return _hidden(frame)
         kept, given = self._keep(frame), frame
         if frame.faces_age and getattr(one.stage, "hides", False):

@@ -156,16 +156,22 @@ class Loop:
 
     def _finish(self) -> None:
         for frame in self._tracked:
-            if frame.faces and self._controls.enabled and self._wanted():
-                frame = self._enhanced(frame)
             try:
-                frame = self._extras.done(frame)
+                self._finish_one(frame)
             except Exception as error:  # noqa: BLE001 - as above
-                self._fault("stages", error)
-                if self._extras.hides:  # the frame may show what was to be hidden: the one before stays on
-                    self._stats.count("dropped:stages")
-                    continue
-            self._present(frame)
+                self._fault("output", error)
+
+    def _finish_one(self, frame: Frame) -> None:
+        if frame.faces and self._controls.enabled and self._wanted():
+            frame = self._enhanced(frame)
+        try:
+            frame = self._extras.done(frame)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fault("stages", error)
+            if self._extras.hides:  # the frame may show what was to be hidden: the one before stays on
+                self._stats.count("dropped:stages")
+                return
+        self._present(frame)
 
     def _enhanced(self, frame: Frame) -> Frame:
         age = 0.0 if frame.captured_at is None else monotonic() - frame.captured_at

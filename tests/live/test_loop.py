@@ -227,6 +227,19 @@ def test_no_error_of_the_enhancement_ends_the_loop():
     assert [f.touched for f in out] == [False, False, True]
 
 
+def test_an_output_that_raises_does_not_end_the_loop():
+    rig = Rig()
+
+    def present(frame):
+        rig.out.append(frame)
+        if frame.pts == 1:
+            raise OSError("no room")
+
+    rig.loop._present = present
+    assert [f.pts for f in rig.run([frame(n) for n in range(1, 4)])] == [1, 2, 3]
+    assert rig.stats.counters["faults"] == 1
+
+
 def test_a_frame_on_which_tracking_failed_is_known_as_such():
     rig = Rig(FakeTracker(fail={2}))
     assert [f.tracked for f in rig.run([frame(n) for n in range(1, 4)])] == [True, False, True]

@@ -255,7 +255,7 @@ def test_where_tracking_failed_the_whole_frame_is_covered() -> None:
         out = stages.process(replace(frame(pts), tracked=tracked)).image.to_ndarray(format="gray").astype(int)[8:]
         assert (out.std() < 0.3 * plain) == (not tracked)
     assert stages.hides
-    assert "tracking failed" in stats.warnings["stage trial_stages.Hides untracked"]
+    assert "its faces are not known" in stats.warnings["stage trial_stages.Hides untracked"]
     assert not Stages.open(["trial_stages.Bar"], Stats()).hides
 
 
