@@ -173,6 +173,8 @@ class Enhancer:
         if self.enabled or self._stages:
             if faces is None:
                 item = next(track([item], self._tracker, self._enhance.workshop.device, self.stats))
+                if self._options.tracker == "none" and self._stages.hides and isinstance(item, Frame):
+                    item = replace(item, tracked=False)  # nobody looked for faces
             else:
                 item = replace(item, faces=own_faces(faces))
             assert isinstance(item, Frame)

@@ -187,7 +187,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             report.notes += describe_plan(source.info, plan, options)
             return
         parts = loading.result()
-        parts.tracker.watchful = stages.hides
+        stages.watch(parts.tracker, options.tracker)
         report.engine, report.device = parts.place.engines.described
         tags = describe(report.engine, __version__, options.strength, said_in_the_output(options))
         sink: Sink

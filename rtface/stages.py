@@ -24,7 +24,7 @@ from rtface.errors import UsageError, reason
 from rtface.frame import Bytes, Face, Frame
 from rtface.geometry import compose, scaling, translation
 from rtface.plugins import load_stage
-from rtface.protocols import Item, Stage
+from rtface.protocols import Item, Stage, Tracker
 from rtface.stage_options import Spec, make_stage, option, state
 from rtface.stats import Stats
 from rtface.surfaces import software
@@ -130,6 +130,17 @@ class Stages:
     def hides(self) -> bool:
         """Whether one of them hides something: every frame must pass through them, and faces must be looked for."""
         return any(one.hides for one in self._at_work)
+
+    def watch(self, tracker: Tracker, name: str) -> None:
+        """Has the tracker, of that name, report every face that is seen, where a stage hides faces.
+
+        Raises:
+            UsageError: a stage hides faces, and no tracker finds any.
+        """
+        hiding = next((one.name for one in self._at_work if one.hides), None)
+        if hiding is not None and name == "none":
+            raise UsageError(f"the stage {hiding} hides faces, and --tracker none finds none; leave --tracker out")
+        tracker.watchful = hiding is not None
 
     def __bool__(self) -> bool:
         """Whether there are any."""

@@ -94,7 +94,7 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
         stack.callback(stages.close)
         report.notes += stages.notes(comparing=pair is not None)
         parts = Parts.open(options, Threads.plan(options.threads), stats, stack, building)
-        parts.tracker.watchful = stages.hides
+        stages.watch(parts.tracker, options.tracker)
         report.engine, report.device = parts.place.engines.described
         work = _Stills(jobs, options, parts, stages, stats, progress, stop,
                        describe(report.engine, __version__, options.strength, said_in_the_output(options)), pair,

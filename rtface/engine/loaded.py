@@ -7,7 +7,8 @@ import statistics
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from weakref import WeakSet
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from rtface.errors import UsageError
 from rtface.frame import Float32
 from rtface.protocols import Restored
 
+_CLOSE_S = 0.5
 _BACK = 10  # niceness of an engine that nobody waits for
 
 
@@ -45,6 +47,8 @@ class LoadedEngine(ReadyEngine):
             # Other work on the machine can only make it slower: the least is the truth.
             self.ms = min(self.ms, round(1e3 * (time.perf_counter() - start), 3))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-engine-{recipe.name}")
+        self._asked = WeakSet[Future[Restored]]()
+        self._freed: Future[None] | None = None
 
     def submit(self, crops: Float32, after: Future[Restored] | None = None) -> Future[Restored]:
         """Restores float32 N×3×S×S RGB 0…1; `after` is what was promised for the same faces' frame before.
@@ -56,7 +60,9 @@ class LoadedEngine(ReadyEngine):
         if crops.dtype != np.float32 or crops.ndim != 4 or crops.shape[1:] != (3, self.size, self.size):
             raise UsageError(f"engine {self.name} takes float32 crops N×3×{self.size}×{self.size}, "
                              f"got {crops.dtype} {'×'.join(map(str, crops.shape))}")
-        return self._worker.submit(self._answer, crops, after)
+        answer = self._worker.submit(self._answer, crops, after)
+        self._asked.add(answer)
+        return answer
 
     def _answer(self, crops: Float32, after: Future[Restored] | None) -> Restored:
         # One worker, in order: what was promised before is kept by now.
@@ -96,9 +102,14 @@ class LoadedEngine(ReadyEngine):
         return self.ms
 
     def close(self) -> None:
-        """Waits for the crop in hand, drops what waits, and frees the network; safe to call twice."""
-        self._worker.shutdown(wait=True, cancel_futures=True)
-        self._plan.close()
+        """Drops what waits, and frees the network after the crop in hand, for which it waits half a second at most: a
+        slow engine takes minutes for one. Safe to call twice."""
+        if self._freed is None:
+            for answer in list(self._asked):
+                answer.cancel()
+            self._freed = self._worker.submit(self._plan.close)
+            self._worker.shutdown(wait=False)
+        wait([self._freed], _CLOSE_S)
 
 
 def _stack(parts: list[Float32]) -> Float32:

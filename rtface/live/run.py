@@ -145,7 +145,7 @@ class Live:
         self.enhance = Enhance(place.device, place.engines, options, stats, ladder=self.ladder, small=SMALL)
         self.enhance.coming, self.enhance.spare = coming, spare
         self.extras = LiveExtras(options, stats)
-        tracker.watchful = self.extras.hides
+        self.extras.stages.watch(tracker, options.tracker)
         closing.callback(self.extras.close)
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,

@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,30 @@ def test_what_is_not_a_number_is_an_error(make_engine: Maker, device: str) -> No
     with pytest.raises(EngineError, match="not numbers"):
         engine.submit(crops).result()
     engine.submit(_crops(1)).result()  # and the engine lives on
+    engine.close()
+
+
+def test_closing_does_not_wait_for_a_slow_crop(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_engine()
+    engine = load_engine("tiny", threads=1)
+    begun, go_on = threading.Event(), threading.Event()
+    restore = engine._restorer.restore
+
+    def slow(crops: np.ndarray) -> np.ndarray:
+        begun.set()
+        go_on.wait(30)
+        return restore(crops)
+
+    monkeypatch.setattr(engine._restorer, "restore", slow)
+    crops = np.zeros((1, 3, 64, 64), np.float32)
+    first, second = engine.submit(crops), engine.submit(crops)
+    assert begun.wait(30)
+    began = time.monotonic()
+    engine.close()
+    assert time.monotonic() - began < 1.0
+    assert second.cancelled()
+    go_on.set()
+    assert first.result(30).pixels.shape == crops.shape  # the network is freed behind it
     engine.close()
 
 

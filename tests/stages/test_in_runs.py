@@ -215,6 +215,17 @@ def test_where_tracking_fails_the_enhancer_covers_the_whole_picture(monkeypatch:
     assert max(left[3:]) < 0.1
 
 
+def test_nothing_is_hidden_where_nobody_looks_for_faces(tmp_path: Path) -> None:
+    source, stages = film(tmp_path / "in.mkv"), ["trial_stages.Hides:first=1000000"]
+    with pytest.raises(UsageError, match=r"finds none; leave .*tracker out"):
+        rtface.run(source, tmp_path / "out.mkv", tracker="none", stages=stages)
+    assert not (tmp_path / "out.mkv").exists()
+    picture, points = portrait()
+    with rtface.Enhancer(tracker="none", stages=stages) as enhance:
+        left = [detail(enhance(picture, faces)) / detail(picture) for faces in (None, [points], [])]
+    assert left[0] < 0.1 < 0.5 < min(left[1:])
+
+
 def test_a_stage_that_does_not_exist_ends_it_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no stage"):
         rtface.run(film(tmp_path / "in.mkv"), tmp_path / "out.mkv", stages=["no-such-stage"])
