@@ -58,6 +58,7 @@ def live_ends(named: Sequence[str]) -> tuple[Endpoint, Endpoint] | None:
 def run_live_job(source: Endpoint, sink: Endpoint, options: Options, console: Console, stop: shared.Stop, *,
                  json: bool) -> int:
     """A live run with everything around it; gives the exit code, 0 however its user ended it."""
+    from rtface.live.desk.local_server import check_port
     from rtface.live.ends import make_ends
     from rtface.live.run import run_live
     from rtface.stats import Stats
@@ -67,6 +68,8 @@ def run_live_job(source: Endpoint, sink: Endpoint, options: Options, console: Co
     if options.dry_run:
         console.say(f"{source} → {', '.join(ends.names[1:])}: nothing was opened (--dry-run)")
         return 0
+    check_port(options.control, "--control")
+    check_port(options.metrics, "--metrics")
     try:
         with ExitStack() as stack:
             report = run_live(ends, options, stats=stats, stop=stop.event, look=Desk(console, options, stack))

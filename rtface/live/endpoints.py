@@ -104,4 +104,6 @@ def check_ends(source: Endpoint, sink: Endpoint) -> None:
     if sink.kind == "camera":
         raise UsageError(f"{sink} is a camera, not an output; a virtual camera is named vcam:{sink.name}")
     if sink.kind == "stream" and sink.scheme not in SINK_SCHEMES:
-        raise UsageError(f"{sink}: rtface publishes over {', '.join(SINK_SCHEMES)}; {sink.scheme} is for reading only")
+        read = sink.scheme in (*LIVE_SCHEMES, "http", "https")
+        raise UsageError(f"{sink}: rtface publishes over {', '.join(SINK_SCHEMES)}; "
+                         + (f"{sink.scheme} is for reading only" if read else f"it cannot use {sink.scheme}"))

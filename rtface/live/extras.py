@@ -26,6 +26,7 @@ class LiveExtras:
 
     def __init__(self, options: Options, stats: Stats) -> None:
         self.preview = Preview()
+        self._before: Frame | None = None
         self.light = Light()
         self.stages = stages.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)
 
@@ -46,11 +47,19 @@ class LiveExtras:
         return frame if light is None else self.light.apply(frame, light, faces)
 
     def done(self, frame: Frame) -> Frame:
-        """The picture with everything drawn on it, and shown to who looks at the preview."""
-        finished = self.stages.process(frame)
+        """The picture with everything drawn on it."""
+        return self.stages.process(frame)
+
+    def shown(self, frame: Frame) -> None:
+        """A picture that went to the outputs, also one shown again or a slate: what who looks at the preview sees."""
+        if not self.preview.wanted:
+            return
         if frame.before is not None:
-            self.preview.show(replace(frame, image=frame.before, before=None), finished)
-        return finished
+            self._before = replace(frame, image=frame.before, before=None)
+        elif frame.captured_at is not None:
+            return  # nobody wanted it when it came
+        if self._before is not None:
+            self.preview.show(self._before, frame)
 
     def close(self) -> None:
         """Releases the stages."""

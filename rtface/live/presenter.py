@@ -36,14 +36,17 @@ class Presenter:
         lost: whether the source is away; the slate is shown only then.
         slate: what is shown then.
         stats: latency (captured → handed to the sinks), frames out, dropped.
+        shown: told of every picture that was given to the sinks.
         wrote: told of every picture's latency in seconds, and its faces.
     """
 
     def __init__(self, sinks: Sequence[LiveSink], form: Form, stats: Stats, *, delay: float | None = None,
                  lost: Callable[[], bool] = lambda: False, slate: Slate | None = None,
+                 shown: Callable[[Frame], None] = lambda frame: None,
                  wrote: Callable[[float, int], None] = lambda latency, faces: None) -> None:
         self._sinks, self._form, self._stats, self._delay = sinks, form, stats, delay
         self._lost, self._make_slate, self._wrote = lost, slate or Slate(), wrote
+        self._shown = shown
         self._fit = Fitter(form)
         self._period = float(1 / form.rate)
         self._hold = max(_HOLD_S, _HOLD_PERIODS * self._period)
@@ -137,6 +140,7 @@ class Presenter:
             self._real_pts = frame.pts
         if frame.pts <= self._pts:  # shown already in its place: the last picture, again
             frame = replace(frame, pts=self._pts + 1)
+        faces = len(frame.faces)  # a picture that is fitted to the outputs' form has none
         try:
             frame = self._fit(frame)
         except Exception as error:  # noqa: BLE001 - one picture of a kind that cannot be shown never ends a live run
@@ -148,6 +152,7 @@ class Presenter:
                 sink.write(frame)
             except Exception as error:  # noqa: BLE001 - as above
                 self._fault(sink, error)
+        self._shown(frame)
         now = monotonic()
         self._pts, self._shown_at = frame.pts, now
         if frame.captured_at is None:
@@ -155,7 +160,7 @@ class Presenter:
             return
         self._stats.add("latency", now - frame.captured_at)
         self._stats.count("frames_out")
-        self._wrote(now - frame.captured_at, len(frame.faces))
+        self._wrote(now - frame.captured_at, faces)
         self._last, self._last_at, self._slate = frame, now, None
 
     def _fault(self, sink: LiveSink, error: Exception) -> None:

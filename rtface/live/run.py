@@ -152,6 +152,7 @@ class Live:
                                  sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._rungs,
                                  unwatched=lambda: not any(sink.wanted for sink in ends.sinks))
         self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, slate=ends.slate, wrote=self.status.wrote,
+                                   shown=self.extras.shown,
                                    delay=None if delay is None else delay - ends.buffer)
         closing.callback(self.presenter.close)
         self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,

@@ -117,3 +117,10 @@ def test_files_of_a_live_run_are_checked_before_it(tmp_path, monkeypatch, sink, 
     with pytest.raises(OutputError, match=said):
         make_ends(endpoint(str(film)), endpoint(sink if ":" in sink else str(tmp_path / sink)), options, Stats())
     assert film.read_bytes() == b"film" and [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize(("sink", "said"), [("rtsp://h/x", "rtsp is for reading only"),
+                                            ("whip://h/x", "it cannot use whip")])
+def test_an_output_that_cannot_be_is_told_why(sink: str, said: str):
+    with pytest.raises(UsageError, match=said):
+        check_ends(endpoint("camera:0"), endpoint(sink))

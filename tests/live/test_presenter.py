@@ -110,6 +110,26 @@ def test_a_sink_that_fails_does_not_keep_the_picture_from_the_next():
     assert "this sink always fails" in stats.warnings["sink_fault:bad"]
 
 
+def test_faces_are_counted_of_pictures_that_are_fitted_too():
+    faces = []
+    other = Form(64, 64, "yuv420p", Fraction(30), Color("bt709"))
+    one = replace(frame(1, form=other), faces=("a face", "another"))
+    present([one], wrote=lambda latency, count: faces.append(count))
+    assert faces == [2]
+
+
+def test_who_looks_on_sees_what_the_sinks_get(monkeypatch):
+    monkeypatch.setattr(module, "_SLATE_S", 0.4)
+    seen = []
+    sink = FakeSink()
+    presenter = Presenter([sink], FORM, Stats(), lost=lambda: True, shown=seen.append)
+    presenter.put(frame(1_000_000, luma=90))
+    sink.wait_for(20, repeated=True)
+    presenter.close()
+    assert [f.image for f in seen] == [f.image for f in sink.frames]
+    assert luma_of(seen[0]) == 90 and luma_of(seen[-1]) < 60
+
+
 def test_sound_goes_to_every_sink_as_it_is():
     sinks = [FakeSink(), FakeSink()]
     presenter = Presenter(sinks, FORM, Stats(), delay=1.0)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import http.client
 import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
 import pytest
 
+from rtface.config import Options
 from rtface.frame import Color, Display, Frame
 from rtface.live.controls import Controls
 from rtface.live.desk.endpoint import ControlEndpoint
 from rtface.live.desk.local_server import STREAMS
 from rtface.live.desk.preview import Preview
+from rtface.live.extras import LiveExtras
+from rtface.stats import Stats
 
 
 def picture(value, pts=0, size=(320, 180), **more):
@@ -170,3 +174,21 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
     endpoint.close()
     assert time.monotonic() - began < 1
     assert list(preview.watch()) == []
+
+
+def test_a_slate_is_shown_beside_the_last_picture_and_no_pair_is_of_two_moments():
+    pairs, extras = [], LiveExtras(Options(), Stats())
+    extras.preview.close()
+    extras.preview = SimpleNamespace(wanted=True, show=lambda before, after: pairs.append((before, after)),
+                                     close=lambda: None)
+    extras.shown(picture(90, 1, captured_at=1.0))  # nobody wanted it when it came
+    assert not pairs
+    first = picture(90, 2, captured_at=2.0, before=picture(40).image)
+    extras.shown(first)
+    extras.shown(picture(95, 3, captured_at=3.0))
+    slate = picture(24, 4)
+    extras.shown(slate)
+    extras.preview.wanted = False
+    extras.shown(first)
+    assert [(before.image, after) for before, after in pairs] == [(first.before, first), (first.before, slate)]
+    extras.close()

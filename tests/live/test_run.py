@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from fractions import Fraction
@@ -12,7 +13,7 @@ import pytest
 from live_fakes import FakeSink, FakeSource, frame, luma_of
 
 from rtface.config import Options
-from rtface.errors import InputMissing, Interrupted, OutputError
+from rtface.errors import InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, Form, Sound, SoundForm
 from rtface.live.run import Ends, Live, run_live
@@ -233,3 +234,16 @@ def test_the_python_function_goes_live_too(tmp_path):
     assert time.monotonic() - began > 0.9  # at its own pace
     assert report.frames_out >= 20
     assert [end["name"] for end in report.ends] == [str(path), "null:"]
+
+
+def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
+    from rtface.commands import live
+    from rtface.live.endpoints import endpoint
+
+    monkeypatch.setattr("rtface.live.run.run_live", lambda *ends, **more: pytest.fail("the run was begun"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for option in ("control", "metrics"):
+            options = Options.of({option: port})
+            with pytest.raises(UsageError, match=f"--{option} {port}: the port cannot be had"):
+                live.run_live_job(endpoint("film.mkv"), endpoint("null:"), options, None, None, json=False)

@@ -76,6 +76,12 @@ def json_answer(value: object, status: HTTPStatus = HTTPStatus.OK, headers: Mapp
 Routes = Mapping[tuple[str, str], Callable[[Request], Answer]]
 
 
+def check_port(port: int | None, option: str) -> None:
+    """UsageError where a port cannot be had: asked before a run opens anything."""
+    if port:
+        LoopbackServer({}, port=port, option=option).close()
+
+
 class LoopbackServer:
     """Answers on 127.0.0.1 from threads of its own until it is closed.
 
