@@ -70,7 +70,7 @@ def _unknown(name: str, installed: list[str]) -> str:
 def _check_version(name: str, kind: Any) -> None:
     version = getattr(kind, "api", None)
     if not callable(kind) or not isinstance(version, int):
-        raise UsageError(f"{name} is no stage: it needs to be a class with api = {API} (docs/stages.md)")
+        raise UsageError(f"{name} is not a stage: it needs to be a class with api = {API} (docs/stages.md)")
     if version > API:
         raise UsageError(f"the stage {name} wants version {version} of the stage interface and this rtface has {API}: "
                          "update rtface")

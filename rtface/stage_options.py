@@ -69,7 +69,7 @@ class Spec:
             if not equals:
                 # Of a URL given by mistake, parts would show what the whole hides.
                 part = part.strip() if "://" not in text else shown(text)
-                raise UsageError(f"--stage {name}: {part!r} is no key=value")
+                raise UsageError(f"--stage {name}: {part!r} is not key=value")
             if key in given:
                 raise UsageError(f"--stage {name}: {key} is given twice")
             given[key] = value.strip().replace("\\,", ",")

@@ -34,7 +34,7 @@ def engines_folder() -> Path:
 def check_name(name: str) -> None:
     """Raises UsageError for what no engine of a user's can be called."""
     if not re.fullmatch(NAME, name):
-        raise UsageError(f"{name!r} is no name for an engine: letters, digits and . _ + - only")
+        raise UsageError(f"{name!r} is not a name for an engine: letters, digits and . _ + - only")
     if name in ("auto", "default") or (SHIPPED / name).is_dir():
         raise UsageError(f"an engine cannot be called {name}: rtface has one of that name")
 

@@ -37,8 +37,9 @@ class Value:
 
     @property
     def shown(self) -> str:
-        """As "input 1×3×512×512 float32"."""
-        dims = "×".join("N" if d is None else str(d) for d in self.shape) or "a scalar"
+        """As "input N×3×512×512 float32"; of a side that the file leaves open, "any"."""
+        dims = "×".join(str(d) if d is not None else "N" if k == 0 else "any" for k, d in enumerate(self.shape))
+        dims = dims or "a scalar"
         return f"{self.name} {dims} {_TYPES.get(self.kind, 'of another type')}"
 
 

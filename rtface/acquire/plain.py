@@ -67,8 +67,8 @@ def inspect(path: Path) -> Network:
     if len(pictures) != 1 or len(controls) > 1 or len(pictures) + len(controls) != len(file.inputs) or not outputs:
         there = "; ".join(["takes " + ", ".join(v.shown for v in file.inputs),
                            "gives " + ", ".join(v.shown for v in file.outputs)])
-        raise InputError(f"{path} is no network that rtface can use: it needs one input N×3×S×S float32 (512 most "
-                         f"often), may have one number beside it, and gives the same picture; it {there}")
+        raise InputError(f"{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), "
+                         f"perhaps one number beside it, and an output of the same shape; this network {there}")
     picture, control = pictures[0], controls[0] if controls else None
     size = picture.shape[2] or _SIZE
     if size % 16 or not 32 <= size <= _LARGEST:

@@ -219,11 +219,12 @@ def run(
         "Of engines that have it: 0 is beautiful, 1 near to what is there."))] = None,
     commercial_use: shared.CommercialUse = None,
     keyframe: Annotated[str | None, typer.Option(metavar="N|auto", autocompletion=shared.complete("auto"), help=(
-        "Run a slow engine on every N-th frame, and the small one between."))] = None,
+        "Run a slow engine on every N-th frame and the small one on all. With an engine that is fast enough for every "
+        "frame this is slower."))] = None,
     colour: shared.Colour = None,
     grain: Annotated[str | None, typer.Option(
         metavar="match|none", autocompletion=shared.complete("match", "none"),
-        help="Bring grain back to the level of the skin beside it, or leave it away.")] = None,
+        help="Bring grain back to the level of the skin beside it, or do not.")] = None,
     region: Annotated[str | None, typer.Option(
         metavar="face|head", autocompletion=shared.complete("face", "head"),
         help="Enhance the face only, or hair, ears and neck too.")] = None,

@@ -71,7 +71,7 @@ def coding_of(context: VideoCodecContext) -> Coding:
 
 
 class _Bits:
-    """Reads a parameter set bit by bit; IndexError behind its end."""
+    """Reads a parameter set bit by bit; IndexError past its end."""
 
     def __init__(self, unit: bytes) -> None:
         data = unit.replace(b"\0\0\3", b"\0\0")  # without emulation prevention

@@ -140,7 +140,7 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
         plan.options.pop("rc", None)
         plan.lossless = True
     elif crf is not None and family.crf is None:
-        raise UsageError(f"{plan.encoder} has no --crf; leave it away"
+        raise UsageError(f"{plan.encoder} has no --crf; leave it out"
                          + (" (it is always lossless)" if family.lossless is not None else ""))
     elif family.crf is not None:
         if crf is not None and crf > family.best:
@@ -151,7 +151,7 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
     else:
         plan.lossless = family.lossless is not None
     if preset is not None and family.preset is None:
-        raise UsageError(f"{plan.encoder} has no --preset; leave it away")
+        raise UsageError(f"{plan.encoder} has no --preset; leave it out")
     if family.preset is not None:
         if preset and family.names and preset not in family.names:
             raise UsageError(f"{plan.encoder} has no preset {preset}; choose one of {', '.join(family.names)}")

@@ -71,7 +71,7 @@ def class_lost(plan: VideoPlan, info: MediaInfo, format: str, *, asked: bool) ->
     quality = f" with {family.crf} {plan.options[family.crf]}" if family.crf in plan.options else ""
     kept = {"prores": ("mov", "matroska"), "dnxhd": ("mov",)}.get(info.codec, ("matroska",))
     steps = [] if format in kept else ["name a " + " or ".join(_SUFFIX[name] for name in kept) + " output"]
-    steps += ["leave --codec and --crf away"] if asked else []
+    steps += ["leave --codec and --crf out"] if asked else []
     how = " and ".join(steps) + (" to keep every sample" if coding.kind == "lossless" else f" to keep {coding.name}")
     if coding.kind == "lossless" and family.lossless is not None:
         how += ", or give --crf 0 (few players show it)"

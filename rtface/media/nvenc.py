@@ -100,14 +100,14 @@ def _card_encoder(info: MediaInfo, format: str, supported: set[str], codec: str 
     named = codec.lower() if codec else None
     if names_card(codec):
         if wanted.mode == "software":
-            raise UsageError(f"--codec {codec} and --encode software contradict each other; leave one away")
+            raise UsageError(f"--codec {codec} and --encode software contradict each other; leave one out")
         return named
     if wanted.mode == "software":
         return None
     if named is not None and named not in _STANDARDS:
         if wanted.mode == "cuda":
             raise UsageError(f"--codec {codec} is not encoded by a card; with --encode cuda choose "
-                             f"{', '.join(_SOFTWARE)}, or leave --codec away")
+                             f"{', '.join(_SOFTWARE)}, or leave --codec out")
         return None
     if wanted.mode == "auto" and not (info.on_card and crf != 0 and info.hdr is None and info.coding.kind == "lossy"):
         return None

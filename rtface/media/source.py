@@ -185,7 +185,8 @@ class FileSource:
     def _check_cut(self, start: float | None) -> None:
         duration = self._container.duration
         if start and duration and start * 1_000_000 >= duration:
-            raise UsageError(f"{self._name}: --start {start:g} lies behind its end ({duration / 1e6:.3f} s)")
+            raise UsageError(f"{self._name}: --start {start:g} is after its end (it lasts "
+                             f"{duration / 1e6:.3f} s)")
 
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
         """A decoder that has given its first frame, which is put into `_waiting` with all packets before it."""

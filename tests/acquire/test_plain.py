@@ -114,8 +114,8 @@ def _varint(value: int) -> bytes:
     (convolutions(64, [(0.5, 0.0)])[:-60], "is no ONNX file, or it is damaged"),
     (convolutions(60, [(0.5, 0.0)]), "takes pictures of 60×60, and rtface needs a multiple of 16"),
     (convolutions(4096, [(0.5, 0.0)]), "takes pictures of 4096×4096, and rtface needs .* from 32 to 2048"),
-    (remembering(64), "is no network that rtface can use: it needs one input .*; it takes input N×3×64×64 float32"),
-    (keeping(64, 32), "is no network that rtface can use"),
+    (remembering(64), "cannot be an engine: rtface needs one input .*; this network takes input N×3×64×64 float32"),
+    (keeping(64, 32), "cannot be an engine"),
     (faithful(64, control=(7,)), "takes input N×3×64×64 float32, w 7 float32; gives output N×3×64×64 float32"),
 ])
 def test_what_cannot_be_used_is_said(published: Publisher, tmp_path: Path, data: bytes, message: str) -> None:

@@ -38,7 +38,7 @@ def test_the_goldens_are_judged_with_the_default_whatever_is_asked(make_faithful
 
 def test_fidelity_without_such_an_engine_is_refused(make_faithful: Callable[..., Path]) -> None:
     make_faithful()
-    with pytest.raises(UsageError, match="engine rtface-s has no fidelity to turn; leave it away, or choose --engine "
+    with pytest.raises(UsageError, match="engine rtface-s has no --fidelity; leave it out, or choose --engine "
                                          "faithful"):
         EngineSet(Asked("rtface-s", 0.5), device="cpu", threads=1)
 

@@ -67,7 +67,7 @@ def test_lossless_rgb_stays_lossless(media, tmp_path: Path, codec: str, pix_fmt:
 @pytest.mark.parametrize(("suffix", "options", "says"), [
     (".mp4", {}, r"name a \.mkv output to keep every sample, or give --crf 0"),
     (".mov", {}, r"name a \.mkv output"), (".webm", {}, r"libvpx-vp9 with crf 24\); name a \.mkv"),
-    (".mkv", {"crf": 20}, r"crf 20\); leave --codec and --crf away"),
+    (".mkv", {"crf": 20}, r"crf 20\); leave --codec and --crf out"),
     (".mov", {"codec": "prores"}, r"\(prores_ks\); name a \.mkv output and leave"),
 ])
 def test_a_lossless_input_that_becomes_lossy_is_one_line(media, tmp_path: Path, suffix: str, options: dict, says: str):

@@ -60,7 +60,7 @@ def test_help_has_no_values_and_names_are_names() -> None:
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    (":a=1", "begin with a name"), ("", "begin with a name"), ("label:text", "'text' is no key=value"),
+    (":a=1", "begin with a name"), ("", "begin with a name"), ("label:text", "'text' is not key=value"),
     ("label:a=1,a=2", "a is given twice"),
 ])
 def test_a_spec_that_cannot_be_read(text: str, said: str) -> None:
@@ -84,7 +84,7 @@ def test_options_are_converted_by_check_and_default() -> None:
     ("trial_stages.Asks", "needs name=…: who"),
     ("trial_stages.Future", "wants version 2 of the stage interface and this rtface has 1: update rtface"),
     ("trial_stages.Past", "written for version 0 of the stage interface and this rtface has 1: update what"),
-    ("trial_stages.Without", "is no stage: it needs to be a class with api = 1"),
+    ("trial_stages.Without", "is not a stage: it needs to be a class with api = 1"),
     ("trial_stages.Needy", "the stage trial_stages.Needy cannot begin: OSError: no such device"),
 ])
 def test_what_cannot_be_used_is_said_in_one_line(text: str, said: str) -> None:

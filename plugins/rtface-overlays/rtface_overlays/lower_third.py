@@ -70,7 +70,7 @@ def check_template(value: object, shown: str) -> object:
     for written, given in data.items():
         key, where = written.replace("-", "_"), f"{text}: {written}"
         if key not in known:
-            raise UsageError(f"{where} is nothing a template has{hint(key, known)}")
+            raise UsageError(f"{where} is not a key of templates{hint(key, known)}")
         if isinstance(known[key], str):
             values[key] = str(given)
         else:

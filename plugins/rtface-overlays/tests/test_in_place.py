@@ -75,7 +75,7 @@ def test_templates(tmp_path: Path) -> None:
     red = rgb(out)[y0 + 2:y0 + 4, x0 + 4:x1 - 4]
     assert (red[..., 0] > 220).all() and (red[..., 1] < 60).all()
     (tmp_path / "mine.toml").write_text('backround = "#ff0000"\n')
-    with pytest.raises(UsageError, match=r"mine.toml: backround is nothing a template has: the nearest is background"):
+    with pytest.raises(UsageError, match=r"mine.toml: backround is not a key of templates: the nearest is background"):
         make_stage(Spec.parse(f"lower-third:title=Anna,template={tmp_path / 'mine.toml'}"))
 
 

@@ -62,7 +62,7 @@ def prepare(recipe: Buildable, precision: Precision, *, products: bool = True) -
     except MemoryError:
         raise
     except Exception as error:  # protobuf's, the checker's and shape inference's errors share no base but Exception
-        raise EngineError(f"engine {recipe.name}: {recipe.model_path.name} is no network that TensorRT can be given: "
+        raise EngineError(f"engine {recipe.name}: TensorRT cannot take {recipe.model_path.name}: "
                           f"{_last_line(error)}") from error
 
 
