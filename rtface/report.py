@@ -138,7 +138,9 @@ class Report:
         if not self.frames_out or self.frames_corrected:
             return
         why = "no face was found"
-        if self.frames_with_faces:
+        if self.frames_with_faces and self.options.get("strength") == 0:
+            why = "strength is 0"
+        elif self.frames_with_faces:
             reasons = dict.fromkeys(reason for track in self.tracks for reason in track.treatment["reasons"])
             why = f"faces on {self.frames_with_faces} frames were left as they are"
             why += f" ({', '.join(reasons)})" if reasons else ""

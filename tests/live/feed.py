@@ -79,6 +79,7 @@ class Feed:
 
     Args:
         texture: covers the pictures with grain that moves, so that they fill a file.
+        corrected: whether the pictures say that a face was corrected on them.
 
     Attributes:
         calls: seconds of every call of the sink, 0 for those that waited for nothing.
@@ -86,12 +87,13 @@ class Feed:
         health: when it changed, and into what.
     """
 
-    def __init__(self, sink: LiveSink, like: Form, *, sound: bool = True, texture: bool = False) -> None:
+    def __init__(self, sink: LiveSink, like: Form, *, sound: bool = True, texture: bool = False,
+                 corrected: bool = False) -> None:
         self.sink, self._form = sink, like
         grain = np.random.default_rng(1).integers(0, 60, (like.height - 16, like.width + 64), np.uint8)
         self._grain = grain if texture else None
         self.voice = Voice(time.monotonic()) if sound else None
-        self._frames = 0
+        self._frames, self._corrected = 0, corrected
         self._began: float | None = None
         self.calls: list[float] = []
         self._beats: list[float] = []
@@ -116,7 +118,8 @@ class Feed:
                 if self._grain is not None:
                     luma = plane_rows(image.planes[0])[16:, :self._form.width]
                     luma += self._grain[:, self._frames % 64:][:, :self._form.width]
-                frame = Frame(image, round(due * 1_000_000), TIME_BASE, captured_at=due)
+                frame = Frame(image, round(due * 1_000_000), TIME_BASE, captured_at=due,
+                              corrected=self._corrected)
                 self._timed(lambda frame=frame: self.sink.write(frame))
                 for sound in self.voice.until(time.monotonic()) if self.voice else ():
                     self._timed(lambda sound=sound: self.sink.sound(sound))

@@ -58,7 +58,7 @@ def test_recordings_are_whole(folder: Path):
 def _is_whole(folder: Path, suffix: str) -> None:
     path = folder / f"call.{suffix}"
     sink = recorded(path)
-    feed = Feed(sink, form())
+    feed = Feed(sink, form(), corrected=True)
     feed.run(1.8)
     while partials(folder)[0].stat().st_size < 4000:
         feed.run(0.2)
@@ -93,6 +93,17 @@ def _is_whole(folder: Path, suffix: str) -> None:
         assert tags["enhanced_by"] == "rtface 9.9" and tags["digital_source_type"] == DIGITAL_SOURCE_TYPE
     if suffix == "mp4":
         assert b"xmp:CreatorTool" in path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_recording_without_a_corrected_face_does_not_say_so(folder: Path, suffix: str):
+    path = folder / f"call.{suffix}"
+    sink = recorded(path)
+    Feed(sink, form()).run(0.8)
+    sink.close()
+    with av.open(str(path)) as box:
+        assert not {"enhanced_by", "digital_source_type"} & {key.lower() for key in box.metadata}
+    assert len(pictures(path)) >= 5
 
 
 def test_places_are_checked_before_the_run(folder: Path):

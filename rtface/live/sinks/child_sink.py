@@ -83,7 +83,8 @@ class ChildSink:
                     slot = ring.put(frame.image)
                 except UsageError:  # larger than was agreed
                     slot = None
-                if slot is not None and not child.send(Shown(seconds, slot, Picture.of(frame.image))):
+                if slot is not None and not child.send(
+                        Shown(seconds, slot, Picture.of(frame.image), frame.corrected)):
                     ring.free(slot)
                     slot = None
             if slot is None:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
+from typing import BinaryIO, cast
 
 import av
 from av.container.core import Flags
@@ -26,8 +26,9 @@ from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
 from rtface.media.mp4 import cut_to_whole_fragments, reach_last_picture
 from rtface.media.stream_plan import supported_encoders
+from rtface.media.tags import take_out
 from rtface.media.workfile import WorkFile, full
-from rtface.provenance import append_xmp_box
+from rtface.provenance import append_xmp_box, without_correction
 
 _STATUS_S = 0.25
 _PIECE = {"max_interleave_delta": "1000000"}
@@ -55,6 +56,7 @@ class Recording:
         plan = _plan(job)
         self.encoder, self._fit = plan.encoder, Fit(job.form, plan.pix_fmt)
         self.frames = 0
+        self._corrected = False
         self._last: dict[int, int] = {}
         self.file = WorkFile(job.target, job.work)
         self._container = av.open(self.file, "w", format=job.format, buffer_size=1 << 16,
@@ -69,8 +71,9 @@ class Recording:
         self._sound = add_sound(self._container, job.sound, bare=self._bare) if job.sound is not None else None
         self._config = config_for(job.sound.rate, job.sound.channels) if job.sound is not None else b""
 
-    def picture(self, image: av.VideoFrame, seconds: float) -> None:
-        """Takes the next picture."""
+    def picture(self, image: av.VideoFrame, seconds: float, *, corrected: bool = False) -> None:
+        """Takes the next picture; `corrected`: whether a face was corrected on it."""
+        self._corrected = self._corrected or corrected
         image = self._fit(image)
         image.pts, image.time_base = self._rising(0, seconds), TICKS
         image.duration = round(1 / self._job.form.rate / TICKS)
@@ -90,11 +93,12 @@ class Recording:
         self._flush()
         self._container.close()
         job = self._job
-        if job.format in ("mp4", "mov"):
-            with self.file.edited() as file:
+        with self.file.edited() as file:
+            if job.format in ("mp4", "mov"):
                 reach_last_picture(file)
-                if job.metadata:
+                if job.metadata and self._corrected:
                     append_xmp_box(file, job.metadata)
+            self._unmark(file)
         # The parent waits for a second only: the disk is waited for where an older file would be lost without.
         self.file.publish(sync=job.target.path.exists())
 
@@ -107,11 +111,18 @@ class Recording:
             if not self.frames or not self.file.size:
                 self.file.discard()
                 return None
-            if self._job.format in ("mp4", "mov"):
-                with self.file.edited() as file:
+            with self.file.edited() as file:
+                if self._job.format in ("mp4", "mov"):
                     cut_to_whole_fragments(file)
+                self._unmark(file)
             return str(self.file.keep())
         return str(self.file.path)
+
+    def _unmark(self, file: BinaryIO) -> None:
+        """Takes out what was written with the header about corrected faces, where there turned out to be none."""
+        if not self._corrected:
+            tags = self._job.metadata
+            take_out(file, self._job.format, tags.keys() - without_correction(tags).keys())
 
     @property
     def _bare(self) -> bool:
@@ -183,7 +194,8 @@ def _take(parent: Parent, recording: Recording) -> str:
     while not why and (message := parent.receive()) is not None:
         if isinstance(message, Shown):
             image, seconds = frames.get(message.slot, message.picture), message.time
-            why = _tried(recording, lambda image=image, seconds=seconds: recording.picture(image, seconds))
+            why = _tried(recording, lambda image=image, seconds=seconds, corrected=message.corrected:
+                         recording.picture(image, seconds, corrected=corrected))
         elif isinstance(message, Heard):
             sound, seconds = message.sound, message.time
             why = _tried(recording, lambda sound=sound, seconds=seconds: recording.sound(sound, seconds))

@@ -33,11 +33,12 @@ CLOSING = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture in a slot, shown at `time` seconds of the run."""
+    """A picture in a slot, shown at `time` seconds of the run; `corrected`: whether a face was corrected on it."""
 
     time: float
     slot: int
     picture: Picture
+    corrected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,81 @@
+"""What is reported of a track: what was done, when and why, in bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from rtface.analysis.analyzer import Analyzer, Treatment
+from rtface.frame import Face
+from rtface.tracks import TrackBook, TrackRecord
+
+FACE = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
+ON, OFF = Treatment(True, 0.9, None, ("noise 0.50",)), Treatment(False, 0.0, None, ("clean",))
+
+
+def record() -> TrackRecord:
+    return TrackRecord(1, 0.0, Analyzer(ramp_s=1e-9))
+
+
+def shown(track: TrackRecord, treatment: Treatment, first: int, frames: int) -> TrackRecord:
+    """The track through so many frames on which that is decided, 25 a second."""
+    track.analyzer.treatment = treatment
+    for k in range(first, first + frames):
+        track.see(FACE, k / 25)
+        if (amount := track.decide(k / 25, counted=True)) > 0.0:
+            track.apply(amount)
+    return track
+
+
+def test_the_report_says_what_was_done_and_not_what_was_decided_last() -> None:
+    track = shown(shown(shown(record(), OFF, 0, 10), ON, 10, 30), OFF, 40, 10)
+    told = track.report()
+    assert told.treatment == {"on": True, "strength": 0.9, "engine": None, "reasons": ["noise 0.50"]}
+    assert (told.frames, told.frames_corrected, told.share_of_time) == (50, 30, 0.6)
+    assert (told.strength, told.strength_range) == (0.9, [0.9, 0.9])
+    assert [(s.from_s, s.to_s, s.on, s.strength, s.reasons, s.frames) for s in told.spans] == [
+        (0.0, 0.36, False, 0.0, ["clean"], 10), (0.4, 1.56, True, 0.9, ["noise 0.50"], 30),
+        (1.6, 1.96, False, 0.0, ["clean"], 10)]
+    assert asdict(told)["spans"][0]["reasons"] == ["clean"]
+
+
+def test_a_face_that_was_left_alone_says_so() -> None:
+    told = shown(record(), OFF, 0, 5).report()
+    assert told.treatment["on"] is False and told.treatment["reasons"] == ["clean"]
+    assert (told.frames_corrected, told.strength, told.strength_range) == (0, 0.0, [0.0, 0.0])
+
+
+def test_the_range_of_strength() -> None:
+    track = record()
+    for amount in (0.5, 0.25, 1.0):
+        track.apply(amount)
+    assert track.report().strength_range == [0.25, 1.0]
+    assert track.report().strength == pytest.approx(0.583, abs=1e-3)
+
+
+def test_spans_are_bounded_and_lose_no_frame() -> None:
+    track = record()
+    for k in range(300):
+        shown(track, OFF if k % 2 else ON, 10 * k, 10)
+    assert len(track.spans) <= 64
+    assert sum(span.frames for span in track.spans) == 3000
+    assert all(a.to_s < b.from_s and a.on is not b.on for a, b in zip(track.spans, track.spans[1:], strict=False))
+
+
+def test_pieces_of_a_film_are_joined() -> None:
+    first, second = shown(record(), ON, 0, 10), shown(shown(record(), ON, 10, 10), OFF, 20, 5)
+    first.go_on(second)
+    told = first.report()
+    assert (told.frames_corrected, told.strength_range) == (20, [0.9, 0.9])
+    assert [(s.from_s, s.to_s, s.on, s.frames) for s in told.spans] == [(0.0, 0.76, True, 20), (0.8, 0.96, False, 5)]
+
+
+@pytest.mark.parametrize(("correct", "on"), [("always", True), ("never", False)])
+def test_a_person_decides_for_all_but_the_tracks_of_the_file(correct: str, on: bool) -> None:
+    book = TrackBook({2: Treatment(not on)}, exposure=False, correct=correct)  # type: ignore[arg-type]
+    other = Face(2, FACE.box, FACE.points)
+    assert book.record_of(FACE, 0.0).analyzer.treatment.on is on
+    assert book.record_of(other, 0.0).analyzer.treatment.on is not on
+    assert book.record_of(FACE, 0.0).analyzer.decided
