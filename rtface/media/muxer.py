@@ -41,7 +41,9 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     if plan.format in ("mp4", "mov"):
         # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream keeps
         # silent it would wait, and hold everything in memory, for ever; then the start times come at the end.
-        flags = ["hybrid_fragmented", "empty_moov" if silent else "delay_moov"]
+        # Of AC-3 the header says what only a packet tells, so that there is no choice.
+        early = silent and not any(s.action == "copy" and s.stream.codec in ("ac3", "eac3") for s in plan.streams)
+        flags = ["hybrid_fragmented", "empty_moov" if early else "delay_moov"]
         if not any(s.action == "cover" for s in plan.streams):
             flags.append("use_metadata_tags")  # the other form of tags has no place for own names, this for covers
         options |= {"movflags": "+".join(flags), "use_editlist": "1", "frag_duration": "500000",
@@ -140,6 +142,8 @@ class Muxer:
                  or self.moment > _SILENT_S)
         if ready and packet.stream_index == self._video:
             self._begin(silent=bool(self._unheard))
+        elif self._held_bytes > _SILENT_BYTES:  # the first picture comes late
+            self._begin(silent=True)
 
     def _begin(self, *, silent: bool) -> None:
         """Writes the header and everything that was held back for it."""

@@ -33,6 +33,8 @@ __all__ = ["FileSource", "MediaInfo", "StreamInfo", "open_source"]
 
 # Seconds before --start from which decoding begins when a seek to the moment itself lands behind it.
 _EARLIER = (0, 5, 30)
+# Packets before the first picture that are kept in memory; a file with more of them is read a second time.
+_HELD_BYTES = 32 << 20
 
 # Seconds that `close` waits for a read.
 _CLOSE_S = 0.2
@@ -92,6 +94,8 @@ class FileSource:
         if end is not None and end <= (start or 0):
             raise UsageError(f"{self._name}: nothing lies between --start {start or 0:g} and --end {end:g}")
         self._waiting: deque[Item] = deque()
+        self._overflow = False  # whether packets before the first picture were let go
+        self._opened_first: InputContainer | None = None
         self._now: Decoder | None = None  # once the first picture is there
         self._container, self._video = self._open()
         try:
@@ -103,6 +107,8 @@ class FileSource:
             self._now = decoder
             self.info = self._describe(decoder, self._waiting[-1])
             decoder.first = None  # it can be 100 MB
+            if self._overflow:
+                self._read_again()
         except BaseException:
             self.close()
             raise
@@ -140,6 +146,8 @@ class FileSource:
             self._items = iter(())
             self._now = None
             self._container.close()
+            if self._opened_first is not None:
+                self._opened_first.close()
             if self.pipe is not None:
                 self.pipe.close()
         finally:
@@ -214,14 +222,32 @@ class FileSource:
             raise UsageError(f"{self._name}: has no picture from --start {float(self._start - self._clock_start):g} on")
         raise InputError(f"{self._name}: has no picture that can be decoded; the file is damaged, copy it again")
 
+    def _read_again(self) -> None:
+        """Begins anew at the start of the file. The container that was read so far stays open: `info` names its
+        streams."""
+        self._opened_first = self._container
+        self._container, self._video = self._open()
+        self._now = self._decoder()
+        self._now.report_to(self._stats, strict=self._strict)
+        self._items = self._now.items()
+        self._waiting.clear()
+        self._stats.count("frames_in", -1)  # the first picture is decoded once more
+
     def _first_frame(self, decoder: Decoder, items: Iterator[Item]) -> bool:
         self._waiting.clear()
+        held, again = 0, self.pipe is None and not is_url(self._path)
         for item in items:
             if not decoder.landed and decoder.landed is not None:
                 return False
-            self._waiting.append(item)
             if isinstance(item, Frame):
+                self._waiting.append(item)
                 return True
+            held += item.packet.size
+            if again and held > _HELD_BYTES:
+                self._overflow = True
+                self._waiting.clear()
+            else:
+                self._waiting.append(item)
         return False
 
     def _describe(self, decoder: Decoder, first: Item) -> MediaInfo:

@@ -211,6 +211,8 @@ def accepts(format: str, stream: StreamInfo) -> bool:
     """Whether a container takes a stream's packets as they are: its muxer is asked."""
     if format == "mpegts":  # its muxer takes everything, but readers know only these again
         return stream.codec in _TS
+    if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
+        return False
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
             if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]

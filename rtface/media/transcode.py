@@ -21,6 +21,8 @@ _BITS = {"aac": 96_000, "libopus": 80_000}
 # Layouts that libopus refuses, and the same speakers under the name that it knows.
 _OPUS_LAYOUT = {"5.1(side)": "5.1", "5.0(side)": "5.0"}
 
+_USUAL_LAYOUT = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
 
 class Sound:
     """Decodes one sound stream, keeps it in time with the pictures, and encodes it.
@@ -40,8 +42,12 @@ class Sound:
         """Sets an encoder up for the source's rate and speakers."""
         context = source.codec_context
         layout = context.layout.name
+        if layout.endswith("channels"):  # PCM in Matroska names no speakers
+            layout = _USUAL_LAYOUT.get(context.channels, layout)
         opus = target.codec_context.name == "libopus"
-        target.codec_context.sample_rate = 48_000 if opus else context.sample_rate
+        rates = target.codec_context.codec.audio_rates
+        known = not rates or context.sample_rate in rates
+        target.codec_context.sample_rate = context.sample_rate if known and not opus else 48_000
         target.codec_context.layout = _OPUS_LAYOUT.get(layout, layout) if opus else layout
         target.codec_context.format = "flt" if opus else "fltp"
         target.bit_rate = min(_BITS[target.codec_context.name] * max(1, context.channels), 512_000)

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError, UsageError
+from rtface.frame import Frame
+from rtface.media import muxer
+from rtface.media import source as source_module
 from rtface.media.file_sink import FileSink
 from rtface.media.source import open_source
 from rtface.media.stream_plan import StreamPlan, plan_output
@@ -157,9 +160,10 @@ def test_a_sparse_subtitle_does_not_hold_the_film_back(media, tmp_path: Path):
     assert [t for *_, t in cues(tmp_path / "out.mp4")] == ["Late."]
 
 
+@pytest.mark.parametrize("codec", ["aac", "ac3"])
 @pytest.mark.parametrize("silent_sound", [True, False])
-def test_a_sound_stream_that_starts_late_or_never(media, tmp_path: Path, silent_sound: bool):
-    source = media.make_film(tmp_path / "in.mkv", frames=100, rate=12, size=(32, 32), sound="aac",
+def test_a_sound_stream_that_starts_late_or_never(media, tmp_path: Path, silent_sound: bool, codec: str):
+    source = media.make_film(tmp_path / "in.mkv", frames=100, rate=12, size=(32, 32), sound=codec,
                              sound_ms=40 if silent_sound else 500, sound_start_ms=6500)
     media.passthrough(source, tmp_path / "out.mp4", crf=0)
     before, after = media.decoded(source), media.decoded(tmp_path / "out.mp4")
@@ -433,6 +437,49 @@ def test_announced_sound_that_comes_late_is_warned_of(media, tmp_path: Path):
     assert stats.counters["sound_left_out"] > 1
     assert sum("begins later" in w for w in stats.warnings.values()) == 1
     opened.close()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".ts", ".webm"])
+def test_pcm_without_speakers_at_a_high_rate(media, tmp_path: Path, suffix: str):
+    """PCM in Matroska names no speakers, and 192 kHz is more than AAC has."""
+    def sound(box: Any) -> Callable[[], None]:
+        stream = box.add_stream("pcm_s16le", rate=192_000)
+        stream.codec_context.layout = "stereo"
+
+        def write() -> None:
+            frame = av.AudioFrame.from_ndarray(np.full((1, 2 * 76_800), 900, np.int16), "s16", "stereo")
+            frame.sample_rate, frame.pts, frame.time_base = 192_000, 0, Fraction(1, 192_000)
+            box.mux(stream.encode(frame))
+        return write
+
+    source = media.make_film(tmp_path / "in.mkv", extra=sound)
+    media.passthrough(source, tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as box:
+        assert box.streams.audio[0].codec_context.channels == 2
+        assert sum(f.samples / f.sample_rate for f in box.decode(audio=0)) == pytest.approx(0.4, abs=0.1)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov"])
+def test_much_sound_before_the_first_picture(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str):
+    """More than is kept in memory: the file is read again, and the muxer does not wait for the picture."""
+    monkeypatch.setattr(source_module, "_HELD_BYTES", 4_000)
+    monkeypatch.setattr(muxer, "_SILENT_BYTES", 6_000)
+    monkeypatch.setattr(muxer, "_WAITING_BYTES", 6_000)
+    film = media.make_film(tmp_path / "in.mkv", start_ms=2000, sound="ac3", sound_ms=2400)
+    stats = Stats()
+    opened = open_source(film, stats=stats)
+    first = next(iter(opened))
+    assert not isinstance(first, Frame) and first.packet.pts < 1  # nothing is missing
+    opened.close()
+    assert stats.counters["frames_in"] == 0
+    media.passthrough(film, tmp_path / f"out{suffix}", crf=0)
+    before, after = media.decoded(film), media.decoded(tmp_path / f"out{suffix}")
+    assert [s for _, s in before] == [s for _, s in after]
+    with av.open(str(film)) as a, av.open(str(tmp_path / f"out{suffix}")) as b:
+        packets = [[(bytes(p), float(p.pts * p.time_base)) for p in box.demux(audio=0) if p.size] for box in (a, b)]
+        assert [p for p, _ in packets[0]] == [p for p, _ in packets[1]]
+        shift = float(after[0][0] - before[0][0])
+        assert all(abs(y - x - shift) < 0.002 for (_, x), (_, y) in zip(*packets, strict=True))
 
 
 class Absent:
