@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtface import values
 from rtface.config import DECLARED, Options, check_scope
-from rtface.errors import RtfaceError, UsageError
+from rtface.errors import Interrupted, RtfaceError, UsageError
 from rtface.progress import Progress
 
 if TYPE_CHECKING:
@@ -49,12 +49,14 @@ def _is_value(key: str, word: str) -> bool:
 
 @contextmanager
 def python_words() -> Generator[None]:
-    """Errors raised inside call options as Python calls them."""
+    """Errors raised inside call options as Python calls them; Ctrl-C becomes `Interrupted`."""
     try:
         yield
     except RtfaceError as error:
         error.args = (in_python(str(error)), *error.args[1:])
         raise
+    except KeyboardInterrupt:
+        raise Interrupted from None
 
 
 def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Callable[[Progress], None] | None = None,
@@ -79,7 +81,8 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
         What was done, in figures; see docs/report.md.
 
     Raises:
-        RtfaceError: see `rtface.errors`; each is also the builtin that fits.
+        RtfaceError: see `rtface.errors`; each is also the builtin that fits. Ctrl-C raises Interrupted, whose message
+            says what was left.
     """
     from rtface.address import place
     from rtface.live.endpoints import endpoint, is_live, live_scope, unwrapped

@@ -143,7 +143,8 @@ class _Stills:
         began = perf_counter()
         comparison = Comparison(self.pair.take) if self.pair else None
         read = self.stages.remember(self._read())
-        items = chain(read, self.parts, self.stats, comparison=comparison, waiting=1)  # photos are large
+        items = chain(read, self.parts, self.stats, comparison=comparison, waiting=1,  # photos are large
+                      stop=self.stop.is_set)
         try:
             for item in self.stages(end_at_faults(items, self.stats, hold=False)):
                 if isinstance(item, Frame):
@@ -153,10 +154,12 @@ class _Stills:
                         self.progress(Progress(self.done, float(self.done), float(len(self.jobs)), speed,
                                                len(item.faces)))
                 if self.stop.is_set():
-                    raise Interrupted(f"interrupted after {self.done} of {len(self.jobs)} pictures; the same command "
-                                      "goes on from there")
+                    break
         finally:
             items.close()
+        if self.stop.is_set() and self.done + self.skipped + len(self.failed) < len(self.jobs):
+            raise Interrupted(f"interrupted after {self.done} of {len(self.jobs)} pictures; the same command goes on "
+                              "from there")
         if self.skipped:
             self.notes.append(f"{self.skipped} pictures were there already (--overwrite does them again)")
         if self.failed:

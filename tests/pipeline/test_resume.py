@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from fakes import FakeEngine, FakeEngines
@@ -146,6 +147,31 @@ def test_ctrl_c_before_the_first_frame_is_the_documented_error(tmp_path: Path, m
     with pytest.raises(Interrupted):
         rtface.run(numbered(tmp_path / "in.mp4", 5), tmp_path / "out.mp4", tracker="none")
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_ctrl_c_in_a_live_run_or_an_analysis_is_the_documented_error(tmp_path: Path,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*a: Any, **k: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rtface.live.run.run_live", interrupted)
+    monkeypatch.setattr("rtface.runner.create_tracker", interrupted)
+    source = numbered(tmp_path / "in.mp4", 5)
+    for work in (lambda: rtface.run(source, "null:"), lambda: rtface.analyze(source)):
+        with pytest.raises(Interrupted):
+            work()
+
+
+def test_a_stopped_folder_of_stills_goes_on_with_the_same_line(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for n in range(4):
+        assert cv2.imwrite(str(tmp_path / "in" / f"{n}.png"), np.full((48, 64, 3), 40 * n, np.uint8))
+    stop = threading.Event()
+    with pytest.raises(Interrupted, match="interrupted after 2 of 4 pictures; the same command goes on from there"):
+        run_file(tmp_path / "in", tmp_path / "out", Options(tracker="none"), stop=stop,
+                 progress=lambda p: stop.set() if p.frames == 2 else None)
+    assert rtface.run(tmp_path / "in", tmp_path / "out", tracker="none").frames_out == 2
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 # -- frames that fail -------------------------------------------------------------------------------------------------
