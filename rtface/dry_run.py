@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rtface.config import Options
 from rtface.engine.listing import list_engines
+from rtface.media.coding import CLASSES
 from rtface.media.encoders import FAMILIES, VideoPlan
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import OutputPlan, StreamPlan
@@ -23,7 +24,7 @@ def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: Options) ->
     if plan is not None:
         video = plan.video
         quality = _quality(video)
-        lines.append(f"pictures: {info.coding.described} become {video.coding} ({video.described}"
+        lines.append(f"pictures: {info.coding.described} become {CLASSES[video.coding]} ({video.described}"
                      f"{f' {quality}' if quality else ''}, {video.width}x{video.height}, {float(video.rate):g} fps, "
                      f"{video.pix_fmt})")
         lines += [f"stream {each.stream.index}: {_fate(each)}" for each in plan.streams]

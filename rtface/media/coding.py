@@ -13,9 +13,11 @@ from rtface.media.pixel_format import shape_of
 
 Class = Literal["lossless", "mezzanine", "lossy"]
 
+CLASSES: dict[Class, str] = {"lossless": "lossless", "mezzanine": "made for editing", "lossy": "lossy"}
+
 _NAMES = {"ffv1": "FFV1", "huffyuv": "HuffYUV", "ffvhuff": "FFVHUFF", "utvideo": "Ut Video", "magicyuv": "MagicYUV",
           "rawvideo": "raw video", "png": "PNG", "qtrle": "QuickTime Animation", "h264": "H.264",
-          "hevc": "H.265", "prores": "ProRes", "dnxhd": "DNxHD"}
+          "hevc": "H.265", "prores": "ProRes", "dnxhd": "DNxHD", "jpeg2000": "JPEG 2000"}
 # prores_ks's and dnxhd's profiles by FFmpeg's names of those that were decoded.
 _PRORES = {"Proxy": "proxy", "LT": "lt", "Standard": "standard", "HQ": "hq", "4444": "4444", "XQ": "4444xq"}
 _DNX = {"DNXHR LB": "dnxhr_lb", "DNXHR SQ": "dnxhr_sq", "DNXHR HQ": "dnxhr_hq", "DNXHR HQX": "dnxhr_hqx",
@@ -42,13 +44,15 @@ class Coding:
     @property
     def described(self) -> str:
         """Class and codec in a few words."""
-        kind = "made for editing" if self.kind == "mezzanine" else self.kind
-        return kind + (f" ({self.name})" if self.name else "")
+        return CLASSES[self.kind] + (f" ({self.name})" if self.name else "")
 
 
-def coding_of(context: VideoCodecContext) -> Coding:
-    """What an opened stream says of its coding. H.264 and H.265 are lossless where their parameter sets say that
-    the quantiser is bypassed; where nothing is said they are lossy."""
+def coding_of(context: VideoCodecContext, head: bytes = b"") -> Coding:
+    """What an opened stream says of its coding; `head` is the beginning of its first packet.
+
+    H.264 and H.265 are lossless where their parameter sets say that the quantiser is bypassed, JPEG 2000 where its
+    header names the reversible transform. Where nothing is said they are lossy.
+    """
     codec = context.codec.canonical_name
     profile = str(context.profile or "")
     if codec == "prores":
@@ -62,6 +66,11 @@ def coding_of(context: VideoCodecContext) -> Coding:
             bypassed = _h264_bypass if codec == "h264" else _hevc_bypass
             if bypassed(bytes(context.extradata or b"")):
                 return Coding("lossless", _NAMES[codec])
+    elif codec == "jpeg2000":
+        # COD: length, style, order, layers, component transform, levels, block size, block style, wavelet (1: 5/3)
+        at = head.find(b"\xff\x52")
+        if at >= 0 and head[at + 13 : at + 14] == b"\1":
+            return Coding("lossless", _NAMES[codec])
     elif context.codec.lossless and not context.codec.lossy and codec != "gif":
         return Coding("lossless", _NAMES.get(codec, codec))
     return Coding("lossy", codec)

@@ -54,6 +54,7 @@ class Decoder:
         pictures: cover pictures by stream index, as far as they have been met.
         landed: whether the first picture after a seek lies at or before the cut; None before it is seen.
         frames: pictures decoded so far, with those before the cut.
+        head: the beginning of the first packet of pictures.
         first: the first picture in memory of the host, as software decoded it where the card decodes the others too.
         reached: end of the last frame, in seconds of the input's clock.
     """
@@ -76,6 +77,7 @@ class Decoder:
         self.pictures: dict[int, bytes] = {}
         self.landed: bool | None = None if sought else True
         self.frames = 0
+        self.head = b""
         self.first: av.VideoFrame | None = None
         step = 1 / (self.rate * self.time_base)
         self._step = max(1, round(step))
@@ -104,6 +106,7 @@ class Decoder:
             if index == video:
                 if self._done:
                     continue
+                self.head = self.head or bytes(memoryview(packet)[:4096])
                 for image in self._images(packet):
                     frame = self._frame(image)
                     if frame is None:

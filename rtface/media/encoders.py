@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from rtface.errors import OutputError, UsageError
+from rtface.media.coding import Class
 from rtface.media.color import Hdr, Tags
 from rtface.media.cuda_driver import told
 
@@ -122,7 +123,7 @@ class VideoPlan:
     warnings: list[str] = field(default_factory=list[str])
 
     @property
-    def coding(self) -> str:
+    def coding(self) -> Class:
         """Whether the pictures are coded "lossless", for editing ("mezzanine"), or "lossy"."""
         return "lossless" if self.lossless else "mezzanine" if self.encoder in MEZZANINE else "lossy"
 

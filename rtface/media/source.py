@@ -284,7 +284,7 @@ class FileSource:
             clock_start=self._clock_start, origin=self._origin(),
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
             notes=notes, decoder=self._decoded_by(decoder, notes), on_card=on_card(first.image),
-            coding=coding_of(self._video.codec_context))
+            coding=coding_of(self._video.codec_context, decoder.head))
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
         """What decodes the pictures; says so where a card was meant, and warns where the user named it in vain."""

@@ -34,6 +34,7 @@ KEPT = [
     ("huffyuv", "yuv422p", {}, ".avi", ".mkv", "ffv1"), ("ffvhuff", "yuv420p", {}, ".avi", ".mkv", "ffv1"),
     ("utvideo", "yuv420p", {}, ".avi", ".mkv", "ffv1"), ("magicyuv", "yuv444p", {}, ".avi", ".mov", "magicyuv"),
     ("v210", "yuv422p10le", {}, ".mov", ".mov", "v210"), ("rawvideo", "yuv420p", {}, ".nut", ".mkv", "ffv1"),
+    ("jpeg2000", "yuv422p10le", {"pred": "dwt53"}, ".mkv", ".mkv", "ffv1"),
     ("libx264", "yuv420p", {"qp": "0"}, ".mp4", ".mp4", "libx264"),
     ("libx264", "yuv444p", {"crf": "0"}, ".mkv", ".mov", "libx264"),
     ("libx264", "yuv420p", {"qp": "0"}, ".ts", ".ts", "libx264"),
@@ -145,6 +146,12 @@ def test_interlaced_dnxhr_falls_back_and_says_so(media, tmp_path: Path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_what_parameter_sets_say(media, tmp_path: Path, codec: str, options: dict[str, str], kind: str, suffix: str):
     assert coding(media.make_film(tmp_path / f"in{suffix}", frames=5, codec=codec, options=options)).kind == kind
+
+
+def test_irreversible_jpeg_2000_is_lossy(media, tmp_path: Path):
+    opened = open_source(media.make_film(tmp_path / "in.mkv", frames=1, codec="jpeg2000", options={"pred": "dwt97int"}))
+    assert opened.info.coding.kind == "lossy"
+    opened.close()
 
 
 @pytest.mark.parametrize("extradata", [b"", b"\1", b"\1d\0\n\xff\xe1\0\x20\x67\xf4", b"\0\0\1\x67\xf4\0\n", bytes(40)])
