@@ -404,7 +404,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
     with ExitStack() as stack:
         source = None
         if isinstance(input, Path) and input.is_dir() and not options.sequence:
-            frames_in = frames_of_stills(list_images(input))
+            frames_in = frames_of_stills(list_images(input), stats)
         else:
             source = _opened(input, options, threads, stats, stop)
             stack.callback(source.close)

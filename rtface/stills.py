@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
@@ -202,7 +202,18 @@ class _Stills:
         self.stats.warn(f"picture:{len(self.failed)}", str(error))
 
 
-def frames_of_stills(paths: Iterable[Path]) -> Iterator[Frame]:
-    """The pictures as frames, for `rtface analyze`."""
+def frames_of_stills(paths: Sequence[Path], stats: Stats) -> Iterator[Frame]:
+    """The pictures as frames, for `rtface analyze`. A picture that cannot be read is warned of, counted as
+    "unreadable" and left out; InputError where that is all of them."""
+    errors: list[RtfaceError] = []
     for path in paths:
-        yield read_image(path).frame
+        try:
+            frame = read_image(path).frame
+        except RtfaceError as error:
+            errors.append(error)
+            stats.warn(f"picture:{len(errors)}", str(error))
+            stats.count("unreadable")
+            continue
+        yield frame
+    if errors and len(errors) == len(paths):
+        raise InputError(f"none of {len(paths)} pictures can be read: {errors[0]}") from errors[0]

@@ -49,7 +49,8 @@ def analyze(
         from rtface.stills import scope_of
 
         check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
-        tracks = analyze_file(source, options, stats=Stats(), progress=Meter(console, source.name), stop=stop.event)
+        stats = Stats()
+        tracks = analyze_file(source, options, stats=stats, progress=Meter(console, source.name), stop=stop.event)
         console.clear()
         if json:
             print_json(treatment_file(source, tracks), indent=2)
@@ -58,6 +59,9 @@ def analyze(
                          *map(_cells, tracks)])
         else:
             console.say(f"{source}: no face found")
+        if unreadable := stats.counters["unreadable"]:
+            console.say(f"{source}: {unreadable} picture{'s' * (unreadable > 1)} could not be read", "error")
+            raise typer.Exit(shared.FAILED)
 
 
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from fakes import portrait
 
 import rtface
 from rtface.api import in_python
-from rtface.errors import Interrupted, OutputError, UsageError
+from rtface.errors import InputError, Interrupted, OutputError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +64,16 @@ def test_analyze_gives_typed_reports(film: Path) -> None:
     assert (track.id, track.frames, track.first_s) == (1, 10, 0.0)
     assert set(track.treatment) >= {"on", "strength", "engine", "reasons"}
     assert told
+
+
+def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    picture, _ = portrait()
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"none of 1 pictures can be read: .*a.png: is empty"):
+        rtface.analyze(tmp_path)
+    cv2.imwrite(str(tmp_path / "b.png"), picture[:, :, ::-1])
+    assert [track.frames for track in rtface.analyze(tmp_path)] == [1]
+    assert "a.png: is empty" in caplog.text
 
 
 @pytest.mark.parametrize(("call", "says"), [
