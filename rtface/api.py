@@ -86,6 +86,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
     """
     from rtface.address import place
     from rtface.live.endpoints import endpoint, is_live, live_scope, unwrapped
+    from rtface.workshops import check_region
 
     with python_words():
         _check_callbacks(progress, cancel)
@@ -98,6 +99,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
             from rtface.stats import Stats
 
             check_scope(options, chosen, live_scope(ends[0]), flags=False)
+            check_region(options, chosen)
             stats = Stats()
             return run_live(make_ends(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
                             look=_look(progress) if progress else None)
@@ -106,6 +108,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
 
         source, target = place(names[0]), names[1]
         check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
+        check_region(options, chosen)
         return run_file(source, target, chosen, progress=progress, stop=cancel)
 
 

@@ -29,7 +29,7 @@ from rtface.stages import Stages, before
 from rtface.stats import Stats
 from rtface.track import create_tracker
 from rtface.tracking import track
-from rtface.workshops import asked_by, open_at_once, open_workshop
+from rtface.workshops import asked_by, check_region, open_at_once, open_workshop
 
 # Pixels; the five points of a face that can be seen are farther apart.
 _LEAST_SPREAD = 1.0
@@ -85,6 +85,7 @@ class Enhancer:
         with python_words():
             self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
             check_scope(options, self._options, Scope.ENHANCER, flags=False)
+            check_region(options, self._options)
             self._format: ArrayFormat = check_format(format)
             rate: Any = values.rate(fps, "fps")
             self._tick = Fraction(1, 90_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +13,7 @@ from rtface.config import Options
 from rtface.device.cpu import CpuDevice
 from rtface.engine import Asked, EngineSet, cuda
 from rtface.engine.backends import check_device
-from rtface.engine.service import SMALL
+from rtface.engine.service import SMALL, check_head
 from rtface.errors import EngineError, MissingComponent
 from rtface.protocols import Workshop
 
@@ -28,9 +28,14 @@ _LEAST_BYTES = 512 << 20
 
 def asked_by(options: Options) -> Asked:
     """Which engine a run with these options asks for."""
+    return Asked(options.engine, options.fidelity, options.commercial_use)
+
+
+def check_region(given: Container[str], options: Options) -> None:
+    """UsageError for ``--region head`` that was given for this run and has no effect with its engine."""
     # A treatment may name other engines, face by face.
-    return Asked(options.engine, options.fidelity, options.commercial_use,
-                 head=options.region == "head" and options.treatment is None)
+    if options.region == "head" and "region" in given and options.treatment is None:
+        check_head(options.engine)
 
 
 def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from rtface.address import Address
@@ -38,6 +38,14 @@ def _check_engine(name: str) -> None:
     if offer is not None or name in PLUGINS:
         raise UsageError(f"engine {name} is not here; what there is to it says: rtface engines add {name}")
     raise unknown_engine(name)
+
+
+def check_region(given: Container[str], options: Options) -> None:
+    """As `rtface.workshops.check_region`, which is imported only where it is needed."""
+    if options.region == "head" and "region" in given:
+        from rtface.workshops import check_region as check
+
+        check(given, options)
 
 
 def check_inputs(inputs: Sequence[Path | Address]) -> None:

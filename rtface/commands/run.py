@@ -169,6 +169,7 @@ def _scope(jobs: list[Job], loaded: Loaded) -> Scope:
     # Live options are refused before anything heavy is imported.
     check_scope(loaded.given, loaded.options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early.check_names(loaded.options)
+    early.check_region(loaded.given, loaded.options)
     early.check_inputs([job.input for job in jobs])
     from rtface.stills import scope_of
 
@@ -291,6 +292,7 @@ def run(
         ends = live.live_ends(paths) if output_dir is None else None
         if ends is not None:
             check_scope(loaded.given, options, live_scope(ends[0]) | Scope.CONSOLE)
+            early.check_region(loaded.given, options)
             raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
         jobs = plan_jobs(paths, output_dir, options)
         check_scope(loaded.given, options, _scope(jobs, loaded))

@@ -28,13 +28,11 @@ class Asked:
         name: an engine's name, "default" or "auto".
         fidelity: what that control is turned to, 0…1; None leaves it at the engine's own.
         commercial_use: whether engines that may not be used commercially are refused.
-        head: whether engines that answer for the face only are refused (`--region head`).
     """
 
     name: str = "default"
     fidelity: float | None = None
     commercial_use: bool = False
-    head: bool = False
 
 
 def load_engine(name: str = "default", *, device: str = "auto", threads: int | None = None) -> LoadedEngine:
@@ -68,6 +66,10 @@ def recipe_named(name: str) -> Recipe:
     raise unknown_engine(name)
 
 
+def _names(name: str) -> tuple[str, ...]:
+    return (DEFAULT, SMALL) if name == "auto" else (name,)
+
+
 def check_commercial(recipe: Recipe) -> None:
     """Raises UsageError for an engine that may not be used commercially, naming its licence and what may."""
     licence = recipe.licence
@@ -86,7 +88,9 @@ def _check_fidelity(recipes: list[Recipe]) -> None:
                      + (f", or choose --engine {' or '.join(having)}" if having else ""))
 
 
-def _check_head(recipes: list[Recipe]) -> None:
+def check_head(name: str) -> None:
+    """UsageError where engine `name` answers for the face only, so that ``--region head`` has no effect."""
+    recipes = [recipe_named(wanted) for wanted in _names(name)]
     if any(recipe.input.region is None for recipe in recipes):
         return
     having = [r.name for r in _readable() if r.input.region is None]
@@ -159,7 +163,7 @@ class EngineSet:
         work beside what a frame waits for.
 
         Raises as `load_engine`; UsageError also for an engine that may not be used commercially where that is asked
-        for, and for `fidelity` or `head` where no engine can do that.
+        for, and for `fidelity` where the engine has no such control.
         """
         self._asked = Asked(asked) if isinstance(asked, str) else asked
         name = self._asked.name
@@ -169,11 +173,9 @@ class EngineSet:
 
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}
-        names = (DEFAULT, SMALL) if name == "auto" else (name,)
+        names = _names(name)
         if self._asked.fidelity is not None:
             _check_fidelity([recipe_named(wanted) for wanted in names])
-        if self._asked.head:
-            _check_head([recipe_named(wanted) for wanted in names])
         try:
             self._chosen = tuple(self.named(wanted) for wanted in names)
         except BaseException:

@@ -251,3 +251,11 @@ def test_a_stopped_batch_says_how_each_goes_on(pipeline, tmp_path):
     assert f"rtface run 'b c.mp4' '{tmp_path}/b c.rest.mp4' --start 0:00:07.050" in result.stderr
     assert "the same command again skips what is finished" in result.stderr
     assert "1 done, 0 skipped, 1 failed, 1 not begun" in result.stderr
+
+
+def test_one_still_has_seconds_instead_of_a_frame_rate(pipeline, tmp_path):
+    pipeline(lambda input, output, options, stop: Report(
+        str(input), str(output), __version__, "rtface-m", "cpu", frames_in=1, frames_out=1, seconds=1.96, fps=0.5))
+    said = invoke("run", "a.png", tmp_path / "b.png").stderr
+    assert "1 frame, 0 with faces, 0 corrected, 2.0 s, rtface-m on cpu" in said
+    assert "fps" not in said
