@@ -86,7 +86,7 @@ def _check_files(source: Endpoint, sink: Endpoint, also: str | None, options: Op
     written += [Written(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]
     targets = check_outputs(written, inputs=[source.name] if source.kind == "file" else [], overwrite=options.overwrite)
     for target in targets if not options.dry_run else ():
-        for line in clear_leftovers(target):
+        for line in clear_leftovers(target, live=True):
             stats.warn(f"leftover:{line}", line)
 
 

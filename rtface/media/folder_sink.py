@@ -113,7 +113,7 @@ class FolderSink:
             self._list.close()
             stills = self._stills()
             for still in stills:
-                with still.open("rb") as file:
+                with still.open("rb+") as file:
                     sync_file(file.fileno())
             if folder.is_dir():
                 for still in stills:

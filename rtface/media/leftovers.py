@@ -30,14 +30,19 @@ _HEADER_BYTES = 1 << 16
 _REORDERED = 32
 
 
-def clear_leftovers(target: Target) -> list[str]:
+def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
     """Looks after what killed runs left beside an output: what plays becomes NAME.partial.EXT, empty files go.
+
+    Args:
+        target: the output.
+        live: whether it is a recording: nothing can go on behind it, and a live run does not wait until a long one
+            has been read to its end.
 
     Returns:
         One line for each that the user should know of: where a part is and how to go on, or that another run writes
         this output now.
     """
-    lines = [_looked_after(path, target) for path in _found(target)]
+    lines = [_looked_after(path, target, live) for path in _found(target)]
     return [line for line in lines if line]
 
 
@@ -49,7 +54,7 @@ def _found(target: Target) -> list[Path]:
         return []
 
 
-def _looked_after(path: Path, target: Target) -> str | None:
+def _looked_after(path: Path, target: Target, live: bool) -> str | None:
     folder = path.is_dir()
     flags = os.O_RDONLY if folder else os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -62,7 +67,7 @@ def _looked_after(path: Path, target: Target) -> str | None:
                     "the one that ends first gets the name")
         if folder:
             return _stills(path, target)
-        return _film(path, number, target) if stat.S_ISREG(os.fstat(number).st_mode) else None
+        return _film(path, number, target, live) if stat.S_ISREG(os.fstat(number).st_mode) else None
     finally:
         os.close(number)
 
@@ -89,10 +94,12 @@ def _stills(path: Path, target: Target) -> str | None:
             f"go on behind them with --start {format_start(part.end)}")
 
 
-def _film(path: Path, number: int, target: Target) -> str | None:
+def _film(path: Path, number: int, target: Target, live: bool) -> str | None:
     with open(number, "rb+", closefd=False) as file:
         size = os.fstat(number).st_size
-        times = make_playable(file) if size else []
+        times = make_playable(file, first=live) if size else []
+    if times and live:
+        return f"{_kept(path, target)}: a recording of a run that was killed; it plays"
     if times:
         return (f"{_kept(path, target)}: left by a run that was killed, {len(times)} frames that play; go on behind "
                 f"them with --start {format_start(_whole_s(times))} (where that run had a --start, so much later)")
@@ -139,11 +146,12 @@ def _alive(process: int) -> bool:
     return True
 
 
-def make_playable(file: BinaryIO) -> list[Fraction]:
+def make_playable(file: BinaryIO, *, first: bool = False) -> list[Fraction]:
     """Puts the end of an unfinished film right, as far as its container needs that.
 
     Args:
         file: open for reading and writing, without a writer at work. It is flushed, and stays open.
+        first: whether to look for the first frame only.
 
     Returns:
         Presentation times of its frames in seconds, rising; none when the first cannot be decoded.
@@ -152,19 +160,20 @@ def make_playable(file: BinaryIO) -> list[Fraction]:
         cut_to_whole_fragments(file)
         reach_last_picture(file)
         file.flush()
-    return _times(file)
+    return _times(file, first)
 
 
 def _first(file: BinaryIO) -> Iterable[tuple[bytes, int]]:
     return [box for box, _ in zip(boxes(file), range(1), strict=False)]
 
 
-def _times(file: BinaryIO) -> list[Fraction]:
+def _times(file: BinaryIO, first: bool) -> list[Fraction]:
     try:
         file.seek(0)
         with av.open(file, "r") as container:
-            if next(container.decode(video=0), None) is None:
-                return []
+            frame = next(container.decode(video=0), None)
+            if frame is None or first:
+                return [] if frame is None else [Fraction(frame.time or 0)]
         file.seek(0)
         with av.open(file, "r") as container:
             stream = container.streams.video[0]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.address import check_file_name, check_slashes
-from rtface.errors import OutputError, UsageError
+from rtface.errors import InputError, OutputError, UsageError
+from rtface.media.image_read import list_images
 from rtface.media.workfile import Target, work_name
 
 AnyPath = str | os.PathLike[str]
@@ -47,7 +48,7 @@ def check_outputs(written: Sequence[Written], *, inputs: Iterable[AnyPath], over
 
     Args:
         written: what is written; the first folder among them is made by the run, so that files in it may be named.
-        inputs: files, folders and addresses that are read; a file in an input folder is an input too.
+        inputs: files, folders and addresses that are read; a picture in an input folder is an input too.
         overwrite: whether existing files may be replaced.
 
     Returns:
@@ -91,8 +92,8 @@ def _check(one: Written, inputs: Sequence[AnyPath], overwrite: bool, made: set[P
         if _same(named, name):
             what = "folder" if one.folder else "name"
             raise OutputError(f"{one}: is the input itself; choose another {what} for the output")
-        if not one.folder and named.exists() and path.parent == Path(os.path.realpath(name)):
-            raise OutputError(f"{one}: is one of the input's files; choose another name for the output")
+        if not one.folder and named.exists() and any(_same(named, picture) for picture in _pictures(name)):
+            raise OutputError(f"{one}: is one of the input's pictures; choose another name for the output")
     if one.folder:
         _check_folder(one, path, overwrite)
         return target
@@ -115,7 +116,8 @@ def _check_kind(one: Written, named: Path) -> None:
         if not one.folder:
             raise OutputError(f"{one}: is a folder; name a file in it, such as {named / 'enhanced.mp4'}")
     elif not stat.S_ISREG(mode):
-        raise OutputError(f"{one}: is not a regular file; choose another name")
+        advice = ", or --json for the report on stdout" if one.name == "--report" else ""
+        raise OutputError(f"{one}: is not a regular file; choose another name{advice}")
     elif one.folder:
         raise OutputError(f"{one}: is a file, and a folder is needed; choose another name")
 
@@ -149,6 +151,14 @@ def _check_writable(one: Written, path: Path) -> None:
                               "shorter one") from error
         raise OutputError(f"{one}: the folder {path.parent} cannot be written to ({error.strerror}); "
                           "choose another place or change its permissions") from error
+
+
+def _pictures(folder: AnyPath) -> list[Path]:
+    """The pictures in an input folder; none for another input."""
+    try:
+        return list_images(folder)
+    except (InputError, ValueError):
+        return []
 
 
 def _same(one: AnyPath, other: AnyPath) -> bool:

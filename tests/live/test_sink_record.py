@@ -18,6 +18,8 @@ from rtface.config import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import endpoint
 from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.media.leftovers import clear_leftovers
+from rtface.media.outputs import check_target
 from rtface.provenance import DIGITAL_SOURCE_TYPE, describe
 
 from .feed import MONO, Feed, at_once, form
@@ -197,8 +199,13 @@ def test_the_whole_group_killed_leaves_a_part_that_plays(folder: Path):
         while not (left := list(folder.iterdir())) or left[0].stat().st_size < 900_000:
             assert time.monotonic() < until and process.poll() is None
             time.sleep(0.1)
+        (line,) = clear_leftovers(check_target(folder / "call.mkv", inputs=[], overwrite=False), live=True)
+        assert "another run" in line
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     (part,) = folder.iterdir()
     assert part.name.startswith(".call.") and len(pictures(part)) > 10
+    target = check_target(folder / "call.mkv", inputs=[], overwrite=False)
+    (line,) = clear_leftovers(target, live=True)
+    assert "--start" not in line and [p.name for p in folder.iterdir()] == ["call.partial.mkv"]
