@@ -136,10 +136,13 @@ class Presenter:
         if frame.pts <= self._real_pts:
             self._stats.count("dropped:order")
             return
+        # Where the last picture was shown again in place of this one, it comes half a period after that, as do those
+        # after it until they have caught up.
+        soonest, ahead = self._pts + round(5e5 * self._period), self._pts > self._real_pts
         if frame.captured_at is not None:
             self._real_pts = frame.pts
-        if frame.pts <= self._pts:  # shown already in its place: the last picture, again
-            frame = replace(frame, pts=self._pts + 1)
+            if ahead and frame.pts < soonest:
+                frame = replace(frame, pts=soonest)
         faces = len(frame.faces)  # a picture that is fitted to the outputs' form has none
         try:
             frame = self._fit(frame)

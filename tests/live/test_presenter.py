@@ -99,7 +99,7 @@ def test_a_picture_that_comes_late_after_a_pause_is_shown():
     presenter.close()
     shown = [luma_of(f) for f in sink.frames]
     assert 91 in shown and 92 in shown and not stats.counters["dropped:order"]
-    assert [f.pts for f in sink.frames] == sorted({f.pts for f in sink.frames})
+    assert min(np.diff([f.pts for f in sink.frames])) > 10_000  # no two for the same moment
 
 
 def test_a_sink_that_fails_does_not_keep_the_picture_from_the_next():
