@@ -33,6 +33,7 @@ class Presenter:
         sinks: opened for `form`.
         form: of every picture that they get.
         delay: seconds from capture to output, held constant; None is as soon as possible.
+        buffered: seconds of the delay that frames have waited in the source's jitter buffer, before `captured_at`.
         lost: whether the source is away; the slate is shown only then.
         slate: what is shown then.
         stats: latency (captured → handed to the sinks), frames out, dropped.
@@ -41,10 +42,11 @@ class Presenter:
     """
 
     def __init__(self, sinks: Sequence[LiveSink], form: Form, stats: Stats, *, delay: float | None = None,
-                 lost: Callable[[], bool] = lambda: False, slate: Slate | None = None,
+                 buffered: float = 0.0, lost: Callable[[], bool] = lambda: False, slate: Slate | None = None,
                  shown: Callable[[Frame], None] = lambda frame: None,
                  wrote: Callable[[float, int], None] = lambda latency, faces: None) -> None:
         self._sinks, self._form, self._stats, self._delay = sinks, form, stats, delay
+        self._buffered = buffered
         self._lost, self._make_slate, self._wrote = lost, slate or Slate(), wrote
         self._shown = shown
         self._fit = Fitter(form)
@@ -115,7 +117,7 @@ class Presenter:
         if not self._waiting:
             return inf
         captured = self._waiting[0].captured_at
-        return 0.0 if self._delay is None or captured is None else captured + self._delay
+        return 0.0 if self._delay is None or captured is None else captured + self._delay - self._buffered
 
     def _again(self) -> float:
         """When the last picture is to be shown once more."""
@@ -161,9 +163,10 @@ class Presenter:
         if frame.captured_at is None:
             self._stats.count("frames_repeated")
             return
-        self._stats.add("latency", now - frame.captured_at)
+        latency = now - frame.captured_at + self._buffered
+        self._stats.add("latency", latency)
         self._stats.count("frames_out")
-        self._wrote(now - frame.captured_at, faces)
+        self._wrote(latency, faces)
         self._last, self._last_at, self._slate = frame, now, None
 
     def _fault(self, sink: LiveSink, error: Exception) -> None:

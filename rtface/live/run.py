@@ -153,7 +153,7 @@ class Live:
                                  unwatched=lambda: not any(sink.wanted for sink in ends.sinks))
         self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, slate=ends.slate, wrote=self.status.wrote,
                                    shown=self.extras.shown,
-                                   delay=None if delay is None else delay - ends.buffer)
+                                   delay=delay, buffered=ends.buffer)
         closing.callback(self.presenter.close)
         self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
                          wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=ceiling,

@@ -53,6 +53,16 @@ def test_the_delay_is_constant_however_long_the_work_took():
     assert np.median(lags) < 0.165  # half a frame of 30 a second
 
 
+def test_the_delay_holds_what_frames_have_waited_in_the_jitter_buffer():
+    sink, stats = FakeSink(), Stats()
+    presenter = Presenter([sink], FORM, stats, delay=0.7, buffered=0.6)
+    presenter.put(frame(1))
+    sink.wait_for(1)
+    presenter.close()
+    assert 0.099 <= sink.times[0] - sink.frames[0].captured_at < 0.5
+    assert 0.699 <= stats.stages["latency"].max < 1.1
+
+
 def test_what_is_later_than_the_delay_goes_out_at_once():
     sink, _ = present([frame(1, at=time.monotonic() - 1)], delay=0.1)
     assert sink.times[0] - sink.frames[0].captured_at < 1.5

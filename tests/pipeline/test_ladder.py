@@ -298,6 +298,12 @@ def test_a_lasting_load_is_hardly_seen(load: str, enhanced: float, switched: flo
     assert found["on_and_off_a_minute"] <= switched
 
 
+@pytest.mark.parametrize("slow", [1.0, 1.3])
+def test_sixty_frames_a_second_are_enhanced_and_carried(slow: float) -> None:
+    found = simulate(120, lambda t: slow, 0.15, 1 / 20, rate=60).figures(120)
+    assert found["enhanced_percent"] > 98 and found["dropped_a_minute"] == 0 and found["p95_ms"] < 60
+
+
 def test_after_a_load_faces_are_back_within_ten_seconds() -> None:
     out = simulate(120, lambda t: 8.0 if 20 <= t < 60 else 1.0, 0.2, 1 / 10)
     assert not any(strength > 0.01 for t, strength in out.seen if 25 < t < 60)
