@@ -206,6 +206,12 @@ class Decoder:
         elif change:
             self._stats.count("pts_repaired")
             self._fault("pts_repaired", "its timestamps go back; they were made to rise")
+        gap = pts * self.time_base - self.reached
+        if self._remote and self.frames and gap > 1 and self._container.format.name.startswith(_PLAYLISTS):
+            self._stats.count("gaps")  # FFmpeg goes on with the next segment where one cannot be fetched
+            at = format_time(float(self.reached - self._clock_start))
+            self._fault("gap", f"{float(gap):.1f} s are missing at {at}: a segment could not be fetched, or the stream "
+                        "jumps there")
         duration = image.duration or self._step
         self.reached = (pts + duration) * self.time_base
         self._reached_any = max(self._reached_any, self.reached)

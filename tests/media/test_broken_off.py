@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import re
 import socket
 import threading
@@ -109,6 +111,34 @@ def test_a_cut_before_the_break_is_whole(film: Path, tmp_path: Path, serve) -> N
     data = film.read_bytes()
     report = rtface.run(serve(data, len(data) // 2, 999).url, tmp_path / "out.mkv", tracker="none", end=0.4)
     assert report.frames_out == 10
+
+
+@pytest.mark.parametrize(("lost", "says"), [(2, "2.0 s are missing at 0:00:04"), (4, "broke off after 0:00:08")])
+def test_a_segment_that_cannot_be_fetched(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int,
+                                          says: str) -> None:
+    monkeypatch.setattr(network, "OPTIONS", {"seg_max_retry": "0"})
+    media.make_film(tmp_path / "v.m3u8", frames=250, format="hls", options={"g": "50"},
+                    mux={"hls_time": "2", "hls_playlist_type": "vod"})
+    (tmp_path / f"v{lost}.ts").unlink()
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v.m3u8"
+        try:
+            if lost == 4:
+                with pytest.raises(InputError, match=says):
+                    media.frames_of(url)
+            else:
+                frames, stats = media.frames_of(url)
+                assert len(frames) == 200 and says in stats.warnings["gap"]
+        finally:
+            server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and logs nothing."""
+
+    def log_message(self, format: str, *args: object) -> None: ...
 
 
 def test_a_damaged_file_is_a_warning(film: Path, tmp_path: Path) -> None:
