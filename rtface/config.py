@@ -203,7 +203,7 @@ DECLARED: dict[str, Declared] = {
     "correct": Declared(v.choice("auto", "always", "never"), _ALL),
     "treatment": Declared(v.path, _FILES),
     "overwrite": Declared(v.boolean, _RUNS),
-    "strict": Declared(v.boolean, _FILES),
+    "strict": Declared(v.boolean, Scope.FILM),
     "dry_run": Declared(v.boolean, _RUNS),
     "segments": Declared(v.number(1, 64, whole=True), _FILES),
     "threads": Declared(v.number(1, 1024, whole=True), _ALL),

@@ -1,6 +1,7 @@
 """Nothing tells anybody to install rtface or its plugins by name from a package index, where the names are nobody's."""
 
 import ast
+import importlib.util
 import json
 import re
 import shlex
@@ -122,3 +123,11 @@ def test_a_copy_that_was_never_installed(monkeypatch, tmp_path):
     elsewhere(monkeypatch, tmp_path, None)
     monkeypatch.setattr(install.metadata, "distribution", absent)
     assert install.origin() == install.Origin()
+
+
+@pytest.mark.parametrize("name", ["rtface_overlays", "rtface_synthetic"])
+def test_a_plugin_without_rtface_says_what_to_install(monkeypatch, name):
+    (path,) = ROOT.glob(f"plugins/*/{name}/__init__.py")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
+    with pytest.raises(ImportError, match="needs rtface, which is not installed: install its wheel or its clone"):
+        exec(compile(path.read_text(encoding="utf-8"), path, "exec"), {})

@@ -228,7 +228,7 @@ def run(
         help="Bring grain back to the level of the skin beside it, or do not.")] = None,
     region: Annotated[str | None, typer.Option(
         metavar="face|head", autocompletion=shared.complete("face", "head"),
-        help="Enhance the face only, or hair, ears and neck too.")] = None,
+        help="Enhance the face only, or hair, ears and neck too, with engines that answer for these.")] = None,
     device: shared.Device = None,
     tracker: shared.Tracker = None,
     faces: shared.Faces = None,
@@ -255,7 +255,8 @@ def run(
         "Replace an OUTPUT, comparison, report or recording that exists."))] = None,
     strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help=(
         "Stop where something of the INPUT would be lost."))] = None,
-    dry_run: Annotated[bool | None, typer.Option("--dry-run", help="Decide and say everything, write nothing.")] = None,
+    dry_run: Annotated[bool | None, typer.Option("--dry-run", help=(
+        "Write nothing; say what would be done, and about how long it takes."))] = None,
     segments: Annotated[str | None, typer.Option(metavar="N", help=(
         "Work on N places of a film at once: for a card or many cores."))] = None,
     threads: shared.Threads = None,

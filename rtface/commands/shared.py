@@ -64,7 +64,8 @@ Start = Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: sec
 End = Annotated[str | None, typer.Option(metavar="TIME", help="End here: seconds or HH:MM:SS.mmm.")]
 Threads = Annotated[str | None, typer.Option(metavar="N", help="CPU threads of the whole run.")]
 Sequence = Annotated[bool | None, typer.Option("--sequence", help="A folder of stills is a film.")]
-Fps = Annotated[str | None, typer.Option(metavar="RATE", help="Frames a second of that film: 25, 30000/1001.")]
+Fps = Annotated[str | None, typer.Option(metavar="RATE", help=(
+    "Frames a second of that film, or of a camera: 25, 30000/1001."))]
 
 
 def console_for(verbose: int, quiet: bool) -> Console:

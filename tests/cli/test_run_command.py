@@ -259,3 +259,14 @@ def test_one_still_has_seconds_instead_of_a_frame_rate(pipeline, tmp_path):
     said = invoke("run", "a.png", tmp_path / "b.png").stderr
     assert "1 frame, 0 with faces, 0 corrected, 2.0 s, rtface-m on cpu" in said
     assert "fps" not in said
+
+
+def test_an_option_of_films_is_for_the_films_among_several_inputs(pipeline, tmp_path):
+    calls = pipeline(good)
+    still, film = tmp_path / "a.png", tmp_path / "b.mp4"
+    still.write_bytes(b"\x89PNG\r\n\x1a\n"), film.write_bytes(b"film")
+    alone = invoke("run", still, tmp_path / "out.png", "--strict")
+    assert alone.exit_code == 2 and "--strict has no effect here: it is for films" in alone.stderr
+    assert not calls
+    assert invoke("run", still, film, "--output-dir", tmp_path / "out", "--strict").exit_code == 0
+    assert len(calls) == 2

@@ -55,8 +55,22 @@ def test_cancel_leaves_a_playable_part(film: Path, tmp_path: Path) -> None:
         rtface.run(film, tmp_path / "out.mp4", engine="rtface-s", progress=stop, cancel=cancel)
     assert not (tmp_path / "out.mp4").exists()
     assert caught.value.partial is not None and caught.value.resume_at is not None
+    assert "go on with start=0:00:00." in str(caught.value)
     with av.open(caught.value.partial) as part:
         assert 0 < sum(1 for _ in part.decode(video=0)) < 20
+
+
+def test_a_live_run_tells_its_progress_and_is_cancelled(film: Path) -> None:
+    cancel, told = threading.Event(), list[rtface.Progress]()
+
+    def note(progress: rtface.Progress) -> None:
+        told.append(progress)
+        if progress.frames:
+            cancel.set()
+
+    report = rtface.run(film, "null:", engine="rtface-s", tracker="none", progress=note, cancel=cancel)
+    assert told[-1].frames > 0 and told[-1].duration_s is None
+    assert report.frames_out > 0
 
 
 def test_analyze_gives_typed_reports(film: Path) -> None:
