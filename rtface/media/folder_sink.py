@@ -14,9 +14,10 @@ from rtface.media.image_write import ImagePlan, write_image
 from rtface.media.leftovers import remove_unfinished_stills
 from rtface.media.probe import MediaInfo
 from rtface.media.stills_list import NAME, Part, StillsList, film_name, read_part
-from rtface.media.workfile import Target, full, lock, rename_new, sync_file, sync_folder, work_name
+from rtface.media.workfile import Target, full, work_name
 from rtface.protocols import Item
 from rtface.stats import Stats
+from rtface.util.files import lock, rename_new, sync_file, sync_folder
 from rtface.values import format_time
 
 # When a frame ends is a guess where the frame rate varies: the next may begin so much later.

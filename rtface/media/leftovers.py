@@ -19,7 +19,8 @@ import av
 from rtface.errors import OutputError
 from rtface.media.mp4 import boxes, cut_to_whole_fragments, reach_last_picture
 from rtface.media.stills_list import NAME, read_part
-from rtface.media.workfile import HOST, Target, lock, writer_of
+from rtface.media.workfile import HOST, Target, writer_of
+from rtface.util.files import lock
 from rtface.values import format_start
 
 # Locks of another host may not be seen from here: its file counts as left behind when nothing was written for so long.

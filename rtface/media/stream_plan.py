@@ -18,8 +18,9 @@ from rtface.media.nvenc import Encoding, choose_encoder, names_card
 from rtface.media.outputs import check_target
 from rtface.media.pixel_format import shape_of
 from rtface.media.probe import MediaInfo, StreamInfo
-from rtface.media.workfile import Target, free_bytes
+from rtface.media.workfile import Target
 from rtface.stats import Stats
+from rtface.util.files import free_bytes
 
 Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
 

@@ -9,7 +9,6 @@ import os
 import platform
 import re
 import secrets
-import shutil
 import stat
 import sys
 from dataclasses import dataclass
@@ -17,16 +16,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rtface.errors import OutputError
-
-if sys.platform != "win32":
-    import fcntl
+from rtface.util.files import NEW, lock, rename_new, sync_file, sync_folder
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
          errno.EFBIG: "the file size limit is reached"}
-# Hard links, locks and fsync are missing from some file systems (FAT, some network shares).
-_UNSUPPORTED = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.EXDEV)
-# A new file only, and never through a symbolic link that somebody put under the name.
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 # Process ids mean something on one machine only: in containers every process may have number 1.
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 _WORK_NAME = re.compile(r"\.(?:(?P<host>[0-9a-f]{6})-)?(?P<pid>\d+)-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
@@ -90,76 +83,12 @@ class Target:
         return OutputError(f"{self.shown}: there are 999 partial files beside it already; remove them")
 
 
-def rename_new(source: Path, target: Path) -> None:
-    """Renames a file or folder, never over something that is there.
-
-    Raises:
-        FileExistsError: something is there.
-        OSError: it cannot be renamed.
-    """
-    if os.path.lexists(target):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    if sys.platform == "win32" or source.is_dir():  # Windows never replaces; an empty folder may be
-        source.rename(target)
-        return
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-        os.close(os.open(target, _NEW, 0o600))  # an empty file of our own claims the name
-        source.replace(target)
-    else:
-        with contextlib.suppress(OSError):
-            source.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder outlast a power cut, where the system can."""
-    if sys.platform == "win32":
-        return
-    with contextlib.suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
-def sync_file(number: int) -> None:
-    """fsync of a descriptor; nothing on file systems that have none."""
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-
-
-def lock(number: int) -> bool:
-    """Takes the lock of an open file or folder without waiting; False where this file system has no locks.
-
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    if sys.platform == "win32":
-        return False
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        return False
-    return True
-
-
 def _made(path: Path) -> tuple[Path, int]:
     """A new working file for `path`, open and locked: its name and descriptor. Another run that clears leftovers of
     killed runs may take the file before it is locked; then the next name is tried."""
     while True:
         work = work_name(path)
-        number = os.open(work, _NEW, 0o666)
+        number = os.open(work, NEW, 0o666)
         try:
             lock(number)
             if os.path.samestat(work.stat(), os.fstat(number)):
@@ -167,11 +96,6 @@ def _made(path: Path) -> tuple[Path, int]:
         except (BlockingIOError, FileNotFoundError):
             pass
         os.close(number)
-
-
-def free_bytes(folder: Path) -> int:
-    """Bytes that are free where a file will be written."""
-    return shutil.disk_usage(folder).free
 
 
 class WorkFile:
@@ -199,7 +123,7 @@ class WorkFile:
         self.fault: OSError | None = None
         self.size = 0
         self._sealed = False
-        self.path, number = (path, os.open(path, _NEW, 0o666)) if path else _made(target.path)
+        self.path, number = (path, os.open(path, NEW, 0o666)) if path else _made(target.path)
         with contextlib.suppress(BlockingIOError):
             lock(number)
         self._file = os.fdopen(number, "rb+", buffering=0)

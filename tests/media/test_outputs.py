@@ -18,7 +18,9 @@ from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import Written, check_outputs, check_target, film_folder
 from rtface.media.source import open_source
 from rtface.media.stream_plan import FORMATS, plan_output
-from rtface.media.workfile import Target, WorkFile, rename_new, write_whole
+from rtface.media.workfile import Target, WorkFile, write_whole
+from rtface.util import files
+from rtface.util.files import rename_new
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")
 OPTIONS = ("", "--compare", "--report", "--also")
@@ -140,7 +142,7 @@ def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch:
     if not links:
         def refused(*_: object, **__: object) -> None:
             raise OSError(1, "Operation not permitted")
-        monkeypatch.setattr(workfile.os, "link", refused)
+        monkeypatch.setattr(files.os, "link", refused)
     target = check_target(tmp_path / "r.json", inputs=[], overwrite=False)
     file = WorkFile(target)
     file.write(b"mine")

@@ -1,0 +1,92 @@
+"""What the standard library leaves out about files: renaming without replacing, locks, and fsync where there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import sys
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+# Hard links, locks and fsync are missing from some file systems (FAT, some network shares).
+_UNSUPPORTED = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL,
+                errno.EXDEV)
+# A new file only, and never through a symbolic link that somebody put under the name.
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Renames a file or folder, never over something that is there.
+
+    Raises:
+        FileExistsError: something is there.
+        OSError: it cannot be renamed.
+    """
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    if sys.platform == "win32" or source.is_dir():  # Windows never replaces; an empty folder may be
+        source.rename(target)
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        os.close(os.open(target, NEW, 0o600))  # an empty file of our own claims the name
+        try:
+            source.replace(target)
+        except OSError:
+            target.unlink()
+            raise
+    else:
+        with contextlib.suppress(OSError):
+            source.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder outlast a power cut, where the system can."""
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def sync_file(number: int) -> None:
+    """fsync of a descriptor; nothing on file systems that have none."""
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+
+
+def lock(number: int) -> bool:
+    """Takes the lock of an open file or folder without waiting; False where this file system has no locks.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free where a file will be written."""
+    return shutil.disk_usage(folder).free
