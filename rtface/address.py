@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from rtface.errors import UsageError
-
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"
-# One slash too: what a path makes of a URL, and what a typing error makes of it.
-_URL = re.compile(_SCHEME + r":/+[^\s'\"<>]*[^\s'\"<>,.;:)]")
-_SECRETS: set[str] = set()
-_LEAST = 8  # shorter parts of an address are words of their own too often
-
-
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a URL rather than a file's name."""
-    return re.match(_SCHEME + "://", os.fspath(path)) is not None
-
+from rtface.util.redaction import is_url, keep_secret, shown
 
 # "file:/x" and "C:/x" are names of files.
 _ADDRESS = re.compile(r"(?i)(rtmp\w*|rtsps?|srt|udp|tcp|rtp|https?|ftps?|sftp):")
@@ -45,59 +32,6 @@ def check_slashes(text: str) -> None:
     if match and not is_url(text):
         scheme = match[1].lower()
         raise UsageError(f"{scheme}:…: an address is written with two slashes, as in {scheme}://host/…; check the name")
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """A path or URL as it may appear in a message: without user, password and query, and without the last part of an
-    RTMP address, which is the stream's key."""
-    text = os.fspath(path)
-    parts = re.match(rf"({_SCHEME}:/+)([^?#]*)", text, re.DOTALL)
-    if parts is None:
-        return text
-    scheme, rest = parts[1], parts[2]
-    authority = rest.partition("/")[0]
-    if "@" in authority:
-        rest = rest[authority.rindex("@") + 1:]
-    elif "@" in rest and re.search(r":[^:/]*\D[^:/]*$", authority):  # no port: a password with a slash in it
-        rest = rest[rest.rindex("@") + 1:]
-    if scheme.lower().startswith("rtmp"):
-        rest = re.sub(r"^([^/]*/(?:[^/]+/)?).+", r"\1…", rest, flags=re.DOTALL)
-    return scheme + rest
-
-
-def keep_secret(url: str) -> None:
-    """Remembers what must not be shown of a URL (an RTMP key, a password, the values of its query), so that `redacted`
-    takes it out of messages of libraries and servers that repeat it without the URL."""
-    if not is_url(url):
-        return
-    _, _, rest = url.partition("://")
-    address, _, query = rest.partition("?")
-    authority, _, path = address.partition("/")
-    found = [value for _, value in parse_qsl(query)] + [part.partition("=")[2] for part in query.split("&")]
-    if "@" in authority:
-        found.append(authority.rpartition("@")[0].partition(":")[2])
-    if url.lower().startswith("rtmp"):
-        found += [path.rpartition("/")[2], rest.rpartition("/")[2]]
-    _SECRETS.update(text for text in found if len(text) >= _LEAST)
-
-
-def redacted(text: str) -> str:
-    """A message with every URL in it as it may be `shown`, and without what `keep_secret` was told of."""
-    for secret in sorted(_SECRETS, key=len, reverse=True):
-        text = text.replace(secret, "…")
-    return _URL.sub(lambda url: shown(url[0]), text)
-
-
-def redacted_values(value: object) -> Any:
-    """Tables and lists, as JSON has them, with every text in them `redacted`."""
-    if isinstance(value, str):
-        return redacted(value)
-    if isinstance(value, Mapping):
-        table = cast(Mapping[Any, object], value)
-        return {redacted_values(key): redacted_values(inner) for key, inner in table.items()}
-    if isinstance(value, list | tuple):
-        return [redacted_values(inner) for inner in cast(list[object], value)]
-    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ import typer
 from typer.core import TyperGroup
 
 from rtface import __version__, paths
-from rtface.address import redacted
 from rtface.commands import engines
 from rtface.commands.analyze import analyze
 from rtface.commands.devices import devices
 from rtface.commands.doctor import doctor
 from rtface.commands.run import run
+from rtface.util.redaction import redacted
 from rtface.util.text import printable
 
 

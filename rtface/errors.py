@@ -19,6 +19,8 @@ to do next; it is one line, fit to be shown to a user without a traceback.
 
 from __future__ import annotations
 
+from rtface.util.redaction import redacted
+
 
 def reason(error: BaseException) -> str:
     """Type and message of an error of any origin, also of one whose own text cannot be had."""
@@ -30,7 +32,7 @@ def reason(error: BaseException) -> str:
 
 
 class RtfaceError(Exception):
-    """Base of every error that rtface raises on purpose.
+    """Base of every error that rtface raises on purpose. Its message shows no secret of a URL.
 
     Attributes:
         partial: path of the whole, playable part that was left, or None.
@@ -39,6 +41,9 @@ class RtfaceError(Exception):
 
     partial: str | None = None
     resume_at: float | None = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class UsageError(RtfaceError, ValueError):

@@ -9,12 +9,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rtface.address import redacted_values
 from rtface.config import Options
 from rtface.errors import OutputError, RtfaceError
 from rtface.media.workfile import Target, full, write_whole
 from rtface.stage_options import names_of
 from rtface.stats import Stats
+from rtface.util.redaction import redacted_values
 
 
 @dataclass(slots=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rtface import values as v
-from rtface.address import shown
 from rtface.errors import RtfaceError, UsageError, reason
 from rtface.plugins import find_stages, load_stage
 from rtface.util.install import plugin_line
+from rtface.util.redaction import shown
 
 _BOUND = 1e9
 # A comma parts options only where the next one begins behind it, so that texts may hold commas.

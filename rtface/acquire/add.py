@@ -19,13 +19,13 @@ from rtface.acquire.environment import Teller
 from rtface.acquire.folder import check_name, check_room, engines_folder, is_there, making, move_in, to_toml
 from rtface.acquire.offers import Offer, find_offers, offer_named
 from rtface.acquire.recognise import as_typed, check, recognise
-from rtface.address import shown
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Licence, Source
 from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
 from rtface.paths import cache_dir
 from rtface.tables import from_table, nearest
 from rtface.turn import turn
+from rtface.util.redaction import shown
 
 log = logging.getLogger("rtface")
 

@@ -20,8 +20,8 @@ from urllib.request import url2pathname
 
 from rtface import __version__
 from rtface.acquire.part import Part
-from rtface.address import redacted, shown
 from rtface.errors import DownloadError, UsageError
+from rtface.util.redaction import redacted, shown
 
 log = logging.getLogger("rtface")
 

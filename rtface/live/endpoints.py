@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from rtface.address import check_slashes, is_url, keep_secret, shown
+from rtface.address import check_slashes
 from rtface.config import Scope
 from rtface.errors import UsageError
 from rtface.paths import expanded
+from rtface.util.redaction import is_url, keep_secret, shown
 
 Kind = Literal["camera", "stream", "vcam", "null", "file"]
 

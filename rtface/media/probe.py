@@ -18,7 +18,6 @@ from av.filter import Graph
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from rtface.address import is_url, shown
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
 from rtface.media import network
@@ -27,6 +26,7 @@ from rtface.media.color import Hdr, Tags
 from rtface.media.image_meta import kind_of, unpacks_large
 from rtface.media.mp4 import boxes
 from rtface.media.pipe import PipeReader
+from rtface.util.redaction import is_url, shown
 
 # 100 megapixels: three times 8K. A picture of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000

@@ -14,7 +14,6 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from rtface.address import is_url, shown
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame
 from rtface.media import probe
@@ -27,6 +26,7 @@ from rtface.media.probe import Chapter, MediaInfo, StreamInfo
 from rtface.protocols import Item
 from rtface.stats import Stats
 from rtface.surfaces import native_format, on_card
+from rtface.util.redaction import is_url, shown
 from rtface.values import format_time
 
 __all__ = ["FileSource", "MediaInfo", "StreamInfo", "open_source"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import pickle
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,10 +13,22 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import rtface
 from rtface import __version__
 from rtface.cli import app
 from rtface.commands.console import Console, logged, print_json, print_table, print_text
 from rtface.config import Options
+from rtface.errors import (
+    DownloadError,
+    EngineError,
+    InputError,
+    InputMissing,
+    Interrupted,
+    MissingComponent,
+    OutputError,
+    RtfaceError,
+    UsageError,
+)
 from rtface.report import Report, told
 from rtface.util.text import brief, printable
 
@@ -70,6 +83,28 @@ def test_no_end_of_a_run_shows_a_secret(named: tuple[str, ...], pipeline, tmp_pa
     monkeypatch.chdir(tmp_path)
     pipeline(good)
     text = said("run", *named, "-vv", "--json", "--dry-run")
+    assert text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("kind", [UsageError, InputError, InputMissing, OutputError, DownloadError, MissingComponent,
+                                  EngineError, Interrupted])
+def test_no_error_that_a_program_catches_shows_a_secret(kind: type[RtfaceError]) -> None:
+    for url in (*URLS, str(Path(URLS[0]))):
+        error = kind(f"{url}: a live run is recorded as .mkv")
+        assert SECRET not in str(error) + repr(error)
+        assert "127.0.0.1:9" in str(error)
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize("key", [f.name for f in fields(Options)])
+def test_no_option_of_python_shows_a_secret(key: str, tmp_path: Path) -> None:
+    text = ""
+    try:
+        Options.of({key: URLS[0]})
+        rtface.run(tmp_path / "none.mp4", tmp_path / "out.mp4", **{key: URLS[0]})
+    except RtfaceError as error:
+        text = f"{error!r} {error}"
     assert text
     assert SECRET not in text
 

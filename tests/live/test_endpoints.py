@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import pytest
 
-from rtface.address import redacted, shown
 from rtface.config import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import check_ends, endpoint, is_live, unwrapped
 from rtface.live.ends import buffer_of, make_ends
 from rtface.stats import Stats
+from rtface.util.redaction import redacted, shown
 
 
 @pytest.mark.parametrize(("text", "kind", "name"), [

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from rtface.address import redacted
 from rtface.live.controls import Controls
 from rtface.live.desk.window import Losses, Window
 from rtface.live.protocols import Health
 from rtface.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, Screen
 from rtface.stats import Histogram, Stats
+from rtface.util.redaction import redacted
 
 Paint = Callable[[str, str], str]
 

@@ -12,7 +12,6 @@ import av
 from av.container.core import Flags
 from av.video.stream import VideoStream
 
-from rtface.address import redacted
 from rtface.errors import OutputError, UsageError
 from rtface.flow.child import Parent
 from rtface.live.protocols import Sound
@@ -29,6 +28,7 @@ from rtface.media.stream_plan import supported_encoders
 from rtface.media.tags import take_out
 from rtface.media.workfile import WorkFile, full
 from rtface.provenance import append_xmp_box, without_correction
+from rtface.util.redaction import redacted
 
 _STATUS_S = 0.25
 _PIECE = {"max_interleave_delta": "1000000"}

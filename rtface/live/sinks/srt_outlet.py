@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from rtface.address import shown
 from rtface.errors import MissingComponent, RtfaceError, UsageError
 from rtface.live.backoff import pause
 from rtface.live.sinks.channel import Lost
 from rtface.live.sinks.outlet import LATE, Status
 from rtface.live.sources.srt import MESSAGE, Srt
+from rtface.util.redaction import shown
 
 _TICK = 0.1
 # A peer confirms what it got within milliseconds. One that has confirmed nothing of the last so many seconds, for so

@@ -15,7 +15,6 @@ from typing import Literal
 
 import av
 
-from rtface.address import redacted
 from rtface.errors import MissingComponent, UsageError
 from rtface.flow.child import Parent
 from rtface.flow.shared_frames import FrameRing, Picture
@@ -25,6 +24,7 @@ from rtface.live.sinks.live_encoder import LiveEncoder, LiveEncoding
 from rtface.live.sinks.outlet import Outlet, Status
 from rtface.live.sinks.outlets import open_outlet
 from rtface.live.sinks.stream_mux import StreamMux
+from rtface.util.redaction import redacted
 
 _STATUS_S = 0.25
 # Seconds in which what waits may still go out at the end.

@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from rtface.address import is_url, shown
 from rtface.live.protocols import Health, Sound, SoundForm, SoundSource
 from rtface.live.sources.messages import Request
 from rtface.live.sources.source import Source
 from rtface.stats import Stats
+from rtface.util.redaction import is_url, shown
 
 
 def open_sound_source(name: str, *, stats: Stats | None = None, format: str = "") -> SoundSource | None:

@@ -14,11 +14,11 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from rtface.address import shown
 from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.sources.messages import Request
 from rtface.live.sources.srt import Srt
 from rtface.media.probe import choose_video, open_container, rate_of
+from rtface.util.redaction import shown
 
 # Of a stream that gives pictures in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
 _PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")

@@ -16,8 +16,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from rtface.address import shown
 from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
+from rtface.util.redaction import shown
 
 # Bytes of one message: seven packets of a transport stream, as everybody sends them.
 MESSAGE = 1316
