@@ -14,6 +14,7 @@ docs/python.md describes all names. They are imported on first use, so that ``im
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ __version__ = "0.1.0"
 # Importing OpenVINO sends an event to its makers' statistics, and keeps a client's number in the home folder. Without
 # this package it takes a stand-in of its own that does nothing. Nothing leaves the machine by rtface.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+# ONNX Runtime (1.31 on Linux) keeps a number of this machine in the cache folder and sends events to its makers, unless
+# this is set before it is imported. Child processes inherit it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from rtface.api import analyze, run

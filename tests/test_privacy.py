@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import socket, sys, urllib.request
 tried = []
@@ -36,3 +38,15 @@ def test_importing_and_using_openvino_sends_nothing_and_writes_nothing_into_the_
     assert run("import rtface.engine.openvino, rtface.track.network, rtface.doctor\n"
                "rtface.doctor.examine()", tmp_path) == "0 False"
     assert not (tmp_path / "intel").exists()
+
+
+def test_onnx_runtime_keeps_no_device_number_and_has_nothing_to_send(tmp_path):
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is an extra")
+    environment = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
+    script = ("import rtface; from rtface.engine import onnx; from rtface.engine.recipe import find_recipes\n"
+              "onnx.runtime().InferenceSession(str(find_recipes()['rtface-s'].with_name('model.onnx')),"
+              " providers=['CPUExecutionProvider'])")
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120,
+                   cwd=Path(__file__).parents[1])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
