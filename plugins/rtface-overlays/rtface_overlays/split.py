@@ -55,7 +55,8 @@ class Split:
         for sprite, left in zip(self._labels(canvas), (True, False), strict=True):
             room = line if left else canvas.width - line
             if sprite is not None and room > sprite.width + 2 * margin:
-                x = 2.0 * round((margin if left else canvas.width - margin - sprite.width) / 2)
+                # Beside the line: the picture's corners are where labels stand.
+                x = 2.0 * round((line - margin - sprite.width if left else line + margin) / 2)
                 y = 2.0 * round(margin / 2)
                 canvas.draw(sprite, (x, y, x + sprite.width, y + sprite.height))
         return canvas.frame

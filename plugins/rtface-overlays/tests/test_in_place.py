@@ -91,6 +91,14 @@ def test_a_split_shows_before_and_after() -> None:
     assert (out[:, 160] > 200).all()
 
 
+def test_the_words_of_a_split_leave_the_corners_to_labels() -> None:
+    (plain, _), (named, _) = stages("split:before=,after=,width=0"), stages("split:width=0")
+    given = frame()
+    out = [chain.process(frame(), given.image) for chain in (named, plain)]
+    x0, _, x1, _ = changed(*out)
+    assert 0.2 * 640 < x0 < 320 < x1 < 0.8 * 640
+
+
 def test_a_moving_split_goes_there_and_back() -> None:
     chain, _ = stages("split:period=4,before=,after=")
     lines = []
