@@ -100,6 +100,9 @@ class Synthetic:
         for rgba, place in done:
             canvas.draw(Sprite(rgba), place)
         self._cover_lost(canvas, now)
+        for face in frame.unfollowed:  # one without a track may be a face that was asked for: in doubt it is covered
+            if self._choose.ids is None or face.track_id in {0, *self._choose.ids}:
+                canvas.blur(covering(face, 0.2), _SIGMA * float(max(face.box[2:] - face.box[:2])))
         return canvas.frame
 
     def _wear(self, face: Face) -> _Worn:

@@ -188,6 +188,13 @@ def test_a_face_without_mesh_from_the_side_or_lost_is_blurred(stage: Synthetic, 
     assert detail(shown(stage, frame(pts=40))) == own
 
 
+def test_a_face_that_only_the_detector_sees_is_blurred(stage: Synthetic, found: Face):
+    given = replace(frame(), unfollowed=(replace(found, track_id=0, mesh=None, points=np.zeros((5, 2))),))
+    changed = np.abs(shown(stage, given) - SCENE).max(2) > 8
+    x, y = ((found.box[:2] + found.box[2:]) / 2).astype(int)
+    assert changed[y - 10:y + 10, x - 10:x + 10].mean() > 0.5
+
+
 def test_who_wears_what_stays(stage: Synthetic, found: Face):
     stage(frame(faces=(found,)))
     before = stage._worn[found.track_id]
