@@ -77,10 +77,10 @@ def test_a_second_signal_ends_at_once(tmp_path):
 def test_a_signal_that_comes_twice_at_once_counts_once(capfd):
     now = 10.0
     with stop_on_signals(clock=lambda: now) as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # to this thread
         assert stop.event.wait(5)
         now += 0.29
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # to this thread
         time.sleep(0)  # lets the handler run; it would end this process
     assert stop.signum == signal.SIGTERM
     assert capfd.readouterr().err.count("stopping") == 1
@@ -91,7 +91,7 @@ def test_a_closed_terminal_stays_ignored_under_nohup():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with stop_on_signals() as stop:
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
         assert not stop.event.is_set()
     finally:
         signal.signal(signal.SIGHUP, before)
