@@ -308,6 +308,7 @@ def _folder(path: Path | None, *, keep: bool) -> Generator[None]:
     if path is None or path.is_dir():
         yield
         return
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True)
     except OSError as error:
@@ -315,5 +316,5 @@ def _folder(path: Path | None, *, keep: bool) -> Generator[None]:
     try:
         yield
     finally:
-        if not keep:
-            path.rmdir()
+        for folder in made if not keep else ():
+            folder.rmdir()

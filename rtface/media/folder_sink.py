@@ -93,7 +93,7 @@ class FolderSink:
             return
         name = f"{self._count + 1:06d}.png"
         with self._stats.time("encode"):
-            place = Target(self._work / name, f"{self._target.shown}/{name}", overwrite=True)
+            place = Target(self._work / name, f"{self._target.shown.rstrip('/')}/{name}", overwrite=True)
             write_image(item, ImagePlan(place, "png"), tags=self._tags if item.corrected else None, sync=False)
         step = item.duration * item.time_base if item.duration else 1 / self._rate
         begin = item.pts * item.time_base - self._clock_start

@@ -220,9 +220,9 @@ def test_the_output_folder_is_made_but_not_left_by_a_dry_run(pipeline, tmp_path)
         return Report(str(input), None, __version__, "rtface-m", "cpu")
 
     pipeline(answer)
-    folder = tmp_path / "new"
+    folder = tmp_path / "new" / "folder"
     assert invoke("run", "a.mp4", "--output-dir", folder, "--dry-run").exit_code == 0
-    assert not folder.exists()
+    assert not folder.parent.exists()
     assert invoke("run", "a.mp4", "--output-dir", folder).exit_code == 0
     assert folder.is_dir()
 
