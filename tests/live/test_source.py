@@ -210,3 +210,15 @@ def test_a_paced_source_goes_on_after_a_jump_and_after_a_pause():
     assert due(6.1, 103.0) == pytest.approx(103.1)
     assert due(900.0, 103.1) == pytest.approx(103.1)  # its clock was set
     assert due(900.04, 103.1) == pytest.approx(103.14)
+
+
+def test_a_playlist_that_came_late_is_played_later_so_that_the_next_pieces_are_in_time():
+    pace, late = Pace(0.5), []
+    for piece in range(5):  # of a second each, there 0.3 s after they are due at the beginning
+        for number in range(30):
+            packet: av.Packet[Any] = av.Packet(b"x")
+            packet.time_base, packet.dts = Fraction(1, 30), piece * 30 + number
+            there = 100.0 + piece * 1.0 + 0.3 * (piece > 0)
+            late.append(max(0.0, there - pace.due(packet, there)))
+    assert not any(late)
+    assert pace.due(packet, there) == pytest.approx(100 + 149 / 30 + 0.8)

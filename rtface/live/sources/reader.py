@@ -49,9 +49,9 @@ _BEHIND_S, _BEHIND = 0.2, 3
 _BURST, _BURST_PACKETS = 3.0, 4
 # Seconds that a driver's time may lie before a picture's arrival to be believed.
 _PLAUSIBLE = 0.5
-# Seconds by which a paced source may be late before its clock is set anew; and by which a playlist is then played
-# later, so that its next pieces come in time.
-_STALL, _CUSHION = 0.5, 0.5
+# Seconds by which a film may be late before its clock is set anew; the same for a playlist, and by which that is then
+# played later, so that its next pieces come in time.
+_STALL, _PIECE_LATE, _CUSHION = 0.5, 0.1, 0.5
 # Seconds that a paced source is read ahead: its pictures and sound need not stand beside each other in the file.
 _AHEAD = 1.5
 
@@ -327,7 +327,7 @@ class Pace:
     """
 
     def __init__(self, cushion: float = 0.0) -> None:
-        self._cushion = cushion
+        self._cushion, self._late = cushion, _PIECE_LATE if cushion else _STALL
         self._base: float | None = None
         self._last = self._newest = 0.0
 
@@ -339,7 +339,7 @@ class Pace:
         stamp = float(ticks * packet.time_base)
         if self._base is None or abs(stamp - self._last) > 10:  # a clock that jumps goes on from here
             self._base, self._newest = now - stamp, stamp
-        elif stamp >= self._newest and self._base + stamp < now - _STALL:  # the source stood still
+        elif stamp >= self._newest and self._base + stamp < now - self._late:  # the source stood still
             self._base = now - stamp + self._cushion
         self._last, self._newest = stamp, max(stamp, self._newest)
         return self._base + stamp
