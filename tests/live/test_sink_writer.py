@@ -240,3 +240,15 @@ def test_odd_sizes_and_encoders_that_are_not_there_are_said():
     if cuda_driver.absent():
         card = LiveEncoder(form(), LiveEncoding(encode="cuda"))
         assert card.name == "libx264" and "h264_nvenc cannot be used" in card.notes[0]
+
+
+def test_samples_that_are_not_square_stay_so_in_the_stream():
+    ear = Ear("flv")
+    like = form(320, 240, aspect=Fraction(16, 15))
+    writer = Writer(LiveEncoder(like, LiveEncoding(encode="software")), ear, sound=None)
+    for number in range(5):
+        writer.picture(lambda number=number: picture(320, 240, number / 30), number / 30)
+    writer.close()
+    with av.open(io.BytesIO(bytes(ear.got[1])), format="flv") as box:
+        next(box.decode(video=0))
+        assert box.streams.video[0].codec_context.sample_aspect_ratio == Fraction(16, 15)

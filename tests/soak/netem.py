@@ -23,7 +23,7 @@ from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.live.sources import connection
 from rtface.live.sources.source import open_live_source
 from rtface.stats import Stats
-from tests.live.feed import MONO, watching
+from tests.live.feed import watching
 from tests.live.servers import Nginx, Publisher, running
 from tests.soak.rig import came, windows
 
@@ -42,7 +42,7 @@ def main() -> None:
         presenter: Presenter | None = None
         source.start(lambda frame: presenter and presenter.put(frame),
                      lambda packet: presenter and presenter.sound(packet))
-        sink.open(source.form, sound=MONO)
+        sink.open(source.form, sound=source.sound_form)
         presenter = Presenter([sink], source.form, stats)
         with watching(b.url("out"), folder / "watch") as watcher:
             came(watcher, 10, 120)
