@@ -103,7 +103,7 @@ def _film(path: Path, number: int, target: Target, live: bool) -> str | None:
         return f"{_kept(path, target)}: a recording of a run that was killed; it plays"
     if times:
         return (f"{_kept(path, target)}: left by a run that was killed, {len(times)} frames that play; go on behind "
-                f"them with --start {format_start(_whole_s(times))} (where that run had a --start, so much later)")
+                f"them with --start {format_start(_whole_s(times))} (if that run had a --start, add it)")
     if size <= _HEADER_BYTES:
         with contextlib.suppress(OSError):
             path.unlink()

@@ -101,7 +101,7 @@ def _check(one: Written, inputs: Sequence[AnyPath], overwrite: bool, made: set[P
         return target
     if not path.parent.is_dir():
         raise OutputError(f"{one}: there is no folder {path.parent}; make it first")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # a link that leads to itself exists too
         raise OutputError(f"{one}: exists already; --overwrite replaces it once the new one is whole")
     _check_writable(one, path)
     return target

@@ -27,7 +27,8 @@ OPTIONS = ("", "--compare", "--report", "--also")
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("place", ["input", "symlink", "hard link", "existing", "no folder", "folder", "fifo", "file"])
+@pytest.mark.parametrize("place", ["input", "symlink", "hard link", "existing", "no folder", "folder", "fifo", "file",
+                                   "loop"])
 def test_every_path_gets_the_same_checks(tmp_path: Path, name: str, place: str):
     film = tmp_path / "in.mp4"
     film.write_bytes(b"film")
@@ -36,6 +37,7 @@ def test_every_path_gets_the_same_checks(tmp_path: Path, name: str, place: str):
     (tmp_path / "existing").write_bytes(b"old")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     path = {"input": film, "no folder": tmp_path / "none" / "x", "file": film / "x"}.get(place, tmp_path / place)
     overwrite = place in ("input", "symlink", "hard link")
     before = sorted(tmp_path.iterdir())
