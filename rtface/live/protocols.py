@@ -78,7 +78,7 @@ class Health:
         bytes: what a network peer took or gave so far, None for devices.
         reopened: how often it was lost and came back.
         causes: of an output's dropped pictures, where it knows them: "network" did not take them in time, "encoder" was
-            not done with those before, "away" while nobody was connected.
+            not done with those before, "away" while nobody was connected, "form" what could not be converted.
         buffer: seconds that its frames wait in a jitter buffer, before `Frame.captured_at`.
     """
 

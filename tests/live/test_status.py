@@ -181,6 +181,17 @@ def test_the_line_says_why_nothing_is_enhanced():
     assert status.line().endswith("  off") and not status.paused
 
 
+def test_pictures_that_mostly_come_too_late_are_a_pause():
+    clock, stats = Clock(), Stats()
+    status = made(clock, stats=stats)
+    for n in range(450):
+        stats.count("frames_out")
+        stats.count("passed:late", int(n >= 60))
+        run(status, clock, frames=1)
+        assert n > 60 or not status.paused
+    assert status.line().endswith("paused: pictures come too late")
+
+
 class Screen:
     def __init__(self, live):
         self.live, self.lines = live, []

@@ -6,6 +6,7 @@ import logging
 import platform
 import threading
 import time
+from collections import Counter
 from fractions import Fraction
 from typing import Literal, Protocol
 
@@ -83,6 +84,7 @@ class VirtualCamera:
         self._state: Literal["opening", "live", "away", "closed"] = "opening"
         self._detail, self._since = "", time.monotonic()
         self._frames = self._dropped = self._reopened = 0
+        self._causes: Counter[str] = Counter()
         self._wanted = True
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -99,7 +101,7 @@ class VirtualCamera:
     def health(self) -> Health:
         with self._lock:
             return Health(self._state, self._detail, self._since, self._frames, self._dropped,
-                          reopened=self._reopened)
+                          reopened=self._reopened, causes=dict(self._causes))
 
     @property
     def wanted(self) -> bool:
@@ -127,19 +129,23 @@ class VirtualCamera:
         with self._lock:
             self._frames += 1
             if self._output is None or self._canvas is None or self._state != "live":
-                self._dropped += 1
+                self._drop("away")
                 return
             try:
                 self._canvas.draw(frame.image, frame.color, frame.display.aspect)
             except (FFmpegError, ValueError) as error:  # a picture that swscale cannot read
-                self._dropped += 1
+                self._drop("form")
                 self._detail = f"a picture could not be converted: {error}"
                 return
             try:
                 self._output.write(self._canvas.data)
             except OSError as error:
-                self._dropped += 1
+                self._drop("away")
                 self._lost(error)
+
+    def _drop(self, cause: str) -> None:
+        self._dropped += 1
+        self._causes[cause] += 1
 
     def sound(self, packet: Sound) -> None:
         """Nothing: there is no place for it."""

@@ -21,6 +21,8 @@ PASS_THROUGH = "pass-through"
 """How the ladder names a face that is left as it is."""
 # Share of its pictures that an output gives up from which it is said.
 _LOSS = 0.02
+# The same of pictures that come too late to be enhanced: enhancement stands still then.
+_MOSTLY = 0.9
 
 
 class End(Protocol):
@@ -57,6 +59,7 @@ class LiveStatus:
             taken = sum(other.split(" #")[0] == redacted(name) for other, _ in self.sinks)
             self.sinks.append((f"{redacted(name)} #{taken + 1}" if taken else redacted(name), sink))
         self._losses = {name: Losses() for name, _ in self.sinks}
+        self._late = Losses()
         self._unwatched = unwatched
         self._ladder, self._delay, self._clock = ladder, delay, clock
         self.window = Window(clock)
@@ -67,6 +70,13 @@ class LiveStatus:
         self.window.add(latency)
         self.faces = faces
         self._look()
+        self._late_share()
+
+    def _late_share(self) -> float:
+        """Share of the last ten seconds' pictures that came too late for their faces to be worked on."""
+        counters = self.stats.counters
+        late = counters["passed:late"]
+        return sum(self._late.look(self._clock(), counters["frames_out"] - late, {"late": late}).values())
 
     def _look(self) -> dict[str, dict[str, float]]:
         """What the outputs gave up lately."""
@@ -86,7 +96,11 @@ class LiveStatus:
             return ""
         if self._unwatched():
             return "nobody watches"
-        return "computer too busy" if self.faces and set(self.ladder.split(", ")) == {PASS_THROUGH} else ""
+        if not self.faces:
+            return ""
+        if self._late_share() > _MOSTLY:
+            return "pictures come too late"
+        return "computer too busy" if set(self.ladder.split(", ")) == {PASS_THROUGH} else ""
 
     @property
     def dropped(self) -> dict[str, int]:
