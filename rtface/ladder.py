@@ -9,7 +9,7 @@ enough.
 Nobody is to see it work. A step down needs faces to cost clearly more than there is room for, for some tenths of a
 second; a step up needs a calm while and clearly more room. That while doubles whenever a step up did not last, and is
 short again once the computer is clearly less busy than it was then. A face without any correction is tried with the
-lowest rung, which is not shown before it has held for a second, and for longer where that was not enough.
+lowest rung, which is not shown before it has held for two seconds, and for longer where that was not enough.
 
 Times and costs are arguments: nothing here looks at a clock.
 """
@@ -30,13 +30,14 @@ UNSEEN = 0.001  # strength of what is tried: less than a thousandth of white
 FADE_S = 0.25  # in which a face fades in or out, and one engine into another
 _CALM_S, _LONGEST_S = 3.0, 30.0  # what has to be calm before a step up: at first, and at most
 _TRY_S, _LONGEST_TRY_S = 2.0, 4.0  # pauses between trials of a face that is not corrected at all
-_PROVE_S, _LONGEST_PROVE_S = 1.0, 5.0  # for which a trial has to hold before it is shown: at first, and at most
+_PROVE_S, _LONGEST_PROVE_S = 2.0, 5.0  # for which a trial has to hold before it is shown: at first, and at most
 _LASTS_S = 15.0  # what was shown after a trial has to last for so long, or the next one has to hold for longer
+_QUIET = 1.5  # times as slow as at best: until then it goes up only where the computer is less busy than this
 _TRIAL_S = 6.0  # a step up that leads to one down within this time has failed
 _EASED = 0.6  # of the slowness at which a step up failed: below, the next one need not wait
 _ROOM, _OVER, _FAR_OVER = 0.8, 1.1, 1.5  # of what may be spent: for a step up at most, for a step down at least, …
 _LAST = 0.95  # of the period: faces that take no more are not left without any correction
-_HOLD_S, _HOLD_FAR_S = 0.25, 0.1  # … and for how long
+_HOLD_S, _HOLD_FAR_S, _HOLD_LAST_S = 0.25, 0.1, 0.6  # … and for how long; the last: before a face is left alone
 _SETTLING_S = 0.4  # after a step down or the start of a trial: what it brings has to be seen first
 _SETTLED_S = 1.0  # after a step down: what is slow then is not slow because of the level before it
 _JUMP = 2  # periods: a frame that comes after a longer pause changes no more than one after that
@@ -162,23 +163,25 @@ class Ladder:
         all, the largest a rung later."""
         cost, room = self.cost(faces), self.load.room
         new = any(not s.engine and not s.turn and s.trial is None for s in faces)
-        if cost <= (room if new or short else _OVER * room) or (self._settling(now) and not new):
+        last = all(s.height <= 1 and s.trial is None for s in faces)
+        urgent = new or (short and not last)
+        if cost <= (room if urgent else _OVER * room) or (self._settling(now) and not new):
             self._over_since = None
             return
-        if not new and not short:
+        if not urgent:
             self._over_since = now if self._over_since is None else self._over_since
-            if now - self._over_since < (_HOLD_FAR_S if cost > _FAR_OVER * room else _HOLD_S):
+            if now - self._over_since < (_HOLD_LAST_S if last else _HOLD_FAR_S if cost > _FAR_OVER * room else _HOLD_S):
                 return
         self._over_since, self._calm_since, self._changed_at = None, now, now
         if self._end_trials(faces) and self.cost(faces) <= room:
             return
         why = short or ("a new face" if new else f"faces take {1e3 * cost:.0f} of {1e3 * room:.0f} ms")
         before = {id(s): s.at for s in faces}
-        # The last step is the only one that is seen: it is for faces that would hold frames up.
+        # The last step is the only one that is seen: it is for faces that would hold frames up on the rung before.
         most = room if new else max(room, _LAST * self.period - self.load.beside)
         while (cost := self.cost(faces)) > 0.95 * room and any(s.height for s in faces):
             highest = max((s for s in faces if s.height), key=lambda s: (s.height - (s is faces[0]), -s.width))
-            if highest.height == 1 and cost <= most:
+            if highest.height == 1 and not new and (cost <= most or before[id(highest)] != highest.at):
                 break
             highest.at += 1
         if self._say(now, faces, before, why):
@@ -218,6 +221,8 @@ class Ladder:
                 self._try(now, next(s for s in faces if not s.rung.engine), faces)
         elif self._failed is None:
             self._failed = self.load.slow if calm >= _SETTLED_S else None
+        elif self._shown is not None and self.load.slow > _QUIET:
+            return
         elif calm >= (_CALM_S if self.load.slow < _EASED * self._failed else self._calm_s):
             self._raise(now, faces)
 

@@ -12,9 +12,11 @@ _STREAK_S, _GAP = 0.35, 3  # late frames for so long are a load, with fewer than
 _INNOCENT = 0.3  # of the period: faces that take less do not make frames late
 _LONG_S, _EPISODES = 3.0, 5  # so many separate stalls within so long are one, too
 _FOLLOW = 0.15  # weight of a new measurement that takes no longer than a frame
+_STALL = 3.0  # periods
 _WILD = 2.5  # times what was expected; more is taken for that: a single hiccup is no load
 _FORGET = 0.02  # by so much of it an old slowness goes with every frame that measures nothing
-_SETTLED = 20  # measurements after which what an engine costs is known better than was said
+_SETTLED = 20  # measurements after which what an engine costs is known better than was said, …
+_BELIEVED = 3.0  # … up to so many times that: the computer may have been busy all the time
 _KEY_S, _BETWEEN_S = 0.0045, 0.0025  # a crop of 256 on one core, without its engine; between key frames
 
 Kind = tuple[str, bool]  # engine, whether it runs
@@ -92,14 +94,15 @@ class Load:
             self._slow += _FORGET * (1.0 - self._slow)
             return
         expected = sum(self.cost(engine, key=key) for engine, key in done)
-        weight = 1.0 - (1.0 - _FOLLOW) ** max(1.0, seconds / self.period)  # a long frame counts for those it cost
+        # A long frame counts for those that it cost, up to a stall, which is no load.
+        weight = 1.0 - (1.0 - _FOLLOW) ** min(max(1.0, seconds / self.period), _STALL)
         change = weight * (min(seconds / expected, _WILD) - 1.0)
         for engine, key in set(done):
             known = self._costs[engine, key]
             known.lately = self.cost(engine, key=key) * (1.0 + change)
             known.count, known.since = known.count + 1, 0
             if known.count == _SETTLED:
-                known.least = known.lately
+                known.least = min(known.lately, _BELIEVED * known.said)
             known.least = min(known.least, known.lately)
         involved = [self._costs[kind] for kind in done]
         self._slow = sum(c.lately for c in involved) / sum(c.least for c in involved)

@@ -165,12 +165,12 @@ def test_the_smaller_engine_comes_before_nothing_and_fades_in() -> None:
 
 
 def test_no_time_at_all_is_pass_through_faded_out_and_in() -> None:
-    machine = Machine(ladder(s=0.01), {"s": 0.016}, slow=lambda t: 30.0 if 5 <= t < 8 else 1.0)
+    machine = Machine(ladder(s=0.01), {"s": 0.016}, slow=lambda t: 30.0 if 5 <= t < 12 else 1.0)
     machine.run(60, [face(1)])
     strength = [p[0].strength for _, p in machine.plans]
     assert min(strength) == 0.0 and strength[-1] == 1.0
     assert max(abs(b - a) for a, b in itertools.pairwise(strength)) <= 6 * PERIOD / FADE_S
-    back = [(t, p[0]) for t, p in machine.plans if t > 8 and p[0].engine]
+    back = [(t, p[0]) for t, p in machine.plans if t > 13 and p[0].engine]
     rise = [p.strength for _, p in back if p.strength < 1.0]
     assert rise == sorted(rise) and back[0][1].key
     assert machine.ladder.summary() == "1 face: full"
@@ -196,7 +196,7 @@ def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool, load
 def test_a_slow_engines_face_rests_before_it_falls_to_the_small_one() -> None:
     machine = Machine(ladder("s", m=0.015, s=0.005), {"m": 0.045, "m half": 0.031, "s": 0.02},
                       lambda t: 1.0 + 2 * (10 < t < 20))
-    machine.run(40, [face(1, 200, "m", slow=True)])
+    machine.run(60, [face(1, 200, "m", slow=True)])
     names = [s.after for s in machine.ladder.steps]
     settled = [p for t, (p,) in machine.plans if 4 < t < 10]
     assert {(p.engine, p.half) for p in settled} == {("m", True)}
@@ -251,7 +251,7 @@ def test_an_uncorrected_face_does_not_wait_long_however_often_steps_up_have_fail
     tried = [t for t, (p,) in machine.plans if p.key and t > 8]
     starts = [b for a, b in itertools.pairwise(tried) if b - a > 1]
     assert len([t for t in starts if t < 50]) >= 4 and max(b - a for a, b in itertools.pairwise(starts)) < 9.0
-    assert not any(p.strength > UNSEEN for t, (p,) in machine.plans if 8 < t < 50)
+    assert not any(p.strength > UNSEEN for t, (p,) in machine.plans if 9 < t < 50)
     back = [s.time for s in machine.ladder.steps if s.before == "pass-through"]
     assert len(back) == 1 and 50.0 < back[0] < 58.0
     assert machine.ladder.summary() != "1 face: pass-through"
