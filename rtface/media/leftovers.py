@@ -19,7 +19,7 @@ import av
 from rtface.errors import OutputError
 from rtface.media.mp4 import boxes, cut_to_whole_fragments, reach_last_picture
 from rtface.media.stills_list import NAME, read_part
-from rtface.media.workfile import HOST, Target, writer_of
+from rtface.media.workfile import HOST, Target, is_work_of, writer_of
 from rtface.util.files import lock
 from rtface.values import format_start
 
@@ -50,7 +50,7 @@ def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
 def _found(target: Target) -> list[Path]:
     stem, suffix = glob.escape(target.path.stem), glob.escape(target.path.suffix)
     try:
-        return sorted(p for p in target.path.parent.glob(f".{stem}.*.partial{suffix}") if writer_of(p)[1])
+        return sorted(p for p in target.path.parent.glob(f".{stem}.*.partial{suffix}") if is_work_of(p, target.path))
     except OSError:
         return []
 

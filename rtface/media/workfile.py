@@ -41,6 +41,12 @@ def writer_of(work: Path) -> tuple[str | None, int]:
     return (match["host"], int(match["pid"])) if match else (None, 0)
 
 
+def is_work_of(work: Path, path: Path) -> bool:
+    """Whether a name is one that `work_name` makes for `path`, not for a longer name that begins alike."""
+    match = _WORK_NAME.search(work.name)
+    return match is not None and work.name[:match.start()] == f".{path.stem}"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where an output goes.

@@ -259,6 +259,9 @@ def test_what_may_be_of_use_is_never_removed(tmp_path: Path):
     (folder / "thesis.txt").write_text("x")
     other = tmp_path / ".out.partial.mp4"
     other.write_bytes(b"")
+    longer = workfile.work_name(tmp_path / "out.of.town.mp4")
+    longer.write_bytes(b"")
     (line,) = leavings(tmp_path)[-1:]
     assert str(unreadable) in line or "another run" in line
     assert unreadable.exists() and (folder / "thesis.txt").exists() and other.exists()
+    assert longer.exists()
