@@ -23,7 +23,7 @@ from rtface.tracking import track
 # Of the period, on average: what the tracker may take of a core, and what a frame waits for it at most.
 _SHARE, _PATIENCE = 0.4, 0.9
 # Seconds after which faces that were not seen again are unknown, and where a stage hides faces.
-_OLDEST_S, _OLDEST_HIDING_S = 1.0, 0.3
+_OLDEST_S, _OLDEST_HIDING_S = 1.0, 0.5
 # From one tracked frame to the next: seconds at most, and frames where a stage hides faces.
 _APART_S, _MOST_HIDING = 0.14, 2
 _FOLLOW = 0.1  # weight of a new measurement

@@ -16,6 +16,8 @@ _FARTHEST = 0.3
 # Share of its size by which a covered face grows in a second without being seen. Heads turn and start within
 # a tenth of a second, and reach about two widths a second.
 _GROWTH = 2.0
+# Seconds that the margin around a covered face suffices for, so that it does not change its size on every other frame.
+_HELD_S = 0.05
 
 
 def extrapolated(newest: Sequence[Face], before: Sequence[Face], since: float, passed: float) -> tuple[Face, ...]:
@@ -35,9 +37,9 @@ def extrapolated(newest: Sequence[Face], before: Sequence[Face], since: float, p
 
 def grown(face: Face, age: float) -> Face:
     """A face `age` seconds after it was seen, as large as it takes to hold it wherever it went (what hides faces)."""
-    if age <= 0.0:
+    if age <= _HELD_S:
         return face
-    centre, factor = (face.box[:2] + face.box[2:]) / 2, 1.0 + _GROWTH * age
+    centre, factor = (face.box[:2] + face.box[2:]) / 2, 1.0 + _GROWTH * (age - _HELD_S)
 
     def larger(points: Float) -> Float:
         return centre + factor * (points - centre)

@@ -116,9 +116,9 @@ def test_hidden_faces_not_seen_for_a_moment_are_unknown():
     rig = Rig(StuckTracker(1), extras=extras, period=0.02)
     rig.enhance.workshop.device.view = lambda frame: type("View", (), {
         "thumbnail": lambda self, side: (np.full((36, 64, 3), 90, np.uint8), 1.0, 1.0)})()
-    out = rig.run([frame(80_000 * n) for n in range(1, 7)])
+    out = rig.run([frame(80_000 * n) for n in range(1, 11)])
     rig.tracker.go.set()
-    assert [f.tracked for f in out] == [True] * 4 + [False] * 2
+    assert [f.tracked for f in out] == [True] * 7 + [False] * 3
 
 
 def test_what_a_stuck_tracker_reads_is_not_written_to():
