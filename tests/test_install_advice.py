@@ -23,7 +23,8 @@ PROJECTS = sorted([ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml
 
 def texts():
     """What people read: every document, and every text constant of the source with the f-strings' parts joined."""
-    for path in (*ROOT.glob("*.md"), *(p for d in ("docs", "plugins", "engines", "docker", "benchmarks")
+    scripts = [p for p in (ROOT / "Makefile", ROOT / "docker" / "Dockerfile", ROOT / ".ci" / "run") if p.exists()]
+    for path in (*scripts, *ROOT.glob("*.md"), *(p for d in ("docs", "plugins", "engines", "docker", "benchmarks")
                                        for p in (ROOT / d).rglob("*") if p.suffix in (".md", ".yaml", ".toml"))):
         yield path, path.read_text(encoding="utf-8")
     for path in (p for d in ("rtface", "plugins", "engines", "benchmarks") for p in (ROOT / d).rglob("*.py")
