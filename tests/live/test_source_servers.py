@@ -322,7 +322,7 @@ def test_a_playlist_that_ends_is_away_within_three_seconds(tmp_path: Path):
             encoder.go_on()
             watched.state("live", 15)
             watched.more(30, 10)
-            assert watched.source.health.state == "live"
+            assert (watched.source.health.state, watched.source.health.reopened) == ("live", 0)
     server.shutdown()
 
 

@@ -113,9 +113,10 @@ class Connection:
                 what = "picture" if self._request.pictures else "sound"
                 return f"no {what} came within {waited:.0f} s; check that something is sent there"
             return ""
-        if self._quiet > _HUSH and self._request.kind == "stream":
-            self._hush(f"nothing has come for {self._quiet:.0f} s")
-        if self._quiet > self._patience():
+        patience = self._patience()
+        if _HUSH < self._quiet <= patience == _QUIET_PIECES:
+            self._hush(f"nothing came for {self._quiet:.1f} s")
+        if self._quiet > patience:
             return f"nothing came for {self._quiet:.1f} s"
         if self._request.pictures and now - self._picture_at > max(_NO_PICTURE, self._patience()):
             return f"no picture came for {now - self._picture_at:.0f} s"

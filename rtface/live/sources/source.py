@@ -63,7 +63,7 @@ class Source:
         self._opened: Opened | None = None
         self._form: Form | None = None
         self._clock, self._rising, self._sound_end = Clock(), Rising(), 0.0
-        self._over = False
+        self._over = self._lost = False
         self._noted: list[str] = []
         self._upright = Upright()
         self._health = Health("opening", "", time.monotonic())
@@ -151,6 +151,7 @@ class Source:
                 self._refusal = connection.refusal or InputError(f"{self._title}: {why}")
                 break
             self._say("away", why)
+            self._lost = True
             if connection.pictures or connection.sounds:
                 tries, lost_at = 0, time.monotonic()
             self._closed.wait(pause(tries, time.monotonic() - lost_at))
@@ -188,7 +189,8 @@ class Source:
         """It is there, for the first time or again."""
         if self._health.state == "live" or self._closed.is_set():
             return
-        self._reopened += self._health.state == "away"
+        self._reopened += self._lost
+        self._lost = False
         self._say("live", self._got)
 
     def _look_at_opened(self) -> None:
