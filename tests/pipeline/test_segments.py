@@ -451,4 +451,4 @@ def test_stills_are_not_dealt_out(tmp_path: Path, fake: Engines) -> None:
     picture, _ = portrait()
     cv2.imwrite(str(tmp_path / "in.png"), picture[..., ::-1])
     report = rtface.run(tmp_path / "in.png", tmp_path / "out.png", segments=2)
-    assert report.frames_out == 1 and any("--segments" in note for note in report.notes)
+    assert report.frames_out == 1 and any("segments" in note for note in report.notes)

@@ -82,7 +82,7 @@ def test_tasks_tracker_agrees():
     try:
         import mediapipe  # noqa: F401
     except ImportError:
-        with pytest.raises(MissingComponent, match=r"rtface\[mediapipe\]"):
+        with pytest.raises(MissingComponent, match=r"\[mediapipe\]"):
             create_tracker("tasks")
         return
     reader = TasksMesh()
