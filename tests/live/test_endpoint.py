@@ -13,7 +13,7 @@ import pytest
 
 from rtface.errors import UsageError
 from rtface.live.controls import Controls
-from rtface.live.desk import local_server
+from rtface.live.desk import connections
 from rtface.live.desk.endpoint import ControlEndpoint
 
 
@@ -201,7 +201,7 @@ def test_a_fault_of_the_status_is_answered_and_the_next_request_too(capfd):
 
 def test_connections_without_a_request_never_keep_a_command_from_being_answered(served):
     controls, port = served
-    peers = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(local_server.CONNECTIONS)]
+    peers = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(connections.CONNECTIONS)]
     ended = threading.Event()
 
     def drip():
@@ -215,7 +215,7 @@ def test_connections_without_a_request_never_keep_a_command_from_being_answered(
     thread = threading.Thread(target=drip)
     thread.start()
     try:
-        for _ in range(local_server.CONNECTIONS + 2):
+        for _ in range(connections.CONNECTIONS + 2):
             assert ask(port, "POST", "/off")[0] == 200
         assert not controls.enabled
     finally:

@@ -15,8 +15,8 @@ import pytest
 from rtface.config import Options
 from rtface.frame import Color, Display, Frame
 from rtface.live.controls import Controls
+from rtface.live.desk.connections import STREAMS
 from rtface.live.desk.endpoint import ControlEndpoint
-from rtface.live.desk.local_server import STREAMS
 from rtface.live.desk.preview import Preview
 from rtface.live.extras import LiveExtras
 from rtface.stats import Stats

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -14,13 +16,20 @@ import cv2
 import numpy as np
 import pytest
 import trial_stages
-from fakes import FakeEngine, FakeEngines, portrait
+from fakes import FakeEngine, FakeEngines, frame_of, portrait
 from typer.testing import CliRunner
 
 import rtface
 from rtface import workshops
 from rtface.cli import app
+from rtface.config import Options
+from rtface.device.cpu import CpuDevice
 from rtface.errors import UsageError
+from rtface.live.controls import Controls
+from rtface.live.extras import LiveExtras
+from rtface.live.loop import Loop
+from rtface.protocols import Workshop
+from rtface.stats import Stats
 from rtface.track import create_tracker
 
 
@@ -213,6 +222,29 @@ def test_where_tracking_fails_the_enhancer_covers_the_whole_picture(monkeypatch:
         left = [detail(enhance(picture)) / detail(picture) for _ in range(5)]
     assert min(left[:3]) > 0.5
     assert max(left[3:]) < 0.1
+
+
+def test_where_tracking_fails_live_frames_are_covered() -> None:
+    class Broken:
+        sparing = watchful = False
+
+        def update(self, view: Any, time: float, *, cut: bool = False) -> Any:
+            raise RuntimeError("no memory for the network")
+
+    stats, out = Stats(), []
+    extras = LiveExtras(Options(stages=("trial_stages.Hides:first=1000000",)), stats)
+    assert extras.hides
+    enhance = SimpleNamespace(workshop=Workshop(CpuDevice(), FakeEngines()))
+    loop = Loop(Broken(), enhance, Controls(), stats, extras, out.append)
+    picture, _ = portrait()
+    loop.start()
+    for pts in range(4):
+        loop.put(frame_of(picture, pts, captured_at=monotonic()))
+    loop.drain(10)
+    loop.close()
+    extras.close()
+    assert len(out) == 4
+    assert max(detail(f.image.to_ndarray(format="gray")) for f in out) < 0.1 * detail(picture[..., 1])
 
 
 def test_nothing_is_hidden_where_nobody_looks_for_faces(tmp_path: Path) -> None:

@@ -5,29 +5,24 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import re
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from rtface.errors import UsageError
+from rtface.live.desk.connections import ADDRESS, STREAMS, LimitedServer
 
 log = logging.getLogger("rtface")
 
-ADDRESS = "127.0.0.1"
 BODY_BYTES = 4096
-CONNECTIONS = 16
-STREAMS = 4
-"""Of the connections those whose answers go on (previews): the others are always left for commands."""
 REQUEST_S = 5.0
 ANSWER_S = 5.0
 
@@ -101,7 +96,7 @@ class LoopbackServer:
 
     def __init__(self, routes: Routes, *, port: int, option: str) -> None:
         try:
-            self._server = _Server(routes, port)
+            self._server = LimitedServer(routes, port, _Handler)
         except OSError as error:
             raise UsageError(f"{option} {port}: the port cannot be had on {ADDRESS} ({error.strerror}); "
                              "give another, or 0 for a free one") from None
@@ -124,68 +119,6 @@ class LoopbackServer:
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    # Elsewhere it only skips the wait after a server that ended; on Windows it would let two have one port.
-    allow_reuse_address = os.name != "nt"
-    request_queue_size = CONNECTIONS
-
-    def __init__(self, routes: Routes, port: int) -> None:
-        self.routes = routes
-        self._room = threading.BoundedSemaphore(CONNECTIONS)
-        self.streams = threading.BoundedSemaphore(STREAMS)
-        self._reading: dict[socket.socket, None] = {}  # connections whose request has not come yet, oldest first
-        self._lock = threading.Lock()
-        super().__init__((ADDRESS, port), _Handler)
-
-    def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # HTTPServer's own asks a DNS server for our name
-        self.server_name, self.server_port = ADDRESS, self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._room.acquire(blocking=False) and not (self._give_up_oldest() and self._room.acquire(timeout=0.5)):
-            busy = b'{"error": "too many connections"}\n'
-            request.settimeout(0.0)
-            try:
-                request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: application/json\r\n\r\n" + busy)
-            except OSError as error:
-                log.debug("control: %s", error)
-            self.shutdown_request(request)
-            return
-        with self._lock:
-            self._reading[request] = None
-        super().process_request(request, client_address)
-
-    def request_came(self, connection: socket.socket) -> None:
-        """Its request was read: the connection is not given up any more."""
-        with self._lock:
-            self._reading.pop(connection, None)
-
-    def _give_up_oldest(self) -> bool:
-        """Ends the connection that has been without a request for longest; False where there is none."""
-        with self._lock:
-            oldest = next(iter(self._reading), None)
-            if oldest is None:
-                return False
-            del self._reading[oldest]
-        try:
-            oldest.shutdown(socket.SHUT_RDWR)
-        except OSError as error:
-            log.debug("control: %s", error)
-        return True
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.request_came(request)
-            self._room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("control: a connection ended", exc_info=True)  # the peer went away, or was too slow
 
 
 class _Within(io.RawIOBase):
@@ -246,12 +179,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, method: str) -> Answer:
         self._check_sender()
         body = self._body()
-        cast(_Server, self.server).request_came(self.connection)
+        cast(LimitedServer, self.server).request_came(self.connection)
         try:
             parts = urlsplit(self.path)
         except ValueError:
             raise Refused(HTTPStatus.BAD_REQUEST, "the path cannot be read") from None
-        routes = cast(_Server, self.server).routes
+        routes = cast(LimitedServer, self.server).routes
         route = routes.get((method, parts.path))
         if route is None:
             other = [m for m, path in routes if path == parts.path]
@@ -291,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
         return cast(dict[str, Any], value)
 
     def _send(self, answer: Answer) -> None:
-        streams = cast(_Server, self.server).streams
+        streams = cast(LimitedServer, self.server).streams
         if isinstance(answer.body, bytes):
             self._send_in(answer)
         elif self.command == "HEAD":
