@@ -20,6 +20,8 @@ from rtface.stats import Stats
 from rtface.track.extrapolation import extrapolated
 from rtface.tracking import track
 
+# Seconds after which faces have to be looked for although there is no time.
+_FRESH_S = 0.2
 # Of the period, on average: what the tracker may take of a core, and what a frame waits for it at most.
 _SHARE, _PATIENCE = 0.4, 0.9
 # Seconds after which faces that were not seen again are unknown, and where a stage hides faces.
@@ -48,14 +50,16 @@ class LiveTracker:
         stats: receives stage times.
         period: seconds from one frame to the next.
         fault: told of what the tracker raises.
+        clock: seconds, by which tracking is timed.
 
     Attributes:
         every: frames from one tracked frame to the next, by what tracking costs.
     """
 
     def __init__(self, tracker: Tracker, device: Callable[[], Device], stats: Stats, period: float,
-                 fault: Callable[[Exception], None]) -> None:
+                 fault: Callable[[Exception], None], *, clock: Callable[[], float] = perf_counter) -> None:
         self._tracker, self._device, self._stats, self._period, self._fault = tracker, device, stats, period, fault
+        self._clock = clock
         self._changed = threading.Condition()
         self._given: Frame | None = None
         self._sparing = self._closed = self._cut = False
@@ -72,6 +76,11 @@ class LiveTracker:
         """Begins to work."""
         self._thread.start()
 
+    @property
+    def busy(self) -> bool:
+        """Whether the tracker is at a frame."""
+        return self._given is not None
+
     def close(self, timeout: float) -> None:
         """Ends the thread after the frame that it is at; a stuck one is left behind."""
         with self._changed:
@@ -86,7 +95,7 @@ class LiveTracker:
 
         Args:
             every: frames from one tracked frame to the next, at least.
-            hurry: do not wait for the tracker: newer frames are there.
+            hurry: newer frames are there: the tracker is not waited for, and rests where faces were seen just now.
             sparing: the tracker is to do with less.
             hides: a stage hides faces: they must not be looked for rarely, nor in another scene.
         """
@@ -96,7 +105,7 @@ class LiveTracker:
             self._leave_scene()
         self._since += 1
         every = min(max(every, self.every), _MOST_HIDING if hides else self._most)
-        if frame.cut or self._since >= every:
+        if frame.cut or (self._since >= every and not (hurry and self._fresh(frame))):
             own = self._ask(frame, sparing or (every > 1 and not hides), wait=not hurry)
             if own is not None:
                 return replace(frame, faces=own.faces, unfollowed=own.unfollowed, tracked=own.tracked)
@@ -105,6 +114,10 @@ class LiveTracker:
                 frame = replace(frame, image=copy_image(frame.image))  # the tracker still reads its samples
             seen = tuple(self._seen)
         return _carried(frame, seen, _OLDEST_HIDING_S if hides else _OLDEST_S)
+
+    def _fresh(self, frame: Frame) -> bool:
+        with self._changed:
+            return bool(self._seen) and frame.time - self._seen[-1].time < _FRESH_S
 
     def _leave_scene(self) -> None:
         with self._changed:
@@ -135,10 +148,10 @@ class LiveTracker:
                 if self._closed or frame is None:
                     return
                 self._cut, self._tracker.sparing = False, self._sparing
-            began = perf_counter()
+            began = self._clock()
             sighting = self._look(replace(frame, cut=frame.cut or cut))
             with self._changed:
-                self._cost(perf_counter() - began)
+                self._cost(self._clock() - began)
                 if scene == self._scene:
                     self._seen.append(sighting)
                 self._given = None

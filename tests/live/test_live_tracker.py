@@ -1,0 +1,99 @@
+"""The live tracker: which frames are tracked, by a scripted clock, and what the others get."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from live_fakes import FakeEnhance, FakeTracker, frame
+
+from rtface.frame import Frame
+from rtface.live.live_tracker import LiveTracker
+from rtface.stats import Stats
+
+PERIOD = 1 / 30
+
+
+class Timed(FakeTracker):
+    """Takes `cost` seconds of a clock of its own; answers while `go` is set; fails where it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cost, self.now, self.broken, self.go = 0.005, 0.0, False, threading.Event()
+        self.go.set()
+
+    def update(self, view, time, *, cut=False):
+        self.go.wait(20)
+        self.now += self.cost
+        if self.broken:
+            raise RuntimeError("broken")
+        return super().update(view, time, cut=cut)
+
+
+@contextmanager
+def working(tracker: Timed, period: float = 30.0) -> Iterator[LiveTracker]:
+    """By default its frames are so far apart that it always waits for the tracker."""
+    device = FakeEnhance().workshop.device
+    subject = LiveTracker(tracker, lambda: device, Stats(), period, lambda error: None, clock=lambda: tracker.now)
+    subject.start()
+    yield subject
+    tracker.go.set()
+    subject.close(5)
+
+
+def at(seconds: float) -> Frame:
+    return frame(round(1e6 * seconds))
+
+
+def settled(subject: LiveTracker) -> None:
+    while subject.busy:
+        time.sleep(0.0005)
+
+
+def test_what_tracking_costs_decides_how_many_frames_are_tracked():
+    tracker = Timed()
+    with working(tracker, PERIOD) as subject:
+        for share, every in ((0.1, 1), (0.9, 2), (3.0, 4), (0.1, 1)):
+            tracker.cost = share * PERIOD
+            for k in range(200):
+                subject.faces_of(at(k * PERIOD))
+                settled(subject)
+            assert subject.every == every, share
+
+
+def test_while_newer_frames_wait_the_tracker_rests_for_a_moment():
+    tracker = Timed()
+    with working(tracker) as subject:
+        subject.faces_of(at(0.0))
+        late = [subject.faces_of(at(k * PERIOD), hurry=True) for k in range(1, 6)]
+        assert tracker.calls == 1
+        assert all(len(f.faces) == 1 and f.faces_age > 0 for f in late)
+        subject.faces_of(at(0.25), hurry=True)
+        settled(subject)
+    assert tracker.calls == 2
+
+
+def test_after_a_failure_faces_are_unknown_until_they_are_seen_again():
+    tracker = Timed()
+    seen: list[Frame] = []
+    with working(tracker) as subject:
+        for k, broken in enumerate((False, True, False)):
+            tracker.broken = broken
+            seen.append(subject.faces_of(at(k * PERIOD)))
+    assert [(len(f.faces), f.tracked) for f in seen] == [(1, True), (0, False), (1, True)]
+
+
+def test_a_cut_leaves_the_faces_of_the_scene_before_behind():
+    tracker = Timed()
+    with working(tracker) as subject:
+        subject.faces_of(at(0.0))
+        tracker.go.clear()
+        assert subject.faces_of(at(PERIOD), hurry=True).faces
+        cut = subject.faces_of(replace(at(2 * PERIOD), cut=True), hurry=True)
+        assert not cut.faces and not cut.tracked
+        tracker.go.set()
+        settled(subject)
+        assert subject.faces_of(at(3 * PERIOD), hurry=True).faces
