@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 from live_fakes import FakeEnhance, FakeTracker, frame
 
 from rtface.frame import Frame
@@ -33,10 +34,18 @@ class Timed(FakeTracker):
         return super().update(view, time, cut=cut)
 
 
+class Plain:
+    """A view of a grey frame."""
+
+    def thumbnail(self, side):
+        return np.full((36, side, 3), 90, np.uint8), 1.0, 1.0
+
+
 @contextmanager
-def working(tracker: Timed, period: float = 30.0) -> Iterator[LiveTracker]:
+def working(tracker: Timed, period: float = 30.0, view: object = None) -> Iterator[LiveTracker]:
     """By default its frames are so far apart that it always waits for the tracker."""
     device = FakeEnhance().workshop.device
+    device.view = lambda frame: view
     subject = LiveTracker(tracker, lambda: device, Stats(), period, lambda error: None, clock=lambda: tracker.now)
     subject.start()
     yield subject
@@ -97,3 +106,23 @@ def test_a_cut_leaves_the_faces_of_the_scene_before_behind():
         tracker.go.set()
         settled(subject)
         assert subject.faces_of(at(3 * PERIOD), hurry=True).faces
+
+
+def test_only_some_frames_are_tracked_where_that_is_enough():
+    tracker = Timed()
+    with working(tracker, PERIOD) as subject:
+        found: list[Frame] = []
+        for k in range(13):
+            found.append(subject.faces_of(at(k * PERIOD), every=4))
+            settled(subject)
+    assert tracker.calls == 4
+    assert all(len(f.faces) == 1 and f.tracked for f in found[1:])
+
+
+def test_where_faces_are_hidden_every_second_frame_is_tracked():
+    tracker = Timed()
+    with working(tracker, PERIOD, view=Plain()) as subject:
+        for k in range(12):
+            subject.faces_of(at(k * PERIOD), every=4, hides=True)
+            settled(subject)
+    assert tracker.calls == 6
