@@ -49,8 +49,10 @@ def analyze_face(view: View, face: Face) -> Analysis:
     return measure(*patch) if patch else Analysis()
 
 
-_SAMPLE_S, _LATER_S, _ASK_S = 0.2, 0.4, 2.0
-"""Seconds from one measurement to the next until a track is decided and then, and between questions to an engine."""
+_SAMPLE_S, _LATER_S = 0.2, 0.4
+"""Seconds from one measurement to the next, until a track is decided and then."""
+_ASK_S, _ASK_LATER_S = 0.4, 2.0
+"""Seconds from one question to an engine to the next, likewise."""
 SETTLED_S = 1.2
 """Seconds after which a track is decided by what was measured until then."""
 _EVIDENCE_S, _MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
@@ -110,7 +112,7 @@ class Analyzer:
         """
         if self._forced is not None or (only_off and self.treatment.on and self.decided):
             return False
-        if self.decided and 0.0 <= time - self._asked < _ASK_S:
+        if 0.0 <= time - self._asked < (_ASK_LATER_S if self.decided else _ASK_S) - 1e-6:
             return False
         return undecided_by_scores(found, width, exposure=self._exposure)
 

@@ -29,7 +29,16 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Analyz
     """
     held: deque[tuple[Item, Sequence[Analyzer]]] = deque()
     frames = size = 0
-    for item in items:
+    failure: Exception | None = None
+    iterator = iter(items)
+    while True:
+        try:
+            item = next(iterator)
+        except StopIteration:
+            break
+        except Exception as error:  # noqa: BLE001 - raised below, behind the frames that came before it
+            failure = error
+            break
         if not isinstance(item, Frame):
             held.append((item, ()))
         else:
@@ -48,6 +57,8 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Analyz
     _settle(held)
     for first, _ in held:
         yield first
+    if failure is not None:
+        raise failure
 
 
 def _examined(frame: Frame, examine: Callable[[Frame], Sequence[Analyzer]]) -> Sequence[Analyzer]:

@@ -81,5 +81,7 @@ def _cells(track: TrackReport) -> list[str]:
     wrong = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= 0.1)
     treatment = track.treatment
     chosen = f"strength {treatment['strength']:.2f}" if treatment["on"] else "left alone"
+    if 0.0 < track.share_of_time < 1.0:
+        chosen += f", {track.share_of_time:.0%} of the time"
     return [str(track.id), f"{track.first_s:.2f} s", f"{track.last_s:.2f} s", f"{track.mean_width_px:.0f} px",
             chosen, wrong or "nothing"]

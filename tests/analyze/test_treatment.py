@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -250,6 +251,17 @@ def test_memory_bounds_the_look_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     examine = _Examiner()
     first = next(look_ahead(_shot(60), examine))
     assert first.pts == 0 and examine.seen == 5  # type: ignore[union-attr]
+
+
+def test_what_came_before_an_error_is_given_out_first() -> None:
+    def broken() -> Iterator[Frame]:
+        yield from _shot(10)
+        raise OSError("the film ends here")
+
+    ahead = look_ahead(broken(), _Examiner())
+    assert [next(ahead).pts for _ in range(10)] == list(range(10))
+    with pytest.raises(OSError, match="ends here"):
+        next(ahead)
 
 
 def test_a_fault_while_looking_ahead_holds_nothing_back() -> None:
