@@ -21,7 +21,7 @@ from rtface.live.cameras.camera_modes import Mode, choose
 from rtface.live.endpoints import Endpoint
 from rtface.live.sources.messages import Request
 from rtface.live.sources.opening import plausible
-from rtface.live.sources.reader import Pace
+from rtface.live.sources.pace import Pace
 from rtface.live.sources.source import Source, open_live_source
 from rtface.stats import Stats
 from tests.live.publish import publish

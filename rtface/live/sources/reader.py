@@ -28,6 +28,7 @@ from rtface.live.sources.conform import Conform
 from rtface.live.sources.jitter import JitterBuffer
 from rtface.live.sources.messages import SOUND_BEGAN, Beat, Heard, Noted, Opened, Over, Refused, Request, Shot
 from rtface.live.sources.opening import Input, has_sound, may_get_sound, open_stream
+from rtface.live.sources.pace import CUSHION, Burst, Pace
 from rtface.live.sources.sound_track import SoundTrack
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.probe import details_of
@@ -44,14 +45,8 @@ _LATE = 0.4
 _MOST = 60
 # Seconds of overdue packets behind a frame from which it is not worth handing over, and their least number.
 _BEHIND_S, _BEHIND = 0.2, 3
-# Seconds after the first packet in which what the opening read ahead, or the server had kept, is only decoded; and the
-# packets from which it is seen that it is over.
-_BURST, _BURST_PACKETS = 3.0, 4
 # Seconds that a driver's time may lie before a picture's arrival to be believed.
 _PLAUSIBLE = 0.5
-# Seconds by which a film may be late before its clock is set anew; the same for a playlist, and by which that is then
-# played later, so that its next pieces come in time.
-_STALL, _PIECE_LATE, _CUSHION = 0.5, 0.1, 0.5
 # Seconds that a paced source is read ahead: its pictures and sound need not stand beside each other in the file.
 _AHEAD = 1.5
 
@@ -183,7 +178,7 @@ class Reader:
     def _demux(self, opened: Input, track: SoundTrack | None) -> None:
         """Takes packets as they come; those of sound go to the run from here."""
         streams = [s for s in (opened.video, opened.sound) if s is not None]
-        pace = Pace(0.0 if opened.film else _CUSHION) if opened.paced else None
+        pace = Pace(0.0 if opened.film else CUSHION) if opened.paced else None
         burst = None if opened.paced or opened.monotonic else Burst()
         leading = opened.video or opened.sound
         try:
@@ -317,49 +312,3 @@ class Reader:
             self._color = replace(self._color, matrix="bt601")
         self._display = display_of(turns, mirror, opened.video.sample_aspect_ratio,
                                    fields if image.interlaced_frame else "progressive")
-
-
-class Pace:
-    """When the packets of a film or playlist are due: as its own clock runs, from its first packet on.
-
-    Args:
-        cushion: seconds by which it is played later after it stood still.
-    """
-
-    def __init__(self, cushion: float = 0.0) -> None:
-        self._cushion, self._late = cushion, _PIECE_LATE if cushion else _STALL
-        self._base: float | None = None
-        self._last = self._newest = 0.0
-
-    def due(self, packet: av.Packet[Any], now: float) -> float:
-        """`time.monotonic()` at which a packet that was read at `now` is due."""
-        ticks = packet.dts if packet.dts is not None else packet.pts
-        if ticks is None:
-            return now
-        stamp = float(ticks * packet.time_base)
-        if self._base is None or abs(stamp - self._last) > 10:  # a clock that jumps goes on from here
-            self._base, self._newest = now - stamp, stamp
-        elif stamp >= self._newest and self._base + stamp < now - self._late:  # the source stood still
-            self._base = now - stamp + self._cushion
-        self._last, self._newest = stamp, max(stamp, self._newest)
-        return self._base + stamp
-
-
-class Burst:
-    """Whether packets come faster than their own clock runs: what was kept until now, and is old."""
-
-    def __init__(self) -> None:
-        self._last: deque[tuple[float, float]] = deque(maxlen=_BURST_PACKETS)
-        self._began: float | None = None
-
-    def over(self, packet: av.Packet[Any], arrived: float) -> bool:
-        """Told of every packet of one stream; whether this one and those after it come as they are made."""
-        ticks = packet.dts if packet.dts is not None else packet.pts
-        self._began = self._began or arrived
-        if ticks is None or arrived - self._began > _BURST:
-            return True
-        self._last.append((float(ticks * packet.time_base), arrived))
-        if len(self._last) < _BURST_PACKETS:
-            return False
-        (stamp, then), (newest, now) = self._last[0], self._last[-1]
-        return now - then > 0.5 * (newest - stamp)
