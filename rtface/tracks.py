@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -130,20 +130,23 @@ class TrackRecord:
         self.correction.average.reset()
         self.correction.key.switch()
 
-    def report(self) -> TrackReport:
-        """The track in figures."""
+    def report(self, origin: float = 0.0) -> TrackReport:
+        """The track in figures; times are seconds from `origin` on."""
         on = self.corrected > 0
         held = max((span for span in self.spans if span.on == on), key=lambda span: span.frames, default=None)
         strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
         low, high = self.strength_range or (0.0, 0.0)
         return TrackReport(
-            id=self.id, first_s=round(self.first_s, 3), last_s=round(self.last_s, 3), frames=self.frames,
+            id=self.id, first_s=round(self.first_s - origin, 3), last_s=round(self.last_s - origin, 3),
+            frames=self.frames,
             mean_width_px=round(self.width_sum / max(self.frames, 1), 1),
             analysis={name: round(value, 3) for name, value in self.analyzer.analysis.scores().items()},
             treatment={"on": on, "strength": strength, "engine": self.engine,
                        "reasons": held.reasons if held else list(self.analyzer.treatment.reasons)},
             strength=strength, strength_range=[round(low, 3), round(high, 3)], frames_corrected=self.corrected,
-            share_of_time=round(self.corrected / max(self.frames, 1), 3), spans=self.spans)
+            share_of_time=round(self.corrected / max(self.frames, 1), 3),
+            spans=[replace(span, from_s=round(span.from_s - origin, 3), to_s=round(span.to_s - origin, 3))
+                   for span in self.spans])
 
 
 class TrackBook:
@@ -169,7 +172,8 @@ class TrackBook:
         record = self._records.get(face.track_id)
         if record is None:
             forced = self._treatments.get(face.track_id, self._everything)
-            record = TrackRecord(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced))
+            record = TrackRecord(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced),
+                                 last_s=time)
             self._records[face.track_id] = record
         return record
 
@@ -206,6 +210,7 @@ class TrackBook:
         for record in self._records.values():
             if abs(time - record.last_s) > _FORGET_S:
                 record.forget()
+                record.analyzer.rest()
 
     def reset(self) -> None:
         """Forgets what corrections remember; figures stay."""
@@ -218,9 +223,9 @@ class TrackBook:
             record.answer = record.pending = record.engine = record.chosen = None
             record.keys.reset()
 
-    def reports(self) -> list[TrackReport]:
-        """All tracks in order of id."""
-        return [self._records[k].report() for k in sorted(self._records)]
+    def reports(self, origin: float = 0.0) -> list[TrackReport]:
+        """All tracks in order of id; times are seconds from `origin` on."""
+        return [self._records[k].report(origin) for k in sorted(self._records)]
 
     def treatment_of(self, track_id: int) -> Treatment | None:
         """What is decided for this track now; None for one that was not seen."""

@@ -155,6 +155,12 @@ class Analyzer:
             self.treatment = self._chosen(on=False)
         self.decided = True
 
+    def rest(self) -> None:
+        """Decides for good and drops what was measured: the track was not seen for a while. Sums stay."""
+        self.settle()
+        self._recent.clear()
+        self._gains.clear()
+
     def advance(self, time: float) -> float:
         """Goes on to the picture of this time; returns `amount`."""
         target = self.treatment.amount

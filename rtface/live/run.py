@@ -228,7 +228,7 @@ class Live:
         """The run's figures."""
         report.engine, report.device = self.enhance.workshop.engines.described
         report.frames_out = self.stats.counters["frames_out"]
-        report.tracks = self.enhance.book.reports()
+        report.tracks = self.enhance.book.reports(self.stats.started)  # frames carry the monotonic clock
         report.decoder, report.encoder = self.ends.source.described, self.ends.sinks[0].described
         report.fill(self.stats)
         shown = self.status.snapshot()

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analyzer, Treatment
+from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.frame import Face
 from rtface.tracks import TrackBook, TrackRecord
 
@@ -62,6 +62,30 @@ def test_spans_are_bounded_and_lose_no_frame() -> None:
     assert len(track.spans) <= 64
     assert sum(span.frames for span in track.spans) == 3000
     assert all(a.to_s < b.from_s and a.on is not b.on for a, b in zip(track.spans, track.spans[1:], strict=False))
+
+
+def test_a_live_runs_times_count_from_its_beginning() -> None:
+    told = shown(record(), ON, 2500, 10).report(origin=100.0)
+    assert (told.first_s, told.last_s) == (0.0, 0.36)
+    assert [(s.from_s, s.to_s) for s in told.spans] == [(0.0, 0.36)]
+
+
+def test_a_track_that_is_gone_keeps_figures_only() -> None:
+    book = TrackBook({}, exposure=False)
+    analyzer = book.see(FACE, 0.0).analyzer
+    analyzer.learn(Analysis(noise=0.6), 200, 0.0)
+    book.sweep(6.0)
+    assert analyzer.decided and analyzer.treatment.on and analyzer.analysis.noise == pytest.approx(0.6)
+    assert analyzer.due(6.0) and analyzer.last_s < 0
+    analyzer.learn(Analysis(), 200, 6.0)
+    assert analyzer.treatment.on
+
+
+def test_a_track_that_was_only_looked_ahead_to_stays_open() -> None:
+    book = TrackBook({}, exposure=False)
+    book.analyzer_of(FACE, 61.0).learn(Analysis(noise=0.6), 200, 61.0)
+    book.sweep(60.0)
+    assert not book.analyzer_of(FACE, 61.2).decided
 
 
 def test_pieces_of_a_film_are_joined() -> None:
