@@ -19,6 +19,7 @@ T = TypeVar("T")
 # A consumer that leaves early waits this long for the step above to notice. A step blocked longer than that (a dead
 # network share) is left behind as a daemon thread rather than hanging the program.
 _JOIN_S = 5.0
+_READ_JOIN_S = 1.0  # of a step that reads
 # Bytes that may wait: eight frames of 4K fit, and one or two of a hundred megapixels.
 _BYTES = 256 << 20
 _SLICE_S = 0.2
@@ -103,7 +104,7 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callab
             abandoned.set()
             waiting.clear()
             changed.notify_all()
-        thread.join(0.0 if blocked else _JOIN_S if stop is None else PATIENCE_S)
+        thread.join(0.0 if blocked else _JOIN_S if stop is None else _READ_JOIN_S)
 
 
 def ended_by(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, None, None]:
