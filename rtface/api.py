@@ -98,7 +98,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
             from rtface.live.run import run_live
             from rtface.stats import Stats
 
-            check_scope(options, chosen, live_scope(ends[0]), flags=False)
+            check_scope(options, chosen, live_scope(*ends, chosen), flags=False)
             check_region(options, chosen)
             stats = Stats()
             return run_live(make_ends(*ends, chosen, stats), chosen, stats=stats, stop=cancel,

@@ -152,6 +152,10 @@ class Scope(Flag):
     LIVE = auto()
     CAMERA = auto()
     """The source of a live run is a camera."""
+    RECORDED = auto()
+    """A live run writes a film, as OUTPUT or by ``--also``."""
+    PUBLISHED = auto()
+    """OUTPUT of a live run is a stream's URL."""
     CONSOLE = auto()
     """A live run of the command line, which has keys, a control endpoint and a preview."""
     ENHANCER = auto()
@@ -163,6 +167,7 @@ class Scope(Flag):
 _SCOPE_WORDS = {
     Scope.FILM: "films", Scope.SEQUENCE: "a folder of stills with --sequence",
     Scope.ENCODED: "an OUTPUT that is a film", Scope.STILLS: "stills", Scope.LIVE: "live runs", Scope.CAMERA: "cameras",
+    Scope.RECORDED: "live recordings", Scope.PUBLISHED: "published streams",
     Scope.CONSOLE: "live runs of the command 'rtface run'", Scope.ENHANCER: "rtface.Enhancer"}
 
 _FILES = Scope.FILM | Scope.STILLS
@@ -191,11 +196,11 @@ DECLARED: dict[str, Declared] = {
     "tracker": Declared(v.choice("auto", "openvino", "tasks", "none"), _ALL),
     "faces": Declared(v.faces, _ALL),
     "max_faces": Declared(v.number(1, 64, whole=True), _ALL),
-    "codec": Declared(v.name, Scope.ENCODED | Scope.LIVE),
-    "crf": Declared(v.number(0, 63), Scope.ENCODED | Scope.LIVE),
-    "preset": Declared(v.name, Scope.ENCODED | Scope.LIVE),
+    "codec": Declared(v.name, Scope.ENCODED | Scope.RECORDED),
+    "crf": Declared(v.number(0, 63), Scope.ENCODED | Scope.RECORDED),
+    "preset": Declared(v.name, Scope.ENCODED | Scope.RECORDED | Scope.PUBLISHED),
     "decode": Declared(v.decoder, Scope.FILM),
-    "encode": Declared(v.choice("auto", "cuda", "software"), Scope.ENCODED | Scope.LIVE),
+    "encode": Declared(v.choice("auto", "cuda", "software"), Scope.ENCODED | Scope.PUBLISHED),
     "start": Declared(v.time, Scope.FILM),
     "end": Declared(v.time, Scope.FILM),
     "compare": Declared(v.path, _FILES),
@@ -217,8 +222,8 @@ DECLARED: dict[str, Declared] = {
     "buffer": Declared(v.or_auto(v.number(0, 10_000)), Scope.LIVE),
     "slate": Declared(v.name, Scope.LIVE),
     "also": Declared(v.path, Scope.LIVE),
-    "bitrate": Declared(v.bitrate, Scope.LIVE),
-    "gop": Declared(v.number(0.1, 20), Scope.LIVE),
+    "bitrate": Declared(v.bitrate, Scope.PUBLISHED),
+    "gop": Declared(v.number(0.1, 20), Scope.RECORDED | Scope.PUBLISHED),
     "light": Declared(v.share, Scope.LIVE),
     "preview": Declared(v.boolean, Scope.CONSOLE),
     "control": Declared(v.number(0, 65_535, whole=True), Scope.CONSOLE),

@@ -166,13 +166,18 @@ def test_every_option_declares_its_check_and_scope():
 
 
 @pytest.mark.parametrize(("key", "value", "run", "says"), [
-    ("gop", 3, Scope.FILM | Scope.ENCODED, "--gop has no effect here: it is for live runs; leave it out"),
+    ("gop", 3, Scope.FILM | Scope.ENCODED,
+     "--gop has no effect here: it is for live recordings or published streams; leave it out"),
     ("preview", True, Scope.FILM, "live runs of the command"),
     ("size", "320x180", Scope.LIVE, "it is for cameras"),
     ("fps", 30, Scope.FILM | Scope.ENCODED, "it is for a folder of stills with --sequence or cameras"),
-    ("codec", "libx265", Scope.FILM, "an OUTPUT that is a film or live runs"),
+    ("codec", "libx265", Scope.FILM, "an OUTPUT that is a film or live recordings"),
     ("start", 3, Scope.STILLS, "it is for films"),
     ("start", 3, Scope.LIVE | Scope.CAMERA, "it is for films"),
+    ("bitrate", "2M", Scope.LIVE | Scope.RECORDED, "it is for published streams"),
+    ("gop", 3, Scope.LIVE | Scope.CAMERA, "live recordings or published streams"),
+    ("gop", 3, Scope.LIVE | Scope.RECORDED, None),
+    ("encode", "cuda", Scope.LIVE | Scope.PUBLISHED, None),
     ("max_faces", 3, Scope.LIVE, None),
     ("fps", 30, Scope.LIVE | Scope.CAMERA, None),
     ("fps", 30, Scope.FILM | Scope.SEQUENCE, None),

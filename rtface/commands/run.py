@@ -292,7 +292,7 @@ def run(
         options = loaded.options
         ends = live.live_ends(paths) if output_dir is None else None
         if ends is not None:
-            check_scope(loaded.given, options, live_scope(ends[0]) | Scope.CONSOLE)
+            check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
             early.check_region(loaded.given, options)
             raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
         jobs = plan_jobs(paths, output_dir, options)

@@ -11,7 +11,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from rtface.address import check_slashes
-from rtface.config import Scope
+from rtface.config import Options, Scope
 from rtface.errors import UsageError
 from rtface.paths import expanded
 from rtface.util.redaction import is_url, keep_secret, shown
@@ -93,9 +93,16 @@ def is_live(source: Endpoint, sink: Endpoint) -> bool:
     return any(end.kind in ("camera", "vcam", "null") or end.scheme in LIVE_SCHEMES for end in (source, sink))
 
 
-def live_scope(source: Endpoint) -> Scope:
-    """What a live run from `source` is and has."""
-    return Scope.LIVE | Scope.CAMERA if source.kind == "camera" else Scope.LIVE
+def live_scope(source: Endpoint, sink: Endpoint, options: Options) -> Scope:
+    """What a live run between the two is and has."""
+    scope = Scope.LIVE
+    if source.kind == "camera":
+        scope |= Scope.CAMERA
+    if sink.kind == "stream":
+        scope |= Scope.PUBLISHED
+    if sink.kind == "file" or options.also is not None:
+        scope |= Scope.RECORDED
+    return scope
 
 
 def check_ends(source: Endpoint, sink: Endpoint) -> None:

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import pytest
 
-from rtface.config import Options
+from rtface.config import Options, Scope
 from rtface.errors import OutputError, UsageError
-from rtface.live.endpoints import check_ends, endpoint, is_live, unwrapped
+from rtface.live.endpoints import check_ends, endpoint, is_live, live_scope, unwrapped
 from rtface.live.ends import buffer_of, make_ends
 from rtface.stats import Stats
 from rtface.util.redaction import redacted, shown
@@ -124,3 +124,14 @@ def test_files_of_a_live_run_are_checked_before_it(tmp_path, monkeypatch, sink, 
 def test_an_output_that_cannot_be_is_told_why(sink: str, said: str):
     with pytest.raises(UsageError, match=said):
         check_ends(endpoint("camera:0"), endpoint(sink))
+
+
+@pytest.mark.parametrize(("source", "sink", "also", "scope"), [
+    ("camera:0", "vcam:", None, Scope.LIVE | Scope.CAMERA),
+    ("rtmp://h/a/k", "null:", None, Scope.LIVE),
+    ("camera:0", "rtmp://h/a/k", None, Scope.LIVE | Scope.CAMERA | Scope.PUBLISHED),
+    ("rtmp://h/a/k", "film.mkv", None, Scope.LIVE | Scope.RECORDED),
+    ("rtmp://h/a/k", "srt://h:1", "film.mkv", Scope.LIVE | Scope.RECORDED | Scope.PUBLISHED),
+])
+def test_what_a_live_run_has(source, sink, also, scope):
+    assert live_scope(endpoint(source), endpoint(sink), Options.of({"also": also})) == scope
