@@ -142,7 +142,8 @@ class Report:
             why = "strength is 0"
         elif self.frames_with_faces:
             reasons = dict.fromkeys(reason for track in self.tracks for reason in track.treatment["reasons"])
-            why = f"faces on {self.frames_with_faces} frames were left as they are"
+            frames = "1 frame" if self.frames_with_faces == 1 else f"{self.frames_with_faces} frames"
+            why = f"faces on {frames} were left as they are"
             why += f" ({', '.join(reasons)})" if reasons else ""
         self.notes.append(f"no face was corrected: {why}")
 

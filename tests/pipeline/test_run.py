@@ -21,6 +21,7 @@ from rtface import workshops
 from rtface.config import Options
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.progress import Progress
+from rtface.provenance import DIGITAL_SOURCE_TYPE
 from rtface.runner import analyze_file, run_file
 
 
@@ -252,3 +253,24 @@ def test_an_output_that_fails_midway_says_where_the_part_is(tmp_path: Path, monk
         rtface.run(film(tmp_path / "in.mkv"), tmp_path / "out.mkv")
     assert not (tmp_path / "out.mkv").exists()
     assert len(pictures(tmp_path / "out.partial.mkv")) == 5
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff"])
+@pytest.mark.parametrize("correct", ["always", "never"])
+def test_only_a_still_with_a_corrected_face_is_marked(tmp_path: Path, suffix: str, correct: str) -> None:
+    source, target = still(tmp_path / "in.png"), tmp_path / f"out{suffix}"
+    report = rtface.run(source, target, correct=correct)
+    assert (DIGITAL_SOURCE_TYPE.encode() in target.read_bytes()) is (correct == "always")
+    assert report.frames_corrected == (correct == "always")
+    uncorrected = "no face was corrected: faces on 1 frame were left as they are (never asked for)"
+    assert (uncorrected in report.notes) is (correct == "never")
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_what_a_stage_draws_is_not_called_ai(tmp_path: Path, suffix: str) -> None:
+    source, target = film(tmp_path / "in.mkv", frames=6), tmp_path / f"out{suffix}"
+    rtface.run(source, target, correct="never", stages=("label:text=Hello",))
+    with av.open(str(target)) as container:
+        said = {name.lower(): text for name, text in container.metadata.items()}
+    assert "digital_source_type" not in said and "rtface_engine" not in said
+    assert said["enhanced_by"].startswith("rtface ") and "stages=label" in said["rtface_options"]
