@@ -1,4 +1,4 @@
-"""The live loop: newest wins, faults pass through, order and controls, no picture is enhanced that is too late."""
+"""The live loop: no frame is lost, faults pass through, order and controls, no picture is enhanced that is too late."""
 
 from __future__ import annotations
 

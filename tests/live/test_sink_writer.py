@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
@@ -11,13 +12,14 @@ import av
 import numpy as np
 import pytest
 
+from rtface.flow.shared_frames import Picture
 from rtface.frame import Color
 from rtface.live.protocols import Form, Sound, SoundForm
 from rtface.live.sinks.live_encoder import Fit, LiveEncoder, LiveEncoding, tags_for
 from rtface.live.sinks.local_outlets import tables
 from rtface.live.sinks.outlet import Status
 from rtface.live.sinks.stream_mux import DATAGRAM
-from rtface.live.sinks.writer import Writer
+from rtface.live.sinks.writer import Shown, Writer, take_all
 
 from .feed import Voice, form
 from .publish import picture
@@ -252,3 +254,37 @@ def test_samples_that_are_not_square_stay_so_in_the_stream():
     with av.open(io.BytesIO(bytes(ear.got[1])), format="flv") as box:
         next(box.decode(video=0))
         assert box.streams.video[0].codec_context.sample_aspect_ratio == Fraction(16, 15)
+
+
+class Said:
+    """A parent that has sent all its messages, and ends."""
+
+    def __init__(self, messages: list[Shown]) -> None:
+        self._messages, self.gone = list(messages), False
+
+    def receive(self, timeout: float | None = None) -> Shown | None:
+        return self._messages.pop(0) if self._messages else None
+
+
+class Taken:
+    """A writer and a ring of frames that note what they are given."""
+
+    def __init__(self) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.times: list[float] = []
+        self.freed: list[int] = []
+
+    def picture(self, image: object, seconds: float) -> None:
+        self.times.append(seconds)
+
+    def free(self, slot: int) -> None:
+        self.freed.append(slot)
+
+
+@pytest.mark.parametrize(("count", "dropped"), [(5, 0), (9, 4)])
+def test_a_burst_of_pictures_is_encoded_as_far_as_it_may_wait(count: int, dropped: int):
+    taken, like = Taken(), Picture(64, 48, "yuv420p", (64, 32, 32))
+    take_all(Said([Shown(k / 30, k, like) for k in range(count)]), taken, taken)  # pyright: ignore
+    assert taken.times == [k / 30 for k in range(dropped, count)]
+    assert taken.dropped["encoder"] == dropped
+    assert sorted(taken.freed) == list(range(count))

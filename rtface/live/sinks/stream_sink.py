@@ -18,8 +18,9 @@ from rtface.live.sinks.outlet import Status
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sinks.writer import Report, StreamJob
 
-# Pictures that may be on their way to the child: of those that wait there, it takes the newest.
-_SLOTS = 4
+# Pictures that may be on their way to the child: more than wait there (`rtface.live.sinks.writer.BEHIND_S`) at 60 a
+# second.
+_SLOTS = 12
 # Seconds: of a child that takes no picture, and between two children.
 _STUCK, _AGAIN = 3.0, 1.0
 _CLOSING = 0.9

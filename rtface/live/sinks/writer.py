@@ -1,13 +1,13 @@
 """The half of a stream's sink that lives in a process of its own: encodes, muxes, and hands on to an outlet.
 
-Pictures come in slots of shared memory, sound in messages (`Shown`, `Heard`). Of pictures that have come meanwhile only
-the newest is encoded, and none while nobody takes them.
+Pictures come in slots of shared memory, sound in messages (`Shown`, `Heard`). Pictures that come in a burst are
+encoded one after the other; none are while nobody takes them.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +27,8 @@ from rtface.live.sinks.stream_mux import StreamMux
 from rtface.util.redaction import redacted
 
 _STATUS_S = 0.25
+# Seconds of pictures that may wait for the encoder: those of a live run come in a burst after a stall.
+BEHIND_S = 0.15
 # Seconds in which what waits may still go out at the end.
 CLOSING = 0.6
 
@@ -200,23 +202,24 @@ def stream(parent: Parent, job: StreamJob) -> None:
 
 
 def take_all(parent: Parent, frames: FrameRing, writer: Writer) -> None:
-    """Gives a writer what the parent sends, until it asks to end: all sound, and the newest of the pictures."""
+    """Gives a writer what the parent sends, until it asks to end: all sound, and the pictures in order. Where the
+    encoder does not keep up, the oldest picture is given up once those that wait are too far apart."""
+    waiting: deque[Shown] = deque()
     while True:
-        message = parent.receive()
-        if message is None:
+        message = parent.receive(0 if waiting else None)
+        if message is None and not waiting:
             return
-        newest: Shown | None = None
         while message is not None:
             if isinstance(message, Shown):
-                if newest is not None:
-                    frames.free(newest.slot)
+                waiting.append(message)
+                while waiting[-1].time - waiting[0].time > BEHIND_S:
+                    frames.free(waiting.popleft().slot)
                     writer.dropped["encoder"] += 1
-                newest = message
             elif isinstance(message, Heard):
                 writer.sound(message.sound, message.time)
             message = parent.receive(0) if not parent.gone else None
-        if newest is not None:
-            _show(writer, frames, newest)
+        if waiting:
+            _show(writer, frames, waiting.popleft())
 
 
 def _show(writer: Writer, frames: FrameRing, shown: Shown) -> None:
