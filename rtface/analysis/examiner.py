@@ -71,18 +71,23 @@ class Examiner:
         if self._live:
             self._open[face.track_id] = _Question(answer, crop, face.width, time)
             return None
-        try:
-            return gain_of(crop, answer.result().pixels[0], face.width)
-        except Exception as error:  # the scores decide alone; a correction meets the same fault and says it
-            log.debug("an engine that was asked what it would add failed", exc_info=error)
-            return None
+        return _gain(crop, answer, face.width)
 
     def _hear(self, track_id: int, analyzer: Analyzer) -> None:
         question = self._open.get(track_id)
         if question is None or not question.answer.done():
             return
         del self._open[track_id]
-        if question.answer.exception() is None:
-            gain = gain_of(question.crop, question.answer.result().pixels[0], question.width)
-            if gain is not None:
-                analyzer.weigh(gain, question.time)
+        gain = _gain(question.crop, question.answer, question.width)
+        if gain is not None:
+            analyzer.weigh(gain, question.time)
+
+
+def _gain(crop: Bytes, answer: Future[Restored], width: float) -> float | None:
+    """Waits for the answer; None where there is none: the scores decide alone then, and a correction that meets the
+    same fault counts it and says it."""
+    try:
+        return gain_of(crop, answer.result().pixels[0], width)
+    except Exception as error:
+        log.debug("an engine that was asked what it would add failed", exc_info=error)
+        return None

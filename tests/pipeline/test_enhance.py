@@ -317,3 +317,31 @@ def test_what_an_engine_remembers_of_a_failed_frame_is_not_used_again() -> None:
         device.fail = k == 1
         step.collect(step.submit(frame))
     assert [after is None for after in engine.given] == [True, False, True, False]
+
+
+def _grainy() -> Frame:
+    """A face whose scores alone do not decide."""
+    picture, points = portrait(640, 480, blur=0.0, scale=1.0)
+    grain = np.random.default_rng(1).normal(0, 2.0, picture.shape)
+    return replace(frame_of(np.clip(picture + grain, 0, 255).astype(np.uint8), 0), faces=(face_at(points),))
+
+
+def test_a_film_asks_the_engine_and_an_answer_without_more_detail_changes_nothing() -> None:
+    for amount, touched in ((0.0, False), (0.2, True)):
+        engine = FakeEngine(amount=amount)
+        (out,) = enhance(FakeEngines(engine), analysis=True)([_grainy()])
+        assert isinstance(out, Frame) and out.touched is touched
+        assert engine.calls == 1 + touched
+
+
+@pytest.mark.parametrize("what", ["engine", "heavy"])
+def test_an_engine_that_gives_no_answer_leaves_the_decision_to_the_scores(what: str) -> None:
+    stats = Stats()
+    engine = FakeEngine(fail={1} if what == "engine" else set())
+    engine.heavy = what == "heavy"
+    step = enhance(FakeEngines(engine), analysis=True, stats=stats)
+    (out,) = step([_grainy()])
+    (track,) = step.book.reports()
+    assert isinstance(out, Frame) and not stats.counters["faults"]
+    assert track.treatment["reasons"] and "engine" not in " ".join(track.treatment["reasons"])
+    assert out.touched is track.treatment["on"]
