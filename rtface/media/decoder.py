@@ -11,10 +11,11 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError
-from rtface.frame import Color, Display, Frame, Packet
+from rtface.frame import Color, Display, Frame
 from rtface.media import network
 from rtface.media.card_decoder import CardDecoder
 from rtface.media.color import color_of, display_matrix, display_of, orientation
+from rtface.media.other_streams import OtherStreams
 from rtface.media.probe import details_of, rate_of
 from rtface.media.timeline import Rising
 from rtface.protocols import Item
@@ -26,8 +27,6 @@ from rtface.values import format_time
 _GIVE_UP = 200
 # Seconds of other streams read after the last picture of a cut, for packets that come late in the file.
 _AFTER_END = 5
-# Seconds of sound before the first moment that a decoder needs to warm up.
-_PRIMING = Fraction(1, 10)
 # Containers whose own duration can be trusted to tell that the end of the file is missing.
 _KNOW_DURATION = ("matroska", "mov", "avi", "asf")
 _PLAYLISTS = ("hls", "dash")
@@ -82,7 +81,7 @@ class Decoder:
         step = 1 / (self.rate * self.time_base)
         self._step = max(1, round(step))
         self._clock = Rising(step, step * Fraction(3, 2))
-        self._clocks: dict[int, Rising] = {}
+        self._others = OtherStreams(self._clock_start, start, end)
         self._size: tuple[int, int, str] | None = None
         self._rotation = 0
         self._seen_colour: tuple[int, ...] | None = None
@@ -91,7 +90,6 @@ class Decoder:
         self._failed_in_a_row = 0
         self._done = False  # the end of the cut was reached
         self.reached = Fraction(0)
-        self._reached_any = Fraction(0)  # end of the last frame or packet
 
     def report_to(self, stats: Stats, *, strict: bool) -> None:
         """From now on counts and warns there; with `strict`, damage raises InputError. Until then nothing is said."""
@@ -118,13 +116,13 @@ class Decoder:
             elif index in pictures:
                 self.pictures.setdefault(index, bytes(packet))
             else:
-                other = self._other(packet)
+                other = self._others.cut(packet, self._stats)
                 if other is not None:
                     yield other
             if self._failed_in_a_row >= _GIVE_UP:
                 self._fault("gave_up", f"{_GIVE_UP} packets in a row could not be decoded: the rest is left out")
                 break
-            if self._done and self._reached_any >= (self._end or 0) + _AFTER_END:
+            if self._done and max(self.reached, self._others.reached) >= (self._end or 0) + _AFTER_END:
                 return
         if self._done:
             return
@@ -214,7 +212,6 @@ class Decoder:
                         "jumps there")
         duration = image.duration or self._step
         self.reached = (pts + duration) * self.time_base
-        self._reached_any = max(self._reached_any, self.reached)
         self.frames += 1
         if self._start is not None and (pts + Fraction(1, 2)) * self.time_base < self._start:
             return None
@@ -263,38 +260,6 @@ class Decoder:
             fields = details_of(software(image))[1] if interlaced else "progressive"
             self._displays[interlaced] = display_of(turns, mirror, self._video.sample_aspect_ratio, fields)
         return self._displays[interlaced]
-
-    # -- other streams ------------------------------------------------------------------------------------------
-
-    def _other(self, packet: av.Packet[Stream]) -> Packet | None:
-        """A packet of another stream with rising timestamps, or None where it lies outside the cut."""
-        base = packet.time_base
-        stamp = packet.dts if packet.dts is not None else packet.pts
-        duration = packet.duration or 0
-        if stamp is not None:
-            clock = self._clocks.get(packet.stream_index)
-            if clock is None:
-                step = Fraction(max(1, duration))
-                clock = self._clocks[packet.stream_index] = Rising(step, max(2 * step, Fraction(1, 2) / base))
-            moved = clock.next(stamp)[0] - stamp
-            if moved:
-                self._stats.count("packet_times_repaired")
-                packet.dts = None if packet.dts is None else packet.dts + moved
-                packet.pts = None if packet.pts is None else packet.pts + moved
-            begin = (packet.pts if packet.pts is not None else stamp + moved) * base
-            end = begin + duration * base
-            self._reached_any = max(self._reached_any, end)
-            if self._end is not None and begin >= self._end:
-                return None
-            if packet.is_discard and end < self._clock_start - _PRIMING:
-                return None  # an edit list cuts this away; only what the decoder needs to warm up stays
-            if self._start is not None and begin < self._start:
-                if packet.stream.type != "subtitle" or end <= self._start:
-                    return None
-                cut = round(self._start / base)  # a subtitle that is on screen at the cut stays there
-                packet.pts = packet.dts = cut
-                packet.duration = max(1, round(end / base) - cut)
-        return Packet(packet, packet.stream_index)
 
     # -- faults -------------------------------------------------------------------------------------------------
 
