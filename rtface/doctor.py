@@ -222,16 +222,15 @@ def _settings() -> Iterator[Finding]:
 
 
 def _openvino() -> Iterator[Finding]:
-    import openvino
+    from rtface.compiled import core
 
-    core = openvino.Core()
-    devices: list[str] = core.available_devices
+    devices: list[str] = core().available_devices
     repair = f"{PIP} --force-reinstall openvino"
     if "CPU" not in devices:
         yield Finding("openvino", "fault", f"finds no CPU device (only {devices})", repair)
     for device in devices:
-        name: Any = core.get_property(device, "FULL_DEVICE_NAME")
-        able: Any = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        name: Any = core().get_property(device, "FULL_DEVICE_NAME")
+        able: Any = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
         native = [kind for kind in ("BF16", "FP16", "INT8") if kind in able]
         flag = "cpu" if device == "CPU" else f"openvino:{device.lower()}"
         yield Finding(f"openvino {device}", "ok", f"{name} ({', '.join(native) or 'FP32 only'}): --device {flag}")

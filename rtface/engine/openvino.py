@@ -11,7 +11,6 @@ nothing alone and loses beside a decoder and an encoder. int8 beside bf16 takes 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 import openvino
 from openvino import opset13
 
-from rtface.compiled import compile_once
+from rtface import compiled
 from rtface.engine.int8 import Calibration, load_calibration
 from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe
@@ -32,14 +31,10 @@ _EXACT: Precision = "f32"
 _HINTS: dict[Precision, str] = {"fp16": "f16", "bf16": "bf16", "f32": "f32"}
 
 
-@functools.cache
-def _core() -> openvino.Core:
-    return openvino.Core()
-
-
 def devices() -> dict[str, str]:
     """OpenVINO's name of every device here → what it is."""
-    return {name: str(_core().get_property(name, "FULL_DEVICE_NAME")) for name in _core().available_devices}
+    core = compiled.core()
+    return {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
 
 
 def check_here(device: str) -> None:
@@ -79,12 +74,12 @@ def _halves(device: str) -> list[Precision]:
 
 
 def _has(capability: str, device: str) -> bool:
-    return capability in _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return capability in compiled.core().get_property(device, "OPTIMIZATION_CAPABILITIES")
 
 
 def identify(recipe: Recipe, precision: Precision, device: str = "CPU") -> PlanIdentity:
     """What a plan of `recipe` on this device of this machine is remembered by."""
-    what = str(_core().get_property(device, "FULL_DEVICE_NAME"))
+    what = str(compiled.core().get_property(device, "FULL_DEVICE_NAME"))
     if precision == "int8" and _spare(device):
         what += " without VNNI"  # which the same name may have elsewhere
     return PlanIdentity.of(recipe, "openvino", openvino.get_version(), what if device == "CPU" else f"{device}: {what}",
@@ -129,7 +124,7 @@ def _constant(source: openvino.Output) -> Float32:
 
 def read_network(recipe: Recipe, precision: Precision, device: str = "CPU") -> openvino.Model:
     """The engine's network for one crop. Raises EngineError, and RuntimeError where OpenVINO cannot read it."""
-    model = _core().read_model(recipe.model_path)
+    model = compiled.core().read_model(recipe.model_path)
     model.reshape({name: [1, *shape] for name, shape in recipe.inputs.items()})
     if precision == "int8":
         calibration = load_calibration(recipe)
@@ -150,16 +145,16 @@ class OpenVinoPlan:
         if device == "CPU":
             options |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         try:
-            compiled = compile_once(_core(), f"{recipe.name}-{precision}", self.identity, options,
-                                    lambda: read_network(recipe, precision, device), device)
-            shape = list(compiled.output(recipe.output.name).shape)
+            network = compiled.compile_once(f"{recipe.name}-{precision}", self.identity, options,
+                                            lambda: read_network(recipe, precision, device), device)
+            shape = list(network.output(recipe.output.name).shape)
         except RuntimeError as error:  # everything that OpenVINO raises
             raise EngineError(f"engine {recipe.name}: OpenVINO cannot use {recipe.model_path.name}: "
                               f"{str(error).strip().splitlines()[-1]}") from error
         if shape != [1, 3, h, w]:
             raise EngineError(f"engine {recipe.name}: output {recipe.output.name} is {shape}, not {[1, 3, h, w]}")
         self._name = recipe.name
-        self._request: openvino.InferRequest | None = compiled.create_infer_request()
+        self._request: openvino.InferRequest | None = network.create_infer_request()
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
         request = self._request

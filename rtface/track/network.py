@@ -8,7 +8,7 @@ from typing import Any
 import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
-from rtface.compiled import compile_once
+from rtface.compiled import compile_once, core
 from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Float32
 from rtface.track import models
@@ -34,12 +34,11 @@ class Network:
 
     def __init__(self, name: str, size: int, threads: int, *, layout: str = "NHWC", bgr: bool = False,
                  divisor: float = 1.0, exact: bool = True, device: str = "CPU") -> None:
-        core = ov.Core()
         file = models.path(name)
         identity = (models.SHA256[name], size, layout, bgr, divisor)
         try:
-            compiled = compile_once(core, Path(name).stem, identity, _options(core, device, threads, exact),
-                                    lambda: _read(core, file, size, layout, bgr, divisor), device)
+            compiled = compile_once(Path(name).stem, identity, _options(device, threads, exact),
+                                    lambda: _read(file, size, layout, bgr, divisor), device)
         except RuntimeError as e:
             reason = str(e).strip().splitlines()[-1]
             repair = "pip install --force-reinstall openvino" if device == "CPU" else f"is the {device}'s driver there?"
@@ -58,18 +57,18 @@ class Network:
         """Nothing to release but memory, which goes with the object."""
 
 
-def _options(core: ov.Core, device: str, threads: int, exact: bool) -> dict[str, Any]:
+def _options(device: str, threads: int, exact: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if device == "CPU":
         options["INFERENCE_NUM_THREADS"] = threads
-        exact = exact or "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        exact = exact or "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if exact and not device.startswith("NPU"):
         options["INFERENCE_PRECISION_HINT"] = "f32"
     return options
 
 
-def _read(core: ov.Core, file: Path, size: int, layout: str, bgr: bool, divisor: float) -> ov.Model:
-    model = core.read_model(str(file))
+def _read(file: Path, size: int, layout: str, bgr: bool, divisor: float) -> ov.Model:
+    model = core().read_model(str(file))
     model.reshape([1, size, size, 3] if layout == "NHWC" else [1, 3, size, size])
     steps = PrePostProcessor(model)
     entry = steps.input()

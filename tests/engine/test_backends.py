@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from rtface import compiled
 from rtface.cli import app
 from rtface.config import Options, load
 from rtface.engine import backends, cuda
@@ -103,8 +104,7 @@ class OtherCore:
     """OpenVINO's core with devices whose work the CPU does; `asked` is what was asked of them."""
 
     def __init__(self, able: dict[str, list[str]]) -> None:
-        import openvino
-        self.real, self.able, self.asked = openvino.Core(), able, list[tuple[str, str, dict[str, Any]]]()
+        self.real, self.able, self.asked = compiled.core(), able, list[tuple[str, str, dict[str, Any]]]()
 
     @property
     def available_devices(self) -> list[str]:
@@ -136,8 +136,9 @@ ABLE = {"GPU.0": ["FP32", "FP16", "INT8"], "GPU.1": ["FP32", "FP16"], "NPU": ["F
 
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch) -> OtherCore:
-    openvino, core = _openvino(), OtherCore(ABLE)
-    monkeypatch.setattr(openvino, "_core", lambda: core)
+    _openvino()
+    core = OtherCore(ABLE)
+    monkeypatch.setattr(compiled, "core", lambda: core)
     return core
 
 

@@ -21,7 +21,7 @@ from test_card_keys import (
     test_a_film_is_the_same_as_on_the_cpu,
     test_a_film_of_which_some_faces_have_key_frames_only,
     test_a_large_engine_that_remembers_may_have_key_frames_too,
-    test_auto_goes_by_what_a_crop_takes_on_the_card,
+    test_auto_goes_by_the_engines_weights,
     test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_card,
     test_live_a_small_engine_that_is_late_too_costs_the_correction_of_that_frame_only,
     test_live_no_frame_waits_for_the_slow_engine,

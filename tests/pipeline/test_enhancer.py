@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -188,3 +190,27 @@ def test_wrong_types_say_the_fix(call: Any, says: str) -> None:
 def test_an_enhancer_refuses_options_without_effect(options: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         rtface.Enhancer(**options)
+
+
+SIGNALLED = """
+import gc, signal
+import numpy as np
+import rtface
+
+for _ in range(2):  # each with a tracker and an engine of its own
+    with rtface.Enhancer(engine="rtface-s") as enhance:
+        enhance(np.zeros((64, 96, 3), np.uint8))
+    del enhance
+    gc.collect()
+seen = []
+signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+signal.raise_signal(signal.SIGINT)
+print("signals:", len(seen))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="OpenVINO sets a signal stack on Linux only")
+def test_a_signal_after_an_enhancer_was_closed_is_no_crash() -> None:
+    """OpenVINO frees the stack that it gave the main thread for its signal handlers with the last of its objects."""
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "signals: 1"), done.stderr

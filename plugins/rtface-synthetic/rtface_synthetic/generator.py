@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 
+from rtface.compiled import core
 from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Bytes, Float32
 
@@ -60,15 +60,14 @@ class Generator:
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
-        core = openvino.Core()
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
-            mapping = core.read_model(folder / "MappingNetwork.xml")
+            mapping = core().read_model(folder / "MappingNetwork.xml")
             mapping.reshape({"var": [-1, _STYLE]})
-            self._mapping = core.compile_model(mapping, "CPU", options)
-            self._synthesis = core.compile_model(core.read_model(folder / "SynthesisNetwork.xml"), "CPU", options)
+            self._mapping = core().compile_model(mapping, "CPU", options)
+            self._synthesis = core().compile_model(core().read_model(folder / "SynthesisNetwork.xml"), "CPU", options)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot use the networks in {folder}: "
                               f"{str(error).strip().splitlines()[-1]}") from error
