@@ -9,7 +9,7 @@ from importlib import metadata
 import pytest
 from typer.testing import CliRunner
 
-from rtface import doctor
+from rtface import compiled, doctor
 from rtface.cli import app
 from rtface.engine import cuda
 from rtface.engine.listing import EngineInfo
@@ -140,14 +140,12 @@ def test_an_optional_package_that_does_not_import(monkeypatch, tmp_path):
 
 
 def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
-    openvino = pytest.importorskip("openvino")
-
     class Core:
         available_devices = ("CPU", "GPU.1", "NPU")
 
         def get_property(self, device, key):
             return {"FULL_DEVICE_NAME": f"some {device}", "OPTIMIZATION_CAPABILITIES": ["FP32", "FP16"]}[key]
-    monkeypatch.setattr(openvino, "Core", Core)
+    monkeypatch.setattr(compiled, "core", Core)
     found = findings(doctor._openvino)
     assert found["openvino CPU"].detail == "some CPU (FP16): --device cpu"
     assert found["openvino GPU.1"].detail.endswith("--device openvino:gpu.1")
