@@ -23,7 +23,7 @@ from rtface.util.redaction import redacted
 
 
 def reason(error: BaseException) -> str:
-    """Type and message of an error of any origin, also of one whose own text cannot be had."""
+    """Type and message of an error of any origin, also of one whose own text cannot be read."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - a plugin's error may do anything

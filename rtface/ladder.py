@@ -6,8 +6,8 @@ engine, which nobody waits for, what it costs to show goes down first (`rtface.r
 from what each has cost, so a new face comes in where there is room for it, and where time runs short one decision is
 enough.
 
-Nobody is to see it work. A step down needs faces to cost clearly more than there is room for, for some tenths of a
-second; a step up needs a calm while and clearly more room. That while doubles whenever a step up did not last, and is
+Changes are meant to go unseen. A step down needs faces to cost clearly more than there is room for, for some tenths of
+a second; a step up needs a calm while and clearly more room. That while doubles whenever a step up did not last, and is
 short again once the computer is clearly less busy than it was then. A face without any correction is tried with the
 lowest rung, which is not shown before it has held for two seconds, and for longer where that was not enough.
 

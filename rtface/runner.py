@@ -317,7 +317,7 @@ class _Run:
                                            len(item.faces)))
             if self.stop.is_set():
                 stopped = stopped or monotonic()
-                # What came through a pipe cannot be had again: so much of it is finished as there is time for.
+                # What came through a pipe cannot be read again: so much of it is finished as there is time for.
                 if pipe is None or monotonic() - stopped > _FINISH_S:
                     raise Interrupted
         if self.stop.is_set() and (not self.times.complete or (pipe is not None and pipe.stopped)):

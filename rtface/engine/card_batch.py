@@ -137,22 +137,14 @@ class Batches:
         graphs, wrong = True, self.most + 1
         for n in range(self.most, 0, -1):
             self._run_golden(golden, n)
-            graph = captured(self._recipe.name, self._owner.compute, lambda n=n: self._plan.capturable(
-                self._owner.compute.handle, n), lambda n=n: self._steps(self._owner.compute, n, [], [])
-                ) if graphs else None
-            graphs = graph is not None
-            if graph is not None:
-                self._graphs[n] = graph
+            graphs = graphs and self._capture(n)
+            if graphs:
                 self._run_golden(golden, n)
-                if (got := golden.worst(n)) >= golden.required:
+                if self._right(golden, n, f"the CUDA graph of {n} crops gives", "that batch runs without"):
                     continue
-                log.warning("engine %s: the CUDA graph of %d crops gives %.1f dB against its golden crops, %.1f "
-                            "needed; that batch runs without", self._recipe.name, n, got, golden.required)
                 self._graphs.pop(n).close()
                 self._run_golden(golden, n)
-            if (got := golden.worst(n)) < golden.required:
-                log.warning("engine %s: batches of %d give %.1f dB against its golden crops, %.1f needed; they are not "
-                            "used", self._recipe.name, n, got, golden.required)
+            if not self._right(golden, n, f"batches of {n} give", "they are not used"):
                 wrong = n
         self.most = wrong - 1
         if not self.most:
@@ -161,6 +153,23 @@ class Batches:
         times = [self._run_golden(golden, 1) for _ in range(3)]
         self._put_constants(self._recipe)
         return min(times)
+
+    def _capture(self, batch: int) -> bool:
+        """Keeps a graph of a batch size whose last run was the one before; whether that can be captured."""
+        stream = self._owner.compute
+        graph = captured(self._recipe.name, stream, lambda: self._plan.capturable(stream.handle, batch),
+                         lambda: self._steps(stream, batch, [], []))
+        if graph is not None:
+            self._graphs[batch] = graph
+        return graph is not None
+
+    def _right(self, golden: GoldenBatch, count: int, what: str, so: str) -> bool:
+        """Whether the answers of the last run are good enough; the log has what is not, and what becomes of it."""
+        got = golden.worst(count)
+        if got < golden.required:
+            log.warning("engine %s: %s %.1f dB against its golden crops, %.1f needed; %s", self._recipe.name, what, got,
+                        golden.required, so)
+        return got >= golden.required
 
     def _run_golden(self, golden: GoldenBatch, count: int) -> float:
         """Runs one batch of golden crops and waits for it; its milliseconds."""

@@ -96,8 +96,8 @@ class Health:
 class LiveSource(Protocol):
     """Gives pictures and sound as they come, from threads or a process of its own.
 
-    `Frame.captured_at` is when the frame could be had: captured, decoded from what came so far, and out of the jitter
-    buffer. `Frame.pts` counts `TIME_BASE` on the same clock, rises always,
+    `Frame.captured_at` is when the frame became available: captured, decoded from what came so far, and out of the
+    jitter buffer. `Frame.pts` counts `TIME_BASE` on the same clock, rises always,
     and keeps the distance to the sound that came with it. When the source is lost it is opened again until `close`;
     what comes then may have another size.
     """

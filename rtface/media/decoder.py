@@ -39,7 +39,7 @@ class Decoder:
         container, video: what is read, and its picture stream.
         name: for messages.
         start, end: cut in seconds of the input's own clock, None for none.
-        remote: whether the container is read over a network, where what is missing can be had later.
+        remote: whether the container is read over a network, where what is missing may be fetched later.
         sought: whether a seek went before, so that it has to be seen where it led.
         card: decodes the pictures instead of the stream's own decoder.
         stopped: whether what came is all that is wanted of the input.
@@ -292,7 +292,7 @@ class Decoder:
                         "promises: the end of the file is missing or damaged")
 
     def _broke_off(self, why: str) -> None:
-        """Raises InputError, for a film from a network can be had whole later; not where the cut was reached."""
+        """Raises InputError, for a film from a network may be fetched whole later; not where the cut was reached."""
         if self._done:
             return
         whole = self.expected_end()

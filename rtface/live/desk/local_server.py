@@ -72,7 +72,7 @@ Routes = Mapping[tuple[str, str], Callable[[Request], Answer]]
 
 
 def check_port(port: int | None, option: str) -> None:
-    """UsageError where a port cannot be had: asked before a run opens anything."""
+    """UsageError where a port is not free: asked before a run opens anything."""
     if port:
         LoopbackServer({}, port=port, option=option).close()
 
