@@ -1,0 +1,122 @@
+"""Puts each fault of `faults.toml` into a copy of the source tree and runs the tests that should fail because of it.
+
+`python -m tests.deliberate_faults [--only NAME]…` in the project's environment; `--only` may be part of a name. The
+exit status is 1 where a fault was not caught. Your own files are never written to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS_FAILED, TESTS_PASSED = 1, 0  # exit statuses of pytest
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One entry of `faults.toml`.
+
+    Attributes:
+        name: unique.
+        file: from the project's root.
+        old: text that occurs once in the file.
+        new: what replaces it.
+        tests: paths or node ids for pytest, the narrowest that should fail.
+        was: the file's path at the commit that README.md compares with, where it had another one.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: list[str]
+    was: str = ""
+
+
+def read_faults() -> list[Fault]:
+    table = tomllib.loads((Path(__file__).parent / "faults.toml").read_text(encoding="utf-8"))
+    return [Fault(**entry) for entry in table["fault"]]
+
+
+def copy_tree(to: Path) -> None:
+    """Copies every file that git tracks or would add."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                            check=True, capture_output=True).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+
+
+def patched(text: str, fault: Fault) -> str:
+    """Raises ValueError where the fault's text is not found exactly once."""
+    if (found := text.count(fault.old)) != 1:
+        raise ValueError(f"{fault.file} has the text {found} times, not once: {fault.old!r}")
+    return text.replace(fault.old, fault.new)
+
+
+def run_tests(tree: Path, tests: list[str]) -> tuple[int, str]:
+    """pytest's exit status in that tree, and its first line that names a failure."""
+    roots = [str(tree), *(str(path.parent) for path in tree.glob("plugins/*/pyproject.toml"))]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, errors="replace",
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join(roots), "PYTHONDONTWRITEBYTECODE": "1"})
+    lines = done.stdout.splitlines()
+    failure = next((line for line in lines if line.startswith(("FAILED", "ERROR"))), lines[-1] if lines else "")
+    return done.returncode, failure
+
+
+def try_fault(tree: Path, fault: Fault) -> str:
+    """"caught", "not caught", or "error: …"."""
+    path = tree / fault.file
+    try:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(patched(text, fault), encoding="utf-8")
+    except (OSError, ValueError) as error:
+        return f"error: {error}"
+    try:
+        status, said = run_tests(tree, fault.tests)
+    finally:
+        path.write_text(text, encoding="utf-8")
+    if status == TESTS_FAILED:
+        return f"caught      {said.removeprefix('FAILED ').partition(' - ')[0]}"
+    return "not caught" if status == TESTS_PASSED else f"error: pytest ended with {status}: {said}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.deliberate_faults", description=__doc__)
+    parser.add_argument("--only", action="append", metavar="NAME", help="faults whose name contains this")
+    parser.add_argument("--sound", action="store_true", help="first run the tests without any fault: they must pass")
+    only, sound = (arguments := parser.parse_args()).only, arguments.sound
+    faults = [f for f in read_faults() if not only or any(part in f.name for part in only)]
+    if not faults:
+        parser.error(f"no fault is called {only}")
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="rtface-faults-") as folder:
+        copy_tree(tree := Path(folder))
+        if sound:
+            status, said = run_tests(tree, sorted({test for fault in faults for test in fault.tests}))
+            print("the tests pass without a fault" if status == TESTS_PASSED else f"without a fault: {said}")
+        for fault in faults:
+            start = time.monotonic()
+            result = try_fault(tree, fault)
+            missed += not result.startswith("caught")
+            print(f"{fault.name:38} {time.monotonic() - start:5.1f} s  {result}", flush=True)
+    print(f"{len(faults) - missed} of {len(faults)} caught")
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
