@@ -39,7 +39,7 @@ setup: $(VENV)/.run  ## set up .venv with .venv/bin/rtface
 
 run: $(VENV)/.run  ## enhance INPUT into OUTPUT; without INPUT make a clip and enhance that, into out/
 ifeq ($(strip $(INPUT)),)
-	@$(PY) -m rtface.demo out $(ARGS)
+	@$(PY) -m rtface.cli.demo out $(ARGS)
 else ifeq ($(strip $(OUTPUT)),)
 	@echo "say where to: make run INPUT=... OUTPUT=..." >&2; exit 2
 else
@@ -57,13 +57,13 @@ lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library
 	$(VENV)/bin/pyright
 
 image: run  ## renew the README's picture from out/
-	$(PY) -c "from pathlib import Path; from rtface.demo import make_picture; \
+	$(PY) -c "from pathlib import Path; from rtface.cli.demo import make_picture; \
 	  make_picture(Path('out/demo-before-after.mp4'), Path('docs/images/before-after.jpg'))"
 
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside
 	PIP_CONSTRAINT=$(PIN) $(PY) -m build --wheel
 
-VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rtface/__init__.py)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rtface/_version.py)
 docker:  ## build the image rtface:cpu (docs/docker.md); DOCKER=podman builds with that
 	$(DOCKER) build -f docker/Dockerfile --target cpu --build-arg VERSION=$(VERSION) -t rtface:cpu $(ARGS) .
 

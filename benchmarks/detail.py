@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 
 import rtface
-from rtface.device.cpu import CpuDevice
+from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Face, Float32, Frame
 from rtface.media.source import open_source
+from rtface.pipeline.track_step import track
 from rtface.stats import Stats
-from rtface.track import create_tracker
-from rtface.tracking import track
+from rtface.tracking import create_tracker
 
 _CORE = 0.9  # of a face's width, as the analysis looks at it
 

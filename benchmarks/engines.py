@@ -29,8 +29,8 @@ from benchmarks.common import median_ratio, quantiles, save
 from benchmarks.published import ROOT, folders
 from engines.convert.offers import Offer, read_offer
 from engines.convert.whole import export, ports
-from rtface.engine.int8 import Calibration, Convolution
-from rtface.engine.openvino import quantise
+from rtface.engine.backends.int8 import Calibration, Convolution
+from rtface.engine.backends.openvino import quantise
 
 Form = Callable[[dict[str, np.ndarray]], Any]
 

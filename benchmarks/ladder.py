@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from rtface.ladder import Ladder
-from rtface.rungs import Seen
+from rtface.quality.governor import Ladder
+from rtface.quality.levels import Seen
 
 KEY_S, CARRY_S, TRACK_S, REST_S = 0.0165, 0.0063, 0.0075, 0.0005
 CEILING_S = 0.1

@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 
 from rtface.correct import Shaping, TrackState, face_mask, shape
-from rtface.device.cpu import CpuDevice
+from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Frame
-from rtface.geometry import compose, scaling, translation
+from rtface.geometry.transforms import compose, scaling, translation
 
 
 def picture(name: str, width: int, height: int, pts: int = 0) -> Frame:

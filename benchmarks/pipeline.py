@@ -14,10 +14,10 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.common import clip, save
-from rtface.chain import Parts, Threads, chain
-from rtface.config import Options
 from rtface.frame import Frame
 from rtface.media.source import open_source
+from rtface.options import Options
+from rtface.pipeline.chain import Parts, Threads, chain
 from rtface.stats import Stats
 
 

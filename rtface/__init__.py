@@ -18,7 +18,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from rtface._version import __version__
 
 # Importing OpenVINO sends an event to its makers' statistics, and keeps a client's number in the home folder. Without
 # this package it takes a stand-in of its own that does nothing. Nothing leaves the machine by rtface.
@@ -29,21 +29,22 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from rtface.api import analyze, run
-    from rtface.config import Options
     from rtface.enhancer import Enhancer, FaceResult
     from rtface.errors import RtfaceError
     from rtface.frame import Face
-    from rtface.progress import Progress
+    from rtface.options import Options
+    from rtface.pipeline.progress import Progress
     from rtface.report import Report, TrackReport
 
 __all__ = ["Enhancer", "Face", "FaceResult", "Options", "Progress", "Report", "RtfaceError", "TrackReport",
            "__version__", "analyze", "run"]
 
-_HOME = {"analyze": "api", "run": "api", "Options": "config", "Enhancer": "enhancer", "FaceResult": "enhancer",
-         "RtfaceError": "errors", "Face": "frame", "Progress": "progress", "Report": "report", "TrackReport": "report"}
+_MODULES = {"analyze": "api", "run": "api", "Options": "options", "Enhancer": "enhancer", "FaceResult": "enhancer",
+         "RtfaceError": "errors", "Face": "frame", "Progress": "pipeline.progress",
+         "Report": "report", "TrackReport": "report"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"rtface.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"rtface.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'rtface' has no attribute {name!r}")

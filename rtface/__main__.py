@@ -21,13 +21,13 @@ def _open_standard_streams() -> None:
 
 
 def main() -> None:
-    """Runs the command line (`rtface.cli`)."""
+    """Runs the command line (`rtface.cli.app`)."""
     _open_standard_streams()
     # Until that is there to answer it, Ctrl-C ends the process as the system does, without a traceback.
     answers = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if answers:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from rtface.cli import main as command
+    from rtface.cli.app import main as command
 
     if answers:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from rtface import values
-from rtface.config import DECLARED, Options, check_scope
 from rtface.errors import Interrupted, RtfaceError, UsageError
-from rtface.progress import Progress
+from rtface.options import DECLARED, Options, check_scope
+from rtface.pipeline.progress import Progress
+from rtface.util import parse
 
 if TYPE_CHECKING:
-    from rtface.live.run import Live
+    from rtface.live.session import Live
     from rtface.report import Report, TrackReport
 
 # A flag, and the word after it where that may be its value.
@@ -30,7 +30,7 @@ def in_python(message: str) -> str:
         if key not in DECLARED:
             return flag[0]
         after = f" {flag[2]}" if flag[2] else ""
-        if DECLARED[key].check is values.boolean:
+        if DECLARED[key].check is parse.boolean:
             return f"{key}=True{after}"
         return f"{key}={flag[2]}" if after and _is_value(key, flag[2]) else key + after
     return _FLAG.sub(keyword, message)
@@ -41,7 +41,7 @@ def _is_value(key: str, word: str) -> bool:
     if word.isupper() or word[0].isdigit():
         return True
     try:
-        return DECLARED[key].check not in (values.name, values.names, values.path) and bool(
+        return DECLARED[key].check not in (parse.name, parse.names, parse.path) and bool(
             DECLARED[key].check(word, key))
     except UsageError:
         return False
@@ -84,9 +84,9 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
         RtfaceError: see `rtface.errors`; each is also the builtin that fits. Ctrl-C raises Interrupted, whose message
             says what was left.
     """
-    from rtface.address import place
     from rtface.live.endpoints import endpoint, is_live, live_scope, unwrapped
-    from rtface.workshops import check_region
+    from rtface.pipeline.runtime import check_region
+    from rtface.util.urls import place
 
     with python_words():
         _check_callbacks(progress, cancel)
@@ -94,8 +94,8 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
         chosen = Options.of(options)
         ends = endpoint(names[0]), endpoint(names[1])
         if is_live(*ends):
-            from rtface.live.ends import make_ends
-            from rtface.live.run import run_live
+            from rtface.live.factory import make_ends
+            from rtface.live.session import run_live
             from rtface.stats import Stats
 
             check_scope(options, chosen, live_scope(*ends, chosen), flags=False)
@@ -103,8 +103,8 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
             stats = Stats()
             return run_live(make_ends(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
                             look=_look(progress) if progress else None)
-        from rtface.runner import run_file
-        from rtface.stills import scope_of
+        from rtface.pipeline.film import run_file
+        from rtface.pipeline.stills import scope_of
 
         source, target = place(names[0]), names[1]
         check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
@@ -131,10 +131,10 @@ def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] 
     """
     from pathlib import Path
 
-    from rtface.address import place
     from rtface.live.endpoints import unwrapped
-    from rtface.runner import analyze_file
-    from rtface.stills import scope_of
+    from rtface.pipeline.film import analyze_file
+    from rtface.pipeline.stills import scope_of
+    from rtface.util.urls import place
 
     with python_words():
         _check_callbacks(progress, cancel)

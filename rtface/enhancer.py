@@ -14,22 +14,22 @@ from typing import Any, Literal, Self, overload
 import av
 import numpy as np
 
-from rtface import values
 from rtface.analysis.treatment import Treatment
 from rtface.api import python_words
-from rtface.arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
-from rtface.config import Options, Scope, check_scope
-from rtface.engine.service import SMALL
-from rtface.enhance import Enhance
+from rtface.engine.engine_set import SMALL
+from rtface.enhance.step import Enhance
+from rtface.enhance.tasks import Wanted
 from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
-from rtface.jobs import Wanted
 from rtface.media.color import color_of
-from rtface.stages import Stages, before
+from rtface.options import Options, Scope, check_scope
+from rtface.pipeline.runtime import asked_by, check_region, open_at_once, open_workshop
+from rtface.pipeline.track_step import track
+from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
-from rtface.track import create_tracker
-from rtface.tracking import track
-from rtface.workshops import asked_by, check_region, open_at_once, open_workshop
+from rtface.tracking import create_tracker
+from rtface.util import parse
+from rtface.util.av_arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 
 # Pixels; the five points of a face that can be seen are farther apart.
 _LEAST_SPREAD = 1.0
@@ -87,7 +87,7 @@ class Enhancer:
             check_scope(options, self._options, Scope.ENHANCER, flags=False)
             check_region(options, self._options)
             self._format: ArrayFormat = check_format(format)
-            rate: Any = values.rate(fps, "fps")
+            rate: Any = parse.rate(fps, "fps")
             self._tick = Fraction(1, 90_000)
             self._step = round(90_000 / rate)
             self._open(device, analysis=analysis, wait=wait)
@@ -128,7 +128,7 @@ class Enhancer:
 
     @strength.setter
     def strength(self, value: float) -> None:
-        checked: Any = values.share(value, "strength")
+        checked: Any = parse.share(value, "strength")
         self._enhance.strength = checked
 
     @property

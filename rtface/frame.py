@@ -3,7 +3,7 @@
 Two spaces are used everywhere. **Sample space** is the picture as it is stored (maybe turned, interlaced, with
 non-square pixels). **Display space** is the picture as a viewer sees it: upright, square pixels, origin at the
 top-left *corner* of the top-left pixel, so the centre of pixel (i, j) lies at (i + 0.5, j + 0.5). All faces live in
-display space. `rtface.geometry` builds every matrix between the two.
+display space. `rtface.geometry.transforms` builds every matrix between the two.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Frame:
         corrected: True once a face's correction was added.
         new: True when this is a picture unrelated to the one before (separate stills).
         lead_in: True on a picture that is worked on only so that what follows finds everything settled
-            (`rtface.segments`); it is neither counted nor written.
+            (`rtface.pipeline.segments`); it is neither counted nor written.
         before: the picture as it came, in memory of its own, where a stage needs it; None otherwise.
         failed: True where the enhancement failed on this frame: the picture is as it came.
     """

@@ -200,7 +200,7 @@ class Device(Protocol):
     def carries(self) -> bool:
         """Whether `shape` moves the last key frame's correction to faces that no engine has seen
         (`rtface.correct.reproject`), so that an engine may rest between key frames. Key frames over a smaller engine's
-        answers (`rtface.keyed`), which are joined on the host, need no such thing."""
+        answers (`rtface.enhance.keyframes.scheduler`), which are joined on the host, need no such thing."""
         ...
 
     def view(self, frame: Frame) -> View: ...
@@ -281,7 +281,7 @@ class Stage(Protocol):
     def __call__(self, frame: Frame) -> Frame:
         """The frame with a changed picture of the same size and format, or the frame itself.
 
-        `frame.image` is in memory of the host, may be written to, and has a format that `rtface.device.planes` knows.
+        `frame.image` is in memory of the host, may be written to, and has a format that `rtface.geometry.planes` knows.
         What it raises costs this picture the stage's work and nothing else.
         """
         ...

@@ -9,10 +9,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rtface.config import Options
 from rtface.errors import OutputError, RtfaceError
 from rtface.media.workfile import Target, full, write_whole
-from rtface.stage_options import names_of
+from rtface.options import Options
+from rtface.stages.options import names_of
 from rtface.stats import Stats
 from rtface.util.redaction import redacted_values
 

@@ -1,4 +1,4 @@
-"""What the tests of `rtface.flow.isolate` run in child processes."""
+"""What the tests of `rtface.concurrency.isolate` run in child processes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import time
 from typing import Any
 
-from rtface.flow.child import Parent
-from rtface.flow.shared_frames import Picture
+from rtface.concurrency.child import Parent
+from rtface.concurrency.shared_frames import Picture
 
 
 def echo(parent: Parent, arguments: object) -> None:
@@ -56,7 +56,7 @@ def gives_back(parent: Parent, arguments: object) -> None:
 
 def parents(parent: Parent, arguments: object) -> None:
     """Has a child of its own, whose number it tells, and is stuck then."""
-    from rtface.flow.isolate import Child
+    from rtface.concurrency.isolate import Child
 
     inner = Child("tests.child_targets:blocks", arguments, name="inner", on_message=lambda _: None,
                   on_end=lambda _: None)

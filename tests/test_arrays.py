@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from rtface.arrays import array_from_image, check_format, copy_image, image_from_array, plane_rows, sample_bytes
 from rtface.errors import RtfaceError
+from rtface.util.av_arrays import array_from_image, check_format, copy_image, image_from_array, plane_rows, sample_bytes
 
 
 @pytest.mark.parametrize("fmt", ["rgb", "bgr"])
@@ -62,7 +62,7 @@ def test_copied_image_has_the_same_samples_and_tags_in_its_own_memory(fmt: str) 
 
 @pytest.mark.parametrize("fmt", ["yuv420p", "nv12", "p010le", "rgb24", "yuv444p10le"])
 def test_a_padded_picture_keeps_every_sample_and_repeats_the_last(fmt: str) -> None:
-    from rtface.media.picture import pad
+    from rtface.media.fit_encoder import pad
 
     picture = np.random.default_rng(0).integers(0, 256, (34, 50, 3), dtype=np.uint8)
     image = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=fmt)

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from rtface.compare import Comparison
 from rtface.frame import Display, Frame
+from rtface.pipeline.compare import Comparison
 
 FORMATS = ["yuv420p", "yuv422p10le", "yuv444p", "gray", "gray10le", "nv12", "p010le", "rgb24", "bgra", "rgb48le",
            "gbrp", "yuva420p", "yuyv422"]

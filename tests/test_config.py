@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rtface.config import DECLARED, Options, Scope, check_scope, load, read_file
 from rtface.errors import UsageError
-from rtface.values import format_time, nearest, parse_time
+from rtface.options import DECLARED, Options, Scope, check_scope, load, read_file
+from rtface.util.parse import format_time, nearest, parse_time
 
 
 @pytest.fixture(autouse=True)

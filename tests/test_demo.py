@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface import demo
+from rtface.cli import demo
 
 
 def test_the_face_comes_nearer_and_stays_in_the_picture():

@@ -13,9 +13,9 @@ import av
 import numpy as np
 import pytest
 
-from rtface.dlpack import CPU, CUDA, Plane, lent
 from rtface.errors import UsageError
-from rtface.surfaces import FORMATS, native_format, on_card, picture_of, repacked, software, surface_of
+from rtface.util.av_gpu import FORMATS, native_format, on_card, picture_of, repacked, software, surface_of
+from rtface.util.dlpack import CPU, CUDA, Plane, lent
 
 
 class Owner:

@@ -11,9 +11,9 @@ import pytest
 from typer.main import get_command
 
 from rtface.analysis.measure import SCORES
-from rtface.cli import app
-from rtface.config import Options
+from rtface.cli.app import app
 from rtface.errors import UsageError
+from rtface.options import Options
 from rtface.report import Report, TrackReport
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rtface.enhance.face_filter import FaceChoice, missing_tracks
 from rtface.errors import UsageError
-from rtface.faces import FaceChoice, missing_tracks
 from rtface.frame import Face
 
 

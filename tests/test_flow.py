@@ -11,7 +11,7 @@ from itertools import count as counted
 
 import pytest
 
-from rtface.flow import awaited, buffer, ended_by
+from rtface.concurrency import awaited, buffer, ended_by
 
 
 def test_hands_on_everything_in_order() -> None:

@@ -15,10 +15,10 @@ import av
 import numpy as np
 import pytest
 
-from rtface.arrays import plane_rows, sample_bytes
+from rtface.concurrency.isolate import Child
+from rtface.concurrency.shared_frames import FrameRing, Picture
 from rtface.errors import InputError, UsageError
-from rtface.flow.isolate import Child
-from rtface.flow.shared_frames import FrameRing, Picture
+from rtface.util.av_arrays import plane_rows, sample_bytes
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

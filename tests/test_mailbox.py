@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rtface.flow import Mailbox
+from rtface.concurrency import Mailbox
 
 
 def test_the_newest_wins_and_the_dropped_are_told():

@@ -132,7 +132,7 @@ def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys):
     call(binaries / "rtface", "doctor")
     offered = [row["name"] for row in json.loads(call(binaries / "rtface", "engines", "offers", "--json").stdout)]
     assert "gfpgan-1.4" in offered
-    root = call(python, "-c", "from rtface.acquire.offers import converter_root; print(converter_root())")
+    root = call(python, "-c", "from rtface.engine_install.catalogue import converter_root; print(converter_root())")
     assert Path(root.stdout.strip()).joinpath("engines", "convert", "__main__.py").is_file()
     # What `engines add` and `engines merge` run by a Python with torch, as it finds them there.
     call(python, "-c", "import importlib.util as u, sys; sys.path[0] = sys.argv[1]; assert all(u.find_spec(m) for m in "

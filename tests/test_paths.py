@@ -2,11 +2,11 @@
 
 import pytest
 
-from rtface import paths
-from rtface.acquire.folder import engines_folder
-from rtface.config import load
 from rtface.engine.recipe import find_recipes
+from rtface.engine_install.folder import engines_folder
 from rtface.errors import UsageError
+from rtface.options import load
+from rtface.util import paths
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ def run(imports: str, home: Path) -> str:
 
 
 def test_importing_and_using_openvino_sends_nothing_and_writes_nothing_into_the_home(tmp_path):
-    assert run("import rtface.engine.openvino, rtface.track.network, rtface.doctor\n"
-               "rtface.doctor.examine()", tmp_path) == "0 False"
+    assert run("import rtface.engine.backends.openvino, rtface.tracking.network, rtface.cli.doctor_checks\n"
+               "rtface.cli.doctor_checks.examine()", tmp_path) == "0 False"
     assert not (tmp_path / "intel").exists()
 
 

@@ -24,10 +24,10 @@ from benchmarks.gpu.machine import (
     repeats_for,
     torch_here,
 )
-from rtface.device.faces import FaceSlot
-from rtface.engine.card_batch import Batches
-from rtface.engine.card_engine import places_of
-from rtface.engine.card_golden import GoldenBatch, row_of
+from rtface.device.cuda.face_slots import FaceSlot
+from rtface.engine.cuda.batch import Batches
+from rtface.engine.cuda.engine import places_of
+from rtface.engine.cuda.golden import GoldenBatch, row_of
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import Recipe
 
@@ -182,7 +182,7 @@ def _torch_subjects(recipe: Recipe, batch: int, clock: TorchClock, *, compiled: 
     """The same network in PyTorch: eager fp32 without TF32, bf16 channels last, and that compiled."""
     import onnx
 
-    from rtface.engine.onnx_torch import Network
+    from rtface.engine.torch_backend.onnx_torch import Network
     torch, device = clock.torch, clock.device
     model = onnx.load(str(recipe.model_path))
 

@@ -14,17 +14,17 @@ import numpy as np
 
 from benchmarks.gpu.frames import Film
 from benchmarks.gpu.machine import Bench, interleaved, quantiles
-from rtface.align import crop_matrix
 from rtface.correct import Pixels, Shaping, TrackState, area_of, decide, face_mask, irises
 from rtface.correct.grain import sheet
-from rtface.device import shaping
-from rtface.device.card import Memory
-from rtface.device.cropping import CropPlan
-from rtface.device.kernels import Job, Step
-from rtface.device.pasting import PastePlan
-from rtface.device.planes import layout, planes
-from rtface.device.surface import Surface
+from rtface.device.cuda import shaping
+from rtface.device.cuda.composite import PastePlan
+from rtface.device.cuda.crop import CropPlan
+from rtface.device.cuda.gpu import Memory
+from rtface.device.cuda.kernels import Job, Step
+from rtface.device.cuda.staging import Surface
 from rtface.frame import Frame
+from rtface.geometry.alignment import crop_matrix
+from rtface.geometry.planes import layout, planes
 
 
 def options(parser: argparse.ArgumentParser) -> None:

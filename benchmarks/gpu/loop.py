@@ -8,16 +8,16 @@ from typing import Any
 
 from benchmarks.gpu.frames import Film
 from benchmarks.gpu.machine import Bench, engine_recipe, quantiles
-from rtface.config import Options
-from rtface.device.cuda import CudaDevice
-from rtface.engine.card_engine import CardEngine
-from rtface.enhance import Enhance
+from rtface.device.cuda.device import CudaDevice
+from rtface.engine.cuda.engine import CardEngine
+from rtface.enhance.step import Enhance
 from rtface.frame import Frame
+from rtface.options import Options
 from rtface.stats import Stats
 
 STREAMS = ("up", "compute", "down")
 AHEAD = 2
-"""Frames that may be on the card while the next is prepared, as `rtface.workshops` has it."""
+"""Frames that may be on the card while the next is prepared, as `rtface.pipeline.runtime` has it."""
 
 
 class One:
@@ -217,8 +217,8 @@ def serial(step: Enhance, frames: Sequence[Frame]) -> float:
 
 def on_cpu(engine: str, film: Film, count: int) -> dict[str, float]:
     """The same step where there is no card: milliseconds a frame, by ONNX Runtime in fp32 on all cores."""
-    from rtface.device.cpu import CpuDevice
-    from rtface.engine.loaded import LoadedEngine
+    from rtface.device.cpu.device import CpuDevice
+    from rtface.engine.host_engine import LoadedEngine
     from rtface.engine.recipe import find_recipes, load_recipe
     loaded = LoadedEngine(load_recipe(find_recipes()[engine]), device="onnx")
     try:

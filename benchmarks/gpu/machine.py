@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rtface.device.owner import Owner
+from rtface.device.cuda.stream_thread import Owner
 from rtface.engine.plan import Verdict
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
@@ -51,7 +51,7 @@ class Bench:
 
     def _open(self) -> Any:
         if not self.dry:
-            from rtface.device.programs import open_card
+            from rtface.device.cuda.modules import open_card
             return open_card()
         for folder in ("card", "device"):
             sys.path.insert(0, str(ROOT / "tests" / folder))
@@ -115,8 +115,8 @@ class Bench:
                 if self.backend == "tensorrt":
                     raise
                 why = f"without TensorRT: {error}"
-            from rtface.engine import pytorch
             from rtface.engine.plan import open_plan
+            from rtface.engine.torch_backend import pytorch
             pytorch.check_here("cuda:0")
             wanted = (precision,) if precision else pytorch.supported("cuda:0")
             return *open_plan(recipe, wanted, lambda p: pytorch.TorchPlan(recipe, p, 1, "cuda:0"), True), why

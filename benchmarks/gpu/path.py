@@ -149,9 +149,9 @@ def _track(bench: Bench, pictures: list[Any]) -> float | str:
         return "OpenVINO is not installed"
     from fractions import Fraction
 
-    from rtface.device.cpu import CpuDevice
+    from rtface.device.cpu.device import CpuDevice
     from rtface.frame import Frame
-    from rtface.track import create_tracker
+    from rtface.tracking import create_tracker
     device, tracker = CpuDevice(), create_tracker("auto")
     start = time.perf_counter()
     for n, picture in enumerate(pictures):

@@ -146,7 +146,7 @@ def _backend(bench: Bench) -> tuple[tuple[Precision, ...], Callable[[Recipe, Pre
             if bench.backend == "tensorrt":
                 raise
             why = f"without TensorRT: {error}"
-    from rtface.engine import pytorch
+    from rtface.engine.torch_backend import pytorch
     pytorch.check_here("cuda:0")
     return (pytorch.supported("cuda:0"), lambda recipe, p: pytorch.TorchPlan(recipe, p, 1, "cuda:0"), why)
 

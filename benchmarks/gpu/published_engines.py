@@ -15,7 +15,7 @@ from benchmarks.gpu.machine import Bench, TorchClock, torch_here
 from benchmarks.published import NARROW, folders, offered
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.errors import MissingComponent, UsageError
-from rtface.tables import from_table
+from rtface.util.toml_dataclass import from_table
 
 
 @dataclass(frozen=True, slots=True)

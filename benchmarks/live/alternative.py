@@ -20,10 +20,10 @@ import numpy as np
 
 from benchmarks.common import quantiles
 from benchmarks.live.sender import Times, number_of
-from rtface.align import crop_matrix
-from rtface.engine.service import load_engine
+from rtface.engine.engine_set import load_engine
 from rtface.frame import Face
-from rtface.track import models
+from rtface.geometry.alignment import crop_matrix
+from rtface.tracking import models
 
 
 class Alternative:

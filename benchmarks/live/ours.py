@@ -20,12 +20,12 @@ import numpy as np
 
 from benchmarks.common import quantiles
 from benchmarks.live.sender import Times, number_of
-from rtface.config import Options
 from rtface.frame import Frame
 from rtface.live.endpoints import endpoint
 from rtface.live.protocols import Form, Health, Sound
-from rtface.live.run import Ends, Live, run_live
+from rtface.live.session import Ends, Live, run_live
 from rtface.live.sources.source import open_live_source
+from rtface.options import Options
 from rtface.stats import Stats
 
 

@@ -1,4 +1,5 @@
-"""Ranges for int8: what the input of each convolution takes on crops (``rtface/engine/int8.py`` reads them)."""
+"""Ranges for int8: what the input of each convolution takes on crops (``rtface/engine/backends/int8.py`` reads
+them)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from rtface.geometry import apply
+from rtface.geometry.transforms import apply
 
 from .expressions import SIDE, Expressions
 from .features import Features, mesh_of

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from rtface.engine.openvino import read_network
+from rtface.engine.backends.openvino import read_network
+from rtface.engine.crop_runner import FaceMemory, Restorer, shrunk
 from rtface.engine.recipe import Recipe, load_recipe
-from rtface.engine.restore import FaceMemory, Restorer, shrunk
 
 from .data import Pairs
 from .recipes import EXACT

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.convert.graph import to_onnx
+from rtface.engine.crop_runner import Restorer
 from rtface.engine.recipe import load_recipe
-from rtface.engine.restore import Restorer
 
 from .goldens import as_floats, golden_crops, in_steps
 from .model import Medium, Small, Whole, build

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtface.align import RIGID
+from rtface.geometry.alignment import RIGID
 
 from .metrics import EYES, LIPS
 from .space import roi
@@ -93,7 +93,7 @@ class MeshNet:
     def __init__(self) -> None:
         import openvino as ov
 
-        with resources.as_file(resources.files("rtface.track.models") / "face_landmarks_detector.tflite") as path:
+        with resources.as_file(resources.files("rtface.tracking.models") / "face_landmarks_detector.tflite") as path:
             model: Any = ov.Core().read_model(path)
         model.reshape([1, SIZE, SIZE, 3])
         self.fixed: dict[str, Tensor] = {}

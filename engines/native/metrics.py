@@ -22,7 +22,7 @@ import numpy.typing as npt
 from .space import F32, F64, U8, cut
 
 if TYPE_CHECKING:
-    from rtface.track.facemesh import Region
+    from rtface.tracking.facemesh import Region
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -140,7 +140,7 @@ def to_bytes(picture: npt.NDArray[np.floating] | U8) -> U8:
 
 def _window(centre: tuple[float, float], side: float, angle: float, size: int) -> F64:
     """2×3, pixels of a ``size``×``size`` crop → picture, pixel centres at integers, for a turned square of the
-    picture given with pixel corners at integers (as ``rtface.track`` has it)."""
+    picture given with pixel corners at integers (as ``rtface.tracking`` has it)."""
     k = side / size
     c, s = k * np.cos(angle), k * np.sin(angle)
     h = (size - 1) / 2
@@ -159,8 +159,8 @@ class Landmarks:
     """
 
     def __init__(self, threads: int = 1) -> None:
-        from rtface.align import RIGID
-        from rtface.track.facemesh import FaceMesh
+        from rtface.geometry.alignment import RIGID
+        from rtface.tracking.facemesh import FaceMesh
 
         self._mesh = FaceMesh(threads=threads)
         self.points = np.unique(np.concatenate([RIGID, EYES, LIPS]))
@@ -168,7 +168,7 @@ class Landmarks:
 
     def region(self, picture: F32 | U8) -> Region:
         """Where the run time would look for the mesh of a canonical S×S×3 picture; in its pixels."""
-        from rtface.track.facemesh import Region, region_of_mesh
+        from rtface.tracking.facemesh import Region, region_of_mesh
 
         side = float(picture.shape[0])
         points, _ = self.read(picture, Region(side / 2, side / 2, side, 0.0))

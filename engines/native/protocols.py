@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.geometry import apply
+from rtface.geometry.transforms import apply
 
 from .actors import HEIGHT, WIDTH, Actor, Film
 from .faces import Face
@@ -87,14 +87,14 @@ def through_film(engine: str, shot: Shot, **options: Any) -> list[U8]:
     from contextlib import ExitStack
     from fractions import Fraction
 
-    from rtface.arrays import array_from_image, image_from_array
-    from rtface.config import Options
-    from rtface.engine.service import SMALL
-    from rtface.enhance import Enhance
+    from rtface.engine.engine_set import SMALL
+    from rtface.enhance.step import Enhance
     from rtface.enhancer import own_face
     from rtface.frame import Color, Frame
+    from rtface.options import Options
+    from rtface.pipeline.runtime import open_workshop
     from rtface.stats import Stats
-    from rtface.workshops import open_workshop
+    from rtface.util.av_arrays import array_from_image, image_from_array
 
     with ExitStack() as stack:
         place = open_workshop(engine, "cpu", stack)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 import rtface
-from rtface.align import crop_matrix
+from rtface.geometry.alignment import crop_matrix
 
 from . import codec, degrade
 from .evaluate import Doubt, film_rows, spread

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from rtface.correct.colour import chroma_limit, lock_colour
-from rtface.engine.openvino import OpenVinoPlan, supported
+from rtface.engine.backends.openvino import OpenVinoPlan, supported
+from rtface.engine.crop_runner import Answer, Restorer
 from rtface.engine.recipe import load_recipe
-from rtface.engine.restore import Answer, Restorer
 
 from .space import F32, U8, oval_mask, planes
 

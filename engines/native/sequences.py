@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.geometry import apply
+from rtface.geometry.transforms import apply
 
 from .actors import HEIGHT, WIDTH, Actor, Drawn, Film
 from .faces import Face, load_faces, split

@@ -2,7 +2,8 @@
 
 The same engine in several ways, all through the run time's whole frames (known or tracked faces, no grain): *each*:
 every frame as if it were the only one; *averaged*: the gated average over time; *key/N*: on every N-th frame of a film
-(`rtface.keyed`), and *live key/N*: the same without looking ahead; *small*: rtface-s alone. Films as in ``evaluate``
+(`rtface.enhance.keyframes.scheduler`), and *live key/N*: the same without looking ahead; *small*: rtface-s alone.
+Films as in ``evaluate``
 (``--faces``: people set aside; ``--people train`` to tune on), or real clips as in ``reality`` (``--clips``), as they
 are or through a call.
 

@@ -2,7 +2,7 @@
 
 OpenVINO reads the mesh's original file; its operations, a dozen kinds, are written down one by one. The detector is
 ONNX already; its sizes are set. Also makes the golden
-answers by which a tracker's networks are judged on other devices (`rtface.track.golden`). Needs ``onnx``,
+answers by which a tracker's networks are judged on other devices (`rtface.tracking.golden`). Needs ``onnx``,
 ``onnxruntime`` and ``scikit-image``; prints how far ONNX Runtime is from OpenVINO.
 """
 
@@ -19,11 +19,11 @@ import onnxruntime
 import openvino as ov
 from onnx import TensorProto, helper, numpy_helper
 
-from rtface.track import models
-from rtface.track.detector import Detector
-from rtface.track.facemesh import SIZE, FaceMesh, Region
-from rtface.track.golden import FILE, detector_picture, mesh_picture
-from rtface.track.network import Network
+from rtface.tracking import models
+from rtface.tracking.detector import Detector
+from rtface.tracking.facemesh import SIZE, FaceMesh, Region
+from rtface.tracking.golden import FILE, detector_picture, mesh_picture
+from rtface.tracking.network import Network
 
 SOURCE, MADE = "face_landmarks_detector.tflite", "face_landmarks_detector.onnx"
 YUNET, YUNET_384 = "face_detection_yunet_2023mar.onnx", "face_detection_yunet_384.onnx"

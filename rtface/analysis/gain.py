@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from rtface.align import crop_matrix
 from rtface.analysis.measure import finest_octave
 from rtface.analysis.patch import patch_of_crop
 from rtface.frame import Bytes, Face, Float32
+from rtface.geometry.alignment import crop_matrix
 from rtface.protocols import View
 
 

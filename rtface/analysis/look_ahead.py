@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from rtface.analysis.analyzer import Analyzer
 from rtface.frame import Frame
 from rtface.protocols import Item
-from rtface.surfaces import on_card
+from rtface.util.av_gpu import on_card
 
 FRAMES, BYTES = 48, 128 << 20
 """So many frames, or frames of so many bytes, are held at most; then what is known decides."""

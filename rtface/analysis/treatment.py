@@ -16,8 +16,8 @@ from typing import Any, cast
 
 from rtface.analysis.measure import Analysis
 from rtface.errors import InputMissing, OutputError, UsageError
-from rtface.tables import nearest, parse_json
 from rtface.util.text import brief
+from rtface.util.toml_dataclass import nearest, parse_json
 
 VERSION = 1
 

@@ -1,14 +1,14 @@
 """The operations on a restored crop `r` and the correction `d = r − c`, in canonical face space (numpy and OpenCV)."""
 
-from rtface.correct.area import Area, area_of
 from rtface.correct.colour import ExposureCurve, cells_of, lock_colour, low_frequencies, luma_of
-from rtface.correct.decide import Controls, Measures, Shaping, TrackState, decide
+from rtface.correct.controls import Controls, Measures, Shaping, TrackState, decide
 from rtface.correct.eyes import irises, keep_eye_colour
+from rtface.correct.face_region import Area, area_of
 from rtface.correct.grain import GrainMatcher, noise_level
 from rtface.correct.mask import FACE_OVAL, face_mask, residual_gate, small_mask, support_box
-from rtface.correct.pixels import Pixels
 from rtface.correct.reproject import Reprojection
 from rtface.correct.shape import carried, shape
+from rtface.correct.shape_cpu import Pixels
 from rtface.correct.temporal import TemporalAverage
 
 __all__ = ["FACE_OVAL", "Area", "Controls", "ExposureCurve", "GrainMatcher", "Measures", "Pixels", "Reprojection",

@@ -15,7 +15,7 @@ import numpy as np
 
 from rtface.correct.colour import LUMA, Box, enlarging
 from rtface.frame import Float, Float32
-from rtface.geometry import FFHQ_512
+from rtface.geometry.transforms import FFHQ_512
 
 # MediaPipe's iris points: centre, then four on its rim.
 _IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.correct.area import Area, middle_rows
+from rtface.correct.face_region import Area, middle_rows
 from rtface.correct.mask import median_of
 from rtface.frame import Float32
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtface.correct.area import area_of
-from rtface.correct.decide import Shaping, TrackState, decide
+from rtface.correct.controls import Shaping, TrackState, decide
 from rtface.correct.eyes import irises
-from rtface.correct.pixels import Pixels
+from rtface.correct.face_region import area_of
+from rtface.correct.shape_cpu import Pixels
 from rtface.frame import Float, Float32
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from rtface.frame import Bytes, Float, Frame
-from rtface.geometry import display_size, scaling
+from rtface.geometry.transforms import display_size, scaling
 
 
 class FrameView(ABC):

@@ -9,18 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rtface.engine.engine_set import Asked, EngineSet, choose_engine, load_engine
+    from rtface.engine.host_engine import LoadedEngine
     from rtface.engine.listing import EngineInfo, list_engines, measure
-    from rtface.engine.loaded import LoadedEngine
-    from rtface.engine.service import Asked, EngineSet, choose_engine, load_engine
 
 __all__ = ["Asked", "EngineInfo", "EngineSet", "LoadedEngine", "choose_engine", "list_engines", "load_engine",
            "measure"]
 
-_HOME = {"EngineInfo": "listing", "list_engines": "listing", "measure": "listing", "LoadedEngine": "loaded",
-         "Asked": "service", "EngineSet": "service", "choose_engine": "service", "load_engine": "service"}
+_MODULES = {"EngineInfo": "listing", "list_engines": "listing", "measure": "listing", "LoadedEngine": "host_engine",
+         "Asked": "engine_set", "EngineSet": "engine_set", "choose_engine": "engine_set", "load_engine": "engine_set"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"rtface.engine.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"rtface.engine.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'rtface.engine' has no attribute {name!r}")

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from rtface.engine import cuda
-from rtface.engine.backends import check_device, find, order
-from rtface.engine.loaded import LoadedEngine
+from rtface.engine.backends.choose import check_device, find, order
+from rtface.engine.cuda import driver
+from rtface.engine.engine_set import DEFAULT, recipe_named
+from rtface.engine.host_engine import LoadedEngine
 from rtface.engine.plan import candidates, recall
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Licence
-from rtface.engine.service import DEFAULT, recipe_named
 from rtface.errors import EngineError, MissingComponent
 
 
@@ -75,7 +75,7 @@ def list_engines(*, measure: bool = False, device: str = "auto", threads: int | 
     if device != "auto":
         if not check_device(device).startswith("cuda"):
             find(device)
-        elif (reason := cuda.unusable(int(device.partition(":")[2] or 0))) is not None:
+        elif (reason := driver.unusable(int(device.partition(":")[2] or 0))) is not None:
             raise MissingComponent(f"CUDA is not usable here because {reason}")
     rows: list[EngineInfo] = []
     for name, path in find_recipes().items():
@@ -127,9 +127,9 @@ def _speed(recipe: Recipe, device: str, threads: int | None) -> tuple[float, str
 
 def _speed_on_card(recipe: Recipe, device: str) -> tuple[float, str, str]:
     """Opens the card for it: the kernels, the engine's plan (built where there is none kept), and a warm-up."""
-    from rtface.engine.card_open import open_card_engine
+    from rtface.engine.cuda.open import open_card_engine
     with ExitStack() as stack:
-        owner, number = cuda.take(device)
+        owner, number = driver.take(device)
         stack.callback(owner.close)
         engine = open_card_engine(owner, recipe, number)
         stack.callback(engine.close)
@@ -137,7 +137,7 @@ def _speed_on_card(recipe: Recipe, device: str) -> tuple[float, str, str]:
 
 
 def _known_speed(recipe: Recipe, device: str) -> tuple[float, str, str] | None:
-    """What an earlier load remembered; the same order of choice as `rtface.engine.backends.open_engine`."""
+    """What an earlier load remembered; the same order of choice as `rtface.engine.backends.choose.open_engine`."""
     if device.startswith("cuda"):  # only the card could say
         return None
     for name in order(device):

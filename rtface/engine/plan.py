@@ -24,16 +24,16 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from rtface.engine.int8 import load_calibration
-from rtface.engine.network import Buildable
+from rtface.engine.backends.int8 import load_calibration
+from rtface.engine.crop_runner import Restorer
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.restore import Restorer
+from rtface.engine.spec import Buildable
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError
 from rtface.frame import Float32
-from rtface.paths import cache_dir
-from rtface.tables import from_table, parse_json
 from rtface.util.install import reinstall_line
+from rtface.util.paths import cache_dir
+from rtface.util.toml_dataclass import from_table, parse_json
 
 log = logging.getLogger("rtface")
 

@@ -30,10 +30,10 @@ from rtface.engine.recipe_tables import (
 )
 from rtface.engine.weights import weights_fault
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.paths import config_dir
-from rtface.tables import from_table, nearest, parse_toml
 from rtface.util.install import reinstall_line
+from rtface.util.paths import config_dir
 from rtface.util.text import brief
+from rtface.util.toml_dataclass import from_table, nearest, parse_toml
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 """What an engine may be called: its name is a part of paths."""

@@ -96,7 +96,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Which template the crop is aligned to (see `rtface.align`)."""
+    """Which template the crop is aligned to (see `rtface.geometry.alignment`)."""
 
     template: Literal["ffhq"] = "ffhq"
 

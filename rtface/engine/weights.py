@@ -12,8 +12,8 @@ import os
 import time
 from pathlib import Path
 
-from rtface.paths import cache_dir
-from rtface.sealed import read_sealed, write_sealed
+from rtface.util.checksummed_file import read_sealed, write_sealed
+from rtface.util.paths import cache_dir
 
 _SETTLED_NS = 2_000_000_000
 """A file changed this recently could change again within one tick of its file system's clock (2 s at the coarsest)."""

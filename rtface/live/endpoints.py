@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from rtface.address import check_slashes
-from rtface.config import Options, Scope
 from rtface.errors import UsageError
-from rtface.paths import expanded
+from rtface.options import Options, Scope
+from rtface.util.paths import expanded
 from rtface.util.redaction import is_url, keep_secret, shown
+from rtface.util.urls import check_slashes
 
 Kind = Literal["camera", "stream", "vcam", "null", "file"]
 
@@ -77,7 +77,7 @@ def unwrapped(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 def endpoint(text: str) -> Endpoint:
     """What a name that was `unwrapped` means. Anything that is no device and no URL is a file; raises as
-    `rtface.address.check_slashes`."""
+    `rtface.util.urls.check_slashes`."""
     if match := re.match(r"(camera|vcam|null):(.*)", text, re.DOTALL):
         kind: Kind = match[1]  # pyright: ignore[reportAssignmentType]
         return Endpoint(kind, match[2])

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from rtface.arrays import copy_image
-from rtface.cuts import CutDetector
+from rtface.analysis.scene_cuts import CutDetector
 from rtface.frame import Face, Frame
+from rtface.pipeline.track_step import track
 from rtface.protocols import Device, Tracker
 from rtface.stats import Stats
-from rtface.track.extrapolation import extrapolated
-from rtface.tracking import track
+from rtface.tracking.extrapolation import extrapolated
+from rtface.util.av_arrays import copy_image
 
 # Seconds after which faces have to be looked for although there is no time.
 _FRESH_S = 0.2

@@ -14,8 +14,8 @@ from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
-from rtface.enhance import Enhance
-from rtface.flow import Mailbox
+from rtface.concurrency import Mailbox
+from rtface.enhance.step import Enhance
 from rtface.frame import Face, Frame
 from rtface.live.controls import Controls
 from rtface.live.live_tracker import LiveTracker
@@ -37,7 +37,7 @@ _AHEAD = 4
 
 
 class Extras(Protocol):
-    """What is done with a picture besides (`rtface.live.extras`)."""
+    """What is done with a picture besides (`rtface.live.frame_filters`)."""
 
     @property
     def needs_faces(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from rtface.errors import UsageError
 from rtface.frame import Bytes
-from rtface.live.fit import picture
+from rtface.live.letterbox import picture
 from rtface.live.protocols import Form
 
 WORDS = "back in a moment"

@@ -13,15 +13,15 @@ from av.video.stream import VideoStream
 from rtface.errors import InputError
 from rtface.frame import Color, Display, Frame
 from rtface.media import network
-from rtface.media.card_decoder import CardDecoder
 from rtface.media.color import color_of, display_matrix, display_of, orientation
+from rtface.media.cuda.decoder import CardDecoder
 from rtface.media.other_streams import OtherStreams
 from rtface.media.probe import details_of, rate_of
 from rtface.media.timeline import Rising
 from rtface.protocols import Item
 from rtface.stats import Stats
-from rtface.surfaces import native_format, software
-from rtface.values import format_time
+from rtface.util.av_gpu import native_format, software
+from rtface.util.parse import format_time
 
 # Packets that fail one after the other before the rest of a file is given up.
 _GIVE_UP = 200

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from rtface.errors import OutputError, UsageError
 from rtface.media.coding import Class
 from rtface.media.color import Hdr, Tags
-from rtface.media.cuda_driver import told
+from rtface.media.cuda.driver import told
 
 # FFmpeg's AVCodecContext flags and AVFieldOrder.
 _INTERLACED = (1 << 18) | (1 << 29)  # AV_CODEC_FLAG_INTERLACED_DCT | _ME

@@ -14,17 +14,17 @@ from av.container.core import Flags
 
 from rtface.errors import OutputError
 from rtface.frame import Frame
+from rtface.media.fit_encoder import fit
 from rtface.media.leftovers import make_playable
 from rtface.media.mp4 import hide_cover_track, reach_last_picture
 from rtface.media.muxer import AnyPacket, muxer_options
 from rtface.media.output_streams import OutputStreams
-from rtface.media.picture import fit
+from rtface.media.provenance import append_xmp_box, without_correction
 from rtface.media.stream_plan import OutputPlan
 from rtface.media.tags import take_out
 from rtface.media.timeline import REMEMBERED
 from rtface.media.workfile import WorkFile, full
 from rtface.protocols import Item
-from rtface.provenance import append_xmp_box, without_correction
 from rtface.stats import Stats
 
 # Containers round times to a millisecond.

@@ -18,7 +18,7 @@ from rtface.media.workfile import Target, full, work_name
 from rtface.protocols import Item
 from rtface.stats import Stats
 from rtface.util.files import lock, rename_new, sync_file, sync_folder
-from rtface.values import format_time
+from rtface.util.parse import format_time
 
 # When a frame ends is a guess where the frame rate varies: the next may begin so much later.
 _LATER_S = 1.0
@@ -35,7 +35,7 @@ class FolderSink:
         target: the folder, checked; it may be there already when it is empty, or where it may be overwritten.
         info: the input.
         start: where the run begins (``--start``), seconds; None at the beginning.
-        tags: what was done, see `rtface.provenance.describe`; written into stills that were corrected.
+        tags: what was done, see `rtface.media.provenance.describe`; written into stills that were corrected.
         stats: receives counters and the time that encoding takes.
 
     Attributes:

@@ -12,8 +12,8 @@ from av.codec.hwaccel import HWAccel
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from rtface.media import cuda_driver
-from rtface.media.card_decoder import ON_CARD, CardDecoder
+from rtface.media.cuda import driver
+from rtface.media.cuda.decoder import ON_CARD, CardDecoder
 
 # Codecs whose decoding is laid down to the last bit, so that card and software agree; MPEG-2 and 4 leave rounding open.
 _CODECS = ("h264", "hevc", "vp8", "vp9", "av1")
@@ -61,18 +61,18 @@ def open_on_card(stream: VideoStream, wanted: Decoding, refused: Callable[[str],
     """A decoder on the card for a stream that is still unread; None, and why through `refused`, where it cannot be."""
     source = stream.codec_context
     codec, pix_fmt = source.codec.canonical_name, source.pix_fmt or "an unknown format"
-    why = cuda_driver.absent(wanted.device)
+    why = driver.absent(wanted.device)
     if codec not in _CODECS:
         why = f"cards are not used for {codec}"
     elif pix_fmt not in ON_CARD:
         why = f"cards are used for 4:2:0 of 8 and 10 bits, not for {pix_fmt}"
     elif why is None:
-        cuda_driver.share_primary_context(wanted.device)
+        driver.share_primary_context(wanted.device)
         try:
             return CardDecoder(stream, _context(stream, wanted.device), ON_CARD[pix_fmt], keep=wanted.keep,
-                               settle=lambda: cuda_driver.settle(wanted.device), refused=refused)
+                               settle=lambda: driver.settle(wanted.device), refused=refused)
         except (av.FFmpegError, NotImplementedError, ValueError) as error:
-            why = f"the card's decoder does not open ({cuda_driver.told(error)})"
+            why = f"the card's decoder does not open ({driver.told(error)})"
     refused(why)
     return None
 

@@ -21,7 +21,6 @@ import numpy as np
 import tifffile
 from av.video.codeccontext import VideoCodecContext
 
-from rtface.arrays import copy_image, plane_rows
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.media.image_meta import Meta, exif_of, exif_turned, write_meta
@@ -29,8 +28,9 @@ from rtface.media.image_read import IMAGE_KINDS, Still
 from rtface.media.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.outputs import check_target
 from rtface.media.pixel_format import nearest, shape_of
+from rtface.media.provenance import xmp
 from rtface.media.workfile import Target, full, write_whole
-from rtface.provenance import xmp
+from rtface.util.av_arrays import copy_image, plane_rows
 
 _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
 # By libjpeg's scale; a JPEG is never written coarser, so that a correction outlives it.
@@ -93,7 +93,7 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
         frame: what to write.
         plan: where to.
         still: what was read, whose profile, EXIF and XMP go along.
-        tags: what was done, see `rtface.provenance.describe`.
+        tags: what was done, see `rtface.media.provenance.describe`.
         sync: whether the disk has the picture before its name appears.
 
     Raises:

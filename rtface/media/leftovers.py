@@ -21,7 +21,7 @@ from rtface.media.mp4 import boxes, cut_to_whole_fragments, reach_last_picture
 from rtface.media.stills_list import NAME, read_part
 from rtface.media.workfile import HOST, Target, is_work_of, writer_of
 from rtface.util.files import lock
-from rtface.values import format_start
+from rtface.util.parse import format_start
 
 # Locks of another host may not be seen from here: its file counts as left behind when nothing was written for so long.
 _SILENT_S = 3600

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from rtface.errors import OutputError
 from rtface.frame import Packet
-from rtface.media.cuda_driver import told
+from rtface.media.cuda.driver import told
 from rtface.media.encoders import accel, configure
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan

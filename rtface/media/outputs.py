@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.address import check_file_name, check_slashes
 from rtface.errors import InputError, OutputError, UsageError
 from rtface.media.image_read import list_images
 from rtface.media.workfile import Target, work_name
+from rtface.util.urls import check_file_name, check_slashes
 
 AnyPath = str | os.PathLike[str]
 

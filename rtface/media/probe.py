@@ -121,7 +121,7 @@ class MediaInfo:
         size: bytes of the file, None when it is not a file.
         notes: what a user should know about choices made here, one line each.
         decoder: what decodes the pictures, and why it is not the card where the card was wanted.
-        on_card: whether they stay in the memory of a card (`rtface.surfaces`).
+        on_card: whether they stay in the memory of a card (`rtface.util.av_gpu`).
     """
 
     path: str

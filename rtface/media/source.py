@@ -25,9 +25,9 @@ from rtface.media.pipe import PipeReader, is_pipe
 from rtface.media.probe import Chapter, MediaInfo, StreamInfo
 from rtface.protocols import Item
 from rtface.stats import Stats
-from rtface.surfaces import native_format, on_card
+from rtface.util.av_gpu import native_format, on_card
+from rtface.util.parse import format_time
 from rtface.util.redaction import is_url, shown
-from rtface.values import format_time
 
 __all__ = ["FileSource", "MediaInfo", "StreamInfo", "open_source"]
 

@@ -13,8 +13,8 @@ import av
 from av.stream import Disposition
 
 from rtface.errors import OutputError, UsageError
+from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_card
 from rtface.media.encoders import VideoPlan
-from rtface.media.nvenc import Encoding, choose_encoder, names_card
 from rtface.media.outputs import check_target
 from rtface.media.pixel_format import shape_of
 from rtface.media.probe import MediaInfo, StreamInfo
@@ -69,7 +69,8 @@ class OutputPlan:
         streams: what becomes of the other streams.
         info: the input.
         notes: one line for each thing a user should know: transcodes, drops, choices.
-        metadata: what was done (`rtface.provenance.describe`); set it before the sink is made. Where no frame turns out
+        metadata: what was done (`rtface.media.provenance.describe`); set it before the sink is made. Where no frame
+        turns out
             to have been corrected, the film does not say so.
     """
 

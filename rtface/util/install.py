@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from rtface import __version__
+from rtface._version import __version__
 
 PIP = "python -m pip install"
 WHEEL = f"rtface-{__version__}-py3-none-any.whl"

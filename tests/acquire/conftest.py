@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rtface.acquire import environment, offers
+from rtface.engine_install import catalogue, environment
 
 from .checkpoints import write_zip
 from .published import Publisher
@@ -25,12 +25,12 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
     """An installation that offers two networks, and converts without torch."""
     made = Publisher(tmp_path / "installed" / "engines")
-    monkeypatch.setattr(offers, "beside", lambda: made.root)
-    monkeypatch.setattr(offers, "entry_points", lambda group: [])
+    monkeypatch.setattr(catalogue, "beside", lambda: made.root)
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: [])
     monkeypatch.setattr(environment, "MODULES", ("json",))
-    offers.converter_root.cache_clear()
+    catalogue.converter_root.cache_clear()
     yield made
-    offers.converter_root.cache_clear()
+    catalogue.converter_root.cache_clear()
 
 
 @pytest.fixture

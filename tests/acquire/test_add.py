@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from rtface import doctor
-from rtface.acquire.add import Request, Talk, add
-from rtface.acquire.download import digest
-from rtface.acquire.environment import Teller
-from rtface.cli import app
+from rtface.cli import doctor_checks
+from rtface.cli.app import app
+from rtface.engine.engine_set import load_engine
 from rtface.engine.listing import list_engines
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.service import load_engine
+from rtface.engine_install.add import Request, Talk, add
+from rtface.engine_install.download import digest
+from rtface.engine_install.environment import Teller
 from rtface.errors import RtfaceError
 
 from .checkpoints import Tensor, write_zip
@@ -251,7 +251,7 @@ def test_the_doctor_says_how_what_was_added_is_repaired(published: Publisher, we
     (folder() / "tiny-1" / "model.onnx").write_bytes(b"half")
     with pytest.raises(RtfaceError, match="rtface engines add tiny-1 --overwrite, or put the right file there"):
         load_engine("tiny-1", threads=1)
-    (finding,) = [found for found in doctor._engines() if found.name == "engine tiny-1"]
+    (finding,) = [found for found in doctor_checks._engines() if found.name == "engine tiny-1"]
     assert (finding.state, finding.repair) == ("fault", "rtface engines add tiny-1 --overwrite")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from rtface.acquire.checkpoint import read_contents, tensors
+from rtface.engine_install.checkpoint import read_contents, tensors
 from rtface.errors import InputError, InputMissing
 
 from .checkpoints import Checkpoint, Tensor, pickled, write_legacy, write_safetensors, write_zip

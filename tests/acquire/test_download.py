@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rtface.acquire import download as module
-from rtface.acquire.download import Patience, Wanted, download
+from rtface.engine_install import download as module
+from rtface.engine_install.download import Patience, Wanted, download
 from rtface.errors import DownloadError, UsageError
 
 from .server import DATA, SHA256, Server

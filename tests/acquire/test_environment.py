@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rtface.acquire import child, environment
-from rtface.acquire.environment import Teller, environment_folder, find_python
+from rtface.engine_install import child, environment
+from rtface.engine_install.environment import Teller, environment_folder, find_python
 from rtface.errors import MissingComponent
 
 

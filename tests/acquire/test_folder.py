@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rtface.acquire import folder
-from rtface.acquire.folder import engines_folder, making, move_in, remove
+from rtface.engine_install import folder
+from rtface.engine_install.folder import engines_folder, making, move_in, remove
 from rtface.errors import OutputError
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from rtface.cli import app
+from rtface.cli.app import app
 
 from .published import Publisher
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from rtface.acquire import offers
-from rtface.acquire.checkpoint import read_contents
-from rtface.acquire.download import digest
-from rtface.acquire.offers import beside, find_offers, offer_named, read_offers
-from rtface.acquire.recognise import check, compare, recognise
+from rtface.engine_install import catalogue
+from rtface.engine_install.catalogue import beside, find_offers, offer_named, read_offers
+from rtface.engine_install.checkpoint import read_contents
+from rtface.engine_install.download import digest
+from rtface.engine_install.identify import check, compare, recognise
 from rtface.errors import EngineError, InputError, MissingComponent, UsageError
 
 from .checkpoints import Tensor, write_zip
@@ -67,8 +67,8 @@ def test_other_distributions_offer_too(published: Publisher, tmp_path: Path, mon
     (package / "__init__.py").write_text("raise RuntimeError('nothing of a plugin is run')")
     monkeypatch.syspath_prepend(str(package.parent))
     importlib.invalidate_caches()
-    points = [EntryPoint("tiny", "rtface_more", offers.GROUP), EntryPoint("gone", "rtface_gone", offers.GROUP)]
-    monkeypatch.setattr(offers, "entry_points", lambda group: points if group == offers.GROUP else [])
+    points = [EntryPoint("tiny", "rtface_more", catalogue.GROUP), EntryPoint("gone", "rtface_gone", catalogue.GROUP)]
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: points if group == catalogue.GROUP else [])
     assert "tiny-1" in find_offers() and "rtface_more" not in sys.modules
     assert "what gone offers is left out: there is no package rtface_gone" in caplog.text
 
@@ -126,7 +126,7 @@ def test_the_weights_of_another_offer_are_named(published: Publisher, tmp_path: 
 def test_ours_can_be_read_and_their_keys_are_whole() -> None:
     found = find_offers()
     assert beside() == ROOT / "engines"
-    for folder in {path.parent for path in (ROOT / "engines").glob("*/offers.toml")}:
+    for folder in {path.parent for path in (ROOT / "engines").glob("*/catalogue.toml")}:
         for offer in read_offers(folder):
             assert offer.name in found
             assert offer.published.refused or (len(offer.keys()) > 50 and offer.published.file)
@@ -137,6 +137,6 @@ def test_ours_can_be_read_and_their_keys_are_whole() -> None:
 
 
 def read(state: dict[str, Tensor]) -> dict[str, object]:
-    from rtface.acquire.checkpoint import Tensor as Seen
+    from rtface.engine_install.checkpoint import Tensor as Seen
 
     return {name: Seen(tensor.shape, "float32") for name, tensor in state.items()}

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from rtface.acquire.onnx_file import DOUBLE, FLOAT, read_onnx
-from rtface.acquire.plain import inspect
-from rtface.cli import app
+from rtface.cli.app import app
 from rtface.engine import Asked, EngineSet
 from rtface.engine.recipe import load_recipe
+from rtface.engine_install.generic_onnx import inspect
+from rtface.engine_install.onnx_file import DOUBLE, FLOAT, read_onnx
 from rtface.errors import InputError
 from tests.engine.tiny_onnx import convolutions, faithful, keeping, remembering
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.acquire import trial
-from rtface.acquire.onnx_file import read_onnx
-from rtface.acquire.plain import inspect
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Golden, Licence, Output, Port, Psnr, Weights
+from rtface.engine_install import trial
+from rtface.engine_install.generic_onnx import inspect
+from rtface.engine_install.onnx_file import read_onnx
 from rtface.errors import EngineError, InputError
 from tests.engine.tiny_onnx import convolutions, endless
 

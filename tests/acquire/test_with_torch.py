@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from rtface.acquire import convert, offers
-from rtface.acquire.environment import missing
-from rtface.cli import app
+from rtface.cli.app import app
 from rtface.engine import Asked, EngineSet
+from rtface.engine_install import catalogue, convert
+from rtface.engine_install.environment import missing
 from rtface.errors import MissingComponent
 
 from .published import keys_text
@@ -94,7 +94,7 @@ def test_a_published_file_becomes_an_engine(tmp_path: Path, monkeypatch: pytest.
     shapes = {"stem.weight": (8, 3, 3, 3), "stem.bias": (8,), "out.weight": (3, 8, 3, 3), "out.bias": (3,)}
     (folder / "small.keys.txt").write_text(keys_text({f"net.{name}": shape for name, shape in shapes.items()}))
     subprocess.run([python, "-c", SAVE, folder / "model.py", tmp_path / "a.pth"], check=True)
-    monkeypatch.setattr(offers, "beside", lambda: tmp_path / "engines")
+    monkeypatch.setattr(catalogue, "beside", lambda: tmp_path / "engines")
     monkeypatch.setattr(convert, "converter_root", lambda: ROOT)
     words = ["engines", "add", "--from", str(tmp_path / "a.pth"), "--python", str(python), "--accept-licence"]
     result = CliRunner().invoke(app, words)

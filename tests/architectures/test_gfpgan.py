@@ -134,8 +134,8 @@ def test_fp16_holds_also_where_styles_are_large(loud: float) -> None:
 
 def test_int8_holds_with_ranges_of_other_crops(small: tuple[Gfpgan, Any]) -> None:
     openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    from rtface.engine.int8 import Calibration, Convolution
-    from rtface.engine.openvino import quantise
+    from rtface.engine.backends.int8 import Calibration, Convolution
+    from rtface.engine.backends.openvino import quantise
 
     module, model = small
     held = ranges(model, ({"crop": crops(1, 64, seed=i).numpy()} for i in (1, 2)))

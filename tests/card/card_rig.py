@@ -13,12 +13,12 @@ import onnxruntime
 from fake_card import STREAMS, FakeCard, LentMemory
 from host_kernels import compile_kernels
 
-from rtface.device import batch, kernels, shaping
-from rtface.device.owner import Owner
-from rtface.engine.card_engine import CardEngine
-from rtface.engine.network import Buildable
+from rtface.device.cuda import batch, kernels, shaping
+from rtface.device.cuda.stream_thread import Owner
+from rtface.engine.cuda.engine import CardEngine
 from rtface.engine.plan import PlanIdentity, Verdict
 from rtface.engine.recipe import find_recipes, load_recipe
+from rtface.engine.spec import Buildable
 from rtface.errors import EngineError
 
 SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
@@ -45,7 +45,7 @@ class _Plane:
 
 
 class CardPicture:
-    """An av.VideoFrame whose samples lie on the fake card: what `rtface.surfaces` asks of one.
+    """An av.VideoFrame whose samples lie on the fake card: what `rtface.util.av_gpu` asks of one.
 
     Rows are longer than the picture is wide, and what lies between must stay as it is. Memory is lent to the card until
     nobody has the picture any more.

@@ -36,7 +36,7 @@ def owner(host_kernels):
     """The owner of a fake card that checks what kernels write; a leak fails the test."""
     from card_rig import FakeCard
 
-    from rtface.device.owner import Owner
+    from rtface.device.cuda.stream_thread import Owner
 
     owner = Owner(lambda: FakeCard(host_kernels, strict=True))
     yield owner

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from rtface.device.nvidia import NvidiaCard
+from rtface.device.cuda.nvidia import NvidiaCard
 from rtface.errors import RtfaceError
 
 

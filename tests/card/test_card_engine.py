@@ -10,8 +10,8 @@ import pytest
 from card_rig import FakeCard
 from fake_card import FakeStream
 
-from rtface.device.faces import FaceSlot
-from rtface.device.owner import Owner
+from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.stream_thread import Owner
 from rtface.engine.plan import load_golden, psnr
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 

@@ -15,14 +15,14 @@ from test_pictures_on_card import back, put
 from test_stateless_engines import recipe  # noqa: F401
 
 from rtface.analysis.analyzer import Treatment
-from rtface.chain import join_fields, split_fields
-from rtface.config import Options
-from rtface.correct.keyframes import AHEAD
-from rtface.device.cpu import CpuDevice
+from rtface.correct.keyframe_blend import AHEAD
+from rtface.device.cpu.device import CpuDevice
 from rtface.engine import LoadedEngine
-from rtface.enhance import Enhance
+from rtface.enhance.step import Enhance
 from rtface.errors import DeviceLost
 from rtface.frame import Color, Display
+from rtface.options import Options
+from rtface.pipeline.chain import join_fields, split_fields
 from rtface.protocols import Workshop
 from rtface.stats import Stats
 

@@ -9,15 +9,15 @@ import pytest
 from card_rig import FakeCard, FakePlan
 from fakes import frame_of, portrait
 
-from rtface.device.cpu import CpuDevice
-from rtface.device.owner import Owner
-from rtface.engine.card_network import CardNetwork
-from rtface.engine.network import Picture
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cuda.stream_thread import Owner
+from rtface.engine.cuda.network import CardNetwork
+from rtface.engine.spec import Picture
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
-from rtface.track import create_tracker, golden, models
-from rtface.track.detector import Detector
-from rtface.track.facemesh import FaceMesh
-from rtface.track.network import Network
+from rtface.tracking import create_tracker, golden, models
+from rtface.tracking.detector import Detector
+from rtface.tracking.facemesh import FaceMesh
+from rtface.tracking.network import Network
 
 
 def opener(owner, plans=None, **how):

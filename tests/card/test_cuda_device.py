@@ -11,16 +11,16 @@ import pytest
 from card_rig import FakeCard
 from fakes import face_at, frame_of, portrait
 
-from rtface.chain import join_fields, split_fields
-from rtface.config import Options
-from rtface.device.cpu import CpuDevice
-from rtface.device.cuda import CudaDevice
-from rtface.device.faces import FaceSlot
-from rtface.device.owner import Owner
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cuda.device import CudaDevice
+from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.stream_thread import Owner
 from rtface.engine import LoadedEngine
-from rtface.enhance import Enhance
+from rtface.enhance.step import Enhance
 from rtface.errors import DeviceLost, OutOfDeviceMemory
 from rtface.frame import Color, Display
+from rtface.options import Options
+from rtface.pipeline.chain import join_fields, split_fields
 from rtface.protocols import Workshop
 from rtface.stats import Stats
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from host_kernels import compiler
 
-from rtface.device import nvidia
-from rtface.device.nvidia import count_cards, failure
+from rtface.device.cuda import nvidia
+from rtface.device.cuda.nvidia import count_cards, failure
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 
 HERE = Path(__file__).parent

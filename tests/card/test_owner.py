@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import pytest
 from fake_card import FakeCard
 
-from rtface.device.owner import Owner
+from rtface.device.cuda.stream_thread import Owner
 from rtface.errors import DeviceLost, EngineError, MissingComponent
 
 

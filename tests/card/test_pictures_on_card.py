@@ -14,22 +14,22 @@ from fakes import face_at, frame_of, portrait
 from test_cuda_device import Only, codes, compare, film, run
 
 from rtface.analysis.patch import patch_of_view
-from rtface.chain import split_fields
-from rtface.config import Options
-from rtface.cuts import CutDetector
-from rtface.device.card_view import CardView
-from rtface.device.cpu import CpuDevice, CpuView
-from rtface.device.cuda import CudaDevice
-from rtface.device.owner import Owner
+from rtface.analysis.scene_cuts import CutDetector
+from rtface.concurrency import buffer
+from rtface.device.cpu.device import CpuDevice, CpuView
+from rtface.device.cuda.device import CudaDevice
+from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.view import CardView
 from rtface.engine import LoadedEngine
-from rtface.enhance import Enhance
+from rtface.enhance.step import Enhance
 from rtface.errors import DeviceLost, EngineError, InputError
-from rtface.flow import buffer
 from rtface.frame import Color, Display
-from rtface.geometry import compose, scaling, translation
+from rtface.geometry.transforms import compose, scaling, translation
+from rtface.options import Options
+from rtface.pipeline.chain import split_fields
+from rtface.pipeline.track_step import track
 from rtface.stats import Stats
-from rtface.track import create_tracker
-from rtface.tracking import track
+from rtface.tracking import create_tracker
 
 PQ = Color("bt2020", transfer="pq", primaries=9)
 
@@ -129,7 +129,7 @@ def test_only_figures_thumbnails_and_crops_leave_the_card(owner, device):
         copied.append({way: n - before[way] for way, n in owner.card.copied.items()}
                       | {"seen": sum(part.nbytes for part in looked)})
         assert (small.shape, crop.shape) == ((36, 64, 3), (128, 192, 3))
-    from rtface.device.shaping import measure_floats
+    from rtface.device.cuda.shaping import measure_floats
     picture = 1280 * 720 * 3 // 2
     for each in copied[1:]:
         assert each["down"] == each["seen"] + 4 * measure_floats(256)

@@ -12,7 +12,7 @@ import pytest
 from card_rig import SOURCES
 from host_kernels import compile_kernels, compiler
 
-from rtface.device import nvrtc
+from rtface.device.cuda import nvrtc
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -11,17 +11,17 @@ import pytest
 from card_rig import FakePlan
 from test_cuda_device import Only, codes, compare, film, run
 
-from rtface.config import Options
 from rtface.correct import TemporalAverage
-from rtface.device.cpu import CpuDevice
-from rtface.device.cuda import CudaDevice
-from rtface.device.shaping import measure_floats, small_floats
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cuda.device import CudaDevice
+from rtface.device.cuda.shaping import measure_floats, small_floats
 from rtface.engine import LoadedEngine
-from rtface.engine.card_engine import CardEngine
+from rtface.engine.cuda.engine import CardEngine
 from rtface.engine.plan import Verdict
 from rtface.engine.recipe import load_recipe
-from rtface.enhance import Enhance
+from rtface.enhance.step import Enhance
 from rtface.errors import EngineError
+from rtface.options import Options
 from rtface.protocols import Workshop
 from rtface.stats import Stats
 from tests.engine.conftest import TEMPLATE

@@ -11,9 +11,9 @@ from card_rig import FakeCard, engine_on
 from fakes import portrait
 
 import rtface
-from rtface.engine import cuda
+from rtface.engine.cuda import driver
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.workshops import codec_device, open_at_once, open_workshop
+from rtface.pipeline.runtime import codec_device, open_at_once, open_workshop
 
 
 class Machine:
@@ -40,9 +40,9 @@ class Machine:
 @pytest.fixture
 def machine(host_kernels, monkeypatch):
     machine = Machine(host_kernels)
-    monkeypatch.setattr(cuda, "unusable", lambda number: None if number == 0 else f"there is no card {number}")
-    monkeypatch.setattr("rtface.device.programs.open_card", machine.open_card)
-    monkeypatch.setattr("rtface.engine.card_open.open_card_engine", machine.open_engine)
+    monkeypatch.setattr(driver, "unusable", lambda number: None if number == 0 else f"there is no card {number}")
+    monkeypatch.setattr("rtface.device.cuda.modules.open_card", machine.open_card)
+    monkeypatch.setattr("rtface.engine.cuda.open.open_card_engine", machine.open_engine)
     yield machine
     for card in machine.cards:
         if not card.lost:
@@ -70,7 +70,7 @@ def test_auto_takes_the_cpu_and_says_why(machine, monkeypatch, caplog, fault, sa
     machine.grey = fault == "grey"
     machine.memory = 100 << 20 if fault == "full" else machine.memory
     if fault == "no driver":
-        monkeypatch.setattr(cuda, "unusable", lambda number: "there is no NVIDIA driver (libcuda.so.1 is not found)")
+        monkeypatch.setattr(driver, "unusable", lambda number: "there is no NVIDIA driver (libcuda.so.1 is not found)")
     with caplog.at_level("INFO", "rtface"), ExitStack() as stack:
         place = open_workshop("rtface-s", "auto", stack)
         assert place.device.name == "cpu"
@@ -140,8 +140,8 @@ def test_a_film_on_the_card_and_the_loss_of_it(machine, tmp_path, monkeypatch):
     import av
     import numpy as np
 
-    from rtface.config import Options
-    from rtface.runner import run_file
+    from rtface.options import Options
+    from rtface.pipeline.film import run_file
     source = tmp_path / "in.mp4"
     with av.open(str(source), "w") as out:
         stream = out.add_stream("libx264", 25)
@@ -168,7 +168,7 @@ def test_a_film_on_the_card_and_the_loss_of_it(machine, tmp_path, monkeypatch):
         card.run_kernel = run_kernel
         return card
 
-    monkeypatch.setattr("rtface.device.programs.open_card", breaking)
+    monkeypatch.setattr("rtface.device.cuda.modules.open_card", breaking)
     with pytest.raises(EngineError, match=r"stopped answering.*what was done is in .*partial.*go on with --start"):
         run_file(source, tmp_path / "lost.mp4", Options(engine="rtface-s", device="cuda"))
 
@@ -176,5 +176,5 @@ def test_a_film_on_the_card_and_the_loss_of_it(machine, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("device", "usable", "codecs"), [
     ("auto", True, "cuda"), ("auto", False, "auto"), ("cpu", True, "cpu"), ("cuda:1", True, "cuda:1")])
 def test_decoder_and_encoder_follow_the_gpu_that_auto_finds(monkeypatch, device, usable, codecs):
-    monkeypatch.setattr(cuda, "unusable", lambda ordinal: None if usable else "no driver")
+    monkeypatch.setattr(driver, "unusable", lambda ordinal: None if usable else "no driver")
     assert codec_device(device) == codecs

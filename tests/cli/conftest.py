@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rtface.commands import early
+from rtface.cli import early_checks
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +31,10 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple]]:
             calls.append((input, output, options))
             return answer(input, output, options, stop)
 
-        module = types.ModuleType("rtface.runner")
+        module = types.ModuleType("rtface.pipeline.film")
         module.run_file = run_file
-        monkeypatch.setitem(sys.modules, "rtface.runner", module)
-        monkeypatch.setattr(early, "check_inputs", lambda inputs: None)  # these need not be there
+        monkeypatch.setitem(sys.modules, "rtface.pipeline.film", module)
+        monkeypatch.setattr(early_checks, "check_inputs", lambda inputs: None)  # these need not be there
         return calls
 
     return install
@@ -42,14 +42,14 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple]]:
 
 @pytest.fixture
 def analysis(monkeypatch: pytest.MonkeyPatch) -> Callable[[list], list]:
-    """`analysis(tracks)` puts a stand-in for `rtface.runner.analyze_file` that finds these tracks."""
+    """`analysis(tracks)` puts a stand-in for `rtface.pipeline.film.analyze_file` that finds these tracks."""
 
     def install(tracks: list) -> list:
         calls: list = []
-        module = types.ModuleType("rtface.runner")
+        module = types.ModuleType("rtface.pipeline.film")
         module.analyze_file = lambda input, options, *, stats, progress, stop: calls.append((input, options)) or tracks
-        monkeypatch.setattr(early, "check_inputs", lambda inputs: None)
-        monkeypatch.setitem(sys.modules, "rtface.runner", module)
+        monkeypatch.setattr(early_checks, "check_inputs", lambda inputs: None)
+        monkeypatch.setitem(sys.modules, "rtface.pipeline.film", module)
         return calls
 
     return install

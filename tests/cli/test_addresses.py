@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import pytest
 
-from rtface.address import Address, place
+from rtface.util.urls import Address, place
 
 from .test_end_to_end import write_clip
 

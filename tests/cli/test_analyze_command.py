@@ -7,7 +7,7 @@ import json
 from typer.testing import CliRunner
 
 from rtface.analysis.analyzer import read_treatments
-from rtface.cli import app
+from rtface.cli.app import app
 from rtface.report import TrackReport
 
 SCORES = {"motion_blur": 0.02, "low_resolution": 0.61, "compression": 0.33, "pixelation": 0.0, "missing": 0.0,

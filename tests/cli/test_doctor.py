@@ -9,12 +9,13 @@ from importlib import metadata
 import pytest
 from typer.testing import CliRunner
 
-from rtface import compiled, doctor
-from rtface.cli import app
-from rtface.engine import cuda
+from rtface.cli import doctor_checks
+from rtface.cli.app import app
+from rtface.engine.cuda import driver
 from rtface.engine.listing import EngineInfo
 from rtface.errors import MissingComponent
-from rtface.track import models
+from rtface.tracking import models
+from rtface.util import openvino_core
 from rtface.util.install import extra_line
 
 
@@ -23,10 +24,10 @@ def findings(look):
 
 
 def test_json_lists_every_finding_and_the_exit_code_follows(monkeypatch):
-    good = doctor.Finding("python", "ok", "3.11")
-    bad = doctor.Finding("cv2", "fault", "cannot be imported", "pip install it")
+    good = doctor_checks.Finding("python", "ok", "3.11")
+    bad = doctor_checks.Finding("cv2", "fault", "cannot be imported", "pip install it")
     for found, code in (([good], 0), ([good, bad], 1)):
-        monkeypatch.setattr(doctor, "examine", lambda found=found: found)
+        monkeypatch.setattr(doctor_checks, "examine", lambda found=found: found)
         result = CliRunner().invoke(app, ["doctor", "--json"])
         assert result.exit_code == code
         answer = json.loads(result.stdout)
@@ -38,7 +39,7 @@ def test_json_lists_every_finding_and_the_exit_code_follows(monkeypatch):
 
 
 def test_this_installation_has_what_a_run_needs():
-    states = {finding.name: finding.state for finding in doctor.examine()}
+    states = {finding.name: finding.state for finding in doctor_checks.examine()}
     for name in ("python", "numpy", "av", "openvino", "cv2", "openvino CPU", "cache"):
         assert states[name] == "ok", name
     assert states["encoders"] in ("ok", "warn")
@@ -50,8 +51,8 @@ def test_every_fault_has_a_repair_and_a_check_that_breaks_is_a_fault(monkeypatch
         yield
 
     broken.__name__ = "_codecs"
-    monkeypatch.setattr(doctor, "_codecs", broken)
-    found = {finding.name: finding for finding in doctor.examine()}
+    monkeypatch.setattr(doctor_checks, "_codecs", broken)
+    found = {finding.name: finding for finding in doctor_checks.examine()}
     assert found["codecs"].state == "fault"
     assert "no such thing" in found["codecs"].detail
     assert all(finding.repair for finding in found.values() if finding.state == "fault")
@@ -64,8 +65,8 @@ def test_a_package_that_is_absent_or_too_old(monkeypatch):
         return {"numpy": "1.26.4"}.get(name, real(name))
 
     real = metadata.version
-    monkeypatch.setattr(doctor.metadata, "version", version)
-    found = findings(doctor._packages)
+    monkeypatch.setattr(doctor_checks.metadata, "version", version)
+    found = findings(doctor_checks._packages)
     assert (found["av"].state, found["numpy"].state) == ("fault", "fault")
     assert "1.26.4, but rtface needs" in found["numpy"].detail
     assert found["av"].repair.startswith("python -m pip install 'av")
@@ -75,14 +76,14 @@ def test_a_package_that_is_absent_or_too_old(monkeypatch):
     ("2.4.6", ">=2.1,<3", True), ("3.0", ">=2.1,<3", False), ("2.0.9", "<3,>=2.1", False), ("5.0.0.93", ">=5.0", True),
     ("2.13.0+cpu", "==2.13.0", True), ("1", "", True), ("2.10", ">=2.9", True)])
 def test_version_comparison(version, specifier, ok):
-    assert doctor.satisfies(version, specifier) is ok
+    assert doctor_checks.satisfies(version, specifier) is ok
 
 
 def test_two_opencv_wheels_are_a_warning_that_names_the_one_in_use(monkeypatch):
     real = metadata.version
-    monkeypatch.setattr(doctor.metadata, "version",
+    monkeypatch.setattr(doctor_checks.metadata, "version",
                         lambda name: "5.0.0.93" if name == "opencv-contrib-python" else real(name))
-    finding = findings(doctor._opencv)["cv2"]
+    finding = findings(doctor_checks._opencv)["cv2"]
     assert finding.state == "warn"
     assert "opencv-python-headless was written last" in finding.detail
     assert "uninstall" in finding.repair
@@ -92,8 +93,8 @@ def test_cv2_without_libgl_is_a_fault_with_the_headless_wheel_as_repair(monkeypa
     def refuse(name):
         raise ImportError("libGL.so.1: cannot open shared object file")
 
-    monkeypatch.setattr(doctor.importlib, "import_module", refuse)
-    finding = findings(doctor._opencv)["cv2"]
+    monkeypatch.setattr(doctor_checks.importlib, "import_module", refuse)
+    finding = findings(doctor_checks._opencv)["cv2"]
     assert finding.state == "fault"
     assert "libGL" in finding.detail
     assert finding.repair.endswith("opencv-python-headless")
@@ -102,11 +103,11 @@ def test_cv2_without_libgl_is_a_fault_with_the_headless_wheel_as_repair(monkeypa
 def test_a_damaged_model_and_an_unwritable_cache(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "SHA256", dict.fromkeys(models.SHA256, "0" * 64))
     models.path.cache_clear()
-    assert {finding.state for finding in doctor._tracker()} == {"fault"}
+    assert {finding.state for finding in doctor_checks._tracker()} == {"fault"}
     models.path.cache_clear()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))
-    finding = findings(doctor._folders)["cache"]
+    finding = findings(doctor_checks._folders)["cache"]
     assert finding.state == "warn"
     assert "RTFACE_CACHE" in finding.repair
 
@@ -114,26 +115,26 @@ def test_a_damaged_model_and_an_unwritable_cache(monkeypatch, tmp_path):
 def test_a_bad_configuration_file_is_found(tmp_path):
     (tmp_path / "settings").mkdir()
     (tmp_path / "settings" / "rtface.toml").write_text("strenght = 1\n")
-    finding = findings(doctor._settings)["configuration"]
+    finding = findings(doctor_checks._settings)["configuration"]
     assert finding.state == "fault"
     assert "nearest is strength" in finding.detail
 
 
 def test_missing_encoders(monkeypatch):
-    monkeypatch.setattr(doctor, "NEEDED_CODECS", ("libx264", "no_such_encoder"))
-    assert findings(doctor._codecs)["encoders"].state == "fault"
-    monkeypatch.setattr(doctor, "NEEDED_CODECS", ("libx264",))
-    monkeypatch.setattr(doctor, "USEFUL_CODECS", ("no_such_encoder",))
-    assert findings(doctor._codecs)["encoders"].state == "warn"
+    monkeypatch.setattr(doctor_checks, "NEEDED_CODECS", ("libx264", "no_such_encoder"))
+    assert findings(doctor_checks._codecs)["encoders"].state == "fault"
+    monkeypatch.setattr(doctor_checks, "NEEDED_CODECS", ("libx264",))
+    monkeypatch.setattr(doctor_checks, "USEFUL_CODECS", ("no_such_encoder",))
+    assert findings(doctor_checks._codecs)["encoders"].state == "warn"
 
 
 def test_an_optional_package_that_does_not_import(monkeypatch, tmp_path):
     (tmp_path / "broken_part.py").write_text("raise ImportError('half installed')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(doctor, "OPTIONAL", {"broken_part": "onnx", "absent_part": "mediapipe"})
+    monkeypatch.setattr(doctor_checks, "OPTIONAL", {"broken_part": "onnx", "absent_part": "mediapipe"})
     real = metadata.version
-    monkeypatch.setattr(doctor.metadata, "version", lambda name: "1.0" if name == "broken_part" else real(name))
-    found = findings(doctor._optional)
+    monkeypatch.setattr(doctor_checks.metadata, "version", lambda name: "1.0" if name == "broken_part" else real(name))
+    found = findings(doctor_checks._optional)
     sys.modules.pop("broken_part", None)
     assert (found["broken_part"].state, found["absent_part"].state) == ("warn", "ok")
     assert found["absent_part"].repair.endswith("[mediapipe]'")
@@ -145,8 +146,8 @@ def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
 
         def get_property(self, device, key):
             return {"FULL_DEVICE_NAME": f"some {device}", "OPTIMIZATION_CAPABILITIES": ["FP32", "FP16"]}[key]
-    monkeypatch.setattr(compiled, "core", Core)
-    found = findings(doctor._openvino)
+    monkeypatch.setattr(openvino_core, "core", Core)
+    found = findings(doctor_checks._openvino)
     assert found["openvino CPU"].detail == "some CPU (FP16): --device cpu"
     assert found["openvino GPU.1"].detail.endswith("--device openvino:gpu.1")
     assert found["openvino NPU"].detail.endswith("--device openvino:npu")
@@ -154,21 +155,21 @@ def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
 
 def test_providers_of_onnxruntime(monkeypatch):
     pytest.importorskip("onnxruntime")
-    assert list(findings(doctor._onnxruntime)) == ["device onnx"]
-    monkeypatch.setattr(doctor.platform, "system", lambda: "Windows")
-    finding = findings(doctor._onnxruntime)["device directml"]
+    assert list(findings(doctor_checks._onnxruntime)) == ["device onnx"]
+    monkeypatch.setattr(doctor_checks.platform, "system", lambda: "Windows")
+    finding = findings(doctor_checks._onnxruntime)["device directml"]
     assert "has no DmlExecutionProvider" in finding.detail
     assert finding.repair.endswith("pip install onnxruntime-directml")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert not findings(doctor._onnxruntime)
+    assert not findings(doctor_checks._onnxruntime)
 
 
 def test_torch_says_whether_it_has_a_card(monkeypatch):
-    monkeypatch.setattr(doctor, "_installed", lambda name: None)
-    assert not findings(doctor._torch)
+    monkeypatch.setattr(doctor_checks, "_installed", lambda name: None)
+    assert not findings(doctor_checks._torch)
     pytest.importorskip("torch", reason="torch is an extra: pip install -e '.[torch]'")
     monkeypatch.undo()
-    found = findings(doctor._torch)
+    found = findings(doctor_checks._torch)
     assert found["device torch"].detail == "PyTorch on this CPU"
     assert "device torch:cuda" in found
 
@@ -177,21 +178,21 @@ def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):
     def absent():
         raise MissingComponent("there is no NVIDIA driver")
 
-    monkeypatch.setattr(cuda, "driver", absent)
-    finding = findings(doctor._nvidia)["nvidia"]
+    monkeypatch.setattr(driver, "driver", absent)
+    finding = findings(doctor_checks._nvidia)["nvidia"]
     assert (finding.state, finding.repair) == ("ok", "")
     assert "no NVIDIA driver" in finding.detail
-    monkeypatch.setattr(cuda, "driver", lambda: cuda.Driver("13.1", ("NVIDIA L4",)))
-    monkeypatch.setattr(cuda, "missing", lambda: ["cuda-core", "onnx"])
-    finding = findings(doctor._nvidia)["nvidia"]
+    monkeypatch.setattr(driver, "driver", lambda: driver.Driver("13.1", ("NVIDIA L4",)))
+    monkeypatch.setattr(driver, "missing", lambda: ["cuda-core", "onnx"])
+    finding = findings(doctor_checks._nvidia)["nvidia"]
     assert (finding.state, finding.repair) == ("warn", extra_line("rtx"))
     assert finding.detail == "NVIDIA L4, driver for CUDA 13.1; engines do not run there without cuda-core, onnx"
-    monkeypatch.setattr(cuda, "missing", list)
-    assert findings(doctor._nvidia)["nvidia"].state == "ok"
+    monkeypatch.setattr(driver, "missing", list)
+    assert findings(doctor_checks._nvidia)["nvidia"].state == "ok"
 
 
 def test_no_finding_says_that_engines_run_on_the_cpu_only():
-    assert not [f for f in doctor.examine() if "engines of this version" in f.detail]
+    assert not [f for f in doctor_checks.examine() if "engines of this version" in f.detail]
 
 
 def list_engines(rows):

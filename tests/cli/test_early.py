@@ -11,10 +11,10 @@ import pytest
 # Runs the command and says on stdout which of the libraries were loaded.
 SCRIPT = """
 import atexit, sys
-from rtface import cli
-cli._leave = lambda code: (print([m for m in ("numpy", "av", "cv2", "openvino") if m in sys.modules]), sys.exit(code))
+from rtface.cli import app
+app._leave = lambda code: (print([m for m in ("numpy", "av", "cv2", "openvino") if m in sys.modules]), sys.exit(code))
 sys.argv = ["rtface", *sys.argv[1:]]
-cli.main()
+app.main()
 """
 
 

@@ -19,8 +19,8 @@ import pytest
 from skimage import data
 from typer.testing import CliRunner
 
-from rtface.cli import app
-from rtface.values import parse_time
+from rtface.cli.app import app
+from rtface.util.parse import parse_time
 
 FRAMES = 14
 

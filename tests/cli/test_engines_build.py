@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rtface.cli import app
+from rtface.cli.app import app
 from rtface.engine import tensorrt
 from rtface.engine.plan import PlanIdentity, Verdict
 from rtface.errors import EngineError, MissingComponent
@@ -46,7 +46,7 @@ def asked(monkeypatch, tmp_path):
 
 
 def nvidia(monkeypatch, card):
-    module = types.ModuleType("rtface.device.nvidia")
+    module = types.ModuleType("rtface.device.cuda.nvidia")
 
     def open_card(index):
         if isinstance(card, Exception):
@@ -54,7 +54,7 @@ def nvidia(monkeypatch, card):
         card.index = index
         return card
     module.NvidiaCard = open_card
-    monkeypatch.setitem(sys.modules, "rtface.device.nvidia", module)
+    monkeypatch.setitem(sys.modules, "rtface.device.cuda.nvidia", module)
 
 
 def run(*args):

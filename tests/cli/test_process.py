@@ -11,23 +11,23 @@ import time
 
 import pytest
 
-from rtface.commands.shared import stop_on_signals
+from rtface.cli.shared import stop_on_signals
 
 # A pipeline that works until it is told to stop, and then takes a moment to finish its file.
 WAITING = """
 import sys, time, types
 def run_file(input, output, options, *, stats, progress, stop, building):
     from rtface.errors import Interrupted
-    from rtface.progress import Progress
+    from rtface.pipeline.progress import Progress
     sys.stderr.write("started\\n"); sys.stderr.flush()
     while not stop.wait(0.01):
         progress(Progress(1, 0.1, 10.0, 25.0, 1))
     if "stubborn" in input.name:
         time.sleep(60)
     raise Interrupted("stopped; what was done is in b.partial.mp4; go on with --start 0:00:12.340")
-module = types.ModuleType("rtface.runner"); module.run_file = run_file
-sys.modules["rtface.runner"] = module
-from rtface.cli import main
+module = types.ModuleType("rtface.pipeline.film"); module.run_file = run_file
+sys.modules["rtface.pipeline.film"] = module
+from rtface.cli.app import main
 main()
 """
 
@@ -101,15 +101,15 @@ def test_a_closed_terminal_stays_ignored_under_nohup():
 SHOWING = """
 import sys, types
 def run_file(input, output, options, *, stats, progress, stop, building):
-    from rtface.progress import Progress
+    from rtface.pipeline.progress import Progress
     from rtface.report import Report
     for n in range(2000):
         progress._shown = -1e9
         progress(Progress(n, 0.1, 10.0, 25.0, 1))
     open(output, "w").write("film")
     return Report(str(input), str(output), "0", "none", "cpu", frames_out=3)
-module = types.ModuleType("rtface.runner"); module.run_file = run_file
-sys.modules["rtface.runner"] = module
+module = types.ModuleType("rtface.pipeline.film"); module.run_file = run_file
+sys.modules["rtface.pipeline.film"] = module
 from rtface.__main__ import main
 main()
 """
@@ -133,7 +133,7 @@ def test_ctrl_c_before_the_command_line_is_there_shows_no_traceback():
     script = ("import sys, time\n"
               "class Slow:\n"
               "    def find_spec(self, name, path, target=None):\n"
-              "        if name == 'rtface.cli':\n"
+              "        if name == 'rtface.cli.app':\n"
               "            print('importing', flush=True); time.sleep(60)\n"
               "sys.meta_path.insert(0, Slow())\n"
               "from rtface.__main__ import main; main()\n")
@@ -155,7 +155,7 @@ def rtface(*arguments, code=0, **kwargs):
 def test_nothing_heavy_is_imported_for_version_and_help():
     for argument in ("--version", "--help"):
         script = (f"import sys; sys.argv = ['rtface', {argument!r}]\n"
-                  "from rtface.cli import main\n"
+                  "from rtface.cli.app import main\n"
                   "try: main()\n"
                   "except SystemExit: pass\n"
                   "heavy = {'cv2', 'openvino', 'av', 'numpy', 'rich'} & set(sys.modules)\n"
@@ -190,9 +190,9 @@ def test_a_reader_that_goes_away_is_no_traceback():
 
 def test_the_switch_interval_is_ours_in_the_command_and_untouched_by_import():
     script = ("import sys; before = sys.getswitchinterval()\n"
-              "import rtface.cli; assert sys.getswitchinterval() == before\n"
+              "import rtface.cli.app; assert sys.getswitchinterval() == before\n"
               "sys.argv = ['rtface', '--version']\n"
-              "try: rtface.cli.main()\n"
+              "try: rtface.cli.app.main()\n"
               "except SystemExit: pass\n"
               "assert sys.getswitchinterval() < 0.001")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())

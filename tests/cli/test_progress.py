@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
-from rtface.commands.console import Console
-from rtface.progress import Meter, Progress, describe, eta, share
+from rtface.cli.console import Console
+from rtface.pipeline.progress import Meter, Progress, describe, eta, share
 
 
 class Screen:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from rtface import __version__
-from rtface.cli import app
-from rtface.commands.run import output_name
+from rtface._version import __version__
+from rtface.cli.app import app
+from rtface.cli.run import output_name
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.report import Report
 

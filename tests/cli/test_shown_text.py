@@ -14,10 +14,9 @@ import typer
 from typer.testing import CliRunner
 
 import rtface
-from rtface import __version__
-from rtface.cli import app
-from rtface.commands.console import Console, logged, print_json, print_table, print_text
-from rtface.config import Options
+from rtface._version import __version__
+from rtface.cli.app import app
+from rtface.cli.console import Console, logged, print_json, print_table, print_text
 from rtface.errors import (
     DownloadError,
     EngineError,
@@ -29,6 +28,7 @@ from rtface.errors import (
     RtfaceError,
     UsageError,
 )
+from rtface.options import Options
 from rtface.report import Report, told
 from rtface.util.text import brief, printable
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.geometry import FFHQ_512, to_cv2
+from rtface.geometry.transforms import FFHQ_512, to_cv2
 
 POINTS = np.array([(204.10, 101.68), (246.99, 103.90), (223.59, 131.79), (202.59, 139.46), (244.68, 140.88)])
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rtface.correct import Shaping, TrackState, face_mask, shape
-from rtface.device.cpu import CpuDevice
+from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Color, Frame
-from rtface.geometry import FFHQ_512
+from rtface.geometry.transforms import FFHQ_512
 
 POINTS = np.array([(204.10, 101.68), (246.99, 103.90), (223.59, 131.79), (202.59, 139.46), (244.68, 140.88)])
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rtface.correct import FACE_OVAL, cells_of, face_mask, residual_gate, support_box
-from rtface.geometry import FFHQ_512
+from rtface.geometry.transforms import FFHQ_512
 
 
 def oval_mesh(size: int) -> np.ndarray:

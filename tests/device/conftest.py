@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from host_kernels import HostKernels, compile_kernels
 
-from rtface.device.kernels import CODE, KERNELS, STRUCTS
+from rtface.device.cuda.kernels import CODE, KERNELS, STRUCTS
 from rtface.frame import Color, Display, Frame
 
 sys.path.insert(0, str(Path(__file__).parent))  # the stand-ins, whatever pytest's import mode

@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 from host_kernels import Runner
 
-from rtface.device.composite import neutral
-from rtface.device.cpu import CpuDevice
-from rtface.device.cropping import CropPlan
-from rtface.device.kernels import Job, curve_tables, uncurve_job
-from rtface.device.pasting import PastePlan
-from rtface.device.planes import Layout, layout, planes
-from rtface.device.surface import Surface
+from rtface.device.cpu.composite import neutral
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cuda.composite import PastePlan
+from rtface.device.cuda.crop import CropPlan
+from rtface.device.cuda.kernels import Job, curve_tables, uncurve_job
+from rtface.device.cuda.staging import Surface
 from rtface.frame import Color, Display, Frame
-from rtface.geometry import compose, display_size, field_parity, translation
+from rtface.geometry.planes import Layout, layout, planes
+from rtface.geometry.transforms import compose, display_size, field_parity, translation
 
 
 def film(name: str, width: int = 320, height: int = 176, *, seed: int = 0, color: Color | None = None,

@@ -9,7 +9,7 @@ import pytest
 from host_kernels import HostKernels, Runner, compile_kernels
 
 import rtface.device
-from rtface.device.batch import BLOCK, KERNELS, NETWORK, ROW, gather_grid, scatter_grid
+from rtface.device.cuda.batch import BLOCK, KERNELS, NETWORK, ROW, gather_grid, scatter_grid
 
 S, X, Y, W, H = 32, 6, 4, 20, 24  # the crop's side, and the region that the network is given
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.device.cpu import CpuDevice
-from rtface.device.planes import layout
+from rtface.device.cpu.device import CpuDevice
 from rtface.errors import EngineError, InputError, UsageError
 from rtface.frame import Color, Display
-from rtface.geometry import apply, compose, display_size, invert, plane_matrix, scaling, translation
+from rtface.geometry.planes import layout
+from rtface.geometry.transforms import apply, compose, display_size, invert, plane_matrix, scaling, translation
 
 YUV = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuv420p10le", "yuv422p10le",
        "yuv444p12le", "yuv420p16le", "yuv420p10be", "yuva420p", "yuva444p10le", "nv12", "nv21", "nv16", "nv24",

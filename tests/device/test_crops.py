@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from av.video.reformatter import Interpolation
 
-from rtface.device.cpu import CpuDevice
-from rtface.device.planes import fallback, layout, supported
+from rtface.device.cpu.device import CpuDevice
 from rtface.errors import UsageError
 from rtface.frame import Color, Display, Frame
-from rtface.geometry import compose, display_size, scaling, translation
+from rtface.geometry.planes import fallback, layout, supported
+from rtface.geometry.transforms import compose, display_size, scaling, translation
 from rtface.protocols import Device, View
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuv420p10le", "yuv422p10le",

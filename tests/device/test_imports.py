@@ -12,13 +12,13 @@ for name in ("av", "openvino", "torch", "cuda", "tensorrt", "tensorrt_rtx", "onn
     sys.modules[name] = None
 import importlib, pathlib
 folder = pathlib.Path({folder!r})
-for path in [folder / name for name in ("enhance.py", "engine/plan.py", "engine/restore.py", "engine/service.py")] + [
-        path for glob in ("device/*.py", "correct/*.py", "engine/card_*.py", "engine/tensorrt/*.py")
+for path in [folder / name for name in ("enhance/step.py", "engine/plan.py", "engine/crop_runner.py", "engine/engine_set.py")] + [
+        path for glob in ("device/**/*.py", "correct/*.py", "engine/cuda/*.py", "engine/tensorrt/*.py")
         for path in sorted(folder.glob(glob))]:
     name = ".".join(["rtface", *path.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__")
     importlib.import_module(name)
     print(name)
-from rtface.device.cpu import CpuDevice
+from rtface.device.cpu.device import CpuDevice
 CpuDevice()
 """
 
@@ -28,5 +28,5 @@ def test_the_frame_path_and_the_engines_import_without_pyav_openvino_and_any_car
     done = subprocess.run([sys.executable, "-c", _SCRIPT.format(folder=str(folder))], capture_output=True, text=True,
                           timeout=120, cwd=folder.parent)
     assert done.returncode == 0, done.stderr
-    assert {"rtface.enhance", "rtface.device.cuda", "rtface.engine.card_engine",
+    assert {"rtface.enhance.step", "rtface.device.cuda.device", "rtface.engine.cuda.engine",
             "rtface.engine.tensorrt.plan"} <= set(done.stdout.split())

@@ -11,13 +11,13 @@ import pytest
 from host_kernels import HostKernels, compiler
 from kernel_runs import Block, cpu_crops, film, form_of, kernel_crops, run, similarity
 
-from rtface.device.cpu import CpuDevice
-from rtface.device.cropping import CropPlan
-from rtface.device.kernels import KERNELS, STRUCTS, curve_tables
-from rtface.device.planes import layout, planes
-from rtface.device.surface import Surface, drawable
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cuda.crop import CropPlan
+from rtface.device.cuda.kernels import KERNELS, STRUCTS, curve_tables
+from rtface.device.cuda.staging import Surface, drawable
 from rtface.frame import Color, Display, Float
-from rtface.geometry import scaling, translation
+from rtface.geometry.planes import layout, planes
+from rtface.geometry.transforms import scaling, translation
 
 S = 96
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuva420p", "yuv420p9le",

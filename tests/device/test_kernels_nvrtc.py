@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rtface.device import batch, kernels, nvrtc, shaping
+from rtface.device.cuda import batch, kernels, nvrtc, shaping
 from rtface.errors import EngineError, MissingComponent
 
 SMALL = 'extern "C" __global__ void nothing(float* x) { *x = fmaf(*x, 2.0f, 1.0f); }'

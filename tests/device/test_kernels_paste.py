@@ -23,12 +23,12 @@ from kernel_runs import (
 )
 from test_kernels import DISPLAYS, FORMATS, HDR
 
-from rtface.device.cpu import CpuDevice
-from rtface.device.cropping import CropPlan
-from rtface.device.pasting import PastePlan
-from rtface.device.planes import planes
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cuda.composite import PastePlan
+from rtface.device.cuda.crop import CropPlan
 from rtface.frame import Color, Frame
-from rtface.geometry import apply, compose, field_parity, invert, plane_matrix
+from rtface.geometry.planes import planes
+from rtface.geometry.transforms import apply, compose, field_parity, invert, plane_matrix
 
 S = 96
 

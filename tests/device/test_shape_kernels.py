@@ -32,12 +32,12 @@ from rtface.correct.grain import sheet
 from rtface.correct.mask import small_mask
 from rtface.correct.motion import FINE, ROWS
 from rtface.correct.temporal import low_box
-from rtface.device import shaping
-from rtface.device.kernels import Step
-from rtface.device.shaping import CODE, KERNELS, STRUCTS, Places
-from rtface.engine.restore import spread
+from rtface.device.cuda import shaping
+from rtface.device.cuda.kernels import Step
+from rtface.device.cuda.shaping import CODE, KERNELS, STRUCTS, Places
+from rtface.engine.crop_runner import spread
 from rtface.errors import EngineError, UsageError
-from rtface.geometry import FFHQ_512, to_cv2
+from rtface.geometry.transforms import FFHQ_512, to_cv2
 
 POINTS = np.array([(204.10, 101.68), (246.99, 103.90), (223.59, 131.79), (202.59, 139.46), (244.68, 140.88)])
 SIZES = (256, 384, 512)

@@ -18,17 +18,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from rtface import compiled
-from rtface.cli import app
-from rtface.config import Options, load
-from rtface.engine import backends, cuda
+from rtface.cli.app import app
 from rtface.engine import plan as plans
+from rtface.engine.backends import choose
+from rtface.engine.cuda import driver
+from rtface.engine.engine_set import load_engine
 from rtface.engine.listing import list_engines, measure
 from rtface.engine.plan import candidates
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.service import load_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.values import DEVICES
+from rtface.options import Options, load
+from rtface.util import openvino_core
+from rtface.util.parse import DEVICES
 
 from .conftest import Maker
 
@@ -43,7 +44,7 @@ def _with_fp16(text: str) -> str:
 
 @pytest.mark.parametrize("device", [*DEVICES, "cuda:3", "torch:cuda:0", "openvino:gpu.1", " CUDA:0 ", "Onnx"])
 def test_names_of_devices(device: str) -> None:
-    assert Options(device=device).device == backends.check_device(device) == device.strip().lower()
+    assert Options(device=device).device == choose.check_device(device) == device.strip().lower()
 
 
 @pytest.mark.parametrize(("device", "near"), [
@@ -62,7 +63,7 @@ def test_a_name_that_is_none_gets_the_nearest(device: str, near: str) -> None:
 def test_a_device_that_is_not_there_is_one_line(device: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if device == "openvino:npu" and "NPU" in _openvino().devices():
         pytest.skip("there is an NPU here")
-    monkeypatch.setattr(cuda, "driver", _no_driver)
+    monkeypatch.setattr(driver, "driver", _no_driver)
     result = CliRunner().invoke(app, ["engines", "--no-measure", "--device", device])
     assert result.exit_code == code
     assert result.stdout == ""
@@ -96,7 +97,7 @@ def test_which_precisions_are_tried(make_engine: Maker, supported: Any, mixed: b
 
 def _openvino() -> Any:
     pytest.importorskip("openvino")
-    from rtface.engine import openvino
+    from rtface.engine.backends import openvino
     return openvino
 
 
@@ -104,7 +105,7 @@ class OtherCore:
     """OpenVINO's core with devices whose work the CPU does; `asked` is what was asked of them."""
 
     def __init__(self, able: dict[str, list[str]]) -> None:
-        self.real, self.able, self.asked = compiled.core(), able, list[tuple[str, str, dict[str, Any]]]()
+        self.real, self.able, self.asked = openvino_core.core(), able, list[tuple[str, str, dict[str, Any]]]()
 
     @property
     def available_devices(self) -> list[str]:
@@ -138,7 +139,7 @@ ABLE = {"GPU.0": ["FP32", "FP16", "INT8"], "GPU.1": ["FP32", "FP16"], "NPU": ["F
 def other(monkeypatch: pytest.MonkeyPatch) -> OtherCore:
     _openvino()
     core = OtherCore(ABLE)
-    monkeypatch.setattr(compiled, "core", lambda: core)
+    monkeypatch.setattr(openvino_core, "core", lambda: core)
     return core
 
 
@@ -205,9 +206,9 @@ def test_a_device_that_openvino_does_not_find(make_engine: Maker, other: OtherCo
     with pytest.raises(MissingComponent, match=r"no GPU\.2 here .*CPU \(.*\), GPU\.0 \(Intel GPU\.0\), .*NPU \(Intel"):
         load_engine("tiny", device="openvino:gpu.2")
     other.able = {"GPU": ["FP32"]}  # a single one is listed without its number
-    backends.find("openvino:gpu.0")
+    choose.find("openvino:gpu.0")
     with pytest.raises(MissingComponent, match="no NPU here"):
-        backends.find("openvino:npu")
+        choose.find("openvino:npu")
 
 
 # ONNX Runtime's providers.
@@ -239,10 +240,10 @@ PROVIDERS = [("coreml", "CoreMLExecutionProvider", "Darwin"), ("directml", "DmlE
 def test_other_providers_get_fixed_shapes_and_their_options(make_engine: Maker, monkeypatch: pytest.MonkeyPatch,
                                                             device: str, provider: str, system: str) -> None:
     pytest.importorskip("onnxruntime")
-    from rtface.engine import onnx
+    from rtface.engine.backends import onnx_runtime
     make_engine()
     runtime = OtherRuntime(provider)
-    monkeypatch.setattr(onnx.platform, "system", lambda: system)
+    monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
     engine = load_engine("tiny", device=device, threads=1)
     session, providers, options = runtime.sessions[0]
@@ -267,9 +268,9 @@ def test_other_providers_get_fixed_shapes_and_their_options(make_engine: Maker, 
 def test_a_provider_that_is_left_out_is_not_taken_for_the_cpu(make_engine: Maker, monkeypatch: pytest.MonkeyPatch,
                                                               device: str, provider: str, system: str) -> None:
     pytest.importorskip("onnxruntime")
-    from rtface.engine import onnx
+    from rtface.engine.backends import onnx_runtime
     make_engine()
-    monkeypatch.setattr(onnx.platform, "system", lambda: system)
+    monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
     monkeypatch.setitem(sys.modules, "onnxruntime", OtherRuntime(provider, leaves_out=True))
     with pytest.raises(EngineError, match=f"left out {provider}"):
         load_engine("tiny", device=device, threads=1)
@@ -284,10 +285,10 @@ def test_a_provider_that_is_left_out_is_not_taken_for_the_cpu(make_engine: Maker
 ])
 def test_a_provider_that_is_not_there(monkeypatch: pytest.MonkeyPatch, device: str, system: str, line: str) -> None:
     pytest.importorskip("onnxruntime")
-    from rtface.engine import onnx
-    monkeypatch.setattr(onnx.platform, "system", lambda: system)
+    from rtface.engine.backends import onnx_runtime
+    monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
     with pytest.raises(MissingComponent, match=line):
-        backends.find(device)
+        choose.find(device)
 
 
 @pytest.mark.parametrize(("device", "system", "line"), [
@@ -295,18 +296,18 @@ def test_a_provider_that_is_not_there(monkeypatch: pytest.MonkeyPatch, device: s
     ("directml", "Windows", r"ONNX Runtime is not installed, which DirectML needs; .*onnxruntime-directml$"),
     ("onnx", "Linux", r"pip install .*\[onnx\]'$")])
 def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch, device: str, system: str, line: str) -> None:
-    from rtface.engine import onnx
-    monkeypatch.setattr(onnx.platform, "system", lambda: system)
+    from rtface.engine.backends import onnx_runtime
+    monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingComponent, match=line):
-        backends.find(device)
+        choose.find(device)
 
 
 def test_fixed_shapes_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     ort = pytest.importorskip("onnxruntime")
-    from rtface.engine import onnx
+    from rtface.engine.backends import onnx_runtime
     for path in find_recipes().values():
-        assert onnx._open_sizes(ort, load_recipe(path)) == {"n": 1}
+        assert onnx_runtime._open_sizes(ort, load_recipe(path)) == {"n": 1}
 
 
 # PyTorch and CUDA.
@@ -315,33 +316,33 @@ def test_fixed_shapes_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_torch_the_line_that_repairs_it(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     import rtface.engine
     monkeypatch.delattr(rtface.engine, "pytorch", raising=False)
-    monkeypatch.delitem(sys.modules, "rtface.engine.pytorch", raising=False)
+    monkeypatch.delitem(sys.modules, "rtface.engine.torch_backend.pytorch", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingComponent, match=rf"^torch is not installed, which device {device} needs; .*\[torch\]'$"):
-        backends.find(device)
+        choose.find(device)
 
 
-def _no_driver() -> cuda.Driver:
+def _no_driver() -> driver.Driver:
     raise MissingComponent("there is no NVIDIA driver (libcuda.so.1 is not found)")
 
 
-def _driver() -> cuda.Driver:
-    return cuda.Driver("13.1", ("NVIDIA H200", "NVIDIA L4"))
+def _driver() -> driver.Driver:
+    return driver.Driver("13.1", ("NVIDIA H200", "NVIDIA L4"))
 
 
 def test_why_cuda_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "driver", _no_driver)
+    monkeypatch.setattr(driver, "driver", _no_driver)
     with pytest.raises(MissingComponent, match=r"^CUDA is not usable here because there is no NVIDIA driver"):
-        backends.find("cuda")
-    monkeypatch.setattr(cuda, "driver", _driver)
+        choose.find("cuda")
+    monkeypatch.setattr(driver, "driver", _driver)
     with pytest.raises(MissingComponent, match=r"no card 2; there is: cuda:0 \(NVIDIA H200\), cuda:1 \(NVIDIA L4"):
-        backends.find("cuda:2")
-    monkeypatch.setattr(cuda, "_installed", lambda module: module not in ("cuda.core", "tensorrt_rtx"))
-    assert cuda.missing() == ["cuda-core"]  # the other TensorRT is enough
+        choose.find("cuda:2")
+    monkeypatch.setattr(driver, "_installed", lambda module: module not in ("cuda.core", "tensorrt_rtx"))
+    assert driver.missing() == ["cuda-core"]  # the other TensorRT is enough
     with pytest.raises(MissingComponent, match=r"cuda-core is not installed; get it with: .*pip install .*\[rtx\]'"):
-        backends.find("cuda:1")
-    monkeypatch.setattr(cuda, "_installed", lambda module: False)
-    assert cuda.missing() == ["cuda-core", "cuda-bindings", "onnx", "tensorrt-rtx-cu13-bindings or tensorrt-cu13"]
+        choose.find("cuda:1")
+    monkeypatch.setattr(driver, "_installed", lambda module: False)
+    assert driver.missing() == ["cuda-core", "cuda-bindings", "onnx", "tensorrt-rtx-cu13-bindings or tensorrt-cu13"]
 
 
 def test_the_driver_is_asked_without_any_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,40 +365,40 @@ def test_the_driver_is_asked_without_any_package(monkeypatch: pytest.MonkeyPatch
         def cuDeviceGetName(self, text: Any, size: int, i: int) -> int:  # noqa: N802
             text.value = f"card {i}".encode()
             return 0
-    monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: Library())
-    assert cuda.driver.__wrapped__() == cuda.Driver("13.1", ("card 0", "card 1"))
+    monkeypatch.setattr(driver.ctypes, "CDLL", lambda name: Library())
+    assert driver.driver.__wrapped__() == driver.Driver("13.1", ("card 0", "card 1"))
     Library.status = 999
     with pytest.raises(MissingComponent, match="cuInit with error 999"):
-        cuda.driver.__wrapped__()
+        driver.driver.__wrapped__()
 
     def absent(name: str) -> None:
         raise OSError(name)
-    monkeypatch.setattr(cuda.ctypes, "CDLL", absent)
+    monkeypatch.setattr(driver.ctypes, "CDLL", absent)
     with pytest.raises(MissingComponent, match="there is no NVIDIA driver"):
-        cuda.driver.__wrapped__()
+        driver.driver.__wrapped__()
 
 
 # "auto".
 
 def test_crops_in_memory_are_for_the_host_s_devices(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether a run takes a card, `rtface.workshops` decides: its engines want crops that lie there."""
+    """Whether a run takes a card, `rtface.pipeline.runtime` decides: its engines want crops that lie there."""
     _openvino()
     make_engine()
-    monkeypatch.setattr(cuda, "driver", _driver)
-    monkeypatch.setattr(cuda, "missing", list)
-    assert backends.order("auto") == ("cpu", "onnx")
+    monkeypatch.setattr(driver, "driver", _driver)
+    monkeypatch.setattr(driver, "missing", list)
+    assert choose.order("auto") == ("cpu", "onnx")
     with pytest.raises(UsageError, match="take crops that lie on the card"):
         load_engine("tiny", device="cuda")
-    monkeypatch.setattr(cuda, "driver", _no_driver)
+    monkeypatch.setattr(driver, "driver", _no_driver)
     with pytest.raises(MissingComponent, match="CUDA is not usable here because"):
-        cuda.take("cuda:1")
+        driver.take("cuda:1")
 
 
 def test_a_plan_that_fails_leads_to_the_next_device(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     openvino = _openvino()
     pytest.importorskip("onnxruntime")
     make_engine()
-    monkeypatch.setattr(cuda, "driver", _no_driver)
+    monkeypatch.setattr(driver, "driver", _no_driver)
 
     def broken(*_: Any, **__: Any) -> None:
         raise EngineError("no room")
@@ -415,7 +416,7 @@ def test_speed_is_remembered_by_device(make_engine: Maker, monkeypatch: pytest.M
     _openvino()
     pytest.importorskip("onnxruntime")
     make_engine()
-    monkeypatch.setattr(cuda, "driver", _no_driver)
+    monkeypatch.setattr(driver, "driver", _no_driver)
 
     def known(device: str) -> Any:
         return next((row.ms, row.device) for row in list_engines(device=device) if row.name == "tiny")

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from rtface.engine import plan as plans
+from rtface.engine.crop_runner import spread
+from rtface.engine.engine_set import EngineSet, choose_engine, load_engine
+from rtface.engine.host_engine import LoadedEngine
 from rtface.engine.listing import list_engines, measure
-from rtface.engine.loaded import LoadedEngine
-from rtface.engine.restore import spread
-from rtface.engine.service import EngineSet, choose_engine, load_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
 
@@ -352,7 +352,7 @@ def test_without_openvino_auto_takes_onnxruntime(make_engine: Maker, monkeypatch
     make_engine()
     import rtface.engine
     monkeypatch.delattr(rtface.engine, "openvino", raising=False)
-    monkeypatch.delitem(sys.modules, "rtface.engine.openvino", raising=False)
+    monkeypatch.delitem(sys.modules, "rtface.engine.backends.openvino", raising=False)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingComponent, match="pip install openvino"):
         load_engine("tiny", device="cpu")

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from engines.native.recipes import EXACT
-from rtface.engine.int8 import load_calibration
+from rtface.engine.backends.int8 import load_calibration
+from rtface.engine.engine_set import load_engine
 from rtface.engine.listing import list_engines, measure
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.service import load_engine
 
 from .conftest import Maker
 
@@ -48,14 +48,14 @@ def calibrated(make_engine: Maker) -> Calibrated:
 @pytest.fixture
 def int8(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every CPU is one that is asked for int8; what OpenVINO makes of it there is right, if not fast."""
-    from rtface.engine import openvino as backend
+    from rtface.engine.backends import openvino as backend
     floats = tuple(p for p in backend.supported() if p != "int8")
     monkeypatch.setattr(backend, "supported", lambda: ("int8", *floats))
 
 
 def _executed(name: str) -> dict[str, str]:
     """Name → type of the kernel of every convolution of the engine's int8 network."""
-    from rtface.engine import openvino as backend
+    from rtface.engine.backends import openvino as backend
     network = backend.read_network(load_recipe(find_recipes()[name]), "int8")
     compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     kernels: dict[str, str] = {}
@@ -143,7 +143,7 @@ def test_golden_crops_that_are_not_there_pass_nothing(calibrated: Calibrated) ->
 
 
 def test_a_cpu_without_the_instructions_is_not_asked(calibrated: Calibrated, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtface.engine import openvino as backend
+    from rtface.engine.backends import openvino as backend
     calibrated()
     monkeypatch.setattr(backend.cv2, "checkHardwareSupport", lambda _: False)
     assert "int8" not in backend.supported()
@@ -154,7 +154,7 @@ def test_a_cpu_without_the_instructions_is_not_asked(calibrated: Calibrated, mon
 
 def test_weights_leave_a_bit_unused_where_products_are_summed_in_16_bits(
         calibrated: Calibrated, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtface.engine import openvino as backend
+    from rtface.engine.backends import openvino as backend
     recipe, seen = load_recipe(calibrated() / "recipe.toml"), list[tuple[str, float]]()
     for vnni in (True, False):
         monkeypatch.setattr(backend.cv2, "checkHardwareSupport", lambda n, vnni=vnni: n != backend._AVX512_VNNI or vnni)
@@ -176,7 +176,7 @@ def test_ours_are_calibrated_for_the_weights_they_ship_with(name: str) -> None:
     calibration = load_calibration(recipe)
     assert calibration, "run engines/native/calibrate.py after every export"
     assert len(calibration.crops) >= 2
-    from rtface.engine import openvino as backend
+    from rtface.engine.backends import openvino as backend
     if "int8" not in backend.supported():
         pytest.skip("this CPU has no int8 instructions: what runs in int8 here says nothing")
     kernels = _executed(name)

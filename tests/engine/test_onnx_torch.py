@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtface.engine.crop_runner import shrunk
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.restore import shrunk
 from rtface.errors import EngineError
 
 torch = pytest.importorskip("torch", reason="torch is an extra: pip install -e '.[torch]'")
@@ -18,7 +18,7 @@ ort = pytest.importorskip("onnxruntime", reason="onnxruntime is an extra: pip in
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from rtface.engine.onnx_torch import OPERATORS, Network  # noqa: E402
+from rtface.engine.torch_backend.onnx_torch import OPERATORS, Network  # noqa: E402
 
 RNG = np.random.default_rng(7)
 

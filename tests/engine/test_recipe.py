@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.engine.loaded import LoadedEngine
+from rtface.engine.host_engine import LoadedEngine
 from rtface.engine.plan import load_golden, psnr
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent

@@ -22,15 +22,15 @@ import pytest
 
 import rtface
 from rtface.engine import tensorrt
-from rtface.engine.network import Picture
 from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.spec import Picture
 from rtface.engine.tensorrt import builder, store
 from rtface.engine.tensorrt.builder import build
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Choice, Library, choose, fault, installed, logger, precisions
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.pictures import PictureNetwork
-from rtface.track import models
+from rtface.tracking import models
 
 from .conftest import Maker
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rtface
-from rtface.engine.int8 import Calibration, Convolution, load_calibration
+from rtface.engine.backends.int8 import Calibration, Convolution, load_calibration
 from rtface.engine.plan import gate
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.errors import EngineError

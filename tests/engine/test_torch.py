@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtface.engine import backends
+from rtface.engine.backends import choose
+from rtface.engine.engine_set import load_engine
 from rtface.engine.plan import gate
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
-from rtface.engine.service import load_engine
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 
 from .conftest import Maker
@@ -23,8 +23,8 @@ from .tiny_onnx import remembering
 torch = pytest.importorskip("torch", reason="torch is an extra: pip install -e '.[torch]'")
 onnx = pytest.importorskip("onnx", reason="onnx is an extra: pip install -e '.[torch]'")
 
-from rtface.engine import pytorch  # noqa: E402
-from rtface.engine.pytorch import TorchPlan  # noqa: E402
+from rtface.engine.torch_backend import pytorch  # noqa: E402
+from rtface.engine.torch_backend.pytorch import TorchPlan  # noqa: E402
 
 
 def _recipe(folder: Path) -> Recipe:
@@ -201,15 +201,15 @@ def test_precisions_by_card(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_card_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(MissingComponent, match="is built without CUDA"):
-        backends.find("torch:cuda")
+        choose.find("torch:cuda")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(MissingComponent, match="finds no NVIDIA card"):
-        backends.find("torch:cuda")
+        choose.find("torch:cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: "NVIDIA L4")
     with pytest.raises(MissingComponent, match=r"no card 1; there is: torch:cuda:0 \(NVIDIA L4\)"):
-        backends.find("torch:cuda:1")
-    backend = backends.find("torch:cuda")
+        choose.find("torch:cuda:1")
+    backend = choose.find("torch:cuda")
     assert (backend.device, backend.where, backend.mixed, backend.threads) == ("torch:cuda", "this GPU", True, False)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rtface.frame import Display
-from rtface.geometry import (
+from rtface.geometry.transforms import (
     apply,
     chroma_from_luma,
     compose,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rtface.media import cuda_driver
+from rtface.media.cuda import driver
 
 # The helpers of other tests, whatever pytest's import mode.
 for folder in ("card", "device", "pipeline", "gpu"):
@@ -40,10 +40,10 @@ def share_limit() -> float:
 @pytest.fixture(scope="session", autouse=True)
 def gpu() -> str:
     """The card's name."""
-    why = cuda_driver.absent()
+    why = driver.absent()
     if why is not None:
         lacking(why)
-    return cuda_driver.name()
+    return driver.name()
 
 
 @pytest.fixture(scope="session")
@@ -78,9 +78,9 @@ def card_kernels(cuda_python: None) -> Iterator[Any]:
     """All kernels, run by the card (`host_kernels.Runner`)."""
     from real_card import CardKernels
 
-    from rtface.device import programs
+    from rtface.device.cuda import modules
 
-    kernels = CardKernels(programs.open_card())
+    kernels = CardKernels(modules.open_card())
     yield kernels
     kernels.close()
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from host_kernels import Kernels, checked
 
-from rtface.device import batch, kernels, programs, shaping
-from rtface.device.card import Memory
-from rtface.device.nvidia import NvidiaCard
-from rtface.device.owner import Owner
-from rtface.engine.card_batch import CardPlan
-from rtface.engine.card_engine import CardEngine
+from rtface.device.cuda import batch, kernels, modules, shaping
+from rtface.device.cuda.gpu import Memory
+from rtface.device.cuda.nvidia import NvidiaCard
+from rtface.device.cuda.stream_thread import Owner
+from rtface.engine.cuda.batch import CardPlan
+from rtface.engine.cuda.engine import CardEngine
 from rtface.engine.plan import Verdict, open_plan
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Precision
@@ -57,7 +57,7 @@ class CountedCard:
 
 def open_owner() -> Owner:
     """The owner of card 0 with every kernel."""
-    return Owner(lambda: CountedCard(programs.open_card()))
+    return Owner(lambda: CountedCard(modules.open_card()))
 
 
 class CardKernels:
@@ -123,7 +123,7 @@ def card_plan(backend: str, owner: Owner, recipe: Recipe,
             from rtface.engine.tensorrt import open_tensorrt
             return open_tensorrt(recipe, owner.card, precision=precision)
         try:
-            from rtface.engine import pytorch
+            from rtface.engine.torch_backend import pytorch
         except ImportError as error:
             raise MissingComponent(f"{error.name} is not installed") from error
         pytorch.check_here("cuda:0")

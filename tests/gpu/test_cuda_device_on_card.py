@@ -30,8 +30,8 @@ from test_cuda_device import (
 )
 from test_stateless_engines import recipe, test_the_average_over_time_is_that_of_the_cpu
 
-from rtface.device.cpu import CpuDevice
-from rtface.engine.card_engine import CardEngine
+from rtface.device.cpu.device import CpuDevice
+from rtface.engine.cuda.engine import CardEngine
 from rtface.frame import Color
 
 

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from rtface.frame import Frame, Packet
-from rtface.media import card_decoder, cuda_driver
-from rtface.media.card_decoder import ON_CARD
+from rtface.media.cuda import decoder, driver
+from rtface.media.cuda.decoder import ON_CARD
+from rtface.media.cuda.nvenc import Encoding
 from rtface.media.encoders import accel, configure
 from rtface.media.file_sink import FileSink
 from rtface.media.hardware import Decoding
-from rtface.media.nvenc import Encoding
 from rtface.media.source import open_source
 from rtface.media.stream_plan import plan_output
 from rtface.stats import Stats
-from rtface.surfaces import native_format, on_card, picture_of, repacked, software, surface_of
+from rtface.util.av_gpu import native_format, on_card, picture_of, repacked, software, surface_of
 
 X265 = "log-level=none:keyint=30:bframes=3:open-gop=1"
 BT709 = {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1}
@@ -144,7 +144,7 @@ def test_pictures_too_small_for_the_card(media, tmp_path):
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc-10.mkv", "h264-intra.mp4"])
 @pytest.mark.parametrize("after", [17, 31, 45])
 def test_the_card_fails_in_the_middle(film, monkeypatch, name, after):
-    real = card_decoder.CardDecoder._on_card
+    real = decoder.CardDecoder._on_card
     calls: list[int] = []
 
     def on_card_until(self: Any, packet: Any) -> Any:
@@ -153,7 +153,7 @@ def test_the_card_fails_in_the_middle(film, monkeypatch, name, after):
             raise av.error.ExternalError(-542398533, "Generic error in an external library")
         return real(self, packet)
 
-    monkeypatch.setattr(card_decoder.CardDecoder, "_on_card", on_card_until)
+    monkeypatch.setattr(decoder.CardDecoder, "_on_card", on_card_until)
     there, here = seen(film(name), Decoding(0, True)), seen(film(name), None)
     same(there, here)
     assert {on_card(f.image) for f in there[0]} == {True, False}
@@ -296,7 +296,7 @@ def test_frames_on_the_card_are_encoded_there_by_themselves(film, nvenc, tmp_pat
 
 def test_software_takes_over_decoding_while_the_card_goes_on_encoding(film, nvenc, tmp_path, monkeypatch):
     """Pictures of the host among those of the card are uploaded, not scaled to the padded size."""
-    real = card_decoder.CardDecoder._on_card
+    real = decoder.CardDecoder._on_card
     calls: list[int] = []
 
     def on_card_until(self: Any, packet: Any) -> Any:
@@ -305,7 +305,7 @@ def test_software_takes_over_decoding_while_the_card_goes_on_encoding(film, nven
             raise av.error.ExternalError(-542398533, "Generic error in an external library")
         return real(self, packet)
 
-    monkeypatch.setattr(card_decoder.CardDecoder, "_on_card", on_card_until)
+    monkeypatch.setattr(decoder.CardDecoder, "_on_card", on_card_until)
     write(film("h264-cropped.mkv"), tmp_path / "out.mkv", keep=True, codec="h264_nvenc", crf=0)
     monkeypatch.undo()
     there, here = seen(tmp_path / "out.mkv", None), seen(film("h264-cropped.mkv"), None)
@@ -347,5 +347,5 @@ def test_a_ring_of_buffers_feeds_the_encoder(film, nvenc, tmp_path):
 
 
 def test_the_driver_is_known(gpu):
-    assert gpu and cuda_driver.absent() is None
-    cuda_driver.settle(0)
+    assert gpu and driver.absent() is None
+    driver.settle(0)

@@ -29,8 +29,8 @@ from test_card_keys import (
 from test_cuda_device import compare, device, film, on_cpu
 from test_stateless_engines import recipe
 
-from rtface.device.cpu import CpuDevice
-from rtface.engine.card_engine import CardEngine
+from rtface.device.cpu.device import CpuDevice
+from rtface.engine.cuda.engine import CardEngine
 
 
 @pytest.fixture

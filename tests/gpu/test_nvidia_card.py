@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from real_card import REHEARSAL
 
-from rtface.device import nvrtc
-from rtface.device.nvidia import NvidiaCard, count_cards
+from rtface.device.cuda import nvrtc
+from rtface.device.cuda.nvidia import NvidiaCard, count_cards
 from rtface.errors import EngineError, MissingComponent, OutOfDeviceMemory
 
 SOURCE = """

@@ -11,10 +11,10 @@ import pytest
 from real_card import REHEARSAL
 
 import rtface
-from rtface.device.nvidia import NvidiaCard
+from rtface.device.cuda.nvidia import NvidiaCard
+from rtface.engine.crop_runner import shrunk
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import Recipe, load_recipe
-from rtface.engine.restore import shrunk
 from rtface.engine.tensorrt import open_tensorrt, store
 from rtface.engine.tensorrt.library import choose, installed
 from rtface.engine.tensorrt.plan import TensorRtPlan

@@ -84,7 +84,7 @@ def in_use() -> dict[str, Any]:
 
 def forbidden() -> dict[str, Any]:
     """As a user who may not open it; in this process, for others may not even run this Python."""
-    from rtface.live.cameras.camera import open_camera
+    from rtface.live.devices.camera import open_camera
     from rtface.live.sources.messages import Request
 
     Path(CAMERA).chmod(0o600)

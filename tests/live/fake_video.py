@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.live.cameras import v4l2
+from rtface.live.devices import v4l2
 
 
 @dataclass

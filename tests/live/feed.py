@@ -18,9 +18,9 @@ import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 
-from rtface.arrays import plane_rows
 from rtface.frame import Color, Frame
 from rtface.live.protocols import TIME_BASE, Form, LiveSink, Sound, SoundForm
+from rtface.util.av_arrays import plane_rows
 
 from .publish import picture, tone
 

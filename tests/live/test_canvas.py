@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color
-from rtface.live.cameras.canvas import Canvas
+from rtface.live.devices.canvas import Canvas
 
 LIMITED = Color("bt601")
 W, H = 128, 96

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from rtface.device.transfer import engine_curve
+from rtface.geometry.color_curves import engine_curve
 from rtface.live.sources.conform import HDR, INTERLACED, Conform
 from tests.live.watching import Watched
 

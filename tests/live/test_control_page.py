@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from rtface.live.control.endpoint import ControlEndpoint
+from rtface.live.control.keyboard import HELP
+from rtface.live.control.metrics import Metrics
+from rtface.live.control.status import LiveStatus
 from rtface.live.controls import Controls
-from rtface.live.desk.endpoint import ControlEndpoint
-from rtface.live.desk.keyboard import HELP
-from rtface.live.desk.metrics import Metrics
-from rtface.live.desk.status import LiveStatus
 from rtface.live.protocols import Health
 from rtface.stats import Stats
 

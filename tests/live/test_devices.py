@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from rtface.cli import app
+from rtface.cli.app import app
 from rtface.errors import MissingComponent
-from rtface.live.cameras import checks, devices, v4l2
-from rtface.live.cameras.camera_modes import Mode
+from rtface.live.devices import checks, listing, v4l2
+from rtface.live.devices.camera_modes import Mode
 
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)
@@ -28,7 +28,7 @@ FRONT = [("MJPG", (1280, 720), 30), ("YUYV", (1280, 720), 10), ("YUYV", (640, 48
 @pytest.fixture
 def video(tmp_path, monkeypatch):
     made = FakeVideo(tmp_path, monkeypatch)
-    monkeypatch.setattr(devices, "ASOUND", tmp_path / "asound")
+    monkeypatch.setattr(listing, "ASOUND", tmp_path / "asound")
     (tmp_path / "asound").mkdir()
     return made
 
@@ -77,7 +77,7 @@ def test_cameras_and_virtual_cameras_say_what_to_type(video, monkeypatch):
     video.process(9, "obs", busy)
     video.process(8, "zoom", camera)
     enumerates(monkeypatch, FRONT)
-    found = {device.address: device for device in devices.devices()}
+    found = {device.address: device for device in listing.devices()}
     assert list(found) == ["camera:0", "vcam:rtface", "vcam:OBS", "vcam:stuck", *(f"vcam:{node}" for node in twins)]
     mine = found["camera:0"]
     assert (mine.kind, mine.name, mine.node, mine.state) == ("camera", "Integrated Camera", str(camera), "in use")
@@ -92,7 +92,7 @@ def test_microphones_are_those_that_record(video, tmp_path):
     (tmp_path / "asound" / "pcm").write_text(
         "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1\n00-03: HDMI 0 : HDMI 0 : playback 1\n"
         "01-00: USB Audio : USB Audio : capture 1\n")
-    found = devices.devices()
+    found = listing.devices()
     assert [(d.kind, d.address, d.name) for d in found] == [
         ("microphone", "hw:0,0", "ALC257 Analog"), ("microphone", "hw:1,0", "USB Audio")]
 
@@ -120,9 +120,9 @@ def test_elsewhere_ffmpeg_lists_them(monkeypatch, system, format_name, expected)
     listed = [SimpleNamespace(name="0", description="FaceTime", media_types=["video"]),
               SimpleNamespace(name="1", description="OBS Virtual Camera", media_types=["video"]),
               SimpleNamespace(name="0", description="MacBook Microphone", media_types=["audio"])]
-    monkeypatch.setattr(devices.platform, "system", lambda: system)
+    monkeypatch.setattr(listing.platform, "system", lambda: system)
     monkeypatch.setattr(av, "enumerate_input_devices", lambda name: listed if name == format_name else [])
-    assert [(d.kind, d.address) for d in devices.devices()] == expected
+    assert [(d.kind, d.address) for d in listing.devices()] == expected
     found = {finding.name: finding for finding in checks.check()}
     assert found["virtual camera"].state == "ok" and "OBS has one virtual camera only" in found["virtual camera"].detail
     listed.clear()
@@ -222,4 +222,4 @@ def test_doctor_on_srt(monkeypatch):
 def test_modes_are_shown_by_format():
     modes = [Mode("mjpeg", 1280, 720, Fraction(30)), Mode("yuyv422", 640, 480, Fraction(0)),
              Mode("mjpeg", 640, 480, Fraction(30000, 1001))]
-    assert devices.shown(modes) == ("mjpeg: 1280×720 (30 fps), 640×480 (29.97 fps)", "yuyv422: 640×480")
+    assert listing.shown(modes) == ("mjpeg: 1280×720 (30 fps), 640×480 (29.97 fps)", "yuyv422: 640×480")

@@ -12,9 +12,9 @@ import webbrowser
 import pytest
 
 from rtface.errors import UsageError
+from rtface.live.control import connections
+from rtface.live.control.endpoint import ControlEndpoint
 from rtface.live.controls import Controls
-from rtface.live.desk import connections
-from rtface.live.desk.endpoint import ControlEndpoint
 
 
 @pytest.fixture

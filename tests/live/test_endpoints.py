@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import pytest
 
-from rtface.config import Options, Scope
 from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import check_ends, endpoint, is_live, live_scope, unwrapped
-from rtface.live.ends import buffer_of, make_ends
+from rtface.live.factory import buffer_of, make_ends
+from rtface.options import Options, Scope
 from rtface.stats import Stats
 from rtface.util.redaction import redacted, shown
 

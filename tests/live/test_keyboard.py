@@ -13,9 +13,9 @@ import types
 
 import pytest
 
+from rtface.live.control import keyboard
+from rtface.live.control.keyboard import HELP, Keyboard, Keys
 from rtface.live.controls import Controls
-from rtface.live.desk import keyboard
-from rtface.live.desk.keyboard import HELP, Keyboard, Keys
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
 
@@ -140,7 +140,7 @@ def test_a_terminal_that_hangs_up_ends_the_thread_only():
 _PROGRAM = """
 import os, signal, sys, time
 from rtface.live.controls import Controls
-from rtface.live.desk.keyboard import Keyboard
+from rtface.live.control.keyboard import Keyboard
 if sys.argv[1] == "handled":
     def handle(number, frame):
         os.write(1, b"HANDLED\\n")

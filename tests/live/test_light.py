@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from rtface.arrays import copy_image
-from rtface.device.planes import layout, planes
 from rtface.frame import Color, Display, Face, Frame
-from rtface.live import light as module
-from rtface.live.light import MOST, Adaptation, Light, curve, lift_for
+from rtface.geometry.planes import layout, planes
+from rtface.live import brighten as module
+from rtface.live.brighten import MOST, Adaptation, Light, curve, lift_for
+from rtface.util.av_arrays import copy_image
 
 LIFTS = [0.0, 0.1, 0.5, 1.0, 1.5, MOST]
 X = np.linspace(0, 1, 5001)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from rtface.live.control.metrics import Metrics
+from rtface.live.control.status import LiveStatus
 from rtface.live.controls import Controls
-from rtface.live.desk.metrics import Metrics
-from rtface.live.desk.status import LiveStatus
 from rtface.live.protocols import Health
 from rtface.stats import Stats
 

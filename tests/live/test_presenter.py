@@ -11,9 +11,9 @@ import pytest
 from live_fakes import FORM, FakeSink, frame, luma_of
 
 from rtface.frame import Color
-from rtface.live import presenter as module
-from rtface.live.fit import Fitter, fits, form_of
-from rtface.live.presenter import Presenter
+from rtface.live import output_scheduler as module
+from rtface.live.letterbox import Fitter, fits, form_of
+from rtface.live.output_scheduler import Presenter
 from rtface.live.protocols import Form, Sound
 from rtface.stats import Stats
 

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.config import Options
 from rtface.frame import Color, Display, Frame
+from rtface.live.control.connections import STREAMS
+from rtface.live.control.endpoint import ControlEndpoint
+from rtface.live.control.preview import Preview
 from rtface.live.controls import Controls
-from rtface.live.desk.connections import STREAMS
-from rtface.live.desk.endpoint import ControlEndpoint
-from rtface.live.desk.preview import Preview
-from rtface.live.extras import LiveExtras
+from rtface.live.frame_filters import LiveExtras
+from rtface.options import Options
 from rtface.stats import Stats
 
 
@@ -114,7 +114,7 @@ def test_a_stage_that_wants_every_picture_as_it_came_makes_no_more_of_them():
 
 
 def test_previews_leave_connections_for_commands_and_viewers_that_left_are_noticed(monkeypatch):
-    monkeypatch.setattr("rtface.live.desk.preview._AGAIN_S", 0.05)
+    monkeypatch.setattr("rtface.live.control.preview._AGAIN_S", 0.05)
     preview, controls = Preview(), Controls()
     endpoint = ControlEndpoint(controls, dict, preview=preview)
     port = int(endpoint.address.rsplit(":", 1)[1])

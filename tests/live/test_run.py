@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from live_fakes import FakeSink, FakeSource, frame, luma_of
 
-from rtface.config import Options
 from rtface.errors import InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, Form, Sound, SoundForm
-from rtface.live.run import Ends, Live, run_live
+from rtface.live.session import Ends, Live, run_live
 from rtface.live.sources.sound_track import silent_frame
+from rtface.options import Options
 from rtface.stats import Stats
 
 PASSING = Options(tracker="none", device="cpu")
@@ -237,10 +237,10 @@ def test_the_python_function_goes_live_too(tmp_path):
 
 
 def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
-    from rtface.commands import live
+    from rtface.cli import live
     from rtface.live.endpoints import endpoint
 
-    monkeypatch.setattr("rtface.live.run.run_live", lambda *ends, **more: pytest.fail("the run was begun"))
+    monkeypatch.setattr("rtface.live.session.run_live", lambda *ends, **more: pytest.fail("the run was begun"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for option in ("control", "metrics"):

@@ -14,13 +14,13 @@ import av
 import numpy as np
 import pytest
 
-from rtface.config import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import endpoint
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import check_target
-from rtface.provenance import DIGITAL_SOURCE_TYPE, describe
+from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe
+from rtface.options import Options
 
 from .feed import MONO, Feed, at_once, form
 from .publish import read_stamp

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from rtface.config import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import endpoint
 from rtface.live.sinks import rtmp_wire as wire
@@ -25,6 +24,7 @@ from rtface.live.sinks.channel import Channel
 from rtface.live.sinks.rtmp import Place
 from rtface.live.sinks.server_outlet import ServerOutlet
 from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.options import Options
 
 from .feed import Feed, form, watching
 from .servers import Nginx, running

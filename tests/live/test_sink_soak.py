@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.config import Options
 from rtface.live.endpoints import endpoint
 from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.options import Options
 
 from .feed import MONO, Feed, form, offsets, watching
 from .servers import Nginx, running

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rtface.config import Options
 from rtface.errors import OutputError
 from rtface.live.endpoints import endpoint
 from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.options import Options
 
 from .feed import MONO, Feed, at_once, form, watching
 from .servers import Process, Srt, free_port, program, running

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.config import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.endpoints import endpoint
 from rtface.live.protocols import LiveSink, SoundForm
 from rtface.live.sinks.stream_sink import NullSink, open_live_sink
+from rtface.options import Options
 
 from .feed import MONO, Feed, Voice, at_once, form, offsets, watching
 from .servers import Nginx, free_port, running
@@ -229,7 +229,7 @@ def test_no_secret_shows_in_the_process_list(nginx: Nginx, opened: Opener):
     for process in Path("/proc").glob("[0-9]*"):
         try:
             text = (process / "cmdline").read_bytes()
-            if b"rtface.live.sinks.writer" in text:
+            if b"rtface.live.sinks.write_worker" in text:
                 found += 1
                 text += (process / "environ").read_bytes()
         except OSError:

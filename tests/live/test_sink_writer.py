@@ -12,14 +12,14 @@ import av
 import numpy as np
 import pytest
 
-from rtface.flow.shared_frames import Picture
+from rtface.concurrency.shared_frames import Picture
 from rtface.frame import Color
 from rtface.live.protocols import Form, Sound, SoundForm
 from rtface.live.sinks.live_encoder import Fit, LiveEncoder, LiveEncoding, tags_for
 from rtface.live.sinks.local_outlets import tables
 from rtface.live.sinks.outlet import Status
 from rtface.live.sinks.stream_mux import DATAGRAM
-from rtface.live.sinks.writer import Shown, Writer, take_all
+from rtface.live.sinks.write_worker import Shown, Writer, take_all
 
 from .feed import Voice, form
 from .publish import picture
@@ -238,8 +238,8 @@ def test_odd_sizes_and_encoders_that_are_not_there_are_said():
     odd = LiveEncoder(form(321, 181), LiveEncoding(encode="software"))
     assert (odd.width, odd.height) == (320, 180) and "321×181 becomes 320×180" in odd.notes[0]
     assert odd.encode(picture(322, 182, 0.0), 0.0, key=True)
-    from rtface.media import cuda_driver
-    if cuda_driver.absent():
+    from rtface.media.cuda import driver
+    if driver.absent():
         card = LiveEncoder(form(), LiveEncoding(encode="cuda"))
         assert card.name == "libx264" and "h264_nvenc cannot be used" in card.notes[0]
 

@@ -16,8 +16,8 @@ import pytest
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame
-from rtface.live.cameras import camera, camera_modes
-from rtface.live.cameras.camera_modes import Mode, choose
+from rtface.live.devices import camera, camera_modes
+from rtface.live.devices.camera_modes import Mode, choose
 from rtface.live.endpoints import Endpoint
 from rtface.live.sources.messages import Request
 from rtface.live.sources.opening import plausible

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from rtface.commands.console import Console
+from rtface.cli.console import Console
+from rtface.live.control.status import LiveMeter, LiveStatus
+from rtface.live.control.window import Window
 from rtface.live.controls import Controls
-from rtface.live.desk.status import LiveMeter, LiveStatus
-from rtface.live.desk.window import Window
 from rtface.live.protocols import Health
 from rtface.stats import Stats
 

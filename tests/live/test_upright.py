@@ -10,12 +10,12 @@ import av
 import numpy as np
 import pytest
 
-from rtface.device.planes import layout, planes
 from rtface.frame import Display, Frame
-from rtface.geometry import apply, sample_to_display
+from rtface.geometry.planes import layout, planes
+from rtface.geometry.transforms import apply, sample_to_display
 from rtface.live.endpoints import Endpoint
+from rtface.live.rotate import Upright
 from rtface.live.sources.source import open_live_source
-from rtface.live.upright import Upright
 
 
 def spotted(name: str, width: int = 48, height: int = 32) -> tuple[av.VideoFrame, tuple[int, int]]:

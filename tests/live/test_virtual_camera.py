@@ -15,8 +15,8 @@ import pytest
 
 from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.frame import Color, Frame
-from rtface.live.cameras import v4l2
-from rtface.live.cameras.virtual_camera import VirtualCamera
+from rtface.live.devices import v4l2
+from rtface.live.devices.virtual_camera import VirtualCamera
 from rtface.live.protocols import TIME_BASE, Form
 
 if sys.platform != "linux":
@@ -125,7 +125,7 @@ def test_a_device_that_may_not_be_opened_names_the_group(video, monkeypatch):
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("rtface.live.cameras.loopback.os.open", refuse)
+    monkeypatch.setattr("rtface.live.devices.loopback.os.open", refuse)
     assert "may not be opened: sudo usermod -aG video $USER, then log in again" in str(refusal())
 
 
@@ -271,7 +271,7 @@ def test_a_driver_that_tells_of_readers_is_believed(tmp_path, monkeypatch, opene
             time.sleep(0.02)
             return [1] if video.usage else []
 
-    monkeypatch.setattr("rtface.live.cameras.loopback.select.poll", Poll)
+    monkeypatch.setattr("rtface.live.devices.loopback.select.poll", Poll)
     sink = opened()
     assert until(lambda: not sink.wanted)
     video.usage = [0, 1]
@@ -315,7 +315,7 @@ class StandIn(ModuleType):
 @pytest.fixture
 def elsewhere(monkeypatch):
     def build(system, complaint=""):
-        monkeypatch.setattr("rtface.live.cameras.virtual_camera.platform.system", lambda: system)
+        monkeypatch.setattr("rtface.live.devices.virtual_camera.platform.system", lambda: system)
         module = StandIn(complaint)
         monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
         return module

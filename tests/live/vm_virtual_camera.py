@@ -24,8 +24,8 @@ import pyvirtualcam
 
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Frame
-from rtface.live.cameras import checks, devices, v4l2
-from rtface.live.cameras.virtual_camera import VirtualCamera
+from rtface.live.devices import checks, listing, v4l2
+from rtface.live.devices.virtual_camera import VirtualCamera
 from rtface.live.protocols import TIME_BASE, Form
 
 CAM, OPEN, VIVID = Path("/dev/video10"), Path("/dev/video11"), Path("/dev/video20")
@@ -388,7 +388,7 @@ def test_who_may_not_open_it_is_told_of_the_group():
 
     CAM.chmod(0o600)
     assert "may not be opened: sudo usermod -aG video" in as_user(65534, work)
-    assert as_user(65534, lambda: devices.loopback(CAM).state) == "no permission"
+    assert as_user(65534, lambda: listing.loopback(CAM).state) == "no permission"
     assert "log in again" in as_user(65534, lambda: checks._virtual(CAM).repair)
 
 
@@ -416,7 +416,7 @@ def test_doctor_says_what_is_wrong_and_repairs_what_it_can():
     busy = findings()[cam]
     assert f"in use by another writer: {v4l2.users(CAM)[0]}" in busy.detail and str(pid) in busy.detail
     end(pid)
-    assert devices.loopback(CAM).state == ("free" if NEW else "stuck")
+    assert listing.loopback(CAM).state == ("free" if NEW else "stuck")
     healed = findings()[cam]
     assert healed.state == "ok" and ("repaired" in healed.detail or NEW)
     assert sides() == (False, True)
@@ -425,7 +425,7 @@ def test_doctor_says_what_is_wrong_and_repairs_what_it_can():
 def test_devices_are_listed_with_what_to_type(reader):
     like = form()
     with camera(like) as sink, playing(sink, like):
-        found = {device.node: device for device in devices.devices()}
+        found = {device.node: device for device in listing.devices()}
         assert found[str(CAM)].state == "in use" and found[str(CAM)].address == "vcam:rtface-cam"
     assert found[str(OPEN)].state == "open to several writers"
     vivid = found[str(VIVID)]
@@ -433,5 +433,5 @@ def test_devices_are_listed_with_what_to_type(reader):
     assert any("640×360" in line for line in vivid.modes)
     with av.open(str(VIVID), format="v4l2") as box:
         next(box.decode(video=0))
-        said = as_user(0, lambda: str(devices._camera(VIVID).users))  # this process is another there
+        said = as_user(0, lambda: str(listing._camera(VIVID).users))  # this process is another there
     assert f"pid {os.getpid()}" in said

@@ -97,7 +97,7 @@ def reader_of(pid: int) -> int:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == pid and b"rtface.live.sources.reader:read" in (entry / "cmdline").read_bytes():
+            if parent == pid and b"rtface.live.sources.read_worker:read" in (entry / "cmdline").read_bytes():
                 return int(entry.name)
         except OSError:
             continue

@@ -17,12 +17,13 @@ import pytest
 import rtface
 from rtface.errors import InputError
 from rtface.frame import Frame, Packet
-from rtface.media import card_decoder, cuda_driver, hardware
-from rtface.media.card_decoder import ON_CARD, CardDecoder
+from rtface.media import hardware
+from rtface.media.cuda import decoder, driver
+from rtface.media.cuda.decoder import ON_CARD, CardDecoder
 from rtface.media.hardware import Decoding, card_number, decoding
 from rtface.media.source import open_source
 from rtface.stats import Stats
-from rtface.surfaces import FORMATS, native_format, repacked
+from rtface.util.av_gpu import FORMATS, native_format, repacked
 
 EXTERNAL = av.error.ExternalError(-542398533, "Generic error in an external library")
 
@@ -70,10 +71,10 @@ def card(monkeypatch: pytest.MonkeyPatch):
             opened.append(Card(stream, **how))
             return opened[-1]
 
-        monkeypatch.setattr(cuda_driver, "absent", lambda device=0: None)
-        monkeypatch.setattr(cuda_driver, "settle", lambda device: None)
+        monkeypatch.setattr(driver, "absent", lambda device=0: None)
+        monkeypatch.setattr(driver, "settle", lambda device: None)
         monkeypatch.setattr(hardware, "_context", context)
-        monkeypatch.setattr(card_decoder, "on_card", lambda image: image.format.name in FORMATS)
+        monkeypatch.setattr(decoder, "on_card", lambda image: image.format.name in FORMATS)
         return opened
     return insert
 
@@ -176,7 +177,7 @@ def test_what_cannot_stay_on_a_card_does_not():
 # -- no driver ------------------------------------------------------------------------------------------------------
 
 
-needs_no_driver = pytest.mark.skipif(cuda_driver.absent() is None, reason="a CUDA driver is here")
+needs_no_driver = pytest.mark.skipif(driver.absent() is None, reason="a CUDA driver is here")
 
 
 @needs_no_driver
@@ -184,7 +185,7 @@ needs_no_driver = pytest.mark.skipif(cuda_driver.absent() is None, reason="a CUD
 def test_without_a_driver_software_decodes_the_same(film, monkeypatch, late):
     """FFmpeg's own refusal is a PermissionError, even where falling back is allowed."""
     if late:
-        monkeypatch.setattr(cuda_driver, "absent", lambda device=0: None)
+        monkeypatch.setattr(driver, "absent", lambda device=0: None)
     with_card = seen(film("h264.mp4"), Decoding(0, True, asked=True))
     alone = seen(film("h264.mp4"), None)
     assert with_card[0] == alone[0]
@@ -240,7 +241,7 @@ def test_pictures_are_ready_before_they_come_out(film, card, monkeypatch):
     """The card's work is waited for once per call that gives pictures, and before any is looked at."""
     opened = card()
     waited: list[int] = []
-    monkeypatch.setattr(cuda_driver, "settle", lambda device: waited.append(opened[0].given))
+    monkeypatch.setattr(driver, "settle", lambda device: waited.append(opened[0].given))
     seen(film("h264.mp4"), Decoding())
     assert opened[0].given == 40 and waited[-1] == 40 and len(waited) >= 30
 
@@ -307,7 +308,7 @@ def test_a_card_that_fails_in_the_middle_costs_no_picture(film, card, name, afte
 @pytest.mark.parametrize("after", range(11, 19))
 def test_pictures_before_a_key_frame_need_the_group_before_it(film, card, monkeypatch, after):
     """Open groups: those that are shown before a key frame and come after it in the file lean on both sides."""
-    monkeypatch.setattr(card_decoder, "_KEPT", 0)
+    monkeypatch.setattr(decoder, "_KEPT", 0)
     card(fails_after=after)
     same(seen(film("hevc10.mkv"), Decoding()), seen(film("hevc10.mkv"), None))
 
@@ -340,7 +341,7 @@ def test_a_lost_card_is_a_failed_one(film, card, monkeypatch):
         if opened[0].given > 20:
             raise DeviceLost("card 0 has failed (CUDA error 700)")
 
-    monkeypatch.setattr(cuda_driver, "settle", settle)
+    monkeypatch.setattr(driver, "settle", settle)
     there, here = seen(film("h264.mp4"), Decoding()), seen(film("h264.mp4"), None)
     same(there, here)
     assert "CUDA error 700" in there[2].warnings["decode_card"]
@@ -367,7 +368,7 @@ def test_damage_that_software_has_too_is_counted_as_ever(media, tmp_path, card):
 
 def test_what_is_kept_is_bounded(film, card, monkeypatch):
     """Where not even one group of pictures may be kept, only pictures up to the next key frame can be missing."""
-    monkeypatch.setattr(card_decoder, "_KEPT_BYTES", 20_000)
+    monkeypatch.setattr(decoder, "_KEPT_BYTES", 20_000)
     kept: list[int] = []
     real = CardDecoder._remember
 
@@ -395,7 +396,7 @@ def test_few_numbers_are_kept_of_a_long_film(film, card, monkeypatch):
         sizes.append(len(self._given))
 
     monkeypatch.setattr(CardDecoder, "_remember", remember)
-    monkeypatch.setattr(card_decoder, "_KEPT", 10)
+    monkeypatch.setattr(decoder, "_KEPT", 10)
     card()
     seen(film("intra.mp4"), Decoding())
     assert len(sizes) == 60 and max(sizes) <= 12

@@ -12,17 +12,18 @@ import pytest
 
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Frame
-from rtface.media import cuda_driver, nvenc, picture
+from rtface.media import fit_encoder
 from rtface.media.color import Hdr
+from rtface.media.cuda import driver, nvenc
+from rtface.media.cuda.nvenc import Encoding, encoding
 from rtface.media.encoders import FAMILIES, SPEEDS, EncoderRefused, accel, check
 from rtface.media.file_sink import FileSink
-from rtface.media.nvenc import Encoding, encoding
 from rtface.media.source import open_source
 from rtface.media.stream_plan import OutputPlan, plan_output
 from rtface.stats import Stats
 
 CARD = {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}
-needs_no_driver = pytest.mark.skipif(cuda_driver.absent() is None, reason="a CUDA driver is here")
+needs_no_driver = pytest.mark.skipif(driver.absent() is None, reason="a CUDA driver is here")
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def info(media: Any, tmp_path: Path):
 def willing(monkeypatch: pytest.MonkeyPatch):
     """A card whose encoders open; gives the plans that were opened."""
     plans: list[Any] = []
-    monkeypatch.setattr(cuda_driver, "absent", lambda device=0: None)
+    monkeypatch.setattr(driver, "absent", lambda device=0: None)
 
     def opened(plan: Any) -> None:
         plans.append(plan)
@@ -171,11 +172,11 @@ def test_pictures_on_the_card_are_handed_over_as_they_are(info, willing, tmp_pat
     assert accel(replace(plan, on_card=False)) is None
     there: Any = SimpleNamespace(format=SimpleNamespace(name="cuda"), width=plan.width, height=plan.height)
     here = av.VideoFrame(plan.width, plan.height, "yuv420p")
-    assert picture.fit(there, plan) is there
-    assert picture.fit(here, plan).format.name == "nv12"  # PyAV uploads it
-    monkeypatch.setattr(picture, "software", lambda image: here if image is there else image)
+    assert fit_encoder.fit(there, plan) is there
+    assert fit_encoder.fit(here, plan).format.name == "nv12"  # PyAV uploads it
+    monkeypatch.setattr(fit_encoder, "software", lambda image: here if image is there else image)
     software = plan_output(info(pix_fmt="nv12", on_card=True), tmp_path / "o.mkv", encode=Encoding("software")).video
-    assert picture.fit(there, replace(software, pix_fmt="yuv420p")) is here
+    assert fit_encoder.fit(there, replace(software, pix_fmt="yuv420p")) is here
 
 
 def test_a_card_that_would_have_to_pad_gets_pictures_of_the_host(info, willing, tmp_path):
@@ -209,7 +210,7 @@ def test_without_a_driver_it_really_does_not_open(info, tmp_path, monkeypatch, c
 def test_software_writes_the_same_file(media, tmp_path, monkeypatch, late, options, software):
     """One warning, and not a byte of difference to asking for software."""
     if late:
-        monkeypatch.setattr(cuda_driver, "absent", lambda device=0: None)
+        monkeypatch.setattr(driver, "absent", lambda device=0: None)
     source = media.make_film(tmp_path / "in.mp4", frames=6, sound="aac")
     plan, stats = write(source, tmp_path / "a.mp4", **options)
     want, quiet = write(source, tmp_path / "b.mp4", **software)
@@ -259,8 +260,8 @@ def test_a_frame_from_the_card_reaches_an_encoder_of_software(media, tmp_path, m
     plan = plan_output(opened.info, tmp_path / "out.mkv", codec="ffv1")
     sink = FileSink(plan, Stats())
     real: dict[int, av.VideoFrame] = {}
-    monkeypatch.setattr(picture, "on_card", lambda image: id(image) in real)
-    monkeypatch.setattr(picture, "software", lambda image: real.get(id(image), image))
+    monkeypatch.setattr(fit_encoder, "on_card", lambda image: id(image) in real)
+    monkeypatch.setattr(fit_encoder, "software", lambda image: real.get(id(image), image))
     kept: list[av.VideoFrame] = []
     for item in opened:
         assert isinstance(item, Frame)

@@ -20,8 +20,8 @@ from rtface.media.file_sink import FileSink
 from rtface.media.image_meta import exif_of, read_meta, write_meta
 from rtface.media.images import list_images, open_sequence, plan_image, read_image, write_image
 from rtface.media.pixel_format import shape_of
+from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
 from rtface.media.stream_plan import plan_output
-from rtface.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
 from rtface.stats import Stats
 
 ICC = b"\0\0\2\x0cnone" + bytes(range(256)) * 300  # 75 kB: two JPEG segments

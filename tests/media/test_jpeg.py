@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.arrays import plane_rows
 from rtface.media import jpeg
 from rtface.media.image_meta import read_meta, segment
 from rtface.media.images import plan_image, read_image, write_image
 from rtface.media.jpeg import encode_jpeg, finer, tables_of_quality
+from rtface.util.av_arrays import plane_rows
 
 SAMPLING = {f"yuvj{name}p": getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}")
             for name in ("420", "422", "444", "440", "411")}

@@ -15,11 +15,11 @@ from rtface.errors import OutputError
 from rtface.frame import Color, Display, Frame
 from rtface.media.color import Tags, color_of, orientation
 from rtface.media.file_sink import FileSink
-from rtface.media.picture import pad
+from rtface.media.fit_encoder import pad
 from rtface.media.pixel_format import nearest, shape_of
+from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe
 from rtface.media.source import open_source
 from rtface.media.stream_plan import plan_output
-from rtface.provenance import DIGITAL_SOURCE_TYPE, describe
 from rtface.stats import Stats
 
 
@@ -74,7 +74,7 @@ def test_the_default_encoder_keeps_depth_and_chroma(media, tmp_path: Path, chang
 ])
 def test_x264_looks_less_far_ahead_with_large_frames(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                      size: tuple[int, int], preset: str | None, ahead: str | None):
-    from rtface.media import nvenc
+    from rtface.media.cuda import nvenc
 
     monkeypatch.setattr(nvenc, "check", lambda plan: None)  # opening it takes gigabytes
     opened = open_source(media.make_film(tmp_path / "in.mp4", frames=1))

@@ -131,7 +131,7 @@ def portrait() -> np.ndarray:
     """The astronaut as a canonical crop, uint8 512×512×3."""
     cv2 = pytest.importorskip("cv2")
     data = pytest.importorskip("skimage.data", reason="needs scikit-image")
-    from rtface.align import fit
+    from rtface.geometry.alignment import fit
 
     seen = np.array([[201.5, 106.5], [248.5, 103.0], [229.5, 133.0], [208.0, 156.5], [250.5, 153.5]])
     return cv2.warpAffine(data.astronaut(), fit(seen, TEMPLATE_512), (512, 512), flags=cv2.INTER_CUBIC)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtface.engine.crop_runner import Restorer
 from rtface.engine.plan import Plan, load_golden, psnr
 from rtface.engine.recipe import Recipe, load_recipe
-from rtface.engine.restore import Restorer
 
 MODELS = Path(__file__).parents[2] / "rtface" / "models"
 ENGINES = sorted(path.parent.name for path in MODELS.glob("*/recipe.toml"))
@@ -23,7 +23,7 @@ def recipe(name: str) -> Recipe:
 
 def openvino_plan(name: str, precision: Any) -> Plan:
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    from rtface.engine.openvino import OpenVinoPlan, supported
+    from rtface.engine.backends.openvino import OpenVinoPlan, supported
 
     if precision not in supported():
         pytest.skip(f"this CPU has no {precision}")
@@ -67,7 +67,7 @@ def test_golden_openvino(name: str, precision: str) -> None:
 @pytest.mark.parametrize("name", ENGINES)
 def test_golden_onnxruntime(name: str) -> None:
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    from rtface.engine.onnx import OnnxPlan
+    from rtface.engine.backends.onnx_runtime import OnnxPlan
 
     needed = recipe(name).golden.psnr.f32
     assert needed is not None and worst(name, OnnxPlan(recipe(name), "f32", 1)) >= needed

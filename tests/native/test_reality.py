@@ -13,7 +13,7 @@ pytest.importorskip("av", reason="PyAV is not installed")
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
 from engines.native import reality
-from rtface.demo import make_clip
+from rtface.cli.demo import make_clip
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from engines.native.steadiness import SIDE, Motion, figures
-from rtface.engine.openvino import OpenVinoPlan
+from rtface.engine.backends.openvino import OpenVinoPlan
+from rtface.engine.crop_runner import Restorer
 from rtface.engine.recipe import load_recipe
-from rtface.engine.restore import Restorer
 
 MODELS = Path(__file__).parents[2] / "rtface" / "models"
 

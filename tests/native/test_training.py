@@ -513,7 +513,7 @@ def test_the_face_mesh_in_torch_is_the_run_times() -> None:
     from engines.native.goldens import golden_crops
     from engines.native.mesh import SIZE, MeshNet, Places
     from engines.native.space import planes
-    from rtface.track.facemesh import FaceMesh
+    from rtface.tracking.facemesh import FaceMesh
 
     crop = golden_crops(256)[0]
     with torch.no_grad():

@@ -11,8 +11,8 @@ import numpy as np
 from fakes import FakeEngine, face_at, frame_of, portrait
 
 from rtface.frame import Frame
-from rtface.ladder import Ladder
 from rtface.protocols import Restored
+from rtface.quality.governor import Ladder
 
 
 class Sharpening(FakeEngine):

@@ -15,9 +15,9 @@ from fakes import portrait
 
 import rtface
 from rtface.api import in_python
-from rtface.config import Options
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
-from rtface.workshops import check_region
+from rtface.options import Options
+from rtface.pipeline.runtime import check_region
 
 ROOT = Path(__file__).resolve().parents[2]
 

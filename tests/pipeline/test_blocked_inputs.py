@@ -17,12 +17,12 @@ import pytest
 from fakes import FakeEngine, FakeEngines
 
 import rtface
-from rtface import workshops
-from rtface.config import Options
 from rtface.errors import InputError, Interrupted
 from rtface.media.source import FileSource
-from rtface.runner import analyze_file, run_file
-from rtface.stills import is_picture
+from rtface.options import Options
+from rtface.pipeline import runtime
+from rtface.pipeline.film import analyze_file, run_file
+from rtface.pipeline.stills import is_picture
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no FIFO there")
 
@@ -33,7 +33,7 @@ class Engines(FakeEngines):
 
 @pytest.fixture(autouse=True)
 def engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
 
 
 @pytest.fixture(scope="module")

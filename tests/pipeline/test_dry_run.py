@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import rtface
-from rtface import dry_run
 from rtface.engine.listing import EngineInfo
+from rtface.pipeline import dry_run
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ import pytest
 from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
 from rtface.analysis.analyzer import Treatment
-from rtface.chain import join_fields, split_fields
-from rtface.config import Options
-from rtface.device.cpu import CpuDevice
-from rtface.enhance import Enhance
+from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.step import Enhance
 from rtface.errors import DeviceLost, EngineError, MissingComponent
 from rtface.frame import Display, Frame, Packet
+from rtface.options import Options
+from rtface.pipeline.chain import join_fields, split_fields
+from rtface.pipeline.track_step import track
 from rtface.protocols import Workshop
 from rtface.stats import Stats
-from rtface.tracking import track
 
 
 def enhance(engines: FakeEngines | None = None, *, stats: Stats | None = None, analysis: bool = False,
@@ -288,7 +288,7 @@ def test_where_no_spare_can_be_opened_frames_pass_and_it_is_tried_again(monkeypa
     assert [step.collect(step.submit(f)).touched for f in frames[:3]] == [False] * 3
     assert len(asked) == 1
     assert "pass through as they are" in stats.warnings["stranded"]
-    monkeypatch.setattr("rtface.enhance._TRY_AGAIN_S", 0.0)
+    monkeypatch.setattr("rtface.enhance.step._TRY_AGAIN_S", 0.0)
     assert [step.collect(step.submit(f)).touched for f in frames[3:]] == [False, True, True]
     assert stats.counters["faults"] == 0
 

@@ -14,14 +14,14 @@ import pytest
 from fakes import FakeEngine, FakeEngines, face_at, portrait
 
 import rtface
-from rtface import workshops
 from rtface.errors import Closed, UsageError
+from rtface.pipeline import runtime
 
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngines]:
     made = FakeEngines()
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
     yield made
 
 
@@ -125,7 +125,7 @@ def test_wrong_input_says_the_fix() -> None:
 
 def test_a_failing_engine_gives_the_picture_back(monkeypatch: pytest.MonkeyPatch) -> None:
     made = FakeEngines(FakeEngine(fail={1}))
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
     picture, points = portrait()
     with rtface.Enhancer(grain="none", analysis=False) as e:
         assert np.array_equal(e(picture, faces=[points]), picture)
@@ -149,7 +149,7 @@ def test_a_closed_enhancer_refuses_frames() -> None:
 
 def test_what_was_done_to_each_face_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     made = FakeEngines(FakeEngine(fail={1}))
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
     picture, points = portrait()
     with rtface.Enhancer(grain="none", analysis=False, strength=0.5, faces="1") as e:
         e(picture, faces=[points, points + 40.0])

@@ -11,12 +11,12 @@ import numpy as np
 from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 from key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 
-from rtface.config import Options
-from rtface.device.cpu import CpuDevice
-from rtface.enhance import Enhance
+from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.step import Enhance
 from rtface.frame import Frame
-from rtface.ladder import Ladder
+from rtface.options import Options
 from rtface.protocols import Restored
+from rtface.quality.governor import Ladder
 from rtface.stats import Stats
 
 

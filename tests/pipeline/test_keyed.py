@@ -14,20 +14,20 @@ from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 from key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 
 from rtface.analysis.analyzer import Analyzer
-from rtface.around import Around
-from rtface.config import Options
-from rtface.correct.keyframes import AHEAD, Key, agreed, calmed, joined, steadied
-from rtface.correct.ways import SIDE, Look, Way, Ways
-from rtface.device.cpu import CpuDevice
-from rtface.enhance import Enhance
+from rtface.correct.correspondence import SIDE, Look, Way, Ways
+from rtface.correct.keyframe_blend import AHEAD, Key, agreed, calmed, joined, steadied
+from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.keyframes.sample import Moment
+from rtface.enhance.keyframes.scheduler import MOST, spacing
+from rtface.enhance.keyframes.smoothing import Around
+from rtface.enhance.step import Enhance
+from rtface.enhance.track_store import TrackRecord
 from rtface.errors import UsageError
 from rtface.frame import Crops, Frame
-from rtface.keyed import MOST, spacing
-from rtface.ladder import Ladder
-from rtface.moment import Moment
+from rtface.options import Options
 from rtface.protocols import Restored
+from rtface.quality.governor import Ladder
 from rtface.stats import Stats
-from rtface.tracks import TrackRecord
 
 
 class Heavy(Sharpening):
@@ -425,7 +425,7 @@ def test_what_is_shown_of_a_film_is_averaged_with_the_frames_beside(monkeypatch:
         return float(np.abs(np.diff(pictures, axis=0))[3:-3][(slice(None), *inside(still(1)[0]))].mean())
 
     averaged = trembles()
-    monkeypatch.setattr("rtface.around.SHOWN", 0)
+    monkeypatch.setattr("rtface.enhance.keyframes.smoothing.SHOWN", 0)
     assert averaged < 0.8 * trembles()
 
 
@@ -454,9 +454,9 @@ def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
 def test_a_face_that_is_shown_larger_is_worked_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is shown of a face in a film is worked out while the frame before is shown, for what was seen of it then."""
     boxes = iter([(40, 40, 88, 88)] * 5 + [(20, 20, 108, 108)] * 20)
-    monkeypatch.setattr("rtface.enhance.shown_box", lambda *_: next(boxes))
+    monkeypatch.setattr("rtface.enhance.step.shown_box", lambda *_: next(boxes))
     out = shown(step(Heavy(), keyframe=4), still(13))
-    monkeypatch.setattr("rtface.enhance.shown_box", lambda *_: (20, 20, 108, 108))
+    monkeypatch.setattr("rtface.enhance.step.shown_box", lambda *_: (20, 20, 108, 108))
     whole = shown(step(Heavy(), keyframe=4), still(13))
     assert np.abs(out[4] - whole[4]).max() > 1.0
     assert max(float(np.abs(a - b).max()) for a, b in zip(out[5:], whole[5:], strict=True)) <= 1.0

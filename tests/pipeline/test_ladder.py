@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from benchmarks.ladder import simulate
-from rtface.ladder import FADE_S, UNSEEN, Ladder
-from rtface.rungs import Plan, Seen, kind_of, rungs_for
+from rtface.quality.governor import FADE_S, UNSEEN, Ladder
+from rtface.quality.levels import Plan, Seen, kind_of, rungs_for
 
 PERIOD = 1 / 30
 BETWEEN = 0.003

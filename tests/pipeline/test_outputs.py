@@ -11,20 +11,20 @@ from fakes import FakeEngine
 from run_media import Engines, film, still
 
 import rtface
-from rtface import workshops
-from rtface.config import Options
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.media import folder_sink
 from rtface.media.file_sink import FileSink
 from rtface.media.workfile import work_name
-from rtface.progress import Progress
-from rtface.runner import run_file
+from rtface.options import Options
+from rtface.pipeline import runtime
+from rtface.pipeline.film import run_file
+from rtface.pipeline.progress import Progress
 
 
 @pytest.fixture(autouse=True)
 def engines(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Engines(FakeEngine(amount=0.15))
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
 
 
 def names(folder: Path) -> list[str]:
@@ -173,7 +173,7 @@ def test_a_killed_folder_run_is_found_again(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(folder_sink.FolderSink, "_kept", lambda self: str(self._work))  # as a killed run: no new name
     stopped(source, output, 5)
     monkeypatch.undo()
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: None)
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: None)
     with pytest.raises(Exception):  # noqa: B017 - the run need not come far
         rtface.run(source, output, end=0.04)
     assert len(list((tmp_path / "st.partial").glob("*.png"))) == 5

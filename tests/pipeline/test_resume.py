@@ -15,15 +15,15 @@ import pytest
 from fakes import FakeEngine, FakeEngines
 
 import rtface
-from rtface import chain, workshops
-from rtface.config import Options
-from rtface.enhance import Enhance
+from rtface.enhance.step import Enhance
 from rtface.errors import EngineError, Interrupted, OutputError
 from rtface.media.file_sink import FileSink
 from rtface.media.source import open_source
-from rtface.progress import Progress
-from rtface.runner import run_file
-from rtface.values import format_start, parse_time
+from rtface.options import Options
+from rtface.pipeline import chain, runtime
+from rtface.pipeline.film import run_file
+from rtface.pipeline.progress import Progress
+from rtface.util.parse import format_start, parse_time
 
 
 class Engines(FakeEngines):
@@ -32,7 +32,7 @@ class Engines(FakeEngines):
 
 @pytest.fixture(autouse=True)
 def engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
 
 
 def numbered(path: Path, frames: int, rate: Fraction | int = 25, pts_ms: list[int] | None = None) -> Path:
@@ -143,7 +143,7 @@ def test_ctrl_c_before_the_first_frame_is_the_documented_error(tmp_path: Path, m
     def interrupted(*a: Any, **k: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rtface.runner.open_source", interrupted)
+    monkeypatch.setattr("rtface.pipeline.film.open_source", interrupted)
     with pytest.raises(Interrupted):
         rtface.run(numbered(tmp_path / "in.mp4", 5), tmp_path / "out.mp4", tracker="none")
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
@@ -154,8 +154,8 @@ def test_ctrl_c_in_a_live_run_or_an_analysis_is_the_documented_error(tmp_path: P
     def interrupted(*a: Any, **k: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rtface.live.run.run_live", interrupted)
-    monkeypatch.setattr("rtface.runner.create_tracker", interrupted)
+    monkeypatch.setattr("rtface.live.session.run_live", interrupted)
+    monkeypatch.setattr("rtface.pipeline.film.create_tracker", interrupted)
     source = numbered(tmp_path / "in.mp4", 5)
     for work in (lambda: rtface.run(source, "null:"), lambda: rtface.analyze(source)):
         with pytest.raises(Interrupted):
@@ -194,7 +194,7 @@ def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pyte
                 raise RuntimeError("boom")
         monkeypatch.setattr(Enhance, "_submit", submit)
     else:
-        from rtface.track import NoTracker
+        from rtface.tracking import NoTracker
 
         def update(self: NoTracker, view: Any, time: float, *, cut: bool = False) -> tuple[()]:
             if time > 30.5 / 25:
@@ -210,7 +210,7 @@ def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.usefixtures("few")
 def test_frames_that_fail_now_and_then_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtface.track import NoTracker
+    from rtface.tracking import NoTracker
     count = iter(range(1000))
 
     def update(self: NoTracker, view: Any, time: float, *, cut: bool = False) -> tuple[()]:
@@ -246,7 +246,7 @@ def test_a_full_disk_says_one_start(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert str(caught.value).count("start=") == 1
     done = numbers(Path(str(caught.value.partial)))
     monkeypatch.undo()
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine()))
     rtface.run(source, tmp_path / "rest.mp4", tracker="none", start=caught.value.resume_at)
     assert done + numbers(tmp_path / "rest.mp4") == list(range(60))
 

@@ -17,18 +17,18 @@ from fakes import FakeEngine
 from run_media import Engines, film, still
 
 import rtface
-from rtface import workshops
-from rtface.config import Options
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
-from rtface.progress import Progress
-from rtface.provenance import DIGITAL_SOURCE_TYPE
-from rtface.runner import analyze_file, run_file
+from rtface.media.provenance import DIGITAL_SOURCE_TYPE
+from rtface.options import Options
+from rtface.pipeline import runtime
+from rtface.pipeline.film import analyze_file, run_file
+from rtface.pipeline.progress import Progress
 
 
 @pytest.fixture(autouse=True)
 def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines]:
     made = Engines(FakeEngine(amount=0.15))
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
     yield made
 
 

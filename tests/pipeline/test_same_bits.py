@@ -10,7 +10,7 @@ import av
 import pytest
 
 import rtface
-from rtface.engine.loaded import LoadedEngine
+from rtface.engine.host_engine import LoadedEngine
 
 from .fakes import portrait
 

@@ -20,21 +20,21 @@ import pytest
 from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
 import rtface
-from rtface import segments, workshops
-from rtface.chain import Parts
-from rtface.config import Options
-from rtface.cutting import Cutting, plan_cutting, same_tracks
-from rtface.device.cpu import CpuDevice
+from rtface.device.cpu.device import CpuDevice
 from rtface.engine import EngineSet
-from rtface.enhance import Enhance
+from rtface.enhance.step import Enhance
 from rtface.errors import DeviceLost, InputError, Interrupted
 from rtface.frame import Color, Display, Frame, Packet
-from rtface.progress import Progress
+from rtface.options import Options
+from rtface.pipeline import runtime, segments
+from rtface.pipeline.chain import Parts
+from rtface.pipeline.film import run_file
+from rtface.pipeline.progress import Progress
+from rtface.pipeline.segment_plan import Cutting, plan_cutting, same_tracks
+from rtface.pipeline.segments import in_segments
 from rtface.protocols import Workshop
-from rtface.runner import run_file
-from rtface.segments import in_segments
 from rtface.stats import Stats
-from rtface.track import NoTracker
+from rtface.tracking import NoTracker
 
 
 class Engines(FakeEngines):
@@ -44,7 +44,7 @@ class Engines(FakeEngines):
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Engines:
     made = Engines(FakeEngine(amount=0.15))
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
     return made
 
 
@@ -209,7 +209,7 @@ def test_an_engine_is_asked_from_all_places_at_once(tmp_path: Path, monkeypatch:
     for count in (1, 4):
         engine = SlowEngine()
         made = Engines(engine)
-        monkeypatch.setattr(workshops, "EngineSet", lambda *a, made=made, **k: made)
+        monkeypatch.setattr(runtime, "EngineSet", lambda *a, made=made, **k: made)
         report = rtface.run(source, tmp_path / f"{count}.mkv", codec="ffv1", segments=count)
         most[count] = engine.most
         print(f"{count} places: {report.fps} fps, at most {engine.most} crops in the engine's hands")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
+from rtface.enhance.track_store import TrackBook, TrackRecord
 from rtface.frame import Face
-from rtface.tracks import TrackBook, TrackRecord
 
 FACE = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
 ON, OFF = Treatment(True, 0.9, None, ("noise 0.50",)), Treatment(False, 0.0, None, ("clean",))

@@ -15,13 +15,13 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from rtface.config import Options
 from rtface.live.endpoints import endpoint
-from rtface.live.presenter import Presenter
+from rtface.live.output_scheduler import Presenter
 from rtface.live.sinks import child_sink
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.live.sources import connection
 from rtface.live.sources.source import open_live_source
+from rtface.options import Options
 from rtface.stats import Stats
 from tests.live.feed import watching
 from tests.live.servers import Nginx, Publisher, running

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from fakes import ASTRONAUT, face_at, portrait
 
-from rtface.device.planes import layout, planes
-from rtface.device.transfer import HDR_WHITE_NITS, _pq_to_nits
-from rtface.draw import Canvas, Sprite, covering, display_from_face
-from rtface.draw.veil import INNER
 from rtface.errors import UsageError
 from rtface.frame import Color, Display, Face, Frame
-from rtface.geometry import apply, compose, display_size, invert, plane_matrix, scaling
+from rtface.geometry.color_curves import HDR_WHITE_NITS, _pq_to_nits
+from rtface.geometry.planes import layout, planes
+from rtface.geometry.transforms import apply, compose, display_size, invert, plane_matrix, scaling
+from rtface.stages.draw import Canvas, Sprite, covering, display_from_face
+from rtface.stages.draw.veil import INNER
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le", "yuv422p10le", "yuv444p12le", "yuv420p10be",
            "yuva420p", "nv12", "nv21", "nv16", "p010le", "yuyv422", "uyvy422", "gray", "gray10le", "rgb24", "bgr24",
@@ -277,7 +277,7 @@ def test_the_covered_part_holds_the_whole_face(mesh: bool) -> None:
         oval[:5] = face.points
         full = np.concatenate([oval, np.zeros((478, 1))], 1)
         # The points by which a mesh is aligned have to be those of a face.
-        from rtface.align import RIGID, RIGID_TEMPLATE
+        from rtface.geometry.alignment import RIGID, RIGID_TEMPLATE
         full[RIGID, :2] = apply(display_from_face(face), RIGID_TEMPLATE[:, :2])
         face = Face(1, face.box, face.points, full)
         edge = oval

@@ -20,17 +20,17 @@ from fakes import FakeEngine, FakeEngines, frame_of, portrait
 from typer.testing import CliRunner
 
 import rtface
-from rtface import workshops
-from rtface.cli import app
-from rtface.config import Options
-from rtface.device.cpu import CpuDevice
+from rtface.cli.app import app
+from rtface.device.cpu.device import CpuDevice
 from rtface.errors import UsageError
 from rtface.live.controls import Controls
-from rtface.live.extras import LiveExtras
+from rtface.live.frame_filters import LiveExtras
 from rtface.live.loop import Loop
+from rtface.options import Options
+from rtface.pipeline import runtime
 from rtface.protocols import Workshop
 from rtface.stats import Stats
-from rtface.track import create_tracker
+from rtface.tracking import create_tracker
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         described = ("fake", "cpu f32")
 
     made = Engines(FakeEngine(amount=0.15))
-    monkeypatch.setattr(workshops, "EngineSet", lambda *a, **k: made)
+    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
     trial_stages.seen.clear()
     yield
 
@@ -205,7 +205,7 @@ class FailingTracker:
 @pytest.mark.parametrize("fields", [False, True])
 def test_where_tracking_fails_the_whole_film_is_covered(fields: bool, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.chain.create_tracker", FailingTracker)
+    monkeypatch.setattr("rtface.pipeline.chain.create_tracker", FailingTracker)
     source = interlaced_film(tmp_path / "in.mkv") if fields else film(tmp_path / "in.mkv", frames=24)
     report = rtface.run(source, tmp_path / "out.mkv", codec="ffv1", stages=["trial_stages.Hides:first=1000000"])
     assert any("blurred as a whole" in text for text in report.warnings)

@@ -16,9 +16,9 @@ import trial_stages
 import rtface
 from rtface.errors import MissingComponent, UsageError
 from rtface.frame import Color, Frame
-from rtface.plugins import find_stages, load_stage
-from rtface.stage_options import Spec, described, make_stage, names_of
-from rtface.stages import FAULTS, Stages, before
+from rtface.stages.entry_points import find_stages, load_stage
+from rtface.stages.options import Spec, described, make_stage, names_of
+from rtface.stages.runner import FAULTS, Stages, before
 from rtface.stats import Stats
 
 
@@ -144,7 +144,7 @@ def test_what_may_not_be_used_commercially_is_refused_where_that_is_asked(monkey
 
 
 def test_without_any_stage_installed_the_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.plugins.entry_points", lambda group: [])
+    monkeypatch.setattr("rtface.stages.entry_points.entry_points", lambda group: [])
     with pytest.raises(UsageError, match=r"none is installed; some come with: .*plugins/rtface-overlays"):
         load_stage("blur")
 

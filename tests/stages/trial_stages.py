@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rtface.stages import Canvas, Frame, Run, option, state
-from rtface.values import choice
+from rtface.util.parse import choice
 
 closed: list[str] = []
 begun: list[Run] = []

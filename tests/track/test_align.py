@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scenes import ArrayView, background, paste
 
-from rtface.align import RIGID, RIGID_TEMPLATE, TEMPLATE, Aligner, crop_matrix, fit, pose, similarity
 from rtface.frame import Face
-from rtface.geometry import apply, compose, invert
-from rtface.track import create_tracker
-from rtface.track.facemesh import box_of, five_points
+from rtface.geometry.alignment import RIGID, RIGID_TEMPLATE, TEMPLATE, Aligner, crop_matrix, fit, pose, similarity
+from rtface.geometry.transforms import apply, compose, invert
+from rtface.tracking import create_tracker
+from rtface.tracking.facemesh import box_of, five_points
 
 MESH = np.load(Path(__file__).parent / "data" / "astronaut_tasks_1.2.2.npy").astype(float)
 FPS = 30

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from rtface.track.carry import Patch
+from rtface.tracking.carry import Patch
 
 
 class Picture:

@@ -6,7 +6,7 @@ import pytest
 from scenes import ArrayView, astronaut, background, paste
 from skimage import data
 
-from rtface.cuts import CutDetector
+from rtface.analysis.scene_cuts import CutDetector
 
 
 def scene(kind: int) -> np.ndarray:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scenes import ArrayView, astronaut, background, middle, paste
 
-from rtface.track.detector import SIZE, Detection, Detector, overlap, suppress
-from rtface.track.facemesh import Region
-from rtface.track.long_range import ROUND, WHOLE_ENOUGH, Search, tiles
+from rtface.tracking.detector import SIZE, Detection, Detector, overlap, suppress
+from rtface.tracking.facemesh import Region
+from rtface.tracking.long_range import ROUND, WHOLE_ENOUGH, Search, tiles
 
 
 @pytest.fixture(scope="module")

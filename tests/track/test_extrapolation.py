@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtface.frame import Face
-from rtface.track.extrapolation import extrapolated, grown
+from rtface.tracking.extrapolation import extrapolated, grown
 
 
 def face(x: float, track: int = 1) -> Face:

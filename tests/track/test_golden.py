@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from rtface.errors import EngineError
-from rtface.track import golden, models, network
-from rtface.track.detector import Detector
-from rtface.track.facemesh import FaceMesh
-from rtface.track.network import Network
+from rtface.tracking import golden, models, network
+from rtface.tracking.detector import Detector
+from rtface.tracking.facemesh import FaceMesh
+from rtface.tracking.network import Network
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

@@ -7,10 +7,10 @@ import pytest
 from scenes import ArrayView, astronaut
 
 from rtface.errors import MissingComponent
-from rtface.geometry import apply, invert
-from rtface.track import create_tracker
-from rtface.track.facemesh import FaceMesh, Region, box_of, five_points, region_of_mesh
-from rtface.track.tasks import TasksMesh
+from rtface.geometry.transforms import apply, invert
+from rtface.tracking import create_tracker
+from rtface.tracking.facemesh import FaceMesh, Region, box_of, five_points, region_of_mesh
+from rtface.tracking.tasks import TasksMesh
 
 # FaceLandmarker of mediapipe 1.2.2 on the astronaut (IMAGE mode); x, y, z in pixels of her 512×512.
 REFERENCE = np.load(Path(__file__).parent / "data" / "astronaut_tasks_1.2.2.npy").astype(float)

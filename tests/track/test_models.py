@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import MissingComponent
-from rtface.track import models
+from rtface.tracking import models
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.track import network
-from rtface.track.network import Network
+from rtface.tracking import network
+from rtface.tracking.network import Network
 
 MODEL = "face_detection_yunet_2023mar.onnx"
 

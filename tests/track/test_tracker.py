@@ -9,10 +9,10 @@ from skimage import data
 
 from rtface.errors import UsageError
 from rtface.protocols import Tracker
-from rtface.track import NAMES, create_tracker
-from rtface.track.facemesh import Mesh
-from rtface.track.long_range import Search
-from rtface.track.mediapipe import COAST, MediaPipeTracker
+from rtface.tracking import NAMES, create_tracker
+from rtface.tracking.facemesh import Mesh
+from rtface.tracking.long_range import Search
+from rtface.tracking.mediapipe import COAST, MediaPipeTracker
 
 FPS = 30.0
 

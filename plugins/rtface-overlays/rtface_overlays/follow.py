@@ -11,7 +11,7 @@ import numpy as np
 from rtface.errors import UsageError
 from rtface.frame import Face, Float, Frame
 from rtface.stages import display_from_face
-from rtface.values import faces
+from rtface.util.parse import faces
 
 FACE = 320.0
 """Width of a face, ear to ear, in its own square of 512 (`rtface.stages.display_from_face`)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.stages import Canvas, Frame, Sprite, option, state
-from rtface.values import number, path
+from rtface.util.parse import number, path
 from rtface_overlays.places import check_place, stand
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 

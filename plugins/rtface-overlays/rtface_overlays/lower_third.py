@@ -10,7 +10,7 @@ from typing import Any
 
 from rtface.errors import UsageError
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
-from rtface.values import choice, hint, number, time
+from rtface.util.parse import choice, hint, number, time
 from rtface_overlays.places import stand
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Float
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
-from rtface.values import boolean, choice, number, path
+from rtface.util.parse import boolean, choice, number, path
 from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import PLACES, stand
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtface.values import choice
+from rtface.util.parse import choice
 
 PLACES = ("top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right")
 check_place = choice(*PLACES)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtface.frame import Face, Float
-from rtface.geometry import apply, compose, invert, scaling
+from rtface.geometry.transforms import apply, compose, invert, scaling
 from rtface.stages import Canvas, Frame, covering, option
-from rtface.values import number
+from rtface.util.parse import number
 from rtface_overlays.follow import Choice, Spot, Steady, check_faces
 
 # Of the face's width: eyes, nose and mouth run into each other, and a codec's rounding hides what is left of them.

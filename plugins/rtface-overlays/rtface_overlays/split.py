@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
-from rtface.values import number, path
+from rtface.util.parse import number, path
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 _SWEEP = 0.35  # share of the width by which a moving line goes to either side

@@ -12,7 +12,7 @@ import numpy as np
 from rtface.errors import UsageError
 from rtface.frame import Float
 from rtface.stages import Canvas, Frame, Sprite, option, state
-from rtface.values import choice, number, path
+from rtface.util.parse import choice, number, path
 from rtface_overlays.follow import Choice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import inside
 from rtface_overlays.text import Rgba, check_colour, font_for, panel

@@ -11,7 +11,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
 from rtface.errors import UsageError
 from rtface.frame import Bytes
-from rtface.values import hint
+from rtface.util.parse import hint
 
 Rgba = tuple[int, int, int, int]
 Font = Any  # ImageFont.FreeTypeFont; Pillow's `load_default` is typed as one of two

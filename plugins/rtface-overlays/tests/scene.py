@@ -9,9 +9,10 @@ import av
 import cv2
 import numpy as np
 
-from rtface.demo import portrait
+from rtface.cli.demo import portrait
 from rtface.frame import Color, Face, Frame
-from rtface.stages import Run, Stages
+from rtface.stages import Run
+from rtface.stages.runner import Stages
 from rtface.stats import Stats
 
 # Where the tracker sees the face on the portrait's 512 pixels.

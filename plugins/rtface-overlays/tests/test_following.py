@@ -12,9 +12,9 @@ from PIL import Image
 from scene import changed, drawn, frame, rgb, stages
 
 from rtface.errors import UsageError
-from rtface.geometry import apply
-from rtface.stage_options import Spec, make_stage
+from rtface.geometry.transforms import apply
 from rtface.stages import Run, display_from_face
+from rtface.stages.options import Spec, make_stage
 
 
 def test_a_tag_follows_and_keeps_its_distance() -> None:

@@ -9,8 +9,8 @@ import pytest
 from scene import changed, drawn, frame, rgb, stages
 
 from rtface.errors import UsageError
-from rtface.stage_options import Spec, make_stage
 from rtface.stages import Run
+from rtface.stages.options import Spec, make_stage
 
 
 @pytest.mark.parametrize(("place", "x", "y"), [("top-left", 0, 0), ("top", 0.5, 0), ("bottom-right", 1, 1),

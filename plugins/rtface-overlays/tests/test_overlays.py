@@ -14,8 +14,8 @@ from scene import changed, drawn, frame, rgb, stages
 
 from rtface.errors import UsageError
 from rtface.frame import Display
-from rtface.plugins import find_stages, load_stage
-from rtface.stage_options import Spec, described, make_stage
+from rtface.stages.entry_points import find_stages, load_stage
+from rtface.stages.options import Spec, described, make_stage
 
 ALL = {"tag": "tag:name=Anna", "picture": "picture:file={png}", "lower-third": "lower-third:title=Anna,fade=0",
        "blur": "blur", "pixelate": "pixelate", "split": "split", "label": "label"}
@@ -87,8 +87,8 @@ def test_what_cannot_be_used_is_said_in_one_line(spec: str) -> None:
 
 def test_scene_is_what_the_tracker_would_find() -> None:
     """The tests' own face is where the real tracker sees it."""
-    from rtface.device.cpu import CpuDevice
-    from rtface.track import create_tracker
+    from rtface.device.cpu.device import CpuDevice
+    from rtface.tracking import create_tracker
     tracker = create_tracker("auto")
     given = scene.frame()
     (found,) = tracker.update(CpuDevice().view(given), 0.0)

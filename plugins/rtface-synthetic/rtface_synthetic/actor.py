@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.align import crop_matrix, pose
 from rtface.correct import FACE_OVAL
-from rtface.device.cpu import CpuDevice
+from rtface.device.cpu.device import CpuDevice
 from rtface.errors import EngineError
 from rtface.frame import Float, Frame
-from rtface.geometry import apply
+from rtface.geometry.alignment import crop_matrix, pose
+from rtface.geometry.transforms import apply
 from rtface.protocols import Tracker
 from rtface_synthetic.generator import Generator
 from rtface_synthetic.puppet import Skin

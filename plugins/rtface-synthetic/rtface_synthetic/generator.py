@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from rtface.compiled import core
 from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Bytes, Float32
+from rtface.util.openvino_core import core
 
 PACKAGE = "random-face==2021.7.21.1"
 _FILES = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtface.align import RIGID
 from rtface.frame import Float
+from rtface.geometry.alignment import RIGID
 from rtface_synthetic.actor import Actor
 
 _LEARN_S = 3.0  # in which the wearer's mean shape is learnt

@@ -12,15 +12,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.align import crop_matrix, pose
 from rtface.correct import FACE_OVAL
-from rtface.device.cpu import CpuDevice
-from rtface.faces import FaceChoice
+from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.face_filter import FaceChoice
 from rtface.frame import Bytes, Face, Float, Float32
-from rtface.geometry import compose, invert, scaling
+from rtface.geometry.alignment import crop_matrix, pose
+from rtface.geometry.transforms import compose, invert, scaling
 from rtface.stages import Canvas, Frame, Run, Sprite, covering, option, state
-from rtface.track import create_tracker
-from rtface.values import faces, number
+from rtface.tracking import create_tracker
+from rtface.util.parse import faces, number
 from rtface_synthetic.actor import Actor, cast, on_crop
 from rtface_synthetic.generator import Generator, find_networks
 from rtface_synthetic.light import relight

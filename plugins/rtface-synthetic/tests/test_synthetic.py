@@ -17,12 +17,12 @@ import pytest
 from skimage import data
 
 from rtface.correct import FACE_OVAL
-from rtface.device.cpu import CpuDevice
+from rtface.device.cpu.device import CpuDevice
 from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Face, Frame
-from rtface.stages import Stages
+from rtface.stages.runner import Stages
 from rtface.stats import Stats
-from rtface.track import create_tracker
+from rtface.tracking import create_tracker
 from rtface_synthetic import __main__ as command
 from rtface_synthetic import generator as networks
 from rtface_synthetic import stage as module

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtface.engine.network import Buildable
 from rtface.engine.plan import PlanIdentity, Verdict, candidates, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
+from rtface.engine.spec import Buildable
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.builder import Progress, build, profile
 from rtface.engine.tensorrt.execution import Execution
@@ -23,7 +23,7 @@ from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 
 if TYPE_CHECKING:
-    from rtface.device.card import Card
+    from rtface.device.cuda.gpu import Card
 
 log = logging.getLogger("rtface")
 

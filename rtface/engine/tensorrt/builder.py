@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from rtface.engine.int8 import load_calibration
-from rtface.engine.network import Buildable
+from rtface.engine.backends.int8 import load_calibration
 from rtface.engine.recipe_tables import Precision
+from rtface.engine.spec import Buildable
 from rtface.engine.tensorrt.library import Choice, Library, fault, logger, sm
 from rtface.engine.tensorrt.network import REVISION, typed
 from rtface.engine.tensorrt.quantise import quantise

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rtface.engine.network import Buildable
 from rtface.engine.plan import PlanIdentity
+from rtface.engine.spec import Buildable
 from rtface.errors import EngineError
 from rtface.frame import Float32
 
 if TYPE_CHECKING:
-    from rtface.device.card import Card, Memory, Pinned
+    from rtface.device.cuda.gpu import Card, Memory, Pinned
 
 
 class Executing(Protocol):

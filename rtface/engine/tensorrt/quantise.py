@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rtface.engine.int8 import Calibration
+from rtface.engine.backends.int8 import Calibration
 from rtface.engine.tensorrt.network import keep_used
 from rtface.engine.tensorrt.weights import replace_all
 from rtface.errors import EngineError

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rtface.engine.plan import PlanIdentity
-from rtface.paths import cache_dir
-from rtface.sealed import read_sealed, write_sealed
-from rtface.turn import turn
+from rtface.util.checksummed_file import read_sealed, write_sealed
+from rtface.util.file_lock import turn
+from rtface.util.paths import cache_dir
 
 log = logging.getLogger("rtface")
 

@@ -9,13 +9,13 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any, Literal
 
+from rtface.concurrency.isolate import Child
+from rtface.concurrency.shared_frames import FrameRing, Picture
 from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
-from rtface.flow.isolate import Child
-from rtface.flow.shared_frames import FrameRing, Picture
 from rtface.frame import Frame
 from rtface.live.protocols import Form, Health, Sound
 from rtface.live.sinks.outlet import Status
-from rtface.live.sinks.writer import Begun, Failed, Heard, Opened, Report, Shown
+from rtface.live.sinks.write_worker import Begun, Failed, Heard, Opened, Report, Shown
 
 # Seconds for a process to start, which is long on a busy machine, and for its sink to be there.
 STARTING, OPENING = 30.0, 10.0

@@ -18,8 +18,8 @@ from av.video.reformatter import VideoReformatter
 from rtface.errors import UsageError
 from rtface.frame import Color
 from rtface.live.protocols import Form
-from rtface.media import cuda_driver
 from rtface.media.color import Tags
+from rtface.media.cuda import driver
 
 TICKS = Fraction(1, 90_000)
 """Unit of time of what is written."""
@@ -137,12 +137,12 @@ class LiveEncoder:
         names = () if wanted.encode == "software" else ("h264_nvenc",) if wanted.encode == "cuda" else \
             _HARDWARE.get(sys.platform, ())
         for name in names:
-            why = cuda_driver.absent() if name == "h264_nvenc" else None
+            why = driver.absent() if name == "h264_nvenc" else None
             if why is None:
                 try:
                     return name, self._opened(name, form, wanted)
                 except (av.FFmpegError, ValueError, NotImplementedError) as error:
-                    why = cuda_driver.told(error)
+                    why = driver.told(error)
             if wanted.encode == "cuda":
                 self.notes.append(f"{name} cannot be used ({why}); libx264 encodes instead")
         try:

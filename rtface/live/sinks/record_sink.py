@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtface.config import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.protocols import Form, SoundForm
 from rtface.live.sinks.child_sink import ChildSink
 from rtface.media.outputs import check_target
 from rtface.media.stream_plan import FORMATS
 from rtface.media.workfile import Target, work_name
+from rtface.options import Options
 
 # Pictures that may wait to be encoded.
 _SLOTS = 16
@@ -70,7 +70,7 @@ class RecordSink(ChildSink):
     """
 
     def __init__(self, path: str | os.PathLike[str], options: Options, *, metadata: dict[str, str]) -> None:
-        super().__init__("rtface.live.sinks.recorder:record", os.fspath(path), _SLOTS)
+        super().__init__("rtface.live.sinks.record_worker:record", os.fspath(path), _SLOTS)
         suffix = Path(path).suffix.lower()
         if suffix not in FORMATS or suffix == ".webm":
             known = ", ".join(k for k in FORMATS if k != ".webm")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from rtface import __version__
+from rtface._version import __version__
 from rtface.errors import UsageError
 from rtface.live.sinks import rtmp_wire as wire
 from rtface.live.sinks.channel import Channel, Lost, reason

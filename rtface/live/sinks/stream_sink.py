@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
-from rtface.config import Options
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.endpoints import Endpoint
@@ -16,9 +15,11 @@ from rtface.live.sinks.child_sink import STARTING, ChildSink
 from rtface.live.sinks.live_encoder import LiveEncoding
 from rtface.live.sinks.outlet import Status
 from rtface.live.sinks.record_sink import RecordSink
-from rtface.live.sinks.writer import Report, StreamJob
+from rtface.live.sinks.write_worker import Report, StreamJob
+from rtface.options import Options
 
-# Pictures that may be on their way to the child: more than wait there (`rtface.live.sinks.writer.BEHIND_S`) at 60 a
+# Pictures that may be on their way to the child: more than wait there (`rtface.live.sinks.write_worker.BEHIND_S`) at
+# 60 a
 # second.
 _SLOTS = 12
 # Seconds: of a child that takes no picture, and between two children.
@@ -35,7 +36,7 @@ class StreamSink(ChildSink):
     """
 
     def __init__(self, endpoint: Endpoint, encoding: LiveEncoding) -> None:
-        super().__init__("rtface.live.sinks.writer:stream", str(endpoint), _SLOTS)
+        super().__init__("rtface.live.sinks.write_worker:stream", str(endpoint), _SLOTS)
         self._endpoint, self._encoding = endpoint, encoding
         self._ended = threading.Event()
         self._closed = threading.Event()
@@ -133,7 +134,7 @@ def open_live_sink(endpoint: Endpoint, options: Options, *, metadata: dict[str, 
     Args:
         endpoint: where to.
         options: of the run: bitrate, gop, encode, codec, crf, preset, overwrite.
-        metadata: `rtface.provenance.describe` of the run, for a file.
+        metadata: `rtface.media.provenance.describe` of the run, for a file.
 
     Raises:
         OutputError, UsageError: a file cannot be written there.

@@ -9,15 +9,16 @@ import av
 from av.filter import Graph
 from av.filter.context import FilterContext
 
-from rtface.device.transfer import engine_curve
 from rtface.frame import Transfer
+from rtface.geometry.color_curves import engine_curve
 
 INTERLACED = "the source is interlaced: its pictures are deinterlaced"
 HDR = "the source is HDR: its pictures are tone-mapped to SDR (BT.709)"
 _HDR: dict[int, Transfer] = {16: "pq", 18: "hlg"}
 _BT709, _LIMITED, _BT2020 = 1, 1, 9
 _MATRIX_2020 = (9, 10)
-# `rtface.device.transfer.engine_curve` in FFmpeg's words, of code values of R'G'B': a table made once. The first half
+# `rtface.geometry.color_curves.engine_curve` in FFmpeg's words, of code values of R'G'B': a table made once. The
+# first half
 # stores light in units of the reference white.
 _ROLLED = "maxval*pow(if(lte(ld(0),0.75),ld(0),0.75+0.25*(1-exp((0.75-ld(0))/0.25))),1/2.2)"
 _CURVES: dict[Transfer, str] = {
@@ -32,7 +33,8 @@ class Conform:
     """Deinterlaces and tone-maps pictures where they need it; others go through as they are.
 
     Interlaced pictures go through FFmpeg's bwdif, one out for one in: it needs the next picture, so they come one
-    picture later. HDR (PQ, HLG) goes through the curve of `rtface.device.transfer.engine_curve`: light up to three
+    picture later. HDR (PQ, HLG) goes through the curve of `rtface.geometry.color_curves.engine_curve`: light up to
+    three
     quarters of BT.2408's reference white stays, what is brighter is rolled off towards white.
     """
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rtface.concurrency.isolate import Child
+from rtface.concurrency.shared_frames import FrameRing
 from rtface.errors import InputError, InputMissing, MissingComponent, RtfaceError
-from rtface.flow.isolate import Child
-from rtface.flow.shared_frames import FrameRing
 from rtface.live.sources.messages import Beat, Heard, Message, Noted, Opened, Over, Refused, Request, Shot
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Connection:
             MissingComponent: no process could be started.
         """
         try:
-            child = Child("rtface.live.sources.reader:read", self._request, name="reader", frames=self._ring,
+            child = Child("rtface.live.sources.read_worker:read", self._request, name="reader", frames=self._ring,
                           on_message=self._take, on_end=self._end)
         except MissingComponent:
             self._free()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from rtface.flow.shared_frames import Picture
+from rtface.concurrency.shared_frames import Picture
 from rtface.frame import Color, Display
 from rtface.live.protocols import SoundForm
 

@@ -14,10 +14,10 @@ from rtface.frame import Frame
 from rtface.live.backoff import pause
 from rtface.live.endpoints import Endpoint
 from rtface.live.protocols import TIME_BASE, Form, Health, LiveSource, Sound, SoundForm
+from rtface.live.rotate import Upright
 from rtface.live.sources.clock import Clock, Rising
 from rtface.live.sources.connection import Connection
 from rtface.live.sources.messages import SOUND_BEGAN, Heard, Opened, Request, Shot
-from rtface.live.upright import Upright
 from rtface.stats import Stats
 
 if TYPE_CHECKING:

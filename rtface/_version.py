@@ -1,0 +1,3 @@
+"""The version of rtface."""
+
+__version__ = "0.1.0"

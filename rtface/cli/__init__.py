@@ -1,0 +1,1 @@
+"""The command line: commands, progress lines, and the checks of ``rtface doctor``."""

@@ -1,0 +1,87 @@
+"""``rtface analyze``: what is wrong with each face, and what a run would do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rtface.cli import early_checks, shared
+from rtface.cli.console import print_json, print_table
+from rtface.options import check_scope
+from rtface.pipeline.progress import Meter
+from rtface.util.urls import Address, place
+
+if TYPE_CHECKING:
+    from rtface.report import TrackReport
+
+
+def analyze(
+    context: typer.Context,
+    input: Annotated[str, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
+    colour: shared.Colour = None,
+    tracker: shared.Tracker = None,
+    faces: shared.Faces = None,
+    max_faces: shared.MaxFaces = None,
+    start: shared.Start = None,
+    end: shared.End = None,
+    threads: shared.Threads = None,
+    sequence: shared.Sequence = None,
+    fps: shared.Fps = None,
+    config: shared.Config = None,
+    json: shared.Json = False,
+    verbose: shared.Verbose = 0,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Show, face track by face track, what is wrong with it and the treatment that 'rtface run' would choose.
+
+    With --json the answer is a treatment file: edit it and give it to 'rtface run --treatment'.
+    """
+    console = shared.console_for(verbose, quiet)
+    with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
+        loaded = shared.load_options(context, config, console)
+        options = loaded.options
+        source = place(input)
+        early_checks.check_inputs([source])
+        from rtface.pipeline.film import analyze_file
+        from rtface.pipeline.stills import scope_of
+        from rtface.stats import Stats
+
+        check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
+        stats = Stats()
+        tracks = analyze_file(source, options, stats=stats, progress=Meter(console, source.name), stop=stop.event)
+        console.clear()
+        if json:
+            print_json(treatment_file(source, tracks), indent=2)
+        elif tracks:
+            print_table([["TRACK", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
+                         *map(_cells, tracks)])
+        else:
+            console.say(f"{source}: no face found")
+        if unreadable := stats.counters["unreadable"]:
+            console.say(f"{source}: {unreadable} picture{'s' * (unreadable > 1)} could not be read", "error")
+            raise typer.Exit(shared.FAILED)
+
+
+def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
+    """What ``--treatment`` reads: on, strength and engine of each track may be edited, the rest is for the reader."""
+    from rtface._version import __version__
+    from rtface.analysis.analyzer import Treatment, treatments_table
+
+    treatments = {track.id: Treatment(track.treatment["on"], track.treatment["strength"], track.treatment["engine"],
+                                      tuple(track.treatment["reasons"])) for track in tracks}
+    notes = {track.id: {"first_s": track.first_s, "last_s": track.last_s, "mean_width_px": track.mean_width_px,
+                        "analysis": track.analysis} for track in tracks}
+    return {"rtface_version": __version__, "input": str(input), **treatments_table(treatments, notes)}
+
+
+def _cells(track: TrackReport) -> list[str]:
+    worst = sorted(track.analysis.items(), key=lambda pair: -pair[1])
+    wrong = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in worst if value >= 0.1)
+    treatment = track.treatment
+    chosen = f"strength {treatment['strength']:.2f}" if treatment["on"] else "left alone"
+    if 0.0 < track.share_of_time < 1.0:
+        chosen += f", {track.share_of_time:.0%} of the time"
+    return [str(track.id), f"{track.first_s:.2f} s", f"{track.last_s:.2f} s", f"{track.mean_width_px:.0f} px",
+            chosen, wrong or "nothing"]

@@ -1,0 +1,302 @@
+"""Checks an installation: every finding says its state and, where something is wrong, the line to repair it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from rtface._version import __version__
+from rtface.engine.backends.choose import find
+from rtface.engine.recipe import find_recipes, load_recipe
+from rtface.errors import RtfaceError
+from rtface.options import load
+from rtface.util.install import PIP, extra_line, reinstall_line
+from rtface.util.paths import cache_dir, config_dir
+
+State = Literal["ok", "warn", "fault"]
+
+# All four put the same cv2/ folder into site-packages, and the one installed last wins.
+OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
+NEEDED_CODECS = ("libx264", "ffv1", "png", "mjpeg", "aac")
+USEFUL_CODECS = ("libx265", "prores_ks", "libvpx-vp9", "libopus", "flac", "tiff")
+OPTIONAL = {"onnxruntime": "onnx", "torch": "torch", "mediapipe": "mediapipe"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        state: "ok"; "warn": works, but not as well as it could; "fault": a run will fail.
+        detail: what was found.
+        repair: what to do, empty when there is nothing to do.
+    """
+
+    name: str
+    state: State
+    detail: str
+    repair: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """All attributes as a table."""
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Everything that can be found out without a film; never raises."""
+    findings: list[Finding] = []
+    for look in (_python, _packages, _opencv, _codecs, _engines, _tracker, _folders, _settings, _openvino, _optional,
+                 _onnxruntime, _torch, _nvidia, _live):
+        try:
+            findings.extend(look())
+        except Exception as error:  # noqa: BLE001 - a check that breaks is itself a finding
+            findings.append(Finding(look.__name__.strip("_"), "fault", f"{type(error).__name__}: {error}",
+                                    reinstall_line()))
+    return findings
+
+
+def _python() -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, "
+                  f"{os.cpu_count()} cores, {sys.executable}")
+    yield Finding("rtface", "ok", f"{__version__} in {Path(__file__).parents[1]}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", version.split("+")[0]))
+
+
+def satisfies(version: str, specifier: str) -> bool:
+    """Whether a version meets ``>=1.2,<2`` and the like (only the comparisons that rtface's own metadata uses)."""
+    tests: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
+        ">=": lambda a, b: a >= b, "<": lambda a, b: a < b, "==": lambda a, b: a == b,
+    }
+    wanted = re.findall(r"(>=|==|<)\s*([\d.]+)", specifier)
+    return all(tests[sign](_numbers(version), _numbers(bound)) for sign, bound in wanted)
+
+
+def _packages() -> Iterator[Finding]:
+    try:
+        required = metadata.requires("rtface") or []
+    except metadata.PackageNotFoundError:
+        yield Finding("packages", "warn", "rtface runs from a folder and was never installed",
+                      f"{PIP} -e {shlex.quote(str(Path(__file__).parents[2]))}")
+        return
+    for line in required:
+        match = re.match(r"([A-Za-z0-9_.-]+)\s*([^;]*)(;.*)?$", line)
+        if match is None or match[3]:  # a marker: belongs to an extra
+            continue
+        name, wanted = match[1], match[2].strip()
+        repair = f"{PIP} '{name}{wanted}'"
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            if name in OPENCV_WHEELS and any(_installed(wheel) for wheel in OPENCV_WHEELS):
+                continue  # another wheel of it stands in; `_opencv` looks at that one
+            yield Finding(name, "fault", "not installed", repair)
+            continue
+        state: State = "ok" if satisfies(version, wanted) else "fault"
+        yield Finding(name, state, version if state == "ok" else f"{version}, but rtface needs {wanted}",
+                      "" if state == "ok" else repair)
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _opencv() -> Iterator[Finding]:
+    wheels = [f"{name} {version}" for name in OPENCV_WHEELS if (version := _installed(name))]
+    repair = (f"python -m pip uninstall -y {' '.join(OPENCV_WHEELS)} && {PIP} opencv-python-headless")
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError as error:
+        missing = "libGL" in str(error) or "libgthread" in str(error)
+        why = "a wheel with windows was installed, which needs libGL" if missing else str(error)
+        yield Finding("cv2", "fault", f"cannot be imported: {why}", repair)
+        return
+    version = importlib.import_module("cv2.version")
+    won = f"opencv{'-contrib' if version.contrib else ''}-python{'-headless' if version.headless else ''}"
+    if len(wheels) > 1:
+        yield Finding("cv2", "warn", f"{' and '.join(wheels)} share one folder; {won} was written last and is used. "
+                      "That works here; on a machine without libGL it does not", repair)
+    else:
+        yield Finding("cv2", "ok", f"{cv2.__version__} from {won}")
+
+
+def _codecs() -> Iterator[Finding]:
+    import av
+    from av.codec import Codec
+    from av.error import FFmpegError
+
+    def lacks(name: str) -> bool:
+        try:
+            Codec(name, "w")
+        except (ValueError, FFmpegError):
+            return True
+        return False
+
+    needed, useful = ([name for name in names if lacks(name)] for names in (NEEDED_CODECS, USEFUL_CODECS))
+    if needed:
+        yield Finding("encoders", "fault", f"PyAV {av.__version__} lacks {', '.join(needed)}",
+                      f"{PIP} --force-reinstall --only-binary av av")
+    elif useful:
+        yield Finding("encoders", "warn", f"PyAV {av.__version__} lacks {', '.join(useful)}: those cannot be written",
+                      f"{PIP} --force-reinstall --only-binary av av")
+    else:
+        yield Finding("encoders", "ok", ", ".join(NEEDED_CODECS + USEFUL_CODECS))
+
+
+def _engines() -> Iterator[Finding]:
+    recipes = find_recipes()
+    if not recipes:
+        yield Finding("engines", "fault", "none is installed", reinstall_line())
+    for name, path in recipes.items():
+        try:
+            recipe = load_recipe(path)
+            fault = recipe.fault(anew=True)
+        except RtfaceError as error:
+            own = not path.is_relative_to(Path(__file__).parents[1])
+            yield Finding(f"engine {name}", "fault", str(error),
+                          f"rtface engines remove {name}" if own else reinstall_line(path))
+            continue
+        if fault:
+            yield Finding(f"engine {name}", "fault", f"weights {recipe.model_path}: {fault}", recipe.repair_line)
+        else:
+            yield Finding(f"engine {name}", "ok",
+                          f"{recipe.version}, weights {recipe.weights.bytes / 1e6:.1f} MB, SHA-256 right")
+
+
+def _tracker() -> Iterator[Finding]:
+    from rtface.tracking import models
+
+    for name in models.SHA256:
+        try:
+            models.path(name)
+        except RtfaceError as error:
+            yield Finding(f"tracker {name}", "fault", str(error).split("; repair")[0],
+                          reinstall_line(models.file_of(name)))
+        else:
+            yield Finding(f"tracker {name}", "ok", "SHA-256 right")
+
+
+def _folders() -> Iterator[Finding]:
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        yield Finding("cache", "warn", f"{folder} cannot be written ({error.strerror}): every start compiles again",
+                      "set RTFACE_CACHE to a folder that you may write")
+    else:
+        yield Finding("cache", "ok", str(folder))
+
+
+def _settings() -> Iterator[Finding]:
+    folder = config_dir()
+    path = folder / "rtface.toml" if folder else "rtface.toml"
+    try:
+        loaded = load({})
+    except RtfaceError as error:
+        yield Finding("configuration", "fault", str(error), f"mend it there, or remove {path}")
+        return
+    given = [f"{key} by {source}" for key, source in loaded.sources.items() if source != "default"]
+    if folder is None:
+        yield Finding("configuration", "warn", "there is no home folder, so no settings and no engines of your own",
+                      "set RTFACE_CONFIG_DIR to a folder of yours")
+        return
+    yield Finding("configuration", "ok", ", ".join(given) or f"defaults ({path} is not there)")
+
+
+def _openvino() -> Iterator[Finding]:
+    from rtface.util.openvino_core import core
+
+    devices: list[str] = core().available_devices
+    repair = f"{PIP} --force-reinstall openvino"
+    if "CPU" not in devices:
+        yield Finding("openvino", "fault", f"finds no CPU device (only {devices})", repair)
+    for device in devices:
+        name: Any = core().get_property(device, "FULL_DEVICE_NAME")
+        able: Any = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        native = [kind for kind in ("BF16", "FP16", "INT8") if kind in able]
+        flag = "cpu" if device == "CPU" else f"openvino:{device.lower()}"
+        yield Finding(f"openvino {device}", "ok", f"{name} ({', '.join(native) or 'FP32 only'}): --device {flag}")
+
+
+def _optional() -> Iterator[Finding]:
+    for name, extra in OPTIONAL.items():
+        version = _installed(name)
+        if version:
+            try:
+                importlib.import_module(name)
+            except (ImportError, OSError) as error:
+                yield Finding(name, "warn", f"{version} cannot be imported: {error}", f"{PIP} --force-reinstall {name}")
+                continue
+        repair = "" if version else extra_line(extra)
+        yield Finding(name, "ok", version or "not installed; optional", repair)
+
+
+def _onnxruntime() -> Iterator[Finding]:
+    from rtface.engine.backends import onnx_runtime
+
+    try:
+        onnx_runtime.runtime()
+    except RtfaceError:
+        return  # `_optional` says so
+    providers = {"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML, "directml": onnx_runtime.DIRECTML}
+    for flag, provider in providers.items():
+        if provider.system not in ("", platform.system()):
+            continue
+        try:
+            onnx_runtime.check_here(provider)
+        except RtfaceError as error:
+            yield Finding(f"device {flag}", "ok", str(error).split(";")[0], provider.repair)
+        else:
+            yield Finding(f"device {flag}", "ok", f"{provider.name} of ONNX Runtime")
+
+
+def _torch() -> Iterator[Finding]:
+    if not _installed("torch"):
+        return  # `_optional` says so
+    for device in ("torch", "torch:cuda"):
+        try:
+            backend = find(device)
+        except RtfaceError as error:
+            yield Finding(f"device {device}", "ok", str(error))
+        else:
+            yield Finding(f"device {device}", "ok", backend.where)
+
+
+def _nvidia() -> Iterator[Finding]:
+    from rtface.engine.cuda import driver
+
+    try:
+        found = driver.driver()
+    except RtfaceError as error:
+        yield Finding("nvidia", "ok", f"{error}; engines do not run on CUDA")
+        return
+    cards = f"{', '.join(found.cards)}, driver for CUDA {found.cuda}"
+    if absent := driver.missing():
+        yield Finding("nvidia", "warn", f"{cards}; engines do not run there without {', '.join(absent)}",
+                      extra_line("rtx"))
+    else:
+        yield Finding("nvidia", "ok", f"{cards}; {driver.unusable(0)}")
+
+
+def _live() -> Iterator[Finding]:
+    from rtface.live.devices import checks
+
+    yield from checks.check()

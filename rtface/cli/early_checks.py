@@ -1,0 +1,59 @@
+"""What can be said of a command line before the libraries are loaded that do the work, which takes a second or two."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+from rtface.errors import InputMissing, UsageError
+from rtface.options import Options
+from rtface.util.urls import Address
+
+
+def check_names(options: Options) -> None:
+    """UsageError for an engine or a stage that is not here; it says how to get one that could be added."""
+    from rtface.stages.entry_points import check_stage
+    from rtface.stages.options import Spec
+
+    _check_engine(options.engine)
+    if options.codec:
+        from rtface.media.codec import check_encoder
+
+        check_encoder(options.codec)
+    for text in options.stages:
+        check_stage(Spec.parse(text).name)
+
+
+def _check_engine(name: str) -> None:
+    from rtface.engine.recipe import find_recipes, unknown_engine
+
+    if name in ("auto", "default") or name in find_recipes():
+        return
+    from rtface.engine_install.catalogue import PLUGINS, find_offers
+
+    offer = find_offers().get(name)
+    if offer is not None and not offer.published.refused:
+        source = "" if offer.published.url else " --from FILE"
+        raise UsageError(f"engine {name} is not here yet; add it with: rtface engines add {name}{source}")
+    if offer is not None or name in PLUGINS:
+        raise UsageError(f"engine {name} is not here; what there is to it says: rtface engines add {name}")
+    raise unknown_engine(name)
+
+
+def check_region(given: Container[str], options: Options) -> None:
+    """As `rtface.pipeline.runtime.check_region`, which is imported only where it is needed."""
+    if options.region == "head" and "region" in given:
+        from rtface.pipeline.runtime import check_region as check
+
+        check(given, options)
+
+
+def check_inputs(inputs: Sequence[Path | Address]) -> None:
+    """InputMissing for a single input that is not there. Of several the others are worked on first."""
+    if len(inputs) == 1 and isinstance(inputs[0], Path):
+        try:
+            inputs[0].stat()
+        except FileNotFoundError as error:
+            raise InputMissing(f"{inputs[0]}: there is no such file; check the name") from error
+        except OSError:
+            return  # the source says what is wrong with it

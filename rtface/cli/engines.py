@@ -1,0 +1,152 @@
+"""``rtface engines``: what can restore a face here, under which licence, how fast; and plans for cards built ahead."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from rtface.cli import engines_add, shared
+from rtface.cli.console import Console, print_json, print_table
+from rtface.errors import MissingComponent, UsageError
+from rtface.util.toml_dataclass import nearest
+
+if TYPE_CHECKING:
+    from rtface.engine.listing import EngineInfo
+    from rtface.engine.recipe import Recipe
+    from rtface.engine.recipe_tables import Precision
+    from rtface.engine.tensorrt import Built
+    from rtface.engine.tensorrt.builder import Progress
+
+app = typer.Typer(rich_markup_mode=None)
+app.command()(engines_add.add)
+app.command()(engines_add.merge)
+app.command()(engines_add.remove)
+app.command()(engines_add.offers)
+
+
+@app.callback(invoke_without_command=True)
+def engines(
+    context: typer.Context,
+    measure: Annotated[bool, typer.Option("--measure/--no-measure", help=(
+        "Time each engine now; without, show what was found before."))] = True,
+    device: shared.Device = None,
+    threads: shared.Threads = None,
+    commercial_use: shared.CommercialUse = None,
+    config: shared.Config = None,
+    json: shared.Json = False,
+    verbose: shared.Verbose = 0,
+    quiet: shared.Quiet = False,
+) -> None:
+    """List the engines: kind, licence, size, speed measured on this machine, and whether their weights are whole."""
+    if context.invoked_subcommand is not None:
+        return
+    console = shared.console_for(verbose, quiet)
+    with shared.boundary(console):
+        options = shared.load_options(context, config, console).options
+        from rtface.engine.listing import list_engines
+        from rtface.util.install import reinstall_line
+
+        rows = list_engines(measure=measure, device=options.device, threads=options.threads,
+                            commercial_use=options.commercial_use)
+        if json:
+            print_json([row.to_json() for row in rows], indent=2)
+        elif rows:
+            print_table([["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "CROP", "WEIGHTS", "SPEED", "FROM", "WHAT"],
+                         *map(_cells, rows)])
+        broken = [row for row in rows if row.fault is not None]
+        for row in broken:
+            console.say(f"engine {row.name}: {row.fault}", "error")
+        if not rows:
+            console.say("no engine is installed; repair it with: " + reinstall_line(), "error")
+        raise typer.Exit(shared.FAILED if broken or not rows else 0)
+
+
+def _cells(row: EngineInfo) -> list[str]:
+    speed = f"{row.ms:.1f} ms a face ({row.device} {row.precision})" if row.ms is not None else "not measured"
+    return [row.name + (" (default)" if row.default else ""), row.family, row.licence,
+            "allowed" if row.commercial_use else "forbidden", f"{row.size} px",
+            "faulty" if row.fault else f"{row.bytes / 1e6:.1f} MB", speed, row.origin, row.summary]
+
+
+@app.command()
+def build(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Engines; all when none is named.")
+                     ] = None,
+    device: Annotated[str, typer.Option(metavar="cuda:N|sm_NN", help=(
+        "A card here, or the compute capability of one that is not."))] = "cuda:0",
+    precision: Annotated[str | None, typer.Option(metavar="fp16|bf16|f32|int8", help="What to compute in.")] = None,
+    json: shared.Json = False,
+    verbose: shared.Verbose = 0,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Build engines for an NVIDIA card ahead of the first run."""
+    console = shared.console_for(verbose, quiet)
+    with shared.boundary(console):
+        built = _build(_recipes(names or []), device, _precision(precision), console)
+        if json:
+            print_json([{"engine": b.identity.engine, "device": b.identity.device, "precision": b.identity.precision,
+                         "psnr": b.verdict.psnr if b.verdict else None, "seconds": round(b.seconds, 3),
+                         "path": str(b.path)} for b in built], indent=2)
+        else:
+            print_table([["ENGINE", "FOR", "PRECISION", "PLAN", "TIME", "GOLDEN CROPS"], *map(_row, built)])
+
+
+def _recipes(names: list[str]) -> list[Recipe]:
+    from rtface.engine.recipe import find_recipes, load_recipe
+
+    found = find_recipes()
+    for name in names:
+        if name not in found:
+            raise UsageError(f"unknown engine {name!r}{nearest(name, list(found))}; there is: {', '.join(found)}")
+    return [load_recipe(found[name]) for name in names or found]
+
+
+def _precision(wanted: str | None) -> Precision | None:
+    from rtface.engine.recipe_tables import Precision
+
+    for known in get_args(Precision):
+        if wanted == known:
+            return known
+    if wanted is not None:
+        raise UsageError(f"precision {wanted!r} is not one of {', '.join(get_args(Precision))}")
+    return None
+
+
+def _build(recipes: list[Recipe], device: str, precision: Precision | None, console: Console) -> list[Built]:
+    from rtface.engine.tensorrt import build_ahead, build_on
+
+    def told(recipe: Recipe) -> Progress:
+        return lambda what, done: console.status(f"engine {recipe.name}: {what}, {done:.0%}") if console.live else None
+
+    if ahead := re.fullmatch(r"sm_(\d{1,2})(\d)", device):
+        capability = int(ahead[1]), int(ahead[2])
+        built = [build_ahead(r, capability, precision=precision, progress=told(r)) for r in recipes]
+        console.say("not checked against the golden crops: that is done on the card, when an engine is first opened")
+        return built
+    here = re.fullmatch(r"cuda(?::(\d+))?", device)
+    if not here:
+        raise UsageError(f"engines are built for cards, as --device cuda:0 or --device sm_89, not for {device!r}")
+    card = _card(int(here[1] or 0))
+    try:
+        return [build_on(r, card, precision=precision, progress=told(r)) for r in recipes]
+    finally:
+        console.clear()
+        card.close()
+
+
+def _card(index: int) -> Any:
+    try:
+        return importlib.import_module("rtface.device.cuda.nvidia").NvidiaCard(index)
+    except ImportError as error:  # MissingComponent is one
+        what = str(error) if isinstance(error, MissingComponent) else f"no card can be used: {error}"
+        raise MissingComponent(f"{what}; for a card that is not here give its compute capability, as --device sm_89"
+                               ) from error
+
+
+def _row(built: Built) -> list[str]:
+    seen = f"{built.verdict.psnr:.1f} dB" if built.verdict else "not checked"
+    return [built.identity.engine, built.identity.device, built.identity.precision,
+            f"{built.path.stat().st_size / 1e6:.1f} MB", f"{built.seconds:.1f} s", seen]

@@ -1,0 +1,211 @@
+"""``rtface engines add``, ``merge``, ``remove`` and ``offers``: engines that others published."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rtface.cli import shared
+from rtface.cli.console import Console, print_json, print_table
+from rtface.errors import Interrupted
+
+if TYPE_CHECKING:
+    from rtface.engine_install.add import Talk
+    from rtface.engine_install.catalogue import Offer
+
+
+Python = Annotated[Path | None, typer.Option(metavar="PATH", help=(
+    "A Python that has torch, to convert with; RTFACE_TORCH_PYTHON names one for good."))]
+
+
+def _names(incomplete: str) -> list[str]:
+    from rtface.engine_install.catalogue import find_offers
+
+    return [name for name in find_offers() if name.startswith(incomplete)]
+
+
+def _own_names(incomplete: str) -> list[str]:
+    from rtface.engine_install.folder import engines_folder
+
+    return [path.parent.name for path in engines_folder().glob("*/recipe.toml")
+            if path.parent.name.startswith(incomplete)]
+
+
+def add(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, autocompletion=_names, help=(
+        "What to add, as 'rtface engines offers' lists it; with --from it may be left out."))] = None,
+    file: Annotated[Path | None, typer.Option("--from", metavar="FILE", help=(
+        "Take the weights from this file (.pth, .ckpt, .safetensors, .onnx) instead of fetching them."))] = None,
+    accept: Annotated[bool, typer.Option("--accept-license", "--accept-licence", help=(
+        "Accept the licence that is shown, without being asked."))] = False,
+    python: Python = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", help=(
+        "Fetch the published file from here (http, https, file)."))] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of that name.")] = False,
+    commercial_use: shared.CommercialUse = None,
+    threads: shared.Threads = None,
+    config: shared.Config = None,
+    json: shared.Json = False,
+    verbose: shared.Verbose = 0,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Add an engine that others published: from a file of yours, or fetched."""
+    console = shared.console_for(verbose, quiet)
+    with shared.boundary(console), _terminable():
+        context.params.pop("overwrite")  # here it means the engine, not the output
+        options = shared.load_options(context, config, console).options
+        from rtface.engine_install.add import Request
+        from rtface.engine_install.add import add as work
+
+        added = work(Request(name, file, url, python, overwrite, options.commercial_use, options.threads),
+                     _talk(console, accept))
+        console.clear()
+        if json:
+            print_json(added.to_json(), indent=2)
+        console.say(f"{added.name}: {added.backend} in {added.precision}, {added.psnr:.1f} dB against its golden crops "
+                    f"({added.required:g} needed), {added.ms:.0f} ms a face")
+        console.say(f"{added.folder} written; use it with: rtface run INPUT OUTPUT --engine {added.name}")
+
+
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=_own_names, help="One of your own.")],
+    verbose: shared.Verbose = 0,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Remove an engine that was added."""
+    console = shared.console_for(verbose, quiet)
+    with shared.boundary(console):
+        from rtface.engine_install.folder import remove as work
+
+        console.say(f"{work(name)} removed")
+
+
+def merge(
+    base: Annotated[Path, typer.Option(metavar="FOLDER", help="Stable Diffusion 2.1 base, as diffusers lays it out.")],
+    changes: Annotated[Path, typer.Option(metavar="FILE", help="osediff_face.pkl of OSEDiff's repository.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, .safetensors.")],
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="What every crop shows: words and commas.")] = None,
+    python: Python = None,
+    verbose: shared.Verbose = 0,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Make one file of the two that osediff-face is published in."""
+    console = shared.console_for(verbose, quiet)
+    with shared.boundary(console), _terminable():
+        from rtface.engine_install import convert, environment
+        from rtface.engine_install.identify import as_typed
+
+        python = environment.find_python(python, environment.Teller(console.say, _Meter(console).show))
+        console.status("joining the weights")
+        convert.merge(base, changes, out, text, python)
+        console.clear()
+        console.say(f"{out} written; add it with: rtface engines add osediff-face --from {as_typed(out)}")
+
+
+def offers(
+    json: shared.Json = False,
+    verbose: shared.Verbose = 0,
+    quiet: shared.Quiet = False,
+) -> None:
+    """List what could be added, under which licence, and what it allows."""
+    console = shared.console_for(verbose, quiet)
+    with shared.boundary(console):
+        from rtface.engine.recipe import find_recipes
+        from rtface.engine_install.catalogue import PLUGINS, find_offers
+        from rtface.util.install import plugin_line
+
+        found, here = find_offers(), find_recipes()
+        if json:
+            print_json([_row(offer) | {"added": name in here} for name, offer in found.items()], indent=2)
+            return
+        print_table([["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "FILE", "STATE", "WHAT"],
+                     *(_cells(offer, name in here) for name, offer in found.items())])
+        for name, package in PLUGINS.items():
+            if not any(offer.table.architecture.name == name for offer in found.values()):
+                console.say(f"{name} comes with a distribution of its own, not for commercial use: "
+                            f"{plugin_line(package)}")
+
+
+def _row(offer: Offer) -> dict[str, Any]:
+    licence, published = offer.table.licence, offer.published
+    return {"name": offer.name, "version": published.version, "summary": published.summary,
+            "family": offer.table.architecture.family, "licence_code": licence.code,
+            "licence_weights": licence.weights, "commercial_use": licence.commercial_use, "data": licence.data,
+            "terms": licence.terms, "size": offer.table.input.size, "file": published.file, "url": published.url,
+            "bytes": published.bytes, "sha256": published.sha256, "refused": published.refused}
+
+
+def _cells(offer: Offer, added: bool) -> list[str]:
+    published, licence = offer.published, offer.table.licence
+    size = f" ({published.bytes / 1e6:.0f} MB)" if published.bytes else ""
+    state = "added" if added else "refused" if published.refused else "to fetch" if published.url else "with --from"
+    return [offer.name, offer.table.architecture.family, licence.shown,
+            "allowed" if licence.commercial_use else "forbidden", published.file + size, state,
+            published.summary + (f" ({published.refused})" if published.refused else "")]
+
+
+def _talk(console: Console, accept: bool) -> Talk:
+    from rtface.engine_install.add import Talk
+    from rtface.engine_install.environment import Teller
+
+    meter = _Meter(console)
+
+    def ask(words: list[str]) -> str | None:
+        console.clear()
+        for line in words:
+            console.say(line)
+        if accept:
+            return "--accept-license"
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return None
+        try:
+            return "on a terminal" if typer.confirm("rtface: do you accept this?", err=True) else None
+        except typer.Abort:  # Ctrl-C, or the end of what can be typed
+            raise KeyboardInterrupt from None
+
+    return Talk(Teller(console.say, meter.show), meter.share, meter.bytes, ask)
+
+
+class _Meter:
+    """Progress: on a terminal one line that is written over, elsewhere a line for every step and every 10 seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._step, self._at = console, "", 0.0
+
+    def show(self, line: str) -> None:
+        if self._console.live or monotonic() - self._at > 10:
+            self._at = monotonic()
+            self._console.status(line)
+
+    def share(self, what: str, done: float) -> None:
+        if self._console.live:
+            self._console.status(f"{what}, {done:.0%}" if done else what)
+        elif what != self._step:
+            self._console.status(what)
+        self._step = what
+
+    def bytes(self, done: int, total: int | None) -> None:
+        of = f" of {total / 1e6:.1f} MB, {done / total:.0%}" if total else " MB"
+        self.show(f"{done / 1e6:.1f}{of}")
+
+
+@contextmanager
+def _terminable() -> Generator[None]:
+    """SIGTERM ends the work as Ctrl-C does: with everything cleaned up."""
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Interrupted("stopped", signum=number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

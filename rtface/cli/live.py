@@ -1,0 +1,146 @@
+"""``rtface run`` with a camera, a stream or a virtual camera at one end: keys, status, control endpoint, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtface.cli import shared
+from rtface.cli.console import Console, print_json
+from rtface.errors import Interrupted, UsageError
+from rtface.live.endpoints import Endpoint, endpoint, is_live, unwrapped
+from rtface.options import Options
+
+if TYPE_CHECKING:
+    from rtface.live.control.status import LiveMeter
+    from rtface.live.session import Live
+    from rtface.report import Report
+
+Size = Annotated[str | None, typer.Option(metavar="WxH", help="Size asked of a camera.")]
+Audio = Annotated[str | None, typer.Option(metavar="NAME|URL|silent|none", help=(
+    "Sound of a live run instead of the input's own: a microphone of 'rtface devices', a stream, silence, none."))]
+Latency = Annotated[str | None, typer.Option(metavar="MS", help=(
+    "Ceiling of what a live run may add; near it faces are done more simply."))]
+Delay = Annotated[str | None, typer.Option(metavar="MS", help=(
+    "Hold the delay from camera to output at exactly this."))]
+Buffer = Annotated[str | None, typer.Option(metavar="MS|auto", help=(
+    "Jitter buffer of a network stream; auto (the default) takes what its jitter needs, up to a second."))]
+Slate = Annotated[str | None, typer.Option(metavar="TEXT|PICTURE", help=(
+    "What viewers see while the source is away: words, or a PNG or JPEG."))]
+Also = Annotated[str | None, typer.Option(metavar="FILE", help="Also record a live run to this film.")]
+Bitrate = Annotated[str | None, typer.Option(metavar="BITS", help="Bits a second of a stream: 4500k, 6M.")]
+Gop = Annotated[str | None, typer.Option(metavar="SECONDS", help="Time between a stream's key frames.")]
+Light = Annotated[str | None, typer.Option(metavar="0..1", help="Lighten the dark picture of a live run.")]
+Preview = Annotated[bool | None, typer.Option("--preview", help="Show before and after of a live run in a browser.")]
+Control = Annotated[str | None, typer.Option(metavar="PORT", help=(
+    "Let programs of this machine control a live run; 0 takes a free port."))]
+Metrics = Annotated[str | None, typer.Option(metavar="PORT", help="Prometheus figures of a live run, on 127.0.0.1.")]
+
+
+def live_ends(named: Sequence[str]) -> tuple[Endpoint, Endpoint] | None:
+    """The two ends, where they make a live run; None where films or stills are meant.
+
+    Raises:
+        UsageError: something live among several inputs, or alone.
+    """
+    ends = [endpoint(unwrapped(name)) for name in named]
+    if len(ends) == 2:
+        return (ends[0], ends[1]) if is_live(*ends) else None
+    for end in ends:
+        if end.kind in ("camera", "vcam", "null"):
+            raise UsageError(f"{end} goes with one INPUT and one OUTPUT, as in: rtface run camera:0 vcam:")
+    return None
+
+
+def run_live_job(source: Endpoint, sink: Endpoint, options: Options, console: Console, stop: shared.Stop, *,
+                 json: bool) -> int:
+    """A live run with everything around it; gives the exit code, 0 however its user ended it."""
+    from rtface.live.control.local_server import check_port
+    from rtface.live.factory import make_ends
+    from rtface.live.session import run_live
+    from rtface.stats import Stats
+
+    stats = Stats()
+    ends = make_ends(source, sink, options, stats)
+    if options.dry_run:
+        console.say(f"{source} → {', '.join(ends.names[1:])}: nothing was opened (--dry-run)")
+        return 0
+    check_port(options.control, "--control")
+    check_port(options.metrics, "--metrics")
+    try:
+        with ExitStack() as stack:
+            report = run_live(ends, options, stats=stats, stop=stop.event, look=Desk(console, options, stack))
+    except Interrupted as interrupted:
+        console.say(f"{source}: {interrupted}")
+        return 0
+    console.clear()
+    _say_done(report, console)
+    if json:
+        print_json({"status": "done", **report.to_dict()})
+    return 0
+
+
+def _say_done(report: Report, console: Console) -> None:
+    latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())
+    causes = [f"{n} {cause}" for cause, n in report.dropped.items() if n and cause != "sink"]
+    causes += [f"{n} {cause} at {end['name']}" for end in report.ends[1:] for cause, n in end["causes"].items() if n]
+    dropped, late = ", ".join(causes), report.passed.get("late", 0)
+    console.say(f"{report.frames_out} frames in {report.seconds:.0f} s ({report.fps:.1f} fps), "
+                f"{report.frames_corrected} corrected, latency p50/p95/p99 {latency or '-'} ms, "
+                f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "
+                f"{f'{late} too late to be enhanced, ' if late else ''}"
+                f"{report.engine} on {report.device}")
+    if (path := report.options.get("report")) is not None:
+        console.say(f"{path} written")
+
+
+class Desk:
+    """What stands around a live run on the command line; called five times a second.
+
+    Args:
+        console: says what was got, and has the line.
+        options: control, metrics, preview.
+        stack: ends it all.
+    """
+
+    def __init__(self, console: Console, options: Options, stack: ExitStack) -> None:
+        self._console, self._options, self._stack = console, options, stack
+        self._meter: LiveMeter | None = None
+        self._said: list[str] = []
+
+    def __call__(self, live: Live) -> None:
+        if self._meter is None:
+            self._meter = self._begin(live)
+        for note in live.ends.notes:  # more may come: a recording whose disk is full
+            if note not in self._said:
+                self._said.append(note)
+                self._console.say(note)
+        self._meter()
+
+    def _begin(self, live: Live) -> LiveMeter:
+        from rtface.live.control.endpoint import ControlEndpoint
+        from rtface.live.control.keyboard import HELP, Keyboard
+        from rtface.live.control.metrics import Metrics as Figures
+        from rtface.live.control.status import LiveMeter
+
+        console, options, stack = self._console, self._options, self._stack
+        console.say(f"{live.ends.source.described} → {', '.join(sink.described for sink in live.ends.sinks)}")
+        if options.control is not None or options.preview:
+            server = ControlEndpoint(live.controls, live.status.snapshot, preview=live.extras.preview,
+                                     port=options.control or 0)
+            stack.callback(server.close)
+            shown = f", preview: {server.address}/preview" if options.preview else ""
+            console.say(f"control: {server.address}{shown}")
+            if options.preview:
+                server.open_preview()
+        if options.metrics is not None:
+            figures = Figures(live.status, port=options.metrics)
+            stack.callback(figures.close)
+            console.say(f"metrics: {figures.address}")
+        stack.enter_context(Keyboard(live.controls, console.say))
+        if console.live:
+            console.say(HELP)
+        return LiveMeter(console, live.status)

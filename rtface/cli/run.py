@@ -1,0 +1,320 @@
+"""``rtface run``: films and stills in, the same with their faces enhanced out."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import os
+import shlex
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtface.cli import early_checks, live, shared
+from rtface.cli.console import Console, print_json, print_text, to_nobody
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
+from rtface.live.endpoints import live_scope, unwrapped
+from rtface.options import Loaded, Options, Scope, check_scope
+from rtface.pipeline.progress import Meter
+from rtface.util.parse import format_start
+from rtface.util.urls import Address, place
+
+if TYPE_CHECKING:
+    from rtface.report import Report
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One INPUT and where it goes.
+
+    Attributes:
+        input: what is read.
+        output: the file or folder to write.
+        folder: whether the user's OUTPUT ended in a slash, so that it is a folder.
+    """
+
+    input: Path | Address
+    output: Path
+    folder: bool = False
+
+    @property
+    def named(self) -> Path | str:
+        """The output as `rtface.pipeline.film.run_file` takes it."""
+        return f"{self.output}/" if self.folder else self.output
+
+
+def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> list[Job]:
+    """Pairs inputs with outputs.
+
+    Raises:
+        UsageError: no OUTPUT, two inputs for one output, or an option that only makes sense for one input.
+    """
+    paths = [place(unwrapped(name)) for name in named]
+    if output_dir is None:
+        if len(paths) < 2:
+            raise UsageError(f"give an OUTPUT after {paths[0]}, or --output-dir DIR")
+        if len(paths) > 2:
+            raise UsageError(f"{len(paths) - 1} inputs need --output-dir DIR; one OUTPUT takes one INPUT")
+        source, target = paths
+        if isinstance(target, Address):
+            raise UsageError(f"{target} cannot be written to; rtface publishes over rtmp, rtmps, udp, tcp and srt")
+        return [Job(source, target, folder=named[1].endswith(("/", os.sep)))]
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UsageError(f"--output-dir {output_dir} is a file; name a folder")
+    for flag in ("compare", "report", "treatment"):
+        if len(paths) > 1 and getattr(options, flag) is not None:
+            hint = "--json prints one report a line" if flag == "report" else "run them one by one"
+            raise UsageError(f"--{flag} names one file and there are {len(paths)} inputs; {hint}")
+    taken: dict[Path, Path | Address] = {}
+    for path in paths:
+        output = output_dir / output_name(path, sequence=options.sequence)
+        if output in taken:
+            raise UsageError(f"{taken[output]} and {path} would both become {output}; run them into different folders")
+        taken[output] = path
+    for path in paths:
+        for output in taken:
+            if _same(path, output):
+                raise UsageError(f"--output-dir {output_dir} is the folder of {path}, which would be its own output; "
+                                 "name another folder")
+    return [Job(path, output) for output, path in taken.items()]
+
+
+def _same(one: Path | Address, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 - of addresses too, which are no paths
+    except OSError:
+        return False
+
+
+def output_name(path: Path | Address, *, sequence: bool = False) -> str:
+    """The name that an input gets inside ``--output-dir``."""
+    if isinstance(path, Path) and path.is_dir():
+        return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
+    from rtface.media.images import IMAGE_KINDS
+    from rtface.media.stream_plan import FORMATS
+    from rtface.pipeline.stills import is_picture
+
+    if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
+        return path.name
+    # What cannot be written as it came becomes PNG, or Matroska, which holds everything.
+    return path.stem + (".png" if isinstance(path, Path) and is_picture(path) else ".mkv")
+
+
+def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.Stop, *, skip: bool, json: bool) -> int:
+    """Works through all jobs; a bad one does not stop the rest. Gives the exit code."""
+    from rtface.pipeline.film import run_file
+    from rtface.stats import Stats
+
+    codes: list[int] = []
+    skipped = 0
+    for job in jobs:
+        if skip and job.output.is_file() and not options.overwrite:  # a folder of stills goes on by itself
+            skipped += 1
+            console.say(f"{job.output} is there already: skipped (--overwrite does it again)")
+            if json:
+                _print_line({"input": str(job.input), "output": str(job.output), "status": "skipped"})
+            continue
+        try:
+            report = run_file(job.input, job.named, options, stats=Stats(),
+                              progress=Meter(console, job.input.name), stop=stop.event,
+                              building=console.building)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said by explain; the next input goes on
+            codes.append(shared.explain(error, console, signum=stop.signum))
+            if len(jobs) > 1:
+                _say_how_to_go_on(job, error, console)
+            if json:
+                _print_line({"input": str(job.input), "output": str(job.output), "status": "failed",
+                            "error": " ".join(str(error).split()), "partial": getattr(error, "partial", None),
+                            "resume_at_s": getattr(error, "resume_at", None)})
+            if isinstance(error, (Interrupted, KeyboardInterrupt)):
+                break
+            continue
+        codes.append(0)
+        _say_done(job, report, options, console)
+        if json:
+            _print_line({"status": "planned" if options.dry_run else "done", **report.to_dict()})
+    if len(jobs) > 1:
+        failed = sum(1 for code in codes if code)
+        left = len(jobs) - len(codes) - skipped
+        console.say(f"{codes.count(0)} done, {skipped} skipped, {failed} failed"
+                    + (f", {left} not begun" if left else ""), "error" if failed else "info")
+    interrupted = [code for code in codes if code > shared.INTERRUPTED]
+    return interrupted[0] if interrupted else codes[0] if len(jobs) == 1 and codes else int(any(codes))
+
+
+def _print_line(value: object) -> None:
+    """Prints one line of JSON; a reader that has gone does not end the films."""
+    try:
+        print_json(value)
+    except OSError:
+        to_nobody(sys.stdout)
+
+
+def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
+    """Behind an error among several inputs, for all of which a ``--start`` would hold."""
+    if isinstance(error, RtfaceError) and error.partial and error.resume_at is not None:
+        rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
+        console.say(f"{job.input} alone goes on with: rtface run {shlex.quote(str(job.input))} "
+                    f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}", "error")
+    if isinstance(error, KeyboardInterrupt):
+        console.say("the same command again skips what is finished and begins the others from their start", "error")
+
+
+def _scope(jobs: list[Job], loaded: Loaded) -> Scope:
+    """What the runs of `jobs` are and have, taken together."""
+    # Live options are refused before anything heavy is imported.
+    check_scope(loaded.given, loaded.options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
+    early_checks.check_names(loaded.options)
+    early_checks.check_region(loaded.given, loaded.options)
+    early_checks.check_inputs([job.input for job in jobs])
+    from rtface.pipeline.stills import scope_of
+
+    return functools.reduce(operator.or_, (scope_of(job.input, job.named, loaded.options) for job in jobs))
+
+
+def _say_done(job: Job, report: Report, options: Options, console: Console) -> None:
+    for note in report.notes:
+        console.say(note)
+    if options.dry_run:
+        console.say(f"{job.output} was not written (--dry-run)")
+        return
+    frames = "1 frame" if report.frames_out == 1 else f"{report.frames_out} frames"
+    speed = f"{report.fps:.1f} fps" if report.frames_out > 1 else f"{report.seconds:.1f} s"
+    console.say(f"{job.output}: {frames}, {report.frames_with_faces} with faces, {report.frames_corrected} corrected, "
+                f"{speed}, {report.engine} on {report.device}")
+    for path in (options.compare, options.report):
+        if path is not None:
+            console.say(f"{path} written")
+
+
+def _explain_stage(given: list[str] | None) -> list[str] | None:
+    """Answers ``--stage help`` and ``--stage NAME:help``, before anything else is asked for."""
+    from rtface.stages.options import described
+
+    for text in given or ():
+        name, _, rest = text.partition(":")
+        if rest.strip() == "help" or text == "help":
+            try:
+                print_text(described(name.strip()))
+            except RtfaceError as error:
+                raise typer.Exit(shared.explain(error, Console(0))) from None
+            raise typer.Exit
+    return given or None
+
+
+def run(
+    context: typer.Context,
+    paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
+        "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
+        "mp4, mkv, mov, webm, png, jpg, tiff; a folder/ takes a film's pictures. "
+        "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))],
+    output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
+        "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
+    engine: shared.Engine = None,
+    strength: Annotated[str | None, typer.Option(metavar="0..1", help="How much of the correction to add.")] = None,
+    fidelity: Annotated[str | None, typer.Option(metavar="0..1", help=(
+        "Of engines that have it: 0 is beautiful, 1 near to what is there."))] = None,
+    commercial_use: shared.CommercialUse = None,
+    keyframe: Annotated[str | None, typer.Option(metavar="N|auto", autocompletion=shared.complete("auto"), help=(
+        "Run a slow engine on every N-th frame and the small one on all. With an engine that is fast enough for every "
+        "frame this is slower."))] = None,
+    colour: shared.Colour = None,
+    grain: Annotated[str | None, typer.Option(
+        metavar="match|none", autocompletion=shared.complete("match", "none"),
+        help="Bring grain back to the level of the skin beside it, or do not.")] = None,
+    region: Annotated[str | None, typer.Option(
+        metavar="face|head", autocompletion=shared.complete("face", "head"),
+        help="Enhance the face only, or hair, ears and neck too, with engines that answer for these.")] = None,
+    device: shared.Device = None,
+    tracker: shared.Tracker = None,
+    faces: shared.Faces = None,
+    max_faces: shared.MaxFaces = None,
+    codec: Annotated[str | None, typer.Option(metavar="NAME", help="Video encoder.")] = None,
+    crf: Annotated[str | None, typer.Option(metavar="N", help="Its quality; less is better.")] = None,
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="Its speed.")] = None,
+    decode: Annotated[str | None, typer.Option(
+        metavar="auto|cuda[:N]|software", autocompletion=shared.complete("auto", "cuda", "software"),
+        help="Where pictures are decoded; software takes over where a card cannot.")] = None,
+    encode: Annotated[str | None, typer.Option(
+        metavar="auto|cuda|software", autocompletion=shared.complete("auto", "cuda", "software"),
+        help="Where pictures are encoded; software takes over where a card cannot.")] = None,
+    start: shared.Start = None,
+    end: shared.End = None,
+    compare: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write before|after to this file.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write the report here.")] = None,
+    correct: Annotated[str | None, typer.Option(
+        metavar="auto|always|never", autocompletion=shared.complete("auto", "always", "never"),
+        help="Correct the faces that need it, all of them, or none.")] = None,
+    treatment: Annotated[Path | None, typer.Option(metavar="FILE", help=(
+        "Obey this file, made by 'rtface analyze --json' and edited."))] = None,
+    overwrite: Annotated[bool | None, typer.Option("--overwrite/--no-overwrite", help=(
+        "Replace an OUTPUT, comparison, report or recording that exists."))] = None,
+    strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help=(
+        "Stop where something of the INPUT would be lost."))] = None,
+    dry_run: Annotated[bool | None, typer.Option("--dry-run", help=(
+        "Write nothing; say what would be done, and about how long it takes."))] = None,
+    segments: Annotated[str | None, typer.Option(metavar="N", help=(
+        "Work on N places of a film at once: for a card or many cores."))] = None,
+    threads: shared.Threads = None,
+    sequence: shared.Sequence = None,
+    fps: shared.Fps = None,
+    stages: Annotated[list[str] | None, typer.Option(
+        "--stage", metavar="NAME:key=value,...", callback=_explain_stage, is_eager=True, help=(
+            "Also draw this, after the faces: overlays, privacy, labels; again for more. NAME:help lists its keys, "
+            "help what is installed."))] = None,
+    size: live.Size = None,
+    audio: live.Audio = None,
+    latency: live.Latency = None,
+    delay: live.Delay = None,
+    buffer: live.Buffer = None,
+    slate: live.Slate = None,
+    also: live.Also = None,
+    bitrate: live.Bitrate = None,
+    gop: live.Gop = None,
+    light: live.Light = None,
+    preview: live.Preview = None,
+    control: live.Control = None,
+    metrics: live.Metrics = None,
+    config: shared.Config = None,
+    json: shared.Json = False,
+    verbose: shared.Verbose = 0,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Enhance the faces of a film, a still, a camera or a stream. Nothing else is worked on: outside the faces a
+    lossless output has the input's samples; a lossy encoder changes all of the picture a little."""
+    console = shared.console_for(verbose, quiet)
+    with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
+        loaded = shared.load_options(context, config, console)
+        options = loaded.options
+        ends = live.live_ends(paths) if output_dir is None else None
+        if ends is not None:
+            check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
+            early_checks.check_region(loaded.given, options)
+            raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
+        jobs = plan_jobs(paths, output_dir, options)
+        check_scope(loaded.given, options, _scope(jobs, loaded))
+        with _folder(output_dir, keep=not options.dry_run):
+            code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json)
+        raise typer.Exit(code)
+
+
+@contextmanager
+def _folder(path: Path | None, *, keep: bool) -> Generator[None]:
+    """Makes a folder that is not there; without `keep` it goes again, for a dry run only needs it to be checked."""
+    if path is None or path.is_dir():
+        yield
+        return
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"--output-dir {path} cannot be made ({error.strerror}); choose another place") from error
+    try:
+        yield
+    finally:
+        for folder in made if not keep else ():
+            folder.rmdir()

@@ -1,0 +1,162 @@
+"""Pictures between two processes: a few slots of shared memory, one writer, one reader.
+
+The memory has no name that could be left behind (an unlinked file; on Windows a section that goes with its last
+handle). Pages that no picture reached cost nothing, so slots may be as large as the largest picture that is taken.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtface.errors import UsageError
+
+if TYPE_CHECKING:
+    import av
+
+    from rtface.frame import Bytes
+
+_HEADER = mmap.PAGESIZE
+_FREE, _TAKEN = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a picture in a slot is like; small enough for a message.
+
+    Attributes:
+        width, height: in samples.
+        pix_fmt: FFmpeg's name of the format.
+        lines: bytes of one row, by plane.
+        tags: colour range, matrix, primaries and transfer as FFmpeg's numbers.
+        pict_type: FFmpeg's number of the picture's type, 0 for unknown.
+    """
+
+    width: int
+    height: int
+    pix_fmt: str
+    lines: tuple[int, ...]
+    tags: tuple[int, int, int, int] = (0, 2, 2, 2)
+    pict_type: int = 0
+
+    @staticmethod
+    def of(image: av.VideoFrame) -> Picture:
+        """That of a frame in memory of the host."""
+        return Picture(image.width, image.height, image.format.name, tuple(p.line_size for p in image.planes),
+                       (int(image.color_range), int(image.colorspace), int(image.color_primaries),
+                        int(image.color_trc)), int(image.pict_type))
+
+
+class FrameRing:
+    """Slots for pictures; one process writes, one reads, either may be the parent.
+
+    Args:
+        slots: pictures that may be on their way, 1…64.
+        bytes: of the largest picture.
+        handle: what another process made of it (`handle`), to map the same memory.
+    """
+
+    def __init__(self, slots: int, bytes: int, handle: int | str | None = None) -> None:
+        if not 1 <= slots <= 64 or bytes < 1:
+            raise UsageError(f"{slots} slots of {bytes} bytes: give 1 to 64 slots of at least one byte")
+        self.slots = slots
+        self.bytes = -(-bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._lock = threading.Lock()  # between threads; and a memory barrier between the samples and the slot's mark
+        self._next = 0
+        size = _HEADER + slots * self.bytes
+        self._file: int | None = None
+        if sys.platform == "win32":
+            self.handle: int | str = handle or f"rtface-{secrets.token_hex(16)}"
+            self._memory = mmap.mmap(-1, size, tagname=str(self.handle))
+        else:
+            self._file = _unlinked(size) if handle is None else int(handle)
+            self.handle = self._file
+            self._memory = mmap.mmap(self._file, size)
+
+    def put(self, image: av.VideoFrame) -> int | None:
+        """Copies a picture's planes into a free slot; its number, or None when all are taken.
+
+        Raises:
+            UsageError: the picture is larger than a slot.
+        """
+        from rtface.util.av_arrays import plane_rows
+
+        planes = [plane_rows(p) for p in image.planes]
+        if sum(p.size for p in planes) > self.bytes:
+            raise UsageError(f"a picture of {image.width}×{image.height} in {image.format.name} is too large: "
+                             f"{self.bytes >> 20} MiB are kept for one")
+        with self._lock:
+            slot = next((s for s in (*range(self._next, self.slots), *range(self._next))
+                         if self._memory[s] == _FREE), None)
+            if slot is None:
+                return None
+            self._memory[slot] = _TAKEN
+            self._next = (slot + 1) % self.slots
+        at = _HEADER + slot * self.bytes
+        for plane in planes:
+            self._view(at, plane.shape)[:] = plane
+            at += plane.size
+        return slot
+
+    def get(self, slot: int, like: Picture) -> av.VideoFrame:
+        """A new frame with the picture of a slot, which is free again."""
+        import av
+
+        from rtface.util.av_arrays import plane_rows
+
+        try:
+            image = av.VideoFrame(like.width, like.height, like.pix_fmt)
+            at = _HEADER + slot * self.bytes
+            for line, plane in zip(like.lines, image.planes, strict=True):
+                rows = plane_rows(plane)
+                used = min(line, rows.shape[1])
+                rows[:, :used] = self._view(at, (rows.shape[0], line))[:, :used]
+                at += rows.shape[0] * line
+        finally:
+            self.free(slot)
+        image.color_range, image.colorspace, image.color_primaries, image.color_trc = like.tags
+        image.pict_type = like.pict_type
+        return image
+
+    def free(self, slot: int) -> None:
+        """Gives a slot back unread."""
+        with self._lock:
+            self._memory[slot] = _FREE
+
+    @property
+    def taken(self) -> int:
+        """Slots that hold a picture nobody read yet."""
+        return sum(self._memory[s] != _FREE for s in range(self.slots))
+
+    def close(self) -> None:
+        """Gives the memory back, once no thread copies any more; safe to call twice."""
+        with self._lock:
+            with suppress(BufferError):  # then it goes with the copy that is under way
+                self._memory.close()
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+
+    def _view(self, at: int, shape: tuple[int, ...]) -> Bytes:
+        import numpy as np
+
+        return np.ndarray(shape, np.uint8, self._memory, at)
+
+
+def _unlinked(size: int) -> int:
+    """A file without a name, as large as asked for; pages that nobody writes take no room."""
+    if sys.platform == "linux":
+        file = os.memfd_create("rtface-frames")
+    else:
+        file, path = tempfile.mkstemp("rtface-frames")
+        Path(path).unlink()
+    os.ftruncate(file, size)
+    return file

@@ -1,0 +1,198 @@
+"""What to do with a correction, worked out of a few figures of it: the same for every device.
+
+`shape` in three steps: a device measures an engine's answer and its crop in full resolution (`Measures`), this decides
+(`Controls`), and the device does it. `Pixels` is the first and the last step on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from rtface.correct.colour import (
+    GRID,
+    LUMA,
+    Box,
+    ExposureCurve,
+    chroma_limit,
+    enlarging,
+    excess,
+    low_frequencies,
+    luma_of,
+)
+from rtface.correct.eyes import Iris, lost_colour, means_of_cells
+from rtface.correct.face_region import Area
+from rtface.correct.grain import Grain, GrainMatcher, Texture, highpass
+from rtface.correct.mask import Region, residual_gate
+from rtface.correct.reproject import Reprojection
+from rtface.correct.temporal import TemporalAverage
+from rtface.errors import EngineError
+from rtface.frame import Float, Float32
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """What the user asked for.
+
+    Attributes:
+        strength: 0…1 scales the correction; 0 is the identity.
+        colour: "lock" keeps the picture's own low frequencies, give or take what nobody sees; "restore" lets one smooth
+            curve a track in.
+        grain: "match" brings the texture of the skin beside the face back; "none" leaves the engine's.
+        average: take the gated average over time (for engines without a memory of their own).
+        gate: fade out where engine and picture disagree about what is there.
+        keep: remember this frame as a key frame, for those that follow without an engine.
+        region: "face", or "head": also hair, ears and neck.
+        share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
+    """
+
+    strength: float = 1.0
+    colour: Literal["lock", "restore"] = "lock"
+    grain: Literal["match", "none"] = "match"
+    average: bool = False
+    gate: bool = True
+    keep: bool = False
+    region: Region = "face"
+    share: float = 1.0
+
+
+@dataclass(slots=True)
+class TrackState:
+    """What is remembered of one track from frame to frame."""
+
+    average: TemporalAverage = field(default_factory=TemporalAverage)
+    curve: ExposureCurve = field(default_factory=ExposureCurve)
+    grain: GrainMatcher = field(default_factory=GrainMatcher)
+    key: Reprojection = field(default_factory=Reprojection)
+    gate: Float32 | None = None
+    time: float = 0.0
+
+    def reset(self) -> None:
+        """Forgets everything: after a cut, a seek, a long gap."""
+        self.average.reset()
+        self.curve.reset()
+        self.grain.reset()
+        self.key.reset()
+        self.gate = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Figures of an engine's answer r and its crop c, of side S, for one `Area`; d = r − c.
+
+    Attributes:
+        cells: float32 3×64×64, averages of d.
+        crop_cells: float32 3×32×32, averages of c; None where `colour` is "lock".
+        samples: float32 3×n×n, c at every `step`-th sample in both directions.
+        irises, changes: float32 2×3, the mean colour in c of both irises, and that in d.
+        texture: the fine structure; None where `grain` is "none".
+    """
+
+    cells: Float32
+    crop_cells: Float32 | None
+    samples: Float32
+    irises: Float32
+    changes: Float32
+    texture: Texture | None
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What is to be done in full resolution: with m the mask, g the gate (bilinear) and o what lies in front,
+
+        d ← (r − c) − up(excess) + gain·c + offset − c + the irises' colours + grain
+        final mask = m·g·(1 − o)        correction = strength·d·final mask        in the box; 0 beside it
+
+    Attributes:
+        size: S.
+        box, part: x0, y0, x1, y1; own grain and synthetic grain are laid out in the part, see `Area`.
+        strength: 0…1.
+        excess: float32 3×32×32, enlarged bilinearly.
+        curve: float64 2×3, gain and offset a channel; None for none.
+        irises: where they are.
+        colours: float32 2×3, what to add to them, see `eyes.give_back`.
+        grain: None for none.
+        gate: float32 64×64; None where it is open everywhere.
+    """
+
+    size: int
+    box: Box
+    part: Box
+    strength: float
+    excess: Float32
+    curve: Float | None
+    irises: tuple[Iris | None, ...]
+    colours: Float32
+    grain: Grain | None
+    gate: Float32 | None
+
+
+def decide(measures: Measures, area: Area, state: TrackState, options: Shaping, *, time: float,
+           seed: int = 0) -> Controls:
+    """What to do with one face.
+
+    Args:
+        measures: of the answer and the crop.
+        area: the face in its crop.
+        state: of the face's track, changed.
+        options: what the user asked for.
+        time: seconds, rising within a track.
+        seed: any number that belongs to this track and frame (synthetic grain).
+
+    Raises:
+        EngineError: the engine's answer holds NaN or infinity; `state` is reset.
+    """
+    if not math.isfinite(float(measures.cells.sum())):
+        state.reset()
+        raise EngineError("an engine's answer holds values that are not numbers; the frame is left as it is")
+    gate = _gate(measures.cells, area.weight, state, time) if options.gate else None
+    low = low_frequencies(measures.cells)
+    curve: Float | None = None
+    if options.colour == "restore":
+        assert measures.crop_cells is not None
+        low_c = low_frequencies(measures.crop_cells)
+        small: Any = cv2.resize(area.weight, (GRID, GRID), interpolation=cv2.INTER_AREA)
+        curve = state.curve.update(low_c, low + low_c, small, time)
+        removed = excess(low, luma=0.0, chroma=0.0)
+    else:
+        removed = excess(low, chroma=chroma_limit(measures.samples))
+    changes = measures.changes - means_of_cells(removed, area.size, area.irises)
+    if curve is not None:
+        changes += measures.irises * np.float32(curve[0] - 1.0) + np.float32(curve[1])
+    grain: Grain | None = None
+    if options.grain == "match":
+        assert measures.texture is not None
+        texture = _left(measures.texture, area, removed, curve)
+        grain = state.grain.decide(texture, measures.samples, area, time=time, seed=seed)
+    state.time = time
+    return Controls(area.size, area.box, area.part, options.strength, removed, curve, area.irises,
+                    lost_colour(measures.irises, changes), grain, gate)
+
+
+_RELEASE = 0.25  # seconds in which a closed gate opens again; it closes at once
+
+
+def _gate(cells: Float32, weight: Float32, state: TrackState, time: float) -> Float32 | None:
+    """The residual gate, closing at once and opening slowly; None where it is open everywhere."""
+    gate = residual_gate(cells, weight)
+    before = state.gate
+    if before is not None:
+        step = np.float32(max(time - state.time, 0.0) / _RELEASE)
+        np.minimum(gate, before + step, out=gate)
+    state.gate = gate
+    return None if float(gate.min()) >= 1.0 else gate
+
+
+def _left(texture: Texture, area: Area, removed: Float32, curve: Float | None) -> Texture:
+    """The texture of the correction without what is too much, and with the curve."""
+    x0, y0, x1, y1 = area.part
+    larger = enlarging(GRID, area.size)
+    lines = highpass(np.ascontiguousarray(larger[x0:x1].T), area.scale, rows=True)[:, ::area.step]
+    change: Any = texture.change - larger[y0:y1:area.step] @ luma_of(removed) @ lines
+    if curve is not None:  # grain is much the same in all channels
+        change += np.float32(np.dot(LUMA, curve[0]) - 1.0) * texture.crop[area.rows, area.columns]
+    return Texture(texture.crop, change, texture.own)

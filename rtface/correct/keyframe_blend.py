@@ -1,0 +1,225 @@
+"""A heavy engine on key frames, a small one on every frame: the answer that is shown of a face.
+
+The small engine's answer s is there on every frame, steadied by its own memory. The heavy engine's r is there on key
+frames k, and is carried to the others along the motion that s shows (s is cleaner than the input, so the motion is):
+
+    h = warp(r_k) + low(s − warp(s_k))          r̂ = g·h + (1 − g)·s
+
+where low are the frequencies that light and a codec move, taken from the steadier of the two engines, and the gate g
+falls to 0 where s and the warped s_k differ: blink, mouth, a hand. r̂ is then shaped like any engine's answer.
+
+What is carried is wrong where motion was not found to the pixel, and what is shown without it, b = c + s − c↓, is wrong
+where the heavy engine would change it. With the local mean squares E = (r_k − b_k)² of that change and W = (h − b)² of
+the change that is carried, which is E and what the motion got wrong, E/W of it counts (Wiener's weight of two
+estimates): all of it on a degraded film, next to nothing on a clean one, which keeps its own detail.
+
+In a film h comes from the two key frames before and the one after, by distance and by their gates, which leaves no step
+at a key frame; and both s and what the heavy engine is shown of a key frame are averages of some frames before and
+after, along their motion and gated (`steadied`). Motion that is found anew on those averages, which tremble less, is
+nearer to the truth, so r_k is carried along that; and r̂ itself is averaged once more along it with those of the frames
+beside, as far as they differ less than the film itself does (`calmed`): what is left is what is wrong with each alone.
+
+What the heavy engine adds to the small one's answer, r − s, counts as far as it is more than chance: a network without
+memory decides anew on every frame. In two bands of middle and low frequencies it is held against what the key frame
+before added; with P the local mean of their product and T that of their squares, three quarters of P/T of it are kept
+(`agreed`): there the small engine, which remembers, is the nearer to the truth. The finest structure is kept as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.correct.colour import Box, low_frequencies
+from rtface.correct.correspondence import SIDE, Look, Way, energy, resized
+from rtface.correct.motion import shifted
+from rtface.frame import Float32
+
+AVERAGED, SHOWN = 3, 2
+"""Frames before and after that the small engine's answer is averaged with, and what is shown."""
+AHEAD = SHOWN + 2 * AVERAGED
+"""Frames that a film is known beyond the next key frame: what is shown is averaged, along a motion that is found on
+averages, which go by motion found on the answers around."""
+_SPREAD = 2.0  # frames: standard deviation of their weights
+_BANDS = (32, 128)  # cells a side down to which frequencies are low, and middle
+_BELIEF = 0.75  # of what both key frames add
+_NEAR = 5.0  # samples of a small crop that are looked at together
+_TELLS = 1.0  # times as much as is shown that frames differ as they are seen, from which on it is believed
+_NOTHING = 1e-7  # mean square of what nobody sees
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key frame that is shown on another frame, or on its own.
+
+    Attributes:
+        share: of the key frames shown; they add up to 1.
+        look: with its `key`.
+        small: float32 3×n×n, what is taken for the small engine's answer there.
+        way: there; None on its own frame.
+        moved: float32 3×h×w, `look.key` moved along it, in the box that is shown; None where that is still to be done.
+    """
+
+    share: float
+    look: Look
+    small: Float32
+    way: Way | None
+    moved: Float32 | None = None
+
+
+def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]], error: Float32,
+             box: Box = (0, 0, SIDE, SIDE)) -> Float32:
+    """float32 3×n×n: a picture of a face, averaged with those of the frames around it.
+
+    A picture counts as far as it differs from this one no more than two would that are both as wrong as this one is:
+    a clean film is not blurred by motion that was not found to the pixel.
+
+    Args:
+        picture: float32 3×n×n; not changed.
+        others: distance in frames, picture, and the way there.
+        error: float32 SIDE×SIDE, mean square, how wrong the picture is as far as is known.
+        box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part that matters; the rest stays as it is.
+    """
+    (x0, y0, x1, y1), k = box, picture.shape[1] // SIDE
+    few, size = (x1 - x0, y1 - y0), (k * (x1 - x0), k * (y1 - y0))
+    part, inner = np.s_[y0:y1, x0:x1], np.s_[:, y0 * k:y1 * k, x0 * k:x1 * k]
+    out = picture.copy()
+    total, weights = out[inner], np.ones(size[::-1], np.float32)
+    for distance, other, way in others:
+        share, moved = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2)), way.fetch(other, box)
+        change = [cv2.subtract(there, here) for there, here in zip(moved, picture[inner], strict=True)]
+        gate = way.gate[part] * _explained(2.0 * error[part], energy(change, few))
+        weight: Any = cv2.resize(gate, size, interpolation=cv2.INTER_LINEAR) * share
+        cv2.add(weights, weight, dst=weights)
+        for plane, there in zip(total, moved, strict=True):
+            cv2.add(plane, cv2.multiply(there, weight), dst=plane)
+    for plane in total:
+        cv2.divide(plane, weights, dst=plane)
+    return out
+
+
+def calmed(seen: Float32, left: Float32) -> Float32:
+    """0…1, how far two frames of a face differ by what trembles, and not by motion that was not found to the pixel: an
+    enhanced film has as much of the latter as the film that was seen, and less of the former.
+
+    Args:
+        seen, left: float32 SIDE×SIDE, mean square by which two frames differ along their motion, as they were seen and
+            as they would be shown.
+    """
+    out: Any = np.clip((seen + _NOTHING) / (left + _NOTHING) - np.float32(_TELLS), 0.0, 1.0)
+    return out
+
+
+def agreed(look: Look, answer: Float32, base: Float32, earlier: tuple[Look, Way] | None) -> None:
+    """Takes in the heavy engine's answer, float32 3×S×S, for the frame of a look: sets its `key`, `added`, `changed`.
+
+    Args:
+        look: of a key frame, its `small` known.
+        answer: not changed.
+        base: float32 3×S×S, see `based`.
+        earlier: the key frame before, and the way there; None where all of the answer is to be believed.
+    """
+    assert look.small is not None
+    size = look.small.shape[1]
+    look.key, look.added = answer, resized(answer, size) - look.small
+    if earlier is not None and earlier[0].added is not None:
+        look.key = answer - resized(_chance(look.added, earlier[0].added, earlier[1]), answer.shape[1])
+    look.changed = energy(look.key - base)
+
+
+def _chance(added: Float32, before: Float32, way: Way) -> Float32:
+    """What of an addition is not believed, by that of the key frame before."""
+    size = added.shape[1]
+    gate: Any = cv2.resize(way.gate, (size, size), interpolation=cv2.INTER_LINEAR)
+    chance = np.zeros_like(added)
+    for here, there in zip(_bands(added), _bands(way.fetch(before)), strict=True):
+        both: Any = sum(_around(a * b * gate) for a, b in zip(here, there, strict=True))
+        each: Any = sum(_around((a * a + b * b) * (0.5 * gate)) for a, b in zip(here, there, strict=True))
+        # Where the gate is shut nothing is known, and it is believed as if both agreed.
+        chance += (1.0 - np.float32(_BELIEF) * _explained(both, each)) * here
+    return chance
+
+
+def based(crop: Float32, own: Float32, small: Float32) -> Float32:
+    """float32 3×h×w: what is shown without a key frame: the crop, changed as the small engine changes its own; of
+    all three the same part."""
+    out, size = np.empty(crop.shape, np.float32), (crop.shape[2], crop.shape[1])
+    for to, c, a, b in zip(out, crop, small, own, strict=True):
+        cv2.add(c, cv2.resize(cv2.subtract(a, b), size, interpolation=cv2.INTER_LINEAR), dst=to)
+    return out
+
+
+def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], weight: float = 1.0,
+           box: Box = (0, 0, SIDE, SIDE)) -> Float32:
+    """r̂ of the module's text.
+
+    Args:
+        crop: float32 3×S×S, the heavy engine's crop of this frame.
+        own: float32 3×n×n, the small engine's crop of it.
+        small: float32 3×n×n, what is taken for the small engine's answer on this frame.
+        keys: see `Key`.
+        weight: 0…1, how much of them there is to be.
+        box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part that matters; the rest of the answer is the crop.
+
+    Returns:
+        float32 3×S×S.
+    """
+    x0, y0, x1, y1 = box
+    k, n = crop.shape[1] // SIDE, small.shape[1] // SIDE
+    few, size = (x1 - x0, y1 - y0), (k * (x1 - x0), k * (y1 - y0))
+    part, inner = (np.s_[:, y0 * m:y1 * m, x0 * m:x1 * m] for m in (k, n))
+    out = crop.copy()
+    out[part] = base = based(crop[part], own[inner], small[inner])
+    gates = [np.ones((SIDE, SIDE), np.float32) if key.way is None else key.way.gate for key in keys]
+    shares = [np.float32(key.share) * gate for key, gate in zip(keys, gates, strict=True)]
+    total, opened = np.full((SIDE, SIDE), 1e-6, np.float32), np.ones((SIDE, SIDE), np.float32)
+    for share, gate in zip(shares, gates, strict=True):
+        total += share
+        opened *= 1.0 - gate
+    opened = np.float32(weight) * (1.0 - opened) / total
+    for key, share in zip(keys, shares, strict=True):
+        assert key.look.key is not None and key.look.changed is not None
+        counts = (share * opened)[y0:y1, x0:x1]
+        moved = key.moved
+        if moved is None:
+            moved = key.look.key[part] if key.way is None else key.way.fetch(key.look.key, box)
+        # In place, plane by plane: as whole arrays these few lines are bound by memory, and take three times as long.
+        change = np.empty_like(base)
+        for to, there, here in zip(change, moved, base, strict=True):
+            cv2.subtract(there, here, dst=to)
+        if key.way is not None:
+            light = resized(low_frequencies(resized(small, SIDE) - key.way.fetch(resized(key.small, SIDE))), SIDE)
+            for plane, low in zip(change, light, strict=True):
+                cv2.add(plane, cv2.resize(low[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR), dst=plane)
+            there = key.look.changed if key.way.flow is None else shifted(key.look.changed, key.way.flow)
+            counts = counts * _explained(there[y0:y1, x0:x1], energy(change, few))
+        much = cv2.resize(counts, size, interpolation=cv2.INTER_LINEAR)
+        for to, plane in zip(out[part], change, strict=True):
+            cv2.add(to, cv2.multiply(plane, much, dst=plane), dst=to)
+    return out
+
+
+def _explained(expected: Float32, found: Float32) -> Float32:
+    """0…1, how much of a mean square that was found was to be expected."""
+    out: Any = np.clip((expected + _NOTHING) / (found + _NOTHING), 0.0, 1.0)
+    return out
+
+
+def _bands(picture: Float32) -> list[Float32]:
+    """Low and middle frequencies of a picture."""
+    low, middle = (_lowpass(picture, cells) for cells in _BANDS)
+    return [low, middle - low]
+
+
+def _lowpass(picture: Float32, cells: int) -> Float32:
+    few = [cv2.GaussianBlur(plane, (5, 5), 1.0, borderType=cv2.BORDER_REPLICATE) for plane in resized(picture, cells)]
+    return resized(np.stack(few), picture.shape[1])
+
+
+def _around(values: Float32) -> Float32:
+    out: Any = cv2.GaussianBlur(values, (0, 0), _NEAR)
+    return out

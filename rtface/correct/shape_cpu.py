@@ -1,0 +1,95 @@
+"""The full-resolution steps of `shape` on the CPU: figures out of the pictures, and what was decided into them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.correct.colour import GRID, cells_of, enlarged, luma_of, take_out
+from rtface.correct.controls import Controls, Measures, Shaping
+from rtface.correct.eyes import give_back, iris_means
+from rtface.correct.face_region import Area
+from rtface.correct.grain import OwnGrain, OwnTexture, Texture, highpass, sheet_part
+from rtface.frame import Float32
+
+
+class Pixels:
+    """One engine's answer r and its crop c (float32 3×S×S, not changed): measured once, then corrected once."""
+
+    def __init__(self, r: Float32, c: Float32, area: Area) -> None:
+        self._c, self._area = c, area
+        self._d: Any = cv2.subtract(r, c)
+        self._own: OwnGrain | None = None
+
+    def measure(self, options: Shaping) -> Measures:
+        """The figures that `decide` needs for these options."""
+        c, d, area = self._c, self._d, self._area
+        every = slice(None, None, area.step)
+        return Measures(cells_of(d), cells_of(c, GRID) if options.colour == "restore" else None,
+                        np.ascontiguousarray(c[:, every, every]), iris_means(c, area.irises),
+                        iris_means(d, area.irises), self._texture() if options.grain == "match" else None)
+
+    def _texture(self) -> Texture:
+        # Only every `step`-th row is looked at, filtered along itself.
+        area = self._area
+        every = slice(None, None, area.step)
+        x0, y0, x1, y1 = area.part
+        crop = highpass(luma_of(self._c[:, every]), area.scale, rows=True)[:, every]
+        change = highpass(luma_of(self._d[:, y0:y1:area.step, x0:x1]), area.scale, rows=True)[:, every]
+        return Texture(np.ascontiguousarray(crop), change, self._own_texture)
+
+    def _own_texture(self) -> OwnTexture:
+        x0, y0, x1, y1 = self._area.part
+        self._own = OwnGrain(luma_of(self._c[:, y0:y1, x0:x1]), self._area.scale)
+        return self._own.texture(self._area.step)
+
+    def apply(self, controls: Controls, mask: Float32, occlusion: Float32 | None = None,
+              out: Float32 | None = None) -> tuple[Float32, Float32]:
+        """The correction, masked: float32 S×S×3, written into `out` where given; and the mask that it was multiplied
+        with, S×S.
+
+        Args:
+            controls: what was decided.
+            mask: float32 S×S, the area's.
+            occlusion: float32 S×S, 1 = something lies in front.
+            out: float32 S×S×3, 0 beside the box.
+        """
+        c, d, size = self._c, self._d, controls.size
+        box = x0, y0, x1, y1 = controls.box
+        take_out(d, controls.excess, box)
+        if controls.curve is not None:
+            gain, offset = controls.curve.astype(np.float32)
+            for k in range(3):
+                target = d[k, y0:y1, x0:x1]
+                target += c[k, y0:y1, x0:x1] * (gain[k] - np.float32(1.0)) + offset[k]
+        give_back(d, controls.irises, controls.colours)
+        self._add_grain(controls)
+        final = mask.copy()
+        inner = final[y0:y1, x0:x1]
+        if controls.gate is not None:
+            cv2.multiply(inner, enlarged(controls.gate, size, box), dst=inner)
+        if occlusion is not None:
+            inner *= np.float32(1.0) - np.clip(occlusion[y0:y1, x0:x1], 0.0, 1.0)
+        planes = [cv2.multiply(plane[y0:y1, x0:x1], inner, scale=controls.strength) for plane in d]
+        out = np.zeros((size, size, 3), np.float32) if out is None else out
+        cv2.mixChannels(planes, [out[y0:y1, x0:x1]], [0, 0, 1, 1, 2, 2])
+        return out, final
+
+    def _add_grain(self, controls: Controls) -> None:
+        grain = controls.grain
+        if grain is None:
+            return
+        x0, y0, x1, y1 = controls.part
+        added: Any = None
+        if grain.own and self._own is not None:
+            added = self._own.share(grain.own, grain.deviation)
+        if grain.made:
+            made = sheet_part((y1 - y0, x1 - x0), grain.coarseness, grain.at) * np.float32(grain.made)
+            added = made if added is None else cv2.add(added, made, dst=added)
+        if added is None:
+            return
+        for plane in self._d:
+            target = plane[y0:y1, x0:x1]
+            cv2.add(target, added, dst=target)

@@ -1,0 +1,1 @@
+"""The CPU device: cuts crops out of native planes and composites corrections."""

@@ -1,0 +1,256 @@
+"""Adding corrections to native planes, sample by sample, and nothing anywhere else.
+
+For every face and every component: the correction in the component's own code values is low-passed where the map
+shrinks it, warped to the plane, dithered, added in float, rounded once, and clipped to the wider of the legal range
+and the source sample.
+
+Dither. Before rounding, a sample at column x, row y of its plane (of its field's rows, for a field) gets
+
+    t = (T[(y + oy) & 255, (x + ox) & 255] + 0.5) / 128 − 0.5      T[j, i] = mix(i + 256·j) >> 25
+    h = mix(mix(pts mod 2³²) + 8·p + component)                    ox = h & 255, oy = (h >> 8) & 255
+
+component is 0, 1, 2 for y, u, v and for r, g, b; p is 0 for a whole picture, 1 + the field's parity for a field; mix
+is MurmurHash3's 32-bit finaliser of its argument + 0x9E3779B9. |t| < 0.5, so that a sample whose correction is 0
+rounds to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.device.cpu.crop import BLUR_FROM, full_range, lowpass
+from rtface.errors import EngineError
+from rtface.frame import Bytes, Color, Float, Float32
+from rtface.geometry.color_curves import code_range, ycbcr_from_rgb
+from rtface.geometry.planes import Layout, Role, Samples
+from rtface.geometry.transforms import bounds, clip_box, compose, footprint, invert, scaling, to_cv2, translation
+
+Box = tuple[int, int, int, int]
+SMOOTH_FROM = 2.0  # magnification above which a correction is interpolated with a cubic
+
+
+@dataclass(slots=True)
+class Patch:
+    """One face's correction, cut to where its mask is above 0.
+
+    Attributes:
+        correction: float32 h×w×3, RGB in native code-value units of 1 = full scale, 0 outside the mask.
+        mask: float32 h×w.
+        support: uint8 h×w, 255 where the mask is above 0.
+        matrix: 2×3, display → patch (corner convention).
+    """
+
+    correction: Float32
+    mask: Float32
+    support: Bytes
+    matrix: Float
+
+    def display_box(self) -> tuple[float, float, float, float]:
+        """The upright box around the patch in display space."""
+        h, w = self.support.shape
+        x0, y0, x1, y1 = bounds(invert(self.matrix), (0.0, 0.0, w, h))
+        return float(x0), float(y0), float(x1), float(y1)
+
+
+def cut_patch(correction: Float32, mask: Float32, matrix: Float) -> Patch | None:
+    """The part of a correction (S×S×3) under its mask (S×S), or None where it changes nothing.
+
+    Raises:
+        EngineError: the correction holds NaN or infinity.
+    """
+    support: Bytes = cv2.threshold(mask, 0.0, 255.0, cv2.THRESH_BINARY)[1].astype(np.uint8)
+    x, y, w, h = cv2.boundingRect(support)
+    if w == 0:
+        return None
+    # One sample of zeros around it, so that interpolation fades to 0 where the mask does.
+    x0, y0, x1, y1 = clip_box((x - 1, y - 1, x + w + 1, y + h + 1), mask.shape[1], mask.shape[0])
+    part = correction[y0:y1, x0:x1]
+    total = cv2.norm(part, cv2.NORM_L1)
+    if not np.isfinite(total):
+        raise EngineError("a correction is not finite; the frame was left as it is")
+    if total == 0.0:
+        return None
+    return Patch(part, mask[y0:y1, x0:x1], support[y0:y1, x0:x1], compose(translation(-x0, -y0), matrix))
+
+
+def overlapping(boxes: Sequence[tuple[float, float, float, float]]) -> list[list[int]]:
+    """Numbers of patches, grouped by their `display_box` so that those in different groups lie apart."""
+    groups: list[tuple[list[float], list[int]]] = []
+    for n, (x0, y0, x1, y1) in enumerate(boxes):
+        box = [x0 - 8, y0 - 8, x1 + 8, y1 + 8]  # a subsampled sample reaches further than its own place
+        members = [n]
+        apart: list[tuple[list[float], list[int]]] = []
+        for other, others in groups:
+            if box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]:
+                members = others + members
+                box = [min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3])]
+            else:
+                apart.append((other, others))
+        groups = [*apart, (box, members)]
+    return [members for _, members in groups]
+
+
+def rows(form: Layout, color: Color) -> dict[Role, Float]:
+    """Per component the row of 3 that turns an RGB correction (1 = full scale) into its code values."""
+    full = full_range(form, color)
+    luma = code_range(form.bits, full, chroma=False).scale
+    if form.kind == "rgb":
+        return {role: luma * np.eye(3)[i] for i, role in enumerate(("r", "g", "b"))}
+    matrix = ycbcr_from_rgb(color.matrix)
+    out: dict[Role, Float] = {"y": luma * matrix[0]}
+    if form.kind == "yuv":
+        chroma = code_range(form.bits, full, chroma=True).scale
+        out["u"], out["v"] = chroma * matrix[1], chroma * matrix[2]
+    return out
+
+
+def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> tuple[Float32, bool]:
+    """One component of a patch (float32 h×w) on the samples of `box` of its plane (`to_plane`: display → plane).
+
+    The flag says whether a filter may have carried the correction past the edge of its mask.
+    """
+    forward = compose(to_plane, invert(patch.matrix))
+    shrink = footprint(invert(forward))
+    cubic = min(shrink) < 1.0 / SMOOTH_FROM
+    values, undo = lowpass(values, shrink, border=cv2.BORDER_CONSTANT)
+    if cubic:  # doubled by a separable cubic, then warped linearly: within 3 % of a cubic warp, in a third of its time
+        values = cv2.resize(values, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+        undo = compose(undo, scaling(0.5, 0.5))
+    forward = compose(translation(-box[0], -box[1]), forward, undo)
+    out: Any = cv2.warpAffine(values, to_cv2(forward), (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
+                              borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+    return out, cubic or max(shrink) > BLUR_FROM
+
+
+def warp_mask(patch: Patch, mask: Samples, to_plane: Float, box: Box) -> Samples:
+    """The mask or its support at the very positions of the samples of `box`; no low-pass, so that it does not grow."""
+    forward = compose(translation(-box[0], -box[1]), to_plane, invert(patch.matrix))
+    return cv2.warpAffine(mask, to_cv2(forward), (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
+                          borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+
+
+def patch_box(patch: Patch, to_plane: Float, shape: tuple[int, int]) -> Box | None:
+    """The samples of a plane (height, width) that a patch can reach, or None."""
+    h, w = patch.support.shape
+    box = clip_box(bounds(compose(to_plane, invert(patch.matrix)), (0.0, 0.0, w, h), margin=1.0), shape[1], shape[0])
+    return box if box[2] > box[0] and box[3] > box[1] else None
+
+
+class Placement:
+    """Where a group of patches meets one plane; shared by the components that lie on the same grid (u and v)."""
+
+    def __init__(self, group: list[Patch], to_plane: Float, shape: tuple[int, int]) -> None:
+        self._group, self._to_plane = group, to_plane
+        boxes = [b for b in (patch_box(p, to_plane, shape) for p in group) if b is not None]
+        low, high = np.array(boxes or [(0, 0, 0, 0)]).reshape(-1, 2, 2).transpose(1, 0, 2)
+        self.box: Box = (int(low[:, 0].min()), int(low[:, 1].min()), int(high[:, 0].max()), int(high[:, 1].max()))
+        self._gate: Bytes | None = None
+        self._weight: Float32 | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether the patches lie outside the picture."""
+        return self.box[2] <= self.box[0]
+
+    def gate(self) -> Bytes:
+        """Above 0 where a mask at the very position of a sample is above 0; uint8."""
+        if self._gate is None:
+            gates = [warp_mask(p, p.support, self._to_plane, self.box) for p in self._group]
+            self._gate = np.asarray(np.maximum.reduce(gates) if len(gates) > 1 else gates[0], np.uint8)
+        return self._gate
+
+    def place(self, row: Float) -> tuple[Float32, Bytes | None]:
+        """The correction of one component in code values, and where it may be written (None: wherever it is not 0).
+
+        Where masks overlap their sum counts as 1 at most: d = Σ dᵢ / max(1, Σ mᵢ), so that two faces never correct a
+        sample twice.
+        """
+        kernel = row.astype(np.float32)[None]
+        if len(self._group) == 1:
+            patch = self._group[0]
+            values, spread = warp_patch(patch, cv2.transform(patch.correction, kernel), self._to_plane, self.box)
+            return values, self.gate() if spread else None
+        total: Any = 0.0
+        for patch in self._group:
+            values, _ = warp_patch(patch, cv2.transform(patch.correction, kernel), self._to_plane, self.box)
+            values[warp_mask(patch, patch.support, self._to_plane, self.box) == 0] = 0.0
+            total = total + values
+        if self._weight is None:
+            masks = [warp_mask(p, p.mask, self._to_plane, self.box) for p in self._group]
+            self._weight = np.maximum(np.add.reduce(masks), np.float32(1.0))
+        return total / self._weight, self.gate()
+
+
+def neutral(view: Samples, box: Box, form: Layout) -> bool:
+    """Whether all chroma in a box is gray, give or take one code of 8 bits."""
+    part = view[box[1]:box[3], box[0]:box[2]] >> form.shift
+    unit = 1 << (form.bits - 8)
+    return bool(part.size == 0 or (part.min() >= 127 * unit and part.max() <= 129 * unit))
+
+
+def _mix(value: int | NDArray[np.int64]) -> NDArray[np.uint64]:
+    word = np.uint64(0xFFFFFFFF)
+    x = (np.asarray(value).astype(np.uint64) + np.uint64(0x9E3779B9)) & word
+    x = ((x ^ (x >> np.uint64(16))) * np.uint64(0x85EBCA6B)) & word
+    x = ((x ^ (x >> np.uint64(13))) * np.uint64(0xC2B2AE35)) & word
+    return x ^ (x >> np.uint64(16))
+
+
+@lru_cache(maxsize=8)
+def _dither_sheet(width: int) -> Float32:
+    """The 256×256 tile repeated to 512 rows and at least `width` columns; values (k + 0.5)/128 − 0.5."""
+    tile = (_mix(np.arange(65536)) >> np.uint64(25)).astype(np.float32).reshape(256, 256)
+    return np.tile((tile + 0.5) / 128.0 - 0.5, (2, width // 256)).astype(np.float32)
+
+
+class Dither:
+    """Rounding offsets of one component of one picture; see the module's text.
+
+    Attributes:
+        offset: ox and oy.
+    """
+
+    def __init__(self, pts: int, component: int, parity: int | None) -> None:
+        h = int(_mix(int(_mix(pts % (1 << 32))) + 8 * (0 if parity is None else 1 + parity) + component))
+        self.offset = h & 255, (h >> 8) & 255
+
+    def of(self, x: int, y: int, width: int, height: int) -> Float32:
+        """float32 height × width, |t| < 0.5, for the samples from column x and row y on; at most 256 rows."""
+        x, y = (x + self.offset[0]) & 255, (y + self.offset[1]) & 255
+        sheet = _dither_sheet(((x + width) // 512 + 1) * 512)  # few widths, so that few sheets are ever made
+        return sheet[y:y + height, x:x + width]
+
+
+_STRIP = 96  # rows at a time: source, sum and result then stay in the core's own cache
+
+
+def write(view: Samples, box: Box, values: Float32, gate: Bytes | None, dither: Dither, form: Layout,
+          legal: tuple[int, int]) -> None:
+    """Adds `values` (code values, overwritten) to the samples of `box`, where `gate` is above 0 if given, in place."""
+    depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
+    low, high = np.array(legal, np.float64)  # cv2 takes a scalar beside an array, its annotations do not say so
+    x0, y0, x1, y1 = box
+    for top in range(y0, y1, _STRIP):
+        bottom = min(top + _STRIP, y1)
+        target = view[top:bottom, x0:x1]
+        source = np.ascontiguousarray(target, form.dtype.newbyteorder("="))
+        old = source >> form.shift if form.shift else source
+        add = values[top - y0:bottom - y0]
+        cv2.add(add, dither.of(x0, top, x1 - x0, bottom - top), dst=add)
+        if gate is None:
+            new: Any = cv2.add(old, add, dtype=depth)
+        else:
+            new = old.copy()
+            cv2.add(old, add, dst=new, mask=gate[top - y0:bottom - y0], dtype=depth)
+        cv2.min(new, cv2.max(old, high), dst=new)
+        cv2.max(new, cv2.min(old, low), dst=new)
+        if form.shift:
+            new = source + ((new - old) << form.shift)  # modulo 2¹⁶; keeps whatever the low bits held
+        target[...] = new

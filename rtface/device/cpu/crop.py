@@ -1,0 +1,176 @@
+"""From native planes to RGB at crop resolution: low-pass, warp, convert."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.frame import Bytes, Color, Display, Float, Float32
+from rtface.geometry.color_curves import code_range, curve_of, ycbcr_from_rgb
+from rtface.geometry.planes import Layout, Role, Samples
+from rtface.geometry.transforms import (
+    Field,
+    bounds,
+    clip_box,
+    compose,
+    footprint,
+    invert,
+    plane_matrix,
+    scaling,
+    to_cv2,
+    translation,
+)
+
+HALF_BELOW = 0.7  # footprint under which chroma is sampled at half the target's size first
+BLUR_FROM = 1.08  # residual shrink below which bilinear sampling alone is clean enough
+
+
+def smoothing(shrink: tuple[float, float]) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float]]:
+    """What `lowpass` does for a shrink in x and y: whole factors, then a Gaussian's size (1, 1: none) and sigmas."""
+    nx, ny = max(1, int(shrink[0] + 0.05)), max(1, int(shrink[1] + 0.05))
+    rest = (shrink[0] / nx, shrink[1] / ny)
+    if max(rest) <= BLUR_FROM:
+        return (nx, ny), (1, 1), (0.0, 0.0)
+    # The variance that a box of `rest` samples has beyond a box of one.
+    sx, sy = (float(np.sqrt(max(r * r - 1.0, 0.0) / 4.0)) for r in rest)
+    size = [1 if s < 0.2 else 3 if s < 0.6 else 5 for s in (sx, sy)]
+    return (nx, ny), (size[0], size[1]), (max(sx, 0.01), max(sy, 0.01))
+
+
+def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tuple[Samples, Float]:
+    """Filters an image that is about to be shrunk by `shrink` (source samples per target sample in x and y).
+
+    Whole factors by area averaging, the remainder (below 2) by a Gaussian; `warpAffine` itself has no area filter.
+
+    Returns:
+        The filtered image, smaller where whole factors were taken, and the matrix from its coordinates to those of the
+        image given (corner convention).
+    """
+    (nx, ny), size, sigma = smoothing(shrink)
+    if nx > 1 or ny > 1:
+        h, w = image.shape[:2]
+        if w % nx or h % ny:
+            image = cv2.copyMakeBorder(image, 0, -h % ny, 0, -w % nx, border)
+            h, w = image.shape[:2]
+        image = cv2.resize(image, (w // nx, h // ny), interpolation=cv2.INTER_AREA)
+    if size != (1, 1):
+        image = cv2.GaussianBlur(image, size, sigma[0], sigmaY=sigma[1], borderType=border)
+    return image, scaling(nx, ny)
+
+
+def halved(shrink: tuple[float, float], size: tuple[int, int]) -> bool:
+    """Whether chroma is sampled at half the target's size first: magnified, it holds nothing finer."""
+    return max(shrink) < HALF_BELOW and size[0] % 2 == 0 and size[1] % 2 == 0
+
+
+def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0, *, chroma: bool = False) -> Samples:
+    """One component resampled through `matrix` (plane → target, corner convention) to size (w, h); edges replicate.
+
+    Returns:
+        h×w code values, uint8 or (for more than 8 bits) float32, shifted down to their value.
+    """
+    back = invert(matrix)
+    shrink = footprint(back)
+    height, width = plane.shape
+    box = bounds(back, (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *shrink) + 1.0)
+    x0, y0, x1, y1 = clip_box(box, width, height)
+    # A region wholly outside still shows the nearest edge.
+    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+    image = np.ascontiguousarray(plane[y0:y1, x0:x1], plane.dtype.newbyteorder("="))
+    if shift:
+        image = image >> shift
+    if image.dtype != np.uint8:
+        image = image.astype(np.float32)  # exact, and OpenCV filters it three times as fast as 16 bits
+    image, unshrink = lowpass(image, shrink, border=cv2.BORDER_REPLICATE)
+    forward = compose(matrix, translation(x0, y0), unshrink)
+    half = chroma and halved(shrink, size)
+    if half:  # a quarter of the work
+        forward = compose(scaling(0.5, 0.5), forward)
+    out: Any = cv2.warpAffine(image, to_cv2(forward), (size[0] // 2, size[1] // 2) if half else size,
+                              flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(out, size, interpolation=cv2.INTER_LINEAR) if half else out
+
+
+def full_range(form: Layout, color: Color) -> bool:
+    """Whether black is code 0: what the format itself says first, then the stream."""
+    return form.full_range or color.full_range
+
+
+def from_planes(form: Layout, color: Color, size: tuple[int, int], display: Display,
+                field: Field | None) -> dict[Role, Float]:
+    """Per component the matrix from its samples to display space."""
+    known = {sub: invert(plane_matrix(size, display, subsampling=sub, siting=color.siting, field=field))
+             for sub in {form.role_subsampling(role) for role in form.components}}
+    return {role: known[form.role_subsampling(role)] for role in form.components}
+
+
+@lru_cache(maxsize=64)
+def rgb_rows(kind: str, bits: int, full: bool, matrix: str,
+             white: float) -> tuple[tuple[float, float, float, float], ...]:
+    """For R, G and B: the factors of y, u, v code values and a constant, so that white becomes `white`."""
+    luma = code_range(bits, full, chroma=False)
+    if kind != "yuv":
+        return ((white / luma.scale, 0.0, 0.0, -white * luma.offset / luma.scale),) * 3
+    chroma = code_range(bits, full, chroma=True)
+    back = white * np.linalg.inv(ycbcr_from_rgb(matrix))
+    factors = back / np.array([luma.scale, chroma.scale, chroma.scale])
+    zeros = -factors @ np.array([luma.offset, chroma.offset, chroma.offset])
+    return tuple((float(f[0]), float(f[1]), float(f[2]), float(z)) for f, z in zip(factors, zeros, strict=True))
+
+
+def sample_planes(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
+                  size: tuple[int, int], *, white: float = 1.0, depth: int = cv2.CV_32F) -> Samples:
+    """A region as R'G'B' planes, HDR values as they are coded.
+
+    Args:
+        views: `planes()` of the frame or field.
+        form, color: how to read them.
+        places: `from_planes()` of the frame or field.
+        matrix: 2×3, display → region.
+        size: (w, h) of the region.
+        white: the value of white.
+        depth: cv2.CV_32F, or cv2.CV_8U (rounded and clipped).
+
+    Returns:
+        3×h×w float32 or uint8; float values are not clipped.
+    """
+    out = np.empty((3, size[1], size[0]), np.uint8 if depth == cv2.CV_8U else np.float32)
+    got = {role: sample(view, compose(matrix, places[role]), size, form.shift, chroma=role in ("u", "v"))
+           for role, view in views.items()}
+    rows = rgb_rows(form.kind, form.bits, full_range(form, color), color.matrix, white)
+    for k, (ky, ku, kv, zero) in enumerate(rows):
+        if form.kind != "yuv":
+            plane = got["y"] if form.kind == "gray" else got["rgb"[k]]  # pyright: ignore[reportArgumentType]
+            cv2.addWeighted(plane, ky, plane, 0.0, zero, dst=out[k], dtype=depth)
+        elif abs(ku) < 1e-9 or abs(kv) < 1e-9:
+            other, factor = ("v", kv) if abs(ku) < 1e-9 else ("u", ku)
+            cv2.addWeighted(got["y"], ky, got[other], factor, zero, dst=out[k], dtype=depth)
+        else:
+            part = cv2.addWeighted(got["y"], ky, got["u"], ku, zero, dtype=cv2.CV_32F)
+            cv2.addWeighted(part, 1.0, got["v"].astype(np.float32), kv, 0.0, dst=out[k], dtype=depth)
+    return out
+
+
+def sample_rgb(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
+               size: tuple[int, int], *, native: bool = False) -> Float32:
+    """A region as an engine knows it, float32 3×h×w, 0…1; with `native`, HDR values as they are coded."""
+    out = sample_planes(views, form, color, places, matrix, size)
+    curve = None if native else curve_of(color)
+    if curve is not None:
+        return curve.forward(out)
+    return np.clip(out, 0.0, 1.0, out=out)
+
+
+def sample_bytes(views: dict[Role, Samples], form: Layout, color: Color, places: dict[Role, Float], matrix: Float,
+                 size: tuple[int, int]) -> Bytes:
+    """A region as an engine knows it, uint8 h×w×3."""
+    if curve_of(color) is not None:
+        rgb = sample_rgb(views, form, color, places, matrix, size) * np.float32(255.0) + np.float32(0.5)
+        return np.ascontiguousarray(rgb.transpose(1, 2, 0).astype(np.uint8))
+    rgb = sample_planes(views, form, color, places, matrix, size, white=255.0, depth=cv2.CV_8U)
+    out: Any = cv2.merge([rgb[0], rgb[1], rgb[2]])
+    return out

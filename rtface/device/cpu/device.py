@@ -1,0 +1,275 @@
+"""The frame path on the CPU: crops out of native planes, corrections into them (numpy and OpenCV)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from rtface.correct import carried, face_mask, irises, shape
+from rtface.device.cpu.composite import Dither, Placement, cut_patch, neutral, overlapping, rows, write
+from rtface.device.cpu.crop import from_planes, full_range, sample_bytes, sample_rgb
+from rtface.device.cpu.swscale import Swscale
+from rtface.device.view import FrameView
+from rtface.errors import InputError, UsageError
+from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame
+from rtface.geometry.color_curves import code_range, curve_of
+from rtface.geometry.planes import Layout, Role, Samples, fallback, layout, planes
+from rtface.geometry.transforms import apply, field_parity, plane_matrix
+from rtface.protocols import Correction, Retouch
+from rtface.util.av_gpu import software
+
+if TYPE_CHECKING:
+    import av
+
+log = logging.getLogger("rtface")
+_COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
+
+
+def native_image(image: av.VideoFrame) -> av.VideoFrame:
+    """The image itself where the frame path works in its format, else converted to `planes.fallback` of it.
+
+    Raises:
+        InputError: swscale cannot read the format (raw Bayer).
+    """
+    image = software(image)
+    name = image.format.name
+    if layout(name) is not None:
+        return image
+    try:
+        return image.reformat(format=fallback(name))
+    except (ValueError, OSError) as error:
+        raise InputError(f"pixel format {name} cannot be converted ({error}); convert the input to yuv420p or rgb24 "
+                         "first") from error
+
+
+class CpuView(FrameView):
+    """A frame whose samples are in the host's memory, or are brought there."""
+
+    def __init__(self, frame: Frame, swscale: Swscale) -> None:
+        super().__init__(frame)
+        self._image = native_image(frame.image)
+        form = layout(self._image.format.name)
+        assert form is not None
+        self._form: Layout = form
+        self._parity = field_parity(frame.display, frame.field)
+        self._views: dict[Role, Samples] | None = None
+        self._places: dict[Role, Float] = {}
+        self._swscale = swscale
+
+    def _whole(self, width: int, height: int) -> Bytes:
+        """By FFmpeg's scaler, which is faster, but knows neither fields nor HDR curves."""
+        if self._parity is not None or curve_of(self._frame.color) is not None:
+            return super()._whole(width, height)
+        return self._swscaled(width, height)
+
+    def _swscaled(self, width: int, height: int) -> Bytes:
+        display, color = self._frame.display, self._frame.color
+        turns = display.quarter_turns % 4
+        w, h = (height, width) if turns % 2 else (width, height)
+        shrinks = self._image.width > 1.5 * w
+        small = self._swscale.rgb(self._image, (w, h), color.matrix, full=full_range(self._form, color), area=shrinks)
+        memory: Any = small.planes[0]
+        pixels = np.rot90(np.ndarray((h, w, 3), np.uint8, memory, 0, (small.planes[0].line_size, 3, 1)), -turns)
+        return np.ascontiguousarray(pixels[:, ::-1] if display.mirror else pixels)
+
+    def _read(self) -> tuple[dict[Role, Samples], Layout, Color, dict[Role, Float]]:
+        if self._views is None:
+            self._views = planes(self._image, self._form, self._parity)
+            self._places = from_planes(self._form, self._frame.color, (self._image.width, self._image.height),
+                                       self._frame.display, self._frame.field)
+        return self._views, self._form, self._frame.color, self._places
+
+    def rgb(self, matrix: Float, size: tuple[int, int], *, native: bool = False) -> Float32:
+        """float32 3×h×w RGB 0…1 of the region that `matrix` (display → region) maps to `size` (w, h); edges replicate.
+
+        `native` leaves HDR values as they are coded.
+        """
+        return sample_rgb(*self._read(), matrix, size, native=native)
+
+    def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
+        out = sample_bytes(*self._read(), matrix, size)
+        w, h = self._size
+        corners = apply(matrix, np.array([(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)]))
+        if not _contains(corners, size):
+            inside = np.zeros((size[1], size[0]), np.uint8)
+            cv2.fillConvexPoly(inside, np.rint((corners - 0.5) * 16.0).astype(np.int32), 255, shift=4)
+            out[inside == 0] = 0
+        return out
+
+
+def _log_warning(key: str, message: str) -> None:
+    log.warning("%s (%s)", message, key)
+
+
+def _contains(quad: Float, size: tuple[int, int]) -> bool:
+    """Whether a convex quadrilateral holds the rectangle 0, 0, w, h."""
+    contour = quad.astype(np.float32)
+    return all(cv2.pointPolygonTest(contour, (float(x), float(y)), False) >= 0
+               for x in (0, size[0]) for y in (0, size[1]))
+
+
+class CpuDevice:
+    """Crops and composites on the CPU (`protocols.Device`).
+
+    Args:
+        threads: what OpenCV may use in this process; None leaves it as it is (the pipeline's thread budget decides).
+        warn: called with a key and a message when something is done that the user should know, once per frame; the
+            default logs.
+    """
+
+    def __init__(self, threads: int | None = None, warn: Callable[[str, str], None] | None = None) -> None:
+        if threads is not None:
+            if threads < 1:
+                raise UsageError(f"threads must be 1 or more, not {threads}")
+            cv2.setNumThreads(threads)
+        self._warn = warn or _log_warning
+        self._swscale = Swscale()
+
+    @property
+    def name(self) -> str:
+        """"cpu"."""
+        return "cpu"
+
+    @property
+    def carries(self) -> bool:
+        """True."""
+        return True
+
+    def view(self, frame: Frame) -> CpuView:
+        """The frame (or field) for a tracker; made on demand, valid until the frame is written to."""
+        return CpuView(frame, self._swscale)
+
+    def crops(self, frame: Frame, matrices: Float, size: int) -> Crops:
+        """Crops of one frame or field.
+
+        Args:
+            frame: SDR, PQ or HLG; HDR values are mapped by `transfer.engine_curve`.
+            matrices: N×2×3, display → crop pixels.
+            size: S.
+
+        Returns:
+            float32 N×3×S×S RGB 0…1; the picture's edge is replicated outside it. `owners` counts frame 0, face n.
+        """
+        view = self.view(frame)
+        pixels = np.empty((len(matrices), 3, size, size), np.float32)
+        for n, matrix in enumerate(matrices):
+            pixels[n] = view.rgb(matrix, (size, size))
+        return Crops(pixels, np.array(matrices, np.float64).reshape(-1, 2, 3), [(0, n) for n in range(len(matrices))])
+
+    def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
+        """One `crops` for each matrix and size."""
+        return [self.crops(frame, matrix[None], size) for matrix, size in places]
+
+    def shape(self, faces: Sequence[Retouch]) -> list[Correction]:
+        """`rtface.correct.shape` of each face."""
+        return [_shaped(face) for face in faces]
+
+    def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
+        """`composite` of all corrections."""
+        return self.composite(frame, [c.pixels for c in corrections], [c.mask for c in corrections],
+                              [c.matrix for c in corrections])
+
+    def to_host(self, crops: Sequence[Crops]) -> list[Crops]:
+        """They are there."""
+        return list(crops)
+
+    def drop(self, crops: Sequence[Crops]) -> None:
+        """Nothing is held."""
+
+    def cut_again(self, frame: Frame, crops: Sequence[Crops]) -> list[Crops]:
+        """They are still there."""
+        return list(crops)
+
+    def say_converted(self, frame: Frame) -> None:
+        """Warns that frames of this pixel format are converted."""
+        name = frame.image.format.name
+        self._warn("pixel_format", f"frames with faces are converted from {name} to {fallback(name)}: the frame path "
+                   "does not work in it")
+
+    def composite(self, frame: Frame, corrections: Sequence[Float32] | Float32, masks: Sequence[Float32] | Float32,
+                  matrices: Sequence[Float] | Float) -> Frame:
+        """Adds corrections to the frame's own planes; samples where every mask is 0 stay bit for bit.
+
+        Args:
+            frame: its image is written to after `make_writable()`, and only where there is something to write.
+            corrections: N float32 arrays S×S×3, RGB, already masked, engine units (1 = white); each has its own S.
+            masks: N float32 arrays S×S, 0…1.
+            matrices: N float64 arrays 2×3, display → crop pixels.
+
+        Returns:
+            The frame itself where nothing changes, else the frame marked `touched`. A frame whose pixel format has to
+            be converted first comes back with another image, and a warning is counted.
+
+        Raises:
+            UsageError: shapes that do not belong together.
+            EngineError: a correction holds NaN or infinity; nothing was written then.
+        """
+        shapes = [(np.shape(d), np.shape(m)) for d, m in zip(corrections, masks, strict=False)]
+        if not len(corrections) == len(masks) == len(matrices) or any(d != (*m, 3) for d, m in shapes):
+            raise UsageError(f"composite wants N corrections S×S×3, N masks S×S and N matrices 2×3, not {shapes} and "
+                             f"{len(matrices)} matrices")
+        found = [cut_patch(d, m, matrix) for d, m, matrix in zip(corrections, masks, matrices, strict=True)]
+        patches = [patch for patch in found if patch is not None]
+        if not patches:
+            return frame
+        image = software(frame.image)
+        if image is not frame.image:
+            frame = replace(frame, image=image)
+        if layout(image.format.name) is None:
+            self.say_converted(frame)
+            image = native_image(image)
+            frame = replace(frame, image=image)
+        form = layout(image.format.name)
+        assert form is not None
+        curve = curve_of(frame.color)
+        if curve is not None:
+            view = self.view(frame)
+            for patch in patches:
+                h, w = patch.support.shape
+                seen = view.rgb(patch.matrix, (w, h), native=True)
+                native = curve.backward(np.ascontiguousarray(patch.correction.transpose(2, 0, 1)), seen)
+                patch.correction = np.ascontiguousarray(native.transpose(1, 2, 0))
+        image.make_writable()
+        parity = field_parity(frame.display, frame.field)
+        views = planes(image, form, parity)
+        full = full_range(form, frame.color)
+        wanted = rows(form, frame.color)
+        for numbers in overlapping([patch.display_box() for patch in patches]):
+            group = [patches[n] for n in numbers]
+            placements: dict[tuple[int, int], Placement] = {}
+            for role in wanted:
+                sub = form.role_subsampling(role)
+                if sub not in placements:
+                    to_plane = plane_matrix((image.width, image.height), frame.display, subsampling=sub,
+                                            siting=frame.color.siting, field=frame.field)
+                    placements[sub] = Placement(group, to_plane, views[role].shape)
+            chroma_box = placements[form.subsampling].box
+            gray = form.kind == "yuv" and all(neutral(views[role], chroma_box, form) for role in ("u", "v"))
+            for role, row in wanted.items():
+                placement = placements[form.role_subsampling(role)]
+                if placement.empty or (gray and role != "y"):
+                    continue
+                values, gate = placement.place(row)
+                legal = code_range(form.bits, full, chroma=role in ("u", "v"))
+                write(views[role], placement.box, values, gate,
+                      Dither(frame.pts, _COMPONENTS[role], parity), form, (legal.low, legal.high))
+        return replace(frame, touched=True)
+
+
+def _shaped(face: Retouch) -> Correction:
+    matrix, size, restored = face.crops.matrices[0], face.crops.size, face.restored
+    crop = face.crops.pixels[0]
+    if restored is None:
+        pixels, mask = carried(crop, face.state, face.how, time=face.time, scale=face.scale)
+    else:
+        mask = face_mask(size, face.mesh, face.how.region)
+        pixels, mask = shape(restored.pixels[0], crop, mask, face.state, face.how,
+                             time=face.time, seed=face.seed, scale=face.scale,
+                             occlusion=None if restored.occlusion is None else restored.occlusion[0],
+                             eyes=irises(size, face.mesh))
+    return Correction(pixels, mask, matrix)

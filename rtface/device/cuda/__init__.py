@@ -1,0 +1,1 @@
+"""The CUDA device: kernels, memory, streams; cuts, shapes and composites on an NVIDIA GPU."""

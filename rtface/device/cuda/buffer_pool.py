@@ -1,0 +1,112 @@
+"""Pieces of a card's memory that are used again and again: one for each frame and each face in hand.
+
+Nothing is reserved once a run has seen its largest frame and its most faces: what a slot has it keeps.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from rtface.device.cuda.gpu import Card, Memory, Pinned
+from rtface.device.cuda.stream_thread import Owner
+
+ALIGNED = 256
+
+
+def aligned(nbytes: int) -> int:
+    """The next multiple of what the card likes addresses to be."""
+    return -(-nbytes // ALIGNED) * ALIGNED
+
+
+class Growing:
+    """A piece of the card's memory, and where wanted one of the host's beside it, that grows with what is asked of it.
+
+    Attributes:
+        memory, pinned: None until the first `need`.
+    """
+
+    def __init__(self, card: Card, *, pinned: bool = False, device: bool = True) -> None:
+        self._card, self._with_pinned, self._with_device = card, pinned, device
+        self.memory: Memory | None = None
+        self.pinned: Pinned | None = None
+        self.nbytes = 0
+
+    def need(self, nbytes: int) -> None:
+        """Makes it at least so large; what it held is lost where it grows. The owner's thread only."""
+        if nbytes <= self.nbytes:
+            return
+        self.close()
+        nbytes = aligned(nbytes + nbytes // 8)
+        if self._with_device:
+            self.memory = self._card.allocate(nbytes)
+        if self._with_pinned:
+            self.pinned = self._card.pin(nbytes)
+        self.nbytes = nbytes
+
+    def on_card(self) -> Memory:
+        assert self.memory is not None
+        return self.memory
+
+    def on_host(self) -> Pinned:
+        assert self.pinned is not None
+        return self.pinned
+
+    def close(self) -> None:
+        for piece in (self.memory, self.pinned):
+            if piece is not None:
+                piece.close()
+        self.memory = self.pinned = None
+        self.nbytes = 0
+
+
+S = TypeVar("S")
+
+
+class Pool(Generic[S]):
+    """Slots of one kind: taken from any thread, given back when nothing on the card uses them any more.
+
+    Args:
+        owner: of the card; it may free what is idle when memory runs out.
+        make, free: of one slot; the owner's thread calls them.
+    """
+
+    def __init__(self, owner: Owner, make: Callable[[], S], free: Callable[[S], None]) -> None:
+        self._owner, self._make, self._free = owner, make, free
+        self._idle: list[S] = []
+        self._all: list[S] = []
+        self._lock = threading.Lock()
+        owner.idle.append(self.trim)
+
+    def take(self) -> S:
+        """An idle slot, or a new one. Raises OutOfDeviceMemory."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        made = self._owner.reserve(self._make)
+        with self._lock:
+            self._all.append(made)
+        return made
+
+    def give(self, slot: S) -> None:
+        with self._lock:
+            assert slot not in self._idle, "a slot is given back twice"
+            self._idle.append(slot)
+
+    def trim(self) -> None:
+        """Frees what is idle. The owner's thread only."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._all = [slot for slot in self._all if slot not in idle]
+        for slot in idle:
+            self._free(slot)
+
+    def close(self) -> None:
+        """Frees all, in use or not; the card must be idle. The owner's thread only."""
+        if self.trim in self._owner.idle:
+            self._owner.idle.remove(self.trim)
+        with self._lock:
+            slots, self._all, self._idle = self._all, [], []
+        for slot in slots:
+            self._free(slot)

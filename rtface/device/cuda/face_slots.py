@@ -1,0 +1,59 @@
+"""Where a face lies on a card while it is worked on: its crop, what an engine made of it, and its correction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rtface.device.cuda.buffer_pool import aligned
+from rtface.device.cuda.gpu import Card, Memory
+from rtface.device.cuda.shaping import scratch_floats
+
+MAP_VALUES = 128 * 128
+"""The most values that an engine's head may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSlot:
+    """One face of side S in one piece of memory; addresses of float32 arrays.
+
+    Attributes:
+        size: S.
+        crop, native, restored, correction: 3×S×S; `native` is the crop in coded HDR values.
+        mask: S×S.
+        occlusion, log_scale: maps of an engine's heads, `MAP_VALUES` at most.
+        scratch: what shaping keeps from measuring to applying (`shaping.scratch_floats`).
+    """
+
+    memory: Memory
+    size: int
+    crop: int
+    native: int
+    restored: int
+    correction: int
+    mask: int
+    occlusion: int
+    log_scale: int
+    scratch: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """As a batch of one, (1, 3, S, S)."""
+        return (1, 3, self.size, self.size)
+
+    @staticmethod
+    def bytes_of(size: int) -> int:
+        """What a face of side `size` takes."""
+        return sum(_parts(size))
+
+    @classmethod
+    def reserve(cls, card: Card, size: int) -> FaceSlot:
+        """A slot on the card. Raises OutOfDeviceMemory."""
+        parts = _parts(size)
+        memory = card.allocate(sum(parts))
+        return cls(memory, size, *(memory.address + sum(parts[:n]) for n in range(len(parts))))
+
+
+def _parts(size: int) -> list[int]:
+    """Bytes of each array of a slot, in order."""
+    picture, plane, head = (aligned(4 * n) for n in (3 * size * size, size * size, MAP_VALUES))
+    return [picture] * 4 + [plane] + [head] * 2 + [aligned(4 * scratch_floats(size))]

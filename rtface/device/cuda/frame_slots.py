@@ -1,0 +1,142 @@
+"""What one frame has on a card while it is worked on: its samples, its faces, and the descriptors of each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rtface.device.cuda.buffer_pool import Growing, Pool
+from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.gpu import Card, Memory
+from rtface.device.cuda.staging import InPlace, Surface
+from rtface.device.cuda.stream_thread import Owner
+from rtface.frame import Crops
+from rtface.geometry.planes import Layout
+
+if TYPE_CHECKING:
+    import av
+
+
+class FrameSlot:
+    """Memory for one frame in hand, used again for later ones.
+
+    Attributes:
+        block: its samples (`surface.Surface`), on the card and pinned.
+        steps: descriptors by step. Each step has its own, because the one before may still be on its way up.
+        scratch: what its kernels have in between.
+        exchange: pinned memory for crops that the host cuts or looks at, or corrections that it pastes; `answers`: for
+            what it makes of them.
+        small: small pictures of its crops (`shaping.small_job`), in the order of its faces.
+        uploaded, computed, done: events of its own; `cropped`: its crops and small pictures are there,
+            `looked`: the small pictures are on the host.
+        failure: what a step met on its way, until someone asks.
+    """
+
+    def __init__(self, card: Card) -> None:
+        self.block = Growing(card, pinned=True)
+        self.steps = {name: Growing(card, pinned=True) for name in ("crop", "average", "measure", "apply", "paste")}
+        self.measures = Growing(card, pinned=True)
+        self.exchange, self.answers = (Growing(card, pinned=True, device=False) for _ in range(2))
+        self.small = Growing(card, pinned=True)
+        self.scratch = Growing(card)
+        self.uploaded, self.cropped, self.looked, self.computed, self.done = (card.event() for _ in range(5))
+        self.failure: BaseException | None = None
+
+    def close(self) -> None:
+        for piece in (self.block, *self.steps.values(), self.measures, self.exchange, self.answers,
+                      self.small, self.scratch):
+            piece.close()
+
+
+@dataclass(slots=True)
+class CardCrops(Crops):
+    """Crops on a card: `pixels` is a `FaceSlot`; `frame` is what holds it."""
+
+    frame: Held | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """A frame whose samples, or those around its faces, are on the card.
+
+    Attributes:
+        image: the picture; kept until the card has done with it.
+        form: how it is laid out.
+        lies: where its samples are, counted from address `base`.
+        memory: that they are in.
+    """
+
+    image: av.VideoFrame
+    form: Layout
+    lies: Surface | InPlace
+    base: int
+    memory: tuple[Memory, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A frame in hand: its slot and its faces' slots, until they are given back.
+
+    Attributes:
+        canvas: None where the host cuts and pastes.
+        settled: whether the host has waited for the last work with them.
+    """
+
+    slot: FrameSlot
+    faces: list[FaceSlot] = field(default_factory=list[FaceSlot])
+    canvas: Canvas | None = None
+    settled: bool = False
+    given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OnCard:
+    """A correction on the card (`Correction.pixels`); `Correction.mask` is then the box of its mask, or None where that
+    is 0 all over."""
+
+    held: Held
+    face: FaceSlot
+
+
+class Slots:
+    """All slots of a card: what a run has seen most of stays reserved, so that its loop reserves nothing."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._frames = Pool(owner, lambda: FrameSlot(owner.card), FrameSlot.close)
+        self._faces: dict[int, Pool[FaceSlot]] = {}
+
+    def take(self, sizes: list[int]) -> Held:
+        """Slots for one frame with faces of these sides. Raises OutOfDeviceMemory."""
+        held = Held(self._frames.take())
+        try:
+            for size in sizes:
+                held.faces.append(self._of(size).take())
+        except BaseException:
+            self.give(held)
+            raise
+        return held
+
+    def _of(self, size: int) -> Pool[FaceSlot]:
+        owner = self._owner
+        if size not in self._faces:  # of two threads that come at once, one pool stays
+            self._faces.setdefault(size, Pool(owner, lambda: FaceSlot.reserve(owner.card, size),
+                                              lambda slot: slot.memory.close()))
+        return self._faces[size]
+
+    def give(self, held: Held) -> None:
+        """Gives a frame's slots back; everything on the card that uses them must have ended."""
+        faces, held.faces = held.faces, []
+        for face in faces:
+            self._faces[face.size].give(face)
+        self._frames.give(held.slot)
+
+    def grow(self, piece: Growing, nbytes: int) -> None:
+        """Makes a piece at least so large; nothing on the card may use it. Raises OutOfDeviceMemory."""
+        if nbytes > piece.nbytes:
+            self._owner.reserve(lambda: piece.need(nbytes))
+
+    def close(self) -> None:
+        """Frees all. The owner's thread only."""
+        for pool in (self._frames, *self._faces.values()):
+            pool.close()

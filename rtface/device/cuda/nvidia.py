@@ -1,0 +1,284 @@
+"""An NVIDIA card (`card.Card`) through cuda-python: `cuda.core` for streams, events, kernels and graphs, and the
+driver's own calls for plain memory and for copies of parts of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from rtface.device.cuda.gpu import Event, Graph, Memory, Pinned, Shape3, Stream
+from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
+from rtface.frame import Bytes
+from rtface.util.install import extra_line
+
+# After these the context answers nothing any more (CUDA's documentation of CUresult: "the process must be terminated
+# and relaunched", or the context is gone).
+_LOST = {"CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_ERROR_LAUNCH_TIMEOUT", "CUDA_ERROR_LAUNCH_FAILED", "CUDA_ERROR_ASSERT",
+         "CUDA_ERROR_HARDWARE_STACK_ERROR", "CUDA_ERROR_ILLEGAL_INSTRUCTION", "CUDA_ERROR_MISALIGNED_ADDRESS",
+         "CUDA_ERROR_INVALID_ADDRESS_SPACE", "CUDA_ERROR_INVALID_PC", "CUDA_ERROR_ECC_UNCORRECTABLE",
+         "CUDA_ERROR_CONTEXT_IS_DESTROYED", "CUDA_ERROR_DEINITIALIZED", "CUDA_ERROR_DEVICE_UNAVAILABLE",
+         "CUDA_ERROR_CONTAINED", "CUDA_ERROR_EXTERNAL_DEVICE", "CUDA_ERROR_UNKNOWN",
+         "CUDA_ERROR_LAUNCH_FAILURE"}  # as the runtime spells it
+
+
+def failure(text: str, doing: str) -> EngineError:
+    """The error for what CUDA said, a text that holds the name of a CUresult or cudaError_t."""
+    found = re.search(r"(?:CUDA_ERROR|cudaError)\w*", text)
+    name = found.group() if found else text.strip().splitlines()[0] if text.strip() else "no reason given"
+    snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removeprefix("cudaError")).upper()
+    code = name if name.startswith("CUDA_ERROR") else f"CUDA_ERROR_{snake}"
+    if code in ("CUDA_ERROR_OUT_OF_MEMORY", "CUDA_ERROR_MEMORY_ALLOCATION"):
+        return OutOfDeviceMemory(f"the card has no memory left to {doing}; close what else uses it, or choose a "
+                                 "smaller engine")
+    if code in _LOST:
+        return DeviceLost(f"the card stopped answering ({name}) when rtface wanted to {doing}")
+    return EngineError(f"the card could not {doing}: {name}")
+
+
+@contextlib.contextmanager
+def _doing(what: str) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "CUDAError":  # cuda.core's for every CUresult; it has no public name
+            raise
+        raise failure(str(error), what) from error
+
+
+def _called(result: tuple[Any, ...], doing: str) -> Any:
+    """What a call of `cuda.bindings.driver` gave; raises for any CUresult but success."""
+    code, *values = result
+    if int(code) != 0:
+        raise failure(getattr(code, "name", str(code)), doing)
+    return values[0] if values else None
+
+
+def _driver() -> Any:
+    return importlib.import_module("cuda.bindings.driver")
+
+
+def _core() -> Any:
+    return importlib.import_module("cuda.core")
+
+
+class _Memory:
+    """Plain memory of the card."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.address = int(_called(_driver().cuMemAlloc(nbytes), f"reserve {nbytes / 2**20:.0f} MiB"))
+
+    def close(self) -> None:
+        if self.address:
+            address, self.address = self.address, 0
+            _driver().cuMemFree(address)
+
+
+class _Pinned:
+    """Page-locked memory of the host."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.address = int(_called(_driver().cuMemAllocHost(nbytes), f"pin {nbytes / 2**20:.0f} MiB of the host's"))
+        self._view: Bytes | None = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self.address))
+
+    def bytes(self) -> Bytes:
+        assert self._view is not None
+        return self._view
+
+    def close(self) -> None:
+        if self.address:
+            address, self.address, self._view = self.address, 0, None
+            _driver().cuMemFreeHost(address)
+
+
+class _Event:
+    def __init__(self, event: Any, enter: Callable[[], None]) -> None:
+        self.event, self._enter = event, enter
+
+    def synchronize(self) -> None:
+        self._enter()
+        with _doing("finish its work"):
+            self.event.sync()
+
+    def done(self) -> bool:
+        self._enter()
+        with _doing("finish its work"):
+            return bool(self.event.is_done)
+
+    def milliseconds_since(self, earlier: Event) -> float:
+        with _doing("read a clock"):
+            return float(self.event - cast(_Event, earlier).event)
+
+
+class _Graph:
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+
+    def close(self) -> None:
+        self.graph.close()
+
+
+class _Stream:
+    def __init__(self, stream: Any, kernels: Mapping[str, Any]) -> None:
+        self._stream, self._kernels = stream, kernels
+        self._into: Any = stream  # the stream itself, or a graph that is being captured on it
+
+    @property
+    def handle(self) -> int:
+        return int(self._stream.handle)
+
+    def copy(self, to: Memory, source: Memory, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
+        # Addresses are unified: the driver sees by them which way to copy.
+        _called(_driver().cuMemcpyAsync(to.address + to_at, source.address + source_at, nbytes, self._stream.handle),
+                "copy")
+
+    def launch(self, kernel: str, grid: Shape3, block: Shape3, *args: Any, reads: Sequence[Memory] = (),
+               writes: Sequence[Memory] = ()) -> None:
+        core = _core()
+        with _doing(f"run {kernel}"):
+            core.launch(self._into, core.LaunchConfig(grid=grid, block=block), self._kernels[kernel], *args)
+
+    def call(self, enqueue: Callable[[int], None], *, reads: Sequence[Memory] = (),
+             writes: Sequence[Memory] = ()) -> None:
+        enqueue(self.handle)
+
+    def record(self, event: Event) -> None:
+        with _doing("record an event"):
+            self._stream.record(cast(_Event, event).event)
+
+    def wait(self, event: Event) -> None:
+        with _doing("wait for an event"):
+            self._stream.wait(cast(_Event, event).event)
+
+    def capture(self, build: Callable[[], None]) -> Graph:
+        with _doing("capture a graph"):
+            builder = self._stream.create_graph_builder()
+            try:
+                self._into = builder.begin_building("relaxed")
+                try:
+                    build()
+                finally:
+                    self._into = self._stream
+                    builder.end_building()
+                return _Graph(builder.complete())
+            finally:
+                builder.close()
+
+    def replay(self, graph: Graph, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()) -> None:
+        with _doing("run a graph"):
+            cast(_Graph, graph).graph.launch(self._stream)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class NvidiaCard:
+    """See `card.Card`.
+
+    Args:
+        ordinal: which one, as the driver counts.
+        code: cubins by no name, each with kernels (`nvrtc.compile`), made for this card's capability.
+        kernels: their names.
+
+    Raises:
+        MissingComponent: no driver, no such card, or cuda-python is not installed.
+    """
+
+    def __init__(self, ordinal: int = 0, compiled: Callable[[tuple[int, int]], Sequence[bytes]] | None = None,
+                 kernels: Sequence[str] = ()) -> None:
+        self.ordinal = ordinal
+        count = count_cards()
+        if ordinal >= count:
+            raise MissingComponent(f"device cuda:{ordinal} is not here: the driver knows {count} "
+                                   f"card{'s' * (count != 1)}")
+        core = _core()
+        with _doing("start"):
+            self._device = core.Device(ordinal)
+            self._device.set_current()
+            capability = self._device.compute_capability
+            self.capability: tuple[int, int] = (int(capability.major), int(capability.minor))
+            objects = [core.ObjectCode.from_cubin(code) for code in compiled(self.capability)] if compiled else []
+            self._kernels = {name: _kernel(objects, name) for name in kernels}
+        self._streams: list[_Stream] = []
+
+    @property
+    def name(self) -> str:
+        return str(self._device.name)
+
+    @property
+    def driver(self) -> str:
+        """The highest CUDA version that the driver knows, as "13.0"."""
+        version = int(_called(_driver().cuDriverGetVersion(), "say its version"))
+        return f"{version // 1000}.{version % 1000 // 10}"
+
+    def enter(self) -> None:
+        """Makes the card's context the calling thread's own."""
+        self._device.set_current()
+
+    def free_bytes(self) -> int:
+        code, free, _total = _driver().cuMemGetInfo()
+        _called((code,), "say how much memory is free")
+        return int(free)
+
+    def allocate(self, nbytes: int) -> Memory:
+        return _Memory(nbytes)
+
+    def pin(self, nbytes: int) -> Pinned:
+        return _Pinned(nbytes)
+
+    def stream(self, priority: int = 0) -> Stream:
+        code, lowest, highest = _driver().cuCtxGetStreamPriorityRange()  # as 0 and -5
+        _called((code,), "say what its streams may be")
+        with _doing("make a stream"):
+            options = _core().StreamOptions(nonblocking=True, priority=max(int(lowest) - priority, int(highest)))
+            stream = _Stream(self._device.create_stream(options=options), self._kernels)
+        self._streams.append(stream)
+        return stream
+
+    def event(self, *, timed: bool = False) -> Event:
+        # Waiting threads sleep: one that spins would take a core from the decoder.
+        options = _core().EventOptions(timing_enabled=timed, blocking_sync=True)
+        with _doing("make an event"):
+            return _Event(self._device.create_event(options), self.enter)
+
+    def close(self) -> None:
+        """Ends its streams; memory is freed by who reserved it."""
+        for stream in self._streams:
+            stream.close()
+        self._streams.clear()
+
+
+def _kernel(objects: Sequence[Any], name: str) -> Any:
+    for code in objects:
+        try:
+            return code.get_kernel(name)
+        except Exception as error:
+            # Only a cubin without that kernel leads on to the next one: a cubin that the driver refuses, or a lack of
+            # memory, must reach the user as such.
+            if "CUDA_ERROR_NOT_FOUND" not in str(error):
+                raise failure(str(error), f"load the kernel {name}") from error
+    raise EngineError(f"the compiled kernels hold no {name}")
+
+
+def count_cards() -> int:
+    """How many cards the driver knows. Raises MissingComponent where there is no driver, or no cuda-python."""
+    try:
+        driver = _driver()
+    except ImportError as error:
+        raise MissingComponent(f"device cuda needs cuda-python; get it with: {extra_line('rtx')}") from error
+    try:
+        _called(driver.cuInit(0), "start")
+        return int(_called(driver.cuDeviceGetCount(), "say how many cards there are"))
+    except EngineError as error:
+        raise MissingComponent(f"device cuda is not usable: {error}") from error
+    except Exception as error:  # cuda.pathfinder's own, where libcuda is not there
+        raise MissingComponent("device cuda needs NVIDIA's driver, which is not here (libcuda was not found); "
+                               "install it from your system's packages, or choose --device cpu") from error

@@ -1,0 +1,72 @@
+"""CUDA C++ compiled for a card by NVRTC, and kept in the cache folder: compiling takes some seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from io import StringIO
+from typing import Any
+
+from rtface.errors import EngineError, MissingComponent
+from rtface.util.checksummed_file import read_sealed, write_sealed
+from rtface.util.install import extra_line
+from rtface.util.paths import cache_dir
+
+# Products and sums are fused where the source says so, so that a card rounds as the CPU does.
+_OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False}
+
+
+def compile(source: str, capability: tuple[int, int]) -> bytes:
+    """A cubin of a whole source for one compute capability ((9, 0): sm_90); needs no card.
+
+    Raises:
+        MissingComponent: cuda-core, cuda-bindings or NVRTC is not there.
+        EngineError: the source does not compile, or NVRTC does not know such a card.
+    """
+    version = _version()
+    arch = f"sm_{capability[0]}{capability[1]}"
+    key = hashlib.sha256(repr((source, version, arch, sorted(_OPTIONS.items()))).encode()).hexdigest()[:20]
+    kept = cache_dir() / "kernels" / f"{arch}-{key}.cubin"
+    found = read_sealed(kept)
+    if found is None:
+        found, _ = build(source, arch)
+        write_sealed(kept, found)
+    return found
+
+
+def build(source: str, arch: str, *, say: bool = False) -> tuple[bytes, str]:
+    """Compiles, whatever is kept; with `say` the text is the assembler's account of registers and spills."""
+    try:
+        core: Any = importlib.import_module("cuda.core")
+    except ImportError as error:
+        raise _missing(error) from error
+    said = StringIO()
+    options = core.ProgramOptions(arch=arch, ptxas_options=["-v"] if say else None, **_OPTIONS)
+    program = core.Program(source, "c++", options)
+    try:
+        code: bytes = program.compile("cubin", logs=said).code
+    except Exception as error:  # cuda.core's NVRTCError is not public
+        text = str(error).partition("compilation log:")[2] or str(error)
+        lines = [line.strip() for line in text.replace("\0", "").splitlines() if line.strip()]
+        hint = ""
+        if "gpu-architecture" in text:
+            hint = "; a newer NVRTC may know this card: pip install -U nvidia-cuda-nvrtc"
+        raise EngineError(f"NVRTC does not compile for {arch}: {' | '.join(lines[:4])}{hint}") from error
+    finally:
+        program.close()
+    return bytes(code), said.getvalue()
+
+
+def _version() -> tuple[int, int]:
+    try:
+        bindings: Any = importlib.import_module("cuda.bindings.nvrtc")
+        _, major, minor = bindings.nvrtcVersion()
+    except (ImportError, RuntimeError) as error:  # RuntimeError: the library itself is not found
+        raise _missing(error) from error
+    return int(major), int(minor)
+
+
+def _missing(error: Exception) -> MissingComponent:
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    return MissingComponent(f"kernels for NVIDIA cards need cuda-core and NVRTC ({first}); get them with: "
+                            f"{extra_line('cuda')}")

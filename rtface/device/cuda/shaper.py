@@ -1,0 +1,153 @@
+"""`rtface.correct` of faces that lie on a card: measured there, decided on the host, done there.
+
+Of a face some 100 kB of figures come down and 30 kB of what was decided go up; its pictures stay. Answers that were
+made on the host (`rtface.enhance.keyframes.scheduler`) go up first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from rtface.correct import Area, area_of, decide, irises
+from rtface.correct.grain import SHEET, sheet
+from rtface.correct.mask import small_mask
+from rtface.device.cuda import shaping
+from rtface.device.cuda.averaging import CardAverager
+from rtface.device.cuda.constants import Constants
+from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.frame_slots import FrameSlot, Held, OnCard, Slots
+from rtface.device.cuda.gpu import Memory, Stream
+from rtface.device.cuda.kernels import Step
+from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.transfers import answers_to_card
+from rtface.frame import Bytes, Float32
+from rtface.protocols import Correction, Retouch
+
+
+class CardShaper:
+    """See the module.
+
+    Args:
+        owner: of the card.
+        slots: of the device.
+        constants: of the device.
+        put: has a step's data copied up and its kernels run (`Steps.put`).
+    """
+
+    def __init__(self, owner: Owner, slots: Slots, constants: Constants, put: Callable[..., Future[None]]) -> None:
+        self._owner, self._slots, self._constants, self._put = owner, slots, constants, put
+        self._averager = CardAverager(owner, slots, put)
+
+    def shape(self, held: Held, faces: Sequence[Retouch]) -> list[Correction]:
+        """Corrections of the faces of one frame. Raises EngineError where an answer holds NaN or infinity."""
+        places: list[FaceSlot] = [face.crops.pixels for face in faces]
+        areas = [_area(face) for face in faces]
+        averaged = [(face, place, area.box if area else (0, 0, place.size, place.size))
+                    for face, place, area in zip(faces, places, areas, strict=True) if face.how.average]
+        if averaged:
+            self._averager.average(held, averaged)
+        seen = [(face, place, area) for face, place, area in zip(faces, places, areas, strict=True)
+                if area is not None and face.how.strength > 0.0 and face.restored is not None]
+        if seen:
+            self._shape(held, seen)
+        shaped = {id(face) for face, *_ in seen}
+        return [Correction(OnCard(held, place), area.box if area and id(face) in shaped else None,
+                           face.crops.matrices[0]) for face, place, area in zip(faces, places, areas, strict=True)]
+
+    def _shape(self, held: Held, seen: Sequence[tuple[Retouch, FaceSlot, Area]]) -> None:
+        slot, memories = held.slot, list({id(place.memory): place.memory for _, place, _ in seen}.values())
+        largest, count = max(place.size for _, place, _ in seen), len(seen)
+        match = any(face.how.grain == "match" for face, *_ in seen)
+        measured = [4 * shaping.measure_floats(place.size) for _, place, _ in seen]
+        self._slots.grow(slot.measures, sum(measured))
+        figures = slot.measures.on_card()
+        masks, data, steps = self._masks(seen), [np.zeros(0, np.uint8)], count * shaping.FACE.itemsize
+        made = [face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
+                for face, *_ in seen]  # on the host
+        hidden = [None if answer is None else answer.occlusion for answer in made]
+        self._slots.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
+        base = slot.steps["measure"].on_card().address
+        rows = np.zeros(count, shaping.FACE)
+        constants: list[Memory] = []
+        for n, (face, place, area) in enumerate(seen):
+            mask = masks[n]
+            if mask is None:  # the template's, which is there already
+                size, region = place.size, face.how.region
+                kept = self._constants.of((f"{region} mask", size), partial(small_mask, size, None, region))
+                constants.append(kept)
+                at, side = kept.address, place.size
+            else:
+                at, side = base + steps, len(mask)
+                data.append(mask.reshape(-1).view(np.uint8))
+                steps += mask.nbytes
+            lies = shaping.Places(place.restored, place.crop, place.correction, place.mask, at, side,
+                                  figures.address + sum(measured[:n]), place.scratch)
+            if made[n] is not None:
+                if (occlusion := hidden[n]) is not None:
+                    lies = replace(lies, occlusion=base + steps, maps=occlusion.shape[1:],
+                                   region=(0, 0, place.size, place.size))
+                    data.append(np.ascontiguousarray(occlusion, np.float32).reshape(-1).view(np.uint8))
+                    steps += occlusion.nbytes
+            elif face.restored is not None and (head := face.restored.occlusion) is not None:
+                lies = replace(lies, occlusion=place.occlusion, maps=head.shape, region=head.region)
+            rows[n] = shaping.face_of(area, face.how, lies)[0]
+        answers = [(place, answer.pixels[0]) for (_, place, _), answer in zip(seen, made, strict=True) if answer]
+        self._measure(slot, np.concatenate([rows.view(np.uint8), *data]), shaping.measure_launches(
+            largest, count, base, match=match), memories, constants, sum(measured),
+            answers_to_card(self._slots, slot, answers) if answers else None)
+        values = slot.measures.on_host().bytes()
+        controls = np.zeros(count, shaping.CONTROL)
+        for n, (face, _, area) in enumerate(seen):
+            got: Float32 = values[sum(measured[:n]):sum(measured[:n + 1])].view(np.float32)
+            decided = decide(shaping.unpack(got, area, face.how), area, face.state, face.how, time=face.time,
+                             seed=face.seed)
+            controls[n] = shaping.control_of(decided, self._sheets(decided.grain.coarseness if decided.grain and
+                                                                   decided.grain.made else None, constants))[0]
+        self._slots.grow(slot.steps["apply"], controls.nbytes)
+        launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_card().address)
+        self._put(slot, "apply", controls.view(np.uint8), launches,
+                  reads=[slot.steps["measure"].on_card(), *constants], writes=memories)
+
+    def _measure(self, slot: FrameSlot, data: Bytes, launches: Sequence[Step], memories: Sequence[Memory],
+                 constants: Sequence[Memory], nbytes: int, before: Callable[[Stream], None] | None) -> None:
+        """Runs the measuring and waits for its figures; `before` goes up with it."""
+        owner, figures = self._owner, slot.measures.on_card()
+
+        def bring_down() -> None:
+            owner.compute.record(slot.computed)
+            owner.down.wait(slot.computed)
+            owner.down.copy(slot.measures.on_host(), figures, nbytes)
+            owner.down.record(slot.done)
+
+        done = self._put(slot, "measure", data, launches, before=before,
+                         reads=constants, writes=[figures, *memories], after=bring_down)
+        done.result()
+        slot.done.synchronize()
+
+    def close(self) -> None:
+        """Frees what is remembered of faces; the card must be idle. The owner's thread only."""
+        self._averager.close()
+
+    @staticmethod
+    def _masks(seen: Sequence[tuple[Retouch, FaceSlot, Area]]) -> list[Float32 | None]:
+        """Masks that belong to a face's own mesh, as small as they are drawn."""
+        return [None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.how.region))
+                for face, place, _ in seen]
+
+    def _sheets(self, coarseness: int | None, constants: list[Memory]) -> dict[int, int]:
+        """The address of the synthetic grain that is wanted."""
+        if coarseness is None:
+            return {}
+        kept = self._constants.of(("grain", coarseness), lambda: sheet(coarseness)[:SHEET, :SHEET])
+        constants.append(kept)
+        return {coarseness: kept.address}
+
+
+def _area(face: Retouch) -> Area | None:
+    size = face.crops.size
+    return area_of(small_mask(size, face.mesh, face.how.region), size, irises(size, face.mesh), face.scale)

@@ -1,0 +1,260 @@
+"""What the kernels of `shape.cu` are told and what they say: the full-resolution steps of `correct.shape` on a card.
+
+For a batch of faces, each with its own side S:
+
+    faces = np.concatenate([face_of(area, options, places), …])     # known before the engine answers; to the card
+    measure_launches(…)                                               # figures into each face's `measures`; to the host
+    controls = np.concatenate([control_of(decide(unpack(…), …), …), …])     # to the card
+    apply_launches(…)                                                 # corrections and final masks
+
+and for engines without memory, before all that, their average over time:
+
+    small_job(…)                    # a small picture of each crop; to the host, for `TemporalAverage.follow`
+    blends, average_launches(…)     # what that says, to the card; answers become averages
+
+All of it has sizes that are known ahead: `FACE.itemsize` and `CONTROL.itemsize` a face, `measure_floats(S)` and
+`scratch_floats(S)`. An entry whose `size` is 0 is left out, so that the same launches do for fewer faces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.correct import Area, Controls, Measures, Shaping
+from rtface.correct.colour import CELLS, GRID
+from rtface.correct.face_region import middle_rows
+from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
+from rtface.correct.motion import ROWS, SHRINK
+from rtface.device.cuda.gpu import Shape3
+from rtface.device.cuda.kernels import Job, Step
+from rtface.errors import UsageError
+from rtface.frame import Float32
+
+CODE = Path(__file__).with_name("shape.cu")
+_MEASURE = ("shape_cells", "shape_samples", "shape_irises", "shape_rows", "shape_columns", "shape_power",
+            "shape_soften", "shape_pick")
+KERNELS: dict[str, tuple[type[np.generic], ...]] = {
+    **dict.fromkeys((*_MEASURE, "shape_small", "shape_average"), (np.uint64,)), "shape_apply": (np.uint64, np.uint64)}
+"""Argument types of every kernel: the addresses of the faces and of the controls."""
+BLOCK: Shape3 = (32, 8, 1)
+LEAST = 64  # pixels: the least side of a crop
+
+Struct = np.ndarray[Any, np.dtype[np.void]]
+_INT, _FLOAT, _ADDRESS = np.int32, np.float32, np.uint64
+_LINES, _TAPS, _MIDDLE = 64, 13, 16
+_RESULTS = ("cells", "crop_cells", "samples", "texture", "change", "irises", "grain", "middle", "above", "below")
+
+
+def _struct(addresses: tuple[str, ...], **fields: Any) -> np.dtype[np.void]:
+    return np.dtype([*((name, _ADDRESS) for name in addresses),
+                     *((name, *(kind if isinstance(kind, tuple) else (kind,))) for name, kind in fields.items())],
+                    align=True)
+
+
+FACE = _struct(("r", "c", "correction", "final", "mask", "occlusion", "across", "own", "power", "soft", *_RESULTS),
+               size=_INT, step=_INT, side=_INT, mask_side=_INT, rows=_INT, columns=_INT, region=(_INT, 4),
+               box=(_INT, 4), part=(_INT, 4), windows=(_INT, (2, 4)), eyes=(_FLOAT, (2, 3)), wide=_INT, own_wide=_INT,
+               first=_INT, lines=_INT, above_rows=(_INT, _MIDDLE), below_rows=(_INT, _MIDDLE), taps=(_FLOAT, _TAPS),
+               own_taps=(_FLOAT, _TAPS), restore=_INT, match=_INT)
+CONTROL = _struct(("sheet",), excess=(_FLOAT, (3, GRID, GRID)), gate=(_FLOAT, (CELLS, CELLS)), gain=(_FLOAT, 3),
+                  offset=(_FLOAT, 3), colours=(_FLOAT, (2, 3)), own=_FLOAT, deviation=_FLOAT, made=_FLOAT,
+                  strength=_FLOAT, sheet_x=_INT, sheet_y=_INT, gated=_INT, curved=_INT)
+SMALL = _struct(("c", "to"), size=_INT, unused=_INT)
+AVERAGE = _struct(("r", "mean", "flow", "gate"), size=_INT, x=_INT, y=_INT, columns=_INT, rows=_INT, cubic=_INT)
+STRUCTS = {"ShapeFace": FACE, "ShapeControl": CONTROL, "ShapeSmall": SMALL, "ShapeAverage": AVERAGE}
+"""By the names that the structs have in `shape.cu`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a face's pictures lie on the card; addresses.
+
+    Attributes:
+        r, c: float32 3×S×S, the engine's answer and its crop.
+        correction, final: float32 3×S×S and S×S, the results; `correction` may be `r`.
+        mask: float32 n×n, the area's mask, n = S or smaller; `mask_side` is n.
+        measures: `measure_floats(S)` floats.
+        scratch: `scratch_floats(S)` floats, kept from measuring to applying.
+        occlusion: float32 rows×columns (`maps`) over `region` (x, y, width, height), 1 = something lies in front;
+            0 without.
+    """
+
+    r: int
+    c: int
+    correction: int
+    final: int
+    mask: int
+    mask_side: int
+    measures: int
+    scratch: int
+    occlusion: int = 0
+    maps: tuple[int, int] = (1, 1)
+    region: tuple[int, int, int, int] = (0, 0, 1, 1)
+
+
+def _shapes(size: int) -> dict[str, tuple[int, ...]]:
+    """What is measured of a crop, in the order in which it lies."""
+    side = samples_of(size)
+    return {"cells": (3, CELLS, CELLS), "crop_cells": (3, GRID, GRID), "samples": (3, side, side),
+            "texture": (side, side), "change": (side, side), "irises": (2, _LINES, 7), "grain": (side, side),
+            "middle": (_MIDDLE, size), "above": (_MIDDLE, size // 4), "below": (_MIDDLE, size // 4)}
+
+
+def samples_of(size: int) -> int:
+    """Samples that are looked at along a side."""
+    return -(-size // max(2, size // CELLS))
+
+
+def measure_floats(size: int) -> int:
+    """Floats that are measured of a crop of side S."""
+    return sum(int(np.prod(shape)) for shape in _shapes(size).values())
+
+
+def scratch_floats(size: int) -> int:
+    """Floats of scratch memory that a crop of side S wants."""
+    return 2 * size * size + 2 * (size // 4) ** 2
+
+
+def face_of(area: Area, options: Shaping, places: Places) -> Struct:
+    """The descriptor of one face, `FACE`, of length 1.
+
+    Raises:
+        UsageError: S is smaller than 64 or no multiple of 4.
+    """
+    size, part, out = area.size, area.part, np.zeros(1, FACE)
+    if size < LEAST or size % 4:
+        raise UsageError(f"crops on a card must have a side of {LEAST} or more that is a multiple of 4, got {size}; "
+                         "use --device cpu for this engine")
+    row = out[0]
+    for name in ("r", "c", "correction", "final", "mask", "mask_side", "occlusion", "region"):
+        row[name] = getattr(places, name)
+    row["rows"], row["columns"] = places.maps
+    at = places.measures
+    for name, shape in _shapes(size).items():
+        row[name] = at
+        at += 4 * int(np.prod(shape))
+    row["across"], row["own"] = places.scratch, places.scratch + 4 * size * size
+    row["power"] = places.scratch + 8 * size * size
+    row["soft"] = int(row["power"]) + 4 * (size // 4) ** 2
+    row["size"], row["step"], row["side"] = size, area.step, samples_of(size)
+    row["box"], row["part"] = area.box, part
+    for k, iris in enumerate(area.irises):
+        if iris is not None:
+            x, y, radius = area.eyes[k]
+            row["windows"][k], row["eyes"][k] = iris.window, (x, y, 1.0 / radius)
+    row["wide"] = _taps(row["taps"], area.scale)
+    row["own_wide"] = _taps(row["own_taps"], 2.0 * max(area.scale, 1.0))
+    lines = middle_rows(part[3] - part[1])
+    above, below, nearer = cell_rows(part[3] - part[1])
+    row["first"], row["lines"] = lines.start, len(nearer)
+    row["above_rows"][:len(above)], row["below_rows"][:len(below)] = above, below
+    row["restore"], row["match"] = options.colour == "restore", options.grain == "match"
+    return out
+
+
+def _taps(into: Float32, scale: float) -> int:
+    """Half of the Gaussian that `highpass` takes away, from the middle on; how far it reaches."""
+    side, sigma = gaussian(scale)
+    into[:side // 2 + 1] = np.asarray(cv2.getGaussianKernel(side, sigma, cv2.CV_32F)).ravel()[side // 2:]
+    return side // 2
+
+
+def unpack(data: Float32, area: Area, options: Shaping) -> Measures:
+    """What was measured of a face: float32, at least `measure_floats(S)`, of which the measures are views."""
+    found: dict[str, Float32] = {}
+    at = 0
+    for name, shape in _shapes(area.size).items():
+        count = int(np.prod(shape))
+        found[name] = data[at:at + count].reshape(shape)
+        at += count
+    sums = found["irises"].sum(axis=1)
+    means = sums[:, :6] / np.maximum(sums[:, 6:], np.float32(1e-9))
+    part = area.rows, area.columns
+
+    def own() -> OwnTexture:
+        width, height = area.part[2] - area.part[0], area.part[3] - area.part[1]
+        lines, cells = len(area.middle), max(1, width // 4)
+        assert lines == len(cell_rows(height)[2])
+        return OwnTexture(found["grain"][part], np.ascontiguousarray(found["middle"][:lines, :width]),
+                          found["above"][:lines, :cells], found["below"][:lines, :cells])
+
+    return Measures(found["cells"], found["crop_cells"] if options.colour == "restore" else None, found["samples"],
+                    means[:, :3], means[:, 3:],
+                    Texture(found["texture"], found["change"][part], own) if options.grain == "match" else None)
+
+
+def control_of(controls: Controls, sheets: Mapping[int, int]) -> Struct:
+    """What was decided for one face, `CONTROL`, of length 1.
+
+    Args:
+        controls: of `decide`.
+        sheets: by coarseness (1, 2, 4, 8) the address of the tile `grain.sheet(coarseness)[:512, :512]`, float32.
+    """
+    out = np.zeros(1, CONTROL)
+    row, grain = out[0], controls.grain
+    row["excess"], row["colours"], row["strength"] = controls.excess, controls.colours, controls.strength
+    if controls.gate is not None:
+        row["gate"], row["gated"] = controls.gate, 1
+    if controls.curve is not None:
+        (row["gain"], row["offset"]), row["curved"] = controls.curve, 1
+    if grain is not None:
+        row["own"], row["deviation"], row["made"] = grain.own, grain.deviation, grain.made
+        row["sheet_x"], row["sheet_y"] = grain.at
+        row["sheet"] = sheets[grain.coarseness] if grain.made else 0
+    return out
+
+
+def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -> list[Step]:
+    """What measures up to `count` faces of sides up to `size`; `faces` is the address of their descriptors, `match`
+    whether any of them gets grain."""
+    side, cells = max(samples_of(size), 2 * CELLS), size // 4
+    extents = {"shape_cells": (CELLS, 3 * CELLS), "shape_samples": (side, side), "shape_irises": (_LINES, 2),
+               "shape_rows": (size, size), "shape_columns": (size, size), "shape_power": (cells, cells),
+               "shape_soften": (cells, cells), "shape_pick": (max(size, side), side + 3 * _MIDDLE)}
+    wanted = extents if match else _MEASURE[:3]
+    return [_launch(name, extents[name], count, (np.uint64(faces),)) for name in wanted]
+
+
+def apply_launches(size: int, count: int, faces: int, controls: int) -> list[Step]:
+    """What corrects them; `controls` is the address of as many `CONTROL`."""
+    return [_launch("shape_apply", (size, size), count, (np.uint64(faces), np.uint64(controls)))]
+
+
+def small_floats(size: int) -> int:
+    """Floats of the small picture of a crop of side S: 3×n×n, n = S/4, and every 16th row of its green."""
+    return 3 * (size // SHRINK) ** 2 + -(-size // ROWS) * size
+
+
+def small_job(crops: Sequence[tuple[int, int]], to: int) -> Job:
+    """Makes the small pictures of crops (address and side), one behind the other from address `to` on."""
+    job, rows = Job(), np.zeros(len(crops), SMALL)
+    for row, (crop, size) in zip(rows, crops, strict=True):
+        row["c"], row["to"], row["size"] = crop, to, size
+        to += 4 * small_floats(size)
+    largest = max(size for _, size in crops)
+    cells = largest // SHRINK
+    job.add("shape_small", (cells, 3 * cells + -(-largest // ROWS)), len(crops), rows)
+    return job
+
+
+def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
+    """A small picture, 3×n×n, and the rows, as they were brought down; copies."""
+    cells = size // SHRINK
+    return (values[:3 * cells * cells].reshape(3, cells, cells).copy(),
+            values[3 * cells * cells:small_floats(size)].reshape(-1, size).copy())
+
+
+def average_launches(averages: Struct, at: int) -> list[Step]:
+    """What makes averages of answers; `at` is the address of the descriptors `averages`, `AVERAGE`."""
+    extent = tuple(SHRINK * int(averages[name].max()) for name in ("columns", "rows"))
+    return [_launch("shape_average", (extent[0], extent[1]), len(averages), (np.uint64(at),))]
+
+
+def _launch(kernel: str, extent: tuple[int, int], count: int, args: tuple[np.generic, ...]) -> Step:
+    return Step(kernel, (-(-extent[0] // BLOCK[0]), -(-extent[1] // BLOCK[1]), count), BLOCK, args)

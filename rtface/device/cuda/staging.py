@@ -1,0 +1,203 @@
+"""Where a frame's samples lie: a piece of its planes in one block of memory, to be copied to a card and back; or, of a
+picture that is on the card, all of them where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtface.errors import InputError
+from rtface.frame import Bytes, Frame
+from rtface.geometry.planes import Layout, Role, Samples
+from rtface.geometry.transforms import field_parity
+from rtface.util import av_gpu
+
+Box = tuple[int, int, int, int]
+_ROW = 64  # bytes that the pitch of a piece is a multiple of
+_PIECE = 256  # and where a piece begins
+
+
+def drawable(form: Layout) -> bool:
+    """Whether the kernels work in a layout: all but those with big-endian words."""
+    return form.dtype.byteorder != ">"
+
+
+def grids(form: Layout) -> list[tuple[Role, ...]]:
+    """Components that are sampled together: y, then u and v; or r, g, b."""
+    return {"yuv": [("y",), ("u", "v")], "gray": [("y",)], "rgb": [("r", "g", "b")]}[form.kind]  # pyright: ignore
+
+
+def plane_shape(frame: Frame, form: Layout, role: Role) -> tuple[int, int]:
+    """Height and width in samples of a component; of the field's rows, for a field."""
+    sx, sy = form.role_subsampling(role)
+    height, width = -(-frame.image.height // sy), -(-frame.image.width // sx)
+    parity = field_parity(frame.display, frame.field)
+    return height if parity is None else (height - parity + 1) // 2, width
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Where one component lies in the block: `at` is the byte of sample (box[0], box[1]) of its plane."""
+
+    at: int
+    pitch: int
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A rectangle of one native plane: bytes `left` to `right` (counted from its lowest component's first sample) of
+    rows `top` to `bottom`, from byte `at` of the block on."""
+
+    roles: tuple[Role, ...]
+    top: int
+    bottom: int
+    left: int
+    right: int
+    at: int
+    pitch: int
+
+
+class Lying:
+    """Where components lie in memory that begins at an address which is known later (or at 0).
+
+    Attributes:
+        form: the layout.
+        held: per component.
+    """
+
+    form: Layout
+    held: dict[Role, Held]
+
+    def address(self, role: Role, base: int, x: int, y: int) -> int:
+        """Of a sample of a plane, where the memory begins at address `base`."""
+        held, step = self.held[role], self.form.components[role][2]
+        return base + held.at + (y - held.box[1]) * held.pitch + (x - held.box[0]) * step * self.form.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Memory of a card that is another library's (`card.Memory`): not freed here, but kept by `owner`."""
+
+    address: int
+    nbytes: int
+    owner: object
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class InPlace(Lying):
+    """The picture of a frame (or field) on the card, in FFmpeg's memory; addresses count from 0.
+
+    Attributes:
+        memory: its planes.
+
+    Raises:
+        InputError: the picture has too few rows for a field.
+    """
+
+    def __init__(self, frame: Frame, form: Layout) -> None:
+        lies = av_gpu.surface_of(frame.image)
+        parity = field_parity(frame.display, frame.field)
+        skip, every = (0, 1) if parity is None else (parity, 2)
+        self.form, self.held = form, {}
+        memory: dict[int, Foreign] = {}
+        for role, (plane, first, _) in form.components.items():
+            start, pitch = (lies.chroma, lies.chroma_pitch) if plane else (lies.luma, lies.luma_pitch)
+            height, width = plane_shape(frame, form, role)
+            if height < 1:
+                raise InputError(f"a picture of {frame.image.height} rows is too low to be interlaced; treat it as "
+                                 "progressive")
+            start += skip * pitch
+            self.held[role] = Held(start + first * form.dtype.itemsize, every * pitch, (0, 0, width, height))
+            memory[plane] = Foreign(start, ((height - 1) * every + 1) * pitch, frame.image)
+        self.memory = tuple(memory.values())
+
+
+class Surface(Lying):
+    """Which samples are held, and where.
+
+    Args:
+        form: `planes.layout` of the frame, `drawable`.
+        boxes: per component x0, y0, x1, y1 in samples of its plane (of the field's rows, for a field), not empty.
+
+    Attributes:
+        held: per component.
+        pieces: per native plane.
+        nbytes: of the block.
+    """
+
+    def __init__(self, form: Layout, boxes: Mapping[Role, Box]) -> None:
+        self.form = form
+        self.held: dict[Role, Held] = {}
+        self.pieces: list[Piece] = []
+        self.nbytes = 0
+        planes: dict[int, list[Role]] = {}
+        for role in boxes:
+            planes.setdefault(form.components[role][0], []).append(role)
+        for roles in planes.values():
+            roles.sort(key=lambda role: form.components[role][1])
+            spans = [self._bytes(role, roles[0], boxes[role]) for role in roles]
+            left, right = min(s[0] for s in spans), max(s[1] for s in spans)
+            top, bottom = min(boxes[r][1] for r in roles), max(boxes[r][3] for r in roles)
+            pitch = -(-(right - left) // _ROW) * _ROW
+            self.pieces.append(Piece(tuple(roles), top, bottom, left, right, self.nbytes, pitch))
+            for role, (start, _) in zip(roles, spans, strict=True):
+                at = self.nbytes + (boxes[role][1] - top) * pitch + start - left
+                self.held[role] = Held(at, pitch, boxes[role])
+            self.nbytes += -(-(bottom - top) * pitch // _PIECE) * _PIECE
+
+    def _bytes(self, role: Role, lowest: Role, box: Box) -> tuple[int, int]:
+        _, first, step = self.form.components[role]
+        item = self.form.dtype.itemsize
+        first -= self.form.components[lowest][1]
+        return (first + box[0] * step) * item, (first + (box[2] - 1) * step + 1) * item
+
+    def _cut(self, piece: Piece, boxes: Mapping[Role, Box]) -> Box | None:
+        """Byte columns and rows of a piece's plane that the boxes reach."""
+        wanted: dict[Role, Box] = {r: boxes[r] for r in piece.roles if r in boxes}
+        if not wanted:
+            return None
+        spans = [self._bytes(role, piece.roles[0], box) for role, box in wanted.items()]
+        return (min(s[0] for s in spans), min(b[1] for b in wanted.values()),
+                max(s[1] for s in spans), max(b[3] for b in wanted.values()))
+
+    def load(self, views: Mapping[Role, Samples], block: Bytes) -> None:
+        """Copies what is held out of a frame (`planes.planes`) into a block of uint8."""
+        for piece in self.pieces:
+            rows = _rows_of(views[piece.roles[0]], piece.right)[piece.top:piece.bottom, piece.left:]
+            _block_rows(piece, block)[...] = rows
+
+    def store(self, views: Mapping[Role, Samples], block: Bytes, boxes: Mapping[Role, Box]) -> None:
+        """Copies the samples of `boxes` (within what is held) from a block back into the frame."""
+        for piece in self.pieces:
+            cut = self._cut(piece, boxes)
+            if cut is not None:
+                left, top, right, bottom = cut
+                rows = _rows_of(views[piece.roles[0]], right)[top:bottom, left:]
+                rows[...] = _block_rows(piece, block)[top - piece.top:bottom - piece.top,
+                                                      left - piece.left:right - piece.left]
+
+    def spans(self, boxes: Mapping[Role, Box]) -> list[tuple[int, int]]:
+        """First byte and number of bytes of the runs of a block that hold the samples of `boxes`."""
+        out: list[tuple[int, int]] = []
+        for piece in self.pieces:
+            cut = self._cut(piece, boxes)
+            if cut is not None:
+                out.append((piece.at + (cut[1] - piece.top) * piece.pitch, (cut[3] - cut[1]) * piece.pitch))
+        return out
+
+
+def _rows_of(view: Samples, nbytes: int) -> Bytes:
+    """The first bytes of every row of a plane, from the view's first sample on, as a writable view."""
+    first = np.lib.stride_tricks.as_strided(view, (view.shape[0], 1), (view.strides[0], view.itemsize))
+    return np.lib.stride_tricks.as_strided(first.view(np.uint8), (view.shape[0], nbytes), (view.strides[0], 1))
+
+
+def _block_rows(piece: Piece, block: Bytes) -> Bytes:
+    rows = piece.bottom - piece.top
+    return block[piece.at:piece.at + rows * piece.pitch].reshape(rows, piece.pitch)[:, :piece.right - piece.left]

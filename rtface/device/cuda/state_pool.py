@@ -1,0 +1,82 @@
+"""What is remembered of faces from frame to frame, where it lies on a card."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+
+from rtface.device.cuda.buffer_pool import aligned
+from rtface.device.cuda.gpu import Memory
+from rtface.device.cuda.stream_thread import Owner
+from rtface.errors import OutOfDeviceMemory
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Remembered:
+    """A place with what is remembered of a face; it is free again when nobody holds this.
+
+    Attributes:
+        home: whose place it is.
+        memory: where it lies.
+        at: addresses of its arrays.
+    """
+
+    home: Places
+    memory: Memory
+    at: tuple[int, ...]
+
+
+class Places:
+    """Places of one kind. The thread that owns the card takes them; any may let go of them.
+
+    Args:
+        owner: of the card; it may free what is idle when memory runs out.
+        arrays: bytes of each array of a place.
+        at_once: how many are reserved at a time.
+    """
+
+    def __init__(self, owner: Owner, *arrays: int, at_once: int) -> None:
+        self._owner, self._at_once = owner, at_once
+        self._arrays = [aligned(nbytes) for nbytes in arrays]
+        self._all: list[Memory] = []
+        self._free: list[Memory] = []
+        owner.idle.append(self.trim)
+
+    def take(self) -> Remembered:
+        """A free place, or a new one. Raises OutOfDeviceMemory."""
+        if not self._free:
+            self._reserve()
+        memory = self._free.pop()
+        held = Remembered(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
+        # It is written again by work that comes later on the same stream: no need to wait for the card. A list, not a
+        # `Pool`: this may run wherever the interpreter clears up, also where this thread holds a lock.
+        weakref.finalize(held, self._free.append, memory).atexit = False
+        return held
+
+    def _reserve(self) -> None:
+        """As many as there is room for; one at the least."""
+        for n in range(self._at_once):
+            try:
+                memory = self._owner.card.allocate(sum(self._arrays))
+            except OutOfDeviceMemory:
+                if n:
+                    return
+                raise
+            self._all.append(memory)
+            self._free.append(memory)
+
+    def trim(self) -> None:
+        """Frees what nobody holds; nothing on the card may use that any more. The owner's thread only."""
+        while self._free:
+            memory = self._free.pop()
+            self._all.remove(memory)
+            memory.close()
+
+    def close(self) -> None:
+        """Frees all; nothing on the card may use them any more. The owner's thread only."""
+        if self.trim in self._owner.idle:
+            self._owner.idle.remove(self.trim)
+        for memory in self._all:
+            memory.close()
+        self._all.clear()
+        self._free = []

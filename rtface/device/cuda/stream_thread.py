@@ -1,0 +1,227 @@
+"""The thread that owns a card: everything that is put on its streams is put there by this thread, in order.
+
+Three streams: `up` copies to the card, `compute` runs kernels and networks, `down` copies from it; events order them,
+so that the copies of neighbouring frames overlap with the computing. A fourth, `look`, is for whoever waits for a small
+picture (trackers, the average over time): what is put there does not queue behind the networks. Crops for networks wait
+here until the card has room for another batch, and go in batches of whatever is waiting then: nobody waits for a batch
+to fill. For room another thread waits, so that nothing else that is asked of the owner meanwhile does: copies, looks,
+corrections of frames whose networks have run. All that a batch waits for on the card was put there before it, so that
+wait has an end. Engines whose answers go to the host have streams and threads of their own (`engine.card_hosted`).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from rtface.device.cuda.gpu import Card, Event, Stream
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
+
+log = logging.getLogger("rtface")
+
+T = TypeVar("T")
+
+USUAL, URGENT = 1, 2
+"""Priorities of streams: of what frames go through, and of looks. Below them is 0, for what no frame waits for."""
+
+# Batches on the card at a time: one that runs, one that is ready to. More would only make small batches.
+_IN_FLIGHT = 2
+
+
+class Request(Protocol):
+    """A crop that waits for a network."""
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether what it needs of the frame before is on its way."""
+        ...
+
+    def fail(self, error: BaseException) -> None: ...
+
+
+class Network(Protocol):
+    """What makes batches of requests."""
+
+    @property
+    def max_batch(self) -> int: ...
+
+    def enqueue(self, batch: list[Any]) -> Event:
+        """Puts a batch on the compute stream, and keeps every promise of it; the event marks its end."""
+        ...
+
+
+class Owner:
+    """See the module.
+
+    Attributes:
+        card: whose it is.
+        up, compute, down, look: its streams, for steps that run here only.
+        idle: each frees what is reserved and not in use (`reserve`); called on the owner's thread.
+    """
+
+    def __init__(self, open_card: Callable[[], Card]) -> None:
+        """Opens the card in a new thread; raises what `open_card` raises."""
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting: deque[Request] = deque()
+        self._in_flight: deque[Event] = deque()
+        self._marks: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._making_room = self._ending = False
+        self._last: Callable[[], None] = lambda: None
+        self._lost: DeviceLost | None = None
+        self._closed = False
+        self.idle: list[Callable[[], None]] = []
+        self._thread = threading.Thread(target=self._loop, name="rtface-card", daemon=True)
+        self._thread.start()
+        threading.Thread(target=self._wait, name="rtface-card-room", daemon=True).start()
+        self.card: Card
+        self.up: Stream
+        self.compute: Stream
+        self.down: Stream
+        self.look: Stream
+
+        def start() -> None:
+            self.card = open_card()
+            self.up, self.compute, self.down = (self.card.stream(USUAL) for _ in range(3))
+            self.look = self.card.stream(URGENT)
+
+        try:
+            self.run(start).result()
+        except BaseException:
+            self._end()
+            raise
+
+    def run(self, step: Callable[[], T]) -> Future[T]:
+        """Has the owner do something on the card."""
+        promise: Future[T] = Future()
+
+        def do() -> None:
+            try:
+                promise.set_result(self._guarded(step))
+            except BaseException as error:  # noqa: BLE001 - handed to who asked
+                promise.set_exception(error)
+
+        self._put(do)
+        return promise
+
+    def reserve(self, step: Callable[[], T]) -> T:
+        """Has the owner do something that reserves memory, and waits for it; where there is none left it is tried once
+        more, after all that is idle on the card has been freed. Raises OutOfDeviceMemory."""
+        try:
+            return self.run(step).result()
+        except OutOfDeviceMemory as error:
+            log.debug("what is idle on the card is freed: %s", error)
+            self.run(self._trim).result()
+            return self.run(step).result()
+
+    def _trim(self) -> None:
+        self.settle(self.compute)  # what nobody remembers any more may still be read there
+        for free in tuple(self.idle):
+            free()
+
+    def settle(self, stream: Stream) -> None:
+        """Waits for all that is on a stream. The owner's thread only, and never while frames go through."""
+        done = self.card.event()
+        stream.record(done)
+        done.synchronize()
+
+    def submit(self, request: Request) -> None:
+        """Gives a crop to its network; the answer, or why there is none, comes through the request."""
+        self._put(lambda: self._waiting.append(request))
+
+    def _put(self, item: Callable[[], None]) -> None:
+        if self._closed:
+            raise EngineError("the card was closed")
+        self._inbox.put(item)
+
+    def _guarded(self, step: Callable[[], T]) -> T:
+        if self._lost is not None:
+            raise DeviceLost(str(self._lost))
+        try:
+            return step()
+        except DeviceLost as error:
+            self._lost = error
+            raise
+
+    def _loop(self) -> None:
+        while not (self._ending and not self._waiting):
+            self._do(self._inbox.get())
+            while self._waiting and not self._making_room:
+                self._take_in()  # what came meanwhile joins the batch
+                if len(self._in_flight) < _IN_FLIGHT:
+                    self._flush()
+                else:
+                    self._making_room = True
+                    self._marks.put(self._in_flight.popleft())
+        self._marks.put(None)
+        try:
+            self._last()
+        except Exception as error:  # noqa: BLE001 - nobody is left to be told
+            log.debug("the card was not closed: %s", error)
+
+    def _do(self, item: Callable[[], None] | None) -> None:
+        if item is None:
+            self._ending = True
+        else:
+            item()
+
+    def _take_in(self) -> None:
+        while True:
+            try:
+                self._do(self._inbox.get_nowait())
+            except queue.Empty:
+                return
+
+    def _wait(self) -> None:
+        """The other thread: tells the owner when a batch has ended."""
+        while (event := self._marks.get()) is not None:
+            failure: BaseException | None = None
+            try:
+                event.synchronize()
+            except BaseException as error:  # noqa: BLE001 - handed to the owner
+                failure = error
+            self._inbox.put(partial(self._has_room, failure))
+
+    def _has_room(self, failure: BaseException | None) -> None:
+        self._making_room = False
+        if failure is None:
+            return
+        self._in_flight.clear()
+        if isinstance(failure, DeviceLost):
+            self._lost = failure
+        elif not isinstance(failure, EngineError):  # else the next batch meets it too, and says so
+            waiting, self._waiting = self._waiting, deque()
+            for request in waiting:
+                request.fail(failure)
+
+    def _flush(self) -> None:
+        """Puts one batch on the card: the oldest request, and whatever waits for the same network."""
+        network = self._waiting[0].network
+        batch = [r for r in self._waiting if r.network is network and r.ready][:network.max_batch] or [self._waiting[0]]
+        taken = set(map(id, batch))
+        self._waiting = deque(r for r in self._waiting if id(r) not in taken)
+        try:
+            self._in_flight.append(self._guarded(lambda: network.enqueue(batch)))
+        except BaseException as error:  # noqa: BLE001 - handed to who asked
+            for request in batch:
+                request.fail(error)
+
+    def close(self) -> None:
+        """Does what waits, then ends the threads and the card; safe to call twice."""
+        if self._closed:
+            return
+        self._last = self.card.close
+        self._end()
+
+    def _end(self) -> None:
+        self._closed = True
+        self._inbox.put(None)
+        self._thread.join(10.0)

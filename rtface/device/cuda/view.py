@@ -1,0 +1,132 @@
+"""What a tracker or an analyser sees of a picture on a card: made there, and only that small RGB comes down.
+
+The same crops as an engine's, in 8 bits. Trackers run in a thread of their own, so everything here has its own slots
+and the owner's own stream: a look neither waits for the networks nor holds them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rtface.device.cuda.buffer_pool import Growing, Pool
+from rtface.device.cuda.crop import CropPlan
+from rtface.device.cuda.gpu import Card, Memory
+from rtface.device.cuda.kernels import SEEN_JOB, Job, affine
+from rtface.device.cuda.staging import InPlace
+from rtface.device.cuda.stream_thread import Owner
+from rtface.device.view import FrameView
+from rtface.frame import Bytes, Color, Float, Frame
+from rtface.geometry.planes import layout
+from rtface.geometry.transforms import compose, display_size, invert, translation
+from rtface.util import av_gpu
+
+
+class _Slot:
+    """Memory for one look, used again for later ones."""
+
+    def __init__(self, card: Card) -> None:
+        self.step, self.bytes = Growing(card, pinned=True), Growing(card, pinned=True)
+        self.pixels, self.scratch = Growing(card), Growing(card)
+        self.done = card.event()
+
+    def need(self, **wanted: int) -> bool:
+        """Whether all pieces are as large as that."""
+        return all(getattr(self, name).nbytes >= nbytes for name, nbytes in wanted.items())
+
+    def grow(self, **wanted: int) -> None:
+        """Makes them so. The owner's thread only."""
+        for name, nbytes in wanted.items():
+            getattr(self, name).need(nbytes)
+
+    def close(self) -> None:
+        for piece in (self.step, self.bytes, self.pixels, self.scratch):
+            piece.close()
+
+
+class Looks:
+    """Makes small pictures of large ones that lie on the card; any thread may ask.
+
+    Args:
+        owner: of the card.
+        tables: gives the curve of a frame's colour (`Steps.tables_of`).
+    """
+
+    def __init__(self, owner: Owner, tables: Callable[[Color], Memory | None]) -> None:
+        self._owner, self._tables = owner, tables
+        self._slots = Pool(owner, lambda: _Slot(owner.card), _Slot.close)
+
+    def look(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
+        """RGB uint8 h×w×3 of the region that `matrix` (display → region) maps to `size` (w, h); waits for it.
+
+        Raises EngineError and DeviceLost.
+        """
+        form = layout(av_gpu.native_format(frame.image))
+        assert form is not None
+        w, h = size
+        side = max(size)
+        if side % 2 == 0 and (w % 2 or h % 2):  # an odd one's chroma is sampled at full size
+            side += 1
+        plan = CropPlan(frame, form, matrix[None], side)
+        lies, tables = InPlace(frame, form), self._tables(frame.color)
+        slot = self._slots.take()
+        try:
+            job = self._job(slot, frame, plan, lies, tables, matrix, side, size)
+        except BaseException:
+            self._slots.give(slot)
+            raise
+        owner, nbytes = self._owner, 3 * w * h
+        step, pixels, out = slot.step.on_card(), slot.pixels.on_card(), slot.bytes
+        slot.step.on_host().bytes()[:job.nbytes] = job.descriptors
+        reads = [step, *lies.memory, *([tables] if tables else [])]
+        writes = [pixels, out.on_card(), *([slot.scratch.on_card()] if plan.scratch else [])]
+
+        def put() -> None:
+            look = owner.look
+            look.copy(step, slot.step.on_host(), job.nbytes)
+            for k in job.steps(step.address):
+                look.launch(k.kernel, k.grid, k.block, *k.args, reads=reads, writes=writes)
+            look.copy(out.on_host(), out.on_card(), nbytes)
+            look.record(slot.done)
+
+        # What fails here leaves its slot to `close`: the card may still use it.
+        owner.run(put).result()
+        slot.done.synchronize()
+        seen = out.on_host().bytes()[:nbytes].reshape(h, w, 3).copy()
+        self._slots.give(slot)
+        return seen
+
+    def _job(self, slot: _Slot, frame: Frame, plan: CropPlan, lies: InPlace, tables: Memory | None, matrix: Float,
+             side: int, size: tuple[int, int]) -> Job:
+        wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
+        if not slot.need(**wanted):
+            self._owner.reserve(lambda: slot.grow(**wanted))
+        scratch = slot.scratch.on_card().address if plan.scratch else 0
+        pixels = slot.pixels.on_card().address
+        job = plan.job(lies, 0, [pixels], tables=tables.address if tables else 0, scratch=scratch)
+        head = np.zeros(1, SEEN_JOB)
+        head["count"], head["size"], head["pixels"], head["to"] = 1, side, pixels, slot.bytes.on_card().address
+        head["width"], head["height"] = size
+        # Whatever of a pixel lies on the picture shows.
+        back, (w, h) = invert(matrix), display_size(frame.image.width, frame.image.height, frame.display)
+        reach = 0.5 * np.abs(back[:, :2]).sum(1)
+        head["m"], head["low"], head["high"] = affine(compose(back, translation(0.5, 0.5))), -reach, (w, h) + reach
+        job.add("seen", size, 1, head)
+        assert job.nbytes <= 4096
+        return job
+
+    def close(self) -> None:
+        """Frees all; the card must be idle. The owner's thread only."""
+        self._slots.close()
+
+
+class CardView(FrameView):
+    """A frame whose samples are on the card."""
+
+    def __init__(self, looks: Looks, frame: Frame) -> None:
+        super().__init__(frame)
+        self._looks = looks
+
+    def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
+        return self._looks.look(self._frame, matrix, size)

@@ -1,0 +1,165 @@
+"""Where engines can run: a name of a device (``--device``) → the backend that runs there, or why it cannot."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import NoReturn
+
+from rtface.engine.plan import Plan, PlanIdentity, Verdict, candidates, open_plan
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
+from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.util import parse
+from rtface.util.install import extra_line
+
+log = logging.getLogger("rtface")
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A way to run engines that can be used on this machine.
+
+    Attributes:
+        device: its name as ``--device`` takes it, "openvino:gpu.1".
+        where: what computes, for messages: "this CPU", "this GPU", "CoreML".
+        supported: precisions that it computes in, fastest first.
+        identify: what a plan is remembered by.
+        open: makes a plan; the last argument is the number of threads. Raises EngineError.
+        threads: whether it computes on the CPU, so that their number matters.
+        mixed: whether single nodes of a network can stay in fp32 beside those of lower precision.
+    """
+
+    device: str
+    where: str
+    supported: Callable[[], tuple[Precision, ...]]
+    identify: Callable[[Recipe, Precision], PlanIdentity]
+    open: Callable[[Recipe, Precision, int], Plan]
+    threads: bool = False
+    mixed: bool = False
+
+
+def check_device(device: str) -> str:
+    """The name in its usual form. Raises UsageError that names the nearest where no backend has it."""
+    return parse.device(device, "device")
+
+
+def find(device: str) -> Backend:
+    """The backend of one device (not "auto"). Raises UsageError, and MissingComponent saying in one line what is not
+    here: a package, with the line that gets it, or the device, with those that are here."""
+    device = check_device(device)
+    kind = device.rstrip("0123456789")
+    number = int(device[len(kind):] or 0)
+    return _FINDERS[kind.rstrip(":.")](device, number)
+
+
+def order(device: str) -> tuple[str, ...]:
+    """The devices to try for a ``--device`` for crops in the host's memory: for "auto" OpenVINO on the CPU, ONNX
+    Runtime. (Whether a run takes a card instead, `rtface.pipeline.runtime` decides.)"""
+    device = check_device(device)
+    return ("cpu", "onnx") if device == "auto" else (device,)
+
+
+def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Plan, Verdict, str]:
+    """The first backend for `device` whose plan passes the gate, the plan, the verdict, and one line saying why this
+    one. Raises UsageError, MissingComponent and EngineError (the first, where none passes)."""
+    passed: list[str] = []
+    failed: EngineError | MissingComponent | None = None
+    for name in order(device):
+        try:
+            backend = find(name)
+        except MissingComponent as error:
+            failed = failed if isinstance(failed, EngineError) else error
+            passed.append(str(error).split(";")[0])
+            continue
+        try:
+            plan, verdict = open_plan(recipe, backend.supported(), partial(_build, backend, recipe, threads),
+                                      backend.mixed)
+        except EngineError as error:
+            failed = failed if isinstance(failed, EngineError) else error
+            passed.append(f"device {name} gave no usable answer")
+            if device == "auto":
+                log.warning("device %s: %s", name, error)
+            continue
+        return backend, plan, verdict, "; ".join([_why(recipe, plan.identity.precision, backend), *passed])
+    assert failed is not None
+    raise failed
+
+
+def _build(backend: Backend, recipe: Recipe, threads: int, precision: Precision) -> Plan:
+    return backend.open(recipe, precision, threads)
+
+
+def _why(recipe: Recipe, precision: Precision, backend: Backend) -> str:
+    if precision == "int8":
+        return f"{backend.where} computes in int8, and the engine is calibrated for it"
+    if precision != "f32":
+        return f"{backend.where} computes in {precision}"
+    if backend.supported() == ("f32",):
+        return f"{backend.where} computes in fp32 only"
+    if recipe.precision.default == "f32":
+        return "the engine asks for fp32"
+    halves: list[Precision] = [p for p in backend.supported() if p in ("fp16", "bf16")]
+    if refused := candidates(recipe, halves, backend.mixed):
+        return f"its answers in {' and '.join(refused)} are too far from the reference"
+    return f"the engine does not allow {' or '.join(halves)}"
+
+
+def _cpu(device: str, number: int) -> Backend:
+    _need_openvino(device)
+    from rtface.engine.backends import openvino
+    return Backend(device, "this CPU", openvino.supported, openvino.identify, openvino.OpenVinoPlan, threads=True)
+
+
+def _openvino(device: str, number: int) -> Backend:
+    _need_openvino(device)
+    from rtface.engine.backends import openvino
+    name = device.removeprefix("openvino:").upper()
+    openvino.check_here(name)
+    return Backend(device, f"this {name.split('.')[0]}", partial(openvino.supported, name),
+                   partial(openvino.identify, device=name), partial(openvino.OpenVinoPlan, device=name))
+
+
+def _need_openvino(device: str) -> None:
+    try:
+        import_module("rtface.engine.backends.openvino")  # takes 0.2 s and is not on every platform
+    except ImportError as error:
+        raise MissingComponent(f"OpenVINO is not installed, which device {device} needs; get it with: "
+                               "pip install openvino") from error
+
+
+def _onnx(device: str, number: int) -> Backend:
+    from rtface.engine.backends import onnx_runtime
+    provider = {"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML, "directml": onnx_runtime.DIRECTML}[device]
+    onnx_runtime.check_here(provider)
+    return Backend(device, provider.what, onnx_runtime.supported, partial(onnx_runtime.identify, provider=provider),
+                   partial(onnx_runtime.OnnxPlan, provider=provider), threads=provider is onnx_runtime.CPU)
+
+
+def _torch(device: str, number: int) -> Backend:
+    try:
+        from rtface.engine.torch_backend import pytorch  # takes seconds
+    except ImportError as error:
+        raise MissingComponent(f"{error.name or 'PyTorch'} is not installed, which device {device} needs; get it "
+                               f"with: {extra_line('torch')}") from error
+    name = f"cuda:{number}" if device.startswith("torch:cuda") else "cpu"
+    pytorch.check_here(name)
+    return Backend(device, "PyTorch on this CPU" if name == "cpu" else "this GPU", partial(pytorch.supported, name),
+                   partial(pytorch.identify, device=name), partial(pytorch.TorchPlan, device=name),
+                   threads=name == "cpu", mixed=True)
+
+
+def _cuda(device: str, number: int) -> NoReturn:
+    from rtface.engine.cuda import driver
+    if (reason := driver.unusable(number)) is not None:
+        raise MissingComponent(f"CUDA is not usable here because {reason}")
+    raise UsageError(f"engines on device {device} take crops that lie on the card: rtface.Enhancer and rtface.run put "
+                     "them there; for crops in memory choose torch:cuda or cpu")
+
+
+_FINDERS: dict[str, Callable[[str, int], Backend]] = {
+    "cpu": _cpu, "cuda": _cuda, "openvino:gpu": _openvino, "openvino:npu": _openvino, "onnx": _onnx, "coreml": _onnx,
+    "directml": _onnx, "torch": _torch, "torch:cuda": _torch}

@@ -1,0 +1,82 @@
+"""Calibrations: the ranges that let convolutions run in 8-bit integers, measured before and kept as data.
+
+The package holds one set of weights. Beside it lies ``int8.json``: the convolutions to run in int8 and the range that
+the input of each takes on faces (`engines/native/calibrate.py` writes it). How a backend uses them is its own matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from dataclasses import dataclass
+
+from rtface.engine.spec import Buildable
+from rtface.errors import UsageError
+from rtface.util.toml_dataclass import from_table, parse_json
+
+log = logging.getLogger("rtface")
+
+FILE = "int8.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """The range of one convolution's input, in that input's own unit; values outside are clipped. `name` is ONNX's."""
+
+    name: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What ``int8.json`` holds.
+
+    Attributes:
+        weights: SHA-256 (hex) of the network that was measured.
+        crops: numbers of the golden crops that the ranges hold. A picture that is no face drives a network far
+            beyond them; wide enough for it, they would be too coarse for faces.
+        convolutions: those to run in int8; all others stay in the precision of the rest.
+        digest: SHA-256 (hex) of the file.
+    """
+
+    weights: str
+    crops: tuple[int, ...]
+    convolutions: tuple[Convolution, ...]
+    digest: str = ""
+
+
+def load_calibration(recipe: Buildable) -> Calibration | None:
+    """The engine's calibration; None where there is none, and, with a line in the log, where it cannot be used."""
+    path = recipe.folder / FILE
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log.warning("engine %s runs without int8: %s cannot be read: %s", recipe.name, path, error.strerror)
+        return None
+    try:
+        found = _parse(text)
+    except (ValueError, UsageError) as error:
+        log.warning("engine %s runs without int8: %s is damaged: %s", recipe.name, path, error)
+        return None
+    if found.weights != recipe.weights.sha256:
+        log.warning("engine %s runs without int8: %s was measured on other weights", recipe.name, path)
+        return None
+    return found
+
+
+def _parse(text: bytes) -> Calibration:
+    table = parse_json(text)
+    if not isinstance(table, dict) or "digest" in table:
+        raise ValueError("not a calibration")
+    found = from_table(Calibration, table | {"digest": hashlib.sha256(text).hexdigest()}, "")
+    if not found.crops or not found.convolutions:
+        raise ValueError("crops and convolutions must not be empty")
+    for c in found.convolutions:
+        # Zero has to be inside: convolutions pad with it.
+        if not (math.isfinite(c.low) and math.isfinite(c.high) and c.low <= 0 <= c.high and c.low < c.high):
+            raise ValueError(f"the range of {c.name} must hold 0, got [{c.low}, {c.high}]")
+    return found

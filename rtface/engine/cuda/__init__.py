@@ -1,0 +1,1 @@
+"""Engines on an NVIDIA GPU: batching, graphs, golden check."""

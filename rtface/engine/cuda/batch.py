@@ -1,0 +1,254 @@
+"""Batches of an engine on a card: buffers at fixed addresses, and a graph of everything for each batch size.
+
+A batch is: the rows' addresses go up, `gather` fills the network's input, the network runs, `scatter` takes its answers
+out (``device/batch.cu``). All but the first is captured once for every batch size, so that a batch costs one copy and
+one launch.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.device.cuda.batch import BLOCK, NETWORK, ROW, gather_grid, scatter_grid
+from rtface.device.cuda.buffer_pool import aligned
+from rtface.device.cuda.face_slots import MAP_VALUES
+from rtface.device.cuda.gpu import Event, Graph, Memory, Pinned, Stream
+from rtface.device.cuda.stream_thread import Owner
+from rtface.engine.cuda.golden import GoldenBatch
+from rtface.engine.cuda.graph import captured
+from rtface.engine.plan import PlanIdentity
+from rtface.engine.recipe import Recipe
+from rtface.errors import EngineError
+
+log = logging.getLogger("rtface")
+
+_RINGS = 3  # rows on their way: one more than there are batches in flight
+
+
+class CardPlan(Protocol):
+    """A network ready to run on a card, at fixed addresses."""
+
+    @property
+    def identity(self) -> PlanIdentity: ...
+
+    @property
+    def ports(self) -> Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Every tensor by name: its type, and its shape for one crop."""
+        ...
+
+    @property
+    def max_batch(self) -> int: ...
+
+    @property
+    def scratch(self) -> Memory | None:
+        """Memory of its own that every run writes to, if that is the card's as others see it."""
+        ...
+
+    def bind(self, buffers: Mapping[str, Memory], batch: int) -> None:
+        """Where the tensors lie from now on, each with room for so many crops; more will not be asked for."""
+        ...
+
+    def enqueue(self, handle: int, batch: int) -> None:
+        """Puts one run on a stream; a batch size's first run may take its time. Raises EngineError."""
+        ...
+
+    def capturable(self, handle: int, batch: int) -> bool:
+        """Whether `enqueue` of that batch may be captured in a graph, the last run having been one of that batch."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Batches:
+    """Everything of one engine whose size follows from the largest batch. The thread that owns the card uses it, and
+    others, one at a time, for `run` only.
+
+    Attributes:
+        most: crops in one run.
+    """
+
+    def __init__(self, owner: Owner, recipe: Recipe, plan: CardPlan, most: int) -> None:
+        """Reserves. Raises EngineError where the plan lacks a tensor of the recipe, and OutOfDeviceMemory."""
+        self.most = self._rows = most
+        self._owner, self._recipe, self._plan, self._ports = owner, recipe, plan, _ports_of(recipe)
+        self._network = _network_of(recipe)
+        self._buffers: dict[str, Memory] = {}
+        self._graphs: dict[int, Graph] = {}
+        self._rings: list[tuple[Pinned, Event]] = []
+        self._turn = 0
+        self._before: tuple[Stream, Event] | None = None
+        card, ports = owner.card, plan.ports
+        self._constants = [*recipe.constants]
+        wanted = {*self._ports[0].values(), *self._ports[1].values(), *self._constants}
+        if missing := wanted - set(ports):
+            raise EngineError(f"engine {recipe.name}: its plan has no tensor {min(missing)}; there is: "
+                              f"{', '.join(ports)}")
+        try:
+            for name, (dtype, shape) in ports.items():
+                self._buffers[name] = card.allocate(aligned(most * int(np.prod(shape)) * dtype.itemsize))
+            self._buffers["rows"] = card.allocate(ROW.itemsize * most)
+            self._buffers["network"] = card.allocate(NETWORK.itemsize)
+            for _ in range(_RINGS):
+                self._rings.append((card.pin(max(ROW.itemsize * most, NETWORK.itemsize)), card.event()))
+            plan.bind({name: self._buffers[name] for name in ports}, most)
+        except BaseException:
+            self.close()
+            raise
+        self._put("network", self._network)
+        self._put_constants(recipe)
+
+    def _put_constants(self, recipe: Recipe) -> None:
+        for name, value in recipe.constants.items():
+            self._put(name, np.full(self._rows, value, np.float32))
+
+    def _put(self, name: str, values: NDArray[Any]) -> None:
+        """Fills a buffer, once and for all."""
+        pinned, done = self._next_ring()
+        pinned.bytes()[:values.nbytes] = np.frombuffer(values.tobytes(), np.uint8)
+        self._owner.compute.copy(self._buffers[name], pinned, values.nbytes)
+        self._owner.compute.record(done)
+
+    def _next_ring(self) -> tuple[Pinned, Event]:
+        pinned, done = self._rings[self._turn]
+        self._turn = (self._turn + 1) % _RINGS
+        done.synchronize()  # ended long ago: only so many batches are on the card at a time
+        return pinned, done
+
+    def warm_up(self, golden: GoldenBatch) -> float:
+        """Runs every batch size over golden crops, captures it right after that run, and judges its answers, so that
+        neither compiling nor a wrong graph nor a wrong batch size is left for the first frames.
+
+        A graph that answers wrongly is given up; of a batch size that does so without a graph `most` stays below.
+
+        Returns:
+            The least milliseconds of a batch of one.
+
+        Raises:
+            EngineError: a single crop is answered wrongly.
+        """
+        self._put_constants(replace(self._recipe, fidelity=None))  # goldens are made with its default
+        graphs, wrong = True, self.most + 1
+        for n in range(self.most, 0, -1):
+            self._run_golden(golden, n)
+            graphs = graphs and self._capture(n)
+            if graphs:
+                self._run_golden(golden, n)
+                if self._right(golden, n, f"the CUDA graph of {n} crops gives", "that batch runs without"):
+                    continue
+                self._graphs.pop(n).close()
+                self._run_golden(golden, n)
+            if not self._right(golden, n, f"batches of {n} give", "they are not used"):
+                wrong = n
+        self.most = wrong - 1
+        if not self.most:
+            raise EngineError(f"engine {self._recipe.name} does not give its reference's answers on this GPU; try "
+                              "--device cpu or another --engine")
+        times = [self._run_golden(golden, 1) for _ in range(3)]
+        self._put_constants(self._recipe)
+        return min(times)
+
+    def _capture(self, batch: int) -> bool:
+        """Keeps a graph of a batch size whose last run was the one before; whether that can be captured."""
+        stream = self._owner.compute
+        graph = captured(self._recipe.name, stream, lambda: self._plan.capturable(stream.handle, batch),
+                         lambda: self._steps(stream, batch, [], []))
+        if graph is not None:
+            self._graphs[batch] = graph
+        return graph is not None
+
+    def _right(self, golden: GoldenBatch, count: int, what: str, so: str) -> bool:
+        """Whether the answers of the last run are good enough; the log has what is not, and what becomes of it."""
+        got = golden.worst(count)
+        if got < golden.required:
+            log.warning("engine %s: %s %.1f dB against its golden crops, %.1f needed; %s", self._recipe.name, what, got,
+                        golden.required, so)
+        return got >= golden.required
+
+    def _run_golden(self, golden: GoldenBatch, count: int) -> float:
+        """Runs one batch of golden crops and waits for it; its milliseconds."""
+        start = time.perf_counter()
+        self.run(golden.rows[:count], [], golden.memories).synchronize()
+        return 1e3 * (time.perf_counter() - start)
+
+    def run(self, rows: NDArray[Any], reads: Sequence[Memory], writes: Sequence[Memory],
+            stream: Stream | None = None) -> Event:
+        """Puts one batch on a stream, the compute stream without one; the event marks its end.
+
+        Args:
+            rows: `ROW` for each crop.
+            reads, writes: the memory that the rows' addresses lie in.
+            stream: see above.
+        """
+        stream, (pinned, done) = stream or self._owner.compute, self._next_ring()
+        if self._before is not None and self._before[0] is not stream:  # the buffers are the same
+            stream.wait(self._before[1])
+        self._before = stream, done
+        pinned.bytes()[:rows.nbytes].view(ROW)[:] = rows
+        stream.copy(self._buffers["rows"], pinned, rows.nbytes)
+        if (graph := self._graphs.get(len(rows))) is not None:
+            stream.replay(graph, reads=reads, writes=writes)
+        else:
+            self._steps(stream, len(rows), reads, writes)
+        stream.record(done)
+        return done
+
+    def _steps(self, stream: Stream, batch: int, reads: Sequence[Memory], writes: Sequence[Memory]) -> None:
+        buffers, (inputs, outputs) = self._buffers, self._ports
+        fixed = [buffers["rows"], buffers["network"]]
+        given, got = ([buffers[name] for name in side.values()] for side in self._ports)
+
+        def at(side: Mapping[str, str], role: str) -> np.uint64:
+            return np.uint64(buffers[side[role]].address if role in side else 0)
+
+        head = [np.uint64(piece.address) for piece in fixed]
+        stream.launch("gather", gather_grid(self._network, batch), BLOCK, *head,
+                      *(at(inputs, role) for role in ("crop", "past", "known", "state", "shrunk")),
+                      reads=[*fixed, *reads, *writes], writes=given)
+        own = [self._plan.scratch] if self._plan.scratch is not None else []
+        constant = [buffers[name] for name in self._constants]
+        stream.call(lambda handle: self._plan.enqueue(handle, batch), reads=[*given, *constant], writes=[*got, *own])
+        stream.launch("scatter", scatter_grid(self._network, batch), BLOCK, *head, at(outputs, "output"),
+                      at(outputs, "kept"), at(inputs, "shrunk"), at(outputs, "state"), at(outputs, "occlusion"),
+                      at(outputs, "log_scale"), reads=[*fixed, *given, *got], writes=writes)
+
+    def close(self) -> None:
+        """Frees everything; what was put on the stream must have ended."""
+        for graph in self._graphs.values():
+            graph.close()
+        for piece in (*self._buffers.values(), *(pinned for pinned, _ in self._rings)):
+            piece.close()
+        self._graphs, self._buffers, self._rings = {}, {}, []
+
+
+def _ports_of(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
+    """The network's inputs and its outputs: what they are to `batch.cu` → their names."""
+    memory = recipe.memory
+    given, got = {"crop": recipe.input.name}, {"output": recipe.output.name}
+    if memory is not None:
+        given |= {"past": memory.past, "known": memory.known}
+        if memory.shape:
+            given["state"], got["state"] = memory.state, memory.next
+        if recipe.shrink > 1:
+            given["shrunk"], got["kept"] = memory.shrunk, memory.kept
+        if memory.heads:
+            got |= {"occlusion": memory.occlusion, "log_scale": memory.log_scale}
+    return given, got
+
+
+def _network_of(recipe: Recipe) -> np.ndarray[Any, np.dtype[Any]]:
+    """What `batch.cu` has to know of an engine, one `NETWORK`."""
+    memory = recipe.memory
+    x, y, w, h = recipe.region
+    shape = memory.shape if memory else None
+    maps = int(np.prod(memory.maps)) if memory and memory.heads else 0
+    if maps > MAP_VALUES:
+        raise EngineError(f"engine {recipe.name}: its heads' maps are larger than 128×128")
+    return np.array((recipe.input.size, x, y, w, h, recipe.shrink, int(np.prod(shape)) if shape else 0, maps,
+                     recipe.output.residual, memory is not None, *recipe.input.range, *recipe.output.range), NETWORK)

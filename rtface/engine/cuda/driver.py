@@ -1,0 +1,98 @@
+"""What there is for CUDA on this machine: the driver, its cards, and the packages that rtface's own path needs."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rtface.errors import MissingComponent
+from rtface.util.install import extra_line
+
+if TYPE_CHECKING:
+    from rtface.device.cuda.stream_thread import Owner
+
+NEEDED = {"cuda.core": "cuda-core", "cuda.bindings": "cuda-bindings", "onnx": "onnx"}
+TENSORRT = {"tensorrt_rtx": "tensorrt-rtx-cu13-bindings", "tensorrt": "tensorrt-cu13"}
+"""Modules → the packages that bring them; of the second table one is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """The NVIDIA driver: the newest CUDA it runs, as "13.1", and the cards' names in CUDA's order."""
+
+    cuda: str
+    cards: tuple[str, ...]
+
+
+@functools.cache
+def driver() -> Driver:
+    """Asks the driver itself, which needs no package. Raises MissingComponent saying what is not there."""
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        cuda = ctypes.CDLL(library)
+    except OSError:
+        raise MissingComponent(f"there is no NVIDIA driver ({library} is not found)") from None
+    number = ctypes.c_int()
+
+    def ask(name: str, *arguments: object) -> None:
+        if status := getattr(cuda, name)(*arguments):
+            raise MissingComponent(f"the NVIDIA driver answers {name} with error {status}")
+    ask("cuInit", 0)
+    ask("cuDriverGetVersion", ctypes.byref(number))
+    version = f"{number.value // 1000}.{number.value % 1000 // 10}"
+    ask("cuDeviceGetCount", ctypes.byref(number))
+    cards: list[str] = []
+    for i in range(number.value):
+        text = ctypes.create_string_buffer(256)
+        ask("cuDeviceGetName", text, len(text), i)
+        cards.append(text.value.decode(errors="replace"))
+    if not cards:
+        raise MissingComponent("the NVIDIA driver finds no card")
+    return Driver(version, tuple(cards))
+
+
+def missing() -> list[str]:
+    """Packages that CUDA engines need and that are not installed."""
+    absent = [package for module, package in NEEDED.items() if not _installed(module)]
+    if not any(map(_installed, TENSORRT)):
+        absent.append(" or ".join(TENSORRT.values()))
+    return absent
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package above it
+        return False
+
+
+def unusable(number: int) -> str | None:
+    """Why engines cannot run on card `number` (CUDA's order) of this machine; None where they can."""
+    try:
+        cards = driver().cards
+    except MissingComponent as error:
+        return str(error)
+    if number >= len(cards):
+        return (f"there is no card {number}; there is: "
+                f"{', '.join(f'cuda:{i} ({name})' for i, name in enumerate(cards))}")
+    if absent := missing():
+        verb = "is" if len(absent) == 1 else "are"
+        return f"{', '.join(absent)} {verb} not installed; get it with: {extra_line('rtx')}"
+    return None
+
+
+def take(device: str) -> tuple[Owner, int]:
+    """Opens the card that ``--device cuda`` or ``cuda:1`` names, with all kernels, and its number; close the owner.
+
+    Raises MissingComponent where it cannot be used; EngineError: a kernel does not compile.
+    """
+    number = int(device.partition(":")[2] or 0)
+    if (reason := unusable(number)) is not None:
+        raise MissingComponent(f"CUDA is not usable here because {reason}")
+    from rtface.device.cuda.modules import open_card  # cuda-python is an extra
+    from rtface.device.cuda.stream_thread import Owner
+    return Owner(lambda: open_card(number)), number

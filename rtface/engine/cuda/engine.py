@@ -1,0 +1,230 @@
+"""Engines on a card: crops of many faces, frames and streams in one batch, and what is remembered of them kept there.
+
+What is remembered of a face never leaves the card; who holds its `Remembered` holds its place. Crops of the host are
+answered there (`card_hosted`), in batches of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.gpu import Event, Stream
+from rtface.device.cuda.shaping import LEAST
+from rtface.device.cuda.state_pool import Places
+from rtface.device.cuda.stream_thread import Owner
+from rtface.engine.base import ReadyEngine
+from rtface.engine.cuda.batch import Batches, CardPlan
+from rtface.engine.cuda.golden import GoldenBatch, row_of
+from rtface.engine.cuda.hosted import Given, Hosted, known
+from rtface.engine.plan import Verdict
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Region
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
+from rtface.frame import Float32
+from rtface.protocols import Restored
+
+log = logging.getLogger("rtface")
+
+_AT_ONCE = 16  # places for what is remembered that are reserved at a time
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMap:
+    """How the maps of an engine's heads lie over the crop: `shape` (rows, columns) over the `region`. Where they lie on
+    the card, each face's `FaceSlot` says."""
+
+    shape: tuple[int, int]
+    region: Region
+
+
+@dataclass(slots=True)
+class _Request:
+    network: CardEngine
+    face: FaceSlot
+    after: Future[Restored] | None
+    answer: Future[Restored] = field(default_factory=Future[Restored])
+
+    @property
+    def ready(self) -> bool:
+        return self.after is None or self.after.done()
+
+    def fail(self, error: BaseException) -> None:
+        self.answer.set_exception(error)
+
+
+class CardEngine(ReadyEngine):
+    """A restorer on a card (`protocols.Engine`).
+
+    Attributes:
+        max_batch: crops in one run; halved when the card runs out of memory.
+    """
+
+    def __init__(self, owner: Owner, recipe: Recipe, plan: CardPlan, verdict: Verdict, why: str,
+                 device: str = "cuda") -> None:
+        """Reserves, warms up and captures; the card's owner does it. Raises EngineError, OutOfDeviceMemory."""
+        if recipe.input.size < LEAST or recipe.input.size % 4:
+            raise EngineError(f"engine {recipe.name} takes crops of {recipe.input.size}, and on a card they have to be "
+                              f"{LEAST} or more and a multiple of 4; use --device cpu for it")
+        super().__init__(recipe, plan.identity, verdict, device, f" on {owner.card.name}", why)
+        self._owner, self._plan, self._required = owner, plan, verdict.required
+        self.max_batch = max(1, min(plan.max_batch, recipe.batch.max))
+        heads = recipe.memory.maps if recipe.memory and recipe.memory.heads else None
+        self._head = HeadMap(heads, recipe.region) if heads else None
+        self._places = places_of(owner, recipe) if recipe.recurrent else None
+        self._batches: Batches | None = None
+        self._running = threading.RLock()  # `_batches`, by the owner's thread and by that of `_hosted`
+        self._hosted = Hosted(owner, recipe, self._run_hosted, lambda: self.max_batch, self._places)
+        self._closed = False
+        try:
+            owner.run(self._build).result()
+        except BaseException:
+            self.close()
+            raise
+
+    def submit(self, crops: FaceSlot | Float32, after: Future[Restored] | None = None) -> Future[Restored]:
+        """Restores the crop of a face where it lies. The future is done when that is on its way: what comes after it
+        on the card's compute stream finds the answer there.
+
+        A crop of the host's, float32 1×3×S×S, is answered in the host's memory; the future is done when it is there.
+        """
+        shape = (1, 3, self.size, self.size)
+        if getattr(crops, "shape", None) != shape or not (isinstance(crops, FaceSlot) or crops.dtype == np.float32):
+            got = f"{getattr(crops, 'dtype', '')} {getattr(crops, 'shape', type(crops).__name__)}".strip()
+            raise UsageError(f"engine {self.name} takes crops of {self.size} that lie on the card, or a crop of the "
+                             f"host's in float32, got {got}")
+        if self._closed:
+            raise EngineError(f"engine {self.name} is closed")
+        after = after if self.recurrent else None
+        if not isinstance(crops, FaceSlot):
+            return self._hosted.submit(crops, after)
+        request = _Request(self, crops, after)
+        self._owner.submit(request)
+        return request.answer
+
+    def stand_back(self) -> None:
+        """Crops of the host's give way on the card to all that frames wait for; called before the first of them."""
+        self._hosted.priority = 0
+
+    def enqueue(self, batch: list[_Request]) -> Event:
+        """Puts a batch on the compute stream (the owner calls it); with no memory left, in halves."""
+        try:
+            while len(batch) > self.max_batch:
+                self._run(batch[:self.max_batch])
+                batch = batch[self.max_batch:]
+            return self._run(batch)
+        except OutOfDeviceMemory as error:
+            if self.max_batch == 1:
+                raise
+            self._halve(error)
+            return self.enqueue([r for r in batch if not r.answer.done()])
+
+    def _run(self, batch: list[_Request]) -> Event:
+        if self._batches is None:  # there was no memory for a single crop when it was halved; there may be now
+            self._build()
+        assert self._batches is not None
+        next_ = [self._places.take() if self._places else None for _ in batch]
+        before = [known(request.after, self._places) for request in batch]
+        rows = np.concatenate([row_of(request.face, old, new)
+                               for request, old, new in zip(batch, before, next_, strict=True)])
+        faces = list({id(request.face.memory): request.face.memory for request in batch}.values())
+        with self._running:
+            event = self._batches.run(rows, [old.memory for old in before if old],
+                                      [*faces, *(new.memory for new in next_ if new)])
+        for request, new in zip(batch, next_, strict=True):
+            request.answer.set_result(Restored(request.face, new, self._head, self._head))
+        return event
+
+    def _run_hosted(self, given: Sequence[Given], stream: Stream) -> None:
+        if self._batches is None:
+            self._owner.run(lambda: self._batches or self._build()).result()
+        with self._running:
+            assert self._batches is not None
+            for k in range(0, len(given), self.max_batch):  # it may have been halved since they were taken
+                part = given[k:k + self.max_batch]
+                self._batches.run(np.concatenate([row_of(*one) for one in part]),
+                                  [old.memory for _, old, _ in part if old],
+                                  [*(face.memory for face, _, _ in part), *(new.memory for *_, new in part if new)],
+                                  stream)
+
+    def _build(self) -> None:
+        """Reserves for `max_batch`, or for as much as there is memory for; warms up and captures."""
+        while True:
+            try:
+                self._batches = self._reserved()
+                return
+            except OutOfDeviceMemory as error:
+                if self.max_batch == 1:
+                    raise
+                self._say_halved(error)
+                self.max_batch //= 2
+
+    def _reserved(self) -> Batches:
+        batches = Batches(self._owner, self.recipe, self._plan, self.max_batch)
+        golden = None
+        try:
+            golden = GoldenBatch(self._owner, self.recipe, self._plan.identity.precision, self._required,
+                                 self.max_batch, self._places)
+            self.ms = round(batches.warm_up(golden), 3)
+            room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in work, one on its way
+            golden.close()
+            if self._owner.card.free_bytes() < room * self.max_batch:
+                raise OutOfDeviceMemory("beside the engine the card has no memory left for faces")
+        except BaseException:
+            self._owner.settle(self._owner.compute)
+            if golden is not None:
+                golden.close()
+            batches.close()
+            raise
+        self.max_batch = batches.most
+        return batches
+
+    def _halve(self, error: OutOfDeviceMemory) -> None:
+        with self._running:
+            self._free()
+            self._say_halved(error)
+            self.max_batch //= 2
+            self._build()
+
+    def _free(self) -> None:
+        """Frees what a batch needs, once that is done; memories of faces stay."""
+        self._owner.settle(self._owner.compute)
+        self._hosted.settle()
+        batches, self._batches = self._batches, None
+        if batches is not None:
+            batches.close()
+
+    def _say_halved(self, error: OutOfDeviceMemory) -> None:
+        log.warning("engine %s: %s; batches of %d instead of %d from here on", self.name, error, self.max_batch // 2,
+                    self.max_batch)
+
+    def close(self) -> None:
+        """Ends after what is on its way; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._hosted.end()
+        try:
+            self._owner.run(self._end).result()
+        except DeviceLost as error:  # its memory is gone with it
+            log.debug("engine %s: %s", self.name, error)
+
+    def _end(self) -> None:
+        self._free()
+        self._hosted.close()
+        if self._places:
+            self._places.close()
+        self._plan.close()
+
+
+def places_of(owner: Owner, recipe: Recipe) -> Places:
+    """Places for `engine.restore.FaceMemory`'s arrays, `kept` and `state`, float32."""
+    *_, w, h = (v // recipe.shrink for v in recipe.region)
+    return Places(owner, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
+                  at_once=_AT_ONCE)

@@ -1,0 +1,94 @@
+"""Golden crops on a GPU, one in each row of a batch: what batch sizes and their CUDA graphs are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.device.cuda.batch import ROW
+from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.gpu import Memory
+from rtface.device.cuda.state_pool import Places, Remembered
+from rtface.device.cuda.stream_thread import Owner
+from rtface.engine.plan import judged_golden, psnr
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
+from rtface.errors import EngineError
+
+
+class GoldenBatch:
+    """Golden crops, in turn, in as many face slots as a batch has rows. For the thread that owns the GPU.
+
+    Attributes:
+        rows: a `ROW` for each, of faces that nothing is remembered of.
+        memories: what the rows' addresses lie in.
+        required: the PSNR in dB that each answer has to reach against its reference.
+    """
+
+    def __init__(self, owner: Owner, recipe: Recipe, precision: Precision, required: float, count: int,
+                 places: Places | None) -> None:
+        """Reserves and fills the slots.
+
+        Args:
+            owner: of the GPU.
+            recipe: the engine.
+            precision: of its plan, which tells the crops to judge by.
+            required: see the class.
+            count: rows.
+            places: where recurrent engines put what they remember.
+
+        Raises:
+            MissingComponent, EngineError: the golden crops are missing, damaged or none.
+            OutOfDeviceMemory.
+        """
+        crops, answers = judged_golden(recipe, precision)
+        if not len(crops):
+            raise EngineError(f"engine {recipe.name} has no golden crops for {precision}")
+        self.required = required
+        self._owner, self._size = owner, recipe.input.size
+        self._answers = [answers[k % len(answers)] for k in range(count)]
+        self._faces: list[FaceSlot] = []
+        self._remembered: list[Remembered] = []
+        self._pinned = owner.card.pin(12 * self._size ** 2)
+        try:
+            for k in range(count):
+                self._faces.append(face := FaceSlot.reserve(owner.card, self._size))
+                self._pinned.bytes().view(np.float32)[:] = crops[k % len(crops)].ravel()
+                owner.compute.copy(face.memory, self._pinned, self._pinned.nbytes)
+                owner.settle(owner.compute)
+                if places is not None:
+                    self._remembered.append(places.take())
+        except BaseException:
+            self.close()
+            raise
+        kept: Sequence[Remembered | None] = self._remembered or [None] * count
+        self.rows = np.concatenate([row_of(face, None, new) for face, new in zip(self._faces, kept, strict=True)])
+        self.memories: list[Memory] = [held.memory for held in (*self._faces, *self._remembered)]
+
+    def worst(self, count: int) -> float:
+        """The least PSNR, in dB, of the answers of the first `count` rows, whose run has ended."""
+        worst, owner = 200.0, self._owner
+        for face, answer in zip(self._faces[:count], self._answers, strict=False):
+            owner.compute.copy(self._pinned, face.memory, self._pinned.nbytes,
+                               source_at=face.restored - face.memory.address)
+            owner.settle(owner.compute)
+            got = self._pinned.bytes().view(np.float32).reshape(3, self._size, self._size)
+            worst = min(worst, psnr(got, answer))
+        return worst
+
+    def close(self) -> None:
+        """Frees the slots; nothing on the GPU may use them any more."""
+        for face in self._faces:
+            face.memory.close()
+        self._pinned.close()
+        self._faces, self._remembered = [], []
+
+
+def row_of(face: FaceSlot, old: Remembered | None, new: Remembered | None) -> NDArray[Any]:
+    """One `ROW`: a face, and what is remembered of it before and after."""
+    none = (0, 0)
+    return np.array([(face.crop, face.restored, *(old.at if old else none), *(new.at if new else none),
+                      face.occlusion, face.log_scale)], ROW)

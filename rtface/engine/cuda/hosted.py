@@ -1,0 +1,207 @@
+"""Crops of the host through an engine on a card: up, through the network, and down again.
+
+For key frames (`rtface.enhance.keyframes.scheduler`), whose answers are joined on the host. Each engine has a stream
+and a thread for it, so
+that whatever else is on the card goes on meanwhile, however long the network takes. Crops that wait by the time the
+thread is free make one batch: those of several faces, and of several key frames where the engine does not remember.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.gpu import Event, Pinned, Stream
+from rtface.device.cuda.state_pool import Places, Remembered
+from rtface.device.cuda.stream_thread import USUAL, Owner
+from rtface.engine.crop_runner import spread
+from rtface.engine.recipe import Recipe
+from rtface.errors import EngineError, OutOfDeviceMemory
+from rtface.frame import Float32
+from rtface.protocols import Restored
+
+Given = tuple[FaceSlot, Remembered | None, Remembered | None]
+"""A crop in a slot: what is remembered of it before, and where that is to lie after."""
+Run = Callable[[Sequence[Given], Stream], None]
+"""Puts the network on a stream, over so many crops. Any thread."""
+
+
+def known(after: Future[Restored] | None, places: Places | None) -> Remembered | None:
+    """What is remembered of a face after an answer, where these are the places. What comes after a failure, or after an
+    answer that is not there, begins without memory."""
+    if after is None or not after.done() or after.cancelled() or after.exception() is not None:
+        return None
+    state = after.result().state
+    return state if isinstance(state, Remembered) and state.home is places else None
+
+
+@dataclass(slots=True)
+class _Request:
+    crop: Float32
+    after: Future[Restored] | None
+    answer: Future[Restored] = field(default_factory=Future[Restored])
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is reserved: for each crop of a batch a slot on the card, and memory that its copies go through."""
+
+    stream: Stream
+    done: Event
+    faces: list[tuple[FaceSlot, Pinned]] = field(default_factory=list[tuple[FaceSlot, Pinned]])
+
+
+class Hosted:
+    """See the module. It reserves with its first crops.
+
+    Args:
+        owner: of the card.
+        recipe: of the engine.
+        run: see `Run`.
+        most: how many crops a batch may have now.
+        places: for what a recurrent engine remembers; None without memory.
+
+    Attributes:
+        priority: of its stream; may be changed before the first crop.
+    """
+
+    def __init__(self, owner: Owner, recipe: Recipe, run: Run, most: Callable[[], int], places: Places | None) -> None:
+        self._owner, self._recipe, self._run, self._most, self._places = owner, recipe, run, most, places
+        self.priority = USUAL
+        self._waiting: deque[_Request] = deque()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-card-{recipe.name}")
+        self._kept: _Kept | None = None
+
+    def submit(self, crop: Float32, after: Future[Restored] | None) -> Future[Restored]:
+        """Restores a crop, float32 1×3×S×S, 0…1, which is read until the answer is there. The answer's arrays are the
+        caller's to keep. The future raises EngineError, OutOfDeviceMemory and DeviceLost."""
+        request = _Request(crop, after)
+        self._waiting.append(request)
+        self._worker.submit(self._work)
+        return request.answer
+
+    def _work(self) -> None:
+        """Answers a batch; there is a call for every request, so the last ones may find nothing left."""
+        batch = self._next()
+        try:
+            if batch:
+                self._answer(batch)
+        except BaseException as error:  # noqa: BLE001 - handed to who asked
+            for request in batch:
+                if not request.answer.done():
+                    request.answer.set_exception(error)
+
+    def _next(self) -> list[_Request]:
+        """The oldest request, and those behind it whose faces' answers before are there."""
+        batch: list[_Request] = []
+        while self._waiting and len(batch) < self._most():
+            after = self._waiting[0].after
+            if after is not None and not after.done():
+                if batch:
+                    break
+                wait([after])  # of this worker's, so answered by now; or the owner's, who never waits for this one
+            batch.append(self._waiting.popleft())
+            batch[-1].answer.set_running_or_notify_cancel()
+        return batch
+
+    def _reserve(self) -> _Kept:
+        card = self._owner.card
+        return _Kept(card.stream(self.priority), card.event())
+
+    def _reserve_face(self) -> tuple[FaceSlot, Pinned]:
+        card, size = self._owner.card, self._recipe.input.size
+        memory = self._recipe.memory
+        maps = 2 * int(np.prod(memory.maps)) if memory and memory.heads else 0
+        pinned = card.pin(4 * (3 * size * size + maps))
+        try:
+            return FaceSlot.reserve(card, size), pinned
+        except BaseException:
+            pinned.close()
+            raise
+
+    def _room_for(self, count: int) -> _Kept:
+        """With slots for so many crops, or for as many as there is memory for. Raises OutOfDeviceMemory for none."""
+        if self._kept is None:
+            self._kept = self._owner.reserve(self._reserve)
+        kept = self._kept
+        if not kept.faces:
+            kept.faces.append(self._owner.reserve(self._reserve_face))
+        with suppress(OutOfDeviceMemory):
+            while len(kept.faces) < count:
+                kept.faces.append(self._owner.run(self._reserve_face).result())
+        return kept
+
+    def _answer(self, batch: list[_Request]) -> None:
+        owner = self._owner
+        owner.card.enter()
+        kept = self._room_for(len(batch))
+        while batch:
+            part, batch = batch[:len(kept.faces)], batch[len(kept.faces):]
+            self._answer_at_once(part, kept)
+
+    def _answer_at_once(self, batch: list[_Request], kept: _Kept) -> None:
+        stream, places = kept.stream, self._places
+        given = [(face, known(request.after, places), self._owner.reserve(places.take) if places else None)
+                 for request, (face, _) in zip(batch, kept.faces, strict=False)]
+        try:
+            for request, (face, pinned) in zip(batch, kept.faces, strict=False):
+                crop = np.ascontiguousarray(request.crop, np.float32).reshape(-1).view(np.uint8)
+                pinned.bytes()[:crop.nbytes] = crop
+                stream.copy(face.memory, pinned, crop.nbytes, to_at=face.crop - face.memory.address)
+            self._run(given, stream)
+            for request, (face, pinned) in zip(batch, kept.faces, strict=False):
+                self._fetch(face, pinned, request.crop.nbytes, stream)
+        finally:  # of a failure too: the next crops use the same memory
+            stream.record(kept.done)
+            kept.done.synchronize()
+        for request, (_, pinned), (_, _, new) in zip(batch, kept.faces, given, strict=False):
+            try:
+                request.answer.set_result(self._restored(pinned.bytes().view(np.float32), request.crop.shape, new))
+            except EngineError as error:
+                request.answer.set_exception(error)
+
+    @staticmethod
+    def _fetch(face: FaceSlot, pinned: Pinned, size: int, stream: Stream) -> None:
+        """What the network made of a crop of so many bytes, and behind it the maps of its heads."""
+        stream.copy(pinned, face.memory, size, source_at=face.restored - face.memory.address)
+        part, at = (pinned.nbytes - size) // 2, size
+        for head in (face.occlusion, face.log_scale) if part else ():
+            stream.copy(pinned, face.memory, part, to_at=at, source_at=head - face.memory.address)
+            at += part
+
+    def _restored(self, values: Float32, shape: tuple[int, ...], state: Remembered | None) -> Restored:
+        count, recipe = math.prod(shape), self._recipe
+        pixels, maps = values[:count].reshape(shape).copy(), values[count:].copy()
+        if not math.isfinite(float(pixels.sum()) + float(maps.sum())):
+            raise EngineError(f"engine {recipe.name}: the answer holds values that are not numbers")
+        if not maps.size:
+            return Restored(pixels, state)
+        assert recipe.memory is not None
+        occlusion, log_scale = maps.reshape(2, *recipe.memory.maps)
+        return Restored(pixels, state, spread(occlusion, recipe.input.size, recipe.region)[None], log_scale[None])
+
+    def end(self) -> None:
+        """Waits for the crops in hand and drops what waits; not on the owner's thread."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+        while self._waiting:
+            self._waiting.popleft().answer.cancel()
+
+    def settle(self) -> None:
+        """Waits for what is on its stream. The owner's thread only."""
+        if self._kept is not None:
+            self._owner.settle(self._kept.stream)
+
+    def close(self) -> None:
+        """Frees all, after `end` and `settle`. The owner's thread only."""
+        if self._kept is not None:
+            for face, pinned in self._kept.faces:
+                face.memory.close()
+                pinned.close()
+            self._kept = None

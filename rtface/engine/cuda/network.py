@@ -1,0 +1,132 @@
+"""A tracker's small networks on a card: from a picture of the host and back to it, in one graph.
+
+They run on the owner's own stream for looks, so that a tracker, which waits for each answer, does not queue behind the
+engines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from rtface.device.cuda.gpu import Graph, Memory, Pinned
+from rtface.device.cuda.stream_thread import Owner
+from rtface.engine.cuda.batch import CardPlan
+from rtface.engine.cuda.graph import captured
+from rtface.engine.spec import Picture
+from rtface.errors import EngineError
+from rtface.frame import Bytes, Float32
+from rtface.pictures import PictureNetwork
+
+
+class CardNetwork:
+    """See the module (`protocols.PictureRunner`).
+
+    Args:
+        owner: of the card.
+        network: what it is.
+        plan: of it; taken over.
+
+    Raises:
+        EngineError, OutOfDeviceMemory: it cannot be run; everything is given back.
+    """
+
+    def __init__(self, owner: Owner, network: PictureNetwork, plan: CardPlan) -> None:
+        self._owner, self._network, self._plan = owner, network, plan
+        self._memory: dict[str, Memory] = {}
+        self._pinned: dict[str, Pinned] = {}
+        self._graph: Graph | None = None
+        self._closed = False
+        try:
+            owner.run(self._build).result()
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self) -> None:
+        """Reserves, runs once, as libraries compile and allocate then, and captures the run."""
+        card, network, look = self._owner.card, self._network, self._owner.look
+        if missing := {network.input, *network.outputs} - set(self._plan.ports):
+            raise EngineError(f"network {network.name}: its plan has no tensor {min(missing)}")
+        for name, (dtype, shape) in self._plan.ports.items():
+            nbytes = math.prod(shape) * dtype.itemsize
+            self._memory[name] = card.allocate(nbytes)
+            if name == network.input or name in network.outputs:
+                self._pinned[name] = card.pin(nbytes)
+        self._plan.bind(self._memory, 1)
+        self._done = card.event()
+        self._pinned[network.input].bytes()[:] = 0
+        self._steps()
+        look.record(self._done)
+        self._done.synchronize()
+        self._graph = captured(network.name, look, lambda: self._plan.capturable(look.handle, 1), self._steps)
+
+    def _steps(self) -> None:
+        """The picture up, the network, the answers down."""
+        look, memory, given = self._owner.look, self._memory, self._network.input
+        own = [self._plan.scratch] if self._plan.scratch is not None else []
+        look.copy(memory[given], self._pinned[given], memory[given].nbytes)
+        look.call(lambda handle: self._plan.enqueue(handle, 1), reads=[memory[given]],
+                  writes=[*(piece for name, piece in memory.items() if name != given), *own])
+        for name in self._network.outputs:
+            look.copy(self._pinned[name], memory[name], memory[name].nbytes)
+
+    def __call__(self, rgb: Bytes) -> list[Float32]:
+        """The outputs for a uint8 S×S×3 picture, in the network's order. Raises EngineError and DeviceLost."""
+        network, owner = self._network, self._owner
+        if self._closed:
+            raise EngineError(f"network {network.name} is closed")
+        picture = rgb[:, :, ::-1] if network.bgr else rgb
+        if network.layout == "NCHW":
+            picture = picture.transpose(2, 0, 1)
+        pinned = self._pinned[network.input].bytes().view(np.float32).reshape(picture.shape)
+        np.divide(picture, np.float32(network.divisor), out=pinned)
+
+        def put() -> None:
+            if self._graph is not None:
+                owner.look.replay(self._graph)
+            else:
+                self._steps()
+            owner.look.record(self._done)
+
+        owner.run(put).result()
+        self._done.synchronize()
+        return [self._pinned[name].bytes().view(np.float32).reshape(1, *shape).copy()
+                for name, shape in network.outputs.items()]
+
+    def close(self) -> None:
+        """Frees everything; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+
+        def free() -> None:
+            self._owner.settle(self._owner.look)
+            if self._graph is not None:
+                self._graph.close()
+            self._plan.close()
+            for piece in (*self._memory.values(), *self._pinned.values()):
+                piece.close()
+
+        try:
+            self._owner.run(free).result()
+        except EngineError:  # a lost card: what it held is lost with it
+            return
+
+
+def open_on(owner: Owner) -> Callable[[PictureNetwork], CardNetwork]:
+    """What makes networks ready on a card, through TensorRT: `create_tracker(card=…)` takes it.
+
+    It raises MissingComponent and EngineError as `rtface.engine.tensorrt.open_network` does.
+    """
+    def opened(network: PictureNetwork) -> CardNetwork:
+        from rtface.engine.tensorrt import open_network  # what it needs is an extra
+
+        plan = owner.run(lambda: open_network(Picture(network), owner.card)).result()
+        made = CardNetwork(owner, network, plan)
+        owner.run(plan.keep_kernels).result()
+        return made
+
+    return opened

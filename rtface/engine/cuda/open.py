@@ -1,0 +1,75 @@
+"""An engine on a card by its recipe: TensorRT where that runs, else PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rtface.device.cuda.stream_thread import Owner
+from rtface.engine.cuda.batch import CardPlan
+from rtface.engine.cuda.engine import CardEngine
+from rtface.engine.plan import Verdict, open_plan
+from rtface.engine.recipe import Recipe
+from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
+
+Progress = Callable[[str, float], None]
+Found = tuple[CardPlan, Verdict, str]
+
+
+def open_card_engine(owner: Owner, recipe: Recipe, ordinal: int = 0, *, progress: Progress | None = None) -> CardEngine:
+    """Opens the plan that is kept, or builds it, lets it pass the golden gate, warms up and captures.
+
+    Args:
+        owner: of the card.
+        recipe: the engine.
+        ordinal: the card's number, as the driver counts.
+        progress: told what is being built, and how far it is (0…1).
+
+    Raises:
+        MissingComponent: the engine's files are not there, or neither TensorRT nor PyTorch.
+        EngineError: no precision gives the reference's answers.
+        OutOfDeviceMemory, DeviceLost.
+    """
+    recipe.check_weights()
+    plan, verdict, why = owner.run(lambda: _open(owner, recipe, ordinal, progress)).result()
+    name = f"cuda:{ordinal}" if ordinal else "cuda"
+    try:
+        engine = CardEngine(owner, recipe, plan, verdict, why, name)
+    except BaseException:
+        owner.run(plan.close)
+        raise
+    keep = getattr(plan, "keep_kernels", None)
+    if keep is not None:  # what the library compiled while it was warmed up
+        owner.run(keep).result()
+    return engine
+
+
+def _open(owner: Owner, recipe: Recipe, ordinal: int, progress: Progress | None) -> Found:
+    try:
+        return _tensorrt(owner, recipe, progress)
+    except (OutOfDeviceMemory, DeviceLost):
+        raise
+    except (MissingComponent, EngineError) as error:
+        found = _torch(recipe, ordinal, str(error).split(";")[0])
+        if found is None:
+            raise
+        return found
+
+
+def _tensorrt(owner: Owner, recipe: Recipe, progress: Progress | None) -> Found:
+    from rtface.engine.tensorrt import open_tensorrt  # its packages are an extra
+
+    plan, verdict = open_tensorrt(recipe, owner.card, progress=progress)
+    return plan, verdict, f"{verdict.psnr:.0f} dB against its golden crops"
+
+
+def _torch(recipe: Recipe, ordinal: int, why_not: str) -> Found | None:
+    """None where PyTorch is not there, or cannot use the card."""
+    name = f"cuda:{ordinal}"
+    try:
+        from rtface.engine.torch_backend import pytorch
+
+        pytorch.check_here(name)
+    except (ImportError, MissingComponent):
+        return None
+    plan, verdict = open_plan(recipe, pytorch.supported(name), lambda p: pytorch.TorchPlan(recipe, p, 1, name), True)
+    return plan, verdict, f"without TensorRT: {why_not}"

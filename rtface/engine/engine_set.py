@@ -1,0 +1,215 @@
+"""Engines by name: loading one ready to run, those of a run, and which one suits a face."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from rtface.engine.host_engine import LoadedEngine
+from rtface.engine.recipe import Recipe, find_recipes, load_recipe, unknown_engine
+from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.protocols import Engine
+from rtface.util.install import reinstall_line
+
+log = logging.getLogger("rtface")
+
+DEFAULT = "rtface-m"
+SMALL = "rtface-s"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which engine a run asks for.
+
+    Attributes:
+        name: an engine's name, "default" or "auto".
+        fidelity: what that control is turned to, 0…1; None leaves it at the engine's own.
+        commercial_use: whether engines that may not be used commercially are refused.
+    """
+
+    name: str = "default"
+    fidelity: float | None = None
+    commercial_use: bool = False
+
+
+def load_engine(name: str = "default", *, device: str = "auto", threads: int | None = None) -> LoadedEngine:
+    """Loads an engine, checks it against its golden crops and warms it up.
+
+    Args:
+        name: an engine's name, or "default" (`DEFAULT`).
+        device: where it runs, one of `rtface.util.parse.DEVICES` but "cuda", whose engines take crops that lie on
+        the card
+            (`EngineSet` with `rtface.engine.cuda.open`); "auto" is OpenVINO on the CPU, else ONNX Runtime.
+        threads: cores it may use; all of this process when None.
+
+    Raises:
+        UsageError: unknown name or device.
+        MissingComponent: weights, golden crops or the device's package are not there.
+        EngineError: the network does not give its reference's answers in any precision.
+    """
+    return LoadedEngine(recipe_named(name), device=device, threads=threads)
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that engine, or of the default one. Raises as `load_engine`."""
+    recipes = find_recipes()
+    wanted = DEFAULT if name == "default" else name
+    if wanted in recipes:
+        return load_recipe(recipes[wanted])
+    if name == "default":
+        raise MissingComponent(f"the default engine {DEFAULT} is missing; repair it with: "
+                               f"{reinstall_line()}, or choose --engine")
+    if name == "auto":
+        raise UsageError('"auto" is not one engine but a choice for every face; open it with EngineSet("auto")')
+    raise unknown_engine(name)
+
+
+def _names(name: str) -> tuple[str, ...]:
+    return (DEFAULT, SMALL) if name == "auto" else (name,)
+
+
+def check_commercial(recipe: Recipe) -> None:
+    """Raises UsageError for an engine that may not be used commercially, naming its licence and what may."""
+    licence = recipe.licence
+    if licence.commercial_use:
+        return
+    allowed = [r.name for r in _readable() if r.licence.commercial_use]
+    raise UsageError(f"engine {recipe.name} may not be used commercially ({licence.shown}), and commercial-use is on; "
+                     f"allowed are: {', '.join(allowed) or 'none that is here'}")
+
+
+def _check_fidelity(recipes: list[Recipe]) -> None:
+    if any(recipe.controls.fidelity for recipe in recipes):
+        return
+    having = [r.name for r in _readable() if r.controls.fidelity]
+    raise UsageError(f"engine {' and '.join(r.name for r in recipes)} has no --fidelity; leave it out"
+                     + (f", or choose --engine {' or '.join(having)}" if having else ""))
+
+
+def check_head(name: str) -> None:
+    """UsageError where engine `name` answers for the face only, so that ``--region head`` has no effect."""
+    recipes = [recipe_named(wanted) for wanted in _names(name)]
+    if any(recipe.input.region is None for recipe in recipes):
+        return
+    having = [r.name for r in _readable() if r.input.region is None]
+    raise UsageError(f"--region head has no effect with engine {' and '.join(r.name for r in recipes)}, which answers "
+                     "for the face only; " + (f"choose --engine {' or '.join(having)}" if having else
+                                              "no engine that is here answers for hair, ears and neck"))
+
+
+def _readable() -> list[Recipe]:
+    """The recipes of all engines here, without those that are broken."""
+    found: list[Recipe] = []
+    for path in find_recipes().values():
+        with suppress(EngineError):
+            found.append(load_recipe(path))
+    return found
+
+
+# A face's box is about 2.26 times as wide as its eyes are apart, and in the FFHQ template they are 126/512 of the crop
+# apart: a face up to 142 px wide fits into a 256 crop without being made smaller. A little more is not seen.
+_SMALL_FACE = 160.0
+# What engines may take of a frame under "auto": twenty pictures a second with everything else beside it.
+_BUDGET_S = 0.05
+
+
+def choose_engine(face_width: float, faces: int, ms: Mapping[str, float], *, budget_s: float = _BUDGET_S,
+                  current: str | None = None) -> str:
+    """Which engine a face gets under ``--engine auto``: the small one for small faces, and live where time is short.
+
+    Args:
+        face_width: of the face's box, display pixels.
+        faces: how many faces share a live frame's budget; 0 where measured speed must not count, as in films, whose
+            bits would depend on the computer's load.
+        ms: milliseconds a crop of the small and of the large engine.
+        budget_s: seconds that engines may take for one frame.
+        current: the engine that this face has, which it keeps until its width is 15 % past the border.
+    """
+    border = _SMALL_FACE * {DEFAULT: 0.85, SMALL: 1.15}.get(current or "", 1.0)
+    if face_width <= border or 1e-3 * ms[DEFAULT] * faces > budget_s:
+        return SMALL
+    return DEFAULT
+
+
+class RunningEngine(Engine, Protocol):
+    """What a run needs of its engines, wherever they are; see `LoadedEngine`."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def ms(self) -> float: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class EngineSet:
+    """The engines of one run: one by name, or for "auto" the small and the large one, chosen face by face.
+
+    Attributes:
+        engines: all that are loaded, by name.
+    """
+
+    def __init__(self, asked: Asked | str = "default", *, device: str = "auto", threads: int | None = None,
+                 beside: int | None = None, opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
+        """Loads what `asked` needs, by `opener` where one is given (engines on a card).
+
+        On `threads` cores; engines without memory on `beside`, where that is given: they may be slow, and live then
+        work beside what a frame waits for.
+
+        Raises as `load_engine`; UsageError also for an engine that may not be used commercially where that is asked
+        for, and for `fidelity` where the engine has no such control.
+        """
+        self._asked = Asked(asked) if isinstance(asked, str) else asked
+        name = self._asked.name
+
+        def load(recipe: Recipe) -> RunningEngine:
+            return LoadedEngine(recipe, device=device, threads=threads if recipe.recurrent else beside or threads)
+
+        self._opener = opener or load
+        self.engines: dict[str, RunningEngine] = {}
+        names = _names(name)
+        if self._asked.fidelity is not None:
+            _check_fidelity([recipe_named(wanted) for wanted in names])
+        try:
+            self._chosen = tuple(self.named(wanted) for wanted in names)
+        except BaseException:
+            self.close()
+            raise
+
+    def named(self, name: str) -> RunningEngine:
+        """The engine of that name, loaded when it is not yet; raises as `load_engine`, and UsageError where it may not
+        be used commercially and that is asked for."""
+        name = DEFAULT if name == "default" else name
+        if name not in self.engines:
+            recipe = recipe_named(name)
+            if self._asked.commercial_use:
+                check_commercial(recipe)
+            if recipe.controls.fidelity is not None:
+                recipe = replace(recipe, fidelity=self._asked.fidelity)
+            self.engines[name] = self._opener(recipe)
+            log.info("%s", self.engines[name].reason)
+        return self.engines[name]
+
+    def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> RunningEngine:
+        """The engine for one face of the frame; see `choose_engine`."""
+        if len(self._chosen) == 1:
+            return self._chosen[0]
+        return self.engines[choose_engine(face_width, faces, {e.name: e.ms for e in self._chosen}, current=current)]
+
+    @property
+    def described(self) -> tuple[str, str]:
+        """Names and device for the report, as ("rtface-m", "cpu (openvino 2026.4.1, bf16)")."""
+        devices = dict.fromkeys(f"{e.device} ({e.backend}, {e.precision})" for e in self._chosen)
+        return "+".join(e.name for e in self._chosen), ", ".join(devices)
+
+    def close(self) -> None:
+        """Closes all; safe to call twice."""
+        for engine in self.engines.values():
+            engine.close()

@@ -1,0 +1,174 @@
+"""What can be added: the folders of architectures with their ``offers.toml`` (engines/README.md says what is in one).
+
+They lie beside the package in a checkout, inside it in a wheel, and in other distributions, which name the package that
+holds one as an entry point of the group ``rtface.engines``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from rtface.engine.recipe_tables import Alignment, Batch, Controls, Family, Licence, Output, Port, Precisions, Psnr
+from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.util.install import plugin_line, reinstall_line
+from rtface.util.toml_dataclass import from_table, nearest, parse_toml
+
+log = logging.getLogger("rtface")
+
+GROUP = "rtface.engines"
+FILE = "offers.toml"
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of tensors by name."""
+
+PLUGINS = {"codeformer": "rtface-codeformer", "hifacegan": "rtface-hifacegan"}
+"""Architectures that come with distributions of their own, because their terms forbid commercial use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    name: str
+    family: Family = "CNN"
+    paper: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One published file; the keys are explained in engines/README.md."""
+
+    name: str
+    version: str
+    summary: str
+    keys: str
+    variant: dict[str, Any] = field(default_factory=dict[str, Any])
+    states: tuple[str, ...] = ("",)
+    prefix: str = ""
+    file: str = ""
+    url: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``offers.toml``."""
+
+    architecture: Architecture
+    licence: Licence
+    input: Port
+    output: Output
+    psnr: Psnr
+    offers: tuple[Published, ...]
+    alignment: Alignment = field(default_factory=Alignment)
+    batch: Batch = field(default_factory=Batch)
+    precision: Precisions = field(default_factory=Precisions)
+    controls: Controls = field(default_factory=Controls)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One network that can be added: `folder` holds the architecture, `table` is what its networks share."""
+
+    folder: Path
+    table: Table
+    published: Published
+
+    @property
+    def name(self) -> str:
+        return self.published.name
+
+    def keys(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the published tensors that are the network's, with the prefix. Raises EngineError."""
+        path = self.folder / self.published.keys
+        found: dict[str, tuple[int, ...]] = {}
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            for line in (line for line in lines if line.strip() and not line.startswith("#")):
+                name, shape = line.split()
+                found[name] = () if shape == "-" else tuple(map(int, shape.split("x")))
+        except (OSError, ValueError) as error:
+            raise EngineError(f"{path} cannot be read: {error}") from error
+        return {name: shape for name, shape in found.items() if name.startswith(self.published.prefix)}
+
+
+def beside() -> Path:
+    """The folder ``engines`` of this installation: the checkout's, or the wheel's."""
+    package = Path(__file__).resolve().parent.parent
+    packed = package / "_published" / "engines"
+    return packed if packed.is_dir() else package.parent / "engines"
+
+
+def read_offers(folder: Path) -> list[Offer]:
+    """What one architecture offers. Raises EngineError naming the file and the key."""
+    path = folder / FILE
+    try:
+        table = from_table(Table, parse_toml(path.read_text(encoding="utf-8")), "")
+    except OSError as error:
+        raise EngineError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # UsageError, TOMLDecodeError and UnicodeDecodeError
+        raise EngineError(f"{path}: {error}") from error
+    return [Offer(folder, table, published) for published in table.offers]
+
+
+def find_offers() -> dict[str, Offer]:
+    """All that can be added here, by name. A folder that cannot be read costs a line in the log and no other offer."""
+    found: dict[str, Offer] = {}
+    for folder in (*sorted(path.parent for path in beside().glob(f"*/{FILE}")), *_plugins()):
+        try:
+            for offer in read_offers(folder):
+                found.setdefault(offer.name, offer)
+        except EngineError as error:
+            log.warning("what %s offers is left out: %s", folder.name, error)
+    return found
+
+
+def _plugins() -> list[Path]:
+    """Folders that installed distributions name."""
+    found: list[Path] = []
+    for point in entry_points(group=GROUP):
+        try:
+            spec = importlib.util.find_spec(point.module)  # nothing of a top-level package is run by this
+        except (ImportError, ValueError):
+            spec = None
+        places = list(spec.submodule_search_locations or ()) if spec else []
+        found += map(Path, places)
+        if not places:
+            log.warning("what %s offers is left out: there is no package %s", _owner(point), point.module)
+    return found
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.name
+
+
+def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
+    """The offer of that name. Raises UsageError with the nearest; MissingComponent where a distribution that is not
+    installed brings it; EngineError for one that is refused."""
+    if name in offers:
+        offer = offers[name]
+        if offer.published.refused:
+            raise EngineError(f"{name} cannot be added: {offer.published.refused}")
+        return offer
+    family = name.lower().split("-")[0]
+    if family in PLUGINS and not any(o.table.architecture.name == family for o in offers.values()):
+        raise MissingComponent(f"{name} comes with a distribution of its own, because its terms forbid commercial use; "
+                               f"get it with: {plugin_line(PLUGINS[family])}")
+    valid = [*offers, *(known for known in PLUGINS if known not in offers)]
+    there = f"there is: {', '.join(offers)}" if offers else "this installation offers none"
+    raise UsageError(f"nothing called {name!r} can be added{nearest(name, valid)}; {there}")
+
+
+@functools.cache
+def converter_root() -> Path:
+    """What has to be on PYTHONPATH so that ``engines.convert`` can be run. Raises MissingComponent."""
+    folder = beside()
+    if not (folder / "convert" / "__main__.py").is_file():
+        raise MissingComponent(f"the converter is not in {folder}; repair it with: {reinstall_line()}")
+    return folder.parent

@@ -1,0 +1,280 @@
+"""Fetching a published file: resumed where it broke off, and taken only when it is the one that was published."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import re
+import shutil
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from rtface._version import __version__
+from rtface.engine_install.partial_download import Part
+from rtface.errors import DownloadError, UsageError
+from rtface.util.redaction import redacted, shown
+
+log = logging.getLogger("rtface")
+
+Progress = Callable[[int, int | None], None]
+"""Is told how many bytes are there, and of how many where that is known."""
+
+_CHUNK = 1 << 18
+_SPARE = 64 << 20  # what a disk shall have left
+_REDIRECTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait.
+
+    Attributes:
+        stall_s: seconds without a byte after which a connection is given up.
+        pauses_s: seconds before each further attempt; they begin anew after one that brought something.
+        sleep: waits.
+    """
+
+    stall_s: float = 30.0
+    pauses_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A published file: where it is, and, as far as that is known, its size in bytes and its SHA-256 (hex)."""
+
+    url: str
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+def digest(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(wanted: Wanted, target: Path, progress: Progress, patience: Patience | None = None) -> Path:
+    """Fetches a file to `target` and gives back where it lies: `target`, or the file itself for a ``file://`` address.
+
+    What has come lies beside it under ``.part`` until it is whole and is the right one; a broken download goes on from
+    there, now or another day. A `target` that is right already is not fetched again.
+
+    Raises:
+        UsageError: the address is not http, https or file.
+        DownloadError: it cannot be had, or is another file.
+    """
+    scheme = urlsplit(wanted.url).scheme.lower()
+    if scheme == "file":
+        return _local(wanted)
+    if scheme not in ("http", "https"):
+        raise UsageError(f"{shown(wanted.url)} cannot be fetched: give an address of http, https or file")
+    if target.is_file() and _fault(wanted, target) is None:
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _Download(wanted, target, progress, patience or Patience()).run()
+    return target
+
+
+def _local(wanted: Wanted) -> Path:
+    path = Path(url2pathname(urlsplit(wanted.url).path))
+    if not path.is_file():
+        raise DownloadError(f"{path} is not there")
+    if fault := _fault(wanted, path):
+        raise DownloadError(f"{path} is not the published file: {fault}")
+    return path
+
+
+def _fault(wanted: Wanted, path: Path) -> str | None:
+    """How a whole file differs from the published one; None where it does not."""
+    size = path.stat().st_size
+    if wanted.bytes is not None and size != wanted.bytes:
+        return f"{size} bytes instead of {wanted.bytes}"
+    if wanted.sha256 is not None and (found := digest(path)) != wanted.sha256:
+        return f"SHA-256 {found} instead of {wanted.sha256}"
+    return None
+
+
+class _Again(Exception):
+    """An attempt failed in a way that another may not; says why."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    max_redirections = _REDIRECTS
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        if new not in ("http", "https") or (old == "https" and new == "http"):
+            raise DownloadError(f"{shown(req.full_url)} leads to {shown(newurl)}, which is not as safe; not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Download:
+    def __init__(self, wanted: Wanted, target: Path, progress: Progress, patience: Patience) -> None:
+        self._wanted, self._progress, self._patience = wanted, progress, patience
+        self._shown = shown(wanted.url)
+        self._part = Part(target, wanted.url)
+        # Proxies come from the environment.
+        self._opener = urllib.request.build_opener(_Redirects())
+
+    def run(self) -> None:
+        resumed = self._part.bytes > 0
+        while True:
+            self._fetch()
+            fault = _fault(self._wanted, self._part.path)
+            if fault is None:
+                break
+            self._part.forget()
+            if not resumed:
+                raise DownloadError(f"{self._shown} is not the published file: {fault}; nothing of it was kept. Try "
+                                    "again later, or get the file elsewhere and give it with --from")
+            log.warning("what had been fetched of %s before does not fit; fetching it anew", self._shown)
+            resumed = False
+        self._part.finish()
+
+    def _fetch(self) -> None:
+        """Until the part is whole; again after what may pass."""
+        pauses = iter(self._patience.pauses_s)
+        while True:
+            before = self._part.bytes
+            try:
+                self._attempt()
+                return
+            except KeyboardInterrupt:
+                if self._part.bytes:
+                    log.warning("%s", self._kept())
+                raise
+            except (_Again, OSError, http.client.HTTPException) as error:
+                if isinstance(error, DownloadError):
+                    raise
+                if final := _final(error):
+                    raise DownloadError(f"{self._shown} cannot be fetched: {final}") from error
+                why = _why(error, self._patience.stall_s)
+            if self._part.bytes > before:
+                pauses = iter(self._patience.pauses_s)
+            pause = next(pauses, None)
+            if pause is None:
+                raise DownloadError(f"{self._shown} cannot be fetched: {why}; {self._kept()}")
+            log.info("%s: %s; once more in %g s", self._shown, why, pause)
+            self._patience.sleep(pause)
+
+    def _kept(self) -> str:
+        have = self._part.bytes
+        return f"what has come ({have / 1e6:.1f} MB) is kept, and the same command goes on" if have else (
+            "try again later, or get the file elsewhere and give it with --from")
+
+    def _attempt(self) -> None:
+        have = self._part.bytes
+        if have and self._part.tag is None and self._wanted.sha256 is None:
+            self._part.forget()  # nothing could tell whether what follows is of the same version
+            have = 0
+        if have and have == self._wanted.bytes:  # whole; whether it is right is seen later
+            return
+        request = urllib.request.Request(self._wanted.url, headers={
+            "User-Agent": f"rtface/{__version__}", "Accept-Encoding": "identity"})
+        if have:
+            request.add_header("Range", f"bytes={have}-")
+            if tag := self._part.tag:
+                request.add_header("If-Range", tag)
+        try:
+            with self._opener.open(request, timeout=self._patience.stall_s) as answer:
+                self._take(answer, have)
+        except urllib.error.HTTPError as error:
+            self._refused(error, have)
+
+    def _refused(self, error: urllib.error.HTTPError, have: int) -> None:
+        """What an answer that is no success means."""
+        error.close()
+        if error.code == 416 and have:
+            if re.fullmatch(rf"bytes \*/{have}", error.headers.get("Content-Range", "")):
+                return  # that was all of it
+            self._part.forget()
+            raise _Again("the server has no more of it; it begins anew")
+        if error.code in (408, 425, 429) or error.code >= 500:
+            raise _Again(f"the server answers {error.code} {error.reason}")
+        what = f"{error.code} {error.reason}"
+        if 300 <= error.code < 400:
+            endless = "loop" in str(error.reason)
+            what = f"{error.code} and redirects {'without end' if endless else 'to no web address'}"
+        raise DownloadError(f"{self._shown} cannot be fetched: the server answers {what}; give another address with "
+                            "--url, or a file with --from")
+
+    def _take(self, answer: Any, have: int) -> None:
+        """Writes what comes behind what is there."""
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise DownloadError(f"{self._shown} comes in another encoding than was asked for; get it another way")
+        begin = 0
+        if answer.status == 206:
+            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+            if match is None or int(match[1]) != have:
+                self._part.forget()
+                raise _Again("the server sends another part than was asked for; it begins anew")
+            begin = have
+        length = answer.headers.get("Content-Length", "")
+        total = begin + int(length) if length.isdigit() else None
+        self._check_size(total, begin)
+        if begin == 0:
+            self._part.begin(answer.headers)
+        with self._part.path.open("ab") as file:
+            self._copy(answer, file, begin, total)
+
+    def _copy(self, answer: Any, file: Any, done: int, total: int | None) -> None:
+        most = self._wanted.bytes if total is None else total
+        self._progress(done, most)
+        while chunk := answer.read1(_CHUNK):
+            done += len(chunk)
+            if most is not None and done > most:
+                self._part.forget()
+                raise DownloadError(f"{self._shown} is longer than {most} bytes: not the published file")
+            try:
+                file.write(chunk)
+            except OSError as error:
+                raise DownloadError(f"{self._part.path} cannot be written: {error.strerror}; make room, or move the "
+                                    "cache with RTFACE_CACHE") from error
+            self._progress(done, most)
+        if most is not None and done < most:
+            raise _Again(f"the connection ended after {done} of {most} bytes")
+
+    def _check_size(self, total: int | None, begin: int) -> None:
+        expected = self._wanted.bytes
+        if total is not None and expected is not None and total != expected:
+            self._part.forget()
+            raise DownloadError(f"{self._shown} is not the published file: the server has {total} bytes instead of "
+                                f"{expected}; give another address with --url, or a file with --from")
+        size = total if total is not None else expected
+        folder = self._part.path.parent
+        free = shutil.disk_usage(folder).free
+        if size is not None and size - begin + _SPARE > free:
+            raise DownloadError(f"{folder} has {free / 1e6:.1f} MB free, and {(size - begin + _SPARE) / 1e6:.1f} are "
+                                "needed; make room, or move the cache with RTFACE_CACHE")
+
+
+def _final(error: BaseException) -> str | None:
+    """What another attempt would not change; None where it may."""
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
+        error = error.reason
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted here ({error.verify_message})"
+    if isinstance(error, http.client.InvalidURL):
+        return f"the address is not one that can be asked ({redacted(str(error))})"
+    return None
+
+
+def _why(error: BaseException, stall_s: float) -> str:
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
+        error = error.reason
+    if isinstance(error, TimeoutError):
+        return f"nothing came for {stall_s:g} s"
+    if isinstance(error, http.client.IncompleteRead):
+        return "the connection ended early"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__

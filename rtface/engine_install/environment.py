@@ -1,0 +1,121 @@
+"""A Python that has torch, for the converter: one that is here, or an environment made for it once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import venv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtface.engine_install import child
+from rtface.errors import MissingComponent
+from rtface.util.file_lock import turn
+from rtface.util.paths import cache_dir, expanded
+
+VARIABLE = "RTFACE_TORCH_PYTHON"
+MODULES = ("numpy", "torch", "onnx", "onnxruntime", "safetensors")
+PACKAGES = ("numpy>=2.1,<3", "torch==2.13.0", "onnx==1.23.2", "onnxruntime==1.31.1", "safetensors==0.8.0")
+_READY = "ready.json"
+_NEEDED_BYTES = 8 << 30  # where the default torch brings CUDA along
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Where progress goes: `say` a line that stays, `status` one that the next takes the place of."""
+
+    say: Say
+    status: Say
+
+
+def environment_folder() -> Path:
+    """Where the environment is that is made here."""
+    return cache_dir() / "torch-environment"
+
+
+def find_python(named: Path | None, tell: Teller) -> Path:
+    """The Python to convert with: `named`, that of ``RTFACE_TORCH_PYTHON``, this one, or one made for it (`make`).
+
+    Raises MissingComponent when the one that was named lacks something, or none can be made.
+    """
+    told = named or (expanded(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
+    if told is not None:
+        # The converter runs elsewhere; a venv's link must not be followed.
+        told = (told if told.exists() else Path(shutil.which(told) or told)).absolute()
+        if absent := missing(told):
+            what = "--python" if named else VARIABLE
+            raise MissingComponent(f"{what} {told}: {', '.join(absent)} not installed there; get it with: {told} -m "
+                                   f"pip install {' '.join(absent)}")
+        return told
+    here = Path(sys.executable)
+    if not missing(here):
+        return here
+    folder = environment_folder()
+    with turn(folder.with_name(f"{folder.name}.lock"), lambda: tell.say(
+            f"another rtface is setting up an environment with torch in {folder}; waiting until it has ended")):
+        python = _python_in(folder)
+        if (folder / _READY).is_file() and python.is_file() and not missing(python):
+            return python
+        return make(folder, tell)
+
+
+def missing(python: Path) -> list[str]:
+    """Modules for converting that it does not have. Raises MissingComponent when it is no Python that starts."""
+    said: list[str] = []
+    try:
+        ended = child.run([python, "-c", "import importlib.util as u; print('missing', *[m for m in "
+                           f"{MODULES!r} if u.find_spec(m) is None])"], said.append)
+    except OSError as error:
+        raise MissingComponent(f"{python} cannot be started: {error.strerror}; name a Python with --python") from error
+    found = next((line.split()[1:] for line in said if line.startswith("missing")), None)
+    if ended.code or found is None:
+        raise MissingComponent(f"{python} is no Python that works: {ended.why}; name another with --python")
+    return found
+
+
+def make(folder: Path, tell: Teller) -> Path:
+    """Sets up an environment with torch; nothing is left of one that fails. Raises MissingComponent."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder.parent).free
+    tell.say(f"setting up an environment with torch in {folder}, once: 0.3 to 3 GB to fetch, 1 to 7 GB of disk, as pip "
+             f"finds it; a Python that has {', '.join(MODULES)} may be named instead with --python or {VARIABLE}")
+    if free < _NEEDED_BYTES:
+        tell.say(f"{folder.parent} has {free / 1e9:.1f} GB free, which may be too little")
+    try:
+        venv.create(folder, with_pip=True)
+        python = _python_in(folder)
+        command = [python, "-m", "pip", "--disable-pip-version-check", "install", "--no-input", "--progress-bar", "off",
+                   *PACKAGES]
+        ended = child.run(command, lambda line: tell.status(_step(line)))
+        if ended.code:
+            failed = next((e for e in ended.errors if e.startswith("ERROR:")), ended.why).removeprefix("ERROR: ")
+            raise MissingComponent(f"the environment for converting cannot be set up: {failed}; nothing was left. Name "
+                                   f"a Python that has {', '.join(MODULES)} with --python")
+        if absent := missing(python):
+            raise MissingComponent(f"the environment for converting lacks {', '.join(absent)}; nothing was left")
+        (folder / _READY).write_text(json.dumps({"packages": PACKAGES}))
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError) and not isinstance(error, MissingComponent):
+            raise MissingComponent(f"the environment for converting cannot be set up in {folder}: "
+                                   f"{error.strerror or error}") from error
+        raise
+    return python
+
+
+def _step(line: str) -> str:
+    """What pip does, without the addresses that it names."""
+    words = line.split()
+    if words[:1] == ["Downloading"]:
+        return f"fetching {words[1].rsplit('/', 1)[-1]} {' '.join(words[2:])}"
+    return line.strip().split(" (from")[0]
+
+
+def _python_in(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

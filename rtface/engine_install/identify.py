@@ -1,0 +1,92 @@
+"""Whose weights a file holds, told by the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtface.engine_install.catalogue import PLUGINS, Offer
+from rtface.engine_install.checkpoint import Contents, tensors
+from rtface.errors import InputError, UsageError
+from rtface.util.install import plugin_line
+
+
+def as_typed(path: Path) -> str:
+    """A path as it is typed into a shell: in quotes where it holds spaces and the like."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a file's tensors differ from an offer's: names that are missing, too many, or of another shape."""
+
+    missing: list[str]
+    more: list[str]
+    wrong: list[str]
+    total: int
+
+    @property
+    def count(self) -> int:
+        return len(self.missing) + len(self.more) + len(self.wrong)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.missing)} of {self.total} tensors are missing, the first {self.missing[0]}"
+                 ] if self.missing else []
+        parts += [f"{len(self.more)} are not the network's, the first {self.more[0]}"] if self.more else []
+        parts += [f"{len(self.wrong)} have another shape, the first {self.wrong[0]}"] if self.wrong else []
+        return ", ".join(parts)
+
+
+def compare(contents: Contents, offer: Offer) -> Difference:
+    """The difference between what a file holds and what the offer's network takes."""
+    prefix, wanted = offer.published.prefix, offer.keys()
+    found = {name: shape for name, shape in tensors(contents, offer.published.states).items()
+             if name.startswith(prefix)}
+    return Difference([name for name in wanted if name not in found], [name for name in found if name not in wanted],
+                      [name for name in wanted if name in found and found[name] != wanted[name]], len(wanted))
+
+
+def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offer]) -> Offer:
+    """The offer whose weights `path` holds.
+
+    Several may fit: the one whose published SHA-256 the file has is it. Raises UsageError where that says nothing and a
+    name is needed; InputError where none fits, with the nearest.
+    """
+    differences = {offer.name: (compare(contents, offer), offer) for offer in offers}
+    fitting = [offer for difference, offer in differences.values() if not difference.count]
+    published = [offer for offer in fitting if offer.published.sha256 == sha256]
+    if len(fitting) == 1 or published:
+        return (published or fitting)[0]
+    if fitting:
+        names = [offer.name for offer in fitting]
+        called = next((o.name for o in fitting if o.published.file.lower() == path.name.lower()), names[0])
+        both = f"{', '.join(names[:-1])} and {names[-1]}"
+        raise UsageError(f"{path} fits {both}, and by its SHA-256 it is none of the published files; "
+                         f"say which it is, as in: rtface engines add {called} --from {as_typed(path)}")
+    if not differences:
+        raise InputError(f"{path} cannot be recognised: this installation offers no engine")
+    name, (difference, _) = min(differences.items(), key=lambda item: item[1][0].count)
+    if 2 * len(difference.missing) < difference.total:
+        raise InputError(f"{path} holds the weights of no engine that rtface knows; the nearest is {name}: "
+                         f"{difference}")
+    known = {offer.table.architecture.name for _, offer in differences.values()}
+    more = [f"{architecture} ({plugin_line(package)})" for architecture, package in PLUGINS.items()
+            if architecture not in known]
+    raise InputError(f"{path} holds the weights of no engine that can be added here ({', '.join(differences)})"
+                     + (f"; with distributions of their own come {' and '.join(more)}" if more else ""))
+
+
+def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Offer]) -> None:
+    """Raises InputError when `path` does not hold the weights of `offer`, saying whose they are or what is wrong."""
+    difference = compare(contents, offer)
+    if not difference.count:
+        return
+    others = [other.name for other in offers.values() if not compare(contents, other).count]
+    if others:
+        raise InputError(f"{path} does not hold the weights of {offer.name} but those of {' or '.join(others)}; add it "
+                         f"with: rtface engines add {others[0]} --from {as_typed(path)}")
+    raise InputError(f"{path} does not hold the weights of {offer.name}: {difference}")

@@ -1,0 +1,28 @@
+"""What a user is asked to accept before anything is fetched or converted, and the record of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rtface._version import __version__
+from rtface.engine.recipe_tables import Licence
+
+RECORD = "accepted.json"
+
+
+def words(name: str, licence: Licence) -> list[str]:
+    """The lines to show: licences of code and weights, what they allow, what the training data were, and the terms."""
+    lines = [f"{name}: code under {licence.code}, weights under {licence.weights}",
+             f"commercial use: {'allowed' if licence.commercial_use else 'forbidden'}",
+             f"trained on: {licence.data}"]
+    return lines + [line.strip() for line in licence.terms.strip().splitlines() if line.strip()]
+
+
+def record(folder: Path, name: str, licence: Licence, how: str) -> None:
+    """Writes beside the recipe what was accepted, when (UTC) and how ("on a terminal" or the flag's name)."""
+    said = {"engine": name, "licence": asdict(licence), "accepted": datetime.now(UTC).isoformat(timespec="seconds"),
+            "how": how, "rtface": __version__}
+    (folder / RECORD).write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

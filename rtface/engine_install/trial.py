@@ -1,0 +1,144 @@
+"""The first runs of a network of others, in a process of its own: it may compute for ever, fill the memory or crash.
+
+That process has a limit of time and memory, and is ended with this one, by Ctrl-C or by SIGTERM at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from rtface import errors
+from rtface.concurrency.child import Parent
+from rtface.concurrency.isolate import Child
+from rtface.engine.host_engine import LoadedEngine
+from rtface.engine.recipe import Recipe
+from rtface.engine_install import generic_onnx
+from rtface.errors import EngineError, RtfaceError, reason
+
+log = logging.getLogger("rtface")
+
+LIMIT_S = 3600.0
+"""Seconds that one step may take: the slowest published network needs half of it on two cores."""
+_LEAST_BYTES = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How an engine runs here: the attributes of `LoadedEngine` of these names."""
+
+    device: str
+    backend: str
+    precision: str
+    psnr: float
+    ms: float
+
+
+def write_golden(recipe: Recipe, threads: int, *, limit: float = LIMIT_S) -> None:
+    """`rtface.engine_install.generic_onnx.write_golden` in a process of its own. Raises EngineError as that, and
+    where the process
+    takes too long, too much memory, or crashes."""
+    _apart("golden_apart", (recipe, threads), recipe.name, limit)
+
+
+def check(recipe: Recipe, threads: int | None, *, limit: float = LIMIT_S) -> Checked:
+    """Opens the engine, which passes its golden gate by that. Raises as `write_golden`."""
+    return _apart("check_apart", (recipe, threads), recipe.name, limit)
+
+
+def golden_apart(parent: Parent, given: tuple[Recipe, int]) -> None:
+    """What the process does for `write_golden`."""
+    _answer(parent, lambda: generic_onnx.write_golden(*given))
+
+
+def check_apart(parent: Parent, given: tuple[Recipe, int | None]) -> None:
+    """What the process does for `check`."""
+    def work() -> Checked:
+        recipe, threads = given
+        engine = LoadedEngine(recipe, threads=threads)
+        engine.close()
+        return Checked(engine.device, engine.backend, engine.precision, engine.psnr, engine.ms)
+
+    _answer(parent, work)
+
+
+class _Said(logging.Handler):
+    """Hands log records on to the parent process."""
+
+    def __init__(self, parent: Parent) -> None:
+        super().__init__()
+        self._parent = parent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._parent.send(("log", record.levelno, record.getMessage()))
+
+
+def _answer(parent: Parent, work: Callable[[], object]) -> None:
+    log.addHandler(_Said(parent))
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    _limit_memory()
+    try:
+        parent.send(("answer", work()))
+    except RtfaceError as error:
+        parent.send(("error", type(error).__name__, str(error)))
+    except MemoryError:
+        parent.send(("error", "EngineError", "it needs more memory than there is"))
+
+
+def _limit_memory() -> None:
+    """No more than three quarters of what is free, so that the system does not end somebody else for it."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    free = next((int(line.split()[1]) << 10 for line in Path("/proc/meminfo").read_text().splitlines()
+                 if line.startswith("MemAvailable")), 0)
+    most = max(_LEAST_BYTES, free * 3 // 4)
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard == resource.RLIM_INFINITY or hard > most:
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def _apart(work: str, given: object, name: str, limit: float) -> Any:
+    answers: list[object] = []
+    failures: list[RtfaceError] = []
+    how: list[str] = []
+    ended = threading.Event()
+
+    def heard(message: tuple[Any, ...]) -> None:
+        if message[0] == "log":
+            log.log(message[1], "%s", message[2])
+        elif message[0] == "answer":
+            answers.append(message[1])
+        else:
+            kind: type[RtfaceError] = getattr(errors, message[1], EngineError)
+            failures.append(kind(message[2]))
+
+    def over(why: str) -> None:
+        how.append(why)
+        ended.set()
+
+    began = monotonic()
+    process = Child(f"{__name__}:{work}", given, name=f"trial of {name}", on_message=heard, on_end=over)
+    try:
+        while not ended.wait(0.2):  # in slices, so that signals are seen
+            if monotonic() - began > limit:
+                raise EngineError(f"engine {name} was given up: its golden crops took longer than {limit:g} s")
+    except BaseException as error:
+        log.debug("the trial of %s is ended: %s", name, reason(error))
+        process.kill(0.0)
+        raise
+    if failures:
+        raise failures[0]
+    if not answers:
+        why = how[0] or "it gave no answer"
+        raise EngineError(f"engine {name} cannot be run here ({why}); it may need more memory than there is, or be "
+                          "damaged")
+    return answers[0]

@@ -1,0 +1,1 @@
+"""Key frames: a heavy engine runs on some frames, and a small one on those between."""

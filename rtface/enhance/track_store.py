@@ -1,0 +1,242 @@
+"""What is known of each track during a run: its analysis, its treatment, and the state of its correction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from rtface.analysis.analyzer import Analyzer, Treatment
+from rtface.correct import TrackState
+from rtface.enhance.keyframes.scheduler import TrackKeys
+from rtface.frame import Crops, Face
+from rtface.protocols import Engine, Restored, Retouch
+from rtface.report import Span, TrackReport
+
+# Spans kept for each track; then the shortest is taken into a neighbour.
+_SPANS = 64
+# A track that was not seen for this long keeps its figures for the report, but not the pictures it remembers.
+_FORGET_S = 5.0
+MEMORY_S = 0.3
+"""What a recurrent engine remembers is good for so long."""
+
+
+@dataclass(slots=True)
+class TrackRecord:
+    """One track.
+
+    Attributes:
+        analyzer: its degradation over time and the treatment that follows.
+        correction: what the correction remembers from frame to frame.
+        engine: name of the engine last used.
+        answer: what it was asked last; a recurrent engine's memory lies in it.
+        answered: time of the frame that it was asked about, and the name of the engine.
+        chosen: name of the engine that suits it; another is used where time is short.
+        keys: what its key frames need.
+        pending: an answer that was not waited for, and what it will be shaped into (live).
+    """
+
+    id: int
+    first_s: float
+    analyzer: Analyzer
+    correction: TrackState = field(default_factory=TrackState)
+    engine: str | None = None
+    answer: Future[Restored] | None = None
+    answered: tuple[float, str] = (0.0, "")
+    chosen: str | None = None
+    keys: TrackKeys = field(default_factory=TrackKeys)
+    pending: tuple[Future[Restored], Retouch] | None = None
+    last_s: float = 0.0
+    frames: int = 0
+    width_sum: float = 0.0
+    corrected: int = 0
+    strength_sum: float = 0.0
+    strength_range: tuple[float, float] | None = None
+    spans: list[Span] = field(default_factory=list[Span])
+
+    def see(self, face: Face, time: float) -> None:
+        """Counts one picture of the face."""
+        self.first_s = self.first_s if self.frames else time
+        self.last_s = time
+        self.frames += 1
+        self.width_sum += face.width
+
+    def decide(self, time: float, *, counted: bool) -> float:
+        """How much of the correction the picture of this time gets, 0…1; notes what was decided where that counts."""
+        amount, treatment = self.analyzer.advance(time), self.analyzer.treatment
+        if counted:
+            last = self.spans[-1] if self.spans else None
+            if last is not None and last.on == treatment.on:
+                last.to_s, last.frames = round(time, 3), last.frames + 1
+                last.strength, last.reasons = treatment.amount, list(treatment.reasons)
+            else:
+                moment = round(time, 3)
+                self._add([Span(moment, moment, treatment.on, treatment.amount, list(treatment.reasons), 1)])
+        return amount
+
+    def apply(self, amount: float) -> None:
+        """Counts one picture on which the face was corrected, and by how much."""
+        self.corrected += 1
+        self.strength_sum += amount
+        low, high = self.strength_range or (amount, amount)
+        self.strength_range = min(low, amount), max(high, amount)
+
+    def _add(self, spans: list[Span]) -> None:
+        """Adds spans behind those that are there: their number is bounded, however long the run is."""
+        for span in spans:
+            if self.spans and self.spans[-1].on == span.on:
+                self.spans[-1].take(span)
+            else:
+                self.spans.append(span)
+            if len(self.spans) > _SPANS:
+                short = min(range(1, len(self.spans) - 1), key=lambda k: self.spans[k].frames)
+                before, gone, after = self.spans[short - 1:short + 2]
+                before.take(gone)
+                before.take(after)
+                del self.spans[short:short + 2]
+
+    def go_on(self, later: TrackRecord) -> None:
+        """Adds the figures of the same face in the next piece of the film."""
+        self.analyzer.go_on(later.analyzer)
+        self.last_s, self.engine = later.last_s, later.engine or self.engine
+        self.frames += later.frames
+        self.width_sum += later.width_sum
+        self.corrected += later.corrected
+        self.strength_sum += later.strength_sum
+        ranges = [one for one in (self.strength_range, later.strength_range) if one is not None]
+        self.strength_range = (min(a for a, _ in ranges), max(b for _, b in ranges)) if ranges else None
+        self._add(later.spans)
+
+    def ask(self, engine: Engine, crops: Crops, time: float) -> Future[Restored]:
+        """Asks an engine about this frame. What it said of the last one, which may still be in its hands, goes along;
+        what another engine said, or this one long ago, does not."""
+        last, name = self.answered
+        known = self.answer if name == engine.name and time - last <= MEMORY_S else None
+        self.answer, self.answered = engine.submit(crops.pixels, known), (time, engine.name)
+        return self.answer
+
+    def forget(self) -> None:
+        """Drops what is remembered of the frames before; figures stay."""
+        self.correction.reset()
+        self.keys.reset()
+        self.answer = self.pending = None
+
+    def change_engine(self) -> None:
+        """Another engine goes on from what is shown now (live)."""
+        self.answer = self.pending = None
+        self.correction.average.reset()
+        self.correction.key.switch()
+
+    def report(self, origin: float = 0.0) -> TrackReport:
+        """The track in figures; times are seconds from `origin` on."""
+        on = self.corrected > 0
+        held = max((span for span in self.spans if span.on == on), key=lambda span: span.frames, default=None)
+        strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
+        low, high = self.strength_range or (0.0, 0.0)
+        return TrackReport(
+            id=self.id, first_s=round(self.first_s - origin, 3), last_s=round(self.last_s - origin, 3),
+            frames=self.frames,
+            mean_width_px=round(self.width_sum / max(self.frames, 1), 1),
+            analysis={name: round(value, 3) for name, value in self.analyzer.analysis.scores().items()},
+            treatment={"on": on, "strength": strength, "engine": self.engine,
+                       "reasons": held.reasons if held else list(self.analyzer.treatment.reasons)},
+            strength=strength, strength_range=[round(low, 3), round(high, 3)], frames_corrected=self.corrected,
+            share_of_time=round(self.corrected / max(self.frames, 1), 3),
+            spans=[replace(span, from_s=round(span.from_s - origin, 3), to_s=round(span.to_s - origin, 3))
+                   for span in self.spans])
+
+
+class TrackBook:
+    """All tracks of a run, by id.
+
+    Args:
+        treatments: a person's decisions by track id (`--treatment`).
+        exposure: whether exposure is a reason to treat (only `--colour restore` can do something about it).
+        correct: "always" treats every face fully and "never" none, but for those in `treatments`.
+    """
+
+    def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool,
+                 correct: Literal["auto", "always", "never"] = "auto") -> None:
+        self._treatments = treatments
+        self._exposure = exposure
+        self._everything = {"always": Treatment(True, 1.0, None, ("always asked for",)),
+                            "never": Treatment(False, 0.0, None, ("never asked for",))}.get(correct)
+        self._records: dict[int, TrackRecord] = {}
+        self._swept = 0.0
+
+    def record_of(self, face: Face, time: float) -> TrackRecord:
+        """The record of a face's track, made on first sight."""
+        record = self._records.get(face.track_id)
+        if record is None:
+            forced = self._treatments.get(face.track_id, self._everything)
+            record = TrackRecord(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced),
+                                 last_s=time)
+            self._records[face.track_id] = record
+        return record
+
+    def analyzer_of(self, face: Face, time: float) -> Analyzer:
+        """The analyzer of a face's track, made on first sight."""
+        return self.record_of(face, time).analyzer
+
+    def see(self, face: Face, time: float, *, counted: bool = True) -> TrackRecord:
+        """The record of a face's track with this picture counted, and what is decided for it noted."""
+        record = self.record_of(face, time)
+        if counted:
+            record.see(face, time)
+        else:
+            record.last_s = time
+        return record
+
+    def absorb(self, later: TrackBook, names: Mapping[int, int]) -> None:
+        """Adds the figures of the next piece of the film, whose tracks get the ids that `names` has for theirs; tracks
+        without one are left out. Nothing else is kept of it."""
+        for number, record in later._records.items():
+            if number not in names:
+                continue
+            record.forget()
+            record.id = names[number]
+            mine = self._records.setdefault(record.id, record)
+            if mine is not record:
+                mine.go_on(record)
+
+    def sweep(self, time: float) -> None:
+        """Drops the pictures of tracks not seen for a while, so that memory follows the faces in view."""
+        if abs(time - self._swept) < _FORGET_S:
+            return
+        self._swept = time
+        for record in self._records.values():
+            if abs(time - record.last_s) > _FORGET_S:
+                record.forget()
+                record.analyzer.rest()
+
+    def reset(self) -> None:
+        """Forgets what corrections remember; figures stay."""
+        for record in self._records.values():
+            record.forget()
+
+    def leave_engines(self) -> None:
+        """Forgets what engines remember; what corrections remember stays."""
+        for record in self._records.values():
+            record.answer = record.pending = record.engine = record.chosen = None
+            record.keys.reset()
+
+    def reports(self, origin: float = 0.0) -> list[TrackReport]:
+        """All tracks in order of id; times are seconds from `origin` on."""
+        return [self._records[k].report(origin) for k in sorted(self._records)]
+
+    def treatment_of(self, track_id: int) -> Treatment | None:
+        """What is decided for this track now; None for one that was not seen."""
+        record = self._records.get(track_id)
+        return record.analyzer.treatment if record else None
+
+    def treatments(self) -> dict[int, Treatment]:
+        """What is decided for each track now."""
+        return {k: self._records[k].analyzer.treatment for k in sorted(self._records)}
+
+
+def seed_of(track_id: int, pts: int) -> int:
+    """A number that belongs to this track and frame, the same on every machine (synthetic grain)."""
+    return int(np.uint32((track_id * 2654435761 + pts * 40503) & 0xFFFFFFFF))

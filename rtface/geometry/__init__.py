@@ -1,0 +1,1 @@
+"""Coordinates and samples: display and sample space, alignment, native planes, colour curves."""

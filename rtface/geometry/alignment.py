@@ -1,0 +1,187 @@
+"""From a face's points to the similarity that cuts its crop, and how it is kept steady.
+
+The crop is FFHQ's: five points (eye centres, nose tip, mouth corners) at fixed places of a 512-pixel square. With a
+mesh, 28 points that hardly move with expression or speech are used instead; their own template is their mean place in
+695 faces aligned by the five points, made symmetric and then widened by 1.9 %, which a least-squares scale loses where
+faces differ in shape. So both ways agree on average (within a pixel of 512); on a single face they differ by some 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import atan2, cos, degrees, exp, hypot, log, pi, sin, sqrt
+
+import numpy as np
+
+from rtface.frame import Face, Float
+from rtface.geometry.transforms import FFHQ_512, apply, compose, invert
+
+TEMPLATE = FFHQ_512
+"""FFHQ's five points in a crop of 512: eye centre left, right, nose tip, mouth corner left, right."""
+TEMPLATE_SIZE = 512
+
+# Index in the mesh, x, y, z in a crop of 512 (z away from the camera, mean 0): eye corners, wings and ridge of the
+# nose, cheeks, mouth corners, upper lip. Lids, brows, lips and chin are left out because they move.
+_RIGID = np.array([
+    (33, 169.68, 239.90, 35.35), (263, 342.91, 239.90, 35.35), (133, 222.54, 243.53, 24.96),
+    (362, 290.04, 243.53, 24.96), (48, 217.41, 313.39, -18.43), (278, 295.18, 313.39, -18.43),
+    (98, 220.36, 325.25, -1.94), (327, 292.23, 325.25, -1.94), (117, 151.80, 271.69, 36.42),
+    (346, 360.79, 271.69, 36.42), (50, 156.45, 303.10, 24.65), (280, 356.14, 303.10, 24.65),
+    (205, 172.84, 320.69, 14.74), (425, 339.75, 320.69, 14.74), (36, 193.80, 305.61, 8.81),
+    (266, 318.79, 305.61, 8.81), (61, 197.22, 368.05, 30.53), (291, 315.37, 368.05, 30.53),
+    (168, 256.29, 234.92, -10.16), (6, 256.29, 250.16, -18.71), (197, 256.29, 264.34, -28.34),
+    (195, 256.29, 277.03, -39.04), (5, 256.29, 290.66, -50.18), (4, 256.29, 307.23, -54.60),
+    (1, 256.29, 320.10, -50.03), (2, 256.29, 331.83, -18.04), (94, 256.29, 330.11, -27.07),
+    (164, 256.29, 341.62, -14.01)])
+RIGID = _RIGID[:, 0].astype(np.int64)
+"""Mesh indices of the points that the alignment uses, (28,)."""
+RIGID_TEMPLATE: Float = np.ascontiguousarray(_RIGID[:, 1:])
+"""Their places in a crop of 512, x, y, z: (28, 3)."""
+
+
+def fit(source: Float, target: Float) -> Float:
+    """The similarity (2×3: rotation, one scale, shift; no mirror) that maps (N, 2) onto (N, 2), least squares.
+
+    Umeyama 1991, in two dimensions, where it has a closed form without singular values.
+
+    Raises:
+        ValueError: all source points coincide.
+    """
+    a, b = source.mean(0), target.mean(0)
+    p, q = source - a, target - b
+    norm = float((p * p).sum())
+    if norm < 1e-12:
+        raise ValueError("cannot align a face whose points all coincide: give at least two different points")
+    c = float((p * q).sum()) / norm
+    s = float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / norm
+    m = np.array([[c, -s], [s, c]])
+    return np.column_stack([m, b - m @ a])
+
+
+def similarity(points: Float, size: int) -> Float:
+    """Display → crop of `size` pixels, 2×3, for five points (5, 2) or a mesh (478, 2|3); corner convention."""
+    scale = size / TEMPLATE_SIZE
+    if len(points) == len(TEMPLATE):
+        return fit(np.asarray(points[:, :2], np.float64), TEMPLATE * scale)
+    return fit(np.asarray(points[RIGID, :2], np.float64), RIGID_TEMPLATE[:, :2] * scale)
+
+
+def crop_matrix(face: Face, size: int) -> Float:
+    """Display → crop of `size` pixels, 2×3: by the face's mesh where it has one, else by its five points."""
+    return similarity(face.points if face.mesh is None else face.mesh, size)
+
+
+def move(matrix: Float, points: Float) -> Float:
+    """Moves (N, 2|3) points by a 2×3 similarity; z is scaled with it."""
+    return np.concatenate([apply(matrix, points[:, :2]), points[:, 2:] * hypot(matrix[0, 0], matrix[1, 0])], 1)
+
+
+def pose(mesh: Float) -> tuple[float, float, float]:
+    """Yaw, pitch, roll in degrees of a mesh (478, 3).
+
+    yaw > 0: turned to the picture's right; pitch > 0: looking up; roll > 0: tilted clockwise on the screen. The
+    rotation is Kabsch's between the rigid points and their (frontal) template.
+    """
+    p, q = RIGID_TEMPLATE - RIGID_TEMPLATE.mean(0), mesh[RIGID] - mesh[RIGID].mean(0)
+    u, _, vt = np.linalg.svd(p.T @ q)
+    r = vt.T @ np.diag([1.0, 1.0, float(np.sign(np.linalg.det(vt.T @ u.T)))]) @ u.T
+    ahead, right = -r[:, 2], r[:, 0]
+    yaw = degrees(atan2(ahead[0], -ahead[2]))
+    pitch = degrees(atan2(-ahead[1], hypot(ahead[0], ahead[2])))
+    return yaw, pitch, degrees(atan2(right[1], right[0]))
+
+
+# Every parameter is filtered in pixels of the 512 crop, rotation and scale as the shift they cause at this radius
+# (about from the crop's centre to the eyes' corners), so that one set of constants serves all four.
+_RADIUS = 130.0
+SLACK = 6.0
+"""Pixels of the 512 crop by which a smoothed parameter may differ from the measured one, however wild the movement."""
+
+
+@dataclass(slots=True)
+class _State:
+    time: float
+    value: Float  # centre x, y in display pixels; log scale and angle of display → crop; filtered
+    raw: Float  # the same, unfiltered
+    # From here on of x, y, scale, angle, in pixels of the 512 crop:
+    speed: Float  # a second
+    step: Float  # from picture to picture, unfiltered
+    noise: Float  # standard deviation of the unfiltered values
+
+
+class Aligner:
+    """Takes the tremble out of every track: a One-Euro filter on the parameters of its similarity.
+
+    Casiez, Roussel, Vogel, "1 € Filter", CHI 2012, with the frames' real distance in time. Smoothed are the crop's
+    centre, log scale and angle; the face's points and mesh are then moved rigidly onto the smoothed similarity, so a
+    blink or a word stays as fast as it is, and `crop_matrix` of the result *is* the smoothed similarity.
+
+    Args:
+        min_cutoff: Hz, for a face that rests; lower is steadier.
+        beta: Hz per crop pixel a second; higher follows faster.
+        speed_cutoff: Hz, for the estimate of the speed.
+    """
+
+    def __init__(self, *, min_cutoff: float = 0.6, beta: float = 0.08, speed_cutoff: float = 3.0) -> None:
+        self.min_cutoff = min_cutoff
+        self.beta = beta
+        self.speed_cutoff = speed_cutoff
+        self._states: dict[int, _State] = {}
+
+    def steady(self, face: Face, time: float) -> Face:
+        """The face with smoothed `points`, `mesh` and `box`, and `raw_points` as they were; `time` in seconds."""
+        raw = crop_matrix(face, TEMPLATE_SIZE)
+        correction = compose(invert(self._smooth(face.track_id, raw, time)), raw)
+        corners = face.box.reshape(2, 2)
+        shift = (apply(correction, corners) - corners).mean(0)
+        return replace(face, points=move(correction, face.points), raw_points=face.points,
+                       mesh=None if face.mesh is None else move(correction, face.mesh),
+                       box=face.box + np.tile(shift, 2))
+
+    def forget(self, track_id: int | None = None) -> None:
+        """Drops the past of one track, or of all."""
+        if track_id is None:
+            self._states.clear()
+        else:
+            self._states.pop(track_id, None)
+
+    def _smooth(self, track_id: int, raw: Float, time: float) -> Float:
+        scale, angle = hypot(raw[0, 0], raw[1, 0]), atan2(raw[1, 0], raw[0, 0])
+        half = TEMPLATE_SIZE / 2
+        centre = apply(invert(raw), np.array([[half, half]]))[0]
+        now = np.array([*centre, log(scale), angle])
+        unit = np.array([scale, scale, _RADIUS, _RADIUS])
+        state = self._states.get(track_id)
+        dt = time - state.time if state else 0.0
+        if state is None or not 0 < dt < 1:
+            self._states[track_id] = _State(time, now, now, np.zeros(4), np.zeros(4), np.zeros(4))
+            return raw
+        step, error = _difference(now, state.raw) * unit, _difference(now, state.value) * unit
+        # A second difference is free of any steady movement; that of white noise is 1.95 deviations on average.
+        shake = np.abs(step - state.step) / 1.95
+        state.noise += 0.05 * (np.minimum(shake, np.minimum(4 * state.noise + 0.1, 3.0)) - state.noise)
+        gain = _gain(self.speed_cutoff, dt)
+        state.speed += gain * (error / dt - state.speed)
+        # What noise alone would show as speed is no reason to follow.
+        speed = np.maximum(np.abs(state.speed) - 2.5 * state.noise / dt * sqrt(gain / (2 - gain)), 0)
+        # The centre's two coordinates share one gain, or a diagonal movement would bend.
+        pace = np.array([hypot(speed[0], speed[1])] * 2 + [speed[2], speed[3]])
+        cutoff = self.min_cutoff + self.beta * pace
+        left = error / (1 + 2 * pi * cutoff * dt)
+        state.value = now - np.clip(left, -SLACK, SLACK) / unit
+        state.time, state.raw, state.step = time, now, step
+        s = exp(state.value[2])
+        m = s * np.array([[cos(state.value[3]), -sin(state.value[3])], [sin(state.value[3]), cos(state.value[3])]])
+        return np.column_stack([m, half - m @ state.value[:2]])
+
+
+def _difference(a: Float, b: Float) -> Float:
+    """a − b of parameter vectors; the angle by the shorter way."""
+    d = a - b
+    d[3] = (d[3] + pi) % (2 * pi) - pi
+    return d
+
+
+def _gain(cutoff: float, dt: float) -> float:
+    """Weight of the new value in a first-order low pass."""
+    return 1 / (1 + 1 / (2 * pi * cutoff * dt))

@@ -1,0 +1,288 @@
+"""The dark webcam, lightened: one smooth tone curve for the whole picture that follows the light slowly.
+
+Light is added before faces are enhanced, for these reasons, looked at in pictures of four dark clips both ways: the
+correction is then made for what is shown, so that its noise, contrast and colour limits hold there (added first and
+lifted afterwards, a correction grows with the curve, and so does every fault in it); and the tracker finds more of a
+face that is lit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtface.device.cpu.crop import full_range
+from rtface.device.cpu.device import native_image
+from rtface.frame import Color, Face, Float, Frame
+from rtface.geometry.color_curves import code_range
+from rtface.geometry.planes import Layout, Role, Samples, layout, planes
+from rtface.geometry.transforms import apply, plane_matrix
+
+if TYPE_CHECKING:
+    import av
+
+MOST = math.log2(3.0)
+"""The largest lift: shadows at most three times as bright as they are coded."""
+
+# What a face, or a picture without one, is brought to; coded luma, 0…1. Low enough that dark skin stays dark.
+_FACE_TARGET, _PICTURE_TARGET = 0.46, 0.36
+# Below this the curve comes from the diagonal, so that black and its noise stay; above this it goes back to it.
+_SHADOW, _BRIGHT = 0.12, 0.6
+_MOST_CHROMA = 1.35
+
+# Adaptation. Lifts and brightness are in powers of two.
+_MEMORY_S, _HOLD_S, _GAP_S = 1.0, 3.0, 2.0
+_DEAD_BAND, _ARRIVED = 0.15, 0.02
+_SLOW = (1.2, 0.5)  # time constant in seconds, most change a second
+_FAST = (0.12, 6.0)
+_FAST_S = 0.6
+_LIGHTS_ON, _LIGHTS_ON_FRAMES = 0.5, 3
+
+_WEIGHTS = {"y": 1.0, "r": 0.299, "g": 0.587, "b": 0.114}
+
+
+def curve(x: Float, lift: float) -> Float:
+    """Coded luma 0…1 after lightening; rises always, black stays black and white white.
+
+    Args:
+        x: before, 0…1.
+        lift: 0 changes nothing; the mid shadows become 2^lift times as bright.
+    """
+    a = 2.0 ** lift
+    lifted = a * x / (1.0 + (a - 1.0) * x)
+    return x + (lifted - x) * _smoothstep(x / _SHADOW) * (1.0 - 0.5 * _smoothstep((x - _BRIGHT) / (1.0 - _BRIGHT)))
+
+
+def lift_for(luma: float, target: float) -> float:
+    """The lift that brings a coded luma to a target; 0 where it is that bright, at most `MOST`."""
+    luma = min(max(luma, 1e-3), 1 - 1e-3)
+    return min(MOST, max(0.0, math.log2(target * (1 - luma) / (luma * (1 - target)))))
+
+
+class Adaptation:
+    """How much to lift, from frame to frame: slow, and only when it is worth it.
+
+    The lift follows the median of the last second, so what passes quickly (a hand, a blink of the tracker) is not
+    seen, and moves only once it is off by more than a dead band. It goes there at once after a cut or a gap, and
+    quickly when the light is switched on (a picture that is too bright looks worse than one that is too dark) or the
+    user asks for more or less.
+    """
+
+    def __init__(self) -> None:
+        self.lift = 0.0
+        self._seen: deque[tuple[float, float, float]] = deque(maxlen=256)
+        self._last: float | None = None
+        self._target, self._moving, self._fast_until = 0.0, False, -math.inf
+        self._amount, self._brighter = 0.0, 0
+
+    def update(self, time: float, wanted: float, scene: float, amount: float, *, cut: bool = False) -> float:
+        """The lift for this frame.
+
+        Args:
+            time: of the frame in seconds.
+            wanted: lift that this frame by itself would have, at full amount.
+            scene: mean coded luma of the whole picture, 0…1.
+            amount: 0…1.
+            cut: whether a new scene begins.
+        """
+        before, self._last = self._last, time
+        level = math.log2(max(scene, 1e-3))
+        if before is None or cut or not 0.0 <= time - before < _GAP_S:
+            self._seen.clear()
+            self._seen.append((time, wanted, level))
+            self._target, self._moving, self._amount, self._brighter = wanted, False, amount, 0
+            self.lift = wanted * amount
+            return self.lift
+        while self._seen and self._seen[0][0] < time - _MEMORY_S:
+            self._seen.popleft()
+        self._look_for_lights(time, level)
+        self._seen.append((time, wanted, level))
+        if amount != self._amount:
+            self._amount, self._fast_until = amount, time + _FAST_S
+        usual = float(np.median([w for _, w, _ in self._seen]))
+        fast = time < self._fast_until
+        if fast or abs(usual - self._target) > _DEAD_BAND:
+            self._moving = True
+        if self._moving:
+            self._target = usual
+        self._go(time - before, self._target * amount, *(_FAST if fast else _SLOW))
+        if not fast and abs(self._target * amount - self.lift) < _ARRIVED:
+            self._moving = False
+        return self.lift
+
+    def start_anew(self) -> None:
+        """Forgets what was seen, and goes to where it now belongs quickly, but not at once."""
+        self._seen.clear()
+        if self._last is not None:
+            self._fast_until = self._last + _FAST_S
+
+    def _look_for_lights(self, time: float, level: float) -> None:
+        if self._seen and level > float(np.median([s for _, _, s in self._seen])) + _LIGHTS_ON:
+            self._brighter += 1
+        else:
+            self._brighter = 0
+        if self._brighter >= _LIGHTS_ON_FRAMES:  # what was before does not count any more
+            for _ in range(len(self._seen) - _LIGHTS_ON_FRAMES + 1):
+                self._seen.popleft()
+            self._brighter, self._fast_until = 0, time + _FAST_S
+
+    def _go(self, passed: float, goal: float, constant: float, most: float) -> None:
+        step = (goal - self.lift) * (1.0 - math.exp(-passed / constant))
+        self.lift += min(most * passed, max(-most * passed, step))
+
+
+class Light:
+    """Lightens the pictures of one run, in their own planes and in place.
+
+    Luma (of RGB, each component) goes through `curve`; chroma grows a little, so that colours do not wash out. In a
+    dark webcam's picture the analysis finds nothing wrong with a face, so that it would be left as it is and lightening
+    it afterwards would bring out its noise; the noise of a face that is lit first is seen, and taken away.
+    """
+
+    def __init__(self) -> None:
+        self._adaptation = Adaptation()
+        self._face: float | None = None
+        self._face_at = -math.inf
+        self._tables: dict[tuple[object, ...], NDArray[Any]] = {}
+
+    def apply(self, frame: Frame, amount: float, faces: Sequence[Face]) -> Frame:
+        """The picture, lightened; the frame itself, untouched, where that changes nothing.
+
+        Args:
+            frame: any picture; one in a format that has no native planes here, or on a card, comes back in another.
+            amount: 0…1; 0 is bit for bit the input.
+            faces: on it or the one before, display space; what they are lit like decides, else the whole picture does.
+        """
+        if amount <= 0.0 and self._adaptation.lift < _ARRIVED:
+            self._adaptation = Adaptation()
+            return frame
+        image = native_image(frame.image)
+        form = layout(image.format.name)
+        assert form is not None
+        lift = self._adaptation.update(frame.time, *self._measure(frame, image, form, faces), amount, cut=frame.cut)
+        lift = round(lift * 256) / 256  # so that a table serves for many frames
+        if lift <= 0.0:
+            return frame
+        image.make_writable()
+        _through(image, form, self._luma_table(form, frame.color, lift), self._chroma_table(form, frame.color, lift))
+        return frame if image is frame.image else replace(frame, image=image)
+
+    def _measure(self, frame: Frame, image: av.VideoFrame, form: Layout, faces: Sequence[Face]) -> tuple[float, float]:
+        """The lift wanted and the mean luma of the picture."""
+        views = planes(image, form)
+        legal = code_range(form.bits, full_range(form, frame.color), chroma=False)
+
+        def luma(x0: int, y0: int, x1: int, y1: int) -> Float:
+            step = max(1, round(math.sqrt((x1 - x0) * (y1 - y0) / 4096)))
+            found = np.zeros((-(-(y1 - y0) // step), -(-(x1 - x0) // step)))
+            for role, weight in _WEIGHTS.items():
+                if role in views:
+                    found += weight * (views[role][y0:y1:step, x0:x1:step] >> form.shift)
+            return (found - legal.offset) / legal.scale
+
+        whole = np.sort(luma(0, 0, image.width, image.height), axis=None)
+        scene = float(whole[len(whole) * 3 // 10: len(whole) * 9 // 10 + 1].mean())  # bars and lamps do not count
+        levels: list[tuple[float, float]] = []
+        to_plane = plane_matrix((image.width, image.height), frame.display) if faces else None
+        for face in faces:
+            corners = apply(to_plane, face.box.reshape(2, 2))  # type: ignore[arg-type]  # there are faces
+            (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
+            dx, dy = 0.2 * (x1 - x0), 0.2 * (y1 - y0)  # hair and background
+            area = (max(0, int(x0 + dx)), max(0, int(y0 + dy)), min(image.width, int(x1 - dx)),
+                    min(image.height, int(y1 - dy)))
+            if area[2] - area[0] > 1 and area[3] - area[1] > 1:
+                levels.append((float(np.median(luma(*area))), float((x1 - x0) * (y1 - y0))))
+        if levels:
+            if self._face is None:  # the tracker takes a moment at the beginning
+                self._adaptation.start_anew()
+            self._face = sum(level * size for level, size in levels) / sum(size for _, size in levels)
+            self._face_at = frame.time
+        if self._face is not None and 0.0 <= frame.time - self._face_at < _HOLD_S and not (frame.cut and not levels):
+            return lift_for(self._face, _FACE_TARGET), scene
+        return lift_for(scene, _PICTURE_TARGET), scene
+
+    def _luma_table(self, form: Layout, color: Color, lift: float) -> NDArray[Any]:
+        full = full_range(form, color)
+
+        def made() -> NDArray[Any]:
+            legal = code_range(form.bits, full, chroma=False)
+            codes = np.arange(1 << form.bits, dtype=np.float64)
+            x = (codes - legal.offset) / legal.scale
+            inside = (x > 0.0) & (x < 1.0)
+            return np.where(inside, legal.offset + legal.scale * curve(np.clip(x, 0.0, 1.0), lift), codes)
+
+        return self._table((form, full, lift, "luma"), form, made)
+
+    def _chroma_table(self, form: Layout, color: Color, lift: float) -> NDArray[Any]:
+        full = full_range(form, color)
+
+        def made() -> NDArray[Any]:
+            legal = code_range(form.bits, full, chroma=True)
+            codes = np.arange(1 << form.bits, dtype=np.float64)
+            grown = legal.offset + (codes - legal.offset) * min(_MOST_CHROMA, 2.0 ** (0.4 * lift))
+            return np.clip(grown, np.minimum(codes, legal.low), np.maximum(codes, legal.high))
+
+        return self._table((form, full, lift, "chroma"), form, made)
+
+    def _table(self, key: tuple[object, ...], form: Layout, made: Any) -> NDArray[Any]:
+        # Layouts are made once for each format (`planes.layout`), so their identity stands for them.
+        key = (id(form), *key[1:])
+        if key not in self._tables:
+            if len(self._tables) >= 8:
+                self._tables.clear()
+            self._tables[key] = _words(form, np.rint(made()).astype(np.uint16))
+        return self._tables[key]
+
+
+def _smoothstep(x: Float) -> Float:
+    x = np.clip(x, 0.0, 1.0)
+    return x * x * (3.0 - 2.0 * x)
+
+
+def _words(form: Layout, codes: NDArray[np.uint16]) -> NDArray[Any]:
+    """A table of codes as one of storage words, in the machine's byte order."""
+    if form.dtype.itemsize == 1:
+        return codes.astype(np.uint8)
+    words = np.arange(1 << 16, dtype=np.uint16)
+    values = words.byteswap() if form.dtype.byteorder == ">" else words
+    found = codes[np.minimum(values >> form.shift, len(codes) - 1)] << form.shift
+    found = np.where(values >> form.shift < len(codes), found | (values & ((1 << form.shift) - 1)), values)
+    found = found.astype(np.uint16)
+    return found.byteswap() if form.dtype.byteorder == ">" else found
+
+
+def _through(image: av.VideoFrame, form: Layout, luma: NDArray[Any], chroma: NDArray[Any]) -> None:
+    """Every sample through its table, plane by plane and in place."""
+    native = np.dtype(np.uint8 if form.dtype.itemsize == 1 else np.uint16)
+    tables = {role: chroma if role in ("u", "v") else luma for role in form.components}
+    if any(plane.line_size < 0 for plane in image.planes):
+        for role, view in planes(image, form).items():
+            words: Samples = view.view(native)
+            words[...] = tables[role][words]
+        return
+    for index in sorted({plane for plane, _, _ in form.components.values()}):
+        here: dict[Role, tuple[int, int]] = {r: (first, step) for r, (p, first, step) in form.components.items()
+                                             if p == index}
+        period = max(step for _, step in here.values())
+        channels = [next((tables[role] for role, (first, step) in here.items()
+                          if c >= first and (c - first) % step == 0), None) for c in range(period)]
+        plane, (sx, sy) = image.planes[index], form.role_subsampling(min(here, key=lambda r: here[r][1]))
+        step = min(step for _, step in here.values())
+        rows, units = -(-image.height // sy), -(-(-(-image.width // sx) * step) // period)
+        stride, item = plane.line_size, native.itemsize
+        memory: Any = plane
+        if all(table is channels[0] for table in channels):
+            flat = np.ndarray((rows, units * period), native, memory, 0, (stride, item))
+            cv2.LUT(flat, channels[0], dst=flat)  # type: ignore[arg-type]  # a plane has a component
+        else:
+            same = np.arange(len(luma), dtype=native)
+            mixed = np.stack([same if table is None else table for table in channels], -1)[None]
+            pixels = np.ndarray((rows, units, period), native, memory, 0, (stride, period * item, item))
+            cv2.LUT(pixels, mixed, dst=pixels)

@@ -1,0 +1,154 @@
+"""Figures of a live run for Prometheus, on 127.0.0.1."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from rtface._version import __version__
+from rtface.live.control.local_server import Answer, LoopbackServer, Request
+from rtface.live.control.status import LiveStatus
+from rtface.live.protocols import Health
+from rtface.stats import EDGES, Histogram
+
+# Of the 331 bounds of a `Histogram` those nearest to these milliseconds; what is counted up to them is exact.
+_NEAR_MS = (1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 150, 200, 300, 500, 1000, 2000, 5000)
+_BUCKETS = sorted({int(np.abs(EDGES - ms / 1e3).argmin()) for ms in _NEAR_MS})
+_STATES = ("opening", "live", "away", "closed")
+
+
+class Metrics:
+    """Answers GET /metrics from what `status` knows at that moment, with a registry of its own.
+
+    Args:
+        status: of the run.
+        port: 0 takes a free one.
+
+    Raises:
+        UsageError: the port cannot be had.
+    """
+
+    def __init__(self, status: LiveStatus, *, port: int = 0) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Run(status))
+        if Path("/proc/self/stat").exists():
+            ProcessCollector(registry=self._registry)  # cpu, memory, open files
+        else:
+            self._registry.register(_Cpu())
+        self._server = LoopbackServer({("GET", "/metrics"): self._answer}, port=port, option="--metrics")
+
+    @property
+    def address(self) -> str:
+        """The URL that Prometheus scrapes."""
+        return f"{self._server.address}/metrics"
+
+    def close(self) -> None:
+        """Ends it; safe to call twice."""
+        self._server.close()
+
+    def _answer(self, request: Request) -> Answer:
+        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        return Answer(encode(self._registry), kind)
+
+
+class _Run(Collector):
+    def __init__(self, status: LiveStatus) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        status = self._status
+        counters, values = status.stats.counters, status.controls.values()
+        yield InfoMetricFamily("rtface", "The program that runs", {"version": __version__})
+        yield _counter("rtface_frames_received", "Pictures that came from the source", counters["frames_in"])
+        yield _counter("rtface_frames_written", "Pictures handed to the sinks", counters["frames_out"])
+        yield _causes("rtface_frames_dropped", "Pictures given up, by cause", status.dropped)
+        yield _causes("rtface_frames_passed", "Pictures with faces that went through as they came, by cause",
+                      status.passed)
+        yield _counter("rtface_faults", "Steps that failed; their pictures went on without them", counters["faults"])
+        stages = dict(status.stats.stages)
+        yield _histogram("rtface_latency_seconds", "From capture to the hand-over to the sinks",
+                         stages.get("latency", Histogram()))
+        yield _gauge("rtface_frames_per_second", "Pictures handed to the sinks, lately", status.window.rate)
+        yield _gauge("rtface_faces", "Faces on the last picture", status.faces)
+        yield _gauge("rtface_enabled", "Whether faces are enhanced", float(values["enabled"]))
+        yield _gauge("rtface_strength_ratio", "How much of the correction is added", float(values["strength"]))
+        yield _gauge("rtface_light_ratio", "How much a dark picture is lightened", float(values["light"]))
+        if (offset := status.audio_offset) is not None:
+            yield _gauge("rtface_audio_offset_seconds", "How long other sound has to wait for the pictures", offset)
+        yield from _ends("source", [(status.source[0], status.source[1].health)])
+        yield from _ends("sink", [(name, sink.health) for name, sink in status.sinks])
+        lost = CounterMetricFamily("rtface_sink_drops", "Pictures that a sink gave up, by cause",
+                                   labels=["sink", "cause"])
+        for name, sink in status.sinks:
+            for cause, n in sink.health.causes.items():
+                lost.add_metric([name, cause], n)
+        yield lost
+
+
+class _Cpu(Collector):
+    """Where there is no /proc."""
+
+    def collect(self) -> Iterable[Metric]:
+        yield _counter("process_cpu_seconds", "Total user and system CPU time spent in seconds.", time.process_time())
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)
+
+
+def _causes(name: str, text: str, counts: dict[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=["cause"])
+    for cause, n in counts.items():
+        family.add_metric([cause], n)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    below = np.cumsum(histogram.bins)
+    buckets = [(f"{EDGES[i]:.3g}", float(below[i])) for i in _BUCKETS] + [("+Inf", float(below[-1]))]
+    family = HistogramMetricFamily(name, text)
+    family.add_metric([], buckets, histogram.total)
+    return family
+
+
+def _ends(end: str, healths: list[tuple[str, Health]]) -> Iterable[Metric]:
+    """Of the source or the sinks: state, reconnects and traffic, labelled with the name."""
+    labels = [end]
+    up = GaugeMetricFamily(f"rtface_{end}_up", f"Whether the {end} is live", labels=labels)
+    state = GaugeMetricFamily(f"rtface_{end}_state", f"State of the {end}, 1 for the one it is in",
+                              labels=[*labels, "state"])
+    since = GaugeMetricFamily(f"rtface_{end}_state_age_seconds", "How long it has been in it", labels=labels)
+    reconnects = CounterMetricFamily(f"rtface_{end}_reconnects", "How often it was lost and came back", labels=labels)
+    frames = CounterMetricFamily(f"rtface_{end}_frames", "Pictures that went through it", labels=labels)
+    dropped = CounterMetricFamily(f"rtface_{end}_frames_dropped", "Pictures given up on the way to or from it",
+                                  labels=labels)
+    traffic = CounterMetricFamily(f"rtface_{end}_bytes", "What a network peer took or gave", labels=labels)
+    now = time.monotonic()
+    for name, health in healths:
+        up.add_metric([name], float(health.state == "live"))
+        for one in _STATES:
+            state.add_metric([name, one], float(health.state == one))
+        since.add_metric([name], max(0.0, now - health.since))
+        reconnects.add_metric([name], health.reopened)
+        frames.add_metric([name], health.frames)
+        dropped.add_metric([name], health.dropped)
+        if health.bytes is not None:
+            traffic.add_metric([name], health.bytes)
+    return up, state, since, reconnects, frames, dropped, traffic

@@ -1,0 +1,270 @@
+"""How a live run is: filled by the loop, read by the terminal, the control endpoint and Prometheus."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from rtface.live.control.window import Losses, Window
+from rtface.live.controls import Controls
+from rtface.live.protocols import Health
+from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, Screen
+from rtface.stats import Histogram, Stats
+from rtface.util.redaction import redacted
+
+Paint = Callable[[str, str], str]
+
+PASS_THROUGH = "pass-through"
+"""How the ladder names a face that is left as it is."""
+# Share of its pictures that an output gives up from which it is said.
+_LOSS = 0.02
+# The same of pictures that come too late to be enhanced: enhancement stands still then.
+_MOSTLY = 0.9
+
+
+class End(Protocol):
+    """As much of a `LiveSource` or `LiveSink` as is shown."""
+
+    @property
+    def described(self) -> str: ...
+
+    @property
+    def health(self) -> Health: ...
+
+
+class LiveStatus:
+    """The one place that knows how the run is. Every text in it is without secrets.
+
+    Args:
+        stats: of the run; `latency`, `frames_in`, `frames_out`, `dropped:…`, `passed:…` and `faults` are read.
+        controls: their values.
+        source, sinks: each with the name that messages and metrics know it by, as ``camera:0``.
+        ladder: gives in a few words how faces are done now, "" where nothing is left out.
+        unwatched: whether nobody looks at any output, so that faces are left as they are.
+        delay: seconds from capture to output that the run holds constant, None where it is as soon as possible.
+        clock: seconds, of the kind that `Health.since` counts.
+    """
+
+    def __init__(self, stats: Stats, controls: Controls, *, source: tuple[str, End],
+                 sinks: Sequence[tuple[str, End]], ladder: Callable[[], str] = str, delay: float | None = None,
+                 unwatched: Callable[[], bool] = bool,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self.stats, self.controls = stats, controls
+        self.source = (redacted(source[0]), source[1])
+        self.sinks: list[tuple[str, End]] = []
+        for name, sink in sinks:
+            taken = sum(other.split(" #")[0] == redacted(name) for other, _ in self.sinks)
+            self.sinks.append((f"{redacted(name)} #{taken + 1}" if taken else redacted(name), sink))
+        self._losses = {name: Losses() for name, _ in self.sinks}
+        self._late = Losses()
+        self._unwatched = unwatched
+        self._ladder, self._delay, self._clock = ladder, delay, clock
+        self.window = Window(clock)
+        self.faces = 0
+
+    def wrote(self, latency: float, faces: int) -> None:
+        """A picture was handed to the sinks, `latency` seconds after it was captured, with so many faces."""
+        self.window.add(latency)
+        self.faces = faces
+        self._look()
+        self._late_share()
+
+    def _late_share(self) -> float:
+        """Share of the last ten seconds' pictures that came too late for their faces to be worked on."""
+        counters = self.stats.counters
+        late = counters["passed:late"]
+        return sum(self._late.look(self._clock(), counters["frames_out"] - late, {"late": late}).values())
+
+    def _look(self) -> dict[str, dict[str, float]]:
+        """What the outputs gave up lately."""
+        now = self._clock()
+        return {name: self._losses[name].look(now, end.health.frames, end.health.causes) for name, end in self.sinks}
+
+    @property
+    def alerts(self) -> list[str]:
+        """Connected outputs whose viewers miss pictures, a line each: "rtmp://…: 52 % dropped (network)"."""
+        return [f"{name}: {100 * share:.0f} % dropped ({cause})" for name, losses in self._look().items()
+                for cause, share in losses.items() if cause != "away" and share >= _LOSS]
+
+    @property
+    def paused(self) -> str:
+        """Why no face is enhanced though enhancement is on, "" where that is not so."""
+        if not self.controls.enabled:
+            return ""
+        if self._unwatched():
+            return "nobody watches"
+        if not self.faces:
+            return ""
+        if self._late_share() > _MOSTLY:
+            return "pictures come too late"
+        return "computer too busy" if set(self.ladder.split(", ")) == {PASS_THROUGH} else ""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Pictures that were given up, by cause, "sink" for all outputs together; the usual causes also where there
+        were none."""
+        sinks = sum(end.health.dropped for _, end in self.sinks)
+        return {"late": 0, "source": 0} | self._counted("dropped:") | {"sink": sinks}
+
+    @property
+    def passed(self) -> dict[str, int]:
+        """Pictures that went through as they came though there were faces, by cause."""
+        return {"late": 0} | self._counted("passed:")
+
+    def _counted(self, prefix: str) -> dict[str, int]:
+        counters = self.stats.counted().items()
+        return {name.removeprefix(prefix): n for name, n in counters if name.startswith(prefix)}
+
+    @property
+    def ladder(self) -> str:
+        """How faces are done now."""
+        return self._ladder()
+
+    @property
+    def audio_offset(self) -> float | None:
+        """Seconds by which the sound of another program has to wait for these pictures; None before the first."""
+        if self._delay is not None:
+            return self._delay
+        recent = self.window.histogram()
+        return recent.percentile(50) + self.buffer if recent.count else None
+
+    @property
+    def buffer(self) -> float:
+        """Seconds that frames wait in the source's jitter buffer now, before what `latency` counts."""
+        return self.source[1].health.buffer
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything, as plain dictionaries, lists, numbers and strings."""
+        counters, offset = self.stats.counters, self.audio_offset
+        run = self.stats.stages_ms().get("latency", {})
+        return {
+            "seconds": round(time.monotonic() - self.stats.started, 1), **self.controls.values(),
+            "fps": round(self.window.rate, 2), "faces": self.faces,
+            "latency_ms": _percentiles(self.window.histogram()),
+            "latency_run_ms": {key: run.get(key, 0.0) for key in ("p50", "p95", "p99")},
+            "frames_in": counters["frames_in"], "frames_out": counters["frames_out"],
+            "dropped": self.dropped, "passed": self.passed, "faults": counters["faults"],
+            "ladder": redacted(self.ladder), "paused": self.paused, "alerts": self.alerts,
+            "buffer_ms": round(1e3 * self.buffer),
+            "delay_ms": None if self._delay is None else round(1e3 * self._delay),
+            "audio_offset_ms": None if offset is None else round(1e3 * offset),
+            "source": self._end(*self.source), "sinks": [self._end(*sink) for sink in self.sinks],
+            "warnings": [redacted(text) for text in self.stats.warned()],
+        }
+
+    def _end(self, name: str, end: End) -> dict[str, Any]:
+        health = asdict(end.health)
+        return {"name": name, "described": redacted(end.described), "state": health["state"],
+                "detail": redacted(health["detail"]), "for_s": round(max(0.0, self._clock() - health["since"]), 1),
+                **{key: health[key] for key in ("frames", "dropped", "causes", "bytes", "reopened")}}
+
+    def line(self, width: int = 79, paint: Paint = lambda kind, text: text) -> str:
+        """The run in one line of at most `width` characters: what is wrong first; what matters least is left out
+        where there is no room.
+
+        Args:
+            width: of the terminal.
+            paint: colours a text, given "fault", "warn" or "ok".
+        """
+        return _fitted(self._troubles() + self._parts(), width, paint)
+
+    def _troubles(self) -> list[_Part]:
+        parts: list[_Part] = []
+        for name, end in (self.source, *self.sinks):
+            health = end.health
+            if health.state != "live":
+                seconds = "" if health.state == "closed" else f" {max(0.0, self._clock() - health.since):.0f} s"
+                detail = f" ({redacted(health.detail)})" if health.detail else ""
+                parts.append(_Part(f"{name} {health.state}{seconds}", 0,
+                                   "warn" if health.state == "opening" else "fault", detail))
+        return parts + [_Part(text, 1, "fault") for text in self.alerts]
+
+    def _parts(self) -> list[_Part]:
+        recent, values, counters = self.window.histogram(), self.controls.values(), self.stats.counters
+        dropped, faults = sum(self.dropped.values()), counters["faults"]
+        parts = [_Part(f"live {self.window.rate:.1f} fps", 0),
+                 _Part("1 face" if self.faces == 1 else f"{self.faces} faces", 5)]
+        if recent.count:
+            parts.append(_Part("latency " + "/".join(f"{v:.0f}" for v in _percentiles(recent).values()) + " ms", 2))
+        if self.buffer >= 0.001:
+            parts.append(_Part(f"buffer {1e3 * self.buffer:.0f} ms", 6))
+        paused = self.paused
+        if self.ladder and not paused:
+            parts.append(_Part(redacted(self.ladder), 4))
+        if self._delay is not None:
+            parts.append(_Part(f"audio offset {1e3 * self._delay:.0f} ms", 6))
+        parts.append(_Part(f"{dropped} dropped", 3 if dropped else 9))
+        if faults:
+            parts.append(_Part("1 fault" if faults == 1 else f"{faults} faults", 3, "warn"))
+        if values["light"]:
+            parts.append(_Part(f"light {values['light']:.3g}", 8))
+        parts.append(_Part(f"strength {values['strength']:.1f}", 7))
+        parts.append(_Part(f"paused: {paused}", 1, "warn") if paused else
+                     _Part("on", 1, "ok") if values["enabled"] else _Part("off", 1, "warn"))
+        return parts
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A piece of the line; of rank 0 stays, the highest is left out first. The detail is what is cut at last."""
+
+    text: str
+    rank: int
+    kind: str = ""
+    detail: str = ""
+
+
+def _fitted(parts: list[_Part], width: int, paint: Paint) -> str:
+    details = True
+
+    def plain() -> str:
+        return "  ".join(part.text + (part.detail if details else "") for part in parts)
+
+    while len(plain()) > width and (least := max(part.rank for part in parts)) > 1:
+        parts = [part for part in parts if part.rank != least]
+    if len(plain()) > width:
+        details = False
+    if len(plain()) > width:
+        return plain()[: max(0, width - 1)] + "…"
+    return "  ".join(paint(part.kind, part.text + (part.detail if details else "")) if part.kind else part.text
+                     for part in parts)
+
+
+def _percentiles(histogram: Histogram) -> dict[str, float]:
+    return {f"p{q}": round(1e3 * histogram.percentile(q), 1) for q in (50, 95, 99)}
+
+
+class LiveScreen(Screen, Protocol):
+    """A `Screen` with colours (see `rtface.cli.console.Console`)."""
+
+    def paint(self, kind: str, text: str) -> str: ...
+
+
+class LiveMeter:
+    """Shows the line: five times a second on a terminal and at once when a control changes, every 10 s elsewhere.
+
+    Call it as often as you like, also while no pictures come.
+    """
+
+    def __init__(self, screen: LiveScreen, status: LiveStatus, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._screen, self._status, self._clock = screen, status, clock
+        self._interval = TERMINAL_INTERVAL if screen.live else PLAIN_INTERVAL
+        self._shown = clock() - (self._interval if screen.live else 0.0)
+        if screen.live:
+            status.controls.listen(lambda name, value: self.show())
+
+    def __call__(self) -> None:
+        if self._clock() - self._shown >= self._interval:
+            self.show()
+
+    def show(self) -> None:
+        """Shows it now."""
+        self._shown = self._clock()
+        if self._screen.live:
+            line = self._status.line(shutil.get_terminal_size().columns - 1, self._screen.paint)
+        else:
+            line = self._status.line(200)
+        self._screen.status(line)

@@ -1,0 +1,181 @@
+"""Opens a camera of the platform, in the mode that suits, and says why it cannot be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from rtface.errors import InputError, InputMissing
+from rtface.live.devices import camera_modes, v4l2
+from rtface.live.devices.camera_modes import USUAL_RATE, USUAL_SIZE, Mode
+from rtface.live.sources.messages import Request
+from rtface.live.sources.opening import Input
+
+_CLASS = Path("/sys/class/video4linux")
+_LIST = "rtface devices lists them"
+
+
+def open_camera(request: Request) -> Input:
+    """Opens a camera by number, name or device file.
+
+    Raises:
+        InputMissing: it is not there, or may not be opened.
+        InputError: it is in use, or gives no pictures.
+    """
+    if request.format:  # a stand-in
+        container = av.open(request.name, "r", format=request.format)
+    elif sys.platform == "linux":
+        return _open_v4l2(request)
+    elif sys.platform == "darwin":
+        container = _open_avfoundation(request)
+    else:
+        container = _open_dshow(request)
+    return _input(container, request)
+
+
+def card_name(device: str) -> str:
+    """What a V4L2 device calls itself, "" where that is not known."""
+    try:
+        return (_CLASS / Path(device).name / "name").read_text().strip()
+    except OSError:
+        return ""
+
+
+def device_of(name: str) -> str:
+    """The device file of a Linux camera by number, file or (part of) its name.
+
+    Raises:
+        InputMissing: there is none.
+    """
+    if name.startswith("/dev/"):
+        return name
+    if re.fullmatch(r"\d*", name):
+        return f"/dev/video{int(name or 0)}"
+    found = sorted((int(entry.name[5:]), card_name(entry.name)) for entry in _CLASS.glob("video*"))
+    wanted = name.lower()
+    for number, _ in sorted(((n, card.lower()) for n, card in found if wanted in card.lower()),
+                            key=lambda entry: entry[1] != wanted):
+        if _captures(f"/dev/video{number}"):
+            return f"/dev/video{number}"
+    raise InputMissing(f"camera {name} is not there; {_LIST}")
+
+
+def _captures(device: str) -> bool:
+    """Whether pictures can be read from it; a camera has a second device for its metadata."""
+    try:
+        file = os.open(device, os.O_RDWR | os.O_NONBLOCK)
+    except PermissionError:
+        return True  # then its opening says why not
+    except OSError:
+        return False
+    try:
+        return bool(camera_modes.formats(file))
+    finally:
+        os.close(file)
+
+
+def _open_v4l2(request: Request) -> Input:
+    device = device_of(request.name)
+    called = f"camera {request.name or 0}" if not request.name.startswith("/dev/") else device
+    try:
+        file = os.open(device, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            mode = camera_modes.choose(camera_modes.modes(file), request.size, request.fps)
+            captures = mode is not None or bool(camera_modes.formats(file))
+        finally:
+            os.close(file)
+        if not captures:
+            raise InputError(f"{called}: gives no pictures; if it is a virtual camera, start what writes to it, else "
+                             f"{_LIST}")
+        container = av.open(device, "r", format="v4l2", options=_v4l2_options(mode, request))
+        # The driver's clock is the monotonic one.
+        opened = _input(container, request, monotonic=True)
+        opened.card = card_name(device)
+        return opened
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            raise InputMissing(f"{called}: may not be opened; add yourself to its group: sudo usermod -aG video $USER, "
+                               "then log in again") from None
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+            raise InputMissing(f"{called} is not there; {_LIST}") from None
+        if error.errno == errno.EBUSY:
+            who = ", ".join(map(str, v4l2.users(Path(os.path.realpath(device)))))
+            raise InputError(f"{called}: is in use by {who or 'another program'}; close that "
+                             "first") from None
+        raise InputError(f"{called}: cannot be opened ({error.strerror}); {_LIST}") from None
+    except av.FFmpegError as error:
+        raise InputError(f"{called}: cannot be opened ({error.strerror}); {_LIST}") from None
+
+
+def _v4l2_options(mode: Mode | None, request: Request) -> dict[str, str]:
+    if mode is None:  # formats that are not known here; FFmpeg may know them
+        width, height = request.size or USUAL_SIZE
+        return {"video_size": f"{width}x{height}", "framerate": str(request.fps or USUAL_RATE)}
+    options = {"input_format": mode.format, "video_size": f"{mode.width}x{mode.height}"}
+    if mode.rate:
+        options["framerate"] = str(mode.nearest(request.fps or USUAL_RATE))
+    return options
+
+
+def _input(container: InputContainer, request: Request, *, monotonic: bool = False) -> Input:
+    video = container.streams.video[0]
+    context = video.codec_context
+    rate = video.average_rate or USUAL_RATE
+    notes: list[str] = []
+    asked: list[str] = []
+    if request.size and request.size != (context.width, context.height):
+        asked.append(f"{request.size[0]}×{request.size[1]}")
+    if request.fps and abs(rate / request.fps - 1) > Fraction(1, 50):
+        asked.append(f"{float(request.fps):g} fps")
+    if asked:
+        notes.append(f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps; "
+                     f"{' at '.join(asked)} was asked for")
+    context.thread_type, context.thread_count = "SLICE", 1
+    return Input(container, video, None, rate, monotonic=monotonic, notes=notes)
+
+
+def _open_avfoundation(request: Request) -> InputContainer:
+    name = request.name or "0"
+    width, height = request.size or USUAL_SIZE
+    rate, size = str(float(request.fps or USUAL_RATE)), f"{width}x{height}"
+    return _first(request, f"{name}:none", "avfoundation", [
+        {"video_size": size, "framerate": rate, "pixel_format": "nv12"}, {"video_size": size, "framerate": rate},
+        {"framerate": rate}, {"video_size": size}, {}])
+
+
+def _open_dshow(request: Request) -> InputContainer:
+    name = request.name or "0"
+    from av.device import enumerate_input_devices
+
+    found = [d for d in enumerate_input_devices("dshow") if "video" in d.media_types]
+    if name.isdigit():
+        if int(name) >= len(found):
+            raise InputMissing(f"camera {name} is not there; {_LIST}")
+        name = found[int(name)].description
+    else:
+        name = next((d.description for d in found if name.lower() in d.description.lower()), name)
+    width, height = request.size or USUAL_SIZE
+    size, rate = f"{width}x{height}", str(float(request.fps or USUAL_RATE))
+    buffer = {"rtbufsize": "100M"}
+    return _first(request, f"video={name}", "dshow", [
+        buffer | {"video_size": size, "framerate": rate}, buffer | {"video_size": size, "vcodec": "mjpeg"},
+        buffer | {"video_size": size}, buffer])
+
+
+def _first(request: Request, url: str, kind: str, attempts: list[dict[str, str]]) -> InputContainer:
+    """Opens a device in the first way that it takes; these devices refuse a mode that they do not have."""
+    for number, options in enumerate(attempts, 1):
+        try:
+            return av.open(url, "r", format=kind, options=options)
+        except av.FFmpegError as error:
+            if number == len(attempts):
+                raise InputMissing(f"camera {request.name or 0}: cannot be opened ({error.strerror}); {_LIST}; another "
+                                   "program may hold it, or the system's privacy settings refuse it") from None
+    raise AssertionError

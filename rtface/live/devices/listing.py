@@ -1,0 +1,172 @@
+"""What of cameras, virtual cameras and microphones is here, and what each is called on the command line."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rtface.live.devices import v4l2
+from rtface.live.devices.camera_modes import Mode, modes
+
+Kind = Literal["camera", "virtual camera", "microphone"]
+ASOUND = Path("/proc/asound")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device.
+
+    Attributes:
+        kind: what it is.
+        address: what to type, as "camera:0", "vcam:rtface".
+        name: its own.
+        node: its path, "" where it has none.
+        state: "free", "in use", "stuck", "open to several writers", "no permission", or "" where that is not known.
+        users: who has it open: programs with their pid.
+        modes: a line for each size and format.
+    """
+
+    kind: Kind
+    address: str
+    name: str
+    node: str = ""
+    state: str = ""
+    users: tuple[str, ...] = ()
+    modes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """All attributes as a table."""
+        return asdict(self)
+
+
+def devices() -> list[Device]:
+    """Everything that is here; what cannot be asked is left out. Opens devices for a moment, never starts one."""
+    if platform.system() == "Linux":
+        return [*_linux_video(), *microphones()]
+    return [*_outside()]
+
+
+def _linux_video() -> list[Device]:
+    cameras: list[Device] = []
+    virtual: list[Device] = []
+    for node in v4l2.nodes():
+        if v4l2.is_loopback(node):
+            virtual.append(loopback(node))
+        elif found := _camera(node):
+            cameras.append(found)
+    labels = [device.name for device in virtual]
+    return cameras + [device if labels.count(device.name) == 1 else _by_node(device) for device in virtual]
+
+
+def _by_node(device: Device) -> Device:
+    """Of several with the same label."""
+    return Device(device.kind, f"vcam:{device.node}", device.name, device.node, device.state, device.users)
+
+
+def _camera(node: Path) -> Device | None:
+    """None where a device is no camera (a webcam has a second one for its statistics)."""
+    name, number = v4l2.label(node), node.name[5:]
+    users = tuple(map(str, v4l2.users(node)))
+    try:
+        fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        return Device("camera", f"camera:{number}", name, str(node), "no permission", users)
+    except OSError:
+        return None
+    try:
+        if not v4l2.capability(fd).captures:
+            return None
+        offered = modes(fd)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    if not offered:
+        return None
+    return Device("camera", f"camera:{number}", name, str(node), "in use" if users else "free", users, shown(offered))
+
+
+def shown(offered: Iterable[Mode]) -> tuple[str, ...]:
+    """A line for each format: "mjpeg: 1280×720 (30 fps), 640×480 (30 fps)"."""
+    lines: dict[str, list[str]] = {}
+    for mode in offered:
+        lines.setdefault(mode.format, []).append(
+            f"{mode.width}×{mode.height}" + (f" ({float(mode.rate):g} fps)" if mode.rate else ""))
+    return tuple(f"{pix_fmt}: {', '.join(sizes)}" for pix_fmt, sizes in lines.items())
+
+
+def loopback(node: Path) -> Device:
+    """What state a loopback device is in, as it is: nothing is repaired."""
+    name = v4l2.label(node)
+    users = tuple(map(str, v4l2.users(node)))
+    try:
+        can = v4l2.look(node)
+    except PermissionError:
+        state = "no permission"
+    except OSError as error:
+        state = v4l2.why(error)
+    else:
+        if not can.captures and not can.outputs:
+            state = "stuck"
+        elif not can.outputs:
+            state = "in use"
+        elif v4l2.mixes(can):
+            state = "open to several writers"
+        else:
+            state = "free"
+    return Device("virtual camera", f"vcam:{name or node}", name, str(node), state, users)
+
+
+def microphones() -> list[Device]:
+    """Of Linux: ALSA's, by card and device."""
+    found: list[Device] = []
+    try:
+        lines = (ASOUND / "pcm").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    for line in lines:  # "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1"
+        parts = [part.strip() for part in line.split(":")]
+        match = re.fullmatch(r"(\d+)-(\d+)", parts[0])
+        if match and any(part.startswith("capture") for part in parts[3:]):
+            card, number = int(match[1]), int(match[2])
+            found.append(Device("microphone", f"hw:{card},{number}", parts[1] or _card(card)))
+    return found
+
+
+def _card(number: int) -> str:
+    try:
+        return (ASOUND / f"card{number}" / "id").read_text(errors="replace").strip()
+    except OSError:
+        return f"card {number}"
+
+
+def _outside() -> list[Device]:
+    """Of Windows and macOS: what FFmpeg lists."""
+    import av
+    from av.error import FFmpegError
+
+    from rtface.live.devices.obs_camera import BACKENDS
+
+    system = platform.system()
+    try:
+        listed = av.enumerate_input_devices("dshow" if system == "Windows" else "avfoundation")
+    except (FFmpegError, ValueError, OSError):
+        listed = []
+    found: list[Device] = []
+    for kind, word, prefix in (("camera", "video", "camera:"), ("microphone", "audio", "")):
+        mine = [entry for entry in listed if word in entry.media_types]
+        for number, entry in enumerate(mine):
+            name = entry.description or entry.name
+            own = f"{prefix}{number}" if prefix and system == "Darwin" else f"{prefix}{name}"
+            found.append(Device(kind, own, name))  # pyright: ignore[reportArgumentType]
+    known = [entry.description or entry.name for entry in listed]
+    for key, shown_as in BACKENDS.get(system, {}).items():
+        word = "OBS" if key == "obs" else "Unity"
+        if name := next((name for name in known if word in name), None):
+            found.append(Device("virtual camera", f"vcam:{key}", f"{shown_as} ({name})"))
+    return found

@@ -1,0 +1,233 @@
+"""A virtual camera as the end of a live run: v4l2loopback on Linux, OBS's or Unity Capture's elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import threading
+import time
+from collections import Counter
+from fractions import Fraction
+from typing import Literal, Protocol
+
+from av.error import FFmpegError
+
+from rtface.errors import OutputError, RtfaceError
+from rtface.frame import Bytes, Frame
+from rtface.live.devices.canvas import Canvas, even
+from rtface.live.protocols import Form, Health, Sound, SoundForm
+
+log = logging.getLogger("rtface")
+
+POLL = 0.25
+"""Seconds between two looks for readers, where the driver does not tell of them."""
+_WAITS = (0.25, 0.5, 1.0)
+_PATIENCE = 60.0
+_LATER = 5.0
+
+
+class Output(Protocol):
+    """One open virtual camera, as `LoopbackOutput`."""
+
+    name: str
+    width: int
+    height: int
+    pix_fmt: str
+    notes: list[str]
+
+    def write(self, picture: Bytes) -> None: ...
+
+    def watch(self, seconds: float) -> bool | None: ...
+
+    def close(self) -> None: ...
+
+
+def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> Output:
+    """Opens the first virtual camera of that name that can be had.
+
+    Raises:
+        MissingComponent, UsageError, OutputError: there is none, none of that name, or it is in use.
+    """
+    if platform.system() != "Linux":
+        from rtface.live.devices.obs_camera import OutsideOutput
+
+        return OutsideOutput(name, width, height, pix_fmt, rate)
+    from rtface.live.devices.loopback import LoopbackOutput, find
+
+    refused: OutputError | None = None
+    for node in find(name):
+        try:
+            return LoopbackOutput(node, width, height, pix_fmt, rate)
+        except OutputError as error:
+            refused = refused or error
+    raise refused or OutputError("there is no virtual camera")
+
+
+class VirtualCamera:
+    """A `LiveSink`. Pictures reach readers in the colours that they have here (`rtface.live.devices.canvas` says how).
+
+    A device that fails later is opened again until `close`; pictures are given up meanwhile.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        """
+        Args:
+            name: a label, ``/dev/videoN``, "obs", "unitycapture", a camera's name, or "" for the first that can be had.
+        """
+        self._name = name
+        self._lock = threading.Lock()  # never held while a device is opened, closed or waited for
+        self._output: Output | None = None
+        self._canvas: Canvas | None = None
+        self._form: Form | None = None
+        self._notes: list[str] = []
+        self._described = f"virtual camera {name}".rstrip()
+        self._state: Literal["opening", "live", "away", "closed"] = "opening"
+        self._detail, self._since = "", time.monotonic()
+        self._frames = self._dropped = self._reopened = 0
+        self._causes: Counter[str] = Counter()
+        self._wanted = True
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def described(self) -> str:
+        return self._described
+
+    @property
+    def notes(self) -> list[str]:
+        return list(self._notes)
+
+    @property
+    def health(self) -> Health:
+        with self._lock:
+            return Health(self._state, self._detail, self._since, self._frames, self._dropped,
+                          reopened=self._reopened, causes=dict(self._causes))
+
+    @property
+    def wanted(self) -> bool:
+        return self._wanted
+
+    def open(self, form: Form, *, sound: SoundForm | None) -> None:
+        """Makes it ready; readers see black until the first picture. Sound has no place in a virtual camera.
+
+        Raises:
+            MissingComponent, UsageError, OutputError: it cannot be had; the message says what to do.
+        """
+        self._form = form
+        output = self._connect()
+        self._described = f"virtual camera {output.name}, {output.width}×{output.height}"
+        self._notes = [*self._differences(form), *output.notes]
+        if sound:
+            self._notes.append("a virtual camera carries no sound; the microphone goes to the call on its own way")
+        with self._lock:
+            self._take(output)
+        self._thread = threading.Thread(target=self._watch, name="rtface-vcam", daemon=True)
+        self._thread.start()
+
+    def write(self, frame: Frame) -> None:
+        """Hands over a picture; while the device is away it is given up. Never raises for the device's sake."""
+        with self._lock:
+            self._frames += 1
+            if self._output is None or self._canvas is None or self._state != "live":
+                self._drop("away")
+                return
+            try:
+                self._canvas.draw(frame.image, frame.color, frame.display.aspect)
+            except (FFmpegError, ValueError) as error:  # a picture that swscale cannot read
+                self._drop("form")
+                self._detail = f"a picture could not be converted: {error}"
+                return
+            try:
+                self._output.write(self._canvas.data)
+            except OSError as error:
+                self._drop("away")
+                self._lost(error)
+
+    def _drop(self, cause: str) -> None:
+        self._dropped += 1
+        self._causes[cause] += 1
+
+    def sound(self, packet: Sound) -> None:
+        """Nothing: there is no place for it."""
+
+    def close(self) -> None:
+        """Lets the device go, usable for the next."""
+        self._stop.set()
+        with self._lock:
+            output, self._output, self._canvas = self._output, None, None
+            if self._state != "closed":
+                self._set("closed", "")
+        if self._thread is not None:
+            self._thread.join(1.0)  # it may be asking the device about readers
+        if output is not None:
+            output.close()
+
+    def _connect(self) -> Output:
+        form = self._form
+        assert form is not None
+        width, height = even(form.width * form.aspect), even(form.height)
+        output = open_output(self._name, width, height, "nv12" if form.pix_fmt == "nv12" else "yuv420p", form.rate)
+        try:  # from the first picture on readers find a camera; black, where no other comes
+            output.write(Canvas(output.width, output.height, output.pix_fmt).data)
+        except OSError as error:
+            output.close()
+            raise OutputError(f"{output.name} takes no pictures: {error.strerror or error}") from None
+        return output
+
+    def _differences(self, form: Form) -> list[str]:
+        width, height = even(form.width * form.aspect), even(form.height)
+        if form.aspect != 1:
+            return [f"pictures are made {width}×{height}: a virtual camera has square samples only"]
+        if (width, height) != (form.width, form.height):
+            return [f"pictures are made {width}×{height} by repeating the last row or column: a virtual camera takes "
+                    "even sizes only"]
+        return []
+
+    def _take(self, output: Output) -> None:
+        self._output = output
+        self._canvas = Canvas(output.width, output.height, output.pix_fmt)
+        self._wanted = True
+        self._set("live", output.name)
+
+    def _set(self, state: Literal["live", "away", "closed"], detail: str) -> None:
+        self._state, self._detail, self._since = state, detail, time.monotonic()
+
+    def _lost(self, error: OSError) -> None:
+        """Under the lock: the watcher closes and opens."""
+        self._set("away", f"the virtual camera takes no pictures: {error.strerror or error}")
+        log.warning("%s: %s", self._described, self._detail)
+
+    def _watch(self) -> None:
+        tries = 0
+        while not self._stop.is_set():
+            with self._lock:
+                output, away, since = self._output, self._state == "away", self._since
+                if away:
+                    self._output = None  # from here on it is this thread's alone
+            if output is not None and not away:
+                tries = 0
+                self._wanted = output.watch(POLL) is not False
+                continue
+            if output is not None:
+                output.close()
+            long = time.monotonic() - since > _PATIENCE
+            self._stop.wait(_LATER if long else _WAITS[min(tries, len(_WAITS) - 1)])
+            tries += 1
+            self._again()
+
+    def _again(self) -> None:
+        if self._stop.is_set():
+            return
+        try:
+            output = self._connect()
+        except RtfaceError as error:
+            with self._lock:
+                if self._state == "away":
+                    self._detail = str(error)
+            return
+        with self._lock:
+            if not self._stop.is_set():
+                self._reopened += 1
+                self._take(output)
+                return
+        output.close()

@@ -1,0 +1,71 @@
+"""Pictures that do not have the form which the sinks were opened for: a source may come back with another size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from rtface.device.cpu.swscale import Swscale
+from rtface.frame import Bytes, Color, Display, Frame
+from rtface.live.protocols import Form
+from rtface.util.av_gpu import software
+
+# swscale's numbers of the matrices that pictures come with; others are read as BT.709.
+_SPACES = {"bt601": Colorspace.ITU601, "fcc": Colorspace.FCC, "smpte240m": Colorspace.SMPTE240M,
+           "bt2020": Colorspace.BT2020}
+
+
+def form_of(frame: Frame, rate: Fraction) -> Form:
+    """What a picture is like."""
+    image = frame.image
+    return Form(image.width, image.height, image.format.name, rate, frame.color, frame.display.aspect)
+
+
+def fits(frame: Frame, form: Form) -> bool:
+    """Whether a picture has the form."""
+    image = frame.image
+    return ((image.width, image.height, image.format.name) == (form.width, form.height, form.pix_fmt)
+            and frame.color == form.color)
+
+
+class Fitter:
+    """Brings pictures to a form: scaled as a whole, with black beside them where the proportions differ."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+        self._swscale, self._back = Swscale(), VideoReformatter()
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The same moment in the sinks' form; the frame itself where it fits. Its faces are left away."""
+        if fits(frame, self._form):
+            return frame
+        image, form = software(frame.image), self._form
+        aspect = float(frame.display.aspect) / float(form.aspect)
+        scale = min(form.width / (image.width * aspect), form.height / image.height)
+        width = max(2, min(form.width, round(image.width * aspect * scale)))
+        height = max(2, min(form.height, round(image.height * scale)))
+        small = self._swscale.rgb(image, (width, height), frame.color.matrix,
+                                  full=_full(frame.color), area=scale < 1)
+        canvas = np.zeros((form.height, form.width, 3), np.uint8)
+        y, x = (form.height - height) // 2, (form.width - width) // 2
+        canvas[y:y + height, x:x + width] = small.to_ndarray()
+        return replace(frame, image=picture(canvas, form, self._back), color=form.color, faces=(),
+                       display=replace(Display(), aspect=form.aspect))
+
+
+def picture(rgb: Bytes, form: Form, reformatter: VideoReformatter | None = None) -> av.VideoFrame:
+    """A uint8 height×width×3 RGB picture in a form."""
+    source: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
+    return (reformatter or VideoReformatter()).reformat(
+        source, form.width, form.height, form.pix_fmt, dst_colorspace=_SPACES.get(form.color.matrix, Colorspace.ITU709),
+        src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.JPEG if _full(form.color) else ColorRange.MPEG,
+        threads=1)
+
+
+def _full(color: Color) -> bool:
+    return color.full_range or color.matrix == "rgb"

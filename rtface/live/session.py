@@ -1,0 +1,320 @@
+"""One live run from source to sinks: opens everything, goes on until its user ends it, and says how it was."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
+from time import monotonic, perf_counter
+from types import TracebackType
+from typing import Self
+
+from rtface._version import __version__
+from rtface.engine.engine_set import SMALL
+from rtface.enhance.step import Enhance
+from rtface.errors import Interrupted
+from rtface.frame import Frame
+from rtface.live.control.status import LiveStatus
+from rtface.live.controls import Controls
+from rtface.live.frame_filters import LiveExtras
+from rtface.live.loop import Loop
+from rtface.live.output_scheduler import Presenter
+from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundForm, SoundSource
+from rtface.live.slate import Slate
+from rtface.live.steady_sound import SteadySound
+from rtface.media.outputs import Written, check_outputs
+from rtface.options import Options
+from rtface.pipeline.chain import Threads
+from rtface.pipeline.runtime import asked_by, may_take_card, open_at_once, open_workshop
+from rtface.protocols import Tracker, Workshop
+from rtface.quality.governor import Ladder
+from rtface.report import Report, told
+from rtface.stats import Stats
+from rtface.tracking import create_tracker
+
+log = logging.getLogger("rtface")
+
+# All ends are closed at once, and none may keep the program longer than this.
+_CLOSE_S = 0.9
+
+
+@dataclass(slots=True)
+class Ends:
+    """What a live run reads and writes.
+
+    Attributes:
+        source: of pictures, and of its own sound.
+        sinks: the output first, then what it is recorded to.
+        sound: where sound comes from instead; None is the source's own.
+        silent: no sound at all.
+        again: makes the source anew. A film that plays while outputs and engine are being opened would lose its first
+            seconds, so it is played from its beginning once they are there.
+        buffer: seconds of the run's delay that frames wait in the source's jitter buffer.
+        slate: what viewers see while the source is away; None is the usual one.
+        names: of source and sinks as messages and metrics know them, without secrets.
+    """
+
+    source: LiveSource
+    sinks: list[LiveSink]
+    sound: SoundSource | None = None
+    silent: bool = False
+    again: Callable[[], LiveSource] | None = None
+    names: tuple[str, ...] = ()
+    buffer: float = 0.0
+    slate: Slate | None = None
+
+    @property
+    def sound_form(self) -> SoundForm | None:
+        """Of the sound that the sinks get, None for none; once the source has begun."""
+        if self.sound is not None:
+            return self.sound.sound_form
+        return None if self.silent else self.source.sound_form
+
+    @property
+    def notes(self) -> list[str]:
+        """What differs from what was asked for, a line each."""
+        return [note for end in self._all() for note in end.notes]
+
+    def close(self) -> None:
+        """All at once, and whatever they wait for: a second at most."""
+        threads = [threading.Thread(target=end.close, name="rtface-close", daemon=True) for end in self._all()]
+        for thread in threads:
+            thread.start()
+        until = monotonic() + _CLOSE_S
+        for thread in threads:
+            thread.join(max(0.0, until - monotonic()))
+
+    def _all(self) -> list[LiveSource | LiveSink | SoundSource]:
+        return [self.source, *self.sinks, *([self.sound] if self.sound else [])]
+
+
+class Live:
+    """A live run: pictures go through from its making until `close`.
+
+    Whatever fails after the beginning is worked around and counted: a source or sink that is lost is opened again, a
+    picture whose step fails goes through as it is.
+
+    Args:
+        ends: not begun yet; closed with the run.
+        options: engine, device, tracker, latency, delay …; strength and light are the controls'.
+        stats: receives counters, stage times and warnings.
+        controls: what may be changed meanwhile.
+
+    Attributes:
+        loop, enhance, presenter: the steps.
+        ladder: how faces are done under load.
+        extras: light, stages, preview.
+        status: how it is.
+
+    Raises:
+        UsageError, InputError, OutputError, MissingComponent, EngineError: something cannot be used at the beginning.
+    """
+
+    def __init__(self, ends: Ends, options: Options, stats: Stats, controls: Controls) -> None:
+        self.ends, self.options, self.stats, self.controls = ends, options, stats, controls
+        self._put: Callable[[Frame], None] = lambda frame: None
+        self._hear: Callable[[Sound], None] = lambda packet: None
+        self._closing = ExitStack()
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        ends, options, stats, closing = self.ends, self.options, self.stats, self._closing
+        with ThreadPoolExecutor(1, "rtface-load") as beside:  # the engine takes as long as a camera does
+            loading = beside.submit(self._load)
+            self._start()
+            if ends.sound is not None:
+                ends.sound.start(lambda packet: self._hear(packet))
+            form, sound = ends.source.form, ends.sound_form
+            for sink in ends.sinks:
+                sink.open(form, sound=sound)
+            tracker, place, coming, spare = loading.result()
+        if ends.again is not None:
+            ends.source.close()
+            ends.source = ends.again()
+        delay = None if options.delay is None else options.delay / 1e3
+        ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # within the delay, work may take its time
+        self.ladder = Ladder(float(1 / form.rate), ceiling, smaller=SMALL)
+        self.enhance = Enhance(place.device, place.engines, options, stats, ladder=self.ladder, small=SMALL)
+        self.enhance.coming, self.enhance.spare = coming, spare
+        self.extras = LiveExtras(options, stats)
+        self.extras.stages.watch(tracker, options.tracker)
+        closing.callback(self.extras.close)
+        source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
+        self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
+                                 sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._rungs,
+                                 unwatched=lambda: not any(sink.wanted for sink in ends.sinks))
+        self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, slate=ends.slate, wrote=self.status.wrote,
+                                   shown=self.extras.shown,
+                                   delay=delay, buffered=ends.buffer)
+        closing.callback(self.presenter.close)
+        self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
+                         wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=ceiling,
+                         period=self.ladder.period, sparing=lambda: self.ladder.sparing,
+                         every=lambda: self.ladder.track_every)
+        closing.callback(self.loop.close)
+        gc.freeze()  # what is loaded stays: a collection in the middle of a call need not look at it
+        self.loop.start()
+        self._put, self._hear = self.loop.put, self.presenter.sound
+        if sound is not None:
+            self._fill_gaps(sound)
+        if ends.again is not None:
+            self._start()
+
+    def _start(self) -> None:
+        source, own = self.ends.source, self.ends.sound is None and not self.ends.silent
+        source.start(lambda frame: self._put(frame), (lambda packet: self._hear(packet)) if own else _unheard)
+
+    def _fill_gaps(self, form: SoundForm) -> None:
+        """Lets silence go out from the first picture on wherever no sound comes."""
+        steady = SteadySound(form, self.presenter.sound, lost=self._mute)
+        self._closing.callback(steady.close)
+
+        def first(frame: Frame) -> None:
+            steady.begin(frame.time)
+            self._put = self.loop.put
+            self.loop.put(frame)
+
+        self._put, self._hear = first, steady.put
+
+    def _mute(self) -> bool:
+        """Whether the source of the sound is away."""
+        return (self.ends.sound or self.ends.source).health.state == "away"
+
+    def _load(self) -> tuple[Tracker, Workshop, Future[Workshop] | None, Callable[[], Workshop]]:
+        options, closing, warn = self.options, self._closing, self.stats.warn
+        asked = replace(asked_by(options), name=engine_of(options))
+        threads = Threads.live(options.threads)
+        place, coming = open_at_once(asked, options.device, closing, threads=threads.engine, beside=threads.beside,
+                                     picture_threads=threads.picture, warn=warn)
+        # Its networks stay on the CPU: a lost card must not take the tracker with it.
+        tracker = create_tracker(options.tracker, max_faces=options.max_faces)
+        closing.callback(tracker.close)
+        place.engines.named(SMALL)  # a step of the ladder must not load it in the middle of a call
+
+        def spare() -> Workshop:
+            one = replace(asked, name=SMALL) if asked.name == "default" else asked
+            return open_workshop(one, "cpu", closing, threads=threads.engine, beside=threads.beside,
+                                 picture_threads=threads.picture, warn=warn)
+
+        return tracker, place, coming, spare
+
+    def _rungs(self) -> str:
+        """How faces are done, "" where each is done fully."""
+        rungs = self.ladder.summary().partition(": ")[2]
+        return rungs if set(rungs.split(", ")) - {"", "full"} else ""
+
+    def _lost(self) -> bool:
+        return self.ends.source.health.state == "away"
+
+    def until_stopped(self, look: Callable[[Live], None] | None = None, interval: float = 0.2) -> None:
+        """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `look`."""
+        while not self.controls.stop.wait(interval):
+            if self.ends.source.ended:
+                self.loop.drain(2.0)
+                self.presenter.drain(2.0 + (self.options.delay or 0) / 1e3)
+                return
+            if look is not None:
+                look(self)
+
+    def fill(self, report: Report) -> None:
+        """The run's figures."""
+        report.engine, report.device = self.enhance.workshop.engines.described
+        report.frames_out = self.stats.counters["frames_out"]
+        report.tracks = self.enhance.book.reports(self.stats.started)  # frames carry the monotonic clock
+        report.decoder, report.encoder = self.ends.source.described, self.ends.sinks[0].described
+        report.fill(self.stats)
+        shown = self.status.snapshot()
+        report.dropped = {cause: n for cause, n in shown["dropped"].items() if n}
+        report.frames_dropped = sum(report.dropped.values())
+        report.passed = {cause: n for cause, n in shown["passed"].items() if n}
+        report.ends = [shown["source"], *shown["sinks"]]
+        report.ladder = [asdict(step) for step in self.ladder.steps]
+
+    def close(self) -> None:
+        """Ends everything within a second; safe to call twice."""
+        ends = threading.Thread(target=self.ends.close, name="rtface-ends", daemon=True)
+        ends.start()
+        self._closing.close()
+        ends.join(_CLOSE_S + 0.1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+
+def engine_of(options: Options) -> str:
+    """The engine of a live run: without a card the choice is the one that leaves a call's two cores something to
+    spare."""
+    return SMALL if options.engine == "default" and not may_take_card(options.device) else options.engine
+
+
+def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,
+             look: Callable[[Live], None] | None = None) -> Report:
+    """Enhances faces from a camera, stream or film into a virtual camera, stream or file, as they come, until `stop`
+    is set, a control says so, or a film has ended.
+
+    Args:
+        ends: what is read and written.
+        options: see `rtface.Options`.
+        stats: receives counters, stage times and warnings.
+        stop: ends the run when set, within a second.
+        look: called five times a second while the run goes on, first of all when it has begun.
+
+    Raises:
+        as `Live`; Interrupted when it is stopped before it has begun.
+    """
+    target = check_outputs([Written(options.report, "--report")], inputs=[],
+                           overwrite=options.overwrite)[0] if options.report else None
+    stats, controls = stats or Stats(), Controls(strength=options.strength, light=options.light)
+    controls.stop = stop or controls.stop
+    began = perf_counter()
+    with _begun(ends, options, stats, controls) as live:
+        pumping = perf_counter()
+        report = Report(ends.source.described, ends.sinks[0].described, __version__, options.engine, options.device,
+                        options=told(options), first_frame_s=round(perf_counter() - began, 3), notes=ends.notes)
+        if look is not None:
+            look(live)
+        live.until_stopped(look)
+        report.fps = round(stats.counters["frames_out"] / max(perf_counter() - pumping, 1e-3), 2)
+        live.fill(report)
+    report.seconds = round(perf_counter() - began, 3)
+    if target is not None:
+        report.save(target)
+    return report
+
+
+def _begun(ends: Ends, options: Options, stats: Stats, controls: Controls) -> Live:
+    """A run that has begun. Opening may take ten seconds and loading as long; who stops it does not wait for that."""
+    promise: Future[Live] = Future()
+
+    def begin() -> None:
+        try:
+            live = Live(ends, options, stats, controls)
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            promise.set_exception(error)
+            return
+        promise.set_result(live)
+
+    threading.Thread(target=begin, name="rtface-begin", daemon=True).start()
+    while True:
+        with suppress(TimeoutError):
+            return promise.result(0.05)
+        if controls.stop.is_set():
+            ends.close()
+            promise.add_done_callback(lambda done: done.exception() or done.result().close())
+            raise Interrupted("stopped before the first picture")
+
+
+def _unheard(packet: Sound) -> None:
+    """Sound that nobody wants."""

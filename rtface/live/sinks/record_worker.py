@@ -1,0 +1,219 @@
+"""The half of a recording that lives in a process of its own: encodes for quality and writes the file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import BinaryIO, cast
+
+import av
+from av.container.core import Flags
+from av.video.stream import VideoStream
+
+from rtface.concurrency.child import Parent
+from rtface.errors import OutputError, UsageError
+from rtface.live.protocols import Sound
+from rtface.live.sinks.live_encoder import TICKS, Fit
+from rtface.live.sinks.outlet import Status
+from rtface.live.sinks.record_sink import Recorded, RecordJob
+from rtface.live.sinks.stream_mux import add_sound, sound_packet
+from rtface.live.sinks.write_worker import Begun, Failed, Heard, Opened, Report, Shown
+from rtface.media.adts import adts_config, config_for
+from rtface.media.codec import ALIASES
+from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
+from rtface.media.mp4 import cut_to_whole_fragments, reach_last_picture
+from rtface.media.provenance import append_xmp_box, without_correction
+from rtface.media.stream_plan import supported_encoders
+from rtface.media.tags import take_out
+from rtface.media.workfile import WorkFile, full
+from rtface.util.redaction import redacted
+
+_STATUS_S = 0.25
+_PIECE = {"max_interleave_delta": "1000000"}
+_FRAGMENTS = {"movflags": "hybrid_fragmented+delay_moov+use_metadata_tags", "use_editlist": "1",
+              "frag_duration": "500000", "frag_size": str(1 << 20)}
+_CLUSTERS = {"cluster_time_limit": "500", "cluster_size_limit": str(1 << 20), "default_mode": "passthrough"}
+_OPTIONS = {"mp4": _FRAGMENTS, "mov": _FRAGMENTS, "matroska": _CLUSTERS}
+
+
+class Recording:
+    """A film while it is made. What goes wrong with the file raises OSError or av.FFmpegError.
+
+    Attributes:
+        encoder: FFmpeg's name of the encoder.
+        file: the working file.
+        frames: pictures encoded.
+
+    Raises:
+        UsageError: the encoder does not open like this.
+        OSError: the file cannot be made.
+    """
+
+    def __init__(self, job: RecordJob) -> None:
+        self._job = job
+        plan = _plan(job)
+        self.encoder, self._fit = plan.encoder, Fit(job.form, plan.pix_fmt)
+        self.frames = 0
+        self._corrected = False
+        self._last: dict[int, int] = {}
+        self.file = WorkFile(job.target, job.work)
+        self._container = av.open(self.file, "w", format=job.format, buffer_size=1 << 16,
+                                  container_options=_PIECE | _OPTIONS.get(job.format, {}))
+        self._container.flags |= Flags.flush_packets.value
+        self._container.metadata.update(job.metadata)
+        stream = self._container.add_stream(plan.encoder, rate=plan.rate)
+        self._pictures = cast(VideoStream, stream)
+        configure(self._pictures, plan)
+        self._pictures.time_base = TICKS
+        self._pictures.codec_context.gop_size = max(1, round(job.gop * float(plan.rate)))
+        self._sound = add_sound(self._container, job.sound, bare=self._bare) if job.sound is not None else None
+        self._config = config_for(job.sound.rate, job.sound.channels) if job.sound is not None else b""
+
+    def picture(self, image: av.VideoFrame, seconds: float, *, corrected: bool = False) -> None:
+        """Takes the next picture; `corrected`: whether a face was corrected on it."""
+        self._corrected = self._corrected or corrected
+        image = self._fit(image)
+        image.pts, image.time_base = self._rising(0, seconds), TICKS
+        image.duration = round(1 / self._job.form.rate / TICKS)
+        image.pict_type = 0
+        packets = self._pictures.encode(image)
+        self.frames += 1
+        for packet in packets:
+            self._container.mux_one(packet)
+
+    def sound(self, sound: Sound, seconds: float) -> None:
+        """Takes the next frame of sound; the film begins with its first picture."""
+        if self._sound is not None and self.frames and adts_config(sound.data)[0] == self._config:
+            self._container.mux_one(sound_packet(sound, self._sound, self._rising(1, seconds), bare=self._bare))
+
+    def finish(self) -> None:
+        """Makes the film whole, under its name."""
+        self._flush()
+        self._container.close()
+        job = self._job
+        with self.file.edited() as file:
+            if job.format in ("mp4", "mov"):
+                reach_last_picture(file)
+                if job.metadata and self._corrected:
+                    append_xmp_box(file, job.metadata)
+            self._unmark(file)
+        # The parent waits for a second only: the disk is waited for where an older file would be lost without.
+        self.file.publish(sync=job.target.path.exists())
+
+    def give_up(self) -> str | None:
+        """Lets go of the file without writing to it again, and leaves what plays of it; gives its path."""
+        self.file.seal()  # keeps PyAV from writing the trailer
+        with suppress(OSError, av.FFmpegError, ValueError):
+            self._container.close()
+        with suppress(OSError, OutputError):
+            if not self.frames or not self.file.size:
+                self.file.discard()
+                return None
+            with self.file.edited() as file:
+                if self._job.format in ("mp4", "mov"):
+                    cut_to_whole_fragments(file)
+                self._unmark(file)
+            return str(self.file.keep())
+        return str(self.file.path)
+
+    def _unmark(self, file: BinaryIO) -> None:
+        """Takes out what was written with the header about corrected faces, where there turned out to be none."""
+        if not self._corrected:
+            tags = self._job.metadata
+            take_out(file, self._job.format, tags.keys() - without_correction(tags).keys())
+
+    @property
+    def _bare(self) -> bool:
+        return self._job.format != "mpegts"
+
+    def _flush(self) -> None:
+        for packet in self._pictures.encode(None):
+            self._container.mux_one(packet)
+
+    def _rising(self, stream: int, seconds: float) -> int:
+        self._last[stream] = max(round(seconds / TICKS), self._last.get(stream, -1) + 1)
+        return self._last[stream]
+
+
+def _plan(job: RecordJob) -> VideoPlan:
+    form = job.form
+    name = ALIASES.get(job.codec.lower(), job.codec) if job.codec else "libx264"
+    if name not in supported_encoders(job.format):
+        raise UsageError(f"{job.format} cannot hold {name}; choose another --codec, or a .mkv file")
+    fit = Fit(form, "yuv420p")
+    plan = VideoPlan(name, fit.pix_fmt, fit.width, fit.height, form.rate, TICKS, fit.tags, form.aspect)
+    set_quality(plan, job.crf, job.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None))
+    if name == "libx264":  # what is held back is lost when the process is killed
+        plan.options |= {"bf": "0", "rc-lookahead": "10"}
+    if job.format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
+        plan.tag = "hvc1"
+    plan.threads = min(4, os.cpu_count() or 1)
+    try:
+        check(plan)
+    except EncoderRefused as error:
+        raise UsageError(f"{name} cannot be used ({error})") from None
+    return plan
+
+
+def record(parent: Parent, job: RecordJob) -> None:
+    """What the child of a `rtface.live.sinks.record_sink.RecordSink` runs until its parent asks it to end."""
+    parent.send(Begun())
+    try:
+        recording = Recording(job)
+    except UsageError as error:
+        parent.send(Failed(redacted(str(error)), "usage"))
+        return
+    except OSError as error:
+        parent.send(Failed(f"the working file cannot be made ({error.strerror})"))
+        return
+    parent.send(Opened(recording.encoder, ()))
+    why = _take(parent, recording)
+    path: str | None = str(job.target.path)
+    if not why and not recording.frames:
+        why = "no picture came"
+    if not why:
+        why = _tried(recording, recording.finish)
+    if why:
+        path = recording.give_up()
+        why += f"; what was done is {path}" if path else "; nothing was left"
+    _report(parent, recording)
+    parent.send(Recorded(path, why))
+
+
+def _report(parent: Parent, recording: Recording) -> None:
+    size = recording.file.size
+    parent.send(Report(Status("live", f"{size / 1e6:.1f} MB", size), recording.frames))
+
+
+def _take(parent: Parent, recording: Recording) -> str:
+    """Records what the parent sends until it asks to end; why it stopped earlier, "" where it did not."""
+    frames, said, why = parent.frames, 0.0, ""
+    assert frames is not None
+    while not why and (message := parent.receive()) is not None:
+        if isinstance(message, Shown):
+            image, seconds = frames.get(message.slot, message.picture), message.time
+            why = _tried(recording, lambda image=image, seconds=seconds, corrected=message.corrected:
+                         recording.picture(image, seconds, corrected=corrected))
+        elif isinstance(message, Heard):
+            sound, seconds = message.sound, message.time
+            why = _tried(recording, lambda sound=sound, seconds=seconds: recording.sound(sound, seconds))
+        if time.monotonic() - said > _STATUS_S:
+            said = time.monotonic()
+            _report(parent, recording)
+    return why
+
+
+def _tried(recording: Recording, what: Callable[[], object]) -> str:
+    """Does it; why it did not work, "" where it did."""
+    try:
+        what()
+    except (OSError, av.FFmpegError, ValueError) as error:
+        cause = recording.file.fault or error
+        spent = full(cause)
+        if spent is not None:
+            return f"{spent} after {recording.file.size / 1e6:.1f} MB; the recording ends, make room for another"
+        text = str(getattr(cause, "strerror", None) or cause)
+        return f"writing failed ({redacted(' '.join(text.split()))})"
+    return ""

@@ -1,0 +1,314 @@
+"""Reads a camera, stream, film or microphone in a process of its own: frames go to the run by way of shared memory,
+sound as AAC.
+
+One thread takes packets as they come, so that their arrival is known; they wait in the jitter buffer until they are
+due. The main thread decodes; a third one tells the run several times a second that all this is alive.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.logging
+from av.codec.context import Flags
+
+from rtface.concurrency.child import Parent
+from rtface.concurrency.shared_frames import Picture
+from rtface.errors import InputError, MissingComponent, RtfaceError
+from rtface.frame import Color, Display
+from rtface.live.devices import camera
+from rtface.live.sources import microphone_input
+from rtface.live.sources.conform import Conform
+from rtface.live.sources.jitter import JitterBuffer
+from rtface.live.sources.messages import SOUND_BEGAN, Beat, Heard, Noted, Opened, Over, Refused, Request, Shot
+from rtface.live.sources.opening import Input, has_sound, may_get_sound, open_stream
+from rtface.live.sources.pace import CUSHION, Burst, Pace
+from rtface.live.sources.sound_track import SoundTrack
+from rtface.media.color import color_of, display_matrix, display_of, orientation
+from rtface.media.probe import details_of
+
+# FFmpeg's numbers of the matrices that a picture may name.
+_TAGGED = {1, 4, 5, 6, 7, 9, 10}
+# Seconds after which it is looked for sound that was not there, doubled each time.
+_LISTEN = 2.0
+# Seconds between beats.
+_BEAT = 0.25
+# Seconds that a packet may be overdue before frames are given up to catch up.
+_LATE = 0.4
+# Packets that may be overdue: some sources are as fast as they are read.
+_MOST = 60
+# Seconds of overdue packets behind a frame from which it is not worth handing over, and their least number.
+_BEHIND_S, _BEHIND = 0.2, 3
+# Seconds that a driver's time may lie before a picture's arrival to be believed.
+_PLAUSIBLE = 0.5
+# Seconds that a paced source is read ahead: its pictures and sound need not stand beside each other in the file.
+_AHEAD = 1.5
+
+
+def read(parent: Parent, request: Request) -> None:
+    """What runs in the child: `Opened` or `Refused`, then `Shot` and `Heard`, with `Beat` all along."""
+    av.logging.set_libav_level(av.logging.FATAL)
+    reader = Reader(parent, request)
+    threading.Thread(target=reader.beat, name="beat", daemon=True).start()
+    device = {"camera": camera.open_camera, "microphone": microphone_input.open_microphone}
+    try:
+        opened = device.get(request.kind, open_stream)(request)
+    except RtfaceError as error:
+        kind = type(error).__name__
+        parent.send(Refused(kind if isinstance(error, InputError | MissingComponent) else "InputError", str(error)))
+        return
+    try:
+        reader.run(opened)
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(error.strerror or str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A packet of the picture, or sound ready for the run, until it is due.
+
+    Attributes:
+        due: when it goes on, `time.monotonic()`.
+        fresh: False for what the opening read ahead: it is decoded and not shown.
+    """
+
+    item: av.Packet[Any] | Heard
+    due: float
+    fresh: bool = True
+
+
+class Reader:
+    """See the module."""
+
+    def __init__(self, parent: Parent, request: Request) -> None:
+        self._parent, self._request = parent, request
+        self._waiting: deque[Waiting] = deque()
+        self._buffer = JitterBuffer(request.buffer)
+        self._changed = threading.Condition()
+        self._failure: BaseException | None = None
+        self._done = self._sound_began = False
+        self._heard_at = time.monotonic()
+        self._bytes = self._dropped = self._errors = self._sound_errors = 0
+        self._behind = _BEHIND
+        self._need_key = False
+        self._conform = Conform()
+        self._noted = 0
+        self._like: tuple[Any, ...] = ()
+        self._color, self._display = Color(), Display()
+        self._siting: str | None = None
+
+    def beat(self) -> None:
+        """Says that it lives, until the parent is gone."""
+        while not self._parent.gone:
+            self._parent.send(Beat(time.monotonic() - self._heard_at, self._bytes, self._dropped,
+                                   self._errors + self._sound_errors, self._buffer.seconds))
+            time.sleep(_BEAT)
+
+    def run(self, opened: Input) -> None:
+        """Until the source ends or fails, or the parent is gone.
+
+        Raises:
+            av.FFmpegError: reading failed.
+        """
+        video = opened.video
+        self._heard_at = time.monotonic()
+        aspect = video.sample_aspect_ratio if video is not None else None
+        track = SoundTrack(opened.sound, self._request.sound_form) if opened.sound is not None else None
+        self._parent.send(Opened(opened.described, opened.rate, aspect or Fraction(1), tuple(opened.notes),
+                                 track and track.form, opened.film, opened.card))
+        if video is not None and not opened.paced:
+            video.codec_context.flags |= Flags.low_delay
+        if opened.sound is None and self._request.again_for_sound and may_get_sound(self._request):
+            threading.Thread(target=self._listen, name="listen", daemon=True).start()
+        threading.Thread(target=self._demux, args=(opened, track), name="demux", daemon=True).start()
+        self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
+        while (waiting := self._next()) is not None:
+            if isinstance(waiting.item, Heard):
+                self._parent.send(waiting.item)
+                continue
+            packet = self._catch_up(waiting.item, waiting.due) if waiting.fresh else waiting.item
+            if packet is None:
+                continue
+            for image in self._pictures(packet):
+                # The decoder gives frames in another order than packets come. What a frame has to wait for in the
+                # stream is no delay of this run, so its age counts from the packet that let the decoder give it.
+                if waiting.fresh and self._overdue() <= self._behind:
+                    self._hand_over(image, waiting.due, opened)
+                elif waiting.fresh:
+                    self._dropped += 1
+        if self._failure is not None:
+            raise self._failure
+        if opened.film:
+            self._parent.send(Over())
+
+    def _next(self) -> Waiting | None:
+        """What is due next, once it is due; None at the end of the source or of the parent."""
+        with self._changed:
+            while not self._parent.gone:
+                left = self._waiting[0].due - time.monotonic() if self._waiting else 0.2
+                if self._waiting and left <= 0:
+                    return self._waiting.popleft()
+                if self._done and not self._waiting:
+                    return None
+                self._changed.wait(min(left, 0.2))
+        return None
+
+    def _overdue(self) -> int:
+        """Packets of the picture that wait although they are due."""
+        now = time.monotonic()
+        with self._changed:
+            return sum(w.due <= now for w in self._waiting if not isinstance(w.item, Heard))
+
+    def _listen(self) -> None:
+        """Looks now and then whether a stream that had no sound has some: PyAV shows no stream that comes later."""
+        wait = _LISTEN
+        while not self._sound_began and not self._parent.gone:
+            time.sleep(wait)
+            self._sound_began = has_sound(self._request)
+            wait *= 2
+
+    # -- packets ------------------------------------------------------------------------------------------------
+
+    def _demux(self, opened: Input, track: SoundTrack | None) -> None:
+        """Takes packets as they come; those of sound go to the run from here."""
+        streams = [s for s in (opened.video, opened.sound) if s is not None]
+        pace = Pace(0.0 if opened.film else CUSHION) if opened.paced else None
+        burst = None if opened.paced or opened.monotonic else Burst()
+        leading = opened.video or opened.sound
+        try:
+            for packet in opened.container.demux(*streams):
+                if not packet.size:
+                    continue
+                self._heard_at = arrived = time.monotonic()
+                self._bytes += packet.size
+                if self._sound_began:
+                    raise InputError(SOUND_BEGAN)
+                if pace is not None:
+                    arrived = pace.due(packet, arrived)
+                    self._wait_for(arrived - _AHEAD)
+                if self._parent.gone:
+                    return
+                if burst is not None and packet.stream is leading and burst.over(packet, arrived):
+                    burst = None
+                if opened.video is not None and packet.stream_index == opened.video.index:
+                    due = arrived if burst or pace or opened.monotonic else self._due(packet, arrived)
+                    self._wait(Waiting(packet, due, burst is None))
+                elif track is not None:
+                    for heard in track.push(packet, arrived):
+                        if burst is None:
+                            self._hear(heard, arrived)
+                    self._sound_errors = track.errors
+        except BaseException as error:  # noqa: BLE001 - raised in the main thread
+            self._failure = error
+        finally:
+            with self._changed:
+                self._done = True
+                self._changed.notify()
+
+    def _due(self, packet: av.Packet[Any], arrived: float) -> float:
+        ticks = packet.dts if packet.dts is not None else packet.pts
+        return self._buffer.due(None if ticks is None else float(ticks * packet.time_base), arrived)
+
+    def _hear(self, heard: Heard, arrived: float) -> None:
+        """Sound waits as long as the picture does, so that both reach the outputs together."""
+        due = self._buffer.beside(heard.stamp, arrived)
+        if due > time.monotonic() or any(isinstance(w.item, Heard) for w in tuple(self._waiting)):
+            self._wait(Waiting(heard, due))
+        else:
+            self._parent.send(heard)
+
+    def _wait(self, waiting: Waiting) -> None:
+        with self._changed:
+            place = len(self._waiting)
+            while place and self._waiting[place - 1].due > waiting.due:
+                place -= 1
+            self._waiting.insert(place, waiting)
+            self._changed.notify()
+
+    def _wait_for(self, due: float) -> None:
+        while (left := due - time.monotonic()) > 0 and not self._parent.gone:
+            time.sleep(min(left, 0.2))
+            self._heard_at = time.monotonic()
+
+    def _catch_up(self, packet: av.Packet[Any], due: float) -> av.Packet[Any] | None:
+        """The packet to decode next: one that is overdue for too long gives way to the newest that can be begun with,
+        and if there is none, all of them up to the next."""
+        if self._need_key and not packet.is_keyframe:
+            self._dropped += 1
+            return None
+        self._need_key = False
+        now = time.monotonic()
+        waited = now - due
+        if waited < _LATE and self._overdue() < _MOST:
+            return packet
+        with self._changed:
+            keys = [w for w in self._waiting if w.due <= now and not isinstance(w.item, Heard) and w.item.is_keyframe]
+            if keys:
+                self._dropped += 1
+                while self._waiting[0] is not keys[-1]:
+                    passed = self._waiting.popleft()
+                    if isinstance(passed.item, Heard):
+                        self._parent.send(passed.item)
+                    else:
+                        self._dropped += 1
+                return None
+        if waited > 5 * _LATE and not packet.is_keyframe:
+            self._need_key = True
+            self._dropped += 1
+            return None
+        if packet.is_disposable:
+            self._dropped += 1
+            return None
+        return packet
+
+    def _pictures(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
+        """What a packet gives, progressive and SDR."""
+        try:
+            images = [one for image in packet.decode() for one in self._conform(image)]
+        except av.FFmpegError:
+            self._errors += 1
+            return []
+        for text in self._conform.notes[self._noted:]:
+            self._parent.send(Noted(text))
+        self._noted = len(self._conform.notes)
+        return images
+
+    # -- pictures -----------------------------------------------------------------------------------------------
+
+    def _hand_over(self, image: av.VideoFrame, due: float, opened: Input) -> None:
+        assert self._parent.frames is not None
+        stamp = image.time
+        captured = due
+        if opened.monotonic:
+            if 0 <= due - stamp < _PLAUSIBLE:
+                captured = stamp
+            stamp = None
+        self._look_at(image, opened)
+        slot = self._parent.frames.put(image)
+        if slot is None:
+            self._dropped += 1
+            return
+        self._parent.send(Shot(slot, Picture.of(image), stamp, captured, self._color, self._display))
+
+    def _look_at(self, image: av.VideoFrame, opened: Input) -> None:
+        """How to read pictures like this one; asked again when they change."""
+        like = (image.width, image.height, image.format.name, image.interlaced_frame, int(image.colorspace),
+                int(image.color_range), int(image.color_trc), int(image.color_primaries))
+        if like == self._like or opened.video is None:
+            return
+        self._like = like
+        self._siting, fields = details_of(image)
+        matrix = display_matrix(image)
+        turns, mirror = orientation(matrix) if matrix is not None else (0, False)
+        self._color = color_of(image, siting=self._siting, codec=opened.video.codec_context.codec.canonical_name)
+        if self._request.kind == "camera" and int(image.colorspace) not in _TAGGED and self._color.matrix == "bt709":
+            # What says nothing is a film by its size; a camera's own pictures are what V4L2 and UVC call the default.
+            self._color = replace(self._color, matrix="bt601")
+        self._display = display_of(turns, mirror, opened.video.sample_aspect_ratio,
+                                   fields if image.interlaced_frame else "progressive")

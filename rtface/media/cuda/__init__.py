@@ -1,0 +1,1 @@
+"""Hardware decoding and encoding on an NVIDIA GPU."""

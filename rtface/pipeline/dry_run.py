@@ -1,0 +1,91 @@
+"""What ``--dry-run`` says of a film's run: the plan, and about how long it takes and how large its output becomes."""
+
+from __future__ import annotations
+
+from rtface.engine.listing import list_engines
+from rtface.media.coding import CLASSES
+from rtface.media.encoders import FAMILIES, VideoPlan
+from rtface.media.probe import MediaInfo
+from rtface.media.stream_plan import OutputPlan, StreamPlan
+from rtface.options import Options
+from rtface.pipeline.runtime import may_take_card
+from rtface.util.parse import format_time
+
+# Seconds a frame on a CPU of two cores: to track, analyse and composite a face; and for each million pixels, to decode
+# and encode them. Measured with the engines that are shipped; one face on each frame is assumed.
+_FACE_S, _MEGAPIXEL_S = 0.010, 0.035
+# Bits a pixel at an encoder's own quality: x264, the more efficient ones, codecs for editing, lossless ones.
+_X264_BITS, _NEWER_BITS, _EDITING_BITS, _LOSSLESS_BITS = 0.12, 0.08, 3.5, 5.0
+
+
+def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: Options) -> list[str]:
+    """The lines; `plan` is None for a folder of stills."""
+    lines = [_input(info)]
+    if plan is not None:
+        video = plan.video
+        quality = _quality(video)
+        lines.append(f"pictures: {info.coding.described} become {CLASSES[video.coding]} ({video.described}"
+                     f"{f' {quality}' if quality else ''}, {video.width}x{video.height}, {float(video.rate):g} fps, "
+                     f"{video.pix_fmt})")
+        lines += [f"stream {each.stream.index}: {_fate(each)}" for each in plan.streams]
+    return [*lines, *_engine_and_cost(info, plan, options)]
+
+
+def _input(info: MediaInfo) -> str:
+    length = f", {format_time(info.duration_s)}" if info.duration_s else ""
+    return f"input: {info.codec}, {info.width}x{info.height}, {float(info.rate):g} fps{length}"
+
+
+def _quality(video: VideoPlan) -> str:
+    family = FAMILIES.get(video.encoder)
+    if family is None or family.crf is None or family.crf not in video.options:
+        return ""
+    return f"{family.crf} {video.options[family.crf]}"
+
+
+def _fate(plan: StreamPlan) -> str:
+    stream = plan.stream
+    what = f"{'sound' if stream.kind == 'audio' else stream.kind} ({stream.codec or 'unknown'}"
+    what += f", {stream.language})" if stream.language else ")"
+    return f"{what} " + {"copy": "is copied", "sound": f"becomes {plan.encoder}", "text": f"becomes {plan.encoder}",
+                         "attach": "is attached", "cover": "becomes the cover", "drop": "is left out"}[plan.action]
+
+
+def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: Options) -> list[str]:
+    rows = {row.name: row for row in list_engines(measure=False)}
+    default = next((row.name for row in rows.values() if row.default), options.engine)
+    name = default if options.engine in ("default", "auto") else options.engine
+    card = may_take_card(options.device)
+    ms = None if card or name not in rows else rows[name].ms
+    lines = [f"engine: {name} on {'an NVIDIA card' if card else 'the CPU'}"
+             + (" (auto: rtface-s on small faces)" if options.engine == "auto" else "")]
+    frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
+    if not frames:
+        return [*lines, "time and size are not known: the input does not say how long it is"]
+    pixels = info.width * info.height
+    cost = ("the time is known once this engine has run here" if ms is None else
+            "about " + _duration(frames * (_FACE_S + 1e-3 * ms + 1e-6 * pixels * _MEGAPIXEL_S)) +
+            " with one face on every frame")
+    if plan is not None:
+        cost += f"; about {_size(frames * pixels * _bits(plan.video) / 8)}, half or twice that by what the film shows"
+    return [*lines, f"{frames} frames: {cost}"]
+
+
+def _bits(video: VideoPlan) -> float:
+    if video.coding != "lossy":
+        return _EDITING_BITS if video.coding == "mezzanine" else _LOSSLESS_BITS
+    family = FAMILIES.get(video.encoder)
+    bits = _X264_BITS if "264" in video.encoder else _NEWER_BITS
+    if family is None or family.crf is None or not family.quality:
+        return bits
+    return bits * 2 ** ((float(family.quality) - float(video.options.get(family.crf, family.quality))) / 6)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"

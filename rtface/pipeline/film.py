@@ -1,0 +1,439 @@
+"""One job from input to output: decides, runs the chain, and leaves something whole however it ends.
+
+With the command line this is the only module that knows every adapter; `rtface.pipeline.chain` is the way of a frame.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from time import monotonic, perf_counter
+
+from rtface._version import __version__
+from rtface.analysis.examiner import Examiner
+from rtface.analysis.look_ahead import look_ahead
+from rtface.analysis.treatment import made_for_another, read_treatments
+from rtface.concurrency import awaited, buffer, ended_by
+from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.face_filter import FaceChoice, missing_tracks
+from rtface.enhance.track_store import TrackBook
+from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
+from rtface.frame import Frame
+from rtface.media.cuda.nvenc import encoding
+from rtface.media.file_sink import FileSink
+from rtface.media.folder_sink import FolderSink
+from rtface.media.hardware import decoding
+from rtface.media.images import IMAGE_KINDS, SequenceSource, list_images, open_sequence
+from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
+from rtface.media.outputs import Written, check_outputs, film_folder, names_folder
+from rtface.media.provenance import describe
+from rtface.media.source import FileSource, open_source
+from rtface.media.stream_plan import FORMATS, plan_output
+from rtface.media.timeline import FrameTimes
+from rtface.media.workfile import Target
+from rtface.options import Options
+from rtface.pipeline.chain import Parts, Threads, bytes_of, chain, end_at_faults, split_fields
+from rtface.pipeline.compare import Comparison
+from rtface.pipeline.dry_run import describe_plan
+from rtface.pipeline.pairs import PairSink, open_pairs
+from rtface.pipeline.progress import Progress
+from rtface.pipeline.runtime import asked_by, codec_device, open_workshop
+from rtface.pipeline.segment_plan import Cutting, plan_cutting
+from rtface.pipeline.segments import in_segments
+from rtface.pipeline.stills import frames_of_stills, is_picture, is_stills_job, run_stills
+from rtface.pipeline.track_step import track
+from rtface.protocols import Engine, Engines, Item, Sink, Workshop
+from rtface.report import Report, TrackReport, said_in_the_output, told
+from rtface.stages.runner import Stages
+from rtface.stats import Stats
+from rtface.tracking import create_tracker
+from rtface.util.parse import format_start
+from rtface.util.urls import Address
+
+# Seconds after a stop in which the frames that came through a pipe are finished.
+_FINISH_S = 0.8
+
+Show = Callable[[Progress], None]
+Building = Callable[[str, float], None]
+
+
+def run_file(input: Path | Address, output: Path | str, options: Options, *, stats: Stats | None = None,
+             progress: Show | None = None, stop: threading.Event | None = None,
+             building: Building | None = None) -> Report:
+    """Enhances the faces of one film, still or folder.
+
+    Args:
+        input: whatever PyAV opens (`address.place`), a still, or a folder of stills.
+        output: file or folder; a file's extension names its kind, and a name that ends in a slash means a folder.
+        options: see `rtface.Options`.
+        stats: receives counters, stage times and warnings; a new one without.
+        progress: called after every frame.
+        stop: ends the run when set: what was done is left as a whole, playable file whose name says partial.
+        building: told what is being built for a card before the first frame, and how far it is (0…1).
+
+    Raises:
+        UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
+        Interrupted: `stop` was set, or Ctrl-C came; carries the partial file and where to go on from.
+    """
+    stats, stop = stats or Stats(), stop or threading.Event()
+    if options.sequence and not input.is_dir():
+        raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
+    report = Report(str(input), os.fspath(output), __version__, options.engine, options.device, options=told(options))
+    stills = is_stills_job(input, output, options)
+    written = [Written(output, folder=_into_folder(input, output, stills), goes_on=stills)]
+    written += [Written(path, f"--{name}") for name in ("compare", "report") if (path := getattr(options, name))]
+    read = [input] if options.treatment is None else [input, options.treatment]
+    targets = check_outputs(written, inputs=read, overwrite=options.overwrite)
+    treated = read_treatments(options.treatment) if options.treatment else {}
+    if options.treatment and (other := made_for_another(options.treatment, input)):
+        stats.warn("treatment", f"the treatment file {options.treatment} was made for {other}; its tracks may be other "
+                                f"faces of {input}")
+    if not options.dry_run:
+        for target in targets:
+            for line in clear_leftovers(target):
+                stats.warn(f"leftover:{line}", line)
+        if stills and written[0].folder:
+            remove_unfinished_stills(targets[0].path)
+    began = perf_counter()
+    failure: BaseException | None = None
+    try:
+        if stills and isinstance(input, Path):
+            if (options.segments or 1) > 1:
+                report.notes.append(f"--segments {options.segments}: stills are worked on one by one")
+            run_stills(input, Path(output), options, report, stats=stats, progress=progress, stop=stop,
+                       building=building)
+        else:
+            _run_film(input, targets[0] if written[0].folder else Path(output), options, report, stats, progress, stop,
+                      building)
+    except BaseException as error:
+        failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()
+        report.ended_by(failure)
+        if failure is error:
+            raise
+        raise failure from None
+    finally:
+        report.seconds = round(perf_counter() - began, 3)
+        report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)
+        report.fill(stats)
+        if failure is None:
+            report.say_uncorrected()
+            if not options.dry_run:
+                report.notes += missing_tracks(options.faces, treated, [track.id for track in report.tracks])
+        # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
+        if options.report and not options.dry_run and (failure is None or report.interrupted or report.frames_out):
+            _save(report, targets[-1], failure, stats)
+    return report
+
+
+def _save(report: Report, target: Target, failure: BaseException | None, stats: Stats) -> None:
+    """Writes the report; what ended the run is not hidden by a report that cannot be written."""
+    try:
+        report.save(target)
+    except OutputError as error:
+        if failure is None:
+            raise
+        stats.warn("report", str(error))
+
+
+def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> bool:
+    """Whether pictures are written into a folder; UsageError for a name that is no output's."""
+    if stills:
+        return input.is_dir()
+    if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
+        raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its pictures, "
+                         f"not {Path(output).name}")
+    return film_folder(output, FORMATS, input, picture=isinstance(input, Path) and is_picture(input))
+
+
+def _run_film(input: Path | Address, output: Path | Target, options: Options, report: Report, stats: Stats,
+              progress: Show | None, stop: threading.Event, building: Building | None) -> None:
+    """Enhances a film into a film (a path) or into a folder of stills (the checked target)."""
+    began = perf_counter()
+    threads = Threads.plan(options.threads)
+    with ExitStack() as stack:
+        loading = None
+        if not options.dry_run:  # engine and tracker take 0.3 s, in which the film can be opened
+            opened = stack.enter_context(ExitStack())
+            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, opened,
+                                                                        building)
+        # Stills, comparisons and what stages draw are made by the host.
+        source = _opened(input, options, threads, stats, stop,
+                         keep=isinstance(output, Path) and options.compare is None and not options.stages)
+        stack.callback(source.close)
+        stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start),
+                             commercial_use=options.commercial_use)
+        stack.callback(stages.close)
+        report.notes += stages.notes(comparing=options.compare is not None)
+        plan = None
+        if isinstance(output, Path):
+            plan = plan_output(source.info, output, codec=options.codec, crf=options.crf, preset=options.preset,
+                               strict=options.strict, overwrite=options.overwrite,
+                               encode=encoding(options.encode, codec_device(options.device)), stats=stats)
+            report.notes += plan.notes
+            report.encoder = plan.video.described
+            report.input_coding, report.output_coding = source.info.coding.kind, plan.video.coding
+            if options.dry_run:  # else the sink warns
+                report.notes += plan.video.warnings
+        elif source.info.has_audio:
+            report.notes.append("a folder of stills holds no sound: it is left out")
+        cutting, why = plan_cutting(options, source.info)
+        report.notes += [why] if why else []
+        if loading is None:
+            report.notes += describe_plan(source.info, plan, options)
+            return
+        parts = loading.result()
+        stages.watch(parts.tracker, options.tracker)
+        report.engine, report.device = parts.place.engines.described
+        tags = describe(report.engine, __version__, options.strength, said_in_the_output(options))
+        sink: Sink
+        if plan is None:
+            assert isinstance(output, Target)
+            sink = FolderSink(output, source.info, start=options.start, tags=tags, stats=stats)
+            report.notes += sink.notes
+        else:
+            plan.metadata.update(tags)
+            sink = FileSink(plan, stats=stats, threads=threads.encode)
+        pairs = None
+        try:
+            if options.compare:
+                pairs = open_pairs(options.compare, source.info, crf=options.crf, preset=options.preset,
+                                   overwrite=options.overwrite, threads=threads.encode, stats=stats)
+        except BaseException:
+            sink.abort(keep_partial=False)
+            raise
+        run = _Run(source, parts, stages, sink, pairs, stats, stop, progress, began, options, cutting)
+        try:
+            run.to_the_end()
+        finally:
+            run.fill(report)
+
+
+def _opened(input: Path | Address, options: Options, threads: Threads, stats: Stats, stop: threading.Event, *,
+            keep: bool = False) -> FileSource | SequenceSource:
+    """`open_film`, which may be stopped while a pipe or a network drive gives nothing."""
+    try:
+        source = awaited(lambda: open_film(input, options, threads, stats, stop=stop.is_set, keep=keep), stop.is_set,
+                         name="open")
+    except InputError:
+        if stop.is_set():  # what came until then was no whole film
+            raise Interrupted from None
+        raise
+    if source is None:
+        raise Interrupted
+    return source
+
+
+def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats, *, stop: Callable[[], bool],
+              keep: bool = False) -> FileSource | SequenceSource:
+    """The source of a film, or of a folder that is to be one; with `keep`, pictures may stay on the run's card."""
+    if options.sequence and isinstance(input, Path):
+        return open_sequence(input, fps=options.fps, start=options.start, end=options.end, stats=stats)
+    return open_source(input, start=options.start, end=options.end, threads=threads.decode, stats=stats,
+                       strict=options.strict, stop=stop,
+                       decode=decoding(options.decode, codec_device(options.device), keep=keep, strict=options.strict))
+
+
+class _Run:
+    """The pump between the chain and the sinks."""
+
+    def __init__(self, source: FileSource | SequenceSource, parts: Parts, stages: Stages, sink: Sink,
+                 pairs: PairSink | None, stats: Stats, stop: threading.Event, progress: Show | None, began: float,
+                 options: Options, cutting: Cutting | None) -> None:
+        self.source, self.parts, self.stages, self.sink, self.pairs = source, parts, stages, sink, pairs
+        self.options, self.cutting = options, cutting
+        self.stats, self.stop, self.progress, self.began = stats, stop, progress, began
+        self.frames = 0
+        self.times = FrameTimes()
+        self._ended = False  # every frame was handed to the sink
+        self._failed = False
+        self._pair_error: OutputError | None = None
+        self._done = Fraction(0)  # end of the last frame that was written, in seconds of the input's clock
+        self.first_frame_s: float | None = None
+        self.pumping_s = 0.0
+
+    def to_the_end(self) -> None:
+        """Pumps every item; on a stop or an error leaves a whole, playable part and says so."""
+        comparison = Comparison(self._take_pair) if self.pairs else None
+        source = self.stages.remember(self.times.noted(self.source))
+        if self.cutting:
+            items = in_segments(source, self.parts, self.options, self.stats, self.cutting, self._over)
+        else:
+            items = chain(source, self.parts, self.stats, comparison=comparison, stop=self._over)
+        started = perf_counter()
+        try:
+            self._pump(self.stages(end_at_faults(items, self.stats)))
+            self._ended = True
+            self.sink.finish()
+        except KeyboardInterrupt as error:
+            self._failed = True
+            items.close()
+            raise self._leave_partial(error if isinstance(error, Interrupted) else Interrupted()) from None
+        except BaseException as error:
+            self._failed = True
+            items.close()
+            self._leave_partial(error)
+            raise
+        finally:
+            self.pumping_s = perf_counter() - started
+        if self._pair_error is not None:
+            self._pair_error.args = (f"{self._pair_error}; the film itself is whole",)
+            raise self._pair_error
+        if self.pairs:
+            self.pairs.finish()
+
+    def _over(self) -> bool:
+        """Whether a read that is blocked is to be left behind."""
+        return self._failed or self.stop.is_set()
+
+    def _take_pair(self, pair: Frame) -> None:
+        """Writes a pair; a comparison that cannot be written does not end the film."""
+        if self._pair_error is not None or self.pairs is None:
+            return
+        try:
+            self.pairs.take(pair)
+        except OutputError as error:
+            self._pair_error = error
+            self.stats.warn("compare", f"{error}; the film goes on without the comparison")
+
+    def _pump(self, items: Iterator[Item]) -> None:
+        clock_start, meter = self.source.info.clock_start, _Speed()
+        pipe = self.source.pipe if isinstance(self.source, FileSource) else None
+        stopped: float | None = None
+        for item in items:
+            self.sink.write(item)
+            if isinstance(item, Frame):
+                self.frames += 1
+                self.first_frame_s = self.first_frame_s or perf_counter() - self.began
+                step = item.duration * item.time_base if item.duration else 1 / self.source.info.rate
+                self._done = item.pts * item.time_base + step - clock_start
+                if self.progress:
+                    done = float(self._done + clock_start - (self.source.info.start or clock_start))
+                    self.progress(Progress(self.frames, done, self.source.info.duration_s, meter.tick(),
+                                           len(item.faces)))
+            if self.stop.is_set():
+                stopped = stopped or monotonic()
+                # What came through a pipe cannot be read again: so much of it is finished as there is time for.
+                if pipe is None or monotonic() - stopped > _FINISH_S:
+                    raise Interrupted
+        if self.stop.is_set() and (not self.times.complete or (pipe is not None and pipe.stopped)):
+            raise Interrupted
+
+    def _leave_partial(self, error: BaseException) -> BaseException:
+        """Ends both sinks; the error learns where the parts are and how to go on."""
+        pair = self.pairs.abort(keep_partial=self.frames > 0) if self.pairs else None
+        partial = self.sink.abort(keep_partial=self.frames > 0)
+        if not isinstance(error, RtfaceError) or not (partial or pair):
+            return error
+        left = f"; what was done is in {partial}" if partial and partial not in str(error) else ""
+        left += f"; the comparison so far is in {pair}" if pair and pair not in str(error) else ""
+        if partial and not (self._ended and self.sink.kept == self.frames):
+            resume_at = self._time_of(self.sink.kept)
+            error.partial, error.resume_at = partial, float(resume_at)
+            left += f"; go on with --start {format_start(resume_at)}"
+        error.args = (f"{error}{left}",)
+        return error
+
+    def _time_of(self, number: int) -> Fraction:
+        """Where a frame of the input begins, in seconds from its first moment and never later than that."""
+        time = self.times.of(number)
+        exact = self._done if time is None else time - self.source.info.clock_start
+        return Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)
+
+    def fill(self, report: Report) -> None:
+        """The run's own figures."""
+        report.frames_out = self.frames
+        report.decoder = self.source.info.decoder
+        report.tracks = self.parts.enhance.book.reports()
+        report.fps = round(self.frames / self.pumping_s, 2) if self.pumping_s else 0.0
+        report.first_frame_s = round(self.first_frame_s, 3) if self.first_frame_s is not None else None
+
+
+class _Speed:
+    """Frames a second over about the last second."""
+
+    def __init__(self) -> None:
+        self._since, self._count, self._fps = monotonic(), 0, 0.0
+
+    def tick(self) -> float:
+        self._count += 1
+        passed = monotonic() - self._since
+        if passed >= 1.0 or not self._fps:
+            self._fps = self._count / max(passed, 1e-3)
+        if passed >= 1.0:
+            self._since, self._count = monotonic(), 0
+        return self._fps
+
+
+class _EnginesWhenAsked:
+    """The engines of an analysis, loaded when the first face needs one: most faces are decided by their scores."""
+
+    def __init__(self, options: Options, threads: Threads, stats: Stats, stack: ExitStack) -> None:
+        self._options, self._threads, self._stats, self._stack = options, threads, stats, stack
+        self._opened: Engines | None = None
+
+    def _engines(self) -> Engines:
+        if self._opened is None:
+            self._opened = open_workshop(asked_by(self._options), self._options.device, self._stack,
+                                         threads=self._threads.engine, warn=self._stats.warn).engines
+        return self._opened
+
+    def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
+        return self._engines().pick(face_width, faces, current)
+
+    def named(self, name: str) -> Engine:
+        return self._engines().named(name)
+
+    @property
+    def described(self) -> tuple[str, str]:
+        return self._engines().described
+
+
+def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
+                 stop: threading.Event | None = None) -> list[TrackReport]:
+    """What is wrong with each face of a film or still, and the treatment that a run would choose.
+
+    The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. Raises as `run_file` does.
+    """
+    stats, stop = stats or Stats(), stop or threading.Event()
+    threads = Threads.plan(options.threads)
+    with ExitStack() as stack:
+        source = None
+        if isinstance(input, Path) and input.is_dir() and not options.sequence:
+            frames_in = frames_of_stills(list_images(input), stats)
+        else:
+            source = _opened(input, options, threads, stats, stop)
+            stack.callback(source.close)
+            frames_in = iter(source)
+        device = CpuDevice(threads.picture, warn=stats.warn)
+        tracker = create_tracker(options.tracker, max_faces=options.max_faces)
+        stack.callback(tracker.close)
+        book = TrackBook({}, exposure=options.colour == "restore", correct=options.correct)
+        place = Workshop(device, _EnginesWhenAsked(options, threads, stats, stack))
+        examine = Examiner(book.analyzer_of, stats, live=False)
+        choose = FaceChoice.parse(options.faces, options.max_faces)
+        decoded = ended_by(stack, buffer(frames_in, 8, name="decode", weigh=bytes_of, stop=stop.is_set))
+        items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)
+        items = look_ahead(items, lambda frame: examine(frame, choose(frame.faces), place))
+        frames, meter = 0, _Speed()
+        for item in items:
+            if stop.is_set():
+                raise Interrupted
+            if not isinstance(item, Frame):
+                continue
+            for face in choose(item.faces):
+                record = book.see(face, item.time)
+                if (amount := record.decide(item.time, counted=True)) > 0.0:
+                    record.apply(amount)
+            frames += item.field != 1
+            if progress:
+                done = item.time - float(source.info.start or source.info.clock_start) if source else 0.0
+                progress(Progress(frames, done, source.info.duration_s if source else None, meter.tick(),
+                                  len(item.faces)))
+        if stop.is_set():
+            raise Interrupted
+        return book.reports()

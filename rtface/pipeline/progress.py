@@ -1,0 +1,99 @@
+"""How far a run is: the figures, and the one line that shows them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from rtface.util.parse import format_time
+
+BAR = 20
+TERMINAL_INTERVAL = 0.2
+PLAIN_INTERVAL = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        frames: pictures written so far.
+        seconds_done: seconds of the film written so far.
+        duration_s: seconds of the film to write, None when unknown.
+        fps: pictures a second, lately.
+        faces: faces on the last picture.
+    """
+
+    frames: int
+    seconds_done: float
+    duration_s: float | None
+    fps: float
+    faces: int
+
+
+class Screen(Protocol):
+    """Where the line goes (see `rtface.cli.console.Console`)."""
+
+    @property
+    def live(self) -> bool:
+        """Whether a line can be written over."""
+        ...
+
+    def status(self, line: str) -> None:
+        """Shows a line; on a live screen it takes the place of the one before."""
+        ...
+
+
+def share(progress: Progress) -> float | None:
+    """Part done, 0…1; None when the length is unknown."""
+    if not progress.duration_s:
+        return None
+    return min(1.0, max(0.0, progress.seconds_done / progress.duration_s))
+
+
+def eta(progress: Progress, elapsed: float) -> float | None:
+    """Seconds left at the mean speed so far; None when that cannot be told yet."""
+    done = share(progress)
+    if not done or elapsed <= 0:
+        return None
+    return elapsed * (1 - done) / done
+
+
+def _clock(seconds: float) -> str:
+    return format_time(round(seconds)).removesuffix(".000")
+
+
+def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str:
+    """One line about `progress`, `elapsed` seconds after the start; with a bar for a terminal."""
+    done, left = share(progress), eta(progress, elapsed)
+    parts = [name]
+    if done is None:
+        parts.append(f"{progress.frames} frames")
+    else:
+        filled = int(done * BAR)
+        percent = f"{100 * done:3.0f} %" if bar else f"{100 * done:.0f} %"
+        parts.append(f"[{'#' * filled}{'-' * (BAR - filled)}] {percent}" if bar else percent)
+    parts.append(f"{progress.fps:.1f} fps")
+    parts.append("1 face" if progress.faces == 1 else f"{progress.faces} faces")
+    if left is not None:
+        parts.append(f"{_clock(left)} left")
+    return "  ".join(parts) if bar else f"{parts[0]}: {', '.join(parts[1:])}"
+
+
+class Meter:
+    """Passes on a `Progress` as a line: five times a second on a terminal, every 10 s elsewhere."""
+
+    def __init__(self, screen: Screen, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._screen, self._name, self._clock = screen, name, clock
+        self._started = clock()
+        self._interval = TERMINAL_INTERVAL if screen.live else PLAIN_INTERVAL
+        self._shown = self._started - (self._interval if screen.live else 0.0)
+
+    def __call__(self, progress: Progress) -> None:
+        now = self._clock()
+        if now - self._shown < self._interval:
+            return
+        self._shown = now
+        self._screen.status(describe(self._name, progress, now - self._started, bar=self._screen.live))

@@ -1,0 +1,159 @@
+"""Where a run works, by ``--device``: the device that cuts and pastes, and the engines that take its crops."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import replace
+from threading import Event, Lock, Thread
+
+from rtface.device.cpu.device import CpuDevice
+from rtface.engine import Asked, EngineSet
+from rtface.engine.backends.choose import check_device
+from rtface.engine.cuda import driver
+from rtface.engine.engine_set import SMALL, check_head
+from rtface.errors import EngineError, MissingComponent
+from rtface.options import Options
+from rtface.protocols import Workshop
+
+log = logging.getLogger("rtface")
+
+Progress = Callable[[str, float], None]
+Warn = Callable[[str, str], None]
+
+# Less free memory than this holds neither an engine's batches nor a frame's faces.
+_LEAST_BYTES = 512 << 20
+
+
+def asked_by(options: Options) -> Asked:
+    """Which engine a run with these options asks for."""
+    return Asked(options.engine, options.fidelity, options.commercial_use)
+
+
+def check_region(given: Container[str], options: Options) -> None:
+    """UsageError for ``--region head`` that was given for this run and has no effect with its engine."""
+    # A treatment may name other engines, face by face.
+    if options.region == "head" and "region" in given and options.treatment is None:
+        check_head(options.engine)
+
+
+def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
+                  beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
+                  progress: Progress | None = None) -> Workshop:
+    """Opens what a run needs; `stack` closes it.
+
+    Args:
+        engine: what is asked for (`asked_by`), or just an engine's name.
+        device: one of `rtface.util.parse.DEVICES`. "auto": an NVIDIA card where driver, packages and memory are
+        there, else
+            the CPU; one line of the log says which, and why.
+        threads: cores for engines on the CPU; beside: for those without memory, as many where it is None.
+        picture_threads: cores for OpenCV.
+        warn: as for `CpuDevice`.
+        progress: told what is being built for a card, and how far it is (0…1).
+
+    Raises:
+        UsageError: an unknown engine or device.
+        MissingComponent: a package, model file or device is not there.
+        EngineError: an engine does not give its reference's answers there.
+    """
+    device, engine = check_device(device), Asked(engine) if isinstance(engine, str) else engine
+    why = None
+    if device == "auto":
+        try:
+            return _on_card(engine, "cuda", stack, warn, progress)
+        except (MissingComponent, EngineError) as error:
+            why = str(error)
+    elif device.startswith("cuda"):
+        return _on_card(engine, device, stack, warn, progress)
+    found = _on_cpu(engine, device, stack, threads, beside, picture_threads, warn)
+    if why is not None:
+        log.info("frames are worked on by the CPU: %s", why)
+    return found
+
+
+def may_take_card(device: str) -> bool:
+    """Whether `open_workshop` will try a card."""
+    return device.startswith("cuda") or (device == "auto" and driver.unusable(0) is None)
+
+
+def codec_device(device: str) -> str:
+    """The device that a film's decoder and encoder follow: "cuda" for "auto" where a GPU will be tried, as frames that
+    stay in its memory spare the copies up and down. Should the run end up on the CPU, frames are downloaded."""
+    return "cuda" if device == "auto" and may_take_card(device) else device
+
+
+def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
+                 beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
+                 ) -> tuple[Workshop, Future[Workshop] | None]:
+    """For live runs: a workshop on the CPU now, with the small engine where the choice is rtface's; and one on the
+    card that is being made ready, where `device` names one. Raises as `open_workshop` for the first."""
+    device, engine = check_device(device), Asked(engine) if isinstance(engine, str) else engine
+    if not may_take_card(device):
+        return open_workshop(engine, device, stack, threads=threads, beside=beside, picture_threads=picture_threads,
+                             warn=warn), None
+    small = replace(engine, name=SMALL) if engine.name in ("default", "auto") else engine
+    now = _on_cpu(small, "auto", stack, threads, beside, picture_threads, warn)
+    coming: Future[Workshop] = Future()
+
+    def make() -> None:
+        own = ExitStack()
+        try:
+            made = _on_card(engine, "cuda" if device == "auto" else device, own, warn, None)
+            made.engines.named(SMALL)  # for key frames and the ladder, which must not load it in the middle of a call
+        except BaseException as error:  # noqa: BLE001 - the run goes on where it is, and says why
+            own.close()
+            coming.set_exception(error)
+            return
+        with handing_over:
+            if not closed.is_set():
+                coming.set_result(made)
+                return
+        made.close()  # nobody waits for it any more
+        coming.set_exception(EngineError("the run ended while its engine was made ready on the card"))
+
+    closed, handing_over = Event(), Lock()
+    thread = Thread(target=make, name="rtface-to-card", daemon=True)
+    thread.start()
+
+    def close() -> None:
+        # A plan takes minutes to build and cannot be stopped: its thread is left behind, and releases the card.
+        with handing_over:
+            closed.set()
+        if coming.done() and coming.exception() is None:
+            coming.result().close()
+
+    stack.callback(close)
+    return now, coming
+
+
+def _on_cpu(engine: Asked, device: str, stack: ExitStack, threads: int | None, beside: int | None,
+            picture_threads: int | None, warn: Warn | None) -> Workshop:
+    engines = EngineSet(engine, device=device, threads=threads, beside=beside)
+    stack.callback(engines.close)
+    return Workshop(CpuDevice(picture_threads, warn=warn), engines)
+
+
+def _on_card(engine: Asked, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Workshop:
+    from rtface.device.cuda.device import CudaDevice
+    from rtface.engine.cuda.network import open_on
+    from rtface.engine.cuda.open import open_card_engine
+
+    with ExitStack() as own:
+        owner, number = driver.take(device)
+        own.callback(owner.close)
+        free = owner.run(owner.card.free_bytes).result()
+        if free < _LEAST_BYTES:
+            raise MissingComponent(f"the card {owner.card.name} has {free >> 20} MiB of memory free, and "
+                                   f"{_LEAST_BYTES >> 20} are needed; close what else uses it")
+        card = CudaDevice(owner, warn=warn)
+        own.callback(card.close)
+        engines = EngineSet(engine, device=device,
+                            opener=lambda recipe: open_card_engine(owner, recipe, number, progress=progress))
+        own.callback(engines.close)
+        closing = own.pop_all()
+    stack.callback(closing.close)
+    # Two frames ahead: one whose crops are on the card's way, one that the card works on.
+    return Workshop(card, engines, ahead=2, networks=open_on(owner), close=closing.close)

@@ -1,0 +1,129 @@
+"""How a film is cut into pieces that are worked on at once (`rtface.pipeline.segments`), and how their tracks are
+joined."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from rtface.analysis.scene_cuts import CutDetector
+from rtface.enhance.face_filter import FaceChoice
+from rtface.frame import Face, Frame
+from rtface.media.pixel_format import shape_of
+from rtface.media.probe import MediaInfo
+from rtface.options import Options
+from rtface.pipeline.chain import WAITING
+from rtface.protocols import Device, Item
+from rtface.tracking.identity import same_place
+
+# Seconds of a piece: of a long one little is spent on its lead-in, a short one holds less memory. A film shorter than
+# two of the shortest stays in one piece.
+_LONGEST_S, _SHORTEST_S = 4, 1
+# Seconds of film before a piece that are worked on twice.
+_LEAD_IN_S = Fraction(3, 5)
+# Pictures that are under work or wait for the sink may take so much.
+_BYTES = 3 << 30
+# Frames without which a chain may have nothing to give: it holds some back.
+LEAST = 8
+
+Sight = tuple[int, tuple[Face, ...]]
+"""A picture's pts and its faces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How a film is dealt out.
+
+    Attributes:
+        chains: pieces that are worked on at once, at least 2.
+        length: frames of a piece at most.
+        lead_in: frames before a piece that are worked on twice, fewer behind a scene change.
+        window: frames that are dealt out and not yet taken in, with the copies for lead-ins.
+    """
+
+    chains: int
+    length: int
+    lead_in: int
+    window: int
+
+    @property
+    def shortest(self) -> int:
+        """Frames from which on a piece ends at a scene change."""
+        return max(1, self.length // 4)
+
+    @property
+    def most(self) -> int:
+        """Frames that are held at most: the window, what the decoder is ahead, and what is in somebody's hand."""
+        return self.window + _beside(self.chains)
+
+
+def plan_cutting(options: Options, info: MediaInfo) -> tuple[Cutting | None, str | None]:
+    """How `--segments` deals out a film, None for one chain; and one line where that is less than was asked for."""
+    wanted = options.segments or 1
+    if wanted == 1:
+        return None, None
+    why = None
+    if FaceChoice.parse(options.faces).ids is not None:
+        why = "--faces names tracks, whose numbers are known in one chain only"
+    elif options.treatment is not None:
+        why = "--treatment names tracks, whose numbers are known in one chain only"
+    elif options.compare is not None:
+        why = "--compare would hold three times the memory"
+    if why:
+        return None, f"--segments {wanted}: the film is worked on in one place, because {why}"
+    lead_in, most = math.ceil(_LEAD_IN_S * info.rate), wanted
+    longest = max(LEAST, round(_LONGEST_S * info.rate))
+    if info.expected_frames is not None:  # a short film is shared out, too
+        most = min(wanted, info.expected_frames // max(LEAST, round(_SHORTEST_S * info.rate)))
+        if most < 2:
+            return None, f"--segments {wanted}: the film is worked on in one place, because it is short"
+        longest = min(longest, math.ceil(info.expected_frames / most))
+    size = f"{info.width}×{info.height}"
+    for chains in range(most, 1, -1):
+        window = _BYTES // _picture_bytes(info) - _beside(chains)
+        length = min(longest, (window - 2 * lead_in) // chains)
+        if length >= max(LEAST, lead_in):
+            less = None if chains == most else f"--segments {wanted}: pictures of {size} leave memory for {chains}"
+            return Cutting(chains, length, lead_in, min(window, chains * length + 2 * lead_in)), less
+    return None, f"--segments {wanted}: pictures of {size} leave memory for one place only"
+
+
+def _beside(chains: int) -> int:
+    return WAITING + chains + 3
+
+
+def _picture_bytes(info: MediaInfo) -> int:
+    shape = shape_of(info.pix_fmt)
+    planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
+    return max(1, round(info.width * info.height * (planes + shape.alpha) * (1 if shape.bits <= 8 else 2)))
+
+
+def cuts_found(items: Iterator[Item], device: Device) -> Iterator[Item]:
+    """Marks the first frame of every scene."""
+    detector = CutDetector()
+    for item in items:
+        if isinstance(item, Frame):
+            try:
+                cut = detector.update(device.view(item).thumbnail(64)[0])
+            except Exception:  # noqa: BLE001 - the tracker meets the same fault, counts it and says it
+                cut = False
+            item = replace(item, cut=cut or item.cut)
+        yield item
+
+
+def same_tracks(before: Iterable[Sight], after: Iterable[Sight]) -> dict[int, int]:
+    """The ids before by those after: tracks whose boxes lie in one place on the most of the pictures that both saw."""
+    seen = dict(before)
+    together: Counter[tuple[int, int]] = Counter()
+    for pts, faces in after:
+        for face in faces:
+            for old in seen.get(pts, ()):
+                together[face.track_id, old.track_id] += same_place(face.box, old.box)
+    names: dict[int, int] = {}
+    for (new, old), times in together.most_common():
+        if times and new not in names and old not in names.values():
+            names[new] = old
+    return names

@@ -1,0 +1,220 @@
+"""Separate stills: one photo, or a folder of them; each is a picture of its own, with no memory of the one before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from time import perf_counter
+
+from rtface._version import __version__
+from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
+from rtface.frame import Frame
+from rtface.media.image_meta import kind_of
+from rtface.media.images import IMAGE_KINDS, ImagePlan, Still, list_images, plan_image, read_image, write_image
+from rtface.media.outputs import names_folder
+from rtface.media.provenance import describe
+from rtface.media.workfile import full
+from rtface.options import Options, Scope
+from rtface.pipeline.chain import Parts, Threads, chain, end_at_faults
+from rtface.pipeline.compare import Comparison
+from rtface.pipeline.pairs import PICTURES, BestPair
+from rtface.pipeline.progress import Progress
+from rtface.report import Report, said_in_the_output
+from rtface.stages.runner import Stages
+from rtface.stats import Stats
+from rtface.util.urls import Address
+
+Show = Callable[[Progress], None]
+
+
+def is_stills_job(input: Path | Address, output: Path | str, options: Options) -> bool:
+    """Whether a job is about separate stills: a folder that is not to be a film, or a picture that stays one.
+
+    Raises:
+        UsageError: the input is a folder of stills and the output a single file.
+    """
+    if isinstance(input, Address):
+        return False
+    suffix, folder = Path(output).suffix, names_folder(output)
+    if input.is_dir() and not options.sequence:
+        if suffix and not folder:
+            raise UsageError(f"{input} is a folder of stills and {output} a single file: name a folder, or make a film "
+                             "of them with --sequence --fps RATE")
+        return True
+    return suffix.lower() in IMAGE_KINDS and not folder and is_picture(input)
+
+
+def scope_of(input: Path | Address, output: Path | str, options: Options) -> Scope:
+    """What a run from file to file is and has. Raises UsageError as `is_stills_job`."""
+    if is_stills_job(input, output, options):
+        return Scope.STILLS
+    scope = Scope.FILM
+    if options.sequence:
+        scope |= Scope.SEQUENCE
+    if options.compare or (Path(output).suffix and not names_folder(output)):
+        scope |= Scope.ENCODED
+    return scope
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's first bytes are those of a still picture."""
+    if not path.is_file():  # what is read from a pipe is gone
+        return False
+    try:
+        with path.open("rb") as file:
+            return kind_of(file.read(64)) is not None
+    except OSError:
+        return False  # the source says what is wrong with it
+
+
+def run_stills(input: Path, output: Path, options: Options, report: Report, *, stats: Stats,
+               progress: Show | None = None, stop: threading.Event,
+               building: Callable[[str, float], None] | None = None) -> None:
+    """Enhances every still and fills the report's engine, device and notes; see `rtface.pipeline.film.run_file` for
+    the rest.
+
+    In a folder, pictures that are there already are skipped (unless `overwrite`), a bad one does not stop the rest,
+    and at the end InputError names how many failed.
+    """
+    jobs = _jobs(input, output, options)
+    if options.compare and input.is_dir():
+        raise UsageError(f"--compare {options.compare}: {input} is a folder of stills, and before|after is made of one "
+                         "picture or film; give one of its pictures as INPUT")
+    if options.compare and options.compare.suffix.lower() not in PICTURES:
+        raise UsageError(f"--compare {options.compare}: of a still, name a picture ({', '.join(PICTURES)})")
+    pair = BestPair(options.compare, overwrite=options.overwrite) if options.compare else None
+    if options.dry_run:
+        report.notes += [f"{source} → {target}" for source, target in jobs]
+        return
+    if input.is_dir():
+        _make_folder(output)
+    with ExitStack() as stack:
+        stages = Stages.open(options.stages, stats, commercial_use=options.commercial_use)
+        stack.callback(stages.close)
+        report.notes += stages.notes(comparing=pair is not None)
+        parts = Parts.open(options, Threads.plan(options.threads), stats, stack, building)
+        stages.watch(parts.tracker, options.tracker)
+        report.engine, report.device = parts.place.engines.described
+        work = _Stills(jobs, options, parts, stages, stats, progress, stop,
+                       describe(report.engine, __version__, options.strength, said_in_the_output(options)), pair,
+                       input.is_dir())
+        try:
+            work.run()
+        finally:
+            report.tracks = parts.enhance.book.reports()
+            report.frames_out = work.done
+            report.notes += work.notes
+    if pair:
+        pair.finish()
+
+
+def _jobs(input: Path, output: Path, options: Options) -> list[tuple[Path, Path]]:
+    if not input.is_dir():
+        return [(input, output)]
+    return [(path, output / path.name) for path in list_images(input)]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: the folder cannot be made ({error.strerror}); choose another place") from error
+
+
+class _Stills:
+    """One run over a list of pictures."""
+
+    def __init__(self, jobs: list[tuple[Path, Path]], options: Options, parts: Parts, stages: Stages, stats: Stats,
+                 progress: Show | None, stop: threading.Event, tags: dict[str, str], pair: BestPair | None,
+                 folder: bool) -> None:
+        self.jobs, self.options, self.parts, self.stages, self.stats = jobs, options, parts, stages, stats
+        self.progress, self.stop, self.tags, self.pair = progress, stop, tags, pair
+        self.folder = folder
+        self.done = 0
+        self.skipped = 0
+        self.failed: list[str] = []
+        self.notes: list[str] = []
+        # What has been read and is on its way through the chain, in order.
+        self._on_the_way: list[tuple[Still, ImagePlan]] = []
+
+    def run(self) -> None:
+        """Reads, enhances and writes every picture."""
+        began = perf_counter()
+        comparison = Comparison(self.pair.take) if self.pair else None
+        read = self.stages.remember(self._read())
+        items = chain(read, self.parts, self.stats, comparison=comparison, waiting=1,  # photos are large
+                      stop=self.stop.is_set)
+        try:
+            for item in self.stages(end_at_faults(items, self.stats, hold=False)):
+                if isinstance(item, Frame):
+                    self._write(item)
+                    if self.progress:
+                        speed = self.done / max(perf_counter() - began, 1e-3)
+                        self.progress(Progress(self.done, float(self.done), float(len(self.jobs)), speed,
+                                               len(item.faces)))
+                if self.stop.is_set():
+                    break
+        finally:
+            items.close()
+        if self.stop.is_set() and self.done + self.skipped + len(self.failed) < len(self.jobs):
+            raise Interrupted(f"interrupted after {self.done} of {len(self.jobs)} pictures; the same command goes on "
+                              "from there")
+        if self.skipped:
+            self.notes.append(f"{self.skipped} pictures were there already (--overwrite does them again)")
+        if self.failed:
+            raise InputError(self.failed[0] if len(self.jobs) == 1 else
+                             f"{len(self.failed)} of {len(self.jobs)} pictures failed: {'; '.join(self.failed[:3])}"
+                             f"{'; …' if len(self.failed) > 3 else ''} ({self.done} done, "
+                             f"{self.skipped} there already)")
+
+    def _read(self) -> Iterator[Frame]:
+        for source, target in self.jobs:
+            if self.folder and target.exists() and not self.options.overwrite:
+                self.skipped += 1
+                continue
+            try:
+                still = read_image(source)
+                plan = plan_image(target, still=still, overwrite=self.options.overwrite)
+            except RtfaceError as error:
+                self._lost(error)
+                continue
+            self.stats.count("frames_in")
+            self._on_the_way.append((still, plan))
+            yield still.frame
+
+    def _write(self, frame: Frame) -> None:
+        still, plan = self._on_the_way.pop(0)
+        try:
+            write_image(frame, plan, still=still, tags=self.tags if frame.corrected else None)
+        except OutputError as error:
+            if full(error.__cause__):  # every other picture would meet it too
+                raise
+            self._lost(error)
+            return
+        self.done += 1
+
+    def _lost(self, error: RtfaceError) -> None:
+        """Counts a picture that cannot be done; of a folder the others go on, a single one ends the run."""
+        if len(self.jobs) == 1:
+            raise error
+        self.failed.append(str(error))
+        self.stats.warn(f"picture:{len(self.failed)}", str(error))
+
+
+def frames_of_stills(paths: Sequence[Path], stats: Stats) -> Iterator[Frame]:
+    """The pictures as frames, for `rtface analyze`. A picture that cannot be read is warned of, counted as
+    "unreadable" and left out; InputError where that is all of them."""
+    errors: list[RtfaceError] = []
+    for path in paths:
+        try:
+            frame = read_image(path).frame
+        except RtfaceError as error:
+            errors.append(error)
+            stats.warn(f"picture:{len(errors)}", str(error))
+            stats.count("unreadable")
+            continue
+        yield frame
+    if errors and len(errors) == len(paths):
+        raise InputError(f"none of {len(paths)} pictures can be read: {errors[0]}") from errors[0]

@@ -1,0 +1,308 @@
+"""Quality levels under load: which engine works on which face of a live run, and how often.
+
+A face stands on a rung of its own: an engine on every frame; on key frames, every 2nd, 4th, 8th, between which the last
+answer is carried along (`rtface.correct.reproject`); the smaller engine on key frames; or none at all. Of a slow
+engine, which nobody waits for, what it costs to show goes down first (`rtface.quality.levels`). What each would cost
+is known
+from what each has cost, so a new face comes in where there is room for it, and where time runs short one decision is
+enough.
+
+Changes are meant to go unseen. A step down needs faces to cost clearly more than there is room for, for some tenths of
+a second; a step up needs a calm while and clearly more room. That while doubles whenever a step up did not last, and is
+short again once the computer is clearly less busy than it was then. A face without any correction is tried with the
+lowest rung, which is not shown before it has held for two seconds, and for longer where that was not enough.
+
+Times and costs are arguments: nothing here looks at a clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rtface.quality.cost_model import Load
+from rtface.quality.levels import Plan, Rung, Seen, Standing, Step, name_of, rungs_for
+
+log = logging.getLogger("rtface")
+
+UNSEEN = 0.001  # strength of what is tried: less than a thousandth of white
+FADE_S = 0.25  # in which a face fades in or out, and one engine into another
+_CALM_S, _LONGEST_S = 3.0, 30.0  # what has to be calm before a step up: at first, and at most
+_TRY_S, _LONGEST_TRY_S = 2.0, 4.0  # pauses between trials of a face that is not corrected at all
+_PROVE_S, _LONGEST_PROVE_S = 2.0, 5.0  # for which a trial has to hold before it is shown: at first, and at most
+_LASTS_S = 15.0  # what was shown after a trial has to last for so long, or the next one has to hold for longer
+_QUIET = 1.5  # times as slow as at best: until then it goes up only where the computer is less busy than this
+_TRIAL_S = 6.0  # a step up that leads to one down within this time has failed
+_EASED = 0.6  # of the slowness at which a step up failed: below, the next one need not wait
+_ROOM, _OVER, _FAR_OVER = 0.8, 1.1, 1.5  # of what may be spent: for a step up at most, for a step down at least, …
+_LAST = 0.95  # of the period: faces that take no more are not left without any correction
+_HOLD_S, _HOLD_FAR_S, _HOLD_LAST_S = 0.25, 0.1, 0.6  # … and for how long; the last: before a face is left alone
+_SETTLING_S = 0.4  # after a step down or the start of a trial: what it brings has to be seen first
+_SETTLED_S = 1.0  # after a step down: what is slow then is not slow because of the level before it
+_JUMP = 2  # periods: a frame that comes after a longer pause changes no more than one after that
+_BEHIND = 0.6  # of the ceiling
+_AT_ONCE = 2  # rungs that a face goes up in one step, at most
+_GONE_S = 2.0  # a face not seen for so long begins anew
+_KEPT = 64  # steps remembered
+_TRACKED = 4  # where no face is corrected, every so many frames are tracked
+
+
+@dataclass(slots=True)
+class Ladder:
+    """The controller of one live run. Not for use from several threads.
+
+    Attributes:
+        period: seconds from one frame to the next.
+        ceiling: seconds that the run may add to a frame.
+        smaller: name of the engine that is taken where the chosen one is too dear; None for no such step.
+        load: what frames cost.
+        time: of the last frame, seconds.
+        steps: the last ones.
+        sparing: whether tracking, too, should do with less.
+        track_every: frames from one tracked frame to the next: where no face is corrected they only have to be found.
+    """
+
+    period: float
+    ceiling: float
+    smaller: str | None = None
+    load: Load = field(init=False)
+    time: float | None = None
+    steps: deque[Step] = field(default_factory=lambda: deque[Step](maxlen=_KEPT))
+    _faces: dict[int, Standing] = field(default_factory=dict[int, Standing])
+    sparing: bool = False
+    track_every: int = 1
+    _calm_s: float = _CALM_S
+    _try_s: float = _TRY_S
+    _prove_s: float = _PROVE_S
+    _shown: float | None = None  # when a trial was shown last
+    _calm_since: float | None = None
+    _over_since: float | None = None
+    _changed_at: float | None = None
+    _last_up: float | None = None
+    _failed: float | None = 1.0  # how slow things went on after a step up had failed; None until that is known
+    _credit: float = 0.0  # key frames that may be done on this frame
+
+    def __post_init__(self) -> None:
+        self.load = Load(self.period)
+
+    def plan(self, now: float, seen: Sequence[Seen], *, late: int = 0, carries: bool = True,
+             age: float = 0.0) -> list[Plan]:
+        """What to do with the faces of a frame, in their order.
+
+        Args:
+            now: seconds, rising.
+            seen: the faces to be corrected.
+            late: frames that were late or given up since the last call.
+            carries: whether the device can do without an engine between key frames (`Device.carries`).
+            age: seconds since the frame was captured: of one that is behind, key frames are put off.
+        """
+        elapsed, self.time = now - (now if self.time is None else self.time), now
+        for track in [t for t, s in self._faces.items() if now - s.seen > _GONE_S]:
+            del self._faces[track]
+        shown = [self._stand(now, face, carries) for face in seen]
+        faces = self._present()
+        short = self.load.late(now, 0 if self._settling(now) else late, self.cost(faces))
+        if faces:
+            self._go_down(now, faces, short)
+            self._go_up(now, faces)
+        self.sparing = any(s.shown_at for s in faces)
+        self.track_every = 1 if any(s.rung.engine or s.engine for s in faces) or not faces else _TRACKED
+        self._take_turns([s for _, s in shown], behind=carries and age > _BEHIND * self.ceiling)
+        return [self._plan(s, elapsed, carries) for _, s in shown]
+
+    def patience(self, now: float, captured_at: float | None) -> float:
+        """Seconds from `now`, when its work begins, in which a frame's engines have to answer."""
+        left = 1.2 * self.period
+        if captured_at is not None:
+            left = min(left, captured_at + self.ceiling - now - 0.3 * self.period)
+        return max(left, 0.0)
+
+    def missing(self, track: int) -> None:
+        """A face went out as it was because its engine had not answered yet: it fades in once there is an answer."""
+        if track in self._faces:
+            self._faces[track].strength = 0.0
+
+    def summary(self) -> str:
+        """Where the last frame's faces stand, largest first: "2 faces: full, key/2"."""
+        names = [name_of(s.rungs, s.shown_at) for s in self._present()]
+        return f"{len(names)} face{'s' * (len(names) > 1)}: {', '.join(names)}" if names else "no faces"
+
+    def _present(self) -> list[Standing]:
+        """The faces of the last frame, largest first."""
+        faces = tuple(self._faces.values())  # other threads ask for the summary
+        return sorted((s for s in faces if s.seen == self.time), key=lambda s: -s.width)
+
+    def _stand(self, now: float, face: Seen, carries: bool) -> tuple[int, Standing]:
+        rungs = rungs_for(face, self.smaller, self.period, carries)
+        standing = self._faces.get(face.track)
+        if standing is None:
+            standing = Standing(rungs, 0, face.width, now)
+            self._faces[face.track] = standing
+        elif standing.rungs != rungs:  # another engine suits it, or the run has moved: the same rung, or what is left
+            same = [k for k, rung in enumerate(rungs) if rung.every >= standing.rung.every or not rung.engine]
+            standing.at = len(rungs) - 1 if not standing.rung.engine else same[0]
+            standing.rungs = rungs
+        standing.width, standing.seen, standing.fades = face.width, now, carries or face.slow
+        return face.track, standing
+
+    def cost(self, faces: Sequence[Standing], *, best: bool = False) -> float:
+        """Seconds that a frame takes with faces where they stand, on average; `best`: see `Load.cost`."""
+        return sum(self._cost(s.rung, best) for s in faces)
+
+    def _cost(self, rung: Rung, best: bool) -> float:
+        if not rung.engine:
+            return 0.0
+        key = self.load.cost(rung.kind, key=True, best=best)
+        if rung.every == 1:
+            return key
+        return (key + (rung.every - 1) * self.load.cost(rung.kind, key=False, best=best)) / rung.every
+
+    def _go_down(self, now: float, faces: Sequence[Standing], short: str) -> None:
+        """Where faces have cost too much for a while, the one that stands highest goes down until there is room for
+        all, the largest a rung later."""
+        cost, room = self.cost(faces), self.load.room
+        new = any(not s.engine and not s.turn and s.trial is None for s in faces)
+        last = all(s.height <= 1 and s.trial is None for s in faces)
+        urgent = new or (short and not last)
+        if cost <= (room if urgent else _OVER * room) or (self._settling(now) and not new):
+            self._over_since = None
+            return
+        if not urgent:
+            self._over_since = now if self._over_since is None else self._over_since
+            if now - self._over_since < (_HOLD_LAST_S if last else _HOLD_FAR_S if cost > _FAR_OVER * room else _HOLD_S):
+                return
+        self._over_since, self._calm_since, self._changed_at = None, now, now
+        if self._end_trials(faces) and self.cost(faces) <= room:
+            return
+        why = short or ("a new face" if new else f"faces take {1e3 * cost:.0f} of {1e3 * room:.0f} ms")
+        before = {id(s): s.at for s in faces}
+        # The last step is the only one that is seen: it is for faces that would hold frames up on the rung before.
+        most = room if new else max(room, _LAST * self.period - self.load.beside)
+        while (cost := self.cost(faces)) > 0.95 * room and any(s.height for s in faces):
+            highest = max((s for s in faces if s.height), key=lambda s: (s.height - (s is faces[0]), -s.width))
+            if highest.height == 1 and not new and (cost <= most or before[id(highest)] != highest.at):
+                break
+            highest.at += 1
+        if self._say(now, faces, before, why):
+            if self._last_up is not None and now - self._last_up < _TRIAL_S:
+                self._calm_s, self._failed = min(2 * self._calm_s, _LONGEST_S), None
+            self._last_up = None
+            if self._shown is not None and any(not s.rung.engine for s in faces):
+                self._prove_s, self._shown = min(2 * self._prove_s, _LONGEST_PROVE_S), None
+
+    def _settling(self, now: float) -> bool:
+        """Whether a change is so new that its effect cannot be seen yet: late frames still wait in the queue."""
+        return self._changed_at is not None and now - self._changed_at < _SETTLING_S
+
+    def _end_trials(self, faces: Sequence[Standing]) -> bool:
+        """Gives up what is tried and was not shown; whether there was anything."""
+        tried = [s for s in faces if s.trial is not None]
+        for s in tried:
+            s.at, s.trial, s.engine = len(s.rungs) - 1, None, ""
+        if tried:
+            self._try_s = min(1.5 * self._try_s, _LONGEST_TRY_S)
+            log.debug("a trial of the lowest quality level failed; the next one comes in %.1f s", self._try_s)
+        return bool(tried)
+
+    def _go_up(self, now: float, faces: Sequence[Standing]) -> None:
+        """After a calm while the faces that stand lowest go up, as far as there is clearly room for that."""
+        self._calm_since = now if self._calm_since is None else self._calm_since
+        if self._last_up is not None and now - self._last_up > 2 * _TRIAL_S:  # it lasted
+            self._calm_s, self._last_up = max(_CALM_S, self._calm_s / 2), None
+        if self._shown is not None and now - self._shown > _LASTS_S:
+            self._try_s, self._prove_s = max(_TRY_S, self._try_s / 2), max(_PROVE_S, self._prove_s / 2)
+            self._shown = None
+        calm = now - self._calm_since
+        if any(s.trial is not None for s in faces):
+            self._show_trials(now, faces)
+        elif any(not s.rung.engine for s in faces):
+            if calm >= self._try_s:
+                self._try(now, next(s for s in faces if not s.rung.engine), faces)
+        elif self._failed is None:
+            self._failed = self.load.slow if calm >= _SETTLED_S else None
+        elif self._shown is not None and self.load.slow > _QUIET:
+            return
+        elif calm >= (_CALM_S if self.load.slow < _EASED * self._failed else self._calm_s):
+            self._raise(now, faces)
+
+    def _try(self, now: float, s: Standing, faces: Sequence[Standing]) -> None:
+        """Nothing is worse than no correction, and the lowest rung costs little: it is tried where it fits into a frame
+        at all, however little room past delays have left."""
+        s.at -= 1
+        if self.load.lend(self.cost(faces, best=True)):
+            s.trial, s.turn, s.strength = now, 0, 0.0
+            self._changed_at = now  # what was measured before says little: it is not judged at once
+        else:
+            s.at += 1
+            self._calm_since = now
+
+    def _show_trials(self, now: float, faces: Sequence[Standing]) -> None:
+        """What was tried and has held fades in."""
+        before = {id(s): s.shown_at for s in faces}
+        for s in faces:
+            if s.trial is not None and now - s.trial >= self._prove_s:
+                s.trial = None
+        if self._say(now, faces, before, "a trial has held"):
+            self._calm_since = self._last_up = self._shown = now
+
+    def _raise(self, now: float, faces: Sequence[Standing]) -> None:
+        before = {id(s): s.at for s in faces}
+        rising = [s for s in faces if s.at]
+        while rising:
+            s = min(rising, key=lambda s: (s.height - (s is faces[0]), -s.width))
+            s.at -= 1
+            if self.cost(faces) > _ROOM * self.load.room:
+                s.at += 1
+                rising.remove(s)
+            elif not s.at or before[id(s)] - s.at >= _AT_ONCE:
+                rising.remove(s)
+        if self._say(now, faces, before, "there is room"):
+            self._calm_since = self._last_up = now
+
+    def _say(self, now: float, faces: Sequence[Standing], before: dict[int, int], why: str) -> bool:
+        ids = {id(s): track for track, s in self._faces.items()}
+        moved = [s for s in faces if s.shown_at != before[id(s)]]
+        for s in moved:
+            old, new = name_of(s.rungs, before[id(s)]), name_of(s.rungs, s.shown_at)
+            self.steps.append(Step(now, ids[id(s)], old, new, why))
+            log.info("face %d goes from %s to %s: %s", ids[id(s)], old, new, why)
+        return bool(moved)
+
+    def _take_turns(self, shown: Sequence[Standing], *, behind: bool) -> None:
+        """Says whose engines run; on a frame that is `behind` answers are carried where that is possible. Key frames
+        that fall together are spread: as many on a frame as come up on average, and those longest overdue first."""
+        waiting: list[Standing] = []
+        for s in shown:
+            s.turn += 1
+            every = 2 * s.rung.every + 1 if behind else s.rung.every
+            s.due = bool(s.rung.engine) and (s.turn >= every or s.engine != s.rung.engine)
+            if s.due and s.rung.every > 1 and s.turn < 2 * s.rung.every:
+                waiting.append(s)
+        self._credit += sum(1.0 / s.rung.every for s in shown if s.rung.engine and s.rung.every > 1)
+        waiting.sort(key=lambda s: (s.engine == s.rung.engine, s.rung.every - s.turn))
+        allowed = int(self._credit + 1e-6)
+        for s in waiting[allowed:]:
+            s.due = False
+        self._credit = min(self._credit - min(allowed, len(waiting)), 1.0)
+
+    def _plan(self, s: Standing, elapsed: float, carries: bool) -> Plan:
+        rung, ramp = s.rung, min(max(elapsed, 0.0), _JUMP * self.period) / FADE_S
+        if not rung.engine:
+            s.strength = max(0.0, s.strength - ramp) if s.engine else 0.0
+            if not s.strength:
+                s.engine = ""
+            return Plan(s.engine, s.engine != "" and not carries, s.strength)
+        if not s.due and s.engine != rung.engine:  # its turn comes
+            return Plan(s.engine, False, s.strength, s.share)
+        if not s.engine and s.turn > 1:  # it was shown without
+            s.strength = 0.0
+        elif s.engine and s.engine != rung.engine and s.fades:
+            s.share = 0.0
+        s.strength, s.share = min(1.0, s.strength + ramp), min(1.0, s.share + ramp)
+        if s.trial is not None:  # all of the work, and nothing to see
+            s.strength = UNSEEN
+        if s.due:
+            s.turn, s.engine = 0, rung.engine
+        return Plan(rung.engine, s.due, s.strength, s.share, rung.half)

@@ -1,0 +1,150 @@
+"""The rungs of the quality ladder, and where a face stands on them; see `rtface.quality.governor`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rtface.enhance.track_store import MEMORY_S
+
+_MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent engine's memory
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """How a face is done: by which engine ("" for none), on every `every`-th frame; `half`: a slow engine's answers are
+    shown in crops of the smaller engine's size."""
+
+    engine: str
+    every: int = 1
+    half: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What its cost is known by (`rtface.quality.cost_model`)."""
+        return kind_of(self.engine, self.half)
+
+
+def kind_of(engine: str, half: bool) -> str:
+    """What the cost of an engine's face is known by; see `Rung`."""
+    return f"{engine} half" if half else engine
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A face that is to be corrected.
+
+    Attributes:
+        track: its id.
+        width: display pixels; the largest keeps its quality longest.
+        engine: name of the one that suits it; memory: whether the one that runs on every frame remembers, so that key
+            frames must lie close.
+        slow: whether that engine is not waited for: the smaller one runs on every frame beside it
+        (`rtface.enhance.keyframes.scheduler`).
+    """
+
+    track: int
+    width: float
+    engine: str
+    memory: bool = True
+    slow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with one face of one frame.
+
+    Attributes:
+        engine: whose crop to cut, "" to leave the face alone.
+        key: whether the engine is to run.
+        strength: 0…1, to multiply the correction with.
+        share: 0…1 of this engine in it; the rest is the engine's before it.
+        half: see `Rung`.
+    """
+
+    engine: str
+    key: bool
+    strength: float = 1.0
+    share: float = 1.0
+    half: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of one face, for the status line and the report: seconds, the track's id, rungs by name, and why."""
+
+    time: float
+    track: int
+    before: str
+    after: str
+    why: str
+
+
+@dataclass(slots=True)
+class Standing:
+    """Where one face stands.
+
+    Attributes:
+        trial: since when a rung is tried without being shown; None for none.
+    """
+
+    rungs: tuple[Rung, ...]
+    at: int
+    width: float
+    seen: float
+    turn: int = 0  # frames since its last key frame
+    due: bool = False  # this is one
+    strength: float = 1.0
+    share: float = 1.0
+    engine: str = ""  # that it was last done by
+    fades: bool = True  # whether one engine can fade into another
+    trial: float | None = None
+
+    @property
+    def rung(self) -> Rung:
+        return self.rungs[self.at]
+
+    @property
+    def shown_at(self) -> int:
+        """The rung by which it is shown."""
+        return self.at if self.trial is None else len(self.rungs) - 1
+
+    @property
+    def height(self) -> int:
+        """Rungs below it."""
+        return len(self.rungs) - 1 - self.at
+
+
+def rungs_for(face: Seen, smaller: str | None, period: float, carries: bool) -> tuple[Rung, ...]:
+    """The rungs of a face, from the highest down.
+
+    Args:
+        face: with the engine that suits it.
+        smaller: name of the engine that is taken where that is too dear; None for no such step.
+        period: seconds from one frame to the next.
+        carries: whether the device can do without an engine between key frames (`Device.carries`). A slow engine's
+            key frames ask nothing of it, so that rung is there in either case.
+    """
+    first = face.engine
+    smaller = smaller if smaller != first else None
+    if not carries:
+        return (Rung(first), *([Rung(smaller)] if smaller else []), Rung(""))
+    pace = [n for n in (2, 4, 8) if n * period <= _MEMORY_S or not face.memory]
+    low = [Rung(smaller, n) for n in pace] if smaller else []
+    if face.slow and smaller:
+        # Its answers are there whatever else there is time for. What costs is to show them, and that goes by the size
+        # of the crop: at half of it a key frame costs less than carrying one at full size does.
+        return (Rung(first), *(Rung(first, n, half=True) for n in (1, *pace[:2])), *(low[1:] or low), Rung(""))
+    high = [Rung(first), *(Rung(first, n) for n in pace)]
+    # A large engine on every 8th frame is not better than the small one on every 2nd.
+    return (*(high[:3] if low else high), *low, Rung(""))
+
+
+def name_of(rungs: Sequence[Rung], at: int) -> str:
+    """A rung in a word: "full", "key/2", "small key/2", "half", "pass-through"."""
+    rung = rungs[at]
+    if not rung.engine:
+        return "pass-through"
+    words = (["small"] * (rung.engine != rungs[0].engine) + ["half"] * rung.half
+             + [f"key/{rung.every}"] * (rung.every > 1))
+    return " ".join(words) or "full"

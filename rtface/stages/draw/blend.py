@@ -1,0 +1,60 @@
+"""Values into the samples of one component, rounded once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.device.cpu.composite import rows
+from rtface.device.cpu.crop import full_range
+from rtface.frame import Color, Float32
+from rtface.geometry.color_curves import code_range, graphics
+from rtface.geometry.planes import Layout, Role, Samples
+
+Box = tuple[int, int, int, int]
+_STRIP = 96  # rows at a time stay in the core's own cache
+
+
+def codes(rgb: Float32, form: Layout, color: Color) -> dict[Role, Float32]:
+    """Code values of R'G'B' for drawing (…×3 float32, 0…1, SDR): per component float32 of the leading shape."""
+    native = graphics(rgb, color)
+    full = full_range(form, color)
+    return {role: (native @ row.astype(np.float32)
+                   + np.float32(code_range(form.bits, full, chroma=role in ("u", "v")).offset))
+            for role, row in rows(form, color).items()}
+
+
+def native(view: Samples, box: Box, form: Layout) -> Samples:
+    """A copy of the samples of a box as values: uint8 or uint16, native byte order, shifted down."""
+    x0, y0, x1, y1 = box
+    part = np.array(view[y0:y1, x0:x1], form.dtype.newbyteorder("="), order="C")
+    return part >> form.shift if form.shift else part
+
+
+def blend(view: Samples, box: Box, value: Float32, keep: Float32, form: Layout) -> None:
+    """sample · keep + value for the samples of `box`, in place, rounded once.
+
+    Where `keep` is 1 and `value` 0 a sample stays bit for bit.
+
+    Args:
+        view: the component's samples (`planes.planes`).
+        box: x0, y0, x1, y1 inside of it.
+        value: float32 h×w, code values, already multiplied by what `keep` leaves.
+        keep: float32 h×w, 0…1.
+        form: of the picture.
+    """
+    depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
+    x0, y0, x1, y1 = box
+    for top in range(y0, y1, _STRIP):
+        bottom = min(top + _STRIP, y1)
+        target = view[top:bottom, x0:x1]
+        source = np.ascontiguousarray(target, form.dtype.newbyteorder("="))
+        old = source >> form.shift if form.shift else source
+        part = slice(top - y0, bottom - y0)
+        kept: Any = cv2.multiply(old, keep[part], dtype=cv2.CV_32F)
+        new: Any = cv2.add(kept, value[part], dtype=depth)
+        if form.shift:
+            new = source + ((new - old) << form.shift)  # modulo 2¹⁶; keeps whatever the low bits held
+        target[...] = new

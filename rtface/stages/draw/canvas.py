@@ -1,0 +1,194 @@
+"""A frame as something to draw on: display space in, native planes out, whatever the pixel format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import ceil, floor, hypot
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rtface.errors import UsageError
+from rtface.frame import Float, Float32, Frame
+from rtface.geometry.planes import Layout, Role, Samples, layout, planes
+from rtface.geometry.transforms import compose, display_size, plane_matrix
+from rtface.stages.draw.blend import Box, blend, codes
+from rtface.stages.draw.sprite import Sprite
+from rtface.stages.draw.veil import blur, pixelate, veiled
+
+if TYPE_CHECKING:
+    import av
+
+Rectangle = Sequence[float]
+"""x0, y0, x1, y1 in display pixels."""
+
+
+class Canvas:
+    """Draws into the planes of a frame.
+
+    Coordinates are display space: upright, square pixels, the origin in the upper left corner of the picture, as the
+    viewer sees it. Rotation, pixel shape, chroma subsampling and its siting, bit depth, range and HDR are taken care
+    of. Samples outside of what is drawn stay bit for bit; drawn ones are rounded once.
+
+    Args:
+        frame: its image is in memory of the host and is written to after `make_writable()`.
+
+    Raises:
+        UsageError: the picture lies on a card, or in a format that has to be converted first; in a stage neither is.
+    """
+
+    def __init__(self, frame: Frame) -> None:
+        form = layout(frame.image.format.name)
+        if form is None:
+            raise UsageError(f"nothing can be drawn into {frame.image.format.name}; convert the picture first")
+        self._form: Layout = form
+        self._frame = frame
+        self._drawn = False
+        self._views: dict[Role, Samples] = {}
+        size = (frame.image.width, frame.image.height)
+        self._size = display_size(*size, frame.display)
+        known = {sub: plane_matrix(size, frame.display, subsampling=sub, siting=frame.color.siting)
+                 for sub in {form.role_subsampling(role) for role in form.components}}
+        self._to_planes: dict[Role, Float] = {role: known[form.role_subsampling(role)] for role in form.components}
+
+    @property
+    def width(self) -> float:
+        """Display width in pixels; not whole where samples are not square."""
+        return self._size[0]
+
+    @property
+    def height(self) -> float:
+        """Display height in pixels."""
+        return self._size[1]
+
+    @property
+    def frame(self) -> Frame:
+        """The frame with all that was drawn: what a stage returns."""
+        return replace(self._frame, touched=True) if self._drawn else self._frame
+
+    def draw(self, sprite: Sprite, place: Float | Rectangle, opacity: float = 1.0) -> None:
+        """Blends a picture with alpha, filtered well at any size.
+
+        Args:
+            sprite: what to draw.
+            place: the rectangle that it fills, or a float64 2×3 matrix from its pixels to display space.
+            opacity: 0…1, times the picture's own alpha.
+        """
+        matrix = np.asarray(place, np.float64)
+        if matrix.shape == (4,):
+            x0, y0, x1, y1 = matrix.tolist()
+            matrix = np.array([((x1 - x0) / sprite.width, 0.0, x0), (0.0, (y1 - y0) / sprite.height, y0)])
+        if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
+            raise UsageError(f"a place is four numbers or a finite 2×3 matrix, not {place}")
+        if opacity <= 0.0 or abs(np.linalg.det(matrix[:, :2])) < 1e-9:
+            return
+        if sprite.draw(self._writable(), self._form, self._frame.color, self._to_planes, matrix, min(opacity, 1.0)):
+            self._drawn = True
+
+    def fill(self, box: Rectangle, rgb: tuple[int, int, int], opacity: float = 1.0) -> None:
+        """Fills a rectangle with a colour (0…255 each), its edges to fractions of a pixel."""
+        if opacity <= 0.0:
+            return
+        (x0, y0, x1, y1), (w, h) = box, self._size
+        # A chroma sample at the picture's edge reaches past it, and there the colour goes on.
+        box = (x0 - 8 * (x0 <= 0), y0 - 8 * (y0 <= 0), x1 + 8 * (x1 >= w), y1 + 8 * (y1 >= h))
+        values = codes(np.array(rgb, np.float32) / np.float32(255.0), self._form, self._frame.color)
+        for role, view in self._writable().items():
+            if role not in values:
+                continue
+            x0, y0, x1, y1 = _moved(self._to_planes[role], box)
+            h, w = view.shape
+            across, down = _coverage(x0, x1, w), _coverage(y0, y1, h)
+            if across[1].size and down[1].size:
+                cover = np.outer(down[1], across[1]).astype(np.float32) * np.float32(min(opacity, 1.0))
+                inside = (across[0], down[0], across[0] + across[1].size, down[0] + down[1].size)
+                blend(view, inside, cover * values[role], np.float32(1.0) - cover, self._form)
+                self._drawn = True
+
+    def blur(self, disc: Float, sigma: float) -> None:
+        """Blurs what lies in an ellipse.
+
+        Args:
+            disc: 2×3 from the unit disc to display space; `covering(face)` makes it.
+            sigma: standard deviation of the Gaussian in display pixels.
+        """
+        for role, view, box, mask in self._veiled(disc):
+            x, y = (sigma * hypot(*row[:2]) for row in self._to_planes[role])
+            blur(view, self._form, box, mask, (x, y))
+
+    def pixelate(self, disc: Float, cell: float) -> None:
+        """Lays a mosaic over what lies in an ellipse.
+
+        Args:
+            disc: as for `blur`.
+            cell: side of a tile in display pixels; the tiles lie on a grid of the picture, so they do not swim.
+        """
+        luma = self._to_planes[next(iter(self._form.components))]
+        # Whole chroma samples, so that a tile has the same place in every plane.
+        wide, high = (max(step, round(cell * hypot(*row[:2]) / step) * step)
+                      for row, step in zip(luma, self._form.subsampling, strict=True))
+        for role, view, box, mask in self._veiled(disc):
+            sx, sy = self._form.role_subsampling(role)
+            pixelate(view, self._form, box, mask, (wide // sx, high // sy))
+
+    def show(self, image: av.VideoFrame, box: Rectangle) -> None:
+        """Puts the samples of another picture of the same size (`Frame.before`) into a rectangle, as they are.
+
+        Its edges go to the nearest whole chroma sample.
+        """
+        if image.format.name != self._frame.image.format.name:
+            image = image.reformat(format=self._frame.image.format.name)
+        if (image.width, image.height) != (self._frame.image.width, self._frame.image.height):
+            raise UsageError(f"only a picture of {self._frame.image.width}×{self._frame.image.height} can be shown "
+                             f"here, not {image.width}×{image.height}")
+        others = planes(image, self._form)
+        x0, y0, x1, y1 = _moved(self._to_planes[next(iter(self._form.components))], box)
+        step_x, step_y = self._form.subsampling
+        left, right = _snapped(x0, x1, step_x, image.width)
+        top, bottom = _snapped(y0, y1, step_y, image.height)
+        if right <= left or bottom <= top:
+            return
+        for role, view in self._writable().items():
+            sx, sy = self._form.role_subsampling(role)
+            part = np.s_[top // sy:-(-bottom // sy), left // sx:-(-right // sx)]
+            view[part] = others[role][part]
+        self._drawn = True
+
+    def _veiled(self, disc: Float) -> Iterator[tuple[Role, Samples, Box, Float32]]:
+        """The components that an ellipse meets, where, and its mask there."""
+        known: dict[tuple[int, int], tuple[Box, Float32] | None] = {}
+        for role, view in self._writable().items():
+            sub = self._form.role_subsampling(role)
+            if sub not in known:
+                known[sub] = veiled(compose(self._to_planes[role], disc), view.shape)
+            if (found := known[sub]) is not None:
+                self._drawn = True
+                yield role, view, *found
+
+    def _writable(self) -> dict[Role, Samples]:
+        if not self._views:
+            self._frame.image.make_writable()
+            self._views = planes(self._frame.image, self._form)
+        return self._views
+
+
+def _moved(matrix: Float, box: Rectangle) -> tuple[float, float, float, float]:
+    """The rectangle in a plane; exact, because matrices to planes turn by quarters only."""
+    corners = [(matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2], matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2])
+               for x, y in (box[:2], box[2:])]
+    (ax, ay), (bx, by) = corners
+    return float(min(ax, bx)), float(min(ay, by)), float(max(ax, bx)), float(max(ay, by))
+
+
+def _coverage(low: float, high: float, size: int) -> tuple[int, Float32]:
+    """The first sample of an axis that low…high meets, and how much of each it covers from there on."""
+    first, last = max(floor(low), 0), min(ceil(high), size)
+    at = np.arange(first, max(first, last), dtype=np.float32)
+    return first, np.clip(np.minimum(at + 1, high) - np.maximum(at, low), 0.0, 1.0).astype(np.float32)
+
+
+def _snapped(low: float, high: float, step: int, size: int) -> tuple[int, int]:
+    """A stretch of an axis, its ends at multiples of `step` or at the picture's end."""
+    first = min(max(round(low / step) * step, 0), size)
+    return first, size if high > size - step / 2 else max(round(high / step) * step, first)

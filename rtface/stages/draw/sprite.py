@@ -1,0 +1,120 @@
+"""A picture with alpha, ready to be drawn again and again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.device.cpu.crop import lowpass
+from rtface.errors import UsageError
+from rtface.frame import Bytes, Color, Float, Float32
+from rtface.geometry.planes import Layout, Role, Samples
+from rtface.geometry.transforms import bounds, clip_box, compose, footprint, invert, to_cv2, translation
+from rtface.stages.draw.blend import Box, blend, codes
+
+Roles = tuple[Role, ...]
+
+
+class _Placed:
+    """A sprite on the samples of one grid: what is added and what stays of them."""
+
+    def __init__(self, roles: Roles, box: Box, values: list[Float32], keep: Float32) -> None:
+        self.roles, self.box, self.values, self.keep = roles, box, values, keep
+
+
+class Sprite:
+    """A picture with alpha.
+
+    Conversions, the last low-pass and the last placement are kept: what moves without growing is only warped and
+    blended, what stands still only blended.
+
+    Args:
+        rgba: uint8 h×w×4, R'G'B' (sRGB) and straight alpha; not to be changed afterwards.
+
+    Raises:
+        UsageError: another shape or type.
+    """
+
+    def __init__(self, rgba: Bytes) -> None:
+        given: Any = rgba
+        if not isinstance(given, np.ndarray) or rgba.dtype != np.uint8 or rgba.ndim != 3 or rgba.shape[2] != 4 \
+                or not rgba.size:
+            raise UsageError("a sprite is made of a uint8 array height×width×4 (RGB and alpha), not "
+                             f"{getattr(given, 'dtype', type(given).__name__)} {np.shape(given)}")
+        self._rgba = rgba
+        self._coded: tuple[object, dict[Roles, Float32]] = (None, {})
+        self._filtered: dict[Roles, tuple[object, Float32, Float]] = {}
+        self._placed: tuple[object, list[_Placed]] = (None, [])
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self._rgba.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self._rgba.shape[0]
+
+    def draw(self, views: dict[Role, Samples], form: Layout, color: Color, to_planes: dict[Role, Float], place: Float,
+             opacity: float) -> bool:
+        """Blends it into the planes of a picture; False where it lies outside.
+
+        Args:
+            views: `planes.planes` of the picture.
+            form, color: how to read them.
+            to_planes: per component the matrix from display space to its samples.
+            place: 2×3, sprite pixels → display space.
+            opacity: 0…1.
+        """
+        shapes = tuple((role, view.shape, to_planes[role].tobytes()) for role, view in views.items())
+        key = (form, color, shapes, place.tobytes(), opacity)
+        if self._placed[0] != key:
+            coded = self._code(form, color)
+            found = [self._place(roles, values, compose(to_planes[roles[0]], place), views[roles[0]].shape, opacity)
+                     for roles, values in coded.items()]
+            self._placed = key, [one for one in found if one is not None]
+        for one in self._placed[1]:
+            for role, value in zip(one.roles, one.values, strict=True):
+                blend(views[role], one.box, value, one.keep, form)
+        return bool(self._placed[1])
+
+    def _code(self, form: Layout, color: Color) -> dict[Roles, Float32]:
+        """Code values times alpha, and alpha, h×w×(n+1), for the components of each grid."""
+        key = (form, color)
+        if self._coded[0] != key:
+            alpha = self._rgba[..., 3:].astype(np.float32) / np.float32(255.0)
+            values = codes(self._rgba[..., :3].astype(np.float32) / np.float32(255.0), form, color)
+            grids: dict[tuple[int, int], list[Role]] = {}
+            for role in values:
+                grids.setdefault(form.role_subsampling(role), []).append(role)
+            self._filtered.clear()
+            self._coded = key, {
+                tuple(roles): np.concatenate([*(values[role][..., None] * alpha for role in roles), alpha], axis=2)
+                for roles in grids.values()}
+        return self._coded[1]
+
+
+    def _place(self, roles: Roles, values: Float32, forward: Float, shape: tuple[int, ...],
+               opacity: float) -> _Placed | None:
+        """`values` (h×w×n, alpha last) on the samples of a plane (`forward`: sprite → plane), low-passed where it
+        shrinks; None where it does not reach it."""
+        h, w = values.shape[:2]
+        box = clip_box(bounds(forward, (0.0, 0.0, w, h), margin=1.0), shape[1], shape[0])
+        if box[2] <= box[0] or box[3] <= box[1]:
+            return None
+        shrink = footprint(invert(forward))
+        key = (round(shrink[0], 2), round(shrink[1], 2))
+        if roles not in self._filtered or self._filtered[roles][0] != key:
+            self._filtered[roles] = (key, *lowpass(values, key, border=cv2.BORDER_CONSTANT))
+        _, values, undo = self._filtered[roles]
+        onto = to_cv2(compose(translation(-box[0], -box[1]), forward, undo))
+        out: Any = cv2.warpAffine(values, onto, (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR,
+                                  borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)
+        if opacity < 1.0:
+            out *= np.float32(opacity)
+        *parts, alpha = cv2.split(out)
+        return _Placed(roles, box, [np.asarray(part, np.float32) for part in parts],
+                       np.subtract(np.float32(1.0), alpha, dtype=np.float32))

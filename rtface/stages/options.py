@@ -1,0 +1,161 @@
+"""What is written behind ``--stage``, and the options that a stage has: the fields of its dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rtface.errors import RtfaceError, UsageError, reason
+from rtface.stages.entry_points import find_stages, load_stage
+from rtface.util import parse as v
+from rtface.util.install import plugin_line
+from rtface.util.redaction import shown
+
+_BOUND = 1e9
+# A comma parts options only where the next one begins behind it, so that texts may hold commas.
+_BETWEEN = re.compile(r"(?<!\\),(?=\s*[A-Za-z][\w-]*=)")
+
+
+def option(default: Any = dataclasses.MISSING, help: str = "", check: v.Check | None = None) -> Any:
+    """A field of a stage that is an option: ``text: str = option("AI", "what it says")``.
+
+    Args:
+        default: as the user would write it; without one the user has to give it.
+        help: for ``--stage NAME:help``.
+        check: converts a value or raises UsageError (`rtface.util.parse` has many); without it the default's type
+        decides.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "check": check, "option": True})
+
+
+def state(factory: Any) -> Any:
+    """A field of a stage that is not an option: ``seen: dict[int, float] = state(dict)``."""
+    return dataclasses.field(default_factory=factory, init=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One ``--stage``, as it was written.
+
+    Attributes:
+        name: of the stage.
+        values: what was given, by key; None where help was asked for.
+    """
+
+    name: str
+    values: dict[str, str] | None
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Reads ``NAME``, ``NAME:help`` or ``NAME:key=value,key=value``.
+
+        A comma is part of a value unless ``key=`` follows it; ``\\,`` always is.
+
+        Raises:
+            UsageError: anything else, or a key given twice.
+        """
+        name, _, rest = text.partition(":")
+        name, rest = name.strip(), rest.strip()
+        if not name:
+            raise UsageError(f"--stage {text!r}: begin with a name, as in label:text=Hello; --stage help lists them")
+        if rest == "help":
+            return cls(name, None)
+        given: dict[str, str] = {}
+        for part in _BETWEEN.split(rest) if rest else ():
+            key, equals, value = part.partition("=")
+            key = key.strip().replace("-", "_")
+            if not equals:
+                # Of a URL given by mistake, parts would show what the whole hides.
+                part = part.strip() if "://" not in text else shown(text)
+                raise UsageError(f"--stage {name}: {part!r} is not key=value")
+            if key in given:
+                raise UsageError(f"--stage {name}: {key} is given twice")
+            given[key] = value.strip().replace("\\,", ",")
+        return cls(name, given)
+
+
+def names_of(specs: tuple[str, ...]) -> list[str]:
+    """The names alone, for reports."""
+    return [text.partition(":")[0].strip() for text in specs]
+
+
+def make_stage(spec: Spec) -> Any:
+    """The stage.
+
+    Raises:
+        UsageError: no such stage, a key it does not know, a value it cannot use; for ``NAME:help`` the list of keys.
+        MissingComponent: it cannot be loaded.
+    """
+    kind = load_stage(spec.name)
+    if spec.values is None:
+        raise UsageError(described(spec.name))
+    known = _options(kind)
+    values: dict[str, Any] = {}
+    for key, value in spec.values.items():
+        if key not in known:
+            near = f"{v.hint(key, known)}; it has {', '.join(known)}" if known else "; it has none"
+            raise UsageError(f"--stage {spec.name}: {key} is not an option{near}")
+        values[key] = _convert(known[key], value, f"--stage {spec.name}: {key}")
+    for key, field in known.items():
+        if key in values:
+            continue
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise UsageError(f"--stage {spec.name} needs {key}=…: {_help(field) or 'see --stage NAME:help'}")
+        if isinstance(field.default, str):
+            values[key] = _convert(field, field.default, f"--stage {spec.name}: {key}")
+    try:
+        return kind(**values)
+    except RtfaceError as error:
+        raise UsageError(f"--stage {spec.name}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UsageError(f"--stage {spec.name} cannot be made: {reason(error)}") from error
+
+
+def described(name: str) -> str:
+    """What a stage does and its options, a line each; for "help" what is installed. Raises as `make_stage`."""
+    if name == "help":
+        found = find_stages()
+        if not found:
+            return f"no stage is installed; some come with: {plugin_line('rtface-overlays')}"
+        return "\n".join(f"{each:<12} {_first_line(load_stage(each))}" for each in found)
+    kind = load_stage(name)
+    lines = [f"{name}: {_first_line(kind)}"]
+    for key, field in _options(kind).items():
+        default = "needed" if field.default is dataclasses.MISSING else _shown(field.default)
+        lines.append(f"  {key + '=' + default:<24} {_help(field)}".rstrip())
+    return "\n".join(lines)
+
+
+def _options(kind: Any) -> dict[str, dataclasses.Field[Any]]:
+    if not dataclasses.is_dataclass(kind):
+        return {}
+    return {field.name: field for field in dataclasses.fields(kind) if field.init}
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    return str(field.metadata.get("help", ""))
+
+
+def _first_line(kind: Any) -> str:
+    return (kind.__doc__ or "").strip().split("\n")[0]
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _convert(field: dataclasses.Field[Any], text: str, shown: str) -> object:
+    check = field.metadata.get("check")
+    if check is not None:
+        return check(text, shown)
+    default = field.default
+    if isinstance(default, bool):
+        return v.boolean(text, shown)
+    if isinstance(default, int | float):
+        return v.number(-_BOUND, _BOUND, whole=isinstance(default, int))(text, shown)
+    return v.path(text, shown) if isinstance(default, Path) else text

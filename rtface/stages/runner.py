@@ -1,0 +1,285 @@
+"""What else changes pictures, after the faces: overlays, privacy, labels of a film or a live run.
+
+A stage is a class, best a dataclass whose fields are its options; docs/stages.md shows one of ten lines. It is called
+once for every picture. One that raises costs that picture its work; after five times within a minute of the film it is
+switched off. It never ends a run. Where a stage hides something, its faults hide the whole picture instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from rtface.device.cpu.device import native_image
+from rtface.errors import UsageError, reason
+from rtface.frame import Bytes, Frame
+from rtface.geometry.planes import layout, planes
+from rtface.geometry.transforms import compose, scaling, translation
+from rtface.protocols import Item, Stage, Tracker
+from rtface.stages.draw import Canvas
+from rtface.stages.entry_points import load_stage
+from rtface.stages.options import Spec, make_stage
+from rtface.stats import Stats
+from rtface.tracking.extrapolation import grown
+from rtface.util.av_arrays import copy_image, plane_rows
+from rtface.util.av_gpu import software
+
+log = logging.getLogger("rtface")
+
+FAULTS, WITHIN_S = 5, 60.0
+"""A stage that raises so often within so much time of the film is switched off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a stage is told before the first picture.
+
+    Attributes:
+        live: whether pictures come from a camera or stream.
+        origin: `Frame.time` at which the film or the run began.
+    """
+
+    live: bool = False
+    origin: float = 0.0
+
+    def elapsed(self, frame: Frame) -> float:
+        """Seconds since the film or the run began."""
+        return frame.time - self.origin
+
+
+@dataclass(slots=True)
+class _Active:
+    """A stage at work: its name in figures and messages, what it says of itself (read once), when it raised lately."""
+
+    stage: Stage
+    name: str
+    hides: bool = False
+    needs_before: bool = False
+    faults: deque[float] = field(default_factory=lambda: deque[float](maxlen=FAULTS))
+
+
+class Stages:
+    """All stages of a run, in the order in which they were asked for; those that need the picture as it came go first.
+
+    Attributes:
+        names: of all, "label 2" for the second label.
+    """
+
+    def __init__(self, stages: Sequence[tuple[str, Stage]], stats: Stats, run: Run | None = None) -> None:
+        run = run or Run()
+        self._stats = stats
+        self._all: list[_Active] = []
+        for place, (name, stage) in enumerate(stages):
+            count = 1 + sum(other == name for other, _ in stages[:place])
+            self._all.append(_Active(stage, name if count == 1 else f"{name} {count}"))
+        self._at_work = list(self._all)
+        self._kept: tuple[object, list[Bytes]] = (None, [])
+        self.names = [one.name for one in self._all]
+        for one in self._all:
+            try:
+                one.hides = bool(getattr(one.stage, "hides", False))
+                one.needs_before = bool(getattr(one.stage, "needs_before", False))
+                if (begin := getattr(one.stage, "begin", None)) is not None:
+                    begin(run)
+            except KeyboardInterrupt:
+                self.close()
+                raise
+            except BaseException as error:
+                self.close()
+                raise UsageError(f"the stage {one.name} cannot begin: {reason(error)}") from error
+        # What puts the untouched picture back comes first: it must not lift a veil.
+        self._at_work.sort(key=lambda one: not one.needs_before)
+
+    @classmethod
+    def open(cls, specs: Sequence[str], stats: Stats, live: bool = False, origin: float | None = None, *,
+             commercial_use: bool = False) -> Stages:
+        """Makes the stages of `Options.stages`.
+
+        Args:
+            specs: "NAME" or "NAME:key=value,…" each.
+            stats: gets "stage NAME" (seconds) and `stage_faults`.
+            live: whether it is a live run, which begins now.
+            origin: seconds of `Frame.time` at which a film begins.
+            commercial_use: refuse stages that say of themselves that they may not be used commercially.
+
+        Raises:
+            UsageError: no such stage, one that may not be used so, an option that does not exist or cannot be used.
+            MissingComponent: a stage cannot be loaded.
+        """
+        begun = origin if origin is not None else time.monotonic() if live else 0.0
+        parsed = [Spec.parse(text) for text in specs]
+        for spec in parsed if commercial_use else ():
+            _check_commercial_use(spec.name)
+        return cls([(spec.name, make_stage(spec)) for spec in parsed], stats, Run(live, begun))
+
+    @property
+    def needs_before(self) -> bool:
+        """Whether `process` wants the picture as it came."""
+        return any(one.needs_before for one in self._at_work)
+
+    @property
+    def hides(self) -> bool:
+        """Whether one of them hides something: every frame must pass through them, and faces must be looked for."""
+        return any(one.hides for one in self._at_work)
+
+    def watch(self, tracker: Tracker, name: str) -> None:
+        """Has the tracker, of that name, report every face that is seen, where a stage hides faces.
+
+        Raises:
+            UsageError: a stage hides faces, and no tracker finds any.
+        """
+        hiding = next((one.name for one in self._at_work if one.hides), None)
+        if hiding is not None and name == "none":
+            raise UsageError(f"the stage {hiding} hides faces, and --tracker none finds none; leave --tracker out")
+        tracker.watchful = hiding is not None
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._all)
+
+    def notes(self, *, comparing: bool = False) -> list[str]:
+        """What a report says of them."""
+        if not self.names:
+            return []
+        notes = [f"stages: {', '.join(self.names)}"]
+        return [*notes, "--compare shows pictures without what stages draw"] if comparing else notes
+
+    def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The step in the chain."""
+        for item in items:
+            yield self.process(item) if isinstance(item, Frame) else item
+
+    def remember(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, with a copy of every picture on it where a stage needs that; in front of the enhancement."""
+        for item in items:
+            if self.needs_before and isinstance(item, Frame):
+                item = replace(item, before=before(item))
+            yield item
+
+    def process(self, frame: Frame, before: Any = None) -> Frame:
+        """The frame after all stages; itself where there are none.
+
+        Args:
+            frame: enhanced. Its picture is written to, as after `make_writable()`; one on a card or in a format that
+                nothing can be drawn into is replaced.
+            before: the picture as it came (`rtface.stages.before`), else the frame's own; only for `needs_before`.
+        """
+        if not self._at_work:
+            return frame if frame.before is None else replace(frame, before=None)
+        image = native_image(frame.image)
+        image.make_writable()
+        frame = replace(frame, image=image, before=before or frame.before)
+        for one in tuple(self._at_work):
+            frame = self._through(one, frame)
+        return replace(frame, before=None)
+
+    def _through(self, one: _Active, frame: Frame) -> Frame:
+        if not frame.tracked and one.hides:
+            self._stats.warn(f"stage {one.name} untracked", f"a frame is blurred as a whole for the stage {one.name}, "
+                             "because its faces are not known: tracking failed, or live is late")
+            return _hidden(frame)
+        kept, given = self._keep(frame), frame
+        if frame.faces_age and getattr(one.stage, "hides", False):
+            given = replace(frame, faces=tuple(grown(f, frame.faces_age) for f in frame.faces),
+                            unfollowed=tuple(grown(f, frame.faces_age) for f in frame.unfollowed))
+        try:
+            with self._stats.time(f"stage {one.name}"):
+                after = one.stage(given)
+            _check(after, frame)
+            return replace(frame, image=after.image, touched=after.touched)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin must not end a run, by sys.exit() either: counted, said
+            frame.image.make_writable()
+            for whole, rows in zip(kept, _memory(frame), strict=True):
+                np.copyto(rows, whole)
+            return self._fault(one, error, frame)
+
+    def _keep(self, frame: Frame) -> list[Bytes]:
+        """The samples as they are now, in memory that is used again."""
+        memory = _memory(frame)
+        like = [(part.shape, part.dtype) for part in memory]
+        if self._kept[0] != like:
+            self._kept = like, [np.empty(part.shape, part.dtype) for part in memory]
+        for part, into in zip(memory, self._kept[1], strict=True):
+            np.copyto(into, part)
+        return self._kept[1]
+
+    def _fault(self, one: _Active, error: BaseException, frame: Frame) -> Frame:
+        now = frame.time
+        self._stats.count("stage_faults")
+        becomes = "is blurred as a whole" if one.hides else "stays as it is"
+        self._stats.warn(f"stage {one.name}", f"a frame {becomes}, because the stage {one.name} failed: "
+                         f"{reason(error)}")
+        log.debug("the stage %s failed", one.name, exc_info=error)
+        if one.hides:
+            return _hidden(frame)
+        one.faults.append(now)
+        if len(one.faults) == FAULTS and now - one.faults[0] <= WITHIN_S:
+            self._at_work.remove(one)
+            self._stats.warn(f"stage {one.name} off", f"the stage {one.name} is switched off: it failed {FAULTS} times "
+                             f"within a minute, the last because of {reason(error)}")
+            _close(one)
+        return frame
+
+    def close(self) -> None:
+        """Closes every stage; safe to call twice."""
+        for one in self._at_work:
+            _close(one)
+        self._all, self._at_work = [], []
+
+
+def before(frame: Frame) -> Any:
+    """A copy of the frame's picture, in memory of the host."""
+    image = software(frame.image)
+    return image if image is not frame.image else copy_image(image)
+
+
+def _hidden(frame: Frame) -> Frame:
+    """The frame with nothing to recognise on it."""
+    canvas = Canvas(frame)
+    side = max(canvas.width, canvas.height)
+    # A face may fill the frame; a blur hides it from a fifth of its width on.
+    canvas.blur(compose(translation(canvas.width / 2, canvas.height / 2), scaling(2 * side, 2 * side)), side / 4)
+    return canvas.frame
+
+
+def _check_commercial_use(name: str) -> None:
+    kind = load_stage(name)
+    if not getattr(kind, "commercial_use", True):
+        raise UsageError(f"the stage {name} may not be used commercially ({getattr(kind, 'licence', 'its licence')}); "
+                         "leave it out, or --commercial-use")
+
+
+def _check(after: object, frame: Frame) -> None:
+    if not isinstance(after, Frame):
+        raise TypeError(f"it gave {type(after).__name__} and not a Frame")
+    a, b = after.image, frame.image
+    if (a.width, a.height, a.format.name) != (b.width, b.height, b.format.name):
+        raise ValueError(f"it gave {a.width}×{a.height} {a.format.name} for {b.width}×{b.height} {b.format.name}")
+
+
+def _memory(frame: Frame) -> list[Any]:
+    """The samples of a picture, a writable array a plane; a component where rows lie bottom-up."""
+    native = frame.image.planes
+    if all(plane.line_size > 0 for plane in native):
+        return [plane_rows(plane) for plane in native]
+    form = layout(frame.image.format.name)
+    assert form is not None
+    return list(planes(frame.image, form).values())
+
+
+def _close(one: _Active) -> None:
+    try:
+        if (close := getattr(one.stage, "close", None)) is not None:
+            close()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - nothing is lost by it
+        log.debug("the stage %s could not be closed: %s", one.name, reason(error))

@@ -1,0 +1,126 @@
+"""Face trackers, by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from rtface.errors import DeviceLost, EngineError, MissingComponent, UsageError
+from rtface.frame import Face
+from rtface.pictures import PictureNetwork, PictureRunner
+from rtface.protocols import Tracker, View
+
+if TYPE_CHECKING:
+    from rtface.tracking.detector import Detector
+    from rtface.tracking.facemesh import FaceMesh
+
+log = logging.getLogger("rtface")
+Opener = Callable[[PictureNetwork], PictureRunner]
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=_Closable)
+
+NAMES = ("auto", "openvino", "tasks", "none")
+"""What `create_tracker` knows; "auto" is "openvino"."""
+
+
+class NoTracker:
+    """Finds nothing: for pictures whose faces the caller brings along."""
+
+    sparing = False
+    watchful = False
+    unfollowed: tuple[Face, ...] = ()
+
+    def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        """No faces."""
+        return ()
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, cuts: bool = True,
+                   device: str = "cpu", card: Opener | None = None) -> Tracker:
+    """A tracker.
+
+    A network that cannot be had on the device asked for, or gives other answers there than on a CPU, runs on the CPU;
+    the log says so.
+
+    Args:
+        name: "openvino" (what "auto" takes: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
+            by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower) or "none".
+        max_faces: faces followed at once, at least 1.
+        threads: cores that one look may use, at least 1.
+        cuts: whether it looks for scene changes itself, besides those it is told of.
+        device: the run's; its networks run there where it is one of OpenVINO's ("openvino:gpu.1"), else on the CPU.
+        card: makes networks ready on the run's card instead.
+
+    Raises:
+        UsageError: an unknown name or a number below 1.
+        MissingComponent: a model file or package is not there; the message says how to get it.
+        DeviceLost: the card stopped answering.
+    """
+    if max_faces < 1 or threads < 1:
+        raise UsageError(f"a tracker needs max_faces ≥ 1 and threads ≥ 1, not {max_faces} and {threads}")
+    if name == "none":
+        return NoTracker()
+    if name not in NAMES:
+        raise UsageError(f"unknown tracker {name!r}: choose one of {', '.join(NAMES)}")
+    # Only now: the networks' library takes a while to import, and "none" does without.
+    from rtface.tracking.long_range import Search
+    from rtface.tracking.mediapipe import MediaPipeTracker
+    from rtface.tracking.tasks import TasksMesh
+
+    reader = TasksMesh() if name == "tasks" else _mesh(threads, device, card)
+    return MediaPipeTracker(reader, Search(_detector(threads, device, card)), max_faces=max_faces, cuts=cuts)
+
+
+def _mesh(threads: int, device: str, card: Opener | None) -> FaceMesh:
+    from rtface.tracking import golden, models
+    from rtface.tracking.facemesh import FaceMesh
+
+    if card is not None:
+        made = _proven(lambda: FaceMesh(network=card(models.face_mesh())), golden.check_mesh)
+    else:
+        made = _proven(lambda: FaceMesh(device=_openvino(device)), golden.check_mesh) if _openvino(device) else None
+    return made or FaceMesh(threads=threads)
+
+
+def _detector(threads: int, device: str, card: Opener | None) -> Detector:
+    from rtface.tracking import golden, models
+    from rtface.tracking.detector import Detector
+
+    if card is not None:
+        made = _proven(lambda: Detector(network=card(models.yunet())), golden.check_detector)
+    else:
+        made = _proven(lambda: Detector(device=_openvino(device)), golden.check_detector) if _openvino(device) else None
+    return made or Detector(threads=threads)
+
+
+def _openvino(device: str) -> str:
+    """OpenVINO's name of a device that is not the CPU but its own; "" of others."""
+    return device.removeprefix("openvino:").upper() if device.startswith("openvino:") else ""
+
+
+def _proven(make: Callable[[], T], check: Callable[[T], None]) -> T | None:
+    """What was made, once it has given its golden answers; None where it cannot be had or gives others."""
+    made: T | None = None
+    try:
+        made = make()
+        check(made)
+    except DeviceLost:
+        raise
+    except (EngineError, MissingComponent) as error:
+        log.warning("the tracker runs on the CPU: %s", error)
+        if made is not None:
+            made.close()
+        return None
+    return made

@@ -1,0 +1,82 @@
+"""Carrying a mesh over one picture by optical flow, in place of reading it anew.
+
+The mesh network is the dearest part of tracking. Where a face was read surely on the picture before and has hardly
+moved, 40 of its points are followed instead (Lucas and Kanade 1981, in pyramids: Bouguet 2000) and the whole mesh is
+moved by the similarity that fits them, at a tenth of the cost. It happens at most once between two readings, so
+nothing drifts, and expression lags by one picture at most. Any doubt (points that do not come back to where they
+started, that disagree with one similarity, a jump) means reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import atan2, hypot
+
+import cv2
+import numpy as np
+
+from rtface.frame import Bytes, Float
+from rtface.geometry.alignment import RIGID, fit, move
+from rtface.geometry.transforms import apply
+from rtface.protocols import View
+from rtface.tracking.facemesh import Region, region_of_mesh
+
+_SIDE = 160
+_POINTS = np.concatenate([RIGID, [10, 338, 297, 284, 389, 454, 361, 397, 152, 172, 132, 234]])
+_BACK = 0.7  # patch pixels by which a point may miss its start when it is followed back
+_AGREE = 1.0  # patch pixels, median distance of the points from the similarity
+_ENOUGH = 0.7  # share of the points that must be left
+
+
+@dataclass(slots=True)
+class Patch:
+    """What a face looked like when its mesh was read: gray `_SIDE`², where it was cut, the mesh, and when (seconds)."""
+
+    gray: Bytes
+    region: Region
+    mesh: Float
+    time: float = 0.0
+
+    @classmethod
+    def cut(cls, view: View, mesh: Float, time: float = 0.0) -> Patch:
+        """Remembers the face at `mesh` (478, 3) on this picture."""
+        region = region_of_mesh(mesh)
+        return cls(_gray(view, region), region, mesh, time)
+
+    def carry(self, view: View, shift: Float) -> Float | None:
+        """The mesh on the next picture, or None where it has to be read.
+
+        Args:
+            view: the next picture.
+            shift: display pixels (2,) by which the face is expected to have moved.
+        """
+        old = self.region
+        new = Region(old.x + float(shift[0]), old.y + float(shift[1]), old.side, old.angle)
+        gray = _gray(view, new)
+        start = apply(old.matrix(_SIDE), self.mesh[_POINTS, :2])
+        found, back, good = _follow(self.gray, gray, start)
+        good &= np.linalg.norm(back - start, axis=1) < _BACK
+        if good.mean() < _ENOUGH:
+            return None
+        source, target = self.mesh[_POINTS[good], :2], new.to_display(found[good], _SIDE)
+        motion = fit(source, target)
+        error = np.linalg.norm(apply(motion, source) - target, axis=1) * (_SIDE / old.side)
+        scale, turn = hypot(motion[0, 0], motion[1, 0]), atan2(motion[1, 0], motion[0, 0])
+        if float(np.median(error)) > _AGREE or abs(scale - 1) > 0.04 or abs(turn) > 0.08:
+            return None
+        return move(motion, self.mesh)
+
+
+def _gray(view: View, region: Region) -> Bytes:
+    return cv2.cvtColor(view.crop(region.matrix(_SIDE), (_SIDE, _SIDE)), cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
+
+
+def _follow(old: Bytes, new: Bytes, start: Float) -> tuple[Float, Float, np.ndarray]:
+    """Where points (N, 2) of `old` are in `new`, where those are in `old` again, and which could be followed at all."""
+    # OpenCV's pixel centres are whole numbers, ours halves.
+    a = (start - 0.5).astype(np.float32)[:, None]
+    how = {"winSize": (15, 15), "maxLevel": 2, "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02)}
+    b, there, _ = cv2.calcOpticalFlowPyrLK(old, new, a, None, **how)  # type: ignore[call-overload]
+    c, again, _ = cv2.calcOpticalFlowPyrLK(new, old, b, None, **how)  # type: ignore[call-overload]
+    good = (there[:, 0] > 0) & (again[:, 0] > 0)
+    return b[:, 0].astype(np.float64) + 0.5, c[:, 0].astype(np.float64) + 0.5, good

@@ -1,0 +1,119 @@
+"""Face Mesh: 478 points of a face from a rotated square around it.
+
+Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019. The region follows
+MediaPipe's ``face_landmarker`` graph: 1.5 times the longer side of the last mesh's box, turned so that the eyes lie
+level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtface.frame import Bytes, Float
+from rtface.geometry.alignment import similarity
+from rtface.pictures import PictureRunner
+from rtface.protocols import View
+from rtface.tracking.detector import Detection
+from rtface.tracking.look import look_of
+from rtface.tracking.network import Network
+
+SIZE = 256
+MARGIN = 1.5
+LEFT_EYE = (33, 133, 160, 158, 144, 153)
+RIGHT_EYE = (263, 362, 387, 385, 373, 380)
+NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH = 1, 61, 291
+OUTER_CORNERS = (33, 263)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A square in display space: centre x and y, side (pixels), angle (radians, clockwise on the screen)."""
+
+    x: float
+    y: float
+    side: float
+    angle: float
+
+    def matrix(self, size: int = SIZE) -> Float:
+        """2×3, display → pixels of a size×size crop."""
+        s = size / self.side
+        c, n = s * np.cos(self.angle), s * np.sin(self.angle)
+        return np.array([[c, n, size / 2 - c * self.x - n * self.y],
+                         [-n, c, size / 2 + n * self.x - c * self.y]])
+
+    def to_display(self, points: Float, size: int = SIZE) -> Float:
+        """(N, 2|3) crop pixels → display pixels; z is scaled only."""
+        s = self.side / size
+        c, n = s * np.cos(self.angle), s * np.sin(self.angle)
+        u, v = points[:, 0] - size / 2, points[:, 1] - size / 2
+        xy = np.stack([self.x + c * u - n * v, self.y + n * u + c * v], 1)
+        return np.concatenate([xy, points[:, 2:] * s], 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """One sight of a face: points (478, 3) in display pixels, score 0…1, and what it looks like (`look_of`)."""
+
+    points: Float
+    score: float
+    look: Float
+
+
+def five_points(mesh: Float) -> Float:
+    """Eye centres (mean of both corners and four lid points), nose tip, mouth corners: (5, 2) of a mesh (478, 2|3)."""
+    m = mesh[:, :2]
+    return np.stack([m[list(LEFT_EYE)].mean(0), m[list(RIGHT_EYE)].mean(0), m[NOSE_TIP], m[LEFT_MOUTH],
+                     m[RIGHT_MOUTH]])
+
+
+def box_of(mesh: Float) -> Float:
+    """x0, y0, x1, y1 around the 468 points of the surface."""
+    m = mesh[:468, :2]
+    return np.concatenate([m.min(0), m.max(0)])
+
+
+def region_of_detection(found: Detection) -> Region:
+    """Where to look for the mesh of a detector's candidate (constants: mean over 150 portraits)."""
+    (x, y), side = found.centre, float(max(found.box[2:] - found.box[:2]))
+    m = similarity(found.points, SIZE)
+    angle = float(-np.arctan2(m[1, 0], m[0, 0]))
+    return Region(float(x) - 0.05 * side * np.sin(angle), float(y) + 0.05 * side * np.cos(angle), 1.31 * side, angle)
+
+
+def region_of_mesh(mesh: Float) -> Region:
+    """Where to look for a face on the next picture: around its mesh, level with its eyes."""
+    dx, dy = mesh[OUTER_CORNERS[1], :2] - mesh[OUTER_CORNERS[0], :2]
+    box = box_of(mesh)
+    (x, y), (w, h) = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    return Region(float(x), float(y), float(MARGIN * max(w, h)), float(np.arctan2(dy, dx)))
+
+
+class FaceMesh:
+    """The landmark network.
+
+    Args:
+        threads: how many cores one call may use.
+        device: OpenVINO's name of where it runs.
+        network: `models.face_mesh()`, ready somewhere else.
+    """
+
+    def __init__(self, *, threads: int = 1, device: str = "CPU", network: PictureRunner | None = None) -> None:
+        self.network = network or Network("face_landmarks_detector.tflite", SIZE, threads, divisor=255.0, device=device)
+
+    def read(self, view: View, region: Region) -> Mesh:
+        """The mesh of the face in `region`; its score is the network's own belief that a face is there."""
+        pixels = view.crop(region.matrix(), (SIZE, SIZE))
+        points, score = self.infer(pixels)
+        return Mesh(region.to_display(points), score, look_of(pixels))
+
+    def infer(self, pixels: Bytes) -> tuple[Float, float]:
+        """Points (478, 3) in pixels of a uint8 256×256×3 crop, and the score 0…1."""
+        outputs = self.network(pixels)
+        points = outputs[0].reshape(478, 3).astype(np.float64)
+        return points, float(1 / (1 + np.exp(-np.clip(float(outputs[1].reshape(-1)[0]), -100, 100))))
+
+    def close(self) -> None:
+        """Releases the network; safe to call twice."""
+        self.network.close()

@@ -1,0 +1,101 @@
+"""Who is who: what is remembered of every face, and how a face that comes back gets its old id.
+
+A face is expected where its speed carries it, at the size it had, looking as it did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+
+from rtface.frame import Float
+from rtface.tracking.carry import Patch
+from rtface.tracking.facemesh import Mesh, box_of
+from rtface.tracking.look import likeness
+
+MEMORY = 1.2
+"""Seconds after which a face that was lost is forgotten."""
+_PREDICT = 0.25
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """One face over time.
+
+    Attributes:
+        id: positive once the face is believed, 0 while it is on trial.
+        mesh: (478, 3), display pixels, at `seen`.
+        score: of the last look that saw it, 0…1.
+        seen: when it was last seen, seconds.
+        look: running mean of the meshes' looks.
+        speed: of the mesh's centre, display pixels a second.
+        hits: pictures on which it was seen.
+        patch: what it looked like on the last picture, when its mesh was read there; else None.
+    """
+
+    id: int
+    mesh: Float
+    score: float
+    seen: float
+    look: Float
+    speed: Float
+    hits: int = 1
+    patch: Patch | None = None
+
+    @classmethod
+    def start(cls, mesh: Mesh, time: float) -> Track:
+        return cls(0, mesh.points, mesh.score, time, mesh.look, np.zeros(2))
+
+    @property
+    def box(self) -> Float:
+        return box_of(self.mesh)
+
+    @property
+    def width(self) -> float:
+        box = self.box
+        return float(box[2] - box[0])
+
+    def expected(self, time: float) -> Float:
+        """The mesh where its speed would have carried it (for a quarter of a second; then it waits there)."""
+        mesh = self.mesh.copy()
+        mesh[:, :2] += self.speed * min(max(time - self.seen, 0.0), _PREDICT)
+        return mesh
+
+    def meet(self, mesh: Mesh, time: float, *, learn: bool = True) -> None:
+        """Takes in a new sight of the face."""
+        dt = time - self.seen
+        if dt > 0:
+            speed = (mesh.points[:468, :2].mean(0) - self.mesh[:468, :2].mean(0)) / dt
+            self.speed = self.speed + (0.5 if dt < _PREDICT else 0.0) * (speed - self.speed)
+        if learn:
+            self.look += 0.08 * (mesh.look - self.look)
+        self.mesh, self.score, self.seen = mesh.points, mesh.score, time
+        self.hits += 1
+
+
+def nearness(track: Track, mesh: Mesh, time: float) -> float:
+    """How well a new sight fits a lost face, 0 (not at all) … 1: place, size and look."""
+    gap = time - track.seen
+    old, new = box_of(track.expected(time)), box_of(mesh.points)
+    width = max(float(old[2] - old[0]), 1.0)
+    ratio = float((new[3] - new[1]) / max(old[3] - old[1], 1.0))
+    far = float(np.linalg.norm((old[:2] + old[2:] - new[:2] - new[2:]) / 2)) / width
+    reach = 0.7 + 1.5 * gap
+    if far > reach or abs(log(max(ratio, 1e-3))) > 0.35 + 0.4 * gap:
+        return 0.0
+    like = likeness(track.look, mesh.look)
+    # Near enough in place and time needs no likeness; far away it must be the same person to the eye.
+    if like < 0.45 + 0.25 * far / reach - (0.2 if gap < 0.3 and far < 0.3 else 0.0):
+        return 0.0
+    return like * (1 - 0.5 * far / reach)
+
+
+def same_place(a: Float, b: Float) -> bool:
+    """Whether two boxes hold one face: centres within a third of the smaller width, or half of their union shared."""
+    near = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
+    small = min(float(a[2] - a[0]), float(b[2] - b[0]))
+    common = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
+    union = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - common
+    return near < 0.33 * small or float(common) > 0.5 * float(union)

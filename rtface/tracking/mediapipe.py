@@ -1,0 +1,286 @@
+"""The tracker: YuNet finds faces, MediaPipe's mesh follows them.
+
+On every picture each known face's mesh is read from where the face should be; the detector only looks for new and
+lost faces, a part of the picture at a time. A face on trial is shown once it proved itself: at once when both networks
+are sure, else after three pictures.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Protocol
+
+import numpy as np
+
+from rtface.analysis.scene_cuts import CutDetector
+from rtface.frame import Face, Float
+from rtface.geometry.alignment import Aligner, pose
+from rtface.protocols import View
+from rtface.tracking.carry import Patch
+from rtface.tracking.detector import Detection
+from rtface.tracking.facemesh import Mesh, Region, box_of, five_points, region_of_detection, region_of_mesh
+from rtface.tracking.identity import MEMORY, Track, nearness, same_place
+from rtface.tracking.long_range import MAX_LOOKS, Search
+from rtface.tracking.look import likeness
+
+SEEN = 0.5
+"""Mesh score from which a face counts as seen (MediaPipe's own limit)."""
+SURE_MESH, SURE_DETECTION, FAIR_DETECTION = 0.9, 0.85, 0.6
+ALIKE = 0.3
+"""Likeness below which the mesh sits on something else: it likes to see a face where it just saw one. Flashes, hands
+and fast turns were seen to go down to 0.35."""
+STILL = 0.04
+"""Mean shift of the points between two reads, in widths of the face, below which a mesh has settled."""
+TRIAL = 3
+COAST = 0.12
+"""Seconds for which a face that is not seen is still shown, where it should be."""
+CARRY = 0.07
+"""Seconds between two pictures up to which a mesh may be carried instead of read."""
+SPARED = 0.15
+"""Seconds for which it is carried where there is little time."""
+REFUSED = 0.4
+"""Seconds for which a place where the mesh network saw no face is not read again."""
+COVER = 0.6
+"""Detector's score from which a face that is not followed is reported to stages that hide faces."""
+GAP = 2.0
+"""Seconds between two pictures after which nothing is carried over."""
+
+
+class Reader(Protocol):
+    """Reads a mesh from a region."""
+
+    def read(self, view: View, region: Region) -> Mesh: ...
+    def close(self) -> None: ...
+
+
+class MediaPipeTracker:
+    """A `rtface.protocols.Tracker`. Not for use from several threads.
+
+    Args:
+        reader: reads the mesh.
+        search: finds new faces.
+        max_faces: faces followed at once, at least 1; on a first picture the largest.
+        cuts: whether to look for scene changes itself, besides those it is told of.
+        carries: whether a sure, slow face's mesh may be carried over every other picture (`rtface.tracking.carry`).
+
+    Attributes:
+        sparing: set where there is little time: of the faces that may be carried one a picture is read, in turn.
+        watchful, unfollowed: see `rtface.protocols.Tracker`.
+    """
+
+    def __init__(self, reader: Reader, search: Search, *, max_faces: int = 8, cuts: bool = True,
+                 carries: bool = True) -> None:
+        self._reader = reader
+        self._search = search
+        self._max_faces = max_faces
+        self._cuts = CutDetector() if cuts else None
+        self._aligner = Aligner()
+        self._tracks: list[Track] = []
+        self._time: float | None = None
+        self._last_id = 0
+        self._turn = False
+        self._carries = carries
+        self.sparing = self.watchful = False
+        self.unfollowed: tuple[Face, ...] = ()
+        self._failed = False  # the update before this one raised
+        self._refused: list[tuple[Float, float]] = []  # boxes in which no mesh was found, and until when
+
+    def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
+        """Faces on this picture, largest first; see `rtface.protocols.Tracker.update`."""
+        failed, self._failed, self.unfollowed = self._failed, True, ()
+        cut = (self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])) or cut
+        dt = 0.0 if self._time is None else time - self._time
+        if self._time is not None and -0.05 < dt <= 0:  # two fields with one time stamp, or a stamp that trembles
+            dt = 1e-3
+            time = self._time + dt
+        first = self._time is None or cut or not 0 < dt < GAP
+        if first:
+            self._forget()
+        self._time = time
+        self._follow(view, time)
+        found = self._find(view, time, dt, first or failed)
+        for track in [t for t in self._tracks if time - t.seen >= (MEMORY if t.id else COAST)]:
+            self._tracks.remove(track)
+            self._aligner.forget(track.id)
+        shown = [t for t in self._tracks if t.id and time - t.seen <= COAST]
+        faces = tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width)[: self._max_faces])
+        if self.watchful:
+            self.unfollowed = self._unfollowed(faces, found, time)
+        self._failed = False
+        return faces
+
+    def reset(self) -> None:
+        """Forgets all faces and where in time it was; ids go on rising."""
+        self._forget()
+        self._time = None
+        if self._cuts is not None:
+            self._cuts.reset()
+
+    def close(self) -> None:
+        """Releases the networks; safe to call twice."""
+        self._forget()
+        self._reader.close()
+        self._search.close()
+
+    def _forget(self) -> None:
+        self._tracks.clear()
+        self._refused.clear()
+        self._aligner.forget()
+        self._search.reset()
+
+    def _follow(self, view: View, time: float) -> None:
+        """Reads every known face where it should be. Where two are found on one face, it is the likelier one's."""
+        sights: list[tuple[float, Track, Mesh]] = []
+        patches = {id(t): t.patch for t in self._tracks}
+        oldest = min((p.time for p in patches.values() if p is not None), default=time)
+        turn = next((t for t in self._tracks if t.patch is not None and t.patch.time == oldest), None)
+        for track in self._tracks:
+            if time - track.seen > COAST:
+                continue
+            expected = track.expected(time)
+            if self.sparing and track is turn and len(patches) > 1:
+                track.patch = None
+            carried = self._carry(view, track, expected, time)
+            if carried is not None:
+                sights.append((1.0, track, carried))
+                continue
+            mesh = self._reader.read(view, region_of_mesh(expected))
+            like = likeness(track.look, mesh.look)
+            if (mesh.score >= SEEN and like > ALIKE and _plausible(expected, mesh.points)
+                    and _inside(mesh.points, view)):
+                sights.append((like, track, mesh))
+        taken: list[Float] = []
+        for _, track, mesh in sorted(sights, key=lambda s: (s[1].id > 0, s[0]), reverse=True):
+            box = box_of(mesh.points)
+            if any(same_place(box, other) for other in taken):
+                continue
+            taken.append(box)
+            read = mesh.look is not track.look
+            track.meet(mesh, time, learn=read and mesh.score > SURE_MESH)
+            old = patches[id(track)]
+            if self._carries and read and mesh.score > SURE_MESH:
+                track.patch = Patch.cut(view, mesh.points, time)
+            else:  # every carrying begins at a reading, so nothing drifts
+                track.patch = old if self.sparing and not read and old and time - old.time < SPARED else None
+            if not track.id and track.hits >= TRIAL:
+                self._believe(track)
+
+    def _carry(self, view: View, track: Track, expected: Float, time: float) -> Mesh | None:
+        """The mesh moved by optical flow, where it was read on the picture before and nothing else is near."""
+        patch, dt = track.patch, time - track.seen
+        track.patch = None
+        if patch is None or not track.id or not 0 < dt < CARRY or any(
+                other is not track and same_place(other.box, track.box) for other in self._tracks):
+            return None
+        shift = (expected[:468, :2] - patch.mesh[:468, :2]).mean(0)
+        if float(np.linalg.norm(shift)) > 0.08 * track.width:
+            return None
+        points = patch.carry(view, shift)
+        return None if points is None else Mesh(points, track.score, track.look)
+
+    def _find(self, view: View, time: float, dt: float, first: bool) -> list[Detection]:
+        """Looks for new faces and for lost ones, and gives those found their id; all detections."""
+        if first:
+            found = self._search.everywhere(view)
+        else:
+            room = self._seen(time) < self._max_faces
+            # Where only some frames are tracked, a round of the detector may take longer: it must not hold them up.
+            found = self._search.step(view, dt, watchful=self.watchful and not self.sparing,
+                                      most=1 if self.sparing else MAX_LOOKS) if room or self.watchful else []
+            self._turn = not self._turn
+            for track in self._tracks:
+                if track.seen < time and self._turn:
+                    x0, y0, x1, y1 = box_of(track.expected(time))
+                    found += self._search.look(view, Region((x0 + x1) / 2, (y0 + y1) / 2, 3.5 * (x1 - x0), 0.0))
+        found.sort(key=lambda d: -d.width if first else -d.score)
+        reads = 2 * self._max_faces if first else 3
+        self._refused = [(box, until) for box, until in self._refused if time < until]
+        for detection in found:
+            if reads and self._seen(time) < self._max_faces and not self._known(detection.box, time) and not any(
+                    same_place(detection.box, box) for box, _ in self._refused):
+                reads -= 1
+                if not self._meet(view, detection, time, first):
+                    self._refused.append((detection.box, time + REFUSED))
+        return found
+
+    def _unfollowed(self, faces: tuple[Face, ...], found: list[Detection], time: float) -> tuple[Face, ...]:
+        """Faces that are seen on this picture, by the detector or by a track on trial, where none of `faces` is."""
+        seen = [Face(t.id, t.box, five_points(t.mesh), score=t.score) for t in self._tracks if t.seen == time]
+        lost = [t for t in self._tracks if t.id and t.seen < time]
+        for d in found:
+            if d.score >= COVER:
+                was = next((t.id for t in lost if same_place(box_of(t.expected(time)), d.box)), 0)
+                seen.append(Face(was, d.box, d.points, score=d.score))
+        taken = [face.box for face in faces]
+        rest: list[Face] = []
+        for face in seen:
+            if not any(same_place(face.box, box) for box in taken):
+                taken.append(face.box)
+                rest.append(face)
+        return tuple(rest)
+
+    def _meet(self, view: View, detection: Detection, time: float, first: bool) -> bool:
+        """Reads a candidate's mesh until it stays put. Then it is a face known from before, or a new one.
+
+        False where the network saw no face.
+        """
+        mesh = self._reader.read(view, region_of_detection(detection))
+        drift, tries = 1.0, 0
+        while mesh.score >= SEEN and drift > STILL and tries < 4:
+            before, mesh = mesh, self._reader.read(view, region_of_mesh(mesh.points))
+            drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / _width(mesh)
+            tries += 1
+        box = box_of(mesh.points)
+        if mesh.score < SEEN or drift > 3 * STILL or not _inside(mesh.points, view):
+            return False
+        if self._known(box, time):
+            return True
+        lost = [t for t in self._tracks if t.seen < time]
+        best = max(lost, key=lambda t: nearness(t, mesh, time), default=None)
+        if best is not None and nearness(best, mesh, time) > 0:
+            best.meet(mesh, time)
+            return True
+        if self._seen(time) >= self._max_faces:
+            return True
+        track = Track.start(mesh, time)
+        self._tracks.append(track)
+        if mesh.score > SURE_MESH and drift < STILL and detection.score > (
+                FAIR_DETECTION if first else SURE_DETECTION):
+            self._believe(track)
+        return True
+
+    def _seen(self, time: float) -> int:
+        return sum(t.seen == time for t in self._tracks)
+
+    def _known(self, box: Float, time: float) -> bool:
+        return any(t.seen == time and same_place(t.box, box) for t in self._tracks)
+
+    def _believe(self, track: Track) -> None:
+        self._last_id += 1
+        track.id = self._last_id
+
+    def _face(self, track: Track, time: float) -> Face:
+        mesh = track.expected(time)
+        absent = time - track.seen
+        face = Face(track.id, box_of(mesh), five_points(mesh), mesh, track.score * 0.5 ** (absent / (COAST / 2)),
+                    pose(mesh))
+        return self._aligner.steady(face, time)
+
+
+def _width(mesh: Mesh) -> float:
+    box = box_of(mesh.points)
+    return max(float(box[2] - box[0]), 1.0)
+
+
+def _plausible(expected: Float, found: Float) -> bool:
+    """Whether a mesh may be the same face some 1/30 s later: no jump by half its width, no sudden size."""
+    a, b = box_of(expected), box_of(found)
+    width = float(a[2] - a[0])
+    jump = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
+    return jump < 0.5 * width and abs(log(max(float(b[3] - b[1]), 1e-3) / max(float(a[3] - a[1]), 1e-3))) < 0.35
+
+
+def _inside(mesh: Float, view: View) -> bool:
+    """Whether at least half of the mesh lies on the picture."""
+    x, y = mesh[:468, 0], mesh[:468, 1]
+    return float(np.mean((x > 0) & (y > 0) & (x < view.width) & (y < view.height))) > 0.5

@@ -1,0 +1,82 @@
+"""One small OpenVINO network that takes a uint8 RGB picture (`protocols.PictureRunner`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+from openvino.preprocess import PrePostProcessor
+
+from rtface.errors import MissingComponent
+from rtface.frame import Bytes, Float32
+from rtface.tracking import models
+from rtface.util.openvino_core import compile_once, core
+
+
+class Network:
+    """A model of `rtface.tracking.models`, one square picture at a time.
+
+    Args:
+        name: the model's file.
+        size: side of the picture in pixels.
+        threads: cores that one call may use, on the CPU.
+        layout: the model's own, "NHWC" or "NCHW".
+        bgr: whether the model was trained on BGR.
+        divisor: what the samples are divided by.
+        exact: compute in float32, but on an NPU, which cannot. Else in 16 bits where the device has them, which is
+            quicker, but in bfloat16 moves the points of the mesh by half a pixel of its 256: that is seen as tremble.
+        device: OpenVINO's name of it, as "CPU" or "GPU.1".
+
+    Raises:
+        MissingComponent: the model file is damaged, or this OpenVINO cannot read or compile it, or has no such device.
+    """
+
+    def __init__(self, name: str, size: int, threads: int, *, layout: str = "NHWC", bgr: bool = False,
+                 divisor: float = 1.0, exact: bool = True, device: str = "CPU") -> None:
+        file = models.path(name)
+        identity = (models.SHA256[name], size, layout, bgr, divisor)
+        try:
+            compiled = compile_once(Path(name).stem, identity, _options(device, threads, exact),
+                                    lambda: _read(file, size, layout, bgr, divisor), device)
+        except RuntimeError as e:
+            reason = str(e).strip().splitlines()[-1]
+            repair = "pip install --force-reinstall openvino" if device == "CPU" else f"is the {device}'s driver there?"
+            raise MissingComponent(f"OpenVINO cannot load the face tracker's {name} on the {device} ({reason}): "
+                                   f"{repair}") from e
+        self.size = size
+        self._outputs = len(compiled.outputs)
+        self._request: Any = compiled.create_infer_request()
+
+    def __call__(self, rgb: Bytes) -> list[Float32]:
+        """The outputs for a uint8 size×size×3 picture, in the model's order; valid until the next call."""
+        results = self._request.infer({0: rgb[None]}, share_inputs=True, share_outputs=True)
+        return [results[i] for i in range(self._outputs)]
+
+    def close(self) -> None:
+        """Nothing to release but memory, which goes with the object."""
+
+
+def _options(device: str, threads: int, exact: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if device == "CPU":
+        options["INFERENCE_NUM_THREADS"] = threads
+        exact = exact or "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if exact and not device.startswith("NPU"):
+        options["INFERENCE_PRECISION_HINT"] = "f32"
+    return options
+
+
+def _read(file: Path, size: int, layout: str, bgr: bool, divisor: float) -> ov.Model:
+    model = core().read_model(str(file))
+    model.reshape([1, size, size, 3] if layout == "NHWC" else [1, 3, size, size])
+    steps = PrePostProcessor(model)
+    entry = steps.input()
+    entry.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    entry.model().set_layout(ov.Layout(layout))
+    entry.preprocess().convert_element_type(ov.Type.f32)
+    if divisor != 1:
+        entry.preprocess().scale(divisor)
+    if bgr:
+        entry.preprocess().reverse_channels()
+    return steps.build()

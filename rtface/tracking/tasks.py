@@ -1,0 +1,75 @@
+"""The mesh through MediaPipe's own Tasks API instead of OpenVINO: the reference, some times slower.
+
+Needs the package ``mediapipe`` ≥ 1.2.2 (extra ``mediapipe``), which carries no models: the bundle it wants is
+zipped here from the checked members of the original one (without the blendshapes, which nothing uses).
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from rtface.errors import MissingComponent
+from rtface.protocols import View
+from rtface.tracking import models
+from rtface.tracking.facemesh import SIZE, Mesh, Region
+from rtface.tracking.look import look_of
+from rtface.util.install import extra_line
+
+_MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite")
+
+
+class TasksMesh:
+    """Reads a mesh with ``FaceLandmarker`` from each face's own region, so that faces of any size are found.
+
+    Its detector is the short-range one, which wants a face to fill a fifth to a half of the picture; hence the region
+    is twice as wide as the mesh's own. The API says whether a face is there, not how sure it is: the score is 1 or 0.
+
+    Raises:
+        MissingComponent: ``mediapipe`` is not installed, or answers with other than 478 points.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import mediapipe as mp  # pyright: ignore[reportMissingImports]
+            from mediapipe.tasks.python import BaseOptions, vision  # pyright: ignore[reportMissingImports]
+        except ImportError as e:
+            raise MissingComponent("the tracker 'tasks' needs the package mediapipe: "
+                                   f"{extra_line('mediapipe')} (or choose --tracker openvino)") from e
+        self._mp: Any = mp
+        self._landmarker: Any = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_buffer=bundle()), num_faces=1))
+
+    def read(self, view: View, region: Region) -> Mesh:
+        """As `rtface.tracking.facemesh.FaceMesh.read`."""
+        look = look_of(view.crop(region.matrix(), (SIZE, SIZE)))
+        wide = Region(region.x, region.y, 2 * region.side, region.angle)
+        size = 2 * SIZE
+        picture = self._mp.Image(image_format=self._mp.ImageFormat.SRGB,
+                                 data=np.ascontiguousarray(view.crop(wide.matrix(size), (size, size))))
+        faces = self._landmarker.detect(picture).face_landmarks
+        if not faces:
+            return Mesh(np.zeros((478, 3)), 0.0, look)
+        points = np.array([(p.x, p.y, p.z) for p in faces[0]], np.float64) * size
+        if len(points) != 478:
+            raise MissingComponent(f"this mediapipe answers with {len(points)} points instead of 478: "
+                                   "pip install 'mediapipe>=1.2.2'")
+        return Mesh(wide.to_display(points, size), 1.0, look)
+
+    def close(self) -> None:
+        """Closes MediaPipe's graph (which complains when the interpreter's end has to do it); safe to call twice."""
+        if self._landmarker is not None:
+            self._landmarker.close()
+            self._landmarker = None
+
+
+def bundle() -> bytes:
+    """A ``.task`` archive for ``FaceLandmarker``, of files whose SHA-256 was checked."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in _MEMBERS:
+            archive.writestr(name, models.path(name).read_bytes())
+    return out.getvalue()

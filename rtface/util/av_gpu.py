@@ -1,0 +1,134 @@
+"""Pictures in the memory of a card: where their samples lie, and how they go to the host and to an encoder.
+
+Such a picture is an av.VideoFrame whose format is "cuda" and whose samples are nv12 or p010le. FFmpeg has copied it out
+of the decoder's own surfaces, so it may be kept as long as anybody likes, and be written to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from rtface.errors import UsageError
+from rtface.util.dlpack import Plane
+
+if TYPE_CHECKING:
+    import av
+    from av.video.frame import CudaContext
+
+# Formats that pictures have on a card, with the bits of a stored sample.
+FORMATS = {"nv12": 8, "p010le": 16}
+# In swscale, saying "full range" of both sides switches every range conversion off: samples move, values stay.
+FULL_RANGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """Where the samples of a picture on a card lie.
+
+    Attributes:
+        image: the picture, which keeps the memory; none of it is valid longer.
+        format: "nv12" or "p010le".
+        device: number of the CUDA device.
+        width, height: in samples, of luma.
+        luma, chroma: device addresses; chroma holds Cb and Cr in turn, half as many rows.
+        luma_pitch, chroma_pitch: bytes from one row to the next.
+    """
+
+    image: av.VideoFrame
+    format: str
+    device: int
+    width: int
+    height: int
+    luma: int
+    chroma: int
+    luma_pitch: int
+    chroma_pitch: int
+
+
+def on_card(image: av.VideoFrame) -> bool:
+    """Whether the samples lie in a card's memory; such a picture has no planes that the host could read."""
+    return image.format.name == "cuda"
+
+
+def native_format(image: av.VideoFrame) -> str:
+    """FFmpeg's name of the samples' format, wherever they lie."""
+    held = image.sw_format if on_card(image) else image.format
+    assert held is not None
+    return held.name
+
+
+def surface_of(image: av.VideoFrame) -> Surface:
+    """Where a picture on a card lies. Nothing is copied and nothing waited for: the decoder's work has ended.
+
+    Raises:
+        UsageError: it lies in memory of the host, or has other samples than nv12 or p010le.
+    """
+    if not on_card(image) or native_format(image) not in FORMATS:
+        raise UsageError(f"a picture in {native_format(image)}{'' if on_card(image) else ' in memory of the host'} is "
+                         "no surface; download or upload it")
+    luma, chroma = image.planes
+    return Surface(image, native_format(image), luma.__dlpack_device__()[1], image.width, image.height,
+                   luma.buffer_ptr, chroma.buffer_ptr, luma.line_size, chroma.line_size)
+
+
+def software(image: av.VideoFrame) -> av.VideoFrame:
+    """The picture in memory of the host, with its times, tags and side data; the same object where it is there."""
+    return image.reformat(format=native_format(image)) if on_card(image) else image
+
+
+def repacked(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
+    """A picture of the host in another layout of the same model; no sample changes but for a lower bit depth."""
+    if image.format.name == pix_fmt:
+        return image
+    # One thread: with more, the SIMD code of swscale (FFmpeg 8.1) writes past the end of a slice of rows into the first
+    # samples of the next, seen from p010le to yuv420p10le at widths that are no multiple of 16.
+    out = image.reformat(format=pix_fmt, src_color_range=FULL_RANGE, dst_color_range=FULL_RANGE, threads=1)
+    out.color_range, out.colorspace = image.color_range, image.colorspace
+    return out
+
+
+def picture_of(address: int, pitch: int, width: int, height: int, format: str, *, owner: object,
+               device: int | None, like: av.VideoFrame | None = None) -> av.VideoFrame:
+    """A picture for an encoder around memory that is already filled; nothing is copied.
+
+    NVENC takes one piece of memory only: `height` rows of luma and right behind them half as many of chroma, all with
+    the same pitch. The encoder may hold on to it for some dozen pictures and registers each address that it sees (64 at
+    most), so give it buffers of a ring. Work that writes to it must have ended (`Event.synchronize`).
+
+    Args:
+        address: of the first luma sample.
+        pitch: bytes from one row to the next.
+        width, height: in samples, even.
+        format: "nv12" or "p010le".
+        owner: kept until the encoder lets go; `weakref.finalize` on it tells when.
+        device: number of the CUDA device, whose primary context the memory belongs to; None for memory of the host.
+        like: picture whose colour tags it gets.
+
+    Raises:
+        UsageError: another format, or sizes that cannot be.
+    """
+    size = FORMATS.get(format, 0) // 8
+    if not size or width % 2 or height % 2 or pitch % size or pitch < width * size:
+        raise UsageError(f"{width}×{height} in {format} with {pitch} bytes a row cannot be a picture for the card's "
+                         f"encoder; it takes even sizes in {' and '.join(FORMATS)}")
+    step = pitch // size
+    luma = Plane(address, (height, width), (step, 1), 8 * size, owner, device)
+    chroma = Plane(address + pitch * height, (height // 2, width // 2, 2), (step, 2, 1), 8 * size, owner, device)
+    from av import VideoFrame
+
+    out = VideoFrame.from_dlpack((luma, chroma), format=format, device_id=device or 0,
+                                    cuda_context=None if device is None else _context(device))
+    if like is not None:
+        out.color_range, out.colorspace = like.color_range, like.colorspace
+        out.color_primaries, out.color_trc = like.color_primaries, like.color_trc
+    return out
+
+
+@lru_cache(maxsize=8)
+def _context(device: int) -> CudaContext:
+    """FFmpeg's view of the device's primary context: one, so that its pictures share their bookkeeping."""
+    from av.video.frame import CudaContext
+
+    return CudaContext(device_id=device, primary_ctx=True)

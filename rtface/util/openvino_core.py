@@ -1,0 +1,76 @@
+"""Compiled OpenVINO networks, kept in the cache folder: reading, quantising and compiling cost up to half a second."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+
+from rtface.util.checksummed_file import read_sealed, write_sealed
+from rtface.util.paths import cache_dir
+
+log = logging.getLogger("rtface")
+
+
+@functools.cache
+def core() -> ov.Core:
+    """The process's OpenVINO, made once and kept to the end.
+
+    OpenVINO's CPU plugin gives the thread that loads it a signal stack (`sigaltstack`), and frees that when the last
+    object of its Core goes. Of two Cores, the second leaves the thread with the freed stack of the first, on which the
+    next signal ends the process: Ctrl-C would be a crash.
+    """
+    return ov.Core()
+
+
+def compile_once(name: str, identity: object, options: dict[str, Any],
+                 build: Callable[[], ov.Model], device: str = "CPU") -> ov.CompiledModel:
+    """A network for a device: from the cache where a whole one fits, else built, compiled and kept.
+
+    Args:
+        name: how its file in the cache begins.
+        identity: everything that decides what `build` makes (its `repr` is hashed); OpenVINO's version, the device
+            and the options are added here.
+        options: for compiling and for loading.
+        build: makes the model.
+        device: OpenVINO's name of it, as "CPU" or "GPU.1".
+
+    Raises:
+        RuntimeError: OpenVINO cannot compile it; and whatever `build` raises.
+    """
+    where = (ov.get_version(), device, core().get_property(device, "FULL_DEVICE_NAME"), sorted(options.items()))
+    key = hashlib.sha256(repr((identity, where)).encode()).hexdigest()[:20]
+    kept = cache_dir() / "networks" / f"{name}-{key}.blob"
+    found = _load(kept, options, device)
+    if found is None:
+        found = core().compile_model(build(), device, options)
+        _keep(found, kept)
+    return found
+
+
+def _load(kept: Path, options: dict[str, Any], device: str) -> ov.CompiledModel | None:
+    """None where there is no kept network that is whole and fits this OpenVINO."""
+    blob = read_sealed(kept)
+    if blob is None:
+        return None
+    try:
+        return core().import_model(BytesIO(blob), device, options)
+    except RuntimeError as error:
+        log.info("the kept network %s cannot be used and is made anew: %s", kept, str(error).strip().splitlines()[-1])
+        return None
+
+
+def _keep(network: ov.CompiledModel, kept: Path) -> None:
+    """Whole or not at all; without a writable cache every start compiles."""
+    try:
+        stream: Any = network.export_model()
+    except RuntimeError as error:
+        log.info("the compiled network %s cannot be kept: %s", kept, error)
+    else:
+        write_sealed(kept, stream.getvalue())

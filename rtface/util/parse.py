@@ -1,0 +1,257 @@
+"""Checks and conversions of single option values, from whatever wrote them: flag, environment, file or Python.
+
+Every message says what is expected, what was given, and the nearest value where there is one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from rtface.errors import UsageError
+from rtface.util.paths import expanded
+from rtface.util.text import brief
+
+Check = Callable[[object, str], object]
+"""Takes a value and how it is called where it was written; gives it converted, or raises UsageError."""
+
+
+def nearest(value: str, choices: Iterable[str]) -> str | None:
+    """The choice that `value` is a likely misspelling of (one edit in four letters), or the beginning of, or begins
+    with; None where there is none."""
+    text = value.lower()[:64]  # no name is longer, and the comparison takes as long as both together
+    found = [(_edits(text, choice.lower()), choice) for choice in choices]
+    near = [(edits, choice) for edits, choice in found if 4 * edits <= max(len(text), len(choice))
+            or (min(len(text), len(choice)) >= 3 and (choice.startswith(text) or text.startswith(choice)))]
+    return min(near)[1] if near else None
+
+
+def hint(value: str, choices: Iterable[str]) -> str:
+    """``: the nearest is …`` for the end of a message, or nothing."""
+    near = nearest(value, choices)
+    return f": the nearest is {near}" if near else ""
+
+
+def _edits(a: str, b: str) -> int:
+    """Letters to insert, drop, change or swap with their neighbour to make `b` of `a`."""
+    before, row = list[int](), list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        new = [i]
+        for j, other in enumerate(b, 1):
+            cost = min(row[j] + 1, new[-1] + 1, row[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and other == a[i - 2]:
+                cost = min(cost, before[j - 2] + 1)
+            new.append(cost)
+        before, row = row, new
+    return row[-1]
+
+
+def parse_time(value: object) -> float:
+    """Seconds from a number, ``"90.5"``, ``"MM:SS.mmm"`` or ``"HH:MM:SS.mmm"``; ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError
+    if isinstance(value, str) and ":" in value:
+        match = re.fullmatch(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d*)?)", value.strip())
+        if match is None or int(match[2]) > 59 or float(match[3].replace(",", ".")) >= 60:
+            raise ValueError
+        hours, minutes, seconds = match[1] or "0", match[2], match[3].replace(",", ".")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        raise ValueError from None
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError
+    return seconds
+
+
+def format_time(seconds: float) -> str:
+    """``H:MM:SS.mmm``, the form that ``--start`` takes back without loss of a millisecond."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest / 1000:06.3f}"
+
+
+def format_start(seconds: float | Fraction) -> str:
+    """`format_time` for a ``--start`` that begins with the frame at `seconds`: never later, and less than 1 µs earlier,
+    because a time that was rounded up would leave that frame out."""
+    exact = seconds if isinstance(seconds, Fraction) else Fraction(seconds).limit_denominator(10**9)
+    minutes, rest = divmod(exact.numerator * 10**6 // exact.denominator, 60_000_000)
+    text = f"{minutes // 60}:{minutes % 60:02d}:{rest // 10**6:02d}.{rest % 10**6:06d}"
+    return text.removesuffix("000")
+
+
+def _show(value: object) -> str:
+    return brief(value) if isinstance(value, str | int | float | list | tuple | dict) else str(value)[:80]
+
+
+def _or(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def choice(*choices: str) -> Check:
+    """One of some words."""
+    def check(value: object, shown: str) -> object:
+        if value in choices:
+            return value
+        text = str(value).strip().lower()
+        if text in choices:
+            return text
+        raise UsageError(f"{shown} must be {_or(choices)}, not {_show(value)}"
+                         f"{hint(text, choices)}")
+    return check
+
+
+def number(low: float, high: float, *, whole: bool = False) -> Check:
+    """A number in a closed range."""
+    kind = "a whole number" if whole else "a number"
+
+    def check(value: object, shown: str) -> object:
+        span = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of at least {low:g}"
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        except OverflowError:  # a whole number beyond all others
+            number = math.inf
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number) or (whole and not math.isinf(number) and number != int(number)):
+            raise UsageError(f"{shown} must be {kind} {span}, not {_show(value)}")
+        if not low <= number <= high or math.isinf(number):
+            near = low if number < low else high
+            raise UsageError(f"{shown} must be {kind} {span}, not {_show(value)}: the nearest is {near:g}")
+        return int(number) if whole else number
+    return check
+
+
+def share(value: object, shown: str) -> object:
+    """A number from 0 to 1; 50% is 0.5."""
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
+        value = float(match[1]) / 100
+    return number(0, 1)(value, shown)
+
+
+def or_auto(check: Check) -> Check:
+    """"auto", or what `check` takes."""
+    def checked(value: object, shown: str) -> object:
+        if value == "auto":
+            return value
+        try:
+            return check(value, shown)
+        except UsageError as error:
+            raise UsageError(f"{error}; or auto") from None
+    return checked
+
+
+def boolean(value: object, shown: str) -> object:
+    """True or False, or a word for it."""
+    if isinstance(value, bool):
+        return value
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    text = str(value).strip().lower()
+    if text not in known:
+        raise UsageError(f"{shown} must be true or false, not {_show(value)}{hint(text, ('true', 'false'))}")
+    return known[text]
+
+
+def time(value: object, shown: str) -> object:
+    """Seconds into a film, see `parse_time`."""
+    try:
+        return parse_time(value)
+    except ValueError:
+        raise UsageError(f"{shown} must be seconds or HH:MM:SS.mmm, not {_show(value)}: "
+                         f"write 90.5 or 00:01:30.500") from None
+
+
+def path(value: object, shown: str) -> object:
+    """A file."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, (str, os.PathLike)) or not str(value):
+        raise UsageError(f"{shown} must be the path of a file, not {_show(value)}")
+    return expanded(value, shown)
+
+
+def rate(value: object, shown: str) -> object:
+    """Frames a second, as an exact fraction."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
+            raise ValueError
+        rate = Fraction(value).limit_denominator(1_000_000)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise UsageError(f"{shown} must be frames a second as 25, 29.97 or 30000/1001, not {_show(value)}") from None
+    if not 0 < rate <= 1000:
+        raise UsageError(f"{shown} must be above 0 and at most 1000 frames a second, not {_show(value)}: "
+                         f"the nearest is {1 if rate <= 0 else 1000}")
+    return rate
+
+
+def faces(value: object, shown: str) -> object:
+    """"all", "largest" or track numbers."""
+    text = str(value).strip().lower().replace(" ", "")
+    if text in ("all", "largest"):
+        return text
+    if re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text):
+        return text
+    raise UsageError(f"{shown} must be all, largest or track numbers as 1,3, not {_show(value)}"
+                     f"{hint(text, ('all', 'largest'))}")
+
+
+DEVICES = ("auto", "cpu", "cuda", "openvino:gpu", "openvino:npu", "onnx", "coreml", "directml", "torch", "torch:cuda")
+"""Where engines run; of several cards `cuda:1`, `torch:cuda:1` and `openvino:gpu.1` name the second."""
+
+
+def device(value: object, shown: str) -> str:
+    """Where engines run: one of `DEVICES`, with a card's number where it may have one."""
+    text = str(value).strip().lower()
+    kind = re.sub(r"^((torch:)?cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\3", text)
+    if kind not in DEVICES:
+        raise UsageError(f"{shown} must be {_or(DEVICES)}, not {_show(value)}"
+                         f"{hint(text, DEVICES)}")
+    return text
+
+
+def decoder(value: object, shown: str) -> object:
+    """What decodes: "auto", "software", "cuda" or "cuda:N"."""
+    text = str(value).strip().lower()
+    if re.fullmatch(r"auto|software|cuda(:\d{1,3})?", text):
+        return text
+    raise UsageError(f"{shown} must be auto, software, cuda or cuda:N, not {_show(value)}"
+                     f"{hint(text, ('auto', 'software', 'cuda'))}")
+
+
+def name(value: object, shown: str) -> object:
+    """A name whose list is known only where it is used."""
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{shown} must be a name, not {_show(value)}")
+    return value.strip()
+
+
+def names(value: object, shown: str) -> object:
+    """Some such names: a list of them, or text in which ; parts them; empty ones are refused."""
+    given = value.split(";") if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        raise UsageError(f"{shown} must be a name or a list of names, not {_show(value)}")
+    return tuple(name(one, shown) for one in given)
+
+
+def size(value: object, shown: str) -> object:
+    """Width and height in pixels."""
+    match = re.fullmatch(r"(\d{1,5})\s*[x×:]\s*(\d{1,5})", value.strip().lower()) if isinstance(value, str) else None
+    pair = (int(match[1]), int(match[2])) if match else value
+    if not (isinstance(pair, list | tuple) and len(pair) == 2
+            and all(isinstance(side, int) and 16 <= side <= 16384 for side in pair)):
+        raise UsageError(f"{shown} must be WIDTHxHEIGHT in pixels, such as 1280x720, not {_show(value)}")
+    return (pair[0], pair[1])
+
+
+def bitrate(value: object, shown: str) -> object:
+    """Bits a second: 4500k, 6M, or a number."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)", str(value).strip().lower())
+    bits = float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2]] if match else 0.0
+    if isinstance(value, bool) or not 10_000 <= bits <= 1e9:
+        raise UsageError(f"{shown} must be bits a second from 10k to 1000M, such as 4500k or 6M, not {_show(value)}")
+    return round(bits)

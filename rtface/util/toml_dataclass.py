@@ -1,0 +1,92 @@
+"""Tables of TOML or JSON → dataclasses, strictly: what is wrong is named by its key."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from rtface.errors import UsageError
+from rtface.util import parse
+from rtface.util.text import brief
+
+T = TypeVar("T")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON value. Raises ValueError for all that is none, also where it is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """A TOML table. Raises ValueError as `parse_json`."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def nearest(name: str, valid: list[str]) -> str:
+    """`` (did you mean …?)`` for the closest valid name, or nothing."""
+    near = parse.nearest(name, valid)
+    return f" (did you mean {near}?)" if near else ""
+
+
+def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:
+    """Builds a dataclass from a TOML or JSON table, strictly; nested dataclasses are nested tables.
+
+    Raises UsageError naming the key (dotted, `where` is its prefix): unknown, missing, or of the wrong type.
+    """
+    hints = get_type_hints(cls)
+    names = [f.name for f in fields(cast(Any, cls))]
+    for key in table:
+        if key not in names:
+            raise UsageError(f"unknown key {where}{key[:80]}{nearest(key, names)}; valid: {', '.join(names)}")
+    values: dict[str, Any] = {}
+    for f in fields(cast(Any, cls)):
+        if f.name in table:
+            values[f.name] = _value(hints[f.name], table[f.name], f"{where}{f.name}")
+        elif f.default is MISSING and f.default_factory is MISSING:
+            raise UsageError(f"key {where}{f.name} is missing")
+    return cls(**values)
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise UsageError(f"{where} must be a table, got {brief(value)}")
+        return from_table(cast(type[Any], kind), cast(dict[str, Any], value), f"{where}.")
+    if origin is Literal:
+        if value not in arguments:
+            hint = nearest(value, [str(a) for a in arguments]) if isinstance(value, str) else ""
+            raise UsageError(f"{where} must be {' or '.join(map(repr, arguments))}, got {brief(value)}{hint}")
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _value(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple:
+        items = cast(list[Any], value) if isinstance(value, list) else None
+        if items is None or (arguments[-1] is not Ellipsis and len(items) != len(arguments)):
+            raise UsageError(f"{where} must be a list"
+                             f"{'' if arguments[-1] is Ellipsis else f' of {len(arguments)}'}, got {brief(value)}")
+        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(items))
+    if origin is dict:
+        kind = dict
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise UsageError(f"{where} must be {_NAMES.get(kind, kind.__name__)}, got {brief(value)}, which is too large")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UsageError(f"{where} must be {_NAMES.get(kind, kind.__name__)}, got {brief(value)}")
+    return value
+
+
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false",
+          dict: "a table"}
