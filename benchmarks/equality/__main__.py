@@ -1,0 +1,127 @@
+"""Runs an old and a new checkout over the same inputs and compares their outputs to the bit.
+
+usage: python -m benchmarks.equality --old DIR [--new DIR] [--only NAME ...] [--keep FOLDER]
+
+DIR is a checkout with its `.venv`. Every case is a process of its own in each checkout. Compared
+are the samples, times and colour tags of every video stream, the packets of the others, the
+metadata, still files as they are, and reports without times, paths and wording. In place of the
+old checkout --old takes the `old.json` or `new.json` that an earlier run left with --keep: its
+hashes are valid on the same machine. The exit code is 1 where anything differs.
+
+Not covered: GPUs, cameras, virtual cameras, network streams, and the corrected frames of a live
+run, which depend on the clock; a simulation compares its quality levels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks.equality import hashing, inputs
+from benchmarks.equality.cases import CASES, Case
+
+HERE = Path(__file__).resolve().parent
+LIMIT_S = 600
+ROW = "{:<26} {:<12} {:<12} {:<9} {}"
+
+
+@dataclass
+class Side:
+    """One of the two checkouts.
+
+    Attributes:
+        checkout: its folder; None where `known` holds everything.
+        work: folder for its outputs and its cache.
+        known: hashes of the parts by case.
+    """
+
+    checkout: Path | None
+    work: Path
+    known: dict[str, hashing.Parts]
+
+    def parts(self, case: Case, source: Path) -> hashing.Parts:
+        """The hashes of a case, known from an earlier run, or made by a process now."""
+        if self.checkout is None:
+            return self.known.get(case.name, {})
+        out = self.work / case.name.replace(" ", "-")
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        python = str(self.checkout / ".venv" / "bin" / "python")
+        if case.command[0] == "python":
+            command = [python, str(HERE / "worker.py"), case.command[1], str(source), str(out)]
+        else:
+            command = [python, "-m", "rtface"] + [
+                word.replace("IN/", f"{source}/").replace("OUT/", f"{out}/") for word in case.command]
+        paths = (self.checkout, self.checkout / "plugins" / "rtface-overlays", source)
+        env = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_")} | {
+            "RTFACE_CACHE": str(self.work / "cache"), "RTFACE_CONFIG_DIR": str(self.work / "conf"),
+            "PYTHONPATH": os.pathsep.join(map(str, paths)), "NO_COLOR": "1"}
+        with (out / "stdout").open("wb") as stdout, (out / "log.txt").open("wb") as log:
+            run = subprocess.run(command, cwd=self.checkout, env=env, stdin=subprocess.DEVNULL,
+                                 stdout=stdout, stderr=log, timeout=LIMIT_S, check=False)
+        parts = {"exit code": str(run.returncode)} | hashing.parts_of(out, case.timed)
+        self.known[case.name] = parts
+        return parts
+
+
+def main() -> int:
+    """Parses the command line and compares; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.equality",
+                                     description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--old", type=Path, required=True, metavar="DIR",
+                        help="a checkout, or the old.json of an earlier run")
+    parser.add_argument("--new", type=Path, default=HERE.parents[1], metavar="DIR",
+                        help="a checkout; this one by default")
+    parser.add_argument("--only", nargs="+", metavar="NAME",
+                        help="cases whose name contains one of these")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER",
+                        help="keep inputs, outputs and hashes in this folder")
+    a = parser.parse_args()
+    cases = [c for c in CASES if not a.only or any(name in c.name for name in a.only)]
+    if not cases:
+        parser.error("no case has such a name; there are " + ", ".join(c.name for c in CASES))
+    with tempfile.TemporaryDirectory(prefix="equality-") as folder:
+        return compare(a.old.resolve(), a.new.resolve(), cases, (a.keep or Path(folder)).resolve())
+
+
+def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
+    """Runs the cases on both sides and prints the table; 1 where anything differs, else 0."""
+    source = folder / "inputs"
+    if not (source / "made").exists():
+        shutil.rmtree(source, ignore_errors=True)
+        inputs.make(source)
+        (source / "made").touch()
+    known = json.loads(old.read_text()) if old.is_file() else None
+    sides = {"old": Side(None if known else old, folder / "old", known or {}),
+             "new": Side(new, folder / "new", {})}
+    print(ROW.format("case", "old", "new", "equal", "seconds"), flush=True)
+    different: list[str] = []
+    for case in cases:
+        began = perf_counter()
+        before, after = (side.parts(case, source) for side in sides.values())
+        print(ROW.format(case.name, hashing.together(before), hashing.together(after),
+                         "yes" if before == after else "DIFFERENT",
+                         f"{perf_counter() - began:.1f}"), flush=True)
+        if before != after:
+            different.append(case.name)
+        for part in sorted(before.keys() | after.keys()):
+            if before.get(part) != after.get(part):
+                print(f"    {part}: {before.get(part)} {after.get(part)}", flush=True)
+    for name, side in sides.items():
+        if side.checkout:
+            (folder / f"{name}.json").write_text(json.dumps(side.known, indent=1))
+    names = f"{len(different)} different: {', '.join(different)}"
+    print(f"{len(cases)} cases, {names if different else 'all equal'}")
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The cases of the equality check: each is one process in each checkout.
+
+IN/ and OUT/ stand for the folder of the inputs and the case's own folder. Options are combined
+pairwise: each format, engine and option occurs at least once, not every product of them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """One process.
+
+    Attributes:
+        name: the name in the table.
+        command: words of the `rtface` command, or "python" and a function of the `worker` module.
+        timed: False for a live run, where times and the report depend on the clock: only the
+            frames are compared.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    timed: bool = True
+
+
+def _run(name: str, words: str) -> Case:
+    """A run with a report; `words` are input, output and options."""
+    source, out, *options = shlex.split(words)
+    report = ("--report", "OUT/report.json")
+    return Case(name, ("run", f"IN/{source}", f"OUT/{out}", *options, *report))
+
+
+def _other(name: str, words: str, timed: bool = True) -> Case:
+    return Case(name, tuple(shlex.split(words)), timed)
+
+
+CASES = [
+    # Chroma formats, depths, engines
+    _run("420p s", "yuv420p.mkv out.mkv --engine rtface-s"),
+    _run("420p s x264", "yuv420p.mkv out.mp4 --codec libx264 --crf 20 --preset fast"),
+    _run("420p onnx", "yuv420p.mkv out.mkv --engine rtface-s --device onnx --end 0.3"),
+    _run("422p m x264", "yuv422p.mkv out.mp4 --engine rtface-m --codec libx264 --grain none"),
+    _run("444p vivid half", "yuv444p.mkv out.mkv --engine rtface-s-vivid --strength 0.5"),
+    _run("411p m", "yuv411p.mkv out.mkv --engine rtface-m --correct always"),
+    _run("420p10 m blur", "yuv420p10le.mkv out.mkv --engine rtface-m --stage blur"),
+    _run("422p10 compare", "yuv422p10le.mkv out.mkv --threads 1 --compare OUT/both.mkv"),
+    _run("444p12 vivid", "yuv444p12le.mkv out.mkv --engine rtface-s-vivid"),
+    _run("444p12 x265", "yuv444p12le.mkv out.mkv --codec libx265 --preset ultrafast --end 0.3"),
+    _run("gray m", "gray.mkv out.mkv --engine rtface-m --correct always"),
+    _run("gray10 vivid label", "gray10le.mkv out.mkv --engine rtface-s-vivid --grain none"
+         " --stage label"),
+    _run("420p alpha", "yuva420p.mkv out.mkv --engine rtface-s"),
+    _run("gbrp10 m tag", "gbrp10le.mkv out.mkv --engine rtface-m --stage tag:name=Anna"),
+    _run("nv12", "nv12.nut out.mkv --engine rtface-s-vivid"),
+    _run("rgb24 mov", "rgb24.mov out.mov --engine rtface-m"),
+    _run("rgb x264rgb", "gbrp.mkv out.mkv --engine rtface-s --strength 0.8"),
+    _run("mjpeg full range", "yuvj420p.mov out.mp4 --engine rtface-s"),
+    _run("full range webm", "full.mkv out.webm --engine rtface-m --end 0.3"),
+    _run("h264 lossless", "h264-lossless.mp4 out.mp4 --engine rtface-s-vivid --colour restore"),
+    _run("prores", "prores.mov out.mov --engine rtface-m --strength 0.5"),
+    # Fields, rotation, pixel aspect, HDR, size. Two comparisons are lossless: libx264 is not
+    # deterministic where the rows of a frame have padding that nothing has written.
+    _run("tff m compare", "tff.mkv out.mkv --engine rtface-m --compare OUT/both.mp4"),
+    _run("bff vivid", "bff.mkv out.mkv --engine rtface-s-vivid --strength 0.7 --codec ffv1"
+         " --stage label"),
+    _run("tff 422p10 pixelate", "tff422.mkv out.mkv --codec ffv1 --stage pixelate:cells=4"),
+    _run("rotated mp4", "rotated.mp4 out.mp4 --engine auto --stage tag:name=Ben,place=above"
+         " --stage label:place=top-left"),
+    _run("rotated compare", "rotated.mp4 out.mkv --codec ffv1 --crf 0 --compare OUT/both.mkv"
+         " --correct always"),
+    _run("upside down m", "upside-down.mkv out.mkv --engine rtface-m --codec ffv1 --grain none"),
+    _run("mirrored", "mirrored.mov out.mp4 --engine rtface-s"
+         " --stage lower-third:title=Anna,subtitle=Example,start=0.1"),
+    _run("wide pixels", "wide-pixels.mkv out.mkv --engine rtface-s-vivid --crf 0"
+         " --compare OUT/both.mkv --stage split"),
+    _run("hdr pq m", "pq.mkv out.mkv --engine rtface-m --preset ultrafast"),
+    _run("hdr hlg blur label", "hlg.mkv out.mkv --engine rtface-s"
+         " --stage blur:strength=0.5,margin=0.4 --stage label"),
+    _run("size changes", "sizes.h264 out.mkv --engine rtface-s --codec ffv1"),
+    _run("odd size mp4", "odd.mkv out.mp4 --engine rtface-m --codec libx264"),
+    # Times, sound, containers
+    _run("call default", "call.mp4 out.mp4 --json"),
+    _run("call middle", "call.mp4 out.mkv --engine rtface-m --start 0.2 --end 0.7 --strength 50%"),
+    _run("call webm", "call.mp4 out.webm --start 0.5 --engine rtface-s"),
+    _run("ts", "long.mkv out.ts --end 0.9 --engine rtface-s-vivid"),
+    _run("vfr pcm", "vfr.mkv out.mkv --engine rtface-s --codec ffv1"),
+    _run("vfr mov start", "vfr.mkv out.mov --engine rtface-s --start 0.25"),
+    # Faces, treatment, keyframes, segments
+    _run("two faces auto", "two.mkv out.mkv --engine auto"
+         " --stage noted.Faces:file=OUT/faces.jsonl"),
+    _run("two faces treatment", "two.mkv out.mkv --treatment IN/treatment.json"),
+    _run("two largest restore", "two.mkv out.mkv --faces largest --colour restore"
+         " --engine rtface-m"),
+    _run("three faces config", "three.mp4 out.mkv --config IN/options.toml --codec ffv1"
+         " --stage 'blur:faces=all but 1'"),
+    _run("large m every 3rd", "large.mkv out.mkv --engine rtface-m --keyframe 3"),
+    _run("large vivid every 4th", "large.mkv out.mkv --engine rtface-s-vivid --keyframe 4"
+         " --strength 0.8"),
+    _run("large auto", "large.mkv out.mp4 --engine auto --codec libx264 --preset veryfast"),
+    _run("face leaves, keyframes", "leaves.mkv out.mkv --engine rtface-m --keyframe 5"
+         " --correct always --stage noted.Faces:file=OUT/faces.jsonl"),
+    _run("dark restore vivid", "dark.mkv out.mkv --engine rtface-s-vivid --colour restore"),
+    _run("no face", "empty.mp4 out.mp4"),
+    _run("clean face", "clean.mkv out.mkv --engine rtface-m"),
+    _run("clean face always", "clean.mkv out.mkv --engine rtface-m --correct always --max-faces 1"),
+    _run("strength 0", "yuv420p.mkv out.mkv --strength 0 --tracker openvino"),
+    _run("two segments", "long.mkv out.mp4 --segments 2"),
+    _run("segments, keyframes", "long.mkv out.mkv --segments 3 --engine rtface-m --keyframe 4"
+         " --codec ffv1"),
+    # Stills
+    _other("stills s", "run IN/still.png IN/alpha.png IN/gray.png IN/deep.png IN/deep.tiff"
+           " IN/turned.jpg IN/fine.jpg IN/still.webp IN/still.bmp --output-dir OUT/out"
+           " --engine rtface-s --json"),
+    _run("turned jpeg to png m", "turned.jpg out.png --engine rtface-m --colour restore"),
+    _run("deep png to tiff", "deep.png out.tiff --engine rtface-s-vivid --compare OUT/both.png"),
+    _run("deep png to jpeg", "deep.png out.jpg --engine rtface-m --strength 0.5 --stage label"),
+    _run("png to webp", "still.png out.webp --engine rtface-s --grain none --stage blur"),
+    _run("folder of stills", "album out/ --engine rtface-m --correct always"),
+    _run("sequence", "sequence out.mp4 --sequence --fps 12 --engine rtface-s"),
+    _run("sequence rgb", "sequence out.mkv --sequence --codec ffv1 --engine rtface-m"),
+    _run("film to stills", "yuv420p10le.mkv out/ --engine rtface-s --end 0.2"),
+    # Analysis, and from Python
+    _other("analyze two", "analyze IN/two.mkv --json"),
+    _other("analyze call", "analyze IN/call.mp4 --json --colour restore --end 0.6"),
+    _other("analyze stills", "analyze IN/album --json --max-faces 1"),
+    _run("dry run", "call.mp4 out.mkv --dry-run"),
+    _run("strict refuses", "prores.mov out.mp4 --strict"),
+    _other("python run", "python whole_file"),
+    _other("python analyze", "python analysis"),
+    _other("Enhancer rgb", "python enhancer_rgb"),
+    _other("Enhancer bgr two faces", "python enhancer_bgr"),
+    _other("Enhancer keyframes", "python enhancer_keyframes"),
+    _other("Enhancer video frames", "python enhancer_video_frames"),
+    _other("Enhancer own faces", "python enhancer_own_faces"),
+    # Live
+    _other("live, uncorrected", "run IN/live.mkv null: --also OUT/out.mkv --codec ffv1"
+           " --latency 10000 --correct never --stage label", timed=False),
+    _other("quality levels", "python quality_levels"),
+]
