@@ -67,7 +67,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' rtface/_version.py)
 docker:  ## build the image rtface:cpu (docs/docker.md); DOCKER=podman builds with that
 	$(DOCKER) build -f docker/Dockerfile --target cpu --build-arg VERSION=$(VERSION) -t rtface:cpu $(ARGS) .
 
-docker-cuda:  ## build the image rtface:cuda, for NVIDIA cards
+docker-cuda:  ## build the image rtface:cuda, for NVIDIA GPUs
 	$(DOCKER) build -f docker/Dockerfile --target cuda --build-arg VERSION=$(VERSION) -t rtface:cuda $(ARGS) .
 
 bench: $(VENV)/.dev  ## measure speed here: against a plain transcode, without encoding, on the frame path
@@ -78,7 +78,7 @@ bench: $(VENV)/.dev  ## measure speed here: against a plain transcode, without e
 bench-engines: $(VENV)-train/.train  ## measure published restorers on this CPU against PyTorch and ONNX Runtime
 	$(VENV)-train/bin/python -m benchmarks.engines $(ARGS)
 
-bench-gpu: $(VENV)/.dev  ## measure on an NVIDIA card; ARGS=--dry runs it without one
+bench-gpu: $(VENV)/.dev  ## measure on an NVIDIA GPU; ARGS=--dry runs it without one
 	$(PY) -m benchmarks.gpu $(ARGS)
 
 $(VENV)-train/.created: $(VENV)/.created
@@ -105,7 +105,7 @@ $(VENV)-train/.engines: $(VENV)-train/.train Makefile
 test-engines: $(VENV)-train/.engines  ## test converter, architectures (engines/) and PyTorch as a backend, with torch
 	$(VENV)-train/bin/python -m pytest tests/architectures plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests \
 	  tests/engine/test_torch.py tests/engine/test_onnx_torch.py tests/acquire/test_with_torch.py \
-	  tests/card/test_published_benchmark.py $(ARGS)
+	  tests/cuda/test_published_benchmark.py $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache

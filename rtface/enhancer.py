@@ -65,7 +65,7 @@ class Enhancer:
         fps: frames a second, for the filters over time, where `e(frame, time=…)` is not given.
         analysis: False corrects every face fully; True (default) looks at each face and leaves clean ones bit for bit.
         wait: False starts at once on the CPU (with the small engine, where `engine` leaves the choice) and goes to the
-            card between two frames when that is ready; True (default) waits for it. It makes no difference without one.
+            GPU between two frames when that is ready; True (default) waits for it. It makes no difference without one.
         options: any further option of `rtface.Options`: colour, grain, tracker, faces, max_faces, threads …
 
     Raises:
@@ -107,7 +107,7 @@ class Enhancer:
                 place = open_workshop(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
             else:
                 place, coming = open_at_once(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
-            # Its networks stay on the CPU: a lost card must not take the tracker with it.
+            # Its networks stay on the CPU: a lost GPU must not take the tracker with it.
             self._tracker = create_tracker(self._options.tracker, max_faces=self._options.max_faces)
         except BaseException:
             self._closing.close()
@@ -118,7 +118,7 @@ class Enhancer:
         self._enhance = Enhance(place.device, place.engines, self._options, self.stats, analysis=analysis,
                                 small=SMALL)
         self._enhance.coming = coming
-        # A lost card must not end a call: the CPU goes on, a moment later.
+        # A lost GPU must not end a call: the CPU goes on, a moment later.
         self._enhance.spare = lambda: open_workshop(chosen, "cpu", self._closing, threads=threads, warn=self.stats.warn)
 
     @property

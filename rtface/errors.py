@@ -9,8 +9,8 @@ RtfaceError
 ├── DownloadError (OSError)            a file cannot be fetched, or what came is not what was published
 ├── MissingComponent (ImportError)     a package, model file or device that this job needs is not there
 ├── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden check)
-│   ├── OutOfDeviceMemory (MemoryError) the card has no room for what was asked
-│   └── DeviceLost                     the card stopped answering; nothing more can be had from it in this process
+│   ├── OutOfDeviceMemory (MemoryError) the GPU has no room for what was asked
+│   └── DeviceLost                     the GPU stopped answering; nothing more can be had from it in this process
 └── Interrupted (KeyboardInterrupt)    stopped by a signal; what was done is on disk
 
 Each is also the builtin that a Python programmer would catch. The message says what happened, where, and what
@@ -88,11 +88,11 @@ class EngineError(RtfaceError, RuntimeError):
 
 
 class OutOfDeviceMemory(EngineError, MemoryError):
-    """The card has no room for what was asked; a smaller batch may fit."""
+    """The GPU has no room for what was asked; a smaller batch may fit."""
 
 
 class DeviceLost(EngineError):
-    """The card stopped answering (reset, unplugged, a kernel that failed): nothing more can be had from it."""
+    """The GPU stopped answering (reset, unplugged, a kernel that failed): nothing more can be had from it."""
 
 
 class Interrupted(RtfaceError, KeyboardInterrupt):

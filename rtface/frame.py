@@ -180,7 +180,7 @@ class Crops:
     """Aligned face crops of one frame or batch.
 
     Attributes:
-        pixels: float32 N×3×S×S, RGB, 0…1 as the engine sees it (SDR-like, full range); on a card, the place where it
+        pixels: float32 N×3×S×S, RGB, 0…1 as the engine sees it (SDR-like, full range); on a GPU, the place where it
             keeps them.
         matrices: float64 N×2×3, display space → crop pixels (pixel-corner convention, see module).
         owners: the frame and face index each crop was cut from.

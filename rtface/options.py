@@ -49,9 +49,9 @@ class Options:
         faces: "all", "largest", or track numbers as "1,3".
         max_faces: at most so many faces a frame.
         codec, crf, preset: of the video encoder; None keeps what the output's container asks for.
-        decode: where pictures are decoded: "software", on an NVIDIA card ("cuda", "cuda:1" …), or "auto": there where
+        decode: where pictures are decoded: "software", on an NVIDIA GPU ("cuda", "cuda:1" …), or "auto": there where
             the run's device is one.
-        encode: "software", "cuda", or "auto": on the card where the pictures lie there and nothing is lost by it.
+        encode: "software", "cuda", or "auto": on the GPU where the pictures lie there and nothing is lost by it.
         start, end: seconds into the input; None for its own start and end.
         compare: also write before|after beside each other to this file.
         report: also write the report to this JSON file.

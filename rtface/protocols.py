@@ -92,7 +92,7 @@ class Tracker(Protocol):
 
 @dataclass(slots=True)
 class Restored:
-    """What an engine made of a batch of crops; its arrays are where the crops were, on a card or on the host.
+    """What an engine made of a batch of crops; its arrays are where the crops were, on a GPU or on the host.
 
     Attributes:
         pixels: float32 N×3×S×S, RGB, 0…1.
@@ -252,11 +252,11 @@ class Engines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """A device and the engines that take its crops: crops on a card need engines on that card.
+    """A device and the engines that take its crops: crops on a GPU need engines on that GPU.
 
     Attributes:
         ahead: frames that may be in the engines' hands while the next is prepared.
-        networks: makes a tracker's networks ready where the crops are, on a card; None on the CPU.
+        networks: makes a tracker's networks ready where the crops are, on a GPU; None on the CPU.
         close: releases what belongs to it, where nobody else does; safe to call twice.
     """
 

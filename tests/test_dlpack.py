@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rtface.errors import UsageError
-from rtface.util.av_gpu import FORMATS, native_format, on_card, picture_of, repacked, software, surface_of
+from rtface.util.av_gpu import FORMATS, native_format, on_gpu, picture_of, repacked, software, surface_of
 from rtface.util.dlpack import CPU, CUDA, Plane, lent
 
 
@@ -97,13 +97,13 @@ def test_another_thread_may_let_go():
 def test_where_it_lies():
     owner = Owner(numbers((4, 4)))
     assert Plane(owner.address, (4, 4), (4, 1), 8, owner).__dlpack_device__() == (CPU, 0)
-    card = Plane(owner.address, (4, 4), (4, 1), 8, owner, device=1)
-    assert card.__dlpack_device__() == (CUDA, 1)
+    gpu = Plane(owner.address, (4, 4), (4, 1), 8, owner, device=1)
+    assert gpu.__dlpack_device__() == (CUDA, 1)
     with pytest.raises(BufferError):
-        card.__dlpack__(dl_device=(CPU, 0))
+        gpu.__dlpack__(dl_device=(CPU, 0))
     with pytest.raises(BufferError):
-        card.__dlpack__(copy=True)
-    assert card.__dlpack__(stream=7, max_version=(1, 0), dl_device=(CUDA, 1)) is not None
+        gpu.__dlpack__(copy=True)
+    assert gpu.__dlpack__(stream=7, max_version=(1, 0), dl_device=(CUDA, 1)) is not None
 
 
 @pytest.mark.parametrize(("format", "dtype"), [("nv12", np.uint8), ("p010le", np.uint16)])
@@ -160,8 +160,8 @@ def test_pictures_around_memory_go_into_an_encoder():
         assert np.array_equal(luma, memory[:48]) and np.array_equal(chroma.reshape(24, 64), memory[48:])
 
 
-class CardImage:
-    """What PyAV shows of a picture on a card."""
+class GpuImage:
+    """What PyAV shows of a picture on a GPU."""
 
     format = SimpleNamespace(name="cuda")
     width, height = 130, 98
@@ -176,9 +176,9 @@ class CardImage:
 
 
 @pytest.mark.parametrize("held", FORMATS)
-def test_where_a_picture_on_a_card_lies(held):
-    image: Any = CardImage(held)
-    assert on_card(image) and native_format(image) == held
+def test_where_a_picture_on_a_gpu_lies(held):
+    image: Any = GpuImage(held)
+    assert on_gpu(image) and native_format(image) == held
     surface = surface_of(image)
     assert (surface.format, surface.device, surface.width, surface.height) == (held, 2, 130, 98)
     assert (surface.luma, surface.chroma) == (1 << 40, (1 << 40) + 256 * 112)
@@ -188,11 +188,11 @@ def test_where_a_picture_on_a_card_lies(held):
 
 def test_what_is_no_surface():
     image = av.VideoFrame(64, 48, "nv12")
-    assert not on_card(image) and native_format(image) == "nv12" and software(image) is image
+    assert not on_gpu(image) and native_format(image) == "nv12" and software(image) is image
     with pytest.raises(UsageError, match="memory of the host"):
         surface_of(image)
     with pytest.raises(UsageError, match="yuv444p16le"):
-        surface_of(CardImage("yuv444p16le"))  # type: ignore[arg-type]
+        surface_of(GpuImage("yuv444p16le"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("have", "want"), [("yuv420p", "nv12"), ("yuvj420p", "nv12"), ("yuv420p10le", "p010le"),

@@ -204,7 +204,7 @@ def test_the_examples_run_with_nothing_to_write_to_but_films_and_cache(name):
     assert "entrypoint" not in service
 
 
-def test_the_card_goes_on_top_of_either_example():
+def test_the_gpu_goes_on_top_of_either_example():
     (service,) = read(ROOT / "docker/compose.cuda.yaml")["services"].items()
     assert service[0] == "rtface"
     (device,) = service[1]["deploy"]["resources"]["reservations"]["devices"]

@@ -1,1 +1,1 @@
-"""What a machine with an NVIDIA card is measured by; see `__main__`."""
+"""What a machine with an NVIDIA GPU is measured by; see `__main__`."""

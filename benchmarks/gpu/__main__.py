@@ -1,8 +1,8 @@
-"""Measures rtface on an NVIDIA card: each part against a baseline of the same run, into benchmarks/results/gpu_*.json.
+"""Measures rtface on an NVIDIA GPU: each part against a baseline of the same run, into benchmarks/results/gpu_*.json.
 
 usage: python -m benchmarks.gpu [engines] [published] [kernels] [path] [latency] [overlap] [--dry] [--out FOLDER]
 
-Without a part all of them. --dry runs everything on the tests' own card, with small counts, to show that it runs.
+Without a part all of them. --dry runs everything on the tests' own GPU, with small counts, to show that it runs.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def main() -> int:
     """0 when every part that was asked for gave its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"what to measure: {', '.join(PARTS)}")
-    parser.add_argument("--dry", action="store_true", help="on the tests' own card, with small counts")
+    parser.add_argument("--dry", action="store_true", help="on the tests' own GPU, with small counts")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--backend", choices=["auto", "tensorrt", "torch"], default="auto",
-                        help="what runs engines; auto: TensorRT where it takes the card")
+                        help="what runs engines; auto: TensorRT where it takes the GPU")
     modules = {name: importlib.import_module(f"benchmarks.gpu.{name}") for name in PARTS}
     for module in modules.values():
         module.options(parser)

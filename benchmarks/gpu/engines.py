@@ -1,7 +1,7 @@
-"""Crops a second of the shipped engines, batches of 1 to 32, against what the card's convolutions reach and PyTorch.
+"""Crops a second of the shipped engines, batches of 1 to 32, against what the GPU's convolutions reach and PyTorch.
 
 The ceiling is measured in the same run: bf16 convolutions, channels last, through cuDNN: one large enough to fill any
-card, and all of the network's own, one after the other, each shape by itself.
+GPU, and all of the network's own, one after the other, each shape by itself.
 """
 
 from __future__ import annotations
@@ -106,13 +106,13 @@ class Ours:
     def _make(self, most: int) -> None:
         owner, recipe = self._bench.owner, self._recipe
         self._batches = Batches(owner, recipe, self._plan, most)
-        self._faces = [FaceSlot.reserve(owner.card, recipe.input.size) for _ in range(most)]
+        self._faces = [FaceSlot.reserve(owner.gpu, recipe.input.size) for _ in range(most)]
         self._places = places_of(owner, recipe) if recipe.recurrent else None
         known = [self._places.take() if self._places else None for _ in range(2 * most)]
         self._memories = [*(face.memory for face in self._faces), *(place.memory for place in known if place)]
         self._known = known
         crops, _ = load_golden(recipe)
-        pinned = owner.card.pin(crops[0].nbytes)
+        pinned = owner.gpu.pin(crops[0].nbytes)
         for n, face in enumerate(self._faces):
             pinned.bytes().view(np.float32)[:] = crops[n % len(crops)].ravel()
             owner.compute.copy(face.memory, pinned, pinned.nbytes)
@@ -135,12 +135,12 @@ class Ours:
         return rows
 
     def _wait(self) -> None:
-        event = self._bench.owner.card.event()
+        event = self._bench.owner.gpu.event()
         self._bench.owner.compute.record(event)
         event.synchronize()
 
     def milliseconds(self, batch: int, *, graphs: bool) -> float:
-        """Of one batch, by the card's clock, over some tenth of a second of them."""
+        """Of one batch, by the GPU's clock, over some tenth of a second of them."""
 
         def go(repeats: int) -> float:
             self._batches._graphs = self.graphs if graphs else {}
@@ -235,7 +235,7 @@ def _convolution(bench: Bench, clock: TorchClock, conv: flops.Convolution, batch
 
 
 def _large_convolution(bench: Bench, clock: TorchClock) -> float:
-    """TFLOP/s of the best of some 3×3 convolutions that fill a card."""
+    """TFLOP/s of the best of some 3×3 convolutions that fill a GPU."""
     best = 0.0
     shapes = [(256, 128, 64), (512, 64, 64), (1024, 32, 64)] if not bench.dry else [(16, 16, 1)]
     for channels, side, batch in shapes:

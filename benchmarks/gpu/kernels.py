@@ -1,7 +1,7 @@
 """What the kernels take: crops, pastes and shaping of eight faces in 1080p, and how near the memory's rate they come.
 
-Kernels are captured in a graph, so that launching does not count, and timed by the card. The baseline is a copy within
-the card's memory in the same run, counted as bytes read and written.
+Kernels are captured in a graph, so that launching does not count, and timed by the GPU. The baseline is a copy within
+the GPU's memory in the same run, counted as bytes read and written.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 class Room:
-    """Memory of the card that holds arrays of the host, for one measurement."""
+    """Memory of the GPU that holds arrays of the host, for one measurement."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self.pieces: list[Memory] = []
 
     def take(self, nbytes: int) -> Memory:
-        piece = self._bench.run(lambda: self._bench.owner.card.allocate(max(nbytes, 256)))
+        piece = self._bench.run(lambda: self._bench.owner.gpu.allocate(max(nbytes, 256)))
         self.pieces.append(piece)
         return piece
 
@@ -49,7 +49,7 @@ class Room:
         memory, owner = self.take(len(data)), self._bench.owner
 
         def go() -> None:
-            pinned, done = owner.card.pin(max(len(data), 1)), owner.card.event()
+            pinned, done = owner.gpu.pin(max(len(data), 1)), owner.gpu.event()
             pinned.bytes()[:len(data)] = data
             if len(data):
                 owner.compute.copy(memory, pinned, len(data))
@@ -97,7 +97,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _copy(bench: Bench) -> float:
-    """GB/s of a copy within the card's memory, of much more than its cache holds."""
+    """GB/s of a copy within the GPU's memory, of much more than its cache holds."""
     nbytes = bench.count(2 << 30, 1 << 20)
     room = Room(bench)
     a, b = room.take(nbytes), room.take(nbytes)

@@ -1,4 +1,4 @@
-"""The enhance step on a card, and what its streams are busy with."""
+"""The enhance step on a GPU, and what its streams are busy with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.gpu.frames import Film
 from benchmarks.gpu.machine import Bench, engine_recipe, quantiles
 from rtface.device.cuda.device import CudaDevice
-from rtface.engine.cuda.engine import CardEngine
+from rtface.engine.cuda.engine import GpuEngine
 from rtface.enhance.step import Enhance
 from rtface.frame import Frame
 from rtface.options import Options
@@ -17,7 +17,7 @@ from rtface.stats import Stats
 
 STREAMS = ("up", "compute", "down")
 AHEAD = 2
-"""Frames that may be on the card while the next is prepared, as `rtface.pipeline.runtime` has it."""
+"""Frames that may be on the GPU while the next is prepared, as `rtface.pipeline.runtime` has it."""
 
 
 class One:
@@ -38,8 +38,8 @@ class Marked:
     """A stream whose work is put between two marks: what it does from a wait, or the mark before, to the next mark of
     its user. Everything else is the stream's own."""
 
-    def __init__(self, card: Any, stream: Any) -> None:
-        self._card, self._stream = card, stream
+    def __init__(self, gpu: Any, stream: Any) -> None:
+        self._gpu, self._stream = gpu, stream
         self._begin: Any = None
         self.spans: list[tuple[Any, Any]] = []
 
@@ -47,7 +47,7 @@ class Marked:
         return getattr(self._stream, name)
 
     def _mark(self) -> Any:
-        event = self._card.event(timed=True)
+        event = self._gpu.event(timed=True)
         self._stream.record(event)
         return event
 
@@ -89,7 +89,7 @@ class Loop:
     """A device, an engine, and an enhance step over them.
 
     Args:
-        bench: whose card.
+        bench: whose GPU.
         engine: its name.
         most: crops in one run of the engine.
     """
@@ -98,7 +98,7 @@ class Loop:
         recipe = engine_recipe(engine if not bench.dry else "rtface-s", most)
         plan, verdict, why = bench.plan(recipe)
         self._bench = bench
-        self.engine = CardEngine(bench.owner, recipe, plan, verdict, why)
+        self.engine = GpuEngine(bench.owner, recipe, plan, verdict, why)
         self.plan = self.engine.reason
         self.device = CudaDevice(bench.owner)
 
@@ -130,10 +130,10 @@ class Watch:
         owner = self._bench.owner
 
         def mark() -> None:
-            self._first = owner.card.event(timed=True)
+            self._first = owner.gpu.event(timed=True)
             owner.compute.record(self._first)
             self._first.synchronize()
-            self._marked = {name: Marked(owner.card, getattr(owner, name)) for name in STREAMS}
+            self._marked = {name: Marked(owner.gpu, getattr(owner, name)) for name in STREAMS}
             for name, stream in self._marked.items():
                 setattr(owner, name, stream)
 
@@ -159,7 +159,7 @@ class Watch:
         return _length(merged(self.spans[name])) / 1e3 / self.seconds
 
     def overlap(self) -> float:
-        """The share of the copies' time in which the card computed, too."""
+        """The share of the copies' time in which the GPU computed, too."""
         copies = merged([*self.spans["up"], *self.spans["down"]])
         total = _length(copies)
         return _length(common(copies, merged(self.spans["compute"]))) / total if total else 0.0
@@ -216,7 +216,7 @@ def serial(step: Enhance, frames: Sequence[Frame]) -> float:
 
 
 def on_cpu(engine: str, film: Film, count: int) -> dict[str, float]:
-    """The same step where there is no card: milliseconds a frame, by ONNX Runtime in fp32 on all cores."""
+    """The same step where there is no GPU: milliseconds a frame, by ONNX Runtime in fp32 on all cores."""
     from rtface.device.cpu.device import CpuDevice
     from rtface.engine.host_engine import LoadedEngine
     from rtface.engine.recipe import find_recipes, load_recipe

@@ -1,4 +1,4 @@
-"""What every part shares: the card (or the tests' own), clocks, rounds, and result files."""
+"""What every part shares: the GPU (or the tests' own), clocks, rounds, and result files."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Bench:
     """One session of measuring.
 
     Attributes:
-        dry: on the tests' own card, with small counts: shows that everything runs, and nothing else.
+        dry: on the tests' own GPU, with small counts: shows that everything runs, and nothing else.
         out: folder for the result files.
         command: as it was given.
-        backend: "tensorrt", "torch", or "auto": the first where it takes the card.
-        owner: of the card.
+        backend: "tensorrt", "torch", or "auto": the first where it takes the GPU.
+        owner: of the GPU.
     """
 
     dry: bool
@@ -51,12 +51,12 @@ class Bench:
 
     def _open(self) -> Any:
         if not self.dry:
-            from rtface.device.cuda.modules import open_card
-            return open_card()
-        for folder in ("card", "device"):
+            from rtface.device.cuda.modules import open_gpu
+            return open_gpu()
+        for folder in ("cuda", "device"):
             sys.path.insert(0, str(ROOT / "tests" / folder))
-        from card_rig import FakeCard, build_kernels
-        return FakeCard(build_kernels(Path(self._folder.name)), memory=8 << 30)
+        from gpu_rig import FakeGpu, build_kernels
+        return FakeGpu(build_kernels(Path(self._folder.name)), memory=8 << 30)
 
     @property
     def folder(self) -> Path:
@@ -68,25 +68,25 @@ class Bench:
         return dry if self.dry else real
 
     def run(self, step: Callable[[], Any]) -> Any:
-        """On the thread that owns the card."""
+        """On the thread that owns the GPU."""
         return self.owner.run(step).result()
 
     def settle(self) -> None:
-        """Waits for all that is on the card's streams."""
+        """Waits for all that is on the GPU's streams."""
 
         def go() -> None:
             for stream in (self.owner.up, self.owner.compute, self.owner.down):
-                event = self.owner.card.event()
+                event = self.owner.gpu.event()
                 stream.record(event)
                 event.synchronize()
 
         self.run(go)
 
     def milliseconds(self, work: Callable[[Any], None], repeats: int = 1) -> float:
-        """Of one of `repeats` runs of `work(stream)` on the compute stream, by the card's own clock."""
+        """Of one of `repeats` runs of `work(stream)` on the compute stream, by the GPU's own clock."""
 
         def go() -> float:
-            begin, end = (self.owner.card.event(timed=True) for _ in range(2))
+            begin, end = (self.owner.gpu.event(timed=True) for _ in range(2))
             stream = self.owner.compute
             stream.record(begin)
             for _ in range(repeats):
@@ -98,17 +98,17 @@ class Bench:
         return float(self.run(go))
 
     def plan(self, recipe: Recipe, *, precision: Any = None) -> tuple[Any, Verdict, str]:
-        """A plan for the card, the gate's verdict, and why this backend: TensorRT, else PyTorch."""
+        """A plan for the GPU, the gate's verdict, and why this backend: TensorRT, else PyTorch."""
 
         def make() -> tuple[Any, Verdict, str]:
             if self.dry:
-                from card_rig import FakePlan
-                return FakePlan(recipe, self.owner.card, max_batch=recipe.batch.max), Verdict(100.0, 50.0, 0.0), "dry"
+                from gpu_rig import FakePlan
+                return FakePlan(recipe, self.owner.gpu, max_batch=recipe.batch.max), Verdict(100.0, 50.0, 0.0), "dry"
             try:
                 if self.backend == "torch":
                     raise MissingComponent("as asked")
                 from rtface.engine.tensorrt import open_tensorrt
-                return *open_tensorrt(recipe, self.owner.card, precision=precision), "TensorRT takes the card"
+                return *open_tensorrt(recipe, self.owner.gpu, precision=precision), "TensorRT takes the GPU"
             except (OutOfDeviceMemory, DeviceLost):
                 raise
             except (MissingComponent, EngineError) as error:
@@ -124,16 +124,16 @@ class Bench:
         return self.run(make)
 
     def describe(self) -> dict[str, Any]:
-        """Date, card, driver, versions, command."""
-        card = self.owner.card
+        """Date, GPU, driver, versions, command."""
+        gpu = self.owner.gpu
         versions: dict[str, str] = {}
         for name in _PACKAGES:
             try:
                 versions[name] = version(name)
             except PackageNotFoundError:
                 continue
-        return {"date": time.strftime("%Y-%m-%d %H:%M"), "card": card.name, "sm": "".join(map(str, card.capability)),
-                "cuda": card.driver, "driver": _driver(), "processor": _processor(),
+        return {"date": time.strftime("%Y-%m-%d %H:%M"), "gpu": gpu.name, "sm": "".join(map(str, gpu.capability)),
+                "cuda": gpu.driver, "driver": _driver(), "processor": _processor(),
                 "python": platform.python_version(), "versions": versions, "command": self.command, "dry": self.dry}
 
     def save(self, name: str, result: Mapping[str, Any]) -> None:
@@ -221,7 +221,7 @@ def torch_here() -> Any:
 
 @dataclass
 class TorchClock:
-    """Times work in PyTorch: by events on a card, by the host's clock on a CPU."""
+    """Times work in PyTorch: by events on a GPU, by the host's clock on a CPU."""
 
     torch: Any
 

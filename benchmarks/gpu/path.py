@@ -1,6 +1,6 @@
-"""A 1080p film with four faces through the enhance step on the card: frames a second, how busy the card is, the bound.
+"""A 1080p film with four faces through the enhance step on the GPU: frames a second, how busy the GPU is, the bound.
 
-What works: the card, the thread that owns it, and the loop's own thread, each by its own clock. Faces are given; where
+What works: the GPU, the thread that owns it, and the loop's own thread, each by its own clock. Faces are given; where
 OpenVINO is installed the tracker is timed on its own, and where PyAV is, decoding and encoding. The baseline is the
 same step on the CPU, some frames of it.
 """
@@ -28,7 +28,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     """See the module."""
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "faces": 4 if not bench.dry else 1}
-    result["beside_the_card"] = beside = _beside(bench)
+    result["beside_the_gpu"] = beside = _beside(bench)
     for name in ("rtface-m", "rtface-s")[:bench.count(2, 1)]:
         loop = Loop(bench, name, 16 if not bench.dry else 2)
         try:
@@ -91,9 +91,9 @@ def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict
     with Watch(bench) as watch:
         run(prepared)
     busy = {stream: round(watch.busy(stream), 4) for stream in STREAMS}
-    each = {"card": 1e3 * busy["compute"] * watch.seconds / (films * count), "loop": host["loop"],
+    each = {"gpu": 1e3 * busy["compute"] * watch.seconds / (films * count), "loop": host["loop"],
             "owner": host["owner"], **{name: ms for name, ms in beside.items() if isinstance(ms, float)}}
-    own = {name: each[name] for name in ("card", "loop", "owner")}
+    own = {name: each[name] for name in ("gpu", "loop", "owner")}
     whole = 1e3 / float(np.median(rates))
     return {"fps": quantiles(rates, 1), "ms_a_frame": round(whole, 3), "busy": busy,
             "copies_beside_computing": round(watch.overlap(), 4), "stages_ms_with_waiting": stages(step),

@@ -133,14 +133,14 @@ def _told(verdict: Verdict) -> dict[str, Any]:
 
 
 def _backend(bench: Bench) -> tuple[tuple[Precision, ...], Callable[[Recipe, Precision], Any], str]:
-    """Precisions, what makes a plan in one of them on the card's own thread, and why: TensorRT where it is here."""
-    card, why = bench.owner.card, "as asked"
+    """Precisions, what makes a plan in one of them on the GPU's own thread, and why: TensorRT where it is here."""
+    gpu, why = bench.owner.gpu, "as asked"
     if bench.backend != "torch":
         from rtface.engine import tensorrt
         from rtface.engine.tensorrt.library import choose, installed, precisions
         try:
-            choice = choose(card.capability, installed(), card=card.name)
-            return (precisions(card.capability), lambda recipe, p: tensorrt.open_network(recipe, card, p),
+            choice = choose(gpu.capability, installed(), gpu=gpu.name)
+            return (precisions(gpu.capability), lambda recipe, p: tensorrt.open_network(recipe, gpu, p),
                     choice.reason)
         except MissingComponent as error:
             if bench.backend == "tensorrt":

@@ -1,4 +1,4 @@
-"""The run time's face mesh and detector as ONNX, for cards: ``python -m engines.native.tracker_onnx``.
+"""The run time's face mesh and detector as ONNX, for GPUs: ``python -m engines.native.tracker_onnx``.
 
 OpenVINO reads the mesh's original file; its operations, a dozen kinds, are written down one by one. The detector is
 ONNX already; its sizes are set. Also makes the golden

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from rtface.analysis.analyzer import Analyzer
 from rtface.frame import Frame
 from rtface.protocols import Item
-from rtface.util.av_gpu import on_card
+from rtface.util.av_gpu import on_gpu
 
 FRAMES, BYTES = 48, 128 << 20
 """So many frames, or frames of so many bytes, are held at most; then what is known decides."""
@@ -46,7 +46,7 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Analyz
                 _settle(held)
             held.append((item, _examined(item, examine)))
             frames, size = frames + 1, size + _bytes(item)
-            most = _FRAMES_ON_GPU if on_card(item.image) else FRAMES
+            most = _FRAMES_ON_GPU if on_gpu(item.image) else FRAMES
             full = frames > most or size > BYTES or item.new
             _settle(held, None if full else item.time - _GONE_S)
         while held and all(analyzer.decided for analyzer in held[0][1]):
@@ -80,4 +80,4 @@ def _bytes(frame: Frame) -> int:
     image = frame.image
     if frame.field == 1:  # it shares the first field's picture
         return 0
-    return 2 * image.width * image.height if on_card(image) else sum(p.line_size * p.height for p in image.planes)
+    return 2 * image.width * image.height if on_gpu(image) else sum(p.line_size * p.height for p in image.planes)

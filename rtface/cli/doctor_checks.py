@@ -288,12 +288,12 @@ def _nvidia() -> Iterator[Finding]:
     except RtfaceError as error:
         yield Finding("nvidia", "ok", f"{error}; engines do not run on CUDA")
         return
-    cards = f"{', '.join(found.cards)}, driver for CUDA {found.cuda}"
+    gpus = f"{', '.join(found.gpus)}, driver for CUDA {found.cuda}"
     if absent := driver.missing():
-        yield Finding("nvidia", "warn", f"{cards}; engines do not run there without {', '.join(absent)}",
+        yield Finding("nvidia", "warn", f"{gpus}; engines do not run there without {', '.join(absent)}",
                       extra_line("rtx"))
     else:
-        yield Finding("nvidia", "ok", f"{cards}; {driver.unusable(0)}")
+        yield Finding("nvidia", "ok", f"{gpus}; {driver.unusable(0)}")
 
 
 def _live() -> Iterator[Finding]:

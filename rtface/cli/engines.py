@@ -1,4 +1,4 @@
-"""``rtface engines``: what can restore a face here, under which licence, how fast; and plans for cards built ahead."""
+"""``rtface engines``: what can restore a face here, under which licence, how fast; and plans for GPUs built ahead."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def build(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Engines; all when none is named.")
                      ] = None,
     device: Annotated[str, typer.Option(metavar="cuda:N|sm_NN", help=(
-        "A card here, or the compute capability of one that is not."))] = "cuda:0",
+        "A GPU here, or the compute capability of one that is not."))] = "cuda:0",
     precision: Annotated[str | None, typer.Option(metavar="fp16|bf16|f32|int8", help="What to compute in.")] = None,
     json: shared.Json = False,
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Build engines for an NVIDIA card ahead of the first run."""
+    """Build engines for an NVIDIA GPU ahead of the first run."""
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console):
         built = _build(_recipes(names or []), device, _precision(precision), console)
@@ -124,25 +124,25 @@ def _build(recipes: list[Recipe], device: str, precision: Precision | None, cons
     if ahead := re.fullmatch(r"sm_(\d{1,2})(\d)", device):
         capability = int(ahead[1]), int(ahead[2])
         built = [build_ahead(r, capability, precision=precision, progress=told(r)) for r in recipes]
-        console.say("not checked against the golden crops: that is done on the card, when an engine is first opened")
+        console.say("not checked against the golden crops: that is done on the GPU, when an engine is first opened")
         return built
     here = re.fullmatch(r"cuda(?::(\d+))?", device)
     if not here:
-        raise UsageError(f"engines are built for cards, as --device cuda:0 or --device sm_89, not for {device!r}")
-    card = _card(int(here[1] or 0))
+        raise UsageError(f"engines are built for GPUs, as --device cuda:0 or --device sm_89, not for {device!r}")
+    gpu = _gpu(int(here[1] or 0))
     try:
-        return [build_on(r, card, precision=precision, progress=told(r)) for r in recipes]
+        return [build_on(r, gpu, precision=precision, progress=told(r)) for r in recipes]
     finally:
         console.clear()
-        card.close()
+        gpu.close()
 
 
-def _card(index: int) -> Any:
+def _gpu(index: int) -> Any:
     try:
-        return importlib.import_module("rtface.device.cuda.nvidia").NvidiaCard(index)
+        return importlib.import_module("rtface.device.cuda.nvidia").NvidiaGpu(index)
     except ImportError as error:  # MissingComponent is one
-        what = str(error) if isinstance(error, MissingComponent) else f"no card can be used: {error}"
-        raise MissingComponent(f"{what}; for a card that is not here give its compute capability, as --device sm_89"
+        what = str(error) if isinstance(error, MissingComponent) else f"no GPU can be used: {error}"
+        raise MissingComponent(f"{what}; for a GPU that is not here give its compute capability, as --device sm_89"
                                ) from error
 
 

@@ -238,10 +238,10 @@ def run(
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Its speed.")] = None,
     decode: Annotated[str | None, typer.Option(
         metavar="auto|cuda[:N]|software", autocompletion=shared.complete("auto", "cuda", "software"),
-        help="Where pictures are decoded; software takes over where a card cannot.")] = None,
+        help="Where pictures are decoded; software takes over where a GPU cannot.")] = None,
     encode: Annotated[str | None, typer.Option(
         metavar="auto|cuda|software", autocompletion=shared.complete("auto", "cuda", "software"),
-        help="Where pictures are encoded; software takes over where a card cannot.")] = None,
+        help="Where pictures are encoded; software takes over where a GPU cannot.")] = None,
     start: shared.Start = None,
     end: shared.End = None,
     compare: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write before|after to this file.")] = None,
@@ -258,7 +258,7 @@ def run(
     dry_run: Annotated[bool | None, typer.Option("--dry-run", help=(
         "Write nothing; say what would be done, and about how long it takes."))] = None,
     segments: Annotated[str | None, typer.Option(metavar="N", help=(
-        "Work on N places of a film at once: for a card or many cores."))] = None,
+        "Work on N places of a film at once: for a GPU or many cores."))] = None,
     threads: shared.Threads = None,
     sequence: shared.Sequence = None,
     fps: shared.Fps = None,

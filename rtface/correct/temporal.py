@@ -38,7 +38,7 @@ class TemporalAverage:
 
     Averaging r instead of d = r − c: an average of d would leave the noise of this very frame in the picture.
 
-    `update` is all of it on the CPU. A card keeps the average itself and asks `follow` for the rest.
+    `update` is all of it on the CPU. A GPU keeps the average itself and asks `follow` for the rest.
 
     Attributes:
         kept: the average so far, where the device keeps it; None for none, and free to be what a device likes.

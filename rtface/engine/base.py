@@ -37,7 +37,7 @@ class ReadyEngine:
         return self.recipe.input.size
 
     def stand_back(self) -> None:
-        """Nothing: on a card, or where the system has no such thing."""
+        """Nothing: on a GPU, or where the system has no such thing."""
 
     @property
     def whole(self) -> bool:

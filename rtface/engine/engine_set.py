@@ -41,7 +41,7 @@ def load_engine(name: str = "default", *, device: str = "auto", threads: int | N
     Args:
         name: an engine's name, or "default" (`DEFAULT`).
         device: where it runs, one of `rtface.util.parse.DEVICES` but "cuda", whose engines take crops that lie on
-        the card
+        the GPU
             (`EngineSet` with `rtface.engine.cuda.open`); "auto" is OpenVINO on the CPU, else ONNX Runtime.
         threads: cores it may use; all of this process when None.
 
@@ -158,7 +158,7 @@ class EngineSet:
 
     def __init__(self, asked: Asked | str = "default", *, device: str = "auto", threads: int | None = None,
                  beside: int | None = None, opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
-        """Loads what `asked` needs, by `opener` where one is given (engines on a card).
+        """Loads what `asked` needs, by `opener` where one is given (engines on a GPU).
 
         On `threads` cores; engines without memory on `beside`, where that is given: they may be slow, and live then
         work beside what a frame waits for.

@@ -117,7 +117,7 @@ def measure(name: str = "default", *, device: str = "auto", threads: int | None 
 
 def _speed(recipe: Recipe, device: str, threads: int | None) -> tuple[float, str, str]:
     if check_device(device).startswith("cuda"):
-        return _speed_on_card(recipe, device)
+        return _speed_on_gpu(recipe, device)
     engine = LoadedEngine(recipe, device=device, threads=threads)
     try:
         return engine.measure(), engine.device, engine.precision
@@ -125,20 +125,20 @@ def _speed(recipe: Recipe, device: str, threads: int | None) -> tuple[float, str
         engine.close()
 
 
-def _speed_on_card(recipe: Recipe, device: str) -> tuple[float, str, str]:
-    """Opens the card for it: the kernels, the engine's plan (built where there is none kept), and a warm-up."""
-    from rtface.engine.cuda.open import open_card_engine
+def _speed_on_gpu(recipe: Recipe, device: str) -> tuple[float, str, str]:
+    """Opens the GPU for it: the kernels, the engine's plan (built where there is none kept), and a warm-up."""
+    from rtface.engine.cuda.open import open_gpu_engine
     with ExitStack() as stack:
         owner, number = driver.take(device)
         stack.callback(owner.close)
-        engine = open_card_engine(owner, recipe, number)
+        engine = open_gpu_engine(owner, recipe, number)
         stack.callback(engine.close)
         return engine.ms, engine.device, engine.precision
 
 
 def _known_speed(recipe: Recipe, device: str) -> tuple[float, str, str] | None:
     """What an earlier load remembered; the same order of choice as `rtface.engine.backends.choose.open_engine`."""
-    if device.startswith("cuda"):  # only the card could say
+    if device.startswith("cuda"):  # only the GPU could say
         return None
     for name in order(device):
         try:

@@ -74,7 +74,7 @@ class PlanIdentity:
     @staticmethod
     def of(recipe: Buildable, backend: str, library: str, device: str, precision: Precision, *, driver: str = "",
            profile: str = "") -> PlanIdentity:
-        """The identity of `recipe` (its digest and weights) on that library, device and precision; of a card also its
+        """The identity of `recipe` (its digest and weights) on that library, device and precision; of a GPU also its
         driver, and what the network was prepared for."""
         calibration = load_calibration(recipe) if precision == "int8" else None
         return PlanIdentity(recipe.name, recipe.version, recipe.digest, recipe.weights.sha256, backend, library,

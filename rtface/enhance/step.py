@@ -38,7 +38,7 @@ from rtface.stats import FAULTS_IN_A_ROW, Stats
 
 log = logging.getLogger("rtface")
 
-# Where a card was lost and its spare could not be opened, that is tried again after so long.
+# Where a GPU was lost and its spare could not be opened, that is tried again after so long.
 _TRY_AGAIN_S = 10.0
 
 
@@ -61,8 +61,8 @@ class Enhance:
         strength: 0…1, may be changed between frames.
         book: what is known of every track.
         coming: a workshop that is being made ready; it takes over between two frames (a live run starts at once on
-            the CPU, and goes to the card when its plan has passed its gate).
-        spare: opens what goes on with the run when a card is lost; without it the run ends there. Where it cannot be
+            the CPU, and goes to the GPU when its plan has passed its gate).
+        spare: opens what goes on with the run when a GPU is lost; without it the run ends there. Where it cannot be
             opened either, frames pass through as they are, and it is tried again every 10 s.
     """
 
@@ -143,7 +143,7 @@ class Enhance:
         started = perf_counter()
         self._move_when_ready()
         if self._stranded is not None and monotonic() - self._stranded >= _TRY_AGAIN_S:
-            self._take_spare("the card is still lost")
+            self._take_spare("the GPU is still lost")
         job = Job(frame, self._device)
         try:
             if self._stranded is None:
@@ -331,7 +331,7 @@ class Enhance:
         if isinstance(error, DeviceLost):
             if self.spare is None:
                 raise error
-            # A frame that was still on the lost card when the run had moved changes nothing.
+            # A frame that was still on the lost GPU when the run had moved changes nothing.
             if device is self._device and self._stranded is None:
                 self._take_spare(error)
             if self._stranded is not None:

@@ -66,7 +66,7 @@ class Job:
     rests: bool = False
 
     def rest(self) -> None:
-        """Its crops go back to the device until `wake`: what waits for a key frame shall not hold a card's memory."""
+        """Its crops go back to the device until `wake`: what waits for a key frame shall not hold a GPU's memory."""
         crops, self.crops, self.rests = self.crops, [], True
         self.device.drop(crops)
 

@@ -156,7 +156,7 @@ class Light:
         """The picture, lightened; the frame itself, untouched, where that changes nothing.
 
         Args:
-            frame: any picture; one in a format that has no native planes here, or on a card, comes back in another.
+            frame: any picture; one in a format that has no native planes here, or on a GPU, comes back in another.
             amount: 0…1; 0 is bit for bit the input.
             faces: on it or the one before, display space; what they are lit like decides, else the whole picture does.
         """

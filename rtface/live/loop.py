@@ -67,7 +67,7 @@ class Loop:
     """Tracks and enhances pictures as they come.
 
     Args:
-        tracker: with its networks on the CPU: a lost card must not take it along.
+        tracker: with its networks on the CPU: a lost GPU must not take it along.
         enhance: without frames ahead.
         present: takes a finished picture, without waiting.
         wanted: False while nobody looks at any output: pictures then go through as they are.

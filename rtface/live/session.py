@@ -29,7 +29,7 @@ from rtface.live.steady_sound import SteadySound
 from rtface.media.outputs import Written, check_outputs
 from rtface.options import Options
 from rtface.pipeline.chain import Threads
-from rtface.pipeline.runtime import asked_by, may_take_card, open_at_once, open_workshop
+from rtface.pipeline.runtime import asked_by, may_take_gpu, open_at_once, open_workshop
 from rtface.protocols import Tracker, Workshop
 from rtface.quality.governor import Ladder
 from rtface.report import Report, told
@@ -194,7 +194,7 @@ class Live:
         threads = Threads.live(options.threads)
         place, coming = open_at_once(asked, options.device, closing, threads=threads.engine, beside=threads.beside,
                                      picture_threads=threads.picture, warn=warn)
-        # Its networks stay on the CPU: a lost card must not take the tracker with it.
+        # Its networks stay on the CPU: a lost GPU must not take the tracker with it.
         tracker = create_tracker(options.tracker, max_faces=options.max_faces)
         closing.callback(tracker.close)
         place.engines.named(SMALL)  # a step of the ladder must not load it in the middle of a call
@@ -254,9 +254,9 @@ class Live:
 
 
 def engine_of(options: Options) -> str:
-    """The engine of a live run: without a card the choice is the one that leaves a call's two cores something to
+    """The engine of a live run: without a GPU the choice is the one that leaves a call's two cores something to
     spare."""
-    return SMALL if options.engine == "default" and not may_take_card(options.device) else options.engine
+    return SMALL if options.engine == "default" and not may_take_gpu(options.device) else options.engine
 
 
 def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,

@@ -14,7 +14,7 @@ from rtface.errors import InputError
 from rtface.frame import Color, Display, Frame
 from rtface.media import network
 from rtface.media.color import color_of, display_matrix, display_of, orientation
-from rtface.media.cuda.decoder import CardDecoder
+from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.other_streams import OtherStreams
 from rtface.media.probe import details_of, rate_of
 from rtface.media.timeline import Rising
@@ -41,7 +41,7 @@ class Decoder:
         start, end: cut in seconds of the input's own clock, None for none.
         remote: whether the container is read over a network, where what is missing may be fetched later.
         sought: whether a seek went before, so that it has to be seen where it led.
-        card: decodes the pictures instead of the stream's own decoder.
+        GPU: decodes the pictures instead of the stream's own decoder.
         stopped: whether what came is all that is wanted of the input.
 
     Attributes:
@@ -54,17 +54,17 @@ class Decoder:
         landed: whether the first picture after a seek lies at or before the cut; None before it is seen.
         frames: pictures decoded so far, with those before the cut.
         head: the beginning of the first packet of pictures.
-        first: the first picture in memory of the host, as software decoded it where the card decodes the others too.
+        first: the first picture in memory of the host, as software decoded it where the GPU decodes the others too.
         reached: end of the last frame, in seconds of the input's clock.
     """
 
     def __init__(self, container: InputContainer, video: VideoStream, *, name: str, start: Fraction | None,
-                 end: Fraction | None, remote: bool, sought: bool, card: CardDecoder | None = None,
+                 end: Fraction | None, remote: bool, sought: bool, gpu: GpuDecoder | None = None,
                  stopped: Callable[[], bool] = lambda: False) -> None:
         self._container, self._video, self._name = container, video, name
-        self._start, self._end, self._remote, self._card = start, end, remote, card
+        self._start, self._end, self._remote, self._gpu = start, end, remote, gpu
         self._stopped = stopped
-        self._decode = card.decode if card else video.decode
+        self._decode = gpu.decode if gpu else video.decode
         self._stats, self._strict, self._silent = Stats(), False, True
         self._clock_start = Fraction(container.start_time or 0, 1_000_000)
         self.rate, self.rate_known = rate_of(video)
@@ -230,8 +230,8 @@ class Decoder:
         now = (image.width, image.height, native_format(image))
         if self._size is None:
             self._size = now
-            # A decoder on the card does not know what the container says of its pictures.
-            self.first = first = (self._card.first if self._card else None) or software(image)
+            # A decoder on the GPU does not know what the container says of its pictures.
+            self.first = first = (self._gpu.first if self._gpu else None) or software(image)
             self.siting = details_of(first)[0]
             self.matrix = display_matrix(first)
             self._rotation = first.rotation

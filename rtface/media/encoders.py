@@ -80,7 +80,7 @@ _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
 
 
 class EncoderRefused(Exception):
-    """A card's encoder cannot do it; the message says why in a few words. Software encodes instead."""
+    """A GPU's encoder cannot do it; the message says why in a few words. Software encodes instead."""
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ class VideoPlan:
         tag: code in MP4 and MOV, "" for the usual one.
         fields: "progressive", or the order of interlaced pictures.
         device: number of the CUDA device, for NVENC.
-        on_card: whether the encoder is handed pictures in the device's memory; their samples are in `pix_fmt`.
+        on_gpu: whether the encoder is handed pictures in the device's memory; their samples are in `pix_fmt`.
         warnings: what is lost by this choice, one line each.
     """
 
@@ -118,7 +118,7 @@ class VideoPlan:
     tag: str = ""
     fields: str = "progressive"
     device: int = 0
-    on_card: bool = False
+    on_gpu: bool = False
     threads: int = 0
     warnings: list[str] = field(default_factory=list[str])
 
@@ -129,7 +129,7 @@ class VideoPlan:
 
     @property
     def described(self) -> str:
-        """The encoder, with its card where it has one."""
+        """The encoder, with its GPU where it has one."""
         return f"{self.encoder} on cuda:{self.device}" if self.encoder.endswith("_nvenc") else self.encoder
 
 
@@ -212,8 +212,8 @@ def _display_text(hdr: Hdr, encoder: str) -> str:
 
 
 def accel(plan: VideoPlan) -> HWAccel | None:
-    """What an encoder that takes pictures on the card has to be made with; None for every other."""
-    return HWAccel("cuda", plan.device, options={"primary_ctx": "1"}) if plan.on_card else None
+    """What an encoder that takes pictures on the GPU has to be made with; None for every other."""
+    return HWAccel("cuda", plan.device, options={"primary_ctx": "1"}) if plan.on_gpu else None
 
 
 def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
@@ -234,7 +234,7 @@ def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
     if plan.tag:
         context.codec_tag = plan.tag
     options = dict(plan.options)
-    if plan.encoder.endswith("_nvenc") and not plan.on_card:
+    if plan.encoder.endswith("_nvenc") and not plan.on_gpu:
         options["gpu"] = str(plan.device)
     if plan.encoder == "libx265":
         quiet = ["log-level=error"] + ([f"pools={plan.threads}"] if plan.threads else [])
@@ -256,7 +256,7 @@ def check(plan: VideoPlan) -> None:
     Raises:
         UsageError: it does not open like this.
         OutputError: there is not enough memory for it.
-        EncoderRefused: it needs a card, and driver or card refuse.
+        EncoderRefused: it needs a GPU, and driver or GPU refuse.
     """
     try:
         context = VideoCodecContext.create(plan.encoder, "w", accel(plan))

@@ -7,15 +7,15 @@ import av
 from rtface.media.encoders import VideoPlan
 from rtface.media.pixel_format import shape_of
 from rtface.util.av_arrays import plane_rows, sample_bytes
-from rtface.util.av_gpu import FULL_RANGE, on_card, repacked, software
+from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
 
 
 def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
     """The picture in the encoder's format and size; the same object where nothing has to be done.
 
-    An encoder on the card takes pictures from the card as they are, and others too: PyAV uploads those.
+    An encoder on the GPU takes pictures from the GPU as they are, and others too: PyAV uploads those.
     """
-    if on_card(image) and plan.on_card:
+    if on_gpu(image) and plan.on_gpu:
         return image
     image = software(image)
     if image.format.name != plan.pix_fmt:

@@ -1,4 +1,4 @@
-"""Whether a stream is decoded on a card (NVDEC), and opening the decoder there."""
+"""Whether a stream is decoded on a GPU (NVDEC), and opening the decoder there."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from rtface.media.cuda import driver
-from rtface.media.cuda.decoder import ON_CARD, CardDecoder
+from rtface.media.cuda.decoder import ON_GPU, GpuDecoder
 
-# Codecs whose decoding is laid down to the last bit, so that card and software agree; MPEG-2 and 4 leave rounding open.
+# Codecs whose decoding is laid down to the last bit, so that GPU and software agree; MPEG-2 and 4 leave rounding open.
 _CODECS = ("h264", "hevc", "vp8", "vp9", "av1")
 
 
@@ -26,7 +26,7 @@ class Decoding:
     Attributes:
         device: number of the CUDA device.
         keep: whether decoded pictures stay on it; else they are downloaded.
-        asked: whether the user named the card, so that doing without it deserves a warning.
+        asked: whether the user named the GPU, so that doing without it deserves a warning.
     """
 
     device: int = 0
@@ -39,40 +39,40 @@ def decoding(decode: str, device: str, *, keep: bool = True, strict: bool = Fals
 
     Args:
         decode: "auto", "software", "cuda" or "cuda:N".
-        device: the run's device; "auto" decodes on the card where it is "cuda" or "cuda:N".
-        keep: whether what follows can work on pictures that stay on the card.
-        strict: whether damage must be noticed; a card does not tell of damage inside a picture, so "auto" is software.
+        device: the run's device; "auto" decodes on the GPU where it is "cuda" or "cuda:N".
+        keep: whether what follows can work on pictures that stay on the GPU.
+        strict: whether damage must be noticed; a GPU does not tell of damage inside a picture, so "auto" is software.
     """
-    run = card_number(device)
+    run = gpu_number(device)
     if decode == "software" or (decode == "auto" and (run is None or strict)):
         return None
-    wanted = card_number(decode)
+    wanted = gpu_number(decode)
     number = run or 0 if wanted is None or decode == "cuda" else wanted
     return Decoding(number, keep and number == run, asked=decode != "auto")
 
 
-def card_number(name: str) -> int | None:
+def gpu_number(name: str) -> int | None:
     """N of "cuda:N", 0 of "cuda", None of any other name."""
     match = re.fullmatch(r"cuda(?::(\d+))?", name)
     return int(match[1] or 0) if match else None
 
 
-def open_on_card(stream: VideoStream, wanted: Decoding, refused: Callable[[str], None]) -> CardDecoder | None:
-    """A decoder on the card for a stream that is still unread; None, and why through `refused`, where it cannot be."""
+def open_on_gpu(stream: VideoStream, wanted: Decoding, refused: Callable[[str], None]) -> GpuDecoder | None:
+    """A decoder on the GPU for a stream that is still unread; None, and why through `refused`, where it cannot be."""
     source = stream.codec_context
     codec, pix_fmt = source.codec.canonical_name, source.pix_fmt or "an unknown format"
     why = driver.absent(wanted.device)
     if codec not in _CODECS:
-        why = f"cards are not used for {codec}"
-    elif pix_fmt not in ON_CARD:
-        why = f"cards are used for 4:2:0 of 8 and 10 bits, not for {pix_fmt}"
+        why = f"GPUs are not used for {codec}"
+    elif pix_fmt not in ON_GPU:
+        why = f"GPUs are used for 4:2:0 of 8 and 10 bits, not for {pix_fmt}"
     elif why is None:
         driver.share_primary_context(wanted.device)
         try:
-            return CardDecoder(stream, _context(stream, wanted.device), ON_CARD[pix_fmt], keep=wanted.keep,
+            return GpuDecoder(stream, _context(stream, wanted.device), ON_GPU[pix_fmt], keep=wanted.keep,
                                settle=lambda: driver.settle(wanted.device), refused=refused)
         except (av.FFmpegError, NotImplementedError, ValueError) as error:
-            why = f"the card's decoder does not open ({driver.told(error)})"
+            why = f"the GPU's decoder does not open ({driver.told(error)})"
     refused(why)
     return None
 
@@ -85,9 +85,9 @@ def _context(stream: VideoStream, device: int) -> VideoCodecContext:
     context = VideoCodecContext.create(Codec(source.codec.canonical_name, "r"), "r", accel)
     assert isinstance(context, VideoCodecContext)
     if not context.is_hwaccel:
-        raise NotImplementedError(f"this build of FFmpeg cannot decode {source.codec.canonical_name} on a card")
+        raise NotImplementedError(f"this build of FFmpeg cannot decode {source.codec.canonical_name} on a GPU")
     context.width, context.height = source.width, source.height
-    context.pix_fmt = source.pix_fmt  # PyAV says "cuda" from the start, and then FFmpeg's AV1 never asks for the card
+    context.pix_fmt = source.pix_fmt  # PyAV says "cuda" from the start, and then FFmpeg's AV1 never asks for the GPU
     context.extradata = source.extradata
     context.codec_tag = source.codec_tag
     context.reorder_depth = source.reorder_depth

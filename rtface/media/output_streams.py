@@ -104,11 +104,11 @@ class OutputStreams:
             stream: VideoStream = self._container.add_stream(  # pyright: ignore
                 video.encoder, rate=video.rate, hwaccel=accel(video))
             configure(stream, video)
-            if video.on_card:  # opened by the first picture, it would take over that picture's size with its padding
+            if video.on_gpu:  # opened by the first picture, it would take over that picture's size with its padding
                 stream.codec_context.open()
         except av.FFmpegError as error:
             raise OutputError(f"{self._plan.path}: {video.described} does not open ({told(error)}); "
-                              "--encode software does without a card") from error
+                              "--encode software does without a GPU") from error
         stream.time_base = video.time_base
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))

@@ -120,8 +120,8 @@ class MediaInfo:
         origin: the moment of the input's clock that becomes 0 in an output.
         size: bytes of the file, None when it is not a file.
         notes: what a user should know about choices made here, one line each.
-        decoder: what decodes the pictures, and why it is not the card where the card was wanted.
-        on_card: whether they stay in the memory of a card (`rtface.util.av_gpu`).
+        decoder: what decodes the pictures, and why it is not the GPU where the GPU was wanted.
+        on_gpu: whether they stay in the memory of a GPU (`rtface.util.av_gpu`).
     """
 
     path: str
@@ -157,7 +157,7 @@ class MediaInfo:
     size: int | None = None
     notes: list[str] = field(default_factory=list[str])
     decoder: str = "software"
-    on_card: bool = False
+    on_gpu: bool = False
     coding: Coding = field(default_factory=Coding)
 
     @property

@@ -20,12 +20,12 @@ from rtface.media import probe
 from rtface.media.coding import coding_of
 from rtface.media.color import has_captions, hdr_of, tags_of
 from rtface.media.decoder import Decoder
-from rtface.media.hardware import Decoding, open_on_card
+from rtface.media.hardware import Decoding, open_on_gpu
 from rtface.media.pipe import PipeReader, is_pipe
 from rtface.media.probe import Chapter, MediaInfo, StreamInfo
 from rtface.protocols import Item
 from rtface.stats import Stats
-from rtface.util.av_gpu import native_format, on_card
+from rtface.util.av_gpu import native_format, on_gpu
 from rtface.util.parse import format_time
 from rtface.util.redaction import is_url, shown
 
@@ -51,7 +51,7 @@ def open_source(path: str | os.PathLike[str], *, start: float | None = None, end
         threads: decoder threads, None for FFmpeg's own choice.
         stats: receives counters and warnings.
         strict: raise InputError where the file is damaged, instead of warning and going on.
-        decode: card that decodes, as far as it can (`hardware.decoding`); None for software.
+        decode: GPU that decodes, as far as it can (`hardware.decoding`); None for software.
         stop: once it is true, a pipe is read no further: what came is the whole input.
 
     Raises:
@@ -175,19 +175,19 @@ class FileSource:
     def _decoder(self, *, sought: bool = False) -> Decoder:
         self._refusal = None
         still = self._container.format.name.endswith("_pipe") or self._container.format.name == "image2"
-        card = open_on_card(self._video, self._wanted, self._without_card) if self._wanted and not still else None
+        gpu = open_on_gpu(self._video, self._wanted, self._without_gpu) if self._wanted and not still else None
         return Decoder(self._container, self._video, name=self._name, start=self._start, end=self._end,
-                       remote=is_url(self._path), sought=sought, card=card,
+                       remote=is_url(self._path), sought=sought, gpu=gpu,
                        stopped=lambda: self.pipe is not None and self.pipe.stopped)
 
-    def _without_card(self, why: str) -> None:
-        """Told where the card does not decode, or no longer."""
+    def _without_gpu(self, why: str) -> None:
+        """Told where the GPU does not decode, or no longer."""
         if self._now is None:
             self._refusal = why
             return
         since = format_time(float(self._now.reached - self._clock_start))
         self.info.decoder += f", software from {since}"
-        self._stats.warn("decode_card", f"{self._name}: the card no longer decodes it ({why}); software goes on from "
+        self._stats.warn("decode_gpu", f"{self._name}: the GPU no longer decodes it ({why}); software goes on from "
                          f"{since}")
 
     def _check_cut(self, start: float | None) -> None:
@@ -283,16 +283,16 @@ class FileSource:
             hdr=hdr_of(image), captions=has_captions(image), start=self._start, end=self._end,
             clock_start=self._clock_start, origin=self._origin(),
             size=None if is_url(self._path) else Path(self._path).stat().st_size,
-            notes=notes, decoder=self._decoded_by(decoder, notes), on_card=on_card(first.image),
+            notes=notes, decoder=self._decoded_by(decoder, notes), on_gpu=on_gpu(first.image),
             coding=coding_of(self._video.codec_context, decoder.head))
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
-        """What decodes the pictures; says so where a card was meant, and warns where the user named it in vain."""
+        """What decodes the pictures; says so where a GPU was meant, and warns where the user named it in vain."""
         if self._wanted is None or decoder.still:
             return "software"
         by = f"software, because {self._refusal}" if self._refusal else f"NVDEC on cuda:{self._wanted.device}"
         if self._refusal and self._wanted.asked:
-            self._stats.warn("decode_card", f"{self._name}: is decoded by {by}")
+            self._stats.warn("decode_gpu", f"{self._name}: is decoded by {by}")
         else:
             notes.append(f"{self._name}: is decoded by {by}")
         return by

@@ -13,7 +13,7 @@ import av
 from av.stream import Disposition
 
 from rtface.errors import OutputError, UsageError
-from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_card
+from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
 from rtface.media.encoders import VideoPlan
 from rtface.media.outputs import check_target
 from rtface.media.pixel_format import shape_of
@@ -104,7 +104,7 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         strict: raise where anything at all would be lost.
         overwrite: whether an existing output may be replaced.
         video_only: leave every other stream out, without a word (comparison films).
-        encode: whether a card's encoder is wanted (`nvenc.encoding`); None leaves it to where the pictures lie.
+        encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None leaves it to where the pictures lie.
         stats: receives the warning where it was and cannot be had.
 
     Raises:
@@ -121,8 +121,8 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
     video, refused = choose_encoder(info, format, supported_encoders(format), codec=codec, crf=crf, preset=preset,
                                     wanted=encode or Encoding(), keep=not video_only)
     plan = OutputPlan(target, format, video, [], info, list(info.notes))
-    if refused and stats and (names_card(codec) or (encode and encode.mode == "cuda")):
-        stats.warn("encode_card", f"{plan.path}: {refused}")
+    if refused and stats and (names_gpu(codec) or (encode and encode.mode == "cuda")):
+        stats.warn("encode_gpu", f"{plan.path}: {refused}")
     elif refused:
         plan.notes.append(f"{plan.path}: {refused}")
     if not video_only:

@@ -16,12 +16,12 @@ from rtface.errors import EngineError
 from rtface.frame import Frame
 from rtface.options import Options
 from rtface.pipeline.compare import Comparison
-from rtface.pipeline.runtime import asked_by, may_take_card, open_workshop
+from rtface.pipeline.runtime import asked_by, may_take_gpu, open_workshop
 from rtface.pipeline.track_step import track
 from rtface.protocols import Item, Tracker, Workshop
 from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.tracking import create_tracker
-from rtface.util.av_gpu import on_card
+from rtface.util.av_gpu import on_gpu
 
 # Frames that may wait on each side of the enhancement. Enough to ride out an encoder's or decoder's hiccup; more
 # would only hold memory (1080p at 10 bit is 6 MB a frame). Of large frames fewer wait, by their bytes.
@@ -73,7 +73,7 @@ class Parts:
     @classmethod
     def open(cls, options: Options, threads: Threads, stats: Stats, stack: ExitStack,
              progress: Callable[[str, float], None] | None = None) -> Parts:
-        """Loads everything; `stack` releases it, `progress` is told what is being built for a card.
+        """Loads everything; `stack` releases it, `progress` is told what is being built for a GPU.
 
         Raises:
             UsageError: an unknown engine, tracker or device, or a treatment file that cannot be used.
@@ -82,7 +82,7 @@ class Parts:
         treatments = read_treatments(options.treatment) if options.treatment else {}
         beside = stack.enter_context(ThreadPoolExecutor(1))  # each loads for some tenths of a second
         loading = None
-        if not may_take_card(options.device):
+        if not may_take_gpu(options.device):
             loading = beside.submit(create_tracker, options.tracker, max_faces=options.max_faces,
                                     device=options.device)
             stack.callback(lambda: loading.exception() or loading.result().close())
@@ -90,8 +90,8 @@ class Parts:
                               picture_threads=threads.picture, warn=stats.warn, progress=progress)
         if loading is not None:
             tracker = loading.result()
-        else:  # its networks may run on the card that was taken
-            tracker = create_tracker(options.tracker, max_faces=options.max_faces, card=place.networks)
+        else:  # its networks may run on the GPU that was taken
+            tracker = create_tracker(options.tracker, max_faces=options.max_faces, gpu=place.networks)
             stack.callback(tracker.close)
         for treatment in treatments.values():
             if treatment.engine:
@@ -102,7 +102,7 @@ class Parts:
     def another(self, options: Options, stats: Stats) -> Parts:
         """What a chain beside this one needs: the same device and engines, a tracker of its own that has to be told of
         scene changes (close it), and a memory of its own."""
-        tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, card=self.place.networks)
+        tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, gpu=self.place.networks)
         tracker.watchful = self.tracker.watchful
         return replace(self, tracker=tracker, enhance=Enhance(self.place.device, self.place.engines, options, stats,
                                                               small=SMALL))
@@ -181,7 +181,7 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
             else:
                 yield item
             continue
-        size = sum(plane.buffer_size for plane in item.image.planes) if hold and not on_card(item.image) else 0
+        size = sum(plane.buffer_size for plane in item.image.planes) if hold and not on_gpu(item.image) else 0
         step = "tracker" if not item.tracked else "enhance" if item.failed else ""
         faults += bool(step)
         if faults >= (FAULTS_IN_A_ROW if not size else max(_HELD_LEAST, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
@@ -209,8 +209,8 @@ def split_fields(items: Iterator[Item]) -> Iterator[Item]:
     for item in items:
         if isinstance(item, Frame) and item.display.fields != "progressive":
             # The second field may be tracked while the first is written to: their memory must stay where it is. (On a
-            # card it does.)
-            if not on_card(item.image):
+            # GPU it does.)
+            if not on_gpu(item.image):
                 item.image.make_writable()
             yield replace(item, field=0)
             yield replace(item, field=1, cut=False)

@@ -8,7 +8,7 @@ from rtface.media.encoders import FAMILIES, VideoPlan
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import OutputPlan, StreamPlan
 from rtface.options import Options
-from rtface.pipeline.runtime import may_take_card
+from rtface.pipeline.runtime import may_take_gpu
 from rtface.util.parse import format_time
 
 # Seconds a frame on a CPU of two cores: to track, analyse and composite a face; and for each million pixels, to decode
@@ -55,9 +55,9 @@ def _engine_and_cost(info: MediaInfo, plan: OutputPlan | None, options: Options)
     rows = {row.name: row for row in list_engines(measure=False)}
     default = next((row.name for row in rows.values() if row.default), options.engine)
     name = default if options.engine in ("default", "auto") else options.engine
-    card = may_take_card(options.device)
-    ms = None if card or name not in rows else rows[name].ms
-    lines = [f"engine: {name} on {'an NVIDIA card' if card else 'the CPU'}"
+    gpu = may_take_gpu(options.device)
+    ms = None if gpu or name not in rows else rows[name].ms
+    lines = [f"engine: {name} on {'an NVIDIA GPU' if gpu else 'the CPU'}"
              + (" (auto: rtface-s on small faces)" if options.engine == "auto" else "")]
     frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
     if not frames:

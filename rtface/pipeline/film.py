@@ -74,7 +74,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
         stats: receives counters, stage times and warnings; a new one without.
         progress: called after every frame.
         stop: ends the run when set: what was done is left as a whole, playable file whose name says partial.
-        building: told what is being built for a card before the first frame, and how far it is (0…1).
+        building: told what is being built for a GPU before the first frame, and how far it is (0…1).
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
@@ -230,7 +230,7 @@ def _opened(input: Path | Address, options: Options, threads: Threads, stats: St
 
 def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats, *, stop: Callable[[], bool],
               keep: bool = False) -> FileSource | SequenceSource:
-    """The source of a film, or of a folder that is to be one; with `keep`, pictures may stay on the run's card."""
+    """The source of a film, or of a folder that is to be one; with `keep`, pictures may stay on the run's GPU."""
     if options.sequence and isinstance(input, Path):
         return open_sequence(input, fps=options.fps, start=options.start, end=options.end, stats=stats)
     return open_source(input, start=options.start, end=options.end, threads=threads.decode, stats=stats,

@@ -46,13 +46,13 @@ def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads
 
     Args:
         engine: what is asked for (`asked_by`), or just an engine's name.
-        device: one of `rtface.util.parse.DEVICES`. "auto": an NVIDIA card where driver, packages and memory are
+        device: one of `rtface.util.parse.DEVICES`. "auto": an NVIDIA GPU where driver, packages and memory are
         there, else
             the CPU; one line of the log says which, and why.
         threads: cores for engines on the CPU; beside: for those without memory, as many where it is None.
         picture_threads: cores for OpenCV.
         warn: as for `CpuDevice`.
-        progress: told what is being built for a card, and how far it is (0…1).
+        progress: told what is being built for a GPU, and how far it is (0…1).
 
     Raises:
         UsageError: an unknown engine or device.
@@ -63,35 +63,35 @@ def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads
     why = None
     if device == "auto":
         try:
-            return _on_card(engine, "cuda", stack, warn, progress)
+            return _on_gpu(engine, "cuda", stack, warn, progress)
         except (MissingComponent, EngineError) as error:
             why = str(error)
     elif device.startswith("cuda"):
-        return _on_card(engine, device, stack, warn, progress)
+        return _on_gpu(engine, device, stack, warn, progress)
     found = _on_cpu(engine, device, stack, threads, beside, picture_threads, warn)
     if why is not None:
         log.info("frames are worked on by the CPU: %s", why)
     return found
 
 
-def may_take_card(device: str) -> bool:
-    """Whether `open_workshop` will try a card."""
+def may_take_gpu(device: str) -> bool:
+    """Whether `open_workshop` will try a GPU."""
     return device.startswith("cuda") or (device == "auto" and driver.unusable(0) is None)
 
 
 def codec_device(device: str) -> str:
     """The device that a film's decoder and encoder follow: "cuda" for "auto" where a GPU will be tried, as frames that
     stay in its memory spare the copies up and down. Should the run end up on the CPU, frames are downloaded."""
-    return "cuda" if device == "auto" and may_take_card(device) else device
+    return "cuda" if device == "auto" and may_take_gpu(device) else device
 
 
 def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
                  beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
                  ) -> tuple[Workshop, Future[Workshop] | None]:
     """For live runs: a workshop on the CPU now, with the small engine where the choice is rtface's; and one on the
-    card that is being made ready, where `device` names one. Raises as `open_workshop` for the first."""
+    GPU that is being made ready, where `device` names one. Raises as `open_workshop` for the first."""
     device, engine = check_device(device), Asked(engine) if isinstance(engine, str) else engine
-    if not may_take_card(device):
+    if not may_take_gpu(device):
         return open_workshop(engine, device, stack, threads=threads, beside=beside, picture_threads=picture_threads,
                              warn=warn), None
     small = replace(engine, name=SMALL) if engine.name in ("default", "auto") else engine
@@ -101,7 +101,7 @@ def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads:
     def make() -> None:
         own = ExitStack()
         try:
-            made = _on_card(engine, "cuda" if device == "auto" else device, own, warn, None)
+            made = _on_gpu(engine, "cuda" if device == "auto" else device, own, warn, None)
             made.engines.named(SMALL)  # for key frames and the ladder, which must not load it in the middle of a call
         except BaseException as error:  # noqa: BLE001 - the run goes on where it is, and says why
             own.close()
@@ -112,14 +112,14 @@ def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads:
                 coming.set_result(made)
                 return
         made.close()  # nobody waits for it any more
-        coming.set_exception(EngineError("the run ended while its engine was made ready on the card"))
+        coming.set_exception(EngineError("the run ended while its engine was made ready on the GPU"))
 
     closed, handing_over = Event(), Lock()
-    thread = Thread(target=make, name="rtface-to-card", daemon=True)
+    thread = Thread(target=make, name="rtface-to-GPU", daemon=True)
     thread.start()
 
     def close() -> None:
-        # A plan takes minutes to build and cannot be stopped: its thread is left behind, and releases the card.
+        # A plan takes minutes to build and cannot be stopped: its thread is left behind, and releases the GPU.
         with handing_over:
             closed.set()
         if coming.done() and coming.exception() is None:
@@ -136,24 +136,24 @@ def _on_cpu(engine: Asked, device: str, stack: ExitStack, threads: int | None, b
     return Workshop(CpuDevice(picture_threads, warn=warn), engines)
 
 
-def _on_card(engine: Asked, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Workshop:
+def _on_gpu(engine: Asked, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Workshop:
     from rtface.device.cuda.device import CudaDevice
     from rtface.engine.cuda.network import open_on
-    from rtface.engine.cuda.open import open_card_engine
+    from rtface.engine.cuda.open import open_gpu_engine
 
     with ExitStack() as own:
         owner, number = driver.take(device)
         own.callback(owner.close)
-        free = owner.run(owner.card.free_bytes).result()
+        free = owner.run(owner.gpu.free_bytes).result()
         if free < _LEAST_BYTES:
-            raise MissingComponent(f"the card {owner.card.name} has {free >> 20} MiB of memory free, and "
+            raise MissingComponent(f"the GPU {owner.gpu.name} has {free >> 20} MiB of memory free, and "
                                    f"{_LEAST_BYTES >> 20} are needed; close what else uses it")
-        card = CudaDevice(owner, warn=warn)
-        own.callback(card.close)
+        gpu = CudaDevice(owner, warn=warn)
+        own.callback(gpu.close)
         engines = EngineSet(engine, device=device,
-                            opener=lambda recipe: open_card_engine(owner, recipe, number, progress=progress))
+                            opener=lambda recipe: open_gpu_engine(owner, recipe, number, progress=progress))
         own.callback(engines.close)
         closing = own.pop_all()
     stack.callback(closing.close)
-    # Two frames ahead: one whose crops are on the card's way, one that the card works on.
-    return Workshop(card, engines, ahead=2, networks=open_on(owner), close=closing.close)
+    # Two frames ahead: one whose crops are on the GPU's way, one that the GPU works on.
+    return Workshop(gpu, engines, ahead=2, networks=open_on(owner), close=closing.close)

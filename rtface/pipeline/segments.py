@@ -1,6 +1,6 @@
 """A film worked on in several places at once.
 
-One chain follows a face from frame to frame, one frame after the other: a card, or many cores, have little to do. Here
+One chain follows a face from frame to frame, one frame after the other: a GPU, or many cores, have little to do. Here
 the film is dealt out in pieces of some seconds to several chains on the same device and engines, and taken from them
 in order again. It is decoded once, by one decoder, so every input that can be read can be dealt out, and every frame
 is the one that a single chain would have had.
@@ -30,7 +30,7 @@ from rtface.pipeline.segment_plan import LEAST, Cutting, Sight, cuts_found, same
 from rtface.protocols import Item
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image
-from rtface.util.av_gpu import on_card, software
+from rtface.util.av_gpu import on_gpu, software
 
 log = logging.getLogger("rtface")
 
@@ -163,7 +163,7 @@ class _Dealer:
             piece = self._begin()
         piece.frames += 1
         if piece.frames > cutting.length - cutting.lead_in:
-            image = software(frame.image) if on_card(frame.image) else copy_image(frame.image)
+            image = software(frame.image) if on_gpu(frame.image) else copy_image(frame.image)
             self._tail.append(replace(frame, image=image, lead_in=True))
 
     def _begin(self) -> _Piece:

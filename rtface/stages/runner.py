@@ -166,7 +166,7 @@ class Stages:
         """The frame after all stages; itself where there are none.
 
         Args:
-            frame: enhanced. Its picture is written to, as after `make_writable()`; one on a card or in a format that
+            frame: enhanced. Its picture is written to, as after `make_writable()`; one on a GPU or in a format that
                 nothing can be drawn into is replaced.
             before: the picture as it came (`rtface.stages.before`), else the frame's own; only for `needs_before`.
         """

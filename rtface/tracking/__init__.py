@@ -48,7 +48,7 @@ class NoTracker:
 
 
 def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, cuts: bool = True,
-                   device: str = "cpu", card: Opener | None = None) -> Tracker:
+                   device: str = "cpu", gpu: Opener | None = None) -> Tracker:
     """A tracker.
 
     A network that cannot be had on the device asked for, or gives other answers there than on a CPU, runs on the CPU;
@@ -61,12 +61,12 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, 
         threads: cores that one look may use, at least 1.
         cuts: whether it looks for scene changes itself, besides those it is told of.
         device: the run's; its networks run there where it is one of OpenVINO's ("openvino:gpu.1"), else on the CPU.
-        card: makes networks ready on the run's card instead.
+        GPU: makes networks ready on the run's GPU instead.
 
     Raises:
         UsageError: an unknown name or a number below 1.
         MissingComponent: a model file or package is not there; the message says how to get it.
-        DeviceLost: the card stopped answering.
+        DeviceLost: the GPU stopped answering.
     """
     if max_faces < 1 or threads < 1:
         raise UsageError(f"a tracker needs max_faces ≥ 1 and threads ≥ 1, not {max_faces} and {threads}")
@@ -79,27 +79,27 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, 
     from rtface.tracking.mediapipe import MediaPipeTracker
     from rtface.tracking.tasks import TasksMesh
 
-    reader = TasksMesh() if name == "tasks" else _mesh(threads, device, card)
-    return MediaPipeTracker(reader, Search(_detector(threads, device, card)), max_faces=max_faces, cuts=cuts)
+    reader = TasksMesh() if name == "tasks" else _mesh(threads, device, gpu)
+    return MediaPipeTracker(reader, Search(_detector(threads, device, gpu)), max_faces=max_faces, cuts=cuts)
 
 
-def _mesh(threads: int, device: str, card: Opener | None) -> FaceMesh:
+def _mesh(threads: int, device: str, gpu: Opener | None) -> FaceMesh:
     from rtface.tracking import golden, models
     from rtface.tracking.facemesh import FaceMesh
 
-    if card is not None:
-        made = _proven(lambda: FaceMesh(network=card(models.face_mesh())), golden.check_mesh)
+    if gpu is not None:
+        made = _proven(lambda: FaceMesh(network=gpu(models.face_mesh())), golden.check_mesh)
     else:
         made = _proven(lambda: FaceMesh(device=_openvino(device)), golden.check_mesh) if _openvino(device) else None
     return made or FaceMesh(threads=threads)
 
 
-def _detector(threads: int, device: str, card: Opener | None) -> Detector:
+def _detector(threads: int, device: str, gpu: Opener | None) -> Detector:
     from rtface.tracking import golden, models
     from rtface.tracking.detector import Detector
 
-    if card is not None:
-        made = _proven(lambda: Detector(network=card(models.yunet())), golden.check_detector)
+    if gpu is not None:
+        made = _proven(lambda: Detector(network=gpu(models.yunet())), golden.check_detector)
     else:
         made = _proven(lambda: Detector(device=_openvino(device)), golden.check_detector) if _openvino(device) else None
     return made or Detector(threads=threads)

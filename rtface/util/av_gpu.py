@@ -1,4 +1,4 @@
-"""Pictures in the memory of a card: where their samples lie, and how they go to the host and to an encoder.
+"""Pictures in the memory of a GPU: where their samples lie, and how they go to the host and to an encoder.
 
 Such a picture is an av.VideoFrame whose format is "cuda" and whose samples are nv12 or p010le. FFmpeg has copied it out
 of the decoder's own surfaces, so it may be kept as long as anybody likes, and be written to.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import av
     from av.video.frame import CudaContext
 
-# Formats that pictures have on a card, with the bits of a stored sample.
+# Formats that pictures have on a GPU, with the bits of a stored sample.
 FORMATS = {"nv12": 8, "p010le": 16}
 # In swscale, saying "full range" of both sides switches every range conversion off: samples move, values stay.
 FULL_RANGE = 2
@@ -25,7 +25,7 @@ FULL_RANGE = 2
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """Where the samples of a picture on a card lie.
+    """Where the samples of a picture on a GPU lie.
 
     Attributes:
         image: the picture, which keeps the memory; none of it is valid longer.
@@ -47,26 +47,26 @@ class Surface:
     chroma_pitch: int
 
 
-def on_card(image: av.VideoFrame) -> bool:
-    """Whether the samples lie in a card's memory; such a picture has no planes that the host could read."""
+def on_gpu(image: av.VideoFrame) -> bool:
+    """Whether the samples lie in a GPU's memory; such a picture has no planes that the host could read."""
     return image.format.name == "cuda"
 
 
 def native_format(image: av.VideoFrame) -> str:
     """FFmpeg's name of the samples' format, wherever they lie."""
-    held = image.sw_format if on_card(image) else image.format
+    held = image.sw_format if on_gpu(image) else image.format
     assert held is not None
     return held.name
 
 
 def surface_of(image: av.VideoFrame) -> Surface:
-    """Where a picture on a card lies. Nothing is copied and nothing waited for: the decoder's work has ended.
+    """Where a picture on a GPU lies. Nothing is copied and nothing waited for: the decoder's work has ended.
 
     Raises:
         UsageError: it lies in memory of the host, or has other samples than nv12 or p010le.
     """
-    if not on_card(image) or native_format(image) not in FORMATS:
-        raise UsageError(f"a picture in {native_format(image)}{'' if on_card(image) else ' in memory of the host'} is "
+    if not on_gpu(image) or native_format(image) not in FORMATS:
+        raise UsageError(f"a picture in {native_format(image)}{'' if on_gpu(image) else ' in memory of the host'} is "
                          "no surface; download or upload it")
     luma, chroma = image.planes
     return Surface(image, native_format(image), luma.__dlpack_device__()[1], image.width, image.height,
@@ -75,7 +75,7 @@ def surface_of(image: av.VideoFrame) -> Surface:
 
 def software(image: av.VideoFrame) -> av.VideoFrame:
     """The picture in memory of the host, with its times, tags and side data; the same object where it is there."""
-    return image.reformat(format=native_format(image)) if on_card(image) else image
+    return image.reformat(format=native_format(image)) if on_gpu(image) else image
 
 
 def repacked(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
@@ -111,7 +111,7 @@ def picture_of(address: int, pitch: int, width: int, height: int, format: str, *
     """
     size = FORMATS.get(format, 0) // 8
     if not size or width % 2 or height % 2 or pitch % size or pitch < width * size:
-        raise UsageError(f"{width}×{height} in {format} with {pitch} bytes a row cannot be a picture for the card's "
+        raise UsageError(f"{width}×{height} in {format} with {pitch} bytes a row cannot be a picture for the GPU's "
                          f"encoder; it takes even sizes in {' and '.join(FORMATS)}")
     step = pitch // size
     luma = Plane(address, (height, width), (step, 1), 8 * size, owner, device)

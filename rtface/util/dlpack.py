@@ -64,7 +64,7 @@ def lent() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A plane of unsigned samples in memory of the host or of a card.
+    """A plane of unsigned samples in memory of the host or of a GPU.
 
     Attributes:
         address: of its first sample.

@@ -201,11 +201,11 @@ def faces(value: object, shown: str) -> object:
 
 
 DEVICES = ("auto", "cpu", "cuda", "openvino:gpu", "openvino:npu", "onnx", "coreml", "directml", "torch", "torch:cuda")
-"""Where engines run; of several cards `cuda:1`, `torch:cuda:1` and `openvino:gpu.1` name the second."""
+"""Where engines run; of several GPUs `cuda:1`, `torch:cuda:1` and `openvino:gpu.1` name the second."""
 
 
 def device(value: object, shown: str) -> str:
-    """Where engines run: one of `DEVICES`, with a card's number where it may have one."""
+    """Where engines run: one of `DEVICES`, with a GPU's number where it may have one."""
     text = str(value).strip().lower()
     kind = re.sub(r"^((torch:)?cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\3", text)
     if kind not in DEVICES:

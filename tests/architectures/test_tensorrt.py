@@ -1,6 +1,6 @@
-"""Every published architecture, narrow and with random weights, built by TensorRT for RTX, which needs no card for it.
+"""Every published architecture, narrow and with random weights, built by TensorRT for RTX, which needs no GPU for it.
 
-Each for sm_89 in the precision that such a card tries first; RTFACE_TENSORRT_SMS="75,120" builds for those too, in
+Each for sm_89 in the precision that such a GPU tries first; RTFACE_TENSORRT_SMS="75,120" builds for those too, in
 every precision that the offer allows, and OSEDiff, whose three thousand nodes take a minute. RTFACE_REQUIRE_TENSORRT=1
 makes the library's absence a failure.
 """
@@ -84,7 +84,7 @@ def test_it_is_built_for_sm_89(rtx: Library, narrow: tuple[Narrow, list[Precisio
 
 @pytest.mark.parametrize("products", [True, False])
 def test_what_the_library_is_given_computes_the_same(narrow: tuple[Narrow, list[Precision]], products: bool) -> None:
-    """In fp32, as every card but Turing takes it and as Turing does."""
+    """In fp32, as every GPU but Turing takes it and as Turing does."""
     network, _ = narrow
     r = np.random.default_rng(0)
     given = {name: r.uniform(-1, 1, (2, *shape)).astype(np.float32) if len(shape) == 3

@@ -164,7 +164,7 @@ def test_providers_of_onnxruntime(monkeypatch):
     assert not findings(doctor_checks._onnxruntime)
 
 
-def test_torch_says_whether_it_has_a_card(monkeypatch):
+def test_torch_says_whether_it_has_a_gpu(monkeypatch):
     monkeypatch.setattr(doctor_checks, "_installed", lambda name: None)
     assert not findings(doctor_checks._torch)
     pytest.importorskip("torch", reason="torch is an extra: pip install -e '.[torch]'")

@@ -16,7 +16,7 @@ from rtface.engine.plan import PlanIdentity, Verdict
 from rtface.errors import EngineError, MissingComponent
 
 
-class Card:
+class Gpu:
     closed = False
 
     def close(self):
@@ -31,29 +31,29 @@ def asked(monkeypatch, tmp_path):
 
     def built(recipe, device, precision, verdict):
         calls.append((recipe.name, device, precision))
-        identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", "a card", precision or "fp16")
+        identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", "a GPU", precision or "fp16")
         return tensorrt.Built(identity, tmp_path / "a.plan", 1.25, verdict)
 
     def ahead(recipe, capability, *, precision, progress):
         progress("building engine", 0.5)
         return built(recipe, capability, precision, None)
 
-    def on(recipe, card, *, precision, progress):
-        return built(recipe, card, precision, Verdict(61.25, 45.0, 0.5))
+    def on(recipe, gpu, *, precision, progress):
+        return built(recipe, gpu, precision, Verdict(61.25, 45.0, 0.5))
     monkeypatch.setattr(tensorrt, "build_ahead", ahead)
     monkeypatch.setattr(tensorrt, "build_on", on)
     return calls
 
 
-def nvidia(monkeypatch, card):
+def nvidia(monkeypatch, gpu):
     module = types.ModuleType("rtface.device.cuda.nvidia")
 
-    def open_card(index):
-        if isinstance(card, Exception):
-            raise card
-        card.index = index
-        return card
-    module.NvidiaCard = open_card
+    def open_gpu(index):
+        if isinstance(gpu, Exception):
+            raise gpu
+        gpu.index = index
+        return gpu
+    module.NvidiaGpu = open_gpu
     monkeypatch.setitem(sys.modules, "rtface.device.cuda.nvidia", module)
 
 
@@ -67,17 +67,17 @@ def test_all_engines_for_a_capability_and_what_was_not_checked(asked):
     assert asked == [(name, (12, 0), None) for name in ("rtface-m", "rtface-s", "rtface-s-vivid")]
     assert "not checked against the golden crops" in result.stderr
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert rows[2] == ["rtface-s", "a", "card", "fp16", "2.0", "MB", "1.2", "s", "not", "checked"]
+    assert rows[2] == ["rtface-s", "a", "gpu", "fp16", "2.0", "MB", "1.2", "s", "not", "checked"]
 
 
-def test_engines_by_name_in_a_precision_on_a_card(asked, monkeypatch):
-    card = Card()
-    nvidia(monkeypatch, card)
+def test_engines_by_name_in_a_precision_on_a_gpu(asked, monkeypatch):
+    gpu = Gpu()
+    nvidia(monkeypatch, gpu)
     result = run("rtface-s", "--device", "cuda:1", "--precision", "bf16", "--json")
     assert result.exit_code == 0, result.stderr
-    assert asked == [("rtface-s", card, "bf16")]
-    assert card.index == 1
-    assert card.closed
+    assert asked == [("rtface-s", gpu, "bf16")]
+    assert gpu.index == 1
+    assert gpu.closed
     row = json.loads(result.stdout)[0]
     assert (row["engine"], row["precision"], row["psnr"], row["seconds"]) == ("rtface-s", "bf16", 61.25, 1.25)
     assert Path(row["path"]).exists()
@@ -97,25 +97,25 @@ def test_what_cannot_be_used_is_one_line(asked, args, code, words):
     assert asked == []
 
 
-def test_no_card_says_what_is_missing_and_what_to_do(asked, monkeypatch):
+def test_no_gpu_says_what_is_missing_and_what_to_do(asked, monkeypatch):
     nvidia(monkeypatch, MissingComponent("cuda-core is not installed; get it with: pip install '.[rtx]'"))
     result = run()
     assert result.exit_code == 1
-    assert "pip install '.[rtx]'; for a card that is not here" in result.stderr
+    assert "pip install '.[rtx]'; for a GPU that is not here" in result.stderr
     assert "--device sm_89" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_build_that_fails_is_one_line_and_gives_the_card_back(asked, monkeypatch):
+def test_a_build_that_fails_is_one_line_and_gives_the_gpu_back(asked, monkeypatch):
     def broken(*_, **__):
         raise EngineError("engine rtface-s: no kernel\nfor this")
-    card = Card()
-    nvidia(monkeypatch, card)
+    gpu = Gpu()
+    nvidia(monkeypatch, gpu)
     monkeypatch.setattr(tensorrt, "build_on", broken)
     result = run("rtface-s")
     assert result.exit_code == 1
     assert result.stderr == "rtface: error: engine rtface-s: no kernel for this\n"
-    assert card.closed
+    assert gpu.closed
 
 
 def test_the_list_is_still_there(monkeypatch):

@@ -76,7 +76,7 @@ def compiler() -> str:
 
 
 class Runner(Protocol):
-    """What runs kernels for a test: the host, or a card (tests/gpu)."""
+    """What runs kernels for a test: the host, or a GPU (tests/gpu)."""
 
     def hold(self, array: np.ndarray) -> np.ndarray:
         """The same values, C-contiguous, where kernels read and write them by `ctypes.data`; aligned no worse."""
@@ -89,14 +89,14 @@ class Runner(Protocol):
 
 def checked(kernels: Kernels, name: str, grid: tuple[int, int, int], block: tuple[int, int, int],
             args: Sequence[Any]) -> None:
-    """Raises where a launch is none that a card could do."""
+    """Raises where a launch is none that a GPU could do."""
     types = kernels[name]
     if len(args) != len(types):
         raise TypeError(f"{name} takes {len(types)} arguments, not {len(args)}")
     if max(block) > 1024 or block[0] * block[1] * block[2] > 1024 or min(*grid, *block) < 1:
-        raise ValueError(f"{name}: no card runs a grid {grid} of blocks {block}")
+        raise ValueError(f"{name}: no GPU runs a grid {grid} of blocks {block}")
     if grid[1] > 65535 or grid[2] > 65535:
-        raise ValueError(f"{name}: no card runs a grid {grid}")
+        raise ValueError(f"{name}: no GPU runs a grid {grid}")
     if not all(isinstance(arg, kind) for arg, kind in zip(args, types, strict=True)):
         raise TypeError(f"{name} takes {[t.__name__ for t in types]}, not {[type(a).__name__ for a in args]}")
 

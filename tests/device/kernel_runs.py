@@ -99,7 +99,7 @@ def aligned(nbytes: int, fill: int = 0xAB) -> np.ndarray:
 
 
 class Block:
-    """Samples as they would lie on a card, with a rim that must stay as it is."""
+    """Samples as they would lie on a GPU, with a rim that must stay as it is."""
 
     def __init__(self, host: Runner, frame: Frame, boxes: dict) -> None:
         form = form_of(frame)

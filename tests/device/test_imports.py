@@ -1,4 +1,4 @@
-"""The frame path and the engines on a card import and start without PyAV and OpenVINO."""
+"""The frame path and the engines on a GPU import and start without PyAV and OpenVINO."""
 
 import subprocess
 import sys
@@ -12,7 +12,8 @@ for name in ("av", "openvino", "torch", "cuda", "tensorrt", "tensorrt_rtx", "onn
     sys.modules[name] = None
 import importlib, pathlib
 folder = pathlib.Path({folder!r})
-for path in [folder / name for name in ("enhance/step.py", "engine/plan.py", "engine/crop_runner.py", "engine/engine_set.py")] + [
+modules = ("enhance/step.py", "engine/plan.py", "engine/crop_runner.py", "engine/engine_set.py")
+for path in [folder / name for name in modules] + [
         path for glob in ("device/**/*.py", "correct/*.py", "engine/cuda/*.py", "engine/tensorrt/*.py")
         for path in sorted(folder.glob(glob))]:
     name = ".".join(["rtface", *path.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__")
@@ -23,7 +24,7 @@ CpuDevice()
 """
 
 
-def test_the_frame_path_and_the_engines_import_without_pyav_openvino_and_any_card_library():
+def test_the_frame_path_and_the_engines_import_without_pyav_openvino_and_any_gpu_library():
     folder = Path(rtface.__file__).parent
     done = subprocess.run([sys.executable, "-c", _SCRIPT.format(folder=str(folder))], capture_output=True, text=True,
                           timeout=120, cwd=folder.parent)

@@ -1,4 +1,4 @@
-"""The kernels compile for every card that NVRTC knows, without one, and are kept."""
+"""The kernels compile for every GPU that NVRTC knows, without one, and are kept."""
 
 import re
 import sys

@@ -130,7 +130,7 @@ def on_the_cpu(given: Case, state: TrackState, time: float = 0.0, seed: int = 3)
     return d.transpose(2, 0, 1), mask
 
 
-class Card:
+class Gpu:
     """A batch of faces in the kernels' hands; `small`: masks as small as they are drawn."""
 
     def __init__(self, shaper: Runner, cases: list[Case], *, small: bool = False, room: int = 0) -> None:
@@ -188,7 +188,7 @@ def test_the_structs_are_the_files(shaper: HostKernels):
 @pytest.mark.parametrize("size", [*SIZES, 80, 272, 176])
 def test_figures(size, shaper):
     given = case(size, Shaping(colour="restore"), mesh=size == 384)
-    (got,) = Card(shaper, [given]).measure()
+    (got,) = Gpu(shaper, [given]).measure()
     wanted = Pixels(given.r, given.c, given.area).measure(given.options)
     for name in ("cells", "crop_cells", "samples", "irises", "changes"):
         np.testing.assert_allclose(getattr(got, name), getattr(wanted, name), atol=3e-6, err_msg=name)
@@ -222,7 +222,7 @@ def test_corrections_are_the_cpus(size, what, shaper):
     for k in range(3):
         given = case(size, seed=k, **OPTIONS[what])
         wanted = on_the_cpu(given, states[0], k / 25)
-        (got,) = Card(shaper, [given]).shape([states[1]], k / 25)
+        (got,) = Gpu(shaper, [given]).shape([states[1]], k / 25)
         most, mean, mask = apart(got, wanted)
         assert np.abs(wanted[0]).max() > 0.02 and wanted[1].max() > 0.9
         assert most < 0.02 and mean < 0.001 and mask < 1e-5, (most, mean, mask)
@@ -246,20 +246,20 @@ def test_faces_of_several_sides_in_one_launch(shaper):
     cases = [case(512, Shaping(), occluded=True), case(256, Shaping(colour="restore"), mesh=True, seed=1),
              case(80, Shaping(grain="none"), seed=2)]
     states = [TrackState() for _ in cases]
-    for got, given in zip(Card(shaper, cases, room=2).shape(states), cases, strict=True):
+    for got, given in zip(Gpu(shaper, cases, room=2).shape(states), cases, strict=True):
         most, mean, mask = apart(got, on_the_cpu(given, TrackState()))
         assert most < 0.02 and mean < 0.001 and mask < 1e-5
 
 
 @pytest.mark.parametrize("mesh", [False, True])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_small_mask_is_enlarged_on_the_card(size, mesh, shaper):
+def test_a_small_mask_is_enlarged_on_the_gpu(size, mesh, shaper):
     given = case(size, Shaping(), mesh=mesh)
     wanted = on_the_cpu(given, TrackState())
     area = area_of(given.small, size, given.area.eyes, given.area.scale)
     assert area is not None and area.box == given.area.box
     np.testing.assert_array_equal(area.weight, given.area.weight)
-    (got,) = Card(shaper, [given], small=True).shape([TrackState()])
+    (got,) = Gpu(shaper, [given], small=True).shape([TrackState()])
     most, mean, mask = apart(got, wanted)
     assert most < 0.02 and mean < 0.001 and mask < 1e-5
     assert mesh == (given.small.shape == (128, 128))
@@ -273,14 +273,14 @@ def test_what_is_not_a_number_is_found_wherever_it_lies(size, value, shaper):
     for at in [(0, 0, 0), (2, size - 1, size - 1), *rng.integers((3, size, size), size=(8, 3)).tolist()]:
         broken = Case(**{**vars(given), "r": given.r.copy()})
         broken.r[tuple(at)] = value
-        (measures,) = Card(shaper, [broken]).measure()
+        (measures,) = Gpu(shaper, [broken]).measure()
         state = TrackState()
         with pytest.raises(EngineError, match="not numbers"):
             decide(measures, given.area, state, given.options, time=0.0)
         assert state.gate is None
 
 
-def test_a_crop_too_small_for_a_card_is_refused():
+def test_a_crop_too_small_for_a_gpu_is_refused():
     given = case(48, Shaping())
     with pytest.raises(UsageError, match=r"64 or more.*got 48"):
         shaping.face_of(given.area, given.options, Places(0, 0, 0, 0, 0, 48, 0, 0))

@@ -1,5 +1,5 @@
 """TensorRT's objects of the tests: a network's tensors, and a context that computes it on the host when the stream that
-it was put on (`tests/card/fake_card.py`) comes to it."""
+it was put on (`tests/gpu/fake_gpu.py`) comes to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from rtface.engine.recipe import Recipe
 from rtface.errors import EngineError
-from tests.card.fake_card import STREAMS
+from tests.gpu.fake_gpu import STREAMS
 
 
 class _Named:
@@ -86,8 +86,8 @@ class FakeContext:
         if "execute" in self.fails or (captured and self.ran_at != at):
             return False
         self.ran_at = at
-        batch, card = next(iter(self.shapes.values()))[0], STREAMS[handle].card
-        memory = {name: card.at(address) for name, address in self.addresses.items()}
+        batch, gpu = next(iter(self.shapes.values()))[0], STREAMS[handle].gpu
+        memory = {name: gpu.at(address) for name, address in self.addresses.items()}
 
         def view(name: str, shape: tuple[int, ...]) -> np.ndarray:
             values = memory[name].array.view(np.float32)
@@ -98,7 +98,7 @@ class FakeContext:
             given = {name: view(name, shape).copy() for name, shape in self.engine.inputs.items()}
             for name, value in self.answer(given).items():
                 view(name, self.engine.outputs[name])[:] = value
-        card.defer(handle, step)
+        gpu.defer(handle, step)
         return True
 
     def is_stream_capturable(self, handle: int) -> bool:

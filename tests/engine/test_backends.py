@@ -1,6 +1,6 @@
 """Devices: which names there are, which backend each has, what is said where one cannot be used, and what "auto" takes.
 
-There is no card here. OpenVINO's CPU stands in for its GPU and NPU, ONNX Runtime's CPU provider for CoreML and
+There is no GPU here. OpenVINO's CPU stands in for its GPU and NPU, ONNX Runtime's CPU provider for CoreML and
 DirectML: all but the computation is what such a device would see.
 """
 
@@ -335,7 +335,7 @@ def test_why_cuda_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingComponent, match=r"^CUDA is not usable here because there is no NVIDIA driver"):
         choose.find("cuda")
     monkeypatch.setattr(driver, "driver", _driver)
-    with pytest.raises(MissingComponent, match=r"no card 2; there is: cuda:0 \(NVIDIA H200\), cuda:1 \(NVIDIA L4"):
+    with pytest.raises(MissingComponent, match=r"no GPU 2; there is: cuda:0 \(NVIDIA H200\), cuda:1 \(NVIDIA L4"):
         choose.find("cuda:2")
     monkeypatch.setattr(driver, "_installed", lambda module: module not in ("cuda.core", "tensorrt_rtx"))
     assert driver.missing() == ["cuda-core"]  # the other TensorRT is enough
@@ -347,7 +347,7 @@ def test_why_cuda_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_driver_is_asked_without_any_package(monkeypatch: pytest.MonkeyPatch) -> None:
     class Library:
-        """What libcuda answers on a machine with two cards; `status` is cuInit's."""
+        """What libcuda answers on a machine with two GPUs; `status` is cuInit's."""
 
         status = 0
 
@@ -363,10 +363,10 @@ def test_the_driver_is_asked_without_any_package(monkeypatch: pytest.MonkeyPatch
             return 0
 
         def cuDeviceGetName(self, text: Any, size: int, i: int) -> int:  # noqa: N802
-            text.value = f"card {i}".encode()
+            text.value = f"GPU {i}".encode()
             return 0
     monkeypatch.setattr(driver.ctypes, "CDLL", lambda name: Library())
-    assert driver.driver.__wrapped__() == driver.Driver("13.1", ("card 0", "card 1"))
+    assert driver.driver.__wrapped__() == driver.Driver("13.1", ("GPU 0", "GPU 1"))
     Library.status = 999
     with pytest.raises(MissingComponent, match="cuInit with error 999"):
         driver.driver.__wrapped__()
@@ -381,13 +381,13 @@ def test_the_driver_is_asked_without_any_package(monkeypatch: pytest.MonkeyPatch
 # "auto".
 
 def test_crops_in_memory_are_for_the_host_s_devices(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether a run takes a card, `rtface.pipeline.runtime` decides: its engines want crops that lie there."""
+    """Whether a run takes a GPU, `rtface.pipeline.runtime` decides: its engines want crops that lie there."""
     _openvino()
     make_engine()
     monkeypatch.setattr(driver, "driver", _driver)
     monkeypatch.setattr(driver, "missing", list)
     assert choose.order("auto") == ("cpu", "onnx")
-    with pytest.raises(UsageError, match="take crops that lie on the card"):
+    with pytest.raises(UsageError, match="take crops that lie on the GPU"):
         load_engine("tiny", device="cuda")
     monkeypatch.setattr(driver, "driver", _no_driver)
     with pytest.raises(MissingComponent, match="CUDA is not usable here because"):

@@ -1,4 +1,4 @@
-"""Which TensorRT, and real builds with TensorRT for RTX, which needs no card for them.
+"""Which TensorRT, and real builds with TensorRT for RTX, which needs no GPU for them.
 
 RTFACE_REQUIRE_TENSORRT=1 makes its absence a failure; RTFACE_TENSORRT_SMS="75,86,120" builds for those too.
 """
@@ -59,7 +59,7 @@ def ada(library: Library) -> Choice:
     return choose((8, 9), (library,))
 
 
-@pytest.mark.parametrize(("card", "capability", "libraries", "kind", "target", "words"), [
+@pytest.mark.parametrize(("gpu", "capability", "libraries", "kind", "target", "words"), [
     ("NVIDIA GeForce RTX 4090", (8, 9), (FOR_RTX, FULL), "rtx", (8, 9),
      "TensorRT for RTX 1.7.1: NVIDIA GeForce RTX 4090 (sm_89)"),
     ("NVIDIA GeForce RTX 4090", (8, 9), (FULL,), "full", None, "TensorRT 11.4.0: NVIDIA GeForce RTX 4090 (sm_89)"),
@@ -69,29 +69,29 @@ def ada(library: Library) -> Choice:
     ("NVIDIA H200", (9, 0), (FOR_RTX,), "rtx", None, "(sm_90), which it does not name among its targets; tried"),
     ("", (12, 0), (FOR_RTX, FULL), "rtx", (12, 0), "TensorRT for RTX 1.7.1: sm_120"),
 ])
-def test_the_library_goes_by_card_and_by_what_is_there(card: str, capability: tuple[int, int], libraries: Any,
+def test_the_library_goes_by_gpu_and_by_what_is_there(gpu: str, capability: tuple[int, int], libraries: Any,
                                                        kind: str, target: Any, words: str) -> None:
-    choice = choose(capability, libraries, card=card)
+    choice = choose(capability, libraries, gpu=gpu)
     assert (choice.library.kind, choice.target) == (kind, target)
     assert words in choice.reason
     assert "\n" not in choice.reason
 
 
-@pytest.mark.parametrize(("card", "capability", "libraries", "words"), [
+@pytest.mark.parametrize(("gpu", "capability", "libraries", "words"), [
     ("NVIDIA GeForce RTX 4090", (8, 9), (), r"needs TensorRT; get it with: .*pip install .*\[rtx\]'"),
     ("NVIDIA H200", (9, 0), (), r"NVIDIA H200 \(sm_90\) needs TensorRT; .*\[tensorrt\]'"),
     ("NVIDIA GeForce GTX 1080", (6, 1), (FOR_RTX, FULL), r"\(sm_61\) is too old .* --device cpu"),
-    ("", (9, 0), (FOR_RTX, FULL), "sm_90 can be built only where such a card is: TensorRT for RTX 1.7.1 compiles ahead "
+    ("", (9, 0), (FOR_RTX, FULL), "sm_90 can be built only where such a GPU is: TensorRT for RTX 1.7.1 compiles ahead "
                                   "for sm_75, sm_80, sm_86, sm_89, sm_120, sm_121"),
-    ("", (8, 9), (FULL,), r"sm_89 can be built only where such a card is: the full TensorRT times its kernels"),
+    ("", (8, 9), (FULL,), r"sm_89 can be built only where such a GPU is: the full TensorRT times its kernels"),
     ("", (8, 9), (), r"sm_89 needs TensorRT; .*\[rtx\]'"),
 ])
-def test_what_is_missing_is_said(card: str, capability: tuple[int, int], libraries: Any, words: str) -> None:
+def test_what_is_missing_is_said(gpu: str, capability: tuple[int, int], libraries: Any, words: str) -> None:
     with pytest.raises(MissingComponent, match=words):
-        choose(capability, libraries, card=card)
+        choose(capability, libraries, gpu=gpu)
 
 
-def test_precisions_of_a_card() -> None:
+def test_precisions_of_a_gpu() -> None:
     assert precisions((8, 9)) == ("fp16", "bf16", "f32")
     assert precisions((7, 5)) == ("fp16", "f32")
     assert precisions((9, 0), "int8") == ("int8", "fp16", "bf16", "f32")
@@ -245,18 +245,18 @@ def test_an_operation_that_the_library_does_not_have(rtx: Library, make_engine: 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_card_that_only_the_card_can_tell(rtx: Library, make_engine: Maker) -> None:
-    """Named by no target, the library looks at the card in use, which is none here."""
+def test_a_gpu_that_only_the_gpu_can_tell(rtx: Library, make_engine: Maker) -> None:
+    """Named by no target, the library looks at the GPU in use, which is none here."""
     recipe = load_recipe(make_engine() / "recipe.toml")
-    choice = choose((9, 0), (rtx,), card="NVIDIA H200")
+    choice = choose((9, 0), (rtx,), gpu="NVIDIA H200")
     if subprocess.run(["sh", "-c", "command -v nvidia-smi"], capture_output=True, check=False).returncode == 0:
-        pytest.skip("there is a card here")
+        pytest.skip("there is a GPU here")
     with pytest.raises(EngineError, match=r"cannot build it in fp16 for sm_90: .*Cuda"):
         build(recipe, "fp16", choice)
 
 
-def test_a_plan_that_no_card_can_load_is_an_error_of_one_line(rtx: Library, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(EngineError, match=r"TensorRT for RTX .* cannot load its plan on this card: .*") as caught:
+def test_a_plan_that_no_gpu_can_load_is_an_error_of_one_line(rtx: Library, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(EngineError, match=r"TensorRT for RTX .* cannot load its plan on this GPU: .*") as caught:
         Execution(rtx, b"no plan")
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")

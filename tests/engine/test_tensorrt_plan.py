@@ -1,4 +1,4 @@
-"""The plan on the card, with the library's objects and the card replaced; and the gate around it."""
+"""The plan on the GPU, with the library's objects and the GPU replaced; and the gate around it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Library
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
-from tests.card.fake_card import FakeCard
+from tests.gpu.fake_gpu import FakeGpu
 
 from .conftest import Maker
 from .fake_tensorrt import FakeContext, FakeEngine, FakeExecution
@@ -44,9 +44,9 @@ def nothing(given: Given) -> Given:
     return {"output": given["input"]}
 
 
-def card_here(**more: Any) -> FakeCard:
+def gpu_here(**more: Any) -> FakeGpu:
     """A GeForce, as it calls itself."""
-    return FakeCard(name="NVIDIA GeForce RTX 4090", capability=(8, 9), **{"driver": "580.1", **more})
+    return FakeGpu(name="NVIDIA GeForce RTX 4090", capability=(8, 9), **{"driver": "580.1", **more})
 
 
 @pytest.fixture
@@ -55,21 +55,21 @@ def recipe(make_engine: Maker) -> Recipe:
     return load_recipe(folder / "recipe.toml")
 
 
-def make(recipe: Recipe, answer: Callable[[Given], Given] = right) -> tuple[TensorRtPlan, FakeExecution, FakeCard]:
-    card, execution = card_here(), FakeExecution(recipe, answer)
-    identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", card.name, "fp16")
-    return TensorRtPlan(recipe, identity, execution, card), execution, card
+def make(recipe: Recipe, answer: Callable[[Given], Given] = right) -> tuple[TensorRtPlan, FakeExecution, FakeGpu]:
+    gpu, execution = gpu_here(), FakeExecution(recipe, answer)
+    identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", gpu.name, "fp16")
+    return TensorRtPlan(recipe, identity, execution, gpu), execution, gpu
 
 
 def test_each_batch_size_has_a_context_that_never_changes(recipe: Recipe) -> None:
-    plan, execution, card = make(recipe)
+    plan, execution, gpu = make(recipe)
     assert plan.ports == {"input": (np.float32, (3, 64, 64)), "output": (np.float32, (3, 64, 64))}
     assert plan.max_batch == 4
-    buffers = {name: card.pin(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
+    buffers = {name: gpu.pin(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
     crops = np.random.default_rng(0).random((4, 3, 64, 64), np.float32)
     buffers["input"].bytes().view(np.float32)[:] = crops.ravel()
     plan.bind(buffers)
-    stream = card.stream()
+    stream = gpu.stream()
     handle = stream.handle
 
     def run(batch: int) -> None:
@@ -81,7 +81,7 @@ def test_each_batch_size_has_a_context_that_never_changes(recipe: Recipe) -> Non
         graphs.append(stream.capture(lambda batch=batch: run(batch)))
     for graph in reversed(graphs):  # that of 4 last, after its context could have been set to 2
         stream.replay(graph)
-    done = card.event()
+    done = gpu.event()
     stream.record(done)
     done.synchronize()
     np.testing.assert_allclose(buffers["output"].bytes().view(np.float32).reshape(crops.shape), 0.5 * crops + 0.25,
@@ -98,41 +98,41 @@ def test_each_batch_size_has_a_context_that_never_changes(recipe: Recipe) -> Non
     plan.close()
     plan.close()
     assert execution.closed == 1
-    assert not card.live
+    assert not gpu.live
 
 
 def test_a_run_enqueues_without_allocating(recipe: Recipe) -> None:
-    plan, _, card = make(recipe)
-    plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
-    before = card.allocations
-    card.stream().call(lambda handle: plan.enqueue(handle, 3))
-    assert card.allocations == before
+    plan, _, gpu = make(recipe)
+    plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    before = gpu.allocations
+    gpu.stream().call(lambda handle: plan.enqueue(handle, 3))
+    assert gpu.allocations == before
 
 
 def test_what_cannot_be_is_named(recipe: Recipe) -> None:
-    plan, execution, card = make(recipe)
-    stream = card.stream()
+    plan, execution, gpu = make(recipe)
+    stream = gpu.stream()
     handle = stream.handle
     with pytest.raises(EngineError, match="nothing is bound"):
         plan.enqueue(handle, 1)
     with pytest.raises(EngineError, match="no memory is bound to output"):
-        plan.bind({"input": card.allocate(plan.nbytes("input", 4))})
+        plan.bind({"input": gpu.allocate(plan.nbytes("input", 4))})
     with pytest.raises(EngineError, match=r"output needs 196608 bytes for 4 crops, got 8"):
-        plan.bind({"input": card.allocate(plan.nbytes("input", 4)), "output": card.allocate(8)})
-    plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+        plan.bind({"input": gpu.allocate(plan.nbytes("input", 4)), "output": gpu.allocate(8)})
+    plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
     for batch in (0, 5):
         with pytest.raises(EngineError, match=f"runs 1 to 4 crops at once, not {batch}"):
             plan.enqueue(handle, batch)
-    with pytest.raises(EngineError, match="bound to memory of the card"):
+    with pytest.raises(EngineError, match="bound to memory of the GPU"):
         plan.run({}, {})
     for step, words in (("shape", "no batch of 1: out of luck"), ("execute", "TensorRT failed: out of luck"),
                         ("address", "cannot be bound: out of luck")):
         execution.fails = {step}
         with pytest.raises(EngineError, match=words):
-            plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+            plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
             plan.enqueue(handle, 1)
     execution.fails = set()
-    plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
     stream.call(lambda handle: plan.enqueue(handle, 1))
     plan.close()
     with pytest.raises(EngineError, match="is closed"):
@@ -146,46 +146,46 @@ def test_what_cannot_be_is_named(recipe: Recipe) -> None:
 ])
 def test_a_plan_with_other_tensors_than_the_recipe_is_refused(recipe: Recipe, change: Callable[[Any], Any],
                                                               words: str) -> None:
-    execution, card = FakeExecution(recipe, right), card_here()
+    execution, gpu = FakeExecution(recipe, right), gpu_here()
     change(execution.engine)
     with pytest.raises(EngineError, match=words):
-        TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, card)
+        TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, gpu)
     assert execution.closed == 1
-    assert not card.live
+    assert not gpu.live
 
 
 def test_scratch_memory_is_that_of_the_batch_that_fits(recipe: Recipe) -> None:
     room = 4 * 2 * 4 * 3 * 64 * 64  # for the tensors of four crops
-    card, execution = card_here(memory=room + 3000), FakeExecution(recipe, right)
-    plan = TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, card)
-    buffers = {name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports}
+    gpu, execution = gpu_here(memory=room + 3000), FakeExecution(recipe, right)
+    plan = TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, gpu)
+    buffers = {name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports}
     with pytest.raises(OutOfDeviceMemory):
         plan.bind(buffers)
     with pytest.raises(EngineError, match="nothing is bound"):
-        plan.enqueue(card.stream().handle, 1)
+        plan.enqueue(gpu.stream().handle, 1)
     plan.bind(buffers, 2)
     assert plan.scratch is not None and plan.scratch.nbytes == 2048
     for memory in buffers.values():
         memory.close()
     plan.close()
     assert execution.closed == 1
-    assert not card.live
+    assert not gpu.live
 
 
 def test_it_is_a_plan_like_any_other(recipe: Recipe) -> None:
-    plan, _, card = make(recipe)
+    plan, _, gpu = make(recipe)
     verdict = gate(recipe, plan)
     assert verdict.passed
     assert verdict.psnr > 100
     with pytest.raises(EngineError, match="no value for input"):
         plan.run({}, {"output": np.empty((1, 3, 64, 64), np.float32)})
-    # Bound to the card afterwards, it holds none of the memory that this took.
-    plan.bind({name: card.allocate(plan.nbytes(name, 4)) for name in plan.ports})
-    assert len(card.live) == 3
+    # Bound to the GPU afterwards, it holds none of the memory that this took.
+    plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    assert len(gpu.live) == 3
     plan.close()
 
 
-def test_a_lost_card_says_nothing_about_the_plan(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_gpu_says_nothing_about_the_plan(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _, _ = make(recipe)
 
     def lost(*_: object) -> None:
@@ -230,9 +230,9 @@ def test_a_plan_that_collapses_is_refused_and_the_next_precision_built(
         recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """One grey, finite picture in fp16; its own input in bf16; right in fp32."""
     stage = Stage(monkeypatch, fp16=grey, bf16=nothing, f32=right)
-    card = card_here()
+    gpu = gpu_here()
     with caplog.at_level(logging.WARNING, "rtface"):
-        plan, verdict = tensorrt.open_tensorrt(recipe, card)
+        plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
     assert stage.built == ["fp16", "bf16", "f32"]
     assert plan.identity.precision == "f32"
     assert verdict.psnr > 100
@@ -242,10 +242,10 @@ def test_a_plan_that_collapses_is_refused_and_the_next_precision_built(
     assert all("refused on NVIDIA GeForce RTX 4090 sm_89" in line for line in refused)
     assert [e.closed for e in stage.executions] == [1, 1, 0]
     plan.close()
-    assert not card.live
+    assert not gpu.live
 
     # What the gate found is remembered, and nothing is built again.
-    plan, again = tensorrt.open_tensorrt(recipe, card)
+    plan, again = tensorrt.open_tensorrt(recipe, gpu)
     assert stage.built == ["fp16", "bf16", "f32"]
     assert again == verdict
     plan.close()
@@ -253,16 +253,16 @@ def test_a_plan_that_collapses_is_refused_and_the_next_precision_built(
 
 def test_a_plan_that_is_wrong_in_every_precision_is_an_error(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     Stage(monkeypatch, fp16=grey, bf16=grey, f32=nothing)
-    card = card_here()
+    gpu = gpu_here()
     with pytest.raises(EngineError, match=r"does not give its reference's answers.*fp16 .* dB.*bf16 .* dB.*f32 .* dB"):
-        tensorrt.open_tensorrt(recipe, card)
-    assert not card.live
+        tensorrt.open_tensorrt(recipe, gpu)
+    assert not gpu.live
 
 
 def test_what_cannot_be_built_leaves_room_for_the_next(recipe: Recipe, monkeypatch: pytest.MonkeyPatch,
                                                        caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage(monkeypatch, fp16=EngineError("no kernel"), bf16=right, f32=right)
-    plan, _ = tensorrt.open_tensorrt(recipe, card_here())
+    plan, _ = tensorrt.open_tensorrt(recipe, gpu_here())
     assert stage.built == ["fp16", "bf16"]
     assert plan.identity.precision == "bf16"
     assert "no kernel; running without fp16" in caplog.text
@@ -271,36 +271,36 @@ def test_what_cannot_be_built_leaves_room_for_the_next(recipe: Recipe, monkeypat
 def test_the_first_reason_is_told_when_nothing_can_be_built(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     Stage(monkeypatch, fp16=EngineError("no kernel"), bf16=EngineError("two"), f32=EngineError("three"))
     with pytest.raises(EngineError, match="no kernel"):
-        tensorrt.open_tensorrt(recipe, card_here())
+        tensorrt.open_tensorrt(recipe, gpu_here())
 
 
-def test_a_full_card_ends_it_at_once(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_gpu_ends_it_at_once(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=OutOfDeviceMemory("full"), bf16=right, f32=right)
     with pytest.raises(OutOfDeviceMemory, match="full"):
-        tensorrt.open_tensorrt(recipe, card_here())
+        tensorrt.open_tensorrt(recipe, gpu_here())
     assert stage.built == ["fp16"]
 
 
 def test_another_driver_is_asked_again_but_the_plan_stays(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What TensorRT for RTX compiles for a capability by name owes nothing to card and driver; how it runs does."""
+    """What TensorRT for RTX compiles for a capability by name owes nothing to GPU and driver; how it runs does."""
     stage = Stage(monkeypatch, fp16=right)
-    tensorrt.open_tensorrt(recipe, card_here())[0].close()
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
     ran: list[str] = []
     real = plans.gate
     monkeypatch.setattr(plans, "gate", lambda recipe, plan: (ran.append(plan.identity.driver), real(recipe, plan))[1])
-    card = card_here(driver="590.2")
-    tensorrt.open_tensorrt(recipe, card)[0].close()
-    tensorrt.open_tensorrt(recipe, card)[0].close()
+    gpu = gpu_here(driver="590.2")
+    tensorrt.open_tensorrt(recipe, gpu)[0].close()
+    tensorrt.open_tensorrt(recipe, gpu)[0].close()
     assert stage.built == ["fp16"]
     assert ran == ["590.2"]
 
 
 def test_what_the_preparation_changes_is_built_again(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=right)
-    tensorrt.open_tensorrt(recipe, card_here())[0].close()
-    tensorrt.open_tensorrt(replace(recipe, batch=Batch(1, 1, 2)), card_here())[0].close()
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
+    tensorrt.open_tensorrt(replace(recipe, batch=Batch(1, 1, 2)), gpu_here())[0].close()
     monkeypatch.setattr(sys.modules["rtface.engine.tensorrt.builder"], "REVISION", 0)
-    tensorrt.open_tensorrt(recipe, card_here())[0].close()
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
     assert stage.built == ["fp16"] * 3
 
 
@@ -309,16 +309,16 @@ def test_a_plan_built_ahead_is_used(recipe: Recipe, monkeypatch: pytest.MonkeyPa
     built = tensorrt.build_ahead(recipe, (8, 9))
     assert built.verdict is None
     assert built.path.exists()
-    tensorrt.open_tensorrt(recipe, card_here())[0].close()
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
     assert stage.built == ["fp16"]
-    there = tensorrt.build_on(recipe, card_here())
+    there = tensorrt.build_on(recipe, gpu_here())
     assert there.path == built.path
     assert there.verdict is not None and there.verdict.passed
 
 
 def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=right)
-    tensorrt.open_tensorrt(recipe, card_here())[0].close()
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
     load, tried = tensorrt.Execution, list[bytes]()
 
     def picky(library: Library, blob: bytes, kernels: Path) -> Any:
@@ -327,14 +327,14 @@ def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monk
             raise EngineError("made by another")
         return load(library, blob, kernels)
     monkeypatch.setattr(tensorrt, "Execution", picky)
-    tensorrt.open_tensorrt(recipe, card_here())[0].close()
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
     assert stage.built == ["fp16", "fp16"]
     assert len(tried) == 2
 
 
 def test_the_kernels_are_kept_once_the_plan_has_run(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=right)
-    plan, _ = tensorrt.open_tensorrt(recipe, card_here())
+    plan, _ = tensorrt.open_tensorrt(recipe, gpu_here())
     assert stage.executions[0].kept == 1
     assert store.kernels_path(plan.identity).parent == store.plan_path(plan.identity).parent
 
@@ -357,7 +357,7 @@ def test_the_order_of_precisions(make_engine: Maker) -> None:
 
 @pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
 def test_a_shipped_engine_passes_with_all_that_it_takes_and_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its typed network, computed by ONNX Runtime in the place of the card."""
+    """Its typed network, computed by ONNX Runtime in the place of the GPU."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from rtface.engine.tensorrt.builder import prepare
@@ -367,12 +367,12 @@ def test_a_shipped_engine_passes_with_all_that_it_takes_and_gives(name: str, mon
     network = RoundedPlan(recipe, "fp16", prepare(recipe, "fp16").whole()).session
     stage = Stage(monkeypatch, fp16=lambda given: dict(zip(recipe.outputs, network.run([*recipe.outputs], dict(given)),
                                                            strict=True)))
-    card = card_here()
-    plan, verdict = tensorrt.open_tensorrt(recipe, card)
+    gpu = gpu_here()
+    plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
     assert stage.built == ["fp16"]
     assert verdict.passed and verdict.psnr > 60
     plan.close()
-    assert not card.live
+    assert not gpu.live
 
 
 class FakeCache:

@@ -1,4 +1,4 @@
-"""Engines through PyTorch, on the CPU. What only a card can show is stood in for: memory of the card by tensors of the
+"""Engines through PyTorch, on the CPU. What only a GPU can show is stood in for: memory of the GPU by tensors of the
 host, its stream by nothing."""
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def test_what_pytorch_raises_becomes_ours(make_engine: Maker, monkeypatch: pytes
 
 
 class OnHost:
-    """Memory of a card that is an array of the host; NaN where nothing was written."""
+    """Memory of a GPU that is an array of the host; NaN where nothing was written."""
 
     def __init__(self, *shape: int) -> None:
         self.array = np.full(shape, np.nan, np.float32)
@@ -152,7 +152,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return used
 
 
-def test_memory_of_a_card_is_used_where_it_lies(make_engine: Maker, streams: list[int]) -> None:
+def test_memory_of_a_gpu_is_used_where_it_lies(make_engine: Maker, streams: list[int]) -> None:
     folder = make_engine(answer=lambda x: x)
     _replaced(folder, remembering(64))
     text = (folder / "recipe.toml").read_text()
@@ -186,30 +186,30 @@ def test_memory_of_a_card_is_used_where_it_lies(make_engine: Maker, streams: lis
 
 def test_memory_is_shown_to_torch_by_its_address() -> None:
     memory = OnHost(4, 3, 2, 2)
-    shown = pytorch._OnCard(memory, np.dtype(np.float32), (4, 3, 2, 2)).__cuda_array_interface__
+    shown = pytorch._OnGpu(memory, np.dtype(np.float32), (4, 3, 2, 2)).__cuda_array_interface__
     assert shown == {"shape": (4, 3, 2, 2), "typestr": "<f4", "data": (memory.address, False), "strides": None,
                      "version": 3}
 
 
-def test_precisions_by_card(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precisions_by_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for capability, precisions in (((6, 1), ("f32",)), ((7, 5), ("fp16", "f32")), ((9, 0), ("fp16", "bf16", "f32"))):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
         assert pytorch.supported("cuda:0") == precisions
     assert pytorch.supported("cpu") == ("f32",)
 
 
-def test_a_card_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(MissingComponent, match="is built without CUDA"):
         choose.find("torch:cuda")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(MissingComponent, match="finds no NVIDIA card"):
+    with pytest.raises(MissingComponent, match="finds no NVIDIA GPU"):
         choose.find("torch:cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda i: "NVIDIA L4")
-    with pytest.raises(MissingComponent, match=r"no card 1; there is: torch:cuda:0 \(NVIDIA L4\)"):
+    with pytest.raises(MissingComponent, match=r"no GPU 1; there is: torch:cuda:0 \(NVIDIA L4\)"):
         choose.find("torch:cuda:1")
     backend = choose.find("torch:cuda")
     assert (backend.device, backend.where, backend.mixed, backend.threads) == ("torch:cuda", "this GPU", True, False)

@@ -1,4 +1,4 @@
-"""Tests that need a graphics card. Without one they are skipped and say why; with RTFACE_REQUIRE_GPU=1 they fail."""
+"""Tests that need an NVIDIA GPU. Without one they are skipped and say why; with RTFACE_REQUIRE_GPU=1 they fail."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import pytest
 from rtface.media.cuda import driver
 
 # The helpers of other tests, whatever pytest's import mode.
-for folder in ("card", "device", "pipeline", "gpu"):
+for folder in ("cuda", "device", "pipeline", "gpu"):
     sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
-# Cards of data centres that have decoders but no encoder.
+# GPUs of data centres that have decoders but no encoder.
 _NO_ENCODER = re.compile(r"\b(A30|A100|A800|H100|H200|H800|H20|GH200|B100|B200|B300|GB200|GB300)\b")
 
 
@@ -38,8 +38,8 @@ def share_limit() -> float:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def gpu() -> str:
-    """The card's name."""
+def gpu_name() -> str:
+    """The GPU's name."""
     why = driver.absent()
     if why is not None:
         lacking(why)
@@ -47,7 +47,7 @@ def gpu() -> str:
 
 
 @pytest.fixture(scope="session")
-def cuda_python(gpu: str) -> None:
+def cuda_python(gpu_name: str) -> None:
     """cuda-python and NVRTC, which everything but FFmpeg's own codecs needs."""
     for module in ("cuda.core", "cuda.bindings.driver", "cuda.bindings.nvrtc"):
         need(module)
@@ -55,49 +55,49 @@ def cuda_python(gpu: str) -> None:
 
 @pytest.fixture
 def owner(cuda_python: None) -> Iterator[Any]:
-    """The owner of card 0 with every kernel; memory that is left fails the test."""
-    from real_card import open_owner
+    """The owner of GPU 0 with every kernel; memory that is left fails the test."""
+    from real_gpu import open_owner
 
     owner = open_owner()
     yield owner
-    owner.run(owner.card.close).result()  # raises where memory is left
+    owner.run(owner.gpu.close).result()  # raises where memory is left
     owner.close()
 
 
 @pytest.fixture
 def engine_on() -> Callable[..., Any]:
-    """Opens a shipped engine on an owner's card, in fp32, whose answers are those of the CPU: (owner, name="rtface-s")
+    """Opens a shipped engine on an owner's GPU, in fp32, whose answers are those of the CPU: (owner, name="rtface-s")
     → the engine, and what notes its `batches`."""
-    from real_card import open_engine
+    from real_gpu import open_engine
 
     return partial(open_engine, precision="f32", most=4)  # fewer shapes to choose kernels for
 
 
 @pytest.fixture(scope="session")
-def card_kernels(cuda_python: None) -> Iterator[Any]:
-    """All kernels, run by the card (`host_kernels.Runner`)."""
-    from real_card import CardKernels
+def gpu_kernels(cuda_python: None) -> Iterator[Any]:
+    """All kernels, run by the GPU (`host_kernels.Runner`)."""
+    from real_gpu import GpuKernels
 
     from rtface.device.cuda import modules
 
-    kernels = CardKernels(modules.open_card())
+    kernels = GpuKernels(modules.open_gpu())
     yield kernels
     kernels.close()
 
 
 @pytest.fixture(scope="session")
-def nvenc(gpu: str) -> str:
-    """The card's name, where it has an encoder."""
+def nvenc(gpu_name: str) -> str:
+    """The GPU's name, where it has an encoder."""
     av = need("av")
-    if _NO_ENCODER.search(gpu):
-        pytest.skip(f"{gpu} has no encoder")
+    if _NO_ENCODER.search(gpu_name):
+        pytest.skip(f"{gpu_name} has no encoder")
     context = av.CodecContext.create("h264_nvenc", "w")
     context.width, context.height, context.pix_fmt, context.time_base = 256, 256, "nv12", Fraction(1, 25)
     try:
         context.open()
     except av.FFmpegError as error:
-        lacking(f"{gpu} does not open h264_nvenc ({error})")
-    return gpu
+        lacking(f"{gpu_name} does not open h264_nvenc ({error})")
+    return gpu_name
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A plan that ONNX Runtime computes where the card's memory is the host's: for rehearsals without a card."""
+"""A plan that ONNX Runtime computes where the GPU's memory is the host's: for rehearsals without a GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from card_rig import FakePlan
+from gpu_rig import FakePlan
 
 from rtface.engine.recipe import Recipe
 
@@ -15,8 +15,8 @@ from rtface.engine.recipe import Recipe
 class HostPlan(FakePlan):
     """See the module. What it does is done at once, so no graph can hold it."""
 
-    def __init__(self, recipe: Recipe, card: Any) -> None:
-        now: Any = SimpleNamespace(name=card.name, defer=lambda handle, step: step())
+    def __init__(self, recipe: Recipe, gpu: Any) -> None:
+        now: Any = SimpleNamespace(name=gpu.name, defer=lambda handle, step: step())
         super().__init__(recipe, now, max_batch=min(8, recipe.batch.max), capturable=False)
 
     def _array(self, name: str, batch: int) -> np.ndarray:

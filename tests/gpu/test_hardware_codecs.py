@@ -1,4 +1,4 @@
-"""NVDEC and NVENC on a real card."""
+"""NVDEC and NVENC on a real GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from rtface.frame import Frame, Packet
 from rtface.media.cuda import decoder, driver
-from rtface.media.cuda.decoder import ON_CARD
+from rtface.media.cuda.decoder import ON_GPU
 from rtface.media.cuda.nvenc import Encoding
 from rtface.media.encoders import accel, configure
 from rtface.media.file_sink import FileSink
@@ -23,13 +23,13 @@ from rtface.media.hardware import Decoding
 from rtface.media.source import open_source
 from rtface.media.stream_plan import plan_output
 from rtface.stats import Stats
-from rtface.util.av_gpu import native_format, on_card, picture_of, repacked, software, surface_of
+from rtface.util.av_gpu import native_format, on_gpu, picture_of, repacked, software, surface_of
 
 X265 = "log-level=none:keyint=30:bframes=3:open-gop=1"
 BT709 = {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1}
 BT2020 = {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16}
 SIZE = (640, 368)
-# What the card must decode, bit for bit as software does. 640×362 and 1918×1078 are cropped at the right and bottom.
+# What the GPU must decode, bit for bit as software does. 640×362 and 1918×1078 are cropped at the right and bottom.
 FILMS: dict[str, dict[str, Any]] = {
     "h264.mp4": {"options": {"preset": "fast", "bf": "3", "g": "30"}, "sound": "aac", "tags": BT709},
     "h264-cropped.mkv": {"options": {"preset": "fast"}, "size": (640, 362)},
@@ -78,7 +78,7 @@ def cuda() -> Any:
 
 def bytes_of(image: av.VideoFrame) -> tuple[bytes, ...]:
     host = software(image)
-    held = repacked(host, ON_CARD.get(host.format.name, host.format.name))
+    held = repacked(host, ON_GPU.get(host.format.name, host.format.name))
     return tuple(np.from_dlpack(plane).tobytes() for plane in held.planes)
 
 
@@ -102,10 +102,10 @@ def test_nvdec_is_software_bit_for_bit(film, name, keep):
     there, here = seen(film(name), Decoding(0, keep)), seen(film(name), None)
     if name.startswith("av1") and "decoder fails" in there[2].decoder:
         same(there, here)
-        pytest.skip(f"this card does not decode AV1: {there[2].decoder}")
+        pytest.skip(f"this GPU does not decode AV1: {there[2].decoder}")
     assert there[2].decoder == "NVDEC on cuda:0"
-    assert {on_card(f.image) for f in there[0]} == {keep}
-    assert {native_format(f.image) for f in there[0]} == {ON_CARD[here[2].pix_fmt]} == {there[2].pix_fmt}
+    assert {on_gpu(f.image) for f in there[0]} == {keep}
+    assert {native_format(f.image) for f in there[0]} == {ON_GPU[here[2].pix_fmt]} == {there[2].pix_fmt}
     assert not there[3].warnings or there[3].warnings == here[3].warnings
     same(there, here)
 
@@ -117,50 +117,50 @@ def test_a_cut_is_the_same(film):
 
 @pytest.mark.parametrize(("codec", "pix_fmt"), [("libx264", "yuv422p"), ("libx265", "yuv422p10le"),
                                                 ("libx265", "yuv420p12le"), ("mpeg2video", "yuv420p")])
-def test_what_the_card_is_not_asked_for_software_does(media, tmp_path, codec, pix_fmt):
+def test_what_the_gpu_is_not_asked_for_software_does(media, tmp_path, codec, pix_fmt):
     """4:2:2, 12 bits and inexact codecs: one warning, the same pictures."""
     source = media.make_film(tmp_path / "in.mkv", frames=10, size=SIZE, codec=codec, pix_fmt=pix_fmt,
                              options={"x265-params": X265} if codec == "libx265" else None)
     there, here = seen(source, Decoding(0, True, asked=True)), seen(source, None)
     same(there, here)
-    assert there[2].decoder.startswith("software, because") and list(there[3].warnings) == ["decode_card"]
-    assert not any(on_card(f.image) for f in there[0])
+    assert there[2].decoder.startswith("software, because") and list(there[3].warnings) == ["decode_gpu"]
+    assert not any(on_gpu(f.image) for f in there[0])
 
 
 def test_h264_of_10_bits(media, tmp_path):
-    """Only the newest cards decode it; either way the pictures are the same."""
+    """Only the newest GPUs decode it; either way the pictures are the same."""
     source = media.make_film(tmp_path / "in.mkv", frames=30, size=SIZE, pix_fmt="yuv420p10le")
     there, here = seen(source, Decoding(0, True, asked=True)), seen(source, None)
     same(there, here)
-    assert on_card(there[0][0].image) == (there[2].decoder == "NVDEC on cuda:0") == (not there[3].warnings)
+    assert on_gpu(there[0][0].image) == (there[2].decoder == "NVDEC on cuda:0") == (not there[3].warnings)
 
 
-def test_pictures_too_small_for_the_card(media, tmp_path):
-    """NVDEC has a least size, 48×16 to 144×144 by codec and card."""
+def test_pictures_too_small_for_the_gpu(media, tmp_path):
+    """NVDEC has a least size, 48×16 to 144×144 by codec and GPU."""
     source = media.make_film(tmp_path / "in.mkv", frames=5, size=(32, 16))
     same(seen(source, Decoding(0, True)), seen(source, None))
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc-10.mkv", "h264-intra.mp4"])
 @pytest.mark.parametrize("after", [17, 31, 45])
-def test_the_card_fails_in_the_middle(film, monkeypatch, name, after):
-    real = decoder.CardDecoder._on_card
+def test_the_gpu_fails_in_the_middle(film, monkeypatch, name, after):
+    real = decoder.GpuDecoder._on_gpu
     calls: list[int] = []
 
-    def on_card_until(self: Any, packet: Any) -> Any:
+    def on_gpu_until(self: Any, packet: Any) -> Any:
         calls.append(1)
         if len(calls) > after:
             raise av.error.ExternalError(-542398533, "Generic error in an external library")
         return real(self, packet)
 
-    monkeypatch.setattr(decoder.CardDecoder, "_on_card", on_card_until)
+    monkeypatch.setattr(decoder.GpuDecoder, "_on_gpu", on_gpu_until)
     there, here = seen(film(name), Decoding(0, True)), seen(film(name), None)
     same(there, here)
-    assert {on_card(f.image) for f in there[0]} == {True, False}
+    assert {on_gpu(f.image) for f in there[0]} == {True, False}
     assert len({native_format(f.image) for f in there[0]}) == 1
 
 
-def test_as_many_pictures_as_one_likes_stay_on_the_card(media, tmp_path):
+def test_as_many_pictures_as_one_likes_stay_on_the_gpu(media, tmp_path):
     """They are copies, not the decoder's own surfaces: holding 300 does not starve it, and none is written to later."""
     source = media.make_film(tmp_path / "in.mp4", frames=300, size=SIZE)
     there, here = seen(source, Decoding(0, True)), seen(source, None)
@@ -192,7 +192,7 @@ def test_a_surface_is_where_it_says(film, name):
 
 
 def test_what_is_written_on_a_surface_is_in_the_picture(film):
-    """A picture on the card may be changed in place; it keeps its times and tags."""
+    """A picture on the GPU may be changed in place; it keeps its times and tags."""
     frames, _, _, _ = seen(film("h264.mp4"), Decoding(0, True))
     driver = cuda()
     context = ctypes.c_void_p()
@@ -215,13 +215,13 @@ def test_a_context_that_others_made_first_is_shared(film):
     assert driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
     driver.cuDevicePrimaryCtxSetFlags_v2(0, 1)  # CU_CTX_SCHED_SPIN
     frames, _, info, _ = seen(film("h264.mp4"), Decoding(0, True))
-    assert info.decoder == "NVDEC on cuda:0" and on_card(frames[0].image)
+    assert info.decoder == "NVDEC on cuda:0" and on_gpu(frames[0].image)
     driver.cuDevicePrimaryCtxRelease_v2(0)
 
 
-def test_a_card_that_is_not_there(film):
+def test_a_gpu_that_is_not_there(film):
     there = seen(film("h264.mp4"), Decoding(63, True, asked=True))
-    assert "there is no card 63" in there[3].warnings["decode_card"]
+    assert "there is no GPU 63" in there[3].warnings["decode_gpu"]
     same(there, seen(film("h264.mp4"), None))
 
 
@@ -240,22 +240,22 @@ def write(source: Path, output: Path, *, keep: bool, **options: Any) -> tuple[An
     return plan, stats
 
 
-def test_a_card_without_an_encoder_leaves_it_to_software(film, tmp_path, gpu):
-    """Holds on every card: what cannot be encoded there is the file that software writes."""
+def test_a_gpu_without_an_encoder_leaves_it_to_software(film, tmp_path, gpu):
+    """Holds on every GPU: what cannot be encoded there is the file that software writes."""
     plan, stats = write(film("h264.mp4"), tmp_path / "a.mp4", keep=True, encode=Encoding("cuda"))
     if plan.video.encoder.endswith("_nvenc"):
         pytest.skip(f"{gpu} has an encoder")
     write(film("h264.mp4"), tmp_path / "b.mp4", keep=True, encode=Encoding("software"))
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-    assert "libx264 encodes instead" in stats.warnings["encode_card"]
+    assert "libx264 encodes instead" in stats.warnings["encode_gpu"]
 
 
-@pytest.mark.parametrize("keep", [True, False], ids=["on the card", "uploaded"])
+@pytest.mark.parametrize("keep", [True, False], ids=["on the GPU", "uploaded"])
 @pytest.mark.parametrize(("name", "codec"), [("h264.mp4", "h264_nvenc"), ("h264-cropped.mkv", "h264_nvenc"),
                                              ("hevc.mp4", "hevc_nvenc"), ("hevc-10.mkv", "hevc_nvenc")])
 def test_lossless_comes_back_bit_for_bit(film, nvenc, tmp_path, name, codec, keep):
     plan, stats = write(film(name), tmp_path / "out.mkv", keep=keep, codec=codec, crf=0)
-    assert plan.video.encoder == codec and plan.video.on_card == keep and not stats.warnings
+    assert plan.video.encoder == codec and plan.video.on_gpu == keep and not stats.warnings
     there, here = seen(tmp_path / "out.mkv", None), seen(film(name), None)
     assert [bytes_of(f.image) for f in there[0]] == [bytes_of(f.image) for f in here[0]]
     assert there[2].tags.matrix == here[2].tags.matrix and there[2].tags.transfer == here[2].tags.transfer
@@ -284,28 +284,28 @@ def test_quality_follows_crf(film, nvenc, tmp_path, codec, name):
     assert sizes[0] > sizes[1] > sizes[2] and errors[0] < errors[1] < errors[2]
 
 
-def test_frames_on_the_card_are_encoded_there_by_themselves(film, nvenc, tmp_path):
-    """--encode auto: a card's encoder where the pictures lie on the card, HEVC for 10 bits."""
+def test_frames_on_the_gpu_are_encoded_there_by_themselves(film, nvenc, tmp_path):
+    """--encode auto: a GPU's encoder where the pictures lie on the GPU, HEVC for 10 bits."""
     plan, _ = write(film("h264.mp4"), tmp_path / "a.mp4", keep=True)
-    assert (plan.video.encoder, plan.video.on_card) == ("h264_nvenc", True)
+    assert (plan.video.encoder, plan.video.on_gpu) == ("h264_nvenc", True)
     plan, _ = write(film("hevc-10.mkv"), tmp_path / "b.mp4", keep=True)
-    assert (plan.video.encoder, plan.video.pix_fmt, plan.video.on_card) == ("hevc_nvenc", "p010le", True)
+    assert (plan.video.encoder, plan.video.pix_fmt, plan.video.on_gpu) == ("hevc_nvenc", "p010le", True)
     there = seen(tmp_path / "b.mp4", None)
     assert there[2].pix_fmt == "yuv420p10le" and there[2].tags.transfer == 16
 
 
-def test_software_takes_over_decoding_while_the_card_goes_on_encoding(film, nvenc, tmp_path, monkeypatch):
-    """Pictures of the host among those of the card are uploaded, not scaled to the padded size."""
-    real = decoder.CardDecoder._on_card
+def test_software_takes_over_decoding_while_the_gpu_goes_on_encoding(film, nvenc, tmp_path, monkeypatch):
+    """Pictures of the host among those of the GPU are uploaded, not scaled to the padded size."""
+    real = decoder.GpuDecoder._on_gpu
     calls: list[int] = []
 
-    def on_card_until(self: Any, packet: Any) -> Any:
+    def on_gpu_until(self: Any, packet: Any) -> Any:
         calls.append(1)
         if len(calls) > 30:
             raise av.error.ExternalError(-542398533, "Generic error in an external library")
         return real(self, packet)
 
-    monkeypatch.setattr(decoder.CardDecoder, "_on_card", on_card_until)
+    monkeypatch.setattr(decoder.GpuDecoder, "_on_gpu", on_gpu_until)
     write(film("h264-cropped.mkv"), tmp_path / "out.mkv", keep=True, codec="h264_nvenc", crf=0)
     monkeypatch.undo()
     there, here = seen(tmp_path / "out.mkv", None), seen(film("h264-cropped.mkv"), None)

@@ -240,8 +240,8 @@ def test_odd_sizes_and_encoders_that_are_not_there_are_said():
     assert odd.encode(picture(322, 182, 0.0), 0.0, key=True)
     from rtface.media.cuda import driver
     if driver.absent():
-        card = LiveEncoder(form(), LiveEncoding(encode="cuda"))
-        assert card.name == "libx264" and "h264_nvenc cannot be used" in card.notes[0]
+        gpu = LiveEncoder(form(), LiveEncoding(encode="cuda"))
+        assert gpu.name == "libx264" and "h264_nvenc cannot be used" in gpu.notes[0]
 
 
 def test_samples_that_are_not_square_stay_so_in_the_stream():

@@ -1,6 +1,6 @@
-"""Decoding on a card: what is refused for real without a driver, and what happens with a card that does well or fails.
+"""Decoding on a GPU: what is refused for real without a driver, and what happens with a GPU that does well or fails.
 
-The card here is a second software decoder whose pictures come in the card's layout; `on_card` is told to believe it.
+The GPU here is a second software decoder whose pictures come in the GPU's layout; `on_gpu` is told to believe it.
 tests/gpu has the same questions for a real one.
 """
 
@@ -19,8 +19,8 @@ from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media import hardware
 from rtface.media.cuda import decoder, driver
-from rtface.media.cuda.decoder import ON_CARD, CardDecoder
-from rtface.media.hardware import Decoding, card_number, decoding
+from rtface.media.cuda.decoder import ON_GPU, GpuDecoder
+from rtface.media.hardware import Decoding, decoding, gpu_number
 from rtface.media.source import open_source
 from rtface.stats import Stats
 from rtface.util.av_gpu import FORMATS, native_format, repacked
@@ -28,8 +28,8 @@ from rtface.util.av_gpu import FORMATS, native_format, repacked
 EXTERNAL = av.error.ExternalError(-542398533, "Generic error in an external library")
 
 
-class Card:
-    """A decoder that gives pictures in the card's layout and fails when it is told to."""
+class Gpu:
+    """A decoder that gives pictures in the GPU's layout and fails when it is told to."""
 
     def __init__(self, stream: Any, *, fails_after: int | None = None, wrong: int | None = None, silent: bool = False,
                  leaves_after: int | None = None, error: Exception = EXTERNAL, late: int = 1) -> None:
@@ -50,10 +50,10 @@ class Card:
         if self.silent:
             return []
         if self.leaves_after is None or self.packets <= self.leaves_after:
-            images = [repacked(i, ON_CARD.get(i.format.name, i.format.name)) for i in images]
+            images = [repacked(i, ON_GPU.get(i.format.name, i.format.name)) for i in images]
         for image in images:
             self.given += 1
-            if self.av1 and image.pts % 80:  # FFmpeg's AV1 on a card names the packet that codes a picture
+            if self.av1 and image.pts % 80:  # FFmpeg's AV1 on a GPU names the packet that codes a picture
                 image.opaque = (1,)
             if self.given == self.wrong:
                 plane = image.planes[1]
@@ -62,19 +62,19 @@ class Card:
 
 
 @pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch):
-    """Puts such a card into the machine; returns the list of those that were opened."""
-    def insert(**how: Any) -> list[Card]:
-        opened: list[Card] = []
+def gpu(monkeypatch: pytest.MonkeyPatch):
+    """Puts such a GPU into the machine; returns the list of those that were opened."""
+    def insert(**how: Any) -> list[Gpu]:
+        opened: list[Gpu] = []
 
-        def context(stream: Any, device: int) -> Card:
-            opened.append(Card(stream, **how))
+        def context(stream: Any, device: int) -> Gpu:
+            opened.append(Gpu(stream, **how))
             return opened[-1]
 
         monkeypatch.setattr(driver, "absent", lambda device=0: None)
         monkeypatch.setattr(driver, "settle", lambda device: None)
         monkeypatch.setattr(hardware, "_context", context)
-        monkeypatch.setattr(decoder, "on_card", lambda image: image.format.name in FORMATS)
+        monkeypatch.setattr(decoder, "on_gpu", lambda image: image.format.name in FORMATS)
         return opened
     return insert
 
@@ -93,7 +93,7 @@ def seen(path: Path, decode: Decoding | None, **cut: Any) -> tuple[list[tuple[An
         if isinstance(item, Packet):
             out.append((item.stream_index, item.packet.pts, item.packet.dts, bytes(item.packet)))
         else:
-            held = ON_CARD.get(item.image.format.name, item.image.format.name)
+            held = ON_GPU.get(item.image.format.name, item.image.format.name)
             picture = tuple(np.from_dlpack(p).tobytes() for p in repacked(item.image, held).planes)
             out.append((item.pts, item.duration, item.time_base, item.color, item.display, picture))
     return out, source.info, stats, frames
@@ -167,11 +167,11 @@ def test_where_a_run_decodes(decode, device, want):
     assert decoding(decode, device) == want
 
 
-def test_what_cannot_stay_on_a_card_does_not():
+def test_what_cannot_stay_on_a_gpu_does_not():
     assert decoding("auto", "cuda", keep=False) == Decoding(0, False)
-    assert decoding("auto", "cuda", strict=True) is None  # a card does not tell of damage
+    assert decoding("auto", "cuda", strict=True) is None  # a GPU does not tell of damage
     assert decoding("cuda", "cuda", strict=True) == Decoding(0, True, True)
-    assert [card_number(n) for n in ("cuda", "cuda:3", "cpu", "cudax", "cuda:")] == [0, 3, None, None, None]
+    assert [gpu_number(n) for n in ("cuda", "cuda:3", "cpu", "cudax", "cuda:")] == [0, 3, None, None, None]
 
 
 # -- no driver ------------------------------------------------------------------------------------------------------
@@ -186,20 +186,20 @@ def test_without_a_driver_software_decodes_the_same(film, monkeypatch, late):
     """FFmpeg's own refusal is a PermissionError, even where falling back is allowed."""
     if late:
         monkeypatch.setattr(driver, "absent", lambda device=0: None)
-    with_card = seen(film("h264.mp4"), Decoding(0, True, asked=True))
+    with_gpu = seen(film("h264.mp4"), Decoding(0, True, asked=True))
     alone = seen(film("h264.mp4"), None)
-    assert with_card[0] == alone[0]
-    same(with_card, alone)
-    assert with_card[1].pix_fmt == alone[1].pix_fmt == "yuv420p" and not with_card[1].on_card
+    assert with_gpu[0] == alone[0]
+    same(with_gpu, alone)
+    assert with_gpu[1].pix_fmt == alone[1].pix_fmt == "yuv420p" and not with_gpu[1].on_gpu
     why = "a library of the driver is missing" if late else "there is no CUDA driver here"
-    warning, = with_card[2].warnings.values()
-    assert f"is decoded by software, because {'the card' if late else why}" in warning and why in warning
-    assert with_card[2].counters["warn:decode_card"] == 1
-    assert with_card[1].decoder.startswith("software, because") and alone[1].decoder == "software"
+    warning, = with_gpu[2].warnings.values()
+    assert f"is decoded by software, because {'the GPU' if late else why}" in warning and why in warning
+    assert with_gpu[2].counters["warn:decode_gpu"] == 1
+    assert with_gpu[1].decoder.startswith("software, because") and alone[1].decoder == "software"
 
 
 @needs_no_driver
-def test_who_did_not_ask_for_the_card_gets_a_note_only(film):
+def test_who_did_not_ask_for_the_gpu_gets_a_note_only(film):
     _, info, stats, _ = seen(film("h264.mp4"), Decoding(0, True))
     assert not stats.warnings
     assert any("decoded by software, because there is no CUDA driver" in note for note in info.notes)
@@ -207,7 +207,7 @@ def test_who_did_not_ask_for_the_card_gets_a_note_only(film):
 
 @needs_no_driver
 def test_a_run_says_what_decoded_and_encoded_and_writes_the_same_bytes(film, tmp_path):
-    """The whole way, with everything asked of a card that is not there."""
+    """The whole way, with everything asked of a GPU that is not there."""
     plain = rtface.run(film("turned.mp4"), tmp_path / "a.mp4", tracker="none")
     report = rtface.run(film("turned.mp4"), tmp_path / "b.mp4", tracker="none", decode="cuda:0", encode="cuda")
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
@@ -216,13 +216,13 @@ def test_a_run_says_what_decoded_and_encoded_and_writes_the_same_bytes(film, tmp
     assert len(report.warnings) == 2
 
 
-# -- a card that does well ------------------------------------------------------------------------------------------
+# -- a GPU that does well ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FILMS)
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "downloaded"])
-def test_everything_survives_the_card(film, card, name, keep):
-    opened = card()
+def test_everything_survives_the_gpu(film, gpu, name, keep):
+    opened = gpu()
     there, here = seen(film(name), Decoding(1, keep)), seen(film(name), None)
     same(there, here)
     assert not there[2].warnings or there[2].warnings == here[2].warnings
@@ -231,15 +231,15 @@ def test_everything_survives_the_card(film, card, name, keep):
     assert held == {"p010le" if "10" in here[1].pix_fmt else "nv12"} == {there[1].pix_fmt}
 
 
-def test_a_cut_is_the_same(film, card):
-    card()
+def test_a_cut_is_the_same(film, gpu):
+    gpu()
     for cut in ({"start": 0.7}, {"end": 0.9}, {"start": 0.3, "end": 1.1}):
         same(seen(film("h264.mp4"), Decoding(), **cut), seen(film("h264.mp4"), None, **cut))
 
 
-def test_pictures_are_ready_before_they_come_out(film, card, monkeypatch):
-    """The card's work is waited for once per call that gives pictures, and before any is looked at."""
-    opened = card()
+def test_pictures_are_ready_before_they_come_out(film, gpu, monkeypatch):
+    """The GPU's work is waited for once per call that gives pictures, and before any is looked at."""
+    opened = gpu()
     waited: list[int] = []
     monkeypatch.setattr(driver, "settle", lambda device: waited.append(opened[0].given))
     seen(film("h264.mp4"), Decoding())
@@ -251,8 +251,8 @@ def test_pictures_are_ready_before_they_come_out(film, card, monkeypatch):
     ("libx265", "yuv420p12le", "not for yuv420p12le"), ("mpeg2video", "yuv420p", "not used for mpeg2video"),
     ("ffv1", "yuv420p", "not used for ffv1"),
 ])
-def test_what_a_card_is_not_asked_for(media, tmp_path, card, codec, pix_fmt, why):
-    opened = card()
+def test_what_a_gpu_is_not_asked_for(media, tmp_path, gpu, codec, pix_fmt, why):
+    opened = gpu()
     source = media.make_film(tmp_path / "in.mkv", frames=3, codec=codec, pix_fmt=pix_fmt,
                              options={"x265-params": "log-level=none"} if codec == "libx265" else None)
     there, here = seen(source, Decoding(0, True, asked=True)), seen(source, None)
@@ -261,15 +261,15 @@ def test_what_a_card_is_not_asked_for(media, tmp_path, card, codec, pix_fmt, why
     assert why in warning and not opened and there[1].pix_fmt == here[1].pix_fmt
 
 
-def test_a_still_is_not_the_cards(tmp_path, card):
-    opened = card()
+def test_a_still_is_not_the_gpus(tmp_path, gpu):
+    opened = gpu()
     path = tmp_path / "a.jpg"
     av.VideoFrame(64, 48, "yuvj420p").save(path)
     _, info, stats, _ = seen(path, Decoding(0, False, asked=True))
     assert info.decoder == "software" and not opened and not stats.warnings
 
 
-# -- a card that does not -------------------------------------------------------------------------------------------
+# -- a GPU that does not -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("how", "why"), [
@@ -278,13 +278,13 @@ def test_a_still_is_not_the_cards(tmp_path, card):
     ({"fails_after": 0, "error": av.error.MemoryError(12, "Cannot allocate memory")}, "cannot allocate memory"),
 ])
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc10.mkv", "one.mp4"])
-def test_a_card_that_fails_at_once_leaves_no_trace(film, card, name, how, why):
+def test_a_gpu_that_fails_at_once_leaves_no_trace(film, gpu, name, how, why):
     if name == "one.mp4" and how.get("fails_after") == 1:
         pytest.skip("one picture only")
-    card(**how)
+    gpu(**how)
     there, here = seen(film(name), Decoding(0, True, asked=True)), seen(film(name), None)
     same(there, here)
-    assert there[1].pix_fmt == here[1].pix_fmt and not there[1].on_card
+    assert there[1].pix_fmt == here[1].pix_fmt and not there[1].on_gpu
     warning, = there[2].warnings.values()
     assert why in warning
 
@@ -292,93 +292,93 @@ def test_a_card_that_fails_at_once_leaves_no_trace(film, card, name, how, why):
 @pytest.mark.parametrize("after", [5, 12, 13, 20, 29, 39])
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc10.mkv", "h264.avi", "intra.mp4", "vp9.webm", "av1.mkv"])
 @pytest.mark.parametrize("how", ["fails", "leaves"])
-def test_a_card_that_fails_in_the_middle_costs_no_picture(film, card, name, after, how):
+def test_a_gpu_that_fails_in_the_middle_costs_no_picture(film, gpu, name, after, how):
     """Each picture comes once, in order, in the format of those before, wherever in a group of pictures it happens."""
     if after > FILMS[name]["frames"] - 2:
         pytest.skip(f"{FILMS[name]['frames']} pictures only")
-    card(**{f"{how}_after": after})
+    gpu(**{f"{how}_after": after})
     there, here = seen(film(name), Decoding(0, True)), seen(film(name), None)
     same(there, here)
     assert len({frame.image.format.name for frame in there[3]}) == 1
-    assert there[2].counters["warn:decode_card"] == 1 and not there[2].counters["packets_lost"]
-    assert "software goes on from 0:00:0" in there[2].warnings["decode_card"]
+    assert there[2].counters["warn:decode_gpu"] == 1 and not there[2].counters["packets_lost"]
+    assert "software goes on from 0:00:0" in there[2].warnings["decode_gpu"]
     assert there[1].decoder.startswith("NVDEC on cuda:0, software from 0:00:0")
 
 
 @pytest.mark.parametrize("after", range(11, 19))
-def test_pictures_before_a_key_frame_need_the_group_before_it(film, card, monkeypatch, after):
+def test_pictures_before_a_key_frame_need_the_group_before_it(film, gpu, monkeypatch, after):
     """Open groups: those that are shown before a key frame and come after it in the file lean on both sides."""
     monkeypatch.setattr(decoder, "_KEPT", 0)
-    card(fails_after=after)
+    gpu(fails_after=after)
     same(seen(film("hevc10.mkv"), Decoding()), seen(film("hevc10.mkv"), None))
 
 
-def test_pictures_that_the_card_still_held_are_not_lost(film, card):
+def test_pictures_that_the_gpu_still_held_are_not_lost(film, gpu):
     """Where every picture is a key frame, two groups are fewer than a decoder may hold back."""
-    card(fails_after=30, late=12)
+    gpu(fails_after=30, late=12)
     same(seen(film("intra.mp4"), Decoding()), seen(film("intra.mp4"), None))
 
 
-def test_a_card_may_fail_while_the_last_pictures_are_asked_for(film, card, monkeypatch):
-    opened = card()
-    real = Card.decode
-    monkeypatch.setattr(Card, "decode", lambda self, packet=None: real(self, packet) if packet is not None else fail())
+def test_a_gpu_may_fail_while_the_last_pictures_are_asked_for(film, gpu, monkeypatch):
+    opened = gpu()
+    real = Gpu.decode
+    monkeypatch.setattr(Gpu, "decode", lambda self, packet=None: real(self, packet) if packet is not None else fail())
 
     def fail() -> list[av.VideoFrame]:
         raise EXTERNAL
 
     there, here = seen(film("h264.mp4"), Decoding()), seen(film("h264.mp4"), None)
     same(there, here)
-    assert opened and there[2].counters["warn:decode_card"] == 1
+    assert opened and there[2].counters["warn:decode_gpu"] == 1
 
 
-def test_a_lost_card_is_a_failed_one(film, card, monkeypatch):
+def test_a_lost_gpu_is_a_failed_one(film, gpu, monkeypatch):
     from rtface.errors import DeviceLost
 
-    opened = card()
+    opened = gpu()
 
     def settle(device: int) -> None:
         if opened[0].given > 20:
-            raise DeviceLost("card 0 has failed (CUDA error 700)")
+            raise DeviceLost("GPU 0 has failed (CUDA error 700)")
 
     monkeypatch.setattr(driver, "settle", settle)
     there, here = seen(film("h264.mp4"), Decoding()), seen(film("h264.mp4"), None)
     same(there, here)
-    assert "CUDA error 700" in there[2].warnings["decode_card"]
+    assert "CUDA error 700" in there[2].warnings["decode_gpu"]
 
 
-def test_damage_that_software_has_too_is_counted_as_ever(media, tmp_path, card):
-    """The card falls at the damaged packet; software is asked, finds it damaged as well, and goes on."""
+def test_damage_that_software_has_too_is_counted_as_ever(media, tmp_path, gpu):
+    """The GPU falls at the damaged packet; software is asked, finds it damaged as well, and goes on."""
     source = media.make_film(tmp_path / "in.mkv", frames=40, options={"preset": "fast", "bf": "2", "g": "12"})
     with av.open(str(source)) as box:
         spoilt = next(bytes(p) for i, p in enumerate(p for p in box.demux(video=0) if p.size) if i == 20)
     data = source.read_bytes()
     at = data.index(spoilt)
     source.write_bytes(data[:at] + b"\xff" * len(spoilt) + data[at + len(spoilt):])
-    card()
+    gpu()
     there, here = seen(source, Decoding(0, True)), seen(source, None)
     assert here[2].counters["packets_lost"] >= 1
     same(there, here)
     assert there[2].counters["packets_lost"] == here[2].counters["packets_lost"]
-    assert set(there[2].warnings) - {"decode_card"} == set(here[2].warnings)
-    card()
+    assert set(there[2].warnings) - {"decode_gpu"} == set(here[2].warnings)
+    gpu()
     with pytest.raises(InputError, match="--strict"):
         seen(source, Decoding(0, True), strict=True)
 
 
-def test_what_is_kept_is_bounded(film, card, monkeypatch):
+def test_what_is_kept_is_bounded(film, gpu, monkeypatch):
     """Where not even one group of pictures may be kept, only pictures up to the next key frame can be missing."""
     monkeypatch.setattr(decoder, "_KEPT_BYTES", 20_000)
     kept: list[int] = []
-    real = CardDecoder._remember
+    real = GpuDecoder._remember
 
-    def remember(self: CardDecoder, packet: Any) -> None:
+    def remember(self: GpuDecoder, packet: Any) -> None:
         real(self, packet)
         kept.append(sum(p.size for group in self._kept for p in group))
         assert kept[-1] == self._kept_bytes
 
-    monkeypatch.setattr(CardDecoder, "_remember", remember)
-    card(fails_after=30)
+    monkeypatch.setattr(GpuDecoder, "_remember", remember)
+    gpu(fails_after=30)
     there, here = seen(film("h264.mp4"), Decoding()), seen(film("h264.mp4"), None)
     assert max(kept) <= 20_000
     had = [item[0] for item in there[0] if len(item) == 6]
@@ -387,29 +387,29 @@ def test_what_is_kept_is_bounded(film, card, monkeypatch):
     assert pts[36:] == [p for p in had if p >= pts[36]]
 
 
-def test_few_numbers_are_kept_of_a_long_film(film, card, monkeypatch):
+def test_few_numbers_are_kept_of_a_long_film(film, gpu, monkeypatch):
     sizes: list[int] = []
-    real = CardDecoder._remember
+    real = GpuDecoder._remember
 
-    def remember(self: CardDecoder, packet: Any) -> None:
+    def remember(self: GpuDecoder, packet: Any) -> None:
         real(self, packet)
         sizes.append(len(self._given))
 
-    monkeypatch.setattr(CardDecoder, "_remember", remember)
+    monkeypatch.setattr(GpuDecoder, "_remember", remember)
     monkeypatch.setattr(decoder, "_KEPT", 10)
-    card()
+    gpu()
     seen(film("intra.mp4"), Decoding())
     assert len(sizes) == 60 and max(sizes) <= 12
 
 
-def test_a_picture_that_changes_size_is_scaled_in_memory_of_the_host(media, tmp_path, card):
-    """The first size counts, as without a card."""
+def test_a_picture_that_changes_size_is_scaled_in_memory_of_the_host(media, tmp_path, gpu):
+    """The first size counts, as without a GPU."""
     one = media.make_film(tmp_path / "one.h264", frames=6, format="h264", options={"preset": "ultrafast"})
     two = media.make_film(tmp_path / "two.h264", frames=6, format="h264", size=(64, 48),
                           options={"preset": "ultrafast"})
     joined = tmp_path / "both.h264"
     joined.write_bytes(one.read_bytes() + two.read_bytes())
-    card()
+    gpu()
     there, here = seen(joined, Decoding()), seen(joined, None)
     assert [(f.image.width, f.image.height) for f in there[3]] == [(128, 96)] * len(here[3])
     assert there[2].counters["frames_resized"] == here[2].counters["frames_resized"] == 6

@@ -22,7 +22,7 @@ from rtface.media.source import open_source
 from rtface.media.stream_plan import OutputPlan, plan_output
 from rtface.stats import Stats
 
-CARD = {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}
+GPU = {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}
 needs_no_driver = pytest.mark.skipif(driver.absent() is None, reason="a CUDA driver is here")
 
 
@@ -36,7 +36,7 @@ def info(media: Any, tmp_path: Path):
 
 @pytest.fixture
 def willing(monkeypatch: pytest.MonkeyPatch):
-    """A card whose encoders open; gives the plans that were opened."""
+    """A GPU whose encoders open; gives the plans that were opened."""
     plans: list[Any] = []
     monkeypatch.setattr(driver, "absent", lambda device=0: None)
 
@@ -66,9 +66,9 @@ def write(source: Path, output: Path, **options: Any) -> tuple[OutputPlan, Stats
 # -- what the options mean ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("codec", CARD)
+@pytest.mark.parametrize("codec", GPU)
 def test_ffmpeg_knows_every_option_that_is_set(codec):
-    """Checked against the encoder's own table, which needs no card; opening one needs it for everything else."""
+    """Checked against the encoder's own table, which needs no GPU; opening one needs it for everything else."""
     known = {o.name: o for o in av.CodecContext.create(codec, "w").supported_options.private}
     family = FAMILIES[codec]
     assert {"cq", "preset", "rc", "tune", "gpu"} <= set(known)
@@ -101,22 +101,22 @@ def test_quality_and_speed(info, willing, tmp_path, codec, crf, preset, want):
     ({"codec": "h264_nvenc", "crf": 52}, "takes --crf up to 51"), ({"codec": "av1_nvenc", "preset": "12"}, "no preset"),
     ({"codec": "h264_nvenc", "preset": "quick"}, "no preset quick"),
     ({"codec": "h264_nvenc", "encode": Encoding("software")}, "contradict"),
-    ({"codec": "libx264", "encode": Encoding("cuda")}, "not encoded by a card"),
-    ({"codec": "ffv1", "encode": Encoding("cuda")}, "not encoded by a card"),
+    ({"codec": "libx264", "encode": Encoding("cuda")}, "not encoded by a GPU"),
+    ({"codec": "ffv1", "encode": Encoding("cuda")}, "not encoded by a GPU"),
 ])
 def test_what_cannot_be_asked_for(info, tmp_path, options, why):
     with pytest.raises(UsageError, match=why):
         plan_output(info(), tmp_path / "out.mkv", **options)
 
 
-def test_a_run_names_its_card():
+def test_a_run_names_its_gpu():
     assert encoding("auto", "cpu") == Encoding("auto", 0) and encoding("cuda", "cuda:2") == Encoding("cuda", 2)
 
 
 # -- when it is chosen ----------------------------------------------------------------------------------------------
 
 
-TEN = {"pix_fmt": "p010le", "on_card": True}
+TEN = {"pix_fmt": "p010le", "on_gpu": True}
 
 
 @pytest.mark.parametrize(("change", "options", "want"), [
@@ -124,11 +124,11 @@ TEN = {"pix_fmt": "p010le", "on_card": True}
     ({}, {"encode": Encoding("cuda", 1)}, "h264_nvenc"),
     ({}, {"encode": Encoding("cuda"), "codec": "hevc"}, "hevc_nvenc"),
     ({}, {"encode": Encoding("cuda"), "codec": "AV1"}, "av1_nvenc"),
-    ({"pix_fmt": "nv12", "on_card": True}, {}, "h264_nvenc"),
-    ({"pix_fmt": "nv12", "on_card": True}, {"codec": "h265"}, "hevc_nvenc"),
-    ({"pix_fmt": "nv12", "on_card": True}, {"codec": "libx264"}, "libx264"),
-    ({"pix_fmt": "nv12", "on_card": True}, {"encode": Encoding("software")}, "libx264"),
-    ({"pix_fmt": "nv12", "on_card": True}, {"crf": 0}, "libx264"),
+    ({"pix_fmt": "nv12", "on_gpu": True}, {}, "h264_nvenc"),
+    ({"pix_fmt": "nv12", "on_gpu": True}, {"codec": "h265"}, "hevc_nvenc"),
+    ({"pix_fmt": "nv12", "on_gpu": True}, {"codec": "libx264"}, "libx264"),
+    ({"pix_fmt": "nv12", "on_gpu": True}, {"encode": Encoding("software")}, "libx264"),
+    ({"pix_fmt": "nv12", "on_gpu": True}, {"crf": 0}, "libx264"),
     (TEN, {}, "hevc_nvenc"), (TEN, {"codec": "h264"}, "h264_nvenc"),
     (TEN | {"hdr": Hdr(light=(1000, 400))}, {}, "libx265"),
     (TEN | {"hdr": Hdr(light=(1000, 400))}, {"encode": Encoding("cuda")}, "libx265"),
@@ -138,13 +138,13 @@ TEN = {"pix_fmt": "p010le", "on_card": True}
     ({"pix_fmt": "rgb24"}, {"encode": Encoding("cuda")}, "libx264rgb"),
     ({"pix_fmt": "yuv422p10le"}, {"encode": Encoding("cuda")}, "hevc_nvenc"),
 ])
-def test_when_the_card_encodes(info, willing, tmp_path, change, options, want):
+def test_when_the_gpu_encodes(info, willing, tmp_path, change, options, want):
     stats = Stats()
     plan = plan_output(info(**change), tmp_path / "out.mkv", stats=stats, **options).video
     assert plan.encoder == want
     if want.endswith("_nvenc"):
         assert plan.device == options.get("encode", Encoding()).device
-        assert plan.on_card == change.get("on_card", False)
+        assert plan.on_gpu == change.get("on_gpu", False)
         assert plan.described == f"{want} on cuda:{plan.device}"
     elif options.get("encode") == Encoding("cuda"):
         assert len(stats.warnings) == 1
@@ -165,36 +165,36 @@ def test_a_webm_has_one_choice(info, willing, tmp_path):
     assert plan_output(info(), tmp_path / "out.webm", encode=Encoding("cuda")).video.encoder == "av1_nvenc"
 
 
-def test_pictures_on_the_card_are_handed_over_as_they_are(info, willing, tmp_path, monkeypatch):
-    plan = plan_output(info(pix_fmt="nv12", on_card=True), tmp_path / "out.mkv").video
+def test_pictures_on_the_gpu_are_handed_over_as_they_are(info, willing, tmp_path, monkeypatch):
+    plan = plan_output(info(pix_fmt="nv12", on_gpu=True), tmp_path / "out.mkv").video
     made = accel(plan)
     assert made is not None and made.options == {"primary_ctx": "1"}
-    assert accel(replace(plan, on_card=False)) is None
+    assert accel(replace(plan, on_gpu=False)) is None
     there: Any = SimpleNamespace(format=SimpleNamespace(name="cuda"), width=plan.width, height=plan.height)
     here = av.VideoFrame(plan.width, plan.height, "yuv420p")
     assert fit_encoder.fit(there, plan) is there
     assert fit_encoder.fit(here, plan).format.name == "nv12"  # PyAV uploads it
     monkeypatch.setattr(fit_encoder, "software", lambda image: here if image is there else image)
-    software = plan_output(info(pix_fmt="nv12", on_card=True), tmp_path / "o.mkv", encode=Encoding("software")).video
+    software = plan_output(info(pix_fmt="nv12", on_gpu=True), tmp_path / "o.mkv", encode=Encoding("software")).video
     assert fit_encoder.fit(there, replace(software, pix_fmt="yuv420p")) is here
 
 
-def test_a_card_that_would_have_to_pad_gets_pictures_of_the_host(info, willing, tmp_path):
-    plan = plan_output(info(pix_fmt="nv12", on_card=True, width=127), tmp_path / "o.mkv", codec="h264_nvenc").video
-    assert plan.width == 128 and not plan.on_card
+def test_a_gpu_that_would_have_to_pad_gets_pictures_of_the_host(info, willing, tmp_path):
+    plan = plan_output(info(pix_fmt="nv12", on_gpu=True, width=127), tmp_path / "o.mkv", codec="h264_nvenc").video
+    assert plan.width == 128 and not plan.on_gpu
 
 
 # -- when it is refused ---------------------------------------------------------------------------------------------
 
 
 @needs_no_driver
-@pytest.mark.parametrize("codec", CARD)
+@pytest.mark.parametrize("codec", GPU)
 def test_without_a_driver_it_really_does_not_open(info, tmp_path, monkeypatch, codec):
     monkeypatch.setattr(nvenc, "_open", lambda plan, info, device: None)
     plan = replace(plan_output(info(), tmp_path / "o.mkv").video, encoder=codec, options={"cq": "20"})
-    for on_card in (False, True):
+    for on_gpu in (False, True):
         with pytest.raises(EncoderRefused, match="a library of the driver is missing"):
-            check(replace(plan, on_card=on_card, pix_fmt="nv12"))
+            check(replace(plan, on_gpu=on_gpu, pix_fmt="nv12"))
 
 
 @needs_no_driver
@@ -216,8 +216,8 @@ def test_software_writes_the_same_file(media, tmp_path, monkeypatch, late, optio
     want, quiet = write(source, tmp_path / "b.mp4", **software)
     assert plan.video.encoder == want.video.encoder
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-    assert list(stats.warnings) == ["encode_card"] and not quiet.warnings
-    assert f"{want.video.encoder} encodes instead" in stats.warnings["encode_card"]
+    assert list(stats.warnings) == ["encode_gpu"] and not quiet.warnings
+    assert f"{want.video.encoder} encodes instead" in stats.warnings["encode_gpu"]
 
 
 @needs_no_driver
@@ -227,40 +227,40 @@ def test_nothing_lies_there_when_it_is_refused(info, tmp_path):
 
 
 @needs_no_driver
-def test_where_the_card_was_only_the_better_choice_a_note_says_so(info, tmp_path):
+def test_where_the_gpu_was_only_the_better_choice_a_note_says_so(info, tmp_path):
     stats = Stats()
-    plan = plan_output(info(pix_fmt="nv12", on_card=True), tmp_path / "out.mp4", stats=stats)
+    plan = plan_output(info(pix_fmt="nv12", on_gpu=True), tmp_path / "out.mp4", stats=stats)
     assert plan.video.encoder == "libx264" and not stats.warnings
     assert any("h264_nvenc cannot be used" in note for note in plan.notes)
 
 
-def test_fields_are_not_the_cards(info, willing, tmp_path):
+def test_fields_are_not_the_gpus(info, willing, tmp_path):
     stats = Stats()
     film = info()
     fields = replace(film, interlaced=True, display=replace(film.display, fields="tff"))
     plan = plan_output(fields, tmp_path / "out.mp4", stats=stats, codec="h264_nvenc")
     assert plan.video.encoder == "libx264" and plan.video.fields == "tff"
-    assert "no longer code fields" in stats.warnings["encode_card"]
+    assert "no longer code fields" in stats.warnings["encode_gpu"]
 
 
 @needs_no_driver
 def test_an_encoder_that_opens_once_and_not_again_leaves_nothing(info, willing, tmp_path):
-    """A card's sessions can run out between the plan and the first picture."""
-    plan = plan_output(info(pix_fmt="nv12", on_card=True), tmp_path / "out.mp4")
-    assert plan.video.on_card
+    """A GPU's sessions can run out between the plan and the first picture."""
+    plan = plan_output(info(pix_fmt="nv12", on_gpu=True), tmp_path / "out.mp4")
+    assert plan.video.on_gpu
     with pytest.raises(OutputError, match=r"h264_nvenc on cuda:0 does not open .* --encode software"):
         FileSink(plan, Stats())
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_a_frame_from_the_card_reaches_an_encoder_of_software(media, tmp_path, monkeypatch):
+def test_a_frame_from_the_gpu_reaches_an_encoder_of_software(media, tmp_path, monkeypatch):
     """`fit` downloads it; what is written is the film."""
     source = media.make_film(tmp_path / "in.mkv", frames=4, codec="ffv1")
     opened = open_source(source)
     plan = plan_output(opened.info, tmp_path / "out.mkv", codec="ffv1")
     sink = FileSink(plan, Stats())
     real: dict[int, av.VideoFrame] = {}
-    monkeypatch.setattr(fit_encoder, "on_card", lambda image: id(image) in real)
+    monkeypatch.setattr(fit_encoder, "on_gpu", lambda image: id(image) in real)
     monkeypatch.setattr(fit_encoder, "software", lambda image: real.get(id(image), image))
     kept: list[av.VideoFrame] = []
     for item in opened:

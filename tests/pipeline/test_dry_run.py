@@ -36,7 +36,7 @@ def film(tmp_path: Path) -> Path:
 def engines(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [EngineInfo("rtface-m", default=True, ms=20.0), EngineInfo("rtface-s", ms=None)]
     monkeypatch.setattr(dry_run, "list_engines", lambda measure: rows)
-    monkeypatch.setattr(dry_run, "may_take_card", lambda device: False)
+    monkeypatch.setattr(dry_run, "may_take_gpu", lambda device: False)
 
 
 def notes(film: Path, output: str, **options: object) -> str:

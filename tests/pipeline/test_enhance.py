@@ -124,10 +124,10 @@ def test_a_failing_tracker_lets_the_frame_through() -> None:
     assert stats.counters["faults"] == 3
 
 
-def test_a_tracker_whose_card_is_lost_ends_the_run() -> None:
+def test_a_tracker_whose_gpu_is_lost_ends_the_run() -> None:
     class Lost:
         def update(self, view: object, time: float, *, cut: bool = False) -> tuple[()]:
-            raise DeviceLost("the card stopped answering")
+            raise DeviceLost("the GPU stopped answering")
 
     with pytest.raises(DeviceLost):
         list(track(film(3), Lost(), CpuDevice(), Stats()))  # type: ignore[arg-type]
@@ -222,11 +222,11 @@ class LosableDevice(CpuDevice):
 
     @property
     def name(self) -> str:
-        return "card"
+        return "gpu"
 
     def cut(self, frame: Frame, places: Any) -> Any:
         if self.lost:
-            raise DeviceLost("the card stopped answering")
+            raise DeviceLost("the GPU stopped answering")
         return super().cut(frame, places)
 
 

@@ -176,7 +176,7 @@ def test_no_time_at_all_is_pass_through_faded_out_and_in() -> None:
     assert machine.ladder.summary() == "1 face: full"
 
 
-def test_on_a_card_no_engine_rests_between_its_frames() -> None:
+def test_on_a_gpu_no_engine_rests_between_its_frames() -> None:
     machine = Machine(ladder("s", m=0.02, s=0.01), {"m": 0.025, "s": 0.014}, carries=False)
     machine.run(10, [face(1, 200, "m"), face(2, 190, "m")])
     assert all(p.key for _, plans in machine.plans for p in plans if p.engine)

@@ -184,7 +184,7 @@ def test_with_our_own_engine_the_difference_is_below_one_code_value(tmp_path: Pa
 
 
 class SlowEngine(FakeEngine):
-    """Answers 60 ms later, however much it was asked meanwhile: as a card does."""
+    """Answers 60 ms later, however much it was asked meanwhile: as a GPU does."""
 
     def __init__(self) -> None:
         super().__init__(amount=0.15)
@@ -362,7 +362,7 @@ def test_a_lost_device_is_said_once_behind_all_that_came_before(tmp_path: Path, 
     def sometimes(self: CpuDevice, frame: Frame, places: Any) -> Any:
         if frame.pts >= 1600:  # frame 40 of 75, in the second of three pieces and in the lead-in of the third
             lost.append(frame.pts)
-            raise DeviceLost("the card stopped answering")
+            raise DeviceLost("the GPU stopped answering")
         return cut(self, frame, places)
 
     monkeypatch.setattr(CpuDevice, "cut", sometimes)

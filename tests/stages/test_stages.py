@@ -307,18 +307,18 @@ def test_pictures_in_other_formats_are_converted_before_a_stage_sees_them() -> N
     assert (out.image.to_ndarray()[:8] == (255, 0, 0)).all()
 
 
-def test_a_picture_on_a_card_is_brought_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_on_a_gpu_is_brought_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     host = frame(fmt="nv12")
     asked = []
 
-    class OnCard:
+    class OnGpu:
         format, sw_format = SimpleNamespace(name="cuda"), SimpleNamespace(name="nv12")
 
         def reformat(self, format: str) -> av.VideoFrame:
             asked.append(format)
             return host.image
 
-    given = replace(host, image=OnCard())
+    given = replace(host, image=OnGpu())
     kept = before(given)
     out = Stages.open(["trial_stages.Bar"], Stats()).process(given, kept)
     assert out.image is host.image and asked == ["nv12", "nv12"]

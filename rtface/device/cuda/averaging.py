@@ -1,8 +1,8 @@
-"""The average over time of faces on a card, for engines without memory (`rtface.correct.temporal`).
+"""The average over time of faces on a GPU, for engines without memory (`rtface.correct.temporal`).
 
 A small picture of each crop is made when that is cut (`Steps.put_crops`). It comes down on the `look` stream, so while
 the network still works on the crop, and from it the host finds motion and gate, at a quarter of the side: that is the
-one thing that is waited for here. They go up, and the average, which stays on the card, is followed, mixed with the
+one thing that is waited for here. They go up, and the average, which stays on the GPU, is followed, mixed with the
 answer where that lies, and kept, behind the network on the `compute` stream. Memory is reserved for faces that are new.
 """
 
@@ -30,11 +30,11 @@ Averaged = tuple[Retouch, FaceSlot, Box]
 """A face, where it lies, and the part of it that matters."""
 
 
-class CardAverager:
+class GpuAverager:
     """See the module.
 
     Args:
-        owner: of the card.
+        owner: of the GPU.
         slots: of the device.
         put: has a step's data copied up and its kernels run (`Steps.put`).
     """
@@ -63,7 +63,7 @@ class CardAverager:
         def down() -> list[Remembered]:
             kept = [self._place(face, place) for face, place, _ in faces]
             owner.look.wait(slot.cropped)
-            owner.look.copy(slot.small.on_host(), slot.small.on_card(), nbytes)
+            owner.look.copy(slot.small.on_host(), slot.small.on_gpu(), nbytes)
             owner.look.record(slot.looked)
             return kept
 
@@ -89,7 +89,7 @@ class CardAverager:
         stage, parts = slot.steps["average"], list[Bytes]()
         rows = np.zeros(sum(map(bool, blends)), shaping.AVERAGE)
         self._slots.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
-        base = at = stage.on_card().address
+        base = at = stage.on_gpu().address
         at += rows.nbytes
         mixed = [(*seen, blend, keep) for seen, blend, keep in zip(faces, blends, kept, strict=True) if blend]
         for row, (face, place, box, blend, keep) in zip(rows, mixed, strict=True):
@@ -115,7 +115,7 @@ class CardAverager:
         done.add_done_callback(lambda done: _forget(faces) if done.exception() is not None else None)
 
     def close(self) -> None:
-        """Frees all; the card must be idle. The owner's thread only."""
+        """Frees all; the GPU must be idle. The owner's thread only."""
         for places in self._places.values():
             places.close()
         self._places.clear()

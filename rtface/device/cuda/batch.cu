@@ -3,7 +3,7 @@
 
 typedef unsigned long long Address;
 
-// One crop of a batch; addresses on the card, 0 where there is nothing.
+// One crop of a batch; addresses on the GPU, 0 where there is nothing.
 struct Row {
   Address crop;        // 3*S*S, 0..1
   Address restored;    // 3*S*S, written

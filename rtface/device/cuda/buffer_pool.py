@@ -1,4 +1,4 @@
-"""Pieces of a card's memory that are used again and again: one for each frame and each face in hand.
+"""Pieces of a GPU's memory that are used again and again: one for each frame and each face in hand.
 
 Nothing is reserved once a run has seen its largest frame and its most faces: what a slot has it keeps.
 """
@@ -9,26 +9,26 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from rtface.device.cuda.gpu import Card, Memory, Pinned
+from rtface.device.cuda.gpu import Gpu, Memory, Pinned
 from rtface.device.cuda.stream_thread import Owner
 
 ALIGNED = 256
 
 
 def aligned(nbytes: int) -> int:
-    """The next multiple of what the card likes addresses to be."""
+    """The next multiple of what the GPU likes addresses to be."""
     return -(-nbytes // ALIGNED) * ALIGNED
 
 
 class Growing:
-    """A piece of the card's memory, and where wanted one of the host's beside it, that grows with what is asked of it.
+    """A piece of the GPU's memory, and where wanted one of the host's beside it, that grows with what is asked of it.
 
     Attributes:
         memory, pinned: None until the first `need`.
     """
 
-    def __init__(self, card: Card, *, pinned: bool = False, device: bool = True) -> None:
-        self._card, self._with_pinned, self._with_device = card, pinned, device
+    def __init__(self, gpu: Gpu, *, pinned: bool = False, device: bool = True) -> None:
+        self._gpu, self._with_pinned, self._with_device = gpu, pinned, device
         self.memory: Memory | None = None
         self.pinned: Pinned | None = None
         self.nbytes = 0
@@ -40,12 +40,12 @@ class Growing:
         self.close()
         nbytes = aligned(nbytes + nbytes // 8)
         if self._with_device:
-            self.memory = self._card.allocate(nbytes)
+            self.memory = self._gpu.allocate(nbytes)
         if self._with_pinned:
-            self.pinned = self._card.pin(nbytes)
+            self.pinned = self._gpu.pin(nbytes)
         self.nbytes = nbytes
 
-    def on_card(self) -> Memory:
+    def on_gpu(self) -> Memory:
         assert self.memory is not None
         return self.memory
 
@@ -65,10 +65,10 @@ S = TypeVar("S")
 
 
 class Pool(Generic[S]):
-    """Slots of one kind: taken from any thread, given back when nothing on the card uses them any more.
+    """Slots of one kind: taken from any thread, given back when nothing on the GPU uses them any more.
 
     Args:
-        owner: of the card; it may free what is idle when memory runs out.
+        owner: of the GPU; it may free what is idle when memory runs out.
         make, free: of one slot; the owner's thread calls them.
     """
 
@@ -103,7 +103,7 @@ class Pool(Generic[S]):
             self._free(slot)
 
     def close(self) -> None:
-        """Frees all, in use or not; the card must be idle. The owner's thread only."""
+        """Frees all, in use or not; the GPU must be idle. The owner's thread only."""
         if self.trim in self._owner.idle:
             self._owner.idle.remove(self.trim)
         with self._lock:

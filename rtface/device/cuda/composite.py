@@ -1,4 +1,4 @@
-"""Corrections into native planes on a card: which samples may change, and the job that changes them."""
+"""Corrections into native planes on a GPU: which samples may change, and the job that changes them."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ class PastePlan:
         supports: per face x0, y0, x1, y1 in crop pixels outside of which its mask is 0; None for the whole crop.
         neutral: says of a box of chroma samples whether all of it is gray (`composite.neutral`): chroma stays bit for
             bit there. None: it is not asked for.
-        ask: have the card find that out by itself, for samples that the host does not have.
+        ask: have the GPU find that out by itself, for samples that the host does not have.
 
     Attributes:
         boxes: per component the samples that may change, over all faces; none where nothing can.
-        scratch: bytes of scratch memory that `job` wants; 0 unless a correction is shrunk or the card is asked.
+        scratch: bytes of scratch memory that `job` wants; 0 unless a correction is shrunk or the GPU is asked.
     """
 
     def __init__(self, frame: Frame, form: Layout, matrices: Float, sizes: Sequence[int],
@@ -158,11 +158,11 @@ class PastePlan:
 
     def job(self, surface: Lying, base: int, corrections: Sequence[int], masks: Sequence[int],
             scratch: int = 0) -> Job:
-        """Adds the corrections to the samples on the card.
+        """Adds the corrections to the samples on the GPU.
 
         Args:
             surface: holds `boxes`.
-            base: address of its block on the card.
+            base: address of its block on the GPU.
             corrections: per face the address of float32 3×S×S, RGB, already masked, native units (`uncurve_job`); what
                 is not finite counts as 0.
             masks: per face the address of float32 S×S, 0…1.
@@ -190,7 +190,7 @@ class PastePlan:
         return job
 
     def _ask(self, job: Job, surface: Lying, base: int, scratch: int) -> None:
-        """Has the card find out which boxes of chroma are gray: tile by tile, then all tiles of a box."""
+        """Has the GPU find out which boxes of chroma are gray: tile by tile, then all tiles of a box."""
         form, held = self._form, surface.held["u"]
         unit = 1 << (form.bits - 8)
         head, rows = np.zeros(1, TINT_JOB), np.zeros(len(self._tints), TINT)

@@ -1,4 +1,4 @@
-"""What the kernels look things up in: tables that go to the card once and stay there."""
+"""What the kernels look things up in: tables that go to the GPU once and stay there."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from rtface.frame import Bytes
 
 
 class Constants:
-    """Arrays by name, copied to the card when they are first asked for, by any thread."""
+    """Arrays by name, copied to the GPU when they are first asked for, by any thread."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner, self._lock = owner, threading.Lock()
         self._pieces: dict[Hashable, Growing] = {}
 
     def of(self, name: Hashable, make: Callable[[], NDArray[Any]]) -> Memory:
-        """The array's place on the card; waits for the copy the first time. Raises OutOfDeviceMemory."""
+        """The array's place on the GPU; waits for the copy the first time. Raises OutOfDeviceMemory."""
         with self._lock:
             if name not in self._pieces:
                 self._pieces[name] = self._bring(np.ascontiguousarray(make()).reshape(-1).view(np.uint8))
-            return self._pieces[name].on_card()
+            return self._pieces[name].on_gpu()
 
     def _bring(self, values: Bytes) -> Growing:
         owner = self._owner
 
         def put() -> Growing:
-            piece = Growing(owner.card, pinned=True)
+            piece = Growing(owner.gpu, pinned=True)
             piece.need(max(len(values), 1))
             if len(values):
                 piece.on_host().bytes()[:len(values)] = values
-                owner.compute.copy(piece.on_card(), piece.on_host(), len(values))
+                owner.compute.copy(piece.on_gpu(), piece.on_host(), len(values))
             owner.settle(owner.compute)
             return piece
 
         return owner.reserve(put)
 
     def close(self) -> None:
-        """Frees all; the card must be idle. The owner's thread only."""
+        """Frees all; the GPU must be idle. The owner's thread only."""
         for piece in self._pieces.values():
             piece.close()
         self._pieces.clear()

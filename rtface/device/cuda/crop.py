@@ -1,4 +1,4 @@
-"""Crops on a card: which samples they are made of, and the job that makes them."""
+"""Crops on a GPU: which samples they are made of, and the job that makes them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class CropPlan:
 
         Args:
             surface: holds `boxes`.
-            base: address of its block on the card, 0 for a picture that lies there.
+            base: address of its block on the GPU, 0 for a picture that lies there.
             pixels: where each crop goes; multiples of 8.
             native: where the same goes with HDR values as they are coded; None: nowhere.
             tables: address of `curve_tables` of the frame's colour.

@@ -1,6 +1,6 @@
-"""The frame path on a card: crops out of native planes, corrections into them, without a frame ever being converted.
+"""The frame path on a GPU: crops out of native planes, corrections into them, without a frame ever being converted.
 
-A picture that lies on the card already is read and written where it is. Of one in the host's memory only the region
+A picture that lies on the GPU already is read and written where it is. Of one in the host's memory only the region
 around its faces goes up, and only samples that may have changed come down. What the kernels cannot do (big-endian
 samples) is done by the CPU device, with the same result.
 """
@@ -20,16 +20,16 @@ from rtface.device.cpu.device import CpuDevice, CpuView, native_image
 from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import Canvas, CardCrops, FrameSlot, Held
+from rtface.device.cuda.frame_slots import Canvas, FrameSlot, GpuCrops, Held
 from rtface.device.cuda.gpu import Stream
 from rtface.device.cuda.host_fallback import cut_on_host, paste_on_host
 from rtface.device.cuda.kernels import Job, uncurve_job
-from rtface.device.cuda.shaper import CardShaper
+from rtface.device.cuda.shaper import GpuShaper
 from rtface.device.cuda.staging import Box, InPlace, Surface, drawable
 from rtface.device.cuda.stream_thread import Owner
 from rtface.device.cuda.submission import Steps
 from rtface.device.cuda.transfers import crops_to_host
-from rtface.device.cuda.view import CardView, Looks
+from rtface.device.cuda.view import GpuView, Looks
 from rtface.errors import EngineError
 from rtface.frame import Crops, Float, Frame
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
@@ -47,7 +47,7 @@ class CudaDevice:
     """See the module (`protocols.Device`).
 
     Args:
-        owner: of the card.
+        owner: of the GPU.
         warn: as for `CpuDevice`.
     """
 
@@ -55,7 +55,7 @@ class CudaDevice:
         self._owner = owner
         self._cpu = CpuDevice(warn=warn)
         self._steps = Steps(owner)
-        self._shaper = CardShaper(owner, self._steps.slots, self._steps.constants, self._steps.put)
+        self._shaper = GpuShaper(owner, self._steps.slots, self._steps.constants, self._steps.put)
         self._looks = Looks(owner, self._steps.tables_of)
         self._closed = False
 
@@ -69,14 +69,14 @@ class CudaDevice:
         """False: a correction stays where it was made, and is not moved to the next frame."""
         return False
 
-    def view(self, frame: Frame) -> CpuView | CardView:
+    def view(self, frame: Frame) -> CpuView | GpuView:
         """The frame (or field) for a tracker, from wherever it lies; valid until the frame is written to."""
-        return CardView(self._looks, frame) if self._here(frame.image) else self._cpu.view(frame)
+        return GpuView(self._looks, frame) if self._here(frame.image) else self._cpu.view(frame)
 
     def _here(self, image: av.VideoFrame) -> bool:
-        """Whether a picture lies on this card, in a form that the kernels know."""
-        return (av_gpu.on_card(image) and av_gpu.native_format(image) in av_gpu.FORMATS
-                and av_gpu.surface_of(image).device == self._owner.card.ordinal)
+        """Whether a picture lies on this GPU, in a form that the kernels know."""
+        return (av_gpu.on_gpu(image) and av_gpu.native_format(image) in av_gpu.FORMATS
+                and av_gpu.surface_of(image).device == self._owner.gpu.ordinal)
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
         """One crop for each matrix and size; put on its way, not waited for."""
@@ -94,7 +94,7 @@ class CudaDevice:
         except BaseException:
             self._steps.release(held)
             raise
-        return [CardCrops(face, np.array(matrix, np.float64)[None], [(0, n)], held)
+        return [GpuCrops(face, np.array(matrix, np.float64)[None], [(0, n)], held)
                 for n, ((matrix, _), face) in enumerate(zip(places, held.faces, strict=True))]
 
     def _cut(self, frame: Frame, form: Layout, places: Sequence[tuple[Float, int]], held: Held) -> None:
@@ -105,7 +105,7 @@ class CudaDevice:
             matrices = np.stack([places[n][0] for n in same])
             plans.append((CropPlan(frame, form, matrices, size), [held.faces[n] for n in same]))
         upload: Callable[[Stream], None] | None = None
-        if av_gpu.on_card(frame.image):
+        if av_gpu.on_gpu(frame.image):
             lies = InPlace(frame, form)
             canvas = Canvas(frame.image, form, lies, 0, lies.memory)
         else:
@@ -130,7 +130,7 @@ class CudaDevice:
                 boxes[role] = _around(boxes[role], box) if role in boxes else box
         surface = Surface(form, boxes)
         self._steps.slots.grow(slot.block, surface.nbytes)
-        block = slot.block.on_card()
+        block = slot.block.on_gpu()
         surface.load(_views(frame, frame.image, form), slot.block.on_host().bytes())
 
         def upload(up: Stream) -> None:
@@ -162,7 +162,7 @@ class CudaDevice:
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
         """Adds all corrections to the frame, and gives its slots back.
 
-        Raises EngineError and DeviceLost; nothing was written then, except that a picture on the card may have been.
+        Raises EngineError and DeviceLost; nothing was written then, except that a picture on the GPU may have been.
         """
         if not corrections:
             return frame
@@ -195,11 +195,11 @@ class CudaDevice:
         memories = list({id(f.memory): f.memory for f in faces}.values())
 
         def end() -> None:
-            """Brings down what may have changed; there is nothing to bring of a picture on the card."""
+            """Brings down what may have changed; there is nothing to bring of a picture on the GPU."""
             owner.compute.record(slot.computed)
             owner.down.wait(slot.computed)
             for at, nbytes in lies.spans(plan.boxes) if isinstance(lies, Surface) else []:
-                owner.down.copy(slot.block.on_host(), slot.block.on_card(), nbytes, to_at=at, source_at=at)
+                owner.down.copy(slot.block.on_host(), slot.block.on_gpu(), nbytes, to_at=at, source_at=at)
             owner.down.record(slot.done)
 
         self._steps.put_job(slot, "paste", job, reads=[*memories, *([tables] if tables else [])],
@@ -209,7 +209,7 @@ class CudaDevice:
         if isinstance(lies, InPlace):
             return replace(frame, touched=True)
         if canvas.image is not frame.image:
-            if not av_gpu.on_card(frame.image):
+            if not av_gpu.on_gpu(frame.image):
                 self._cpu.say_converted(frame)
             frame = native
         frame.image.make_writable()
@@ -217,8 +217,8 @@ class CudaDevice:
         return replace(frame, touched=True)
 
     def drop(self, crops: Sequence[Crops]) -> None:
-        """Gives their slots back when the card has done with them."""
-        for held in {id(c.frame): c.frame for c in crops if isinstance(c, CardCrops) and c.frame}.values():
+        """Gives their slots back when the GPU has done with them."""
+        for held in {id(c.frame): c.frame for c in crops if isinstance(c, GpuCrops) and c.frame}.values():
             self._steps.release(held)
 
     def close(self) -> None:
@@ -235,11 +235,11 @@ class CudaDevice:
         try:
             self._owner.run(free).result()
         except EngineError as error:
-            log.debug("the card's memory was not freed: %s", error)
+            log.debug("the GPU's memory was not freed: %s", error)
 
 
 def _held(crops: Crops) -> Held:
-    assert isinstance(crops, CardCrops) and crops.frame is not None
+    assert isinstance(crops, GpuCrops) and crops.frame is not None
     return crops.frame
 
 

@@ -1,11 +1,11 @@
-"""Where a face lies on a card while it is worked on: its crop, what an engine made of it, and its correction."""
+"""Where a face lies on a GPU while it is worked on: its crop, what an engine made of it, and its correction."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from rtface.device.cuda.buffer_pool import aligned
-from rtface.device.cuda.gpu import Card, Memory
+from rtface.device.cuda.gpu import Gpu, Memory
 from rtface.device.cuda.shaping import scratch_floats
 
 MAP_VALUES = 128 * 128
@@ -46,10 +46,10 @@ class FaceSlot:
         return sum(_parts(size))
 
     @classmethod
-    def reserve(cls, card: Card, size: int) -> FaceSlot:
-        """A slot on the card. Raises OutOfDeviceMemory."""
+    def reserve(cls, gpu: Gpu, size: int) -> FaceSlot:
+        """A slot on the GPU. Raises OutOfDeviceMemory."""
         parts = _parts(size)
-        memory = card.allocate(sum(parts))
+        memory = gpu.allocate(sum(parts))
         return cls(memory, size, *(memory.address + sum(parts[:n]) for n in range(len(parts))))
 
 

@@ -1,4 +1,4 @@
-"""What one frame has on a card while it is worked on: its samples, its faces, and the descriptors of each step."""
+"""What one frame has on a GPU while it is worked on: its samples, its faces, and the descriptors of each step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rtface.device.cuda.buffer_pool import Growing, Pool
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.gpu import Card, Memory
+from rtface.device.cuda.gpu import Gpu, Memory
 from rtface.device.cuda.staging import InPlace, Surface
 from rtface.device.cuda.stream_thread import Owner
 from rtface.frame import Crops
@@ -21,7 +21,7 @@ class FrameSlot:
     """Memory for one frame in hand, used again for later ones.
 
     Attributes:
-        block: its samples (`surface.Surface`), on the card and pinned.
+        block: its samples (`surface.Surface`), on the GPU and pinned.
         steps: descriptors by step. Each step has its own, because the one before may still be on its way up.
         scratch: what its kernels have in between.
         exchange: pinned memory for crops that the host cuts or looks at, or corrections that it pastes; `answers`: for
@@ -32,14 +32,14 @@ class FrameSlot:
         failure: what a step met on its way, until someone asks.
     """
 
-    def __init__(self, card: Card) -> None:
-        self.block = Growing(card, pinned=True)
-        self.steps = {name: Growing(card, pinned=True) for name in ("crop", "average", "measure", "apply", "paste")}
-        self.measures = Growing(card, pinned=True)
-        self.exchange, self.answers = (Growing(card, pinned=True, device=False) for _ in range(2))
-        self.small = Growing(card, pinned=True)
-        self.scratch = Growing(card)
-        self.uploaded, self.cropped, self.looked, self.computed, self.done = (card.event() for _ in range(5))
+    def __init__(self, gpu: Gpu) -> None:
+        self.block = Growing(gpu, pinned=True)
+        self.steps = {name: Growing(gpu, pinned=True) for name in ("crop", "average", "measure", "apply", "paste")}
+        self.measures = Growing(gpu, pinned=True)
+        self.exchange, self.answers = (Growing(gpu, pinned=True, device=False) for _ in range(2))
+        self.small = Growing(gpu, pinned=True)
+        self.scratch = Growing(gpu)
+        self.uploaded, self.cropped, self.looked, self.computed, self.done = (gpu.event() for _ in range(5))
         self.failure: BaseException | None = None
 
     def close(self) -> None:
@@ -49,18 +49,18 @@ class FrameSlot:
 
 
 @dataclass(slots=True)
-class CardCrops(Crops):
-    """Crops on a card: `pixels` is a `FaceSlot`; `frame` is what holds it."""
+class GpuCrops(Crops):
+    """Crops on a GPU: `pixels` is a `FaceSlot`; `frame` is what holds it."""
 
     frame: Held | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """A frame whose samples, or those around its faces, are on the card.
+    """A frame whose samples, or those around its faces, are on the GPU.
 
     Attributes:
-        image: the picture; kept until the card has done with it.
+        image: the picture; kept until the GPU has done with it.
         form: how it is laid out.
         lies: where its samples are, counted from address `base`.
         memory: that they are in.
@@ -90,8 +90,8 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class OnCard:
-    """A correction on the card (`Correction.pixels`); `Correction.mask` is then the box of its mask, or None where that
+class OnGpu:
+    """A correction on the GPU (`Correction.pixels`); `Correction.mask` is then the box of its mask, or None where that
     is 0 all over."""
 
     held: Held
@@ -99,11 +99,11 @@ class OnCard:
 
 
 class Slots:
-    """All slots of a card: what a run has seen most of stays reserved, so that its loop reserves nothing."""
+    """All slots of a GPU: what a run has seen most of stays reserved, so that its loop reserves nothing."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._frames = Pool(owner, lambda: FrameSlot(owner.card), FrameSlot.close)
+        self._frames = Pool(owner, lambda: FrameSlot(owner.gpu), FrameSlot.close)
         self._faces: dict[int, Pool[FaceSlot]] = {}
 
     def take(self, sizes: list[int]) -> Held:
@@ -120,19 +120,19 @@ class Slots:
     def _of(self, size: int) -> Pool[FaceSlot]:
         owner = self._owner
         if size not in self._faces:  # of two threads that come at once, one pool stays
-            self._faces.setdefault(size, Pool(owner, lambda: FaceSlot.reserve(owner.card, size),
+            self._faces.setdefault(size, Pool(owner, lambda: FaceSlot.reserve(owner.gpu, size),
                                               lambda slot: slot.memory.close()))
         return self._faces[size]
 
     def give(self, held: Held) -> None:
-        """Gives a frame's slots back; everything on the card that uses them must have ended."""
+        """Gives a frame's slots back; everything on the GPU that uses them must have ended."""
         faces, held.faces = held.faces, []
         for face in faces:
             self._faces[face.size].give(face)
         self._frames.give(held.slot)
 
     def grow(self, piece: Growing, nbytes: int) -> None:
-        """Makes a piece at least so large; nothing on the card may use it. Raises OutOfDeviceMemory."""
+        """Makes a piece at least so large; nothing on the GPU may use it. Raises OutOfDeviceMemory."""
         if nbytes > piece.nbytes:
             self._owner.reserve(lambda: piece.need(nbytes))
 

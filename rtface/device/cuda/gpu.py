@@ -1,11 +1,11 @@
-"""The seam to a graphics card: memory, streams, events, kernels and graphs, as far as rtface uses them.
+"""The seam to an NVIDIA GPU: memory, streams, events, kernels and graphs, as far as rtface uses them.
 
-`nvidia.NvidiaCard` is the real one. The tests have another, which runs the same kernels on the host, as late as order
+`nvidia.NvidiaGpu` is the real one. The tests have another, which runs the same kernels on the host, as late as order
 allows, and fails on a use before ready, a double use of a slot and a leak; so everything built on this seam is proven
-without a card.
+without a GPU.
 
 Work is put on a stream in order and runs later. Nothing here waits but `Event.synchronize`. One thread puts work on
-a stream; any thread may wait for an event. `reads` and `writes` name the memory that a step touches: the card ignores
+a stream; any thread may wait for an event. `reads` and `writes` name the memory that a step touches: the GPU ignores
 them, the tests check by them.
 """
 
@@ -20,7 +20,7 @@ Shape3 = tuple[int, int, int]
 
 
 class Memory(Protocol):
-    """A piece of memory on the card, or pinned memory of the host that the card copies from and to."""
+    """A piece of memory on the GPU, or pinned memory of the host that the GPU copies from and to."""
 
     @property
     def address(self) -> int: ...
@@ -36,7 +36,7 @@ class Pinned(Memory, Protocol):
     """Memory of the host whose pages stay where they are."""
 
     def bytes(self) -> Bytes:
-        """All of it as uint8, to read or to write now: ask again each time, when the card's work with it has ended."""
+        """All of it as uint8, to read or to write now: ask again each time, when the GPU's work with it has ended."""
         ...
 
 
@@ -71,7 +71,7 @@ class Stream(Protocol):
         ...
 
     def copy(self, to: Memory, source: Memory, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
-        """Copies bytes between pinned memory and the card, or within the card."""
+        """Copies bytes between pinned memory and the GPU, or within the GPU."""
         ...
 
     def launch(self, kernel: str, grid: Shape3, block: Shape3, *args: Any, reads: Sequence[Memory] = (),
@@ -87,7 +87,7 @@ class Stream(Protocol):
     def record(self, event: Event) -> None: ...
 
     def wait(self, event: Event) -> None:
-        """What comes after this waits for what came before the event's mark, on the card."""
+        """What comes after this waits for what came before the event's mark, on the GPU."""
         ...
 
     def capture(self, build: Callable[[], None]) -> Graph:
@@ -99,8 +99,8 @@ class Stream(Protocol):
         ...
 
 
-class Card(Protocol):
-    """One graphics card."""
+class Gpu(Protocol):
+    """One NVIDIA GPU."""
 
     @property
     def name(self) -> str: ...
@@ -130,7 +130,7 @@ class Card(Protocol):
 
     def pin(self, nbytes: int) -> Pinned: ...
     def stream(self, priority: int = 0) -> Stream:
-        """A new one. What waits on a stream of higher priority begins first; 0 is the lowest. A card that knows fewer
+        """A new one. What waits on a stream of higher priority begins first; 0 is the lowest. A GPU that knows fewer
         takes its highest."""
         ...
 

@@ -1,4 +1,4 @@
-"""Frames that the kernels cannot read (big-endian samples): cut and pasted by the CPU device, worked on by the card."""
+"""Frames that the kernels cannot read (big-endian samples): cut and pasted by the CPU device, worked on by the GPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rtface.protocols import Correction
 
 
 def cut_on_host(cpu: CpuDevice, steps: Steps, frame: Frame, places: Sequence[tuple[Float, int]], held: Held) -> None:
-    """Crops by the CPU, put on their way to the card."""
+    """Crops by the CPU, put on their way to the GPU."""
     crops, slot = cpu.cut(frame, places), held.slot
     steps.slots.grow(slot.exchange, sum(12 * size * size for _, size in places))
     copies: list[tuple[FaceSlot, int, int]] = []

@@ -1,4 +1,4 @@
-// The frame path on a card: crops out of native planes, corrections into them, sample for sample as cpu.py has it.
+// The frame path on a GPU: crops out of native planes, corrections into them, sample for sample as cpu.py has it.
 //
 // Each thread works alone: no shared memory, no barrier, no atomic, no header, so that the tests run this very file on
 // the host. A kernel takes the address of one descriptor that kernels.py builds; a grid larger than the descriptor's

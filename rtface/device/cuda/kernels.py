@@ -84,7 +84,7 @@ class Launch:
 
 @dataclass(slots=True)
 class Job:
-    """Descriptors to be copied to the card, and the launches that read them, in order.
+    """Descriptors to be copied to the GPU, and the launches that read them, in order.
 
     Attributes:
         descriptors: uint8; wants an address that is a multiple of 16.
@@ -140,7 +140,7 @@ def affine(matrix: Float) -> Float32:
 
 
 def curve_tables(color: Color) -> Float32:
-    """The table that `crop` and then the one that `uncurve` reads, to be copied to the card; empty without a curve."""
+    """The table that `crop` and then the one that `uncurve` reads, to be copied to the GPU; empty without a curve."""
     curve = curve_of(color)
     return np.zeros(0, np.float32) if curve is None else np.concatenate([curve.table, curve.inverse_slope])
 

@@ -1,4 +1,4 @@
-"""An NVIDIA card (`card.Card`) through cuda-python: `cuda.core` for streams, events, kernels and graphs, and the
+"""An NVIDIA GPU (`gpu.Gpu`) through cuda-python: `cuda.core` for streams, events, kernels and graphs, and the
 driver's own calls for plain memory and for copies of parts of it.
 """
 
@@ -35,11 +35,11 @@ def failure(text: str, doing: str) -> EngineError:
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removeprefix("cudaError")).upper()
     code = name if name.startswith("CUDA_ERROR") else f"CUDA_ERROR_{snake}"
     if code in ("CUDA_ERROR_OUT_OF_MEMORY", "CUDA_ERROR_MEMORY_ALLOCATION"):
-        return OutOfDeviceMemory(f"the card has no memory left to {doing}; close what else uses it, or choose a "
+        return OutOfDeviceMemory(f"the GPU has no memory left to {doing}; close what else uses it, or choose a "
                                  "smaller engine")
     if code in _LOST:
-        return DeviceLost(f"the card stopped answering ({name}) when rtface wanted to {doing}")
-    return EngineError(f"the card could not {doing}: {name}")
+        return DeviceLost(f"the GPU stopped answering ({name}) when rtface wanted to {doing}")
+    return EngineError(f"the GPU could not {doing}: {name}")
 
 
 @contextlib.contextmanager
@@ -69,7 +69,7 @@ def _core() -> Any:
 
 
 class _Memory:
-    """Plain memory of the card."""
+    """Plain memory of the GPU."""
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
@@ -180,25 +180,25 @@ class _Stream:
         self._stream.close()
 
 
-class NvidiaCard:
-    """See `card.Card`.
+class NvidiaGpu:
+    """See `gpu.Gpu`.
 
     Args:
         ordinal: which one, as the driver counts.
-        code: cubins by no name, each with kernels (`nvrtc.compile`), made for this card's capability.
+        code: cubins by no name, each with kernels (`nvrtc.compile`), made for this GPU's capability.
         kernels: their names.
 
     Raises:
-        MissingComponent: no driver, no such card, or cuda-python is not installed.
+        MissingComponent: no driver, no such GPU, or cuda-python is not installed.
     """
 
     def __init__(self, ordinal: int = 0, compiled: Callable[[tuple[int, int]], Sequence[bytes]] | None = None,
                  kernels: Sequence[str] = ()) -> None:
         self.ordinal = ordinal
-        count = count_cards()
+        count = count_gpus()
         if ordinal >= count:
             raise MissingComponent(f"device cuda:{ordinal} is not here: the driver knows {count} "
-                                   f"card{'s' * (count != 1)}")
+                                   f"GPU{'s' * (count != 1)}")
         core = _core()
         with _doing("start"):
             self._device = core.Device(ordinal)
@@ -220,7 +220,7 @@ class NvidiaCard:
         return f"{version // 1000}.{version % 1000 // 10}"
 
     def enter(self) -> None:
-        """Makes the card's context the calling thread's own."""
+        """Makes the GPU's context the calling thread's own."""
         self._device.set_current()
 
     def free_bytes(self) -> int:
@@ -268,15 +268,15 @@ def _kernel(objects: Sequence[Any], name: str) -> Any:
     raise EngineError(f"the compiled kernels hold no {name}")
 
 
-def count_cards() -> int:
-    """How many cards the driver knows. Raises MissingComponent where there is no driver, or no cuda-python."""
+def count_gpus() -> int:
+    """How many GPUs the driver knows. Raises MissingComponent where there is no driver, or no cuda-python."""
     try:
         driver = _driver()
     except ImportError as error:
         raise MissingComponent(f"device cuda needs cuda-python; get it with: {extra_line('rtx')}") from error
     try:
         _called(driver.cuInit(0), "start")
-        return int(_called(driver.cuDeviceGetCount(), "say how many cards there are"))
+        return int(_called(driver.cuDeviceGetCount(), "say how many GPUs there are"))
     except EngineError as error:
         raise MissingComponent(f"device cuda is not usable: {error}") from error
     except Exception as error:  # cuda.pathfinder's own, where libcuda is not there

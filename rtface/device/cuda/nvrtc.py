@@ -1,4 +1,4 @@
-"""CUDA C++ compiled for a card by NVRTC, and kept in the cache folder: compiling takes some seconds."""
+"""CUDA C++ compiled for a GPU by NVRTC, and kept in the cache folder: compiling takes some seconds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from rtface.util.checksummed_file import read_sealed, write_sealed
 from rtface.util.install import extra_line
 from rtface.util.paths import cache_dir
 
-# Products and sums are fused where the source says so, so that a card rounds as the CPU does.
+# Products and sums are fused where the source says so, so that a GPU rounds as the CPU does.
 _OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False}
 
 
 def compile(source: str, capability: tuple[int, int]) -> bytes:
-    """A cubin of a whole source for one compute capability ((9, 0): sm_90); needs no card.
+    """A cubin of a whole source for one compute capability ((9, 0): sm_90); needs no GPU.
 
     Raises:
         MissingComponent: cuda-core, cuda-bindings or NVRTC is not there.
-        EngineError: the source does not compile, or NVRTC does not know such a card.
+        EngineError: the source does not compile, or NVRTC does not know such a GPU.
     """
     version = _version()
     arch = f"sm_{capability[0]}{capability[1]}"
@@ -50,7 +50,7 @@ def build(source: str, arch: str, *, say: bool = False) -> tuple[bytes, str]:
         lines = [line.strip() for line in text.replace("\0", "").splitlines() if line.strip()]
         hint = ""
         if "gpu-architecture" in text:
-            hint = "; a newer NVRTC may know this card: pip install -U nvidia-cuda-nvrtc"
+            hint = "; a newer NVRTC may know this GPU: pip install -U nvidia-cuda-nvrtc"
         raise EngineError(f"NVRTC does not compile for {arch}: {' | '.join(lines[:4])}{hint}") from error
     finally:
         program.close()
@@ -68,5 +68,5 @@ def _version() -> tuple[int, int]:
 
 def _missing(error: Exception) -> MissingComponent:
     first = (str(error) or type(error).__name__).splitlines()[0]
-    return MissingComponent(f"kernels for NVIDIA cards need cuda-core and NVRTC ({first}); get them with: "
+    return MissingComponent(f"kernels for NVIDIA GPUs need cuda-core and NVRTC ({first}); get them with: "
                             f"{extra_line('cuda')}")

@@ -1,4 +1,4 @@
-// The shaping of corrections on a card: figures of an engine's answer and its crop for rtface.correct.controls, and what
+// The shaping of corrections on a GPU: figures of an engine's answer and its crop for rtface.correct.controls, and what
 // that decides done, as rtface.correct.shape_cpu does both.
 //
 // Each thread works alone: no shared memory, no barrier, no atomic, no header, so that the tests run this very file on

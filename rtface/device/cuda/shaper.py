@@ -1,4 +1,4 @@
-"""`rtface.correct` of faces that lie on a card: measured there, decided on the host, done there.
+"""`rtface.correct` of faces that lie on a GPU: measured there, decided on the host, done there.
 
 Of a face some 100 kB of figures come down and 30 kB of what was decided go up; its pictures stay. Answers that were
 made on the host (`rtface.enhance.keyframes.scheduler`) go up first.
@@ -17,23 +17,23 @@ from rtface.correct import Area, area_of, decide, irises
 from rtface.correct.grain import SHEET, sheet
 from rtface.correct.mask import small_mask
 from rtface.device.cuda import shaping
-from rtface.device.cuda.averaging import CardAverager
+from rtface.device.cuda.averaging import GpuAverager
 from rtface.device.cuda.constants import Constants
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, Held, OnCard, Slots
+from rtface.device.cuda.frame_slots import FrameSlot, Held, OnGpu, Slots
 from rtface.device.cuda.gpu import Memory, Stream
 from rtface.device.cuda.kernels import Step
 from rtface.device.cuda.stream_thread import Owner
-from rtface.device.cuda.transfers import answers_to_card
+from rtface.device.cuda.transfers import answers_to_gpu
 from rtface.frame import Bytes, Float32
 from rtface.protocols import Correction, Retouch
 
 
-class CardShaper:
+class GpuShaper:
     """See the module.
 
     Args:
-        owner: of the card.
+        owner: of the GPU.
         slots: of the device.
         constants: of the device.
         put: has a step's data copied up and its kernels run (`Steps.put`).
@@ -41,7 +41,7 @@ class CardShaper:
 
     def __init__(self, owner: Owner, slots: Slots, constants: Constants, put: Callable[..., Future[None]]) -> None:
         self._owner, self._slots, self._constants, self._put = owner, slots, constants, put
-        self._averager = CardAverager(owner, slots, put)
+        self._averager = GpuAverager(owner, slots, put)
 
     def shape(self, held: Held, faces: Sequence[Retouch]) -> list[Correction]:
         """Corrections of the faces of one frame. Raises EngineError where an answer holds NaN or infinity."""
@@ -56,7 +56,7 @@ class CardShaper:
         if seen:
             self._shape(held, seen)
         shaped = {id(face) for face, *_ in seen}
-        return [Correction(OnCard(held, place), area.box if area and id(face) in shaped else None,
+        return [Correction(OnGpu(held, place), area.box if area and id(face) in shaped else None,
                            face.crops.matrices[0]) for face, place, area in zip(faces, places, areas, strict=True)]
 
     def _shape(self, held: Held, seen: Sequence[tuple[Retouch, FaceSlot, Area]]) -> None:
@@ -65,13 +65,13 @@ class CardShaper:
         match = any(face.how.grain == "match" for face, *_ in seen)
         measured = [4 * shaping.measure_floats(place.size) for _, place, _ in seen]
         self._slots.grow(slot.measures, sum(measured))
-        figures = slot.measures.on_card()
+        figures = slot.measures.on_gpu()
         masks, data, steps = self._masks(seen), [np.zeros(0, np.uint8)], count * shaping.FACE.itemsize
         made = [face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
                 for face, *_ in seen]  # on the host
         hidden = [None if answer is None else answer.occlusion for answer in made]
         self._slots.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
-        base = slot.steps["measure"].on_card().address
+        base = slot.steps["measure"].on_gpu().address
         rows = np.zeros(count, shaping.FACE)
         constants: list[Memory] = []
         for n, (face, place, area) in enumerate(seen):
@@ -99,7 +99,7 @@ class CardShaper:
         answers = [(place, answer.pixels[0]) for (_, place, _), answer in zip(seen, made, strict=True) if answer]
         self._measure(slot, np.concatenate([rows.view(np.uint8), *data]), shaping.measure_launches(
             largest, count, base, match=match), memories, constants, sum(measured),
-            answers_to_card(self._slots, slot, answers) if answers else None)
+            answers_to_gpu(self._slots, slot, answers) if answers else None)
         values = slot.measures.on_host().bytes()
         controls = np.zeros(count, shaping.CONTROL)
         for n, (face, _, area) in enumerate(seen):
@@ -109,14 +109,14 @@ class CardShaper:
             controls[n] = shaping.control_of(decided, self._sheets(decided.grain.coarseness if decided.grain and
                                                                    decided.grain.made else None, constants))[0]
         self._slots.grow(slot.steps["apply"], controls.nbytes)
-        launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_card().address)
+        launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_gpu().address)
         self._put(slot, "apply", controls.view(np.uint8), launches,
-                  reads=[slot.steps["measure"].on_card(), *constants], writes=memories)
+                  reads=[slot.steps["measure"].on_gpu(), *constants], writes=memories)
 
     def _measure(self, slot: FrameSlot, data: Bytes, launches: Sequence[Step], memories: Sequence[Memory],
                  constants: Sequence[Memory], nbytes: int, before: Callable[[Stream], None] | None) -> None:
         """Runs the measuring and waits for its figures; `before` goes up with it."""
-        owner, figures = self._owner, slot.measures.on_card()
+        owner, figures = self._owner, slot.measures.on_gpu()
 
         def bring_down() -> None:
             owner.compute.record(slot.computed)
@@ -130,7 +130,7 @@ class CardShaper:
         slot.done.synchronize()
 
     def close(self) -> None:
-        """Frees what is remembered of faces; the card must be idle. The owner's thread only."""
+        """Frees what is remembered of faces; the GPU must be idle. The owner's thread only."""
         self._averager.close()
 
     @staticmethod

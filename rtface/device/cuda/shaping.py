@@ -1,16 +1,16 @@
-"""What the kernels of `shape.cu` are told and what they say: the full-resolution steps of `correct.shape` on a card.
+"""What the kernels of `shape.cu` are told and what they say: the full-resolution steps of `correct.shape` on a GPU.
 
 For a batch of faces, each with its own side S:
 
-    faces = np.concatenate([face_of(area, options, places), …])     # known before the engine answers; to the card
+    faces = np.concatenate([face_of(area, options, places), …])     # known before the engine answers; to the GPU
     measure_launches(…)                                               # figures into each face's `measures`; to the host
-    controls = np.concatenate([control_of(decide(unpack(…), …), …), …])     # to the card
+    controls = np.concatenate([control_of(decide(unpack(…), …), …), …])     # to the GPU
     apply_launches(…)                                                 # corrections and final masks
 
 and for engines without memory, before all that, their average over time:
 
     small_job(…)                    # a small picture of each crop; to the host, for `TemporalAverage.follow`
-    blends, average_launches(…)     # what that says, to the card; answers become averages
+    blends, average_launches(…)     # what that says, to the GPU; answers become averages
 
 All of it has sizes that are known ahead: `FACE.itemsize` and `CONTROL.itemsize` a face, `measure_floats(S)` and
 `scratch_floats(S)`. An entry whose `size` is 0 is left out, so that the same launches do for fewer faces.
@@ -73,7 +73,7 @@ STRUCTS = {"ShapeFace": FACE, "ShapeControl": CONTROL, "ShapeSmall": SMALL, "Sha
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a face's pictures lie on the card; addresses.
+    """Where a face's pictures lie on the GPU; addresses.
 
     Attributes:
         r, c: float32 3×S×S, the engine's answer and its crop.
@@ -129,7 +129,7 @@ def face_of(area: Area, options: Shaping, places: Places) -> Struct:
     """
     size, part, out = area.size, area.part, np.zeros(1, FACE)
     if size < LEAST or size % 4:
-        raise UsageError(f"crops on a card must have a side of {LEAST} or more that is a multiple of 4, got {size}; "
+        raise UsageError(f"crops on a GPU must have a side of {LEAST} or more that is a multiple of 4, got {size}; "
                          "use --device cpu for this engine")
     row = out[0]
     for name in ("r", "c", "correction", "final", "mask", "mask_side", "occlusion", "region"):

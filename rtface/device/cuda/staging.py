@@ -1,5 +1,5 @@
-"""Where a frame's samples lie: a piece of its planes in one block of memory, to be copied to a card and back; or, of a
-picture that is on the card, all of them where they are.
+"""Where a frame's samples lie: a piece of its planes in one block of memory, to be copied to a GPU and back; or, of a
+picture that is on the GPU, all of them where they are.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Lying:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Memory of a card that is another library's (`card.Memory`): not freed here, but kept by `owner`."""
+    """Memory of a GPU that is another library's (`gpu.Memory`): not freed here, but kept by `owner`."""
 
     address: int
     nbytes: int
@@ -91,7 +91,7 @@ class Foreign:
 
 
 class InPlace(Lying):
-    """The picture of a frame (or field) on the card, in FFmpeg's memory; addresses count from 0.
+    """The picture of a frame (or field) on the GPU, in FFmpeg's memory; addresses count from 0.
 
     Attributes:
         memory: its planes.

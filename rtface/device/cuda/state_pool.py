@@ -1,4 +1,4 @@
-"""What is remembered of faces from frame to frame, where it lies on a card."""
+"""What is remembered of faces from frame to frame, where it lies on a GPU."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Remembered:
 
 
 class Places:
-    """Places of one kind. The thread that owns the card takes them; any may let go of them.
+    """Places of one kind. The thread that owns the GPU takes them; any may let go of them.
 
     Args:
-        owner: of the card; it may free what is idle when memory runs out.
+        owner: of the GPU; it may free what is idle when memory runs out.
         arrays: bytes of each array of a place.
         at_once: how many are reserved at a time.
     """
@@ -48,7 +48,7 @@ class Places:
             self._reserve()
         memory = self._free.pop()
         held = Remembered(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
-        # It is written again by work that comes later on the same stream: no need to wait for the card. A list, not a
+        # It is written again by work that comes later on the same stream: no need to wait for the GPU. A list, not a
         # `Pool`: this may run wherever the interpreter clears up, also where this thread holds a lock.
         weakref.finalize(held, self._free.append, memory).atexit = False
         return held
@@ -57,7 +57,7 @@ class Places:
         """As many as there is room for; one at the least."""
         for n in range(self._at_once):
             try:
-                memory = self._owner.card.allocate(sum(self._arrays))
+                memory = self._owner.gpu.allocate(sum(self._arrays))
             except OutOfDeviceMemory:
                 if n:
                     return
@@ -66,14 +66,14 @@ class Places:
             self._free.append(memory)
 
     def trim(self) -> None:
-        """Frees what nobody holds; nothing on the card may use that any more. The owner's thread only."""
+        """Frees what nobody holds; nothing on the GPU may use that any more. The owner's thread only."""
         while self._free:
             memory = self._free.pop()
             self._all.remove(memory)
             memory.close()
 
     def close(self) -> None:
-        """Frees all; nothing on the card may use them any more. The owner's thread only."""
+        """Frees all; nothing on the GPU may use them any more. The owner's thread only."""
         if self.trim in self._owner.idle:
             self._owner.idle.remove(self.trim)
         for memory in self._all:

@@ -1,12 +1,12 @@
-"""The thread that owns a card: everything that is put on its streams is put there by this thread, in order.
+"""The thread that owns a GPU: everything that is put on its streams is put there by this thread, in order.
 
-Three streams: `up` copies to the card, `compute` runs kernels and networks, `down` copies from it; events order them,
+Three streams: `up` copies to the GPU, `compute` runs kernels and networks, `down` copies from it; events order them,
 so that the copies of neighbouring frames overlap with the computing. A fourth, `look`, is for whoever waits for a small
 picture (trackers, the average over time): what is put there does not queue behind the networks. Crops for networks wait
-here until the card has room for another batch, and go in batches of whatever is waiting then: nobody waits for a batch
+here until the GPU has room for another batch, and go in batches of whatever is waiting then: nobody waits for a batch
 to fill. For room another thread waits, so that nothing else that is asked of the owner meanwhile does: copies, looks,
-corrections of frames whose networks have run. All that a batch waits for on the card was put there before it, so that
-wait has an end. Engines whose answers go to the host have streams and threads of their own (`engine.card_hosted`).
+corrections of frames whose networks have run. All that a batch waits for on the GPU was put there before it, so that
+wait has an end. Engines whose answers go to the host have streams and threads of their own (`engine.gpu_hosted`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from rtface.device.cuda.gpu import Card, Event, Stream
+from rtface.device.cuda.gpu import Event, Gpu, Stream
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 
 log = logging.getLogger("rtface")
@@ -30,7 +30,7 @@ T = TypeVar("T")
 USUAL, URGENT = 1, 2
 """Priorities of streams: of what frames go through, and of looks. Below them is 0, for what no frame waits for."""
 
-# Batches on the card at a time: one that runs, one that is ready to. More would only make small batches.
+# Batches on the GPU at a time: one that runs, one that is ready to. More would only make small batches.
 _IN_FLIGHT = 2
 
 
@@ -63,13 +63,13 @@ class Owner:
     """See the module.
 
     Attributes:
-        card: whose it is.
+        GPU: whose it is.
         up, compute, down, look: its streams, for steps that run here only.
         idle: each frees what is reserved and not in use (`reserve`); called on the owner's thread.
     """
 
-    def __init__(self, open_card: Callable[[], Card]) -> None:
-        """Opens the card in a new thread; raises what `open_card` raises."""
+    def __init__(self, open_gpu: Callable[[], Gpu]) -> None:
+        """Opens the GPU in a new thread; raises what `open_gpu` raises."""
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[Request] = deque()
         self._in_flight: deque[Event] = deque()
@@ -79,19 +79,19 @@ class Owner:
         self._lost: DeviceLost | None = None
         self._closed = False
         self.idle: list[Callable[[], None]] = []
-        self._thread = threading.Thread(target=self._loop, name="rtface-card", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="rtface-GPU", daemon=True)
         self._thread.start()
-        threading.Thread(target=self._wait, name="rtface-card-room", daemon=True).start()
-        self.card: Card
+        threading.Thread(target=self._wait, name="rtface-GPU-room", daemon=True).start()
+        self.gpu: Gpu
         self.up: Stream
         self.compute: Stream
         self.down: Stream
         self.look: Stream
 
         def start() -> None:
-            self.card = open_card()
-            self.up, self.compute, self.down = (self.card.stream(USUAL) for _ in range(3))
-            self.look = self.card.stream(URGENT)
+            self.gpu = open_gpu()
+            self.up, self.compute, self.down = (self.gpu.stream(USUAL) for _ in range(3))
+            self.look = self.gpu.stream(URGENT)
 
         try:
             self.run(start).result()
@@ -100,7 +100,7 @@ class Owner:
             raise
 
     def run(self, step: Callable[[], T]) -> Future[T]:
-        """Has the owner do something on the card."""
+        """Has the owner do something on the GPU."""
         promise: Future[T] = Future()
 
         def do() -> None:
@@ -114,11 +114,11 @@ class Owner:
 
     def reserve(self, step: Callable[[], T]) -> T:
         """Has the owner do something that reserves memory, and waits for it; where there is none left it is tried once
-        more, after all that is idle on the card has been freed. Raises OutOfDeviceMemory."""
+        more, after all that is idle on the GPU has been freed. Raises OutOfDeviceMemory."""
         try:
             return self.run(step).result()
         except OutOfDeviceMemory as error:
-            log.debug("what is idle on the card is freed: %s", error)
+            log.debug("what is idle on the GPU is freed: %s", error)
             self.run(self._trim).result()
             return self.run(step).result()
 
@@ -129,7 +129,7 @@ class Owner:
 
     def settle(self, stream: Stream) -> None:
         """Waits for all that is on a stream. The owner's thread only, and never while frames go through."""
-        done = self.card.event()
+        done = self.gpu.event()
         stream.record(done)
         done.synchronize()
 
@@ -139,7 +139,7 @@ class Owner:
 
     def _put(self, item: Callable[[], None]) -> None:
         if self._closed:
-            raise EngineError("the card was closed")
+            raise EngineError("the GPU was closed")
         self._inbox.put(item)
 
     def _guarded(self, step: Callable[[], T]) -> T:
@@ -165,7 +165,7 @@ class Owner:
         try:
             self._last()
         except Exception as error:  # noqa: BLE001 - nobody is left to be told
-            log.debug("the card was not closed: %s", error)
+            log.debug("the GPU was not closed: %s", error)
 
     def _do(self, item: Callable[[], None] | None) -> None:
         if item is None:
@@ -203,7 +203,7 @@ class Owner:
                 request.fail(failure)
 
     def _flush(self) -> None:
-        """Puts one batch on the card: the oldest request, and whatever waits for the same network."""
+        """Puts one batch on the GPU: the oldest request, and whatever waits for the same network."""
         network = self._waiting[0].network
         batch = [r for r in self._waiting if r.network is network and r.ready][:network.max_batch] or [self._waiting[0]]
         taken = set(map(id, batch))
@@ -215,10 +215,10 @@ class Owner:
                 request.fail(error)
 
     def close(self) -> None:
-        """Does what waits, then ends the threads and the card; safe to call twice."""
+        """Does what waits, then ends the threads and the GPU; safe to call twice."""
         if self._closed:
             return
-        self._last = self.card.close
+        self._last = self.gpu.close
         self._end()
 
     def _end(self) -> None:

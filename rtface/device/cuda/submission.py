@@ -1,4 +1,4 @@
-"""How the work on a frame reaches its card: descriptors up, kernels after them, and everything back when it is done."""
+"""How the work on a frame reaches its GPU: descriptors up, kernels after them, and everything back when it is done."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Steps:
     """What the steps of one device share.
 
     Attributes:
-        owner: of the card.
+        owner: of the GPU.
         slots: of the device's frames.
-        constants: tables on the card.
+        constants: tables on the GPU.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -40,7 +40,7 @@ class Steps:
         """
         slot, faces, compute = held.slot, held.faces, self.owner.compute
         self.slots.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
-        small = slot.small.on_card()
+        small = slot.small.on_gpu()
         job.extend(small_job([(face.crop, face.size) for face in faces], small.address))
         return self.put_job(slot, "crop", job, before=before, reads=reads, after=lambda: compute.record(slot.cropped),
                             writes=[*{face.memory for face in faces}, small, *writes])
@@ -48,7 +48,7 @@ class Steps:
     def put_job(self, slot: FrameSlot, step: str, job: Job, **more: Any) -> Future[None]:
         """`put` of a job."""
         self.slots.grow(slot.steps[step], max(job.nbytes, 1))
-        return self.put(slot, step, job.descriptors, job.steps(slot.steps[step].on_card().address), **more)
+        return self.put(slot, step, job.descriptors, job.steps(slot.steps[step].on_gpu().address), **more)
 
     def put(self, slot: FrameSlot, step: str, data: Bytes, kernels: Sequence[Step], *, reads: Sequence[Memory],
             writes: Sequence[Memory], before: Callable[[Stream], None] | None = None,
@@ -59,7 +59,7 @@ class Steps:
         of another frame. The future then carries that failure.
         """
         owner, stage = self.owner, slot.steps[step]
-        memory = stage.on_card()
+        memory = stage.on_gpu()
         if len(data):
             stage.on_host().bytes()[:len(data)] = data
 
@@ -89,7 +89,7 @@ class Steps:
             raise failure
 
     def release(self, held: Held) -> None:
-        """Gives a frame's slots back, and its picture free, when the card has done with them; once more does no harm.
+        """Gives a frame's slots back, and its picture free, when the GPU has done with them; once more does no harm.
         """
         if held.given:
             return
@@ -105,20 +105,20 @@ class Steps:
                 owner.run(settle).result()
                 for event in (slot.uploaded, slot.computed, slot.done):
                     event.synchronize()
-        except EngineError:  # a lost card: its slots are lost with it
+        except EngineError:  # a lost GPU: its slots are lost with it
             return
         held.canvas, slot.failure = None, None
         self.slots.give(held)
 
     def scratch(self, slot: FrameSlot, nbytes: int) -> Memory | None:
-        """A frame's memory for what its kernels have in between; nothing on the card may use it now."""
+        """A frame's memory for what its kernels have in between; nothing on the GPU may use it now."""
         if not nbytes:
             return None
         self.slots.grow(slot.scratch, nbytes)
-        return slot.scratch.on_card()
+        return slot.scratch.on_gpu()
 
     def tables_of(self, color: Color) -> Memory | None:
-        """The curve of a frame's colour, on the card; None for plain SDR."""
+        """The curve of a frame's colour, on the GPU; None for plain SDR."""
         if curve_of(color) is None:
             return None
         return self.constants.of((color.transfer, color.primaries == 9), lambda: curve_tables(color))

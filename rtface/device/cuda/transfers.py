@@ -1,4 +1,4 @@
-"""Between a frame's slots on a card and memory of the host: crops and corrections come down, answers go up."""
+"""Between a frame's slots on a GPU and memory of the host: crops and corrections come down, answers go up."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _bring(steps: Steps, slot: FrameSlot, pieces: Sequence[Piece], stream: Strea
     return [values[start:end].copy() for start, end in pairwise(ends)]
 
 
-def answers_to_card(slots: Slots, slot: FrameSlot, answers: Sequence[tuple[FaceSlot, Float32]]) -> Callable[
+def answers_to_gpu(slots: Slots, slot: FrameSlot, answers: Sequence[tuple[FaceSlot, Float32]]) -> Callable[
         [Stream], None]:
     """The step that brings answers of the host, float32 3×S×S, to where an engine's would lie."""
     slots.grow(slot.answers, sum(answer.nbytes for _, answer in answers))

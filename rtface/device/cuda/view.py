@@ -1,4 +1,4 @@
-"""What a tracker or an analyser sees of a picture on a card: made there, and only that small RGB comes down.
+"""What a tracker or an analyser sees of a picture on a GPU: made there, and only that small RGB comes down.
 
 The same crops as an engine's, in 8 bits. Trackers run in a thread of their own, so everything here has its own slots
 and the owner's own stream: a look neither waits for the networks nor holds them up.
@@ -12,7 +12,7 @@ import numpy as np
 
 from rtface.device.cuda.buffer_pool import Growing, Pool
 from rtface.device.cuda.crop import CropPlan
-from rtface.device.cuda.gpu import Card, Memory
+from rtface.device.cuda.gpu import Gpu, Memory
 from rtface.device.cuda.kernels import SEEN_JOB, Job, affine
 from rtface.device.cuda.staging import InPlace
 from rtface.device.cuda.stream_thread import Owner
@@ -26,10 +26,10 @@ from rtface.util import av_gpu
 class _Slot:
     """Memory for one look, used again for later ones."""
 
-    def __init__(self, card: Card) -> None:
-        self.step, self.bytes = Growing(card, pinned=True), Growing(card, pinned=True)
-        self.pixels, self.scratch = Growing(card), Growing(card)
-        self.done = card.event()
+    def __init__(self, gpu: Gpu) -> None:
+        self.step, self.bytes = Growing(gpu, pinned=True), Growing(gpu, pinned=True)
+        self.pixels, self.scratch = Growing(gpu), Growing(gpu)
+        self.done = gpu.event()
 
     def need(self, **wanted: int) -> bool:
         """Whether all pieces are as large as that."""
@@ -46,16 +46,16 @@ class _Slot:
 
 
 class Looks:
-    """Makes small pictures of large ones that lie on the card; any thread may ask.
+    """Makes small pictures of large ones that lie on the GPU; any thread may ask.
 
     Args:
-        owner: of the card.
+        owner: of the GPU.
         tables: gives the curve of a frame's colour (`Steps.tables_of`).
     """
 
     def __init__(self, owner: Owner, tables: Callable[[Color], Memory | None]) -> None:
         self._owner, self._tables = owner, tables
-        self._slots = Pool(owner, lambda: _Slot(owner.card), _Slot.close)
+        self._slots = Pool(owner, lambda: _Slot(owner.gpu), _Slot.close)
 
     def look(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (display → region) maps to `size` (w, h); waits for it.
@@ -77,20 +77,20 @@ class Looks:
             self._slots.give(slot)
             raise
         owner, nbytes = self._owner, 3 * w * h
-        step, pixels, out = slot.step.on_card(), slot.pixels.on_card(), slot.bytes
+        step, pixels, out = slot.step.on_gpu(), slot.pixels.on_gpu(), slot.bytes
         slot.step.on_host().bytes()[:job.nbytes] = job.descriptors
         reads = [step, *lies.memory, *([tables] if tables else [])]
-        writes = [pixels, out.on_card(), *([slot.scratch.on_card()] if plan.scratch else [])]
+        writes = [pixels, out.on_gpu(), *([slot.scratch.on_gpu()] if plan.scratch else [])]
 
         def put() -> None:
             look = owner.look
             look.copy(step, slot.step.on_host(), job.nbytes)
             for k in job.steps(step.address):
                 look.launch(k.kernel, k.grid, k.block, *k.args, reads=reads, writes=writes)
-            look.copy(out.on_host(), out.on_card(), nbytes)
+            look.copy(out.on_host(), out.on_gpu(), nbytes)
             look.record(slot.done)
 
-        # What fails here leaves its slot to `close`: the card may still use it.
+        # What fails here leaves its slot to `close`: the GPU may still use it.
         owner.run(put).result()
         slot.done.synchronize()
         seen = out.on_host().bytes()[:nbytes].reshape(h, w, 3).copy()
@@ -102,11 +102,11 @@ class Looks:
         wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
         if not slot.need(**wanted):
             self._owner.reserve(lambda: slot.grow(**wanted))
-        scratch = slot.scratch.on_card().address if plan.scratch else 0
-        pixels = slot.pixels.on_card().address
+        scratch = slot.scratch.on_gpu().address if plan.scratch else 0
+        pixels = slot.pixels.on_gpu().address
         job = plan.job(lies, 0, [pixels], tables=tables.address if tables else 0, scratch=scratch)
         head = np.zeros(1, SEEN_JOB)
-        head["count"], head["size"], head["pixels"], head["to"] = 1, side, pixels, slot.bytes.on_card().address
+        head["count"], head["size"], head["pixels"], head["to"] = 1, side, pixels, slot.bytes.on_gpu().address
         head["width"], head["height"] = size
         # Whatever of a pixel lies on the picture shows.
         back, (w, h) = invert(matrix), display_size(frame.image.width, frame.image.height, frame.display)
@@ -117,12 +117,12 @@ class Looks:
         return job
 
     def close(self) -> None:
-        """Frees all; the card must be idle. The owner's thread only."""
+        """Frees all; the GPU must be idle. The owner's thread only."""
         self._slots.close()
 
 
-class CardView(FrameView):
-    """A frame whose samples are on the card."""
+class GpuView(FrameView):
+    """A frame whose samples are on the GPU."""
 
     def __init__(self, looks: Looks, frame: Frame) -> None:
         super().__init__(frame)

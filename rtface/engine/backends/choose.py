@@ -58,7 +58,7 @@ def find(device: str) -> Backend:
 
 def order(device: str) -> tuple[str, ...]:
     """The devices to try for a ``--device`` for crops in the host's memory: for "auto" OpenVINO on the CPU, ONNX
-    Runtime. (Whether a run takes a card instead, `rtface.pipeline.runtime` decides.)"""
+    Runtime. (Whether a run takes a GPU instead, `rtface.pipeline.runtime` decides.)"""
     device = check_device(device)
     return ("cpu", "onnx") if device == "auto" else (device,)
 
@@ -156,7 +156,7 @@ def _cuda(device: str, number: int) -> NoReturn:
     from rtface.engine.cuda import driver
     if (reason := driver.unusable(number)) is not None:
         raise MissingComponent(f"CUDA is not usable here because {reason}")
-    raise UsageError(f"engines on device {device} take crops that lie on the card: rtface.Enhancer and rtface.run put "
+    raise UsageError(f"engines on device {device} take crops that lie on the GPU: rtface.Enhancer and rtface.run put "
                      "them there; for crops in memory choose torch:cuda or cpu")
 
 

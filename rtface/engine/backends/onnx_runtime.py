@@ -1,5 +1,5 @@
 """Networks through ONNX Runtime: on the CPU in fp32 (the second opinion, and the way where OpenVINO has no build), on
-Apple's chips through CoreML and on any card of Windows through DirectML.
+Apple's chips through CoreML and on any GPU of Windows through DirectML.
 
 The execution providers of the last two take the nodes that they know; ONNX Runtime computes the others on the CPU, in
 the same session. Both want shapes that do not change, so the network is read for one crop. They compute in the
@@ -88,11 +88,11 @@ def identify(recipe: Recipe, precision: Precision, provider: Provider = CPU) -> 
     ort = runtime()
     device = platform.processor() or platform.machine()
     if provider is not CPU:
-        device = f"{provider.what} on {_cards(ort, provider) or device}, {platform.platform()}"
+        device = f"{provider.what} on {_gpus(ort, provider) or device}, {platform.platform()}"
     return PlanIdentity.of(recipe, "onnxruntime", str(ort.__version__), device, precision)
 
 
-def _cards(ort: Any, provider: Provider) -> str:
+def _gpus(ort: Any, provider: Provider) -> str:
     """What the provider runs on, as far as ONNX Runtime knows."""
     found: list[str] = [str(d.device.metadata.get("Description", d.device.vendor)) for d in ort.get_ep_devices()
                         if d.ep_name == provider.name]

@@ -1,4 +1,4 @@
-"""Batches of an engine on a card: buffers at fixed addresses, and a graph of everything for each batch size.
+"""Batches of an engine on a GPU: buffers at fixed addresses, and a graph of everything for each batch size.
 
 A batch is: the rows' addresses go up, `gather` fills the network's input, the network runs, `scatter` takes its answers
 out (``device/batch.cu``). All but the first is captured once for every batch size, so that a batch costs one copy and
@@ -32,8 +32,8 @@ log = logging.getLogger("rtface")
 _RINGS = 3  # rows on their way: one more than there are batches in flight
 
 
-class CardPlan(Protocol):
-    """A network ready to run on a card, at fixed addresses."""
+class GpuPlan(Protocol):
+    """A network ready to run on a GPU, at fixed addresses."""
 
     @property
     def identity(self) -> PlanIdentity: ...
@@ -48,7 +48,7 @@ class CardPlan(Protocol):
 
     @property
     def scratch(self) -> Memory | None:
-        """Memory of its own that every run writes to, if that is the card's as others see it."""
+        """Memory of its own that every run writes to, if that is the GPU's as others see it."""
         ...
 
     def bind(self, buffers: Mapping[str, Memory], batch: int) -> None:
@@ -67,14 +67,14 @@ class CardPlan(Protocol):
 
 
 class Batches:
-    """Everything of one engine whose size follows from the largest batch. The thread that owns the card uses it, and
+    """Everything of one engine whose size follows from the largest batch. The thread that owns the GPU uses it, and
     others, one at a time, for `run` only.
 
     Attributes:
         most: crops in one run.
     """
 
-    def __init__(self, owner: Owner, recipe: Recipe, plan: CardPlan, most: int) -> None:
+    def __init__(self, owner: Owner, recipe: Recipe, plan: GpuPlan, most: int) -> None:
         """Reserves. Raises EngineError where the plan lacks a tensor of the recipe, and OutOfDeviceMemory."""
         self.most = self._rows = most
         self._owner, self._recipe, self._plan, self._ports = owner, recipe, plan, _ports_of(recipe)
@@ -84,7 +84,7 @@ class Batches:
         self._rings: list[tuple[Pinned, Event]] = []
         self._turn = 0
         self._before: tuple[Stream, Event] | None = None
-        card, ports = owner.card, plan.ports
+        gpu, ports = owner.gpu, plan.ports
         self._constants = [*recipe.constants]
         wanted = {*self._ports[0].values(), *self._ports[1].values(), *self._constants}
         if missing := wanted - set(ports):
@@ -92,11 +92,11 @@ class Batches:
                               f"{', '.join(ports)}")
         try:
             for name, (dtype, shape) in ports.items():
-                self._buffers[name] = card.allocate(aligned(most * int(np.prod(shape)) * dtype.itemsize))
-            self._buffers["rows"] = card.allocate(ROW.itemsize * most)
-            self._buffers["network"] = card.allocate(NETWORK.itemsize)
+                self._buffers[name] = gpu.allocate(aligned(most * int(np.prod(shape)) * dtype.itemsize))
+            self._buffers["rows"] = gpu.allocate(ROW.itemsize * most)
+            self._buffers["network"] = gpu.allocate(NETWORK.itemsize)
             for _ in range(_RINGS):
-                self._rings.append((card.pin(max(ROW.itemsize * most, NETWORK.itemsize)), card.event()))
+                self._rings.append((gpu.pin(max(ROW.itemsize * most, NETWORK.itemsize)), gpu.event()))
             plan.bind({name: self._buffers[name] for name in ports}, most)
         except BaseException:
             self.close()
@@ -118,7 +118,7 @@ class Batches:
     def _next_ring(self) -> tuple[Pinned, Event]:
         pinned, done = self._rings[self._turn]
         self._turn = (self._turn + 1) % _RINGS
-        done.synchronize()  # ended long ago: only so many batches are on the card at a time
+        done.synchronize()  # ended long ago: only so many batches are on the GPU at a time
         return pinned, done
 
     def warm_up(self, golden: GoldenBatch) -> float:

@@ -1,4 +1,4 @@
-"""What there is for CUDA on this machine: the driver, its cards, and the packages that rtface's own path needs."""
+"""What there is for CUDA on this machine: the driver, its GPUs, and the packages that rtface's own path needs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ TENSORRT = {"tensorrt_rtx": "tensorrt-rtx-cu13-bindings", "tensorrt": "tensorrt-
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """The NVIDIA driver: the newest CUDA it runs, as "13.1", and the cards' names in CUDA's order."""
+    """The NVIDIA driver: the newest CUDA it runs, as "13.1", and the GPUs' names in CUDA's order."""
 
     cuda: str
-    cards: tuple[str, ...]
+    gpus: tuple[str, ...]
 
 
 @functools.cache
@@ -45,14 +45,14 @@ def driver() -> Driver:
     ask("cuDriverGetVersion", ctypes.byref(number))
     version = f"{number.value // 1000}.{number.value % 1000 // 10}"
     ask("cuDeviceGetCount", ctypes.byref(number))
-    cards: list[str] = []
+    gpus: list[str] = []
     for i in range(number.value):
         text = ctypes.create_string_buffer(256)
         ask("cuDeviceGetName", text, len(text), i)
-        cards.append(text.value.decode(errors="replace"))
-    if not cards:
-        raise MissingComponent("the NVIDIA driver finds no card")
-    return Driver(version, tuple(cards))
+        gpus.append(text.value.decode(errors="replace"))
+    if not gpus:
+        raise MissingComponent("the NVIDIA driver finds no GPU")
+    return Driver(version, tuple(gpus))
 
 
 def missing() -> list[str]:
@@ -71,14 +71,14 @@ def _installed(module: str) -> bool:
 
 
 def unusable(number: int) -> str | None:
-    """Why engines cannot run on card `number` (CUDA's order) of this machine; None where they can."""
+    """Why engines cannot run on GPU `number` (CUDA's order) of this machine; None where they can."""
     try:
-        cards = driver().cards
+        gpus = driver().gpus
     except MissingComponent as error:
         return str(error)
-    if number >= len(cards):
-        return (f"there is no card {number}; there is: "
-                f"{', '.join(f'cuda:{i} ({name})' for i, name in enumerate(cards))}")
+    if number >= len(gpus):
+        return (f"there is no GPU {number}; there is: "
+                f"{', '.join(f'cuda:{i} ({name})' for i, name in enumerate(gpus))}")
     if absent := missing():
         verb = "is" if len(absent) == 1 else "are"
         return f"{', '.join(absent)} {verb} not installed; get it with: {extra_line('rtx')}"
@@ -86,13 +86,13 @@ def unusable(number: int) -> str | None:
 
 
 def take(device: str) -> tuple[Owner, int]:
-    """Opens the card that ``--device cuda`` or ``cuda:1`` names, with all kernels, and its number; close the owner.
+    """Opens the GPU that ``--device cuda`` or ``cuda:1`` names, with all kernels, and its number; close the owner.
 
     Raises MissingComponent where it cannot be used; EngineError: a kernel does not compile.
     """
     number = int(device.partition(":")[2] or 0)
     if (reason := unusable(number)) is not None:
         raise MissingComponent(f"CUDA is not usable here because {reason}")
-    from rtface.device.cuda.modules import open_card  # cuda-python is an extra
+    from rtface.device.cuda.modules import open_gpu  # cuda-python is an extra
     from rtface.device.cuda.stream_thread import Owner
-    return Owner(lambda: open_card(number)), number
+    return Owner(lambda: open_gpu(number)), number

@@ -1,7 +1,7 @@
-"""Engines on a card: crops of many faces, frames and streams in one batch, and what is remembered of them kept there.
+"""Engines on a GPU: crops of many faces, frames and streams in one batch, and what is remembered of them kept there.
 
-What is remembered of a face never leaves the card; who holds its `Remembered` holds its place. Crops of the host are
-answered there (`card_hosted`), in batches of their own.
+What is remembered of a face never leaves the GPU; who holds its `Remembered` holds its place. Crops of the host are
+answered there (`gpu_hosted`), in batches of their own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rtface.device.cuda.shaping import LEAST
 from rtface.device.cuda.state_pool import Places
 from rtface.device.cuda.stream_thread import Owner
 from rtface.engine.base import ReadyEngine
-from rtface.engine.cuda.batch import Batches, CardPlan
+from rtface.engine.cuda.batch import Batches, GpuPlan
 from rtface.engine.cuda.golden import GoldenBatch, row_of
 from rtface.engine.cuda.hosted import Given, Hosted, known
 from rtface.engine.plan import Verdict
@@ -38,7 +38,7 @@ _AT_ONCE = 16  # places for what is remembered that are reserved at a time
 @dataclass(frozen=True, slots=True)
 class HeadMap:
     """How the maps of an engine's heads lie over the crop: `shape` (rows, columns) over the `region`. Where they lie on
-    the card, each face's `FaceSlot` says."""
+    the GPU, each face's `FaceSlot` says."""
 
     shape: tuple[int, int]
     region: Region
@@ -46,7 +46,7 @@ class HeadMap:
 
 @dataclass(slots=True)
 class _Request:
-    network: CardEngine
+    network: GpuEngine
     face: FaceSlot
     after: Future[Restored] | None
     answer: Future[Restored] = field(default_factory=Future[Restored])
@@ -59,20 +59,20 @@ class _Request:
         self.answer.set_exception(error)
 
 
-class CardEngine(ReadyEngine):
-    """A restorer on a card (`protocols.Engine`).
+class GpuEngine(ReadyEngine):
+    """A restorer on a GPU (`protocols.Engine`).
 
     Attributes:
-        max_batch: crops in one run; halved when the card runs out of memory.
+        max_batch: crops in one run; halved when the GPU runs out of memory.
     """
 
-    def __init__(self, owner: Owner, recipe: Recipe, plan: CardPlan, verdict: Verdict, why: str,
+    def __init__(self, owner: Owner, recipe: Recipe, plan: GpuPlan, verdict: Verdict, why: str,
                  device: str = "cuda") -> None:
-        """Reserves, warms up and captures; the card's owner does it. Raises EngineError, OutOfDeviceMemory."""
+        """Reserves, warms up and captures; the GPU's owner does it. Raises EngineError, OutOfDeviceMemory."""
         if recipe.input.size < LEAST or recipe.input.size % 4:
-            raise EngineError(f"engine {recipe.name} takes crops of {recipe.input.size}, and on a card they have to be "
+            raise EngineError(f"engine {recipe.name} takes crops of {recipe.input.size}, and on a GPU they have to be "
                               f"{LEAST} or more and a multiple of 4; use --device cpu for it")
-        super().__init__(recipe, plan.identity, verdict, device, f" on {owner.card.name}", why)
+        super().__init__(recipe, plan.identity, verdict, device, f" on {owner.gpu.name}", why)
         self._owner, self._plan, self._required = owner, plan, verdict.required
         self.max_batch = max(1, min(plan.max_batch, recipe.batch.max))
         heads = recipe.memory.maps if recipe.memory and recipe.memory.heads else None
@@ -90,14 +90,14 @@ class CardEngine(ReadyEngine):
 
     def submit(self, crops: FaceSlot | Float32, after: Future[Restored] | None = None) -> Future[Restored]:
         """Restores the crop of a face where it lies. The future is done when that is on its way: what comes after it
-        on the card's compute stream finds the answer there.
+        on the GPU's compute stream finds the answer there.
 
         A crop of the host's, float32 1×3×S×S, is answered in the host's memory; the future is done when it is there.
         """
         shape = (1, 3, self.size, self.size)
         if getattr(crops, "shape", None) != shape or not (isinstance(crops, FaceSlot) or crops.dtype == np.float32):
             got = f"{getattr(crops, 'dtype', '')} {getattr(crops, 'shape', type(crops).__name__)}".strip()
-            raise UsageError(f"engine {self.name} takes crops of {self.size} that lie on the card, or a crop of the "
+            raise UsageError(f"engine {self.name} takes crops of {self.size} that lie on the GPU, or a crop of the "
                              f"host's in float32, got {got}")
         if self._closed:
             raise EngineError(f"engine {self.name} is closed")
@@ -109,7 +109,7 @@ class CardEngine(ReadyEngine):
         return request.answer
 
     def stand_back(self) -> None:
-        """Crops of the host's give way on the card to all that frames wait for; called before the first of them."""
+        """Crops of the host's give way on the GPU to all that frames wait for; called before the first of them."""
         self._hosted.priority = 0
 
     def enqueue(self, batch: list[_Request]) -> Event:
@@ -174,8 +174,8 @@ class CardEngine(ReadyEngine):
             self.ms = round(batches.warm_up(golden), 3)
             room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in work, one on its way
             golden.close()
-            if self._owner.card.free_bytes() < room * self.max_batch:
-                raise OutOfDeviceMemory("beside the engine the card has no memory left for faces")
+            if self._owner.gpu.free_bytes() < room * self.max_batch:
+                raise OutOfDeviceMemory("beside the engine the GPU has no memory left for faces")
         except BaseException:
             self._owner.settle(self._owner.compute)
             if golden is not None:

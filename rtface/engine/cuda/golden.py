@@ -52,10 +52,10 @@ class GoldenBatch:
         self._answers = [answers[k % len(answers)] for k in range(count)]
         self._faces: list[FaceSlot] = []
         self._remembered: list[Remembered] = []
-        self._pinned = owner.card.pin(12 * self._size ** 2)
+        self._pinned = owner.gpu.pin(12 * self._size ** 2)
         try:
             for k in range(count):
-                self._faces.append(face := FaceSlot.reserve(owner.card, self._size))
+                self._faces.append(face := FaceSlot.reserve(owner.gpu, self._size))
                 self._pinned.bytes().view(np.float32)[:] = crops[k % len(crops)].ravel()
                 owner.compute.copy(face.memory, self._pinned, self._pinned.nbytes)
                 owner.settle(owner.compute)

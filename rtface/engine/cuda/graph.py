@@ -19,7 +19,7 @@ def captured(name: str, stream: Stream, capturable: Callable[[], bool], steps: C
     Args:
         name: of the network, for the log.
         stream: nothing else is put on it meanwhile.
-        capturable: asked first; see `card_batch.CardPlan.capturable`.
+        capturable: asked first; see `gpu_batch.GpuPlan.capturable`.
         steps: puts the work on the stream, having done so once before.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Crops of the host through an engine on a card: up, through the network, and down again.
+"""Crops of the host through an engine on a GPU: up, through the network, and down again.
 
 For key frames (`rtface.enhance.keyframes.scheduler`), whose answers are joined on the host. Each engine has a stream
 and a thread for it, so
-that whatever else is on the card goes on meanwhile, however long the network takes. Crops that wait by the time the
+that whatever else is on the GPU goes on meanwhile, however long the network takes. Crops that wait by the time the
 thread is free make one batch: those of several faces, and of several key frames where the engine does not remember.
 """
 
@@ -51,7 +51,7 @@ class _Request:
 
 @dataclass(slots=True)
 class _Kept:
-    """What is reserved: for each crop of a batch a slot on the card, and memory that its copies go through."""
+    """What is reserved: for each crop of a batch a slot on the GPU, and memory that its copies go through."""
 
     stream: Stream
     done: Event
@@ -62,7 +62,7 @@ class Hosted:
     """See the module. It reserves with its first crops.
 
     Args:
-        owner: of the card.
+        owner: of the GPU.
         recipe: of the engine.
         run: see `Run`.
         most: how many crops a batch may have now.
@@ -76,7 +76,7 @@ class Hosted:
         self._owner, self._recipe, self._run, self._most, self._places = owner, recipe, run, most, places
         self.priority = USUAL
         self._waiting: deque[_Request] = deque()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-card-{recipe.name}")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-GPU-{recipe.name}")
         self._kept: _Kept | None = None
 
     def submit(self, crop: Float32, after: Future[Restored] | None) -> Future[Restored]:
@@ -112,16 +112,16 @@ class Hosted:
         return batch
 
     def _reserve(self) -> _Kept:
-        card = self._owner.card
-        return _Kept(card.stream(self.priority), card.event())
+        gpu = self._owner.gpu
+        return _Kept(gpu.stream(self.priority), gpu.event())
 
     def _reserve_face(self) -> tuple[FaceSlot, Pinned]:
-        card, size = self._owner.card, self._recipe.input.size
+        gpu, size = self._owner.gpu, self._recipe.input.size
         memory = self._recipe.memory
         maps = 2 * int(np.prod(memory.maps)) if memory and memory.heads else 0
-        pinned = card.pin(4 * (3 * size * size + maps))
+        pinned = gpu.pin(4 * (3 * size * size + maps))
         try:
-            return FaceSlot.reserve(card, size), pinned
+            return FaceSlot.reserve(gpu, size), pinned
         except BaseException:
             pinned.close()
             raise
@@ -140,7 +140,7 @@ class Hosted:
 
     def _answer(self, batch: list[_Request]) -> None:
         owner = self._owner
-        owner.card.enter()
+        owner.gpu.enter()
         kept = self._room_for(len(batch))
         while batch:
             part, batch = batch[:len(kept.faces)], batch[len(kept.faces):]

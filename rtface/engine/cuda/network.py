@@ -1,4 +1,4 @@
-"""A tracker's small networks on a card: from a picture of the host and back to it, in one graph.
+"""A tracker's small networks on a GPU: from a picture of the host and back to it, in one graph.
 
 They run on the owner's own stream for looks, so that a tracker, which waits for each answer, does not queue behind the
 engines.
@@ -13,7 +13,7 @@ import numpy as np
 
 from rtface.device.cuda.gpu import Graph, Memory, Pinned
 from rtface.device.cuda.stream_thread import Owner
-from rtface.engine.cuda.batch import CardPlan
+from rtface.engine.cuda.batch import GpuPlan
 from rtface.engine.cuda.graph import captured
 from rtface.engine.spec import Picture
 from rtface.errors import EngineError
@@ -21,11 +21,11 @@ from rtface.frame import Bytes, Float32
 from rtface.pictures import PictureNetwork
 
 
-class CardNetwork:
+class GpuNetwork:
     """See the module (`protocols.PictureRunner`).
 
     Args:
-        owner: of the card.
+        owner: of the GPU.
         network: what it is.
         plan: of it; taken over.
 
@@ -33,7 +33,7 @@ class CardNetwork:
         EngineError, OutOfDeviceMemory: it cannot be run; everything is given back.
     """
 
-    def __init__(self, owner: Owner, network: PictureNetwork, plan: CardPlan) -> None:
+    def __init__(self, owner: Owner, network: PictureNetwork, plan: GpuPlan) -> None:
         self._owner, self._network, self._plan = owner, network, plan
         self._memory: dict[str, Memory] = {}
         self._pinned: dict[str, Pinned] = {}
@@ -47,16 +47,16 @@ class CardNetwork:
 
     def _build(self) -> None:
         """Reserves, runs once, as libraries compile and allocate then, and captures the run."""
-        card, network, look = self._owner.card, self._network, self._owner.look
+        gpu, network, look = self._owner.gpu, self._network, self._owner.look
         if missing := {network.input, *network.outputs} - set(self._plan.ports):
             raise EngineError(f"network {network.name}: its plan has no tensor {min(missing)}")
         for name, (dtype, shape) in self._plan.ports.items():
             nbytes = math.prod(shape) * dtype.itemsize
-            self._memory[name] = card.allocate(nbytes)
+            self._memory[name] = gpu.allocate(nbytes)
             if name == network.input or name in network.outputs:
-                self._pinned[name] = card.pin(nbytes)
+                self._pinned[name] = gpu.pin(nbytes)
         self._plan.bind(self._memory, 1)
-        self._done = card.event()
+        self._done = gpu.event()
         self._pinned[network.input].bytes()[:] = 0
         self._steps()
         look.record(self._done)
@@ -112,20 +112,20 @@ class CardNetwork:
 
         try:
             self._owner.run(free).result()
-        except EngineError:  # a lost card: what it held is lost with it
+        except EngineError:  # a lost GPU: what it held is lost with it
             return
 
 
-def open_on(owner: Owner) -> Callable[[PictureNetwork], CardNetwork]:
-    """What makes networks ready on a card, through TensorRT: `create_tracker(card=…)` takes it.
+def open_on(owner: Owner) -> Callable[[PictureNetwork], GpuNetwork]:
+    """What makes networks ready on a GPU, through TensorRT: `create_tracker(gpu=…)` takes it.
 
     It raises MissingComponent and EngineError as `rtface.engine.tensorrt.open_network` does.
     """
-    def opened(network: PictureNetwork) -> CardNetwork:
+    def opened(network: PictureNetwork) -> GpuNetwork:
         from rtface.engine.tensorrt import open_network  # what it needs is an extra
 
-        plan = owner.run(lambda: open_network(Picture(network), owner.card)).result()
-        made = CardNetwork(owner, network, plan)
+        plan = owner.run(lambda: open_network(Picture(network), owner.gpu)).result()
+        made = GpuNetwork(owner, network, plan)
         owner.run(plan.keep_kernels).result()
         return made
 

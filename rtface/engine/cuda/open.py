@@ -1,27 +1,27 @@
-"""An engine on a card by its recipe: TensorRT where that runs, else PyTorch."""
+"""An engine on a GPU by its recipe: TensorRT where that runs, else PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from rtface.device.cuda.stream_thread import Owner
-from rtface.engine.cuda.batch import CardPlan
-from rtface.engine.cuda.engine import CardEngine
+from rtface.engine.cuda.batch import GpuPlan
+from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.plan import Verdict, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 
 Progress = Callable[[str, float], None]
-Found = tuple[CardPlan, Verdict, str]
+Found = tuple[GpuPlan, Verdict, str]
 
 
-def open_card_engine(owner: Owner, recipe: Recipe, ordinal: int = 0, *, progress: Progress | None = None) -> CardEngine:
+def open_gpu_engine(owner: Owner, recipe: Recipe, ordinal: int = 0, *, progress: Progress | None = None) -> GpuEngine:
     """Opens the plan that is kept, or builds it, lets it pass the golden gate, warms up and captures.
 
     Args:
-        owner: of the card.
+        owner: of the GPU.
         recipe: the engine.
-        ordinal: the card's number, as the driver counts.
+        ordinal: the GPU's number, as the driver counts.
         progress: told what is being built, and how far it is (0…1).
 
     Raises:
@@ -33,7 +33,7 @@ def open_card_engine(owner: Owner, recipe: Recipe, ordinal: int = 0, *, progress
     plan, verdict, why = owner.run(lambda: _open(owner, recipe, ordinal, progress)).result()
     name = f"cuda:{ordinal}" if ordinal else "cuda"
     try:
-        engine = CardEngine(owner, recipe, plan, verdict, why, name)
+        engine = GpuEngine(owner, recipe, plan, verdict, why, name)
     except BaseException:
         owner.run(plan.close)
         raise
@@ -58,12 +58,12 @@ def _open(owner: Owner, recipe: Recipe, ordinal: int, progress: Progress | None)
 def _tensorrt(owner: Owner, recipe: Recipe, progress: Progress | None) -> Found:
     from rtface.engine.tensorrt import open_tensorrt  # its packages are an extra
 
-    plan, verdict = open_tensorrt(recipe, owner.card, progress=progress)
+    plan, verdict = open_tensorrt(recipe, owner.gpu, progress=progress)
     return plan, verdict, f"{verdict.psnr:.0f} dB against its golden crops"
 
 
 def _torch(recipe: Recipe, ordinal: int, why_not: str) -> Found | None:
-    """None where PyTorch is not there, or cannot use the card."""
+    """None where PyTorch is not there, or cannot use the GPU."""
     name = f"cuda:{ordinal}"
     try:
         from rtface.engine.torch_backend import pytorch

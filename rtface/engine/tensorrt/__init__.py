@@ -1,4 +1,4 @@
-"""Networks on NVIDIA cards through TensorRT, the full one or TensorRT for RTX.
+"""Networks on NVIDIA GPUs through TensorRT, the full one or TensorRT for RTX.
 
 Needs one of the extras ``rtx`` and ``tensorrt``; what they bring is imported when it is first asked for.
 """
@@ -23,59 +23,59 @@ from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 
 if TYPE_CHECKING:
-    from rtface.device.cuda.gpu import Card
+    from rtface.device.cuda.gpu import Gpu
 
 log = logging.getLogger("rtface")
 
 
-def open_tensorrt(recipe: Recipe, card: Card, *, progress: Progress | None = None,
+def open_tensorrt(recipe: Recipe, gpu: Gpu, *, progress: Progress | None = None,
                   precision: Precision | None = None) -> tuple[TensorRtPlan, Verdict]:
-    """A plan of `recipe` on `card` that passed the golden gate, built where there is none kept.
+    """A plan of `recipe` on `gpu` that passed the golden gate, built where there is none kept.
 
     Args:
         recipe: the engine.
-        card: current in this thread, as whenever the plan is used.
+        GPU: current in this thread, as whenever the plan is used.
         progress: told while a plan is built.
         precision: the one to try first, and safer ones after it; fp16 when None.
 
     Raises:
         MissingComponent: the engine's files, TensorRT or the ``onnx`` package are not there.
-        EngineError: no precision can be built, or gives the reference's answers on this card.
+        EngineError: no precision can be built, or gives the reference's answers on this GPU.
     """
     recipe.check_weights()
-    choice = choose(card.capability, installed(), card=card.name)
+    choice = choose(gpu.capability, installed(), gpu=gpu.name)
     log.info("%s", choice.reason)
-    plan, verdict = open_plan(recipe, precisions(card.capability, precision),
-                              lambda p: _open(recipe, card, choice, p, progress), mixed=True)
+    plan, verdict = open_plan(recipe, precisions(gpu.capability, precision),
+                              lambda p: _open(recipe, gpu, choice, p, progress), mixed=True)
     plan.keep_kernels()
     return plan, verdict
 
 
-def open_network(network: Buildable, card: Card, precision: Precision = "f32") -> TensorRtPlan:
+def open_network(network: Buildable, gpu: Gpu, precision: Precision = "f32") -> TensorRtPlan:
     """A plan that no golden crops have judged, of a network that is no engine; who asks for it judges its answers.
 
     Raises MissingComponent and EngineError as `open_tensorrt`.
     """
-    choice = choose(card.capability, installed(), card=card.name)
-    return _open(network, card, choice, precision)
+    choice = choose(gpu.capability, installed(), gpu=gpu.name)
+    return _open(network, gpu, choice, precision)
 
 
-def identify(recipe: Buildable, card: Card, choice: Choice, precision: Precision) -> PlanIdentity:
-    """What a plan on that card, and the verdict on it, is remembered by."""
+def identify(recipe: Buildable, gpu: Gpu, choice: Choice, precision: Precision) -> PlanIdentity:
+    """What a plan on that GPU, and the verdict on it, is remembered by."""
     return PlanIdentity.of(recipe, choice.library.backend, choice.library.version,
-                           f"{card.name} {sm(choice.capability)}", precision, driver=card.driver,
+                           f"{gpu.name} {sm(choice.capability)}", precision, driver=gpu.driver,
                            profile=profile(recipe))
 
 
 def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
-    """What its serialised form is kept under. Compiled for a capability by name, no card and no driver had a part in
+    """What its serialised form is kept under. Compiled for a capability by name, no GPU and no driver had a part in
     it: it may have been built where neither is."""
     return identity if choice.target is None else replace(identity, device=sm(choice.target), driver="")
 
 
-def _open(recipe: Buildable, card: Card, choice: Choice, precision: Precision,
+def _open(recipe: Buildable, gpu: Gpu, choice: Choice, precision: Precision,
           progress: Progress | None = None) -> TensorRtPlan:
-    identity = identify(recipe, card, choice, precision)
+    identity = identify(recipe, gpu, choice, precision)
     under = stored(identity, choice)
 
     def made() -> bytes:
@@ -93,13 +93,13 @@ def _open(recipe: Buildable, card: Card, choice: Choice, precision: Precision,
         store.plan_path(under).unlink(missing_ok=True)
         blob, _ = store.fetch(under, made)
         execution = Execution(choice.library, blob, store.kernels_path(identity))
-    return TensorRtPlan(recipe, identity, execution, card)
+    return TensorRtPlan(recipe, identity, execution, gpu)
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
     """A plan that is ready for later: what it is remembered by, where it is kept, the seconds until it was, and the
-    golden gate's verdict, None where there was no card to ask."""
+    golden gate's verdict, None where there was no GPU to ask."""
 
     identity: PlanIdentity
     path: Path
@@ -107,30 +107,30 @@ class Built:
     verdict: Verdict | None = None
 
 
-def build_on(recipe: Recipe, card: Card, *, precision: Precision | None = None,
+def build_on(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None,
              progress: Progress | None = None) -> Built:
     """Does ahead what `open_tensorrt` does, and raises what it raises."""
     start = time.perf_counter()
-    plan, verdict = open_tensorrt(recipe, card, progress=progress, precision=precision)
+    plan, verdict = open_tensorrt(recipe, gpu, progress=progress, precision=precision)
     plan.close()
-    path = store.plan_path(stored(plan.identity, choose(card.capability, installed(), card=card.name)))
+    path = store.plan_path(stored(plan.identity, choose(gpu.capability, installed(), gpu=gpu.name)))
     return _there(Built(plan.identity, path, time.perf_counter() - start, verdict))
 
 
 def build_ahead(recipe: Recipe, capability: Capability, *, precision: Precision | None = None,
                 progress: Progress | None = None) -> Built:
-    """Builds and keeps a plan for cards of that capability, none of which has to be here; so nothing is checked against
-    the golden crops before such a card opens it.
+    """Builds and keeps a plan for GPUs of that capability, none of which has to be here; so nothing is checked against
+    the golden crops before such a GPU opens it.
 
     Raises MissingComponent and EngineError as `open_tensorrt`, MissingComponent also when the library builds on the
-    card alone, and UsageError for a precision that the recipe or such a card does not have.
+    GPU alone, and UsageError for a precision that the recipe or such a GPU does not have.
     """
     recipe.check_weights()
     start = time.perf_counter()
     choice = choose(capability, installed())
     log.info("%s", choice.reason)
     wanted = precisions(capability, precision)[0]
-    if precision is None:  # what such a card tries first
+    if precision is None:  # what such a GPU tries first
         wanted = candidates(recipe, precisions(capability), mixed=True)[0]
     elif getattr(recipe.golden.psnr, wanted) is None:
         raise UsageError(f"engine {recipe.name} is not allowed in {wanted}: its recipe has no golden.psnr.{wanted}")

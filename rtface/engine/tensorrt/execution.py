@@ -1,4 +1,4 @@
-"""A serialised plan made ready to run on the card that is current in this thread."""
+"""A serialised plan made ready to run on the GPU that is current in this thread."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Execution:
     """
 
     def __init__(self, library: Library, blob: bytes, kernels: Path | None = None) -> None:
-        """Loads a plan; `kernels` is the file where TensorRT for RTX keeps what it compiles of it on this card.
+        """Loads a plan; `kernels` is the file where TensorRT for RTX keeps what it compiles of it on this GPU.
 
-        Raises EngineError when the library does not take it on this card.
+        Raises EngineError when the library does not take it on this GPU.
         """
         trt = library.module
         self._library, self._kernels = library, kernels
@@ -31,7 +31,7 @@ class Execution:
         self._runtime: Any = trt.Runtime(logger(library))
         self.engine: Any = self._runtime.deserialize_cuda_engine(blob)
         if self.engine is None:
-            raise EngineError(f"{library.name} cannot load its plan on this card: {self.fault()}")
+            raise EngineError(f"{library.name} cannot load its plan on this GPU: {self.fault()}")
         self._cache: Any = None
         self._cached = b""
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -54,7 +54,7 @@ class Execution:
     def _context(self) -> Any:
         context = self.engine.create_execution_context(self._settings)
         if context is None:
-            raise EngineError(f"{self._library.name} cannot make its plan ready on this card: {self.fault()}")
+            raise EngineError(f"{self._library.name} cannot make its plan ready on this GPU: {self.fault()}")
         return context
 
     def new_context(self) -> Any:
@@ -76,7 +76,7 @@ class Execution:
         return fault(self._library)
 
     def keep_kernels(self) -> None:
-        """Keeps what was compiled on this card since the plan was loaded, for the next start."""
+        """Keeps what was compiled on this GPU since the plan was loaded, for the next start."""
         if self._cache is None or self._kernels is None:
             return
         blob = self._cache.serialize()

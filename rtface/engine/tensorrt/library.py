@@ -1,8 +1,8 @@
-"""Which TensorRT: the full one or TensorRT for RTX, by the card and by what is installed; and its log.
+"""Which TensorRT: the full one or TensorRT for RTX, by the GPU and by what is installed; and its log.
 
-Both have nearly the same Python interface. The full one times its kernels on the card that it builds for, so it builds
-on that card alone. TensorRT for RTX compiles for named compute capabilities, with or without a card, and finishes the
-kernels on the card when a plan is first used.
+Both have nearly the same Python interface. The full one times its kernels on the GPU that it builds for, so it builds
+on that GPU alone. TensorRT for RTX compiles for named compute capabilities, with or without a GPU, and finishes the
+kernels on the GPU when a plan is first used.
 
 Nothing is imported before it is asked for; either package takes a quarter of a second.
 """
@@ -30,7 +30,7 @@ def sm(capability: Capability) -> str:
 
 
 OLDEST: Capability = (7, 5)
-"""The oldest cards that either library computes on (Turing)."""
+"""The oldest GPUs that either library computes on (Turing)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Library:
         kind: which of the two.
         version: as "1.7.1.116".
         module: the imported package.
-        targets: the compute capabilities that it compiles for by name; None of the full one, which takes the card's.
+        targets: the compute capabilities that it compiles for by name; None of the full one, which takes the GPU's.
     """
 
     kind: Kind
@@ -61,8 +61,8 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A library for a card: `target` is the capability that it compiles for by name, None where it takes that of the
-    card in use; `reason` says so in one line."""
+    """A library for a GPU: `target` is the capability that it compiles for by name, None where it takes that of the
+    GPU in use; `reason` says so in one line."""
 
     library: Library
     capability: Capability
@@ -93,44 +93,44 @@ def _targets(module: Any) -> frozenset[Capability]:
     return frozenset((int(name[:-1]), int(name[-1])) for name in names)
 
 
-def choose(capability: Capability, libraries: tuple[Library, ...], *, card: str = "") -> Choice:
-    """The library for a card of that compute capability.
+def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str = "") -> Choice:
+    """The library for a GPU of that compute capability.
 
     Args:
         capability: as (8, 9).
         libraries: see `installed`.
-        card: the card's name; "" where a plan is made for a card that is not here.
+        GPU: the GPU's name; "" where a plan is made for a GPU that is not here.
 
     Raises:
-        MissingComponent: no library that is installed computes on such a card.
+        MissingComponent: no library that is installed computes on such a GPU.
     """
-    where = f"{card} ({sm(capability)})" if card else sm(capability)
+    where = f"{gpu} ({sm(capability)})" if gpu else sm(capability)
     if capability < OLDEST:
         raise MissingComponent(f"{where} is too old for TensorRT, which needs sm_75 or later; use --device cpu")
     found = {library.kind: library for library in libraries}
     rtx, full = found.get("rtx"), found.get("full")
     named = rtx is not None and rtx.targets is not None and capability in rtx.targets
-    if rtx and named and ("GeForce" in card or not card or not full):
+    if rtx and named and ("GeForce" in gpu or not gpu or not full):
         return Choice(rtx, capability, capability, f"{rtx.name}: {where}")
-    if full and card:
+    if full and gpu:
         return Choice(full, capability, None, f"{full.name}: {where}")
-    if rtx and card:
+    if rtx and gpu:
         return Choice(rtx, capability, None, f"{rtx.name}: {where}, which it does not name among its targets; tried "
                                              "because the full TensorRT is not installed")
-    if not card and (rtx or full):
+    if not gpu and (rtx or full):
         names = ", ".join(map(sm, sorted(rtx.targets or ()))) if rtx else ""
-        raise MissingComponent(f"a plan for {where} can be built only where such a card is: "
+        raise MissingComponent(f"a plan for {where} can be built only where such a GPU is: "
                                + (f"{rtx.name} compiles ahead for {names}" if rtx else
-                                  "the full TensorRT times its kernels on the card"))
-    extra = "rtx" if "GeForce" in card or not card else "tensorrt"
+                                  "the full TensorRT times its kernels on the GPU"))
+    extra = "rtx" if "GeForce" in gpu or not gpu else "tensorrt"
     raise MissingComponent(f"{where} needs TensorRT; get it with: {extra_line(extra)}")
 
 
 def precisions(capability: Capability, wanted: Precision | None = None) -> tuple[Precision, ...]:
-    """Precisions to try on such a card, in this order, from `wanted` on where that is given.
+    """Precisions to try on such a GPU, in this order, from `wanted` on where that is given.
 
     fp16 is first: it is as fast as bf16 and nearer to fp32. int8 only where it is asked for: these networks are small,
-    and nothing that was measured says that a card gains by it.
+    and nothing that was measured says that a GPU gains by it.
     """
     order: tuple[Precision, ...] = ("int8", "fp16", "bf16", "f32") if capability >= (8, 0) else ("int8", "fp16", "f32")
     if wanted is None:

@@ -1,4 +1,4 @@
-"""A plan on the card: bound to memory that stays where it is, and put on a stream without waiting."""
+"""A plan on the GPU: bound to memory that stays where it is, and put on a stream without waiting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rtface.errors import EngineError
 from rtface.frame import Float32
 
 if TYPE_CHECKING:
-    from rtface.device.cuda.gpu import Card, Memory, Pinned
+    from rtface.device.cuda.gpu import Gpu, Memory, Pinned
 
 
 class Executing(Protocol):
@@ -31,9 +31,9 @@ class Executing(Protocol):
 
 
 class TensorRtPlan:
-    """One network on one card. Not for use from several threads; the card is current in the one that uses it.
+    """One network on one GPU. Not for use from several threads; the GPU is current in the one that uses it.
 
-    It is used in one of two ways: from memory of the card (`bind`, then `enqueue` as often as wanted), or from arrays
+    It is used in one of two ways: from memory of the GPU (`bind`, then `enqueue` as often as wanted), or from arrays
     of the host with `run`, one crop at a time, which the golden gate does.
 
     Each batch size has an execution context of its own, whose shapes and addresses never change after `bind`: TensorRT
@@ -47,7 +47,7 @@ class TensorRtPlan:
         max_batch: the largest number of crops in one run.
     """
 
-    def __init__(self, recipe: Buildable, identity: PlanIdentity, execution: Executing, card: Card) -> None:
+    def __init__(self, recipe: Buildable, identity: PlanIdentity, execution: Executing, gpu: Gpu) -> None:
         """Takes `execution` over. Raises EngineError when it does not have the recipe's tensors."""
         self.identity = identity
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
@@ -55,7 +55,7 @@ class TensorRtPlan:
         self._inputs = recipe.inputs
         self._name = recipe.name
         self._execution: Executing | None = execution
-        self._card = card
+        self._gpu = gpu
         self._contexts: dict[int, Any] = {}  # by batch size
         self._bound: list[Memory] = []
         self._scratch: Memory | None = None
@@ -120,7 +120,7 @@ class TensorRtPlan:
         need = max(execution.scratch_bytes(context) for context in contexts.values())
         if self._scratch is None or self._scratch.nbytes != need:
             self._free_scratch()
-            self._scratch = self._card.allocate(need) if need else None
+            self._scratch = self._gpu.allocate(need) if need else None
         for context in contexts.values():
             if self._scratch is not None:
                 context.set_device_memory(self._scratch.address, self._scratch.nbytes)
@@ -149,26 +149,26 @@ class TensorRtPlan:
 
     @property
     def scratch(self) -> Memory | None:
-        """The network's own memory on the card, which each run writes to."""
+        """The network's own memory on the GPU, which each run writes to."""
         return self._scratch
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        """See `rtface.engine.plan.Plan`; copies to the card, runs, copies back and waits.
+        """See `rtface.engine.plan.Plan`; copies to the GPU, runs, copies back and waits.
 
-        Raises EngineError once memory of the card is bound.
+        Raises EngineError once memory of the GPU is bound.
         """
         self._open()
         if self._host is None:
             if self._bound:
-                raise EngineError(f"engine {self._name} is bound to memory of the card; put it on a stream")
-            self._host = _Host(self, self._card)
+                raise EngineError(f"engine {self._name} is bound to memory of the GPU; put it on a stream")
+            self._host = _Host(self, self._gpu)
             self._bind(self._host.memory, 1)
         if missing := self._inputs.keys() - inputs.keys():
             raise EngineError(f"engine {self._name}: no value for {min(missing)}")
         self._host.run(inputs, outputs)
 
     def keep_kernels(self) -> None:
-        """Keeps what the library compiled on this card, for the next start; cheap where there is nothing new."""
+        """Keeps what the library compiled on this GPU, for the next start; cheap where there is nothing new."""
         self._open().keep_kernels()
 
     def _open(self) -> Executing:
@@ -201,15 +201,15 @@ class TensorRtPlan:
 class _Host:
     """Memory for one crop on both sides, and a stream, for `TensorRtPlan.run`."""
 
-    def __init__(self, plan: TensorRtPlan, card: Card) -> None:
+    def __init__(self, plan: TensorRtPlan, gpu: Gpu) -> None:
         self._plan = plan
         self.memory: dict[str, Memory] = {}
         self._pinned: dict[str, Pinned] = {}
         try:
             for name in plan.ports:
-                self.memory[name] = card.allocate(plan.nbytes(name, 1))
-                self._pinned[name] = card.pin(plan.nbytes(name, 1))
-            self._stream, self._done = card.stream(), card.event()
+                self.memory[name] = gpu.allocate(plan.nbytes(name, 1))
+                self._pinned[name] = gpu.pin(plan.nbytes(name, 1))
+            self._stream, self._done = gpu.stream(), gpu.event()
         except BaseException:
             self.close()
             raise

@@ -1,4 +1,4 @@
-"""Products of matrices in fp32 for cards that TensorRT for RTX has none for: Turing (sm_75).
+"""Products of matrices in fp32 for GPUs that TensorRT for RTX has none for: Turing (sm_75).
 
 There fp32 has convolutions, but "FP32 GEMM is not supported", and a network with a single one cannot be built, though
 all else of it is fp16. A product with constant weights is a 1×1 convolution; one of two computed matrices is products

@@ -1,7 +1,7 @@
 """Plans kept in the cache folder, a folder for each engine: building one takes from a second to minutes.
 
 A plan lies under the name that its whole identity makes, so whatever changes, another one is looked for. Beside it lie
-the kernels that TensorRT for RTX compiled from it on one card. Of each the `KEEP` last used stay.
+the kernels that TensorRT for RTX compiled from it on one GPU. Of each the `KEEP` last used stay.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def plan_path(identity: PlanIdentity) -> Path:
 
 
 def kernels_path(identity: PlanIdentity) -> Path:
-    """Where the kernels are that the card of that identity runs it with."""
+    """Where the kernels are that the GPU of that identity runs it with."""
     return plan_path(identity).with_suffix(".kernels")
 
 

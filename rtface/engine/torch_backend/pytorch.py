@@ -1,4 +1,4 @@
-"""Networks through PyTorch: on the CPU in fp32 (the reference), and on cards of NVIDIA for which there is no TensorRT,
+"""Networks through PyTorch: on the CPU in fp32 (the reference), and on GPUs of NVIDIA for which there is no TensorRT,
 in fp16 or bf16 with the recipe's `fp32_nodes` in fp32."""
 # The dev install has no torch: its types are not known.
 # pyright: reportMissingImports=false, reportUnknownParameterType=false
@@ -33,11 +33,11 @@ def check_here(device: str) -> None:
         raise MissingComponent(f"this PyTorch ({torch.__version__}) is built without CUDA; get the build with it that "
                                "PyTorch's own site names for this machine")
     if not torch.cuda.is_available():
-        raise MissingComponent(f"PyTorch {torch.__version__} finds no NVIDIA card and driver for its CUDA "
+        raise MissingComponent(f"PyTorch {torch.__version__} finds no NVIDIA GPU and driver for its CUDA "
                                f"{torch.version.cuda}; rtface doctor says what is here")
     if int(device.removeprefix("cuda:")) >= torch.cuda.device_count():
         here = [f"torch:cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
-        raise MissingComponent(f"PyTorch finds no card {device.removeprefix('cuda:')}; there is: {', '.join(here)}")
+        raise MissingComponent(f"PyTorch finds no GPU {device.removeprefix('cuda:')}; there is: {', '.join(here)}")
 
 
 def supported(device: str) -> tuple[Precision, ...]:
@@ -55,12 +55,12 @@ def identify(recipe: Recipe, precision: Precision, device: str) -> PlanIdentity:
 
 
 class TorchPlan:
-    """One network in PyTorch: for arrays of the host (see `rtface.engine.plan.Plan`), and for memory of a card.
+    """One network in PyTorch: for arrays of the host (see `rtface.engine.plan.Plan`), and for memory of a GPU.
 
     Attributes:
         identity: what it is remembered by.
         ports: tensor name → dtype of its buffer and shape for one crop, inputs and outputs.
-        max_batch: crops in one run, at most, on the card.
+        max_batch: crops in one run, at most, on the GPU.
         scratch: None: what it reserves besides is PyTorch's own affair.
     """
 
@@ -79,7 +79,7 @@ class TorchPlan:
             keep = recipe.precision.fp32_nodes if precision != "f32" else ()
             network = Network(onnx.load(recipe.model_path), _DTYPES[precision], keep).to(device)
             network.prepare(self._shapes(1))
-            if precision != "f32":  # what a card's tensor cores compute fastest
+            if precision != "f32":  # what a GPU's tensor cores compute fastest
                 network = network.to(memory_format=torch.channels_last)
         except EngineError as error:
             raise EngineError(f"engine {recipe.name}: {error}") from error
@@ -107,7 +107,7 @@ class TorchPlan:
         return False
 
     def bind(self, buffers: Mapping[str, Memory], batch: int | None = None) -> None:
-        """Takes memory of the card for every tensor of `ports`, each for `batch` crops (`max_batch` when None); it is
+        """Takes memory of the GPU for every tensor of `ports`, each for `batch` crops (`max_batch` when None); it is
         used where it lies from now on, and has to outlive the plan."""
         batch = batch or self.max_batch
         for name, (dtype, shape) in self.ports.items():
@@ -133,7 +133,7 @@ class TorchPlan:
             raise EngineError(f"engine {self._name} is closed")
         if self._device == "cpu" and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        # Without the flag fp32 convolutions on a card are rounded to 10 bits.
+        # Without the flag fp32 convolutions on a GPU are rounded to 10 bits.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=self._precision != "f32")
         try:
             with torch.inference_mode(), exact:
@@ -155,8 +155,8 @@ class TorchPlan:
         self._bound.clear()
 
 
-class _OnCard:
-    """Memory of a card as PyTorch takes it without a copy (the CUDA array interface)."""
+class _OnGpu:
+    """Memory of a GPU as PyTorch takes it without a copy (the CUDA array interface)."""
 
     def __init__(self, memory: Memory, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
         self.__cuda_array_interface__ = {"shape": shape, "typestr": dtype.str, "data": (memory.address, False),
@@ -164,7 +164,7 @@ class _OnCard:
 
 
 def _view(memory: Memory, dtype: np.dtype[Any], shape: tuple[int, ...], device: str) -> torch.Tensor:
-    return torch.as_tensor(_OnCard(memory, dtype, shape), device=device)
+    return torch.as_tensor(_OnGpu(memory, dtype, shape), device=device)
 
 
 def _on_stream(handle: int, device: str) -> contextlib.AbstractContextManager[Any]:

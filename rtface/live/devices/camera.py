@@ -40,7 +40,7 @@ def open_camera(request: Request) -> Input:
     return _input(container, request)
 
 
-def card_name(device: str) -> str:
+def gpu_name(device: str) -> str:
     """What a V4L2 device calls itself, "" where that is not known."""
     try:
         return (_CLASS / Path(device).name / "name").read_text().strip()
@@ -58,9 +58,9 @@ def device_of(name: str) -> str:
         return name
     if re.fullmatch(r"\d*", name):
         return f"/dev/video{int(name or 0)}"
-    found = sorted((int(entry.name[5:]), card_name(entry.name)) for entry in _CLASS.glob("video*"))
+    found = sorted((int(entry.name[5:]), gpu_name(entry.name)) for entry in _CLASS.glob("video*"))
     wanted = name.lower()
-    for number, _ in sorted(((n, card.lower()) for n, card in found if wanted in card.lower()),
+    for number, _ in sorted(((n, gpu.lower()) for n, gpu in found if wanted in gpu.lower()),
                             key=lambda entry: entry[1] != wanted):
         if _captures(f"/dev/video{number}"):
             return f"/dev/video{number}"
@@ -97,7 +97,7 @@ def _open_v4l2(request: Request) -> Input:
         container = av.open(device, "r", format="v4l2", options=_v4l2_options(mode, request))
         # The driver's clock is the monotonic one.
         opened = _input(container, request, monotonic=True)
-        opened.card = card_name(device)
+        opened.gpu = gpu_name(device)
         return opened
     except OSError as error:
         if error.errno == errno.EACCES:

@@ -123,7 +123,7 @@ def loopback(node: Path) -> Device:
 
 
 def microphones() -> list[Device]:
-    """Of Linux: ALSA's, by card and device."""
+    """Of Linux: ALSA's, by GPU and device."""
     found: list[Device] = []
     try:
         lines = (ASOUND / "pcm").read_text(errors="replace").splitlines()
@@ -133,16 +133,16 @@ def microphones() -> list[Device]:
         parts = [part.strip() for part in line.split(":")]
         match = re.fullmatch(r"(\d+)-(\d+)", parts[0])
         if match and any(part.startswith("capture") for part in parts[3:]):
-            card, number = int(match[1]), int(match[2])
-            found.append(Device("microphone", f"hw:{card},{number}", parts[1] or _card(card)))
+            gpu, number = int(match[1]), int(match[2])
+            found.append(Device("microphone", f"hw:{gpu},{number}", parts[1] or _gpu(gpu)))
     return found
 
 
-def _card(number: int) -> str:
+def _gpu(number: int) -> str:
     try:
-        return (ASOUND / f"card{number}" / "id").read_text(errors="replace").strip()
+        return (ASOUND / f"GPU{number}" / "id").read_text(errors="replace").strip()
     except OSError:
-        return f"card {number}"
+        return f"GPU {number}"
 
 
 def _outside() -> list[Device]:

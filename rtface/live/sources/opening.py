@@ -55,7 +55,7 @@ class Input:
         film: it has an end.
         monotonic: its clock should be the monotonic one.
         notes: what differs from what was asked for.
-        card: what a device calls itself.
+        GPU: what a device calls itself.
     """
 
     container: InputContainer
@@ -66,7 +66,7 @@ class Input:
     film: bool = False
     monotonic: bool = False
     notes: list[str] = field(default_factory=list[str])
-    card: str = ""
+    gpu: str = ""
 
     @property
     def described(self) -> str:

@@ -1,4 +1,4 @@
-"""Decoding on a card, and going over to software wherever the card cannot do what software can."""
+"""Decoding on a GPU, and going over to software wherever the GPU cannot do what software can."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from av.video.stream import VideoStream
 from rtface.errors import DeviceLost
 from rtface.media.cuda.driver import told
 from rtface.util.av_arrays import plane_rows
-from rtface.util.av_gpu import FORMATS, native_format, on_card, repacked, software
+from rtface.util.av_gpu import FORMATS, native_format, on_gpu, repacked, software
 
-# What a decoder gives in software, and what the same stream is on a card.
-ON_CARD = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
+# What a decoder gives in software, and what the same stream is on a GPU.
+ON_GPU = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
 # Compressed pictures kept so that software can take over in the middle: two groups of pictures, and no fewer than a
 # decoder may hold back; but never more bytes than this.
 _KEPT, _KEPT_BYTES = 40, 128 << 20
-# Pictures that software may be ahead of the card before the first one is given up on.
+# Pictures that software may be ahead of the GPU before the first one is given up on.
 _PATIENCE = 16
 
 
@@ -31,29 +31,29 @@ class Context(Protocol):
     def decode(self, packet: Any = None) -> list[av.VideoFrame]: ...
 
 
-class CardDecoder:
-    """Decodes the packets of a stream on the card; in software once the card has failed, without losing a picture.
+class GpuDecoder:
+    """Decodes the packets of a stream on the GPU; in software once the GPU has failed, without losing a picture.
 
-    The first picture is decoded both ways. Where they differ, in a sample, a tag or a time, the card is not used:
-    that catches cropping at the left and top, which FFmpeg leaves out for cards, and whatever else may be wrong with
-    card or driver. Later the last packets are kept; when the card fails, software decodes them again and goes on.
+    The first picture is decoded both ways. Where they differ, in a sample, a tag or a time, the GPU is not used:
+    that catches cropping at the left and top, which FFmpeg leaves out for GPUs, and whatever else may be wrong with
+    GPU or driver. Later the last packets are kept; when the GPU fails, software decodes them again and goes on.
 
     Args:
         stream: what is decoded; its own decoder is the software one.
-        card: decoder that gives pictures on the card, with `copy_opaque`.
+        GPU: decoder that gives pictures on the GPU, with `copy_opaque`.
         format: of their samples, "nv12" or "p010le"; pictures that software decodes instead get it too.
-        keep: whether pictures stay on the card; else they come out in memory of the host.
-        settle: waits until the card has done what was asked for.
+        keep: whether pictures stay on the GPU; else they come out in memory of the host.
+        settle: waits until the GPU has done what was asked for.
         refused: told once, in a few words, why software goes on.
 
     Attributes:
-        state: "proving" until the first picture, then "card" or "software".
+        state: "proving" until the first picture, then "GPU" or "software".
         first: the first picture as software decoded it, with everything that the container says of it.
     """
 
-    def __init__(self, stream: VideoStream, card: Context, format: str, *, keep: bool, settle: Callable[[], None],
+    def __init__(self, stream: VideoStream, gpu: Context, format: str, *, keep: bool, settle: Callable[[], None],
                  refused: Callable[[str], None]) -> None:
-        self._stream, self._card, self._format, self._keep = stream, card, format, keep
+        self._stream, self._gpu, self._format, self._keep = stream, gpu, format, keep
         self._settle, self._refused = settle, refused
         self.state = "proving"
         self.first: av.VideoFrame | None = None
@@ -64,7 +64,7 @@ class CardDecoder:
         self._kept_bytes = 0
         self._count = 0
         self._given: dict[tuple[int | None, int | None], int] = {}  # pictures, and the packet after which they came
-        # FFmpeg's AV1 for cards numbers pictures by the packet that codes them, its AV1 for software by the one that
+        # FFmpeg's AV1 for GPUs numbers pictures by the packet that codes them, its AV1 for software by the one that
         # shows them; their times are sound.
         self._numbered = stream.codec_context.codec.canonical_name != "av1"
         self._depth = stream.codec_context.reorder_depth
@@ -76,12 +76,12 @@ class CardDecoder:
             self._remember(packet)
         if self.state == "proving":
             return self._prove(packet)
-        if self.state == "card":
+        if self.state == "gpu":
             try:
-                return self._on_card(packet)
+                return self._on_gpu(packet)
             except av.EOFError:
                 raise
-            except (av.FFmpegError, DeviceLost, MemoryError, _NotOnCard) as error:
+            except (av.FFmpegError, DeviceLost, MemoryError, _NotOnGpu) as error:
                 return self._take_over(told(error), flush=packet is None)
         try:
             images = self._in_software(packet)
@@ -97,24 +97,24 @@ class CardDecoder:
     def _prove(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
         why = None
         try:
-            self._proven += self._card.decode(packet)
+            self._proven += self._gpu.decode(packet)
             self._settle()
         except av.EOFError:
             pass
         except (av.FFmpegError, DeviceLost, MemoryError) as error:
-            why = f"the card's decoder fails ({told(error)})"
+            why = f"the GPU's decoder fails ({told(error)})"
         try:
             self._software += self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
         except av.FFmpegError:
             if why or packet is None:
-                self._late = self._stay_in_software(why or "the card gives no picture")
+                self._late = self._stay_in_software(why or "the GPU gives no picture")
             raise
         if why is None and self._software and self._proven:
             why = _difference(self._software[0], self._proven[0], self._format)
             if why is None:
-                return self._go_on_card()
+                return self._go_on_gpu()
         if why or packet is None or len(self._software) > _PATIENCE:
-            return self._stay_in_software(why or "the card gives no picture")
+            return self._stay_in_software(why or "the GPU gives no picture")
         return []
 
     def _stay_in_software(self, why: str) -> list[av.VideoFrame]:
@@ -125,8 +125,8 @@ class CardDecoder:
         self._forget()
         return images
 
-    def _go_on_card(self) -> list[av.VideoFrame]:
-        self.state = "card"
+    def _go_on_gpu(self) -> list[av.VideoFrame]:
+        self.state = "gpu"
         self.first = self._software[0]
         self._software = []
         self._stream.codec_context.flush_buffers()  # it holds a dozen pictures
@@ -138,7 +138,7 @@ class CardDecoder:
         self._kept.clear()
         self._kept_bytes = 0
 
-    # -- on the card, and off it --------------------------------------------------------------------------------
+    # -- on the GPU, and off it --------------------------------------------------------------------------------
 
     def _remember(self, packet: av.Packet[Stream]) -> None:
         """Keeps a packet and gives it a number, which its picture carries whatever its times are."""
@@ -151,7 +151,7 @@ class CardDecoder:
         while len(self._kept) > 2 and (self._kept_bytes > _KEPT_BYTES
                                        or sum(len(group) for group in self._kept) - len(self._kept[0]) >= _KEPT):
             self._drop_oldest()
-        while self._kept_bytes > _KEPT_BYTES:  # not even one group fits: pictures will be missing if the card fails
+        while self._kept_bytes > _KEPT_BYTES:  # not even one group fits: pictures will be missing if the GPU fails
             self._drop_oldest()
             if not self._kept:
                 self._kept.append([])
@@ -162,12 +162,12 @@ class CardDecoder:
         first = self._count - sum(len(group) for group in self._kept)
         self._given = {mark: packet for mark, packet in self._given.items() if packet > first}
 
-    def _on_card(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
-        images = self._card.decode(packet)
+    def _on_gpu(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+        images = self._gpu.decode(packet)
         if not images:
             return []
-        if any(not on_card(image) or native_format(image) != self._format for image in images):
-            raise _NotOnCard("the pictures change to something that the card does not decode")
+        if any(not on_gpu(image) or native_format(image) != self._format for image in images):
+            raise _NotOnGpu("the pictures change to something that the GPU does not decode")
         self._settle()
         return self._out(images)
 
@@ -182,7 +182,7 @@ class CardDecoder:
         return number[0] if self._numbered and isinstance(number, tuple) else None, image.pts
 
     def _take_over(self, why: str, *, flush: bool) -> list[av.VideoFrame]:
-        """Decodes the kept packets in software and gives what the card has not."""
+        """Decodes the kept packets in software and gives what the GPU has not."""
         self._refused(why)
         self.state = "software"
         context = self._stream.codec_context
@@ -206,27 +206,27 @@ class CardDecoder:
         return images
 
     def _in_software(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
-        """Software's pictures without those that the card has given; threads let some of them come late."""
+        """Software's pictures without those that the GPU has given; threads let some of them come late."""
         images = self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
-        return [repacked(image, self._format) if self._format and image.format.name in ON_CARD else image
+        return [repacked(image, self._format) if self._format and image.format.name in ON_GPU else image
                 for image in images if self._mark(image) not in self._given]
 
 
-class _NotOnCard(Exception):
+class _NotOnGpu(Exception):
     pass
 
 
-def _difference(have: av.VideoFrame, card: av.VideoFrame, format: str) -> str | None:
-    """What the card's picture does not share with software's, in a few words; None where they are the same."""
-    if not on_card(card) or native_format(card) != format:
-        return "the card does not decode this kind of stream"
+def _difference(have: av.VideoFrame, gpu: av.VideoFrame, format: str) -> str | None:
+    """What the GPU's picture does not share with software's, in a few words; None where they are the same."""
+    if not on_gpu(gpu) or native_format(gpu) != format:
+        return "the GPU does not decode this kind of stream"
     tags = [(i.width, i.height, int(i.color_range), int(i.colorspace), int(i.color_primaries), int(i.color_trc),
-             i.pts, i.interlaced_frame) for i in (have, card)]
+             i.pts, i.interlaced_frame) for i in (have, gpu)]
     if tags[0] != tags[1]:
-        return f"the card tells its pictures' properties otherwise ({tags[1]}, not {tags[0]})"
+        return f"the GPU tells its pictures' properties otherwise ({tags[1]}, not {tags[0]})"
     unit = FORMATS[format] // 8
-    for one, other in zip(repacked(have, format).planes, software(card).planes, strict=True):
+    for one, other in zip(repacked(have, format).planes, software(gpu).planes, strict=True):
         used = -(-have.width // 2) * 2 * unit if one.width < have.width else have.width * unit
         if not np.array_equal(plane_rows(one)[:, :used], plane_rows(other)[:, :used]):
-            return "the card decodes other samples than software does"
+            return "the GPU decodes other samples than software does"
     return None

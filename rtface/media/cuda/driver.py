@@ -22,23 +22,23 @@ def _driver() -> ctypes.CDLL | str:
     except OSError:
         return f"there is no CUDA driver here ({name})"
     code = driver.cuInit(0)
-    return f"the CUDA driver finds no usable card (error {code})" if code else driver
+    return f"the CUDA driver finds no usable GPU (error {code})" if code else driver
 
 
 def absent(device: int = 0) -> str | None:
-    """Why a card cannot be used, in a few words, or None where it can."""
+    """Why a GPU cannot be used, in a few words, or None where it can."""
     driver = _driver()
     if isinstance(driver, str):
         return driver
     count = ctypes.c_int()
     code = driver.cuDeviceGetCount(ctypes.byref(count))
     if code or device >= count.value:
-        return f"there is no card {device}, the CUDA driver counts {count.value}"
+        return f"there is no GPU {device}, the CUDA driver counts {count.value}"
     return None
 
 
 def name(device: int = 0) -> str:
-    """The card's name, "" without one."""
+    """The GPU's name, "" without one."""
     driver = _driver()
     text = ctypes.create_string_buffer(256)
     if isinstance(driver, str) or driver.cuDeviceGetName(text, len(text), device):
@@ -47,7 +47,7 @@ def name(device: int = 0) -> str:
 
 
 def told(error: BaseException) -> str:
-    """What FFmpeg says of a card, in a few words."""
+    """What FFmpeg says of a GPU, in a few words."""
     if isinstance(error, PermissionError):  # its word for a library that it cannot load
         return "a library of the driver is missing or too old"
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
@@ -71,22 +71,22 @@ def settle(device: int) -> None:
     Without that wait a picture that has just been decoded could be read while it is still copied.
 
     Raises:
-        DeviceLost: the card does not answer.
+        DeviceLost: the GPU does not answer.
     """
     driver, context = _driver(), _primary_context(device)
     if isinstance(driver, str) or context is None:
-        raise DeviceLost(f"card {device} gives no context; --decode software does without it")
+        raise DeviceLost(f"GPU {device} gives no context; --decode software does without it")
     popped = ctypes.c_void_p()
     driver.cuCtxPushCurrent_v2(context)
     code = driver.cuStreamSynchronize(None)
     driver.cuCtxPopCurrent_v2(ctypes.byref(popped))
     if code:
-        raise DeviceLost(f"card {device} has failed (CUDA error {code}); --decode software does without it")
+        raise DeviceLost(f"GPU {device} has failed (CUDA error {code}); --decode software does without it")
 
 
 @lru_cache(maxsize=8)
 def _primary_context(device: int) -> ctypes.c_void_p | None:
-    """Kept for the life of the process, as other users of the card do."""
+    """Kept for the life of the process, as other users of the GPU do."""
     driver, context = _driver(), ctypes.c_void_p()
     if isinstance(driver, str) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
         return None

@@ -1,4 +1,4 @@
-"""Whether pictures are encoded on a card (NVENC) or in software, found out before anything is written."""
+"""Whether pictures are encoded on a GPU (NVENC) or in software, found out before anything is written."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from rtface.errors import UsageError
 from rtface.media.codec import ALIASES, default_encoder, plan_video
 from rtface.media.cuda import driver
 from rtface.media.encoders import SPEEDS, EncoderRefused, VideoPlan, check
-from rtface.media.hardware import card_number
+from rtface.media.hardware import gpu_number
 from rtface.media.keep_class import class_lost
 from rtface.media.pixel_format import shape_of
 from rtface.media.probe import MediaInfo
 from rtface.util.av_gpu import FORMATS
 
 _SOFTWARE = {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}
-_CARD = {software: card for card, software in _SOFTWARE.items()}
+_GPU = {software: gpu for gpu, software in _SOFTWARE.items()}
 # Names of a standard rather than of one encoder of it.
 _STANDARDS = ("h264", "avc", "h265", "hevc", "av1")
 # Speeds of NVENC in the words of the encoders that stand in for it.
@@ -26,11 +26,11 @@ _SVT = {"p1": "12", "p2": "11", "p3": "10", "p4": "9", "p5": "8", "p6": "6", "p7
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What ``--encode`` says, and the card.
+    """What ``--encode`` says, and the GPU.
 
     Attributes:
-        mode: "cuda" and "software" are what the user says; "auto" takes the card's encoder where pictures lie on the
-            card already and nothing is lost by it.
+        mode: "cuda" and "software" are what the user says; "auto" takes the GPU's encoder where pictures lie on the
+            GPU already and nothing is lost by it.
         device: number of the CUDA device.
     """
 
@@ -40,20 +40,20 @@ class Encoding:
 
 def encoding(encode: Literal["auto", "cuda", "software"], device: str) -> Encoding:
     """What ``--encode`` means on a run's device ("cpu", "cuda", "cuda:N" …)."""
-    return Encoding(encode, card_number(device) or 0)
+    return Encoding(encode, gpu_number(device) or 0)
 
 
 def choose_encoder(info: MediaInfo, format: str, supported: set[str], *, codec: str | None, crf: float | None,
                    preset: str | None, wanted: Encoding, keep: bool = False) -> tuple[VideoPlan, str | None]:
-    """The plan of an encoder that was opened once, and a line to say where a card was meant and software encodes.
+    """The plan of an encoder that was opened once, and a line to say where a GPU was meant and software encodes.
 
-    Args: as `codec.plan_video`; a codec that names one of NVENC's encoders asks for the card too. `keep` is for a run's
+    Args: as `codec.plan_video`; a codec that names one of NVENC's encoders asks for the GPU too. `keep` is for a run's
         main output: the class of the input's coding is kept where that can be, and a warning says where it is not.
 
     Raises:
         UsageError: as `codec.plan_video`, or the codec contradicts ``--encode``.
     """
-    name = _card_encoder(info, format, supported, codec, crf, wanted)
+    name = _gpu_encoder(info, format, supported, codec, crf, wanted)
     if name is None:
         plan = plan_video(info, format, supported, codec=codec, crf=crf, preset=preset, keep=keep, say=keep)
         try:
@@ -67,7 +67,7 @@ def choose_encoder(info: MediaInfo, format: str, supported: set[str], *, codec: 
         return plan, None
     try:
         plan = plan_video(info, format, supported, codec=name, crf=crf, preset=preset)
-        if plan.warnings and not names_card(codec):
+        if plan.warnings and not names_gpu(codec):
             raise EncoderRefused(plan.warnings[0])
         plan.warnings += class_lost(plan, info, format, asked=codec is not None or crf is not None) if keep else []
         _open(plan, info, wanted.device)
@@ -80,7 +80,7 @@ def choose_encoder(info: MediaInfo, format: str, supported: set[str], *, codec: 
     return plan, None
 
 
-def names_card(codec: str | None) -> bool:
+def names_gpu(codec: str | None) -> bool:
     """Whether ``--codec`` names one of NVENC's encoders."""
     return codec is not None and codec.lower() in _SOFTWARE
 
@@ -94,11 +94,11 @@ def _speed(preset: str | None, software: str) -> str | None:
     return _SVT[SPEEDS[preset]] if software == "libsvtav1" else None
 
 
-def _card_encoder(info: MediaInfo, format: str, supported: set[str], codec: str | None, crf: float | None,
+def _gpu_encoder(info: MediaInfo, format: str, supported: set[str], codec: str | None, crf: float | None,
                   wanted: Encoding) -> str | None:
     """NVENC's encoder to try, None where software is meant."""
     named = codec.lower() if codec else None
-    if names_card(codec):
+    if names_gpu(codec):
         if wanted.mode == "software":
             raise UsageError(f"--codec {codec} and --encode software contradict each other; leave one out")
         return named
@@ -106,33 +106,33 @@ def _card_encoder(info: MediaInfo, format: str, supported: set[str], codec: str 
         return None
     if named is not None and named not in _STANDARDS:
         if wanted.mode == "cuda":
-            raise UsageError(f"--codec {codec} is not encoded by a card; with --encode cuda choose "
+            raise UsageError(f"--codec {codec} is not encoded by a GPU; with --encode cuda choose "
                              f"{', '.join(_SOFTWARE)}, or leave --codec out")
         return None
-    if wanted.mode == "auto" and not (info.on_card and crf != 0 and info.hdr is None and info.coding.kind == "lossy"):
+    if wanted.mode == "auto" and not (info.on_gpu and crf != 0 and info.hdr is None and info.coding.kind == "lossy"):
         return None
     software = ALIASES[named] if named else default_encoder(info, format, supported)
     if named is None and shape_of(info.pix_fmt).bits > 8 and "hevc_nvenc" in supported:
-        return "hevc_nvenc"  # H.264 of 10 bits is beyond most cards and many players
-    card = _CARD.get(software)
-    if card is None and wanted.mode == "cuda":
-        card = "hevc_nvenc" if "hevc_nvenc" in supported else "av1_nvenc"
-    return card if card in supported else None
+        return "hevc_nvenc"  # H.264 of 10 bits is beyond most GPUs and many players
+    gpu = _GPU.get(software)
+    if gpu is None and wanted.mode == "cuda":
+        gpu = "hevc_nvenc" if "hevc_nvenc" in supported else "av1_nvenc"
+    return gpu if gpu in supported else None
 
 
 def _open(plan: VideoPlan, info: MediaInfo, device: int) -> None:
-    """Opens the encoder once, on the card where the pictures are there in a form that it takes.
+    """Opens the encoder once, on the GPU where the pictures are there in a form that it takes.
 
     Raises:
-        EncoderRefused: driver or card refuse.
+        EncoderRefused: driver or GPU refuse.
     """
     why = driver.absent(device)
     if why is None and plan.fields != "progressive":
-        why = "cards no longer code fields"
+        why = "GPUs no longer code fields"
     if why:
         raise EncoderRefused(why)
     plan.device = device
-    plan.on_card = info.on_card and plan.pix_fmt in FORMATS and (plan.width, plan.height) == (info.width, info.height)
-    if plan.on_card:
+    plan.on_gpu = info.on_gpu and plan.pix_fmt in FORMATS and (plan.width, plan.height) == (info.width, info.height)
+    if plan.on_gpu:
         driver.share_primary_context(device)
     check(plan)

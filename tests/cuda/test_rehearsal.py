@@ -1,4 +1,4 @@
-"""The tests for machines with a card (tests/gpu) on a driver that is not there: none shall first fail on a card."""
+"""The tests for machines with a GPU (tests/gpu) on a driver that is not there: none shall first fail on a GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from card_rig import SOURCES
+from gpu_rig import SOURCES
 from host_kernels import compile_kernels, compiler
 
 from rtface.device.cuda import nvrtc
@@ -26,7 +26,7 @@ def machine(tmp_path_factory):
         pytest.skip("the driver that is not there is built on Linux")
     folder = tmp_path_factory.mktemp("machine")
     sys.path.insert(0, str(ROOT / "tests" / "gpu"))
-    from test_nvidia_card import KERNELS, SOURCE
+    from test_nvidia_gpu import KERNELS, SOURCE
 
     (folder / "own.cu").write_text(SOURCE)
     sources = SOURCES | {folder / "own.cu": KERNELS}
@@ -55,18 +55,18 @@ def rehearse(machine, *arguments):
 
 # How many pass at the least, and are skipped: what no driver that is not there can show.
 @pytest.mark.parametrize(("file", "some", "passed", "skipped"), [
-    ("test_nvidia_card.py", "", 8, 1),
-    ("test_kernels_on_card.py", "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
+    ("test_nvidia_gpu.py", "", 8, 1),
+    ("test_kernels_on_gpu.py", "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
      "or several_sizes or (averages and box) or one_coloured or bottom_up", 38, 0),
-    ("test_engine_on_card.py", "(every_size and host-rtface-s-graphs) or kind or failure", 3, 0),
-    ("test_cuda_device_on_card.py", "cpu and (420 or pq) or reserves or two_films or average", 10, 0),
-    ("test_keys_on_card.py", "420 or hold_nothing or auto or live_no or turns", 7, 0),
-    ("test_overlap_on_card.py", "", 2, 0)])
-def test_what_a_card_will_run_runs(machine, file, some, passed, skipped):
+    ("test_engine_on_gpu.py", "(every_size and host-rtface-s-graphs) or kind or failure", 3, 0),
+    ("test_cuda_device_on_gpu.py", "cpu and (420 or pq) or reserves or two_films or average", 10, 0),
+    ("test_keys_on_gpu.py", "420 or hold_nothing or auto or live_no or turns", 7, 0),
+    ("test_overlap_on_gpu.py", "", 2, 0)])
+def test_what_a_gpu_will_run_runs(machine, file, some, passed, skipped):
     counts = rehearse(machine, f"tests/gpu/{file}", "-k", some, "-rs")
     assert counts.get("passed", 0) >= passed and counts.get("skipped", 0) == skipped
 
 
 def test_what_needs_tensorrt_is_there_at_least(machine):
-    counts = rehearse(machine, "tests/gpu/test_tensorrt_on_card.py", "--collect-only")
+    counts = rehearse(machine, "tests/gpu/test_tensorrt_on_gpu.py", "--collect-only")
     assert counts["tests"] >= 15

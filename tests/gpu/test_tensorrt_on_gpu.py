@@ -1,4 +1,4 @@
-"""What only a card shows: plans that run, one crop or many, put on a stream or recorded."""
+"""What only a GPU shows: plans that run, one crop or many, put on a stream or recorded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_card import REHEARSAL
+from real_gpu import REHEARSAL
 
 import rtface
-from rtface.device.cuda.nvidia import NvidiaCard
+from rtface.device.cuda.nvidia import NvidiaGpu
 from rtface.engine.crop_runner import shrunk
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import Recipe, load_recipe
@@ -26,15 +26,15 @@ SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
 
 
 @pytest.fixture
-def card(cuda_python: None) -> Generator[NvidiaCard]:
-    card = NvidiaCard(0)
+def gpu(cuda_python: None) -> Generator[NvidiaGpu]:
+    gpu = NvidiaGpu(0)
     try:
-        choice = choose(card.capability, installed(), card=card.name)
+        choice = choose(gpu.capability, installed(), gpu=gpu.name)
     except MissingComponent as error:
         pytest.skip(str(error))
     print(choice.reason)
-    yield card
-    card.close()
+    yield gpu
+    gpu.close()
 
 
 def shipped(name: str) -> Recipe:
@@ -56,10 +56,10 @@ def crops(recipe: Recipe, n: int) -> dict[str, np.ndarray]:
 class Bound:
     """A plan bound to memory for its largest batch."""
 
-    def __init__(self, plan: TensorRtPlan, card: Any) -> None:
-        self.plan, self.stream, self.done = plan, card.stream(), card.event()
-        self.memory = {name: card.allocate(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
-        self.pinned = {name: card.pin(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
+    def __init__(self, plan: TensorRtPlan, gpu: Any) -> None:
+        self.plan, self.stream, self.done = plan, gpu.stream(), gpu.event()
+        self.memory = {name: gpu.allocate(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
+        self.pinned = {name: gpu.pin(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
         plan.bind(self.memory)
 
     def put(self, values: dict[str, np.ndarray]) -> None:
@@ -85,8 +85,8 @@ class Bound:
 
 @pytest.mark.parametrize("precision", [None, "bf16", "f32", "int8"])
 @pytest.mark.parametrize("name", SHIPPED)
-def test_an_engine_gives_its_references_answers(card: Any, name: str, precision: Any) -> None:
-    plan, verdict = open_tensorrt(shipped(name), card, precision=precision)
+def test_an_engine_gives_its_references_answers(gpu: Any, name: str, precision: Any) -> None:
+    plan, verdict = open_tensorrt(shipped(name), gpu, precision=precision)
     print(f"{name}: {plan.identity.library} on {plan.identity.device} in {plan.identity.precision}, {verdict}")
     assert verdict.passed
     assert plan.identity.precision == (precision or "fp16")
@@ -94,16 +94,16 @@ def test_an_engine_gives_its_references_answers(card: Any, name: str, precision:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_many_crops_are_as_one_and_a_recorded_run_as_the_first(card: Any, name: str) -> None:
+def test_many_crops_are_as_one_and_a_recorded_run_as_the_first(gpu: Any, name: str) -> None:
     recipe = shipped(name)
-    plan, _ = open_tensorrt(recipe, card)
+    plan, _ = open_tensorrt(recipe, gpu)
     values = crops(recipe, plan.max_batch)
     single = []
     for i in range(plan.max_batch):
         out = {recipe.output.name: np.empty((1, *recipe.outputs[recipe.output.name]), np.float32)}
         plan.run({key: np.ascontiguousarray(value[i:i + 1]) for key, value in values.items()}, out)
         single.append(out[recipe.output.name])
-    bound = Bound(plan, card)
+    bound = Bound(plan, gpu)
     for batch in (1, 3, plan.max_batch, 2):
         bound.put({key: value[:batch] for key, value in values.items()})
         bound.enqueue(batch)

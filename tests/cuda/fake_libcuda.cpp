@@ -1,4 +1,4 @@
-// A driver that is not there: enough of libcuda for rtface's NvidiaCard, done on the host, at once and in order.
+// A driver that is not there: enough of libcuda for rtface's NvidiaGpu, done on the host, at once and in order.
 // FAKE_CUDA_KERNELS names libraries (a:b) with host_<kernel>(grid, block, arguments); FAKE_CUDA_ARGUMENTS says how many
 // arguments each has ("crop=1,paste=1"); FAKE_CUDA_FAILS is the CUresult that everything returns from then on.
 #include <dlfcn.h>
@@ -58,7 +58,7 @@ R cuInit(unsigned) { return OK; }
 R cuDriverGetVersion(int* v) { *v = 13000; return OK; }
 R cuDeviceGetCount(int* n) { *n = 1; return OK; }
 R cuDeviceGet(int* d, int ordinal) { *d = ordinal; return ordinal == 0 ? OK : 101; }
-R cuDeviceGetName(char* name, int n, int) { snprintf(name, n, "Fake Card"); return OK; }
+R cuDeviceGetName(char* name, int n, int) { snprintf(name, n, "Fake GPU"); return OK; }
 R cuDeviceGetUuid_v2(char* uuid, int) { memset(uuid, 7, 16); return OK; }
 R cuDeviceGetAttribute(int* v, int a, int) { *v = a == 75 ? 9 : a == 76 ? 0 : a == 1 ? 1024 : 1; return OK; }
 R cuDevicePrimaryCtxRetain(void** c, int) { *c = (void*)0x1000; return OK; }

@@ -1,4 +1,4 @@
-"""Crops of the host through engines on a card: answers, memory, failures, an end, and nobody who waits for them."""
+"""Crops of the host through engines on a GPU: answers, memory, failures, an end, and nobody who waits for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from test_card_engine import bench  # noqa: F401
+from test_gpu_engine import bench  # noqa: F401
 
 from rtface.engine import LoadedEngine
 from rtface.engine.plan import load_golden, psnr
@@ -68,7 +68,7 @@ def test_crops_that_wait_make_one_batch_but_for_those_of_one_face(owner, engine_
         waiting.append(engine.submit(seconds[1], waiting[0]))  # has to know the answer before
         waiting.append(engine.submit(seconds[2], waiting[1]))
         if short:  # there is no memory for a second crop beside the first
-            owner.run(lambda: setattr(owner.card, "refuse", 1)).result()
+            owner.run(lambda: setattr(owner.gpu, "refuse", 1)).result()
     wanted = [*answers[1:3], *next_answers[1:3]]
     assert all(psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
                for promise, answer in zip(waiting, wanted, strict=True))
@@ -92,7 +92,7 @@ def test_a_failure_of_a_batch_comes_to_all_who_asked_and_the_next_one_goes_on(ow
     engine.close()
 
 
-def test_crops_of_the_host_and_of_the_card_may_come_by_turns(owner, bench, on_cpu, engine_on):  # noqa: F811
+def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(owner, bench, on_cpu, engine_on):  # noqa: F811
     """One memory and one set of buffers on two streams; nothing is waited for between them but the answer before."""
     engine, _ = engine_on(owner)
     (firsts, _), (seconds, _) = crops_of(engine.recipe), crops_of(engine.recipe, "next_")
@@ -100,8 +100,8 @@ def test_crops_of_the_host_and_of_the_card_may_come_by_turns(owner, bench, on_cp
     mine = theirs = None
     for crop, next_crop in [(firsts[0], seconds[0])] * 3:
         faces.put([crop[0]])
-        on_card = engine.submit(faces.faces[0], mine)
-        mine = engine.submit(next_crop, on_card)
+        on_gpu = engine.submit(faces.faces[0], mine)
+        mine = engine.submit(next_crop, on_gpu)
         theirs = on_cpu.submit(next_crop, on_cpu.submit(crop, theirs))
         assert psnr(mine.result(20).pixels[0], theirs.result(20).pixels[0]) > 60
     engine.close()
@@ -128,7 +128,7 @@ def test_an_answer_that_is_not_numbers_is_an_error_and_what_comes_after_begins_w
 def test_where_there_is_no_memory_the_crop_fails_and_the_next_one_goes_on(owner, engine_on):
     engine, _ = engine_on(owner)
     crops, answers = crops_of(engine.recipe)
-    owner.run(lambda: setattr(owner.card, "refuse", 2)).result()
+    owner.run(lambda: setattr(owner.gpu, "refuse", 2)).result()
     with pytest.raises(OutOfDeviceMemory):
         engine.submit(crops[0]).result(20)
     assert psnr(engine.submit(crops[0]).result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from rtface.device.cuda.nvidia import NvidiaCard
+from rtface.device.cuda.nvidia import NvidiaGpu
 from rtface.errors import RtfaceError
 
 
@@ -18,11 +18,11 @@ def error_of(step):
     return None
 
 
-card = NvidiaCard(0, lambda capability: [b"\x7fELF"], ["twice"])
-seen = {"name": card.name, "capability": card.capability, "driver": card.driver, "free": card.free_bytes()}
-up, work = card.stream(), card.stream(9)
-host, device, back = card.pin(16), card.allocate(16), card.pin(16)
-begun, ready, done = card.event(timed=True), card.event(), card.event(timed=True)
+gpu = NvidiaGpu(0, lambda capability: [b"\x7fELF"], ["twice"])
+seen = {"name": gpu.name, "capability": gpu.capability, "driver": gpu.driver, "free": gpu.free_bytes()}
+up, work = gpu.stream(), gpu.stream(9)
+host, device, back = gpu.pin(16), gpu.allocate(16), gpu.pin(16)
+begun, ready, done = gpu.event(timed=True), gpu.event(), gpu.event(timed=True)
 host.bytes().view(np.float32)[:] = 1.5
 up.record(begun)
 up.copy(device, host, 8)
@@ -38,12 +38,12 @@ handles = []
 work.call(handles.append)
 work.copy(back, device, 16)
 work.record(done)
-waiter = threading.Thread(target=done.synchronize)  # another thread than the one that opened the card
+waiter = threading.Thread(target=done.synchronize)  # another thread than the one that opened the GPU
 waiter.start()
 waiter.join()
 seen |= {"values": back.bytes().view(np.float32).tolist(), "done": done.done(), "ms": done.milliseconds_since(begun),
          "handle": handles == [work.handle]}
-seen["full"] = error_of(lambda: card.allocate(1 << 30))
+seen["full"] = error_of(lambda: gpu.allocate(1 << 30))
 os.environ["FAKE_CUDA_FAILS"] = "719"
 seen["lost"] = [error_of(step) for step in (
     lambda: work.copy(back, device, 16), done.synchronize, done.done, lambda: work.replay(graph),
@@ -53,8 +53,8 @@ graph.close()
 for memory in (host, device, back):
     memory.close()
     memory.close()
-card.close()
-seen["freed"] = card.free_bytes()
-seen["absent"] = error_of(lambda: NvidiaCard(3))
-seen["no kernel"] = error_of(lambda: NvidiaCard(0, lambda capability: [b"\x7fELF"], ["thrice"]))
+gpu.close()
+seen["freed"] = gpu.free_bytes()
+seen["absent"] = error_of(lambda: NvidiaGpu(3))
+seen["no kernel"] = error_of(lambda: NvidiaGpu(0, lambda capability: [b"\x7fELF"], ["thrice"]))
 print(json.dumps(seen))

@@ -79,7 +79,7 @@ def test_with_pytorch_the_others_have_random_weights(tmp_path: Path) -> None:
     assert "random weights" in said
 
 
-class Card:
+class Gpu:
     """A bench whose plans are made here: `psnr` by precision, an error where it is text."""
 
     dry, backend = False, "auto"
@@ -90,7 +90,7 @@ class Card:
         def build(recipe: Recipe, precision: Any) -> Any:
             if isinstance(found := psnr[precision], str):
                 raise EngineError(found)
-            return SimpleNamespace(identity=PlanIdentity.of(recipe, "tests", "1", "card", precision),
+            return SimpleNamespace(identity=PlanIdentity.of(recipe, "tests", "1", "gpu", precision),
                                    close=lambda: self.closed.append(precision))
 
         monkeypatch.setattr(published, "_backend", lambda bench: (("fp16", "bf16", "f32"), build, "a test"))
@@ -112,9 +112,9 @@ def test_which_plan_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ps
                              taken: str, closed: list[str]) -> None:
     recipe = engine(tmp_path / "tiny")
     recipe = replace(recipe, golden=replace(recipe.golden, psnr=Psnr(f32=60.0, bf16=35.0, fp16=40.0)))
-    card = Card(monkeypatch, recipe, psnr)
-    plan, verdicts, why = published.judged(card, recipe, take_any=any_)  # type: ignore[arg-type]
-    assert plan.identity.precision == taken and why == "a test" and card.closed == closed
+    gpu = Gpu(monkeypatch, recipe, psnr)
+    plan, verdicts, why = published.judged(gpu, recipe, take_any=any_)  # type: ignore[arg-type]
+    assert plan.identity.precision == taken and why == "a test" and gpu.closed == closed
     assert list(verdicts) == list(psnr)
     for precision, found in psnr.items():
         if isinstance(found, str):
@@ -126,10 +126,10 @@ def test_which_plan_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ps
 
 def test_what_has_no_plan_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = engine(tmp_path / "tiny")
-    card = Card(monkeypatch, recipe, {"bf16": 20.0, "f32": "no memory"})
+    gpu = Gpu(monkeypatch, recipe, {"bf16": 20.0, "f32": "no memory"})
     with pytest.raises(EngineError, match=r"no plan of it can be used.*no memory"):
-        published.judged(card, recipe, take_any=False)  # type: ignore[arg-type]
-    assert card.closed == ["bf16"]
+        published.judged(gpu, recipe, take_any=False)  # type: ignore[arg-type]
+    assert gpu.closed == ["bf16"]
 
 
 def test_the_table() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_card import REHEARSAL, any_plan
+from real_gpu import REHEARSAL, any_plan
 
 from rtface.engine.recipe import find_recipes, load_recipe
 

@@ -1,4 +1,4 @@
-"""The benchmarks for machines with a card run: on the tests' own card, with small counts."""
+"""The benchmarks for machines with a GPU run: on the tests' own GPU, with small counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from host_kernels import compiler
 
 ROOT = Path(__file__).parents[2]
 WANTED = {"kernels": ("device_copy_gb_per_s", "2 faces of 512 in 1080p nv12", "shaping of 2 faces"),
-          "overlap": ("rtface-m",), "latency": ("rtface-m", "aim_p99_ms"), "path": ("rtface-m", "beside_the_card"),
+          "overlap": ("rtface-m",), "latency": ("rtface-m", "aim_p99_ms"), "path": ("rtface-m", "beside_the_gpu"),
           "engines": ("rtface-m",)}
 
 

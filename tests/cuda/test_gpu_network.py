@@ -1,4 +1,4 @@
-"""A tracker's networks on the fake card: their answers are the CPU's, and where they are not the CPU runs them."""
+"""A tracker's networks on the fake GPU: their answers are the CPU's, and where they are not the CPU runs them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import logging
 
 import numpy as np
 import pytest
-from card_rig import FakeCard, FakePlan
 from fakes import frame_of, portrait
+from gpu_rig import FakeGpu, FakePlan
 
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.stream_thread import Owner
-from rtface.engine.cuda.network import CardNetwork
+from rtface.engine.cuda.network import GpuNetwork
 from rtface.engine.spec import Picture
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 from rtface.tracking import create_tracker, golden, models
@@ -21,12 +21,12 @@ from rtface.tracking.network import Network
 
 
 def opener(owner, plans=None, **how):
-    """As `card_network.open_on`, with ONNX Runtime in TensorRT's place."""
+    """As `gpu_network.open_on`, with ONNX Runtime in TensorRT's place."""
     def opened(network):
-        plan = FakePlan(Picture(network), owner.card, max_batch=1, **how)
+        plan = FakePlan(Picture(network), owner.gpu, max_batch=1, **how)
         if plans is not None:
             plans.append(plan)
-        return CardNetwork(owner, network, plan)
+        return GpuNetwork(owner, network, plan)
 
     return opened
 
@@ -45,8 +45,8 @@ def test_answers_are_the_cpus(owner, capturable):
     assert np.abs(a.points - b.points).max() < 0.01 and np.abs(a.box - b.box).max() < 0.01
     assert abs(a.score - b.score) < 1e-4
     golden.check_mesh(mesh), golden.check_detector(detector)
-    assert bool(owner.card.replays) == capturable
-    assert {text.split(":")[0] for text in owner.card.operations} == {"stream 3"}  # not the engines'
+    assert bool(owner.gpu.replays) == capturable
+    assert {text.split(":")[0] for text in owner.gpu.operations} == {"stream 3"}  # not the engines'
     mesh.close(), detector.close()
     mesh.close()
     with pytest.raises(EngineError, match="face-mesh is closed"):
@@ -59,9 +59,9 @@ def film(frames=5):
         yield frame_of(picture, t)
 
 
-def test_a_tracker_on_the_card_sees_the_same_faces(owner, caplog):
+def test_a_tracker_on_the_gpu_sees_the_same_faces(owner, caplog):
     plans = []
-    mine, theirs, device = create_tracker(device="cuda", card=opener(owner, plans)), create_tracker(), CpuDevice()
+    mine, theirs, device = create_tracker(device="cuda", gpu=opener(owner, plans)), create_tracker(), CpuDevice()
     for frame in film():
         ours, others = (tracker.update(device.view(frame), frame.time) for tracker in (mine, theirs))
         assert [f.track_id for f in ours] == [f.track_id for f in others] == [1]
@@ -80,7 +80,7 @@ def test_a_tracker_on_the_card_sees_the_same_faces(owner, caplog):
 def test_wrong_answers_are_refused_and_the_cpu_takes_over(owner, caplog, how, says):
     plans = []
     with caplog.at_level(logging.WARNING, "rtface"):
-        tracker = create_tracker(device="cuda", card=opener(owner, plans, **how))
+        tracker = create_tracker(device="cuda", gpu=opener(owner, plans, **how))
     assert [r.getMessage() for r in caplog.records if "runs on the CPU" in r.getMessage()]
     assert all(any(text in r.getMessage() for r in caplog.records) for text in says)
     assert all(plan.closed for plan in plans)
@@ -88,24 +88,24 @@ def test_wrong_answers_are_refused_and_the_cpu_takes_over(owner, caplog, how, sa
     assert len(tracker.update(CpuDevice().view(frame), 0.0)) == 1
 
 
-def test_a_full_card_and_a_plan_without_its_tensors_leave_nothing(owner):
-    plan = FakePlan(Picture(models.face_mesh()), owner.card)
-    owner.card.refuse = 1
+def test_a_full_gpu_and_a_plan_without_its_tensors_leave_nothing(owner):
+    plan = FakePlan(Picture(models.face_mesh()), owner.gpu)
+    owner.gpu.refuse = 1
     with pytest.raises(OutOfDeviceMemory):
-        CardNetwork(owner, models.face_mesh(), plan)
+        GpuNetwork(owner, models.face_mesh(), plan)
     assert plan.closed
     with pytest.raises(EngineError, match="yunet: its plan has no tensor bbox_16"):
-        CardNetwork(owner, models.yunet(), FakePlan(Picture(models.face_mesh()), owner.card))
+        GpuNetwork(owner, models.yunet(), FakePlan(Picture(models.face_mesh()), owner.gpu))
 
 
-def test_a_lost_card_is_no_reason_to_go_on_in_silence(host_kernels):
-    owner = Owner(lambda: FakeCard(host_kernels))
+def test_a_lost_gpu_is_no_reason_to_go_on_in_silence(host_kernels):
+    owner = Owner(lambda: FakeGpu(host_kernels))
     mesh = FaceMesh(network=opener(owner)(models.face_mesh()))
-    owner.card.lost = True
+    owner.gpu.lost = True
     with pytest.raises(DeviceLost):
         mesh.infer(golden.mesh_picture())
     with pytest.raises(DeviceLost):
-        create_tracker(card=opener(owner))
+        create_tracker(gpu=opener(owner))
     mesh.close()
     owner.close()
 

@@ -1,5 +1,5 @@
-"""The kernels on the card against the CPU device: every test of tests/device that is given something to run kernels
-with is a test here too, and is given the card.
+"""The kernels on the GPU against the CPU device: every test of tests/device that is given something to run kernels
+with is a test here too, and is given the GPU.
 
 Those whose parameter is annotated `HostKernels` are the host's alone: they ask what only a compiled library can tell,
 or launch nothing.
@@ -26,11 +26,11 @@ RUNNERS = {"host", "shaper", "batcher"}
 
 
 def shared(module: ModuleType) -> dict[str, Callable[..., None]]:
-    """A module's tests that a card can do too."""
+    """A module's tests that a GPU can do too."""
     tests = {name: test for name, test in vars(module).items() if name.startswith("test_") and any(
         key in RUNNERS and parameter.annotation != "HostKernels"
         for key, parameter in inspect.signature(test).parameters.items())}
-    assert tests, f"{module.__name__} has no test for a card any more; see RUNNERS"
+    assert tests, f"{module.__name__} has no test for a GPU any more; see RUNNERS"
     return tests
 
 
@@ -41,11 +41,11 @@ for _module in (test_batch_kernels, test_kernels, test_kernels_paste, test_shape
 
 
 @pytest.fixture
-def runner(card_kernels: Any) -> Iterator[Any]:
-    """The card, which is to be used."""
-    card_kernels.clear()
-    yield card_kernels
-    assert card_kernels.launched, "the test ran nothing on the card"
+def runner(gpu_kernels: Any) -> Iterator[Any]:
+    """The GPU, which is to be used."""
+    gpu_kernels.clear()
+    yield gpu_kernels
+    assert gpu_kernels.launched, "the test ran nothing on the GPU"
 
 
 @pytest.fixture

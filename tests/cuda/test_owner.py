@@ -1,4 +1,4 @@
-"""The thread that owns a card: order, batches of what waits, failures that reach who asked, and an end."""
+"""The thread that owns a GPU: order, batches of what waits, failures that reach who asked, and an end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import Future
 
 import pytest
-from fake_card import FakeCard
+from fake_gpu import FakeGpu
 
 from rtface.device.cuda.stream_thread import Owner
 from rtface.errors import DeviceLost, EngineError, MissingComponent
@@ -22,7 +22,7 @@ class Network:
         if self.fail:
             raise self.fail
         self.batches.append([r.number for r in batch])
-        event = self.owner.card.event()
+        event = self.owner.gpu.event()
         self.owner.compute.record(event)
         for request in batch:
             request.answer.set_result(request.number)
@@ -43,7 +43,7 @@ class Request:
 
 @pytest.fixture
 def owner():
-    owner = Owner(lambda: FakeCard(lambda *_: None))
+    owner = Owner(lambda: FakeGpu(lambda *_: None))
     yield owner
     owner.close()
 
@@ -58,7 +58,7 @@ def hold(owner):
 
 def test_all_work_is_done_by_one_thread_in_order(owner):
     names = [owner.run(lambda k=k: (k, threading.current_thread().name)) for k in range(20)]
-    assert [f.result(10) for f in names] == [(k, "rtface-card") for k in range(20)]
+    assert [f.result(10) for f in names] == [(k, "rtface-GPU") for k in range(20)]
 
 
 def test_what_waits_goes_in_one_batch_and_a_single_crop_does_not_wait(owner):
@@ -102,7 +102,7 @@ def test_a_face_s_next_frame_waits_for_the_one_before(owner):
     assert network.batches == [[1, 2], [3], [4]]
 
 
-def test_only_so_many_batches_are_on_the_card_at_a_time(owner):
+def test_only_so_many_batches_are_on_the_gpu_at_a_time(owner):
     network = Network(owner, max_batch=1)
     gate = hold(owner)
     requests = [Request(network, k) for k in range(8)]
@@ -110,7 +110,7 @@ def test_only_so_many_batches_are_on_the_card_at_a_time(owner):
         owner.submit(request)
     gate.set()
     requests[-1].answer.result(10)
-    assert owner.card.waits == 6  # the first two go at once, each later one waits for the one two before it
+    assert owner.gpu.waits == 6  # the first two go at once, each later one waits for the one two before it
 
 
 class Slow:
@@ -127,7 +127,7 @@ class Slow:
 
 
 def crowded(owner, requests, error=None):
-    """Three crops one by one: two batches on the card, and one that waits for the first to end."""
+    """Three crops one by one: two batches on the GPU, and one that waits for the first to end."""
     network, first = Network(owner, max_batch=1), Slow(error)
     enqueue = network.enqueue
     network.enqueue = lambda batch: first if enqueue(batch) and network.batches == [[0]] else Slow()
@@ -166,14 +166,14 @@ def test_a_batch_that_fails_lets_those_behind_it_know_and_holds_nobody_up(owner,
 
 
 def test_closing_while_a_crop_waits_for_room_does_it_first():
-    owner, requests = Owner(lambda: FakeCard(lambda *_: None)), []
+    owner, requests = Owner(lambda: FakeGpu(lambda *_: None)), []
     closed = []
-    owner.card.close = lambda: closed.append([request.answer.done() for request in requests])
+    owner.gpu.close = lambda: closed.append([request.answer.done() for request in requests])
     first = crowded(owner, requests)
     threading.Timer(0.05, first.gate.set).start()
     owner.close()
     assert closed == [[True, True, True]]
-    assert not [t for t in threading.enumerate() if t.name == "rtface-card"]
+    assert not [t for t in threading.enumerate() if t.name == "rtface-GPU"]
 
 
 def test_a_failure_reaches_who_asked_and_nobody_else(owner):
@@ -188,28 +188,28 @@ def test_a_failure_reaches_who_asked_and_nobody_else(owner):
         owner.run(lambda: 1 / 0).result(10)
 
 
-def test_after_the_loss_of_the_card_everything_says_so(owner):
-    owner.card.lost = True
+def test_after_the_loss_of_the_gpu_everything_says_so(owner):
+    owner.gpu.lost = True
     with pytest.raises(DeviceLost, match="stopped answering"):
-        owner.run(lambda: owner.compute.record(owner.card.event())).result(10)
-    owner.card.lost = False  # whatever it says now: its contents are gone
+        owner.run(lambda: owner.compute.record(owner.gpu.event())).result(10)
+    owner.gpu.lost = False  # whatever it says now: its contents are gone
     request = Request(Network(owner), 1)
     owner.submit(request)
     with pytest.raises(DeviceLost):
         request.answer.result(10)
 
 
-def test_a_card_that_cannot_be_opened_says_why_and_leaves_no_thread():
+def test_a_gpu_that_cannot_be_opened_says_why_and_leaves_no_thread():
     def refuse():
         raise MissingComponent("no driver")
 
     with pytest.raises(MissingComponent, match="no driver"):
         Owner(refuse)
-    assert not [t for t in threading.enumerate() if t.name == "rtface-card"]
+    assert not [t for t in threading.enumerate() if t.name == "rtface-GPU"]
 
 
 def test_what_waits_is_done_before_the_end():
-    owner = Owner(lambda: FakeCard(lambda *_: None))
+    owner = Owner(lambda: FakeGpu(lambda *_: None))
     network = Network(owner)
     gate = hold(owner)
     requests = [Request(network, k) for k in range(4)]

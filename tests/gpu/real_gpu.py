@@ -1,4 +1,4 @@
-"""The card that is here: counted memory, kernels over arrays of the host, and engines."""
+"""The GPU that is here: counted memory, kernels over arrays of the host, and engines."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from host_kernels import Kernels, checked
 
 from rtface.device.cuda import batch, kernels, modules, shaping
 from rtface.device.cuda.gpu import Memory
-from rtface.device.cuda.nvidia import NvidiaCard
+from rtface.device.cuda.nvidia import NvidiaGpu
 from rtface.device.cuda.stream_thread import Owner
-from rtface.engine.cuda.batch import CardPlan
-from rtface.engine.cuda.engine import CardEngine
+from rtface.engine.cuda.batch import GpuPlan
+from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.plan import Verdict, open_plan
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Precision
@@ -24,19 +24,19 @@ from rtface.errors import EngineError, MissingComponent
 
 TABLES: Kernels = kernels.KERNELS | shaping.KERNELS | batch.KERNELS
 REHEARSAL = os.environ.get("RTFACE_GPU_REHEARSAL") == "1"
-"""Whether the driver is the tests' own (`tests/card/fake_libcuda.cpp`), whose memory is the host's."""
+"""Whether the driver is the tests' own (`tests/gpu/fake_libcuda.cpp`), whose memory is the host's."""
 
 
-class CountedCard:
-    """A card that counts what is reserved, and fails when it is closed while anything was not given back."""
+class CountedGpu:
+    """A GPU that counts what is reserved, and fails when it is closed while anything was not given back."""
 
-    def __init__(self, card: NvidiaCard) -> None:
-        self._card = card
+    def __init__(self, gpu: NvidiaGpu) -> None:
+        self._gpu = gpu
         self._pieces: list[Memory] = []
         self.allocations = 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._card, name)
+        return getattr(self._gpu, name)
 
     def _counted(self, piece: Any) -> Any:
         self._pieces.append(piece)
@@ -44,24 +44,24 @@ class CountedCard:
         return piece
 
     def allocate(self, nbytes: int) -> Memory:
-        return self._counted(self._card.allocate(nbytes))
+        return self._counted(self._gpu.allocate(nbytes))
 
     def pin(self, nbytes: int) -> Any:
-        return self._counted(self._card.pin(nbytes))
+        return self._counted(self._gpu.pin(nbytes))
 
     def close(self) -> None:
-        self._card.close()
+        self._gpu.close()
         left = [piece.nbytes for piece in self._pieces if piece.address]
         assert not left, f"{len(left)} pieces of memory were never freed: {left}"
 
 
 def open_owner() -> Owner:
-    """The owner of card 0 with every kernel."""
-    return Owner(lambda: CountedCard(modules.open_card()))
+    """The owner of GPU 0 with every kernel."""
+    return Owner(lambda: CountedGpu(modules.open_gpu()))
 
 
-class CardKernels:
-    """Every kernel on the card, over arrays in pinned memory: on a 64-bit system that has the same address on both
+class GpuKernels:
+    """Every kernel on the GPU, over arrays in pinned memory: on a 64-bit system that has the same address on both
     sides, so what a test of the host's kernels does is done as it is (`host_kernels.Runner`).
 
     Attributes:
@@ -70,9 +70,9 @@ class CardKernels:
 
     ROOM = 192 << 20
 
-    def __init__(self, card: NvidiaCard) -> None:
-        self._card, self._stream, self._done = card, card.stream(), card.event()
-        self._pinned = card.pin(self.ROOM)
+    def __init__(self, gpu: NvidiaGpu) -> None:
+        self._gpu, self._stream, self._done = gpu, gpu.stream(), gpu.event()
+        self._pinned = gpu.pin(self.ROOM)
         self._memory = self._pinned.bytes()
         self._at = 0
         self.launched: set[str] = set()
@@ -99,29 +99,29 @@ class CardKernels:
     def close(self) -> None:
         self._memory = np.zeros(0, np.uint8)
         self._pinned.close()
-        self._card.close()
+        self._gpu.close()
 
 
 def backends() -> Sequence[str]:
-    """What can run engines on a card, of what is installed."""
+    """What can run engines on a GPU, of what is installed."""
     return ("host",) if REHEARSAL else ("tensorrt", "torch")
 
 
-def card_plan(backend: str, owner: Owner, recipe: Recipe,
-              precision: Precision | None = None) -> tuple[CardPlan, Verdict]:
-    """A plan on the owner's card; without a `precision` the fastest that passes the gate.
+def gpu_plan(backend: str, owner: Owner, recipe: Recipe,
+              precision: Precision | None = None) -> tuple[GpuPlan, Verdict]:
+    """A plan on the owner's GPU; without a `precision` the fastest that passes the gate.
 
-    Skips the test where `backend` is not installed, or does not take a card that it does not name among its targets. A
-    backend that takes the card and gives wrong answers is a failure.
+    Skips the test where `backend` is not installed, or does not take a GPU that it does not name among its targets. A
+    backend that takes the GPU and gives wrong answers is a failure.
     """
 
     def make() -> tuple[Any, Verdict]:
         if backend == "host":
             from host_plan import HostPlan
-            return HostPlan(recipe, owner.card), Verdict(100.0, 50.0, 0.0)
+            return HostPlan(recipe, owner.gpu), Verdict(100.0, 50.0, 0.0)
         if backend == "tensorrt":
             from rtface.engine.tensorrt import open_tensorrt
-            return open_tensorrt(recipe, owner.card, precision=precision)
+            return open_tensorrt(recipe, owner.gpu, precision=precision)
         try:
             from rtface.engine.torch_backend import pytorch
         except ImportError as error:
@@ -135,37 +135,37 @@ def card_plan(backend: str, owner: Owner, recipe: Recipe,
     except MissingComponent as error:
         pytest.skip(f"{backend}: {error}")
     except EngineError as error:
-        if backend != "tensorrt" or takes_card(owner.card) or "reference's answers" in str(error):
+        if backend != "tensorrt" or takes_gpu(owner.gpu) or "reference's answers" in str(error):
             raise
-        pytest.skip(f"{backend} does not take this card: {error}")
+        pytest.skip(f"{backend} does not take this GPU: {error}")
 
 
-def takes_card(card: NvidiaCard) -> bool:
-    """Whether the installed TensorRT is made for this card."""
+def takes_gpu(gpu: NvidiaGpu) -> bool:
+    """Whether the installed TensorRT is made for this GPU."""
     from rtface.engine.tensorrt.library import choose, installed
-    choice = choose(card.capability, installed(), card=card.name)
+    choice = choose(gpu.capability, installed(), gpu=gpu.name)
     return choice.target is not None or choice.library.kind == "full"
 
 
-def any_plan(owner: Owner, recipe: Recipe, precision: Precision | None = None) -> tuple[CardPlan, Verdict]:
+def any_plan(owner: Owner, recipe: Recipe, precision: Precision | None = None) -> tuple[GpuPlan, Verdict]:
     """The first backend's plan."""
     reasons: list[str] = []
     for backend in backends():
         try:
-            return card_plan(backend, owner, recipe, precision)
+            return gpu_plan(backend, owner, recipe, precision)
         except pytest.skip.Exception as skipped:
             reasons.append(str(skipped))
     pytest.skip("; ".join(reasons))
 
 
 def open_engine(owner: Owner, name: str = "rtface-s", *, precision: Precision | None = None,
-                plan: tuple[CardPlan, Verdict] | None = None, most: int | None = None) -> tuple[CardEngine, Any]:
+                plan: tuple[GpuPlan, Verdict] | None = None, most: int | None = None) -> tuple[GpuEngine, Any]:
     """A shipped engine, and what notes its `batches`; `most` crops in one run."""
     recipe = load_recipe(find_recipes()[name])
     made, verdict = plan or any_plan(owner, recipe, precision)
     if most is not None:
         made.max_batch = most
-    engine = CardEngine(owner, recipe, made, verdict, "for a test")
+    engine = GpuEngine(owner, recipe, made, verdict, "for a test")
     noted = SimpleNamespace(batches=[])
     batches = engine._batches
     assert batches is not None

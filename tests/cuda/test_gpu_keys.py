@@ -1,4 +1,4 @@
-"""Key frames on a card, against the same on the CPU: a slow engine over the small one, in films and live."""
+"""Key frames on a GPU, against the same on the CPU: a slow engine over the small one, in films and live."""
 
 # ruff: noqa: F811
 from __future__ import annotations
@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from card_rig import open_with
+from gpu_rig import open_with
 from key_frames import Every
 from test_cuda_device import codes, compare, device, film, on_cpu, planes  # noqa: F401
-from test_pictures_on_card import back, put
+from test_pictures_on_gpu import back, put
 from test_stateless_engines import recipe  # noqa: F401
 
 from rtface.analysis.analyzer import Treatment
@@ -42,7 +42,7 @@ class Engines:
 
 @pytest.fixture
 def open_plain(owner, recipe):
-    """Opens an engine without memory on the card, for crops of 128; as `FakePlan`."""
+    """Opens an engine without memory on the GPU, for crops of 128; as `FakePlan`."""
     made = []
 
     def opened(**more):
@@ -95,7 +95,7 @@ def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more, shar
     assert all(np.mean(codes(f)[0] != b[0]) > 0.01 for f, b in zip(mine, before, strict=True))
 
 
-def test_pictures_that_lie_on_the_card_are_cut_twice_and_stay_there(owner, device, engines, host, share_limit):
+def test_pictures_that_lie_on_the_gpu_are_cut_twice_and_stay_there(owner, device, engines, host, share_limit):
     mine = list(enhance(device, engines)(put(frame, owner) for frame in film("nv12", frames=6)))
     assert not any(frame.image.downloads for frame in mine)
     theirs = list(enhance(CpuDevice(), host)(film("nv12", frames=6)))
@@ -114,16 +114,16 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on
         engine.close()
 
 
-def test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_card(owner, device, engines):
+def test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_gpu(owner, device, engines):
     step = enhance(device, engines)
-    reserved = [(owner.card.allocations, slots(device)) for _ in step(iter(film(frames=14)))]
+    reserved = [(owner.gpu.allocations, slots(device)) for _ in step(iter(film(frames=14)))]
     assert step._hold == 3 + AHEAD
     assert reserved[-1][1] == {"frames": 1, 128: 2, 256: 2}
     assert reserved[3:] == [reserved[3]] * 11
 
 
 def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, share_limit):
-    """The faces of a frame are pasted together: with one that was answered on the card, it keeps what it has there."""
+    """The faces of a frame are pasted together: with one that was answered on the GPU, it keeps what it has there."""
     outs = []
     for where, names in ((device, engines), (CpuDevice(), host)):
         step = Enhance(where, names, Options(keyframe=3), Stats(), small="rtface-s", treatments={
@@ -204,10 +204,10 @@ def test_live_the_slow_engine_has_a_stream_that_gives_way(owner, device, engines
         step.collect(step.submit(frame))
     step.book._records[1].keys.last.key.result(60)
     of = {name: engine._hosted._kept.stream for name, engine in engines.all.items()}
-    card = owner.card
+    gpu = owner.gpu
     assert of["plain"].priority < of["rtface-s"].priority == owner.compute.priority < owner.look.priority
     assert len({*(stream.name for stream in of.values()), owner.compute.name}) == 3
-    assert all(f"{stream.name}: copy" in card.operations for stream in of.values())
+    assert all(f"{stream.name}: copy" in gpu.operations for stream in of.values())
 
 
 def test_live_a_small_engine_that_is_late_too_costs_the_correction_of_that_frame_only(device, engines):
@@ -228,14 +228,14 @@ def test_live_a_small_engine_that_is_late_too_costs_the_correction_of_that_frame
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["film", "live"])
-def test_a_lost_card_ends_a_film_and_live_goes_on_with_the_cpu(owner, device, engines, host, live):
+def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(owner, device, engines, host, live):
     stats = Stats()
     step = enhance(device, engines, stats, Every(1) if live else None)
     step.spare = (lambda: Workshop(CpuDevice(), host)) if live else None
     frames, done = film(frames=5, faces=1), []
     try:
         for k, frame in enumerate(frames):
-            owner.card.lost = k >= 2
+            owner.gpu.lost = k >= 2
             done.append(step.collect(step.submit(frame)).touched)
     except DeviceLost:
         assert not live

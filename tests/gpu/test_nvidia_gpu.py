@@ -1,4 +1,4 @@
-"""NvidiaCard on the driver that is here: memory, copies, events, kernels, graphs, threads and errors."""
+"""NvidiaGpu on the driver that is here: memory, copies, events, kernels, graphs, threads and errors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_card import REHEARSAL
+from real_gpu import REHEARSAL
 
 from rtface.device.cuda import nvrtc
-from rtface.device.cuda.nvidia import NvidiaCard, count_cards
+from rtface.device.cuda.nvidia import NvidiaGpu, count_gpus
 from rtface.errors import EngineError, MissingComponent, OutOfDeviceMemory
 
 SOURCE = """
@@ -31,14 +31,14 @@ COUNT = 1 << 20
 
 
 @pytest.fixture
-def card(cuda_python: None) -> Iterator[NvidiaCard]:
-    card = NvidiaCard(0, lambda capability: [nvrtc.compile(SOURCE, capability)], list(KERNELS))
-    yield card
-    card.close()
+def gpu(cuda_python: None) -> Iterator[NvidiaGpu]:
+    gpu = NvidiaGpu(0, lambda capability: [nvrtc.compile(SOURCE, capability)], list(KERNELS))
+    yield gpu
+    gpu.close()
 
 
-def wait(card: NvidiaCard, stream: Any) -> None:
-    event = card.event()
+def wait(gpu: NvidiaGpu, stream: Any) -> None:
+    event = gpu.event()
     stream.record(event)
     event.synchronize()
 
@@ -47,38 +47,38 @@ def launch(stream: Any, memory: Any, count: int = COUNT) -> None:
     stream.launch("twice", (-(-count // 256), 1, 1), (256, 1, 1), np.uint64(memory.address), np.int32(count))
 
 
-def test_it_says_what_it_is(card: NvidiaCard, gpu: str) -> None:
-    print(f"{card.name}, sm_{card.capability[0]}{card.capability[1]}, CUDA {card.driver}, "
-          f"{card.free_bytes() >> 20} MiB free")
-    assert card.name == gpu and card.capability >= (7, 0) and float(card.driver) >= 12
+def test_it_says_what_it_is(gpu: NvidiaGpu, gpu_name: str) -> None:
+    print(f"{gpu.name}, sm_{gpu.capability[0]}{gpu.capability[1]}, CUDA {gpu.driver}, "
+          f"{gpu.free_bytes() >> 20} MiB free")
+    assert gpu.name == gpu_name and gpu.capability >= (7, 0) and float(gpu.driver) >= 12
     with pytest.raises(MissingComponent, match="device cuda:"):
-        NvidiaCard(count_cards())
+        NvidiaGpu(count_gpus())
 
 
-def test_what_goes_up_comes_down(card: NvidiaCard) -> None:
-    up, down = card.pin(4 * COUNT), card.pin(4 * COUNT)
-    memory, other = card.allocate(4 * COUNT), card.allocate(4 * COUNT)
+def test_what_goes_up_comes_down(gpu: NvidiaGpu) -> None:
+    up, down = gpu.pin(4 * COUNT), gpu.pin(4 * COUNT)
+    memory, other = gpu.allocate(4 * COUNT), gpu.allocate(4 * COUNT)
     values = np.random.default_rng(0).random(COUNT, np.float32)
     up.bytes().view(np.float32)[:] = values
     down.bytes()[:] = 0
-    stream = card.stream()
+    stream = gpu.stream()
     stream.copy(memory, up, 2 * COUNT)
     stream.copy(memory, up, 2 * COUNT, to_at=2 * COUNT, source_at=2 * COUNT)
     stream.copy(other, memory, 4 * COUNT)
     stream.copy(down, other, 4 * COUNT)
-    wait(card, stream)
+    wait(gpu, stream)
     np.testing.assert_array_equal(down.bytes().view(np.float32), values)
     for piece in (up, down, memory, other):
         piece.close()
 
 
-def test_streams_wait_for_each_other(card: NvidiaCard) -> None:
+def test_streams_wait_for_each_other(gpu: NvidiaGpu) -> None:
     """Without the waits a copy of 4 MiB and a kernel would run beside each other."""
-    up, work, down = card.stream(), card.stream(), card.stream()
-    host, back, memory = card.pin(4 * COUNT), card.pin(4 * COUNT), card.allocate(4 * COUNT)
+    up, work, down = gpu.stream(), gpu.stream(), gpu.stream()
+    host, back, memory = gpu.pin(4 * COUNT), gpu.pin(4 * COUNT), gpu.allocate(4 * COUNT)
     for k in range(50):
         host.bytes().view(np.float32)[:] = k
-        arrived, doubled, done = card.event(), card.event(), card.event()
+        arrived, doubled, done = gpu.event(), gpu.event(), gpu.event()
         up.copy(memory, host, 4 * COUNT)
         up.record(arrived)
         work.wait(arrived)
@@ -94,9 +94,9 @@ def test_streams_wait_for_each_other(card: NvidiaCard) -> None:
 
 
 @pytest.mark.skipif(REHEARSAL, reason="a driver that is not there takes no time")
-def test_events_tell_time_and_wake_other_threads(card: NvidiaCard) -> None:
-    stream, memory, out = card.stream(), card.allocate(4 * COUNT), card.allocate(4 * COUNT)
-    begin, half, end = (card.event(timed=True) for _ in range(3))
+def test_events_tell_time_and_wake_other_threads(gpu: NvidiaGpu) -> None:
+    stream, memory, out = gpu.stream(), gpu.allocate(4 * COUNT), gpu.allocate(4 * COUNT)
+    begin, half, end = (gpu.event(timed=True) for _ in range(3))
 
     def work(rounds: int) -> None:
         stream.launch("sums", (COUNT // 256, 1, 1), (256, 1, 1), np.uint64(memory.address),
@@ -121,8 +121,8 @@ def test_events_tell_time_and_wake_other_threads(card: NvidiaCard) -> None:
         piece.close()
 
 
-def test_a_graph_is_run_when_it_is_replayed(card: NvidiaCard) -> None:
-    stream, memory, pinned = card.stream(), card.allocate(4 * COUNT), card.pin(4 * COUNT)
+def test_a_graph_is_run_when_it_is_replayed(gpu: NvidiaGpu) -> None:
+    stream, memory, pinned = gpu.stream(), gpu.allocate(4 * COUNT), gpu.pin(4 * COUNT)
     pinned.bytes().view(np.float32)[:] = 1.0
     stream.copy(memory, pinned, 4 * COUNT)
     launch(stream, memory, 1)
@@ -137,7 +137,7 @@ def test_a_graph_is_run_when_it_is_replayed(card: NvidiaCard) -> None:
     for _ in range(3):
         stream.replay(graph)
     stream.copy(pinned, memory, 4 * COUNT)
-    wait(card, stream)
+    wait(gpu, stream)
     values = pinned.bytes().view(np.float32)
     assert values[0] == 128.0 and (values[1:] == 64.0).all()
     assert handles == [stream.handle]
@@ -146,8 +146,8 @@ def test_a_graph_is_run_when_it_is_replayed(card: NvidiaCard) -> None:
         piece.close()
 
 
-def test_a_capture_that_fails_leaves_the_stream_usable(card: NvidiaCard) -> None:
-    stream, memory = card.stream(), card.allocate(4 * COUNT)
+def test_a_capture_that_fails_leaves_the_stream_usable(gpu: NvidiaGpu) -> None:
+    stream, memory = gpu.stream(), gpu.allocate(4 * COUNT)
 
     def build() -> None:
         launch(stream, memory)
@@ -156,31 +156,31 @@ def test_a_capture_that_fails_leaves_the_stream_usable(card: NvidiaCard) -> None
     with pytest.raises(ValueError, match="the build fails"):
         stream.capture(build)
     launch(stream, memory)
-    wait(card, stream)
+    wait(gpu, stream)
     memory.close()
 
 
-def test_kernels_read_and_write_pinned_memory_by_its_address(card: NvidiaCard) -> None:
+def test_kernels_read_and_write_pinned_memory_by_its_address(gpu: NvidiaGpu) -> None:
     """What the tests of kernels rest on."""
-    stream, pinned = card.stream(), card.pin(4 * COUNT)
+    stream, pinned = gpu.stream(), gpu.pin(4 * COUNT)
     pinned.bytes().view(np.float32)[:] = 3.0
     launch(stream, pinned)
-    wait(card, stream)
+    wait(gpu, stream)
     assert (pinned.bytes().view(np.float32) == 6.0).all()
     pinned.close()
 
 
-def test_memory_runs_out_with_a_word_and_goes_back(card: NvidiaCard) -> None:
-    free = card.free_bytes()
+def test_memory_runs_out_with_a_word_and_goes_back(gpu: NvidiaGpu) -> None:
+    free = gpu.free_bytes()
     with pytest.raises(OutOfDeviceMemory, match="no memory left to reserve"):
-        card.allocate(free + (1 << 30))
-    piece = card.allocate(64 << 20)
-    assert card.free_bytes() <= free - (64 << 20)
+        gpu.allocate(free + (1 << 30))
+    piece = gpu.allocate(64 << 20)
+    assert gpu.free_bytes() <= free - (64 << 20)
     piece.close()
     piece.close()
-    assert card.free_bytes() >= free - (16 << 20)
+    assert gpu.free_bytes() >= free - (16 << 20)
 
 
-def test_a_kernel_that_is_not_there_is_named(card: NvidiaCard) -> None:
+def test_a_kernel_that_is_not_there_is_named(gpu: NvidiaGpu) -> None:
     with pytest.raises(EngineError, match="hold no thrice"):
-        NvidiaCard(0, lambda capability: [nvrtc.compile(SOURCE, capability)], ["thrice"])
+        NvidiaGpu(0, lambda capability: [nvrtc.compile(SOURCE, capability)], ["thrice"])

@@ -1,4 +1,4 @@
-"""Where a run works: the card when it can be used, else the CPU with the reason; at once on the CPU for live."""
+"""Where a run works: the GPU when it can be used, else the CPU with the reason; at once on the CPU for live."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from card_rig import FakeCard, engine_on
 from fakes import portrait
+from gpu_rig import FakeGpu, engine_on
 
 import rtface
 from rtface.engine.cuda import driver
@@ -17,16 +17,16 @@ from rtface.pipeline.runtime import codec_device, open_at_once, open_workshop
 
 
 class Machine:
-    """One with the fake card; `gate` holds its engines back, `grey` makes them fail their check."""
+    """One with the fake GPU; `gate` holds its engines back, `grey` makes them fail their check."""
 
     def __init__(self, host_kernels):
-        self.kernels, self.cards, self.gate = host_kernels, [], threading.Event()
+        self.kernels, self.gpus, self.gate = host_kernels, [], threading.Event()
         self.grey, self.memory, self.lacks = False, 1 << 30, ""
         self.gate.set()
 
-    def open_card(self, number=0):
-        self.cards.append(FakeCard(self.kernels, memory=self.memory))
-        return self.cards[-1]
+    def open_gpu(self, number=0):
+        self.gpus.append(FakeGpu(self.kernels, memory=self.memory))
+        return self.gpus[-1]
 
     def open_engine(self, owner, recipe, number, *, progress=None):
         self.gate.wait(20)
@@ -40,20 +40,20 @@ class Machine:
 @pytest.fixture
 def machine(host_kernels, monkeypatch):
     machine = Machine(host_kernels)
-    monkeypatch.setattr(driver, "unusable", lambda number: None if number == 0 else f"there is no card {number}")
-    monkeypatch.setattr("rtface.device.cuda.modules.open_card", machine.open_card)
-    monkeypatch.setattr("rtface.engine.cuda.open.open_card_engine", machine.open_engine)
+    monkeypatch.setattr(driver, "unusable", lambda number: None if number == 0 else f"there is no GPU {number}")
+    monkeypatch.setattr("rtface.device.cuda.modules.open_gpu", machine.open_gpu)
+    monkeypatch.setattr("rtface.engine.cuda.open.open_gpu_engine", machine.open_engine)
     yield machine
-    for card in machine.cards:
-        if not card.lost:
-            card.close()  # a leak fails the test
+    for gpu in machine.gpus:
+        if not gpu.lost:
+            gpu.close()  # a leak fails the test
 
 
 def pictures(count):
     return [portrait(480, 300, blur=1.2, scale=0.9, shift=(1.5 * t, 0.0))[0] for t in range(count)]
 
 
-def test_auto_takes_the_card_where_there_is_one(machine):
+def test_auto_takes_the_gpu_where_there_is_one(machine):
     told = []
     with ExitStack() as stack:
         place = open_workshop("rtface-s", "auto", stack, progress=lambda what, share: told.append((what, share)))
@@ -78,8 +78,8 @@ def test_auto_takes_the_cpu_and_says_why(machine, monkeypatch, caplog, fault, sa
     assert len(lines) == 1 and said in lines[0]
 
 
-def test_a_card_that_was_asked_for_is_not_replaced(machine):
-    with ExitStack() as stack, pytest.raises(MissingComponent, match="there is no card 1"):
+def test_a_gpu_that_was_asked_for_is_not_replaced(machine):
+    with ExitStack() as stack, pytest.raises(MissingComponent, match="there is no GPU 1"):
         open_workshop("rtface-s", "cuda:1", stack)
     machine.grey = True
     with ExitStack() as stack, pytest.raises(EngineError, match="reference's answers"):
@@ -88,7 +88,7 @@ def test_a_card_that_was_asked_for_is_not_replaced(machine):
         open_workshop("rtface-s", "cud", stack)
 
 
-def test_a_live_run_starts_at_once_and_moves_to_the_card(machine):
+def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
     machine.gate.clear()
     with rtface.Enhancer("default", wait=False, analysis=False, grain="none") as e:
         devices = []
@@ -100,7 +100,7 @@ def test_a_live_run_starts_at_once_and_moves_to_the_card(machine):
             devices.append((e._enhance.workshop.device.name, e._enhance.workshop.engines.described[0]))
         assert devices == [("cpu", "rtface-s")] * 2 + [("cuda", "rtface-m")] * 2
         assert e.stats.counters["frames_corrected"] == 4
-        machine.cards[-1].lost = True  # and back, with the loss of a frame's correction at most
+        machine.gpus[-1].lost = True  # and back, with the loss of a frame's correction at most
         for picture in pictures(3):
             e(picture)
         assert e._enhance.workshop.device.name == "cpu"
@@ -108,16 +108,16 @@ def test_a_live_run_starts_at_once_and_moves_to_the_card(machine):
         assert e.stats.counters["frames_corrected"] == 6
 
 
-def test_a_live_run_stays_where_it_is_when_the_card_cannot_take_the_small_engine_too(machine, caplog):
+def test_a_live_run_stays_where_it_is_when_the_gpu_cannot_take_the_small_engine_too(machine, caplog):
     machine.lacks = "rtface-s"
     with rtface.Enhancer("default", wait=False, analysis=False) as e:
         assert "rtface-s" in str(e._enhance.coming.exception(60))
         e(pictures(1)[0])
         assert e._enhance.workshop.device.name == "cpu" and e.stats.counters["frames_corrected"] == 1
-        assert not machine.cards[0].live  # at once, not at the end
+        assert not machine.gpus[0].live  # at once, not at the end
 
 
-def test_a_live_run_ends_while_the_card_is_still_being_made_ready(machine):
+def test_a_live_run_ends_while_the_gpu_is_still_being_made_ready(machine):
     machine.gate.clear()
     e = rtface.Enhancer("rtface-s", wait=False)
     coming = e._enhance.coming
@@ -127,16 +127,16 @@ def test_a_live_run_ends_while_the_card_is_still_being_made_ready(machine):
     assert time.monotonic() - began < 1.0
     machine.gate.set()
     assert "the run ended" in str(coming.exception(60))
-    assert not machine.cards[0].live
+    assert not machine.gpus[0].live
 
 
-def test_without_a_card_nothing_is_coming():
+def test_without_a_gpu_nothing_is_coming():
     with ExitStack() as stack:
         now, coming = open_at_once("rtface-s", "cpu", stack)
         assert now.device.name == "cpu" and coming is None
 
 
-def test_a_film_on_the_card_and_the_loss_of_it(machine, tmp_path, monkeypatch):
+def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
     import av
     import numpy as np
 
@@ -155,20 +155,20 @@ def test_a_film_on_the_card_and_the_loss_of_it(machine, tmp_path, monkeypatch):
     assert report.faults == 0
     report = run_file(source, tmp_path / "keys.mp4", Options(engine="rtface-m", keyframe=3, device="cuda"))
     assert (report.frames_corrected, report.faults) == (6, 0)
-    lost = machine.open_card
+    lost = machine.open_gpu
 
     def breaking(number=0):
-        card = lost(number)
-        first = card.run_kernel
+        gpu = lost(number)
+        first = gpu.run_kernel
 
         def run_kernel(kernel, *more):
-            if kernel == "paste" and len([o for o in card.operations if o.endswith(": paste")]) > 3:
-                card.lost = True
+            if kernel == "paste" and len([o for o in gpu.operations if o.endswith(": paste")]) > 3:
+                gpu.lost = True
             first(kernel, *more)
-        card.run_kernel = run_kernel
-        return card
+        gpu.run_kernel = run_kernel
+        return gpu
 
-    monkeypatch.setattr("rtface.device.cuda.modules.open_card", breaking)
+    monkeypatch.setattr("rtface.device.cuda.modules.open_gpu", breaking)
     with pytest.raises(EngineError, match=r"stopped answering.*what was done is in .*partial.*go on with --start"):
         run_file(source, tmp_path / "lost.mp4", Options(engine="rtface-s", device="cuda"))
 

@@ -1,4 +1,4 @@
-"""A card that is not there: runs kernels on the host as late as order allows, and fails on what a real one forgives.
+"""A GPU that is not there: runs kernels on the host as late as order allows, and fails on what a real one forgives.
 
 Every step is an operation on a stream with the memory that it reads and writes. Operations and the host carry vector
 clocks (Mattern 1988): two accesses to the same memory, one of them a write, that no stream order, event or wait of the
@@ -52,10 +52,10 @@ class _Watched:
 
 
 class FakeMemory(_Watched):
-    def __init__(self, card: FakeCard, nbytes: int, pinned: bool) -> None:
+    def __init__(self, gpu: FakeGpu, nbytes: int, pinned: bool) -> None:
         assert nbytes > 0, "an empty piece of memory"
         super().__init__()
-        self.card, self.nbytes, self.pinned = card, nbytes, pinned
+        self.gpu, self.nbytes, self.pinned = gpu, nbytes, pinned
         self.array = np.full(nbytes, 0xFF, np.uint8)  # NaN as float32
 
     @property
@@ -64,36 +64,36 @@ class FakeMemory(_Watched):
         return self.array.ctypes.data
 
     def bytes(self) -> np.ndarray:
-        assert self.pinned, "the host cannot touch the card's memory"
-        card = self.card
-        with card.lock:
-            card.clock[HOST] += 1
-            self.access(HOST, card.clock[HOST], card.clock, write=True, what="the host")
+        assert self.pinned, "the host cannot touch the GPU's memory"
+        gpu = self.gpu
+        with gpu.lock:
+            gpu.clock[HOST] += 1
+            self.access(HOST, gpu.clock[HOST], gpu.clock, write=True, what="the host")
         return self.array
 
     def close(self) -> None:
-        card = self.card
-        with card.lock:
+        gpu = self.gpu
+        with gpu.lock:
             if self.closed:
                 return
-            card.clock[HOST] += 1
-            self.access(HOST, card.clock[HOST], card.clock, write=True, what="freeing")
+            gpu.clock[HOST] += 1
+            self.access(HOST, gpu.clock[HOST], gpu.clock, write=True, what="freeing")
             self.closed = True
-            card.live.discard(self)
-            card.used -= 0 if self.pinned else self.nbytes
+            gpu.live.discard(self)
+            gpu.used -= 0 if self.pinned else self.nbytes
             self.array = np.zeros(0, np.uint8)
 
 
 class LentMemory:
-    """Another library's memory on the card. Pieces of it that begin at different places (the fields of a picture) are
+    """Another library's memory on the GPU. Pieces of it that begin at different places (the fields of a picture) are
     watched apart."""
 
     pinned = False
 
-    def __init__(self, card: FakeCard, array: np.ndarray) -> None:
-        self.card, self.array = card, array
+    def __init__(self, gpu: FakeGpu, array: np.ndarray) -> None:
+        self.gpu, self.array = gpu, array
         self.parts: dict[int, _Watched] = {}
-        card.lent.append(self)
+        gpu.lent.append(self)
 
     @property
     def address(self) -> int:
@@ -106,23 +106,23 @@ class LentMemory:
 
     def check(self, what: str) -> None:
         """The other library goes on with it: whatever was done here must have been waited for."""
-        card = self.card
-        with card.lock:
-            card.clock[HOST] += 1
+        gpu = self.gpu
+        with gpu.lock:
+            gpu.clock[HOST] += 1
             for part in self.parts.values():
-                part.access(HOST, card.clock[HOST], card.clock, write=True, what=what)
+                part.access(HOST, gpu.clock[HOST], gpu.clock, write=True, what=what)
 
     def free(self) -> None:
-        """Its owner lets go, on whatever thread; what is wrong is said when the card is closed."""
-        card = self.card
-        with card.lock:
+        """Its owner lets go, on whatever thread; what is wrong is said when the GPU is closed."""
+        gpu = self.gpu
+        with gpu.lock:
             try:
                 self.check("freeing a picture")
             except AssertionError as error:
-                card.faults.append(str(error))
+                gpu.faults.append(str(error))
             for part in self.parts.values():
                 part.closed = True
-            card.lent.remove(self)
+            gpu.lent.remove(self)
 
 
 class _Operation:
@@ -148,24 +148,24 @@ class _Operation:
 
 
 class FakeEvent:
-    def __init__(self, card: FakeCard) -> None:
-        self.card = card
+    def __init__(self, gpu: FakeGpu) -> None:
+        self.gpu = gpu
         self.mark: _Operation | None = None
         self.stamp = 0.0
 
     def synchronize(self) -> None:
-        with self.card.lock:
-            self.card.check()
-            self.card.waits += 1
+        with self.gpu.lock:
+            self.gpu.check()
+            self.gpu.waits += 1
             if self.mark is not None:
                 self.mark.finish()
-                self.card.clock = _join(self.card.clock, self.mark.clock)
+                self.gpu.clock = _join(self.gpu.clock, self.mark.clock)
 
     def done(self) -> bool:
-        with self.card.lock:
+        with self.gpu.lock:
             if self.mark is None or self.mark.done:
                 if self.mark is not None:
-                    self.card.clock = _join(self.card.clock, self.mark.clock)
+                    self.gpu.clock = _join(self.gpu.clock, self.mark.clock)
                 return True
             return False
 
@@ -182,8 +182,8 @@ class FakeGraph:
 
 
 class FakeStream:
-    def __init__(self, card: FakeCard, name: str, priority: int) -> None:
-        self.card, self.name, self.priority = card, name, priority
+    def __init__(self, gpu: FakeGpu, name: str, priority: int) -> None:
+        self.gpu, self.name, self.priority = gpu, name, priority
         self.handle = id(self)
         STREAMS[self.handle] = self
         self.clock: Clock = {name: 0}
@@ -194,27 +194,27 @@ class FakeStream:
 
     def _push(self, run: Callable[..., None] | None, reads: Sequence[Any], writes: Sequence[Any], what: str, *,
               takes_writes: bool = True) -> None:
-        card = self.card
-        with card.lock:
-            card.check()
+        gpu = self.gpu
+        with gpu.lock:
+            gpu.check()
             if self.steps is not None:
                 assert run is not None
                 self.steps.append((run, list(reads), list(writes), what))
                 return
             single = run
             run = (lambda: single([])) if takes_writes and single is not None else single
-            self.clock = _join(self.clock, card.clock)
+            self.clock = _join(self.clock, gpu.clock)
             self.clock[self.name] += 1
             tick = self.clock[self.name]
             for memory in reads:
-                card.watched(memory).access(self.name, tick, self.clock, write=False, what=f"{what} on {self.name}")
+                gpu.watched(memory).access(self.name, tick, self.clock, write=False, what=f"{what} on {self.name}")
             for memory in writes:
-                card.watched(memory).access(self.name, tick, self.clock, write=True, what=f"{what} on {self.name}")
+                gpu.watched(memory).access(self.name, tick, self.clock, write=True, what=f"{what} on {self.name}")
             after = [o for o in (self.last, *self.waits) if o is not None and not o.done]
             self.waits = []
             self.last = _Operation(run, after, dict(self.clock), what)
-            card.operations.append(f"{self.name}: {what}")
-            if card.eager:
+            gpu.operations.append(f"{self.name}: {what}")
+            if gpu.eager:
                 self.last.finish()
 
     def copy(self, to: Any, source: Any, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
@@ -223,7 +223,7 @@ class FakeStream:
         def run(more: list[FakeMemory]) -> None:
             to.array[to_at:to_at + nbytes] = source.array[source_at:source_at + nbytes]
         way = "up" if source.pinned else "down" if to.pinned else "within"
-        self.card.copied[way] += nbytes
+        self.gpu.copied[way] += nbytes
         self._push(run, [source], [to], "copy")
 
     def launch(self, kernel: str, grid: Any, block: Any, *args: Any, reads: Sequence[Any] = (),
@@ -233,7 +233,7 @@ class FakeStream:
         values = tuple(type(a)(a) for a in args)  # by value, as a launch takes them
 
         def run(more: list[FakeMemory]) -> None:
-            self.card.run_kernel(kernel, grid, block, values, [*writes, *more])
+            self.gpu.run_kernel(kernel, grid, block, values, [*writes, *more])
         self._push(run, reads, writes, kernel)
 
     def call(self, enqueue: Callable[[int], None], *, reads: Sequence[Any] = (), writes: Sequence[Any] = ()) -> None:
@@ -256,7 +256,7 @@ class FakeStream:
 
     def wait(self, event: FakeEvent) -> None:
         assert self.steps is None, "waiting for an event while capturing"
-        with self.card.lock:
+        with self.gpu.lock:
             if event.mark is not None:
                 self.waits.append(event.mark)
                 self.clock = _join(self.clock, event.mark.clock)
@@ -271,7 +271,7 @@ class FakeStream:
 
     def replay(self, graph: FakeGraph, *, reads: Sequence[Any] = (), writes: Sequence[Any] = ()) -> None:
         assert not graph.closed
-        card = self.card
+        gpu = self.gpu
 
         def run() -> None:
             for step, *_ in graph.steps:
@@ -279,15 +279,15 @@ class FakeStream:
         self._push(run, [*reads, *(m for step in graph.steps for m in step[1])],
                    [*writes, *(m for step in graph.steps for m in step[2])], f"graph of {len(graph.steps)}",
                    takes_writes=False)
-        card.replays += 1
+        gpu.replays += 1
 
 
-class FakeCard:
+class FakeGpu:
     """See the module.
 
     Args:
-        run: runs a kernel on the host: (name, grid, block, *args); None for a card that is given none.
-        memory: bytes that the card has.
+        run: runs a kernel on the host: (name, grid, block, *args); None for a GPU that is given none.
+        memory: bytes that the GPU has.
         eager: do everything at once, in order (to find out whether a failure is one of order).
         strict: check, the first times each kernel runs, that it writes nothing but what it names.
 
@@ -299,7 +299,7 @@ class FakeCard:
     """
 
     def __init__(self, run: Callable[..., None] | None = None, *, memory: int = 1 << 30, eager: bool = False,
-                 strict: bool = False, name: str = "fake card", capability: tuple[int, int] = (9, 0),
+                 strict: bool = False, name: str = "fake GPU", capability: tuple[int, int] = (9, 0),
                  driver: str = "13.0") -> None:
         self.name, self.capability, self.driver, self.ordinal = name, capability, driver, 0
         self._run, self.memory, self.eager, self.strict = run, memory, eager, strict
@@ -326,7 +326,7 @@ class FakeCard:
 
     def check(self) -> None:
         if self.lost:
-            raise DeviceLost("the card stopped answering (CUDA_ERROR_LAUNCH_FAILED) when rtface wanted to go on")
+            raise DeviceLost("the GPU stopped answering (CUDA_ERROR_LAUNCH_FAILED) when rtface wanted to go on")
 
     def enter(self) -> None:
         """Nothing to do."""
@@ -339,7 +339,7 @@ class FakeCard:
             self.check()
             if not pinned and (self.used + nbytes > self.memory or self.refuse > 0):
                 self.refuse = max(0, self.refuse - 1)
-                raise OutOfDeviceMemory("the card has no memory left")
+                raise OutOfDeviceMemory("the GPU has no memory left")
             made = FakeMemory(self, nbytes, pinned)
             made.written = (HOST, self.clock[HOST])
             self.live.add(made)
@@ -381,7 +381,7 @@ class FakeCard:
             others += [m for m in self.lent if not any(m.address <= w.address < m.address + len(m.array)
                                                        for w in writes)]
         before = [m.array.tobytes() for m in others]
-        assert self._run is not None, f"{kernel} on a card without kernels"
+        assert self._run is not None, f"{kernel} on a GPU without kernels"
         self._run(kernel, grid, block, *args)
         for memory, old in zip(others, before, strict=True):
             assert memory.array.tobytes() == old, f"{kernel} writes memory that it does not name"

@@ -1,4 +1,4 @@
-"""Key frames on the card against the same on the CPU: the scenarios that pass on the tests' own card."""
+"""Key frames on the GPU against the same on the CPU: the scenarios that pass on the tests' own GPU."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 
 # ruff: noqa: F401, F811
-from real_card import any_plan, open_engine
-from test_card_engine import bench
-from test_card_hosted import test_crops_of_the_host_and_of_the_card_may_come_by_turns as by_turns
-from test_card_keys import (
+from real_gpu import any_plan, open_engine
+from test_cuda_device import compare, device, film, on_cpu
+from test_gpu_engine import bench
+from test_gpu_hosted import test_crops_of_the_host_and_of_the_gpu_may_come_by_turns as by_turns
+from test_gpu_keys import (
     Engines,
     engines,
     enhance,
@@ -22,24 +23,23 @@ from test_card_keys import (
     test_a_film_of_which_some_faces_have_key_frames_only,
     test_a_large_engine_that_remembers_may_have_key_frames_too,
     test_auto_goes_by_the_engines_weights,
-    test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_card,
+    test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_gpu,
     test_live_a_small_engine_that_is_late_too_costs_the_correction_of_that_frame_only,
     test_live_no_frame_waits_for_the_slow_engine,
 )
-from test_cuda_device import compare, device, film, on_cpu
 from test_stateless_engines import recipe
 
 from rtface.device.cpu.device import CpuDevice
-from rtface.engine.cuda.engine import CardEngine
+from rtface.engine.cuda.engine import GpuEngine
 
 
 @pytest.fixture
-def open_plain(owner: Any, recipe: Any) -> Iterator[Callable[[], CardEngine]]:
-    """Opens an engine without memory on the card, for crops of 128, in fp32."""
-    made: list[CardEngine] = []
+def open_plain(owner: Any, recipe: Any) -> Iterator[Callable[[], GpuEngine]]:
+    """Opens an engine without memory on the GPU, for crops of 128, in fp32."""
+    made: list[GpuEngine] = []
 
-    def opened() -> CardEngine:
-        made.append(CardEngine(owner, recipe, *any_plan(owner, recipe, "f32"), "for a test"))
+    def opened() -> GpuEngine:
+        made.append(GpuEngine(owner, recipe, *any_plan(owner, recipe, "f32"), "for a test"))
         return made[-1]
 
     yield opened
@@ -47,7 +47,7 @@ def open_plain(owner: Any, recipe: Any) -> Iterator[Callable[[], CardEngine]]:
         engine.close()
 
 
-def test_crops_of_the_host_and_of_the_card_may_come_by_turns(owner: Any, bench: Any, on_cpu: Any,
+def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(owner: Any, bench: Any, on_cpu: Any,
                                                              engine_on: Any) -> None:
     by_turns(owner, bench, on_cpu["rtface-s"], engine_on)
 

@@ -1,4 +1,4 @@
-"""The enhance step on the card against the same step on the CPU: the scenarios that pass on the tests' own card."""
+"""The enhance step on the GPU against the same step on the CPU: the scenarios that pass on the tests' own GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 
 # ruff: noqa: F401, F811
-from real_card import REHEARSAL, any_plan, open_engine
+from real_gpu import REHEARSAL, any_plan, open_engine
 from test_cuda_device import (
     Only,
     compare,
@@ -31,15 +31,15 @@ from test_cuda_device import (
 from test_stateless_engines import recipe, test_the_average_over_time_is_that_of_the_cpu
 
 from rtface.device.cpu.device import CpuDevice
-from rtface.engine.cuda.engine import CardEngine
+from rtface.engine.cuda.engine import GpuEngine
 from rtface.frame import Color
 
 
 @pytest.fixture
-def engine(owner: Any, recipe: Any) -> Iterator[tuple[CardEngine, Any]]:
+def engine(owner: Any, recipe: Any) -> Iterator[tuple[GpuEngine, Any]]:
     """An engine without memory, in fp32, as `test_stateless_engines` has one."""
     plan, verdict = any_plan(owner, recipe, "f32")
-    engine = CardEngine(owner, recipe, plan, verdict, "for a test")
+    engine = GpuEngine(owner, recipe, plan, verdict, "for a test")
     yield engine, plan
     engine.close()
 

@@ -1,4 +1,4 @@
-"""The enhance step on a card, against the same step on the CPU: pictures, faults, slots, and several films at once."""
+"""The enhance step on a GPU, against the same step on the CPU: pictures, faults, slots, and several films at once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from card_rig import FakeCard
 from fakes import face_at, frame_of, portrait
+from gpu_rig import FakeGpu
 
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.device import CudaDevice
@@ -168,9 +168,9 @@ def test_answers_that_are_not_numbers_let_the_frame_through(owner, device, engin
     engine.close()
 
 
-def test_a_lost_card_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_cpu, engine_on):
+def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_cpu, engine_on):
     for live in (False, True):
-        owner = Owner(lambda: FakeCard(host_kernels))
+        owner = Owner(lambda: FakeGpu(host_kernels))
         device, stats = CudaDevice(owner), Stats()
         engine, _ = engine_on(owner)
         step = Enhance(device, Only(engine), Options(), stats, analysis=False)
@@ -178,7 +178,7 @@ def test_a_lost_card_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_
         done = []
         try:
             for k, frame in enumerate(film(frames=5)):
-                owner.card.lost = k >= 2
+                owner.gpu.lost = k >= 2
                 done.append(step.collect(step.submit(frame)).touched)
         except DeviceLost:
             assert not live
@@ -190,7 +190,7 @@ def test_a_lost_card_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_
 def test_the_loop_reserves_nothing_after_its_first_frames(owner, device, engine_on):
     engine, _ = engine_on(owner)
     step = Enhance(device, Only(engine), Options(), Stats(), analysis=False)
-    reserved = [owner.card.allocations for _ in step(iter(film(frames=8)))]
+    reserved = [owner.gpu.allocations for _ in step(iter(film(frames=8)))]
     assert reserved[2:] == [reserved[2]] * 6
     engine.close()
 
@@ -200,27 +200,27 @@ def test_crops_that_nobody_pastes_give_their_slots_back(owner, device):
     matrix = np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]])
     for _ in range(3):
         crops = device.cut(frame, [(matrix, 256), (matrix, 256)])
-        reserved = owner.card.allocations
+        reserved = owner.gpu.allocations
         device.drop(crops)
         device.drop(crops)  # once more does no harm
-    assert owner.card.allocations == reserved
+    assert owner.gpu.allocations == reserved
     assert device.cut(frame, []) == []
 
 
 def test_where_memory_runs_out_what_is_idle_is_freed_and_the_frame_goes_on(owner, device):
     frame = film(frames=1)[0]
-    matrix, card = np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), owner.card
+    matrix, gpu = np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), owner.gpu
     small = device.cut(frame, [(matrix, 256)])
-    empty = card.used
+    empty = gpu.used
     device.drop(device.cut(frame, [(matrix, 256)] * 3))
-    idle = card.used - empty
-    card.memory = card.used  # full, of what one frame uses and what nobody does
+    idle = gpu.used - empty
+    gpu.memory = gpu.used  # full, of what one frame uses and what nobody does
     large = device.cut(frame, [(matrix, 320)])
     assert FaceSlot.bytes_of(320) < idle
     with pytest.raises(OutOfDeviceMemory):  # nothing idle is as large as that
         device.cut(frame, [(matrix, 512)] * 2)
     pixels = [crops[0].pixels for crops in (small, large)]
-    assert {piece.memory for piece in pixels} < card.live  # what is in hand stayed
+    assert {piece.memory for piece in pixels} < gpu.live  # what is in hand stayed
     for crops in (small, large):
         device.drop(crops)
 
@@ -230,9 +230,9 @@ def test_a_frame_passes_through_where_not_even_that_gives_room(owner, device, en
     engine, plan = engine_on(owner)
     stats, frames = Stats(), film(frames=3)
     step = Enhance(device, Only(engine), Options(), stats, analysis=False)
-    before, whole, out = planes(frames[1]), owner.card.memory, []
+    before, whole, out = planes(frames[1]), owner.gpu.memory, []
     for k, frame in enumerate(frames):
-        owner.card.memory = 0 if k == 1 else whole
+        owner.gpu.memory = 0 if k == 1 else whole
         out.append(step.collect(step.submit(frame if k else replace(frame, faces=frame.faces[:1]))))
     assert [frame.touched for frame in out] == [True, False, True]
     assert all(np.array_equal(a, b) for a, b in zip(planes(out[1]), before, strict=True))
@@ -244,9 +244,9 @@ def test_a_frame_passes_through_where_not_even_that_gives_room(owner, device, en
 def test_copies_of_one_frame_are_put_beside_the_work_of_another(owner, device, engine_on):
     """The order on the streams: the next frame's samples go up before the last one's corrections are computed."""
     engine, _ = engine_on(owner)
-    owner.card.operations.clear()
+    owner.gpu.operations.clear()
     run(device, Only(engine), film(frames=4, faces=1))
-    seen = owner.card.operations
+    seen = owner.gpu.operations
     up = [k for k, text in enumerate(seen) if text == "stream 0: copy"]
     paste = [k for k, text in enumerate(seen) if text.endswith(": paste")]
     assert len(paste) == 4

@@ -1,4 +1,4 @@
-"""Engines without memory on a card: neighbouring frames in one batch, other value ranges, and the average over time."""
+"""Engines without memory on a GPU: neighbouring frames in one batch, other value ranges, and the average over time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from card_rig import FakePlan
+from gpu_rig import FakePlan
 from test_cuda_device import Only, codes, compare, film, run
 
 from rtface.correct import TemporalAverage
@@ -16,7 +16,7 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.shaping import measure_floats, small_floats
 from rtface.engine import LoadedEngine
-from rtface.engine.cuda.engine import CardEngine
+from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.plan import Verdict
 from rtface.engine.recipe import load_recipe
 from rtface.enhance.step import Enhance
@@ -43,8 +43,8 @@ def recipe(tmp_path):
 
 @pytest.fixture
 def engine(owner, recipe):
-    plan = FakePlan(recipe, owner.card)
-    engine = CardEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
+    plan = FakePlan(recipe, owner.gpu)
+    engine = GpuEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
     plan.batches.clear()
     yield engine, plan
     engine.close()
@@ -99,21 +99,21 @@ def test_the_host_waits_for_small_pictures_only_and_the_network_goes_on(owner, e
         return follow(self, *given, **more)
 
     def counted(faces):
-        before = owner.card.copied["down"]
+        before = owner.gpu.copied["down"]
         out = shape(faces)
-        down.append(owner.card.copied["down"] - before)
+        down.append(owner.gpu.copied["down"] - before)
         return out
 
     monkeypatch.setattr(TemporalAverage, "follow", watched)
     monkeypatch.setattr(device, "shape", counted)
     step.collect(step.submit(film(frames=3, faces=1)[2]))
-    assert ran == [batches] and len(plan.batches) == batches + 1  # the card was not made to finish the network
+    assert ran == [batches] and len(plan.batches) == batches + 1  # the GPU was not made to finish the network
     assert down == [4 * (small_floats(128) + measure_floats(128))]
 
 
 def test_the_loop_reserves_nothing_after_its_first_frames(owner, engine, device):
     step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
-    reserved = [owner.card.allocations for _ in step(iter(film(frames=8)))]
+    reserved = [owner.gpu.allocations for _ in step(iter(film(frames=8)))]
     assert reserved[3:] == [reserved[3]] * 5
 
 
@@ -124,11 +124,11 @@ def test_what_is_remembered_of_tracks_that_are_gone_is_used_again(owner, engine,
         step.collect(step.submit(replace(frame, faces=faces)))
         step.reset()
         if k == 3:
-            reserved = owner.card.allocations
-    assert owner.card.allocations == reserved
+            reserved = owner.gpu.allocations
+    assert owner.gpu.allocations == reserved
 
 
-def test_another_card_begins_anew(owner, engine, recipe, device, share_limit):
+def test_another_gpu_begins_anew(owner, engine, recipe, device, share_limit):
     """What is remembered of a face lies where nobody else may look."""
     first, step = CudaDevice(owner), None
     out = []
@@ -192,10 +192,10 @@ def test_neighbouring_frames_share_a_batch(owner, engine, device):
     assert engine[1].batches[-1] == 3
 
 
-def test_a_crop_too_small_for_the_card_is_said_at_once(owner, recipe):
+def test_a_crop_too_small_for_the_gpu_is_said_at_once(owner, recipe):
     small = replace(recipe, input=replace(recipe.input, size=48))
-    with pytest.raises(EngineError, match="takes crops of 48, and on a card they have to be 64 or more"):
-        CardEngine(owner, small, FakePlan(recipe, owner.card), Verdict(100.0, 50.0, 0.0), "for a test")
+    with pytest.raises(EngineError, match="takes crops of 48, and on a GPU they have to be 64 or more"):
+        GpuEngine(owner, small, FakePlan(recipe, owner.gpu), Verdict(100.0, 50.0, 0.0), "for a test")
 
 
 @pytest.mark.parametrize(("fidelity", "gain"), [(None, 0.5), (0.75, 0.75)])
@@ -209,12 +209,12 @@ def test_a_control_is_the_same_for_every_crop_of_a_batch(owner, tmp_path, device
     answers = 0.5 * crops.astype(np.float32).transpose(0, 3, 1, 2) / 255  # with the control at its default
     np.savez(tmp_path / "golden.npz", crops=crops, restored=answers)
     recipe = replace(load_recipe(tmp_path / "recipe.toml"), fidelity=fidelity)
-    plan, seen = FakePlan(recipe, owner.card), []
+    plan, seen = FakePlan(recipe, owner.gpu), []
     session = plan._session.run
     plan._session = type("Session", (), {
         "get_inputs": plan._session.get_inputs, "get_outputs": plan._session.get_outputs,
         "run": lambda self, names, given: seen.append(given["w"].copy()) or session(names, given)})()
-    engine = CardEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
+    engine = GpuEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
     assert {values.shape[0] for values in seen} == {1, 2, 3, 4}
     assert all((values == np.float32(0.5)).all() for values in seen)
     seen.clear()

@@ -1,4 +1,4 @@
-"""A whole GPU path without a GPU: the fake card, our kernels run by the host, networks run by ONNX Runtime."""
+"""A whole GPU path without a GPU: the fake GPU, our kernels run by the host, networks run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import av
 import numpy as np
 import onnxruntime
-from fake_card import STREAMS, FakeCard, LentMemory
+from fake_gpu import STREAMS, FakeGpu, LentMemory
 from host_kernels import compile_kernels
 
 from rtface.device.cuda import batch, kernels, shaping
 from rtface.device.cuda.stream_thread import Owner
-from rtface.engine.cuda.engine import CardEngine
+from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.plan import PlanIdentity, Verdict
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.engine.spec import Buildable
@@ -25,7 +25,7 @@ SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.C
 
 
 def build_kernels(folder: Path) -> Callable[..., None]:
-    """All kernels, as `FakeCard` runs them: (name, grid, block, *args)."""
+    """All kernels, as `FakeGpu` runs them: (name, grid, block, *args)."""
     by_name = {name: host for source, names in SOURCES.items()
                for host in (compile_kernels(folder, source, names),) for name in names}
     return lambda name, grid, block, *args: by_name[name].launch(name, grid, block, *args)
@@ -44,18 +44,18 @@ class _Plane:
         return 2, self._device
 
 
-class CardPicture:
-    """An av.VideoFrame whose samples lie on the fake card: what `rtface.util.av_gpu` asks of one.
+class GpuPicture:
+    """An av.VideoFrame whose samples lie on the fake GPU: what `rtface.util.av_gpu` asks of one.
 
-    Rows are longer than the picture is wide, and what lies between must stay as it is. Memory is lent to the card until
+    Rows are longer than the picture is wide, and what lies between must stay as it is. Memory is lent to the GPU until
     nobody has the picture any more.
     """
 
-    def __init__(self, card: FakeCard, image: Any, *, device: int = 0) -> None:
+    def __init__(self, gpu: FakeGpu, image: Any, *, device: int = 0) -> None:
         assert image.format.name in ("nv12", "p010le")
         self.format, self.sw_format = _Format("cuda"), _Format(image.format.name)
         self.width, self.height, self.pts = image.width, image.height, image.pts
-        self.card, self.downloads = card, 0
+        self.gpu, self.downloads = gpu, 0
         self._like, self._lent = image, []
         self.planes: list[_Plane] = []
         for plane in image.planes:
@@ -63,7 +63,7 @@ class CardPicture:
             pitch = -(-(rows.shape[1] + 64) // 256) * 256
             memory = np.full((len(rows), pitch), 0x5C, np.uint8)
             memory[:, :rows.shape[1]] = rows
-            lent = LentMemory(card, memory.reshape(-1))
+            lent = LentMemory(gpu, memory.reshape(-1))
             weakref.finalize(self, lent.free)
             self._lent.append((lent, pitch, rows.shape))
             self.planes.append(_Plane(lent, pitch, device))
@@ -75,7 +75,7 @@ class CardPicture:
         return self.host()
 
     def make_writable(self) -> None:
-        raise AssertionError("a picture on the card is written to as it is")
+        raise AssertionError("a picture on the GPU is written to as it is")
 
     def host(self) -> av.VideoFrame:
         """What a sink would get now."""
@@ -90,7 +90,7 @@ class CardPicture:
 
 
 class FakePlan:
-    """A card plan (`card_batch.CardPlan`) that ONNX Runtime computes when the card's work is waited for.
+    """A GPU plan (`gpu_batch.GpuPlan`) that ONNX Runtime computes when the GPU's work is waited for.
 
     As TensorRT's, it has a shape: a capture fails unless the run before it was of the captured batch size.
 
@@ -98,15 +98,15 @@ class FakePlan:
     it says so of, by (batch, captured in a graph).
     """
 
-    def __init__(self, recipe: Buildable, card: FakeCard, *, max_batch: int = 4, capturable: bool = True,
+    def __init__(self, recipe: Buildable, gpu: FakeGpu, *, max_batch: int = 4, capturable: bool = True,
                  spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
                  wrong: Callable[[int, bool], bool] | None = None) -> None:
-        self.recipe, self.card, self.max_batch, self._capturable = recipe, card, max_batch, capturable
+        self.recipe, self.gpu, self.max_batch, self._capturable = recipe, gpu, max_batch, capturable
         self.scratch = None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(recipe.model_path), options, ["CPUExecutionProvider"])
-        self.identity = PlanIdentity.of(recipe, "fake", "1.0", card.name, "f32")
+        self.identity = PlanIdentity.of(recipe, "fake", "1.0", gpu.name, "f32")
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self.batches: list[int] = []
         self.closed = False
@@ -143,23 +143,23 @@ class FakePlan:
                 spoilt = self.spoil(name, answer)
                 self._array(name, batch)[...] = spoilt + 0.5 if self._wrong(batch, captured) else spoilt
 
-        self.card.defer(handle, run)
+        self.gpu.defer(handle, run)
 
     def close(self) -> None:
         self.closed = True
 
 
-def engine_on(owner: Owner, name: str = "rtface-s", **more: Any) -> tuple[CardEngine, FakePlan]:
-    """A shipped engine on the fake card, and its plan."""
+def engine_on(owner: Owner, name: str = "rtface-s", **more: Any) -> tuple[GpuEngine, FakePlan]:
+    """A shipped engine on the fake GPU, and its plan."""
     recipe = load_recipe(find_recipes()[name])
     return open_with(owner, recipe, **more)
 
 
 def open_with(owner: Owner, recipe: Any, *, spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
-              **more: Any) -> tuple[CardEngine, FakePlan]:
-    """An engine on the fake card, and its plan; `spoil` begins after the engine has been judged by its golden crops."""
-    plan = FakePlan(recipe, owner.card, **more)
-    engine = CardEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
+              **more: Any) -> tuple[GpuEngine, FakePlan]:
+    """An engine on the fake GPU, and its plan; `spoil` begins after the engine has been judged by its golden crops."""
+    plan = FakePlan(recipe, owner.gpu, **more)
+    engine = GpuEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
     plan.batches.clear()
     plan.spoil = spoil or plan.spoil
     return engine, plan

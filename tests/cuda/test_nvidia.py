@@ -1,4 +1,4 @@
-"""NvidiaCard's own code, run through cuda-python on a driver that is not there; and what is said without any driver."""
+"""NvidiaGpu's own code, run through cuda-python on a driver that is not there; and what is said without any driver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from host_kernels import compiler
 
 from rtface.device.cuda import nvidia
-from rtface.device.cuda.nvidia import count_cards, failure
+from rtface.device.cuda.nvidia import count_gpus, failure
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 
 HERE = Path(__file__).parent
@@ -44,7 +44,7 @@ def run_with(driver, script, libraries, arguments):
     environment = os.environ | {"LD_LIBRARY_PATH": str(driver), "FAKE_CUDA_KERNELS": ":".join(map(str, libraries)),
                                 "FAKE_CUDA_ARGUMENTS": ",".join(f"{k}={n}" for k, n in arguments.items()),
                                 "PYTHONPATH": os.pathsep.join(map(str, [HERE.parents[1], *(
-                                    HERE.parent / name for name in ("card", "device", "pipeline"))]))}
+                                    HERE.parent / name for name in ("cuda", "device", "pipeline"))]))}
     run = subprocess.run([sys.executable, "-X", "faulthandler", str(HERE / script)], env=environment,
                          capture_output=True, text=True, cwd=HERE.parents[1], timeout=250)
     assert run.returncode == 0, run.stderr[-4000:]
@@ -59,8 +59,8 @@ def seen(driver):
     return run_with(driver, "nvidia_script.py", [driver / "twice.so"], {"twice": 2})
 
 
-def test_a_card_says_what_it_is(seen):
-    assert (seen["name"], seen["capability"], seen["driver"]) == ("Fake Card", [9, 0], "13.0")
+def test_a_gpu_says_what_it_is(seen):
+    assert (seen["name"], seen["capability"], seen["driver"]) == ("Fake GPU", [9, 0], "13.0")
 
 
 def test_copies_kernels_and_graphs_do_what_they_are_for(seen):
@@ -70,7 +70,7 @@ def test_copies_kernels_and_graphs_do_what_they_are_for(seen):
     assert seen["handle"] is True
 
 
-def test_a_full_card_and_a_lost_one_are_told_apart(seen):
+def test_a_full_gpu_and_a_lost_one_are_told_apart(seen):
     kind, text = seen["full"]
     assert kind == "OutOfDeviceMemory"
     assert "no memory left to reserve 1024 MiB" in text
@@ -82,8 +82,8 @@ def test_memory_goes_back(seen):
     assert seen["freed"] == seen["free"]
 
 
-def test_a_card_or_a_kernel_that_is_not_there_is_named(seen):
-    assert seen["absent"] == ["MissingComponent", "device cuda:3 is not here: the driver knows 1 card"]
+def test_a_gpu_or_a_kernel_that_is_not_there_is_named(seen):
+    assert seen["absent"] == ["MissingComponent", "device cuda:3 is not here: the driver knows 1 GPU"]
     assert seen["no kernel"] == ["EngineError", "the compiled kernels hold no thrice"]
 
 
@@ -108,7 +108,7 @@ def test_a_kernel_that_the_driver_refuses_is_not_one_that_is_missing():
 def test_without_a_driver_or_cuda_python_the_message_says_which(monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
     with pytest.raises(MissingComponent, match=r"pip install .*\[rtx\]'"):
-        count_cards()
+        count_gpus()
 
 
 @pytest.mark.parametrize(("text", "kind"), [
