@@ -204,7 +204,7 @@ def test_only_the_command_line_gives_options_for_this_run(tmp_path):
 @pytest.mark.parametrize(("written", "meant"), [
     ("gpu", None), ("auto", None), ("zwei", None), ("lokc", "lock"), ("loc", "lock"), ("restor", "restore")])
 def test_a_hint_is_near(written, meant):
-    assert nearest(written, ("lock", "restore", "cpu", "largest")) == meant
+    assert nearest(written, ("locale", "lock", "restore", "cpu", "largest")) == meant
 
 
 def test_a_share_may_be_written_in_percent():

@@ -154,7 +154,7 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
                                      "first x"),
         (["tiny-1", "--from", tmp_path / "no.pth"], "no.pth is not there"),
         (["tiny-1", "--from", weights, "--url", "http://x/"], "--from and --url exclude each other"),
-        (["../x", "--from", weights], "is not a name for an engine"),
+        (["x/../../y", "--from", weights], "is not a name for an engine"),
         (["rtface-m", "--from", weights], "rtface has one of that name"),
         (["tiny-1", "--from", weights, "--accept-license", "--python", tmp_path / "nopython"], "cannot be started"),
         (["tiny-1", "--url", "ftp://x/y", "--accept-license"], "give an address of http, https or file"),

@@ -68,7 +68,7 @@ def test_cuts_and_gaps_start_anew(face):
     average = TemporalAverage(gap=0.5)
     first, second = face(SIZE).copy(), 1.0 - face(SIZE)
     average.update(first, first, 0.0)
-    np.testing.assert_array_equal(average.update(second, second, 0.6), second)  # gap
+    np.testing.assert_array_equal(average.update(second, first, 0.6), second)  # gap
     average.reset()
     np.testing.assert_array_equal(average.update(first, first, 0.64), first)  # cut
     np.testing.assert_array_equal(average.update(second, second, 0.1), second)  # time ran back

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,6 +101,16 @@ def test_both_ends_are_ours_one_listening():
 def test_what_makes_no_sense_is_said(url: str, why: str):
     with pytest.raises(UsageError, match=why):
         Srt(url, sending=False)
+
+
+@pytest.mark.parametrize(("latency", "ms"), [("200", 200), ("9999", 9999), ("10000", 10), ("120000", 120)])
+def test_a_latency_from_10000_on_is_in_microseconds(latency: str, ms: int, monkeypatch: pytest.MonkeyPatch):
+    asked: dict[int, int] = {}
+    fake = SimpleNamespace(srt_create_socket=lambda: 1, srt_connect=lambda *_: 0, srt_close=lambda _: 0,
+                           srt_setsockflag=lambda _, option, value, size: asked.setdefault(option, value._obj.value))
+    monkeypatch.setattr(srt, "library", lambda: fake)
+    Srt(f"srt://127.0.0.1:9000?latency={latency}", sending=True).close()
+    assert ms in asked.values()
 
 
 def test_without_the_library_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch):

@@ -23,6 +23,8 @@ from rtface.options import Options
 from rtface.pipeline import runtime
 from rtface.pipeline.film import analyze_file, run_file
 from rtface.pipeline.progress import Progress
+from rtface.report import Report
+from rtface.stats import Stats
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +42,14 @@ def pictures(path: Path) -> list[np.ndarray]:
 def luma(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         return [f.to_ndarray(format="gray").astype(int) for f in container.decode(video=0)]
+
+
+def test_a_report_adds_up_dropped_frames_of_all_causes() -> None:
+    stats, report = Stats(), Report("in", "out", "1.0", "fake", "cpu")
+    stats.count("dropped:late", 3)
+    stats.count("dropped:output", 2)
+    report.fill(stats)
+    assert (report.frames_dropped, report.dropped) == (5, {"late": 3, "output": 2})
 
 
 def test_a_film_with_sound_a_comparison_and_a_report(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ def test_pan_zoom_and_noise_are_no_cut():
     assert cuts([wide[i * 6:400 - i * 6, i * 9:700 - i * 9] for i in range(20)]) == []
     assert cuts([np.clip(scene(0) + rng.normal(0, 25, (180, 320, 3)), 0, 255).astype(np.uint8)
                  for _ in range(10)]) == []
+    # Each of these pictures differs from the one before no more than is usual in this scene.
+    assert cuts([np.clip(scene(0) + cv2.resize(rng.normal(0, s, (23, 40, 3)), (320, 180)), 0, 255).astype(np.uint8)
+                 for s in np.linspace(10, 55, 27)]) == []
 
 
 def test_somebody_steps_in_front_is_no_cut():
