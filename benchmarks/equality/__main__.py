@@ -8,8 +8,8 @@ metadata, still files as they are, and reports without times, paths and wording.
 old checkout --old takes the `old.json` or `new.json` that an earlier run left with --keep: its
 hashes are valid on the same machine. The exit code is 1 where anything differs.
 
-Not covered: GPUs, cameras, virtual cameras, network streams, and the corrected frames of a live
-run, which depend on the clock; a simulation compares its quality levels.
+Not covered: GPUs, cameras, virtual cameras, network streams, and of a live run what depends on the
+clock: its quality levels and its correction are driven by scripted costs, its tracker is not run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,8 +59,9 @@ class Side:
         if case.command[0] == "python":
             command = [python, str(HERE / "worker.py"), case.command[1], str(source), str(out)]
         else:
-            command = [python, "-m", "rtface"] + [
-                word.replace("IN/", f"{source}/").replace("OUT/", f"{out}/") for word in case.command]
+            places = {"IN/": f"{source}/", "OUT/": f"{out}/"}
+            words = [re.sub("IN/|OUT/", lambda m: places[m[0]], word) for word in case.command]
+            command = [python, "-m", "rtface", *words]
         paths = (self.checkout, self.checkout / "plugins" / "rtface-overlays", source)
         env = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_")} | {
             "RTFACE_CACHE": str(self.work / "cache"), "RTFACE_CONFIG_DIR": str(self.work / "conf"),

@@ -139,4 +139,5 @@ CASES = [
     _other("live, uncorrected", "run IN/live.mkv null: --also OUT/out.mkv --codec ffv1"
            " --latency 10000 --correct never --stage label", timed=False),
     _other("quality levels", "python quality_levels"),
+    _other("live correction", "python live_correction"),
 ]

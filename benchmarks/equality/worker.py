@@ -1,15 +1,17 @@
 """Cases that call Python; a checkout's own interpreter runs `worker.py FUNCTION IN OUT` in it.
 
-Nothing internal of rtface is imported, so that it runs in every version; the one exception is
-`quality_levels`.
+Nothing internal of rtface is imported, so that it runs in every version. The exceptions are the two
+live cases, `quality_levels` and `live_correction`: a live run depends on the clock, so they have to
+drive parts of it. Every name that these parts have had is tried.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,18 @@ import numpy as np
 
 import rtface
 
-# Modules of the simulation of the quality levels, newest first.
-SIMULATIONS = ("benchmarks.ladder",)
+# Names of what the two live cases need, newest first: "module:attribute".
+SIMULATE = ("benchmarks.ladder:simulate",)
+GOVERNOR = ("rtface.quality.governor:Ladder", "rtface.ladder:Ladder")
+
+
+def _first(names: Sequence[str]) -> Any:
+    """The first that exists; of rtface, or of the checkout's benchmarks."""
+    sys.path.insert(0, str(Path.cwd()))
+    for module, name in (n.split(":") for n in names):
+        if Path(*module.split(".")).with_suffix(".py").exists():
+            return getattr(importlib.import_module(module), name)
+    sys.exit(f"none of {', '.join(names)} exists here; add the new name in worker.py")
 
 
 def _save(out: Path, frames: Iterable[Any], results: list[Any]) -> None:
@@ -115,22 +127,58 @@ def enhancer_own_faces(source: Path, out: Path) -> None:
 
 
 def quality_levels(source: Path, out: Path) -> None:
-    """The quality levels of a live run under scripted loads, in the checkout's own simulation.
-
-    It is the one case that needs a module of the checkout that is not public, so every name that
-    the simulation has had is tried.
-    """
-    sys.path.insert(0, str(Path.cwd()))
-    names = [name for name in SIMULATIONS if Path(*name.split(".")).with_suffix(".py").exists()]
-    if not names:
-        sys.exit("the simulation of the quality levels has moved; add its module to SIMULATIONS")
-    simulation = importlib.import_module(names[0])
+    """The quality levels of a live run under scripted loads, in the checkout's own simulation."""
+    simulate = _first(SIMULATE)
     runs: list[Any] = []
     for slow, noise, stalls in ((1.0, 0.15, 0.05), (1.6, 0.3, 0.2), (2.4, 0.45, 0.5)):
-        run = simulation.simulate(60.0, lambda t, slow=slow: slow, noise, stalls)
+        run = simulate(60.0, lambda t, slow=slow: slow, noise, stalls)
         runs.append([run.frames, run.enhanced, run.dropped, run.switched, run.latency, run.seen,
                      [step[0] for step in run.steps]])
     (out / "levels.json").write_text(json.dumps(runs))
+
+
+class _Scripted:
+    """The cost model of a governor, which gets scripted costs in place of measured ones."""
+
+    def __init__(self, model: Any, costs: Iterator[float]) -> None:
+        object.__setattr__(self, "_model", model)
+        object.__setattr__(self, "_costs", costs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._model, name, value)
+
+    def spent(self, seconds: float, *rest: Any) -> None:
+        """What a frame has taken: `seconds` are measured, and replaced."""
+        self._model.spent(next(self._costs), *rest)
+
+
+def live_correction(source: Path, out: Path) -> None:
+    """The correction as a live run does it, at quality levels that scripted costs bring about.
+
+    An Enhancer gets the governor of a live run. Its period of a second is so long that no engine
+    answers late, so the levels depend on the script alone.
+    """
+    governor_type = _first(GOVERNOR)
+    made: list[Any] = []
+    results: list[Any] = []
+    for engine in ("rtface-s", "rtface-m"):
+        costs = iter([0.1] * 5 + [1.9] * 20 + [0.1] * 200)
+        with rtface.Enhancer(engine=engine, correct="always", max_faces=1) as enhance:
+            step: Any = enhance._enhance
+            governor = governor_type(1.0, 30.0, smaller="rtface-s")
+            model = next(name for name in dir(governor) if hasattr(getattr(governor, name), "spent"))
+            setattr(governor, model, _Scripted(getattr(governor, model), costs))
+            parameters = list(inspect.signature(type(step)).parameters)
+            given = {name: getattr(step, f"_{name}") for name in parameters[:4]}
+            given[next(name for name in ("governor", "ladder") if name in parameters)] = governor
+            enhance._enhance = type(step)(**given, small="rtface-s")
+            for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):
+                made.append(enhance(frame, time=0.2 * i))
+                results.append(_results(enhance))
+    _save(out, made, results)
 
 
 if __name__ == "__main__":
