@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from host_kernels import HostKernels, Runner, compile_kernels
 
-import rtface.device
-from rtface.device.cuda.batch import BLOCK, KERNELS, NETWORK, ROW, gather_grid, scatter_grid
+from rtface.device.cuda.batch import BLOCK, CODE, KERNELS, NETWORK, ROW, gather_grid, scatter_grid
 
 S, X, Y, W, H = 32, 6, 4, 20, 24  # the crop's side, and the region that the network is given
 
 
 @pytest.fixture(scope="session")
 def batcher(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
-    source = Path(rtface.device.__file__).with_name("batch.cu")
+    source = CODE
     return compile_kernels(tmp_path_factory.mktemp("batch"), source, KERNELS)
 
 
