@@ -150,8 +150,12 @@ class _Scripted:
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._model, name, value)
 
+    def learn(self, engine: str, seconds: float) -> None:
+        """The time of an engine for a crop: `seconds` are measured, and replaced."""
+        self._model.learn(engine, 0.01)
+
     def spent(self, seconds: float, *rest: Any) -> None:
-        """What a frame has taken: `seconds` are measured, and replaced."""
+        """The time of a frame: likewise."""
         self._model.spent(next(self._costs), *rest)
 
 
@@ -169,11 +173,11 @@ def live_correction(source: Path, out: Path) -> None:
         with rtface.Enhancer(engine=engine, correct="always", max_faces=1) as enhance:
             step: Any = enhance._enhance
             governor = governor_type(1.0, 30.0, smaller="rtface-s")
-            model = next(name for name in dir(governor) if hasattr(getattr(governor, name), "spent"))
-            setattr(governor, model, _Scripted(getattr(governor, model), costs))
+            name = next(n for n in dir(governor) if hasattr(getattr(governor, n), "spent"))
+            setattr(governor, name, _Scripted(getattr(governor, name), costs))
             parameters = list(inspect.signature(type(step)).parameters)
-            given = {name: getattr(step, f"_{name}") for name in parameters[:4]}
-            given[next(name for name in ("governor", "ladder") if name in parameters)] = governor
+            given = {n: getattr(step, f"_{n}") for n in parameters[:4]}
+            given[next(n for n in ("governor", "ladder") if n in parameters)] = governor
             enhance._enhance = type(step)(**given, small="rtface-s")
             for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):
                 made.append(enhance(frame, time=0.2 * i))
