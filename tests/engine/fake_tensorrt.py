@@ -1,5 +1,5 @@
 """TensorRT's objects of the tests: a network's tensors, and a context that computes it on the host when the stream that
-it was put on (`tests/gpu/fake_gpu.py`) comes to it."""
+it was put on (`tests/cuda/fake_gpu.py`) comes to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from rtface.engine.recipe import Recipe
 from rtface.errors import EngineError
-from tests.gpu.fake_gpu import STREAMS
+from tests.cuda.fake_gpu import STREAMS
 
 
 class _Named:

@@ -23,7 +23,7 @@ from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Library
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
-from tests.gpu.fake_gpu import FakeGpu
+from tests.cuda.fake_gpu import FakeGpu
 
 from .conftest import Maker
 from .fake_tensorrt import FakeContext, FakeEngine, FakeExecution
