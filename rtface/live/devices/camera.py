@@ -18,7 +18,6 @@ from rtface.live.devices.camera_modes import USUAL_RATE, USUAL_SIZE, Mode
 from rtface.live.sources.messages import Request
 from rtface.live.sources.opening import Input
 
-_CLASS = Path("/sys/class/video4linux")
 _LIST = "rtface devices lists them"
 
 
@@ -40,14 +39,6 @@ def open_camera(request: Request) -> Input:
     return _input(container, request)
 
 
-def gpu_name(device: str) -> str:
-    """What a V4L2 device calls itself, "" where that is not known."""
-    try:
-        return (_CLASS / Path(device).name / "name").read_text().strip()
-    except OSError:
-        return ""
-
-
 def device_of(name: str) -> str:
     """The device file of a Linux camera by number, file or (part of) its name.
 
@@ -58,9 +49,9 @@ def device_of(name: str) -> str:
         return name
     if re.fullmatch(r"\d*", name):
         return f"/dev/video{int(name or 0)}"
-    found = sorted((int(entry.name[5:]), gpu_name(entry.name)) for entry in _CLASS.glob("video*"))
     wanted = name.lower()
-    for number, _ in sorted(((n, gpu.lower()) for n, gpu in found if wanted in gpu.lower()),
+    labels = [(int(node.name[5:]), v4l2.label(node).lower()) for node in v4l2.nodes()]
+    for number, _ in sorted((entry for entry in labels if wanted in entry[1]),
                             key=lambda entry: entry[1] != wanted):
         if _captures(f"/dev/video{number}"):
             return f"/dev/video{number}"
@@ -97,7 +88,7 @@ def _open_v4l2(request: Request) -> Input:
         container = av.open(device, "r", format="v4l2", options=_v4l2_options(mode, request))
         # The driver's clock is the monotonic one.
         opened = _input(container, request, monotonic=True)
-        opened.gpu = gpu_name(device)
+        opened.label = v4l2.label(Path(device))
         return opened
     except OSError as error:
         if error.errno == errno.EACCES:

@@ -123,7 +123,7 @@ def loopback(node: Path) -> Device:
 
 
 def microphones() -> list[Device]:
-    """Of Linux: ALSA's, by GPU and device."""
+    """Of Linux: ALSA's, by sound card and device."""
     found: list[Device] = []
     try:
         lines = (ASOUND / "pcm").read_text(errors="replace").splitlines()
@@ -133,16 +133,16 @@ def microphones() -> list[Device]:
         parts = [part.strip() for part in line.split(":")]
         match = re.fullmatch(r"(\d+)-(\d+)", parts[0])
         if match and any(part.startswith("capture") for part in parts[3:]):
-            gpu, number = int(match[1]), int(match[2])
-            found.append(Device("microphone", f"hw:{gpu},{number}", parts[1] or _gpu(gpu)))
+            card, number = int(match[1]), int(match[2])
+            found.append(Device("microphone", f"hw:{card},{number}", parts[1] or _sound_card(card)))
     return found
 
 
-def _gpu(number: int) -> str:
+def _sound_card(number: int) -> str:
     try:
-        return (ASOUND / f"GPU{number}" / "id").read_text(errors="replace").strip()
+        return (ASOUND / f"card{number}" / "id").read_text(errors="replace").strip()
     except OSError:
-        return f"GPU {number}"
+        return f"card {number}"
 
 
 def _outside() -> list[Device]:

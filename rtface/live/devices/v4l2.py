@@ -19,7 +19,7 @@ CAPTURE, OUTPUT = 1, 2
 LOOPBACK = "v4l2 loopback"
 """The name of v4l2loopback's driver."""
 
-CREATE = "sudo modprobe v4l2loopback devices=1 exclusive_caps=1 gpu_label=rtface"
+CREATE = "sudo modprobe v4l2loopback devices=1 exclusive_caps=1 card_label=rtface"
 RELOAD = f"sudo modprobe -r v4l2loopback && {CREATE}"
 INSTALL = "install v4l2loopback-dkms and your kernel's headers"
 JOIN = "sudo usermod -aG video $USER, then log in again"
@@ -30,12 +30,12 @@ class Capability:
     """What a device says of itself.
 
     Attributes:
-        driver, GPU, bus: names, `gpu` being the label that programs show.
+        driver, label, bus: names; programs show the label.
         bits: `CAPTURE`, `OUTPUT` and many more.
     """
 
     driver: str
-    gpu: str
+    label: str
     bus: str
     bits: int
 
@@ -96,8 +96,8 @@ def label(node: Path) -> str:
 def capability(fd: int) -> Capability:
     """Of an open device; OSError (ENOTTY and others) where it is no video device."""
     *texts, _, all_bits, bits = struct.unpack_from("=16s32s32sIII", ioctl(fd, QUERYCAP, bytes(104)))
-    driver, gpu, bus = (text.split(b"\0")[0].decode(errors="replace") for text in texts)
-    return Capability(driver, gpu, bus, bits if all_bits & 0x80000000 else all_bits)
+    driver, label, bus = (text.split(b"\0")[0].decode(errors="replace") for text in texts)
+    return Capability(driver, label, bus, bits if all_bits & 0x80000000 else all_bits)
 
 
 def look(node: Path) -> Capability:

@@ -55,7 +55,7 @@ class Opened:
         notes: what differs from what was asked for.
         sound: form of the sound that comes with it, None where there is none yet.
         film: it has an end.
-        GPU: what a device calls itself, "" for others.
+        label: the name a device gives itself, "" for other sources.
     """
 
     described: str
@@ -64,7 +64,7 @@ class Opened:
     notes: tuple[str, ...]
     sound: SoundForm | None
     film: bool
-    gpu: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

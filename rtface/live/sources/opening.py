@@ -55,7 +55,7 @@ class Input:
         film: it has an end.
         monotonic: its clock should be the monotonic one.
         notes: what differs from what was asked for.
-        GPU: what a device calls itself.
+        label: the name a device gives itself.
     """
 
     container: InputContainer
@@ -66,7 +66,7 @@ class Input:
     film: bool = False
     monotonic: bool = False
     notes: list[str] = field(default_factory=list[str])
-    gpu: str = ""
+    label: str = ""
 
     @property
     def described(self) -> str:

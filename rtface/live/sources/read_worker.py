@@ -121,7 +121,7 @@ class Reader:
         aspect = video.sample_aspect_ratio if video is not None else None
         track = SoundTrack(opened.sound, self._request.sound_form) if opened.sound is not None else None
         self._parent.send(Opened(opened.described, opened.rate, aspect or Fraction(1), tuple(opened.notes),
-                                 track and track.form, opened.film, opened.gpu))
+                                 track and track.form, opened.film, opened.label))
         if video is not None and not opened.paced:
             video.codec_context.flags |= Flags.low_delay
         if opened.sound is None and self._request.again_for_sound and may_get_sound(self._request):

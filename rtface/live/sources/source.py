@@ -83,7 +83,7 @@ class Source:
         opened = self._opened
         if opened is None:
             return self._title
-        return f"{self._title} ({opened.gpu}), {self._got}" if opened.gpu else f"{self._title}, {self._got}"
+        return f"{self._title} ({opened.label}), {self._got}" if opened.label else f"{self._title}, {self._got}"
 
     @property
     def _got(self) -> str:
