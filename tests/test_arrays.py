@@ -62,7 +62,7 @@ def test_copied_image_has_the_same_samples_and_tags_in_its_own_memory(fmt: str) 
 
 @pytest.mark.parametrize("fmt", ["yuv420p", "nv12", "p010le", "rgb24", "yuv444p10le"])
 def test_a_padded_picture_keeps_every_sample_and_repeats_the_last(fmt: str) -> None:
-    from rtface.media.fit_encoder import pad
+    from rtface.media.encoder_input import pad
 
     picture = np.random.default_rng(0).integers(0, 256, (34, 50, 3), dtype=np.uint8)
     image = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=fmt)

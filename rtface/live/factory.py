@@ -9,7 +9,7 @@ from rtface.live.protocols import LiveSink, LiveSource
 from rtface.live.session import Ends, engine_of
 from rtface.live.slate import Slate
 from rtface.media.leftovers import clear_leftovers
-from rtface.media.outputs import Written, check_outputs
+from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.provenance import describe
 from rtface.options import Options
 from rtface.report import said_in_the_output
@@ -82,8 +82,8 @@ def _same(one: Endpoint, other: Endpoint) -> bool:
 
 def _check_files(source: Endpoint, sink: Endpoint, also: str | None, options: Options, stats: Stats) -> None:
     """Checks every file that the run writes against the others and the input; says what killed runs left there."""
-    written = [Written(sink.name)] if sink.kind == "file" else []
-    written += [Written(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]
+    written = [OutputPath(sink.name)] if sink.kind == "file" else []
+    written += [OutputPath(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]
     targets = check_outputs(written, inputs=[source.name] if source.kind == "file" else [], overwrite=options.overwrite)
     for target in targets if not options.dry_run else ():
         for line in clear_leftovers(target, live=True):

@@ -26,7 +26,7 @@ from rtface.live.output_scheduler import Presenter
 from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundForm, SoundSource
 from rtface.live.slate import Slate
 from rtface.live.steady_sound import SteadySound
-from rtface.media.outputs import Written, check_outputs
+from rtface.media.outputs import OutputPath, check_outputs
 from rtface.options import Options
 from rtface.pipeline.chain import Threads
 from rtface.pipeline.runtime import asked_by, may_take_gpu, open_at_once, open_workshop
@@ -274,7 +274,7 @@ def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: 
     Raises:
         as `Live`; Interrupted when it is stopped before it has begun.
     """
-    target = check_outputs([Written(options.report, "--report")], inputs=[],
+    target = check_outputs([OutputPath(options.report, "--report")], inputs=[],
                            overwrite=options.overwrite)[0] if options.report else None
     stats, controls = stats or Stats(), Controls(strength=options.strength, light=options.light)
     controls.stop = stop or controls.stop

@@ -10,9 +10,9 @@ from av.codec import Codec
 
 from rtface.errors import UsageError
 from rtface.media.color import tags_from_rgb
-from rtface.media.encoders import FAMILIES, Family, VideoPlan, limit_look_ahead, set_hdr, set_quality
-from rtface.media.keep_class import Keeper, class_lost, keeper
-from rtface.media.pixel_format import nearest, shape_of
+from rtface.media.encoders import FAMILIES, CodecFamily, VideoPlan, limit_look_ahead, set_hdr, set_quality
+from rtface.media.lossless_class import PreservingEncoder, lossy_notes, preserving_encoder
+from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.probe import MediaInfo
 
 ALIASES = {"h264": "libx264", "x264": "libx264", "avc": "libx264", "h265": "libx265", "x265": "libx265",
@@ -27,7 +27,7 @@ _WRITES_ASPECT = ("libx26", "h264_", "hevc_", "mpeg", "ffv1")
 
 def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
     """The encoder that keeps depth and chroma, and that most players know."""
-    shape = shape_of(info.pix_fmt)
+    shape = pixel_format_info(info.pix_fmt)
     alpha = shape.alpha and info.transparent
     if format == "webm":  # FFmpeg's usual builds of libvpx know 8 bits only
         return "libvpx-vp9" if shape.bits <= 8 or "libsvtav1" not in supported else "libsvtav1"
@@ -63,39 +63,40 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     Raises:
         UsageError: no such encoder, or it does not fit the container or the options.
     """
-    kept = keeper(info, format, supported) if keep and codec is None and crf is None else None
+    kept = preserving_encoder(info, format, supported) if keep and codec is None and crf is None else None
     if kept and preset is not None and FAMILIES[kept.encoder].preset is None:
         # A speed was asked for and the keeper has none: the default encoder may be lossless too.
         usual = default_encoder(info, format, supported)
         exact = kept.crf is not None or FAMILIES[kept.encoder].lossless is not None
-        kept = Keeper(usual, crf=0) if exact and FAMILIES[usual].lossless else None
+        kept = PreservingEncoder(usual, crf=0) if exact and FAMILIES[usual].lossless else None
     if kept:
         name, crf = kept.encoder, kept.crf
     else:
         name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
-    if name == "libx264" and shape_of(info.pix_fmt).model == "rgb" and codec is None and (
+    if name == "libx264" and pixel_format_info(info.pix_fmt).model == "rgb" and codec is None and (
             crf == 0 or not info.is_sequence):
         name = "libx264rgb"
     encoder = _encoder(name)
     if name not in supported:
         raise UsageError(f"{format} cannot hold {codec or name}; choose another --codec, or a .mkv output")
-    alpha = info.transparent and shape_of(info.pix_fmt).alpha
-    exact = FAMILIES.get(name, Family()).formats
+    alpha = info.transparent and pixel_format_info(info.pix_fmt).alpha
+    exact = FAMILIES.get(name, CodecFamily()).formats
     candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
     if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that hardly any decoder shows
-        candidates = [c for c in candidates if not shape_of(c).alpha]
+        candidates = [c for c in candidates if not pixel_format_info(c).alpha]
     played = info.is_sequence and crf != 0 and name.startswith(_PLAYED) and name != "libx264rgb"
     if played:
         candidates = [c for c in candidates if c in ("yuv420p", "yuvj420p", "nv12") or (
-            c in ("yuv420p10le", "p010le") and shape_of(info.pix_fmt).bits > 8)]
+            c in ("yuv420p10le", "p010le") and pixel_format_info(info.pix_fmt).bits > 8)]
     pix_fmt, lost = nearest(info.pix_fmt, candidates, alpha=alpha)
-    convert = shape_of(pix_fmt).model != shape_of(info.pix_fmt).model and shape_of(info.pix_fmt).model != "gray"
-    convert = convert or shape_of(pix_fmt).bits < shape_of(info.pix_fmt).bits or any("resolution" in s for s in lost)
+    source, target = pixel_format_info(info.pix_fmt), pixel_format_info(pix_fmt)
+    convert = source.model not in (target.model, "gray")
+    convert = convert or target.bits < source.bits or any("resolution" in s for s in lost)
     plan = VideoPlan(name, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect,
                      repack=pix_fmt != info.pix_fmt and not convert, convert=convert)
-    if convert and shape_of(pix_fmt).model == "yuv" and shape_of(info.pix_fmt).model == "rgb":
+    if convert and pixel_format_info(pix_fmt).model == "yuv" and pixel_format_info(info.pix_fmt).model == "rgb":
         plan.tags = tags_from_rgb(info.tags, info.width, info.height)
-    elif shape_of(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills say RGB's matrix
+    elif pixel_format_info(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills say RGB's matrix
         plan.tags = replace(plan.tags, matrix=tags_from_rgb(info.tags, info.width, info.height).matrix)
     if played and lost:
         lost[0] += (", which players take; --crf 0, --codec libx264rgb, or --codec ffv1 in a .mkv output keep the "
@@ -106,7 +107,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     limit_look_ahead(plan)
     plan.options |= kept.options if kept else {}
     if say:
-        plan.warnings += class_lost(plan, info, format, asked=codec is not None or crf is not None)
+        plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None)
     _interlaced(plan, info)
     if info.hdr is not None:
         set_hdr(plan, info.hdr)
@@ -115,7 +116,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     if format in ("matroska", "webm") and info.aspect not in (None, 0, 1) and not name.startswith(_WRITES_ASPECT):
         raise UsageError(f"{name} in {format} cannot note that pixels are not square ({info.aspect}); choose --codec "
                          "libx264 and a .mkv output, or a .mp4 output")
-    if info.tags.siting and shape_of(pix_fmt).sampling != (1, 1):
+    if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
     # A unit of about a frame would be read as the frame rate.
     while plan.time_base > Fraction(1, 1000):
@@ -146,7 +147,7 @@ def _encoder(name: str) -> Codec:
 def _odd_size(plan: VideoPlan) -> None:
     if not plan.encoder.startswith(("libx26", "libsvtav1", "h264_", "hevc_")):
         return
-    across, down = shape_of(plan.pix_fmt).sampling
+    across, down = pixel_format_info(plan.pix_fmt).sampling
     width, height = -(-plan.width // across) * across, -(-plan.height // down) * down
     if (width, height) != (plan.width, plan.height):
         plan.warnings.append(f"{plan.encoder} refuses {plan.width}×{plan.height}: the last column or row is repeated, "

@@ -9,7 +9,7 @@ from typing import Literal
 
 from av.video.codeccontext import VideoCodecContext
 
-from rtface.media.pixel_format import shape_of
+from rtface.media.pixel_format import pixel_format_info
 
 Class = Literal["lossless", "mezzanine", "lossy"]
 
@@ -58,7 +58,7 @@ def coding_of(context: VideoCodecContext, head: bytes = b"") -> Coding:
     if codec == "prores":
         return Coding("mezzanine", f"ProRes {profile}".strip(), _PRORES.get(profile, "hq"))
     if codec == "dnxhd":
-        deep = shape_of(context.pix_fmt).bits > 8 if context.pix_fmt else False
+        deep = pixel_format_info(context.pix_fmt).bits > 8 if context.pix_fmt else False
         name = profile.replace("DNXHR", "DNxHR").replace("DNXHD", "DNxHD") or "DNxHD"
         return Coding("mezzanine", name, _DNX.get(profile, "dnxhr_hqx" if deep else "dnxhr_hq"))
     if codec in ("h264", "hevc"):

@@ -25,7 +25,7 @@ _CENTRED = {"mjpeg", "mpeg1video", "vp8", "theora", "webp", "libwebp"}
 
 
 @dataclass(frozen=True, slots=True)
-class Tags:
+class ColorTags:
     """The colour tags as the stream carries them, H.273 numbers; "unspecified" stays unspecified.
 
     Attributes:
@@ -42,7 +42,7 @@ class Tags:
 
 
 @dataclass(frozen=True, slots=True)
-class Hdr:
+class HdrMetadata:
     """Static HDR10 metadata (SMPTE ST 2086, CTA-861.3) as the stream carries it.
 
     Attributes:
@@ -58,15 +58,16 @@ class Hdr:
     dynamic: tuple[str, ...] = ()
 
 
-def tags_of(image: av.VideoFrame, siting: str | None = None) -> Tags:
+def tags_of(image: av.VideoFrame, siting: str | None = None) -> ColorTags:
     """The colour tags of a decoded picture."""
-    return Tags(int(image.color_range), int(image.color_primaries), int(image.color_trc), int(image.colorspace), siting)
+    return ColorTags(int(image.color_range), int(image.color_primaries), int(image.color_trc),
+                     int(image.colorspace), siting)
 
 
-def tags_from_rgb(tags: Tags, width: int, height: int) -> Tags:
+def tags_from_rgb(tags: ColorTags, width: int, height: int) -> ColorTags:
     """The tags of YCbCr made of RGB: limited range, and the matrix that players take for the size where they read no
     tags. What RGB pictures do not say of their colour is sRGB, whose primaries are BT.709's."""
-    return Tags(1, 1 if tags.primaries == UNSPECIFIED else tags.primaries,
+    return ColorTags(1, 1 if tags.primaries == UNSPECIFIED else tags.primaries,
                 13 if tags.transfer == UNSPECIFIED else tags.transfer, 1 if _is_hd(width, height) else 6)
 
 
@@ -130,7 +131,7 @@ def display_of(turns: int, mirror: bool, aspect: Fraction | None,
     return Display(turns, mirror, usable, fields)
 
 
-def hdr_of(image: av.VideoFrame) -> Hdr | None:
+def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
     """The HDR metadata on a decoded picture, or None."""
     primaries = luminance = light = None
     data = _side_data(image, "MASTERING_DISPLAY_METADATA")
@@ -148,7 +149,7 @@ def hdr_of(image: av.VideoFrame) -> Hdr | None:
                     if _side_data(image, kind) is not None)
     if primaries is None and luminance is None and light is None and not dynamic:
         return None
-    return Hdr(primaries, luminance, light, dynamic)
+    return HdrMetadata(primaries, luminance, light, dynamic)
 
 
 def has_captions(image: av.VideoFrame) -> bool:

@@ -12,12 +12,12 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError
 from rtface.frame import Color, Display, Frame
-from rtface.media import network
+from rtface.media import network_options
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.other_streams import OtherStreams
 from rtface.media.probe import details_of, rate_of
-from rtface.media.timeline import Rising
+from rtface.media.timeline import RisingTimestamps
 from rtface.protocols import Item
 from rtface.stats import Stats
 from rtface.util.av_gpu import native_format, software
@@ -80,7 +80,7 @@ class Decoder:
         self.first: av.VideoFrame | None = None
         step = 1 / (self.rate * self.time_base)
         self._step = max(1, round(step))
-        self._clock = Rising(step, step * Fraction(3, 2))
+        self._clock = RisingTimestamps(step, step * Fraction(3, 2))
         self._others = OtherStreams(self._clock_start, start, end)
         self._size: tuple[int, int, str] | None = None
         self._rotation = 0
@@ -159,7 +159,7 @@ class Decoder:
                 failed += 1
                 self._stats.count("read_errors")
                 if self._remote and not isinstance(error, av.InvalidDataError):
-                    self._broke_off(network.said(error))
+                    self._broke_off(network_options.error_text(error))
                     return
                 self._fault("read_error", f"a part could not be read ({error.strerror}); it is left out")
 

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from rtface.errors import OutputError, UsageError
 from rtface.media.coding import Class
-from rtface.media.color import Hdr, Tags
+from rtface.media.color import ColorTags, HdrMetadata
 from rtface.media.cuda.driver import told
 
 # FFmpeg's AVCodecContext flags and AVFieldOrder.
@@ -24,7 +24,7 @@ _FIELD_ORDER = {"progressive": 1, "tff": 2, "bff": 3}
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class CodecFamily:
     """How an encoder takes quality and speed.
 
     Attributes:
@@ -49,26 +49,28 @@ class Family:
     formats: tuple[str, ...] | None = None
 
 
-_X264 = Family("crf", "preset", "18", "fast", lossless={"qp": "0"})
+_X264 = CodecFamily("crf", "preset", "18", "fast", lossless={"qp": "0"})
 # NVENC's constant quality: a target on the same scale as x264's crf, without a limit of the bit rate.
 _CQ = {"rc": "vbr", "b": "0"}
 SPEEDS = {"ultrafast": "p1", "superfast": "p1", "veryfast": "p2", "faster": "p3", "fast": "p4", "medium": "p5",
            "slow": "p6", "slower": "p7", "veryslow": "p7", "placebo": "p7", **{f"p{n}": f"p{n}" for n in range(1, 8)}}
 # It takes RGB and 16 bits too, and makes 4:2:0 and 10 bits of them.
 _EXACT = ("yuv420p", "nv12", "p010le", "yuv444p", "nv16", "p210le")
-_NVENC = Family("cq", "preset", "20", "p5", _CQ, lossless={"tune": "lossless"}, best=51, names=SPEEDS, formats=_EXACT)
+_NVENC = CodecFamily("cq", "preset", "20", "p5", _CQ, lossless={"tune": "lossless"}, best=51,
+                     names=SPEEDS, formats=_EXACT)
 FAMILIES = {
     "libx264": _X264, "libx264rgb": _X264,
-    "libx265": Family("crf", "preset", "20", "fast", options={"a53cc": "1"}, lossless={"x265-params": "lossless=1"}),
-    "libsvtav1": Family("crf", "preset", "25", "8"),
-    "libvpx-vp9": Family("crf", "cpu-used", "24", "4", {"b": "0", "row-mt": "1", "deadline": "good"},
+    "libx265": CodecFamily("crf", "preset", "20", "fast", options={"a53cc": "1"},
+                           lossless={"x265-params": "lossless=1"}),
+    "libsvtav1": CodecFamily("crf", "preset", "25", "8"),
+    "libvpx-vp9": CodecFamily("crf", "cpu-used", "24", "4", {"b": "0", "row-mt": "1", "deadline": "good"},
                          lossless={"lossless": "1"}),
     "h264_nvenc": _NVENC, "hevc_nvenc": _NVENC,
-    "av1_nvenc": Family("cq", "preset", "25", "p5", _CQ, names=SPEEDS, formats=("yuv420p", "nv12", "p010le")),
-    "ffv1": Family(options={"level": "3", "slicecrc": "1"}, lossless={}),
-    "prores_ks": Family(options={"vendor": "apl0"}), "dnxhd": Family(),
+    "av1_nvenc": CodecFamily("cq", "preset", "25", "p5", _CQ, names=SPEEDS, formats=("yuv420p", "nv12", "p010le")),
+    "ffv1": CodecFamily(options={"level": "3", "slicecrc": "1"}, lossless={}),
+    "prores_ks": CodecFamily(options={"vendor": "apl0"}), "dnxhd": CodecFamily(),
     **dict.fromkeys(("utvideo", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo", "v210", "v308", "v410",
-                     "r210"), Family(lossless={})),
+                     "r210"), CodecFamily(lossless={})),
 }
 MEZZANINE = {"prores_ks", "prores_aw", "prores", "dnxhd", "cfhd"}  # made for editing
 # Bytes of the frames that libx264 looks ahead, and how many frames its presets look ahead.
@@ -109,7 +111,7 @@ class VideoPlan:
     height: int
     rate: Fraction
     time_base: Fraction
-    tags: Tags
+    tags: ColorTags
     aspect: Fraction | None
     repack: bool = False
     convert: bool = False
@@ -134,7 +136,7 @@ class VideoPlan:
 
 
 def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
-    family = FAMILIES.get(plan.encoder, Family())
+    family = FAMILIES.get(plan.encoder, CodecFamily())
     plan.options |= family.options
     if crf == 0 and family.lossless is not None:
         plan.options |= family.lossless
@@ -171,7 +173,7 @@ def limit_look_ahead(plan: VideoPlan) -> None:
         plan.options["bf"] = "0"
 
 
-def set_hdr(plan: VideoPlan, hdr: Hdr) -> None:
+def set_hdr(plan: VideoPlan, hdr: HdrMetadata) -> None:
     """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over."""
     parts: list[str] = []
     display, light = _display_text(hdr, plan.encoder), hdr.light
@@ -198,7 +200,7 @@ def set_hdr(plan: VideoPlan, hdr: Hdr) -> None:
                       for kind in hdr.dynamic]
 
 
-def _display_text(hdr: Hdr, encoder: str) -> str:
+def _display_text(hdr: HdrMetadata, encoder: str) -> str:
     if hdr.primaries is None or hdr.luminance is None:
         return ""
     exact = encoder == "libsvtav1"  # it takes decimal numbers, the others multiples of 0.00002 and 0.0001 cd/m²

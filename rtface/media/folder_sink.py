@@ -13,7 +13,7 @@ from rtface.frame import Frame
 from rtface.media.image_write import ImagePlan, write_image
 from rtface.media.leftovers import remove_unfinished_stills
 from rtface.media.probe import MediaInfo
-from rtface.media.stills_list import NAME, Part, StillsList, film_name, read_part
+from rtface.media.stills_list import NAME, StillsList, UnfinishedFolder, film_name, read_part
 from rtface.media.workfile import Target, full, work_name
 from rtface.protocols import Item
 from rtface.stats import Stats
@@ -67,7 +67,7 @@ class FolderSink:
             raise OutputError(f"{target.shown}: the folder cannot be made ({full(error) or error.strerror}); "
                               "choose another place") from error
 
-    def _part(self, info: MediaInfo, start: float | None) -> Part | None:
+    def _part(self, info: MediaInfo, start: float | None) -> UnfinishedFolder | None:
         """The unfinished folder of the same film whose last still is just before `start`; None without one."""
         path = self._target.path
         pattern = f"{glob.escape(path.stem)}.partial*{glob.escape(path.suffix)}"

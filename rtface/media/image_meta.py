@@ -30,7 +30,7 @@ Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 
 
 @dataclass(slots=True)
-class Meta:
+class ImageMetadata:
     """What a picture file carries besides its pixels.
 
     Attributes:
@@ -85,14 +85,14 @@ def size_of(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def read_meta(data: bytes) -> Meta:
+def read_meta(data: bytes) -> ImageMetadata:
     """The blocks of a PNG, JPEG or WebP file; damaged ones are left out."""
     kind = kind_of(data)
     read = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp}.get(kind or "")
-    return read(data) if read else Meta()
+    return read(data) if read else ImageMetadata()
 
 
-def write_meta(data: bytes, meta: Meta, *, text: dict[str, str], size: tuple[int, int], alpha: bool) -> bytes:
+def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: tuple[int, int], alpha: bool) -> bytes:
     """A PNG, JPEG or WebP file with these blocks in place of its own.
 
     Args:
@@ -168,8 +168,8 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _read_png(data: bytes) -> Meta:
-    meta = Meta()
+def _read_png(data: bytes) -> ImageMetadata:
+    meta = ImageMetadata()
     for kind, body in _chunks(data):
         if kind == b"iCCP":
             meta.icc = _unpacked(body[body.find(b"\0") + 2 :])
@@ -218,7 +218,7 @@ def unpacks_large(data: bytes) -> bool:
     return False
 
 
-def _write_png(data: bytes, meta: Meta, text: dict[str, str]) -> bytes:
+def _write_png(data: bytes, meta: ImageMetadata, text: dict[str, str]) -> bytes:
     chunks = [(k, b) for k, b in _chunks(data) if k not in _PNG_KEPT and k not in (b"iCCP", b"eXIf")]
     head, rest = chunks[0], chunks[1:]
     keys = {key.encode("latin-1", "replace")[:79] for key in text}
@@ -249,8 +249,8 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += 2 + size
 
 
-def _read_jpeg(data: bytes) -> Meta:
-    meta, parts = Meta(), dict[int, bytes]()
+def _read_jpeg(data: bytes) -> ImageMetadata:
+    meta, parts = ImageMetadata(), dict[int, bytes]()
     for marker, body in segments(data):
         if marker == 0xE1 and body.startswith(_EXIF_HEAD) and meta.exif is None:
             meta.exif = body[len(_EXIF_HEAD) :]
@@ -291,7 +291,7 @@ def segment(marker: int, body: bytes) -> bytes:
     return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
 
 
-def _write_jpeg(data: bytes, meta: Meta) -> bytes:
+def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
     own = b"".join(segment(m, b) for m, b in segments(data)
                    if not (m in (0xE1, 0xED, 0xFE) or (m == 0xE2 and b.startswith(_ICC_HEAD))))
     scan = _scan_at(data)
@@ -330,15 +330,15 @@ def _riff(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 8 + size + size % 2
 
 
-def _read_webp(data: bytes) -> Meta:
+def _read_webp(data: bytes) -> ImageMetadata:
     found = dict(_riff(data))
     exif = found.get(b"EXIF")
     if exif and exif.startswith(_EXIF_HEAD):
         exif = exif[len(_EXIF_HEAD) :]
-    return Meta(icc=found.get(b"ICCP"), exif=exif, xmp=found.get(b"XMP "))
+    return ImageMetadata(icc=found.get(b"ICCP"), exif=exif, xmp=found.get(b"XMP "))
 
 
-def _write_webp(data: bytes, meta: Meta, size: tuple[int, int], alpha: bool) -> bytes:
+def _write_webp(data: bytes, meta: ImageMetadata, size: tuple[int, int], alpha: bool) -> bytes:
     pixels = [(k, b) for k, b in _riff(data) if k in (b"VP8 ", b"VP8L", b"ALPH")]
     flags = 0x20 * bool(meta.icc) | 0x10 * alpha | 0x08 * bool(meta.exif) | 0x04 * bool(meta.xmp)
     head = struct.pack("<I", flags) + (size[0] - 1).to_bytes(3, "little") + (size[1] - 1).to_bytes(3, "little")

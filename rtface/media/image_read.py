@@ -20,7 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.media.color import color_of, display_of
-from rtface.media.image_meta import Meta, decodable, exif_of, kind_of, read_meta, size_of
+from rtface.media.image_meta import ImageMetadata, decodable, exif_of, kind_of, read_meta, size_of
 from rtface.media.probe import MAX_PIXELS, shown
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
@@ -48,7 +48,7 @@ class Still:
     path: str
     kind: str
     frame: Frame
-    meta: Meta = field(default_factory=Meta)
+    meta: ImageMetadata = field(default_factory=ImageMetadata)
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -120,8 +120,8 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
     return image
 
 
-def _tiff_meta(data: bytes) -> Meta:
-    meta = Meta()
+def _tiff_meta(data: bytes) -> ImageMetadata:
+    meta = ImageMetadata()
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             tags: Any = file.pages.first.tags

@@ -23,11 +23,11 @@ from av.video.codeccontext import VideoCodecContext
 
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Display, Frame
-from rtface.media.image_meta import Meta, exif_of, exif_turned, write_meta
+from rtface.media.image_meta import ImageMetadata, exif_of, exif_turned, write_meta
 from rtface.media.image_read import IMAGE_KINDS, Still
 from rtface.media.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.outputs import check_target
-from rtface.media.pixel_format import nearest, shape_of
+from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.provenance import xmp
 from rtface.media.workfile import Target, full, write_whole
 from rtface.util.av_arrays import copy_image, plane_rows
@@ -99,7 +99,7 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
     Raises:
         OutputError: it cannot be encoded or written.
     """
-    meta = replace(still.meta) if still else Meta()
+    meta = replace(still.meta) if still else ImageMetadata()
     display = frame.display
     if display.quarter_turns or display.mirror:
         if still is not None and (plan.kind == still.kind or plan.kind in ("jpeg", "tiff", "webp")):
@@ -148,7 +148,7 @@ def _to_rgb(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
 
 def _workable(frame: Frame) -> Frame:
     """The picture as gray, gray16le, rgb24, rgb48le, rgba or rgba64le, without loss but for YCbCr."""
-    shape = shape_of(frame.image.format.name)
+    shape = pixel_format_info(frame.image.format.name)
     deep = shape.bits > 8
     if shape.model == "gray" and not shape.alpha:
         pix_fmt = "gray16le" if deep else "gray"
@@ -162,16 +162,16 @@ def _workable(frame: Frame) -> Frame:
 def _as(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
     if image.format.name == pix_fmt:
         return image
-    if shape_of(image.format.name).model == "yuv" and shape_of(pix_fmt).model == "rgb":
+    if pixel_format_info(image.format.name).model == "yuv" and pixel_format_info(pix_fmt).model == "rgb":
         return _to_rgb(image, color, pix_fmt)
     out = image.reformat(format=pix_fmt, src_color_range=_FULL, dst_color_range=_FULL)
     out.color_range = image.color_range
     return out
 
 
-def _encode(frame: Frame, kind: str, meta: Meta, tags: Mapping[str, str] | None) -> bytes:
+def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str] | None) -> bytes:
     image, color = frame.image, frame.color
-    shape = shape_of(image.format.name)
+    shape = pixel_format_info(image.format.name)
     if kind == "jpeg":
         image = _for_jpeg(image, color)
         data = _encode_jpeg(image, meta)
@@ -189,7 +189,7 @@ def _encode(frame: Frame, kind: str, meta: Meta, tags: Mapping[str, str] | None)
         image = _as(image, color, nearest(image.format.name, formats, alpha=True)[0])
         data = _encode_by(encoder, image)
     return write_meta(data, meta, text=dict(tags or {}), size=(image.width, image.height),
-                      alpha=shape_of(image.format.name).alpha)
+                      alpha=pixel_format_info(image.format.name).alpha)
 
 
 def _encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None = None) -> bytes:
@@ -208,7 +208,7 @@ def _encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | Non
 
 def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
     """The picture as planes that a JPEG holds: gray, or full-range BT.601 in the subsampling that it has."""
-    shape = shape_of(image.format.name)
+    shape = pixel_format_info(image.format.name)
     if shape.model == "gray":
         return _as(image, color, "gray")
     if shape.model == "yuv" and shape.bits == 8 and color.full_range and color.matrix == "bt601":
@@ -220,15 +220,15 @@ def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
     return rgb.reformat(format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=_FULL)
 
 
-def _encode_jpeg(image: av.VideoFrame, meta: Meta) -> bytes:
+def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
     """With the tables of the JPEG that was read, where those are finer than the least quality."""
     least = tables_of_quality(_QUALITY)
     planes = [plane_rows(plane)[: plane.height, : plane.width] for plane in image.planes]
     tables = finer(meta.tables, least) if meta.tables else least
-    return encode_jpeg(planes, shape_of(image.format.name).sampling, tables)
+    return encode_jpeg(planes, pixel_format_info(image.format.name).sampling, tables)
 
 
-def _encode_tiff(frame: Frame, meta: Meta) -> bytes:
+def _encode_tiff(frame: Frame, meta: ImageMetadata) -> bytes:
     image = _workable(frame).image
     pixels = image.to_ndarray()
     gray = pixels.ndim == 2

@@ -8,7 +8,7 @@ import av
 from av.stream import Stream
 
 from rtface.frame import Packet
-from rtface.media.timeline import Rising
+from rtface.media.timeline import RisingTimestamps
 from rtface.stats import Stats
 
 # Seconds of sound before the first moment that a decoder needs to warm up.
@@ -28,7 +28,7 @@ class OtherStreams:
 
     def __init__(self, clock_start: Fraction, start: Fraction | None, end: Fraction | None) -> None:
         self._clock_start, self._start, self._end = clock_start, start, end
-        self._clocks: dict[int, Rising] = {}
+        self._clocks: dict[int, RisingTimestamps] = {}
         self.reached = Fraction(0)
 
     def cut(self, packet: av.Packet[Stream], stats: Stats) -> Packet | None:
@@ -40,7 +40,7 @@ class OtherStreams:
             clock = self._clocks.get(packet.stream_index)
             if clock is None:
                 step = Fraction(max(1, duration))
-                clock = self._clocks[packet.stream_index] = Rising(step, max(2 * step, Fraction(1, 2) / base))
+                clock = self._clocks[packet.stream_index] = RisingTimestamps(step, max(2 * step, Fraction(1, 2) / base))
             moved = clock.next(stamp)[0] - stamp
             if moved:
                 stats.count("packet_times_repaired")

@@ -18,7 +18,7 @@ from rtface.media.cuda.driver import told
 from rtface.media.encoders import accel, configure
 from rtface.media.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.stream_plan import COVERS, OutputPlan, StreamPlan
-from rtface.media.transcode import Adts, Sound, Text
+from rtface.media.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
 from rtface.stats import Stats
 
 # Tags that describe the old file rather than the film.
@@ -37,8 +37,8 @@ class OutputStreams:
     def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
         self._plan, self._container, self._stats = plan, container, stats
         self._copies: dict[int, Stream] = {}
-        self._sounds: dict[int, tuple[Stream, Sound]] = {}
-        self._rewrites: dict[int, Text | Adts] = {}
+        self._sounds: dict[int, tuple[Stream, AudioTranscoder]] = {}
+        self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter] = {}
         self._shifts: dict[Fraction, int] = {}
         covers: list[AnyPacket] = []
         cued: list[Stream] = []
@@ -130,7 +130,7 @@ class OutputStreams:
         target.metadata.update(_fresh(info.metadata))
         if plan.action == "sound":
             assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
-            self._sounds[info.index] = target, Sound(source, target, self._stats, self._plan.info.origin)
+            self._sounds[info.index] = target, AudioTranscoder(source, target, self._stats, self._plan.info.origin)
         elif plan.action == "cover":
             assert info.picture is not None
             packet = av.Packet(info.picture)
@@ -144,10 +144,10 @@ class OutputStreams:
             self._copies[info.index] = target
         if plan.action == "text":
             assert isinstance(source, SubtitleStream) and isinstance(target, SubtitleStream)
-            self._rewrites[info.index] = Text(source, target, self._stats)
-        elif fragments and plan.action == "copy" and isinstance(source, AudioStream) and Adts.needed(source):
+            self._rewrites[info.index] = SubtitleTranscoder(source, target, self._stats)
+        elif fragments and plan.action == "copy" and isinstance(source, AudioStream) and AdtsRewriter.needed(source):
             assert isinstance(target, AudioStream)
-            self._rewrites[info.index] = Adts(target)
+            self._rewrites[info.index] = AdtsRewriter(target)
         if fragments and (plan.action == "text" or info.codec == "mov_text"):
             cued.append(target)
         else:
@@ -159,11 +159,11 @@ class OutputStreams:
         if plan.action == "sound":
             assert isinstance(source, AudioStream)
             target = container.add_stream(plan.encoder, rate=48_000)
-            Sound.configure(source, target)
+            AudioTranscoder.configure(source, target)
         elif plan.action == "text":
             assert isinstance(source, SubtitleStream)
             target = container.add_stream(plan.encoder)
-            Text.configure(source, target)
+            SubtitleTranscoder.configure(source, target)
         elif source.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
             target = container.add_stream_from_template(source)
         else:

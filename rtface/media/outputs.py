@@ -18,20 +18,20 @@ AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class OutputPath:
     """A path that a run writes.
 
     Attributes:
         path: as the user named it.
         name: what it is called in messages: "" for OUTPUT, else the option, such as "--report".
         folder: whether it is a folder of pictures.
-        goes_on: whether pictures that are in the folder already stay, and only those that are missing are written.
+        resumes: whether pictures that are in the folder already stay, and only those that are missing are written.
     """
 
     path: AnyPath
     name: str = ""
     folder: bool = False
-    goes_on: bool = False
+    resumes: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {os.fspath(self.path)}".lstrip()
@@ -43,7 +43,7 @@ def names_folder(output: AnyPath) -> bool:
     return text.endswith(("/", os.sep)) or Path(text).is_dir()
 
 
-def check_outputs(written: Sequence[Written], *, inputs: Iterable[AnyPath], overwrite: bool) -> list[Target]:
+def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], overwrite: bool) -> list[Target]:
     """Checks all paths that a run writes, each by itself and against the others.
 
     Args:
@@ -72,14 +72,14 @@ def check_outputs(written: Sequence[Written], *, inputs: Iterable[AnyPath], over
 
 def check_target(output: AnyPath, *, inputs: Iterable[AnyPath], overwrite: bool) -> Target:
     """`check_outputs` for one file."""
-    return check_outputs([Written(output)], inputs=inputs, overwrite=overwrite)[0]
+    return check_outputs([OutputPath(output)], inputs=inputs, overwrite=overwrite)[0]
 
 
-def _called(one: Written) -> str:
+def _called(one: OutputPath) -> str:
     return one.name or "OUTPUT"
 
 
-def _check(one: Written, inputs: Sequence[AnyPath], overwrite: bool, made: set[Path]) -> Target:
+def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: set[Path]) -> Target:
     text = os.fspath(one.path)
     if text == "-":
         raise UsageError(f"{one}: rtface writes to files, not to standard output; name a file")
@@ -107,7 +107,7 @@ def _check(one: Written, inputs: Sequence[AnyPath], overwrite: bool, made: set[P
     return target
 
 
-def _check_kind(one: Written, named: Path) -> None:
+def _check_kind(one: OutputPath, named: Path) -> None:
     try:
         mode = named.stat().st_mode
     except OSError:
@@ -122,10 +122,10 @@ def _check_kind(one: Written, named: Path) -> None:
         raise OutputError(f"{one}: is a file, and a folder is needed; choose another name")
 
 
-def _check_folder(one: Written, path: Path, overwrite: bool) -> None:
+def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
     """Pictures may go into a folder that is new or empty, or into any with `overwrite`."""
     if path.is_dir():
-        if not overwrite and not one.goes_on and any(path.iterdir()):
+        if not overwrite and not one.resumes and any(path.iterdir()):
             raise OutputError(f"{one}: is a folder with something in it; choose another, or replace stills of the "
                               "same name with --overwrite")
         _check_writable(one, path / "000001.png")
@@ -138,7 +138,7 @@ def _check_folder(one: Written, path: Path, overwrite: bool) -> None:
     _check_writable(one, above / path.name)
 
 
-def _check_writable(one: Written, path: Path) -> None:
+def _check_writable(one: OutputPath, path: Path) -> None:
     """Makes and removes a file beside `path`, as the run will."""
     probe = work_name(path)
     try:

@@ -9,7 +9,7 @@ import av
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class PixelFormatInfo:
     """What a pixel format can hold."""
 
     model: str
@@ -19,17 +19,17 @@ class Shape:
 
 
 @lru_cache(maxsize=256)
-def shape_of(name: str) -> Shape:
+def pixel_format_info(name: str) -> PixelFormatInfo:
     """Model ("rgb", "yuv" or "gray"), depth, chroma subsampling and alpha of a pixel format by FFmpeg's name."""
     kind = av.VideoFormat(name, 64, 64)
     parts = kind.components
     alpha = kind.has_palette or any(c.is_alpha for c in parts)
     bits = 8 if kind.has_palette else max(c.bits for c in parts)
     if kind.is_rgb or kind.has_palette:
-        return Shape("rgb", bits, (1, 1), alpha)
+        return PixelFormatInfo("rgb", bits, (1, 1), alpha)
     if len(parts) <= 2:
-        return Shape("gray", bits, (1, 1), alpha)
-    return Shape("yuv", bits, (64 // kind.chroma_width(64), 64 // kind.chroma_height(64)), alpha)
+        return PixelFormatInfo("gray", bits, (1, 1), alpha)
+    return PixelFormatInfo("yuv", bits, (64 // kind.chroma_width(64), 64 // kind.chroma_height(64)), alpha)
 
 
 def nearest(name: str, candidates: list[str], *, alpha: bool) -> tuple[str, list[str]]:
@@ -42,10 +42,10 @@ def nearest(name: str, candidates: list[str], *, alpha: bool) -> tuple[str, list
     """
     if not candidates or name in candidates:
         return name, []
-    want = shape_of(name)
+    want = pixel_format_info(name)
 
     def cost(candidate: str) -> tuple[int, ...]:
-        have = shape_of(candidate)
+        have = pixel_format_info(candidate)
         sampling = [h // w if h > w else -(w // h) if w > h else 0
                     for w, h in zip(want.sampling, have.sampling, strict=True)]
         model = 0 if have.model == want.model else 1 if want.model == "gray" else 2 if have.model != "gray" else 3
@@ -55,7 +55,7 @@ def nearest(name: str, candidates: list[str], *, alpha: bool) -> tuple[str, list
                 int(candidate.endswith("be")), candidates.index(candidate))
 
     best = min(candidates, key=cost)
-    have = shape_of(best)
+    have = pixel_format_info(best)
     lost: list[str] = []
     if have.model != want.model and want.model != "gray":
         lost.append(f"{want.model.upper()} becomes {have.model.upper()} ({best})")

@@ -20,9 +20,9 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Color, Display
-from rtface.media import network
+from rtface.media import network_options
 from rtface.media.coding import Coding
-from rtface.media.color import Hdr, Tags
+from rtface.media.color import ColorTags, HdrMetadata
 from rtface.media.image_meta import kind_of, unpacks_large
 from rtface.media.mp4 import boxes
 from rtface.media.pipe import PipeReader
@@ -137,7 +137,7 @@ class MediaInfo:
     codec: str
     color: Color
     display: Display
-    tags: Tags = field(default_factory=Tags)
+    tags: ColorTags = field(default_factory=ColorTags)
     matrix: tuple[int, ...] | None = None
     aspect: Fraction | None = None
     interlaced: bool = False
@@ -148,7 +148,7 @@ class MediaInfo:
     chapters: list[Chapter] = field(default_factory=list[Chapter])
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     expected_frames: int | None = None
-    hdr: Hdr | None = None
+    hdr: HdrMetadata | None = None
     captions: bool = False
     clock_start: Fraction = Fraction(0)
     start: Fraction | None = None
@@ -184,8 +184,8 @@ def open_container(path: str | os.PathLike[str], pipe: PipeReader | None = None)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
     try:
         container = av.open(url if pipe is None else pipe, "r", metadata_errors="replace",
-                            container_options=network.OPTIONS if is_url(path) else {},
-                            timeout=(network.OPEN_S, network.READ_S) if is_url(path) else None)
+                            container_options=network_options.OPTIONS if is_url(path) else {},
+                            timeout=(network_options.OPEN_S, network_options.READ_S) if is_url(path) else None)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
             raise InputMissing(f"{name}: cannot be opened ({error.strerror}); check name and permissions") from error
@@ -230,7 +230,7 @@ def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
                     "copy it again, or repair it with a tool such as untrunc")
     if isinstance(error, av.InvalidDataError):
         return "is neither a film nor a picture that can be read; check that it is the right file"
-    return f"cannot be opened ({network.said(error)})"
+    return f"cannot be opened ({network_options.error_text(error)})"
 
 
 def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:

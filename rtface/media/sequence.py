@@ -16,7 +16,7 @@ from rtface.frame import Frame
 from rtface.media.color import tags_of
 from rtface.media.image_read import list_images, read_image
 from rtface.media.image_write import upright
-from rtface.media.pixel_format import shape_of
+from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo, shown
 from rtface.protocols import Item
 from rtface.stats import Stats
@@ -91,7 +91,7 @@ class SequenceSource:
             self._stats.count("frames_resized")
             self._stats.warn("frames_resized", f"{path}: is {now[0]}×{now[1]} {now[2]}; brought to the first picture's "
                              f"{width}×{height} {kind}")
-            same = shape_of(kind).model == shape_of(now[2]).model
+            same = pixel_format_info(kind).model == pixel_format_info(now[2]).model
             full = {"src_color_range": 2, "dst_color_range": 2} if same else {}
             image = image.reformat(width, height, kind, interpolation="BICUBIC", **full)  # pyright: ignore
         pts, base = self._first + place, 1 / self._rate
@@ -101,7 +101,7 @@ class SequenceSource:
 
     def _describe(self, folder: str, start: float | None, end: float | None) -> MediaInfo:
         image, count = self._begin.image, len(self._paths)
-        shape = shape_of(image.format.name)
+        shape = pixel_format_info(image.format.name)
         # There is no container, hence no stream that could be a template; sinks ask the enhanced one only for its tags.
         stream = StreamInfo(0, "video", "stills", None, Disposition.default, {}, True, cast(Stream, None))
         return MediaInfo(

@@ -14,7 +14,7 @@ _LINE = re.compile(r"(\d{6,})\.png (\S+) (\S+)\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class UnfinishedFolder:
     """An unfinished folder of stills.
 
     Attributes:
@@ -66,7 +66,7 @@ class StillsList:
         self._file.flush()
 
 
-def read_part(folder: Path) -> Part | None:
+def read_part(folder: Path) -> UnfinishedFolder | None:
     """What an unfinished folder holds; None for a folder that no run of rtface made, or that is finished."""
     try:
         text = (folder / NAME).read_text(encoding="utf-8", errors="surrogateescape")
@@ -75,9 +75,9 @@ def read_part(folder: Path) -> Part | None:
     head, *lines = text.splitlines(keepends=True) or [""]
     if not head.startswith("stills of ") or not head.endswith("\n"):
         return None
-    part = Part(folder, head[len("stills of "):-1])
+    part = UnfinishedFolder(folder, head[len("stills of "):-1])
     for line in reversed(lines):  # a killed run may have left half a line
         match = _LINE.fullmatch(line)
         if match and (folder / f"{match[1]}.png").is_file():
-            return Part(folder, part.film, int(match[1]), float(match[2]), float(match[3]))
+            return UnfinishedFolder(folder, part.film, int(match[1]), float(match[2]), float(match[3]))
     return part

@@ -16,7 +16,7 @@ from rtface.errors import OutputError, UsageError
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
 from rtface.media.encoders import VideoPlan
 from rtface.media.outputs import check_target
-from rtface.media.pixel_format import shape_of
+from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo, StreamInfo
 from rtface.media.workfile import Target
 from rtface.stats import Stats
@@ -249,6 +249,6 @@ def expected_bytes(plan: OutputPlan) -> int | None:
 
 def raw_bytes_a_second(plan: OutputPlan) -> float:
     """Bytes a second of the pictures, uncompressed."""
-    shape = shape_of(plan.video.pix_fmt)
+    shape = pixel_format_info(plan.video.pix_fmt)
     planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
     return plan.video.width * plan.video.height * planes * (1 if shape.bits <= 8 else 2) * float(plan.video.rate)

@@ -16,7 +16,7 @@ Change = Literal["", "missing", "repeated", "nudged", "jumped"]
 
 
 @dataclass(slots=True)
-class Rising:
+class RisingTimestamps:
     """Turns the timestamps of one stream into strictly rising ones.
 
     A stamp that repeats the one before goes on one `step` later. A step back of up to `near` units (a jitter) moves

@@ -1,4 +1,4 @@
-"""Sound and text subtitles in another form, for containers that cannot hold them as they came."""
+"""AudioTranscoder and text subtitles in another form, for containers that cannot hold them as they came."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from av.filter import Graph
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
-from rtface.media.adts import adts_config
+from rtface.media.adts_headers import adts_config
 from rtface.stats import Stats
 
 # Bits a second and channel. FFmpeg's own AAC encoder is transparent for most material from about 96 kb/s a channel.
@@ -24,7 +24,7 @@ _OPUS_LAYOUT = {"5.1(side)": "5.1", "5.0(side)": "5.0"}
 _USUAL_LAYOUT = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
-class Sound:
+class AudioTranscoder:
     """Decodes one sound stream, keeps it in time with the pictures, and encodes it.
 
     Gaps are filled with silence and the clock of the input is followed (libswresample's async mode), so that the
@@ -105,7 +105,7 @@ class Sound:
             yield from self._target.encode(frame)
 
 
-class Adts:
+class AdtsRewriter:
     """AAC as broadcasts carry it, a header on every packet, into AAC as MP4 and MOV hold it, one header for all.
 
     FFmpeg's muxer does this by itself, but not while it writes fragments. ISO 14496-3, 1.A.2 and 1.6.
@@ -137,7 +137,7 @@ class Adts:
         yield bare
 
 
-class Text:
+class SubtitleTranscoder:
     """Turns the events of one text subtitle format into another; styling goes as far as the target knows it."""
 
     def __init__(self, source: SubtitleStream, target: SubtitleStream, stats: Stats) -> None:

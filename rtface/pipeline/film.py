@@ -30,7 +30,7 @@ from rtface.media.folder_sink import FolderSink
 from rtface.media.hardware import decoding
 from rtface.media.images import IMAGE_KINDS, SequenceSource, list_images, open_sequence
 from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
-from rtface.media.outputs import Written, check_outputs, film_folder, names_folder
+from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.provenance import describe
 from rtface.media.source import FileSource, open_source
 from rtface.media.stream_plan import FORMATS, plan_output
@@ -85,8 +85,8 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
         raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
     report = Report(str(input), os.fspath(output), __version__, options.engine, options.device, options=told(options))
     stills = is_stills_job(input, output, options)
-    written = [Written(output, folder=_into_folder(input, output, stills), goes_on=stills)]
-    written += [Written(path, f"--{name}") for name in ("compare", "report") if (path := getattr(options, name))]
+    written = [OutputPath(output, folder=_into_folder(input, output, stills), resumes=stills)]
+    written += [OutputPath(path, f"--{name}") for name in ("compare", "report") if (path := getattr(options, name))]
     read = [input] if options.treatment is None else [input, options.treatment]
     targets = check_outputs(written, inputs=read, overwrite=options.overwrite)
     treated = read_treatments(options.treatment) if options.treatment else {}

@@ -12,7 +12,7 @@ from fractions import Fraction
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.enhance.face_filter import FaceChoice
 from rtface.frame import Face, Frame
-from rtface.media.pixel_format import shape_of
+from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo
 from rtface.options import Options
 from rtface.pipeline.chain import WAITING
@@ -96,7 +96,7 @@ def _beside(chains: int) -> int:
 
 
 def _picture_bytes(info: MediaInfo) -> int:
-    shape = shape_of(info.pix_fmt)
+    shape = pixel_format_info(info.pix_fmt)
     planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
     return max(1, round(info.width * info.height * (planes + shape.alpha) * (1 if shape.bits <= 8 else 2)))
 

@@ -12,8 +12,8 @@ import pytest
 
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Frame
-from rtface.media import fit_encoder
-from rtface.media.color import Hdr
+from rtface.media import encoder_input
+from rtface.media.color import HdrMetadata
 from rtface.media.cuda import driver, nvenc
 from rtface.media.cuda.nvenc import Encoding, encoding
 from rtface.media.encoders import FAMILIES, SPEEDS, EncoderRefused, accel, check
@@ -130,9 +130,9 @@ TEN = {"pix_fmt": "p010le", "on_gpu": True}
     ({"pix_fmt": "nv12", "on_gpu": True}, {"encode": Encoding("software")}, "libx264"),
     ({"pix_fmt": "nv12", "on_gpu": True}, {"crf": 0}, "libx264"),
     (TEN, {}, "hevc_nvenc"), (TEN, {"codec": "h264"}, "h264_nvenc"),
-    (TEN | {"hdr": Hdr(light=(1000, 400))}, {}, "libx265"),
-    (TEN | {"hdr": Hdr(light=(1000, 400))}, {"encode": Encoding("cuda")}, "libx265"),
-    (TEN | {"hdr": Hdr(light=(1000, 400))}, {"codec": "hevc_nvenc"}, "hevc_nvenc"),
+    (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {}, "libx265"),
+    (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {"encode": Encoding("cuda")}, "libx265"),
+    (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {"codec": "hevc_nvenc"}, "hevc_nvenc"),
     (TEN | {"color": Color("bt2020", False, "hlg", 9)}, {}, "hevc_nvenc"),
     ({"pix_fmt": "yuv420p12le"}, {"encode": Encoding("cuda")}, "libx265"),
     ({"pix_fmt": "rgb24"}, {"encode": Encoding("cuda")}, "libx264rgb"),
@@ -155,7 +155,7 @@ def test_named_it_may_lose_what_it_says(info, willing, tmp_path):
     twelve = info(pix_fmt="yuv420p12le")
     plan = plan_output(twelve, tmp_path / "out.mkv", codec="hevc_nvenc")
     assert plan.video.pix_fmt == "p010le" and plan.video.warnings == ["hevc_nvenc: 12 bits a sample become 10"]
-    hdr = plan_output(info(hdr=Hdr(light=(1, 1))), tmp_path / "out.mkv", codec="hevc_nvenc")
+    hdr = plan_output(info(hdr=HdrMetadata(light=(1, 1))), tmp_path / "out.mkv", codec="hevc_nvenc")
     assert "cannot carry the HDR" in hdr.video.warnings[0]
     with pytest.raises(OutputError, match="--strict"):
         plan_output(twelve, tmp_path / "out.mkv", codec="hevc_nvenc", strict=True)
@@ -172,11 +172,11 @@ def test_pictures_on_the_gpu_are_handed_over_as_they_are(info, willing, tmp_path
     assert accel(replace(plan, on_gpu=False)) is None
     there: Any = SimpleNamespace(format=SimpleNamespace(name="cuda"), width=plan.width, height=plan.height)
     here = av.VideoFrame(plan.width, plan.height, "yuv420p")
-    assert fit_encoder.fit(there, plan) is there
-    assert fit_encoder.fit(here, plan).format.name == "nv12"  # PyAV uploads it
-    monkeypatch.setattr(fit_encoder, "software", lambda image: here if image is there else image)
+    assert encoder_input.fit(there, plan) is there
+    assert encoder_input.fit(here, plan).format.name == "nv12"  # PyAV uploads it
+    monkeypatch.setattr(encoder_input, "software", lambda image: here if image is there else image)
     software = plan_output(info(pix_fmt="nv12", on_gpu=True), tmp_path / "o.mkv", encode=Encoding("software")).video
-    assert fit_encoder.fit(there, replace(software, pix_fmt="yuv420p")) is here
+    assert encoder_input.fit(there, replace(software, pix_fmt="yuv420p")) is here
 
 
 def test_a_gpu_that_would_have_to_pad_gets_pictures_of_the_host(info, willing, tmp_path):
@@ -260,8 +260,8 @@ def test_a_frame_from_the_gpu_reaches_an_encoder_of_software(media, tmp_path, mo
     plan = plan_output(opened.info, tmp_path / "out.mkv", codec="ffv1")
     sink = FileSink(plan, Stats())
     real: dict[int, av.VideoFrame] = {}
-    monkeypatch.setattr(fit_encoder, "on_gpu", lambda image: id(image) in real)
-    monkeypatch.setattr(fit_encoder, "software", lambda image: real.get(id(image), image))
+    monkeypatch.setattr(encoder_input, "on_gpu", lambda image: id(image) in real)
+    monkeypatch.setattr(encoder_input, "software", lambda image: real.get(id(image), image))
     kept: list[av.VideoFrame] = []
     for item in opened:
         assert isinstance(item, Frame)

@@ -19,7 +19,7 @@ from rtface.media import image_read, image_write
 from rtface.media.file_sink import FileSink
 from rtface.media.image_meta import exif_of, read_meta, write_meta
 from rtface.media.images import list_images, open_sequence, plan_image, read_image, write_image
-from rtface.media.pixel_format import shape_of
+from rtface.media.pixel_format import pixel_format_info
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
 from rtface.media.stream_plan import plan_output
 from rtface.stats import Stats
@@ -357,7 +357,7 @@ def test_a_folder_as_a_film_keeps_what_is_asked_for(tmp_path: Path, pix_fmt: str
     (tmp_path / "shots" / "1.png").write_bytes(png(array, pix_fmt))
     plan = plan_output(open_sequence(tmp_path / "shots").info, tmp_path / f"out{suffix}", **options)
     assert (plan.video.encoder, plan.video.pix_fmt) == (encoder, have)
-    assert (plan.video.tags.matrix == 0) == (shape_of(have).model == "rgb" and plan.video.tags.matrix != 2)
+    assert (plan.video.tags.matrix == 0) == (pixel_format_info(have).model == "rgb" and plan.video.tags.matrix != 2)
 
 
 @pytest.mark.parametrize("kwargs", [{"fps": 0}, {"start": 9.0}, {"start": 0.5, "end": 0.2}])

@@ -99,9 +99,9 @@ OUT_OF_MEMORY = """
 import resource, sys
 from fractions import Fraction
 from rtface.errors import OutputError
-from rtface.media.color import Tags
+from rtface.media.color import ColorTags
 from rtface.media.encoders import VideoPlan, check, set_quality
-plan = VideoPlan(sys.argv[1], "yuv444p", 12000, 7500, Fraction(25), Fraction(1, 25), Tags(), None)
+plan = VideoPlan(sys.argv[1], "yuv444p", 12000, 7500, Fraction(25), Fraction(1, 25), ColorTags(), None)
 set_quality(plan, None, None)
 limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + (300 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

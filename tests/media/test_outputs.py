@@ -15,7 +15,7 @@ from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.media import leftovers, workfile
 from rtface.media.file_sink import FileSink
 from rtface.media.leftovers import clear_leftovers
-from rtface.media.outputs import Written, check_outputs, check_target, film_folder
+from rtface.media.outputs import OutputPath, check_outputs, check_target, film_folder
 from rtface.media.source import open_source
 from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.media.workfile import Target, WorkFile, write_whole
@@ -42,7 +42,7 @@ def test_every_path_gets_the_same_checks(tmp_path: Path, name: str, place: str):
     overwrite = place in ("input", "symlink", "hard link")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(OutputError) as caught:
-        check_outputs([Written(path, name)], inputs=[film], overwrite=overwrite)
+        check_outputs([OutputPath(path, name)], inputs=[film], overwrite=overwrite)
     assert str(caught.value).startswith(f"{name} {path}: ".lstrip()) and "\n" not in str(caught.value)
     assert film.read_bytes() == b"film" and sorted(tmp_path.iterdir()) == before
 
@@ -55,7 +55,7 @@ def test_two_outputs_must_not_be_one_file(tmp_path: Path, link: str | None):
         other = tmp_path / "y.mp4"
         getattr(other, link)(one)
     with pytest.raises(OutputError, match=r"--compare .*: is the same file as OUTPUT"):
-        check_outputs([Written(one), Written(other, "--compare")], inputs=[], overwrite=True)
+        check_outputs([OutputPath(one), OutputPath(other, "--compare")], inputs=[], overwrite=True)
 
 
 def test_a_picture_of_an_input_folder_is_an_input(tmp_path: Path):
@@ -65,16 +65,16 @@ def test_a_picture_of_an_input_folder_is_an_input(tmp_path: Path):
     (tmp_path / "b.png").symlink_to(elsewhere)
     for path in (tmp_path / "a.png", tmp_path / "b.png", elsewhere):
         with pytest.raises(OutputError, match="one of the input's pictures"):
-            check_outputs([Written(path, "--report")], inputs=[tmp_path], overwrite=True)
+            check_outputs([OutputPath(path, "--report")], inputs=[tmp_path], overwrite=True)
     (tmp_path / "film.mp4").write_bytes(b"made of them before")
-    check_outputs([Written(tmp_path / "film.mp4")], inputs=[tmp_path], overwrite=True)
+    check_outputs([OutputPath(tmp_path / "film.mp4")], inputs=[tmp_path], overwrite=True)
     with pytest.raises(OutputError, match="is the input itself; choose another folder"):
-        check_outputs([Written(tmp_path, folder=True, goes_on=True)], inputs=[tmp_path], overwrite=True)
+        check_outputs([OutputPath(tmp_path, folder=True, resumes=True)], inputs=[tmp_path], overwrite=True)
 
 
 def test_a_report_may_lie_in_the_folder_that_the_run_makes(tmp_path: Path):
     made = tmp_path / "stills"
-    check_outputs([Written(made, folder=True), Written(made / "r.json", "--report")], inputs=[], overwrite=False)
+    check_outputs([OutputPath(made, folder=True), OutputPath(made / "r.json", "--report")], inputs=[], overwrite=False)
     assert not made.exists()
 
 
@@ -86,7 +86,7 @@ def test_devices_and_plain_files_are_no_folders(tmp_path: Path, device: str):
     for path in (device, plain):
         for folder in (False, True):
             with pytest.raises(OutputError):
-                check_outputs([Written(path, folder=folder)], inputs=[], overwrite=not folder and path == device)
+                check_outputs([OutputPath(path, folder=folder)], inputs=[], overwrite=not folder and path == device)
         with pytest.raises(RtfaceError):
             film_folder(path, FORMATS, "in.mp4")
     assert plain.read_bytes() == b"text" and [p.name for p in tmp_path.iterdir()] == ["plain"]
@@ -120,7 +120,7 @@ def test_a_mistyped_address_is_no_file_and_shows_no_key(text: str):
             check(text)
         assert "SECRET" not in str(caught.value) and "host/app" not in str(caught.value)
     with pytest.raises(UsageError, match="a file's name is needed") as caught:
-        check_outputs([Written(Path("rtmp://host/live/SECRET"), "--also")], inputs=[], overwrite=False)
+        check_outputs([OutputPath(Path("rtmp://host/live/SECRET"), "--also")], inputs=[], overwrite=False)
     assert "SECRET" not in str(caught.value)
 
 

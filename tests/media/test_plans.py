@@ -13,10 +13,10 @@ import pytest
 
 from rtface.errors import OutputError
 from rtface.frame import Color, Display, Frame
-from rtface.media.color import Tags, color_of, orientation
+from rtface.media.color import ColorTags, color_of, orientation
+from rtface.media.encoder_input import pad
 from rtface.media.file_sink import FileSink
-from rtface.media.fit_encoder import pad
-from rtface.media.pixel_format import nearest, shape_of
+from rtface.media.pixel_format import nearest, pixel_format_info
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe
 from rtface.media.source import open_source
 from rtface.media.stream_plan import plan_output
@@ -45,8 +45,9 @@ def test_the_nearest_format(have: str, candidates: list[str], want: str, losses:
 
 
 def test_shapes():
-    assert shape_of("yuv422p10le").sampling == (2, 1) and shape_of("yuv422p10le").bits == 10
-    assert shape_of("pal8").model == "rgb" and shape_of("ya8").alpha and shape_of("gray16le").model == "gray"
+    assert pixel_format_info("yuv422p10le").sampling == (2, 1) and pixel_format_info("yuv422p10le").bits == 10
+    assert pixel_format_info("pal8").model == "rgb" and pixel_format_info("ya8").alpha
+    assert pixel_format_info("gray16le").model == "gray"
 
 
 @pytest.mark.parametrize(("change", "suffix", "encoder"), [
@@ -63,7 +64,7 @@ def test_the_default_encoder_keeps_depth_and_chroma(media, tmp_path: Path, chang
     opened = open_source(media.make_film(tmp_path / "in.mp4", frames=1))
     plan = plan_output(replace(opened.info, **change), tmp_path / f"out{suffix}")
     opened.close()
-    want, have = shape_of(change.get("pix_fmt", "yuv420p")), shape_of(plan.video.pix_fmt)
+    want, have = pixel_format_info(change.get("pix_fmt", "yuv420p")), pixel_format_info(plan.video.pix_fmt)
     assert plan.video.encoder == encoder and not plan.video.warnings
     assert have.bits >= want.bits and have.model == want.model and have.sampling == want.sampling
 
@@ -257,4 +258,4 @@ def test_info_says_what_a_film_is(media, tmp_path: Path):
     assert info.duration_s == pytest.approx(2.0, abs=0.1) and abs(info.expected_frames - 50) <= 2
     assert [(s.kind, s.codec, s.enhanced) for s in info.streams] == [("video", "h264", True), ("audio", "aac", False)]
     assert [c.metadata["title"] for c in info.chapters] == ["One"]
-    assert info.display == Display(aspect=Fraction(4, 3)) and info.tags == Tags(siting="left")
+    assert info.display == Display(aspect=Fraction(4, 3)) and info.tags == ColorTags(siting="left")

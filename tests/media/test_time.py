@@ -12,7 +12,7 @@ import pytest
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
 from rtface.media.source import open_source
-from rtface.media.timeline import Rising
+from rtface.media.timeline import RisingTimestamps
 
 UNEVEN = [0, 33, 100, 117, 250, 251, 400, 1200, 1240, 1290]
 
@@ -138,12 +138,12 @@ def test_times_that_go_back_are_made_to_rise_with_one_warning(media, tmp_path: P
     ([0, 40, 80, 0, 40, 80], [0, 40, 80, 120, 160, 200]),
 ])
 def test_rising(stamps: list[int | None], expected: list[int]):
-    clock = Rising(Fraction(40), Fraction(60))
+    clock = RisingTimestamps(Fraction(40), Fraction(60))
     assert [clock.next(s)[0] for s in stamps] == expected
 
 
 def test_counting_does_not_drift():
-    clock = Rising(Fraction(1001, 30), Fraction(50))
+    clock = RisingTimestamps(Fraction(1001, 30), Fraction(50))
     assert [clock.next(None)[0] for _ in range(31)][-1] == 1001
 
 

@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from rtface.errors import UsageError
 from rtface.frame import Color
 from rtface.live.protocols import Form
-from rtface.media.color import Tags
+from rtface.media.color import ColorTags
 from rtface.media.cuda import driver
 
 TICKS = Fraction(1, 90_000)
@@ -58,13 +58,13 @@ def usual_bitrate(form: Form) -> int:
     return int(round(np.interp(form.width * form.height * float(form.rate), _SAMPLES, _BITS), -4))
 
 
-def tags_for(color: Color) -> Tags:
+def tags_for(color: Color) -> ColorTags:
     """What an output is tagged with: limited range, and never "unspecified"."""
     matrix = _MATRIX.get(color.matrix, 1)
     by_matrix = matrix if matrix in (1, 6, 9) else 1
     primaries = color.primaries if color.primaries != 2 else by_matrix
     transfer = _TRANSFER.get(color.transfer, {6: 6, 9: 14}.get(matrix, 1))
-    return Tags(1, primaries, transfer, matrix)
+    return ColorTags(1, primaries, transfer, matrix)
 
 
 class Fit:

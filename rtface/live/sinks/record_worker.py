@@ -20,7 +20,7 @@ from rtface.live.sinks.outlet import Status
 from rtface.live.sinks.record_sink import Recorded, RecordJob
 from rtface.live.sinks.stream_mux import add_sound, sound_packet
 from rtface.live.sinks.write_worker import Begun, Failed, Heard, Opened, Report, Shown
-from rtface.media.adts import adts_config, config_for
+from rtface.media.adts_headers import adts_config, config_for
 from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
 from rtface.media.mp4 import cut_to_whole_fragments, reach_last_picture

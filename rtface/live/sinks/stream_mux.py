@@ -15,7 +15,7 @@ from av.stream import Stream
 from rtface.live.protocols import Sound, SoundForm
 from rtface.live.sinks.live_encoder import TICKS
 from rtface.live.sources.sound_track import silent_frame
-from rtface.media.adts import adts_config, config_for
+from rtface.media.adts_headers import adts_config, config_for
 
 DATAGRAM = 1316
 """Bytes of seven packets of MPEG-TS, which fit into one datagram of an Ethernet."""

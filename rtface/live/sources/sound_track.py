@@ -14,8 +14,8 @@ from av.audio.stream import AudioStream
 
 from rtface.live.protocols import SoundForm
 from rtface.live.sources.messages import Heard
-from rtface.media.adts import adts_config, adts_frame, config_for, of_config, plain_config
-from rtface.media.transcode import Sound
+from rtface.media.adts_headers import adts_config, adts_frame, config_for, of_config, plain_config
+from rtface.media.transcode import AudioTranscoder
 from rtface.stats import Stats
 
 # Samples of one frame of AAC.
@@ -100,11 +100,11 @@ class _Encoder:
     def __init__(self, source: AudioStream, form: SoundForm, stats: Stats) -> None:
         self._box = av.open(_Nowhere(), "w", format="adts")
         target: AudioStream = self._box.add_stream("aac", rate=form.rate)
-        Sound.configure(source, target)
+        AudioTranscoder.configure(source, target)
         context = target.codec_context
         context.sample_rate, context.layout = form.rate, _LAYOUTS[form.channels]
         context.time_base = Fraction(1, form.rate)
-        self._sound = Sound(source, target, stats, Fraction(0))
+        self._sound = AudioTranscoder(source, target, stats, Fraction(0))
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
         """Bare frames for a packet."""

@@ -10,8 +10,8 @@ from rtface.media.codec import ALIASES, default_encoder, plan_video
 from rtface.media.cuda import driver
 from rtface.media.encoders import SPEEDS, EncoderRefused, VideoPlan, check
 from rtface.media.hardware import gpu_number
-from rtface.media.keep_class import class_lost
-from rtface.media.pixel_format import shape_of
+from rtface.media.lossless_class import lossy_notes
+from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo
 from rtface.util.av_gpu import FORMATS
 
@@ -69,7 +69,7 @@ def choose_encoder(info: MediaInfo, format: str, supported: set[str], *, codec: 
         plan = plan_video(info, format, supported, codec=name, crf=crf, preset=preset)
         if plan.warnings and not names_gpu(codec):
             raise EncoderRefused(plan.warnings[0])
-        plan.warnings += class_lost(plan, info, format, asked=codec is not None or crf is not None) if keep else []
+        plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None) if keep else []
         _open(plan, info, wanted.device)
     except EncoderRefused as error:
         software = default_encoder(info, format, supported) if codec is None else _SOFTWARE[name]
@@ -112,7 +112,7 @@ def _gpu_encoder(info: MediaInfo, format: str, supported: set[str], codec: str |
     if wanted.mode == "auto" and not (info.on_gpu and crf != 0 and info.hdr is None and info.coding.kind == "lossy"):
         return None
     software = ALIASES[named] if named else default_encoder(info, format, supported)
-    if named is None and shape_of(info.pix_fmt).bits > 8 and "hevc_nvenc" in supported:
+    if named is None and pixel_format_info(info.pix_fmt).bits > 8 and "hevc_nvenc" in supported:
         return "hevc_nvenc"  # H.264 of 10 bits is beyond most GPUs and many players
     gpu = _GPU.get(software)
     if gpu is None and wanted.mode == "cuda":

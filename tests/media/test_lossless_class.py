@@ -10,7 +10,7 @@ import pytest
 
 from rtface.errors import OutputError
 from rtface.media.coding import Coding, coding_of
-from rtface.media.color import Hdr
+from rtface.media.color import HdrMetadata
 from rtface.media.encoders import MEZZANINE
 from rtface.media.source import open_source
 from rtface.media.stream_plan import plan_output
@@ -85,7 +85,7 @@ def test_crf_0_and_a_preset_keep_a_lossless_input(media, tmp_path: Path):
     for suffix, options in ((".mp4", {"crf": 0}), (".mkv", {"preset": "slow"})):
         plan = plan_output(opened.info, tmp_path / f"out{suffix}", strict=True, **options)
         assert plan.video.encoder == "libx264" and plan.video.lossless and not plan.video.warnings
-    hdr = replace(opened.info, hdr=Hdr(light=(1000, 400)), pix_fmt="yuv420p10le")
+    hdr = replace(opened.info, hdr=HdrMetadata(light=(1000, 400)), pix_fmt="yuv420p10le")
     assert plan_output(hdr, tmp_path / "out.mkv").video.encoder == "libx265"  # FFV1 cannot carry it
     opened.close()
 

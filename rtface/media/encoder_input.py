@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 
 from rtface.media.encoders import VideoPlan
-from rtface.media.pixel_format import shape_of
+from rtface.media.pixel_format import pixel_format_info
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
 
@@ -26,7 +26,7 @@ def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
 
 
 def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
-    source, target = shape_of(image.format.name), shape_of(plan.pix_fmt)
+    source, target = pixel_format_info(image.format.name), pixel_format_info(plan.pix_fmt)
     if source.model == target.model:
         return repacked(image, plan.pix_fmt)
     if target.model == "rgb":

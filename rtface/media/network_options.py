@@ -13,6 +13,6 @@ OPTIONS = {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay
            "seg_max_retry": "3"}
 
 
-def said(error: av.FFmpegError) -> str:
+def error_text(error: av.FFmpegError) -> str:
     """An error of a network source in words; FFmpeg calls a time-out of ours "Immediate exit requested"."""
     return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
