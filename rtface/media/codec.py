@@ -1,4 +1,4 @@
-"""Which encoder, which pixel format and which options: the picture stream of an output, decided before any work."""
+"""Which encoder, which pixel format and which options: the video stream of an output, decided before any work."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
 
 
 def check_encoder(name: str) -> None:
-    """UsageError for ``--codec`` with a name that no encoder of pictures has."""
+    """UsageError for ``--codec`` with a name that no encoder of frames has."""
     _encoder(ALIASES.get(name.lower(), name))
 
 

@@ -1,4 +1,4 @@
-"""How the pictures of a film are coded: without loss, for editing, or lossy."""
+"""How the frames of a film are coded: without loss, for editing, or lossy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _H264_HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """What the pictures of a film went through.
+    """What the frames of a film went through.
 
     Attributes:
         kind: "lossless"; "mezzanine" for codecs made for editing, whose loss is not seen (ProRes, DNxHD, DNxHR); or
@@ -120,7 +120,7 @@ def _h264_bypass(extradata: bytes) -> bool:
 
 
 def _hevc_bypass(extradata: bytes) -> bool:
-    """Whether a picture parameter set has transquant_bypass_enabled_flag. x265 sets it too where only some blocks are
+    """Whether a frame parameter set has transquant_bypass_enabled_flag. x265 sets it too where only some blocks are
     lossless, and says so in a message of its own."""
     if b" no-lossless" in extradata:
         return False

@@ -1,4 +1,4 @@
-"""What the tags of a picture mean: FFmpeg's numbers for colour, the display matrix, HDR side data."""
+"""What the tags of a frame mean: FFmpeg's numbers for colour, the display matrix, HDR side data."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class HdrMetadata:
 
 
 def tags_of(image: av.VideoFrame, siting: str | None = None) -> ColorTags:
-    """The colour tags of a decoded picture."""
+    """The colour tags of a decoded frame."""
     return ColorTags(int(image.color_range), int(image.color_primaries), int(image.color_trc),
                      int(image.colorspace), siting)
 
 
 def tags_from_rgb(tags: ColorTags, width: int, height: int) -> ColorTags:
     """The tags of YCbCr made of RGB: limited range, and the matrix that players take for the size where they read no
-    tags. What RGB pictures do not say of their colour is sRGB, whose primaries are BT.709's."""
+    tags. What RGB frames do not say of their colour is sRGB, whose primaries are BT.709's."""
     return ColorTags(1, 1 if tags.primaries == UNSPECIFIED else tags.primaries,
                 13 if tags.transfer == UNSPECIFIED else tags.transfer, 1 if _is_hd(width, height) else 6)
 
@@ -76,14 +76,14 @@ def _is_hd(width: int, height: int) -> bool:
 
 
 def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = "") -> Color:
-    """How to read the samples of a picture; what the stream leaves open is decided by the habits of the field.
+    """How to read the samples of a frame; what the stream leaves open is decided by the habits of the field.
 
     An unspecified matrix is BT.709 above 576 lines or from 1280 columns on, else BT.601, as players do; unspecified
     range is full for RGB, gray and the yuvj formats, else limited; unspecified siting is "center" for JPEG, MPEG-1,
     VP8 and Theora, else "left".
 
     Args:
-        image: a decoded picture.
+        image: a decoded frame.
         siting: FFmpeg's name of its chroma location where known.
         codec: FFmpeg's name of its codec, for the default siting.
     """
@@ -119,7 +119,7 @@ def orientation(matrix: Sequence[int]) -> tuple[int, bool]:
 
 
 def display_matrix(image: av.VideoFrame) -> tuple[int, ...] | None:
-    """The display matrix of a decoded picture, 9 numbers, or None where it has none."""
+    """The display matrix of a decoded frame, 9 numbers, or None where it has none."""
     data = _side_data(image, "DISPLAYMATRIX")
     return struct.unpack("=9i", data[:36]) if data and len(data) >= 36 else None
 
@@ -132,7 +132,7 @@ def display_of(turns: int, mirror: bool, aspect: Fraction | None,
 
 
 def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
-    """The HDR metadata on a decoded picture, or None."""
+    """The HDR metadata on a decoded frame, or None."""
     primaries = luminance = light = None
     data = _side_data(image, "MASTERING_DISPLAY_METADATA")
     if data and len(data) >= 88:
@@ -153,7 +153,7 @@ def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
 
 
 def has_captions(image: av.VideoFrame) -> bool:
-    """Whether closed captions (CEA-608/708) ride on a decoded picture."""
+    """Whether closed captions (CEA-608/708) ride on a decoded frame."""
     return _side_data(image, "A53_CC") is not None
 
 

@@ -1,4 +1,4 @@
-"""Decoding that survives what files are like: damage, splices, missing times, pictures that change size."""
+"""Decoding that survives what files are like: damage, splices, missing times, frames that change size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rtface.util.parse import format_time
 
 # Packets that fail one after the other before the rest of a file is given up.
 _GIVE_UP = 200
-# Seconds of other streams read after the last picture of a cut, for packets that come late in the file.
+# Seconds of other streams read after the last frame of a cut, for packets that come late in the file.
 _AFTER_END = 5
 # Containers whose own duration can be trusted to tell that the end of the file is missing.
 _KNOW_DURATION = ("matroska", "mov", "avi", "asf")
@@ -36,25 +36,25 @@ class Decoder:
     """Frames and packets of one opened container, from where it stands.
 
     Args:
-        container, video: what is read, and its picture stream.
+        container, video: what is read, and its video stream.
         name: for messages.
         start, end: cut in seconds of the input's own clock, None for none.
         remote: whether the container is read over a network, where what is missing may be fetched later.
         sought: whether a seek went before, so that it has to be seen where it led.
-        GPU: decodes the pictures instead of the stream's own decoder.
+        gpu: decodes the frames instead of the stream's own decoder.
         stopped: whether what came is all that is wanted of the input.
 
     Attributes:
         rate, rate_known: nominal frames a second, and whether the stream said so.
         time_base: seconds of one pts unit.
-        still: whether it is a single picture.
+        still: whether it is a single frame.
         siting: FFmpeg's name of the chroma location, None where unknown; known after the first frame.
         matrix: display matrix, None without; known after the first frame.
         pictures: cover pictures by stream index, as far as they have been met.
-        landed: whether the first picture after a seek lies at or before the cut; None before it is seen.
-        frames: pictures decoded so far, with those before the cut.
-        head: the beginning of the first packet of pictures.
-        first: the first picture in memory of the host, as software decoded it where the GPU decodes the others too.
+        landed: whether the first frame after a seek lies at or before the cut; None before it is seen.
+        frames: frames decoded so far, with those before the cut.
+        head: the beginning of the first packet of frames.
+        first: the first frame in memory of the host, as software decoded it where the GPU decodes the others too.
         reached: end of the last frame, in seconds of the input's clock.
     """
 
@@ -190,7 +190,7 @@ class Decoder:
             yield from images
 
     def _frame(self, image: av.VideoFrame) -> Frame | None:
-        """A decoded picture as a Frame, or None where it lies before the cut."""
+        """A decoded frame as a Frame, or None where it lies before the cut."""
         # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
         stamp = image.dts if self._dts_only else image.pts
         if self.landed is None:
@@ -230,7 +230,7 @@ class Decoder:
         now = (image.width, image.height, native_format(image))
         if self._size is None:
             self._size = now
-            # A decoder on the GPU does not know what the container says of its pictures.
+            # A decoder on the GPU does not know what the container says of its frames.
             self.first = first = (self._gpu.first if self._gpu else None) or software(image)
             self.siting = details_of(first)[0]
             self.matrix = display_matrix(first)
@@ -264,7 +264,7 @@ class Decoder:
     # -- faults -------------------------------------------------------------------------------------------------
 
     def expected_end(self) -> Fraction | None:
-        """Where the pictures should end, in seconds of the input's clock, as far as the container says."""
+        """Where the frames should end, in seconds of the input's clock, as far as the container says."""
         ends: list[Fraction] = []
         if self._container.duration:
             ends.append(self._clock_start + Fraction(self._container.duration, 1_000_000))

@@ -1,4 +1,4 @@
-"""Making a decoded picture fit the encoder without touching what need not be touched."""
+"""Making a decoded frame fit the encoder without touching what need not be touched."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
 
 
 def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
-    """The picture in the encoder's format and size; the same object where nothing has to be done.
+    """The frame in the encoder's format and size; the same object where nothing has to be done.
 
-    An encoder on the GPU takes pictures from the GPU as they are, and others too: PyAV uploads those.
+    An encoder on the GPU takes frames from the GPU as they are, and others too: PyAV uploads those.
     """
     if on_gpu(image) and plan.on_gpu:
         return image

@@ -76,7 +76,7 @@ MEZZANINE = {"prores_ks", "prores_aw", "prores", "dnxhd", "cfhd"}  # made for ed
 # Bytes of the frames that libx264 looks ahead, and how many frames its presets look ahead.
 _AHEAD_BYTES = 1 << 30
 _X264_AHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50}
-_SMALL = 256  # pixels a side of a picture that every encoder has the memory for
+_SMALL = 256  # pixels a side of a frame that every encoder has the memory for
 # Encoders of the kind that takes a quantiser through FFmpeg's own flag.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
 
@@ -87,21 +87,21 @@ class EncoderRefused(Exception):
 
 @dataclass(slots=True)
 class VideoPlan:
-    """How the pictures are encoded.
+    """How the frames are encoded.
 
     Attributes:
         encoder: FFmpeg's name.
         pix_fmt: format handed to it.
         width, height: size handed to it; larger than the source's by one where it refuses odd sizes.
-        repack: whether pictures change their layout, but no sample its value, on the way.
+        repack: whether frames change their layout, but no sample its value, on the way.
         convert: whether sample values change (RGB to YCbCr, less depth); `warnings` says so.
         lossless: whether decoding gives back what was encoded.
         options: encoder options.
         time_base: unit of the encoder's timestamps.
         tag: code in MP4 and MOV, "" for the usual one.
-        fields: "progressive", or the order of interlaced pictures.
+        fields: "progressive", or the order of interlaced frames.
         device: number of the CUDA device, for NVENC.
-        on_gpu: whether the encoder is handed pictures in the device's memory; their samples are in `pix_fmt`.
+        on_gpu: whether the encoder is handed frames in the device's memory; their samples are in `pix_fmt`.
         warnings: what is lost by this choice, one line each.
     """
 
@@ -126,7 +126,7 @@ class VideoPlan:
 
     @property
     def coding(self) -> Class:
-        """Whether the pictures are coded "lossless", for editing ("mezzanine"), or "lossy"."""
+        """Whether the frames are coded "lossless", for editing ("mezzanine"), or "lossy"."""
         return "lossless" if self.lossless else "mezzanine" if self.encoder in MEZZANINE else "lossy"
 
     @property
@@ -214,7 +214,7 @@ def _display_text(hdr: HdrMetadata, encoder: str) -> str:
 
 
 def accel(plan: VideoPlan) -> HWAccel | None:
-    """What an encoder that takes pictures on the GPU has to be made with; None for every other."""
+    """What an encoder that takes frames on the GPU has to be made with; None for every other."""
     return HWAccel("cuda", plan.device, options={"primary_ctx": "1"}) if plan.on_gpu else None
 
 
@@ -280,7 +280,7 @@ def check(plan: VideoPlan) -> None:
 
 
 def _opens_small(plan: VideoPlan) -> bool:
-    """Whether the same options open for a small picture: then the size of the picture is what is wrong, mostly by the
+    """Whether the same options open for a small frame: then the size of the frame is what is wrong, mostly by the
     memory that it takes. Few encoders say so."""
     if plan.width * plan.height <= _SMALL * _SMALL:
         return False

@@ -37,7 +37,7 @@ class FileSink:
     Until `finish`, everything goes into a hidden file beside the output that can be played at any moment: Matroska as
     it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end. What the encoder holds
     back (libx264 about 40 frames) is not in it yet. Memory is bounded whatever the length: packets of other streams
-    wait for their pictures in at most 32 MB, and the muxer holds about as much.
+    wait for their frames in at most 32 MB, and the muxer holds about as much.
 
     Args:
         plan: what was decided; its input must still be open.
@@ -66,7 +66,7 @@ class FileSink:
         self._kept = 0
         # Of the last frames: pts for the encoder, begin and end in seconds of the input's clock.
         self._given: deque[tuple[int, Fraction, Fraction]] = deque(maxlen=REMEMBERED)
-        self._first: int | None = None  # pts of the first and last picture, in the encoder's unit
+        self._first: int | None = None  # pts of the first and last frame, in the encoder's unit
         self._last: int | None = None
         self._container: OutputContainer = av.open(
             self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan))
@@ -160,7 +160,7 @@ class FileSink:
             self._drop()
         return self._partial
 
-    # -- pictures -----------------------------------------------------------------------------------------------
+    # -- frames -----------------------------------------------------------------------------------------------
 
     def _encode(self, frame: Frame) -> None:
         video = self._plan.video
@@ -193,7 +193,7 @@ class FileSink:
         self._streams.finish()
 
     def _mux(self, packet: AnyPacket) -> None:
-        """Hands an encoded picture on. libx265 gives films of one or two pictures coding times out of bare memory."""
+        """Hands an encoded frame on. libx265 gives films of one or two frames coding times out of bare memory."""
         first, last, pts, dts = self._first or 0, self._last or 0, packet.pts, packet.dts
         if pts is not None and dts is not None and packet.time_base == self._plan.video.time_base:
             slack = 1 / packet.time_base

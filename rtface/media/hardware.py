@@ -21,11 +21,11 @@ _CODECS = ("h264", "hevc", "vp8", "vp9", "av1")
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """Where pictures are to be decoded, and where they stay.
+    """Where frames are to be decoded, and where they stay.
 
     Attributes:
         device: number of the CUDA device.
-        keep: whether decoded pictures stay on it; else they are downloaded.
+        keep: whether decoded frames stay on it; else they are downloaded.
         asked: whether the user named the GPU, so that doing without it deserves a warning.
     """
 
@@ -40,8 +40,8 @@ def decoding(decode: str, device: str, *, keep: bool = True, strict: bool = Fals
     Args:
         decode: "auto", "software", "cuda" or "cuda:N".
         device: the run's device; "auto" decodes on the GPU where it is "cuda" or "cuda:N".
-        keep: whether what follows can work on pictures that stay on the GPU.
-        strict: whether damage must be noticed; a GPU does not tell of damage inside a picture, so "auto" is software.
+        keep: whether what follows can work on frames that stay on the GPU.
+        strict: whether damage must be noticed; a GPU does not tell of damage inside a frame, so "auto" is software.
     """
     run = gpu_number(device)
     if decode == "software" or (decode == "auto" and (run is None or strict)):
@@ -80,7 +80,7 @@ def open_on_gpu(stream: VideoStream, wanted: Decoding, refused: Callable[[str], 
 def _context(stream: VideoStream, device: int) -> VideoCodecContext:
     """A decoder beside the stream's own, which stays as it is for software. Raises av.FFmpegError."""
     source = stream.codec_context
-    # Pictures share the primary context with every other library, and stay where they are until asked for.
+    # Frames share the primary context with every other library, and stay where they are until asked for.
     accel = HWAccel("cuda", device, options={"primary_ctx": "1"}, is_hw_owned=True, allow_software_fallback=True)
     context = VideoCodecContext.create(Codec(source.codec.canonical_name, "r"), "r", accel)
     assert isinstance(context, VideoCodecContext)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-# Chunks that say how the samples are to be read, or something about the picture; the rest is the encoder's own.
+# Chunks that say how the samples are to be read, or something about the image; the rest is the encoder's own.
 _PNG_KEPT = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt"}
 _PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
@@ -31,7 +31,7 @@ Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 
 @dataclass(slots=True)
 class ImageMetadata:
-    """What a picture file carries besides its pixels.
+    """What an image file carries besides its pixels.
 
     Attributes:
         icc: ICC profile.
@@ -96,7 +96,7 @@ def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: 
     """A PNG, JPEG or WebP file with these blocks in place of its own.
 
     Args:
-        data: an encoded picture.
+        data: an encoded image.
         meta: what to put in.
         text: key and text pairs, written where the format has a place for them (PNG).
         size: width and height; alpha: whether it is transparent (both for WebP's header).

@@ -1,4 +1,4 @@
-"""Reading still pictures: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
+"""Reading still images: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
 
 FFmpeg's decoders give the pixels; profile, EXIF and XMP are taken as blocks, see `rtface.media.image_meta`.
 """
@@ -26,7 +26,7 @@ from rtface.media.probe import MAX_PIXELS, shown
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".tif": "tiff", ".tiff": "tiff", ".webp": "webp",
                ".bmp": "bmp"}
 _CODECS = {"png": "png", "jpeg": "mjpeg", "tiff": "tiff", "webp": "webp", "bmp": "bmp"}
-# EXIF orientation: clockwise quarter turns, then mirror, that make the stored picture upright.
+# EXIF orientation: clockwise quarter turns, then mirror, that make the stored image upright.
 _UPRIGHT = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (1, False), 7: (3, True),
             8: (3, False)}
 # Descriptive TIFF tags that go along: description, make, model, date, artist, copyright.
@@ -36,12 +36,12 @@ _FULL = 2
 
 @dataclass(slots=True)
 class Still:
-    """A picture file that has been read.
+    """An image file that has been read.
 
     Attributes:
         path: as given.
         kind: "png", "jpeg", "tiff", "webp" or "bmp", by content.
-        frame: the picture as stored (not turned), marked as new; its display says how it is turned.
+        frame: the image as stored (not turned), marked as new; its display says how it is turned.
         meta: profile, EXIF and so on.
     """
 
@@ -52,11 +52,11 @@ class Still:
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """The pictures in a folder by name, numbers in their natural order (9 before 10); hidden ones are left out.
+    """The images in a folder by name, numbers in their natural order (9 before 10); hidden ones are left out.
 
     Raises:
         InputMissing: there is no such folder.
-        InputError: it holds no picture.
+        InputError: it holds no image.
     """
     try:
         names = list(Path(folder).iterdir())
@@ -70,11 +70,11 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def read_image(path: str | os.PathLike[str]) -> Still:
-    """Reads a picture with its depth, colour model, profile and EXIF; palettes and 1-bit become RGB and gray.
+    """Reads an image with its depth, colour model, profile and EXIF; palettes and 1-bit become RGB and gray.
 
     Raises:
         InputMissing: it is not there or may not be read.
-        InputError: it is empty, damaged, larger than the limit, or no picture.
+        InputError: it is empty, damaged, larger than the limit, or no image.
     """
     name = shown(path)
     try:

@@ -1,4 +1,4 @@
-"""Writing still pictures: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
+"""Writing still images: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
 
 FFmpeg's encoders write the pixels (TIFF: tifffile, JPEG: `rtface.media.jpeg`); profile, EXIF and XMP are put in as
 blocks.
@@ -43,7 +43,7 @@ _LONGEST = {"webp": 16_383, "jpeg": 65_500}
 
 @dataclass(frozen=True, slots=True)
 class ImagePlan:
-    """Where and as what a picture is written; decided before any work.
+    """Where and as what an image is written; decided before any work.
 
     Attributes:
         target: the checked place.
@@ -55,16 +55,16 @@ class ImagePlan:
 
 
 def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, overwrite: bool = False) -> ImagePlan:
-    """Checks that a picture can be written.
+    """Checks that an image can be written.
 
     Args:
         output: file to write; its extension names the kind.
-        still: the picture that is read; the output must not be its file.
+        still: the image that is read; the output must not be its file.
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        UsageError: the extension names no picture format.
-        OutputError: the place cannot be written to, or the picture is too large for the format.
+        UsageError: the extension names no image format.
+        OutputError: the place cannot be written to, or the image is too large for the format.
     """
     kind = IMAGE_KINDS.get(Path(output).suffix.lower())
     if kind is None:
@@ -82,11 +82,11 @@ def _check_size(shown: str, kind: str, image: av.VideoFrame) -> None:
 
 def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
                 tags: Mapping[str, str] | None = None, sync: bool = True) -> None:
-    """Writes a picture; it appears under its name only when it is whole.
+    """Writes an image; it appears under its name only when it is whole.
 
-    PNG, TIFF and BMP keep every sample of RGB and gray pictures; JPEG keeps its planes, its subsampling and its
+    PNG, TIFF and BMP keep every sample of RGB and gray images; JPEG keeps its planes, its subsampling and its
     quantisation tables, or gets finer ones (quality 95 at least); WebP stays lossless where it was. YCbCr becomes RGB
-    where the format wants it. A turned picture keeps its EXIF orientation in formats that viewers turn, and is turned
+    where the format wants it. A turned image keeps its EXIF orientation in formats that viewers turn, and is turned
     upright in the others.
 
     Args:
@@ -94,7 +94,7 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
         plan: where to.
         still: what was read, whose profile, EXIF and XMP go along.
         tags: what was done, see `rtface.media.provenance.describe`.
-        sync: whether the disk has the picture before its name appears.
+        sync: whether the disk has the image before its name appears.
 
     Raises:
         OutputError: it cannot be encoded or written.
@@ -126,7 +126,7 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
 
 
 def upright(frame: Frame) -> Frame:
-    """The picture turned and mirrored as its display says, as packed RGB (gray stays gray); display becomes plain."""
+    """The image turned and mirrored as its display says, as packed RGB (gray stays gray); display becomes plain."""
     turns, mirror = frame.display.quarter_turns, frame.display.mirror
     if not turns and not mirror:
         return frame
@@ -147,7 +147,7 @@ def _to_rgb(image: av.VideoFrame, color: Color, pix_fmt: str) -> av.VideoFrame:
 
 
 def _workable(frame: Frame) -> Frame:
-    """The picture as gray, gray16le, rgb24, rgb48le, rgba or rgba64le, without loss but for YCbCr."""
+    """The image as gray, gray16le, rgb24, rgb48le, rgba or rgba64le, without loss but for YCbCr."""
     shape = pixel_format_info(frame.image.format.name)
     deep = shape.bits > 8
     if shape.model == "gray" and not shape.alpha:
@@ -207,7 +207,7 @@ def _encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | Non
 
 
 def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
-    """The picture as planes that a JPEG holds: gray, or full-range BT.601 in the subsampling that it has."""
+    """The image as planes that a JPEG holds: gray, or full-range BT.601 in the subsampling that it has."""
     shape = pixel_format_info(image.format.name)
     if shape.model == "gray":
         return _as(image, color, "gray")

@@ -1,4 +1,4 @@
-"""Still pictures: one by one, a folder of them, or a folder as a film."""
+"""Still images: one by one, a folder of them, or a folder as a film."""
 
 from rtface.media.image_read import IMAGE_KINDS, Still, list_images, read_image
 from rtface.media.image_write import ImagePlan, plan_image, upright, write_image

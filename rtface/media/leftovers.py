@@ -25,7 +25,7 @@ from rtface.util.parse import format_start
 
 # Locks of another host may not be seen from here: its file counts as left behind when nothing was written for so long.
 _SILENT_S = 3600
-# A file without a picture is removed up to this size: it is a header. A larger one may still be of use to somebody.
+# A file without a frame is removed up to this size: it is a header. A larger one may still be of use to somebody.
 _HEADER_BYTES = 1 << 16
 # Encoders write frames in another order than they are shown, by up to so many.
 _REORDERED = 32
@@ -74,7 +74,7 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
 
 
 def remove_unfinished_stills(folder: Path) -> None:
-    """Removes half-written stills that killed runs left in a folder; the next run makes them anew."""
+    """Removes half-written stills that killed runs left in a folder; the next run makes them again."""
     for path in sorted(folder.glob(".*.partial.*")):
         if not writer_of(path)[1]:
             continue

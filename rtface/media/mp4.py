@@ -51,7 +51,7 @@ def cut_to_whole_fragments(file: BinaryIO) -> None:
 def hide_cover_track(file: BinaryIO) -> None:
     """Turns the track that FFmpeg's fragment writer makes of a cover picture, which has no samples, into free space.
 
-    The picture itself lies among the tags.
+    The image itself lies among the tags.
     """
     at, moov = _moov(file)
     inner = 8
@@ -65,11 +65,11 @@ def hide_cover_track(file: BinaryIO) -> None:
 
 
 def reach_last_picture(file: BinaryIO) -> None:
-    """Lengthens the edits of a finished film that end before its last picture does.
+    """Lengthens the edits of a finished film that end before its last frame does.
 
     FFmpeg's fragment writer takes a film's end from the packet that comes next when it closes a fragment, in coding
-    order. Where a picture that is shown later was coded earlier (B-frames), the edit list ends one picture too soon,
-    and players leave the film's last picture out.
+    order. Where a frame that is shown later was coded earlier (B-frames), the edit list ends one frame too soon,
+    and players leave the film's last frame out.
     """
     at, before = _moov(file)
     moov = bytearray(before)

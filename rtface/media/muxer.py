@@ -1,4 +1,4 @@
-"""Encoded pictures and the packets of other streams, put in the order of time and into the file, in bounded memory."""
+"""Encoded frames and the packets of other streams, put in the order of time and into the file, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rtface.stats import Stats
 
 AnyPacket: TypeAlias = "av.Packet[Any]"
 
-# Packets of other streams that wait for the pictures they belong beside.
+# Packets of other streams that wait for the frames they belong beside.
 _WAITING_BYTES = 32 << 20
-# Encoded pictures that may lie in the muxer while a stream with nothing to say holds it up.
+# Encoded frames that may lie in the muxer while a stream with nothing to say holds it up.
 _MUXER_BYTES = 32 << 20
 # What a crash can cost beside the frames that the encoder still holds (its look-ahead: some 40 with libx264): half a
 # second, or this much.
@@ -57,12 +57,12 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
 class Muxer:
     """Puts packets in the order of time and hands them to FFmpeg.
 
-    Pictures set the pace: a packet of another stream waits until the pictures have come to its time. MP4 and MOV
+    Frames set the pace: a packet of another stream waits until the frames have come to its time. MP4 and MOV
     begin only when every stream that was announced by `expect` has come, or has been silent for too long.
 
     Args:
         container: with all its streams added.
-        video: index of the picture stream in it.
+        video: index of the video stream in it.
         delayed: whether the header waits for all streams (MP4, MOV).
         begin: called before the header; with True when some stream is silent.
         stats: receives counters.
@@ -81,7 +81,7 @@ class Muxer:
         self._covers: list[AnyPacket] = []
         self._last: dict[int, int] = {}
         self.waiting_bytes = 0
-        self.moment = 0.0  # seconds of the output that the pictures have come to
+        self.moment = 0.0  # seconds of the output that the frames have come to
 
     def expect(self, index: int) -> None:
         """Announces a stream that should be heard of early."""
@@ -96,7 +96,7 @@ class Muxer:
         self._covers.append(packet)
 
     def picture(self, packet: AnyPacket) -> None:
-        """Muxes an encoded picture behind everything that comes before it in time."""
+        """Muxes an encoded frame behind everything that comes before it in time."""
         stamp = packet.dts if packet.dts is not None else packet.pts
         moment = float((stamp or 0) * packet.time_base)
         self._release(moment)
@@ -104,7 +104,7 @@ class Muxer:
         self._mux(packet)
 
     def wait(self, target: Stream, packets: Iterable[AnyPacket]) -> None:
-        """Takes packets of another stream, to be muxed beside the pictures of their time."""
+        """Takes packets of another stream, to be muxed beside the frames of their time."""
         for packet in packets:
             packet.stream = target
             stamp = packet.dts if packet.dts is not None else packet.pts
@@ -142,7 +142,7 @@ class Muxer:
                  or self.moment > _SILENT_S)
         if ready and packet.stream_index == self._video:
             self._begin(silent=bool(self._unheard))
-        elif self._held_bytes > _SILENT_BYTES:  # the first picture comes late
+        elif self._held_bytes > _SILENT_BYTES:  # the first frame comes late
             self._begin(silent=True)
 
     def _begin(self, *, silent: bool) -> None:

@@ -14,5 +14,5 @@ OPTIONS = {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay
 
 
 def error_text(error: av.FFmpegError) -> str:
-    """An error of a network source in words; FFmpeg calls a time-out of ours "Immediate exit requested"."""
+    """An error of a network source as text; FFmpeg calls a time-out of ours "Immediate exit requested"."""
     return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"

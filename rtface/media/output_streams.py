@@ -30,7 +30,7 @@ class OutputStreams:
     """Makes every stream that the plan names, in the order of the input, and takes the packets of the other streams.
 
     Attributes:
-        video: the picture stream, its encoder configured.
+        video: the video stream, its encoder configured.
         muxer: where its packets go.
     """
 
@@ -104,7 +104,7 @@ class OutputStreams:
             stream: VideoStream = self._container.add_stream(  # pyright: ignore
                 video.encoder, rate=video.rate, hwaccel=accel(video))
             configure(stream, video)
-            if video.on_gpu:  # opened by the first picture, it would take over that picture's size with its padding
+            if video.on_gpu:  # opened by the first frame, it would take over that frame's size with its padding
                 stream.codec_context.open()
         except av.FFmpegError as error:
             raise OutputError(f"{self._plan.path}: {video.described} does not open ({told(error)}); "

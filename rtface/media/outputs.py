@@ -24,8 +24,8 @@ class OutputPath:
     Attributes:
         path: as the user named it.
         name: what it is called in messages: "" for OUTPUT, else the option, such as "--report".
-        folder: whether it is a folder of pictures.
-        resumes: whether pictures that are in the folder already stay, and only those that are missing are written.
+        folder: whether it is a folder of images.
+        resumes: whether images that are in the folder already stay, and only those that are missing are written.
     """
 
     path: AnyPath
@@ -48,7 +48,7 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
 
     Args:
         written: what is written; the first folder among them is made by the run, so that files in it may be named.
-        inputs: files, folders and addresses that are read; a picture in an input folder is an input too.
+        inputs: files, folders and addresses that are read; an image in an input folder is an input too.
         overwrite: whether existing files may be replaced.
 
     Returns:
@@ -123,7 +123,7 @@ def _check_kind(one: OutputPath, named: Path) -> None:
 
 
 def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
-    """Pictures may go into a folder that is new or empty, or into any with `overwrite`."""
+    """Images may go into a folder that is new or empty, or into any with `overwrite`."""
     if path.is_dir():
         if not overwrite and not one.resumes and any(path.iterdir()):
             raise OutputError(f"{one}: is a folder with something in it; choose another, or replace stills of the "
@@ -154,7 +154,7 @@ def _check_writable(one: OutputPath, path: Path) -> None:
 
 
 def _pictures(folder: AnyPath) -> list[Path]:
-    """The pictures in an input folder; none for another input."""
+    """The images in an input folder; none for another input."""
     try:
         return list_images(folder)
     except (InputError, ValueError):
@@ -169,7 +169,7 @@ def _same(one: AnyPath, other: AnyPath) -> bool:
 
 
 def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, picture: bool = False) -> bool:
-    """Whether a film's OUTPUT is a folder for its pictures; False for a film.
+    """Whether a film's OUTPUT is a folder for its images; False for a film.
 
     Args:
         output: as the user named it.

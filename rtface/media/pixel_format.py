@@ -1,4 +1,4 @@
-"""What pixel formats can hold, and which of several holds a picture best."""
+"""What pixel formats can hold, and which of several holds a frame best."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def nearest(name: str, candidates: list[str], *, alpha: bool) -> tuple[str, list
     """The candidate that holds a pixel format best, and what it cannot hold.
 
     Args:
-        name: pixel format of the pictures.
+        name: pixel format of the frames.
         candidates: what the encoder takes; empty for one that takes everything.
         alpha: whether transparency matters.
     """

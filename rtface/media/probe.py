@@ -28,7 +28,7 @@ from rtface.media.mp4 import boxes
 from rtface.media.pipe import PipeReader
 from rtface.util.redaction import is_url, shown
 
-# 100 megapixels: three times 8K. A picture of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
+# 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
 
 # Formats whose files name other files to be read, and the extensions that say so. Under a film's name such a file would
@@ -58,7 +58,7 @@ class StreamInfo:
         language: ISO 639 code, or None.
         disposition: FFmpeg's flags (default, forced, attached_pic, …).
         metadata: its tags.
-        enhanced: whether this is the picture stream that is worked on.
+        enhanced: whether this is the video stream that is worked on.
         picture: the bytes of a cover picture (attached_pic streams only).
         template: PyAV's stream, alive until the source is closed.
     """
@@ -96,31 +96,31 @@ class MediaInfo:
         path: as given, without credentials.
         format: FFmpeg's name of the container.
         duration_s: seconds, None when the container does not say; shortened by --start and --end.
-        width, height: of a stored picture, in samples.
+        width, height: of a stored frame, in samples.
         display_width, display_height: upright, in square pixels.
         rate: nominal frames a second; the pts are what counts.
-        time_base: seconds of one pts unit of the picture stream.
+        time_base: seconds of one pts unit of the video stream.
         pix_fmt: FFmpeg's name of the decoded pixel format.
-        codec: FFmpeg's name of the picture codec.
+        codec: FFmpeg's name of the frame codec.
         coding: whether it is lossless, made for editing, or lossy.
-        color, display: how to read the pictures.
+        color, display: how to read the frames.
         tags: colour tags as the stream carries them.
         matrix: display matrix as the stream carries it (9 numbers), or None.
         aspect: sample aspect ratio as the stream carries it, None when unknown.
-        interlaced: whether the first picture is made of two fields; display.fields names their order.
-        is_still: a single picture (PNG, JPEG …), whatever the file is called.
+        interlaced: whether the first frame is made of two fields; display.fields names their order.
+        is_still: a single frame (PNG, JPEG …), whatever the file is called.
         has_audio: whether any sound stream is there.
-        transparent: whether the first picture has samples that are not fully opaque.
+        transparent: whether the first frame has samples that are not fully opaque.
         streams, chapters, metadata: everything else the container holds.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
-        captions: whether closed captions ride on the first picture.
+        captions: whether closed captions ride on the first frame.
         clock_start: first moment of the input's own clock in seconds; --start and --end count from here.
         start, end: the cut in seconds of the input's own clock, None where there is none.
         origin: the moment of the input's clock that becomes 0 in an output.
         size: bytes of the file, None when it is not a file.
         notes: what a user should know about choices made here, one line each.
-        decoder: what decodes the pictures, and why it is not the GPU where the GPU was wanted.
+        decoder: what decodes the frames, and why it is not the GPU where the GPU was wanted.
         on_gpu: whether they stay in the memory of a GPU (`rtface.util.av_gpu`).
     """
 
@@ -175,7 +175,7 @@ def open_container(path: str | os.PathLike[str], pipe: PipeReader | None = None)
 
     Raises:
         InputMissing: it is not there or may not be read.
-        InputError: it is empty, cut off, or neither film nor picture.
+        InputError: it is empty, cut off, or neither film nor image.
     """
     name = shown(path)
     url = os.fspath(path)
@@ -247,7 +247,7 @@ def streams_of(container: InputContainer, enhanced: Stream) -> list[StreamInfo]:
 
 
 def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str | None]:
-    """The picture stream to work on, and a line that says which was taken where there are several.
+    """The video stream to work on, and a line that says which was taken where there are several.
 
     Raises:
         InputError: there is none.
@@ -270,9 +270,9 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
 
 
 def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]:
-    """Chroma location (FFmpeg's name, None where the stream does not say) and field order of a decoded picture.
+    """Chroma location (FFmpeg's name, None where the stream does not say) and field order of a decoded frame.
 
-    PyAV shows neither; FFmpeg's showinfo filter prints both, so one picture is sent through it. A stream's own field
+    PyAV shows neither; FFmpeg's showinfo filter prints both, so one frame is sent through it. A stream's own field
     order is no substitute: parsers guess it from the first packets, and wrongly for some H.264.
     """
     graph = Graph()

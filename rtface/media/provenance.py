@@ -1,8 +1,8 @@
-"""What was done to a picture or film, in the words that other programs look for.
+"""What was done to an image or film, in the words that other programs look for.
 
 An output in which a face was corrected says that parts of it were generated: the IPTC digital source type "composite
 with trained algorithmic media" (https://cv.iptc.org/newscodes/digitalsourcetype/), and which engine did it. Films carry
-it as container tags, MP4 and MOV also as an XMP packet; pictures as text chunks and XMP. An output without a corrected
+it as container tags, MP4 and MOV also as an XMP packet; images as text chunks and XMP. An output without a corrected
 face says nothing of that.
 """
 
@@ -56,7 +56,7 @@ def xmp(tags: Mapping[str, str], existing: bytes | None = None) -> bytes:
             f' xmp:CreatorTool="{tool}" Iptc4xmpExt:DigitalSourceType="{kind}"/>').encode()
     end = b"</rdf:RDF>"
     if existing and end in existing:
-        for name in (rb"xmp:CreatorTool", rb"Iptc4xmpExt:DigitalSourceType"):  # said anew below
+        for name in (rb"xmp:CreatorTool", rb"Iptc4xmpExt:DigitalSourceType"):  # written again below
             existing = re.sub(rb"\s" + name + rb'="[^"]*"', b"", existing)
             existing = re.sub(rb"<" + name + rb">.*?</" + name + rb">", b"", existing, flags=re.DOTALL)
         return existing.replace(end, said + end, 1)

@@ -29,13 +29,13 @@ def open_sequence(folder: str | os.PathLike[str], *, fps: Fraction | float | Non
     """Opens a folder of stills as a film, in the natural order of their names.
 
     Args:
-        folder: holds the pictures; all should have one size.
+        folder: holds the images; all should have one size.
         fps: frames a second, None for 25.
         start, end: cut in seconds.
         stats: receives counters and warnings.
 
     Raises:
-        InputMissing, InputError: no folder, no picture in it, or the first picture cannot be read.
+        InputMissing, InputError: no folder, no image in it, or the first image cannot be read.
         UsageError: the cut leaves nothing, or fps is not positive.
     """
     rate = _DEFAULT_RATE if fps is None else Fraction(fps).limit_denominator(1_001_000)
@@ -45,9 +45,9 @@ def open_sequence(folder: str | os.PathLike[str], *, fps: Fraction | float | Non
 
 
 class SequenceSource:
-    """Yields the pictures of a folder as frames of one film, upright, in the size and format of the first.
+    """Yields the images of a folder as frames of one film, upright, in the size and format of the first.
 
-    A picture that cannot be read is left out with a warning; its time stays, so that the film keeps its length.
+    An image that cannot be read is left out with a warning; its time stays, so that the film keeps its length.
     """
 
     def __init__(self, folder: str | os.PathLike[str], rate: Fraction, start: float | None, end: float | None,

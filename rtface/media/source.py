@@ -1,4 +1,4 @@
-"""A film or picture file as frames and packets: decoding that survives what files are like."""
+"""A film or image file as frames and packets: decoding that survives what files are like."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["FileSource", "MediaInfo", "StreamInfo", "open_source"]
 
 # Seconds before --start from which decoding begins when a seek to the moment itself lands behind it.
 _EARLIER = (0, 5, 30)
-# Packets before the first picture that are kept in memory; a file with more of them is read a second time.
+# Packets before the first frame that are kept in memory; a file with more of them is read a second time.
 _HELD_BYTES = 32 << 20
 
 # Seconds that `close` waits for a read.
@@ -43,7 +43,7 @@ _CLOSE_S = 0.2
 def open_source(path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None,
                 threads: int | None = None, stats: Stats | None = None, strict: bool = False,
                 decode: Decoding | None = None, stop: Callable[[], bool] | None = None) -> FileSource:
-    """Opens a film or picture and decodes its first frame.
+    """Opens a film or image and decodes its first frame.
 
     Args:
         path: a file, or a URL that PyAV opens.
@@ -64,7 +64,7 @@ def open_source(path: str | os.PathLike[str], *, start: float | None = None, end
 
 
 class FileSource:
-    """Yields the frames of one picture stream and the packets of all other streams, in demux order.
+    """Yields the frames of one video stream and the packets of all other streams, in demux order.
 
     Frames come in order of presentation with the pts they have in the file. `info` says what the file is. Everything
     that had to be repaired is counted in `stats` and warned about once.
@@ -94,9 +94,9 @@ class FileSource:
         if end is not None and end <= (start or 0):
             raise UsageError(f"{self._name}: nothing lies between --start {start or 0:g} and --end {end:g}")
         self._waiting: deque[Item] = deque()
-        self._overflow = False  # whether packets before the first picture were let go
+        self._overflow = False  # whether packets before the first frame were let go
         self._opened_first: InputContainer | None = None
-        self._now: Decoder | None = None  # once the first picture is there
+        self._now: Decoder | None = None  # once the first frame is there
         self._container, self._video = self._open()
         try:
             self._clock_start = Fraction(self._container.start_time or 0, 1_000_000)
@@ -223,7 +223,7 @@ class FileSource:
         raise InputError(f"{self._name}: has no picture that can be decoded; the file is damaged, copy it again")
 
     def _read_again(self) -> None:
-        """Begins anew at the start of the file. The container that was read so far stays open: `info` names its
+        """Begins again at the start of the file. The container that was read so far stays open: `info` names its
         streams."""
         self._opened_first = self._container
         self._container, self._video = self._open()
@@ -231,7 +231,7 @@ class FileSource:
         self._now.report_to(self._stats, strict=self._strict)
         self._items = self._now.items()
         self._waiting.clear()
-        self._stats.count("frames_in", -1)  # the first picture is decoded once more
+        self._stats.count("frames_in", -1)  # the first frame is decoded once more
 
     def _first_frame(self, decoder: Decoder, items: Iterator[Item]) -> bool:
         self._waiting.clear()
@@ -287,7 +287,7 @@ class FileSource:
             coding=coding_of(self._video.codec_context, decoder.head))
 
     def _decoded_by(self, decoder: Decoder, notes: list[str]) -> str:
-        """What decodes the pictures; says so where a GPU was meant, and warns where the user named it in vain."""
+        """What decodes the frames; says so where a GPU was meant, and warns where the user named it in vain."""
         if self._wanted is None or decoder.still:
             return "software"
         by = f"software, because {self._refusal}" if self._refusal else f"NVDEC on cuda:{self._wanted.device}"

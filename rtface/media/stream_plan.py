@@ -65,7 +65,7 @@ class OutputPlan:
     Attributes:
         target: where it goes.
         format: FFmpeg's name of the container.
-        video: how the pictures are encoded.
+        video: how the frames are encoded.
         streams: what becomes of the other streams.
         info: the input.
         notes: one line for each thing a user should know: transcodes, drops, choices.
@@ -104,7 +104,7 @@ def plan_output(info: MediaInfo, output: str | os.PathLike[str], *, codec: str |
         strict: raise where anything at all would be lost.
         overwrite: whether an existing output may be replaced.
         video_only: leave every other stream out, without a word (comparison films).
-        encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None leaves it to where the pictures lie.
+        encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None leaves it to where the frames lie.
         stats: receives the warning where it was and cannot be had.
 
     Raises:
@@ -186,7 +186,7 @@ def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
     if stream.kind == "attachment":
         return (StreamPlan(stream, "copy") if format == "matroska" else None), ""
     if stream.kind in ("data", "unknown"):
-        if stream.metadata.get("timecode"):  # the picture stream's own tag keeps it; MP4 and MOV make a track of it
+        if stream.metadata.get("timecode"):  # the video stream's own tag keeps it; MP4 and MOV make a track of it
             return StreamPlan(stream, "drop"), ""
         if stream.kind == "data" and accepts(format, stream):
             return StreamPlan(stream, "copy"), ""
@@ -248,7 +248,7 @@ def expected_bytes(plan: OutputPlan) -> int | None:
 
 
 def raw_bytes_a_second(plan: OutputPlan) -> float:
-    """Bytes a second of the pictures, uncompressed."""
+    """Bytes a second of the frames, uncompressed."""
     shape = pixel_format_info(plan.video.pix_fmt)
     planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
     return plan.video.width * plan.video.height * planes * (1 if shape.bits <= 8 else 2) * float(plan.video.rate)

@@ -25,10 +25,10 @@ _USUAL_LAYOUT = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1",
 
 
 class AudioTranscoder:
-    """Decodes one sound stream, keeps it in time with the pictures, and encodes it.
+    """Decodes one sound stream, keeps it in time with the frames, and encodes it.
 
     Gaps are filled with silence and the clock of the input is followed (libswresample's async mode), so that the
-    offset to the pictures stays what it was.
+    offset to the frames stays what it was.
     """
 
     def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
