@@ -1,4 +1,4 @@
-"""What is wrong with a face, and what to do about it, track by track and over time."""
+"""The analysis of each track over time: what is wrong with its face, and the treatment that follows."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def analyze_crop(crop: Float32 | Bytes, face_width: float) -> Analysis:
 
     Args:
         crop: RGB on the FFHQ template, float32 3×S×S 0…1 or uint8 S×S×3.
-        face_width: of the face in the picture that the crop was cut from, pixels.
+        face_width: of the face in the frame that the crop was cut from, pixels.
 
-    A face too small to say anything about reads as clean. Compression and pixelation need the picture's own grid and
-    read too low here unless the crop was cut upright at scale 1: use `analyze_face` where the picture is at hand.
+    A face too small to say anything about reads as clean. Compression and pixelation need the frame's own grid and
+    read too low here unless the crop was cut upright at scale 1: use `analyze_face` where the frame is at hand.
     """
     patch = patch_of_crop(crop, face_width)
     return measure(*patch) if patch else Analysis()
 
 
 def analyze_face(view: View, face: Face) -> Analysis:
-    """Analyses a face in its picture, on the picture's own grid. Too small a face reads as clean."""
+    """Analyses a face in its frame, on the frame's own grid. Too small a face reads as clean."""
     patch = patch_of_view(view, face)
     return measure(*patch) if patch else Analysis()
 
@@ -56,7 +56,7 @@ _ASK_S, _ASK_LATER_S = 0.4, 2.0
 SETTLED_S = 1.2
 """Seconds after which a track is decided by what was measured until then."""
 _EVIDENCE_S, _MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
-"""A decided track is decided anew by the median of at least 5 and at most 8 seconds, and at most once in ten."""
+"""A decided track is decided again by the median of at least 5 and at most 8 seconds, and at most once in ten."""
 
 
 class Analyzer:
@@ -70,11 +70,11 @@ class Analyzer:
     Attributes:
         treatment: what is decided now.
         decided: whether that holds for longer than until the next measurement.
-        amount: strength to apply to the picture just seen, 0…1; 0 means that the face stays bit for bit.
+        amount: strength to apply to the frame just seen, 0…1; 0 means that the face stays bit for bit.
     """
 
     def __init__(self, *, ramp_s: float = 0.5, exposure: bool = False, forced: Treatment | None = None) -> None:
-        """`exposure`: see `choose_treatment`; `forced`: a person's decision, analysed but not overruled."""
+        """`exposure`: see `choose_treatment`; `forced`: the user's decision, analysed but not overruled."""
         self._ramp_s, self._exposure, self._forced = ramp_s, exposure, forced
         self._recent: deque[tuple[float, float, tuple[float, ...]]] = deque()  # time, width, values
         self._gains: deque[tuple[float, float]] = deque()
@@ -100,11 +100,11 @@ class Analyzer:
         return self._recent[-1][0] if self._recent else -math.inf
 
     def due(self, time: float) -> bool:
-        """Whether the face is to be measured on the picture of this time."""
+        """Whether the face is to be measured on the frame of this time."""
         return not 0.0 <= time - self.last_s < (_LATER_S if self.decided else _SAMPLE_S) - 1e-6
 
     def asks(self, found: Analysis, width: float, time: float, *, only_off: bool = False) -> bool:
-        """Whether an engine should be asked about this picture, because the scores alone do not decide.
+        """Whether an engine should be asked about this frame, because the scores alone do not decide.
 
         Args:
             found, width, time: what was measured on it, as for `learn`.
@@ -117,9 +117,9 @@ class Analyzer:
         return undecided_by_scores(found, width, exposure=self._exposure)
 
     def learn(self, found: Analysis, width: float, time: float, gain: float | None = None) -> None:
-        """Takes what was measured on one picture, and decides where it is time for that."""
+        """Takes what was measured on one frame, and decides where it is time for that."""
         values = tuple(getattr(found, name) for name in _FIELDS)
-        if not time > self.last_s:  # a seek back, or another picture of the same time
+        if not time > self.last_s:  # a seek back, or another frame of the same time
             self._recent.clear()
             self._gains.clear()
         self._recent.append((time, width, values))
@@ -143,14 +143,14 @@ class Analyzer:
             self.treatment = new
 
     def weigh(self, gain: float, time: float) -> None:
-        """Takes an engine's answer about a picture of this time; see `choose_treatment`'s `gain`."""
+        """Takes an engine's answer about a frame of this time; see `choose_treatment`'s `gain`."""
         self._asked = max(self._asked, time)
         self._gains.append((time, gain))
         while self._gains[0][0] < time - _MEMORY_S:
             self._gains.popleft()
 
     def settle(self) -> None:
-        """Decides by what is known now: nothing more will come before the first picture of the track is shown."""
+        """Decides by what is known now: nothing more will come before the first frame of the track is shown."""
         if not self.decided and self._recent:
             self.treatment = self._chosen(on=False)
         self.decided = True
@@ -162,7 +162,7 @@ class Analyzer:
         self._gains.clear()
 
     def advance(self, time: float) -> float:
-        """Goes on to the picture of this time; returns `amount`."""
+        """Advances the ramp to the frame at this time; returns `amount`."""
         target = self.treatment.amount
         if self._time is None:
             self.amount = target
@@ -172,7 +172,7 @@ class Analyzer:
         self._time = time
         return self.amount
 
-    def go_on(self, later: Analyzer) -> None:
+    def merge(self, later: Analyzer) -> None:
         """Adds what was measured of the same track in the next piece of the film; the later treatment holds."""
         self._sums += later._sums
         self._axis += later._axis

@@ -1,4 +1,4 @@
-"""Holds a film's frames back until it is decided what is done about every face on them."""
+"""Delays a film's frames until every face on them has a treatment."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ def _settle(held: Iterable[tuple[Item, Sequence[Analyzer]]], before: float | Non
 
 def _bytes(frame: Frame) -> int:
     image = frame.image
-    if frame.field == 1:  # it shares the first field's picture
+    if frame.field == 1:  # it shares the first field's frame
         return 0
     return 2 * image.width * image.height if on_gpu(image) else sum(p.line_size * p.height for p in image.planes)

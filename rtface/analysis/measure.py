@@ -162,7 +162,7 @@ def _fit(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _usable(patch: Float32) -> tuple[NDArray[np.uint8], float]:
-    """Mask (0 or 1) of the 8×8 cells that carry picture, neither clipped nor missing; and the score for missing.
+    """Mask (0 or 1) of the 8×8 cells that carry frame, neither clipped nor missing; and the score for missing.
 
     Missing is a flat patch whose whole rim is a hard edge: a clipped highlight or a black background fades into its
     surroundings somewhere, a hole does not.
@@ -212,7 +212,7 @@ def _still(steps: tuple[Float32, Float32], usable: NDArray[np.uint8], contrast: 
     """Share of neighbouring pixels that are (nearly) equal: a codec that drops residuals copies or extends blocks.
 
     Nearly means half a code value at a usual face's contrast (band energy 150 at 1/8 of the size), less at a lower
-    one; below a third of it the picture's own rounding makes pixels equal, and nothing is said.
+    one; below a third of it the frame's own rounding makes pixels equal, and nothing is said.
     """
     relative = min(1.0, math.sqrt(contrast / 150.0))
     mask = _fit(usable, (steps[0].shape[0] + 1, steps[0].shape[1]))

@@ -1,4 +1,4 @@
-"""Cutting the patch that is measured: from the picture itself where there is a view of it, else from the crop."""
+"""The luma patch that is measured: cut from the frame where a view of it exists, else from a crop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | No
 
 
 def _cut(view: View, x: float, y: float, side: int) -> Float32:
-    """Luma of about side×side pixels around a point, moved and shrunk to lie inside the picture."""
+    """Luma of about side×side pixels around a point, moved and shrunk to lie inside the frame."""
     w, h = min(side, int(view.width)), min(side, int(view.height))
     left = min(max(0, round(x - w / 2)), int(view.width) - w)
     top = min(max(0, round(y - h / 2)), int(view.height) - h)
@@ -54,7 +54,7 @@ def patch_of_crop(crop: Float32 | Bytes, width: float) -> tuple[Float32, float, 
 
     Args:
         crop: aligned RGB, float32 3×S×S 0…1 or uint8 S×S×3.
-        width: of the face in the picture that the crop was cut from, pixels.
+        width: of the face in the frame that the crop was cut from, pixels.
     """
     if crop.dtype == np.uint8 and crop.ndim == 3 and crop.shape[2] == 3:
         rgb = crop

@@ -1,9 +1,9 @@
 """Scene changes, seen on a thumbnail.
 
-Two pictures of one scene correlate, whatever the light does: the logarithm of luma turns a brighter lamp into an
-offset, and correlation ignores offset and contrast, so a flash or a fade is no cut. Each quarter of the picture is
+Two frames of one scene correlate, whatever the light does: the logarithm of luma turns a brighter lamp into an
+offset, and correlation ignores offset and contrast, so a flash or a fade is no cut. Each quarter of the frame is
 looked for in its surroundings, so neither is a pan; and three of the four must be gone, so neither is a person who
-steps into the picture.
+steps into the frame.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _LIMIT = 0.36
 
 
 class CutDetector:
-    """Says of every picture whether a new scene begins with it.
+    """Says of every frame whether a new scene begins with it.
 
-    How little a picture correlates with the one before is compared with what is usual in this scene (a running mean),
-    so a camera that shakes does not cut all the time. Black bars are left out. A picture that is nearly plain (black,
+    How little a frame correlates with the one before is compared with what is usual in this scene (a running mean),
+    so a camera that shakes does not cut all the time. Black bars are left out. A frame that is nearly plain (black,
     white, fog) decides nothing: the next one that is not is compared with the last one that was not.
     """
 
@@ -38,13 +38,13 @@ class CutDetector:
         self._usual = 0.0
 
     def update(self, thumbnail: Bytes) -> bool:
-        """True when `thumbnail` (uint8 RGB h×w×3, longer side about 64) starts a new scene; never the first picture."""
+        """True when `thumbnail` (uint8 RGB h×w×3, longer side about 64) starts a new scene; never the first frame."""
         gray: Bytes = np.asarray(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY), np.uint8)
         before, lit = self._before, _lit(gray)
         if before is None or before.shape != gray.shape:
             self._before, self._lit, self._usual = gray, lit, 0.0
             return False
-        # What was lit before counts too: a picture that fades gets no wider bars.
+        # What was lit before counts too: a frame that fades gets no wider bars.
         both = (*map(min, lit[:2], self._lit[:2]), *map(max, lit[2:], self._lit[2:]))
         old, new = _luma(before, both), _luma(gray, both)
         if float(new.std()) < _PLAIN:

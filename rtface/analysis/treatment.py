@@ -1,4 +1,4 @@
-"""What is done about a face, and the file in which a person can change that.
+"""The treatment of a face, and the JSON file in which a user can change it.
 
 The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8, "engine": "rtface-m"}}}``. Other keys
 of a track (what the analysis found) are for the reader only; other keys at the top are left alone.
@@ -41,7 +41,7 @@ _NAMES = {"motion_blur": "motion blur", "low_resolution": "low resolution", "und
 
 @dataclass(frozen=True, slots=True)
 class Treatment:
-    """What is done about one face.
+    """The treatment of one face.
 
     Attributes:
         on: False leaves the face as it is, bit for bit.
@@ -75,7 +75,8 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False,
         face_width: display pixels.
         on: whether it is being treated already: it is then let go at a lower score (hysteresis).
         exposure: whether exposure is a reason too; only ``--colour restore`` can do something about it.
-        gain: finest detail of the engine's answer over that of the face (`rtface.analysis.gain`); None where no engine
+        gain: finest detail of the engine's answer over that of the face
+        (`rtface.analysis.detail_gain`); None where no engine
             was asked.
     """
     if face_width < _SMALLEST_FACE:

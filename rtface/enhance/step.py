@@ -16,8 +16,8 @@ from dataclasses import replace
 from time import monotonic, perf_counter
 
 from rtface.analysis.analyzer import Treatment
-from rtface.analysis.examiner import Examiner
 from rtface.analysis.look_ahead import look_ahead
+from rtface.analysis.track_measurement import TrackMeasurement
 from rtface.correct import Shaping
 from rtface.correct.correspondence import SIDE
 from rtface.correct.keyframe_blend import AHEAD
@@ -79,7 +79,7 @@ class Enhance:
         self._faults = 0
         self._stranded: float | None = None  # since when (monotonic) there has been nothing to work with
         self._assign = Assignment(options, stats, self.book, ladder, small)
-        self._examine = Examiner(self.book.analyzer_of, stats, live=ladder is not None)
+        self._measure_tracks = TrackMeasurement(self.book.analyzer_of, stats, live=ladder is not None)
         self._examined_ahead = False
         self._ladder, self._hold = ladder, 0
         self._pace: Pace = "each" if ladder is None else "live"
@@ -90,7 +90,8 @@ class Enhance:
         self._pace = "film" if self._ladder is None else "live"
         if self._ladder is None:
             self._examined_ahead = True
-            items = look_ahead(items, lambda frame: self._examine(frame, self._choose(frame.faces), self.workshop))
+            items = look_ahead(items, lambda frame: self._measure_tracks(frame,
+            self._choose(frame.faces), self.workshop))
         waiting: deque[Job | Item] = deque()
         jobs = 0
         for item in items:
@@ -163,7 +164,7 @@ class Enhance:
         if not faces and self._ladder is None:
             return
         if not self._examined_ahead:
-            self._examine(frame, faces, self.workshop)
+            self._measure_tracks(frame, faces, self.workshop)
         wanted = self._assign(frame, faces, self.workshop, self.strength)
         time = frame.time
         if wanted:

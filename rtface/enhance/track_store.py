@@ -98,9 +98,9 @@ class TrackRecord:
                 before.take(after)
                 del self.spans[short:short + 2]
 
-    def go_on(self, later: TrackRecord) -> None:
+    def merge(self, later: TrackRecord) -> None:
         """Adds the figures of the same face in the next piece of the film."""
-        self.analyzer.go_on(later.analyzer)
+        self.analyzer.merge(later.analyzer)
         self.last_s, self.engine = later.last_s, later.engine or self.engine
         self.frames += later.frames
         self.width_sum += later.width_sum
@@ -200,7 +200,7 @@ class TrackBook:
             record.id = names[number]
             mine = self._records.setdefault(record.id, record)
             if mine is not record:
-                mine.go_on(record)
+                mine.merge(record)
 
     def sweep(self, time: float) -> None:
         """Drops the pictures of tracks not seen for a while, so that memory follows the faces in view."""

@@ -79,7 +79,7 @@ def move(matrix: Float, points: Float) -> Float:
 def pose(mesh: Float) -> tuple[float, float, float]:
     """Yaw, pitch, roll in degrees of a mesh (478, 3).
 
-    yaw > 0: turned to the picture's right; pitch > 0: looking up; roll > 0: tilted clockwise on the screen. The
+    yaw > 0: turned to the frame's right; pitch > 0: looking up; roll > 0: tilted clockwise on the screen. The
     rotation is Kabsch's between the rigid points and their (frontal) template.
     """
     p, q = RIGID_TEMPLATE - RIGID_TEMPLATE.mean(0), mesh[RIGID] - mesh[RIGID].mean(0)
@@ -105,7 +105,7 @@ class _State:
     raw: Float  # the same, unfiltered
     # From here on of x, y, scale, angle, in pixels of the 512 crop:
     speed: Float  # a second
-    step: Float  # from picture to picture, unfiltered
+    step: Float  # from frame to frame, unfiltered
     noise: Float  # standard deviation of the unfiltered values
 
 

@@ -139,11 +139,11 @@ def curve_of(color: Color) -> Curve | None:
 
 
 def graphics(rgb: Float32, color: Color) -> Float32:
-    """What is drawn over a picture, in the picture's own R'G'B'.
+    """What is drawn over a frame, in the frame's own R'G'B'.
 
     Args:
         rgb: …×3 R'G'B' 0…1, BT.709 primaries, SDR; its white gets `HDR_WHITE_NITS` on HDR.
-        color: of the picture.
+        color: of the frame.
 
     Returns:
         …×3 float32, 0…1; the same array for plain SDR.

@@ -160,7 +160,7 @@ def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dic
         parity: None for whole planes, 0 or 1 for the even or odd rows of each (a field).
 
     Raises:
-        InputError: the picture has too few rows for a field.
+        InputError: the frame has too few rows for a field.
     """
     out: dict[Role, Samples] = {}
     native = image.planes

@@ -4,8 +4,8 @@ All matrices are 2×3 (or 3×3 where said), float64, and map *corner-convention*
 corner of the top-left sample, the centre of sample (i, j) is (i + 0.5, j + 0.5). The one exception is what cv2's warps
 want (sample centres at integers): `to_cv2` makes it, and nothing else does.
 
-Display size: the stored picture's height is kept and its width multiplied by the sample aspect ratio, then it is
-turned and mirrored. A 720×576 picture with 16:11 samples is 1047.27×576 in display space; the size is not rounded.
+Display size: the stored frame's height is kept and its width multiplied by the sample aspect ratio, then it is
+turned and mirrored. A 720×576 frame with 16:11 samples is 1047.27×576 in display space; the size is not rounded.
 
 Chroma siting follows H.273 `Chroma420SampleLocType`: "left" (type 0) is co-sited with luma horizontally and midway
 vertically, "center" (1) is midway in both, "topleft" (2) co-sited in both. Without subsampling in an axis siting does
@@ -71,7 +71,7 @@ def to_cv2(matrix: Float) -> Float:
 
 
 def display_size(width: int, height: int, display: Display) -> tuple[float, float]:
-    """Width and height in display space of a stored width × height picture; not rounded."""
+    """Width and height in display space of a stored width × height frame; not rounded."""
     w, h = width * float(display.aspect), float(height)
     return (h, w) if display.quarter_turns % 2 else (w, h)
 
@@ -99,7 +99,7 @@ def chroma_from_luma(sub_x: int, sub_y: int, siting: Siting) -> Float:
 
 
 def field_parity(display: Display, field: Field | None) -> int | None:
-    """Which rows a field has: 0 the even rows (top field), 1 the odd ones; None for a whole picture.
+    """Which rows a field has: 0 the even rows (top field), 1 the odd ones; None for a whole frame.
 
     `field` counts in time: 0 is the field that comes first ("tff": the top one).
     """
@@ -121,11 +121,11 @@ def plane_matrix(size: tuple[int, int], display: Display, *, subsampling: tuple[
     """The matrix from display space to the samples of one plane.
 
     Args:
-        size: stored width and height of the picture, in luma samples.
+        size: stored width and height of the frame, in luma samples.
         display: rotation, mirror, aspect, field order.
         subsampling: horizontal and vertical subsampling of the plane; (1, 1) for luma and RGB.
         siting: where a subsampled chroma sample sits.
-        field: None for the whole picture; 0 or 1 for the field first or second in time, whose rows then count as the
+        field: None for the whole frame; 0 or 1 for the field first or second in time, whose rows then count as the
             plane's rows.
     """
     return compose(field_from_plane(field_parity(display, field)), chroma_from_luma(*subsampling, siting),

@@ -15,8 +15,8 @@ from pathlib import Path
 from time import monotonic, perf_counter
 
 from rtface._version import __version__
-from rtface.analysis.examiner import Examiner
 from rtface.analysis.look_ahead import look_ahead
+from rtface.analysis.track_measurement import TrackMeasurement
 from rtface.analysis.treatment import made_for_another, read_treatments
 from rtface.concurrency import awaited, buffer, ended_by
 from rtface.device.cpu.device import CpuDevice
@@ -414,7 +414,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         stack.callback(tracker.close)
         book = TrackBook({}, exposure=options.colour == "restore", correct=options.correct)
         place = Workshop(device, _EnginesWhenAsked(options, threads, stats, stack))
-        examine = Examiner(book.analyzer_of, stats, live=False)
+        examine = TrackMeasurement(book.analyzer_of, stats, live=False)
         choose = FaceChoice.parse(options.faces, options.max_faces)
         decoded = ended_by(stack, buffer(frames_in, 8, name="decode", weigh=bytes_of, stop=stop.is_set))
         items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)

@@ -30,7 +30,7 @@ NAMES = ("auto", "openvino", "tasks", "none")
 
 
 class NoTracker:
-    """Finds nothing: for pictures whose faces the caller brings along."""
+    """Finds nothing: for frames whose faces the caller brings along."""
 
     sparing = False
     watchful = False
@@ -51,14 +51,15 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, 
                    device: str = "cpu", gpu: Opener | None = None) -> Tracker:
     """A tracker.
 
-    A network that cannot be had on the device asked for, or gives other answers there than on a CPU, runs on the CPU;
+    A network that is not available on the requested device, or gives other answers there than on a
+    CPU, runs on the CPU;
     the log says so.
 
     Args:
         name: "openvino" (what "auto" takes: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
             by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower) or "none".
         max_faces: faces followed at once, at least 1.
-        threads: cores that one look may use, at least 1.
+        threads: cores that one detector run may use, at least 1.
         cuts: whether it looks for scene changes itself, besides those it is told of.
         device: the run's; its networks run there where it is one of OpenVINO's ("openvino:gpu.1"), else on the CPU.
         GPU: makes networks ready on the run's GPU instead.
@@ -75,12 +76,12 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, 
     if name not in NAMES:
         raise UsageError(f"unknown tracker {name!r}: choose one of {', '.join(NAMES)}")
     # Only now: the networks' library takes a while to import, and "none" does without.
-    from rtface.tracking.long_range import Search
+    from rtface.tracking.detector_search import DetectorSearch
     from rtface.tracking.mediapipe import MediaPipeTracker
     from rtface.tracking.tasks import TasksMesh
 
     reader = TasksMesh() if name == "tasks" else _mesh(threads, device, gpu)
-    return MediaPipeTracker(reader, Search(_detector(threads, device, gpu)), max_faces=max_faces, cuts=cuts)
+    return MediaPipeTracker(reader, DetectorSearch(_detector(threads, device, gpu)), max_faces=max_faces, cuts=cuts)
 
 
 def _mesh(threads: int, device: str, gpu: Opener | None) -> FaceMesh:
@@ -111,7 +112,7 @@ def _openvino(device: str) -> str:
 
 
 def _proven(make: Callable[[], T], check: Callable[[T], None]) -> T | None:
-    """What was made, once it has given its golden answers; None where it cannot be had or gives others."""
+    """What was made, once it has given its golden answers; None where it is not available or gives others."""
     made: T | None = None
     try:
         made = make()

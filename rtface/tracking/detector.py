@@ -2,7 +2,7 @@
 
 Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023; the weights are OpenCV Zoo's of March 2023. It
 was chosen over MediaPipe's full-range BlazeFace because it finds more (profiles, crowds, the 40-pixel face of a 720p
-picture), takes fewer patterns for faces, and costs a third per pixel.
+frame), takes fewer patterns for faces, and costs a third per pixel.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Detection:
 
     Attributes:
         box: x0, y0, x1, y1, forehead to chin; (4,).
-        points: eye left in the picture, eye right, nose tip, mouth corner left, right; (5, 2).
+        points: eye left in the frame, eye right, nose tip, mouth corner left, right; (5, 2).
         score: 0…1.
     """
 
@@ -42,7 +42,7 @@ class Detection:
         return (self.box[:2] + self.box[2:]) / 2
 
     def moved(self, scale: float, x: float, y: float) -> Detection:
-        """The same candidate in another picture: pixels times `scale`, then shifted."""
+        """The same candidate in another frame: pixels times `scale`, then shifted."""
         return Detection(self.box * scale + (x, y, x, y), self.points * scale + (x, y), self.score)
 
 
@@ -63,7 +63,7 @@ def suppress(candidates: list[Detection], limit: float = 0.3) -> list[Detection]
 
 
 class Detector:
-    """Finds faces of some 16 pixels and more in a square picture.
+    """Finds faces of some 16 pixels and more in a square frame.
 
     Args:
         threads: how many cores one call may use.

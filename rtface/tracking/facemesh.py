@@ -15,8 +15,8 @@ from rtface.frame import Bytes, Float
 from rtface.geometry.alignment import similarity
 from rtface.pictures import PictureRunner
 from rtface.protocols import View
+from rtface.tracking.appearance import appearance_of
 from rtface.tracking.detector import Detection
-from rtface.tracking.look import look_of
 from rtface.tracking.network import Network
 
 SIZE = 256
@@ -54,11 +54,11 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """One sight of a face: points (478, 3) in display pixels, score 0…1, and what it looks like (`look_of`)."""
+    """One sight of a face: points (478, 3) in display pixels, score 0…1, and its appearance (`appearance_of`)."""
 
     points: Float
     score: float
-    look: Float
+    appearance: Float
 
 
 def five_points(mesh: Float) -> Float:
@@ -83,7 +83,7 @@ def region_of_detection(found: Detection) -> Region:
 
 
 def region_of_mesh(mesh: Float) -> Region:
-    """Where to look for a face on the next picture: around its mesh, level with its eyes."""
+    """Where to look for a face on the next frame: around its mesh, level with its eyes."""
     dx, dy = mesh[OUTER_CORNERS[1], :2] - mesh[OUTER_CORNERS[0], :2]
     box = box_of(mesh)
     (x, y), (w, h) = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
@@ -106,7 +106,7 @@ class FaceMesh:
         """The mesh of the face in `region`; its score is the network's own belief that a face is there."""
         pixels = view.crop(region.matrix(), (SIZE, SIZE))
         points, score = self.infer(pixels)
-        return Mesh(region.to_display(points), score, look_of(pixels))
+        return Mesh(region.to_display(points), score, appearance_of(pixels))
 
     def infer(self, pixels: Bytes) -> tuple[Float, float]:
         """Points (478, 3) in pixels of a uint8 256×256×3 crop, and the score 0…1."""

@@ -11,7 +11,7 @@ from rtface.tracking.detector import SIZE, Detector
 from rtface.tracking.facemesh import FaceMesh
 
 FILE = "golden.npz"
-_MESH, _DETECTION = 0.5, 1.0  # pixels of the networks' own pictures; float32 anywhere is within a hundredth of that
+_MESH, _DETECTION = 0.5, 1.0  # pixels of the networks' own frames; float32 anywhere is within a hundredth of that
 _SCORE = 0.02
 
 
@@ -22,7 +22,7 @@ def mesh_picture() -> Bytes:
 
 
 def detector_picture() -> Bytes:
-    """The same in a larger picture, uint8 384×384×3."""
+    """The same in a larger frame, uint8 384×384×3."""
     picture, out = mesh_picture(), np.zeros((SIZE, SIZE, 3), np.uint8)
     out[48:48 + len(picture), 80:80 + len(picture)] = picture
     return out

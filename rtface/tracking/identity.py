@@ -1,4 +1,4 @@
-"""Who is who: what is remembered of every face, and how a face that comes back gets its old id.
+"""Identity of tracks: the state of every track, and how a face that comes back gets its old id.
 
 A face is expected where its speed carries it, at the size it had, looking as it did.
 """
@@ -11,9 +11,9 @@ from math import log
 import numpy as np
 
 from rtface.frame import Float
-from rtface.tracking.carry import Patch
+from rtface.tracking.appearance import likeness
 from rtface.tracking.facemesh import Mesh, box_of
-from rtface.tracking.look import likeness
+from rtface.tracking.flow_carry import Patch
 
 MEMORY = 1.2
 """Seconds after which a face that was lost is forgotten."""
@@ -27,26 +27,26 @@ class Track:
     Attributes:
         id: positive once the face is believed, 0 while it is on trial.
         mesh: (478, 3), display pixels, at `seen`.
-        score: of the last look that saw it, 0…1.
+        score: of the last reading that saw it, 0…1.
         seen: when it was last seen, seconds.
-        look: running mean of the meshes' looks.
+        appearance: running mean of the appearance of the meshes.
         speed: of the mesh's centre, display pixels a second.
-        hits: pictures on which it was seen.
-        patch: what it looked like on the last picture, when its mesh was read there; else None.
+        hits: frames on which it was seen.
+        patch: what it looked like on the last frame, when its mesh was read there; else None.
     """
 
     id: int
     mesh: Float
     score: float
     seen: float
-    look: Float
+    appearance: Float
     speed: Float
     hits: int = 1
     patch: Patch | None = None
 
     @classmethod
     def start(cls, mesh: Mesh, time: float) -> Track:
-        return cls(0, mesh.points, mesh.score, time, mesh.look, np.zeros(2))
+        return cls(0, mesh.points, mesh.score, time, mesh.appearance, np.zeros(2))
 
     @property
     def box(self) -> Float:
@@ -70,13 +70,13 @@ class Track:
             speed = (mesh.points[:468, :2].mean(0) - self.mesh[:468, :2].mean(0)) / dt
             self.speed = self.speed + (0.5 if dt < _PREDICT else 0.0) * (speed - self.speed)
         if learn:
-            self.look += 0.08 * (mesh.look - self.look)
+            self.appearance += 0.08 * (mesh.appearance - self.appearance)
         self.mesh, self.score, self.seen = mesh.points, mesh.score, time
         self.hits += 1
 
 
 def nearness(track: Track, mesh: Mesh, time: float) -> float:
-    """How well a new sight fits a lost face, 0 (not at all) … 1: place, size and look."""
+    """How well a new sight fits a lost face, 0 (not at all) … 1: place, size and appearance."""
     gap = time - track.seen
     old, new = box_of(track.expected(time)), box_of(mesh.points)
     width = max(float(old[2] - old[0]), 1.0)
@@ -85,7 +85,7 @@ def nearness(track: Track, mesh: Mesh, time: float) -> float:
     reach = 0.7 + 1.5 * gap
     if far > reach or abs(log(max(ratio, 1e-3))) > 0.35 + 0.4 * gap:
         return 0.0
-    like = likeness(track.look, mesh.look)
+    like = likeness(track.appearance, mesh.appearance)
     # Near enough in place and time needs no likeness; far away it must be the same person to the eye.
     if like < 0.45 + 0.25 * far / reach - (0.2 if gap < 0.3 and far < 0.3 else 0.0):
         return 0.0

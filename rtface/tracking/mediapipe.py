@@ -1,8 +1,8 @@
 """The tracker: YuNet finds faces, MediaPipe's mesh follows them.
 
-On every picture each known face's mesh is read from where the face should be; the detector only looks for new and
-lost faces, a part of the picture at a time. A face on trial is shown once it proved itself: at once when both networks
-are sure, else after three pictures.
+On every frame each known face's mesh is read from where the face should be; the detector only looks for new and
+lost faces, a part of the frame at a time. A face on trial is shown once it proved itself: at once when both networks
+are sure, else after three frames.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from rtface.analysis.scene_cuts import CutDetector
 from rtface.frame import Face, Float
 from rtface.geometry.alignment import Aligner, pose
 from rtface.protocols import View
-from rtface.tracking.carry import Patch
+from rtface.tracking.appearance import likeness
 from rtface.tracking.detector import Detection
+from rtface.tracking.detector_search import MAX_DETECTIONS, DetectorSearch
 from rtface.tracking.facemesh import Mesh, Region, box_of, five_points, region_of_detection, region_of_mesh
+from rtface.tracking.flow_carry import Patch
 from rtface.tracking.identity import MEMORY, Track, nearness, same_place
-from rtface.tracking.long_range import MAX_LOOKS, Search
-from rtface.tracking.look import likeness
 
 SEEN = 0.5
 """Mesh score from which a face counts as seen (MediaPipe's own limit)."""
@@ -35,7 +35,7 @@ TRIAL = 3
 COAST = 0.12
 """Seconds for which a face that is not seen is still shown, where it should be."""
 CARRY = 0.07
-"""Seconds between two pictures up to which a mesh may be carried instead of read."""
+"""Seconds between two frames up to which a mesh may be carried instead of read."""
 SPARED = 0.15
 """Seconds for which it is carried where there is little time."""
 REFUSED = 0.4
@@ -43,7 +43,7 @@ REFUSED = 0.4
 COVER = 0.6
 """Detector's score from which a face that is not followed is reported to stages that hide faces."""
 GAP = 2.0
-"""Seconds between two pictures after which nothing is carried over."""
+"""Seconds between two frames after which nothing is carried over."""
 
 
 class Reader(Protocol):
@@ -59,16 +59,16 @@ class MediaPipeTracker:
     Args:
         reader: reads the mesh.
         search: finds new faces.
-        max_faces: faces followed at once, at least 1; on a first picture the largest.
+        max_faces: faces followed at once, at least 1; on a first frame the largest.
         cuts: whether to look for scene changes itself, besides those it is told of.
-        carries: whether a sure, slow face's mesh may be carried over every other picture (`rtface.tracking.carry`).
+        carries: whether a sure, slow face's mesh may be carried over every other frame (`rtface.tracking.flow_carry`).
 
     Attributes:
-        sparing: set where there is little time: of the faces that may be carried one a picture is read, in turn.
+        sparing: set where there is little time: of the faces that may be carried one a frame is read, in turn.
         watchful, unfollowed: see `rtface.protocols.Tracker`.
     """
 
-    def __init__(self, reader: Reader, search: Search, *, max_faces: int = 8, cuts: bool = True,
+    def __init__(self, reader: Reader, search: DetectorSearch, *, max_faces: int = 8, cuts: bool = True,
                  carries: bool = True) -> None:
         self._reader = reader
         self._search = search
@@ -86,7 +86,7 @@ class MediaPipeTracker:
         self._refused: list[tuple[Float, float]] = []  # boxes in which no mesh was found, and until when
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-        """Faces on this picture, largest first; see `rtface.protocols.Tracker.update`."""
+        """Faces on this frame, largest first; see `rtface.protocols.Tracker.update`."""
         failed, self._failed, self.unfollowed = self._failed, True, ()
         cut = (self._cuts is not None and self._cuts.update(view.thumbnail(64)[0])) or cut
         dt = 0.0 if self._time is None else time - self._time
@@ -145,7 +145,7 @@ class MediaPipeTracker:
                 sights.append((1.0, track, carried))
                 continue
             mesh = self._reader.read(view, region_of_mesh(expected))
-            like = likeness(track.look, mesh.look)
+            like = likeness(track.appearance, mesh.appearance)
             if (mesh.score >= SEEN and like > ALIKE and _plausible(expected, mesh.points)
                     and _inside(mesh.points, view)):
                 sights.append((like, track, mesh))
@@ -155,7 +155,7 @@ class MediaPipeTracker:
             if any(same_place(box, other) for other in taken):
                 continue
             taken.append(box)
-            read = mesh.look is not track.look
+            read = mesh.appearance is not track.appearance
             track.meet(mesh, time, learn=read and mesh.score > SURE_MESH)
             old = patches[id(track)]
             if self._carries and read and mesh.score > SURE_MESH:
@@ -166,7 +166,7 @@ class MediaPipeTracker:
                 self._believe(track)
 
     def _carry(self, view: View, track: Track, expected: Float, time: float) -> Mesh | None:
-        """The mesh moved by optical flow, where it was read on the picture before and nothing else is near."""
+        """The mesh moved by optical flow, where it was read on the frame before and nothing else is near."""
         patch, dt = track.patch, time - track.seen
         track.patch = None
         if patch is None or not track.id or not 0 < dt < CARRY or any(
@@ -176,7 +176,7 @@ class MediaPipeTracker:
         if float(np.linalg.norm(shift)) > 0.08 * track.width:
             return None
         points = patch.carry(view, shift)
-        return None if points is None else Mesh(points, track.score, track.look)
+        return None if points is None else Mesh(points, track.score, track.appearance)
 
     def _find(self, view: View, time: float, dt: float, first: bool) -> list[Detection]:
         """Looks for new faces and for lost ones, and gives those found their id; all detections."""
@@ -186,12 +186,12 @@ class MediaPipeTracker:
             room = self._seen(time) < self._max_faces
             # Where only some frames are tracked, a round of the detector may take longer: it must not hold them up.
             found = self._search.step(view, dt, watchful=self.watchful and not self.sparing,
-                                      most=1 if self.sparing else MAX_LOOKS) if room or self.watchful else []
+                                      most=1 if self.sparing else MAX_DETECTIONS) if room or self.watchful else []
             self._turn = not self._turn
             for track in self._tracks:
                 if track.seen < time and self._turn:
                     x0, y0, x1, y1 = box_of(track.expected(time))
-                    found += self._search.look(view, Region((x0 + x1) / 2, (y0 + y1) / 2, 3.5 * (x1 - x0), 0.0))
+                    found += self._search.detect_in(view, Region((x0 + x1) / 2, (y0 + y1) / 2, 3.5 * (x1 - x0), 0.0))
         found.sort(key=lambda d: -d.width if first else -d.score)
         reads = 2 * self._max_faces if first else 3
         self._refused = [(box, until) for box, until in self._refused if time < until]
@@ -204,7 +204,7 @@ class MediaPipeTracker:
         return found
 
     def _unfollowed(self, faces: tuple[Face, ...], found: list[Detection], time: float) -> tuple[Face, ...]:
-        """Faces that are seen on this picture, by the detector or by a track on trial, where none of `faces` is."""
+        """Faces that are seen on this frame, by the detector or by a track on trial, where none of `faces` is."""
         seen = [Face(t.id, t.box, five_points(t.mesh), score=t.score) for t in self._tracks if t.seen == time]
         lost = [t for t in self._tracks if t.id and t.seen < time]
         for d in found:
@@ -281,6 +281,6 @@ def _plausible(expected: Float, found: Float) -> bool:
 
 
 def _inside(mesh: Float, view: View) -> bool:
-    """Whether at least half of the mesh lies on the picture."""
+    """Whether at least half of the mesh lies on the frame."""
     x, y = mesh[:468, 0], mesh[:468, 1]
     return float(np.mean((x > 0) & (y > 0) & (x < view.width) & (y < view.height))) > 0.5

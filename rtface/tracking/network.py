@@ -1,4 +1,4 @@
-"""One small OpenVINO network that takes a uint8 RGB picture (`protocols.PictureRunner`)."""
+"""One small OpenVINO network that takes a uint8 RGB frame (`protocols.PictureRunner`)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rtface.util.openvino_core import compile_once, core
 
 
 class Network:
-    """A model of `rtface.tracking.models`, one square picture at a time.
+    """A model of `rtface.tracking.models`, one square frame at a time.
 
     Args:
         name: the model's file.
-        size: side of the picture in pixels.
+        size: side of the frame in pixels.
         threads: cores that one call may use, on the CPU.
         layout: the model's own, "NHWC" or "NCHW".
         bgr: whether the model was trained on BGR.
@@ -49,7 +49,7 @@ class Network:
         self._request: Any = compiled.create_infer_request()
 
     def __call__(self, rgb: Bytes) -> list[Float32]:
-        """The outputs for a uint8 size×size×3 picture, in the model's order; valid until the next call."""
+        """The outputs for a uint8 size×size×3 frame, in the model's order; valid until the next call."""
         results = self._request.infer({0: rgb[None]}, share_inputs=True, share_outputs=True)
         return [results[i] for i in range(self._outputs)]
 

@@ -15,8 +15,8 @@ import numpy as np
 from rtface.errors import MissingComponent
 from rtface.protocols import View
 from rtface.tracking import models
+from rtface.tracking.appearance import appearance_of
 from rtface.tracking.facemesh import SIZE, Mesh, Region
-from rtface.tracking.look import look_of
 from rtface.util.install import extra_line
 
 _MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite")
@@ -25,7 +25,7 @@ _MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite")
 class TasksMesh:
     """Reads a mesh with ``FaceLandmarker`` from each face's own region, so that faces of any size are found.
 
-    Its detector is the short-range one, which wants a face to fill a fifth to a half of the picture; hence the region
+    Its detector is the short-range one, which wants a face to fill a fifth to a half of the frame; hence the region
     is twice as wide as the mesh's own. The API says whether a face is there, not how sure it is: the score is 1 or 0.
 
     Raises:
@@ -45,19 +45,19 @@ class TasksMesh:
 
     def read(self, view: View, region: Region) -> Mesh:
         """As `rtface.tracking.facemesh.FaceMesh.read`."""
-        look = look_of(view.crop(region.matrix(), (SIZE, SIZE)))
+        appearance = appearance_of(view.crop(region.matrix(), (SIZE, SIZE)))
         wide = Region(region.x, region.y, 2 * region.side, region.angle)
         size = 2 * SIZE
         picture = self._mp.Image(image_format=self._mp.ImageFormat.SRGB,
                                  data=np.ascontiguousarray(view.crop(wide.matrix(size), (size, size))))
         faces = self._landmarker.detect(picture).face_landmarks
         if not faces:
-            return Mesh(np.zeros((478, 3)), 0.0, look)
+            return Mesh(np.zeros((478, 3)), 0.0, appearance)
         points = np.array([(p.x, p.y, p.z) for p in faces[0]], np.float64) * size
         if len(points) != 478:
             raise MissingComponent(f"this mediapipe answers with {len(points)} points instead of 478: "
                                    "pip install 'mediapipe>=1.2.2'")
-        return Mesh(wide.to_display(points, size), 1.0, look)
+        return Mesh(wide.to_display(points, size), 1.0, appearance)
 
     def close(self) -> None:
         """Closes MediaPipe's graph (which complains when the interpreter's end has to do it); safe to call twice."""

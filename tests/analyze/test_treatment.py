@@ -20,7 +20,7 @@ from rtface.analysis.analyzer import (
     treatments_table,
     write_treatments,
 )
-from rtface.analysis.gain import as_input, crop_of, gain_of
+from rtface.analysis.detail_gain import as_input, crop_of, detail_gain_of
 from rtface.analysis.look_ahead import look_ahead
 from rtface.analysis.treatment import made_for_another
 from rtface.errors import InputMissing, OutputError, UsageError
@@ -200,11 +200,11 @@ def test_the_gain_tells_softer_from_sharper(portrait: Bytes, face: Face) -> None
     crop = crop_of(PictureView(portrait), face, 256)
     soft = cv2.GaussianBlur(crop, (0, 0), 1.5)
     same = as_input(crop)[0]
-    assert gain_of(crop, same, face.width) == pytest.approx(1.0, abs=0.01)
-    softer, sharper = gain_of(crop, as_input(soft)[0], face.width), gain_of(soft, same, face.width)
+    assert detail_gain_of(crop, same, face.width) == pytest.approx(1.0, abs=0.01)
+    softer, sharper = detail_gain_of(crop, as_input(soft)[0], face.width), detail_gain_of(soft, same, face.width)
     assert softer is not None and sharper is not None and softer < 0.9 < 1.1 < sharper
-    assert gain_of(crop, np.full((3, 256, 256), np.nan, np.float32), face.width) is None
-    assert gain_of(crop, same, 20) is None
+    assert detail_gain_of(crop, np.full((3, 256, 256), np.nan, np.float32), face.width) is None
+    assert detail_gain_of(crop, same, 20) is None
 
 
 def _shot(frames: int, ids: tuple[int, ...] = (1,), start: int = 0, *, cut: bool = False) -> list[Frame]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from rtface.tracking.carry import Patch
+from rtface.tracking.flow_carry import Patch
 
 
 class Picture:

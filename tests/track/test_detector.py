@@ -5,8 +5,8 @@ import pytest
 from scenes import ArrayView, astronaut, background, middle, paste
 
 from rtface.tracking.detector import SIZE, Detection, Detector, overlap, suppress
+from rtface.tracking.detector_search import ROUND, WHOLE_ENOUGH, DetectorSearch, tiles
 from rtface.tracking.facemesh import Region
-from rtface.tracking.long_range import ROUND, WHOLE_ENOUGH, Search, tiles
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_every_small_face_lies_whole_in_some_tile(width, height):
 def test_a_round_takes_its_time_whatever_the_frame_rate(detector):
     for fps in (10, 30, 60):
         view = ArrayView(background(1280, 720))
-        search = Search(detector)
+        search = DetectorSearch(detector)
         for _ in range(round(fps * ROUND * 2)):
             search.step(view, 1 / fps)
         assert abs(view.looks - 2 * (1 + len(tiles(1280, 720)))) <= 1
@@ -71,7 +71,7 @@ def test_small_faces_in_720p(detector, seed):
               for i in range(5) for j in range(2)]
     for x, y in places:
         under = paste(under, 40, x, y)
-    found = Search(detector).everywhere(ArrayView(under))
+    found = DetectorSearch(detector).everywhere(ArrayView(under))
     hits = [any(np.linalg.norm(middle(d.box) - p) < 12 for d in found) for p in places]
     assert sum(hits) >= 9
     # Weak candidates are the mesh's to judge.

@@ -10,8 +10,8 @@ from skimage import data
 from rtface.errors import UsageError
 from rtface.protocols import Tracker
 from rtface.tracking import NAMES, create_tracker
+from rtface.tracking.detector_search import DetectorSearch
 from rtface.tracking.facemesh import Mesh
-from rtface.tracking.long_range import Search
 from rtface.tracking.mediapipe import COAST, MediaPipeTracker
 
 FPS = 30.0
@@ -27,7 +27,7 @@ def networks() -> MediaPipeTracker:
 
 @pytest.fixture
 def tracker(networks) -> MediaPipeTracker:
-    return MediaPipeTracker(networks._reader, Search(networks._search._detector))
+    return MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector))
 
 
 def play(tracker, pictures, start: float = 0.0):
@@ -153,7 +153,7 @@ def test_max_faces_takes_the_largest(networks):
     picture = background(900, 360, 3)
     for x, width in ((120, 60), (350, 110), (600, 80), (800, 70)):
         picture = paste(picture, width, x, 180)
-    tracker = MediaPipeTracker(networks._reader, Search(networks._search._detector), max_faces=2)
+    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), max_faces=2)
     shown = play(tracker, [picture] * 3)
     assert [[round(f.width, -1) for f in faces] for faces in shown] == [[110, 80]] * 3
     assert len({f.track_id for faces in shown for f in faces}) == 2
@@ -162,7 +162,7 @@ def test_max_faces_takes_the_largest(networks):
 def test_max_faces_is_free_again_soon_after_a_face_left(networks):
     under = background(640, 360, 3)
     pictures = [paste(under, 100, 150, 180)] * 3 + [paste(under, 90, 480, 180, mirror=True, tint=(0.6, 0.8, 1.1))] * 15
-    tracker = MediaPipeTracker(networks._reader, Search(networks._search._detector), max_faces=1)
+    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), max_faces=1)
     shown = play(tracker, pictures)
     assert [f.track_id for f in shown[2]] == [1]
     assert [f.track_id for f in shown[-1]] == [2]
@@ -263,7 +263,7 @@ class BlindReader:
 
 def test_a_face_that_only_the_detector_sees_is_reported_where_a_stage_hides(networks):
     picture = paste(background(640, 360), 120, 200, 150)
-    tracker = MediaPipeTracker(BlindReader(), Search(networks._search._detector))
+    tracker = MediaPipeTracker(BlindReader(), DetectorSearch(networks._search._detector))
     assert not any(play(tracker, [picture] * 3))
     assert tracker.unfollowed == ()
     tracker.watchful = True
@@ -277,7 +277,7 @@ def test_a_face_that_only_the_detector_sees_is_reported_where_a_stage_hides(netw
 
 def test_faces_beyond_the_limit_are_reported_and_followed_ones_are_not(networks):
     picture = paste(paste(background(640, 360), 130, 160, 170), 90, 450, 170)
-    tracker = MediaPipeTracker(networks._reader, Search(networks._search._detector), max_faces=1)
+    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), max_faces=1)
     tracker.watchful = True
     for i in range(4):
         (face,) = tracker.update(ArrayView(picture), i / FPS)
@@ -294,7 +294,7 @@ def test_after_a_failed_update_all_faces_are_found_at_once(networks):
         crop = thumbnail
 
     picture = paste(background(640, 360), 120, 200, 150)
-    tracker = MediaPipeTracker(networks._reader, Search(networks._search._detector), cuts=False)
+    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), cuts=False)
     play(tracker, [background(640, 360)] * 3)
     for i in range(3, 40):
         with contextlib.suppress(MemoryError):

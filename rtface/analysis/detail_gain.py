@@ -1,4 +1,4 @@
-"""What an engine would add to a face: the finest detail of its answer beside that of the face itself."""
+"""Detail gain: finest detail of an engine's answer divided by that of the face."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def as_input(crop: Bytes) -> Float32:
     return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
-def gain_of(crop: Bytes, answer: Any, face_width: float) -> float | None:
-    """The ratio of what both hold of the finest octave on about the picture's own grid, noise left out: below 1 the
+def detail_gain_of(crop: Bytes, answer: Any, face_width: float) -> float | None:
+    """The ratio of what both hold of the finest octave on about the frame's own grid, noise left out: below 1 the
     answer is softer. None for a face too small, or an answer that holds no numbers.
 
     Args:
         crop: what the engine was asked about.
         answer: what it said, float32 3×S×S.
-        face_width: in the picture that the crop was cut from, pixels.
+        face_width: in the frame that the crop was cut from, pixels.
     """
     said = np.clip(np.asarray(answer, np.float32), 0, 1)
     before, after = patch_of_crop(crop, face_width), patch_of_crop(np.ascontiguousarray(said), face_width)

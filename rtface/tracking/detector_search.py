@@ -1,8 +1,8 @@
-"""Where to look for new faces, and when: the whole picture and its tiles in turn.
+"""The schedule of the face detector: the whole frame and its tiles in turn.
 
-The detector sees 384×384 pixels and is sure of faces of about 20 of them. The whole picture shows it the large faces,
+The detector sees 384×384 pixels and is sure of faces of about 20 of them. The whole frame shows it the large faces,
 tiles of 720 display pixels those from 40 pixels on. One round over all of them is spread over `ROUND` seconds, so that
-a frame pays for a fraction of a look and a new face still waits less than half a second.
+a frame pays for a fraction of a detection round and a new face still waits less than half a second.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ TILE = 720.0
 OVERLAP = 120.0
 WHOLE_ENOUGH = 800.0
 ROUND = 0.35
-MAX_LOOKS = 3
+MAX_DETECTIONS = 3
 
 
 def tiles(width: float, height: float) -> list[Region]:
-    """The squares that small faces are looked for in, for a picture of that size in display pixels; often none."""
+    """The squares that small faces are looked for in, for a frame of that size in display pixels; often none."""
     if max(width, height) <= WHOLE_ENOUGH:
         return []
     return [Region(x, y, TILE, 0.0) for y in _centres(height) for x in _centres(width)]
@@ -36,7 +36,7 @@ def _centres(length: float) -> list[float]:
     return [TILE / 2 + i * (length - TILE) / (n - 1) for i in range(n)]
 
 
-class Search:
+class DetectorSearch:
     """Runs the detector over regions. Not for use from several threads."""
 
     def __init__(self, detector: Detector, *, threshold: float = 0.5) -> None:
@@ -46,36 +46,37 @@ class Search:
         self._next = 0
 
     def reset(self) -> None:
-        """Starts the round anew."""
+        """Starts the round again."""
         self._due, self._next = 0.0, 0
 
     def close(self) -> None:
         """Releases the detector; safe to call twice."""
         self._detector.close()
 
-    def look(self, view: View, region: Region) -> list[Detection]:
+    def detect_in(self, view: View, region: Region) -> list[Detection]:
         """Candidates in one upright region, in display pixels."""
         found = self._detector.detect(view.crop(region.matrix(SIZE), (SIZE, SIZE)), self._threshold)
         return [d.moved(region.side / SIZE, region.x - region.side / 2, region.y - region.side / 2) for d in found]
 
     def whole(self, view: View) -> list[Detection]:
-        """Candidates in the whole picture; by its thumbnail, which a device makes faster than a crop of that size."""
+        """Candidates in the whole frame; by its thumbnail, which a device makes faster than a crop of that size."""
         small, scale, _ = view.thumbnail(SIZE)
         square = np.zeros((SIZE, SIZE, 3), np.uint8)
         square[: small.shape[0], : small.shape[1]] = small
         return [d.moved(scale, 0.0, 0.0) for d in self._detector.detect(square, self._threshold)]
 
     def everywhere(self, view: View) -> list[Detection]:
-        """Candidates in the whole round at once (first picture, cut, still), strongest first."""
+        """Candidates in the whole round at once (first frame, cut, still), strongest first."""
         self.reset()
         found = self.whole(view)
         for region in tiles(view.width, view.height):
-            found += self.look(view, region)
+            found += self.detect_in(view, region)
         return suppress(found)
 
-    def step(self, view: View, dt: float, *, watchful: bool = False, most: int = MAX_LOOKS) -> list[Detection]:
-        """Candidates in the part of the round that `dt` seconds have made due, in `most` looks; often none was due.
-        `watchful` looks at the whole picture every time."""
+    def step(self, view: View, dt: float, *, watchful: bool = False, most: int = MAX_DETECTIONS) -> list[Detection]:
+        """Candidates in the part of the round that `dt` seconds have made due, in at most `most`
+        detector runs; often none is due.
+        `watchful` runs the detector on the whole frame every time."""
         parts = tiles(view.width, view.height)
         self._due = min(self._due + dt / ROUND * (1 + len(parts)), most)
         found = self.whole(view) if watchful else []
@@ -83,7 +84,7 @@ class Search:
             self._due -= 1
             i = self._next % (1 + len(parts))
             if i:
-                found += self.look(view, parts[i - 1])
+                found += self.detect_in(view, parts[i - 1])
             elif not watchful:
                 found += self.whole(view)
             self._next += 1

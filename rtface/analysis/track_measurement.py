@@ -1,4 +1,4 @@
-"""Measures faces when they are due, and asks their engine about one where the scores alone do not decide."""
+"""Measures tracks when a measurement is due, and runs the engine where the scores alone do not decide."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from rtface.analysis.analyzer import Analyzer, analyze_face
-from rtface.analysis.gain import as_input, crop_of, gain_of
+from rtface.analysis.detail_gain import as_input, crop_of, detail_gain_of
 from rtface.frame import Bytes, Face, Frame
 from rtface.protocols import Engine, Restored, View, Workshop
 from rtface.stats import Stats
@@ -29,7 +29,7 @@ class _Question:
     time: float
 
 
-class Examiner:
+class TrackMeasurement:
     """Called once for every frame, in order; not for use from several threads.
 
     Args:
@@ -87,7 +87,7 @@ def _gain(crop: Bytes, answer: Future[Restored], width: float) -> float | None:
     """Waits for the answer; None where there is none: the scores decide alone then, and a correction that meets the
     same fault counts it and says it."""
     try:
-        return gain_of(crop, answer.result().pixels[0], width)
+        return detail_gain_of(crop, answer.result().pixels[0], width)
     except Exception as error:
         log.debug("an engine that was asked what it would add failed", exc_info=error)
         return None

@@ -1,4 +1,4 @@
-"""What a face looks like: a coarse picture of luma and colour around its mesh.
+"""The appearance of a face: a coarse image of luma and colour around its mesh.
 
 Enough to tell two people in one scene apart, nothing that could identify a person.
 """
@@ -15,8 +15,8 @@ from rtface.frame import Bytes, Float
 _GRID = 8
 
 
-def look_of(pixels: Bytes) -> Float:
-    """What a face looks like, from its upright 256×256 crop: normalised luma 8×8, then colour 4×4×2; (96,)."""
+def appearance_of(pixels: Bytes) -> Float:
+    """Appearance descriptor of a face, from its upright 256×256 crop: normalised luma 8×8, then colour 4×4×2; (96,)."""
     ycc = cv2.cvtColor(cv2.resize(pixels, (_GRID, _GRID), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb)
     y = ycc[:, :, 0].astype(np.float64)
     y -= y.mean()
@@ -25,7 +25,7 @@ def look_of(pixels: Bytes) -> Float:
 
 
 def likeness(a: Float, b: Float) -> float:
-    """How alike two looks are, 0…1; the same face some frames later has 0.7 and more."""
+    """How similar two appearances are, 0…1; the same face some frames later has 0.7 and more."""
     n = _GRID * _GRID
     shape = float(np.dot(a[:n], b[:n]))
     colour = exp(-float(np.mean(np.abs(a[n:] - b[n:]))))

@@ -1,9 +1,9 @@
-"""Carrying a mesh over one picture by optical flow, in place of reading it anew.
+"""Carrying a mesh over one frame by optical flow, instead of running the mesh network.
 
-The mesh network is the dearest part of tracking. Where a face was read surely on the picture before and has hardly
+The mesh network is the most expensive part of tracking. Where a face was read surely on the frame before and has hardly
 moved, 40 of its points are followed instead (Lucas and Kanade 1981, in pyramids: Bouguet 2000) and the whole mesh is
 moved by the similarity that fits them, at a tenth of the cost. It happens at most once between two readings, so
-nothing drifts, and expression lags by one picture at most. Any doubt (points that do not come back to where they
+nothing drifts, and expression lags by one frame at most. Any doubt (points that do not come back to where they
 started, that disagree with one similarity, a jump) means reading.
 """
 
@@ -39,15 +39,15 @@ class Patch:
 
     @classmethod
     def cut(cls, view: View, mesh: Float, time: float = 0.0) -> Patch:
-        """Remembers the face at `mesh` (478, 3) on this picture."""
+        """Remembers the face at `mesh` (478, 3) on this frame."""
         region = region_of_mesh(mesh)
         return cls(_gray(view, region), region, mesh, time)
 
     def carry(self, view: View, shift: Float) -> Float | None:
-        """The mesh on the next picture, or None where it has to be read.
+        """The mesh on the next frame, or None where it has to be read.
 
         Args:
-            view: the next picture.
+            view: the next frame.
             shift: display pixels (2,) by which the face is expected to have moved.
         """
         old = self.region
