@@ -90,7 +90,7 @@ def test_a_track_that_was_only_looked_ahead_to_stays_open() -> None:
 
 def test_pieces_of_a_film_are_joined() -> None:
     first, second = shown(record(), ON, 0, 10), shown(shown(record(), ON, 10, 10), OFF, 20, 5)
-    first.go_on(second)
+    first.merge(second)
     told = first.report()
     assert (told.frames_corrected, told.strength_range) == (20, [0.9, 0.9])
     assert [(s.from_s, s.to_s, s.on, s.frames) for s in told.spans] == [(0.0, 0.76, True, 20), (0.8, 0.96, False, 5)]
