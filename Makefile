@@ -90,9 +90,9 @@ $(VENV)-train/.train: $(VENV)-train/.created pyproject.toml $(PIN)
 
 FACES ?=
 MINUTES ?= 180
-train: $(VENV)-train/.train  ## train both engines, from faces to models (engines/native); FACES=DIR [MINUTES=180]
-	@test -n "$(FACES)" || { echo "make train needs FACES=DIR, a folder with train/MANIFEST.csv: see engines/native/README.md"; exit 2; }
-	$(VENV)-train/bin/python -m engines.native.whole --faces "$(FACES)" --minutes $(MINUTES)
+train: $(VENV)-train/.train  ## train both engines, from faces to models (training/); FACES=DIR [MINUTES=180]
+	@test -n "$(FACES)" || { echo "make train needs FACES=DIR, a folder with train/MANIFEST.csv: see training/README.md"; exit 2; }
+	$(VENV)-train/bin/python -m training.train_all --faces "$(FACES)" --minutes $(MINUTES)
 
 # spandrel asks for torchvision, of which the networks that are compared with need nothing.
 $(VENV)-train/.engines: $(VENV)-train/.train Makefile

@@ -3,9 +3,10 @@
 usage: python -m benchmarks.live [--seconds 60] [--engine NAME] [CASE ...]
 
 Cases: one (one face), four (four faces), loaded (one face beside a process that burns a core), alternative (one face,
-both programs in turn), slow (one face, an engine that cannot keep up: make one by engines.native.alone, and name it by
---engine). The source is a 720p30 clip sent at its own pace over TCP; each picture carries its number, so
-that latency is measured from the moment it was due until the sink has it: network, decoding, tracking, all. Saves
+both programs in turn), slow (one face, an engine that cannot keep up: make one by
+training.evaluation.single_frame_engine, and name it by --engine).
+
+The source is a 720p30 clip sent at its own pace over TCP; each frame carries its number, so that latency is measured from the moment it was due until the sink has it: network, decoding, tracking, all. Saves
 results/live_CASE.json.
 """
 

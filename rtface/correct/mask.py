@@ -16,7 +16,7 @@ FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365
              152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 
 # The oval of an FFHQ-aligned face, as fractions of the crop's side, and between which radii (in half axes) the mask
-# falls from 1 to 0. The same oval weights the training loss (engines/native/space.py): a smaller one here would throw
+# falls from 1 to 0. The same oval weights the training loss (training/crop_space.py): a smaller one here would throw
 # away what was learnt at the rim (0.07 dB of the film protocol).
 _OVAL_CENTRE = (0.5, 0.605)
 _OVAL_AXES = (0.293, 0.322)

@@ -89,7 +89,7 @@ def test_gate_stays_open_for_what_restorers_do(change, face):
 
 
 def test_the_template_mask_is_the_oval_of_the_training_loss() -> None:
-    from engines.native.space import oval_mask
+    from training.crop_space import oval_mask
 
     assert np.abs(face_mask(256) - oval_mask(256)).max() < 1e-5
 

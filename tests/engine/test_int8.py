@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.native.recipes import EXACT
 from rtface.engine.backends.int8 import load_calibration
 from rtface.engine.engine_set import load_engine
 from rtface.engine.listing import list_engines, measure
 from rtface.engine.recipe import find_recipes, load_recipe
+from training.export.recipe_text import EXACT
 
 from .conftest import Maker
 
@@ -174,7 +174,7 @@ def test_weights_leave_a_bit_unused_where_products_are_summed_in_16_bits(
 def test_ours_are_calibrated_for_the_weights_they_ship_with(name: str) -> None:
     recipe = load_recipe(find_recipes()[name])
     calibration = load_calibration(recipe)
-    assert calibration, "run engines/native/calibrate.py after every export"
+    assert calibration, "run training/export/calibrate_int8.py after every export"
     assert len(calibration.crops) >= 2
     from rtface.engine.backends import openvino as backend
     if "int8" not in backend.supported():

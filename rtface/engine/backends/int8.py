@@ -1,7 +1,8 @@
 """Calibrations: the ranges that let convolutions run in 8-bit integers, measured before and kept as data.
 
 The package holds one set of weights. Beside it lies ``int8.json``: the convolutions to run in int8 and the range that
-the input of each takes on faces (`engines/native/calibrate.py` writes it). How a backend uses them is its own matter.
+the input of each takes on faces (`training/export/calibrate_int8.py` writes it). Each backend
+uses them in its own way.
 """
 
 from __future__ import annotations

@@ -1,0 +1,50 @@
+"""What key frames are measured with: a stateless engine out of one of ours, and figures that blur cannot win by."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.engine.backends.openvino import OpenVinoPlan
+from rtface.engine.crop_runner import Restorer
+from rtface.engine.recipe import load_recipe
+from training.evaluation.temporal_stability import SIDE, Motion, figures
+
+MODELS = Path(__file__).parents[2] / "rtface" / "models"
+
+
+def test_the_stateless_engine_answers_as_ours_does_on_a_first_frame(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    from training.evaluation.single_frame_engine import alone
+
+    ours = load_recipe(MODELS / "rtface-s" / "recipe.toml")
+    data = alone(ours, times=3).SerializeToString()
+    (tmp_path / ours.weights.file).write_bytes(data)
+    text = (MODELS / "rtface-s" / "recipe.toml").read_text().partition("[memory]")[0]
+    text = text.replace(ours.weights.sha256, hashlib.sha256(data).hexdigest())
+    (tmp_path / "recipe.toml").write_text(text.replace(f"bytes = {ours.weights.bytes}", f"bytes = {len(data)}"))
+    stateless = load_recipe(tmp_path / "recipe.toml")
+    assert not stateless.recurrent and stateless.fault() is None
+    crop = np.load(ours.golden_path)["crops"][0].transpose(2, 0, 1).astype(np.float32) / 255
+    wanted = Restorer(ours, OpenVinoPlan(ours, "f32", 1)).restore_next(crop, None).pixels
+    got = Restorer(stateless, OpenVinoPlan(stateless, "f32", 1)).restore(crop[None])[0]
+    assert np.abs(wanted - crop).max() > 0.01
+    assert np.abs(got - wanted).max() < 1e-4
+
+
+def test_figures_tell_flicker_from_blur_and_from_detail_that_moves() -> None:
+    rng = np.random.default_rng(0)
+    texture = cv2.GaussianBlur(rng.random((SIDE, SIDE + 40, 3), np.float32), (0, 0), 1.5)
+    truth = [np.ascontiguousarray(texture[:, k:k + SIDE]) for k in range(0, 14, 2)]
+    motion = Motion(truth)
+    soft = [cv2.GaussianBlur(p, (0, 0), 3.0) for p in truth]
+    noisy = [p + cv2.GaussianBlur(rng.normal(0, 0.1, p.shape).astype(np.float32), (0, 0), 1.0) for p in truth]
+    blurred, flickering = (figures(film, truth, motion, 4) for film in (soft, noisy))
+    assert blurred["fine"] < 0.3 * flickering["fine"]
+    assert blurred["tremble"] < 0.4 * blurred["flicker"]  # what is missing moves with the picture
+    assert flickering["tremble"] > 0.7 * flickering["flicker"]
+    assert figures(truth, truth, motion, 4)["flicker"] == 0.0

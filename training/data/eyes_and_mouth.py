@@ -1,0 +1,202 @@
+"""Lids that close, eyes that look elsewhere, mouths that open: what no bending of a still can show, because one part
+slides over another. Drawn into the still before it is moved, by the points of the run time's face mesh (478, pixels
+of 512), so that a network learns what alignment cannot follow.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+
+from training.crop_space import F32, F64, U8
+from training.data.face_warps import passing
+from training.landmarks import Landmarks
+
+EYES = (
+    (33, (246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155), 133, 468, (52, 65)),
+    (362, (398, 384, 385, 386, 387, 388, 466), (382, 381, 380, 374, 373, 390, 249), 263, 473, (282, 295)),
+)
+"""Mesh indices of both eyes: left corner, upper lid, lower lid, right corner (left and right of the picture), iris, and
+the lower edge of the brow."""
+
+LIPS = (78, (191, 80, 81, 82, 13, 312, 311, 310, 415), (95, 88, 178, 87, 14, 317, 402, 318, 324), 308)
+"""The same of the mouth, its inner edge."""
+CHIN = 152
+
+FRAMES = 24
+"""Frames over which events are spread."""
+
+
+@cache
+def _reader() -> Landmarks:
+    return Landmarks()
+
+
+def mesh_of(picture: U8) -> F64 | None:
+    """The face mesh of a canonical S×S×3 picture, (478, 3), pixels of 512; None where it shows no face."""
+    reader = _reader()
+    points, score = reader.read(picture, reader.region(picture))
+    return points if score > 0.5 else None
+
+
+class Slit:
+    """What lies between two lids or lips: its corners, and both edges as heights over the columns between them."""
+
+    def __init__(self, points: F64, left: int, upper: tuple[int, ...], lower: tuple[int, ...], right: int) -> None:
+        self.x0, self.x1 = float(points[left, 0]), float(points[right, 0])
+        rows = [np.vstack([points[left, :2], points[list(edge), :2], points[right, :2]]) for edge in (upper, lower)]
+        self.rows = [r[np.argsort(r[:, 0])] for r in rows]
+
+    @property
+    def width(self) -> float:
+        return self.x1 - self.x0
+
+    def edges(self, x: F32) -> tuple[F32, F32]:
+        """Heights of the upper and the lower edge at columns ``x``; equal beyond the corners."""
+        upper, lower = (np.interp(x, r[:, 0], r[:, 1]).astype(np.float32) for r in self.rows)
+        return upper, np.maximum(upper, lower)
+
+
+def window(picture: U8, x: tuple[float, float], y: tuple[float, float]) -> tuple[tuple[slice, slice], F32, F32]:
+    """The part of an S×S×3 picture between places in pixels of 512: its slices, and the places of its columns (1×w)
+    and rows (h×1)."""
+    side = picture.shape[0]
+    q = side / 512
+    (x0, x1), (y0, y1) = ((max(0, int(a * q)), min(side, int(b * q) + 2)) for a, b in (x, y))
+    across, down = ((np.arange(a, b, dtype=np.float32) + 0.5) / q - 0.5 for a, b in ((x0, x1), (y0, y1)))
+    return (slice(y0, y1), slice(x0, x1)), across[None], down[:, None]
+
+
+def fetched(picture: U8, x: F32, y: F32) -> F32:
+    """h×w×3, 0..255: what an S×S×3 picture shows at places in pixels of 512."""
+    q = picture.shape[0] / 512
+    across, down = (((z + 0.5) * q - 0.5).astype(np.float32) for z in np.broadcast_arrays(x, y))
+    found = cv2.remap(picture, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return found.astype(np.float32)
+
+
+def laid(picture: U8, part: tuple[slice, slice], over: F32, alpha: F32) -> None:
+    """Lays h×w×3 over a part of a picture, in place."""
+    under = picture[part].astype(np.float32)
+    picture[part] = np.clip(under + alpha[..., None] * (over - under) + 0.5, 0, 255).astype(np.uint8)
+
+
+class Eye:
+    """One eye: its iris can look elsewhere, and its upper lid slide down over it."""
+
+    def __init__(self, points: F64, left: int, upper: tuple[int, ...], lower: tuple[int, ...], right: int,
+                 iris: int, brow: tuple[int, int]) -> None:  # fmt: skip
+        self.slit = Slit(points, left, upper, lower, right)
+        free = float(points[list(upper), 1].min() - points[list(brow), 1].mean())
+        self.lid = float(np.clip(0.8 * free, 6, 0.42 * self.slit.width))
+        self.iris = points[iris, :2]
+        self.radius = float(np.linalg.norm(points[iris + 1 : iris + 5, :2] - self.iris, axis=1).mean())
+
+    def look(self, picture: U8, across: float, down: float) -> None:
+        """The iris moved, in place, by shares of the eye's width: what is between it and the corners is stretched."""
+        slit, reach = self.slit, self.radius * 1.15
+        most = max(0.0, min(self.iris[0] - slit.x0, slit.x1 - self.iris[0]) - reach - 1)
+        dx = float(np.clip(across * slit.width, -most, most))
+        part, x, y = window(picture, (slit.x0, slit.x1), (self.iris[1] - 30, self.iris[1] + 30))
+        upper, lower = slit.edges(x)
+        centre = self.iris[0]
+        places = (slit.x0, centre - reach + dx, centre + reach + dx, slit.x1)
+        columns = np.interp(x, places, (slit.x0, centre - reach, centre + reach, slit.x1)).astype(np.float32)
+        inside = np.clip(np.minimum(y - upper, lower - y) / 2.5, 0, 1)
+        away = np.clip(1.6 - np.abs(x - centre - dx) / (1.5 * reach), 0, 1)
+        laid(picture, part, fetched(picture, columns, y - np.float32(down * slit.width) * inside * away), inside)
+
+    def shut(self, picture: U8, share: float) -> None:
+        """The upper lid slid down over so much of the eye, in place: its skin is stretched from below the brow."""
+        slit, height = self.slit, self.lid
+        ends = self.iris[1] - 0.9 * slit.width, self.iris[1] + 0.4 * slit.width
+        part, x, y = window(picture, (slit.x0, slit.x1), ends)
+        upper, lower = slit.edges(x)
+        lid = upper + np.float32(share) * (lower - upper)
+        top = upper - height
+        skin = np.where(y < top, y, top + (y - top) * height / np.maximum(lid - top, 1))
+        laid(picture, part, fetched(picture, x, skin), np.clip(lid - y + 0.5, 0, 1))
+
+
+class Mouth:
+    """Lips and chin; what shows between them is dark, with teeth or without."""
+
+    def __init__(self, points: F64, r: np.random.Generator) -> None:
+        self.slit = Slit(points, *LIPS)
+        self.depth = 1.6 * max(40.0, float(points[CHIN, 1]) - float(points[LIPS[2][4], 1]))
+        upper, lower = self.slit.edges(np.array([(self.slit.x0 + self.slit.x1) / 2], np.float32))
+        self.gap = float(lower[0] - upper[0])
+        self.teeth = float(r.uniform(0.3, 0.6)) if self.gap < 6 and r.random() < 0.6 else 0.0
+        self.dark = r.uniform(0.15, 0.4) * np.array((1.2, 0.8, 0.8))
+
+    def open(self, picture: U8, far: float) -> None:
+        """The lower lip moved down by ``far`` pixels of 512, in place; where that is negative up, as far as it is
+        open."""
+        slit, half = self.slit, self.slit.width / 2
+        far = max(far, -0.9 * self.gap)
+        middle = (slit.x0 + slit.x1) / 2
+        heights = slit.rows[1][:, 1]
+        part, x, y = window(picture, (middle - 2.2 * half, middle + 2.2 * half),
+                            (float(heights.min()) - 8, float(heights.max()) + self.depth + max(far, 0)))  # fmt: skip
+        _, lower = slit.edges(x)
+
+        def moved(row: F32) -> F32:
+            below = np.maximum(row - lower, 0)
+            profile = np.clip(1 - ((x - middle) / (half + 0.6 * below)) ** 2, 0, 1)
+            return (np.float32(far) * profile * np.clip(1 - below / self.depth, 0, 1)).astype(np.float32)
+
+        row = y + np.zeros_like(x)
+        for _ in range(4):
+            row = y - moved(row)
+        lip = lower + moved(lower + np.zeros_like(y[:1]))
+        before = picture.copy()
+        if far > 0:
+            skin = picture[part].mean((0, 1))
+            inside = np.broadcast_to(skin * self.dark, (len(y), x.shape[1], 3))
+            bright = float(skin.mean()) * (1.15 + 0.12 * np.sin(x * (6.28 / 13)))[..., None] * (1.0, 0.96, 0.9)
+            strip = np.clip((lower + self.teeth * (lip - lower) - y) / 2 + 0.5, 0, 1) if self.teeth else 0 * row
+            strip *= np.clip(1.5 - 2 * np.abs(x - middle) / half, 0, 1)
+            inside = inside + strip[..., None] * (bright - inside)
+            between = np.clip(y - lower + 0.5, 0, 1) * np.clip(lip - y + 0.5, 0, 1) * (np.abs(x - middle) < half)
+            laid(picture, part, inside.astype(np.float32), between)
+        laid(picture, part, fetched(before, x, row), np.clip(y - lip + 0.5, 0, 1))
+
+
+class Features:
+    """What the eyes and the mouth of one face do over a film.
+
+    Args:
+        points: the mesh of its still, (478, 2 or 3), pixels of 512.
+        r: dice.
+        amount: 0..1, how lively it is.
+    """
+
+    def __init__(self, points: F64, r: np.random.Generator, amount: float) -> None:
+        self.eyes = [Eye(points, *indices) for indices in EYES]
+        self.mouth = Mouth(points, r)
+        self.blinks = [(passing(FRAMES, r), float(r.uniform(0.3, 1.05))) for _ in range(int(r.integers(0, 4)))]
+        self.squint = float(r.uniform(-0.1, 0.3)) * amount
+        jumps = np.sort(r.integers(0, FRAMES, int(r.integers(0, 5))))
+        self.glances = [(int(t), r.normal(0, 1, 2) * (0.14, 0.05) * amount) for t in jumps]
+        speaks = abs(r.normal(0, 22.0)) * amount if r.random() < 0.7 else 0.0
+        self.speech = speaks * r.dirichlet((1, 1, 1))
+        self.pace, self.phase, self.rest = r.uniform(0.2, 1.6, 3), r.uniform(0, 6.28, 3), r.uniform(-0.3, 0.6)
+
+    def shown(self, picture: U8, t: float) -> U8:
+        """The still S×S×3 as it looks at frame ``t``: a copy."""
+        out = picture.copy()
+        looks = np.zeros(2)
+        for start, place in self.glances:
+            looks = place if t >= start else looks
+        shut = self.squint + sum(share * blink.share(t) for blink, share in self.blinks)
+        spoken = float((self.speech * np.sin(self.pace * t + self.phase)).sum() + self.rest * self.speech.sum())
+        for eye in self.eyes:
+            if looks.any():
+                eye.look(out, *looks)
+            if shut > 0.02:
+                eye.shut(out, min(shut, 1.05))
+        if abs(spoken) > 0.5:
+            self.mouth.open(out, spoken)
+        return out

@@ -1,0 +1,85 @@
+"""Expressions by warping a still: head rotation, nods, cheeks that move in speech.
+
+Bent by fields of displacements in canonical space (512 px), so that codecs meet them as they meet the real thing.
+What slides over something else (lids, irises, lips) is in ``eyes_and_mouth``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from training.crop_space import F32, TEMPLATE_512
+
+SIDE = 65
+"""Side of a field over the whole crop."""
+
+TURN = 0.08
+"""How far a lively face turns (standard deviation, radians)."""
+
+
+class Passing(NamedTuple):
+    """Something that comes and goes again: frames at which it begins, and that it takes to come, stays and goes."""
+
+    begin: float
+    come: float
+    stay: float
+    go: float
+
+    def share(self, t: float) -> float:
+        """How far it has come at frame ``t``, 0..1."""
+        over = t - self.begin - self.come - self.stay
+        return max(0.0, min(1.0, (t - self.begin) / self.come, 1 - over / self.go))
+
+
+def passing(frames: int, r: np.random.Generator) -> Passing:
+    """Something that begins within ``frames``, at frame 0 at the earliest; a quarter of it stays."""
+    come, stay, go = (int(r.integers(1, most)) for most in (5, 4, 6))
+    return Passing(int(r.integers(0, frames - 1)), come, 10.0**6 if r.random() < 0.25 else stay, go)
+
+
+def relief() -> F32:
+    """How far forward each place of a face is, SIDE×SIDE, in pixels of 512, relative to the points that align it: half
+    an ellipsoid with a nose."""
+    y, x = np.mgrid[:SIDE, :SIDE] * (512 / SIDE)
+
+    def height(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        ball = 120 * np.sqrt(np.clip(1 - ((x - 256) / 180) ** 2 - ((y - 290) / 230) ** 2, 0, 1))
+        return ball + 30 * np.exp(-(((x - 256) / 28) ** 2) - ((y - 305) / 36) ** 2)
+
+    return (height(x, y) - height(*TEMPLATE_512.T).mean()).astype(np.float32)
+
+
+def cheeks() -> F32:
+    """What is pressed together around a mouth that moves, SIDE×SIDE: how far above or below its middle it is, falling
+    to 0 at the edge of an ellipse; pixels of 512."""
+    y, x = np.mgrid[:SIDE, :SIDE] * (512 / SIDE)
+    radius = np.hypot((x - 257) / 78, (y - 371) / 80)
+    return ((y - 371) * np.clip(1.1 - radius, 0, 1)).astype(np.float32)
+
+
+MOUTH = cheeks()
+RELIEF = relief()
+
+
+class Expressions:
+    """The expressions of one face; ``amount`` 0..1 is how lively it is."""
+
+    def __init__(self, r: np.random.Generator, amount: float) -> None:
+        self.turn = r.normal(0, TURN * amount, (2, 2))
+        self.turn_pace, self.turn_phase = r.uniform(0.05, 0.35, (2, 2)), r.uniform(0, 6.28, (2, 2))
+        self.nods = [(passing(24, r), r.normal(0, TURN * amount, 2)) for _ in range(int(r.integers(0, 3)))]
+        speaks = amount if r.random() < 0.6 else 0.0
+        self.speech = r.normal(0, 0.2 * speaks, 2)
+        self.pace, self.phase = r.uniform(0.2, 1.2, 2), r.uniform(0, 6.28, 2)
+
+    def field(self, t: float) -> F32:
+        """Displacements at frame ``t``: 65×65×2 (x, y), from places on the face to places on its still."""
+        turn = (self.turn * np.sin(self.turn_pace * t + self.turn_phase)).sum(0)
+        for nod, far in self.nods:
+            turn = turn + nod.share(t) * far
+        spoken = float((self.speech * np.sin(self.pace * t + self.phase)).sum())
+        across = RELIEF * np.float32(turn[0])
+        down = RELIEF * np.float32(turn[1]) + MOUTH * np.float32(np.expm1(spoken))
+        return np.stack([across, down], -1)

@@ -1,0 +1,95 @@
+"""Occluders: drawn objects in front of a face (hands, microphones, cloth)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from training.crop_space import F32, F64, U8, oval_mask
+from training.data.moving_face import Actor
+
+SIDE = 512
+KINDS = ("plain", "stripes", "speckle", "skin", "dark")
+
+
+class Occluder:
+    """An opaque thing that moves with a face but not quite like it. Goes behind its actor in ``Film.actors``.
+
+    ``share`` is how much of the face's oval it covers, about. ``kind`` is one of ``KINDS``: a plain colour, stripes,
+    speckles, the skin's own colour (fingers), nearly black with a grid (a microphone).
+    """
+
+    def __init__(self, actor: Actor, share: float, kind: str, rng: np.random.Generator) -> None:
+        self.actor, self.rng, self.kind = actor, rng, kind
+        self.alpha = self._shape(share)
+        self.texture = self._texture()
+        self.drift, self.pace, self.phase = rng.normal(0, 6, 2), rng.uniform(0.05, 0.3), rng.uniform(0, 6.28)
+
+    def shift(self, t: float) -> F64:
+        """How far it is from its place at frame ``t``, in canonical pixels: (2,)."""
+        return self.drift * np.sin(self.pace * t + self.phase)
+
+    def cover(self, t: float) -> F32:
+        """How opaque it is at frame ``t``, float32 512×512 in canonical space, 0..1."""
+        dx, dy = self.shift(t)
+        m = np.array([[1, 0, dx], [0, 1, dy]], np.float64)
+        return np.asarray(cv2.warpAffine(self.alpha, m, (SIDE, SIDE), flags=cv2.INTER_LINEAR), np.float32)
+
+    def draw(self, canvas: U8, t: float, k: float) -> None:
+        """Paint it at frame ``t`` into ``canvas``, which is the 720p one scaled by ``k``."""
+        m = self.actor.matrix(t)
+        m[:, 2] += m[:, :2] @ self.shift(t)
+        m = m * k
+        m[:, 2] += (k - 1) / 2
+        height, width = canvas.shape[:2]
+        corners = m[:, :2] @ np.array([[0, SIDE, 0, SIDE], [0, 0, SIDE, SIDE]], np.float64) + m[:, 2:]
+        x0, y0 = (max(0, int(v)) for v in np.floor(corners.min(1)))
+        x1, y1 = min(width, int(np.ceil(corners[0].max())) + 1), min(height, int(np.ceil(corners[1].max())) + 1)
+        if x1 - x0 < 4 or y1 - y0 < 4:
+            return
+        m[:, 2] -= (x0, y0)
+        flags = cv2.INTER_AREA if np.hypot(m[0, 0], m[1, 0]) < 1 else cv2.INTER_LINEAR
+        alpha = cv2.warpAffine(self.alpha, m, (x1 - x0, y1 - y0), flags=flags)[..., None]
+        face = cv2.warpAffine(self.texture, m, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        part = canvas[y0:y1, x0:x1]
+        part[:] = np.rint(part + alpha * (face.astype(np.float32) - part)).astype(np.uint8)
+
+    def _shape(self, share: float) -> F32:
+        """A capsule or ellipse that reaches in from a side of the face, as wide as covers ``share`` of the oval."""
+        r = self.rng
+        oval = oval_mask(SIDE) > 0.5
+        angle = r.uniform(0, 2 * np.pi)
+        centre = np.array([256.0, 310.0]) + r.uniform(20, 90) * np.array([np.cos(angle), np.sin(angle)])
+        lean, long = angle + r.normal(0, 0.5), r.uniform(1.1, 3.0)
+        y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+        u = (x - centre[0]) * np.cos(lean) + (y - centre[1]) * np.sin(lean)
+        v = (y - centre[1]) * np.cos(lean) - (x - centre[0]) * np.sin(lean)
+        # Wobble, so that no outline is a perfect ellipse.
+        turn = np.arctan2(v, u)
+        wobble = 1 + 0.06 * np.sin(3 * turn + r.uniform(0, 6)) + 0.04 * np.sin(5 * turn + r.uniform(0, 6))
+        distance = np.asarray(np.hypot(u / long, v) / wobble, np.float32)
+        inside = np.sort(distance[oval])
+        radius = float(inside[min(len(inside) - 1, int(share * len(inside)))])
+        return np.clip((radius - distance) / 1.5 + 0.5, 0, 1).astype(np.float32)
+
+    def _texture(self) -> U8:
+        r = self.rng
+        y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+        colour = r.uniform(20, 235, 3)
+        if self.kind == "skin":
+            side = self.actor.image.shape[0]
+            cheek = self.actor.image[int(0.60 * side) : int(0.68 * side), int(0.34 * side) : int(0.42 * side)]
+            colour = cheek.reshape(-1, 3).mean(0) * r.uniform(0.85, 1.15)
+        elif self.kind == "dark":
+            colour = np.full(3, r.uniform(10, 45))
+        light = 1 + 0.25 * np.sin(r.uniform(0, 6) + (x * r.normal() + y * r.normal()) / 200)
+        picture = colour * light[..., None]
+        wave = (x * np.cos(tilt := r.uniform(0, 3.14)) + y * np.sin(tilt)) / r.uniform(4, 30)
+        if self.kind == "stripes":
+            picture = picture + r.uniform(15, 60) * np.sign(np.sin(wave))[..., None]
+        elif self.kind == "dark":
+            picture = picture + r.uniform(4, 14) * (np.sin(x / 2.5) * np.sin(y / 2.5))[..., None]
+        elif self.kind == "speckle":
+            grain = cv2.GaussianBlur(r.standard_normal((SIDE, SIDE, 1)).astype(np.float32), (0, 0), r.uniform(0.8, 5))
+            picture = picture + r.uniform(10, 45) * (grain / grain.std())[..., None]
+        return np.clip(picture, 0, 255).astype(np.uint8)

@@ -1,0 +1,110 @@
+"""Shards of training pairs, as ``film_pairs`` writes them: memory-mapped arrays, and random batches of them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.crop_space import U8
+from training.data.film_pairs import KINDS
+
+CLEAN = KINDS.index("clean")
+
+
+class Shards:
+    """All shards of a folder, memory-mapped; ``refresh`` picks up those written since.
+
+    ``index`` says shard and row of every item, ``kinds`` its kind, ``shards`` holds each shard's arrays ``parts``.
+    """
+
+    def __init__(self, root: Path, parts: tuple[str, ...], min_px: float = 0.0) -> None:
+        self.root, self.parts, self.min_px = root, parts, min_px
+        self.shards: list[list[Any]] = []
+        self.names: list[str] = []
+        self.index = np.zeros((0, 2), np.int64)
+        self.kinds = np.zeros(0, np.uint8)
+        self.refresh()
+
+    def refresh(self) -> int:
+        """Looks for new shards; returns how many items there are now."""
+        for path in sorted(self.root.glob("*.meta.npy")):
+            name = path.name.removesuffix(".meta.npy")
+            if name in self.names:
+                continue
+            meta = np.load(path)
+            good = np.flatnonzero(meta["px"] >= self.min_px)
+            rows = np.stack([np.full(len(good), len(self.shards)), good], 1)
+            self.shards.append([np.load(self.root / f"{name}.{part}.npy", mmap_mode="r") for part in self.parts])
+            self.names.append(name)
+            self.index = np.concatenate([self.index, rows])
+            self.kinds = np.concatenate([self.kinds, meta["kind"][good]])
+        return len(self.index)
+
+    def draw(self, rng: np.random.Generator, often: Mapping[str, float]) -> int:
+        """A random item; those of the kinds in ``often`` come so many times as often as the others."""
+        most = max(1.0, *often.values()) if often else 1.0
+        while True:
+            i = int(rng.integers(len(self.index)))
+            if rng.random() * most < often.get(KINDS[self.kinds[i]], 1.0):
+                return i
+
+
+class Pairs(Shards):
+    """The pairs that ``film_pairs`` writes, at one crop size."""
+
+    def __init__(self, root: Path, size: int, min_px: float = 0.0) -> None:
+        super().__init__(root, (str(size),), min_px)
+
+    def get(self, i: int) -> U8:
+        """Truth and input of pair ``i``: uint8 2×h×w×3 RGB."""
+        shard, row = self.index[i]
+        return self.shards[shard][0][row]
+
+    def batch(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        """(truth, input): float32 N×3×h×w, 0..1."""
+        both = torch.from_numpy(np.stack([self.get(i) for i in numbers])).permute(0, 1, 4, 2, 3).float() / 255
+        return both[:, 0], both[:, 1]
+
+
+class Stream:
+    """Endless seeded batches, prepared in a thread: (truth, input, is_clean), mirrored half of the time.
+
+    A share of the inputs is the truth itself, with at most a breath of noise, so that the network learns to leave a
+    clean face alone.
+    """
+
+    def __init__(self, pairs: Pairs, batch: int, seed: int, clean_share: float = 0.1,
+                 often: Mapping[str, float] | None = None, ahead: int = 4) -> None:
+        self.pairs, self.size, self.clean_share, self.often = pairs, batch, clean_share, often or {}
+        self.rng = np.random.default_rng(seed)
+        self.queue: queue.Queue[tuple[Tensor, Tensor, Tensor]] = queue.Queue(ahead)
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def _one(self) -> tuple[Tensor, Tensor, Tensor]:
+        r = self.rng
+        numbers = [self.pairs.draw(r, self.often) for _ in range(self.size)]
+        truth, seen = self.pairs.batch(numbers)
+        clean = torch.from_numpy((r.random(self.size) < self.clean_share) | (self.pairs.kinds[numbers] == CLEAN))
+        for i in range(self.size):
+            if clean[i]:
+                sigma = float(r.choice([0.0, 0.3, 0.7])) / 255
+                seen[i] = (truth[i] + sigma * torch.from_numpy(r.standard_normal(truth[i].shape, np.float32))).clamp(
+                    0, 1
+                )
+            if r.random() < 0.5:
+                truth[i], seen[i] = truth[i].flip(2), seen[i].flip(2)
+        return truth, seen, clean
+
+    def _fill(self) -> None:
+        while True:
+            self.queue.put(self._one())
+
+    def __next__(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.queue.get()

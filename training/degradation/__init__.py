@@ -1,0 +1,1 @@
+"""Degradations: of single images, by real video codecs, of archive film, and missing regions."""

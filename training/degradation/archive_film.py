@@ -1,0 +1,270 @@
+"""Ageing of film and tape: grain, scratches, dirt, flicker, copies of copies, fields, tape.
+
+Frames are uint8 H×W×3 RGB, as they lie on the film or tape (480 to 576 lines); sizes are pixels of them, strengths
+code values (0..255). What has a course over time is an object that is seeded once and gives frame ``t``, in any order.
+What tape does to a single frame (colour that bleeds, ringing, uneven lines) is in ``single_image``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from training.crop_space import F32, U8
+from training.degradation import single_image
+from training.degradation.single_image import rounded
+
+Rng = np.random.Generator
+PERIOD = 40
+"""Frames after which the same scratches come again."""
+
+
+def luma(frame: U8) -> F32:
+    """0.299 R + 0.587 G + 0.114 B: float32 H×W, 0..255."""
+    return frame.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def monochrome(frame: U8) -> U8:
+    """The luma in all three channels."""
+    return np.repeat(rounded(luma(frame))[..., None], 3, 2)
+
+
+def grain(frame: U8, sigma: float, size: float, rng: Rng, colour: float = 0.3) -> U8:
+    """Film grain of ``sigma`` code values in mid-grey; grains are about ``size`` pixels wide (1..3).
+
+    Over a covered share u of the film the variance goes as u·(1 - u), so it is strongest in the mid-tones and nothing
+    in black and white (Newson et al., A Stochastic Film Grain Model for Resolution-Independent Rendering, 2017).
+    ``colour`` 0..1 is the share of the variance that each of the three layers has for itself.
+    """
+    z = rng.standard_normal((*frame.shape[:2], 4 if colour > 0 else 1), np.float32)
+    z = np.asarray(cv2.GaussianBlur(z, (0, 0), size / 3.33), np.float32).reshape(*frame.shape[:2], -1)
+    z /= z.std()
+    if colour > 0:
+        z = z[..., :3] * np.float32(np.sqrt(colour)) + z[..., 3:] * np.float32(np.sqrt(1 - colour))
+    u = luma(frame) / 255
+    strength = np.float32(sigma) * np.sqrt(np.clip(4 * u * (1 - u), 0, 1))
+    return rounded(frame + strength[..., None] * z)
+
+
+class Scratches:
+    """Thin upright lines, light or dark, that stay for 4 to 30 frames and wander slowly; ``count`` in 40 frames."""
+
+    def __init__(self, count: int, strength: float, rng: Rng) -> None:
+        self.count, self.seed = count, int(rng.integers(2**31))
+        self.start, self.life = rng.integers(0, PERIOD, count), rng.integers(4, 31, count)
+        self.place, self.lean = rng.uniform(0, 1, count), rng.normal(0, 1.2, count)
+        self.width = rng.uniform(0.45, 1.1, count)
+        self.strength = strength * rng.uniform(0.4, 1.0, count) * np.where(rng.random(count) < 0.6, 1, -1)
+        self.sway, self.pace = rng.uniform(1, 5, count), rng.uniform(0.05, 0.25, count)
+        self.top, self.long = rng.uniform(-1.5, 0.5, count), rng.uniform(0.8, 3.0, count)
+
+    def at(self, t: int) -> list[int]:
+        """Which of the scratches are there at frame ``t``."""
+        return [int(k) for k in np.flatnonzero((t - self.start) % PERIOD < self.life)]
+
+    def __call__(self, frame: U8, t: int) -> U8:
+        h, w = frame.shape[:2]
+        out = frame.astype(np.float32)
+        for k in self.at(t):
+            r = np.random.default_rng([self.seed, k, t])
+            y = np.arange(h, dtype=np.float32) / h
+            # Film runs through the gate, so how deep a scratch is changes from frame to frame, where it is does not.
+            deep = np.asarray(cv2.resize(r.uniform(0.3, 1, (9, 1)), (1, h), interpolation=cv2.INTER_CUBIC))[:, 0]
+            deep = deep * np.clip((y - self.top[k]) * 8, 0, 1) * np.clip((self.top[k] + self.long[k] - y) * 8, 0, 1)
+            x = self.place[k] * w + self.sway[k] * np.sin(self.pace[k] * t + k) + r.normal(0, 0.15) + self.lean[k] * y
+            columns = np.arange(int(x.min()) - 4, int(x.max()) + 6)
+            columns = columns[(columns >= 0) & (columns < w)]
+            profile = np.exp(-0.5 * ((columns[None] - x[:, None]) / self.width[k]) ** 2)
+            out[:, columns] += (self.strength[k] * deep[:, None] * profile)[..., None].astype(np.float32)
+        return rounded(out)
+
+
+class Dust:
+    """Specks and hairs, each on one frame only; ``density`` is how many a frame has, sizes are 0.6 to 3 px.
+
+    Dirt on the print is dark; what lay on the negative is light.
+    """
+
+    def __init__(self, density: float, rng: Rng) -> None:
+        self.density, self.seed = density, int(rng.integers(2**31))
+        self.light = rng.uniform(0.1, 0.7)
+
+    def __call__(self, frame: U8, t: int) -> U8:
+        r = np.random.default_rng([self.seed, t])
+        h, w = frame.shape[:2]
+        out = frame.astype(np.float32)
+        for _ in range(int(r.poisson(self.density))):
+            mask = np.zeros((40, 40), np.uint8)
+            turn = np.sort(r.uniform(0, 2 * np.pi, 9))
+            if r.random() < 0.1:  # a hair
+                line = 320 + np.cumsum(r.normal(0, 14, (14, 2)) + 16 * np.array([np.cos(turn[0]), np.sin(turn[0])]), 0)
+                cv2.polylines(mask, [(line - line.mean(0) + 320).astype(np.int32)], False, 255, 1, cv2.LINE_AA, 4)
+            else:
+                size = 16 * np.exp(r.uniform(np.log(0.6), np.log(3.0))) * r.uniform(0.6, 1.3, 9)
+                speck = 320 + size[:, None] * np.stack([np.cos(turn) * r.uniform(0.7, 1.6), np.sin(turn)], 1)
+                cv2.fillPoly(mask, [speck.astype(np.int32)], 255, cv2.LINE_AA, 4)
+            x, y = int(r.integers(-20, w - 20)), int(r.integers(-20, h - 20))
+            x0, y0, x1, y1 = max(0, x), max(0, y), min(w, x + 40), min(h, y + 40)
+            opaque = cv2.GaussianBlur(mask, (0, 0), 0.5)[y0 - y : y1 - y, x0 - x : x1 - x, None].astype(np.float32)
+            ink = r.uniform(190, 245) if r.random() < self.light else r.uniform(5, 60)
+            part = out[y0:y1, x0:x1]
+            part += (np.float32(ink) - part) * opaque * np.float32(r.uniform(0.4, 0.95) / 255)
+        return rounded(out)
+
+
+class Flicker:
+    """Light that is not the same on any two frames: ``amount`` is the gain's standard deviation (0.02 is mild).
+
+    The slope across the picture is a third of that; 2.5 code values of offset go with a gain of 0.1.
+    """
+
+    def __init__(self, amount: float, rng: Rng) -> None:
+        self.amount, self.seed = amount, int(rng.integers(2**31))
+
+    def __call__(self, frame: U8, t: int) -> U8:
+        gain, sx, sy, offset = np.random.default_rng([self.seed, t]).normal(0, self.amount, 4)
+        h, w = frame.shape[:2]
+        x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)
+        light = np.float32(1 + gain) + np.float32(sx / 3) * x[None] + np.float32(sy / 3) * y[:, None]
+        return rounded(np.asarray(frame * light[..., None] + np.float32(25 * offset), np.float32))
+
+
+def fade(frame: U8, contrast: float, lift: float) -> U8:
+    """Contrast ``contrast`` 0..1 about mid-grey, and ``lift`` code values more in black, none in white."""
+    x = np.arange(256, dtype=np.float32)
+    y = 127.5 + contrast * (x - 127.5) + lift * (1 - x / 255)
+    table = rounded(np.asarray(y, np.float32))
+    return np.asarray(cv2.LUT(frame, table), np.uint8)
+
+
+def print_loss(frame: U8, sigma: float, contrast: float, lift: float = 0.0) -> U8:
+    """A print of a print: Gaussian blur of ``sigma`` pixels, and ``fade``."""
+    if sigma > 0:
+        frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma), np.uint8)
+    return fade(frame, contrast, lift)
+
+
+def comb(frame: U8, later: U8) -> U8:
+    """Two fields woven into one picture: even lines of ``frame``, odd ones of ``later``."""
+    out = frame.copy()
+    out[1::2] = later[1::2]
+    return out
+
+
+def blend(frame: U8, later: U8, share: float = 0.5) -> U8:
+    """Two fields laid over each other, as simple deinterlacers do: ``share`` 0..1 of ``later``."""
+    return np.asarray(cv2.addWeighted(frame, 1 - share, later, share, 0), np.uint8)
+
+
+def bob(frame: U8, double: bool) -> U8:
+    """One field only: its lines ``double``d, or the missing ones interpolated.
+
+    A camera of fields adds up pairs of lines, so the field lies where the picture does. That the other field's pairs
+    are one line lower is left out: which of the two it is cannot be seen, and the truth would have to be between them.
+    """
+    h, w = frame.shape[:2]
+    field = cv2.resize(frame, (w, h // 2), interpolation=cv2.INTER_AREA)
+    how = cv2.INTER_NEAREST if double else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(field, (w, h), interpolation=how), np.uint8)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """How one film has aged; 0 and "none" leave a thing out. ``lines`` is its height in pixels.
+
+    ``half`` is how many frames lie between the two fields, ``fields`` one of none, comb, blend, bob, double.
+    """
+
+    medium: str
+    lines: int
+    mono: bool = False
+    soft: float = 0.0
+    contrast: float = 1.0
+    lift: float = 0.0
+    grain: tuple[float, float] = (0.0, 1.0)
+    scratches: tuple[int, float] = (0, 0.0)
+    dust: float = 0.0
+    flicker: float = 0.0
+    fields: str = "none"
+    half: float = 0.0
+    bleed: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ring: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    jitter: float = 0.0
+    noise: float = 0.0
+
+
+def draw_archive(r: Rng) -> Archive:
+    """A 35 or 16 mm print, a broadcaster's tape or VHS, each with what belongs to it."""
+    medium = str(r.choice(["35 mm", "16 mm", "tape", "vhs"], p=(0.25, 0.3, 0.2, 0.25)))
+    lines = int(r.choice([480, 540, 576]))
+    if medium in ("35 mm", "16 mm"):
+        small = medium == "16 mm"
+        scratched, dirty, loss = r.random() < (0.6 if small else 0.45), r.random() < 0.6, r.random() < 0.5
+        return Archive(
+            medium, lines, mono=bool(r.random() < 0.4),
+            soft=r.uniform(0.3, 1.3 if small else 0.9) if loss else 0.0,
+            contrast=r.uniform(0.82, 1.0) if loss else 1.0, lift=r.uniform(0, 14) if loss else 0.0,
+            grain=(r.uniform(3, 9), r.uniform(1.2, 2.8)) if small else (r.uniform(1.5, 6), r.uniform(1.0, 1.8)),
+            scratches=(int(r.integers(6, 27)), r.uniform(30, 90)) if scratched else (0, 0.0),
+            dust=r.uniform(2, 16) if dirty else 0.0, flicker=abs(r.normal(0, 0.02)),
+        )  # fmt: skip
+    vhs = medium == "vhs"
+    fields = str(r.choice(["none", "comb", "blend", "bob", "double"], p=(0.25, 0.25, 0.25, 0.15, 0.1)))
+    return Archive(
+        medium, lines, mono=bool(r.random() < 0.15), fields=fields, half=r.uniform(0.5, 2.5),
+        soft=r.uniform(0, 0.7), contrast=r.uniform(0.88, 1.0), lift=r.uniform(0, 8),
+        bleed=(r.uniform(4, 9), r.uniform(0, 5), r.uniform(1, 6)) if vhs
+        else (r.uniform(1.5, 3), r.uniform(0, 1.5), r.uniform(0, 2)),
+        ring=(r.uniform(0.9, 1.8), r.uniform(0.1, 0.45), r.uniform(2.0, 4.0)) if vhs
+        else (r.uniform(0.5, 0.9), r.uniform(0, 0.35), r.uniform(1.5, 2.5)),
+        jitter=r.uniform(0, 0.6) if vhs else 0.0, noise=r.uniform(1, 5) if vhs else r.uniform(0, 3),
+    )  # fmt: skip
+
+
+class Ageing:
+    """One aged film: what each of its frames looks like, and what may be asked of a network that restores it."""
+
+    def __init__(self, archive: Archive, rng: Rng) -> None:
+        self.archive, self.seed = archive, int(rng.integers(2**31))
+        self.scratches, self.dust = Scratches(*archive.scratches, rng), Dust(archive.dust, rng)
+        self.flicker = Flicker(archive.flicker, rng)
+
+    def tone(self, frame: U8, t: int) -> U8:
+        """The fading and the flicker alone."""
+        return self.flicker(fade(frame, self.archive.contrast, self.archive.lift), t)
+
+    def truth(self, frame: U8, t: int) -> U8:
+        """The clean frame, grey where the film is, in the light that frame ``t`` has.
+
+        The run time's colour lock keeps low frequencies as they are: what the network cannot mend must not be in its
+        loss, or the sign of that error drowns the details'.
+        """
+        if self.archive.mono:
+            frame = monochrome(frame)
+        h, w = frame.shape[:2]
+        change = self.tone(frame, t).astype(np.float32) - frame
+        small = cv2.resize(change, (max(1, w // 16), max(1, h // 16)), interpolation=cv2.INTER_AREA)
+        return rounded(frame + cv2.resize(cv2.GaussianBlur(small, (0, 0), 0.8), (w, h), interpolation=cv2.INTER_LINEAR))
+
+    def __call__(self, shoot: Callable[[float], U8], t: int) -> U8:
+        """Frame ``t``; ``shoot`` gives the clean picture so many frames after it (fields lie half before and after)."""
+        a, r = self.archive, np.random.default_rng([self.seed, t])
+        if a.fields in ("comb", "blend"):
+            frame = (comb if a.fields == "comb" else blend)(shoot(-a.half / 2), shoot(a.half / 2))
+        elif a.fields in ("bob", "double"):
+            frame = bob(shoot(0.0), a.fields == "double")
+        else:
+            frame = shoot(0.0)
+        frame = self.flicker(print_loss(monochrome(frame) if a.mono else frame, a.soft, a.contrast, a.lift), t)
+        if a.grain[0] > 0:
+            frame = grain(frame, *a.grain, r, 0.0 if a.mono else 0.3)
+        frame = self.dust(self.scratches(frame, t), t)
+        if a.ring[0] > 0:
+            frame = single_image.ringing(frame, *a.ring)
+        frame = single_image.noise(frame, a.noise, r, 2, 1.0 if a.mono else 0.5)
+        if a.bleed[0] > 0 and not a.mono:
+            frame = single_image.chroma_bleed(frame, *a.bleed, r)
+        return single_image.line_jitter(frame, a.jitter, r) if a.jitter > 0 else frame

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, film protocols, real clips, temporal stability."""

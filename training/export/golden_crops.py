@@ -1,0 +1,64 @@
+"""The golden crops: inputs whose restored outputs must be the same on every machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rtface.engine.plan import GOLDEN_STEPS
+from training.crop_space import F32, TEMPLATE_512, U8, at, cut, planes, similarity
+from training.degradation import single_image
+
+ASTRONAUT_POINTS = np.array(
+    [[202.4, 101.2], [246.5, 102.7], [222.8, 123.2], [204.9, 141.0], [243.4, 141.3]], np.float64
+)
+"""Left eye, right eye, nose, mouth corners in scikit-image's ``astronaut`` (512×512), pixels."""
+
+
+def astronaut() -> tuple[U8, Any]:
+    """scikit-image's public-domain portrait (uint8 512×512×3 RGB) and its matrix from the 512-px canonical crop."""
+    from skimage import data
+
+    source = np.concatenate([TEMPLATE_512, np.ones((5, 1))], 1)
+    a = np.zeros((10, 4))
+    a[0::2] = np.stack([source[:, 0], -source[:, 1], np.ones(5), np.zeros(5)], 1)
+    a[1::2] = np.stack([source[:, 1], source[:, 0], np.zeros(5), np.ones(5)], 1)
+    c, s, x, y = np.linalg.lstsq(a, ASTRONAUT_POINTS.reshape(-1), rcond=None)[0]
+    return np.asarray(data.astronaut(), np.uint8), np.array([[c, -s, x], [s, c, y]])
+
+
+def golden_crops(size: int, following: bool = False) -> U8:
+    """N×size×size×3 uint8 RGB: the astronaut clean and degraded in several ways, and one synthetic pattern.
+
+    ``following``: the same a frame later, turned and shifted a little, with other noise.
+    """
+    picture, matrix = astronaut()
+    if following:
+        matrix = matrix @ np.array([*similarity(1.004, 0.008, (257.5, 254.5), 512), [0, 0, 1]])
+    m = at(matrix, size)
+    clean = cut(picture, m, size)
+    r = np.random.default_rng(4 if following else 3)
+    low = cv2.resize(
+        cv2.resize(clean, (size // 4,) * 2, interpolation=cv2.INTER_AREA), (size, size), interpolation=cv2.INTER_CUBIC
+    )
+    small = cv2.resize(clean, (size // 2,) * 2, interpolation=cv2.INTER_AREA)
+    noisy = single_image.noise(np.asarray(small, np.uint8), 3, r)
+    call = cv2.resize(single_image.jpeg(noisy, 30), (size, size), interpolation=cv2.INTER_CUBIC)
+    y, x = np.mgrid[:size, :size] / size
+    pattern = np.stack([x, y, 0.5 + 0.5 * np.sin(40 * (x * x + y * y) + 0.3 * following)], -1) * 255 // 16 * 16
+    out = [clean, call, pattern]
+    if size <= 256:
+        out[1:1] = [low, single_image.noise(clean, 8, r, 1), single_image.motion_blur(clean, 9, 0.5)]
+    return np.stack([np.clip(o, 0, 255).astype(np.uint8) for o in out])
+
+
+def as_floats(crops: U8) -> F32:
+    """uint8 N×S×S×3 → float32 N×3×S×S, 0..1."""
+    return np.stack([planes(crop) for crop in crops])
+
+
+def in_steps(restored: F32, crops: U8) -> Any:
+    """How far pictures N×3×S×S of 0..1 are from their crops N×S×S×3, int16 in half code values: that packs best."""
+    return np.rint((restored - as_floats(crops)) * GOLDEN_STEPS).astype(np.int16)

@@ -1,0 +1,93 @@
+"""The recipe of an exported engine, as text."""
+
+from __future__ import annotations
+
+from training.crop_space import roi
+
+VERSION = "0.1.0"
+GRID = 256
+"""Side of the crop on which both networks remember."""
+MAPS = (48, 44)
+"""Rows and columns of the heads' maps."""
+EXACT = ("/spread", "/enlarge", "/carry", "/trust/Conv", "/recall", "/expect", "/sure", "/head_motion")
+"""In the names of convolutions that stay as they are: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
+``recurrence.Carry``, the rule of ``recurrence.Trust``), and those that work on the state of
+``recurrence.Align``, which two frames do not show."""
+PSNR = {"f32": 55.0, "bf16": 38.0, "fp16": 45.0, "int8": 32.0}
+"""What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
+
+
+def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:
+    """The recipe as TOML."""
+    grade = {
+        "rtface-s": "small: real time beside anything else", "rtface-m": "medium: finer detail for larger faces",
+        "rtface-s-vivid": "small and vivid: sharper, and more of it invented",
+        "rtface-m-vivid": "medium and vivid: sharper, and more of it invented",
+    }[engine]  # fmt: skip
+    return f'''name = "{engine}"
+version = "{VERSION}"
+summary = "Our own residual network on {size}-px crops, {grade}"
+kind = "restorer"
+family = "CNN"
+
+[licence]
+code = "Apache-2.0"
+weights = "Apache-2.0"
+commercial_use = true
+data = "{data}"
+
+[weights]
+file = "model.onnx"
+bytes = {size_bytes}
+sha256 = "{digest}"
+parameters = {parameters}
+
+[input]
+name = "crop"
+size = {size}
+region = {list(roi(size))}
+layout = "NCHW"
+range = [0, 1]
+colour = "rgb"
+
+[output]
+name = "residual"
+range = [0, 1]
+residual = true
+
+[alignment]
+template = "ffhq"
+
+[batch]
+min = 1
+opt = 1
+max = 16
+
+[precision]
+default = "bf16"
+fallback = "f32"
+fp32_nodes = []
+
+[controls]
+strength = true
+
+[golden]
+file = "golden.npz"
+
+[golden.psnr]
+f32 = {PSNR["f32"]}
+bf16 = {PSNR["bf16"]}
+fp16 = {PSNR["fp16"]}
+int8 = {PSNR["int8"]}
+'''
+
+
+def memory_text(size: int, state: list[int]) -> str:
+    """The recipe's section for a network with memory; ``state``: the shape of its own state."""
+    return f"""
+[memory]
+shape = {state}
+{f"grid = {GRID}" if size != GRID else ""}
+maps = {list(MAPS)}
+heads = true
+"""

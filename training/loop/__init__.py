@@ -1,0 +1,1 @@
+"""The training loop: optimiser, checkpoints, batches of sequences."""

@@ -1,0 +1,55 @@
+"""Checkpoints: averaged weights, and what a run continues from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Ema:
+    """Exponential moving average of the weights, with a short memory in the beginning."""
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.decay, self.n = decay, 0
+        self.weights = {k: v.detach().clone() for k, v in net.state_dict().items()}
+
+    def update(self, net: nn.Module) -> None:
+        self.n += 1
+        d = min(self.decay, (1 + self.n) / (10 + self.n))
+        live = [v.detach() for v in net.state_dict().values()]
+        torch._foreach_lerp_(list(self.weights.values()), live, 1 - d)  # pyright: ignore
+
+    @contextmanager
+    def used(self, net: nn.Module) -> Iterator[None]:
+        """Inside, ``net`` has the averaged weights."""
+        live = {k: v.clone() for k, v in net.state_dict().items()}
+        net.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            net.load_state_dict(live)
+
+
+def save(path: Path, net: nn.Module, opt: Any, ema: Ema, **more: Any) -> None:
+    """Writes a checkpoint, whole or not at all; ``more`` is given back by ``resume``."""
+    work = path.with_suffix(".tmp")
+    torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "ema": ema.weights, "ema_n": ema.n, **more}, work)
+    work.replace(path)
+
+
+def resume(path: Path, net: nn.Module, opt: Any, ema: Ema) -> dict[str, Any]:
+    """Puts network, optimiser and average back to where a checkpoint left them; the rest of it, nothing where there is
+    none."""
+    if not path.exists():
+        return {}
+    c: dict[str, Any] = torch.load(path, map_location="cpu")
+    net.load_state_dict(c.pop("net"))
+    opt.load_state_dict(c.pop("opt"))
+    ema.n = c.pop("ema_n")
+    ema.weights = {k: v.to(ema.weights[k].device) for k, v in c.pop("ema").items()}
+    return c

@@ -1,0 +1,195 @@
+"""Trains alignment alone, before the rest.
+
+``python -m training.loop.pretrain_alignment --clips DIR --run runs/align``
+
+Alignment is a tenth of the network, and wants more pictures than the rest. Here it sees nothing else: the input, and a
+past put together from what a restoration is like (a part of the way from input to truth) and carried along by its own
+flow; it is told the true motion. ``train --core runs/s/last.pt runs/align/last.pt`` takes the weights from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.loop.checkpoints import Ema, resume, save
+from training.loop.initial_weights import weights
+from training.loop.muon import Muon
+from training.loop.parallel_gradients import Crew
+from training.loop.sequences import Batch, Clips, joined, mirrored
+from training.losses.restoration import Loss
+from training.model.recurrence import Align, Carry, Past, drift, opening
+
+KEPT = (0.7, 0.95)
+"""How much of the past is kept from frame to frame."""
+RESTORED = (0.1, 0.5)
+"""Which part of the way to the truth an answer goes."""
+DRIFTED = 0.6
+"""How often the past lies wrong from the beginning."""
+PIECE = 4
+"""Clips that a thread works on at once: one by one they would take nearly twice as long."""
+
+
+class Motion(nn.Module):
+    """``Align`` and ``Carry`` under the names that they have in a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = nn.ModuleDict({"align": Align(), "carry": Carry()})
+
+    def forward(self, crop: Tensor, past: Past) -> tuple[Tensor, Tensor]:
+        return self.core["align"](crop, past)
+
+    def carry(self, past: Tensor, flow: Tensor) -> Tensor:
+        return self.core["carry"](past, flow)
+
+
+def varied(b: Batch, r: np.random.Generator) -> Batch:
+    """The same clips in grey, upside down or mirrored, elsewhere in the window, in other light: alignment learns a few
+    thousand clips by heart otherwise."""
+    if r.random() < 0.5:
+        b = mirrored(b)
+    upside, (dy, dx) = bool(r.random() < 0.5), (int(v) for v in r.integers(-16, 17, 2))
+    shares = torch.from_numpy(r.dirichlet((3, 6, 1)).astype(np.float32))
+    gain, bias = float(np.exp(r.normal(0, 0.2))), float(r.normal(0, 0.08))
+    pictures: list[Tensor] = []
+    for picture in (b.truth, b.seen):
+        grey = (picture * shares[:, None, None]).sum(2, keepdim=True) * gain + bias
+        pictures.append(shifted(grey.flip(3) if upside else grey, dy, dx))
+    flow = b.flow.flip(3) * torch.tensor([1.0, -1.0])[:, None, None] if upside else b.flow
+    return Batch(*pictures, shifted(flow, round(dy / 8), round(dx / 8)), b.cover, b.clean)
+
+
+def shifted(z: Tensor, dy: int, dx: int) -> Tensor:
+    """N×T×C×h×w, down and to the right by so much, with mirrors at the edges."""
+    a, c = abs(dy), abs(dx)
+    h, w = z.shape[-2:]
+    wide = F.pad(z.flatten(0, 1), (c, c, a, a), mode="reflect")
+    return wide[..., a - dy : a - dy + h, c - dx : c - dx + w].reshape(z.shape)
+
+
+def stray(difference: Tensor, weight: Tensor) -> Tensor:
+    """Mean length of flow differences N×2×h/8×w/8, weighted by a map 1×1×h×w: N values, in pixels."""
+    length = torch.sqrt((difference * difference).sum(1, keepdim=True) + 1e-3)
+    return (length * F.avg_pool2d(weight, 8)).mean((1, 2, 3))
+
+
+def follow(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: Tensor | None = None) -> Tensor:
+    """How far the flow of every frame but the first is off on average: N values, in pixels.
+
+    It is off where it does not bring the past to where the face is now: what earlier flows have misplaced, and is kept,
+    is to be put right. Told the true motion only, a network lets errors add up: by 0.9 px in ten frames of a call.
+    ``wrong``: how the past lies wrong as the clip begins (``recurrence.drift``).
+    """
+    answers = b.seen + way * (b.truth - b.seen)
+    past, misplaced = opening(answers[:, 0]), torch.zeros_like(b.flow[:, 0])
+    off: list[Tensor] = []
+    for t in range(b.seen.shape[1]):
+        with torch.autocast(answers.device.type, torch.bfloat16):
+            flow, state = net(b.seen[:, t].contiguous(memory_format=torch.channels_last), past)
+        if not t:
+            picture = past.picture
+            if wrong is not None:
+                picture, misplaced = net.carry(picture, wrong), wrong
+            past = Past(picture, torch.ones_like(past.known), state.float())
+            continue
+        flow = flow.float()
+        off.append(stray(flow - b.flow[:, t] + misplaced, weight))
+        flow = flow.detach()
+        picture = keep * net.carry(past.picture, flow) + (1 - keep) * answers[:, t]
+        past = Past(picture, past.known, state.float())
+        misplaced = keep * (misplaced + flow - b.flow[:, t])
+    return torch.stack(off).mean(0)
+
+
+class Stage:
+    """One run, with its folder."""
+
+    def __init__(self, a: argparse.Namespace) -> None:
+        torch.manual_seed(a.seed)
+        torch.set_num_threads(1)
+        self.a, self.net, self.clips = a, Motion().to(memory_format=torch.channels_last), Clips(a.clips)
+        if a.core:
+            given = weights(a.core)
+            own = self.net.state_dict()
+            self.net.load_state_dict(own | {k: given[k] for k in own if k in given})
+        self.opt = Muon(self.net, a.lr, threads=a.threads)
+        self.ema, self.path = Ema(self.net, 0.998), a.run / "last.pt"
+        left = resume(self.path, self.net, self.opt, self.ema)
+        self.step, self.used = int(left.get("step", 0)), float(left.get("used", 0.0))
+        self.weight: Tensor = Loss(256).weight  # pyright: ignore
+        self.crew = Crew(self.net, a.threads, self.work)
+
+    def work(self, net: nn.Module, piece: int) -> tuple[Tensor, float]:
+        """How far the flow is off on a few clips, ``piece`` being the seed of their choice."""
+        r = np.random.default_rng([self.a.seed, piece])
+        drawn = [varied(self.clips.get(int(i)), r) for i in r.integers(len(self.clips.index), size=PIECE)]
+        wrong = drift(PIECE, torch.Generator().manual_seed(int(r.integers(2**31)))) if r.random() < DRIFTED else None
+        how = float(r.uniform(*KEPT)), float(r.uniform(*RESTORED)), wrong
+        off = follow(net, joined(drawn), self.weight, *how).mean()
+        return 100 * off * PIECE / self.a.batch, float(off.detach())
+
+    def learn(self) -> float:
+        """One step; by how many pixels the flow was off."""
+        t = min(1.0, self.used / 60 / self.a.minutes)
+        for g in self.opt.param_groups:
+            g["lr"] = (self.a.lr * (0.5 + 0.5 * math.cos(math.pi * t)) + 1e-5) * min(1.0, (self.step + 1) / 50)
+        pieces = self.a.batch // PIECE
+        off = self.crew.run([self.step * pieces + k for k in range(pieces)])
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 500.0)
+        self.opt.step()
+        self.step += 1
+        self.ema.update(self.net)
+        return float(np.mean(off))
+
+    @torch.no_grad()
+    def judge(self, clips: Clips) -> float:
+        """By how many pixels the averaged weights are off on clips of people set aside."""
+        with self.ema.used(self.net):
+            off = [follow(self.net, clips.get(i), self.weight, 0.85, 0.3) for i in range(len(clips.index))]
+        return float(torch.cat(off).mean())
+
+    def save(self) -> None:
+        save(self.path, self.net, self.opt, self.ema, step=self.step, used=self.used)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--clips", type=Path, required=True, help="what `sequences` wrote")
+    p.add_argument("--valid", type=Path, help="the same of people set aside, looked at every five minutes")
+    p.add_argument("--run", type=Path, required=True)
+    p.add_argument("--core", type=Path, help="checkpoint, or an engine's folder, to start from")
+    p.add_argument("--minutes", type=float, default=20)
+    p.add_argument("--lr", type=float, default=3e-3)
+    p.add_argument("--batch", type=int, default=16, help=f"clips a step, {PIECE} at a time")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--seed", type=int, default=1)
+    a = p.parse_args()
+    a.run.mkdir(parents=True, exist_ok=True)
+    stage, valid = Stage(a), Clips(a.valid) if a.valid else None
+    looked, last = stage.used, time.monotonic()
+    shown = last
+    off: list[float] = []
+    while stage.used < 60 * a.minutes:
+        off.append(stage.learn())
+        now = time.monotonic()
+        stage.used, last = stage.used + min(now - last, 5.0), now
+        if now - shown > 60 or stage.used >= 60 * a.minutes:
+            stage.save()
+            print(f"step {stage.step}, {stage.used / 60:.1f} min: flow off by {np.mean(off):.3f} px", flush=True)
+            off, shown = [], now
+            if valid and (stage.used - looked > 300 or stage.used >= 60 * a.minutes):
+                print(f"  people set aside: {stage.judge(valid):.3f} px", flush=True)
+                looked, last = stage.used, time.monotonic()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""Training on sequences: batches of successive frames, and the loss through several frames.
+
+The network sees its own restored crop of the frame before, as the run time shows it, and learns through several frames
+at once how to align it and what to keep of it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.data.film_pairs import KINDS
+from training.data.shards import CLEAN, Pairs, Shards, Stream
+from training.losses.restoration import Loss
+from training.model.networks import Small
+from training.model.recurrence import Past, drift, opening
+
+
+@dataclass
+class Batch:
+    """Clips: ``truth`` and ``seen`` N×T×3×h×w float32 0..1, ``flow`` N×T×2×h/8×w/8 pixels, ``cover`` N×T×h/4×w/4
+    0..1, ``clean`` N bool. The first ``warm`` frames only lead up to those that are learnt from."""
+
+    truth: Tensor
+    seen: Tensor
+    flow: Tensor
+    cover: Tensor
+    clean: Tensor
+    warm: int = 0
+
+    def __len__(self) -> int:
+        return self.truth.shape[0] * (self.truth.shape[1] - self.warm)
+
+
+class Clips(Shards):
+    """The sequences that ``data.film_sequences`` writes."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, ("pictures", "flow", "cover"))
+
+    def get(self, i: int, start: int = 0, length: int | None = None) -> Batch:
+        """Clip ``i`` as a batch of one; what an obstacle hides is to be left as it is, so it is its own truth."""
+        shard, row = self.index[i]
+        end = None if length is None else start + length
+        pictures, flow, cover = (part[row, start:end] for part in self.shards[shard])
+        both = torch.from_numpy(np.array(pictures)).permute(1, 0, 4, 2, 3).float() / 255
+        truth, seen = both[0], both[1]
+        hidden = torch.from_numpy(cover.astype(np.float32)) / 255
+        if cover.any():
+            truth = truth + F.interpolate(hidden[:, None], scale_factor=4.0, mode="bilinear") * (seen - truth)
+        motion = torch.from_numpy(flow.astype(np.float32)).permute(0, 3, 1, 2)
+        clean = torch.tensor([bool(self.kinds[i] == CLEAN)])
+        return Batch(truth[None], seen[None], motion[None], hidden[None], clean)
+
+
+def joined(clips: list[Batch]) -> Batch:
+    """Clips of one length, as one batch."""
+    parts = [(c.truth, c.seen, c.flow, c.cover, c.clean) for c in clips]
+    return Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def mirrored(b: Batch) -> Batch:
+    """The same clips seen in a mirror."""
+    flow = b.flow.flip(4) * torch.tensor([-1.0, 1.0])[:, None, None]
+    return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.cover.flip(3), b.clean, b.warm)
+
+
+TREMBLES = 0.6
+"""Share of the clips that are cut as a tracker cuts them."""
+JITTER = (0.25, 0.003, 0.005)
+"""By how much a tracker's crop moves (pixels of 256), grows and turns (radians) from frame to frame without the face,
+measured on calls; standard deviations."""
+
+
+def trembling(b: Batch, r: np.random.Generator) -> Batch:
+    """The same clips, cut as a tracker cuts them: every frame moved, enlarged and turned by a little of its own.
+
+    Drawn each time that a clip is used, on top of the slower errors of ``film_sequences.Tremble``.
+    """
+    n, length, _, h, w = b.seen.shape
+    moves, grows, turns = JITTER
+    far = np.abs(r.normal(0, 1, (n, 1))) * r.normal(0, 1, (4, n, length))
+    far *= np.array([moves, moves, grows, turns])[:, None, None]
+    dx, dy, scale, angle = torch.from_numpy(far.astype(np.float32))
+    a, c = torch.exp(scale) * torch.cos(angle), torch.exp(scale) * torch.sin(angle)
+    turn = torch.stack([torch.stack([a, -c], -1), torch.stack([c, a], -1)], -2)  # n×T×2×2
+
+    def moved(step: int) -> Tensor:
+        """Where the middles of cells of ``step`` pixels come to lie, n×T×h×w×2 (x, y), from the region's middle."""
+        y, x = (torch.arange(0, size, step) + (step - 1) / 2 - (size - 1) / 2 for size in (h, w))
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+        return torch.einsum("ntij,yxj->ntyxi", turn, grid) + torch.stack([dx, dy], -1)[:, :, None, None]
+
+    at = moved(1) * torch.tensor([2 / w, 2 / h])
+    fetch = [F.grid_sample(p.flatten(0, 1), at.flatten(0, 1), "bicubic", "reflection", align_corners=False)
+             .clamp(0, 1).reshape(p.shape) for p in (b.truth, b.seen)]  # fmt: skip
+    # From a place of this frame, through the old crops, to a place of the frame before (the first one's stays 0).
+    cells = moved(8)
+    old = cells[:, 1:] + b.flow[:, 1:].permute(0, 1, 3, 4, 2) - torch.stack([dx, dy], -1)[:, :-1, None, None]
+    new = torch.einsum("ntij,ntyxj->ntyxi", torch.linalg.inv(turn[:, :-1]), old)
+    y, x = (torch.arange(0, size, 8) + 3.5 - (size - 1) / 2 for size in (h, w))
+    flow = b.flow.clone()
+    flow[:, 1:] = (new - torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)).permute(0, 1, 4, 2, 3)
+    return Batch(fetch[0], fetch[1], flow, b.cover, b.clean, b.warm)
+
+
+class ClipStream:
+    """Endless seeded steps, prepared in a thread: ``count`` clips of ``length`` frames and a piece of single pairs."""
+
+    def __init__(self, clips: Clips, pairs: Pairs | None, count: int, length: int, seed: int, clean_share: float,
+                 often: Mapping[str, float] | None = None, ahead: int = 4) -> None:
+        self.clips, self.count, self.length, self.clean_share = clips, count, length, clean_share
+        self.often = often or {}
+        self.singles = Stream(pairs, 4, seed, clean_share, often) if pairs else None
+        self.rng = np.random.default_rng(seed)
+        self.queue: queue.Queue[list[Batch]] = queue.Queue(ahead)
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def _some(self, count: int) -> Batch:
+        """Clips of one length; a third of them begin cold, the others in the middle of a film."""
+        r = self.rng
+        most = self.clips.shards[0][0].shape[1] - self.length
+        warm = max(0, int(r.integers(-(most // 2), most + 1)))
+        drawn: list[Batch] = []
+        for _ in range(count):
+            b = self.clips.get(self.clips.draw(r, self.often), int(r.integers(0, most - warm + 1)), warm + self.length)
+            if r.random() < self.clean_share:
+                b = Batch(b.truth, b.truth.clone(), b.flow, b.cover, torch.ones_like(b.clean))
+            drawn.append(mirrored(b) if r.random() < 0.5 else b)
+        b = joined(drawn)
+        b.warm = warm
+        return trembling(b, r) if r.random() < TREMBLES else b
+
+    def _fill(self) -> None:
+        while True:
+            step = [self._some(min(TOGETHER, self.count)) for _ in range(max(1, self.count // TOGETHER))]
+            if self.singles is not None:
+                truth, seen, clean = next(self.singles)
+                n, _, h, w = truth.shape
+                still, nothing = torch.zeros(n, 1, 2, h // 8, w // 8), torch.zeros(n, 1, h // 4, w // 4)
+                step.append(Batch(truth[:, None], seen[:, None], still, nothing, clean))
+            self.queue.put(step)
+
+    def __next__(self) -> list[Batch]:
+        return self.queue.get()
+
+
+class Told(NamedTuple):
+    """What a network says of one frame: ``residual`` N×3×h×w, gate ``logit``, the past ``moved`` to this frame
+    N×3×h×w, and ``heads``."""
+
+    residual: Tensor
+    logit: Tensor
+    moved: Tensor
+    heads: Tensor
+
+
+def unroll(net: Small, b: Batch, ahead: float = 0.0, wrong: Tensor | None = None) -> list[Told]:
+    """Runs a network over clips, frame by frame.
+
+    ``ahead``: what is remembered of the first frame is so much of its way nearer to the truth, as if many frames had
+    come before it, and lies wrong by ``wrong`` (``recurrence.drift``). A clip is too short to learn from that the
+    past is worth more the longer it has lasted, and that it drifts.
+    """
+    out: list[Told] = []
+    past = opening(b.seen[:, 0])
+    for t in range(b.seen.shape[1]):
+        x = b.seen[:, t].contiguous(memory_format=torch.channels_last)
+        learns = torch.is_grad_enabled() and t >= b.warm
+        with torch.autocast(x.device.type, torch.bfloat16), torch.set_grad_enabled(learns):
+            residual, logit, moved, heads, state = net(x, past)
+        told = Told(residual.float(), logit.float(), moved.float(), heads.float())
+        kept = (x + told.residual).clamp(0, 1)
+        if not t:
+            kept = kept.lerp(b.truth[:, 0], ahead)
+            kept = kept if wrong is None else net.core.carry(kept, wrong)
+        past = Past(kept, torch.ones_like(past.known), state.float())
+        out.append(told)
+    return out
+
+
+ALIGNMENT = 1.0
+"""Weight of how the past that was carried to a frame differs from the truth."""
+
+AHEAD = 0.4
+"""How far ahead of a single frame's answer the past is at most, as one of every two clips begins."""
+
+TOGETHER = 2
+"""Clips that a thread works on at once, a fifth faster than one by one."""
+
+USUAL = 0.02
+"""The error (Charbonnier) of an ordinary input."""
+
+OCCLUSION = 5.0
+"""Weight of what lies in front of the face beside the uncertainty, in the loss of the heads."""
+
+Look = Callable[[Tensor, Tensor], Tensor]
+"""How different two pictures N×3×h×w look, N values."""
+
+
+def clip_loss(
+    loss: Loss, net: Small, b: Batch, temporal: float, clean_weight: float, look: tuple[Look, float] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(summed loss of a batch over its frames, squared error N×T after the lock, the input's N×T).
+
+    ``look``: a perceptual distance and its weight, for one random frame of the batch (it costs as much as ten frames).
+    """
+    ahead = max(0.0, float(torch.rand(())) * 2 - 1) * AHEAD
+    film = unroll(net, b, ahead, drift(len(b.truth)).to(b.seen.device) if ahead else None)
+    # What counts is the share of the input's error that is left: good material has as much to lose as bad has to gain.
+    learnt = range(b.warm, b.truth.shape[1])
+    given = torch.stack([loss.charbonnier(b.seen[:, t] - b.truth[:, t]) for t in learnt])
+    weight = (1 + clean_weight * b.clean) * 2 * USUAL / (USUAL + given.mean(0))
+    total = b.seen.new_zeros(())
+    ours: list[Tensor] = []
+    theirs: list[Tensor] = []
+    pictures: list[Tensor] = []
+    before: Tensor | None = None
+    for t in learnt:
+        residual, logit, moved, heads = film[t]
+        truth, seen = b.truth[:, t], b.seen[:, t]
+        each, square, shown = loss(seen, residual, truth)
+        gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~b.clean).float(), reduction="none")
+        error = seen + residual - truth
+        if before is not None:
+            each = each + temporal * loss.charbonnier(error - before) + ALIGNMENT * loss.charbonnier(moved - truth)
+        before = error
+        left = F.avg_pool2d((shown - truth).abs().mean(1, keepdim=True), 4).detach()
+        each = each + 0.002 * head_loss(heads, left, b.cover[:, t : t + 1], F.avg_pool2d(loss.mask, 4))  # pyright: ignore
+        total = total + (each * weight + 0.002 * gate).sum()
+        ours.append(square)
+        pictures.append(shown)
+        theirs.append(((seen - truth) ** 2 * loss.mask).mean((1, 2, 3)))  # pyright: ignore
+    if look is not None:
+        t = int(torch.randint(len(pictures), ()))
+        total = total + look[1] * look[0](pictures[t].clamp(0, 1), b.truth[:, b.warm + t]).sum()
+    return total, torch.stack(ours, 1), torch.stack(theirs, 1)
+
+
+def head_loss(heads: Tensor, left: Tensor, cover: Tensor, oval: Tensor) -> Tensor:
+    """Per sample: negative log-likelihood of the error that is left (mean over 4×4 pixels and the colours) under a
+    Laplace distribution, and cross-entropy of what is hidden; N×1×h×w each, weighted with the oval."""
+    scale = heads[:, :1].clamp(-8, 0)
+    doubt = left * torch.exp(-scale) + scale
+    hidden = F.binary_cross_entropy_with_logits(heads[:, 1:], cover, reduction="none")
+    return ((doubt + OCCLUSION * hidden) * oval).mean((1, 2, 3))
+
+
+@torch.no_grad()
+def clip_figures(loss: Loss, net: Small, clips: Clips, most: int, skip: int = 3) -> dict[str, Any]:
+    """Gain in dB over the input by kind (frames from ``skip`` on), of first frames; flicker relative to the input."""
+    rows: list[tuple[int, float, float, float]] = []
+    for i in range(min(most, len(clips.index))):
+        b = clips.get(i)
+        if b.clean.item():
+            continue
+        shown = [loss(b.seen[:, t], told.residual, b.truth[:, t])[2] for t, told in enumerate(unroll(net, b))]
+        errors = (torch.stack(shown, 1) - b.truth)[0]
+        plain = (b.seen - b.truth)[0]
+        mask = loss.mask
+        gains = 10 * torch.log10((plain**2 * mask).mean((1, 2, 3)) / (errors**2 * mask).mean((1, 2, 3)).clamp_min(1e-9))  # pyright: ignore
+        flick = [float((e[skip + 1 :] - e[skip:-1]).abs().mul(mask).mean()) for e in (errors, plain)]  # pyright: ignore
+        rows.append((int(clips.kinds[i]), float(gains[skip:].mean()), float(gains[0]), flick[0] / max(flick[1], 1e-6)))
+    table = np.array(rows)
+    kinds = {KINDS[int(k)]: round(float(table[table[:, 0] == k, 1].mean()), 2) for k in np.unique(table[:, 0])}
+    return {"valid_gain_db": round(float(table[:, 1].mean()), 3), "valid_first_db": round(float(table[:, 2].mean()), 3),
+            "valid_worst_db": round(float(table[:, 1].min()), 2), "flicker": round(float(table[:, 3].mean()), 3),
+            "kinds": str(kinds).replace(",", "")}  # fmt: skip

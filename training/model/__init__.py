@@ -1,0 +1,1 @@
+"""The networks, and how they use their answer for the frame before."""

@@ -1,0 +1,145 @@
+"""The layers of the networks.
+
+Pictures are worked on *folded*: pixel-unshuffled by 4 (Shi et al. 2016), 48 channels at a quarter of the size. Maps
+that belong to pixels (gate, trust) are folded too, by fixed convolutions that interpolate: on a CPU a look at every
+pixel of the whole picture costs as much as a convolution of the folded one.
+"""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.crop_space import roi
+
+
+def fresh(conv: nn.Conv2d, gain: float = 1.0) -> nn.Conv2d:
+    """Initialise a convolution so that it keeps the variance of its input times ``gain`` squared."""
+    nn.init.normal_(conv.weight, std=gain / conv.weight[0].numel() ** 0.5)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions around a ReLU, modulated by the code, added to the input. N×C×H×W in and out."""
+
+    def __init__(self, width: int, code: int) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(width, width, 3, padding=1)
+        self.b = nn.Conv2d(width, width, 3, padding=1)
+        self.film = nn.Linear(code, width) if code else None
+        fresh(self.a, 2**0.5)
+        fresh(self.b, 0.4)
+        if self.film is not None:
+            nn.init.zeros_(self.film.weight)
+            nn.init.zeros_(self.film.bias)
+
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+        y = F.relu(self.a(x))
+        if self.film is not None and code is not None:
+            y = y * (1 + self.film(code)).clamp(-0.6, 1.5)[:, :, None, None]
+        return x + self.b(y)
+
+
+class Up(nn.Module):
+    """Doubles height and width: 1×1 convolution and pixel shuffle."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__()
+        self.conv = fresh(nn.Conv2d(a, 4 * b, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(x), 2)
+
+
+FOLD = 4
+"""Pixels of either direction that lie in one place of a folded picture."""
+
+
+def fold(picture: Tensor) -> Tensor:
+    """N×3×h×w → N×48×h/4×w/4."""
+    return F.pixel_unshuffle(picture, FOLD)
+
+
+def unfold(folded: Tensor) -> Tensor:
+    """N×48×h×w → N×3×4h×4w."""
+    return F.pixel_shuffle(folded, FOLD)
+
+
+class Window(nn.Module):
+    """Lets a folded picture of a crop's region N×48×h×w fall to 0 over its outermost pixels, so that no edge shows."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        _, _, w, h = roi(size)
+        rows, columns = (self.line(n, size // 64) for n in (h, w))
+        # Along either direction a place holds four pixels; the channels are colour, row, column.
+        self.register_buffer("rows", rows.repeat_interleave(FOLD, 0).repeat(3, 1)[None, :, :, None], persistent=False)
+        self.register_buffer("columns", columns.repeat(3 * FOLD, 1)[None, :, None, :], persistent=False)
+
+    @staticmethod
+    def line(n: int, edge: int) -> Tensor:
+        """FOLD×n/FOLD: 1, and less in the outermost ``edge`` of n pixels."""
+        at = torch.arange(n)
+        return torch.clamp((torch.minimum(at, n - 1 - at) + 0.5) / edge, max=1).reshape(-1, FOLD).T.contiguous()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.rows * self.columns
+
+
+def taps(position: float) -> list[float]:
+    """Weights of the samples −1, 0 and 1 for a place −1..1 between them, interpolated linearly."""
+    return [max(0.0, 1 - abs(position - k)) for k in (-1, 0, 1)]
+
+
+def magnifier(times: int) -> Tensor:
+    """Weights times²×3×3 that make a map ``times`` as large by bilinear interpolation, folded by as much."""
+    rows = torch.tensor([taps((i + 0.5) / times - 0.5) for i in range(times)])
+    return torch.einsum("iy,jx->ijyx", rows, rows).reshape(times * times, 3, 3)
+
+
+class Spread(nn.Module):
+    """A map N×1×h×w, four times as large by bilinear interpolation, folded, once for every colour: N×48×h×w.
+
+    Beyond the edge the map counts as 0, which darkens its outermost two pixels.
+    """
+
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", magnifier(FOLD).repeat(3, 1, 1)[:, None], persistent=False)
+
+    def forward(self, one: Tensor) -> Tensor:
+        return F.conv2d(one, self.weight, padding=1)
+
+
+class Enlarge(nn.Module):
+    """A folded picture N×48×h×w, twice as large by bilinear interpolation, still folded: N×48×2h×2w."""
+
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Of the four pixels in one direction of a place of the larger picture, the n-th lies here between the two of
+        # the smaller one that the place holds (of its neighbours, the nearer one).
+        line = torch.zeros(FOLD, 2, 3)
+        for n in range(FOLD):
+            low = (n + 0.5) / 2 - 0.5
+            for pixel in (-1, 0, 1, 2):
+                line[n, pixel % 2, 1 + pixel // 2] = max(0.0, 1 - abs(low - pixel))
+        one = torch.einsum("aiy,bjx->abijyx", line, line).reshape(16, 4, 3, 3)
+        weight = torch.zeros(3, 16, 3, 4, 3, 3)
+        for colour in range(3):
+            weight[colour, :, colour] = one
+        self.register_buffer("weight", weight.reshape(48, 12, 3, 3), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        # Channels are colour, row and column; of rows and columns the upper halves become places.
+        x = x.reshape(n, 3, 2, 2, 2, 2, h, w).permute(0, 1, 3, 5, 6, 2, 7, 4).reshape(n, 12, 2 * h, 2 * w)
+        return F.conv2d(x, self.weight, padding=1)

@@ -1,0 +1,195 @@
+"""The networks of ``rtface-s`` and ``rtface-m``: ``restored = crop + gate · residual``.
+
+A residual U-Net on a pixel-unshuffled crop (Shi et al. 2016, "Real-time single image and video super-resolution";
+Ronneberger et al. 2015, "U-Net"), modulated by a global code of the degradation that it estimates itself (Perez et
+al. 2018, "FiLM"). Both look at the region of interest of the canonical crop only (``crop_space.roi``); outside it the
+crop is returned untouched. ``rtface-m`` runs ``rtface-s`` at half resolution and refines at full resolution.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.model.layers import Block, Enlarge, Spread, Up, Window, fold, fresh, unfold
+from training.model.recurrence import MOTION, Align, Carry, Past, Trust
+
+RESIDUAL_SCALE = 0.1
+"""The head's output is multiplied by this: a step of the optimiser then moves a pixel by little."""
+
+HEAD_LIMIT = 5.0
+"""The head is cut off here. Faces stay inside all three limits (this, the code's and its scales'), whose only work
+is to keep pictures that are no face from blowing up."""
+
+
+class Seen(NamedTuple):
+    """What ``Core`` makes of a crop: gated residual, folded, N×48×48×44, mixed with the past where there is one;
+    decoder features N×48×48×44, gate logits N×1×12×11; of a network with memory the past carried to this frame, the
+    heads and the next state.
+
+    ``heads`` N×2×48×44: the log of the scale of the error that is left (Laplace, of 0..1 values; Kendall and Gal 2017,
+    "What uncertainties do we need in Bayesian deep learning for computer vision?"), and the logit that something lies
+    in front of the face.
+    """
+
+    residual: Tensor
+    features: Tensor
+    logit: Tensor
+    moved: Tensor | None = None
+    heads: Tensor | None = None
+    state: Tensor | None = None
+
+
+class Core(nn.Module):
+    """``rtface-s`` inside its region of interest.
+
+    Input N×3×192×176 float, RGB 0..1, and with ``memory`` the ``Past``.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (48, 96, 160), blocks: tuple[int, int, int] = (2, 2, 4), *,
+                 memory: bool = False) -> None:
+        super().__init__()
+        w0, w1, w2 = widths
+        n0, n1, n2 = blocks
+        code = 32
+        self.stem = fresh(nn.Conv2d(48, w0, 3, padding=1), 2.0)
+        self.enc0 = nn.ModuleList(Block(w0, 0) for _ in range(n0))
+        self.down0 = fresh(nn.Conv2d(w0, w1, 2, stride=2))
+        self.enc1 = nn.ModuleList(Block(w1, 0) for _ in range(n1))
+        self.down1 = fresh(nn.Conv2d(w1, w2, 2, stride=2))
+        self.place = nn.Parameter(torch.zeros(1, w2, 12, 11))
+        self.code = nn.Sequential(nn.Linear(w2, 64), nn.ReLU(), nn.Linear(64, code))
+        self.mid = nn.ModuleList(Block(w2, code) for _ in range(n2))
+        self.gate = nn.Linear(w2, 1)
+        self.gate_code = nn.Linear(code, 1)
+        self.up1 = Up(w2, w1)
+        self.dec1 = nn.ModuleList(Block(w1, code) for _ in range(n1))
+        self.up0 = Up(w1, w0)
+        self.dec0 = nn.ModuleList(Block(w0, code) for _ in range(n0))
+        self.head = fresh(nn.Conv2d(w0, 48, 3, padding=1), 0.1)
+        self.spread = Spread()
+        for g in (self.gate, self.gate_code):
+            nn.init.zeros_(g.weight)
+            nn.init.ones_(g.bias)
+        self.align, self.carry = Align() if memory else None, Carry()
+        self.trust = Trust(w0) if memory else None
+        self.heads = fresh(nn.Conv2d(w0, 2, 1), 0.0) if memory else None
+        if self.heads is not None:
+            self.heads.bias.data = torch.tensor([-4.0, -3.0])
+    def forward(self, x: Tensor, past: Past | None = None) -> Seen:
+        x0 = self.stem(fold(2 * x - 1))
+        for b in self.enc0:
+            x0 = b(x0)
+        x1 = self.down0(x0)
+        for b in self.enc1:
+            x1 = b(x1)
+        x2 = self.down1(x1) + self.place
+        code = self.code(x2.mean((2, 3))).clamp(-3, 3)
+        for b in self.mid:
+            x2 = b(x2, code)
+        logit = (x2 * self.gate.weight[:, :, None, None]).sum(1, keepdim=True) + self.gate.bias
+        logit = logit + self.gate_code(code)[:, :, None, None]
+        y1 = self.up1(x2) + x1
+        for b in self.dec1:
+            y1 = b(y1, code)
+        y0 = self.up0(y1) + x0
+        for b in self.dec0:
+            y0 = b(y0, code)
+        gate = F.interpolate(torch.sigmoid(logit), scale_factor=4.0, mode="bilinear", align_corners=False)
+        residual = self.head(y0).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
+        if self.trust is None or self.align is None or self.heads is None or past is None:
+            return Seen(residual, y0, logit)
+        learns = any(p.requires_grad for p in self.align.parameters())
+        # Frozen, it would still be traced through for the sake of the past's picture.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+            flow, state = self.align(x, past)
+        moved = self.carry(past.picture, flow)
+        change = fold(moved - x)
+        trust = self.trust(y0, change, residual, state[:, -MOTION:], past.known)
+        return Seen(self.trust.blended(residual, change, trust), y0, logit, moved, self.heads(y0), state)
+
+
+class Small(nn.Module):
+    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, the past carried, heads, state), the last
+    three None without memory."""
+
+    size = 256
+
+    def __init__(self, *, memory: bool = False) -> None:
+        super().__init__()
+        self.core = Core(memory=memory)
+        self.window = Window(256)
+
+    def forward(
+        self, x: Tensor, past: Past | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        seen: Seen = self.core(x, past)
+        return unfold(self.window(seen.residual)), seen.logit, seen.moved, seen.heads, seen.state
+
+
+class Medium(nn.Module):
+    """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
+
+    N×3×384×352 and the core's past → (residual N×3×384×352, gate logits, the past carried, heads, state, the core's
+    residual N×3×192×176 and its input). Memory is the core's: what it adds at full size is this frame's own.
+    """
+
+    size = 512
+
+    def __init__(self, width: int = 48, blocks: int = 4, *, memory: bool = False) -> None:
+        super().__init__()
+        self.core = Core(memory=memory)
+        self.stem = fresh(nn.Conv2d(48, width, 3, padding=1), 2.0)
+        self.up = Up(48, width)
+        self.blocks = nn.ModuleList(Block(width, 0) for _ in range(blocks))
+        self.head = fresh(nn.Conv2d(width, 48, 3, padding=1), 0.0)
+        self.spread, self.enlarge = Spread(), Enlarge()
+        self.window, self.window_s = Window(512), Window(256)
+
+    def forward(
+        self, x: Tensor, past: Past | None = None, half: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor, Tensor]:
+        half = F.avg_pool2d(x, 2) if half is None else half
+        seen: Seen = self.core(half, past)
+        y = self.stem(fold(2 * x - 1)) + self.up(seen.features)
+        for b in self.blocks:
+            y = b(y)
+        gate = F.interpolate(torch.sigmoid(seen.logit), scale_factor=8.0, mode="bilinear", align_corners=False)
+        fine = self.head(y).clamp(-HEAD_LIMIT, HEAD_LIMIT) * self.spread(RESIDUAL_SCALE * gate)
+        big = unfold(self.window(self.enlarge(seen.residual) + fine))
+        return big, seen.logit, seen.moved, seen.heads, seen.state, unfold(self.window_s(seen.residual)), half
+
+
+class Whole(nn.Module):
+    """What is exported, see ``rtface.engine.recipe``: ``crop`` N×3×h×w float32 RGB 0..1, the region of interest of a
+    crop → ``residual`` of the same shape, what is to be added to it.
+
+    A network with memory also takes ``past``, ``known`` and ``state`` (see ``recurrence.Past``)
+    → ``log_scale`` and ``occlusion`` (0..1), N×1×48×44, and ``next``, the state.
+    ``rtface-m`` remembers what its core answers: it is also given ``shrunk``,
+    the crop at half the size, and gives ``kept``, the residual to that.
+    """
+
+    def __init__(self, net: Small | Medium) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(
+        self, crop: Tensor, past: Tensor | None = None, known: Tensor | None = None, state: Tensor | None = None,
+        shrunk: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
+        if past is None or known is None or state is None:
+            return self.net(crop)[0]
+        more = () if isinstance(self.net, Small) else (shrunk,)
+        residual, _, _, heads, after, *core = self.net(crop, Past(past, known, state), *more)
+        assert heads is not None and after is not None
+        return (residual, heads[:, :1].clamp(-8, 0), torch.sigmoid(heads[:, 1:]), after, *core[:1])
+
+
+def build(name: str, *, memory: bool = False) -> Small | Medium:
+    """The network of an engine by its name, ``rtface-s`` or ``rtface-m``; with ``memory`` it takes a ``Past`` and has
+    heads."""
+    return {"rtface-s": Small, "rtface-m": Medium}[name](memory=memory)
