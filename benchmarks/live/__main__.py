@@ -6,7 +6,8 @@ Cases: one (one face), four (four faces), loaded (one face beside a process that
 both programs in turn), slow (one face, an engine that cannot keep up: make one by
 training.evaluation.single_frame_engine, and name it by --engine).
 
-The source is a 720p30 clip sent at its own pace over TCP; each frame carries its number, so that latency is measured from the moment it was due until the sink has it: network, decoding, tracking, all. Saves
+The source is a 720p30 clip sent at its own pace over TCP; each frame carries its number, so that latency is
+measured from the moment it was due until the sink has it: network, decoding, tracking, all. Saves
 results/live_CASE.json.
 """
 
