@@ -101,11 +101,10 @@ $(VENV)-train/.engines: $(VENV)-train/.train Makefile
 	$(VENV)-train/bin/python -m pip install -q --no-deps spandrel==0.4.2 spandrel_extra_arches==0.2.0
 	@touch $@
 
-# The last four are what `make test`, whose environment has no torch, skips in part or whole.
-test-engines: $(VENV)-train/.engines  ## test converter, architectures (engines/) and PyTorch as a backend, with torch
+# The last two are what `make test`, whose environment has no torch, skips in part or whole.
+test-engines: $(VENV)-train/.engines  ## test converter and architectures (engines/), with torch
 	$(VENV)-train/bin/python -m pytest tests/architectures plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests \
-	  tests/engine/test_torch.py tests/engine/test_onnx_torch.py tests/acquire/test_with_torch.py \
-	  tests/cuda/test_published_benchmark.py $(ARGS)
+	  tests/acquire/test_with_torch.py tests/cuda/test_published_benchmark.py $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What a user installs; onnxruntime, onnx and mediapipe are in extras, skimage is the demo's.
 REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile", "pyvirtualcam", "prometheus_client"}
-OPTIONAL = {"onnxruntime", "mediapipe", "skimage", "cuda", "onnx", "tensorrt", "tensorrt_rtx_bindings", "torch"}
+OPTIONAL = {"onnxruntime", "mediapipe", "skimage", "cuda", "onnx", "tensorrt", "tensorrt_rtx_bindings"}
 
 
 def imported(path):

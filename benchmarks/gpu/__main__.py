@@ -26,8 +26,6 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", help=f"what to measure: {', '.join(PARTS)}")
     parser.add_argument("--dry", action="store_true", help="on the tests' own GPU, with small counts")
     parser.add_argument("--out", type=Path, help="folder for the results")
-    parser.add_argument("--backend", choices=["auto", "tensorrt", "torch"], default="auto",
-                        help="what runs engines; auto: TensorRT where it takes the GPU")
     modules = {name: importlib.import_module(f"benchmarks.gpu.{name}") for name in PARTS}
     for module in modules.values():
         module.options(parser)
@@ -35,7 +33,7 @@ def main() -> int:
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"there is no part {min(unknown)}; there is: {', '.join(PARTS)}")
     out = args.out or (Path(tempfile.mkdtemp(prefix="rtface-gpu-")) if args.dry else RESULTS)
-    bench = Bench(args.dry, out, " ".join(["python -m benchmarks.gpu", *sys.argv[1:]]), args.backend)
+    bench = Bench(args.dry, out, " ".join(["python -m benchmarks.gpu", *sys.argv[1:]]))
     failed: list[str] = []
     try:
         for name in args.parts or PARTS:

@@ -1,4 +1,4 @@
-"""Crops a second of the shipped engines, batches of 1 to 32, against what the GPU's convolutions reach and PyTorch.
+"""Crops a second of the shipped engines, batches of 1 to 32, against what the GPU's convolutions reach.
 
 The ceiling is measured in the same run: bf16 convolutions, channels last, through cuDNN: one large enough to fill any
 GPU, and all of the network's own, one after the other, each shape by itself.
@@ -39,7 +39,6 @@ AIM = 0.6
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engines", default=",".join(NAMES), help="engines: their names, with commas")
-    parser.add_argument("--compile-batches", default="16", help="engines: batches that torch.compile is asked for")
 
 
 def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
@@ -71,9 +70,6 @@ def _engine(bench: Bench, name: str, clock: TorchClock | None, ceiling: float | 
             subjects: dict[str, Callable[[], float]] = {
                 "graphs": lambda n=n: runner.milliseconds(n, graphs=True),
                 "no graphs": lambda n=n: runner.milliseconds(n, graphs=False)}
-            if clock is not None:
-                compiled = str(n) in args.compile_batches.split(",")
-                subjects |= _torch_subjects(recipe, n, clock, compiled=compiled)
             out[str(n)] = _summary(interleaved(subjects, bench.count(20, 1), bench.count(2, 0)), n, work, ceiling)
         if clock is not None:
             out["own_convolutions"] = _own_convolutions(bench, clock, convolutions, 16 if not bench.dry else 1)
@@ -166,56 +162,6 @@ class Ours:
             self._plan.close()
 
         self._bench.run(go)
-
-
-def inputs_for(recipe: Recipe, batch: int, torch: Any, dtype: Any, device: str) -> dict[str, Any]:
-    """Random pictures for a network, by name."""
-    generator = torch.Generator().manual_seed(batch)
-    out = {}
-    for name, shape in recipe.inputs.items():
-        value = torch.rand((batch, *shape), generator=generator).to(device, dtype)
-        out[name] = value.contiguous(memory_format=torch.channels_last) if dtype != torch.float32 else value
-    return out
-
-
-def _torch_subjects(recipe: Recipe, batch: int, clock: TorchClock, *, compiled: bool) -> dict[str, Callable[[], float]]:
-    """The same network in PyTorch: eager fp32 without TF32, bf16 channels last, and that compiled."""
-    import onnx
-
-    from rtface.engine.torch_backend.onnx_torch import Network
-    torch, device = clock.torch, clock.device
-    model = onnx.load(str(recipe.model_path))
-
-    def network(dtype: Any) -> Any:
-        made = Network(model, dtype).to(device).eval()
-        if dtype != torch.float32:
-            made = made.to(memory_format=torch.channels_last)
-        made.prepare(tuple((name, (batch, *shape)) for name, shape in recipe.inputs.items()))
-        return made
-
-    def subject(dtype: Any, through: Callable[[Any], Any] = lambda n: n) -> Callable[[], float]:
-        state: dict[str, Any] = {}
-
-        def run() -> float:
-            with clock.exact():
-                if not state:
-                    state["network"] = through(network(dtype))
-                    state["inputs"] = inputs_for(recipe, batch, torch, torch.float32, device)
-                    ms = min(clock.milliseconds(lambda: state["network"](state["inputs"])) for _ in range(
-                        3 if device == "cuda" else 1))  # the first compiles and chooses
-                    state["repeats"] = repeats_for(ms, 50.0) if device == "cuda" else 1
-                return clock.milliseconds(lambda: state["network"](state["inputs"]), state["repeats"])
-        return run
-
-    found = {"torch fp32 eager": subject(torch.float32), "torch bf16 channels-last": subject(torch.bfloat16)}
-    if compiled and (device == "cuda" or _has_compiler()):
-        found["torch.compile bf16"] = subject(torch.bfloat16, lambda n: torch.compile(n, dynamic=False))
-    return found
-
-
-def _has_compiler() -> bool:
-    import shutil
-    return shutil.which("g++") is not None
 
 
 def _convolution(bench: Bench, clock: TorchClock, conv: flops.Convolution, batch: int) -> float:

@@ -20,7 +20,6 @@ import numpy as np
 from rtface.device.cuda.stream_thread import Owner
 from rtface.engine.plan import Verdict
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
-from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -36,14 +35,12 @@ class Bench:
         dry: on the tests' own GPU, with small counts: shows that everything runs, and nothing else.
         out: folder for the result files.
         command: as it was given.
-        backend: "tensorrt", "torch", or "auto": the first where it takes the GPU.
         owner: of the GPU.
     """
 
     dry: bool
     out: Path
     command: str
-    backend: str = "auto"
     _folder: Any = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="rtface-bench-"))
 
     def __post_init__(self) -> None:
@@ -98,28 +95,14 @@ class Bench:
         return float(self.run(go))
 
     def plan(self, recipe: Recipe, *, precision: Any = None) -> tuple[Any, Verdict, str]:
-        """A plan for the GPU, the gate's verdict, and why this backend: TensorRT, else PyTorch."""
+        """A plan for the GPU, the gate's verdict, and why TensorRT is what runs it."""
 
         def make() -> tuple[Any, Verdict, str]:
             if self.dry:
                 from gpu_rig import FakePlan
                 return FakePlan(recipe, self.owner.gpu, max_batch=recipe.batch.max), Verdict(100.0, 50.0, 0.0), "dry"
-            try:
-                if self.backend == "torch":
-                    raise MissingComponent("as asked")
-                from rtface.engine.tensorrt import open_tensorrt
-                return *open_tensorrt(recipe, self.owner.gpu, precision=precision), "TensorRT takes the GPU"
-            except (OutOfDeviceMemory, DeviceLost):
-                raise
-            except (MissingComponent, EngineError) as error:
-                if self.backend == "tensorrt":
-                    raise
-                why = f"without TensorRT: {error}"
-            from rtface.engine.plan import open_plan
-            from rtface.engine.torch_backend import pytorch
-            pytorch.check_here("cuda:0")
-            wanted = (precision,) if precision else pytorch.supported("cuda:0")
-            return *open_plan(recipe, wanted, lambda p: pytorch.TorchPlan(recipe, p, 1, "cuda:0"), True), why
+            from rtface.engine.tensorrt import open_tensorrt
+            return *open_tensorrt(recipe, self.owner.gpu, precision=precision), "TensorRT takes the GPU"
 
         return self.run(make)
 

@@ -133,22 +133,12 @@ def _told(verdict: Verdict) -> dict[str, Any]:
 
 
 def _backend(bench: Bench) -> tuple[tuple[Precision, ...], Callable[[Recipe, Precision], Any], str]:
-    """Precisions, what makes a plan in one of them on the GPU's own thread, and why: TensorRT where it is here."""
-    gpu, why = bench.owner.gpu, "as asked"
-    if bench.backend != "torch":
-        from rtface.engine import tensorrt
-        from rtface.engine.tensorrt.library import choose, installed, precisions
-        try:
-            choice = choose(gpu.capability, installed(), gpu=gpu.name)
-            return (precisions(gpu.capability), lambda recipe, p: tensorrt.open_network(recipe, gpu, p),
-                    choice.reason)
-        except MissingComponent as error:
-            if bench.backend == "tensorrt":
-                raise
-            why = f"without TensorRT: {error}"
-    from rtface.engine.torch_backend import pytorch
-    pytorch.check_here("cuda:0")
-    return (pytorch.supported("cuda:0"), lambda recipe, p: pytorch.TorchPlan(recipe, p, 1, "cuda:0"), why)
+    """TensorRT's precisions, what makes a plan in one of them on the GPU's thread, and why this library."""
+    from rtface.engine import tensorrt
+    from rtface.engine.tensorrt.library import choose, installed, precisions
+    gpu = bench.owner.gpu
+    choice = choose(gpu.capability, installed(), gpu=gpu.name)
+    return precisions(gpu.capability), lambda recipe, p: tensorrt.open_network(recipe, gpu, p), choice.reason
 
 
 def torch_subjects(published: Published, batch: int, clock: TorchClock, *,

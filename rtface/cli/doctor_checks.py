@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtface._version import __version__
-from rtface.engine.backends.choose import find
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import RtfaceError
 from rtface.options import load
@@ -29,7 +28,7 @@ State = Literal["ok", "warn", "fault"]
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 NEEDED_CODECS = ("libx264", "ffv1", "png", "mjpeg", "aac")
 USEFUL_CODECS = ("libx265", "prores_ks", "libvpx-vp9", "libopus", "flac", "tiff")
-OPTIONAL = {"onnxruntime": "onnx", "torch": "torch", "mediapipe": "mediapipe"}
+OPTIONAL = {"onnxruntime": "onnx", "mediapipe": "mediapipe"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def examine() -> list[Finding]:
     """Everything that can be found out without a film; never raises."""
     findings: list[Finding] = []
     for look in (_python, _packages, _opencv, _codecs, _engines, _tracker, _folders, _settings, _openvino, _optional,
-                 _onnxruntime, _torch, _nvidia, _live):
+                 _onnxruntime, _nvidia, _live):
         try:
             findings.extend(look())
         except Exception as error:  # noqa: BLE001 - a check that breaks is itself a finding
@@ -266,18 +265,6 @@ def _onnxruntime() -> Iterator[Finding]:
             yield Finding(f"device {flag}", "ok", str(error).split(";")[0], provider.repair)
         else:
             yield Finding(f"device {flag}", "ok", f"{provider.name} of ONNX Runtime")
-
-
-def _torch() -> Iterator[Finding]:
-    if not _installed("torch"):
-        return  # `_optional` says so
-    for device in ("torch", "torch:cuda"):
-        try:
-            backend = find(device)
-        except RtfaceError as error:
-            yield Finding(f"device {device}", "ok", str(error))
-        else:
-            yield Finding(f"device {device}", "ok", backend.where)
 
 
 def _nvidia() -> Iterator[Finding]:

@@ -145,7 +145,7 @@ def _known_speed(recipe: Recipe, device: str) -> tuple[float, str, str] | None:
             backend = find(name)
         except MissingComponent:
             continue
-        found = {p: recall(backend.identify(recipe, p)) for p in candidates(recipe, backend.supported(), backend.mixed)}
+        found = {p: recall(backend.identify(recipe, p)) for p in candidates(recipe, backend.supported())}
         for precision, verdict in found.items():
             if verdict is not None and verdict.passed:
                 return verdict.ms, backend.device, precision

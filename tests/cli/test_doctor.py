@@ -164,16 +164,6 @@ def test_providers_of_onnxruntime(monkeypatch):
     assert not findings(doctor_checks._onnxruntime)
 
 
-def test_torch_says_whether_it_has_a_gpu(monkeypatch):
-    monkeypatch.setattr(doctor_checks, "_installed", lambda name: None)
-    assert not findings(doctor_checks._torch)
-    pytest.importorskip("torch", reason="torch is an extra: pip install -e '.[torch]'")
-    monkeypatch.undo()
-    found = findings(doctor_checks._torch)
-    assert found["device torch"].detail == "PyTorch on this CPU"
-    assert "device torch:cuda" in found
-
-
 def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):
     def absent():
         raise MissingComponent("there is no NVIDIA driver")

@@ -82,7 +82,7 @@ def test_with_pytorch_the_others_have_random_weights(tmp_path: Path) -> None:
 class Gpu:
     """A bench whose plans are made here: `psnr` by precision, an error where it is text."""
 
-    dry, backend = False, "auto"
+    dry = False
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, recipe: Recipe, psnr: dict[str, float | str]) -> None:
         self.closed: list[str] = []

@@ -310,16 +310,22 @@ def test_fixed_shapes_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
         assert onnx_runtime._open_sizes(ort, load_recipe(path)) == {"n": 1}
 
 
-# PyTorch and CUDA.
+# The deprecated PyTorch devices, and CUDA.
 
-@pytest.mark.parametrize("device", ["torch", "torch:cuda:1"])
-def test_without_torch_the_line_that_repairs_it(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    import rtface.engine
-    monkeypatch.delattr(rtface.engine, "pytorch", raising=False)
-    monkeypatch.delitem(sys.modules, "rtface.engine.torch_backend.pytorch", raising=False)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingComponent, match=rf"^torch is not installed, which device {device} needs; .*\[torch\]'$"):
-        choose.find(device)
+def test_device_torch_warns_once_and_is_onnx_runtime(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("onnxruntime")
+    choose._warn_replaced.cache_clear()
+    assert [choose.find("torch").device for _ in range(2)] == ["onnx", "onnx"]
+    assert len(caplog.messages) == 1 and "choose --device onnx" in caplog.text
+
+
+def test_device_torch_cuda_without_a_cuda_provider_is_one_line() -> None:
+    ort = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime has the CUDA provider")
+    with pytest.raises(MissingComponent, match=r"^this ONNX Runtime has no CUDAExecutionProvider .*onnxruntime-gpu, or "
+                                               "choose --device cuda or cpu$"):
+        choose.find("torch:cuda:1")
 
 
 def _no_driver() -> driver.Driver:

@@ -15,12 +15,10 @@ from rtface.errors import EngineError, UsageError
 from .conftest import Maker
 
 
-@pytest.mark.parametrize("device", ["cpu", "onnx", "torch"])
+@pytest.mark.parametrize("device", ["cpu", "onnx"])
 @pytest.mark.parametrize(("fidelity", "gain"), [(None, 0.5), (0.0, 0.0), (1.0, 1.0), (0.25, 0.25)])
 def test_a_control_is_given_to_the_network(make_faithful: Callable[..., Path], device: str, fidelity: float | None,
                                            gain: float) -> None:
-    if device == "torch":
-        pytest.importorskip("torch", reason="torch is not installed: make test-engines sets it up")
     make_faithful()
     engines = EngineSet(Asked("faithful", fidelity), device=device, threads=1)
     crops = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +16,7 @@ from rtface.device.cuda.nvidia import NvidiaGpu
 from rtface.device.cuda.stream_thread import Owner
 from rtface.engine.cuda.batch import GpuPlan
 from rtface.engine.cuda.engine import GpuEngine
-from rtface.engine.plan import Verdict, open_plan
+from rtface.engine.plan import Verdict
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent
@@ -102,42 +101,28 @@ class GpuKernels:
         self._gpu.close()
 
 
-def backends() -> Sequence[str]:
-    """What can run engines on a GPU, of what is installed."""
-    return ("host",) if REHEARSAL else ("tensorrt", "torch")
+def gpu_plan(owner: Owner, recipe: Recipe, precision: Precision | None = None) -> tuple[GpuPlan, Verdict]:
+    """A TensorRT plan on the owner's GPU; without a `precision` the fastest that passes the gate.
 
-
-def gpu_plan(backend: str, owner: Owner, recipe: Recipe,
-              precision: Precision | None = None) -> tuple[GpuPlan, Verdict]:
-    """A plan on the owner's GPU; without a `precision` the fastest that passes the gate.
-
-    Skips the test where `backend` is not installed, or does not take a GPU that it does not name among its targets. A
-    backend that takes the GPU and gives wrong answers is a failure.
+    Skips the test where TensorRT is not installed, or does not take a GPU that it does not name among its targets. A
+    TensorRT that takes the GPU and gives wrong answers is a failure.
     """
 
     def make() -> tuple[Any, Verdict]:
-        if backend == "host":
+        if REHEARSAL:
             from host_plan import HostPlan
             return HostPlan(recipe, owner.gpu), Verdict(100.0, 50.0, 0.0)
-        if backend == "tensorrt":
-            from rtface.engine.tensorrt import open_tensorrt
-            return open_tensorrt(recipe, owner.gpu, precision=precision)
-        try:
-            from rtface.engine.torch_backend import pytorch
-        except ImportError as error:
-            raise MissingComponent(f"{error.name} is not installed") from error
-        pytorch.check_here("cuda:0")
-        wanted = (precision,) if precision else pytorch.supported("cuda:0")
-        return open_plan(recipe, wanted, lambda p: pytorch.TorchPlan(recipe, p, 1, "cuda:0"), True)
+        from rtface.engine.tensorrt import open_tensorrt
+        return open_tensorrt(recipe, owner.gpu, precision=precision)
 
     try:
         return owner.run(make).result()
     except MissingComponent as error:
-        pytest.skip(f"{backend}: {error}")
+        pytest.skip(str(error))
     except EngineError as error:
-        if backend != "tensorrt" or takes_gpu(owner.gpu) or "reference's answers" in str(error):
+        if takes_gpu(owner.gpu) or "reference's answers" in str(error):
             raise
-        pytest.skip(f"{backend} does not take this GPU: {error}")
+        pytest.skip(f"TensorRT does not take this GPU: {error}")
 
 
 def takes_gpu(gpu: NvidiaGpu) -> bool:
@@ -147,22 +132,11 @@ def takes_gpu(gpu: NvidiaGpu) -> bool:
     return choice.target is not None or choice.library.kind == "full"
 
 
-def any_plan(owner: Owner, recipe: Recipe, precision: Precision | None = None) -> tuple[GpuPlan, Verdict]:
-    """The first backend's plan."""
-    reasons: list[str] = []
-    for backend in backends():
-        try:
-            return gpu_plan(backend, owner, recipe, precision)
-        except pytest.skip.Exception as skipped:
-            reasons.append(str(skipped))
-    pytest.skip("; ".join(reasons))
-
-
 def open_engine(owner: Owner, name: str = "rtface-s", *, precision: Precision | None = None,
                 plan: tuple[GpuPlan, Verdict] | None = None, most: int | None = None) -> tuple[GpuEngine, Any]:
     """A shipped engine, and what notes its `batches`; `most` crops in one run."""
     recipe = load_recipe(find_recipes()[name])
-    made, verdict = plan or any_plan(owner, recipe, precision)
+    made, verdict = plan or gpu_plan(owner, recipe, precision)
     if most is not None:
         made.max_batch = most
     engine = GpuEngine(owner, recipe, made, verdict, "for a test")

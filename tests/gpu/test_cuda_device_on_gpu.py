@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 
 # ruff: noqa: F401, F811
-from real_gpu import REHEARSAL, any_plan, open_engine
+from real_gpu import REHEARSAL, gpu_plan, open_engine
 from test_cuda_device import (
     Only,
     compare,
@@ -38,7 +38,7 @@ from rtface.frame import Color
 @pytest.fixture
 def engine(owner: Any, recipe: Any) -> Iterator[tuple[GpuEngine, Any]]:
     """An engine without memory, in fp32, as `test_stateless_engines` has one."""
-    plan, verdict = any_plan(owner, recipe, "f32")
+    plan, verdict = gpu_plan(owner, recipe, "f32")
     engine = GpuEngine(owner, recipe, plan, verdict, "for a test")
     yield engine, plan
     engine.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_gpu import REHEARSAL, any_plan, backends, gpu_plan, open_engine
+from real_gpu import REHEARSAL, gpu_plan, open_engine
 from test_gpu_engine import (  # noqa: F401
     Bench,
     bench,
@@ -25,12 +25,11 @@ SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
 @pytest.mark.skipif(REHEARSAL, reason="only a GPU has precisions")
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "f32"])
 @pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("backend", backends())
-def test_an_engine_gives_its_references_answers(owner: Any, backend: str, name: str, precision: Any) -> None:
+def test_an_engine_gives_its_references_answers(owner: Any, name: str, precision: Any) -> None:
     recipe = load_recipe(find_recipes()[name])
     if getattr(recipe.golden.psnr, precision) is None:
         pytest.skip(f"{name} does not allow {precision}")
-    plan, verdict = gpu_plan(backend, owner, recipe, precision)
+    plan, verdict = gpu_plan(owner, recipe, precision)
     print(f"{name}: {plan.identity.backend} {plan.identity.library} on {owner.gpu.name} in "
           f"{plan.identity.precision}, {verdict}")
     owner.run(plan.close).result()
@@ -39,11 +38,10 @@ def test_an_engine_gives_its_references_answers(owner: Any, backend: str, name: 
 
 @pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])
 @pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("backend", backends())
 def test_golden_crops_and_the_frames_after_them_in_batches_of_every_size(
-        owner: Any, bench: Any, monkeypatch: Any, backend: str, name: str, graphs: bool) -> None:  # noqa: F811
+        owner: Any, bench: Any, monkeypatch: Any, name: str, graphs: bool) -> None:  # noqa: F811
     recipe = load_recipe(find_recipes()[name])
-    plan, verdict = gpu_plan(backend, owner, recipe)
+    plan, verdict = gpu_plan(owner, recipe)
     if not graphs:
         monkeypatch.setattr(plan, "capturable", lambda handle, batch: False)
     engine, noted = open_engine(owner, name, plan=(plan, verdict))
@@ -74,7 +72,7 @@ def test_golden_crops_and_the_frames_after_them_in_batches_of_every_size(
 def test_a_graph_gives_what_the_first_run_gave(owner: Any, bench: Any, monkeypatch: Any, name: str) -> None:  # noqa: F811
     answers: list[np.ndarray] = []
     for graphs in (True, False):
-        plan, verdict = any_plan(owner, load_recipe(find_recipes()[name]))
+        plan, verdict = gpu_plan(owner, load_recipe(find_recipes()[name]))
         if not graphs:
             monkeypatch.setattr(plan, "capturable", lambda handle, batch: False)
         engine, _ = open_engine(owner, name, plan=(plan, verdict))

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 
 # ruff: noqa: F401, F811
-from real_gpu import any_plan, open_engine
+from real_gpu import gpu_plan, open_engine
 from test_cuda_device import compare, device, film, on_cpu
 from test_gpu_engine import bench
 from test_gpu_hosted import test_crops_of_the_host_and_of_the_gpu_may_come_by_turns as by_turns
@@ -39,7 +39,7 @@ def open_plain(owner: Any, recipe: Any) -> Iterator[Callable[[], GpuEngine]]:
     made: list[GpuEngine] = []
 
     def opened() -> GpuEngine:
-        made.append(GpuEngine(owner, recipe, *any_plan(owner, recipe, "f32"), "for a test"))
+        made.append(GpuEngine(owner, recipe, *gpu_plan(owner, recipe, "f32"), "for a test"))
         return made[-1]
 
     yield opened

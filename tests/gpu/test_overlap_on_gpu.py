@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_gpu import REHEARSAL, any_plan
+from real_gpu import REHEARSAL, gpu_plan
 
 from rtface.engine.recipe import find_recipes, load_recipe
 
@@ -24,7 +24,7 @@ def bench(cuda_python: None, tmp_path: Path, monkeypatch: Any) -> Any:
     if REHEARSAL:
         monkeypatch.setattr(bench, "count", lambda real, dry=2: dry)
     monkeypatch.setattr(Bench, "plan", lambda self, recipe, precision=None: (
-        *any_plan(self.owner, load_recipe(find_recipes()[recipe.name]), precision), "for a test"))
+        *gpu_plan(self.owner, load_recipe(find_recipes()[recipe.name]), precision), "for a test"))
     yield bench
     bench.close()
 

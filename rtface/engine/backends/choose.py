@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rtface.engine.plan import Plan, PlanIdentity, Verdict, candidates, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.util import parse
-from rtface.util.install import extra_line
+
+if TYPE_CHECKING:
+    from rtface.engine.backends.onnx_runtime import Provider
 
 log = logging.getLogger("rtface")
 
@@ -30,7 +32,6 @@ class Backend:
         identify: what a plan is remembered by.
         open: makes a plan; the last argument is the number of threads. Raises EngineError.
         threads: whether it computes on the CPU, so that their number matters.
-        mixed: whether single nodes of a network can stay in fp32 beside those of lower precision.
     """
 
     device: str
@@ -39,7 +40,6 @@ class Backend:
     identify: Callable[[Recipe, Precision], PlanIdentity]
     open: Callable[[Recipe, Precision, int], Plan]
     threads: bool = False
-    mixed: bool = False
 
 
 def check_device(device: str) -> str:
@@ -76,8 +76,7 @@ def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Pla
             passed.append(str(error).split(";")[0])
             continue
         try:
-            plan, verdict = open_plan(recipe, backend.supported(), partial(_build, backend, recipe, threads),
-                                      backend.mixed)
+            plan, verdict = open_plan(recipe, backend.supported(), partial(_build, backend, recipe, threads))
         except EngineError as error:
             failed = failed if isinstance(failed, EngineError) else error
             passed.append(f"device {name} gave no usable answer")
@@ -103,7 +102,7 @@ def _why(recipe: Recipe, precision: Precision, backend: Backend) -> str:
     if recipe.precision.default == "f32":
         return "the engine asks for fp32"
     halves: list[Precision] = [p for p in backend.supported() if p in ("fp16", "bf16")]
-    if refused := candidates(recipe, halves, backend.mixed):
+    if refused := candidates(recipe, halves):
         return f"its answers in {' and '.join(refused)} are too far from the reference"
     return f"the engine does not allow {' or '.join(halves)}"
 
@@ -133,23 +132,32 @@ def _need_openvino(device: str) -> None:
 
 def _onnx(device: str, number: int) -> Backend:
     from rtface.engine.backends import onnx_runtime
-    provider = {"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML, "directml": onnx_runtime.DIRECTML}[device]
+    return _through({"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML,
+                     "directml": onnx_runtime.DIRECTML}[device], device)
+
+
+def _through(provider: Provider, device: str) -> Backend:
+    from rtface.engine.backends import onnx_runtime
     onnx_runtime.check_here(provider)
     return Backend(device, provider.what, onnx_runtime.supported, partial(onnx_runtime.identify, provider=provider),
                    partial(onnx_runtime.OnnxPlan, provider=provider), threads=provider is onnx_runtime.CPU)
 
 
 def _torch(device: str, number: int) -> Backend:
-    try:
-        from rtface.engine.torch_backend import pytorch  # takes seconds
-    except ImportError as error:
-        raise MissingComponent(f"{error.name or 'PyTorch'} is not installed, which device {device} needs; get it "
-                               f"with: {extra_line('torch')}") from error
-    name = f"cuda:{number}" if device.startswith("torch:cuda") else "cpu"
-    pytorch.check_here(name)
-    return Backend(device, "PyTorch on this CPU" if name == "cpu" else "this GPU", partial(pytorch.supported, name),
-                   partial(pytorch.identify, device=name), partial(pytorch.TorchPlan, device=name),
-                   threads=name == "cpu", mixed=True)
+    """ONNX Runtime, which has replaced the PyTorch backend."""
+    if device == "torch":
+        _warn_replaced(device, "onnx")
+        return _onnx("onnx", 0)
+    _warn_replaced(device, "cuda")
+    from rtface.engine.backends import onnx_runtime
+    provider = replace(onnx_runtime.CUDA, options=onnx_runtime.CUDA.options | {"device_id": str(number)})
+    return _through(provider, device)
+
+
+@cache
+def _warn_replaced(device: str, better: str) -> None:
+    log.warning("--device %s is deprecated: rtface no longer runs engines in PyTorch, and uses ONNX Runtime; "
+                "choose --device %s", device, better)
 
 
 def _cuda(device: str, number: int) -> NoReturn:
@@ -157,7 +165,7 @@ def _cuda(device: str, number: int) -> NoReturn:
     if (reason := driver.unusable(number)) is not None:
         raise MissingComponent(f"CUDA is not usable here because {reason}")
     raise UsageError(f"engines on device {device} take crops that lie on the GPU: rtface.Enhancer and rtface.run put "
-                     "them there; for crops in memory choose torch:cuda or cpu")
+                     "them there; for crops in memory choose cpu or onnx")
 
 
 _FINDERS: dict[str, Callable[[str, int], Backend]] = {

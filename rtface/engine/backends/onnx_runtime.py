@@ -40,7 +40,7 @@ class Provider:
     what: str
     system: str = ""
     repair: str = field(default_factory=lambda: extra_line("onnx"))
-    options: Mapping[str, str] = field(default_factory=dict[str, str])
+    options: dict[str, str] = field(default_factory=dict[str, str])
 
 
 CPU = Provider("CPUExecutionProvider", "ONNX Runtime on this CPU")
@@ -49,6 +49,10 @@ COREML = Provider("CoreMLExecutionProvider", "CoreML", "Darwin", "pip install --
 # Both wheels put the same folder into site-packages.
 DIRECTML = Provider("DmlExecutionProvider", "DirectML", "Windows",
                     "pip uninstall -y onnxruntime && pip install onnxruntime-directml", {"device_id": "0"})
+# For --device torch:cuda only; TF32 would round fp32 convolutions to 10 bits.
+CUDA = Provider("CUDAExecutionProvider", "ONNX Runtime's CUDA provider",
+                repair="pip uninstall -y onnxruntime && pip install onnxruntime-gpu, or choose --device cuda or cpu",
+                options={"use_tf32": "0"})
 
 _SYSTEMS = {"Darwin": "macOS"}
 

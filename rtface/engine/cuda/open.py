@@ -1,4 +1,4 @@
-"""An engine on a GPU by its recipe: TensorRT where that runs, else PyTorch."""
+"""Opens an engine on a GPU by its recipe, through TensorRT."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Callable
 from rtface.device.cuda.stream_thread import Owner
 from rtface.engine.cuda.batch import GpuPlan
 from rtface.engine.cuda.engine import GpuEngine
-from rtface.engine.plan import Verdict, open_plan
+from rtface.engine.plan import Verdict
 from rtface.engine.recipe import Recipe
-from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 
 Progress = Callable[[str, float], None]
 Found = tuple[GpuPlan, Verdict, str]
@@ -25,12 +24,12 @@ def open_gpu_engine(owner: Owner, recipe: Recipe, ordinal: int = 0, *, progress:
         progress: told what is being built, and how far it is (0…1).
 
     Raises:
-        MissingComponent: the engine's files are not there, or neither TensorRT nor PyTorch.
+        MissingComponent: the engine's files are not there, or no TensorRT that runs on this GPU.
         EngineError: no precision gives the reference's answers.
         OutOfDeviceMemory, DeviceLost.
     """
     recipe.check_weights()
-    plan, verdict, why = owner.run(lambda: _open(owner, recipe, ordinal, progress)).result()
+    plan, verdict, why = owner.run(lambda: _tensorrt(owner, recipe, progress)).result()
     name = f"cuda:{ordinal}" if ordinal else "cuda"
     try:
         engine = GpuEngine(owner, recipe, plan, verdict, why, name)
@@ -43,33 +42,8 @@ def open_gpu_engine(owner: Owner, recipe: Recipe, ordinal: int = 0, *, progress:
     return engine
 
 
-def _open(owner: Owner, recipe: Recipe, ordinal: int, progress: Progress | None) -> Found:
-    try:
-        return _tensorrt(owner, recipe, progress)
-    except (OutOfDeviceMemory, DeviceLost):
-        raise
-    except (MissingComponent, EngineError) as error:
-        found = _torch(recipe, ordinal, str(error).split(";")[0])
-        if found is None:
-            raise
-        return found
-
-
 def _tensorrt(owner: Owner, recipe: Recipe, progress: Progress | None) -> Found:
     from rtface.engine.tensorrt import open_tensorrt  # its packages are an extra
 
     plan, verdict = open_tensorrt(recipe, owner.gpu, progress=progress)
     return plan, verdict, f"{verdict.psnr:.0f} dB against its golden crops"
-
-
-def _torch(recipe: Recipe, ordinal: int, why_not: str) -> Found | None:
-    """None where PyTorch is not there, or cannot use the GPU."""
-    name = f"cuda:{ordinal}"
-    try:
-        from rtface.engine.torch_backend import pytorch
-
-        pytorch.check_here(name)
-    except (ImportError, MissingComponent):
-        return None
-    plan, verdict = open_plan(recipe, pytorch.supported(name), lambda p: pytorch.TorchPlan(recipe, p, 1, name), True)
-    return plan, verdict, f"without TensorRT: {why_not}"

@@ -1,1 +1,0 @@
-"""ONNX graphs run by PyTorch."""
