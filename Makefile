@@ -103,8 +103,8 @@ $(VENV)-train/.engines: $(VENV)-train/.train Makefile
 
 # The last two are what `make test`, whose environment has no torch, skips in part or whole.
 test-engines: $(VENV)-train/.engines  ## test converter and architectures (engines/), with torch
-	$(VENV)-train/bin/python -m pytest tests/architectures plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests \
-	  tests/acquire/test_with_torch.py tests/cuda/test_published_benchmark.py $(ARGS)
+	$(VENV)-train/bin/python -m pytest tests/engines plugins/rtface-codeformer/tests plugins/rtface-hifacegan/tests \
+	  tests/engine_install/test_with_torch.py tests/benchmarks/test_published_benchmark.py $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache

@@ -50,9 +50,9 @@ class Bench:
         if not self.dry:
             from rtface.device.cuda.modules import open_gpu
             return open_gpu()
-        for folder in ("cuda", "device"):
-            sys.path.insert(0, str(ROOT / "tests" / folder))
-        from gpu_rig import FakeGpu, build_kernels
+        if str(ROOT) not in sys.path:
+            sys.path.insert(0, str(ROOT))
+        from tests.device.cuda.gpu_rig import FakeGpu, build_kernels
         return FakeGpu(build_kernels(Path(self._folder.name)), memory=8 << 30)
 
     @property
@@ -99,7 +99,7 @@ class Bench:
 
         def make() -> tuple[Any, Verdict, str]:
             if self.dry:
-                from gpu_rig import FakePlan
+                from tests.device.cuda.gpu_rig import FakePlan
                 return FakePlan(recipe, self.owner.gpu, max_batch=recipe.batch.max), Verdict(100.0, 50.0, 0.0), "dry"
             from rtface.engine.tensorrt import open_tensorrt
             return *open_tensorrt(recipe, self.owner.gpu, precision=precision), "TensorRT takes the GPU"

@@ -15,8 +15,7 @@ import av
 import pytest
 
 from rtface.util.urls import Address, place
-
-from .test_end_to_end import write_clip
+from tests.cli.test_end_to_end import write_clip
 
 
 @pytest.fixture(scope="module")

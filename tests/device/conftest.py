@@ -1,23 +1,16 @@
 """Frames of any pixel format, made without the code under test."""
 
-import sys
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from host_kernels import HostKernels, compile_kernels
-
 from rtface.device.cuda.kernels import CODE, KERNELS, STRUCTS
 from rtface.frame import Color, Display, Frame
-
-sys.path.insert(0, str(Path(__file__).parent))  # the stand-ins, whatever pytest's import mode
+from tests.device.cuda.host_kernels import HostKernels, compile_kernels
 
 WIDTH, HEIGHT = 160, 96
 

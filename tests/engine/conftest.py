@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from .tiny_onnx import convolutions, faithful
+from tests.engine.tiny_onnx import convolutions, faithful
 
 Maker = Callable[..., Path]
 

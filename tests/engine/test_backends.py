@@ -30,8 +30,7 @@ from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.options import Options, load
 from rtface.util import openvino_core
 from rtface.util.parse import DEVICES
-
-from .conftest import Maker
+from tests.engine.conftest import Maker
 
 
 def _crops(n: int = 1, size: int = 64) -> np.ndarray:

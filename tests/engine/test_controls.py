@@ -11,8 +11,7 @@ import pytest
 from rtface.engine import Asked, EngineSet, LoadedEngine
 from rtface.engine.recipe import load_recipe
 from rtface.errors import EngineError, UsageError
-
-from .conftest import Maker
+from tests.engine.conftest import Maker
 
 
 @pytest.mark.parametrize("device", ["cpu", "onnx"])

@@ -18,9 +18,8 @@ from rtface.engine.host_engine import LoadedEngine
 from rtface.engine.listing import list_engines, measure
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
-
-from .conftest import Maker
-from .tiny_onnx import keeping, remembering
+from tests.engine.conftest import Maker
+from tests.engine.tiny_onnx import keeping, remembering
 
 # x + 256 keeps no digit of x after the point in bf16 (8 bits of mantissa): every picture becomes one finite colour.
 COLLAPSING = ((1.0, 256.0), (1.0, -256.0))

@@ -15,9 +15,8 @@ from rtface.engine.backends.int8 import load_calibration
 from rtface.engine.engine_set import load_engine
 from rtface.engine.listing import list_engines, measure
 from rtface.engine.recipe import find_recipes, load_recipe
+from tests.engine.conftest import Maker
 from training.export.recipe_text import EXACT
-
-from .conftest import Maker
 
 openvino = pytest.importorskip("openvino")
 

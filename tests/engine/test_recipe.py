@@ -10,8 +10,7 @@ from rtface.engine.host_engine import LoadedEngine
 from rtface.engine.plan import load_golden, psnr
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent
-
-from .conftest import Maker
+from tests.engine.conftest import Maker
 
 
 def test_a_recipe_is_read_whole(make_engine: Maker) -> None:

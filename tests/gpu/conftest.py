@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
@@ -15,16 +14,10 @@ from typing import Any
 import pytest
 
 from rtface.media.cuda import driver
-
-# The helpers of other tests, whatever pytest's import mode.
-for folder in ("cuda", "device", "pipeline", "gpu"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
+from tests.gpu.required import lacking, need
 
 # GPUs of data centres that have decoders but no encoder.
 _NO_ENCODER = re.compile(r"\b(A30|A100|A800|H100|H200|H800|H20|GH200|B100|B200|B300|GB200|GB300)\b")
-
-
-from required import lacking, need  # noqa: E402 - found by the lines above
 
 if os.environ.get("RTFACE_REQUIRE_GPU") == "1":
     need("av")  # whole modules are skipped without it
@@ -56,7 +49,7 @@ def cuda_python(gpu_name: str) -> None:
 @pytest.fixture
 def owner(cuda_python: None) -> Iterator[Any]:
     """The owner of GPU 0 with every kernel; memory that is left fails the test."""
-    from real_gpu import open_owner
+    from tests.gpu.real_gpu import open_owner
 
     owner = open_owner()
     yield owner
@@ -68,7 +61,7 @@ def owner(cuda_python: None) -> Iterator[Any]:
 def engine_on() -> Callable[..., Any]:
     """Opens a shipped engine on an owner's GPU, in fp32, whose answers are those of the CPU: (owner, name="rtface-s")
     → the engine, and what notes its `batches`."""
-    from real_gpu import open_engine
+    from tests.gpu.real_gpu import open_engine
 
     return partial(open_engine, precision="f32", most=4)  # fewer shapes to choose kernels for
 
@@ -76,9 +69,8 @@ def engine_on() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def gpu_kernels(cuda_python: None) -> Iterator[Any]:
     """All kernels, run by the GPU (`host_kernels.Runner`)."""
-    from real_gpu import GpuKernels
-
     from rtface.device.cuda import modules
+    from tests.gpu.real_gpu import GpuKernels
 
     kernels = GpuKernels(modules.open_gpu())
     yield kernels

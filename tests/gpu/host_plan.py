@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from gpu_rig import FakePlan
 
 from rtface.engine.recipe import Recipe
+from tests.device.cuda.gpu_rig import FakePlan
 
 
 class HostPlan(FakePlan):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from host_kernels import Kernels, checked
 
 from rtface.device.cuda import batch, kernels, modules, shaping
 from rtface.device.cuda.gpu import Memory
@@ -20,6 +19,7 @@ from rtface.engine.plan import Verdict
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent
+from tests.device.cuda.host_kernels import Kernels, checked
 
 TABLES: Kernels = kernels.KERNELS | shaping.KERNELS | batch.KERNELS
 REHEARSAL = os.environ.get("RTFACE_GPU_REHEARSAL") == "1"
@@ -110,7 +110,7 @@ def gpu_plan(owner: Owner, recipe: Recipe, precision: Precision | None = None) -
 
     def make() -> tuple[Any, Verdict]:
         if REHEARSAL:
-            from host_plan import HostPlan
+            from tests.gpu.host_plan import HostPlan
             return HostPlan(recipe, owner.gpu), Verdict(100.0, 50.0, 0.0)
         from rtface.engine.tensorrt import open_tensorrt
         return open_tensorrt(recipe, owner.gpu, precision=precision)

@@ -11,8 +11,10 @@ import pytest
 pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 
 # ruff: noqa: F401, F811
-from real_gpu import REHEARSAL, gpu_plan, open_engine
-from test_cuda_device import (
+from rtface.device.cpu.device import CpuDevice
+from rtface.engine.cuda.engine import GpuEngine
+from rtface.frame import Color
+from tests.device.cuda.test_cuda_device import (
     Only,
     compare,
     device,
@@ -28,11 +30,8 @@ from test_cuda_device import (
     test_two_films_at_once_share_batches_and_get_their_own_faces,
     test_what_the_kernels_cannot_do_is_done_by_the_cpu,
 )
-from test_stateless_engines import recipe, test_the_average_over_time_is_that_of_the_cpu
-
-from rtface.device.cpu.device import CpuDevice
-from rtface.engine.cuda.engine import GpuEngine
-from rtface.frame import Color
+from tests.engine.cuda.test_stateless_engines import recipe, test_the_average_over_time_is_that_of_the_cpu
+from tests.gpu.real_gpu import REHEARSAL, gpu_plan, open_engine
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_gpu import REHEARSAL, gpu_plan, open_engine
-from test_gpu_engine import (  # noqa: F401
+
+from rtface.engine.plan import load_golden, psnr
+from rtface.engine.recipe import find_recipes, load_recipe
+from tests.engine.cuda.test_gpu_engine import (  # noqa: F401
     Bench,
     bench,
     hold,
@@ -15,9 +17,7 @@ from test_gpu_engine import (  # noqa: F401
     test_the_loop_reserves_nothing_and_memories_are_used_again,
     test_what_comes_after_a_failure_begins_without_memory,
 )
-
-from rtface.engine.plan import load_golden, psnr
-from rtface.engine.recipe import find_recipes, load_recipe
+from tests.gpu.real_gpu import REHEARSAL, gpu_plan, open_engine
 
 SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
 

@@ -16,10 +16,7 @@ import pytest
 
 pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 
-import test_batch_kernels
-import test_kernels
-import test_kernels_paste
-import test_shape_kernels
+from tests.device.cuda import test_batch_kernels, test_kernels, test_kernels_paste, test_shape_kernels
 
 RUNNERS = {"host", "shaper", "batcher"}
 """What the host's tests call that which runs kernels."""

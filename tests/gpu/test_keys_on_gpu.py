@@ -10,11 +10,10 @@ import pytest
 pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 
 # ruff: noqa: F401, F811
-from real_gpu import gpu_plan, open_engine
-from test_cuda_device import compare, device, film, on_cpu
-from test_gpu_engine import bench
-from test_gpu_hosted import test_crops_of_the_host_and_of_the_gpu_may_come_by_turns as by_turns
-from test_gpu_keys import (
+from rtface.device.cpu.device import CpuDevice
+from rtface.engine.cuda.engine import GpuEngine
+from tests.device.cuda.test_cuda_device import compare, device, film, on_cpu
+from tests.device.cuda.test_gpu_keys import (
     Engines,
     engines,
     enhance,
@@ -27,10 +26,10 @@ from test_gpu_keys import (
     test_live_a_small_engine_that_is_late_too_costs_the_correction_of_that_frame_only,
     test_live_no_frame_waits_for_the_slow_engine,
 )
-from test_stateless_engines import recipe
-
-from rtface.device.cpu.device import CpuDevice
-from rtface.engine.cuda.engine import GpuEngine
+from tests.engine.cuda.test_gpu_engine import bench
+from tests.engine.cuda.test_gpu_hosted import test_crops_of_the_host_and_of_the_gpu_may_come_by_turns as by_turns
+from tests.engine.cuda.test_stateless_engines import recipe
+from tests.gpu.real_gpu import gpu_plan, open_engine
 
 
 @pytest.fixture

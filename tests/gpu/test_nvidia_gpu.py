@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_gpu import REHEARSAL
 
 from rtface.device.cuda import nvrtc
 from rtface.device.cuda.nvidia import NvidiaGpu, count_gpus
 from rtface.errors import EngineError, MissingComponent, OutOfDeviceMemory
+from tests.gpu.real_gpu import REHEARSAL
 
 SOURCE = """
 extern "C" __global__ void twice(float* values, int count) {

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from real_gpu import REHEARSAL, gpu_plan
-
-from rtface.engine.recipe import find_recipes, load_recipe
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.gpu import loop, overlap
 from benchmarks.gpu.machine import Bench
+from rtface.engine.recipe import find_recipes, load_recipe
+from tests.gpu.real_gpu import REHEARSAL, gpu_plan
 
 
 @pytest.fixture

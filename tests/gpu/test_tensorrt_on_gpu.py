@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_gpu import REHEARSAL
 
 import rtface
 from rtface.device.cuda.nvidia import NvidiaGpu
@@ -19,6 +18,7 @@ from rtface.engine.tensorrt import open_tensorrt, store
 from rtface.engine.tensorrt.library import choose, installed
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import MissingComponent
+from tests.gpu.real_gpu import REHEARSAL
 
 pytestmark = pytest.mark.skipif(REHEARSAL, reason="TensorRT does not run on a driver that is not there")
 

@@ -21,8 +21,7 @@ from av.audio.codeccontext import AudioCodecContext
 from rtface.frame import Color, Frame
 from rtface.live.protocols import TIME_BASE, Form, LiveSink, Sound, SoundForm
 from rtface.util.av_arrays import plane_rows
-
-from .publish import picture, tone
+from tests.live.publish import picture, tone
 
 RATE = 48_000
 MONO = SoundForm(RATE, 1)

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
-from live_fakes import FakeEnhance, FakeTracker, frame
 
 from rtface.frame import Frame
 from rtface.live.live_tracker import LiveTracker
 from rtface.stats import Stats
+from tests.live.live_fakes import FakeEnhance, FakeTracker, frame
 
 PERIOD = 1 / 30
 

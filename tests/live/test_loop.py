@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from live_fakes import FakeEnhance, FakeTracker, NoExtras, frame, luma_of
 
 from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Frame
 from rtface.live.controls import Controls
 from rtface.live.loop import Loop
 from rtface.stats import Stats
+from tests.live.live_fakes import FakeEnhance, FakeTracker, NoExtras, frame, luma_of
 
 
 class Rig:

@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from live_fakes import FORM, FakeSink, frame, luma_of
 
 from rtface.frame import Color
 from rtface.live import output_scheduler as module
@@ -16,6 +15,7 @@ from rtface.live.letterbox import Fitter, fits, form_of
 from rtface.live.output_scheduler import Presenter
 from rtface.live.protocols import Form, Sound
 from rtface.stats import Stats
+from tests.live.live_fakes import FORM, FakeSink, frame, luma_of
 
 
 def present(frames, gap=0.0, sinks=None, wait=None, **more):

@@ -10,7 +10,6 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from live_fakes import FakeSink, FakeSource, frame, luma_of
 
 from rtface.errors import InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
@@ -19,6 +18,7 @@ from rtface.live.session import Ends, Live, run_live
 from rtface.live.sources.sound_track import silent_frame
 from rtface.options import Options
 from rtface.stats import Stats
+from tests.live.live_fakes import FakeSink, FakeSource, frame, luma_of
 
 PASSING = Options(tracker="none", device="cpu")
 PORTRAIT = Form(320, 240, "yuv420p", Fraction(2), Color("bt601"))  # time enough on any machine

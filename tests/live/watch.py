@@ -16,8 +16,8 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-sys.path.insert(0, str(Path(__file__).parent))
-from publish import WIDTH, read_stamp
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.live.publish import WIDTH, read_stamp
 
 
 def watch(url: str, out: TextIO, options: dict[str, str]) -> None:

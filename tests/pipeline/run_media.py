@@ -8,7 +8,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from fakes import FakeEngines, portrait
+
+from tests.pipeline.fakes import FakeEngines, portrait
 
 
 class Engines(FakeEngines):

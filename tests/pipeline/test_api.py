@@ -11,13 +11,13 @@ import av
 import cv2
 import numpy as np
 import pytest
-from fakes import portrait
 
 import rtface
 from rtface.api import in_python
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.options import Options
 from rtface.pipeline.runtime import check_region
+from tests.pipeline.fakes import portrait
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from fakes import FakeEngine, FakeEngines
 
 import rtface
 from rtface.errors import InputError, Interrupted
@@ -23,6 +22,7 @@ from rtface.options import Options
 from rtface.pipeline import runtime
 from rtface.pipeline.film import analyze_file, run_file
 from rtface.pipeline.stills import is_picture
+from tests.pipeline.fakes import FakeEngine, FakeEngines
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no FIFO there")
 

@@ -11,11 +11,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from fakes import FakeEngine, FakeEngines, face_at, portrait
 
 import rtface
 from rtface.errors import Closed, UsageError
 from rtface.pipeline import runtime
+from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, portrait
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from fakes import FakeEngine
-from run_media import Engines, film, still
 
 import rtface
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
@@ -19,6 +17,8 @@ from rtface.options import Options
 from rtface.pipeline import runtime
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
+from tests.pipeline.fakes import FakeEngine
+from tests.pipeline.run_media import Engines, film, still
 
 
 @pytest.fixture(autouse=True)

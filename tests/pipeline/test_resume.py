@@ -12,7 +12,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeEngine, FakeEngines
 
 import rtface
 from rtface.enhance.step import Enhance
@@ -24,6 +23,7 @@ from rtface.pipeline import chain, runtime
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
 from rtface.util.parse import format_start, parse_time
+from tests.pipeline.fakes import FakeEngine, FakeEngines
 
 
 class Engines(FakeEngines):

@@ -13,8 +13,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeEngine
-from run_media import Engines, film, still
 
 import rtface
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
@@ -25,6 +23,8 @@ from rtface.pipeline.film import analyze_file, run_file
 from rtface.pipeline.progress import Progress
 from rtface.report import Report
 from rtface.stats import Stats
+from tests.pipeline.fakes import FakeEngine
+from tests.pipeline.run_media import Engines, film, still
 
 
 @pytest.fixture(autouse=True)

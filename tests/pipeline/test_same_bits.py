@@ -11,8 +11,7 @@ import pytest
 
 import rtface
 from rtface.engine.host_engine import LoadedEngine
-
-from .fakes import portrait
+from tests.pipeline.fakes import portrait
 
 
 def _film(path: Path) -> Path:

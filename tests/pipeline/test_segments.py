@@ -17,7 +17,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
 import rtface
 from rtface.device.cpu.device import CpuDevice
@@ -35,6 +34,7 @@ from rtface.pipeline.segments import in_segments
 from rtface.protocols import Workshop
 from rtface.stats import Stats
 from rtface.tracking import NoTracker
+from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
 
 class Engines(FakeEngines):

@@ -9,7 +9,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-from fakes import ASTRONAUT, face_at, portrait
 
 from rtface.errors import UsageError
 from rtface.frame import Color, Display, Face, Frame
@@ -18,6 +17,7 @@ from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import apply, compose, display_size, invert, plane_matrix, scaling
 from rtface.stages.draw import Canvas, Sprite, covering, display_from_face
 from rtface.stages.draw.veil import INNER
+from tests.pipeline.fakes import ASTRONAUT, face_at, portrait
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuv420p10le", "yuv422p10le", "yuv444p12le", "yuv420p10be",
            "yuva420p", "nv12", "nv21", "nv16", "p010le", "yuyv422", "uyvy422", "gray", "gray10le", "rgb24", "bgr24",

@@ -15,8 +15,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-import trial_stages
-from fakes import FakeEngine, FakeEngines, frame_of, portrait
 from typer.testing import CliRunner
 
 import rtface
@@ -31,6 +29,8 @@ from rtface.pipeline import runtime
 from rtface.protocols import Workshop
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
+from tests.pipeline.fakes import FakeEngine, FakeEngines, frame_of, portrait
+from tests.stages import trial_stages
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""docs/runner.md: the example runs, and every stage and option that the page names is there."""
+"""docs/stages.md: the example runs, and every stage and option that the page names is there."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import face_at, frame_of, portrait
 
-from rtface.stages import runner
+from rtface import stages
 from rtface.stages.entry_points import API, load_stage
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
+from tests.pipeline.fakes import face_at, frame_of, portrait
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "stages.md").read_text(encoding="utf-8")
@@ -49,11 +49,11 @@ def test_a_stage_takes_ten_lines() -> None:
 def test_the_page_is_about_this_version_and_these_names() -> None:
     assert f"(version {API})" in PAGE and "api = 1" in PAGE
     for name in ", ".join(re.findall(r"from rtface.stages import (.*)", PAGE)).split(", "):
-        assert hasattr(runner, name)
+        assert hasattr(stages, name)
     for name in ("Canvas", "Sprite", "covering", "display_from_face", "option", "state"):
-        assert name in PAGE and name in runner.__all__
+        assert name in PAGE and name in stages.__all__
     for method in re.findall(r"^\| `(\w+)\(", PAGE, re.M):
-        assert hasattr(runner.Canvas, method) or hasattr(runner, method), method
+        assert hasattr(stages.Canvas, method) or hasattr(stages, method), method
 
 
 def test_every_option_of_the_overlays_is_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-import trial_stages
 
 import rtface
 from rtface.errors import MissingComponent, UsageError
@@ -20,6 +19,7 @@ from rtface.stages.entry_points import find_stages, load_stage
 from rtface.stages.options import Spec, described, make_stage, names_of
 from rtface.stages.runner import FAULTS, Stages, before
 from rtface.stats import Stats
+from tests.stages import trial_stages
 
 
 def frame(pts: int = 0, fmt: str = "yuv420p", seed: int = 1) -> Frame:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.architectures.common import (
+from tests.engines.common import (
     ONNX,
     PARITY,
     crops,

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.architectures.drawn import drawn_crops, drawn_state
-from tests.architectures.restoreformer_fixtures import digest
+from tests.engines.drawn import drawn_crops, drawn_state
+from tests.engines.restoreformer_fixtures import digest
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "rtface_hifacegan"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.architectures.common import ONNX, PARITY, exported, has_published_keys, offers, onnx_gap, torch
-from tests.architectures.drawn import drawn_crops
-from tests.architectures.restoreformer_fixtures import digest
+from tests.engines.common import ONNX, PARITY, exported, has_published_keys, offers, onnx_gap, torch
+from tests.engines.drawn import drawn_crops
+from tests.engines.restoreformer_fixtures import digest
 
 from engines.convert.graph import named  # isort: skip  # after what skips these tests where there is no torch
 

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from rtface.analysis.analyzer import SCORES, Analysis, analyze_crop, analyze_face
+from rtface.analysis.measure import measure
+from rtface.errors import UsageError
+from rtface.frame import Bytes, Face
+from tests.analysis.conftest import BOX, CORE, POINTS, PictureView
+from tests.analysis.degrade import DEGRADATIONS, defocus, gain, jpeg, mosaic, motion, noise, upscale
+
+Look = Callable[[Bytes], Analysis]
+
+# Motion also takes detail, a hard mosaic or heavy blocks also look like other things: what may come along.
+COMPANIONS = {"motion_blur": {"low_resolution"}, "pixelation": {"motion_blur"}}
+
+
+def test_a_clean_face_reads_clean(portrait: Bytes, look: Look) -> None:
+    found = look(portrait)
+    assert max(found.scores().values()) < 0.05
+    assert found.detail == pytest.approx(BOX[2] - BOX[0])
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_a_score_rises_with_its_own_degradation(portrait: Bytes, look: Look, name: str) -> None:
+    degrade, levels = DEGRADATIONS[name]
+    scores = [getattr(look(degrade(portrait, level)), name) for level in levels]
+    assert all(b > a for a, b in pairwise(scores)), scores
+    assert scores[-1] > 0.5
+    assert all(0 <= s <= 1 for s in scores)
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_a_degradation_does_not_read_as_another(portrait: Bytes, look: Look, name: str) -> None:
+    degrade, levels = DEGRADATIONS[name]
+    for level in levels:
+        scores = look(degrade(portrait, level)).scores()
+        others = {k: v for k, v in scores.items() if k != name and k not in COMPANIONS.get(name, set())}
+        assert max(others.values()) < 0.2, (level, others)
+        assert all(v < 0.3 for k, v in scores.items() if k in COMPANIONS.get(name, set()))
+
+
+def test_blur_is_not_noise_nor_compression_nor_motion(portrait: Bytes, look: Look) -> None:
+    for sigma in (1.0, 2.0, 4.0):
+        scores = look(defocus(portrait, sigma)).scores()
+        assert scores.pop("low_resolution") > 0.3
+        assert max(scores.values()) < 0.2, scores
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, 75.0, 90.0, 135.0])
+def test_the_direction_of_the_motion(portrait: Bytes, look: Look, angle: float) -> None:
+    found = look(motion(portrait, 12, angle))
+    assert found.motion_blur > 0.3
+    assert abs((found.motion_angle - angle + 90) % 180 - 90) < 12
+
+
+def test_detail_says_the_true_width(portrait: Bytes, look: Look) -> None:
+    width = BOX[2] - BOX[0]
+    for factor in (2, 3, 4):
+        assert look(upscale(portrait, factor)).detail == pytest.approx(width / factor, rel=0.6)
+
+
+def _through_h264(picture: Bytes, crf: int) -> Bytes:
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = picture.shape[1], picture.shape[0], "yuv420p"
+    encoder.options = {"crf": str(crf), "preset": "veryfast"}
+    encoder.thread_count = 1
+    decoder = av.CodecContext.create("h264", "r")
+    frames: list[av.VideoFrame] = []
+    for i in range(3):
+        frame = av.VideoFrame.from_ndarray(np.roll(picture, i, axis=1), "rgb24")
+        frame.pts = i
+        for packet in encoder.encode(frame):
+            frames += decoder.decode(packet)
+    for packet in encoder.encode(None):
+        frames += decoder.decode(packet)
+    frames += decoder.decode(None)
+    return np.roll(frames[-1].to_ndarray(format="rgb24"), -2, axis=1)
+
+
+def test_a_video_codec_reads_as_compression_when_it_can_be_seen(portrait: Bytes) -> None:
+    # The face at twice its size, so that the codec works on a face as a call shows it.
+    large = np.asarray(cv2.resize(portrait[:256, 96:352], None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4), np.uint8)
+    face = Face(1, (BOX - (96, 0, 96, 0)) * 2, (POINTS - (96, 0)) * 2)
+    fine, coarse = (analyze_face(PictureView(_through_h264(large, crf)), face) for crf in (12, 46))
+    assert fine.compression < 0.2
+    assert coarse.compression > 0.25
+
+
+def test_a_dark_skinned_face_in_good_light_is_not_under_exposed(portrait: Bytes, look: Look) -> None:
+    # Skin at a third of its brightness, but eyes and teeth as bright as they are: reflectance, not light.
+    out = portrait.astype(np.float32)
+    gray = out.mean(axis=2, keepdims=True)
+    dark = np.where(gray > 205, out, out * 0.35)
+    assert look(np.rint(dark).astype(np.uint8)).under_exposure < 0.2
+
+
+def test_light_that_clips_is_no_hole(portrait: Bytes, look: Look) -> None:
+    core = portrait[CORE]
+    y, x = np.mgrid[:core.shape[0], :core.shape[1]]
+    away = np.hypot(y - core.shape[0] / 2, x - core.shape[1] / 2) - core.shape[0] / 8
+    shown = portrait.copy()
+    light = np.clip(255 - 18 * np.maximum(away, 0), 0, 255)[..., None]
+    shown[CORE] = np.maximum(core, light).astype(np.uint8)  # falls off within some pixels, as on wet or oily skin
+    assert look(shown).missing == 0
+    shown = gain(portrait, 0.45)
+    shown[CORE] = np.where(away[..., None] <= 0, 255, shown[CORE]).astype(np.uint8)
+    assert look(shown).missing > 0.3  # white tape
+
+
+def test_a_face_beyond_the_engines_detail_is_not_called_soft(portrait: Bytes) -> None:
+    # Four times as large by interpolation: its pixels are soft, but shrunk to what an engine sees it is as sharp as
+    # a face of 285 px with 92 px of detail, and no softer for being stored even larger.
+    found = []
+    for factor in (4, 8):
+        h, w = portrait.shape[:2]
+        big = cv2.resize(portrait, (w * factor, h * factor), interpolation=cv2.INTER_CUBIC)
+        face = Face(1, BOX * factor, POINTS * factor)
+        found.append(analyze_face(PictureView(np.asarray(big, np.uint8)), face))
+    assert found[0].detail == pytest.approx(found[1].detail, rel=0.1)
+    assert found[0].detail == pytest.approx(92, rel=0.5)
+
+
+@pytest.mark.parametrize("height", range(24, 48, 3))
+@pytest.mark.parametrize("width", [24, 25, 31, 40, 256])
+def test_patches_of_every_size_can_be_measured(height: int, width: int) -> None:
+    rng = np.random.default_rng(height * width)
+    for patch in (rng.random((height, width)) * 255, np.zeros((height, width)), np.full((height, width), 255.0)):
+        found = measure(patch.astype(np.float32), max(height, width) / 0.9)
+        assert all(0 <= v <= 1 for v in found.scores().values())
+        assert np.isfinite(found.detail)
+        assert 0 <= found.motion_angle <= 180
+
+
+def test_a_tiny_face_says_nothing(portrait: Bytes) -> None:
+    face = Face(1, np.array([10.0, 10.0, 30.0, 30.0]), POINTS / 10)
+    assert analyze_face(PictureView(noise(portrait, 20)), face) == Analysis()
+    strip = PictureView(noise(portrait[90:110], 20))
+    assert analyze_face(strip, Face(1, BOX - (0, 90, 0, 90), POINTS - (0, 90))) == Analysis()
+
+
+def test_a_face_at_the_border_and_in_a_small_picture(portrait: Bytes, face: Face) -> None:
+    cut = portrait[60:190, 170:290]
+    found = analyze_face(PictureView(cut), Face(1, BOX - (170, 60, 170, 60), POINTS - (170, 60)))
+    assert max(found.scores().values()) < 0.1
+    half = portrait[:, 225:]
+    found = analyze_face(PictureView(half), Face(1, BOX - (225, 0, 225, 0), POINTS - (225, 0)))
+    assert max(found.scores().values()) < 0.2
+
+
+def _crop(picture: Bytes, size: int) -> Bytes:
+    """The portrait's face on the FFHQ template."""
+    template = np.array([[192.98, 239.95], [318.90, 240.19], [256.63, 314.02], [201.26, 371.41], [313.09, 371.15]])
+    matrix, _ = cv2.estimateAffinePartial2D(POINTS, template * size / 512)
+    return np.asarray(cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_CUBIC), np.uint8)
+
+
+@pytest.mark.parametrize("size", [256, 512])
+def test_a_crop_alone_tells_most(portrait: Bytes, size: int) -> None:
+    width = BOX[2] - BOX[0]
+    clean = analyze_crop(_crop(portrait, size), width)
+    assert max(clean.scores().values()) < 0.2
+    assert analyze_crop(_crop(noise(portrait, 16), size), width).noise > 0.3
+    assert analyze_crop(_crop(upscale(portrait, 4), size), width).low_resolution > 0.4
+    assert analyze_crop(_crop(motion(portrait, 14), size), width).motion_blur > 0.3
+
+
+def test_both_layouts_of_a_crop_agree(portrait: Bytes) -> None:
+    crop = _crop(noise(portrait, 8), 256)
+    planar = np.ascontiguousarray(crop.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
+    a, b = analyze_crop(crop, 92), analyze_crop(planar, 92)
+    for name in SCORES:
+        assert getattr(a, name) == pytest.approx(getattr(b, name), abs=1e-3)
+    with pytest.raises(UsageError, match="float32 3×S×S"):
+        analyze_crop(crop[..., 0], 92)
+
+
+def test_two_degradations_are_both_seen(portrait: Bytes, look: Look) -> None:
+    found = look(noise(upscale(portrait, 4), 8))
+    assert found.noise > 0.2
+    assert found.low_resolution > 0.2
+    found = look(jpeg(mosaic(portrait, 6), 10))
+    assert found.pixelation > 0.5

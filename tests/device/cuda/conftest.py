@@ -1,0 +1,39 @@
+"""Makes the stand-ins importable whatever pytest's import mode, and the whole path on a GPU that is not there."""
+
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def host_kernels(tmp_path_factory):
+    """All kernels, run by the host."""
+    from tests.device.cuda.gpu_rig import build_kernels
+
+    return build_kernels(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="session")
+def share_limit():
+    """The share of samples that may round to another code value than on the CPU, whose network the fake GPU runs."""
+    return 2e-4
+
+
+@pytest.fixture
+def engine_on():
+    """Opens a shipped engine on an owner's GPU: (owner, name="rtface-s") → it, and what notes its `batches`."""
+    from tests.device.cuda.gpu_rig import engine_on
+
+    return engine_on
+
+
+@pytest.fixture
+def owner(host_kernels):
+    """The owner of a fake GPU that checks what kernels write; a leak fails the test."""
+    from rtface.device.cuda.stream_thread import Owner
+    from tests.device.cuda.gpu_rig import FakeGpu
+
+    owner = Owner(lambda: FakeGpu(host_kernels, strict=True))
+    yield owner
+    owner.close()
+    if not owner.gpu.lost:
+        owner.gpu.close()

@@ -1,0 +1,165 @@
+"""A whole GPU path without a GPU: the fake GPU, our kernels run by the host, networks run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import onnxruntime
+
+from rtface.device.cuda import batch, kernels, shaping
+from rtface.device.cuda.stream_thread import Owner
+from rtface.engine.cuda.engine import GpuEngine
+from rtface.engine.plan import PlanIdentity, Verdict
+from rtface.engine.recipe import find_recipes, load_recipe
+from rtface.engine.spec import Buildable
+from rtface.errors import EngineError
+from tests.device.cuda.fake_gpu import STREAMS, FakeGpu, LentMemory
+from tests.device.cuda.host_kernels import compile_kernels
+
+SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
+
+
+def build_kernels(folder: Path) -> Callable[..., None]:
+    """All kernels, as `FakeGpu` runs them: (name, grid, block, *args)."""
+    by_name = {name: host for source, names in SOURCES.items()
+               for host in (compile_kernels(folder, source, names),) for name in names}
+    return lambda name, grid, block, *args: by_name[name].launch(name, grid, block, *args)
+
+
+class _Format:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class _Plane:
+    def __init__(self, lent: LentMemory, pitch: int, device: int) -> None:
+        self.buffer_ptr, self.line_size, self._device = lent.address, pitch, device
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self._device
+
+
+class GpuPicture:
+    """An av.VideoFrame whose samples lie on the fake GPU: what `rtface.util.av_gpu` asks of one.
+
+    Rows are longer than the picture is wide, and what lies between must stay as it is. Memory is lent to the GPU until
+    nobody has the picture any more.
+    """
+
+    def __init__(self, gpu: FakeGpu, image: Any, *, device: int = 0) -> None:
+        assert image.format.name in ("nv12", "p010le")
+        self.format, self.sw_format = _Format("cuda"), _Format(image.format.name)
+        self.width, self.height, self.pts = image.width, image.height, image.pts
+        self.gpu, self.downloads = gpu, 0
+        self._like, self._lent = image, []
+        self.planes: list[_Plane] = []
+        for plane in image.planes:
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:plane.height]
+            pitch = -(-(rows.shape[1] + 64) // 256) * 256
+            memory = np.full((len(rows), pitch), 0x5C, np.uint8)
+            memory[:, :rows.shape[1]] = rows
+            lent = LentMemory(gpu, memory.reshape(-1))
+            weakref.finalize(self, lent.free)
+            self._lent.append((lent, pitch, rows.shape))
+            self.planes.append(_Plane(lent, pitch, device))
+
+    def reformat(self, format: str) -> av.VideoFrame:
+        """A download, which FFmpeg does in order with nothing of ours."""
+        assert format == self.sw_format.name
+        self.downloads += 1
+        return self.host()
+
+    def make_writable(self) -> None:
+        raise AssertionError("a picture on the GPU is written to as it is")
+
+    def host(self) -> av.VideoFrame:
+        """What a sink would get now."""
+        out = av.VideoFrame(self.width, self.height, self.sw_format.name)
+        out.pts = self.pts
+        for (lent, pitch, (height, nbytes)), plane in zip(self._lent, out.planes, strict=True):
+            lent.check("the sink")
+            memory = lent.array.reshape(height, pitch)
+            assert (memory[:, nbytes:] == 0x5C).all(), "written between the rows"
+            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :nbytes] = memory[:, :nbytes]
+        return out
+
+
+class FakePlan:
+    """A GPU plan (`gpu_batch.GpuPlan`) that ONNX Runtime computes when the GPU's work is waited for.
+
+    As TensorRT's, it has a shape: a capture fails unless the run before it was of the captured batch size.
+
+    `spoil` changes each answer by tensor name, to see what becomes of wrong ones; `wrong` those of the batch sizes that
+    it says so of, by (batch, captured in a graph).
+    """
+
+    def __init__(self, recipe: Buildable, gpu: FakeGpu, *, max_batch: int = 4, capturable: bool = True,
+                 spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
+                 wrong: Callable[[int, bool], bool] | None = None) -> None:
+        self.recipe, self.gpu, self.max_batch, self._capturable = recipe, gpu, max_batch, capturable
+        self.scratch = None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(recipe.model_path), options, ["CPUExecutionProvider"])
+        self.identity = PlanIdentity.of(recipe, "fake", "1.0", gpu.name, "f32")
+        self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
+        self.batches: list[int] = []
+        self.closed = False
+        self.spoil = spoil or (lambda name, values: values)
+        self._wrong = wrong or (lambda batch, captured: False)
+        self._shape = 0
+
+    def bind(self, buffers: dict[str, Any], batch: int) -> None:
+        self._buffers, self._shape = dict(buffers), 0
+        for name, (dtype, shape) in self.ports.items():
+            assert buffers[name].nbytes >= batch * int(np.prod(shape)) * dtype.itemsize
+
+    def capturable(self, handle: int, batch: int) -> bool:
+        assert batch == self._shape, "asked before a run of that batch"
+        return self._capturable
+
+    def _array(self, name: str, batch: int) -> np.ndarray:
+        _, shape = self.ports[name]
+        count = batch * int(np.prod(shape))
+        return self._buffers[name].array.view(np.float32)[:count].reshape(batch, *shape)
+
+    def enqueue(self, handle: int, batch: int) -> None:
+        inputs, outputs = ([p.name for p in ports] for ports in (self._session.get_inputs(),
+                                                                 self._session.get_outputs()))
+        captured = handle in STREAMS and STREAMS[handle].steps is not None
+        if captured and self._shape != batch:
+            raise EngineError(f"a batch of {batch} is captured, but the last run was one of {self._shape}")
+        self._shape = batch
+
+        def run() -> None:
+            self.batches.append(batch)
+            answers = self._session.run(outputs, {name: self._array(name, batch) for name in inputs})
+            for name, answer in zip(outputs, answers, strict=True):
+                spoilt = self.spoil(name, answer)
+                self._array(name, batch)[...] = spoilt + 0.5 if self._wrong(batch, captured) else spoilt
+
+        self.gpu.defer(handle, run)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def engine_on(owner: Owner, name: str = "rtface-s", **more: Any) -> tuple[GpuEngine, FakePlan]:
+    """A shipped engine on the fake GPU, and its plan."""
+    recipe = load_recipe(find_recipes()[name])
+    return open_with(owner, recipe, **more)
+
+
+def open_with(owner: Owner, recipe: Any, *, spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
+              **more: Any) -> tuple[GpuEngine, FakePlan]:
+    """An engine on the fake GPU, and its plan; `spoil` begins after the engine has been judged by its golden crops."""
+    plan = FakePlan(recipe, owner.gpu, **more)
+    engine = GpuEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
+    plan.batches.clear()
+    plan.spoil = spoil or plan.spoil
+    return engine, plan

@@ -1,0 +1,93 @@
+"""Crops into a network's batch, and its answers out of it, against a few lines of numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rtface.device.cuda.batch import BLOCK, CODE, KERNELS, NETWORK, ROW, gather_grid, scatter_grid
+from tests.device.cuda.host_kernels import HostKernels, Runner, compile_kernels
+
+S, X, Y, W, H = 32, 6, 4, 20, 24  # the crop's side, and the region that the network is given
+
+
+@pytest.fixture(scope="session")
+def batcher(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
+    source = CODE
+    return compile_kernels(tmp_path_factory.mktemp("batch"), source, KERNELS)
+
+
+def network(shrink: int, state: int, maps: int, *, residual: bool, remembers: bool, low: float) -> np.ndarray:
+    return np.array((S, X, Y, W, H, shrink, state, maps, residual, remembers, low, 1.0, low, 1.0), NETWORK)
+
+
+def shrunk(pictures: np.ndarray, k: int) -> np.ndarray:
+    n, c, h, w = pictures.shape
+    return pictures.reshape(n, c, h // k, k, w // k, k).mean((3, 5))
+
+
+KINDS = {"plain": (1, 0, 0, False, False, 0.0), "-1 to 1": (1, 0, 0, False, False, -1.0),
+         "residual": (1, 0, 0, True, False, 0.0), "remembers": (1, 0, 35, True, True, 0.0),
+         "at half size": (2, 0, 35, True, True, 0.0), "with a state": (2, 48, 35, True, True, 0.0)}
+
+
+@pytest.mark.parametrize("batch", [1, 8, 32])
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_are_filled_and_emptied(kind: str, batch: int, batcher: Runner) -> None:
+    k, state, maps, residual, remembers, low = KINDS[kind]
+    rng = np.random.default_rng(batch)
+    told = batcher.hold(network(k, state, maps, residual=residual, remembers=remembers, low=low)[None])
+    h, w = H // k, W // k
+
+    def some(*shape: int) -> np.ndarray:
+        return batcher.hold(rng.random((batch, *shape), dtype=np.float32))
+
+    def room(*shape: int) -> np.ndarray:
+        return batcher.hold(np.full((batch, *shape), np.nan, np.float32))
+
+    crops, kept, states = some(3, S, S), some(3, h, w), some(max(state, 1))
+    restored, kept_next, states_next, occlusion, scale = (
+        room(3, S, S), room(3, h, w), room(max(state, 1)), room(max(maps, 1)), room(max(maps, 1)))
+    new = np.arange(batch) % 3 == 1  # faces of which nothing is remembered
+    rows = batcher.hold(np.zeros(batch, ROW))
+    for name, array in (("crop", crops), ("restored", restored), ("kept_next", kept_next), ("state_next", states_next),
+                        ("occlusion", occlusion), ("log_scale", scale), ("kept", kept), ("state", states)):
+        rows[name] = [0 if name in ("kept", "state") and new[n] else one.ctypes.data for n, one in enumerate(array)]
+
+    given = {"crop": room(3, H, W), "past": room(3, h, w), "known": room(1), "state": room(max(state, 1)),
+             "shrunk": room(3, h, w)}
+    batcher.launch("gather", gather_grid(told[0], batch), BLOCK, *(
+        np.uint64(a.ctypes.data) for a in (rows, told, *given.values())))
+    region = crops[:, :, Y:Y + H, X:X + W]
+    np.testing.assert_allclose(given["crop"], region * (1 - low) + low, atol=1e-6)
+    if remembers:
+        np.testing.assert_array_equal(given["past"], np.where(new[:, None, None, None], 0, kept))
+        np.testing.assert_array_equal(given["known"][:, 0], ~new)
+        if k > 1:
+            np.testing.assert_allclose(given["shrunk"], shrunk(region, k), atol=1e-6)
+        if state:
+            np.testing.assert_array_equal(given["state"], np.where(new[:, None], 0, states))
+
+    answers = {"output": some(3, H, W), "kept": some(3, h, w), "state": some(max(state, 1)),
+               "occlusion": some(max(maps, 1)), "log_scale": some(max(maps, 1))}
+    answers["output"] -= 0.5
+    answers["output"][0, 1, 2, 3] = np.nan
+    order = (answers["output"], answers["kept"], given["shrunk"], answers["state"], answers["occlusion"],
+             answers["log_scale"])
+    batcher.launch("scatter", scatter_grid(told[0], batch), BLOCK, *(
+        np.uint64(a.ctypes.data) for a in (rows, told, *order)))
+    value = (answers["output"] - low) / (1 - low)
+    value = np.clip(value + region if residual else value, 0, 1)
+    wanted = crops.copy()
+    wanted[:, :, Y:Y + H, X:X + W] = value
+    np.testing.assert_allclose(restored, wanted, atol=1e-6)
+    assert np.isnan(restored).sum() == 1
+    if remembers:
+        small = np.clip(answers["kept"] + given["shrunk"], 0, 1) if k > 1 else value
+        np.testing.assert_allclose(kept_next, small, atol=1e-6)
+        if state:
+            np.testing.assert_array_equal(states_next, answers["state"])
+        np.testing.assert_array_equal(occlusion, answers["occlusion"])
+        np.testing.assert_array_equal(scale, answers["log_scale"])
+    else:
+        assert np.isnan(kept_next).all() and np.isnan(occlusion).all()

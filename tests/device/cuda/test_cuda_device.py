@@ -1,0 +1,281 @@
+"""The enhance step on a GPU, against the same step on the CPU: pictures, faults, slots, and several films at once."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cuda.device import CudaDevice
+from rtface.device.cuda.face_slots import FaceSlot
+from rtface.device.cuda.stream_thread import Owner
+from rtface.engine import LoadedEngine
+from rtface.enhance.step import Enhance
+from rtface.errors import DeviceLost, OutOfDeviceMemory
+from rtface.frame import Color, Display
+from rtface.options import Options
+from rtface.pipeline.chain import join_fields, split_fields
+from rtface.protocols import Workshop
+from rtface.stats import Stats
+from tests.device.cuda.gpu_rig import FakeGpu
+from tests.pipeline.fakes import face_at, frame_of, portrait
+
+
+class Only:
+    """Engines by name, the first for everyone; or one for each face, in turn."""
+
+    def __init__(self, *engines):
+        self.engines, self.next = engines, 0
+
+    def pick(self, *_):
+        self.next += 1
+        return self.engines[self.next % len(self.engines)]
+
+    def named(self, name):
+        return next(e for e in self.engines if e.name == name)
+
+
+@pytest.fixture
+def device(owner):
+    device = CudaDevice(owner)
+    yield device
+    device.close()
+
+
+@pytest.fixture(scope="module")
+def on_cpu():
+    """The same engines in fp32 on the CPU."""
+    from rtface.engine.recipe import find_recipes, load_recipe
+    recipes = find_recipes()
+    engines = {name: LoadedEngine(load_recipe(recipes[name]), device="onnx") for name in ("rtface-s", "rtface-m")}
+    yield engines
+    for engine in engines.values():
+        engine.close()
+
+
+def film(fmt="yuv420p", frames=3, *, faces=2, **more):
+    """A portrait that moves, and a second face that overlaps nothing."""
+    out = []
+    for t in range(frames):
+        picture, points = portrait(480, 300, blur=1.2, scale=0.9, shift=(60 + 1.5 * t, 30 + 0.3 * t))
+        seen = (face_at(points), face_at(points - [150.0, 10.0], 2))
+        out.append(replace(frame_of(picture, t, fmt), faces=seen[:faces], **more))
+    return out
+
+
+def run(device, engines, frames, stats=None, **options):
+    step = Enhance(device, engines, Options(**options), stats or Stats(), analysis=False)
+    return list(join_fields(step(split_fields(iter(frames)))))
+
+
+def planes(frame):
+    return [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, :p.width].copy() for p in frame.image.planes]
+
+
+def codes(frame):
+    """The samples of all planes as whole numbers."""
+    wide = frame.image.format.components[0].bits > 8
+    kind = np.dtype((">" if frame.image.format.name.endswith("be") else "<") + ("u2" if wide else "u1"))
+    return [np.frombuffer(p, kind).astype(int) for p in frame.image.planes]
+
+
+def compare(mine, theirs):
+    """The largest difference in code values, and the share of samples that differ."""
+    differ = [np.abs(a - b) for x, y in zip(mine, theirs, strict=True) for a, b in zip(codes(x), codes(y), strict=True)]
+    return max(int(d.max()) for d in differ), float(np.mean([np.mean(d > 0) for d in differ]))
+
+
+@pytest.mark.parametrize(("fmt", "more"), [
+    ("yuv420p", {}), ("nv12", {}), ("yuv422p10le", {}), ("yuv444p", {}), ("rgb24", {}), ("gray", {}),
+    ("yuv420p", {"display": Display(fields="tff")}), ("yuv420p", {"display": Display(fields="bff")}),
+    ("yuv420p10le", {"color": Color("bt2020", transfer="pq", primaries=9)})],
+    ids=["420", "nv12", "422-10", "444", "rgb", "gray", "tff", "bff", "pq"])
+def test_a_film_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, engine_on, share_limit):
+    engine, plan = engine_on(owner)
+    before = [codes(f) for f in film(fmt, **more)]
+    mine, stats = run(device, Only(engine), film(fmt, **more)), Stats()
+    theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(fmt, **more), stats)
+    assert not stats.counters["faults"]
+    worst, share = compare(mine, theirs)
+    assert worst <= 1
+    assert share < share_limit
+    assert np.mean(codes(mine[0])[0] != before[0][0]) > 0.01  # no comparison of pictures that nobody touched
+    assert max(plan.batches) == 2
+    engine.close()
+
+
+def test_engines_of_different_sizes_share_a_frame(owner, device, on_cpu, engine_on, share_limit):
+    small, large = engine_on(owner)[0], engine_on(owner, "rtface-m")[0]
+    mine = run(device, Only(small, large), film())
+    theirs = run(CpuDevice(), Only(on_cpu["rtface-s"], on_cpu["rtface-m"]), film())
+    worst, share = compare(mine, theirs)
+    assert worst <= 1 and share < share_limit
+    small.close()
+    large.close()
+
+
+@pytest.mark.parametrize("fmt", ["yuv420p10be", "rgb48be"])
+def test_what_the_kernels_cannot_do_is_done_by_the_cpu(owner, device, on_cpu, fmt, engine_on, share_limit):
+    engine, _ = engine_on(owner)
+    mine = run(device, Only(engine), film(fmt))
+    theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(fmt))
+    assert all(f.touched for f in mine)
+    worst, share = compare(mine, theirs)
+    assert worst <= 1 and share < share_limit
+    engine.close()
+
+
+def test_a_format_that_has_to_be_converted_says_so(owner, on_cpu, engine_on):
+    said = []
+    device = CudaDevice(owner, warn=lambda key, text: said.append(text))
+    engine, _ = engine_on(owner)
+    mine = run(device, Only(engine), film("rgb8"))
+    assert [f.image.format.name for f in mine] == ["rgb24"] * 3
+    assert said and "converted from rgb8 to rgb24" in said[0]
+    engine.close()
+    device.close()
+
+
+def test_samples_beside_the_faces_stay_bit_for_bit(owner, device, engine_on):
+    engine, _ = engine_on(owner)
+    before = [planes(f) for f in film(faces=1)]
+    for was, frame in zip(before, run(device, Only(engine), film(faces=1)), strict=True):
+        x0, y0, x1, y1 = frame.faces[0].box
+        change = planes(frame)[0].astype(int) - was[0]
+        ys, xs = np.nonzero(change)
+        assert xs.min() > x0 - 30 and xs.max() < x1 + 30 and ys.min() > y0 - 50 and ys.max() < y1 + 50
+    engine.close()
+
+
+def test_answers_that_are_not_numbers_let_the_frame_through(owner, device, engine_on):
+    wrong = {"now": False}
+    engine, _ = engine_on(owner, capturable=False,
+                          spoil=lambda name, v: v * np.nan if wrong["now"] and name == "residual" else v)
+    stats, frames = Stats(), film(frames=4)
+    before = [planes(f) for f in film(frames=4)]
+    step = Enhance(device, Only(engine), Options(), stats, analysis=False)
+    out = []
+    for k, frame in enumerate(frames):
+        wrong["now"] = k == 1
+        out.append(step.collect(step.submit(frame)))
+    assert [f.touched for f in out] == [True, False, True, True]
+    assert all(np.array_equal(a, b) for a, b in zip(planes(out[1]), before[1], strict=True))
+    assert stats.counters["faults"] == 1
+    engine.close()
+
+
+def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_cpu, engine_on):
+    for live in (False, True):
+        owner = Owner(lambda: FakeGpu(host_kernels))
+        device, stats = CudaDevice(owner), Stats()
+        engine, _ = engine_on(owner)
+        step = Enhance(device, Only(engine), Options(), stats, analysis=False)
+        step.spare = (lambda: Workshop(CpuDevice(), Only(on_cpu["rtface-s"]))) if live else None
+        done = []
+        try:
+            for k, frame in enumerate(film(frames=5)):
+                owner.gpu.lost = k >= 2
+                done.append(step.collect(step.submit(frame)).touched)
+        except DeviceLost:
+            assert not live
+        assert done == ([True, True, False, True, True] if live else [True, True])
+        device.close()
+        owner.close()
+
+
+def test_the_loop_reserves_nothing_after_its_first_frames(owner, device, engine_on):
+    engine, _ = engine_on(owner)
+    step = Enhance(device, Only(engine), Options(), Stats(), analysis=False)
+    reserved = [owner.gpu.allocations for _ in step(iter(film(frames=8)))]
+    assert reserved[2:] == [reserved[2]] * 6
+    engine.close()
+
+
+def test_crops_that_nobody_pastes_give_their_slots_back(owner, device):
+    frame = film(frames=1)[0]
+    matrix = np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]])
+    for _ in range(3):
+        crops = device.cut(frame, [(matrix, 256), (matrix, 256)])
+        reserved = owner.gpu.allocations
+        device.drop(crops)
+        device.drop(crops)  # once more does no harm
+    assert owner.gpu.allocations == reserved
+    assert device.cut(frame, []) == []
+
+
+def test_where_memory_runs_out_what_is_idle_is_freed_and_the_frame_goes_on(owner, device):
+    frame = film(frames=1)[0]
+    matrix, gpu = np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), owner.gpu
+    small = device.cut(frame, [(matrix, 256)])
+    empty = gpu.used
+    device.drop(device.cut(frame, [(matrix, 256)] * 3))
+    idle = gpu.used - empty
+    gpu.memory = gpu.used  # full, of what one frame uses and what nobody does
+    large = device.cut(frame, [(matrix, 320)])
+    assert FaceSlot.bytes_of(320) < idle
+    with pytest.raises(OutOfDeviceMemory):  # nothing idle is as large as that
+        device.cut(frame, [(matrix, 512)] * 2)
+    pixels = [crops[0].pixels for crops in (small, large)]
+    assert {piece.memory for piece in pixels} < gpu.live  # what is in hand stayed
+    for crops in (small, large):
+        device.drop(crops)
+
+
+def test_a_frame_passes_through_where_not_even_that_gives_room(owner, device, engine_on):
+    """The second frame is the first with two faces."""
+    engine, plan = engine_on(owner)
+    stats, frames = Stats(), film(frames=3)
+    step = Enhance(device, Only(engine), Options(), stats, analysis=False)
+    before, whole, out = planes(frames[1]), owner.gpu.memory, []
+    for k, frame in enumerate(frames):
+        owner.gpu.memory = 0 if k == 1 else whole
+        out.append(step.collect(step.submit(frame if k else replace(frame, faces=frame.faces[:1]))))
+    assert [frame.touched for frame in out] == [True, False, True]
+    assert all(np.array_equal(a, b) for a, b in zip(planes(out[1]), before, strict=True))
+    assert stats.counters["faults"] == 1
+    assert plan.batches == [1, 2]
+    engine.close()
+
+
+def test_copies_of_one_frame_are_put_beside_the_work_of_another(owner, device, engine_on):
+    """The order on the streams: the next frame's samples go up before the last one's corrections are computed."""
+    engine, _ = engine_on(owner)
+    owner.gpu.operations.clear()
+    run(device, Only(engine), film(frames=4, faces=1))
+    seen = owner.gpu.operations
+    up = [k for k, text in enumerate(seen) if text == "stream 0: copy"]
+    paste = [k for k, text in enumerate(seen) if text.endswith(": paste")]
+    assert len(paste) == 4
+    assert all(any(first < k < last for k in up) for first, last in pairwise(paste))
+    assert len({text.split(":")[0] for text in seen}) == 3
+    engine.close()
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["a device each", "one device"])
+def test_two_films_at_once_share_batches_and_get_their_own_faces(owner, on_cpu, engine_on, shared, share_limit):
+    """As several films of a process are, and the pieces of one (`--segments`)."""
+    engine, plan = engine_on(owner)
+    devices = [CudaDevice(owner)] * 2 if shared else [CudaDevice(owner) for _ in range(2)]
+    films = [film(frames=6, faces=1), film("nv12", frames=6)]
+    wanted = [run(CpuDevice(), Only(on_cpu["rtface-s"]), f) for f in (film(frames=6, faces=1), film("nv12", frames=6))]
+    got = [None, None]
+
+    def go(n):
+        got[n] = run(devices[n], Only(engine), films[n])
+
+    threads = [threading.Thread(target=go, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    for mine, theirs in zip(got, wanted, strict=True):
+        worst, share = compare(mine, theirs)
+        assert worst <= 1 and share < share_limit
+    assert sum(plan.batches) == 6 + 12
+    engine.close()
+    for device in devices:
+        device.close()

@@ -1,0 +1,171 @@
+"""The stand-in for a GPU is itself proven: it has to fail where a real GPU would silently give wrong pictures."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from rtface.errors import DeviceLost, OutOfDeviceMemory
+from tests.device.cuda.fake_gpu import FakeGpu, LentMemory
+
+
+def double(name, grid, block, address):
+    """The only kernel here: doubles four floats."""
+    values = (ctypes.c_float * 4).from_address(int(address))
+    values[:] = [2 * x for x in values]
+
+
+@pytest.fixture
+def gpu():
+    return FakeGpu(double)
+
+
+def one_way(gpu, *, wait_for_copy=True, wait_for_kernel=True, synchronize=True):
+    """Up on one stream, doubled on another, down on a third."""
+    up, work, down = gpu.stream(), gpu.stream(), gpu.stream()
+    host, device, back = gpu.pin(16), gpu.allocate(16), gpu.pin(16)
+    host.bytes().view(np.float32)[:] = 1.5
+    ready, doubled_, done = gpu.event(), gpu.event(), gpu.event()
+    up.copy(device, host, 16)
+    up.record(ready)
+    if wait_for_copy:
+        work.wait(ready)
+    work.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(device.address), writes=[device])
+    work.record(doubled_)
+    if wait_for_kernel:
+        down.wait(doubled_)
+    down.copy(back, device, 16)
+    down.record(done)
+    if synchronize:
+        done.synchronize()
+    return back.bytes().view(np.float32)[0]
+
+
+def test_ordered_work_gives_its_result_when_waited_for(gpu):
+    assert one_way(gpu) == 3.0
+
+
+@pytest.mark.parametrize("missing", ["wait_for_copy", "wait_for_kernel", "synchronize"])
+def test_every_missing_wait_is_found(gpu, missing):
+    with pytest.raises(AssertionError, match=r"may still (write|read)"):
+        one_way(gpu, **{missing: False})
+
+
+def test_nothing_runs_before_it_is_waited_for(gpu):
+    stream, host, device = gpu.stream(), gpu.pin(16), gpu.allocate(16)
+    host.bytes()[:] = 7
+    stream.copy(device, host, 16)
+    assert device.array[0] == 0xFF
+    event = gpu.event()
+    stream.record(event)
+    assert not event.done()
+    event.synchronize()
+    assert event.done() and device.array[0] == 7
+
+
+def test_writing_pinned_memory_that_a_copy_still_reads_is_found(gpu):
+    stream, host, device = gpu.stream(), gpu.pin(16), gpu.allocate(16)
+    host.bytes()[:] = 7
+    stream.copy(device, host, 16)
+    with pytest.raises(AssertionError, match="the host writes memory while stream 0 may still read it"):
+        host.bytes()
+
+
+def test_freeing_what_is_in_use_and_leaking_are_found(gpu):
+    stream, host, device = gpu.stream(), gpu.pin(16), gpu.allocate(16)
+    host.bytes()[:] = 7
+    stream.copy(device, host, 16)
+    with pytest.raises(AssertionError, match="freeing"):
+        device.close()
+    event = gpu.event()
+    stream.record(event)
+    event.synchronize()
+    device.close()
+    with pytest.raises(AssertionError, match="1 pieces of memory were never freed"):
+        gpu.close()
+    host.close()
+    gpu.close()
+
+
+def test_a_kernel_that_writes_more_than_it_names_is_found():
+    gpu = FakeGpu(double, strict=True)
+    stream, device, event = gpu.stream(), gpu.allocate(16), gpu.event()
+    device.array[:] = 1
+    stream.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(device.address), reads=[device])
+    stream.record(event)
+    with pytest.raises(AssertionError, match="double writes memory that it does not name"):
+        event.synchronize()
+
+
+def test_a_graph_runs_when_replayed_only(gpu):
+    stream, device, event = gpu.stream(), gpu.allocate(16), gpu.event()
+    device.array.view(np.float32)[:] = 1
+    where = np.uint64(device.address)
+    graph = stream.capture(lambda: stream.launch("double", (1, 1, 1), (1, 1, 1), where, writes=[device]))
+    for _ in range(2):
+        stream.replay(graph)
+    stream.record(event)
+    event.synchronize()
+    assert device.array.view(np.float32)[0] == 4.0
+
+
+def test_memory_runs_out_and_the_gpu_gets_lost(gpu):
+    with pytest.raises(OutOfDeviceMemory):
+        gpu.allocate(gpu.memory + 1)
+    stream, device, host = gpu.stream(), gpu.allocate(16), gpu.pin(16)
+    gpu.lost = True
+    with pytest.raises(DeviceLost):
+        stream.copy(device, host, 16)
+
+
+class Theirs:
+    """Memory as ours names it."""
+
+    def __init__(self, lent, at=0, nbytes=16):
+        self.address, self.nbytes = lent.address + at, nbytes
+
+
+def test_another_librarys_memory_is_watched_too():
+    gpu = FakeGpu(double, strict=True)
+    lent = LentMemory(gpu, np.full(32, 1, np.uint8))
+    stream, other, event = gpu.stream(), gpu.stream(), gpu.event()
+    where = np.uint64(lent.address)
+    stream.launch("double", (1, 1, 1), (1, 1, 1), where, writes=[Theirs(lent)])
+    other.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(lent.address + 16), writes=[Theirs(lent, 16)])  # other rows
+    with pytest.raises(AssertionError, match="may still write"):
+        other.launch("double", (1, 1, 1), (1, 1, 1), where, reads=[Theirs(lent)])
+    with pytest.raises(AssertionError, match="the sink touches memory while stream 0 may still write it"):
+        lent.check("the sink")
+    stream.record(event)
+    other.wait(event)
+    other.record(event)
+    event.synchronize()
+    lent.check("the sink")
+    with pytest.raises(AssertionError, match="more than was lent"):
+        stream.copy(Theirs(lent, 8, 32), gpu.pin(16), 16)
+    lent.free()
+    with pytest.raises(AssertionError, match="memory of another library that nobody keeps"):
+        stream.launch("double", (1, 1, 1), (1, 1, 1), where, reads=[Theirs(lent)])
+
+
+def test_writing_a_picture_that_is_not_named_and_letting_one_go_too_early_are_found():
+    gpu = FakeGpu(double, strict=True)
+    lent, event = LentMemory(gpu, np.full(16, 1, np.uint8)), gpu.event()
+    stream = gpu.stream()
+    stream.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(lent.address))
+    stream.record(event)
+    with pytest.raises(AssertionError, match="double writes memory that it does not name"):
+        event.synchronize()
+    stream.launch("double", (1, 1, 1), (1, 1, 1), np.uint64(lent.address), reads=[Theirs(lent)])
+    lent.free()
+    with pytest.raises(AssertionError, match="freeing a picture"):
+        gpu.close()
+
+
+def test_copies_are_counted_by_way(gpu):
+    stream, host, device = gpu.stream(), gpu.pin(16), gpu.allocate(16)
+    stream.copy(device, host, 12)
+    stream.copy(host, device, 8)
+    assert gpu.copied == {"up": 12, "down": 8, "within": 0}

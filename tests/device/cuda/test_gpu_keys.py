@@ -1,0 +1,243 @@
+"""Key frames on a GPU, against the same on the CPU: a slow engine over the small one, in films and live."""
+
+# ruff: noqa: F811
+from __future__ import annotations
+
+from concurrent.futures import Future
+from functools import partial
+
+import numpy as np
+import pytest
+
+from rtface.analysis.analyzer import Treatment
+from rtface.correct.keyframe_blend import AHEAD
+from rtface.device.cpu.device import CpuDevice
+from rtface.engine import LoadedEngine
+from rtface.enhance.step import Enhance
+from rtface.errors import DeviceLost
+from rtface.frame import Color, Display
+from rtface.options import Options
+from rtface.pipeline.chain import join_fields, split_fields
+from rtface.protocols import Workshop
+from rtface.stats import Stats
+from tests.device.cuda.gpu_rig import open_with
+from tests.device.cuda.test_cuda_device import codes, compare, device, film, on_cpu, planes  # noqa: F401
+from tests.device.cuda.test_pictures_on_gpu import back, put
+from tests.engine.cuda.test_stateless_engines import recipe  # noqa: F401
+from tests.enhance.key_frames import Every
+
+
+class Engines:
+    """The first suits every face; all are there by name."""
+
+    def __init__(self, *engines):
+        self.all = {engine.name: engine for engine in engines}
+
+    def pick(self, *_):
+        return next(iter(self.all.values()))
+
+    def named(self, name):
+        return self.all[name]
+
+
+@pytest.fixture
+def open_plain(owner, recipe):
+    """Opens an engine without memory on the GPU, for crops of 128; as `FakePlan`."""
+    made = []
+
+    def opened(**more):
+        made.append(open_with(owner, recipe, **more)[0])
+        return made[-1]
+
+    yield opened
+    for engine in made:
+        engine.close()
+
+
+@pytest.fixture
+def engines(owner, open_plain, engine_on):
+    """That one over rtface-s."""
+    small = engine_on(owner)[0]
+    yield Engines(open_plain(), small)
+    small.close()
+
+
+@pytest.fixture
+def host(recipe, on_cpu):
+    """The same on the CPU."""
+    plain = LoadedEngine(recipe, device="onnx")
+    yield Engines(plain, on_cpu["rtface-s"])
+    plain.close()
+
+
+def enhance(device, engines, stats=None, ladder=None, keyframe=3):
+    return Enhance(device, engines, Options(keyframe=keyframe), stats or Stats(), analysis=False, ladder=ladder,
+                   small="rtface-s")
+
+
+def slots(device):
+    """How many there are, in use or not: frames', and faces' by their side."""
+    made = device._steps.slots
+    return {"frames": len(made._frames._all)} | {size: len(pool._all) for size, pool in made._faces.items()}
+
+
+@pytest.mark.parametrize(("fmt", "more"), [
+    ("yuv420p", {}), ("yuv420p10be", {}), ("yuv420p", {"display": Display(fields="tff")})], ids=["420", "be", "tff"])
+def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more, share_limit):
+    before, stats = [codes(f) for f in film(fmt, frames=6, **more)], Stats()
+    mine, theirs = (list(join_fields(enhance(where, names, stats)(split_fields(iter(film(fmt, frames=6, **more))))))
+                    for where, names in ((device, engines), (CpuDevice(), host)))
+    assert not stats.counters["faults"]
+    pictures = 12 if "display" in more else 6
+    assert (stats.counters["crops:plain"], stats.counters["crops:rtface-s"]) == (4 * pictures // 3, 4 * pictures)
+    worst, share = compare(mine, theirs)
+    assert worst <= 1 and share < max(1e-3, share_limit)
+    assert all(np.mean(codes(f)[0] != b[0]) > 0.01 for f, b in zip(mine, before, strict=True))
+
+
+def test_pictures_that_lie_on_the_gpu_are_cut_twice_and_stay_there(owner, device, engines, host, share_limit):
+    mine = list(enhance(device, engines)(put(frame, owner) for frame in film("nv12", frames=6)))
+    assert not any(frame.image.downloads for frame in mine)
+    theirs = list(enhance(CpuDevice(), host)(film("nv12", frames=6)))
+    worst, share = compare(back(mine), theirs)
+    assert worst <= 1 and share < max(1e-3, share_limit)
+
+
+def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on_cpu, engine_on, share_limit):
+    made = [engine_on(owner, name)[0] for name in ("rtface-m", "rtface-s")]
+    frames = partial(film, "yuv420p10le", frames=4, faces=1, color=Color("bt2020", transfer="pq", primaries=9))
+    mine = list(enhance(device, Engines(*made), keyframe=2)(frames()))
+    theirs = list(enhance(CpuDevice(), Engines(on_cpu["rtface-m"], on_cpu["rtface-s"]), keyframe=2)(frames()))
+    worst, share = compare(mine, theirs)
+    assert worst <= 1 and share < max(1e-3, share_limit)
+    for engine in made:
+        engine.close()
+
+
+def test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_gpu(owner, device, engines):
+    step = enhance(device, engines)
+    reserved = [(owner.gpu.allocations, slots(device)) for _ in step(iter(film(frames=14)))]
+    assert step._hold == 3 + AHEAD
+    assert reserved[-1][1] == {"frames": 1, 128: 2, 256: 2}
+    assert reserved[3:] == [reserved[3]] * 11
+
+
+def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, share_limit):
+    """The faces of a frame are pasted together: with one that was answered on the GPU, it keeps what it has there."""
+    outs = []
+    for where, names in ((device, engines), (CpuDevice(), host)):
+        step = Enhance(where, names, Options(keyframe=3), Stats(), small="rtface-s", treatments={
+            1: Treatment(True, 1.0, None), 2: Treatment(True, 1.0, "rtface-s")})
+        outs.append(list(step(film(frames=5))))
+    worst, share = compare(*outs)
+    assert worst <= 1 and share < max(1e-3, share_limit)
+
+
+@pytest.mark.parametrize(("heavy", "keyframe", "asked"), [(False, "auto", 6), (True, "auto", 1), (False, 3, 2)])
+def test_auto_goes_by_the_engines_weights(device, engines, monkeypatch, heavy, keyframe, asked):
+    monkeypatch.setattr(type(engines.named("plain")), "heavy", heavy)
+    engines.named("plain").ms, stats = 500.0, Stats()  # a measured time changes no film
+    assert all(f.touched for f in enhance(device, engines, stats, keyframe=keyframe)(film(frames=6, faces=1)))
+    assert stats.counters["crops:plain"] == asked and not stats.counters["faults"]
+    assert stats.counters["crops:rtface-s"] == (0 if asked == 6 else 6)
+
+
+def test_an_engine_that_fails_on_a_key_frame_costs_one_frame(device, engines, open_plain):
+    calls = []
+
+    def spoil(name, values):
+        calls.append(name)
+        return values * np.nan if len(calls) == 2 else values
+
+    heavy = open_plain(capturable=False, spoil=spoil)
+    stats, frames = Stats(), film(frames=7, faces=1)
+    calls.clear()
+    before = [planes(f) for f in frames]
+    out = list(enhance(device, Engines(heavy, engines.named("rtface-s")), stats)(frames))
+    passed = [k for k, f in enumerate(out) if not f.touched]
+    assert len(passed) == 1 and stats.counters["faults"] == 1
+    assert all(np.array_equal(a, b) for a, b in zip(planes(out[passed[0]]), before[passed[0]], strict=True))
+    assert len(calls) == 3
+
+
+class Late:
+    """An engine that answers when it is told to."""
+
+    def __init__(self, engine, ms=700.0):
+        self.engine, self.ms, self.asked = engine, ms, []
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+    def submit(self, crops, after=None):
+        self.asked.append((crops, after, Future()))
+        return self.asked[-1][2]
+
+    def answer(self):
+        for crops, after, promised in self.asked:
+            if not promised.done():
+                promised.set_result(self.engine.submit(crops, after).result(60))
+
+
+def test_live_no_frame_waits_for_the_slow_engine(device, engines, host, share_limit):
+    """Its answers come some frames later, for both faces; until then no slot is held for them."""
+    outs, stats = [], Stats()
+    for where, names in ((device, engines), (CpuDevice(), host)):
+        heavy = Late(names.named("plain"))
+        step, shown = enhance(where, Engines(heavy, names.named("rtface-s")), stats, Every(1), "auto"), []
+        for k, frame in enumerate(film(frames=10)):
+            if k in (3, 7):
+                heavy.answer()
+            shown.append(step.collect(step.submit(frame)))
+        assert [len(heavy.asked), sum(promised.done() for *_, promised in heavy.asked)] == [6, 4]
+        outs.append(shown)
+    assert all(frame.touched for frame in outs[0]) and not stats.counters["faults"]
+    worst, share = compare(*outs)
+    assert worst <= 1 and share < max(1e-3, share_limit)
+    assert slots(device) == {"frames": 1, 128: 2, 256: 2}
+
+
+def test_live_the_slow_engine_has_a_stream_that_gives_way(owner, device, engines):
+    engines.named("plain").ms = 700.0
+    step = enhance(device, engines, ladder=Every(1), keyframe="auto")
+    for frame in film(frames=2, faces=1):
+        step.collect(step.submit(frame))
+    step.book._records[1].keys.last.key.result(60)
+    of = {name: engine._hosted._kept.stream for name, engine in engines.all.items()}
+    gpu = owner.gpu
+    assert of["plain"].priority < of["rtface-s"].priority == owner.compute.priority < owner.look.priority
+    assert len({*(stream.name for stream in of.values()), owner.compute.name}) == 3
+    assert all(f"{stream.name}: copy" in gpu.operations for stream in of.values())
+
+
+def test_live_a_small_engine_that_is_late_too_costs_the_correction_of_that_frame_only(device, engines):
+    class Impatient(Every):
+        def patience(self, now, captured_at):
+            return 0.0 if len(small.asked) == 2 else 20.0
+
+    small, stats = Late(engines.named("rtface-s"), ms=1.0), Stats()
+    heavy = Late(engines.named("plain"))
+    step, touched = enhance(device, Engines(heavy, small), stats, Impatient(1), "auto"), []
+    for frame in film(frames=4, faces=1):
+        job = step.submit(frame)
+        if len(small.asked) != 2:
+            small.answer()
+        touched.append(step.collect(job).touched)
+    assert touched == [True, False, True, True] and not stats.counters["faults"]
+    assert slots(device)["frames"] == 1
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["film", "live"])
+def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(owner, device, engines, host, live):
+    stats = Stats()
+    step = enhance(device, engines, stats, Every(1) if live else None)
+    step.spare = (lambda: Workshop(CpuDevice(), host)) if live else None
+    frames, done = film(frames=5, faces=1), []
+    try:
+        for k, frame in enumerate(frames):
+            owner.gpu.lost = k >= 2
+            done.append(step.collect(step.submit(frame)).touched)
+    except DeviceLost:
+        assert not live
+    assert done == ([True, True, False, True, True] if live else [True, True])
+    assert stats.counters["faults"] <= 1

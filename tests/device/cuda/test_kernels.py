@@ -1,0 +1,219 @@
+"""The kernels make the crops that the CPU device makes, and their descriptors are what they read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cuda.crop import CropPlan
+from rtface.device.cuda.kernels import KERNELS, STRUCTS, curve_tables
+from rtface.device.cuda.staging import Surface, drawable
+from rtface.frame import Color, Display, Float
+from rtface.geometry.planes import layout, planes
+from rtface.geometry.transforms import scaling, translation
+from tests.device.cuda.host_kernels import HostKernels, compiler
+from tests.device.cuda.kernel_runs import Block, cpu_crops, film, form_of, kernel_crops, run, similarity
+
+S = 96
+FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuva420p", "yuv420p9le",
+           "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv444p12le", "yuv420p14le", "yuv444p16le", "yuv444p10msble",
+           "nv12", "nv21", "nv16", "nv24", "nv42", "nv20le", "p010le", "p012le", "p016le", "p210le", "p412le",
+           "yuyv422", "uyvy422", "yvyu422", "y210le", "y216le", "ayuv", "vuya", "ayuv64le", "xv36le", "xv48le",
+           "gray", "gray10le", "gray16le", "ya8", "ya16le", "rgb24", "bgr24", "rgba", "argb", "abgr", "0rgb",
+           "rgb48le", "bgra64le", "gbrp", "gbrp10le", "gbrap", "gbrp16le"]
+DISPLAYS = [Display(), Display(1), Display(2, mirror=True), Display(3, aspect=Fraction(16, 11)),
+            Display(0, aspect=Fraction(3, 4), fields="tff"), Display(0, fields="bff"),
+            Display(1, mirror=True, fields="tff")]
+
+
+def close(got: np.ndarray, wanted: np.ndarray) -> None:
+    """The same but for what single precision loses; one value in a thousand may round the other way in 8 bits.
+
+    (Here none does. OpenCV's loops have a fused product or not, by processor.)
+    """
+    assert got.shape == wanted.shape and np.isfinite(got).all()
+    error = np.abs(got - wanted)
+    assert (error > 0.01 / 255).mean() < 1e-3 and error.max() < 3 / 255, (error.max() * 255, error.mean() * 255)
+
+
+def faces(frame, *sides: float, size: int = S) -> Float:
+    spots = [(0.45, 0.52, 0.2), (0.9, 0.1, -0.4), (0.02, 0.97, 1.9), (0.5, 0.4, 3.1)]
+    return np.stack([similarity(frame, side, size, angle=spots[n % 4][2], at=spots[n % 4][:2])
+                     for n, side in enumerate(sides)])
+
+
+def test_descriptors_have_the_layout_of_the_structs(host: HostKernels):
+    for name, dtype in STRUCTS.items():
+        names = dtype.names or ()
+        assert host.layout_of(name, names) == (dtype.itemsize, {n: dtype.fields[n][1] for n in names}), name
+        assert dtype.itemsize % 8 == 0, name
+
+
+def test_every_kernel_of_the_table_is_there(host: HostKernels):
+    with pytest.raises(TypeError, match="crop takes"):
+        host.launch("crop", (1, 1, 1), (32, 8, 1), np.int32(0))
+    assert set(KERNELS) == {"crop", "seen", "area", "blur", "uncurve", "tint", "gray", "paste"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("color", [Color("bt601"), Color("bt709", full_range=True, siting="center"),
+                                   Color("bt2020", siting="topleft")], ids=lambda c: f"{c.matrix}-{c.siting}")
+def test_crops_are_those_of_the_cpu(name, color, host):
+    """Faces smaller than the crop, of about its size, larger (filtered), and over the picture's edge."""
+    frame = film(name, color=color)
+    matrices = faces(frame, 40.0, 100.0, 150.0, 330.0)
+    close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "nv12", "p010le", "yuyv422", "rgb24", "gray16le"])
+@pytest.mark.parametrize("display", DISPLAYS, ids=str)
+def test_crops_are_turned_mirrored_and_of_one_field(name, display, host):
+    for field in (None,) if display.fields == "progressive" else (0, 1):
+        frame = film(name, 322, 178, display=display, field=field)
+        matrices = faces(frame, 50.0, 120.0, 200.0)
+        close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv410p", "yuv411p", "nv21", "p016le", "rgb24", "gbrp10le"])
+@pytest.mark.parametrize("size", [(641, 359), (161, 97), (7, 5), (2, 2), (1, 1)], ids=str)
+def test_crops_of_odd_sizes(name, size, host):
+    """And pictures smaller than a crop; a crop's own side may be odd, too."""
+    frame = film(name, *size)
+    for side in (S, 33):
+        matrices = np.stack([*faces(frame, 30.0, 90.0, 260.0, size=side), scaling(side / size[0], side / size[1])])
+        close(kernel_crops(host, frame, matrices, side), cpu_crops(frame, matrices, side))
+
+
+@pytest.mark.parametrize("shrink", [1.07, 1.1, 1.5, 1.94, 2.0, 2.5, 3.0, 4.3, 5.0])
+@pytest.mark.parametrize("name", ["yuv420p", "yuv411p", "yuv444p10le", "rgba"])
+def test_shrunk_crops_are_filtered_as_on_the_cpu(name, shrink, host):
+    frame = film(name, 640, 360, noise=0.15)
+    matrices = np.stack([similarity(frame, 64 * shrink, 64, angle=a, at=(0.4 + a, 0.6)) for a in (0.0, 0.3, 1.57)])
+    close(kernel_crops(host, frame, matrices, 64), cpu_crops(frame, matrices, 64))
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "p010le"])
+def test_crops_outside_the_picture_repeat_its_edge(name, host):
+    frame = film(name)
+    for x, y in ((5000.0, 0.0), (-4000.0, -4000.0), (0.0, 170.0)):
+        matrices = translation(x, y)[None]
+        close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
+
+
+HDR = [Color("bt2020", transfer="pq", primaries=9), Color("bt2020", transfer="hlg", primaries=9),
+       Color("bt709", transfer="pq", primaries=1), Color("bt2020", primaries=9),
+       Color("rgb", full_range=True, transfer="linear", primaries=9)]
+
+
+@pytest.mark.parametrize("color", HDR, ids=lambda c: f"{c.transfer}-{c.primaries}")
+@pytest.mark.parametrize("name", ["yuv420p10le", "p010le", "yuv420p", "yuv444p16le", "gbrp12le"])
+def test_hdr_goes_through_the_curve(name, color, host):
+    frame = film(name, color=color)
+    matrices = faces(frame, 60.0, 150.0, 250.0)
+    close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
+    view = CpuDevice().view(frame)
+    natives = np.stack([view.rgb(m, (S, S), native=True) for m in matrices])
+    close(kernel_crops(host, frame, matrices, S, native=True), natives)
+
+
+def test_sdr_has_no_tables_and_hdr_has_two():
+    assert not len(curve_tables(Color())) and not len(curve_tables(Color(primaries=9)))
+    assert len(curve_tables(HDR[0])) == 2 * 4097
+
+
+def test_a_common_crop_is_one_launch(host):
+    """Nothing is filtered where no face is larger than its crop; and a grid may be larger than its faces."""
+    frame = film("nv12", 640, 360)
+    plan = CropPlan(frame, form_of(frame), faces(frame, 60.0, 90.0, 100.0), S)
+    block, out = Block(host, frame, plan.boxes), host.hold(np.full((3, 3, S, S), np.nan, np.float32))
+    job = plan.job(block.surface, block.base, [crop.ctypes.data for crop in out])
+    assert plan.scratch == 0 and [launch.kernel for launch in job.launches] == ["crop"]
+    assert job.launches[0].grid == (2, 4, 3)
+    run(host, job)
+    first = out.copy()
+    assert np.isfinite(first).all()
+    out[...] = np.nan
+    data = host.hold(job.descriptors)
+    host.launch("crop", (9, 9, 9), (32, 8, 1), np.uint64(data.ctypes.data))  # as a captured graph's is
+    np.testing.assert_array_equal(out, first)
+    assert not CropPlan(frame, form_of(frame), np.zeros((0, 2, 3)), S).job(block.surface, block.base, []).launches
+
+
+def test_crops_may_lie_apart(host):
+    frame = film("yuv420p")
+    matrices = faces(frame, 80.0, 100.0)
+    plan = CropPlan(frame, form_of(frame), matrices, S)
+    block, out = Block(host, frame, plan.boxes), host.hold(np.full((2, 4, S, S), -1.0, np.float32))
+    run(host, plan.job(block.surface, block.base, [crop.ctypes.data for crop in out]))
+    close(np.ascontiguousarray(out[:, :3]), cpu_crops(frame, matrices, S))
+    assert (out[:, 3] == -1.0).all()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_surface_holds_its_boxes_and_gives_them_back(name):
+    frame = film(name)
+    form = form_of(frame)
+    views = planes(frame.image, form)
+    boxes = {role: (3, 5, min(40, view.shape[1]), min(30, view.shape[0])) for role, view in views.items()}
+    surface = Surface(form, boxes)
+    block = np.zeros(surface.nbytes, np.uint8)
+    surface.load(views, block)
+    before = {role: view.copy() for role, view in views.items()}
+    for role, (x0, y0, *_) in boxes.items():
+        at = surface.address(role, 0, x0 + 7, y0 + 4)
+        word = block[at:at + form.dtype.itemsize].view(form.dtype)
+        assert word[0] == before[role][y0 + 4, x0 + 7]
+        word ^= 1
+    inner = {role: (x0 + 7, y0 + 4, x0 + 8, y0 + 5) for role, (x0, y0, *_) in boxes.items()}
+    surface.store(views, block, inner)
+    for role, (x0, y0, *_) in boxes.items():
+        before[role][y0 + 4, x0 + 7] ^= 1
+        np.testing.assert_array_equal(views[role], before[role])
+    assert all(at >= 0 and at + nbytes <= surface.nbytes for at, nbytes in surface.spans(inner))
+
+
+def test_big_endian_words_are_not_drawn():
+    assert all(drawable(form) for form in map(layout, FORMATS) if form)
+    assert not any(drawable(form) for form in map(layout, ["yuv420p10be", "p010be", "gray16be", "gbrp16be"]) if form)
+
+
+def test_bottom_up_pictures_are_copied_in_place(host):
+    """As `vflip` and raw RGB in AVI hand them out: line sizes are negative."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=320, height=176, format="yuv420p", time_base=Fraction(1, 25))
+    flip, sink = graph.add("vflip"), graph.add("buffersink")
+    source.link_to(flip)
+    flip.link_to(sink)
+    graph.configure()
+    frame = film("yuv420p")
+    source.push(frame.image)
+    frame = replace(frame, image=sink.pull())
+    assert frame.image.planes[0].line_size < 0
+    matrices = faces(frame, 80.0, 100.0)
+    close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
+    form = form_of(frame)
+    views = planes(frame.image, form)
+    block = Block(host, frame, CropPlan(frame, form, matrices, S).boxes)
+    before = {role: view.copy() for role, view in views.items()}
+    for view in views.values():
+        view[...] = 9
+    block.surface.store(views, block.block, {role: held.box for role, held in block.surface.held.items()})
+    for role, held in block.surface.held.items():
+        x0, y0, x1, y1 = held.box
+        np.testing.assert_array_equal(views[role][y0:y1, x0:x1], before[role][y0:y1, x0:x1])
+        assert (views[role] == 9).sum() >= views[role].size - (y1 - y0) * (x1 - x0)
+
+
+def test_without_a_compiler_the_kernels_tests_are_skipped_or_fail_where_one_is_required(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.delenv("RTFACE_REQUIRE_CXX", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no C\\+\\+ compiler no-such-compiler"):
+        compiler()
+    monkeypatch.setenv("RTFACE_REQUIRE_CXX", "1")
+    with pytest.raises(pytest.fail.Exception, match="RTFACE_REQUIRE_CXX"):
+        compiler()

@@ -1,0 +1,223 @@
+"""The thread that owns a GPU: order, batches of what waits, failures that reach who asked, and an end."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+
+import pytest
+
+from rtface.device.cuda.stream_thread import Owner
+from rtface.errors import DeviceLost, EngineError, MissingComponent
+from tests.device.cuda.fake_gpu import FakeGpu
+
+
+class Network:
+    """Makes batches of at most three, and notes them; each lasts until someone waits for its event."""
+
+    def __init__(self, owner, max_batch=3, fail=None):
+        self.owner, self.max_batch, self.fail, self.batches = owner, max_batch, fail, []
+
+    def enqueue(self, batch):
+        if self.fail:
+            raise self.fail
+        self.batches.append([r.number for r in batch])
+        event = self.owner.gpu.event()
+        self.owner.compute.record(event)
+        for request in batch:
+            request.answer.set_result(request.number)
+        return event
+
+
+class Request:
+    def __init__(self, network, number, after=None):
+        self.network, self.number, self.after, self.answer = network, number, after, Future()
+
+    @property
+    def ready(self):
+        return self.after is None or self.after.done()
+
+    def fail(self, error):
+        self.answer.set_exception(error)
+
+
+@pytest.fixture
+def owner():
+    owner = Owner(lambda: FakeGpu(lambda *_: None))
+    yield owner
+    owner.close()
+
+
+def hold(owner):
+    """Keeps the owner busy until the gate is opened; returns when it has begun."""
+    begun, gate = threading.Event(), threading.Event()
+    owner.run(lambda: (begun.set(), gate.wait(10)))
+    assert begun.wait(10)
+    return gate
+
+
+def test_all_work_is_done_by_one_thread_in_order(owner):
+    names = [owner.run(lambda k=k: (k, threading.current_thread().name)) for k in range(20)]
+    assert [f.result(10) for f in names] == [(k, "rtface-GPU") for k in range(20)]
+
+
+def test_what_waits_goes_in_one_batch_and_a_single_crop_does_not_wait(owner):
+    network = Network(owner)
+    first = Request(network, 0)
+    owner.submit(first)
+    assert first.answer.result(10) == 0
+    assert network.batches == [[0]]
+    gate = hold(owner)
+    requests = [Request(network, k) for k in range(1, 6)]
+    for request in requests:
+        owner.submit(request)
+    gate.set()
+    assert [r.answer.result(10) for r in requests] == [1, 2, 3, 4, 5]
+    assert network.batches == [[0], [1, 2, 3], [4, 5]]
+
+
+def test_crops_of_different_networks_never_share_a_batch(owner):
+    one, two = Network(owner), Network(owner)
+    gate = hold(owner)
+    requests = [Request(one, 1), Request(two, 2), Request(one, 3), Request(two, 4)]
+    for request in requests:
+        owner.submit(request)
+    gate.set()
+    for request in requests:
+        request.answer.result(10)
+    assert (one.batches, two.batches) == ([[1, 3]], [[2, 4]])
+
+
+def test_a_face_s_next_frame_waits_for_the_one_before(owner):
+    network = Network(owner)
+    gate = hold(owner)
+    first, other = Request(network, 1), Request(network, 2)
+    second = Request(network, 3, after=first.answer)
+    third = Request(network, 4, after=second.answer)
+    for request in (first, second, third, other):
+        owner.submit(request)
+    gate.set()
+    for request in (first, second, third, other):
+        request.answer.result(10)
+    assert network.batches == [[1, 2], [3], [4]]
+
+
+def test_only_so_many_batches_are_on_the_gpu_at_a_time(owner):
+    network = Network(owner, max_batch=1)
+    gate = hold(owner)
+    requests = [Request(network, k) for k in range(8)]
+    for request in requests:
+        owner.submit(request)
+    gate.set()
+    requests[-1].answer.result(10)
+    assert owner.gpu.waits == 6  # the first two go at once, each later one waits for the one two before it
+
+
+class Slow:
+    """An event that ends when it is told to; `asked` when somebody waits."""
+
+    def __init__(self, error=None):
+        self.asked, self.gate, self.error = threading.Event(), threading.Event(), error
+
+    def synchronize(self):
+        self.asked.set()
+        assert self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+
+
+def crowded(owner, requests, error=None):
+    """Three crops one by one: two batches on the GPU, and one that waits for the first to end."""
+    network, first = Network(owner, max_batch=1), Slow(error)
+    enqueue = network.enqueue
+    network.enqueue = lambda batch: first if enqueue(batch) and network.batches == [[0]] else Slow()
+    requests += [Request(network, k) for k in range(3)]
+    for request in requests:
+        owner.submit(request)
+    assert first.asked.wait(10)
+    return first
+
+
+def test_while_a_crop_waits_for_room_the_owner_does_everything_else(owner):
+    requests = []
+    first = crowded(owner, requests)
+    assert owner.run(lambda: "a look").result(10) == "a look"
+    assert [request.answer.done() for request in requests] == [True, True, False]
+    late = Request(requests[0].network, 3)
+    late.network.max_batch = 2
+    owner.submit(late)
+    first.gate.set()
+    assert requests[2].answer.result(10) == 2
+    assert late.answer.result(10) == 3
+    assert late.network.batches == [[0], [1], [2, 3]]  # what came while it waited joined it
+
+
+@pytest.mark.parametrize(("error", "seen"), [
+    (DeviceLost("gone"), DeviceLost), (EngineError("an odd one"), None), (AssertionError("a test's"), AssertionError)])
+def test_a_batch_that_fails_lets_those_behind_it_know_and_holds_nobody_up(owner, error, seen):
+    requests = []
+    first = crowded(owner, requests, error)
+    first.gate.set()
+    if seen is None:
+        assert requests[2].answer.result(10) == 2
+    else:
+        with pytest.raises(seen):
+            requests[2].answer.result(10)
+
+
+def test_closing_while_a_crop_waits_for_room_does_it_first():
+    owner, requests = Owner(lambda: FakeGpu(lambda *_: None)), []
+    closed = []
+    owner.gpu.close = lambda: closed.append([request.answer.done() for request in requests])
+    first = crowded(owner, requests)
+    threading.Timer(0.05, first.gate.set).start()
+    owner.close()
+    assert closed == [[True, True, True]]
+    assert not [t for t in threading.enumerate() if t.name == "rtface-GPU"]
+
+
+def test_a_failure_reaches_who_asked_and_nobody_else(owner):
+    broken, whole = Network(owner, fail=EngineError("no such tensor")), Network(owner)
+    requests = [Request(broken, 1), Request(whole, 2)]
+    for request in requests:
+        owner.submit(request)
+    with pytest.raises(EngineError, match="no such tensor"):
+        requests[0].answer.result(10)
+    assert requests[1].answer.result(10) == 2
+    with pytest.raises(ZeroDivisionError):
+        owner.run(lambda: 1 / 0).result(10)
+
+
+def test_after_the_loss_of_the_gpu_everything_says_so(owner):
+    owner.gpu.lost = True
+    with pytest.raises(DeviceLost, match="stopped answering"):
+        owner.run(lambda: owner.compute.record(owner.gpu.event())).result(10)
+    owner.gpu.lost = False  # whatever it says now: its contents are gone
+    request = Request(Network(owner), 1)
+    owner.submit(request)
+    with pytest.raises(DeviceLost):
+        request.answer.result(10)
+
+
+def test_a_gpu_that_cannot_be_opened_says_why_and_leaves_no_thread():
+    def refuse():
+        raise MissingComponent("no driver")
+
+    with pytest.raises(MissingComponent, match="no driver"):
+        Owner(refuse)
+    assert not [t for t in threading.enumerate() if t.name == "rtface-GPU"]
+
+
+def test_what_waits_is_done_before_the_end():
+    owner = Owner(lambda: FakeGpu(lambda *_: None))
+    network = Network(owner)
+    gate = hold(owner)
+    requests = [Request(network, k) for k in range(4)]
+    for request in requests:
+        owner.submit(request)
+    threading.Timer(0.05, gate.set).start()
+    owner.close()
+    owner.close()
+    assert [r.answer.result(0) for r in requests] == [0, 1, 2, 3]
+    with pytest.raises(EngineError, match="closed"):
+        owner.run(lambda: None)

@@ -1,0 +1,338 @@
+"""Frames whose picture lies on the GPU: no sample of it leaves the GPU, and what comes out is the CPU's picture."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.analysis.patch import patch_of_view
+from rtface.analysis.scene_cuts import CutDetector
+from rtface.concurrency import buffer
+from rtface.device.cpu.device import CpuDevice, CpuView
+from rtface.device.cuda.device import CudaDevice
+from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.view import GpuView
+from rtface.engine import LoadedEngine
+from rtface.enhance.step import Enhance
+from rtface.errors import DeviceLost, EngineError, InputError
+from rtface.frame import Color, Display
+from rtface.geometry.transforms import compose, scaling, translation
+from rtface.options import Options
+from rtface.pipeline.chain import split_fields
+from rtface.pipeline.track_step import track
+from rtface.stats import Stats
+from rtface.tracking import create_tracker
+from tests.device.cuda.fake_gpu import FakeStream
+from tests.device.cuda.gpu_rig import FakeGpu, GpuPicture, engine_on
+from tests.device.cuda.test_cuda_device import Only, codes, compare, film, run
+from tests.pipeline.fakes import face_at, frame_of, portrait
+
+PQ = Color("bt2020", transfer="pq", primaries=9)
+
+
+@pytest.fixture
+def device(owner):
+    device = CudaDevice(owner)
+    yield device
+    device.close()
+
+
+@pytest.fixture(scope="module")
+def on_cpu():
+    from rtface.engine.recipe import find_recipes, load_recipe
+    engine = LoadedEngine(load_recipe(find_recipes()["rtface-s"]), device="onnx")
+    yield engine
+    engine.close()
+
+
+def put(frame, owner, **more):
+    """The frame with its picture on the GPU."""
+    return replace(frame, image=GpuPicture(owner.gpu, frame.image, **more))
+
+
+def back(frames):
+    """The frames as a sink sees them."""
+    return [replace(f, image=f.image.host() if isinstance(f.image, GpuPicture) else f.image) for f in frames]
+
+
+def chained(device, engines, frames, stats=None):
+    """`test_cuda_device.run`, for pictures that cannot be made writable."""
+    step = Enhance(device, engines, Options(), stats or Stats(), analysis=False)
+    out = []
+    for frame in frames:
+        fields = [frame] if frame.display.fields == "progressive" else [replace(frame, field=n) for n in (0, 1)]
+        out.append(list(step(iter(fields)))[-1])
+    return [replace(f, field=None) for f in out]
+
+
+@pytest.mark.parametrize(("fmt", "more"), [
+    ("nv12", {}), ("p010le", {}), ("p010le", {"color": PQ}), ("nv12", {"display": Display(fields="tff")}),
+    ("nv12", {"display": Display(fields="bff")})], ids=["nv12", "p010", "pq", "tff", "bff"])
+def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, share_limit):
+    engine, plan = engine_on(owner)
+    frames, stats = [put(f, owner) for f in film(fmt, **more)], Stats()
+    images = [f.image for f in frames]
+    out = chained(device, Only(engine), frames, stats)
+    assert not stats.counters["faults"]
+    assert all(f.image is image and f.touched for f, image in zip(out, images, strict=True))
+    assert not any(image.downloads for image in images)
+    mine, theirs = back(out), run(CpuDevice(), Only(on_cpu), film(fmt, **more))
+    worst, share = compare(mine, theirs)
+    assert worst <= (64 if fmt == "p010le" else 1) and share < share_limit  # p010 counts in steps of 64
+    assert np.mean(codes(mine[0])[0] != codes(film(fmt, **more)[0])[0]) > 0.01
+    assert max(plan.batches) == 2
+    engine.close()
+
+
+def test_frames_go_on_being_the_hosts_in_the_middle_of_a_film(owner, device, on_cpu, share_limit):
+    engine, _ = engine_on(owner)
+    mixed = [put(f, owner) if k % 2 else f for k, f in enumerate(film("nv12", frames=4))]
+    mine = back(run(device, Only(engine), mixed))
+    worst, share = compare(mine, run(CpuDevice(), Only(on_cpu), film("nv12", frames=4)))
+    assert worst <= 1 and share < share_limit
+    engine.close()
+
+
+def test_a_picture_on_another_gpu_is_brought_to_the_host(owner, device, on_cpu):
+    engine, _ = engine_on(owner)
+    (frame,) = [put(f, owner, device=1) for f in film("nv12", frames=1)]
+    said = []
+    device._cpu._warn = lambda key, text: said.append(text)
+    assert isinstance(device.view(frame), CpuView)
+    (mine,) = run(device, Only(engine), [frame])
+    assert mine.image.format.name == "nv12" and mine.touched and not said
+    worst, _ = compare([mine], run(CpuDevice(), Only(on_cpu), film("nv12", frames=1)))
+    assert worst <= 1
+    engine.close()
+
+
+def test_only_figures_thumbnails_and_crops_leave_the_gpu(owner, device):
+    """Bytes by direction: nothing of a picture goes up, and down goes what was asked for and the faces' figures."""
+    engine, _ = engine_on(owner)
+    large = []
+    for t in range(4):
+        picture, points = portrait(1280, 720, scale=1.2, shift=(10.0 * t, 0.0))
+        large.append(put(replace(frame_of(picture, t, "nv12"), faces=(face_at(points),)), owner))
+    step = Enhance(device, Only(engine), Options(), Stats(), analysis=False)
+    copied, looked, look = [], [], device._looks.look
+    device._looks.look = lambda *how: looked.append(look(*how)) or looked[-1]
+    for frame in large:
+        before = dict(owner.gpu.copied)
+        looked.clear()
+        small, *_ = device.view(frame).thumbnail(64)
+        crop = device.view(frame).crop(scaling(0.2, 0.2), (192, 128))
+        step.collect(step.submit(frame))
+        copied.append({way: n - before[way] for way, n in owner.gpu.copied.items()}
+                      | {"seen": sum(part.nbytes for part in looked)})
+        assert (small.shape, crop.shape) == ((36, 64, 3), (128, 192, 3))
+    from rtface.device.cuda.shaping import measure_floats
+    picture = 1280 * 720 * 3 // 2
+    for each in copied[1:]:
+        assert each["down"] == each["seen"] + 4 * measure_floats(256)
+        assert small.nbytes + crop.nbytes <= each["seen"] < picture // 3  # on some frames the analysis looks, too
+        assert each["up"] < 100_000  # descriptors, and the mask of a mesh
+    engine.close()
+
+
+def test_gray_chroma_stays_bit_for_bit(owner, device, on_cpu, share_limit):
+    """A film in black and white: the GPU itself finds out, face by face."""
+    def coloured(k):
+        picture, points = portrait(480, 300, blur=1.2, scale=0.9, shift=(60.0, 30.0))
+        gray = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        if k == 2:  # colour in one corner of the face
+            gray[200:206, 300:306] = (200, 60, 60)
+        return replace(frame_of(picture if k == 1 else gray, k, "nv12"), faces=(face_at(points),))
+
+    engine, _ = engine_on(owner)
+    mine = back(chained(device, Only(engine), [put(coloured(k), owner) for k in range(3)]))
+    theirs = run(CpuDevice(), Only(on_cpu), [coloured(k) for k in range(3)])
+    worst, share = compare(mine, theirs)
+    assert worst <= 1 and share < share_limit
+    assert np.array_equal(codes(mine[0])[1], codes(coloured(0))[1])
+    assert [not np.array_equal(codes(m)[1], codes(coloured(k))[1]) for k, m in enumerate(mine)] == [False, True, True]
+    engine.close()
+
+
+def test_a_picture_is_kept_until_the_gpu_has_done_with_it(owner, device):
+    frame = put(film("nv12", frames=1)[0], owner)
+    crops = device.cut(frame, [(np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), 256)])
+    del frame
+    gc.collect()
+    assert len(owner.gpu.lent) == 2  # both its planes
+    device.drop(crops)
+    gc.collect()
+    assert not owner.gpu.lent and not owner.gpu.faults
+
+
+def test_a_frame_that_passes_through_can_be_written_to_by_others(owner, device):
+    """Its crops were cut; the sink gets it only when that has ended."""
+    engine, _ = engine_on(owner, capturable=False, spoil=lambda name, v: v * np.nan if name == "residual" else v)
+    stats = Stats()
+    (out,) = chained(device, Only(engine), [put(f, owner) for f in film("nv12", frames=1)], stats)
+    assert stats.counters["faults"] == 1 and not out.touched
+    assert all(np.array_equal(a, b) for a, b in zip(codes(back([out])[0]), codes(film("nv12", frames=1)[0]),
+                                                    strict=True))
+    engine.close()
+
+
+@pytest.mark.parametrize("place", [lambda frame, owner: frame, put], ids=["host", "gpu"])
+def test_a_frame_whose_correction_could_not_be_made_stays(owner, device, engine_on, monkeypatch, place):
+    """Its slot holds the correction of another frame then, which must not be pasted."""
+    engine, _ = engine_on(owner)
+    stats = Stats()
+    step = Enhance(device, Only(engine), Options(grain="none"), stats, analysis=False)
+    frames, launch = film("nv12", frames=3, faces=1), FakeStream.launch
+    before, out = codes(frames[1]), []
+    for k, frame in enumerate(frames):
+        def launched(self, kernel, *args, fails=k == 1, **more):
+            if fails and kernel == "shape_apply":
+                raise EngineError("CUDA_ERROR_INVALID_VALUE when rtface wanted to run shape_apply")
+            return launch(self, kernel, *args, **more)
+        monkeypatch.setattr(FakeStream, "launch", launched)
+        out.append(step.collect(step.submit(place(frame, owner))))
+    assert [frame.touched for frame in out] == [True, False, True]
+    assert all(np.array_equal(a, b) for a, b in zip(codes(back(out)[1]), before, strict=True))
+    assert stats.counters["faults"] == 1
+    engine.close()
+
+
+def test_a_field_of_one_row_is_refused(owner, device):
+    frame = put(frame_of(np.zeros((2, 64, 3), np.uint8), 0, "nv12", display=Display(fields="tff")), owner)
+    with pytest.raises(InputError, match="too low to be interlaced"):
+        device.cut(replace(frame, field=1), [(np.eye(2, 3), 256)])
+    assert np.asarray(device.view(replace(frame, field=0)).width) == 64
+
+
+# ---- what a tracker sees
+
+def both(owner, device, frame):
+    """The GPU's view and the CPU's."""
+    mine = device.view(put(frame, owner))
+    assert isinstance(mine, GpuView)
+    return mine, CpuDevice().view(frame)
+
+
+def detailed(fmt="nv12", width=1280, height=720, **more):
+    picture, _ = portrait(width, height, blur=0.6, scale=1.5)
+    noise = np.random.default_rng(0).normal(0, 4, picture.shape)
+    return replace(frame_of(np.clip(picture + noise, 0, 255).astype(np.uint8), 3, fmt), **more)
+
+
+def apart(a, b):
+    assert a.shape == b.shape and a.dtype == b.dtype == np.uint8
+    differ = np.abs(a.astype(int) - b)
+    return int(differ.max()), float(differ.mean())
+
+
+TURN = compose(translation(80, 80), np.array([[0.31, 0.2, 0.0], [-0.2, 0.31, 0.0]]), translation(-640, -360))
+
+
+@pytest.mark.parametrize(("matrix", "size"), [
+    (TURN, (160, 160)), (scaling(0.3, 0.3), (384, 384)), (np.array([[1.0, 0.0, -400.0], [0.0, 1.0, -200.0]]),
+                                                         (300, 221)),
+    (np.array([[2.2, 0.0, -1200.0], [0.0, 2.2, -500.0]]), (256, 256))], ids=["turned", "shrunk", "shifted", "grown"])
+@pytest.mark.parametrize("fmt", ["nv12", "p010le"])
+def test_crops_are_the_cpus(owner, device, fmt, matrix, size):
+    mine, theirs = both(owner, device, detailed(fmt))
+    worst, mean = apart(mine.crop(matrix, size), theirs.crop(matrix, size))
+    assert worst <= 2 and mean < 0.1
+
+
+@pytest.mark.parametrize("more", [
+    {"display": Display(quarter_turns=1)}, {"display": Display(quarter_turns=2, mirror=True)},
+    {"display": Display(fields="bff"), "field": 1}, {"color": PQ}], ids=["turned", "mirrored", "field", "pq"])
+def test_crops_of_turned_interlaced_and_hdr_pictures_are_the_cpus(owner, device, more):
+    mine, theirs = both(owner, device, detailed("p010le", **more))
+    assert (mine.width, mine.height) == (theirs.width, theirs.height)
+    matrix = compose(scaling(0.4, 0.4), translation(-150, -100))
+    worst, mean = apart(mine.crop(matrix, (192, 192)), theirs.crop(matrix, (192, 192)))
+    assert worst <= 2 and mean < 0.1
+    assert apart(mine.thumbnail(256)[0], theirs.thumbnail(256)[0])[1] < 3.0
+
+
+def test_outside_the_picture_it_is_black(owner, device):
+    mine, theirs = both(owner, device, detailed())
+    matrix = compose(scaling(0.2, 0.2), translation(300, 200))
+    a, b = mine.crop(matrix, (400, 300)), theirs.crop(matrix, (400, 300))
+    assert np.mean((a == 0).all(-1) != (b == 0).all(-1)) < 0.01
+    assert (a[:38] == 0).all() and (a[:, :58] == 0).all() and (a[190:] == 0).all()
+    shown = (a > 0).any(-1) & (b > 0).any(-1)
+    assert np.abs(a[shown].astype(int) - b[shown]).max() <= 2
+
+
+@pytest.mark.parametrize("side", [64, 384, 4000])
+def test_thumbnails_are_near_swscales(owner, device, side):
+    """They are the CPU's crops to the last bit; swscale makes everything 1.4 darker, and repeats chroma."""
+    mine, theirs = both(owner, device, detailed())
+    a, b = mine.thumbnail(side), theirs.thumbnail(side)
+    assert a[1:] == b[1:] and mine.thumbnail(side)[0] is a[0]
+    height, width, _ = a[0].shape
+    assert apart(a[0], theirs.crop(scaling(1 / a[1], 1 / a[2]), (width, height)))[0] <= 1
+    weights = np.array([0.299, 0.587, 0.114])
+    luma = np.abs(a[0] @ weights - b[0] @ weights)
+    assert apart(a[0], b[0])[1] < 3.0 and luma.mean() < 2.0
+
+
+def moving(frames=10):
+    for t in range(frames):
+        picture, _ = portrait(960, 540, blur=0.7, scale=1.1, shift=(4.0 * t, 1.5 * t))
+        yield frame_of(picture, t, "nv12")
+
+
+def test_a_tracker_finds_the_same_faces(owner, device):
+    mine, theirs = create_tracker(), create_tracker()
+    cuts = CutDetector(), CutDetector()
+    for frame in moving():
+        a, b = both(owner, device, frame)
+        ours, others = mine.update(a, frame.time), theirs.update(b, frame.time)
+        assert [f.track_id for f in ours] == [f.track_id for f in others] == [1]
+        for f, g in zip(ours, others, strict=True):
+            assert np.abs(f.points - g.points).max() < 0.5
+            assert np.abs(f.mesh[:, :2] - g.mesh[:, :2]).max() < 0.5
+            (patch, *_), (other, *_) = patch_of_view(a, f), patch_of_view(b, f)
+            assert np.abs(patch - other).mean() < 0.5
+        assert cuts[0].update(a.thumbnail(64)[0]) == cuts[1].update(b.thumbnail(64)[0])
+
+
+def test_a_tracker_looks_while_the_enhancement_works(owner, device, on_cpu):
+    """Two threads, as in a run: races are the GPU's to find."""
+    engine, _ = engine_on(owner)
+    stats, trackers = Stats(), [create_tracker() for _ in range(2)]
+
+    def go(device, engines, tracker, frames, stats):
+        step = Enhance(device, engines, Options(), stats, analysis=True)
+        return list(step(buffer(track(split_fields(iter(frames)), tracker, device, stats), 2, name="track")))
+
+    mine = back(go(device, Only(engine), trackers[0], [put(f, owner) for f in moving()], stats))
+    theirs = go(CpuDevice(), Only(on_cpu), trackers[1], moving(), Stats())
+    assert not stats.counters["faults"] and all(f.touched for f in mine)
+    assert compare(mine, theirs)[1] < 0.05  # the meshes are a little apart
+    streams = {name: {text.split(":")[0] for text in owner.gpu.operations if text.endswith(f": {name}")}
+               for name in ("seen", "paste")}
+    assert streams == {"seen": {"stream 3"}, "paste": {"stream 1"}}
+    engine.close()
+
+
+def test_looking_reserves_nothing_after_the_first_frames(owner, device):
+    reserved = []
+    for frame in moving(6):
+        view = device.view(put(frame, owner))
+        view.thumbnail(64), view.thumbnail(384), view.crop(TURN, (256, 256))
+        reserved.append(owner.gpu.allocations)
+    assert reserved[1:] == [reserved[1]] * 5
+
+
+def test_a_look_at_a_lost_gpu_says_so(host_kernels):
+    owner = Owner(lambda: FakeGpu(host_kernels))
+    device = CudaDevice(owner)
+    view = device.view(put(detailed(), owner))
+    view.thumbnail(64)
+    owner.gpu.lost = True
+    with pytest.raises(DeviceLost):
+        view.thumbnail(128)
+    device.close()
+    owner.close()

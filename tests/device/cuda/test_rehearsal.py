@@ -1,0 +1,71 @@
+"""The tests for machines with a GPU (tests/gpu) on a driver that is not there: none shall first fail on a GPU."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtface.device.cuda import nvrtc
+from tests.device.cuda.gpu_rig import SOURCES
+from tests.device.cuda.host_kernels import compile_kernels, compiler
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    """The environment of a machine whose driver is `fake_libcuda.cpp`, and whose kernels the host runs."""
+    pytest.importorskip("cuda.core", reason="cuda-python is not installed (extra cuda)")
+    if sys.platform != "linux":
+        pytest.skip("the driver that is not there is built on Linux")
+    folder = tmp_path_factory.mktemp("machine")
+    from tests.gpu.test_nvidia_gpu import KERNELS, SOURCE
+
+    (folder / "own.cu").write_text(SOURCE)
+    sources = SOURCES | {folder / "own.cu": KERNELS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RTFACE_CACHE", str(folder / "cache"))
+        for source, kernels in sources.items():
+            compile_kernels(folder, source, kernels)
+            nvrtc.compile(source.read_text(), (9, 0))  # NVRTC itself does not bear such a driver
+    subprocess.run([compiler(), "-O1", "-std=c++17", "-shared", "-fPIC", "-o", str(folder / "libcuda.so.1"),
+                    str(HERE / "fake_libcuda.cpp"), "-ldl"], check=True)
+    kernels = ":".join(str(folder / f"{source.stem}.so") for source in sources)
+    arguments = ",".join(f"{name}={len(types)}" for table in sources.values() for name, types in table.items())
+    return os.environ | {"LD_LIBRARY_PATH": str(folder), "FAKE_CUDA_KERNELS": kernels, "FAKE_CUDA_ARGUMENTS": arguments,
+                         "RTFACE_GPU_REHEARSAL": "1", "RTFACE_REQUIRE_GPU": "1", "RTFACE_CACHE": str(folder / "cache")}
+
+
+def rehearse(machine, *arguments):
+    """Runs pytest there; how many tests had which outcome."""
+    run = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments], env=machine, cwd=ROOT,
+                         capture_output=True, text=True, timeout=280)
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    counts = {what: int(n) for n, what in re.findall(r"(\d+) (\w+)", run.stdout.splitlines()[-1])}
+    print(counts)
+    return counts
+
+
+# How many pass at the least, and are skipped: what no driver that is not there can show.
+@pytest.mark.parametrize(("file", "some", "passed", "skipped"), [
+    ("test_nvidia_gpu.py", "", 8, 1),
+    ("test_kernels_on_gpu.py", "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
+     "or several_sizes or (averages and box) or one_coloured or bottom_up", 38, 0),
+    ("test_engine_on_gpu.py", "(every_size and rtface-s-graphs) or kind or failure", 3, 0),
+    ("test_cuda_device_on_gpu.py", "cpu and (420 or pq) or reserves or two_films or average", 10, 0),
+    ("test_keys_on_gpu.py", "420 or hold_nothing or auto or live_no or turns", 7, 0),
+    ("test_overlap_on_gpu.py", "", 2, 0)])
+def test_what_a_gpu_will_run_runs(machine, file, some, passed, skipped):
+    counts = rehearse(machine, f"tests/gpu/{file}", "-k", some, "-rs")
+    assert counts.get("passed", 0) >= passed and counts.get("skipped", 0) == skipped
+
+
+def test_what_needs_tensorrt_is_there_at_least(machine):
+    counts = rehearse(machine, "tests/gpu/test_tensorrt_on_gpu.py", "--collect-only")
+    assert counts["tests"] >= 15

@@ -1,0 +1,339 @@
+"""The shaping's kernels, run on the host, against the shaping on the CPU: real faces, every option."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.correct import (
+    FACE_OVAL,
+    Area,
+    Measures,
+    Pixels,
+    Shaping,
+    TemporalAverage,
+    TrackState,
+    area_of,
+    decide,
+    face_mask,
+    irises,
+)
+from rtface.correct.grain import sheet
+from rtface.correct.mask import small_mask
+from rtface.correct.motion import FINE, ROWS
+from rtface.correct.temporal import low_box
+from rtface.device.cuda import shaping
+from rtface.device.cuda.kernels import Step
+from rtface.device.cuda.shaping import CODE, KERNELS, STRUCTS, Places
+from rtface.engine.crop_runner import spread
+from rtface.errors import EngineError, UsageError
+from rtface.geometry.transforms import FFHQ_512, to_cv2
+from tests.device.cuda.host_kernels import HostKernels, Runner, compile_kernels
+from tests.device.cuda.kernel_runs import run as kernel_run
+
+POINTS = np.array([(204.10, 101.68), (246.99, 103.90), (223.59, 131.79), (202.59, 139.46), (244.68, 140.88)])
+SIZES = (256, 384, 512)
+
+
+@pytest.fixture(scope="session")
+def shaper(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
+    return compile_kernels(tmp_path_factory.mktemp("shape"), CODE, KERNELS, STRUCTS)
+
+
+def mesh_of(size: int) -> np.ndarray:
+    """478 points: an oval that is not the template's, and irises a little aside."""
+    mesh = np.full((478, 2), size / 2.0)
+    t = np.linspace(0, 2 * np.pi, len(FACE_OVAL), endpoint=False)
+    mesh[list(FACE_OVAL), 0] = size * (0.52 + 0.27 * np.sin(t))
+    mesh[list(FACE_OVAL), 1] = size * (0.58 - 0.31 * np.cos(t))
+    around = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
+    for first, centre in zip((468, 473), FFHQ_512[:2] * size / 512, strict=True):
+        mesh[first] = centre + 0.007 * size
+        mesh[first + 1:first + 5] = mesh[first] + 0.023 * size * around
+    return mesh
+
+
+@dataclass
+class Case:
+    """One face: r, c and everything else that `shape` is given."""
+
+    r: np.ndarray
+    c: np.ndarray
+    area: Area
+    options: Shaping
+    mask: np.ndarray
+    small: np.ndarray
+    maps: np.ndarray | None
+    region: tuple[int, int, int, int]
+
+    @property
+    def occlusion(self) -> np.ndarray | None:
+        return None if self.maps is None else spread(self.maps, self.area.size, self.region)
+
+
+def case(size: int, options: Shaping, *, mesh: bool = False, occluded: bool = False, covered: bool = False,
+         green: bool = False, bare: bool = False, noise: float = 0.03, up: float = 2.0, seed: int = 0) -> Case:
+    """A face out of a picture enlarged by `up`, blurred, noisy and out of a JPEG; the answer sharper and warmer.
+
+    covered: a bar over the mouth that the answer knows nothing of; green: so are the answer's eyes; bare: the noise is
+    beside the mask only.
+    """
+    rng = np.random.default_rng(seed)
+    astronaut = pytest.importorskip("skimage.data").astronaut().astype(np.float32) / 255
+    clear = cv2.resize(astronaut, None, fx=up, fy=up, interpolation=cv2.INTER_CUBIC)
+    matrix, _ = cv2.estimateAffinePartial2D(POINTS * up, FFHQ_512 * size / 512)
+    points = mesh_of(size) if mesh else None
+    mask, small = face_mask(size, points), small_mask(size, points)
+    grain = rng.normal(0, noise, clear.shape[:2]).astype(np.float32)
+    if bare:
+        inside = cv2.warpAffine(mask, to_cv2(matrix), clear.shape[1::-1], flags=cv2.WARP_INVERSE_MAP)
+        grain[inside > 0] = 0.0
+    bad = cv2.GaussianBlur(clear, (0, 0), 1.0) + grain[..., None]
+    coded = cv2.imencode(".jpg", np.clip(bad * 255, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    bad = cv2.imdecode(coded, cv2.IMREAD_COLOR).astype(np.float32) / 255
+
+    def crop(picture: np.ndarray) -> np.ndarray:
+        out = cv2.warpAffine(picture, to_cv2(matrix), (size, size), borderMode=cv2.BORDER_REPLICATE)
+        return np.ascontiguousarray(np.clip(out, 0, 1).transpose(2, 0, 1))
+
+    c, r = crop(bad), crop(clear)
+    r += 0.5 * (r - np.stack([cv2.GaussianBlur(p, (0, 0), 2.0) for p in r]))
+    r += np.array([0.05, 0.01, -0.03], np.float32)[:, None, None]
+    eyes = irises(size, points)
+    if green:
+        y, x = np.mgrid[:size, :size] + 0.5
+        for ex, ey, radius in eyes:
+            r[:, np.hypot(x - ex, y - ey) < radius] = np.array([0.1, 0.35, 0.2], np.float32)[:, None]
+    if covered:
+        c[:, size * 17 // 25:size * 21 // 25, size // 4:size * 3 // 4] = np.float32([0.2, 0.3, 0.6])[:, None, None]
+    maps = None
+    if occluded:
+        maps = cv2.GaussianBlur(rng.normal(0.3, 0.6, (48, 44)).astype(np.float32), (0, 0), 1.5)
+    region = tuple(v * size // 256 for v in (40, 56, 176, 192))
+    area = area_of(mask, size, eyes, float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
+    assert area is not None
+    return Case(np.clip(r, 0, 1).astype(np.float32), c, area, options, mask, small, maps, region)
+
+
+def on_the_cpu(given: Case, state: TrackState, time: float = 0.0, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    pixels = Pixels(given.r, given.c, given.area)
+    controls = decide(pixels.measure(given.options), given.area, state, given.options, time=time, seed=seed)
+    d, mask = pixels.apply(controls, given.mask, given.occlusion)
+    return d.transpose(2, 0, 1), mask
+
+
+class Gpu:
+    """A batch of faces in the kernels' hands; `small`: masks as small as they are drawn."""
+
+    def __init__(self, shaper: Runner, cases: list[Case], *, small: bool = False, room: int = 0) -> None:
+        self._shaper, self._cases = shaper, cases
+        self._largest, self._count = max(k.area.size for k in cases), len(cases) + room
+        self._faces = shaper.hold(np.zeros(self._count, shaping.FACE))  # the room stays empty
+        self._held: list[np.ndarray] = []
+        self.measured, self.results = [], []
+        for n, k in enumerate(cases):
+            s = k.area.size
+            empty = [(3, s, s), (s, s), (shaping.measure_floats(s),), (shaping.scratch_floats(s),)]
+            made = [shaper.hold(np.full(shape, np.nan, np.float32)) for shape in empty]
+            given = [shaper.hold(a.copy()) for a in (k.r, k.c, k.small if small else k.mask,
+                                                     *([] if k.maps is None else [k.maps]))]
+            self._held += [*made, *given]
+            (d, final, into, work), (r, c, m, *rest) = ([a.ctypes.data for a in side] for side in (made, given))
+            self._faces[n] = shaping.face_of(k.area, k.options, Places(
+                r, c, d, final, m, len(given[2]), into, work, rest[0] if rest else 0,
+                (48, 44) if k.maps is None else k.maps.shape, k.region))[0]
+            self.measured.append(made[2])
+            self.results.append((made[0], made[1]))
+
+    def _run(self, launches: list[Step]) -> None:
+        for launch in launches:
+            self._shaper.launch(launch.kernel, launch.grid, launch.block, *launch.args)
+
+    def measure(self) -> list[Measures]:
+        self._run(shaping.measure_launches(self._largest, self._count, self._faces.ctypes.data))
+        return [shaping.unpack(data, k.area, k.options) for data, k in zip(self.measured, self._cases, strict=True)]
+
+    def apply(self, controls: list) -> list[tuple[np.ndarray, np.ndarray]]:
+        sheets = {k: self._shaper.hold(sheet(k)[:512, :512]) for k in (1, 2, 4, 8)}
+        told = self._shaper.hold(np.zeros(self._count, shaping.CONTROL))
+        told[:len(controls)] = np.concatenate(
+            [shaping.control_of(c, {k: v.ctypes.data for k, v in sheets.items()}) for c in controls])
+        self._run(shaping.apply_launches(self._largest, self._count, self._faces.ctypes.data, told.ctypes.data))
+        return self.results
+
+    def shape(self, states: list[TrackState], time: float = 0.0, seed: int = 3) -> list[tuple[np.ndarray, np.ndarray]]:
+        return self.apply([decide(m, k.area, state, k.options, time=time, seed=seed)
+                           for m, k, state in zip(self.measure(), self._cases, states, strict=True)])
+
+
+def apart(got: tuple[np.ndarray, np.ndarray], wanted: tuple[np.ndarray, np.ndarray]) -> tuple[float, float, float]:
+    """Largest and mean difference of the corrections in code values of 8 bits, and the largest of the masks."""
+    d = 255.0 * np.abs(got[0] - wanted[0])
+    return float(d.max()), float(d.mean()), float(np.abs(got[1] - wanted[1]).max())
+
+
+def test_the_structs_are_the_files(shaper: HostKernels):
+    for name, dtype in STRUCTS.items():
+        assert shaper.layout_of(name, dtype.names) == (dtype.itemsize, {n: dtype.fields[n][1] for n in dtype.names})
+
+
+@pytest.mark.parametrize("size", [*SIZES, 80, 272, 176])
+def test_figures(size, shaper):
+    given = case(size, Shaping(colour="restore"), mesh=size == 384)
+    (got,) = Gpu(shaper, [given]).measure()
+    wanted = Pixels(given.r, given.c, given.area).measure(given.options)
+    for name in ("cells", "crop_cells", "samples", "irises", "changes"):
+        np.testing.assert_allclose(getattr(got, name), getattr(wanted, name), atol=3e-6, err_msg=name)
+    for name in ("crop", "change"):
+        np.testing.assert_allclose(getattr(got.texture, name), getattr(wanted.texture, name), atol=1e-6, err_msg=name)
+    own, other = got.texture.own(), wanted.texture.own()
+    for name in ("grain", "middle", "above", "below"):
+        np.testing.assert_allclose(getattr(own, name), getattr(other, name), atol=1e-6, rtol=1e-4, err_msg=name)
+
+
+OPTIONS: dict[str, dict] = {
+    "lock": {"options": Shaping(grain="none", gate=False)},
+    "gate": {"options": Shaping(grain="none"), "covered": True},
+    "own grain": {"options": Shaping()},
+    "coarse grain": {"options": Shaping(), "up": 0.4, "noise": 0.08},
+    "synthetic grain": {"options": Shaping(gate=False), "bare": True},
+    "coarse synthetic grain": {"options": Shaping(gate=False), "bare": True, "up": 0.5, "noise": 0.08},
+    "restore": {"options": Shaping(colour="restore")},
+    "mesh, green eyes": {"options": Shaping(), "mesh": True, "green": True},
+    "occlusion": {"options": Shaping(), "occluded": True},
+    "all at 0.3": {"options": Shaping(strength=0.3, colour="restore"), "mesh": True, "occluded": True, "covered": True,
+                   "green": True},
+}
+
+
+@pytest.mark.parametrize("what", OPTIONS)
+@pytest.mark.parametrize("size", SIZES)
+def test_corrections_are_the_cpus(size, what, shaper):
+    """Three frames of a track: what is remembered of it does not drift apart either."""
+    states = TrackState(), TrackState()
+    for k in range(3):
+        given = case(size, seed=k, **OPTIONS[what])
+        wanted = on_the_cpu(given, states[0], k / 25)
+        (got,) = Gpu(shaper, [given]).shape([states[1]], k / 25)
+        most, mean, mask = apart(got, wanted)
+        assert np.abs(wanted[0]).max() > 0.02 and wanted[1].max() > 0.9
+        assert most < 0.02 and mean < 0.001 and mask < 1e-5, (most, mean, mask)
+        assert (got[0][:, got[1] == 0] == 0).all()
+
+
+def test_the_options_do_what_they_are_tested_for():
+    """So that no case above passes because a step never came to its turn."""
+    decided = {what: decide(Pixels(g.r, g.c, g.area).measure(g.options), g.area, TrackState(), g.options, time=0.0)
+               for what, g in ((w, case(256, **o)) for w, o in OPTIONS.items())}
+    assert decided["gate"].gate is not None and decided["lock"].gate is None and decided["lock"].grain is None
+    assert decided["own grain"].grain.own > 0.3 and decided["coarse grain"].grain.own > 0.3
+    assert decided["synthetic grain"].grain.made > 0.01 and decided["synthetic grain"].grain.coarseness == 1
+    assert decided["coarse synthetic grain"].grain.made > 0.01
+    assert decided["coarse synthetic grain"].grain.coarseness > 1
+    assert decided["restore"].curve is not None
+    assert np.abs(decided["mesh, green eyes"].colours).max() > 0.01
+
+
+def test_faces_of_several_sides_in_one_launch(shaper):
+    cases = [case(512, Shaping(), occluded=True), case(256, Shaping(colour="restore"), mesh=True, seed=1),
+             case(80, Shaping(grain="none"), seed=2)]
+    states = [TrackState() for _ in cases]
+    for got, given in zip(Gpu(shaper, cases, room=2).shape(states), cases, strict=True):
+        most, mean, mask = apart(got, on_the_cpu(given, TrackState()))
+        assert most < 0.02 and mean < 0.001 and mask < 1e-5
+
+
+@pytest.mark.parametrize("mesh", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_small_mask_is_enlarged_on_the_gpu(size, mesh, shaper):
+    given = case(size, Shaping(), mesh=mesh)
+    wanted = on_the_cpu(given, TrackState())
+    area = area_of(given.small, size, given.area.eyes, given.area.scale)
+    assert area is not None and area.box == given.area.box
+    np.testing.assert_array_equal(area.weight, given.area.weight)
+    (got,) = Gpu(shaper, [given], small=True).shape([TrackState()])
+    most, mean, mask = apart(got, wanted)
+    assert most < 0.02 and mean < 0.001 and mask < 1e-5
+    assert mesh == (given.small.shape == (128, 128))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("size", [256, 272])
+def test_what_is_not_a_number_is_found_wherever_it_lies(size, value, shaper):
+    given = case(size, Shaping())
+    rng = np.random.default_rng(0)
+    for at in [(0, 0, 0), (2, size - 1, size - 1), *rng.integers((3, size, size), size=(8, 3)).tolist()]:
+        broken = Case(**{**vars(given), "r": given.r.copy()})
+        broken.r[tuple(at)] = value
+        (measures,) = Gpu(shaper, [broken]).measure()
+        state = TrackState()
+        with pytest.raises(EngineError, match="not numbers"):
+            decide(measures, given.area, state, given.options, time=0.0)
+        assert state.gate is None
+
+
+def test_a_crop_too_small_for_a_gpu_is_refused():
+    given = case(48, Shaping())
+    with pytest.raises(UsageError, match=r"64 or more.*got 48"):
+        shaping.face_of(given.area, given.options, Places(0, 0, 0, 0, 0, 48, 0, 0))
+
+
+def test_what_comes_back_is_small():
+    assert max(4 * shaping.measure_floats(s) for s in SIZES) < 220_000
+
+
+def test_small_pictures_of_crops_of_several_sizes(shaper):
+    rng = np.random.default_rng(0)
+    crops = [shaper.hold(rng.random((3, size, size)).astype(np.float32)) for size in (64, 264, 512)]
+    ends = np.cumsum([shaping.small_floats(len(c[0])) for c in crops])
+    out = shaper.hold(np.full(ends[-1] + 8, np.nan, np.float32))
+    kernel_run(shaper, shaping.small_job([(c.ctypes.data, len(c[0])) for c in crops], out.ctypes.data))
+    for c, values in zip(crops, np.split(np.array(out), ends), strict=False):
+        now, rows = shaping.small_of(values, len(c[0]))
+        wanted = [cv2.resize(plane, now.shape[1:], interpolation=cv2.INTER_AREA) for plane in np.array(c)]
+        np.testing.assert_allclose(now, wanted, rtol=0, atol=2e-7)
+        np.testing.assert_array_equal(rows, np.array(c)[1, ::ROWS])
+    assert np.isnan(out[-8:]).all()
+
+
+@pytest.mark.parametrize("moves", [0.0, 0.9], ids=["still", "moving"])
+@pytest.mark.parametrize("scale", [1.0, 2.0], ids=["cubic", "linear"])
+@pytest.mark.parametrize("box", [None, (33, 50, 222, 256)], ids=["whole", "box"])
+def test_averages_over_time_are_those_of_the_cpu(moves, scale, box, shaper):
+    """Four frames of faces of two sizes; the second begins a frame later, and so is followed a frame later."""
+    rng = np.random.default_rng(2)
+    given = {size: case(size, Shaping(), noise=0.0) for size in (256, 320)}
+    mine, theirs = ({size: TemporalAverage() for size in given} for _ in range(2))
+    kept = {size: shaper.hold(np.full((3, size, size), np.nan, np.float32)) for size in given}
+    blended = 0
+    for t in range(4):
+        rows, held, answers, wanted = [], [], {}, {}
+        for size, face in list(given.items())[:1 + (t > 0)]:
+            shift = np.array([(1, 0.004 * moves * t, -moves * t), (0, 1, 0.7 * moves * t)])
+            r, c = (np.stack([cv2.warpAffine(plane, shift, (size, size), flags=cv2.INTER_CUBIC) for plane in picture]) +
+                    rng.normal(0, noise, (3, size, size)).astype(np.float32)
+                    for picture, noise in ((face.r, 0.03), (face.c, 0.01)))
+            wanted[size] = theirs[size].update(r, c, t / 25, scale, box).copy()
+            now = np.stack([cv2.resize(plane, (size // 4, size // 4), interpolation=cv2.INTER_AREA) for plane in c])
+            blend = mine[size].follow(now, c[1, ::ROWS], t / 25, scale, known=True)
+            answers[size] = shaper.hold(r)
+            if blend is None:
+                continue
+            assert (blend.flow is not None) == (moves > 0)
+            x0, y0, x1, y1 = low_box(box or (0, 0, size, size))
+            flow = np.zeros((size // 4, size // 4, 2), np.float32) if blend.flow is None else blend.flow
+            held += [shaper.hold(blend.gate[y0:y1, x0:x1]), shaper.hold(flow[y0:y1, x0:x1].transpose(2, 0, 1))]
+            rows.append((answers[size].ctypes.data, kept[size].ctypes.data, held[-1].ctypes.data if moves else 0,
+                         held[-2].ctypes.data, size, 4 * x0, 4 * y0, x1 - x0, y1 - y0, scale < FINE))
+        if rows:
+            told = shaper.hold(np.array(rows, shaping.AVERAGE))
+            (launch,) = shaping.average_launches(told, told.ctypes.data)
+            shaper.launch(launch.kernel, launch.grid, launch.block, *launch.args)
+        blended += len(rows)
+        for size, r in answers.items():
+            np.testing.assert_allclose(np.array(r), wanted[size], rtol=0, atol=5e-5)
+            kept[size][...] = r
+    assert blended == 3 + 2

@@ -1,0 +1,84 @@
+"""The pages say what the code does: options, report keys, scores, links."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from rtface.analysis.measure import SCORES
+from rtface.cli.app import app
+from rtface.errors import UsageError
+from rtface.options import Options
+from rtface.report import Report, TrackReport
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def page(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def options_of(command):
+    command = get_command(app).commands[command]
+    commands = [command, *getattr(command, "commands", {}).values()]
+    return {name for command in commands for parameter in command.params
+            for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")}
+
+
+def test_every_option_is_on_the_page_and_the_other_way_round():
+    text = page("docs/cli.md")
+    every = set().union(*(options_of(command) for command in ("run", "analyze", "engines", "doctor")))
+    written = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text))
+    for option in options_of("run") - {"--verbose", "--quiet", "--no-overwrite", "--no-strict", "--no-commercial-use"}:
+        assert option in written, option
+    assert written <= every | {"--version", "--help", "--install-completion"}
+
+
+def test_defaults_on_the_page_are_the_defaults():
+    rows = dict(re.findall(r"^\| `--([a-z-]+)[^`]*` \| `?([^|`]*?)`? \|", page("docs/cli.md"), re.M))
+    for name, written in (("engine", "default"), ("strength", "1"), ("colour", "lock"), ("grain", "match"),
+                          ("device", "auto"), ("tracker", "auto"), ("faces", "all"), ("max-faces", "8")):
+        default = Options.__dataclass_fields__[name.replace("-", "_")].default
+        assert rows[name] == written
+        assert Options.of({name.replace("-", "_"): written}) == Options.of({name.replace("-", "_"): default})
+
+
+def test_every_key_of_the_report_is_explained():
+    keys = set(re.findall(r"`([a-z_0-9]+)`", page("docs/report.md")))
+    assert {field.name for kind in (Report, TrackReport) for field in fields(kind)} | set(SCORES) <= keys
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_python_on_the_pages_is_python_and_its_options_exist(path):
+    for block in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "rtface.run":
+                try:
+                    Options.of({k.arg: ast.literal_eval(k.value) for k in node.keywords
+                                if k.arg not in ("progress", "cancel")})
+                except UsageError as error:
+                    pytest.fail(str(error))
+
+
+def test_environment_variables_on_the_pages_exist():
+    known = {f"RTFACE_{field.name.upper()}" for field in fields(Options)}
+    known |= {"RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR", "RTFACE_TORCH_PYTHON"}
+    tests = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "plugins").rglob("tests/*.py")]
+    sources = "".join(path.read_text(encoding="utf-8") for path in tests)
+    for path in PAGES:
+        for name in set(re.findall(r"RTFACE_[A-Z_]*[A-Z]", path.read_text(encoding="utf-8"))):
+            short = re.sub(r"^RTFACE_(TEST|SOAK)_", "", name)  # these are put together where they are read
+            assert name in known or f'"{name}"' in sources or f'"{short}"' in sources, f"{path.name}: {name}"

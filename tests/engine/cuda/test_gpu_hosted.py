@@ -1,0 +1,169 @@
+"""Crops of the host through engines on a GPU: answers, memory, failures, an end, and nobody who waits for them."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from rtface.engine import LoadedEngine
+from rtface.engine.plan import load_golden, psnr
+from rtface.engine.recipe import find_recipes, load_recipe
+from rtface.errors import EngineError, OutOfDeviceMemory
+from tests.engine.cuda.test_gpu_engine import bench  # noqa: F401
+
+
+def crops_of(recipe, prefix=""):
+    """Golden crops as 1×3×S×S, and their answers."""
+    crops, answers = load_golden(recipe, prefix)
+    return [np.ascontiguousarray(crop, np.float32)[None] for crop in crops], answers
+
+
+@pytest.fixture(scope="module")
+def on_cpu():
+    engine = LoadedEngine(load_recipe(find_recipes()["rtface-s"]), device="onnx")
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize("capturable", [True, False])
+def test_golden_crops_and_the_frames_after_them_are_answered_as_on_the_cpu(owner, on_cpu, engine_on, capturable):
+    engine, plan = engine_on(owner, capturable=capturable)
+    firsts, answers = crops_of(engine.recipe)
+    seconds, next_answers = crops_of(engine.recipe, "next_")
+    first = [engine.submit(crop) for crop in firsts[:3]]
+    second = [engine.submit(crop, after) for crop, after in zip(seconds, first, strict=False)]
+    for promises, wanted in ((first, answers), (second, next_answers)):
+        for promise, answer in zip(promises, wanted, strict=False):
+            assert psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
+    theirs = on_cpu.submit(seconds[0], on_cpu.submit(firsts[0])).result(20)
+    mine = second[0].result()
+    assert mine.occlusion.shape == theirs.occlusion.shape and np.allclose(mine.occlusion, theirs.occlusion, atol=1e-4)
+    assert np.allclose(mine.log_scale, theirs.log_scale, atol=1e-3)
+    assert sum(plan.batches) == 6
+    engine.close()
+
+
+@contextmanager
+def held(engine):
+    """Keeps the engine with its first crop meanwhile."""
+    gate, begun, run = threading.Event(), threading.Event(), engine._hosted._run
+    engine._hosted._run = lambda *given: (begun.set(), gate.wait(20), run(*given))
+    first = engine.submit(crops_of(engine.recipe)[0][0])
+    assert begun.wait(20)
+    engine._hosted._run = run
+    yield first
+    gate.set()
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_crops_that_wait_make_one_batch_but_for_those_of_one_face(owner, engine_on, short):
+    engine, plan = engine_on(owner)
+    (firsts, answers), (seconds, next_answers) = crops_of(engine.recipe), crops_of(engine.recipe, "next_")
+    plan.batches.clear()
+    with held(engine) as alone:
+        waiting = [engine.submit(crop) for crop in firsts[1:3]]
+        waiting.append(engine.submit(seconds[1], waiting[0]))  # has to know the answer before
+        waiting.append(engine.submit(seconds[2], waiting[1]))
+        if short:  # there is no memory for a second crop beside the first
+            owner.run(lambda: setattr(owner.gpu, "refuse", 1)).result()
+    wanted = [*answers[1:3], *next_answers[1:3]]
+    assert all(psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
+               for promise, answer in zip(waiting, wanted, strict=True))
+    assert psnr(alone.result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
+    assert plan.batches == ([1, 1, 1, 2] if short else [1, 2, 2])
+    engine.close()
+
+
+def test_a_failure_of_a_batch_comes_to_all_who_asked_and_the_next_one_goes_on(owner, engine_on):
+    engine, _ = engine_on(owner)
+    crops, answers = crops_of(engine.recipe)
+    with held(engine):
+        waiting = [engine.submit(crop) for crop in crops[:2]]
+        run = engine._hosted._run
+        engine._hosted._run = lambda *given: (_ for _ in ()).throw(EngineError("no answer"))
+    for promise in waiting:
+        with pytest.raises(EngineError, match="no answer"):
+            promise.result(20)
+    engine._hosted._run = run
+    assert psnr(engine.submit(crops[0]).result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
+    engine.close()
+
+
+def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(owner, bench, on_cpu, engine_on):  # noqa: F811
+    """One memory and one set of buffers on two streams; nothing is waited for between them but the answer before."""
+    engine, _ = engine_on(owner)
+    (firsts, _), (seconds, _) = crops_of(engine.recipe), crops_of(engine.recipe, "next_")
+    faces = bench(engine.size, 1)
+    mine = theirs = None
+    for crop, next_crop in [(firsts[0], seconds[0])] * 3:
+        faces.put([crop[0]])
+        on_gpu = engine.submit(faces.faces[0], mine)
+        mine = engine.submit(next_crop, on_gpu)
+        theirs = on_cpu.submit(next_crop, on_cpu.submit(crop, theirs))
+        assert psnr(mine.result(20).pixels[0], theirs.result(20).pixels[0]) > 60
+    engine.close()
+
+
+def test_an_answer_that_is_not_numbers_is_an_error_and_what_comes_after_begins_without_memory(owner, engine_on):
+    calls = []
+
+    def spoil(name, values):
+        calls.append(name)
+        return values * np.nan if name == "residual" and calls.count(name) == 1 else values
+
+    engine, _ = engine_on(owner, capturable=False, spoil=spoil)
+    calls.clear()
+    crops, answers = crops_of(engine.recipe)
+    failed = engine.submit(crops[0])
+    after = engine.submit(crops[0], failed)
+    with pytest.raises(EngineError, match="rtface-s: the answer holds values that are not numbers"):
+        failed.result(20)
+    assert psnr(after.result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
+    engine.close()
+
+
+def test_where_there_is_no_memory_the_crop_fails_and_the_next_one_goes_on(owner, engine_on):
+    engine, _ = engine_on(owner)
+    crops, answers = crops_of(engine.recipe)
+    owner.run(lambda: setattr(owner.gpu, "refuse", 2)).result()
+    with pytest.raises(OutOfDeviceMemory):
+        engine.submit(crops[0]).result(20)
+    assert psnr(engine.submit(crops[0]).result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
+    engine.close()
+
+
+def test_other_engines_go_on_while_one_takes_its_time_and_an_end_comes_to_all(owner, bench, engine_on):  # noqa: F811
+    slow, quick = engine_on(owner)[0], engine_on(owner)[0]
+    crops, answers = crops_of(slow.recipe)
+    gate, begun, run = threading.Event(), threading.Event(), slow._hosted._run
+    slow._hosted._run = lambda *given: (begun.set(), gate.wait(20), run(*given))
+    waiting = [slow.submit(crop) for crop in crops[:3]]
+    assert begun.wait(20)
+    faces = bench(quick.size, 2)
+    faces.put([crop[0] for crop in crops[:2]])
+    for promise in [*(quick.submit(face) for face in faces.faces), quick.submit(crops[0])]:
+        promise.result(20)
+    assert psnr(faces.get(faces.faces[1]), answers[1]) > slow.recipe.golden.psnr.f32
+    assert not any(promise.done() for promise in waiting)
+    threading.Timer(0.1, gate.set).start()
+    slow.close()
+    slow.close()
+    assert all(promise.done() for promise in waiting)
+    assert waiting[0].result().pixels.shape == (1, 3, 256, 256) and waiting[2].cancelled()
+    with pytest.raises(EngineError, match="closed"):
+        slow.submit(crops[0])
+    quick.close()
+
+
+def test_what_is_remembered_by_another_engine_is_not_taken_for_its_own(owner, engine_on):
+    one, other = engine_on(owner)[0], engine_on(owner, "rtface-s-vivid")[0]
+    crops, _ = crops_of(one.recipe)
+    alone, own, others = one.submit(crops[0]), one.submit(crops[1]), other.submit(crops[1])
+    for after, same in ((own, False), (others, True)):
+        answer = one.submit(crops[0], after).result(20).pixels
+        assert np.array_equal(answer, alone.result().pixels) == same
+    one.close()
+    other.close()

@@ -1,0 +1,225 @@
+"""Engines without memory on a GPU: neighbouring frames in one batch, other value ranges, and the average over time."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rtface.correct import TemporalAverage
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cuda.device import CudaDevice
+from rtface.device.cuda.shaping import measure_floats, small_floats
+from rtface.engine import LoadedEngine
+from rtface.engine.cuda.engine import GpuEngine
+from rtface.engine.plan import Verdict
+from rtface.engine.recipe import load_recipe
+from rtface.enhance.step import Enhance
+from rtface.errors import EngineError
+from rtface.options import Options
+from rtface.protocols import Workshop
+from rtface.stats import Stats
+from tests.device.cuda.gpu_rig import FakePlan
+from tests.device.cuda.test_cuda_device import Only, codes, compare, film, run
+from tests.engine.conftest import TEMPLATE
+from tests.engine.tiny_onnx import convolutions, faithful
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A network that doubles contrast a little, on crops of 128 in values of −1…1."""
+    data = convolutions(128, [(1.2, -0.02)])
+    (tmp_path / "model.onnx").write_bytes(data)
+    crops = np.random.default_rng(1).integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)
+    given = crops.astype(np.float32).transpose(0, 3, 1, 2) / 255
+    np.savez(tmp_path / "golden.npz", crops=crops, restored=np.clip((1.2 * (2 * given - 1) - 0.02 + 1) / 2, 0, 1))
+    (tmp_path / "recipe.toml").write_text(TEMPLATE.format(
+        name="plain", bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=128, range="[-1.0, 1.0]"))
+    return load_recipe(tmp_path / "recipe.toml")
+
+
+@pytest.fixture
+def engine(owner, recipe):
+    plan = FakePlan(recipe, owner.gpu)
+    engine = GpuEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
+    plan.batches.clear()
+    yield engine, plan
+    engine.close()
+
+
+def test_a_film_is_the_same_as_on_the_cpu(engine, recipe, device, share_limit):
+    on_cpu = LoadedEngine(recipe, device="onnx")
+    mine = run(device, Only(engine[0]), film())
+    theirs = run(CpuDevice(), Only(on_cpu), film())
+    worst, share = compare(mine, theirs)
+    assert worst <= 1 and share < max(1e-3, share_limit)
+    assert np.mean(codes(mine[0])[0] != codes(film()[0])[0]) > 0.01
+    on_cpu.close()
+
+
+@pytest.fixture
+def device(owner):
+    device = CudaDevice(owner)
+    yield device
+    device.close()
+
+
+@pytest.mark.parametrize("fmt", ["yuv420p", "yuv420p10be"])
+def test_the_average_over_time_is_that_of_the_cpu(engine, recipe, device, fmt, share_limit):
+    """Frames that move, one that is missing, a cut and a pause; the second face leaves and comes again."""
+    def frames():
+        out = film(fmt, frames=9)
+        out[3] = replace(out[3], faces=out[3].faces[:1])
+        out[5] = replace(out[5], new=True)
+        return [replace(frame, pts=frame.pts + 25 * (k > 7)) for k, frame in enumerate(out)]
+
+    on_cpu = LoadedEngine(recipe, device="onnx")
+    theirs = run(CpuDevice(), Only(on_cpu), frames())
+    mine = run(device, Only(engine[0]), frames())
+    worst, share = compare(mine, theirs)
+    assert worst <= 1 and share < max(1e-3, share_limit)
+    without = run(CpuDevice(), Only(on_cpu), [replace(frame, new=True) for frame in frames()])
+    assert compare(theirs, without)[0] > 3
+    on_cpu.close()
+
+
+def test_the_host_waits_for_small_pictures_only_and_the_network_goes_on(owner, engine, device, monkeypatch):
+    network, plan = engine
+    step = Enhance(device, Only(network), Options(grain="none"), Stats(), analysis=False)
+    for frame in film(frames=2, faces=1):
+        step.collect(step.submit(frame))
+    batches, ran, down = len(plan.batches), [], []
+    follow, shape = TemporalAverage.follow, device.shape
+
+    def watched(self, *given, **more):
+        ran.append(len(plan.batches))
+        return follow(self, *given, **more)
+
+    def counted(faces):
+        before = owner.gpu.copied["down"]
+        out = shape(faces)
+        down.append(owner.gpu.copied["down"] - before)
+        return out
+
+    monkeypatch.setattr(TemporalAverage, "follow", watched)
+    monkeypatch.setattr(device, "shape", counted)
+    step.collect(step.submit(film(frames=3, faces=1)[2]))
+    assert ran == [batches] and len(plan.batches) == batches + 1  # the GPU was not made to finish the network
+    assert down == [4 * (small_floats(128) + measure_floats(128))]
+
+
+def test_the_loop_reserves_nothing_after_its_first_frames(owner, engine, device):
+    step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
+    reserved = [owner.gpu.allocations for _ in step(iter(film(frames=8)))]
+    assert reserved[3:] == [reserved[3]] * 5
+
+
+def test_what_is_remembered_of_tracks_that_are_gone_is_used_again(owner, engine, device):
+    step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
+    for k, frame in enumerate(film(frames=12)):
+        faces = tuple(replace(face, track_id=face.track_id + 10 * k) for face in frame.faces)
+        step.collect(step.submit(replace(frame, faces=faces)))
+        step.reset()
+        if k == 3:
+            reserved = owner.gpu.allocations
+    assert owner.gpu.allocations == reserved
+
+
+def test_another_gpu_begins_anew(owner, engine, recipe, device, share_limit):
+    """What is remembered of a face lies where nobody else may look."""
+    first, step = CudaDevice(owner), None
+    out = []
+    for k, frame in enumerate(film(frames=4)):
+        if k == 0:
+            step = Enhance(first, Only(engine[0]), Options(), Stats(), analysis=False)
+        if k == 2:
+            step.move(Workshop(device, Only(engine[0])))
+            first.close()
+        out.append(step.collect(step.submit(frame)))
+    assert all(frame.touched for frame in out)
+    on_cpu = LoadedEngine(recipe, device="onnx")
+    frames = film(frames=4)
+    step = Enhance(CpuDevice(), Only(on_cpu), Options(), Stats(), analysis=False)
+    theirs = []
+    for k, frame in enumerate(frames):
+        if k == 2:
+            for record in step.book._records.values():
+                record.correction.average.reset()
+        theirs.append(step.collect(step.submit(frame)))
+    worst, share = compare(out, theirs)
+    assert worst <= 1 and share < max(1e-3, share_limit)
+    on_cpu.close()
+
+
+def test_a_step_that_fails_leaves_no_average_behind(owner, engine, device, monkeypatch):
+    network, _ = engine
+    stats = Stats()
+    step = Enhance(device, Only(network), Options(), stats, analysis=False)
+    frames = film(frames=4)
+    launch = type(owner.compute).launch
+
+    def fails(self, kernel, *args, **more):
+        if kernel == "shape_average":
+            raise EngineError("no more of this")
+        launch(self, kernel, *args, **more)
+
+    out = []
+    for k, frame in enumerate(frames):
+        monkeypatch.setattr(type(owner.compute), "launch", fails if k == 1 else launch)
+        out.append(step.collect(step.submit(frame)).touched)
+        if k == 1:
+            assert all(record.correction.average.kept is None for record in step.book._records.values())
+    assert out == [True, False, True, True] and stats.counters["faults"] == 1
+
+
+def test_neighbouring_frames_share_a_batch(owner, engine, device):
+    step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
+    jobs = [step.submit(frame) for frame in film(frames=1, faces=1)]  # what has to be reserved is reserved
+    assert step.collect(jobs.pop()).touched
+    engine[1].batches.clear()
+    begun, gate = threading.Event(), threading.Event()
+    slots = [step.submit(frame) for frame in film(frames=3, faces=1)]
+    for job in slots:
+        step.collect(job)
+    owner.run(lambda: (begun.set(), gate.wait(10)))
+    assert begun.wait(10)
+    jobs = [step.submit(frame) for frame in film(frames=3, faces=1)]
+    gate.set()
+    assert all(step.collect(job).touched for job in jobs)
+    assert engine[1].batches[-1] == 3
+
+
+def test_a_crop_too_small_for_the_gpu_is_said_at_once(owner, recipe):
+    small = replace(recipe, input=replace(recipe.input, size=48))
+    with pytest.raises(EngineError, match="takes crops of 48, and on a GPU they have to be 64 or more"):
+        GpuEngine(owner, small, FakePlan(recipe, owner.gpu), Verdict(100.0, 50.0, 0.0), "for a test")
+
+
+@pytest.mark.parametrize(("fidelity", "gain"), [(None, 0.5), (0.75, 0.75)])
+def test_a_control_is_the_same_for_every_crop_of_a_batch(owner, tmp_path, device, fidelity, gain):
+    data = faithful(128)
+    (tmp_path / "model.onnx").write_bytes(data)
+    (tmp_path / "recipe.toml").write_text(TEMPLATE.format(
+        name="faithful", bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), size=128, range="[0.0, 1.0]",
+    ).replace("[controls]", '[controls]\nfidelity = { name = "w", default = 0.5 }'))
+    crops = np.random.default_rng(1).integers(0, 256, (2, 128, 128, 3)).astype(np.uint8)
+    answers = 0.5 * crops.astype(np.float32).transpose(0, 3, 1, 2) / 255  # with the control at its default
+    np.savez(tmp_path / "golden.npz", crops=crops, restored=answers)
+    recipe = replace(load_recipe(tmp_path / "recipe.toml"), fidelity=fidelity)
+    plan, seen = FakePlan(recipe, owner.gpu), []
+    session = plan._session.run
+    plan._session = type("Session", (), {
+        "get_inputs": plan._session.get_inputs, "get_outputs": plan._session.get_outputs,
+        "run": lambda self, names, given: seen.append(given["w"].copy()) or session(names, given)})()
+    engine = GpuEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
+    assert {values.shape[0] for values in seen} == {1, 2, 3, 4}
+    assert all((values == np.float32(0.5)).all() for values in seen)
+    seen.clear()
+    step = Enhance(device, Only(engine), Options(), Stats(), analysis=False)
+    assert all(frame.touched for frame in step(iter(film(frames=3))))
+    assert max(values.shape[0] for values in seen) > 1
+    assert all((values == np.float32(gain)).all() for values in seen)
+    engine.close()

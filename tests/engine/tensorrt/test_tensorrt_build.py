@@ -1,0 +1,376 @@
+"""Which TensorRT, and real builds with TensorRT for RTX, which needs no GPU for them.
+
+RTFACE_REQUIRE_TENSORRT=1 makes its absence a failure; RTFACE_TENSORRT_SMS="75,86,120" builds for those too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rtface
+from rtface.engine import tensorrt
+from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.spec import Picture
+from rtface.engine.tensorrt import builder, store
+from rtface.engine.tensorrt.builder import build
+from rtface.engine.tensorrt.execution import Execution
+from rtface.engine.tensorrt.library import Choice, Library, choose, fault, installed, logger, precisions
+from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.pictures import PictureNetwork
+from rtface.tracking import models
+from tests.engine.conftest import Maker
+
+SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
+FULL = Library("full", "11.4.0.106", None)
+FOR_RTX = Library("rtx", "1.7.1.116", None, frozenset({(7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1)}))
+
+
+def shipped(name: str) -> Recipe:
+    return load_recipe(Path(rtface.__file__).parent / "models" / name / "recipe.toml")
+
+
+@pytest.fixture
+def rtx() -> Library:
+    """TensorRT for RTX, and the onnx package beside it."""
+    found = next((library for library in installed() if library.kind == "rtx"), None)
+    if found is None or not importlib.util.find_spec("onnx"):
+        reason = "TensorRT for RTX (tensorrt_rtx_bindings) or onnx is not installed: they come with the extra rtx"
+        if os.environ.get("RTFACE_REQUIRE_TENSORRT") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def ada(library: Library) -> Choice:
+    return choose((8, 9), (library,))
+
+
+@pytest.mark.parametrize(("gpu", "capability", "libraries", "kind", "target", "words"), [
+    ("NVIDIA GeForce RTX 4090", (8, 9), (FOR_RTX, FULL), "rtx", (8, 9),
+     "TensorRT for RTX 1.7.1: NVIDIA GeForce RTX 4090 (sm_89)"),
+    ("NVIDIA GeForce RTX 4090", (8, 9), (FULL,), "full", None, "TensorRT 11.4.0: NVIDIA GeForce RTX 4090 (sm_89)"),
+    ("NVIDIA H200", (9, 0), (FOR_RTX, FULL), "full", None, "TensorRT 11.4.0: NVIDIA H200 (sm_90)"),
+    ("NVIDIA L40S", (8, 9), (FOR_RTX, FULL), "full", None, "TensorRT 11.4.0: NVIDIA L40S (sm_89)"),
+    ("NVIDIA L40S", (8, 9), (FOR_RTX,), "rtx", (8, 9), "TensorRT for RTX 1.7.1: NVIDIA L40S (sm_89)"),
+    ("NVIDIA H200", (9, 0), (FOR_RTX,), "rtx", None, "(sm_90), which it does not name among its targets; tried"),
+    ("", (12, 0), (FOR_RTX, FULL), "rtx", (12, 0), "TensorRT for RTX 1.7.1: sm_120"),
+])
+def test_the_library_goes_by_gpu_and_by_what_is_there(gpu: str, capability: tuple[int, int], libraries: Any,
+                                                       kind: str, target: Any, words: str) -> None:
+    choice = choose(capability, libraries, gpu=gpu)
+    assert (choice.library.kind, choice.target) == (kind, target)
+    assert words in choice.reason
+    assert "\n" not in choice.reason
+
+
+@pytest.mark.parametrize(("gpu", "capability", "libraries", "words"), [
+    ("NVIDIA GeForce RTX 4090", (8, 9), (), r"needs TensorRT; get it with: .*pip install .*\[rtx\]'"),
+    ("NVIDIA H200", (9, 0), (), r"NVIDIA H200 \(sm_90\) needs TensorRT; .*\[tensorrt\]'"),
+    ("NVIDIA GeForce GTX 1080", (6, 1), (FOR_RTX, FULL), r"\(sm_61\) is too old .* --device cpu"),
+    ("", (9, 0), (FOR_RTX, FULL), "sm_90 can be built only where such a GPU is: TensorRT for RTX 1.7.1 compiles ahead "
+                                  "for sm_75, sm_80, sm_86, sm_89, sm_120, sm_121"),
+    ("", (8, 9), (FULL,), r"sm_89 can be built only where such a GPU is: the full TensorRT times its kernels"),
+    ("", (8, 9), (), r"sm_89 needs TensorRT; .*\[rtx\]'"),
+])
+def test_what_is_missing_is_said(gpu: str, capability: tuple[int, int], libraries: Any, words: str) -> None:
+    with pytest.raises(MissingComponent, match=words):
+        choose(capability, libraries, gpu=gpu)
+
+
+def test_precisions_of_a_gpu() -> None:
+    assert precisions((8, 9)) == ("fp16", "bf16", "f32")
+    assert precisions((7, 5)) == ("fp16", "f32")
+    assert precisions((9, 0), "int8") == ("int8", "fp16", "bf16", "f32")
+    assert precisions((8, 6), "bf16") == ("bf16", "f32")
+    with pytest.raises(UsageError, match="sm_75 does not compute in bf16; it does in int8, fp16, f32"):
+        precisions((7, 5), "bf16")
+
+
+@pytest.mark.parametrize("error", [ImportError("libnvonnxparser.so.11: cannot open shared object file"),
+                                   RuntimeError("the wheel has to be fetched"), OSError("no such symbol")])
+def test_a_library_that_cannot_be_used(error: Exception, monkeypatch: pytest.MonkeyPatch,
+                                       caplog: pytest.LogCaptureFixture) -> None:
+    def broken(name: str) -> types.ModuleType:
+        raise error if name == "tensorrt" else ModuleNotFoundError(f"No module named {name!r}", name=name)
+    monkeypatch.setattr(importlib, "import_module", broken)
+    installed.cache_clear()
+    try:
+        assert installed() == ()
+    finally:
+        installed.cache_clear()
+    assert [r.getMessage() for r in caplog.records] == [f"tensorrt is installed but cannot be used: {error}"]
+
+
+def test_the_targets_are_those_that_the_library_names(rtx: Library) -> None:
+    assert rtx.targets is not None
+    assert {(8, 6), (8, 9), (12, 0)} <= rtx.targets
+    assert (9, 0) not in rtx.targets
+
+
+@pytest.mark.parametrize(("name", "precision"), [*((name, "fp16") for name in SHIPPED), ("rtface-m", "int8"),
+                                                 ("rtface-s", "bf16"), ("rtface-s", "f32")])
+def test_every_shipped_engine_is_built_for_sm_89(rtx: Library, name: str, precision: Any,
+                                                 capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[float] = []
+    blob = build(shipped(name), precision, ada(rtx), lambda what, done: told.append(done))
+    assert len(blob) > 1e6
+    assert told == sorted(told)
+    assert told[0] == 0
+    assert 0.5 < told[-1] <= 1
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("sm", [s for s in os.environ.get("RTFACE_TENSORRT_SMS", "").split(",") if s])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_other_capabilities_on_demand(rtx: Library, name: str, sm: str) -> None:
+    choice = choose((int(sm[:-1]), int(sm[-1])), (rtx,))
+    start = time.perf_counter()
+    blob = build(shipped(name), "fp16", choice)
+    print(f"{name} fp16 {choice.reason}: {len(blob) / 1e6:.1f} MB in {time.perf_counter() - start:.2f} s")
+    assert len(blob) > 1e6
+
+
+@pytest.mark.parametrize("precision", ["fp16", "f32"])
+def test_products_in_fp32_are_built_for_turing(rtx: Library, make_engine: Maker, precision: Any) -> None:
+    """The library has none there, and refuses a network for a single one."""
+    onnx = pytest.importorskip("onnx")
+    folder = make_engine()
+    model = onnx.load(folder / "model.onnx")
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("MatMul", ["before", "matrix"], ["after"], "exact"))
+    model.graph.node.append(onnx.helper.make_node("MatMul", ["after", "before"], ["output"], "computed"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "matrix"))
+    onnx.save(model, folder / "model.onnx")
+    recipe = load_recipe(folder / "recipe.toml")
+    recipe = replace(recipe, precision=replace(recipe.precision, fp32_nodes=("exact", "computed")))
+    assert build(recipe, precision, choose((7, 5), (rtx,)))
+
+
+@pytest.mark.parametrize("network", [models.face_mesh, models.yunet], ids=["mesh", "detector"])
+def test_the_trackers_networks_are_built(rtx: Library, network: Callable[[], PictureNetwork]) -> None:
+    blob = build(Picture(network()), "f32", ada(rtx))
+    assert len(blob) > network().path.stat().st_size
+
+
+def test_a_build_can_be_stopped(rtx: Library, make_engine: Maker) -> None:
+    recipe = load_recipe(make_engine() / "recipe.toml")
+
+    def stop(what: str, done: float) -> None:
+        if done > 0:
+            raise KeyboardInterrupt(what)
+    with pytest.raises(KeyboardInterrupt):
+        build(recipe, "fp16", ada(rtx), stop)
+    assert build(recipe, "fp16", ada(rtx))
+
+
+@pytest.mark.parametrize(("edit", "words"), [
+    (lambda t: t.replace('name = "output"', 'name = "outptu"'), "the network has no output outptu"),
+    (lambda t: t.replace('name = "input"', 'name = "inptu"'), "the network has no input inptu"),
+    (lambda t: t.replace("size = 64", "size = 80"), r"input input is \(3, 64, 64\), not \(3, 80, 80\)"),
+    (lambda t: t + "[memory]\nheads = true\n", "the network has no input past"),
+])
+def test_a_recipe_that_says_something_else_than_the_network(rtx: Library, make_engine: Maker,
+                                                            edit: Callable[[str], str], words: str) -> None:
+    recipe = load_recipe(make_engine(edit=edit) / "recipe.toml")
+    with pytest.raises(EngineError, match=f"engine tiny: {words}"):
+        build(recipe, "fp16", ada(rtx))
+
+
+def test_outputs_that_the_recipe_does_not_name_are_left_out(rtx: Library, make_engine: Maker) -> None:
+    onnx = pytest.importorskip("onnx")
+    folder = make_engine()
+    model = onnx.load(folder / "model.onnx")
+    model.graph.node.append(onnx.helper.make_node("Relu", ["output"], ["more"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("more", 1, ["n", 3, 64, 64]))
+    onnx.save(model, folder / "model.onnx")
+    assert build(load_recipe(folder / "recipe.toml"), "fp16", ada(rtx))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("extra", 1, ["n", 3, 64, 64]))
+    model.graph.node[-1].op_type = "Add"
+    model.graph.node[-1].input.append("extra")
+    onnx.save(model, folder / "model.onnx")
+    with pytest.raises(EngineError, match="the network wants extra, which the recipe does not name"):
+        build(load_recipe(folder / "recipe.toml"), "fp16", ada(rtx))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "f32"])
+def test_a_network_with_a_control_is_built(rtx: Library, make_faithful: Maker, precision: Any) -> None:
+    recipe = load_recipe(make_faithful() / "recipe.toml")
+    assert len(build(recipe, precision, ada(rtx))) > 1000
+
+
+def test_a_batch_that_the_network_fixes(rtx: Library, make_engine: Maker) -> None:
+    onnx = pytest.importorskip("onnx")
+    folder = make_engine()
+    model = onnx.load(folder / "model.onnx")
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, folder / "model.onnx")
+    recipe = load_recipe(folder / "recipe.toml")
+    with pytest.raises(EngineError, match="input input holds 1 crop and no other number"):
+        build(recipe, "fp16", ada(rtx))
+    assert build(replace(recipe, batch=replace(recipe.batch, max=1)), "fp16", ada(rtx))
+
+
+def test_an_operation_that_the_library_does_not_have(rtx: Library, make_engine: Maker,
+                                                     capfd: pytest.CaptureFixture[str]) -> None:
+    onnx = pytest.importorskip("onnx")
+    folder = make_engine()
+    model = onnx.load(folder / "model.onnx")
+    model.graph.node[0].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("MelWeightMatrix", ["a", "b", "c", "d", "e"], ["mel"], "odd"))
+    model.graph.node.append(onnx.helper.make_node("ReduceSum", ["mel"], ["sum"], keepdims=0))
+    model.graph.node.append(onnx.helper.make_node("Add", ["before", "sum"], ["output"]))
+    for name, value in (("a", 8), ("b", 8), ("c", 8192)):
+        model.graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.INT64, [], [value]))
+    for name, value in (("d", 0.0), ("e", 4000.0)):
+        model.graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [value]))
+    onnx.save(model, folder / "model.onnx")
+    with pytest.raises(EngineError, match="cannot build it in fp16 for sm_89: MelWeightMatrix odd: unsupp") as caught:
+        build(load_recipe(folder / "recipe.toml"), "fp16", ada(rtx))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_gpu_that_only_the_gpu_can_tell(rtx: Library, make_engine: Maker) -> None:
+    """Named by no target, the library looks at the GPU in use, which is none here."""
+    recipe = load_recipe(make_engine() / "recipe.toml")
+    choice = choose((9, 0), (rtx,), gpu="NVIDIA H200")
+    if subprocess.run(["sh", "-c", "command -v nvidia-smi"], capture_output=True, check=False).returncode == 0:
+        pytest.skip("there is a GPU here")
+    with pytest.raises(EngineError, match=r"cannot build it in fp16 for sm_90: .*Cuda"):
+        build(recipe, "fp16", choice)
+
+
+def test_a_plan_that_no_gpu_can_load_is_an_error_of_one_line(rtx: Library, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(EngineError, match=r"TensorRT for RTX .* cannot load its plan on this GPU: .*") as caught:
+        Execution(rtx, b"no plan")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_librarys_log_is_ours(rtx: Library, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
+                                  ) -> None:
+    bridge, severity = logger(rtx), rtx.module.ILogger.Severity
+    assert logger(rtx) is bridge  # the library wants one for the process
+    fault(rtx)
+    with caplog.at_level(logging.DEBUG, "rtface.tensorrt"):
+        for kind in ("VERBOSE", "INFO", "WARNING", "ERROR", "INTERNAL_ERROR"):
+            bridge.log(getattr(severity, kind), f"said as {kind}\n")
+    assert [(r.name, r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("rtface.tensorrt", "DEBUG", "said as INFO"), ("rtface.tensorrt", "DEBUG", "said as WARNING"),
+        ("rtface.tensorrt", "INFO", "said as ERROR"), ("rtface.tensorrt", "INFO", "said as INTERNAL_ERROR")]
+    assert fault(rtx) == "said as ERROR"  # the first is the cause
+    assert fault(rtx) == "it gives no reason"
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG, "rtface.tensorrt"):
+        rtx.module.Builder(bridge).create_network(0)
+        rtx.module.Runtime(bridge).deserialize_cuda_engine(b"no plan")
+    assert any(r.levelname == "INFO" for r in caplog.records)
+    assert capfd.readouterr() == ("", "")
+
+
+AHEAD = """
+import sys
+from pathlib import Path
+from rtface.engine import tensorrt
+from rtface.engine.recipe import load_recipe
+real = tensorrt.build
+def build(*args):
+    print("built", flush=True)
+    return real(*args)
+tensorrt.build = build
+print("ready", flush=True)
+sys.stdin.readline()
+built = tensorrt.build_ahead(load_recipe(Path(sys.argv[1])), (8, 9))
+print(built.path, flush=True)
+"""
+
+
+def test_two_processes_build_for_sm_89_once(rtx: Library) -> None:
+    recipe = shipped("rtface-s")
+    two = [subprocess.Popen([sys.executable, "-c", AHEAD, str(recipe.folder / "recipe.toml")], text=True,
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(rtface.__file__).parent.parent)
+           for _ in range(2)]
+    for process in two:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in two:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=120)[0].splitlines() for process in two]
+    assert sum(lines.count("built") for lines in said) == 1
+    assert len({lines[-1] for lines in said}) == 1
+    assert store.recall(Path(said[0][-1]))
+
+
+def test_a_plan_is_built_ahead_once_for_each_capability(rtx: Library, make_engine: Maker,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe(make_engine(edit=lambda t: t.replace("bf16 = 35.0", "fp16 = 35.0")) / "recipe.toml")
+    monkeypatch.setattr(tensorrt, "installed", lambda: (rtx,))
+    built: list[Any] = []
+    real = tensorrt.build
+    monkeypatch.setattr(tensorrt, "build", lambda *args: (built.append(args[2].target), real(*args))[1])
+    for capability in ((8, 9), (12, 0), (8, 9)):
+        tensorrt.build_ahead(recipe, capability)
+    assert built == [(8, 9), (12, 0)]
+    with pytest.raises(UsageError, match=r"not allowed in bf16: its recipe has no golden.psnr.bf16"):
+        tensorrt.build_ahead(recipe, (8, 9), precision="bf16")
+
+
+def test_what_is_built_ahead_is_what_the_recipe_allows(rtx: Library, make_engine: Maker,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several engines some may be allowed in fp16 and others, like CodeFormer, in bf16 only."""
+    recipe = load_recipe(make_engine() / "recipe.toml")
+    monkeypatch.setattr(tensorrt, "installed", lambda: (rtx,))
+    assert tensorrt.build_ahead(recipe, (8, 9)).identity.precision == "bf16"
+    assert tensorrt.build_ahead(recipe, (7, 5)).identity.precision == "f32"
+
+
+def test_weights_that_no_message_holds_go_beside_it(rtx: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of diffusion networks do: the library reads the same values."""
+    trt, recipe = rtx.module, shipped("rtface-s")
+
+    def read() -> tuple[list[np.ndarray], int]:
+        beside: list[np.ndarray] = []
+        owner = trt.Builder(logger(rtx))
+        network = owner.create_network(0)
+        parser = trt.OnnxParser(network, logger(rtx))
+        assert builder._parse(parser, builder.prepare(recipe, "f32"), beside)
+        found: list[np.ndarray] = []
+        for layer in map(network.get_layer, range(network.num_layers)):
+            for kind, cls, name in ((trt.LayerType.CONSTANT, trt.IConstantLayer, "weights"),
+                                    (trt.LayerType.CONVOLUTION, trt.IConvolutionLayer, "kernel")):
+                if layer.type == kind:
+                    layer.__class__ = cls
+                    found.append(np.array(getattr(layer, name)))
+        return found, len(beside)
+
+    inside, none = read()
+    monkeypatch.setattr(builder, "_MESSAGE", 0)
+    outside, several = read()
+    assert none == 0 and several > 50
+    assert sum(values.size for values in inside) > recipe.weights.parameters / 2
+    for a, b in zip(inside, outside, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert build(recipe, "f32", ada(rtx))
+
+
+def test_without_the_onnx_package_the_line_that_repairs_it(rtx: Library, make_engine: Maker,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingComponent, match=r"pip install .*\[rtx\]'"):
+        build(load_recipe(make_engine() / "recipe.toml"), "fp16", ada(rtx))

@@ -1,0 +1,227 @@
+"""Networks made ready for TensorRT: what they compute, found out in ONNX Runtime with every result rounded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rtface
+from rtface.engine.backends.int8 import Calibration, Convolution, load_calibration
+from rtface.engine.plan import gate
+from rtface.engine.recipe import Recipe, load_recipe
+from rtface.errors import EngineError
+from tests.engine.conftest import Maker
+
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from rtface.engine.tensorrt.builder import prepare  # noqa: E402
+from rtface.engine.tensorrt.network import OPSET, typed  # noqa: E402
+from rtface.engine.tensorrt.quantise import quantise  # noqa: E402
+from tests.engine.tensorrt.rounding import RoundedPlan  # noqa: E402
+
+SHIPPED = ("rtface-s", "rtface-m", "rtface-s-vivid")
+FLOAT, FP16, BF16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
+
+
+def shipped(name: str) -> Recipe:
+    return load_recipe(Path(rtface.__file__).parent / "models" / name / "recipe.toml")
+
+
+def kinds(model: onnx.ModelProto) -> dict[str, int]:
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    found = {i.name: i.data_type for i in graph.initializer}
+    return found | {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output, *graph.value_info)}
+
+
+# Measured: fp16 67.4, 67.7, 62.3; bf16 57.8, 58.4, 47.6; int8 55.4, 56.4, 54.3 dB.
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(("precision", "least"), [("fp16", 60.0), ("bf16", 45.0), ("int8", 50.0), ("f32", 65.0)])
+def test_the_goldens_come_out(name: str, precision: str, least: float) -> None:
+    recipe = shipped(name)
+    verdict = gate(recipe, RoundedPlan(recipe, precision, prepare(recipe, precision).whole()))
+    assert verdict.passed
+    assert verdict.psnr > least
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(("precision", "low"), [("fp16", FP16), ("bf16", BF16)])
+def test_what_is_computed_in_which_type(name: str, precision: str, low: int) -> None:
+    recipe = shipped(name)
+    source = onnx.load(recipe.model_path)
+    before = source.SerializeToString()
+    model = typed(source, precision).whole()
+    assert source.SerializeToString() == before
+    assert model.opset_import[0].version == OPSET
+    types = kinds(model)
+    for side in ("input", "output"):
+        ports = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim][1:] for v in getattr(model.graph, side)}
+        assert ports.keys() == getattr(recipe, f"{side}s").keys()
+        assert {types[name] for name in ports} == {FLOAT}
+    nodes = {n.name: n for n in model.graph.node}
+    constants = {i.name for i in model.graph.initializer}
+    assert not [n.name for n in nodes.values() if n.op_type in ("Cast", "Constant") and n.input[0] in constants]
+    for node in nodes.values():
+        if node.op_type == "Conv" and "carry" not in node.name:
+            assert {types[name] for name in (*node.input, *node.output)} == {low}, node.name
+        if node.op_type == "Reshape":
+            assert types[node.input[1]] == TensorProto.INT64
+    # The positions that the past is fetched from, from the author's cast on.
+    for part in ("Pad", "Conv", "DepthToSpace", "Add", "Add_1", "Transpose_1", "GridSample"):
+        assert types[nodes[f"/net/core/carry/{part}"].output[0]] == FLOAT, part
+    for node in nodes.values():
+        if node.op_type in ("ReduceMean", "ReduceSum", "Div") and types[node.output[0]] != TensorProto.INT64:
+            assert types[node.output[0]] == FLOAT, node.name
+
+
+def test_int8_convolutions_are_those_that_were_calibrated() -> None:
+    recipe = shipped("rtface-s")
+    calibration = load_calibration(recipe)
+    assert calibration is not None
+    model = prepare(recipe, "int8").whole()
+    made = {name: n for n in model.graph.node for name in n.output}
+    constants = {i.name: i for i in model.graph.initializer}
+    whole = {n.name for n in model.graph.node if n.op_type == "Conv"
+             and all(made[name].op_type == "DequantizeLinear" for name in n.input[:2] if name in made)
+             and n.input[1] in made}
+    assert whole == {c.name for c in calibration.convolutions}
+    for wanted in calibration.convolutions:
+        node = next(n for n in model.graph.node if n.name == wanted.name)
+        scale = numpy_helper.to_array(constants[made[node.input[0]].input[1]])
+        assert scale.dtype == np.float16 and scale.shape == ()
+        np.testing.assert_allclose(scale, max(-wanted.low, wanted.high) / 127, rtol=1e-3)
+        assert numpy_helper.to_array(constants[made[node.input[0]].input[2]]) == 0
+        kernel = made[node.input[1]]
+        weights = numpy_helper.to_array(constants[kernel.input[0]])
+        assert weights.dtype == np.int8 and weights.min() >= -127
+        assert [a.i for a in kernel.attribute if a.name == "axis"] == [0]
+        assert constants[kernel.input[1]].dims == [len(weights)]
+
+
+def test_int8_names_what_it_cannot_do() -> None:
+    recipe = shipped("rtface-s")
+    model = typed(onnx.load(recipe.model_path), "fp16", ["/net/core/stem/Conv"]).whole()
+    for name, words in (("/net/none", "has no convolution /net/none"), ("/net/core/stem/Conv", "are no fp16 constant")):
+        with pytest.raises(EngineError, match=words):
+            quantise(model, Calibration("", (1,), (Convolution(name, -1.0, 1.0),)))
+
+
+def plain(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray] | None = None, *, opset: int = 17,
+          outputs: tuple[str, ...] = ("output",)) -> onnx.ModelProto:
+    """A network input → output, N×3×64×64 each."""
+    ports = {name: helper.make_tensor_value_info(name, FLOAT, ["n", 3, 64, 64]) for name in ("input", *outputs)}
+    graph = helper.make_graph(nodes, "tests", [ports.pop("input")], list(ports.values()),
+                              [numpy_helper.from_array(v, k) for k, v in (constants or {}).items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def run(model: onnx.ModelProto, value: np.ndarray) -> np.ndarray:
+    out = {"output": np.empty_like(value)}
+    recipe = replace(shipped("rtface-s"), name="plain")
+    RoundedPlan(recipe, "f32", model).run({"input": value}, out)
+    return out["output"]
+
+
+def test_nodes_that_the_recipe_names_stay_in_fp32(make_engine: Maker) -> None:
+    """x + 256 − 256 keeps no digit of x after the point in bf16."""
+    folder = make_engine(layers=((1.0, 256.0), (1.0, -256.0)), answer=lambda x: x, edit=lambda text: text.replace(
+        "fp32_nodes = []", 'fp32_nodes = ["conv0", "conv1"]'))
+    recipe = load_recipe(folder / "recipe.toml")
+    free = replace(recipe, precision=replace(recipe.precision, fp32_nodes=()))
+    value = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    exact, rounded = (run(prepare(r, "bf16").whole(), value) for r in (recipe, free))
+    np.testing.assert_allclose(exact, value, atol=4e-3)
+    assert len(np.unique(rounded)) == 1  # finite, and wrong
+    with pytest.raises(EngineError, match="engine tiny: the network has no node conv9"):
+        prepare(replace(recipe, precision=replace(recipe.precision, fp32_nodes=("conv0", "conv9"))), "fp16")
+
+
+def test_only_what_lies_between_two_casts_is_kept() -> None:
+    """Two regions of one network, and constants in between that are cast too."""
+    cast = {"to": FLOAT}
+    nodes = [helper.make_node("Relu", ["input"], ["a"]), helper.make_node("Cast", ["a"], ["b"], **cast),
+             helper.make_node("Add", ["b", "one"], ["c"]), helper.make_node("Cast", ["c"], ["d"], **cast),
+             helper.make_node("Relu", ["d"], ["e"]), helper.make_node("Cast", ["e"], ["f"], **cast),
+             helper.make_node("Cast", ["half"], ["h"], **cast), helper.make_node("Mul", ["f", "h"], ["g"]),
+             helper.make_node("Cast", ["g"], ["output"], **cast)]
+    model = typed(plain(nodes, {"one": np.float32([1]), "half": np.float16([0.5])}), "fp16").whole()
+    types = kinds(model)
+    found = {n.op_type + n.output[0]: types[n.output[0]] for n in model.graph.node if n.op_type != "Cast"}
+    assert found == {"Relua.low": FP16, "Addc": FLOAT, "Relue.low": FP16, "Mulg": FLOAT}
+
+
+def test_an_output_that_is_read_inside_too_and_one_that_is_an_input() -> None:
+    nodes = [helper.make_node("Relu", ["input"], ["output"]), helper.make_node("Relu", ["output"], ["second"]),
+             helper.make_node("Identity", ["input"], ["third"])]
+    model = typed(plain(nodes, outputs=("output", "second", "third")), "fp16").whole()
+    value = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    np.testing.assert_allclose(run(model, value), np.maximum(value, 0), atol=2e-3)
+    assert {v.name for v in model.graph.output} == {"output", "second", "third"}
+
+
+def test_sizes_are_read_where_the_tensor_is() -> None:
+    """Shape takes whatever type there is, Resize keeps its scales in fp32, integers stay integers."""
+    nodes = [helper.make_node("Relu", ["input"], ["a"]), helper.make_node("Shape", ["a"], ["size"]),
+             helper.make_node("Reshape", ["a", "size"], ["b"]),
+             helper.make_node("Resize", ["b", "", "scales"], ["c"], mode="nearest"),
+             helper.make_node("Cast", ["c"], ["whole"], to=TensorProto.INT64),
+             helper.make_node("Cast", ["whole"], ["d"], to=FLOAT),
+             helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.float32([0.5]))),
+             helper.make_node("Mul", ["d", "k"], ["output"])]
+    model = typed(plain(nodes, {"scales": np.float32([1, 1, 1, 1])}), "fp16").whole()
+    types = kinds(model)
+    by = {n.op_type: n for n in model.graph.node}
+    assert types[by["Shape"].input[0]] == FP16
+    assert types[by["Resize"].input[2]] == FLOAT
+    assert types[by["Resize"].input[0]] == FP16
+    value = 9 * np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    np.testing.assert_array_equal(run(model, value), np.floor(value.astype(np.float16).astype(np.float32)) / 2)
+
+
+def products() -> onnx.ModelProto:
+    """A product with a constant matrix, one of two computed ones, and a Gemm with a bias."""
+    r = np.random.default_rng(0)
+    nodes = [helper.make_node("MatMul", ["input", "w"], ["a"], "constant"),
+             helper.make_node("Transpose", ["a"], ["t"], perm=[0, 1, 3, 2]),
+             helper.make_node("MatMul", ["a", "t"], ["b"], "computed"),
+             helper.make_node("Reshape", ["b", "rows"], ["c"]),
+             helper.make_node("Gemm", ["c", "v", "bias"], ["d"], "gemm", transB=1),
+             helper.make_node("Reshape", ["d", "picture"], ["output"])]
+    return plain(nodes, {"w": r.standard_normal((64, 16)).astype(np.float32) / 8, "rows": np.array([-1, 64]),
+                         "v": r.standard_normal((64, 64)).astype(np.float32) / 8,
+                         "bias": r.standard_normal(64).astype(np.float32), "picture": np.array([-1, 3, 64, 64])})
+
+
+def test_products_of_matrices_in_fp32_give_way_to_what_turing_has() -> None:
+    value = np.random.default_rng(1).standard_normal((2, 3, 64, 64)).astype(np.float32)
+    wanted = run(products(), value)
+    model = typed(products(), "f32", products=False).whole()
+    assert not {"MatMul", "Gemm"} & {n.op_type for n in model.graph.node}
+    np.testing.assert_allclose(run(model, value), wanted, atol=1e-4 * np.abs(wanted).max())
+    assert [n.op_type for n in typed(products(), "f32").model.graph.node].count("MatMul") == 2
+    # Beside fp16 those that the recipe keeps in fp32, and no other.
+    model = typed(products(), "fp16", ["constant"], products=False).whole()
+    assert [n.name for n in model.graph.node if n.op_type in ("MatMul", "Gemm")] == ["computed", "gemm"]
+    np.testing.assert_allclose(run(model, value), wanted, atol=0.01 * np.abs(wanted).max())
+
+
+def test_branches_are_refused() -> None:
+    branch = helper.make_graph([helper.make_node("Identity", ["input"], ["x"])], "b", [],
+                               [helper.make_tensor_value_info("x", FLOAT, None)])
+    node = helper.make_node("If", ["yes"], ["output"], "choice", then_branch=branch, else_branch=branch)
+    with pytest.raises(EngineError, match="If choice is a branch or a loop"):
+        typed(plain([node], {"yes": np.array(True)}), "fp16")
+
+
+def test_a_file_that_is_no_network(make_engine: Maker) -> None:
+    folder = make_engine()
+    recipe = load_recipe(folder / "recipe.toml")
+    (folder / "model.onnx").write_bytes(b"\x08no network at all")
+    with pytest.raises(EngineError, match=r"engine tiny: TensorRT cannot take model.onnx") as caught:
+        prepare(recipe, "fp16")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,495 @@
+"""The plan on the GPU, with the library's objects and the GPU replaced; and the gate around it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtface.engine import plan as plans
+from rtface.engine import tensorrt
+from rtface.engine.plan import PlanIdentity, candidates, gate
+from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.recipe_tables import Batch
+from rtface.engine.tensorrt import store
+from rtface.engine.tensorrt.execution import Execution
+from rtface.engine.tensorrt.library import Library
+from rtface.engine.tensorrt.plan import TensorRtPlan
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
+from tests.device.cuda.fake_gpu import FakeGpu
+from tests.engine.conftest import Maker
+from tests.engine.tensorrt.fake_tensorrt import FakeContext, FakeEngine, FakeExecution
+
+Given = Mapping[str, np.ndarray]
+FP16 = "fp16 = 35.0\nbf16 = 35.0"
+
+
+def right(given: Given) -> Given:
+    return {"output": 0.5 * given["input"] + 0.25}
+
+
+def grey(given: Given) -> Given:
+    return {"output": np.full_like(given["input"], 0.5)}
+
+
+def nothing(given: Given) -> Given:
+    return {"output": given["input"]}
+
+
+def gpu_here(**more: Any) -> FakeGpu:
+    """A GeForce, as it calls itself."""
+    return FakeGpu(name="NVIDIA GeForce RTX 4090", capability=(8, 9), **{"driver": "580.1", **more})
+
+
+@pytest.fixture
+def recipe(make_engine: Maker) -> Recipe:
+    folder = make_engine(edit=lambda text: text.replace("bf16 = 35.0", FP16))
+    return load_recipe(folder / "recipe.toml")
+
+
+def make(recipe: Recipe, answer: Callable[[Given], Given] = right) -> tuple[TensorRtPlan, FakeExecution, FakeGpu]:
+    gpu, execution = gpu_here(), FakeExecution(recipe, answer)
+    identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", gpu.name, "fp16")
+    return TensorRtPlan(recipe, identity, execution, gpu), execution, gpu
+
+
+def test_each_batch_size_has_a_context_that_never_changes(recipe: Recipe) -> None:
+    plan, execution, gpu = make(recipe)
+    assert plan.ports == {"input": (np.float32, (3, 64, 64)), "output": (np.float32, (3, 64, 64))}
+    assert plan.max_batch == 4
+    buffers = {name: gpu.pin(plan.nbytes(name, plan.max_batch)) for name in plan.ports}
+    crops = np.random.default_rng(0).random((4, 3, 64, 64), np.float32)
+    buffers["input"].bytes().view(np.float32)[:] = crops.ravel()
+    plan.bind(buffers)
+    stream = gpu.stream()
+    handle = stream.handle
+
+    def run(batch: int) -> None:
+        stream.call(lambda handle: plan.enqueue(handle, batch), reads=[buffers["input"]], writes=[buffers["output"]])
+
+    graphs = []
+    for batch in (4, 2):
+        run(batch)
+        graphs.append(stream.capture(lambda batch=batch: run(batch)))
+    for graph in reversed(graphs):  # that of 4 last, after its context could have been set to 2
+        stream.replay(graph)
+    done = gpu.event()
+    stream.record(done)
+    done.synchronize()
+    np.testing.assert_allclose(buffers["output"].bytes().view(np.float32).reshape(crops.shape), 0.5 * crops + 0.25,
+                               rtol=1e-6)
+    assert plan.scratch is not None and plan.scratch.nbytes == 4096  # that of the largest batch
+    calls = {context.shapes["input"][0]: [call[0] for call in context.calls] for context in execution.contexts}
+    assert sorted(calls) == [1, 2, 3, 4]
+    assert calls[2] == calls[4] == ["address", "address", "shape", "memory", "execute", "execute"]
+    assert {call for context in execution.contexts for call in context.calls if call[0] == "memory"} == {
+        ("memory", plan.scratch.address, 4096)}
+    assert plan.capturable(handle, 4)
+    for memory in buffers.values():
+        memory.close()
+    plan.close()
+    plan.close()
+    assert execution.closed == 1
+    assert not gpu.live
+
+
+def test_a_run_enqueues_without_allocating(recipe: Recipe) -> None:
+    plan, _, gpu = make(recipe)
+    plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    before = gpu.allocations
+    gpu.stream().call(lambda handle: plan.enqueue(handle, 3))
+    assert gpu.allocations == before
+
+
+def test_what_cannot_be_is_named(recipe: Recipe) -> None:
+    plan, execution, gpu = make(recipe)
+    stream = gpu.stream()
+    handle = stream.handle
+    with pytest.raises(EngineError, match="nothing is bound"):
+        plan.enqueue(handle, 1)
+    with pytest.raises(EngineError, match="no memory is bound to output"):
+        plan.bind({"input": gpu.allocate(plan.nbytes("input", 4))})
+    with pytest.raises(EngineError, match=r"output needs 196608 bytes for 4 crops, got 8"):
+        plan.bind({"input": gpu.allocate(plan.nbytes("input", 4)), "output": gpu.allocate(8)})
+    plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    for batch in (0, 5):
+        with pytest.raises(EngineError, match=f"runs 1 to 4 crops at once, not {batch}"):
+            plan.enqueue(handle, batch)
+    with pytest.raises(EngineError, match="bound to memory of the GPU"):
+        plan.run({}, {})
+    for step, words in (("shape", "no batch of 1: out of luck"), ("execute", "TensorRT failed: out of luck"),
+                        ("address", "cannot be bound: out of luck")):
+        execution.fails = {step}
+        with pytest.raises(EngineError, match=words):
+            plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+            plan.enqueue(handle, 1)
+    execution.fails = set()
+    plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    stream.call(lambda handle: plan.enqueue(handle, 1))
+    plan.close()
+    with pytest.raises(EngineError, match="is closed"):
+        plan.enqueue(handle, 1)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda engine: engine.names.pop(), r"has tensors \['input'\]"),
+    (lambda engine: setattr(engine, "dtype", "HALF"), r"input is \('INPUT', 'HALF'"),
+    (lambda engine: engine.outputs.update(output=(3, 64, 32)), r"output is .*\(3, 64, 32\)"),
+])
+def test_a_plan_with_other_tensors_than_the_recipe_is_refused(recipe: Recipe, change: Callable[[Any], Any],
+                                                              words: str) -> None:
+    execution, gpu = FakeExecution(recipe, right), gpu_here()
+    change(execution.engine)
+    with pytest.raises(EngineError, match=words):
+        TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, gpu)
+    assert execution.closed == 1
+    assert not gpu.live
+
+
+def test_scratch_memory_is_that_of_the_batch_that_fits(recipe: Recipe) -> None:
+    room = 4 * 2 * 4 * 3 * 64 * 64  # for the tensors of four crops
+    gpu, execution = gpu_here(memory=room + 3000), FakeExecution(recipe, right)
+    plan = TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, gpu)
+    buffers = {name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports}
+    with pytest.raises(OutOfDeviceMemory):
+        plan.bind(buffers)
+    with pytest.raises(EngineError, match="nothing is bound"):
+        plan.enqueue(gpu.stream().handle, 1)
+    plan.bind(buffers, 2)
+    assert plan.scratch is not None and plan.scratch.nbytes == 2048
+    for memory in buffers.values():
+        memory.close()
+    plan.close()
+    assert execution.closed == 1
+    assert not gpu.live
+
+
+def test_it_is_a_plan_like_any_other(recipe: Recipe) -> None:
+    plan, _, gpu = make(recipe)
+    verdict = gate(recipe, plan)
+    assert verdict.passed
+    assert verdict.psnr > 100
+    with pytest.raises(EngineError, match="no value for input"):
+        plan.run({}, {"output": np.empty((1, 3, 64, 64), np.float32)})
+    # Bound to the GPU afterwards, it holds none of the memory that this took.
+    plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
+    assert len(gpu.live) == 3
+    plan.close()
+
+
+def test_a_lost_gpu_says_nothing_about_the_plan(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, _, _ = make(recipe)
+
+    def lost(*_: object) -> None:
+        raise DeviceLost("gone")
+    monkeypatch.setattr(FakeContext, "execute_async_v3", lost)
+    with pytest.raises(DeviceLost):
+        gate(recipe, plan)
+
+
+# The whole way, with the library's part of it replaced: a plan is the name of its precision.
+
+RTX = Library("rtx", "1.7.1.116", types.SimpleNamespace(), frozenset({(8, 9)}))
+
+
+class Stage:
+    """`answers`: what plans of each precision give; `built` and `loaded`: what was asked for, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: Callable[[Given], Given] | Exception) -> None:
+        self.built: list[str] = []
+        self.executions: list[FakeExecution] = []
+        self.recipe: Recipe | None = None
+
+        def build(recipe: Recipe, precision: str, choice: Any, progress: Any) -> bytes:
+            self.built.append(precision)
+            self.recipe = recipe
+            if isinstance(answer := answers[precision], Exception):
+                raise answer
+            return precision.encode()
+
+        def load(library: Library, blob: bytes, kernels: Path) -> FakeExecution:
+            assert self.recipe is not None
+            answer = answers[blob.decode()]
+            assert not isinstance(answer, Exception)
+            self.executions.append(FakeExecution(self.recipe, answer))
+            return self.executions[-1]
+        monkeypatch.setattr(tensorrt, "installed", lambda: (RTX,))
+        monkeypatch.setattr(tensorrt, "build", build)
+        monkeypatch.setattr(tensorrt, "Execution", load)
+
+
+def test_a_plan_that_collapses_is_refused_and_the_next_precision_built(
+        recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """One grey, finite picture in fp16; its own input in bf16; right in fp32."""
+    stage = Stage(monkeypatch, fp16=grey, bf16=nothing, f32=right)
+    gpu = gpu_here()
+    with caplog.at_level(logging.WARNING, "rtface"):
+        plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
+    assert stage.built == ["fp16", "bf16", "f32"]
+    assert plan.identity.precision == "f32"
+    assert verdict.psnr > 100
+    refused = [r.getMessage() for r in caplog.records if "refused" in r.getMessage()]
+    assert [line.split(":")[1].split()[0] for line in refused] == ["fp16", "bf16"]
+    assert all("dB, 35.0 needed against its golden crops" in line for line in refused)
+    assert all("refused on NVIDIA GeForce RTX 4090 sm_89" in line for line in refused)
+    assert [e.closed for e in stage.executions] == [1, 1, 0]
+    plan.close()
+    assert not gpu.live
+
+    # What the gate found is remembered, and nothing is built again.
+    plan, again = tensorrt.open_tensorrt(recipe, gpu)
+    assert stage.built == ["fp16", "bf16", "f32"]
+    assert again == verdict
+    plan.close()
+
+
+def test_a_plan_that_is_wrong_in_every_precision_is_an_error(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    Stage(monkeypatch, fp16=grey, bf16=grey, f32=nothing)
+    gpu = gpu_here()
+    with pytest.raises(EngineError, match=r"does not give its reference's answers.*fp16 .* dB.*bf16 .* dB.*f32 .* dB"):
+        tensorrt.open_tensorrt(recipe, gpu)
+    assert not gpu.live
+
+
+def test_what_cannot_be_built_leaves_room_for_the_next(recipe: Recipe, monkeypatch: pytest.MonkeyPatch,
+                                                       caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage(monkeypatch, fp16=EngineError("no kernel"), bf16=right, f32=right)
+    plan, _ = tensorrt.open_tensorrt(recipe, gpu_here())
+    assert stage.built == ["fp16", "bf16"]
+    assert plan.identity.precision == "bf16"
+    assert "no kernel; running without fp16" in caplog.text
+
+
+def test_the_first_reason_is_told_when_nothing_can_be_built(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    Stage(monkeypatch, fp16=EngineError("no kernel"), bf16=EngineError("two"), f32=EngineError("three"))
+    with pytest.raises(EngineError, match="no kernel"):
+        tensorrt.open_tensorrt(recipe, gpu_here())
+
+
+def test_a_full_gpu_ends_it_at_once(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=OutOfDeviceMemory("full"), bf16=right, f32=right)
+    with pytest.raises(OutOfDeviceMemory, match="full"):
+        tensorrt.open_tensorrt(recipe, gpu_here())
+    assert stage.built == ["fp16"]
+
+
+def test_another_driver_is_asked_again_but_the_plan_stays(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What TensorRT for RTX compiles for a capability by name owes nothing to GPU and driver; how it runs does."""
+    stage = Stage(monkeypatch, fp16=right)
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
+    ran: list[str] = []
+    real = plans.gate
+    monkeypatch.setattr(plans, "gate", lambda recipe, plan: (ran.append(plan.identity.driver), real(recipe, plan))[1])
+    gpu = gpu_here(driver="590.2")
+    tensorrt.open_tensorrt(recipe, gpu)[0].close()
+    tensorrt.open_tensorrt(recipe, gpu)[0].close()
+    assert stage.built == ["fp16"]
+    assert ran == ["590.2"]
+
+
+def test_what_the_preparation_changes_is_built_again(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
+    tensorrt.open_tensorrt(replace(recipe, batch=Batch(1, 1, 2)), gpu_here())[0].close()
+    monkeypatch.setattr(sys.modules["rtface.engine.tensorrt.builder"], "REVISION", 0)
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
+    assert stage.built == ["fp16"] * 3
+
+
+def test_a_plan_built_ahead_is_used(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    built = tensorrt.build_ahead(recipe, (8, 9))
+    assert built.verdict is None
+    assert built.path.exists()
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
+    assert stage.built == ["fp16"]
+    there = tensorrt.build_on(recipe, gpu_here())
+    assert there.path == built.path
+    assert there.verdict is not None and there.verdict.passed
+
+
+def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
+    load, tried = tensorrt.Execution, list[bytes]()
+
+    def picky(library: Library, blob: bytes, kernels: Path) -> Any:
+        tried.append(blob)
+        if len(tried) == 1:
+            raise EngineError("made by another")
+        return load(library, blob, kernels)
+    monkeypatch.setattr(tensorrt, "Execution", picky)
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
+    assert stage.built == ["fp16", "fp16"]
+    assert len(tried) == 2
+
+
+def test_the_kernels_are_kept_once_the_plan_has_run(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    plan, _ = tensorrt.open_tensorrt(recipe, gpu_here())
+    assert stage.executions[0].kept == 1
+    assert store.kernels_path(plan.identity).parent == store.plan_path(plan.identity).parent
+
+
+def test_the_order_of_precisions(make_engine: Maker) -> None:
+    plain = load_recipe(make_engine("plain", edit=lambda t: t.replace("bf16 = 35.0", FP16)) / "recipe.toml")
+    nodes = load_recipe(make_engine("nodes", edit=lambda t: t.replace("bf16 = 35.0", FP16).replace(
+        "fp32_nodes = []", 'fp32_nodes = ["conv0"]')) / "recipe.toml")
+    old = load_recipe(make_engine("old") / "recipe.toml")
+    order = ("int8", "fp16", "bf16", "f32")
+    assert candidates(plain, order, mixed=True) == ["fp16", "bf16", "f32"]  # not calibrated
+    assert candidates(nodes, order, mixed=True) == ["fp16", "bf16", "f32"]
+    # A CPU keeps no single nodes in fp32: bf16 has its range, and the gate decides; fp16 has not.
+    assert candidates(nodes, ("bf16", "f32")) == ["bf16", "f32"]
+    assert candidates(nodes, ("fp16", "f32")) == ["f32"]
+    assert candidates(old, order, mixed=True) == ["bf16", "f32"]  # its recipe does not allow fp16
+    shipped = load_recipe(Path(plans.__file__).parent.parent / "models" / "rtface-s" / "recipe.toml")
+    assert candidates(shipped, order, mixed=True) == list(order)
+
+
+@pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
+def test_a_shipped_engine_passes_with_all_that_it_takes_and_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its typed network, computed by ONNX Runtime in the place of the GPU."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from rtface.engine.tensorrt.builder import prepare
+    from tests.engine.tensorrt.rounding import RoundedPlan
+    recipe = load_recipe(Path(plans.__file__).parent.parent / "models" / name / "recipe.toml")
+    network = RoundedPlan(recipe, "fp16", prepare(recipe, "fp16").whole()).session
+    stage = Stage(monkeypatch, fp16=lambda given: dict(zip(recipe.outputs, network.run([*recipe.outputs], dict(given)),
+                                                           strict=True)))
+    gpu = gpu_here()
+    plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
+    assert stage.built == ["fp16"]
+    assert verdict.passed and verdict.psnr > 60
+    plan.close()
+    assert not gpu.live
+
+
+class FakeCache:
+    def __init__(self) -> None:
+        self.known, self.takes = b"", True
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.known = blob
+        return self.takes
+
+    def serialize(self) -> bytes:
+        return b"kernels of today"
+
+
+class FakeSettings(types.SimpleNamespace):
+    def __init__(self) -> None:
+        super().__init__(cache=FakeCache())
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> FakeCache:
+        return self.cache
+
+    def set_runtime_cache(self, cache: FakeCache) -> bool:
+        self.given = cache
+        return True
+
+
+class FakeRuntime:
+    """IRuntime and, of the same making, ICudaEngine."""
+
+    loads = context = True
+
+    def __init__(self, logger: Any) -> None:
+        self.logger, self.settings = logger, FakeSettings()
+
+    def deserialize_cuda_engine(self, blob: bytes) -> FakeRuntime | None:
+        if not self.loads:
+            self.logger.log(_severity("ERROR"), "made by\nanother version")
+        return self if self.loads else None
+
+    def create_runtime_config(self) -> FakeSettings:
+        return self.settings
+
+    def create_execution_context(self, settings: Any) -> Any:
+        self.asked = settings
+        return types.SimpleNamespace(is_stream_capturable=lambda handle: handle == 3,
+                                     update_device_memory_size_for_shapes=lambda: 7) if self.context else None
+
+
+def _severity(name: str) -> Any:
+    return types.SimpleNamespace(name=name)
+
+
+def library(kind: Any, runtime: type[FakeRuntime] = FakeRuntime) -> Library:
+    class Logger:
+        pass
+
+    def enum(*names: str) -> Any:
+        return types.SimpleNamespace(**{name: name for name in names})
+    module: Any = types.ModuleType("fake")
+    module.ILogger, module.Runtime = Logger, runtime
+    module.ExecutionContextAllocationStrategy = enum("USER_MANAGED")
+    module.DynamicShapesKernelSpecializationStrategy = enum("EAGER")
+    module.CudaGraphStrategy = enum("DISABLED")
+    return Library(kind, "1.7.1.116", module)
+
+
+def test_how_tensorrt_for_rtx_is_set_and_that_its_kernels_are_kept(tmp_path: Path) -> None:
+    rtx, kernels = library("rtx"), tmp_path / "plans" / "a.kernels"
+    execution = Execution(rtx, b"plan", kernels)
+    settings = execution.engine.settings
+    assert (settings.strategy, settings.cuda_graph_strategy) == ("USER_MANAGED", "DISABLED")
+    assert settings.dynamic_shapes_kernel_specialization_strategy == "EAGER"
+    assert settings.given is settings.cache
+    assert execution.engine.asked is settings
+    first, second = execution.new_context(), execution.new_context()
+    assert first is not second
+    assert execution.scratch_bytes(first) == 7
+    assert execution.capturable(first, 3) and not execution.capturable(first, 4)
+    assert settings.cache.known == b""
+    execution.keep_kernels()
+    assert store.recall(kernels) == b"kernels of today"
+    kernels.unlink()
+    execution.keep_kernels()  # nothing new
+    assert not kernels.exists()
+    execution.close()
+    execution.close()
+    execution.keep_kernels()
+    store.keep(kernels, b"kernels of yesterday")
+    assert Execution(rtx, b"plan", kernels).engine.settings.cache.known == b"kernels of yesterday"
+    kernels.write_bytes(b"damaged")
+    assert Execution(rtx, b"plan", kernels).engine.settings.cache.known == b""
+
+
+def test_how_the_full_one_is_set(tmp_path: Path) -> None:
+    execution = Execution(library("full"), b"plan", tmp_path / "a.kernels")
+    assert execution.engine.asked == "USER_MANAGED"
+    assert execution.capturable(execution.new_context(), 4)
+    execution.keep_kernels()
+    assert list(tmp_path.glob("*.kernels")) == []
+
+
+@pytest.mark.parametrize("what", ["loads", "context"])
+def test_a_plan_that_cannot_be_loaded_says_why(what: str) -> None:
+    runtime = type("Refusing", (FakeRuntime,), {what: False})
+    with pytest.raises(EngineError, match="made by another version" if what == "loads" else "it gives no reason"):
+        Execution(library("rtx", runtime), b"plan")
+
+
+def test_the_real_library_has_what_is_asked_of_the_fakes() -> None:
+    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
+    for fake, real in ((FakeContext, trt.IExecutionContext), (FakeEngine, trt.ICudaEngine),
+                       (FakeCache, trt.IRuntimeCache), (FakeSettings, trt.IRuntimeConfig)):
+        missing = {name for name in vars(fake) if not name.startswith("_")} - set(dir(real))
+        assert not missing, real
+    assert {"create_runtime_config", "create_execution_context"} <= set(dir(trt.ICudaEngine))
+    assert {"dynamic_shapes_kernel_specialization_strategy", "cuda_graph_strategy"} <= set(dir(trt.IRuntimeConfig))
+    assert hasattr(trt.ExecutionContextAllocationStrategy, "USER_MANAGED")
+    assert hasattr(trt.DynamicShapesKernelSpecializationStrategy, "EAGER")
+    assert hasattr(trt.CudaGraphStrategy, "DISABLED")

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rtface.engine_install import catalogue, environment
+from tests.engine_install.checkpoints import write_zip
+from tests.engine_install.published import Publisher
+from tests.engine_install.server import Server, serving
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes this user's settings and cache, or asks a proxy."""
+    monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("RTFACE_TORCH_PYTHON", raising=False)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
+    """An installation that offers two networks, and converts without torch."""
+    made = Publisher(tmp_path / "installed" / "engines")
+    monkeypatch.setattr(catalogue, "beside", lambda: made.root)
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: [])
+    monkeypatch.setattr(environment, "MODULES", ("json",))
+    catalogue.converter_root.cache_clear()
+    yield made
+    catalogue.converter_root.cache_clear()
+
+
+@pytest.fixture
+def weights(tmp_path: Path, published: Publisher) -> Path:
+    """A file that fits the first offer."""
+    return write_zip(tmp_path / "mine.pth", {"params_ema": published.tensors})
+
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as made:
+        yield made

@@ -1,0 +1,200 @@
+"""What a file of weights holds, read without torch; and files that are not what they seem."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtface.engine_install.checkpoint import read_contents, tensors
+from rtface.errors import InputError, InputMissing
+from tests.engine_install.checkpoints import Checkpoint, Tensor, pickled, write_legacy, write_safetensors, write_zip
+
+STATE = {"a.weight": (4, 3, 3, 3), "a.bias": (4,), "count": ()}
+
+
+def state() -> OrderedDict[str, Tensor]:
+    return OrderedDict((name, Tensor(shape, "LongStorage" if name == "count" else "FloatStorage"))
+                       for name, shape in STATE.items())
+
+
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+def test_names_and_shapes_of_pytorchs_files(tmp_path: Path, write: Callable[[Path, Any], Path]) -> None:
+    found = read_contents(write(tmp_path / "a.pth", {"params_ema": state(), "step": 5}))
+    assert tensors(found, ("params_ema", "params")) == STATE
+    assert found["params_ema"]["count"].dtype == "int64"
+
+
+def test_names_and_shapes_of_safetensors(tmp_path: Path) -> None:
+    found = read_contents(write_safetensors(tmp_path / "a.bin", {f"params.{n}": s for n, s in STATE.items()}))
+    assert tensors(found, ("params",)) == STATE
+    assert set(tensors(found, ("",))) == {f"params.{name}" for name in STATE}
+
+
+def test_what_a_trainer_leaves_is_passed_over(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.ckpt", {"state_dict": state(), "callbacks": {"best": Checkpoint()}, 5: "five"})
+    assert tensors(read_contents(path), ("state_dict",)) == STATE
+
+
+class Evil:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.target}",)
+
+
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path, write: Callable[[Path, Any], Path]) -> None:
+    path = write(tmp_path / "a.pth", {"params": state(), "more": Evil(tmp_path / "done")})
+    with pytest.raises(InputError, match=r"a\.pth holds (posix|nt)\.system, which could run code, so it is not read"):
+        read_contents(path)
+    assert not (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("name", ["builtins.eval", "builtins.getattr", "numpyx.core", "torch.load", "torch._utils.x"])
+def test_only_a_handful_of_names_is_known(tmp_path: Path, name: str) -> None:
+    module, _, function = name.rpartition(".")
+    path = write_zip(tmp_path / "a.pth", f"c{module}\n{function}\n(S'x'\ntR.".encode())
+    with pytest.raises(InputError, match=f"holds {name}, which could run code"):
+        read_contents(path)
+
+
+def _lfs(path: Path) -> None:
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
+
+
+def _tar(path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(path, "w") as archive:
+        (path.parent / "pickle").write_bytes(b"x")
+        archive.add(path.parent / "pickle", "pickle")
+
+
+def _safetensors_cut(path: Path) -> None:
+    write_safetensors(path, STATE)
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def _zip_cut(path: Path) -> None:
+    write_zip(path, {"params": state()})
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _legacy_cut(path: Path) -> None:
+    write_legacy(path, {"params": state()})
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def _other_zip(path: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "weights inside")
+
+
+def _table(text: str, values: bytes = b"") -> Callable[[Path], Any]:
+    """A file of safetensors with that table."""
+    return lambda path: path.write_bytes(struct.pack("<Q", len(text)) + text.encode() + values)
+
+
+def _far(path: Path) -> None:
+    """Remembers one thing, at a place that would take 16 GiB to have."""
+    write_zip(path, b"\x80\x02Nr" + struct.pack("<I", 2**31 - 2) + b".")
+
+
+@pytest.mark.parametrize(("write", "message"), [
+    (_far, "damaged or not whole .*numbers beyond reason"),
+    (_table('{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 0]}}'), "a is not as long as it says"),
+    (_table('{"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 1]}}', b"x"), "a is of type X9"),
+    (_table('{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 0]}}'), "damaged or not whole"),
+    (_table('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"), "damaged or not whole"),
+    (lambda path: path.mkdir(), "is a folder; give the file of weights in it"),
+    pytest.param(lambda path: os.mkfifo(path), "is no ordinary file", marks=pytest.mark.skipif(
+        not hasattr(os, "mkfifo"), reason="pipes as here are POSIX's")),
+    (lambda path: path.write_bytes(b""), "is empty"),
+    (lambda path: path.write_bytes(b"\n<!DOCTYPE html><html>"), "is a web page"),
+    (_lfs, r"only says where the weights lie \(Git LFS\)"),
+    (_tar, "PyTorch older than 0.2"),
+    (_zip_cut, r"damaged or not whole .*; get it again"),
+    (_legacy_cut, r"damaged or not whole .*; get it again"),
+    (_safetensors_cut, r"damaged or not whole \(a\.bias lies beyond its end\)"),
+    (lambda path: path.write_bytes(b"\xff" * 7 + b"\x00{}"), "its table would take"),
+    (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"{]"), "damaged or not whole"),
+    (lambda path: path.write_bytes(b"\x02" + b"\0" * 7 + b"[]"), "no file of weights that rtface knows"),
+    (lambda path: path.write_bytes(os.urandom(7) + b"\x01" * 600), "no file of weights that rtface knows"),
+    (_other_zip, "a zip without weights"),
+    (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "is a pickle, but not of PyTorch"),
+    (lambda path: write_zip(path, pickle.dumps([1, 2], 2)), "holds a list, not named weights"),
+    (lambda path: write_zip(path, pickled({"a": Tensor((1,))})[:-20]), "damaged or not whole"),
+])
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, write: Callable[[Path], Any], message: str) -> None:
+    path = tmp_path / "a.pth"
+    write(path)
+    with pytest.raises(InputError, match=message) as caught:
+        read_contents(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_table_whose_length_reads_like_a_web_page(tmp_path: Path) -> None:
+    text = '{"a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}}'
+    _table(text + " " * (ord("<") * 256 + ord(" ") - len(text)), b"1234")(tmp_path / "a.safetensors")
+    assert tensors(read_contents(tmp_path / "a.safetensors"), ("",)) == {"a": ()}
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputMissing, match=r"a\.pth is not there"):
+        read_contents(tmp_path / "a.pth")
+    (tmp_path / "b.pth").symlink_to(tmp_path / "b.pth")
+    with pytest.raises(InputMissing, match="cannot be read"):
+        read_contents(tmp_path / "b.pth")
+
+
+def test_a_real_file_of_pytorch(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed: make test-engines sets it up")
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).half()
+    for legacy in (True, False):
+        torch.save({"params": net.state_dict(), "whole": [torch.nn.Parameter(torch.ones(2))]}, tmp_path / "a.pth",
+                   _use_new_zipfile_serialization=not legacy)
+        found = tensors(read_contents(tmp_path / "a.pth"), ("params",))
+        assert found == {name: tuple(value.shape) for name, value in net.state_dict().items()}
+
+
+def zipped(path: Path, table: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", table)
+    return path
+
+
+def listed(path: Path, table: bytes) -> Path:
+    path.write_bytes(struct.pack("<Q", len(table)) + table + b"abcd")
+    return path
+
+
+def entry(shape: str) -> str:
+    return f'{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,4]}}'
+
+
+@pytest.mark.parametrize(("make", "table", "said"), [
+    (zipped, b"\x80\x02" + b"]" * (17 << 20) + b".", "its table takes 17 MiB"),
+    (zipped, b"\x80\x02" + b"]" * 2_100_000 + b".", "more steps than any file"),
+    (listed, f'{{"a":{entry(",".join(["9" * 4000] * 20))}}}'.encode(), "beyond reason"),
+    (listed, f'{{"a":{entry(",".join(["1"] * 17))}}}'.encode(), "beyond reason"),
+    (listed, f'{{"a":{entry(str(1 << 41))}}}'.encode(), "beyond reason"),
+    (listed, f'{{"a":{"[" * 200_000}'.encode(), "nested too deeply"),
+    (listed, ("{" + ",".join(f'"{n}":{entry("1")}' for n in range(100_001)) + "}").encode(), "lists 100001 tensors"),
+    (listed, b"{" + b" " * (17 << 20) + b"}", "its table would take"),
+], ids=["large", "steps", "numbers", "dimensions", "side", "nested", "tensors", "table"])
+def test_a_small_file_cannot_cost_minutes_or_gigabytes(tmp_path: Path, make: Callable[[Path, bytes], Path],
+                                                       table: bytes, said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        read_contents(make(tmp_path / "a.pth", table))
+    assert len(str(caught.value)) < 400

@@ -1,0 +1,259 @@
+"""Downloads from a server that breaks off, stalls, lies and changes its mind."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtface.engine_install import download as module
+from rtface.engine_install.download import Patience, Wanted, download
+from rtface.errors import DownloadError, UsageError
+from tests.engine_install.server import DATA, SHA256, Server
+
+
+class Waits(list[float]):
+    """The pauses that were made."""
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(0.3, (1.0, 2.0), self.append)
+
+
+@pytest.fixture
+def waits() -> Waits:
+    return Waits()
+
+
+def fetch(server: Server, target: Path, waits: Waits, *, size: int | None = len(DATA),
+          sha256: str | None = SHA256) -> Path:
+    return download(Wanted(server.url, size, sha256), target, lambda done, total: None, waits.patience)
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_file_is_fetched_whole_and_said_how_far(server: Server, tmp_path: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    found = download(Wanted(server.url, len(DATA), SHA256), tmp_path / "cache" / "a.pth",
+                     lambda done, total: seen.append((done, total)))
+    assert found.read_bytes() == DATA and left(found.parent) == {"a.pth"}
+    assert seen[0] == (0, len(DATA)) and seen[-1] == (len(DATA), len(DATA)) and seen == sorted(seen)
+
+
+def test_a_good_file_is_not_fetched_again(server: Server, tmp_path: Path, waits: Waits) -> None:
+    (tmp_path / "a.pth").write_bytes(DATA)
+    fetch(server, tmp_path / "a.pth", waits)
+    assert server.asked == []
+    (tmp_path / "a.pth").write_bytes(DATA[:-1] + b"x")
+    assert fetch(server, tmp_path / "a.pth", waits).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("size", [len(DATA), None])
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_what_breaks_off_goes_on_where_it_was(server: Server, tmp_path: Path, waits: Waits, size: int | None,
+                                              sha256: str | None) -> None:
+    server.acts = [server.truncated, server.truncated]
+    assert fetch(server, tmp_path / "a.pth", waits, size=size, sha256=sha256).read_bytes() == DATA
+    assert server.asked[:2] == [None, "bytes=300000-"] and waits[0] == 1.0
+
+
+def test_a_connection_that_stalls_is_given_up(server: Server, tmp_path: Path, waits: Waits) -> None:
+    server.acts = [server.stalled]
+    begin = time.monotonic()
+    assert fetch(server, tmp_path / "a.pth", waits).read_bytes() == DATA
+    assert time.monotonic() - begin < 1.8 and server.asked == [None, "bytes=200000-"]
+
+
+def test_it_goes_on_another_day(server: Server, tmp_path: Path, waits: Waits) -> None:
+    server.acts = [server.truncated] + [server.failing(503)] * 2
+    with pytest.raises(DownloadError, match=r"answers 503 .*what has come \(0.3 MB\) is kept"):
+        fetch(server, tmp_path / "a.pth", waits)
+    assert waits == [1.0, 2.0] and left(tmp_path) == {"a.pth.part", "a.pth.part.json"}
+    assert fetch(server, tmp_path / "a.pth", waits).read_bytes() == DATA
+    assert server.asked[-1] == "bytes=300000-"
+
+
+def test_a_file_that_changed_meanwhile_begins_anew(server: Server, tmp_path: Path, waits: Waits) -> None:
+    server.acts = [server.truncated]
+    other = DATA[::-1]
+
+    def changed(request: Any) -> None:
+        server.data, server.tag = other, '"two"'
+        server.send(request)
+
+    server.acts.append(changed)
+    found = fetch(server, tmp_path / "a.pth", waits, sha256=hashlib.sha256(other).hexdigest())
+    assert found.read_bytes() == other
+
+
+def test_without_a_tag_and_a_hash_nothing_is_put_together(server: Server, tmp_path: Path, waits: Waits) -> None:
+    server.tag = 'W/"weak"'
+    server.acts = [server.truncated]
+    assert fetch(server, tmp_path / "a.pth", waits, sha256=None).read_bytes() == DATA
+    assert server.asked == [None, None]
+
+
+def test_a_server_that_ignores_ranges(server: Server, tmp_path: Path, waits: Waits) -> None:
+    server.acts = [server.truncated, server.without_ranges]
+    assert fetch(server, tmp_path / "a.pth", waits).read_bytes() == DATA
+
+
+def test_another_part_than_was_asked_for(server: Server, tmp_path: Path, waits: Waits) -> None:
+    def other(request: Any) -> None:
+        request.send_response(206)
+        request.send_header("Content-Range", f"bytes 5-9/{len(DATA)}")
+        request.send_header("Content-Length", "5")
+        request.end_headers()
+        request.wfile.write(b"other")
+
+    server.acts = [server.truncated, other]
+    assert fetch(server, tmp_path / "a.pth", waits).read_bytes() == DATA
+    assert server.asked == [None, "bytes=300000-", None]
+
+
+@pytest.mark.parametrize("length", [1000, len(DATA) + 5])
+def test_a_wrong_size_is_said_before_anything_is_fetched(server: Server, tmp_path: Path, waits: Waits,
+                                                         length: int) -> None:
+    server.acts = [lambda request: server.send(request, length=length)]
+    with pytest.raises(DownloadError, match=f"the server has {length} bytes instead of {len(DATA)}"):
+        fetch(server, tmp_path / "a.pth", waits)
+    assert waits == [] and left(tmp_path) == set()
+
+
+def test_a_length_that_is_too_large(server: Server, tmp_path: Path, waits: Waits) -> None:
+    """What is missing is asked for once more, and there is no more."""
+    server.acts = [lambda request: server.send(request, length=len(DATA) + 5)]
+    assert fetch(server, tmp_path / "a.pth", waits, size=None).read_bytes() == DATA
+    assert server.asked == [None, f"bytes={len(DATA)}-"]
+
+
+def test_a_length_that_is_too_small(server: Server, tmp_path: Path, waits: Waits) -> None:
+    server.acts = [lambda request: server.send(request, length=1000)]
+    with pytest.raises(DownloadError, match=r"SHA-256 .* instead of"):
+        fetch(server, tmp_path / "a.pth", waits, size=None)
+    assert left(tmp_path) == set()
+
+
+def test_more_than_was_published_without_a_length(server: Server, tmp_path: Path, waits: Waits) -> None:
+    def endless(request: Any) -> None:
+        request.send_response(200)
+        request.end_headers()
+        request.wfile.write(DATA + b"more")
+
+    server.acts = [endless]
+    with pytest.raises(DownloadError, match=f"is longer than {len(DATA)} bytes"):
+        fetch(server, tmp_path / "a.pth", waits)
+    assert left(tmp_path) == set()
+
+
+def test_a_wrong_hash_keeps_nothing(server: Server, tmp_path: Path, waits: Waits) -> None:
+    server.data = DATA[:-1] + b"x"
+    (tmp_path / "a.pth").write_bytes(b"what was there")
+    with pytest.raises(DownloadError, match=r"is not the published file: SHA-256 .*; nothing of it was kept"):
+        fetch(server, tmp_path / "a.pth", waits)
+    assert left(tmp_path) == {"a.pth"} and (tmp_path / "a.pth").read_bytes() == b"what was there"
+
+
+def test_a_part_that_was_damaged_is_fetched_anew_once(server: Server, tmp_path: Path, waits: Waits) -> None:
+    server.acts = [server.truncated] + [server.failing(500)] * 2
+    with pytest.raises(DownloadError):
+        fetch(server, tmp_path / "a.pth", waits)
+    (tmp_path / "a.pth.part").write_bytes(b"x" * 300_000)
+    assert fetch(server, tmp_path / "a.pth", waits).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("total", [len(DATA), len(DATA) + 7])
+def test_416_means_that_it_is_whole_or_another(server: Server, tmp_path: Path, waits: Waits, total: int) -> None:
+    (tmp_path / "a.pth.part").write_bytes((DATA + b"1234567")[:total])
+    (tmp_path / "a.pth.part.json").write_text(f'{{"url": "{server.url}", "tag": null}}')
+    assert fetch(server, tmp_path / "a.pth", waits, size=None).read_bytes() == DATA
+    assert server.asked[0] == f"bytes={total}-" and len(server.asked) == (1 if total == len(DATA) else 2)
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 410])
+def test_what_is_not_there_is_not_asked_for_twice(server: Server, tmp_path: Path, waits: Waits, code: int) -> None:
+    server.acts = [server.failing(code)]
+    with pytest.raises(DownloadError, match=f"the server answers {code} .*; give another address with --url, or a file "
+                                            "with --from"):
+        fetch(server, tmp_path / "a.pth", waits)
+    assert waits == [] and left(tmp_path) == set()
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_what_may_pass_is_tried_again(server: Server, tmp_path: Path, waits: Waits, code: int) -> None:
+    server.acts = [server.failing(code)] * 2
+    assert fetch(server, tmp_path / "a.pth", waits).read_bytes() == DATA
+    assert waits == [1.0, 2.0]
+
+
+def redirect(to: str) -> Callable[[Any], None]:
+    def act(request: Any) -> None:
+        request.send_response(302)
+        request.send_header("Location", to)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+    return act
+
+
+def test_redirections_are_followed_but_not_for_ever(server: Server, tmp_path: Path, waits: Waits) -> None:
+    server.acts = [redirect(f"{server.url}?{k}") for k in range(3)]
+    assert fetch(server, tmp_path / "a.pth", waits).read_bytes() == DATA
+    server.acts = [redirect(f"{server.url}?{k}") for k in range(30)]
+    with pytest.raises(DownloadError, match="answers 302 and redirects without end"):
+        fetch(server, tmp_path / "b.pth", waits)
+
+
+def test_a_redirection_to_a_file_is_not_followed(server: Server, tmp_path: Path, waits: Waits) -> None:
+    server.acts = [redirect(f"file://{tmp_path}/secret")]
+    with pytest.raises(DownloadError, match="answers 302 and redirects to no web address"):
+        fetch(server, tmp_path / "a.pth", waits)
+
+
+def test_a_redirection_away_from_encryption_is_not_followed() -> None:
+    request = urllib.request.Request("https://host/a.pth")
+    with pytest.raises(DownloadError, match=r"https://host/a.pth leads to http://other/a.pth, which is not as safe"):
+        module._Redirects().redirect_request(request, None, 302, "Found", {}, "http://other/a.pth?key=1")
+
+
+def test_nobody_listens(tmp_path: Path, waits: Waits) -> None:
+    with pytest.raises(DownloadError, match=r"^http://127.0.0.1:9/x\.pth cannot be fetched: Connection refused; try"):
+        download(Wanted("http://me:secret@127.0.0.1:9/x.pth?key=1".replace("me:secret@", "")), tmp_path / "a",
+                 lambda done, total: None, waits.patience)
+    assert waits == [1.0, 2.0]
+
+
+def test_a_password_in_an_address_is_not_shown(tmp_path: Path, waits: Waits) -> None:
+    with pytest.raises(DownloadError) as caught:
+        download(Wanted("http://me:secret@127.0.0.1:9/x.pth?key=1"), tmp_path / "a", lambda done, total: None,
+                 waits.patience)
+    assert "secret" not in str(caught.value) and "key" not in str(caught.value)
+
+
+def test_a_full_disk_is_said_before(server: Server, tmp_path: Path, waits: Waits,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1_000_000})())
+    with pytest.raises(DownloadError, match=r"has 1\.0 MB free, and 68\.1 are needed; make room, or move the cache"):
+        fetch(server, tmp_path / "a.pth", waits)
+
+
+def test_files_of_this_machine(tmp_path: Path, waits: Waits) -> None:
+    (tmp_path / "my weights.pth").write_bytes(DATA)
+    wanted = Wanted((tmp_path / "my weights.pth").as_uri(), len(DATA), SHA256)
+    assert download(wanted, tmp_path / "a", lambda done, total: None) == tmp_path / "my weights.pth"
+    with pytest.raises(DownloadError, match="is not the published file: 1024000 bytes instead of 5"):
+        download(Wanted(wanted.url, 5), tmp_path / "a", lambda done, total: None)
+    with pytest.raises(DownloadError, match="is not there"):
+        download(Wanted(wanted.url + "x"), tmp_path / "a", lambda done, total: None)
+
+
+@pytest.mark.parametrize("url", ["ftp://host/a.pth", "weights.pth", "data:,x"])
+def test_other_addresses_are_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UsageError, match="give an address of http, https or file"):
+        download(Wanted(url), tmp_path / "a", lambda done, total: None)

@@ -1,0 +1,147 @@
+"""Networks in ONNX that are taken as they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from rtface.cli.app import app
+from rtface.engine import Asked, EngineSet
+from rtface.engine.recipe import load_recipe
+from rtface.engine_install.generic_onnx import inspect
+from rtface.engine_install.onnx_file import DOUBLE, FLOAT, read_onnx
+from rtface.errors import InputError
+from tests.engine.tiny_onnx import convolutions, faithful, keeping, remembering
+from tests.engine_install.published import Publisher
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, ["engines", "add", *map(str, words), "--accept-license"])
+
+
+def folder(name: str) -> Path:
+    return Path(os.environ["RTFACE_CONFIG_DIR"]) / "engines" / name
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_a_network_of_ones_own(published: Publisher, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.onnx", convolutions(64, [(0.5, 0.0)]))
+    result = call("mine", "--from", path)
+    assert result.exit_code == 0, result.output
+    assert "mine is none of what rtface knows: an engine of your own" in result.stderr
+    recipe = load_recipe(folder("mine") / "recipe.toml")
+    assert (recipe.input.size, recipe.batch.max, recipe.weights.parameters) == (64, 16, 12)
+    assert not recipe.licence.commercial_use and recipe.controls.fidelity is None
+    assert recipe.model_path.read_bytes() == path.read_bytes()
+    engines = EngineSet("mine", device="onnx", threads=1)
+    crops = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    np.testing.assert_allclose(engines.pick(9).submit(crops).result().pixels, 0.5 * crops + 0.25, atol=1e-4)
+    engines.close()
+
+
+def test_a_known_name_brings_its_licence(published: Publisher, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.onnx", convolutions(64, [(0.5, 0.0)]))
+    assert call("tiny-2", "--from", path).exit_code == 0
+    recipe = load_recipe(folder("tiny-2") / "recipe.toml")
+    assert (recipe.family, recipe.licence.weights, recipe.summary) == ("GAN", "S-Lab-1.0", "the second")
+    assert "an ONNX file does not say whose network it is" in call("--from", path).stderr
+    assert "closed cannot be added" in call("closed", "--from", path).stderr
+
+
+@pytest.mark.parametrize("device", ["cpu", "onnx"])
+@pytest.mark.parametrize(("control", "kind", "batch"), [
+    (("n", 1), FLOAT, "n"), ((), DOUBLE, 1), ((), FLOAT, "n"), ((1,), DOUBLE, 1), (("n",), FLOAT, "n"),
+    ((1, 1), DOUBLE, 1), (("n", 1), DOUBLE, "n")])
+def test_a_control_of_any_shape_and_type(published: Publisher, tmp_path: Path, device: str, batch: Any, kind: int,
+                                         control: Sequence[int | str]) -> None:
+    path = written(tmp_path / "a.onnx", faithful(64, control=control, kind=kind, batch=batch))
+    result = call("mine", "--from", path)
+    assert result.exit_code == 0, result.output
+    recipe = load_recipe(folder("mine") / "recipe.toml")
+    assert recipe.controls.fidelity is not None and recipe.batch.max == (16 if "n" in control and batch == "n" else 1)
+    crops = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    for fidelity, gain in ((None, 0.5), (0.25, 0.25)):
+        engines = EngineSet(Asked("mine", fidelity), device=device, threads=1)
+        found = engines.pick(9).submit(crops).result().pixels
+        np.testing.assert_allclose(found, gain * (2 * crops - 1) / 2 + 0.5, atol=8e-3)
+        engines.close()
+
+
+def test_the_written_network_is_right_by_the_book(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    network = inspect(written(tmp_path / "a.onnx", faithful(64, control=(), kind=DOUBLE, batch=1)))
+    network.write(tmp_path / "b.onnx")
+    onnx.checker.check_model(onnx.load(tmp_path / "b.onnx"), full_check=True)
+
+
+def test_further_outputs_are_left_out(tmp_path: Path) -> None:
+    data = convolutions(64, [(0.5, 0.0), (1.0, 0.0)])
+    first = read_onnx(written(tmp_path / "a.onnx", data))
+    raw = bytes(first.outputs[0].raw)
+    other = raw.replace(b"output", b"h0")
+    other = bytes([other[0], 2]) + other[2:]
+    graph = b"".join(piece for *_, piece in first._graph) + b"\x62" + bytes([len(other)]) + other
+    model = b"".join(b"\x3a" + _varint(len(graph)) + graph if n == 7 else bytes(p) for n, _, p in first._model)
+    network = inspect(written(tmp_path / "a.onnx", model))
+    assert [v.name for v in network.file.outputs] == ["output", "h0"]
+    network.write(tmp_path / "b.onnx")
+    assert [v.name for v in read_onnx(tmp_path / "b.onnx").outputs] == ["output"]
+
+
+def _varint(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+@pytest.mark.parametrize(("data", "message"), [
+    (b"", "is empty; get it again"),
+    (b"<html>not found</html>", "is a web page, not a file of weights"),
+    (np.random.default_rng(3).bytes(5000), "is no ONNX file, or it is damaged"),
+    (convolutions(64, [(0.5, 0.0)])[:-60], "is no ONNX file, or it is damaged"),
+    (convolutions(60, [(0.5, 0.0)]), "takes pictures of 60×60, and rtface needs a multiple of 16"),
+    (convolutions(4096, [(0.5, 0.0)]), "takes pictures of 4096×4096, and rtface needs .* from 32 to 2048"),
+    (remembering(64), "cannot be an engine: rtface needs one input .*; this network takes input N×3×64×64 float32"),
+    (keeping(64, 32), "cannot be an engine"),
+    (faithful(64, control=(7,)), "takes input N×3×64×64 float32, w 7 float32; gives output N×3×64×64 float32"),
+])
+def test_what_cannot_be_used_is_said(published: Publisher, tmp_path: Path, data: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        inspect(written(tmp_path / "a.onnx", data))
+    result = call("mine", "--from", tmp_path / "a.onnx")
+    assert result.exit_code == 1 and "fault of rtface" not in result.stderr
+    assert not folder("mine").parent.exists()
+
+
+def test_a_network_that_makes_something_else_of_a_face_is_doubted(published: Publisher, tmp_path: Path) -> None:
+    result = call("mine", "--from", written(tmp_path / "a.onnx", convolutions(64, [(-1.0, 0.0)])))
+    assert "warning: the answers of mine hardly resemble the crops" in result.stderr
+
+
+def test_damage_inside_the_graph_is_an_error_of_the_file(published: Publisher, tmp_path: Path) -> None:
+    data = convolutions(64, [(0.5, 0.0)]).replace(b"Conv", b"Cnov")
+    result = call("mine", "--from", written(tmp_path / "a.onnx", data))
+    assert result.exit_code == 1 and "OpenVINO cannot use model.onnx" in result.stderr, result.stderr
+    assert list(folder("mine").parent.iterdir()) == []
+
+
+def test_without_room_nothing_is_written(published: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(tmp_path / "my own.onnx", convolutions(64, [(0.5, 0.0)]))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 5})())
+    result = call("mine", "--from", file)
+    assert result.exit_code == 1 and "MB free, and 0.0 are needed; make room, or move" in result.stderr
+    assert f"rtface engines add gfpgan-1.4 --from '{file}'" in CliRunner().invoke(
+        app, ["engines", "add", "--from", str(file)]).stderr
+    assert list(folder("mine").parent.iterdir()) == []

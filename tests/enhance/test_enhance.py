@@ -1,0 +1,347 @@
+"""The enhance step: what it touches, what it leaves, and what a fault costs."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from rtface.analysis.analyzer import Treatment
+from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.step import Enhance
+from rtface.errors import DeviceLost, EngineError, MissingComponent
+from rtface.frame import Display, Frame, Packet
+from rtface.options import Options
+from rtface.pipeline.chain import join_fields, split_fields
+from rtface.pipeline.track_step import track
+from rtface.protocols import Workshop
+from rtface.stats import Stats
+from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
+
+
+def enhance(engines: FakeEngines | None = None, *, stats: Stats | None = None, analysis: bool = False,
+            treatments: dict[int, Treatment] | None = None, **options: Any) -> Enhance:
+    return Enhance(CpuDevice(), engines or FakeEngines(), Options(**{"grain": "none", **options}), stats or Stats(),
+                   analysis=analysis, treatments=treatments)
+
+
+def film(frames: int = 6, fmt: str = "yuv420p", **more: Any) -> list[Frame]:
+    out: list[Frame] = []
+    for t in range(frames):
+        picture, points = portrait(shift=(t, 0.0))
+        out.append(replace(frame_of(picture, t, fmt, **more), faces=(face_at(points),)))
+    return out
+
+
+def planes(frame: Frame) -> list[np.ndarray]:
+    return [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width].copy() for p in frame.image.planes]
+
+
+def test_corrects_the_face_and_nothing_else() -> None:
+    before = [planes(f) for f in film()]
+    after = list(enhance()(film()))
+    assert [f.pts for f in after] == list(range(6))
+    for was, frame in zip(before, after, strict=True):
+        luma = planes(frame)[0].astype(int) - was[0]
+        ys, xs = np.nonzero(luma)
+        box = frame.faces[0].box
+        assert frame.touched
+        assert np.abs(luma).max() > 10
+        assert xs.min() > box[0] - 25 and xs.max() < box[2] + 25
+        assert ys.min() > box[1] - 40 and ys.max() < box[3] + 40
+
+
+@pytest.mark.parametrize("fmt", ["yuv420p", "yuv422p10le", "rgb24"])
+def test_strength_0_is_the_identity_and_asks_no_engine(fmt: str) -> None:
+    engines = FakeEngines()
+    before = [planes(f) for f in film(2, fmt)]
+    after = list(enhance(engines, strength=0.0)(film(2, fmt)))
+    for was, frame in zip(before, after, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(was, planes(frame), strict=True))
+    assert engines.named("fake").calls == 0
+    assert not any(f.touched for f in after)
+
+
+def test_strength_scales_the_correction_and_may_change_between_frames() -> None:
+    step, before = enhance(), [planes(f)[0].astype(int) for f in film(2)]
+    full = step.collect(step.submit(film(2)[0]))
+    step.strength = 0.5
+    half = step.collect(step.submit(film(2)[1]))
+    a, b = (np.abs(planes(f)[0] - was).mean() for f, was in zip((full, half), before, strict=True))
+    assert 0.4 < b / a < 0.6
+
+
+def test_packets_keep_their_place_among_the_frames() -> None:
+    frames = film(4)
+    packets = [Packet(None, k) for k in range(4)]  # type: ignore[arg-type]  # never looked into
+    items = [x for pair in zip(frames, packets, strict=True) for x in pair]
+    out = list(enhance()(iter(items), ahead=2))
+    assert [type(x).__name__ for x in out] == ["Frame", "Packet"] * 4
+    assert [x.pts if isinstance(x, Frame) else x.stream_index for x in out] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_clean_face_is_left_bit_for_bit_and_a_bad_one_is_not() -> None:
+    for blur, touched in ((0.0, False), (3.0, True)):
+        picture, points = portrait(640, 480, blur=blur, scale=1.0)
+        frame = replace(frame_of(picture, 0), faces=(face_at(points),))
+        was = planes(frame)
+        step = enhance(analysis=True)
+        out = step.collect(step.submit(frame))
+        assert out.touched is touched, f"blur {blur}: {step.book.reports()[0]}"
+        if not touched:
+            assert all(np.array_equal(a, b) for a, b in zip(was, planes(out), strict=True))
+
+
+def test_a_failing_engine_lets_that_frame_through_and_is_counted() -> None:
+    stats = Stats()
+    before = [planes(f) for f in film()]
+    out = list(enhance(FakeEngines(FakeEngine(fail={2, 3})), stats=stats)(film()))
+    assert [f.touched for f in out] == [True, False, False, True, True, True]
+    assert all(np.array_equal(a, b) for a, b in zip(before[1], planes(out[1]), strict=True))
+    assert stats.counters["faults"] == 2
+    assert len(stats.warnings) == 1
+    assert "fake engine fails" in next(iter(stats.warnings.values()))
+
+
+def test_an_engine_that_never_answers_ends_the_run_with_the_reason() -> None:
+    step = enhance(FakeEngines(FakeEngine(fail=set(range(1, 200)))))
+    with pytest.raises(EngineError, match="100 frames in a row"):
+        for frame in film(1) * 150:
+            step.collect(step.submit(frame))
+
+
+def test_a_failing_tracker_lets_the_frame_through() -> None:
+    class Broken:
+        def update(self, view: object, time: float, *, cut: bool = False) -> tuple[()]:
+            raise ValueError("no eyes")
+
+    stats = Stats()
+    out = list(track(film(3), Broken(), CpuDevice(), stats))  # type: ignore[arg-type]
+    assert [f.faces for f in out if isinstance(f, Frame)] == [(), (), ()]
+    assert stats.counters["faults"] == 3
+
+
+def test_a_tracker_whose_gpu_is_lost_ends_the_run() -> None:
+    class Lost:
+        def update(self, view: object, time: float, *, cut: bool = False) -> tuple[()]:
+            raise DeviceLost("the GPU stopped answering")
+
+    with pytest.raises(DeviceLost):
+        list(track(film(3), Lost(), CpuDevice(), Stats()))  # type: ignore[arg-type]
+
+
+def test_a_treatment_decides_for_its_track_alone() -> None:
+    other = FakeEngine("other", amount=0.05)
+    engines = FakeEngines(FakeEngine(), other)
+    picture, points = portrait(640, 180)
+    frame = frame_of(picture, 0)
+    faces = tuple(face_at(points + [dx, 0.0], k) for k, dx in ((1, -160.0), (2, 0.0), (3, 160.0)))
+    step = enhance(engines, analysis=True, treatments={
+        1: Treatment(False), 2: Treatment(True, 0.5, "other"), 3: Treatment(True, 1.0)})
+    out = step.collect(step.submit(replace(frame, faces=faces)))
+    assert out.touched
+    reports = {r.id: r for r in step.book.reports()}
+    assert (reports[1].strength, reports[2].strength, reports[3].strength) == (0.0, 0.5, 1.0)
+    assert (reports[2].treatment["engine"], reports[3].treatment["engine"]) == ("other", "fake")
+    assert (engines.named("fake").calls, other.calls) == (1, 1)
+
+
+def test_both_fields_of_an_interlaced_picture_are_corrected_on_their_own_rows() -> None:
+    picture, points = portrait()
+    for fields in ("tff", "bff"):
+        frame = frame_of(picture, 0, display=Display(fields=fields))  # type: ignore[arg-type]
+        was = planes(frame)[0].astype(int)
+        seen: list[int | None] = []
+
+        def faces_on(items: Any, seen: list[int | None] = seen) -> Any:
+            for item in items:
+                seen.append(item.field)
+                yield item.with_faces((face_at(points),) if item.field == 1 else ())
+
+        out = list(join_fields(enhance()(faces_on(split_fields(iter([frame]))))))
+        assert seen == [0, 1]
+        assert len(out) == 1 and isinstance(out[0], Frame) and out[0].touched and out[0].field is None
+        changed = np.abs(planes(out[0])[0] - was)
+        first = 0 if fields == "tff" else 1
+        assert changed[first::2].max() == 0
+        assert changed[1 - first :: 2].max() > 10
+
+
+def test_a_recurrent_engine_gets_what_it_said_of_the_frame_before() -> None:
+    class Counting(FakeEngine):
+        recurrent = True
+        seen: ClassVar[list[Any]] = []
+
+        def submit(self, crops: np.ndarray, after: Any = None) -> Any:
+            state = after and after.result().state
+            self.seen.append(state)
+            answer = super().submit(crops)
+            answer.result().state = (state or 0) + 1
+            return answer
+
+    engine = Counting()
+    step = enhance(FakeEngines(engine))
+    list(step(film(4), ahead=2))
+    assert engine.seen == [None, 1, 2, 3]
+    step.reset()
+    step.submit(film(1)[0])
+    assert engine.seen[-1] is None
+
+
+def test_a_recurrent_engine_begins_anew_after_a_pause() -> None:
+    class Noting(FakeEngine):
+        recurrent = True
+        known: ClassVar[list[bool]] = []
+
+        def submit(self, crops: np.ndarray, after: Any = None) -> Any:
+            self.known.append(after is not None)
+            return super().submit(crops)
+
+    frames = film(4)
+    late = [replace(f, pts=f.pts + (25 if i >= 2 else 0)) for i, f in enumerate(frames)]
+    list(enhance(FakeEngines(Noting()))(late))
+    assert Noting.known == [False, True, False, True]
+
+
+def test_figures_of_a_track() -> None:
+    step = enhance()
+    list(step(film(5)))
+    (report,) = step.book.reports()
+    assert (report.id, report.frames, report.first_s, report.last_s) == (1, 5, 0.0, 0.16)
+    assert report.strength == 1.0
+    assert 80 < report.mean_width_px < 140
+
+
+class LosableDevice(CpuDevice):
+    """The CPU's work under another name, until it is lost."""
+
+    lost = False
+
+    @property
+    def name(self) -> str:
+        return "gpu"
+
+    def cut(self, frame: Frame, places: Any) -> Any:
+        if self.lost:
+            raise DeviceLost("the GPU stopped answering")
+        return super().cut(frame, places)
+
+
+def test_a_run_moves_to_another_device_between_two_frames() -> None:
+    there = Workshop(LosableDevice(), FakeEngines(FakeEngine("there")))
+    step = enhance(FakeEngines(FakeEngine("here")))
+    step.coming = Future()
+    names, waiting = [], []
+    for k, frame in enumerate(film(6)):
+        if k == 3:
+            step.coming.set_result(there)
+        waiting.append(step.submit(frame))
+        names.append(waiting[-1].work[0].want.engine.name)
+        if len(waiting) > 1:  # a frame is in the engine's hands while the move happens
+            assert step.collect(waiting.pop(0)).touched
+    assert step.collect(waiting.pop()).touched
+    assert names == ["here"] * 3 + ["there"] * 3
+    assert step.workshop == there and step.coming is None
+
+
+def test_a_device_that_never_gets_ready_leaves_the_run_where_it_is() -> None:
+    stats = Stats()
+    step = enhance(FakeEngines(FakeEngine("here")), stats=stats)
+    step.coming = Future()
+    step.coming.set_exception(EngineError("its answers are grey"))
+    assert all(f.touched for f in step(film(2)))
+    assert "its answers are grey" in stats.warnings["device"]
+
+
+def test_a_lost_device_ends_a_film_and_not_a_live_run() -> None:
+    device, stats = LosableDevice(), Stats()
+    spare = Workshop(CpuDevice(), FakeEngines(FakeEngine("spare")))
+    for live in (False, True):
+        device.lost = False
+        step = Enhance(device, FakeEngines(), Options(grain="none"), stats, analysis=False)
+        step.spare = (lambda: spare) if live else None
+        done = []
+        try:
+            for k, frame in enumerate(film(6)):
+                device.lost = k >= 3
+                done.append(step.collect(step.submit(frame)).touched)
+        except DeviceLost as error:
+            assert not live and "stopped answering" in str(error)
+        assert done == ([True] * 3 + [False] + [True] * 2 if live else [True] * 3)
+
+
+def test_where_no_spare_can_be_opened_frames_pass_and_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, stats, asked = LosableDevice(), Stats(), []
+    step = Enhance(device, FakeEngines(), Options(grain="none"), stats, analysis=False)
+
+    def spare() -> Workshop:
+        asked.append(1)
+        if len(asked) < 3:
+            raise MissingComponent("no memory")
+        return Workshop(CpuDevice(), FakeEngines(FakeEngine("spare")))
+
+    step.spare, device.lost = spare, True
+    frames = film(6)
+    assert [step.collect(step.submit(f)).touched for f in frames[:3]] == [False] * 3
+    assert len(asked) == 1
+    assert "pass through as they are" in stats.warnings["stranded"]
+    monkeypatch.setattr("rtface.enhance.step._TRY_AGAIN_S", 0.0)
+    assert [step.collect(step.submit(f)).touched for f in frames[3:]] == [False, True, True]
+    assert stats.counters["faults"] == 0
+
+
+def test_what_an_engine_remembers_of_a_failed_frame_is_not_used_again() -> None:
+    class Remembering(FakeEngine):
+        recurrent = True
+        given: list[Any]
+
+        def submit(self, crops: np.ndarray, after: Any = None) -> Any:
+            self.given.append(after)
+            return super().submit(crops)
+
+    class Failing(CpuDevice):
+        fail = False
+
+        def shape(self, faces: Any) -> Any:
+            if self.fail:
+                raise EngineError("not a number")
+            return super().shape(faces)
+
+    engine, device = Remembering(), Failing()
+    engine.given = []
+    step = Enhance(device, FakeEngines(engine), Options(grain="none"), Stats(), analysis=False)
+    for k, frame in enumerate(film(4)):
+        device.fail = k == 1
+        step.collect(step.submit(frame))
+    assert [after is None for after in engine.given] == [True, False, True, False]
+
+
+def _grainy() -> Frame:
+    """A face whose scores alone do not decide."""
+    picture, points = portrait(640, 480, blur=0.0, scale=1.0)
+    grain = np.random.default_rng(1).normal(0, 2.0, picture.shape)
+    return replace(frame_of(np.clip(picture + grain, 0, 255).astype(np.uint8), 0), faces=(face_at(points),))
+
+
+def test_a_film_asks_the_engine_and_an_answer_without_more_detail_changes_nothing() -> None:
+    for amount, touched in ((0.0, False), (0.2, True)):
+        engine = FakeEngine(amount=amount)
+        (out,) = enhance(FakeEngines(engine), analysis=True)([_grainy()])
+        assert isinstance(out, Frame) and out.touched is touched
+        assert engine.calls == 1 + touched
+
+
+@pytest.mark.parametrize("what", ["engine", "heavy"])
+def test_an_engine_that_gives_no_answer_leaves_the_decision_to_the_scores(what: str) -> None:
+    stats = Stats()
+    engine = FakeEngine(fail={1} if what == "engine" else set())
+    engine.heavy = what == "heavy"
+    step = enhance(FakeEngines(engine), analysis=True, stats=stats)
+    (out,) = step([_grainy()])
+    (track,) = step.book.reports()
+    assert isinstance(out, Frame) and not stats.counters["faults"]
+    assert track.treatment["reasons"] and "engine" not in " ".join(track.treatment["reasons"])
+    assert out.touched is track.treatment["on"]

@@ -1,0 +1,493 @@
+"""A slow engine on key frames over the small one: when it is asked, what is shown between, and what faults cost."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from rtface.analysis.analyzer import Analyzer
+from rtface.correct.correspondence import SIDE, Look, Way, Ways
+from rtface.correct.keyframe_blend import AHEAD, Key, agreed, calmed, joined, steadied
+from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.keyframes.sample import Moment
+from rtface.enhance.keyframes.scheduler import MOST, spacing
+from rtface.enhance.keyframes.smoothing import Around
+from rtface.enhance.step import Enhance
+from rtface.enhance.track_store import TrackRecord
+from rtface.errors import UsageError
+from rtface.frame import Crops, Frame
+from rtface.options import Options
+from rtface.protocols import Restored
+from rtface.quality.governor import Ladder
+from rtface.stats import Stats
+from tests.enhance.key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
+from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
+
+
+class Heavy(Sharpening):
+    """Sharpens on crops of twice the size, stronger on every other call by `more`."""
+
+    def __init__(self, more: float = 0.0, **others: Any) -> None:
+        super().__init__("heavy", 512, **others)
+        self.more = more
+
+    def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
+        answer = super().submit(crops, after)
+        if answer.exception() is None and self.calls % 2 == 0:
+            answer.result().pixels += np.float32(self.more) * (answer.result().pixels - crops)
+        return answer
+
+
+class Smooth(FakeEngine):
+    """A small engine that takes noise out."""
+
+    def __init__(self) -> None:
+        super().__init__("small", 256)
+
+    def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
+        answer: Future[Restored] = Future()
+        answer.set_result(Restored(np.stack([cv2.GaussianBlur(p, (0, 0), 2.0) for p in crops[0]])[None]))
+        return answer
+
+
+class Small(FakeEngine):
+    """Leaves the crop as it is, or adds its checkerboard."""
+
+    def __init__(self, amount: float = 0.0) -> None:
+        super().__init__("small", 256, amount)
+
+
+def step(heavy: FakeEngine, small: FakeEngine | None = None, keyframe: int | str = 4, stats: Stats | None = None,
+         ladder: Ladder | None = None) -> Enhance:
+    return Enhance(CpuDevice(), FakeEngines(heavy, small or Small()), Options(grain="none", keyframe=keyframe),
+                   stats or Stats(), analysis=False, ladder=ladder, small="small")
+
+
+def shown(enhance: Enhance, frames: list[Frame]) -> list[np.ndarray]:
+    return [luma(f) for f in enhance(frames) if isinstance(f, Frame)]
+
+
+def test_the_slow_engine_runs_on_every_nth_frame_of_a_film_and_the_small_one_on_all() -> None:
+    heavy, small = Heavy(), Small()
+    frames = still(13)
+    was = [luma(f) for f in frames]
+    out = list(step(heavy, small)(frames))
+    assert [f.pts for f in out if isinstance(f, Frame)] == list(range(13))
+    assert heavy.calls == 4 and small.calls == 13
+    every = shown(step(Heavy(), keyframe=1), still(13))
+    part = inside(still(1)[0])
+    for a, b, c in zip(was, every, out, strict=True):
+        assert isinstance(c, Frame)
+        change = np.abs(b[part] - a[part]).mean()
+        assert change > 0.5
+        assert np.abs(luma(c)[part] - b[part]).mean() < 0.2 * change
+
+
+def test_one_key_frame_goes_over_into_the_next_in_a_film() -> None:
+    """Every other answer is twice as strong: on every frame that jumps, over key frames it is a slope."""
+    frames = still(17)
+    was, part = luma(frames[0])[inside(frames[0])], inside(frames[0])
+
+    def jump(keyframe: int) -> float:
+        pictures = shown(step(Heavy(more=1.0), keyframe=keyframe), still(17))
+        return float(np.abs(np.diff([np.abs(p[part] - was).mean() for p in pictures])).max())
+
+    assert jump(4) < 0.5 * jump(1)
+
+
+def test_where_the_face_has_changed_the_small_engine_shows() -> None:
+    """Eyes closed between two key frames: the pattern of the small engine there, the heavy one's work elsewhere."""
+    picture, points = portrait(640, 480, scale=1.6, blur=1.0)
+    closed = picture.copy()
+    x, y = (round(float(v)) for v in points[0])
+    closed[y - 14:y + 14, x - 24:x + 24] = cv2.GaussianBlur(picture[y + 40:y + 68, x - 24:x + 24], (0, 0), 3)
+    pictures = [picture] * 3 + [closed] * 2 + [picture] * 4
+    was = [luma(f) for f in film(pictures, [points] * 9)]
+    core = np.s_[y - 7:y + 7, x - 13:x + 13]
+    mouth = np.s_[round(points[3][1]) - 8:round(points[3][1]) + 8, round(points[3][0]) - 8:round(points[3][0]) + 8]
+    out = shown(step(Heavy(), keyframe=8), film(pictures, [points] * 9))
+    alone = shown(step(Small(0.0), Small(0.0), keyframe=1), film(pictures, [points] * 9))
+    for k in (3, 4):
+        assert np.abs(out[k] - alone[k])[core].mean() < 0.15 * np.abs(out[1] - was[1])[core].mean()
+        assert np.abs(out[k] - was[k])[mouth].mean() > 0.5 * np.abs(out[1] - was[1])[mouth].mean()
+
+
+def test_a_key_frame_that_no_longer_fits_is_followed_by_a_new_one() -> None:
+    picture, points = portrait()
+    rng = np.random.default_rng(0)
+    other = cv2.GaussianBlur(rng.integers(0, 255, picture.shape, np.uint8), (0, 0), 6)
+    heavy = Heavy()
+    shown(step(heavy, keyframe=MOST), film([picture] * 5 + [other] * 3, [points] * 8))
+    assert heavy.calls == 2
+
+
+def test_a_new_track_begins_with_a_key_frame() -> None:
+    picture, points = portrait()
+    heavy = Heavy()
+    frames = [replace(frame_of(picture, k), faces=(face_at(points, 1 + (k >= 3)),), cut=k == 3) for k in range(6)]
+    shown(step(heavy, keyframe=MOST), frames)
+    assert heavy.calls == 2
+
+
+def test_a_fault_of_the_slow_engine_costs_one_frame() -> None:
+    stats = Stats()
+    frames = still(9)
+    out = list(step(Heavy(fail={2}), Small(0.02), stats=stats)(frames))
+    assert [f.touched for f in out if isinstance(f, Frame)].count(False) == 1
+    assert stats.counters["faults"] == 1
+
+
+def test_little_is_remembered_of_a_long_film() -> None:
+    enhance = step(Heavy())
+    most = 0
+    for _ in enhance(still(24)):
+        most = max(most, *(len(r.keys.moments) for r in enhance.book._records.values()))
+    assert 4 < most <= 3 * 4 + AHEAD
+
+
+class Late(WhenTold, Heavy):
+    ms = 700.0
+
+
+def test_live_the_small_engine_shows_from_the_first_frame_and_the_slow_one_fades_in() -> None:
+    heavy, small = Late(), Small(0.03)
+    enhance = step(heavy, small, "auto", ladder=Every(1))
+    pictures = still(40)
+    part, changed = inside(pictures[0]), list[float]()
+    for k, frame in enumerate(pictures):
+        was = luma(frame)
+        if k % 10 == 9:
+            heavy.answer()
+        changed.append(float(np.abs(luma(enhance.collect(enhance.submit(frame))) - was)[part].mean()))
+    assert 4 <= len(heavy.asked) <= 5  # never asked again before it has answered
+    assert min(changed[:9]) > 0.3 and max(changed[:9]) < 1.3 * min(changed[:9])
+    assert changed[-1] < 0.3 * changed[8]  # the pattern has given way to what the slow engine makes of the face
+    assert 0.0 < np.max(-np.diff(changed[8:18])) < 0.5 * (changed[8] - changed[-1])
+    first = enhance.book._records[1].keys
+    assert len(first.moments) <= 4
+
+
+def changes(enhance: Enhance, heavy: Late, frames: list[Frame]) -> list[float]:
+    part, out = inside(frames[0]), list[float]()
+    for frame in frames:
+        was = luma(frame)
+        if heavy.asked:
+            heavy.answer()
+        out.append(float(np.abs(luma(enhance.collect(enhance.submit(frame))) - was)[part].mean()))
+    return out
+
+
+def test_live_a_face_with_a_slow_engine_is_carried_between_the_small_ones_frames() -> None:
+    heavy, stats = Late(), Stats()
+    changed = changes(step(heavy, Small(0.03), "auto", stats, Every(2)), heavy, still(24))
+    assert stats.counters["crops:small"] == stats.counters["crops:carried"] == 12
+    assert changed[8] > 0.3 and max(abs(a - b) for a, b in itertools.pairwise(changed[8:])) < 0.1 * changed[8]
+
+
+class Halving(Every):
+    """Full crops at first, from the tenth frame on those of the small engine's size, and full ones again."""
+
+    def plan(self, now: float, seen: Any, **more: Any) -> Any:
+        plans = super().plan(now, seen, **more)
+        return [replace(p, half=10 < self._turn <= 30) for p in plans]
+
+
+def test_live_a_slow_engines_answers_may_be_shown_at_half_their_size() -> None:
+    heavy, stats = Late(), Stats()
+    enhance = step(heavy, Small(0.03), "auto", stats, Halving(2))
+    sizes: list[int] = []
+    shape = enhance._device.shape
+    enhance._device.shape = lambda faces: (sizes.extend(f.crops.size for f in faces), shape(faces))[1]  # type: ignore[method-assign]
+    changed = changes(enhance, heavy, still(48))
+    # What is carried is carried at the size that it was made in, and the slow engine is always shown large crops.
+    assert sizes == [512] * 10 + [256] * 20 + [512] * 18
+    assert all(crops.shape == (1, 3, 512, 512) for crops, _ in heavy.asked) and len(heavy.asked) > 12
+    steps = [abs(a - b) for a, b in itertools.pairwise(changed[8:])]
+    assert stats.counters["faults"] == 0 and max(steps) < 0.3 * changed[8]
+
+
+class Idle(WhenTold):
+    """Answers with the crop itself, when it is told to."""
+
+    ms = 700.0
+
+    def __init__(self) -> None:
+        super().__init__("heavy", 512, 0.0)
+
+
+def test_live_an_engine_that_changes_nothing_changes_nothing_at_half_its_size_either() -> None:
+    """Crops of two sizes do not show quite the same: that is no correction."""
+    heavy = Idle()
+    enhance = step(heavy, Small(), "auto", ladder=Halving(1))
+    changed = changes(enhance, heavy, still(30))
+    assert max(changed[13:]) < 0.02  # but for the two frames on which the sizes change
+
+
+class Sinking(Every):
+    """From one frame on faces go by the small engine, on every 4th."""
+
+    def plan(self, now: float, seen: Any, **more: Any) -> Any:
+        plans, turn = super().plan(now, seen, **more), self._turn - 13
+        if turn < 0:
+            return plans
+        return [replace(p, engine="small", key=turn % 4 == 0, share=min(1.0, 0.14 * turn)) for p in plans]
+
+
+def test_live_what_a_slow_engine_added_fades_into_the_small_ones_key_frames() -> None:
+    heavy, stats = Late(), Stats()
+    changed = changes(step(heavy, Small(0.03), "auto", stats, Sinking(1)), heavy, still(40))
+    assert stats.counters["crops:carried"] >= 18 and stats.counters["faults"] == 0
+    assert min(changed[8:]) > 0.8 * min(changed[8], changed[-1])
+
+
+def test_live_an_engine_that_fails_late_costs_one_frame() -> None:
+    heavy, stats = Late(), Stats()
+    enhance = step(heavy, Small(0.03), "auto", stats, Every(1))
+    touched: list[bool] = []
+    for k, frame in enumerate(still(12)):
+        if k == 4:
+            heavy.asked[-1][1].set_exception(RuntimeError("no answer"))
+        touched.append(enhance.collect(enhance.submit(frame)).touched)
+    assert touched.count(False) == 1 and stats.counters["faults"] == 1 and len(heavy.asked) == 2
+
+
+def test_how_many_frames_lie_between_key_frames() -> None:
+    engine = FakeEngine()
+    engine.ms = 2000.0  # of a busy computer
+    assert spacing("auto", engine) == 1
+    engine.heavy = True
+    assert spacing("auto", engine) == 8
+    engine.recurrent = True
+    assert spacing("auto", engine) == 1 and spacing(6, engine) == 6
+
+
+@pytest.mark.parametrize("value", [0, 13, "often", 2.5, True])
+def test_keyframe_says_what_it_takes(value: object) -> None:
+    with pytest.raises(UsageError, match="auto"):
+        Options.of({"keyframe": value})
+
+
+def look(seed: int, time: float = 0.0) -> Look:
+    rng = np.random.default_rng(seed)
+    small = np.stack([cv2.GaussianBlur(rng.random((256, 256), np.float32), (0, 0), 3)] * 3)
+    return Look(time, small, small)
+
+
+def test_what_two_key_frames_agree_on_is_kept_and_what_is_chance_is_not() -> None:
+    rng = np.random.default_rng(3)
+    before, now = look(1), look(1, 0.1)
+
+    def texture() -> np.ndarray:
+        out: Any = cv2.GaussianBlur(rng.standard_normal((512, 512)).astype(np.float32), (0, 0), 8)
+        return np.stack([0.05 * out / out.std()] * 3)
+
+    ways, base = Ways(), np.stack([cv2.resize(p, (512, 512)) for p in now.guide])
+    common, chance = texture(), texture()
+    agreed(before, base + common, base, None)
+    way = ways.between(now, before, np.ones((SIDE, SIDE), np.float32))
+    for added, low, high in ((common, 0.65, 1.01), (chance, 0.0, 0.3)):
+        agreed(now, base + added, base, (before, way))
+        assert now.key is not None
+        left = now.key - base
+        assert low < float((left * added).sum() / (added * added).sum()) < high
+
+
+def test_where_the_slow_engine_changes_little_a_frame_keeps_its_own_detail() -> None:
+    """Motion is found to a part of a sample of a small picture: what is carried of a clean film would blur it."""
+    rng = np.random.default_rng(2)
+    scene = np.stack([cv2.GaussianBlur(rng.random((512, 520), np.float32), (0, 0), 1.5)] * 3)
+    crop, moved = scene[:, :, 2:514], scene[:, :, :512]
+    texture = np.float32(0.1) * rng.standard_normal((512, 512)).astype(np.float32)
+    own, there = (np.stack([cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in c]) for c in (crop, moved))
+    still = Way(None, np.ones((SIDE, SIDE), np.float32))
+    left: list[float] = []
+    for added in (np.float32(0.01) * texture, texture):
+        key = Look(0.0, there, there)
+        agreed(key, moved + added, moved, None)
+        error = joined(crop, own, own, [Key(1.0, key, there, still)]) - crop
+        left.append(float((error * added).sum() / (3 * (added * added).sum())))
+        if not left[1:]:
+            assert np.abs(error).mean() < 0.1 * np.abs(moved - crop).mean()
+    assert left[1] > 0.6  # where it changes more than motion gets wrong, that is shown
+
+
+def test_what_is_averaged_over_time_is_what_is_wrong_with_a_frame() -> None:
+    rng = np.random.default_rng(4)
+    scene = np.stack([cv2.GaussianBlur(rng.random((256, 260), np.float32), (0, 0), 1.5)] * 3)
+    frame, still = scene[:, :, 1:257], Way(None, np.ones((SIDE, SIDE), np.float32))
+    clean = np.full((SIDE, SIDE), 1e-6, np.float32)
+    others = [(1, scene[:, :, :256], still), (1, scene[:, :, 2:258], still)]
+    blurred = np.abs(sum(p for _, p, _ in others) / 2 - frame).mean()
+    assert np.abs(steadied(frame, others, clean) - frame).mean() < 0.1 * blurred
+    noise = [np.float32(0.1) * rng.standard_normal(frame.shape).astype(np.float32) for _ in range(5)]
+    noisy = [(1, frame + n, still) for n in noise[1:]]
+    averaged = steadied(frame + noise[0], noisy, np.full((SIDE, SIDE), 0.01, np.float32)) - frame
+    assert averaged.std() < 0.6 * noise[0].std()
+
+
+def test_without_a_key_frame_the_small_answer_is_shown_at_the_crops_own_sharpness() -> None:
+    rng = np.random.default_rng(0)
+    crop = rng.random((3, 512, 512), np.float32)
+    own = np.stack([cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in crop])
+    assert np.allclose(joined(crop, own, own, []), crop)
+    assert np.allclose(joined(crop, own, own + np.float32(0.1), []), crop + 0.1, atol=1e-5)
+
+
+def test_the_head_is_enhanced_where_it_is_asked_for_and_the_engine_answers_for_it() -> None:
+    changed: list[float] = []
+    for region, whole in (("face", True), ("head", True), ("head", False)):
+        engine = FakeEngine()
+        engine.whole = whole
+        enhance = Enhance(CpuDevice(), FakeEngines(engine), Options.of({"grain": "none", "region": region}), Stats(),
+                          analysis=False)
+        frame = still(1, width=640, height=480)[0]
+        was = luma(frame)
+        changed.append(float((luma(enhance.collect(enhance.submit(frame))) != was).sum()))
+    assert changed[1] > 1.5 * changed[0] and changed[2] == changed[0]
+
+
+def test_in_a_film_the_slow_engine_is_shown_the_average_of_the_frames_around() -> None:
+    class Watched(Heavy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[np.ndarray] = []
+
+        def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
+            self.seen.append(crops[0])
+            return super().submit(crops, after)
+
+    clean, film_, single = Watched(), Watched(), Watched()
+    shown(step(clean, Smooth()), still(9))
+    shown(step(film_, Smooth()), still(9, noise=6.0))
+    enhance = step(single, Smooth())
+    for frame in still(9, noise=6.0):
+        enhance.collect(enhance.submit(frame))
+    part = np.s_[:, 200:400, 160:350]
+    noise = [float(np.std((e.seen[1] - clean.seen[1])[part])) for e in (film_, single)]
+    assert len(film_.seen) == len(single.seen) == 3 and noise[0] < 0.6 * noise[1]
+
+
+def drifting(step: float, noise: float, frames: int = 13) -> list[Moment]:
+    """A face that drifts by so many samples of SIDE×SIDE a frame, in a small engine's answers with noise."""
+    rng = np.random.default_rng(7)
+    picture, points = portrait(640, 480)
+    x, y = points.mean(axis=0).astype(int)
+    scene = np.float32(1 / 255) * cv2.resize(picture[y - 64:y + 64, x - 80:x + 80], (320, 256)).transpose(2, 0, 1)
+    out: list[Moment] = []
+    for k in range(frames):
+        matrix = np.float32([[1, 0, 2 * step * k - 32], [0, 1, 0]])
+        clean = np.stack([cv2.warpAffine(p, matrix, (256, 256)) for p in scene])
+        small: Future[Restored] = Future()
+        small.set_result(Restored((clean + noise * rng.standard_normal(clean.shape).astype(np.float32))[None]))
+        own = clean + 2 * noise * rng.standard_normal(clean.shape).astype(np.float32)
+        crop = own.repeat(2, axis=1).repeat(2, axis=2)
+        at = np.eye(3)[None, :2]
+        out.append(Moment(k / 25, Crops(crop[None], at), Crops(own[None], at), small, number=k))
+    return out
+
+
+def missed(way: Way, flow: float) -> float:
+    """How far a way is from the truth, samples of SIDE×SIDE."""
+    found = np.zeros((SIDE, SIDE, 2), np.float32) if way.flow is None else way.flow
+    return float(np.hypot(found[..., 0] - flow, found[..., 1])[20:-20, 20:-20].mean())
+
+
+def test_in_a_film_motion_is_found_finer_and_on_answers_that_are_averaged() -> None:
+    moments = drifting(0.15, 0.05)
+    looks, ways = [m.look(wait=True) for m in moments], Ways(fine=True)
+    for k, look in enumerate(looks):
+        look.speed = ways.speed(look, [(j - k, looks[j]) for j in range(len(looks)) if 0 < abs(j - k) <= 3])
+    at_once = missed(ways.between(looks[5], looks[8], np.ones((SIDE, SIDE), np.float32), ways.along(looks[5:9])), 0.45)
+    found: list[float] = []
+    for fine in (True, False):
+        moments = drifting(0.15, 0.05)
+        around = Around(moments)
+        around._fine = Ways(fine=fine)
+        found.append(missed(around.way(moments[5], moments[8]), 0.45))
+    assert found[0] < 0.9 * found[1] and found[0] < 0.7 * at_once
+
+
+def test_what_is_shown_of_a_film_is_averaged_with_the_frames_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trembles() -> float:
+        rng = np.random.default_rng(0)
+        picture, points = portrait()
+        noisy: list[np.ndarray] = []
+        for _ in range(13):
+            blotches: Any = cv2.GaussianBlur(rng.standard_normal(picture.shape), (0, 0), 2.0)
+            noisy.append(np.clip(picture + 4 * blotches / blotches.std(), 0, 255).astype(np.uint8))
+        pictures = np.stack(shown(step(Heavy(), Smooth()), film(noisy, [points] * 13)))
+        return float(np.abs(np.diff(pictures, axis=0))[3:-3][(slice(None), *inside(still(1)[0]))].mean())
+
+    averaged = trembles()
+    monkeypatch.setattr("rtface.enhance.keyframes.smoothing.SHOWN", 0)
+    assert averaged < 0.8 * trembles()
+
+
+def test_motion_that_was_not_found_is_no_tremble() -> None:
+    same = np.full((SIDE, SIDE), 1e-4, np.float32)
+    assert calmed(same, same).max() == 0.0 and calmed(4 * same, same).min() == 1.0
+
+
+def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
+    """A clean film: what differs from frame to frame is motion that was not found, and would be blurred."""
+    moments = drifting(0.15, 0.02)
+    around, changed = Around(moments), list[float]()
+
+    def seen(moment: Moment) -> np.ndarray:
+        return moment.crops.pixels[0]
+
+    def answer(moment: Moment) -> np.ndarray:
+        return moment.small.result().pixels[0].repeat(2, axis=1).repeat(2, axis=2)
+
+    for draft in (seen, answer):
+        shown = around.shown(moments[6], draft, (0, 0, SIDE, SIDE))
+        changed.append(float(np.abs(shown - draft(moments[6])).mean()))
+    assert changed[0] < 0.2 * changed[1]
+
+
+def test_a_face_that_is_shown_larger_is_worked_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown of a face in a film is worked out while the frame before is shown, for what was seen of it then."""
+    boxes = iter([(40, 40, 88, 88)] * 5 + [(20, 20, 108, 108)] * 20)
+    monkeypatch.setattr("rtface.enhance.step.shown_box", lambda *_: next(boxes))
+    out = shown(step(Heavy(), keyframe=4), still(13))
+    monkeypatch.setattr("rtface.enhance.step.shown_box", lambda *_: (20, 20, 108, 108))
+    whole = shown(step(Heavy(), keyframe=4), still(13))
+    assert np.abs(out[4] - whole[4]).max() > 1.0
+    assert max(float(np.abs(a - b).max()) for a, b in zip(out[5:], whole[5:], strict=True)) <= 1.0
+
+
+def test_an_engine_is_not_given_what_another_remembers() -> None:
+    """A remembering engine may work alone on one frame of a live run, and over the small one on the next."""
+    class Remembering(FakeEngine):
+        recurrent = True
+
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            self.given: list[Future[Restored] | None] = []
+            self.gave: list[Future[Restored]] = []
+
+        def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
+            self.given.append(after)
+            self.gave.append(super().submit(crops, after))
+            return self.gave[-1]
+
+    record, crops = TrackRecord(1, 0.0, Analyzer()), Crops(np.zeros((1, 3, 256, 256), np.float32), np.eye(3)[None, :2])
+    small, heavy = Remembering("small"), Remembering("heavy")
+    for k, engine in enumerate((small, small, heavy, heavy, small)):
+        record.ask(engine, crops, 0.04 * k)
+    record.ask(small, crops, 1.0)  # long after
+    assert small.given == [None, small.gave[0], None, None] and heavy.given == [None, heavy.gave[0]]
+
+
+@pytest.mark.parametrize(("heavy", "keyframe", "warned"), [(True, 4, False), (False, 1, False), (False, 4, True)])
+def test_key_frames_of_a_fast_engine_are_said_to_cost_more(heavy: bool, keyframe: int, warned: bool) -> None:
+    engine, stats = Heavy(), Stats()
+    engine.heavy = heavy
+    shown(step(engine, keyframe=keyframe, stats=stats), still(3))
+    assert ("makes the run slower" in stats.warnings.get("keyframe", "")) is warned

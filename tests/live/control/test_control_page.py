@@ -1,0 +1,100 @@
+"""docs/control.md says what the endpoint does, and its script for OBS works."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from rtface.live.control.endpoint import ControlEndpoint
+from rtface.live.control.keyboard import HELP
+from rtface.live.control.metrics import Metrics
+from rtface.live.control.status import LiveStatus
+from rtface.live.controls import Controls
+from rtface.live.protocols import Health
+from rtface.stats import Stats
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs/control.md").read_text(encoding="utf-8")
+
+
+class End:
+    described, health = "", Health("live", "", 0.0, bytes=1, causes={"network": 1})
+
+
+@pytest.fixture
+def status():
+    return LiveStatus(Stats(), Controls(strength=0.5), source=("camera:0", End()), sinks=[("vcam:", End())], delay=0.06)
+
+
+def test_every_path_is_on_the_page_and_the_other_way_round(status):
+    endpoint = ControlEndpoint(status.controls, status.snapshot)
+    paths = {path for _, path in endpoint._server._server.routes} - {"/"}
+    endpoint.close()
+    assert set(re.findall(r"(?:GET|POST) (/[a-z.]+)", PAGE)) | {"/on", "/off", "/light"} == paths | {"/metrics"}
+    for path in paths:
+        assert re.search(rf"[` ]{path}[?`]", PAGE), path
+
+
+def test_every_key_of_the_status_and_every_metric_is_explained(status):
+    table = PAGE[PAGE.index("### What /status says"): PAGE.index("### Who may ask")]
+    written = set(re.findall(r"`([a-z_0-9]+)`", table))
+    snapshot = status.snapshot()
+    assert set(snapshot) | set(snapshot["source"]) | set(snapshot["dropped"]) | set(snapshot["latency_ms"]) <= written
+    status.wrote(0.02, 1)
+    metrics = Metrics(status)
+    names = {sample.name for family in metrics._registry.collect() for sample in family.samples
+             if sample.name.startswith("rtface")}
+    metrics.close()
+    shown = set(re.findall(r"`(rtface_[a-z_]+)", PAGE[PAGE.index("## Prometheus"):]))
+    for name in names:
+        name = re.sub(r"_(bucket|sum|count|created)$", "", name)
+        assert name in shown or name.replace("_sink_", "_source_") in shown, name
+    for name in shown:
+        assert any(found.startswith(name) for found in names), name
+
+
+def test_every_key_is_on_the_page():
+    for key in re.findall(r"(?<= )(space|\?|[+\-qlL])(?= )", HELP):
+        assert f"| {key} |" in PAGE or f"`{key}`" in PAGE, key
+
+
+def test_the_script_for_obs_works(status, monkeypatch):
+    endpoint = ControlEndpoint(status.controls, status.snapshot)
+    pressed, offsets, kept, released, changes = {}, [], {}, [], []
+    status.controls.listen(lambda name, value: changes.append(name))
+
+    def register(name, title, callback):
+        pressed[name] = callback
+        return len(pressed)
+
+    obs = types.SimpleNamespace(
+        obs_hotkey_register_frontend=register, obs_hotkey_load=lambda hotkey, saved: None,
+        obs_hotkey_save=lambda hotkey: [hotkey], obs_data_get_array=lambda settings, name: settings.get(name),
+        obs_data_set_array=lambda settings, name, saved: settings.update({name: saved}),
+        obs_data_array_release=released.append, obs_get_source_by_name=lambda name: name,
+        obs_source_set_sync_offset=lambda source, offset: offsets.append((source, offset)),
+        obs_source_release=lambda source: None)
+    monkeypatch.setitem(sys.modules, "obspython", obs)
+    script = re.search(r"```python\n(.*?)```", PAGE, re.S)[1].replace("http://127.0.0.1:8177", endpoint.address)
+    names = {}
+    exec(compile(script, "rtface_hotkeys.py", "exec"), names)
+    names["script_load"](kept)
+    for name in pressed:
+        pressed[name](True)
+        pressed[name](False)
+    until = time.monotonic() + 10
+    while (not offsets or len(changes) < 3) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert offsets == [("Mic/Aux", 60_000_000)]
+    assert status.controls.values() == {"enabled": False, "strength": 0.5, "light": 0.0}
+    pressed["rtface_more"](True)
+    while status.controls.strength != 0.6 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert status.controls.strength == 0.6
+    names["script_save"](kept)
+    assert kept == {name: [n] for n, name in enumerate(pressed, 1)}
+    endpoint.close()

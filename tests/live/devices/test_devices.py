@@ -1,0 +1,225 @@
+"""``rtface devices`` and what ``rtface doctor`` says of them, with devices and systems stood in for."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+from fractions import Fraction
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from rtface.cli.app import app
+from rtface.errors import MissingComponent
+from rtface.live.devices import checks, listing, v4l2
+from rtface.live.devices.camera_modes import Mode
+
+if sys.platform != "linux":
+    pytest.skip("V4L2 is Linux's", allow_module_level=True)
+
+from tests.live.devices.fake_video import FakeVideo
+
+FRONT = [("MJPG", (1280, 720), 30), ("YUYV", (1280, 720), 10), ("YUYV", (640, 480), 30)]
+
+
+@pytest.fixture
+def video(tmp_path, monkeypatch):
+    made = FakeVideo(tmp_path, monkeypatch)
+    monkeypatch.setattr(listing, "ASOUND", tmp_path / "asound")
+    (tmp_path / "asound").mkdir()
+    return made
+
+
+def enumerates(monkeypatch, offered):
+    """The camera's answers to what camera_modes asks."""
+    import fcntl
+
+    real = fcntl.ioctl
+
+    def answer(fd, request, data, *rest):
+        kind = request & 0xFF
+        if kind not in (2, 74, 75):
+            return real(fd, request, data, *rest)
+        out = bytearray(data)
+        codes = list(dict.fromkeys(code for code, *_ in offered))
+        index = struct.unpack_from("I", out)[0]
+        if kind == 2:  # ENUM_FMT
+            found = codes[index : index + 1]
+            if found:
+                struct.pack_into("4s", out, 44, found[0].encode())
+        elif kind == 74:  # ENUM_FRAMESIZES
+            found = [size for code, size, _ in offered if code.encode() == bytes(out[4:8])][index : index + 1]
+            if found:
+                struct.pack_into("III", out, 8, 1, *found[0])
+        else:  # ENUM_FRAMEINTERVALS
+            size = struct.unpack_from("II", out, 8)
+            found = [rate for code, s, rate in offered if code.encode() == bytes(out[4:8]) and s == size]
+            found = found[index : index + 1]
+            if found:
+                struct.pack_into("III", out, 16, 1, 1, found[0])
+        if not found:
+            raise OSError(22, "Invalid argument")
+        return bytes(out)
+
+    monkeypatch.setattr(fcntl, "ioctl", answer)
+
+
+def test_cameras_and_virtual_cameras_say_what_to_type(video, monkeypatch):
+    video.module()
+    camera = video.add(0, "Integrated Camera", driver="uvcvideo", captures=True, outputs=False)
+    video.add(1, "Integrated Camera: statistics", driver="uvcvideo", outputs=False)
+    free, busy = video.add(10, "rtface"), video.add(11, "OBS", captures=True, outputs=False)
+    video.add(12, "stuck", outputs=False)
+    twins = [video.add(n, "twin") for n in (13, 14)]
+    video.process(9, "obs", busy)
+    video.process(8, "zoom", camera)
+    enumerates(monkeypatch, FRONT)
+    found = {device.address: device for device in listing.devices()}
+    assert list(found) == ["camera:0", "vcam:rtface", "vcam:OBS", "vcam:stuck", *(f"vcam:{node}" for node in twins)]
+    mine = found["camera:0"]
+    assert (mine.kind, mine.name, mine.node, mine.state) == ("camera", "Integrated Camera", str(camera), "in use")
+    assert mine.users == ("zoom (pid 8)",)
+    assert mine.modes == ("mjpeg: 1280×720 (30 fps)", "yuyv422: 1280×720 (10 fps), 640×480 (30 fps)")
+    assert (found["vcam:rtface"].node, found["vcam:rtface"].state) == (str(free), "free")
+    assert (found["vcam:OBS"].state, found["vcam:OBS"].users) == ("in use", ("obs (pid 9)",))
+    assert found["vcam:stuck"].state == "stuck"
+
+
+def test_microphones_are_those_that_record(video, tmp_path):
+    (tmp_path / "asound" / "pcm").write_text(
+        "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1\n00-03: HDMI 0 : HDMI 0 : playback 1\n"
+        "01-00: USB Audio : USB Audio : capture 1\n")
+    found = listing.devices()
+    assert [(d.kind, d.address, d.name) for d in found] == [
+        ("microphone", "hw:0,0", "ALC257 Analog"), ("microphone", "hw:1,0", "USB Audio")]
+
+
+def test_the_command_lists_in_words_and_in_json(video, tmp_path, monkeypatch):
+    video.module()
+    path = video.add(10, "rtface")
+    result = CliRunner().invoke(app, ["devices"])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "cameras: none", "virtual cameras:", f"  vcam:rtface  rtface ({path}, free)", "microphones: none"]
+    listed = json.loads(CliRunner().invoke(app, ["devices", "--json"]).stdout)
+    assert [(d["address"], d["state"]) for d in listed] == [("vcam:rtface", "free")]
+
+
+@pytest.mark.parametrize(("system", "format_name", "expected"), [
+    ("Darwin", "avfoundation", [("camera", "camera:0"), ("camera", "camera:1"), ("microphone", "MacBook Microphone"),
+                                ("virtual camera", "vcam:obs")]),
+    ("Windows", "dshow", [("camera", "camera:FaceTime"), ("camera", "camera:OBS Virtual Camera"),
+                          ("microphone", "MacBook Microphone"), ("virtual camera", "vcam:obs")]),
+])
+def test_elsewhere_ffmpeg_lists_them(monkeypatch, system, format_name, expected):
+    import av
+
+    listed = [SimpleNamespace(name="0", description="FaceTime", media_types=["video"]),
+              SimpleNamespace(name="1", description="OBS Virtual Camera", media_types=["video"]),
+              SimpleNamespace(name="0", description="MacBook Microphone", media_types=["audio"])]
+    monkeypatch.setattr(listing.platform, "system", lambda: system)
+    monkeypatch.setattr(av, "enumerate_input_devices", lambda name: listed if name == format_name else [])
+    assert [(d.kind, d.address) for d in listing.devices()] == expected
+    found = {finding.name: finding for finding in checks.check()}
+    assert found["virtual camera"].state == "ok" and "OBS has one virtual camera only" in found["virtual camera"].detail
+    listed.clear()
+    found = {finding.name: finding for finding in checks.check()}
+    assert "install OBS Studio" in found["virtual camera"].repair
+
+
+def findings():
+    return {finding.name: finding for finding in checks.check()}
+
+
+def test_doctor_says_how_to_get_a_virtual_camera(video, tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "MODULES", tmp_path)
+    found = findings()["virtual camera"]
+    assert "not installed" in found.detail and "v4l2loopback-dkms" in found.repair and "modprobe" in found.repair
+    folder = tmp_path / os.uname().release
+    folder.mkdir()
+    (folder / "modules.dep").write_text("updates/dkms/v4l2loopback.ko.xz: kernel/drivers/media/videodev.ko\n")
+    found = findings()["virtual camera"]
+    assert "not loaded" in found.detail and found.repair == v4l2.CREATE
+    assert found.state == "ok"  # files and streams go without
+    video.module()
+    found = findings()["virtual camera"]
+    assert (found.state, found.repair) == ("warn", v4l2.RELOAD)
+
+
+@pytest.mark.parametrize(("what", "exclusive", "state", "said", "repair"), [
+    ({}, "Y", "ok", "is free", ""),
+    ({"captures": True, "outputs": False}, "Y", "warn", "in use by another writer: obs (pid 9)", "end that one"),
+    ({"outputs": False}, "Y", "ok", "was stuck (a known fault of v4l2loopback 0.12); repaired", ""),
+    ({"outputs": False, "stubborn": True}, "Y", "warn", "is stuck", "modprobe -r v4l2loopback"),
+    ({"captures": True}, "N", "warn", "exclusive_caps=0: browsers may not list it, and two writers would mix",
+     "exclusive_caps=1"),
+    ({"captures": True}, "Y", "ok", "is free, open by obs (pid 9)", ""),  # its writer left, a reader is there
+])
+def test_doctor_on_each_state_of_a_virtual_camera(video, what, exclusive, state, said, repair):
+    video.module(exclusive=exclusive)
+    path = video.add(10, "rtface", **what)
+    if what.get("captures"):
+        video.process(9, "obs", path)
+    found = findings()["virtual camera rtface"]
+    assert (found.state, said in found.detail) == (state, True), found
+    assert repair in found.repair and bool(found.repair) == (state == "warn")
+
+
+@pytest.mark.parametrize(("version", "said"), [
+    ("", "0.12 or older: programs that write"), ("0.15.4", "0.15.4: one program at a time")])
+def test_doctor_says_what_the_modules_version_means(video, version, said):
+    video.module(version=version)
+    assert findings()["v4l2loopback"].detail.startswith(said)
+
+
+def test_doctor_on_cameras(video, monkeypatch):
+    path = video.add(0, "Front", driver="uvcvideo", captures=True, outputs=False)
+    enumerates(monkeypatch, FRONT)
+    found = findings()["camera 0"]
+    assert (found.state, found.repair) == ("ok", "")
+    assert found.detail == f"Front ({path}) is free; for a call: 1280×720 mjpeg at 30 fps"
+    enumerates(monkeypatch, FRONT[1:])
+    found = findings()["camera 0"]
+    assert (found.state, found.repair) == ("warn", "--size 640x480")
+    assert "gives 10 fps at 1280×720, not 30" in found.detail
+    video.process(7, "zoom", path)
+    found = findings()["camera 0"]
+    assert (found.state, found.detail) == ("warn", f"Front ({path}) is in use by zoom (pid 7)")
+
+
+def test_doctor_on_a_device_that_may_not_be_opened(video, monkeypatch):
+    video.module()
+    video.add(0, "Front", driver="uvcvideo", captures=True, outputs=False)
+    video.add(10, "rtface")
+
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = [finding for finding in checks.check() if finding.repair == v4l2.JOIN]
+    assert [finding.name for finding in found] == ["camera 0", "virtual camera rtface"] or \
+        [finding.name for finding in found] == ["virtual camera rtface", "camera 0"]
+    monkeypatch.undo()
+
+
+def test_doctor_on_srt(monkeypatch):
+    def missing():
+        raise MissingComponent("srt:// needs SRT's library: sudo apt install libsrt1.5-openssl")
+
+    monkeypatch.setattr(checks.srt, "library", missing)
+    finding = checks._srt()
+    assert finding.state == "ok"
+    assert "only srt:// addresses need it" in finding.detail
+    assert finding.repair == "sudo apt install libsrt1.5-openssl"
+    monkeypatch.setattr(checks.srt, "library", lambda: None)
+    assert checks._srt().detail == "libsrt is there"
+
+
+
+def test_modes_are_shown_by_format():
+    modes = [Mode("mjpeg", 1280, 720, Fraction(30)), Mode("yuyv422", 640, 480, Fraction(0)),
+             Mode("mjpeg", 640, 480, Fraction(30000, 1001))]
+    assert listing.shown(modes) == ("mjpeg: 1280×720 (30 fps), 640×480 (29.97 fps)", "yuyv422: 640×480")

@@ -1,0 +1,393 @@
+"""The virtual camera without one: devices of a kernel, and pyvirtualcam, are stood in for."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from enum import Enum
+from fractions import Fraction
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
+from rtface.frame import Color, Frame
+from rtface.live.devices import v4l2
+from rtface.live.devices.virtual_camera import VirtualCamera
+from rtface.live.protocols import TIME_BASE, Form
+
+if sys.platform != "linux":
+    pytest.skip("V4L2 is Linux's", allow_module_level=True)
+
+from tests.live.devices.fake_video import FakeVideo, locked
+from tests.live.devices.test_canvas import noise, samples
+
+COLOR = Color("bt601")
+
+
+def form(width=64, height=48, pix_fmt="yuv420p", rate=30, aspect=1):
+    return Form(width, height, pix_fmt, Fraction(rate), COLOR, Fraction(aspect))
+
+
+def frame(width=64, height=48, pix_fmt="yuv420p", seed=0):
+    return Frame(noise(width, height, pix_fmt, seed), 0, TIME_BASE, color=COLOR, captured_at=time.monotonic())
+
+
+@pytest.fixture
+def video(tmp_path, monkeypatch):
+    made = FakeVideo(tmp_path, monkeypatch)
+    made.module()
+    return made
+
+
+@pytest.fixture
+def opened():
+    made = []
+
+    def build(name="", like=None):
+        sink = VirtualCamera(name)
+        made.append(sink)
+        sink.open(like or form(), sound=None)
+        return sink
+
+    yield build
+    for sink in made:
+        sink.close()
+
+
+def until(true, seconds=3.0):
+    stop = time.monotonic() + seconds
+    while not true() and time.monotonic() < stop:
+        time.sleep(0.01)
+    return true()
+
+
+def test_the_device_gets_black_and_then_every_sample(video, opened):
+    path = video.add(10, "rtface")
+    sink = opened(like=form(rate=25))
+    sink.write(frame())
+    black, first = np.split(np.frombuffer(path.read_bytes(), np.uint8), 2)
+    assert set(black[: 64 * 48]) == {16} and set(black[64 * 48 :]) == {128}
+    assert np.array_equal(first, samples(frame().image))
+    assert sink.described == f"virtual camera rtface ({path}), 64×48"
+    assert (sink.health.state, sink.health.frames, sink.health.dropped) == ("live", 1, 0)
+    assert video.devices[str(path)].rate == (1, 25)  # seconds a picture, as a fraction
+    assert sink.notes == []
+
+
+def test_one_labelled_rtface_is_taken_first_and_a_busy_one_passed_over(video, opened):
+    video.add(3, "Other")
+    mine, second = video.add(10, "rtface"), video.add(11, "rtface-2")
+    assert str(mine) in opened().described
+    assert str(second) in opened().described  # the first holds its lock
+    assert "video3" in opened().described
+    with pytest.raises(OutputError, match=rf"rtface \({mine}\) is in use by another rtface"):
+        VirtualCamera("").open(form(), sound=None)
+
+
+@pytest.mark.parametrize("name", ["RTFACE", "10", "{dev}/video10"])
+def test_a_device_is_named_by_label_number_or_path(video, opened, name):
+    video.add(3, "Other")
+    video.add(10, "rtface")
+    assert "video10" in opened(name.format(dev=v4l2.DEVICES)).described
+
+
+def refusal(name="", like=None):
+    with pytest.raises(RtfaceError) as caught:
+        VirtualCamera(name).open(like or form(), sound=None)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_what_is_wrong_comes_with_what_to_do(video):
+    error = refusal()
+    assert isinstance(error, MissingComponent)
+    assert "sudo modprobe v4l2loopback devices=1 exclusive_caps=1 card_label=rtface" in str(error)
+    camera = video.add(0, "Integrated", driver="uvcvideo", captures=True, outputs=False)
+    error = refusal("0")
+    assert isinstance(error, OutputError) and f"{camera} (Integrated) is a camera, not a virtual camera" in str(error)
+    stuck = video.add(9, "stuck", outputs=False, stubborn=True)
+    assert "is stuck (a known fault" in str(refusal("stuck")) and "modprobe -r" in str(refusal("stuck"))
+    assert not video.devices[str(stuck)].outputs
+    error = refusal("nobody")
+    assert isinstance(error, UsageError) and f"there is vcam:stuck ({stuck})" in str(error)
+    held = video.add(10, "held", held=(64, 48, b"YUYV"))
+    video.process(321, "zoom", held)
+    assert "held at the format YUYV by a program that reads it (zoom (pid 321))" in str(refusal("held"))
+
+
+def test_a_device_that_may_not_be_opened_names_the_group(video, monkeypatch):
+    video.add(10, "rtface")
+
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("rtface.live.devices.loopback.os.open", refuse)
+    assert "may not be opened: sudo usermod -aG video $USER, then log in again" in str(refusal())
+
+
+@pytest.mark.parametrize(("what", "flags"), [
+    ({"captures": True, "outputs": False}, os.O_RDWR),  # exclusive_caps=1: a writer is there
+    ({"captures": True, "outputs": True}, os.O_WRONLY),  # exclusive_caps=0: only /proc tells
+    ({"streams": True}, os.O_RDWR),  # 0.14: the driver refuses
+])
+def test_a_foreign_writer_is_named(video, what, flags):
+    path = video.add(10, "rtface", **what)
+    video.process(4711, "obs", path, flags)
+    assert f"rtface ({path}) is in use by another writer: obs (pid 4711); end that" in str(refusal())
+
+
+def test_our_own_second_writer_is_refused_with_its_pid(video):
+    path = video.add(10, "rtface")
+    fd = locked(path)
+    (video.folder / "proc" / "locks").write_text(
+        f"1: POSIX  ADVISORY  WRITE 11 00:05:{path.stat().st_ino} 0 EOF\n"
+        f"2: FLOCK  ADVISORY  WRITE 4242 00:05:{path.stat().st_ino} 0 EOF\n")
+    assert "in use by another rtface (pid 4242); end that one" in str(refusal())
+    os.close(fd)
+    VirtualCamera().open(form(), sound=None)
+
+
+def test_a_stuck_device_is_repaired_before_and_after(video):
+    path = video.add(10, "rtface", outputs=False)
+    sink = VirtualCamera()
+    sink.open(form(), sound=None)
+    video.devices[str(path)].outputs = False  # as 0.12 forgets it
+    sink.close()
+    assert video.devices[str(path)].outputs
+
+
+def test_a_second_writer_could_mix_in_and_that_is_said(video, opened):
+    video.module(exclusive="N")
+    path = video.add(10, "rtface", captures=True)
+    video.process(5, "obs", path)
+    notes = opened().notes
+    assert "exclusive_caps=0" in notes[0] and "modprobe -r" in notes[0]
+    assert "obs (pid 5)" in notes[1]
+
+
+def test_what_a_reader_holds_stays_and_pictures_are_fitted_in(video, opened):
+    path = video.add(10, "rtface", captures=True, held=(32, 64, b"NV12"))
+    video.process(5, "zoom", path)
+    sink = opened()
+    assert "32×64" in sink.described
+    assert "held at 32×64 by a program that reads it (zoom (pid 5)): pictures of 64×48 are fitted in" in sink.notes[0]
+    sink.write(frame())
+    assert sink.health.dropped == 0
+    picture = np.frombuffer(path.read_bytes(), np.uint8)[-32 * 96 :]
+    luma = picture[: 32 * 64].reshape(64, 32)
+    assert (luma[:20] == 16).all() and (luma[-20:] == 16).all() and luma[20:-20].std() > 10
+
+
+def test_odd_and_oblong_pictures_are_made_even_and_square_and_that_is_said(video, opened):
+    video.add(10, "rtface")
+    assert "64×48 by repeating the last row or column" in opened(like=form(63, 47)).notes[0]
+    video.add(11, "rtface")
+    sink = opened(like=form(48, 48, aspect="4/3"))
+    assert "64×48" in sink.described and "square samples" in sink.notes[0]
+
+
+def test_a_device_that_fails_is_away_and_comes_back(video, opened):
+    path = video.add(10, "rtface")
+    sink = opened()
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, sink._output._fd)
+    os.close(full)
+    device = video.devices[str(path)]
+    device.streams = True  # it cannot be had for now
+    begin = time.monotonic()
+    for _ in range(5):
+        sink.write(frame())
+    assert time.monotonic() - begin < 0.2
+    assert sink.health.state == "away" and "No space left" in sink.health.detail
+    assert sink.health.dropped == 5
+    assert until(lambda: "in use by another writer" in sink.health.detail)
+    device.streams = False
+    assert until(lambda: sink.health.state == "live")
+    assert sink.health.reopened == 1
+    sink.write(frame(seed=9))
+    assert np.array_equal(np.frombuffer(path.read_bytes(), np.uint8)[-64 * 72 :], samples(frame(seed=9).image))
+    assert (sink.health.frames, sink.health.dropped) == (6, 5)
+
+
+def test_it_ends_at_once_though_the_device_is_away(video, opened):
+    video.add(10, "rtface")
+    sink = opened()
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, sink._output._fd)
+    os.close(full)
+    sink.write(frame())
+    begin = time.monotonic()
+    sink.close()
+    sink.close()
+    assert time.monotonic() - begin < 1
+    assert sink.health.state == "closed"
+    sink.write(frame())  # after the end it is only given up
+    assert sink.health.dropped == 2
+
+
+def test_a_picture_that_cannot_be_read_costs_only_itself(video, opened, monkeypatch):
+    video.add(10, "rtface")
+    sink = opened()
+    monkeypatch.setattr(sink._canvas, "draw", lambda *_: (_ for _ in ()).throw(ValueError("no such format")))
+    sink.write(frame())
+    assert (sink.health.state, sink.health.dropped) == ("live", 1)
+    assert "no such format" in sink.health.detail
+
+
+def test_work_is_wanted_while_somebody_reads(video, opened):
+    path, other = video.add(10, "rtface"), video.add(11, "other")
+    sink = opened()
+    assert until(lambda: not sink.wanted)
+    video.process(77, "firefox", other)
+    video.module(opens=2)
+    time.sleep(0.6)
+    assert not sink.wanted  # it is the other that is read
+    video.process(78, "zoom", path)
+    video.module(opens=3)
+    begin = time.monotonic()
+    assert until(lambda: sink.wanted)
+    assert time.monotonic() - begin < 1
+    video.module(opens=1)
+    assert until(lambda: not sink.wanted)
+    video.module(opens=5)  # more than can be seen: somebody else's
+    assert until(lambda: sink.wanted)
+
+
+def test_a_driver_that_tells_of_readers_is_believed(tmp_path, monkeypatch, opened):
+    video = FakeVideo(tmp_path, monkeypatch, new=True)
+    video.module(version="0.15.4", opens=1)
+    video.add(10, "rtface")
+    video.usage = [0]
+
+    class Poll:
+        def register(self, fd, events):
+            assert events == select.POLLPRI
+
+        def poll(self, milliseconds):
+            time.sleep(0.02)
+            return [1] if video.usage else []
+
+    monkeypatch.setattr("rtface.live.devices.loopback.select.poll", Poll)
+    sink = opened()
+    assert until(lambda: not sink.wanted)
+    video.usage = [0, 1]
+    assert until(lambda: sink.wanted)
+    video.usage = [0]
+    assert until(lambda: not sink.wanted)
+
+
+class StandIn(ModuleType):
+    """pyvirtualcam, with a camera that is there or complains as its backends do."""
+
+    def __init__(self, complaint=""):
+        super().__init__("pyvirtualcam")
+        self.made, self.fails = [], False
+        module = self
+
+        class Camera:
+            device = "OBS Virtual Camera"
+
+            def __init__(self, width, height, fps, *, fmt, device=None, backend=None):
+                if complaint:
+                    raise RuntimeError(complaint)
+                self.asked, self.sent, self.closed = (width, height, fps, fmt.name, device, backend), [], False
+                module.made.append(self)
+
+            def send(self, picture):
+                if module.fails:
+                    raise RuntimeError("the queue is gone")
+                self.sent.append(picture.copy())
+
+            def sleep_until_next_frame(self):
+                raise AssertionError("it would wait")
+
+            def close(self):
+                self.closed = True
+
+        self.Camera = Camera
+        self.PixelFormat = Enum("PixelFormat", "I420 NV12")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    def build(system, complaint=""):
+        monkeypatch.setattr("rtface.live.devices.virtual_camera.platform.system", lambda: system)
+        module = StandIn(complaint)
+        monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
+        return module
+
+    return build
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12"])
+def test_elsewhere_pictures_go_through_pyvirtualcam_as_they_are(elsewhere, opened, pix_fmt):
+    module = elsewhere("Windows")
+    sink = opened("obs", form(pix_fmt=pix_fmt))
+    sink.write(frame(pix_fmt=pix_fmt))
+    camera = module.made[0]
+    assert camera.asked == (64, 48, 30.0, "NV12" if pix_fmt == "nv12" else "I420", None, "obs")
+    assert camera.sent[-1].dtype == np.uint8
+    assert np.array_equal(camera.sent[-1], samples(frame(pix_fmt=pix_fmt).image))
+    assert "one virtual camera only" in sink.notes[0]
+    assert sink.wanted
+    module.fails = True
+    sink.write(frame())
+    assert sink.health.state == "away" and "the queue is gone" in sink.health.detail
+    module.fails = False
+    assert until(lambda: sink.health.state == "live")
+    assert camera.closed
+    sink.close()
+    assert all(made.closed for made in module.made)
+
+
+def test_a_name_is_a_backend_or_a_camera(elsewhere, opened):
+    module = elsewhere("Windows")
+    for name, device, backend in (("", None, None), ("Unity Capture", None, "unitycapture"),
+                                  ("Unity Video Capture #2", "Unity Video Capture #2", None)):
+        opened(name)
+        assert module.made[-1].asked[4:] == (device, backend)
+
+
+@pytest.mark.parametrize(("system", "name", "complaint", "kind", "said"), [
+    ("Windows", "", "'obs' backend: OBS Virtual Camera device not found! Did you install OBS?\n"
+     "'unitycapture' backend: No camera registered. Did you install any camera?", MissingComponent,
+     "install OBS Studio"),
+    ("Windows", "", "'obs' backend: virtual camera output could not be started\n"
+     "'unitycapture' backend: No camera registered. Did you install any camera?", OutputError,
+     "one program can feed it: stop 'Start Virtual Camera' in OBS, or end the other rtface; or feed Unity Capture"),
+    ("Windows", "Nobody", "'obs' backend: This backend supports only the 'OBS Virtual Camera' device.\n"
+     "'unitycapture' backend: No camera registered with this name.", OutputError, "vcam:obs, vcam:unitycapture"),
+    ("Darwin", "", "'obs' backend: OBS Virtual Camera is not installed in your system. Use the Virtual Camera function "
+     "in OBS 30.0 or later to trigger the installation and activate the System Extension in System Settings. You may "
+     "need to restart your machine after that. [Device not found]", MissingComponent, "start its virtual camera once"),
+    ("Darwin", "", "'obs' backend: Couldn't start stream", OutputError, "stop 'Start Virtual Camera' in OBS"),
+])
+def test_complaints_elsewhere_come_with_what_to_do(elsewhere, system, name, complaint, kind, said):
+    elsewhere(system, complaint)
+    error = refusal(name)
+    assert type(error) is kind and said in str(error)
+
+
+def test_a_system_without_virtual_cameras_and_a_missing_package(elsewhere, monkeypatch):
+    elsewhere("FreeBSD")
+    assert "no virtual cameras for FreeBSD" in str(refusal())
+    elsewhere("Windows")
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+    assert "python -m pip install pyvirtualcam" in str(refusal())
+
+
+def test_where_nothing_is_known_nothing_is_found(tmp_path, monkeypatch):
+    """As on other systems: no /dev, /sys or /proc to look into."""
+    for name in ("DEVICES", "CLASS", "MODULE", "PROC"):
+        monkeypatch.setattr(v4l2, name, tmp_path / "none")
+    assert v4l2.nodes() == [] and v4l2.loopback_version() == "" and v4l2.loopback_opens() is None
+    assert v4l2.users(tmp_path) == [] and not v4l2.is_loopback(tmp_path) and not v4l2.repair(tmp_path / "video0")
+    assert v4l2.label(tmp_path) == ""
+    assert not v4l2.mixes(v4l2.Capability("", "", "usb-1", 1))
+    with (tmp_path / "file").open("w") as file:
+        assert v4l2.locker(file.fileno()) is None
+    assert v4l2.why(OSError(19, "No such device")) == "it is gone"

@@ -1,0 +1,210 @@
+"""A live run into a file: what is in it, and what is left when the disk is full or a process is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import OutputError, UsageError
+from rtface.live.endpoints import endpoint
+from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.media.leftovers import clear_leftovers
+from rtface.media.outputs import check_target
+from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe
+from rtface.options import Options
+from tests.live.feed import MONO, Feed, at_once, form
+from tests.live.publish import read_stamp
+
+TAGS = describe("rtface-s 0.1", "9.9", 0.8)
+
+
+def recorded(path: Path, **options: object):
+    """A sink into a file, open."""
+    sink = open_live_sink(endpoint(str(path)), Options.of(options), metadata=TAGS)
+    sink.open(form(), sound=MONO)
+    return sink
+
+
+def pictures(path: Path) -> list[av.VideoFrame]:
+    with av.open(str(path)) as box:
+        return list(box.decode(video=0))
+
+
+def partials(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if "partial" in p.name]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "recordings"
+    place.mkdir()
+    yield place
+
+
+def test_recordings_are_whole(folder: Path):
+    for suffix in ("mkv", "mp4", "ts", "mov"):
+        (folder / suffix).mkdir()
+    at_once(*(partial(_is_whole, folder / suffix, suffix) for suffix in ("mkv", "mp4", "ts", "mov")))
+
+
+def _is_whole(folder: Path, suffix: str) -> None:
+    path = folder / f"call.{suffix}"
+    sink = recorded(path)
+    feed = Feed(sink, form(), corrected=True)
+    feed.run(1.8)
+    while partials(folder)[0].stat().st_size < 4000:
+        feed.run(0.2)
+    assert not path.exists() and len(partials(folder)) == 1
+    playing = pictures(partials(folder)[0])  # at any moment
+    assert playing
+    before = time.monotonic()
+    sink.close()
+    assert time.monotonic() - before < 2  # a second, and what a busy machine takes
+    assert [p.name for p in folder.iterdir()] == [path.name]
+    assert sink.health.state == "closed"
+    frames = pictures(path)
+    assert len(frames) == sink.health.frames >= 20
+    times = np.array([f.time for f in frames])
+    stamps = np.array([read_stamp(f) for f in frames])
+    assert np.ptp(stamps - times) < 0.002
+    assert all((int(f.colorspace), int(f.color_range), f.width, f.height) == (1, 1, 640, 360) for f in frames)
+    with av.open(str(path)) as box:
+        assert box.streams.audio[0].codec_context.name == "aac"
+        sound = list(box.decode(audio=0))
+        tags = {k.lower(): v for k, v in box.metadata.items()}
+    samples = np.concatenate([f.to_ndarray()[0] for f in sound])
+    loud = np.nonzero(np.abs(samples) > 0.1)[0]
+    onsets = [int(n) for n, step in zip(loud, np.diff(loud, prepend=-10_000), strict=True) if step > 5000]
+    first = float(sound[0].time)
+    offset = float(np.median(stamps - times))
+    assert onsets
+    for n in onsets:  # tones begin with the clock's seconds, unless the recording began inside of one
+        at = first + n / 48_000 + offset
+        assert abs(at - round(at)) < 0.004 or n < 5000
+    if suffix != "ts":
+        assert tags["enhanced_by"] == "rtface 9.9" and tags["digital_source_type"] == DIGITAL_SOURCE_TYPE
+    if suffix == "mp4":
+        assert b"xmp:CreatorTool" in path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_recording_without_a_corrected_face_does_not_say_so(folder: Path, suffix: str):
+    path = folder / f"call.{suffix}"
+    sink = recorded(path)
+    Feed(sink, form()).run(0.8)
+    sink.close()
+    with av.open(str(path)) as box:
+        assert not {"enhanced_by", "digital_source_type"} & {key.lower() for key in box.metadata}
+    assert len(pictures(path)) >= 5
+
+
+def test_places_are_checked_before_the_run(folder: Path):
+    (folder / "there.mkv").write_bytes(b"old")
+    for name, error in (("there.mkv", OutputError), ("no/folder.mkv", OutputError), ("call.webm", UsageError),
+                        ("call.xyz", UsageError)):
+        with pytest.raises(error, match=Path(name).stem):
+            open_live_sink(endpoint(str(folder / name)), Options())
+    assert (folder / "there.mkv").read_bytes() == b"old"
+    sink = recorded(folder / "there.mkv", overwrite=True)
+    Feed(sink, form()).run(0.5)
+    assert (folder / "there.mkv").read_bytes() == b"old"
+    sink.close()
+    assert len(pictures(folder / "there.mkv")) > 5
+
+
+@pytest.mark.parametrize(("options", "match"), [({"codec": "nosuchcodec"}, "codec"), ({"preset": "nosuch"}, "preset")])
+def test_options_that_cannot_be_are_said(folder: Path, options: dict[str, str], match: str):
+    with pytest.raises(UsageError, match=match):
+        recorded(folder / "call.mkv", **options)
+    assert not list(folder.iterdir())
+
+
+def test_quality_is_by_crf(folder: Path):
+    sizes: list[int] = []
+    for crf in (18.0, 40.0):
+        path = folder / f"{crf:.0f}.mkv"
+        sink = recorded(path, crf=crf)
+        Feed(sink, form(), texture=True).run(1)
+        sink.close()
+        sizes.append(path.stat().st_size)
+    assert sizes[0] > 1.3 * sizes[1]
+
+
+def test_nothing_recorded_leaves_nothing(folder: Path):
+    sink = recorded(folder / "call.mkv")
+    sink.close()
+    assert not list(folder.iterdir())
+    assert "no picture" in sink.health.detail
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets another process's limits")
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_full_disk_ends_the_recording_and_nothing_else(folder: Path, suffix: str):
+    import resource
+
+    sink = recorded(folder / f"call.{suffix}", crf=8.0)
+    feed = Feed(sink, form(), texture=True)
+    feed.run(0.3)
+    resource.prlimit(sink._child.pid, resource.RLIMIT_FSIZE, (900_000, 900_000))  # type: ignore[attr-defined]
+    feed.until("closed", 15)
+    frames, dropped = sink.health.frames, sink.health.dropped
+    assert "limit is reached" in sink.health.detail and any("limit is reached" in line for line in sink.notes)
+    feed.run(0.5)
+    assert sink.health.frames == frames and sink.health.dropped <= dropped + 16  # it is over: nothing is given up
+    feed.check_that_no_call_waited()
+    sink.close()
+    assert "limit is reached" in sink.health.detail
+    assert [p.name for p in folder.iterdir()] == [f"call.partial.{suffix}"]
+    assert len(pictures(folder / f"call.partial.{suffix}")) > 5
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_killed_child_leaves_a_part_that_plays(folder: Path, suffix: str):
+    sink = recorded(folder / f"call.{suffix}")
+    feed = Feed(sink, form())
+    feed.run(2)
+    os.kill(sink._child.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    feed.run(0.5)
+    assert sink.health.state == "closed" and "SIGKILL" in sink.health.detail
+    sink.close()
+    (left,) = folder.iterdir()
+    assert left.name == f"call.partial.{suffix}"
+    assert len(pictures(left)) > 15
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
+def test_the_whole_group_killed_leaves_a_part_that_plays(folder: Path):
+    import subprocess
+
+    script = ("import sys; sys.path.insert(0, sys.argv[1])\n"
+              "from pathlib import Path\n"
+              "from tests.live.sinks.test_sink_record import Feed, at_once, form, recorded\n"
+              "Feed(recorded(Path(sys.argv[2])), form(), texture=True).run(60)\n")
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen([sys.executable, "-c", script, str(root), str(folder / "call.mkv")],
+                               start_new_session=True)
+    try:
+        until = time.monotonic() + 30
+        while not (left := list(folder.iterdir())) or left[0].stat().st_size < 900_000:
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.1)
+        (line,) = clear_leftovers(check_target(folder / "call.mkv", inputs=[], overwrite=False), live=True)
+        assert "another run" in line
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    (part,) = folder.iterdir()
+    assert part.name.startswith(".call.") and len(pictures(part)) > 10
+    target = check_target(folder / "call.mkv", inputs=[], overwrite=False)
+    (line,) = clear_leftovers(target, live=True)
+    assert "--start" not in line and [p.name for p in folder.iterdir()] == ["call.partial.mkv"]

@@ -1,0 +1,204 @@
+"""RTMP as bytes, what an address means, TLS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from rtface.errors import OutputError, UsageError
+from rtface.live.endpoints import endpoint
+from rtface.live.sinks import rtmp_wire as wire
+from rtface.live.sinks import server_outlet
+from rtface.live.sinks.channel import Channel
+from rtface.live.sinks.rtmp import Place
+from rtface.live.sinks.server_outlet import ServerOutlet
+from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.options import Options
+from tests.live.feed import Feed, form, watching
+from tests.live.servers import Nginx, running
+
+
+def test_values_come_back_as_they_were():
+    values = ["connect", 1.0, None, True, {"app": "live", "inner": {"a": 2.5}, "ü": "ß"}]
+    assert wire.decode(wire.encode(*values)) == values
+    assert wire.decode(wire.encode("x", 1.0)[:-3]) == ["x"]  # cut short
+    assert wire.decode(b"\x0a" + struct.pack(">I", 2) + wire.encode(1.0, "b")) == [[1.0, "b"]]
+    assert wire.decode(b"\x08\0\0\0\1\0\1a\x05\0\0\x09") == [{"a": None}]
+
+
+@pytest.mark.parametrize("time", [0, 5, 0xFFFFFE, 0xFFFFFF, 0x01234567])
+@pytest.mark.parametrize("size", [0, 1, 128, 129, 5000])
+def test_messages_are_cut_into_chunks_and_come_back(time: int, size: int):
+    body = os.urandom(size)
+    data = (wire.message(wire.SET_CHUNK_SIZE, struct.pack(">I", 200), channel=2, chunk=128)
+            + wire.message(wire.VIDEO, body, stream=1, channel=6, time=time, chunk=200)
+            + wire.message(wire.COMMAND, b"end", chunk=200))
+    for step in (1, 7, len(data)):
+        reader = wire.Reader()
+        found = [m for at in range(0, len(data), step) for m in reader.feed(data[at:at + step])]
+        assert found[1:] == [(wire.VIDEO, body), (wire.COMMAND, b"end")]
+
+
+def test_chunks_of_several_streams_and_short_headers():
+    first = b"\x04" + b"\0\0\1" + b"\0\0\4" + b"\x14" + b"\0\0\0\0" + b"abcd"
+    shorter = b"\x44" + b"\0\0\1" + b"\0\0\2" + b"\x08" + b"ef"
+    same = b"\x84" + b"\0\0\1" + b"gh" + b"\xc4" + b"ij"
+    far = b"\x00\x06" + b"\0\0\1" + b"\0\0\1" + b"\x03" + b"\0\0\0\0" + b"z"
+    assert list(wire.Reader().feed(first + shorter + same + far)) == [
+        (20, b"abcd"), (8, b"ef"), (8, b"gh"), (8, b"ij"), (3, b"z")]
+    with pytest.raises(ValueError, match="too large"):
+        list(wire.Reader().feed(b"\x04\0\0\0\xff\xff\xff\x14\0\0\0\0"))
+
+
+def tag(kind: int, time: int, body: bytes) -> bytes:
+    return (bytes([kind]) + len(body).to_bytes(3, "big") + (time & 0xFFFFFF).to_bytes(3, "big")
+            + bytes([time >> 24]) + bytes(3) + body + bytes(4))
+
+
+HEADER = b"FLV\x01\x05\0\0\0\x09" + bytes(4)
+
+
+def test_tags_of_flv_also_of_a_second_file_in_the_same_connection():
+    expected = [(18, 0, b"meta"), (9, 0x01234567, b"picture")]
+    data = HEADER + b"".join(tag(*one) for one in expected)
+    data += HEADER + tag(8, 5, b"sound")
+    for step in (1, 13, len(data)):
+        tags = wire.Tags()
+        assert [t for n in range(0, len(data), step) for t in tags.feed(data[n:n + step])] == [
+            *expected, (8, 5, b"sound")]
+    with pytest.raises(ValueError, match="FLV"):
+        list(wire.Tags().feed(bytes([1]) * 20))
+
+
+class Swallowing:
+    """A connection that takes the container's bytes and sends none of them."""
+
+    def __init__(self) -> None:
+        ours, self.theirs = socket.socketpair()
+        self.channel = Channel(ours)
+
+    def put(self, data: bytes) -> None:
+        pass
+
+    def received(self, data: bytes) -> None:
+        pass
+
+    def goodbye(self) -> None:
+        pass
+
+
+def test_bytes_that_never_leave_count_as_a_lost_server(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server_outlet, "STALLED", 0.3)
+    links: list[Swallowing] = []
+    said: list[str] = []
+
+    def connect() -> Swallowing:
+        links.append(Swallowing())
+        return links[-1]
+
+    outlet = ServerOutlet("flv", connect, lambda: said.append(outlet.status.detail))
+    outlet.start(patient=False)
+    until = time.monotonic() + 10
+    while len(links) < 2 and time.monotonic() < until:
+        outlet.write(outlet.generation, b"picture")
+        time.sleep(0.02)
+    outlet.close(0.1)
+    assert len(links) >= 2 and "what is encoded does not reach it" in said
+
+
+@pytest.mark.parametrize(("url", "place"), [
+    ("rtmp://h/live/key", ("h", 1935, False, "live", "key", "rtmp://h/live")),
+    ("rtmp://h:99/app/room/key?a=b&c=d", ("h", 99, False, "app/room", "key?a=b&c=d", "rtmp://h:99/app/room")),
+    ("RTMPS://h/rtmp/FB-1-2?s=x", ("h", 443, True, "rtmp", "FB-1-2?s=x", "rtmps://h/rtmp")),
+    ("rtmp://[::1]/app/mp4:one/two", ("::1", 1935, False, "app", "mp4:one/two", "rtmp://[::1]/app"))])
+def test_what_an_address_means(url: str, place: tuple[object, ...]):
+    found = Place.of(url)
+    assert (found.host, found.port, found.secure, found.app, found.key, found.address) == place
+
+
+def test_a_server_s_words_hold_no_part_of_the_key():
+    place = Place.of("rtmp://h/live/abc-def?sign=x%20yz&t=1")
+    told = place.scrubbed("stream abc-def?sign=x%20yz&t=1 (abc-def,\n x yz) is x%20yz in use")
+    assert "abc-def" not in told and "yz" not in told and "in use" in told
+
+
+class TlsProxy:
+    """TLS in front of a port of loopback, with a certificate of its own."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        openssl = shutil.which("openssl")
+        if openssl is None:
+            pytest.skip("openssl makes the certificate")
+        self.certificate = folder / "certificate.pem"
+        subprocess.run([openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-keyout", str(folder / "key.pem"), "-out", str(self.certificate), "-days", "2", "-subj",
+                        "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, folder / "key.pem")
+        self._context, self._to = context, port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                peer = self._listener.accept()[0]
+                with suppress(OSError):
+                    near, far = self._context.wrap_socket(peer, server_side=True), socket.create_connection(
+                        ("127.0.0.1", self._to))
+                    threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+                    threading.Thread(target=self._carry, args=(far, near), daemon=True).start()
+
+    @staticmethod
+    def _carry(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.close()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Nginx]:
+    with running(Nginx(tmp_path / "nginx")) as server:
+        assert isinstance(server, Nginx)
+        yield server
+
+
+def test_rtmps_publishes_and_looks_at_the_certificate(nginx: Nginx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    proxy = TlsProxy(tmp_path, nginx.rtmp)
+    try:
+        url = f"rtmps://localhost:{proxy.port}/live/topsecret"
+        sink = open_live_sink(endpoint(url), Options(encode="software"))
+        with pytest.raises(OutputError, match="certificate is not trusted"):
+            sink.open(form(), sound=None)
+        monkeypatch.setenv("SSL_CERT_FILE", str(proxy.certificate))
+        sink = open_live_sink(endpoint(url), Options(encode="software"))
+        sink.open(form(), sound=None)
+        feed = Feed(sink, form(), sound=False, texture=True)
+        with watching(nginx.url("topsecret"), tmp_path) as watcher:
+            feed.until_seen(watcher, 0)
+        assert sink.health.state == "live" and not sink.health.reopened
+        sink.close()
+    finally:
+        proxy.close()
+
+
+def test_a_log_in_is_refused():
+    with pytest.raises(UsageError, match="log in"):
+        Place.of("rtmp://me:secret@h/live/key")

@@ -1,0 +1,354 @@
+"""Streams that are published: what players get, and what happens when servers and viewers go and come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtface.errors import OutputError, UsageError
+from rtface.live.endpoints import endpoint
+from rtface.live.protocols import LiveSink, SoundForm
+from rtface.live.sinks.stream_sink import NullSink, open_live_sink
+from rtface.options import Options
+from tests.live.feed import MONO, Feed, Voice, at_once, form, offsets, watching
+from tests.live.servers import Nginx, free_port, running
+
+Opener = Callable[..., LiveSink]
+
+
+@pytest.fixture
+def opened() -> Iterator[Opener]:
+    """Makes sinks, and closes them in the end."""
+    sinks: list[LiveSink] = []
+
+    def make(url: str, *, sound: SoundForm | None = MONO, **options: object) -> LiveSink:
+        sink = open_live_sink(endpoint(url), Options.of({"encode": "software", **options}))
+        sinks.append(sink)
+        sink.open(form(), sound=sound)
+        return sink
+
+    yield make
+    for sink in sinks:
+        sink.close()
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Nginx]:
+    with running(Nginx(tmp_path / "nginx")) as server:
+        assert isinstance(server, Nginx)
+        yield server
+
+
+def closes_at_once(sink: LiveSink) -> None:
+    before = time.monotonic()
+    sink.close()
+    assert time.monotonic() - before < 2
+    assert sink.health.state == "closed"
+
+
+def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tmp_path: Path):
+    url = nginx.url("key-that-nobody-sees")
+    sink = opened(url, bitrate=1_500_000)
+    assert "key-that-nobody-sees" not in sink.described + sink.health.detail + str(sink.notes)
+    feed = Feed(sink, form())
+    with watching(url, tmp_path) as watcher:
+        feed.until_seen(watcher, 0, 1)
+        feed.run(10.5)
+        seen = watcher.seen()
+        assert watcher.seen("open")[0]["streams"] == ["aac", "h264"]
+    health = sink.health
+    assert health.state == "live" and not health.reopened
+    assert health.bytes is not None and 1.2e6 < health.bytes < 3.5e6
+    assert health.dropped <= 30
+    feed.check_that_no_call_waited()
+    for entry in seen:
+        assert (entry["width"], entry["height"], entry["format"]) == (640, 360, "yuv420p")
+        assert entry["colour"] == [1, 1, 1, 1]
+        assert entry["type"] in "IP" and entry["dts"]
+    keys = np.array([e["pts"] for e in seen if e["key"]])
+    assert len(keys) >= 3
+    for before, after in pairwise(keys):  # the first picture that was not dropped
+        assert after == next(e["pts"] for e in seen if e["pts"] - before > 2 - 0.5 / 30 - 0.002)
+    steps = np.diff([e["pts"] for e in seen])
+    assert np.all(steps > 0.02) and np.median(steps) == pytest.approx(1 / 30, abs=0.002)
+    # Whole periods between key frames, as their size goes round with them.
+    first, last = keys[0], keys[-1]
+    sent = sum(e["size"] for e in seen if first <= e["pts"] < last) * 8 / (last - first)
+    assert sent == pytest.approx(1_500_000, rel=0.08)
+    found = offsets(watcher)
+    assert len(found) >= 4
+    for pictures, tones in found:
+        assert abs(pictures - tones) < 0.004 or abs(abs(pictures - tones) - 1) < 0.004
+    closes_at_once(sink)
+
+
+def test_servers_that_are_killed_or_stalled_are_found_again(opened: Opener, tmp_path: Path):
+    at_once(lambda: _at_a_server(_killed, opened, tmp_path / "killed"),
+            lambda: _at_a_server(_stalled, opened, tmp_path / "stalled"))
+
+
+def _at_a_server(what: Callable[[Nginx, Opener, Path], None], opened: Opener, tmp_path: Path) -> None:
+    with running(Nginx(tmp_path / "nginx")) as server:
+        assert isinstance(server, Nginx)
+        what(server, opened, tmp_path)
+
+
+def _killed(nginx: Nginx, opened: Opener, tmp_path: Path) -> None:
+    url = nginx.url("again")
+    sink = opened(url, bitrate=800_000)
+    feed = Feed(sink, form())
+    times: dict[str, float] = {}
+
+    def kill() -> None:
+        times["killed"] = time.monotonic()
+        nginx.kill()
+
+    def back() -> None:
+        nginx.start()
+        times["back"] = time.monotonic()
+
+    with watching(url, tmp_path) as watcher:
+        feed.until_seen(watcher, 0, 40)
+        feed.run(7, {0.2: kill, 5.2: back})
+        feed.until_seen(watcher, times["back"], 40)
+        seen = watcher.seen()
+        found = offsets(watcher)
+    assert feed.became("away", times["killed"]) - times["killed"] < 2
+    assert feed.became("live", times["back"]) - times["back"] < 3
+    feed.check_that_no_call_waited()
+    assert sink.health.reopened == 1 and sink.health.state == "live"
+    before = [e for e in seen if e["at"] < times["killed"]]
+    after = [e for e in seen if e["at"] > times["back"]]
+    assert before and after and after[0]["key"]
+    assert len(found) >= 2
+    pictures, tones = np.array(found).T
+    assert np.ptp(pictures) < 0.003 and np.ptp(tones) < 0.003  # the same offset as before
+    closes_at_once(sink)
+
+
+def _stalled(nginx: Nginx, opened: Opener, tmp_path: Path) -> None:
+    url = nginx.url("stalled")
+    sink = opened(url, bitrate=1_500_000)
+    feed = Feed(sink, form())
+    times: dict[str, float] = {}
+
+    def stall() -> None:
+        nginx.stall()
+        times["stalled"] = time.monotonic()
+
+    def go_on() -> None:
+        times["back"] = time.monotonic()
+        nginx.go_on()
+
+    try:
+        with watching(url, tmp_path) as watcher:
+            feed.until_seen(watcher, 0, 40)
+            feed.run(10, {0.2: stall, 8.2: go_on})
+            feed.until_seen(watcher, times["back"] + 1, 40)
+            seen = watcher.seen()
+            found = offsets(watcher)
+    finally:
+        nginx.go_on()
+    assert seen
+    assert feed.became("away", times["stalled"]) - times["stalled"] < 5
+    assert feed.became("live", times["back"]) - times["back"] < 3.5
+    feed.check_that_no_call_waited()
+    assert len(found) >= 2
+    pictures, tones = np.array(found).T
+    assert np.ptp(pictures) < 0.003 and np.ptp(tones) < 0.003
+    closes_at_once(sink)
+
+
+def test_a_stalled_server_does_not_hold_up_the_end(nginx: Nginx, opened: Opener):
+    sink = opened(nginx.url("end"), bitrate=3_000_000)
+    feed = Feed(sink, form())
+    feed.run(1)
+    nginx.stall()
+    try:
+        feed.run(1.5)
+        closes_at_once(sink)
+    finally:
+        nginx.go_on()
+
+
+@pytest.mark.parametrize("address", ["rtmp://127.0.0.1:{port}/live/topsecret", "tcp://127.0.0.1:{port}?key=topsecret",
+                                     "rtmps://127.0.0.1:{port}/live/topsecret"])
+def test_nothing_listens(opened: Opener, address: str):
+    before = time.monotonic()
+    with pytest.raises(OutputError, match="nothing listens") as caught:
+        opened(address.format(port=free_port()))
+    assert time.monotonic() - before < 10
+    assert "topsecret" not in str(caught.value) and caught.value.__cause__ is None
+
+
+def test_a_wrong_host_is_said(opened: Opener):
+    with pytest.raises(OutputError, match="host is not known") as caught:
+        opened("rtmp://no-such-host.invalid/live/topsecret")
+    assert "topsecret" not in str(caught.value)
+
+
+def test_a_server_that_says_nothing_is_given_up(opened: Opener):
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(OutputError, match="does not answer"):
+        opened(f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/key")
+
+
+def test_a_refused_application_or_key_is_said(nginx: Nginx, opened: Opener):
+    with pytest.raises(OutputError, match="application") as caught:
+        opened(nginx.url("topsecret").replace("/live/", "/other/"))
+    assert "topsecret" not in str(caught.value)
+    first = opened(nginx.url("topsecret?sign=hidden"), sound=None)
+    Feed(first, form(), sound=False).run(0.5)
+    with pytest.raises(OutputError, match="key") as caught:
+        opened(nginx.url("topsecret?sign=hidden"), sound=None)
+    assert "topsecret" not in str(caught.value) and "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["rtmp://127.0.0.1/topsecret", "rtmp://user:topsecret@127.0.0.1/live/key",
+                                     "udp://127.0.0.1", "tcp://127.0.0.1?listen", "udp://127.0.0.1:1?ttl=topsecret"])
+def test_addresses_that_cannot_be(opened: Opener, address: str):
+    with pytest.raises(UsageError) as caught:
+        opened(address)
+    assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
+def test_no_secret_shows_in_the_process_list(nginx: Nginx, opened: Opener):
+    sink = opened(nginx.url("topsecret"), sound=None)
+    Feed(sink, form(), sound=False).run(0.3)
+    found = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (process / "cmdline").read_bytes()
+            if b"rtface.live.sinks.write_worker" in text:
+                found += 1
+                text += (process / "environ").read_bytes()
+        except OSError:
+            continue
+        assert b"topsecret" not in text
+    assert found
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops a process")
+def test_children_that_are_lost_or_hang_are_replaced(nginx: Nginx, opened: Opener, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rtface.live.sinks.stream_sink._STUCK", 1.5)
+    at_once(lambda: _lost(nginx, opened), lambda: _hangs(nginx, opened))
+
+
+def _lost(nginx: Nginx, opened: Opener) -> None:
+    sink = opened(nginx.url("child"), sound=None)
+    feed = Feed(sink, form(), sound=False)
+    feed.run(1)
+    pid = sink._child.pid  # type: ignore[attr-defined]
+    os.kill(pid, signal.SIGKILL)
+    feed.run(0.5)
+    assert feed.until("live", 10) > 0
+    assert sink.health.reopened == 1
+    frames = sink.health.frames
+    feed.run(0.5)
+    assert sink.health.frames > frames
+    feed.check_that_no_call_waited()
+
+
+def _hangs(nginx: Nginx, opened: Opener) -> None:
+    sink = opened(nginx.url("hangs"), sound=None)
+    feed = Feed(sink, form(), sound=False)
+    feed.run(1)
+    os.kill(sink._child.pid, signal.SIGSTOP)  # type: ignore[attr-defined]
+    assert feed.until("away", 8) < 7
+    feed.until("live", 10)
+    assert sink.health.reopened == 1
+    feed.check_that_no_call_waited()
+
+
+def test_local_outputs(opened: Opener, tmp_path: Path):
+    at_once(lambda: _viewers_come_leave_and_return(opened, tmp_path / "come"),
+            lambda: _a_slow_viewer_holds_up_nobody(opened, tmp_path / "slow"),
+            lambda: _datagrams_arrive(opened, tmp_path / "datagrams"),
+            lambda: _sound_of_another_kind(opened))
+
+
+def _viewers_come_leave_and_return(opened: Opener, tmp_path: Path) -> None:
+    url = f"tcp://127.0.0.1:{free_port()}"
+    sink = opened(url + "?listen")
+    feed = Feed(sink, form())
+    feed.run(0.5)
+    assert sink.health.state == "live" and not sink.wanted
+    for turn in range(2):
+        with watching(url, tmp_path / str(turn)) as watcher:
+            feed.until_seen(watcher, 0, 30)
+            assert sink.wanted
+            seen = watcher.seen()
+            tried = watcher.seen("try")[0]["at"]
+        assert seen[0]["key"] and seen[0]["at"] - tried < 2.5
+        assert seen[0]["stamp"] > tried - 0.2  # nothing old is sent
+        assert watcher.seen("open")[0]["streams"] == ["aac", "h264"]
+        feed.run(0.7)
+        assert not sink.wanted
+    closes_at_once(sink)
+
+
+def _a_slow_viewer_holds_up_nobody(opened: Opener, tmp_path: Path) -> None:
+    port = free_port()
+    sink = opened(f"tcp://127.0.0.1:{port}?listen", bitrate=6_000_000)
+    feed = Feed(sink, form())
+    with socket.create_connection(("127.0.0.1", port)) as slow, \
+            watching(f"tcp://127.0.0.1:{port}", tmp_path) as watcher:
+        assert slow.fileno() > 0  # it never reads
+        feed.until_seen(watcher, 0, 20)
+        feed.run(3)
+        times = [e["pts"] for e in watcher.seen()]
+        missing = round((times[-1] - times[0]) * 30) + 1 - len(times)
+        assert missing <= sink.health.dropped  # but for what a busy machine could not encode, nothing is left out
+    feed.check_that_no_call_waited()
+
+
+def _datagrams_arrive(opened: Opener, tmp_path: Path) -> None:
+    url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+    sink = opened(url)
+    feed = Feed(sink, form())
+    with watching(url, tmp_path) as watcher:
+        feed.until_seen(watcher, 0, 45)
+        seen = watcher.seen()
+    assert sink.health.state == "live" and sink.wanted
+    assert all(e["type"] in "IP" for e in seen)
+    found = offsets(watcher)
+    assert found and all(abs(a - b) < 0.004 or abs(abs(a - b) - 1) < 0.004 for a, b in found)
+
+
+def _sound_of_another_kind(opened: Opener) -> None:
+    url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+    sink = opened(url)
+    feed = Feed(sink, form())
+    feed.run(1)
+    feed.voice = Voice(time.monotonic(), channels=2)
+    feed.run(2)
+    assert sink.health.state == "live" and sink.health.reopened == 0
+    assert sink.health.frames > 40
+
+
+def test_the_null_sink_counts():
+    sink = open_live_sink(endpoint("null:"), Options())
+    assert isinstance(sink, NullSink)
+    sink.open(form(), sound=MONO)
+    Feed(sink, form()).run(0.3)
+    assert sink.health.frames >= 8 and sink.health.state == "live"
+    closes_at_once(sink)
+
+
+def test_the_bit_rate_goes_by_size_and_rate():
+    from rtface.live.sinks.live_encoder import usual_bitrate
+
+    assert usual_bitrate(form(1280, 720, 30)) == pytest.approx(3_000_000, rel=0.05)
+    assert usual_bitrate(form(1920, 1080, 60)) == pytest.approx(6_000_000, rel=0.05)
+    rates = [usual_bitrate(form(w, h, r)) for w, h in ((320, 180), (640, 360), (1280, 720), (1920, 1080))
+             for r in (15, 30, 60)]
+    assert min(rates) >= 400_000 and Fraction(max(rates)) < 10_000_000

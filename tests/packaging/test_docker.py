@@ -1,0 +1,220 @@
+"""The images and compose files say what they should; no daemon is needed."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from typer.main import get_command
+
+from rtface.cli.app import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+COMPOSE = sorted((ROOT / "docker").glob("compose.*.yaml"))
+
+
+def instructions():
+    """Every (stage, instruction, rest) of the Dockerfile; the stage is "" before the first FROM."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "docker/Dockerfile").read_text(encoding="utf-8"), flags=re.M)
+    found, stage = [], ""
+    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
+        if line.strip():
+            word, rest = line.split(maxsplit=1)
+            stage = rest.split(" AS ")[1] if word == "FROM" else stage
+            found.append((stage, word, rest))
+    return found
+
+
+def of(stage, word):
+    return [rest for where, what, rest in instructions() if (where, what) == (stage, word)]
+
+
+def environment(stage):
+    return dict(pair.split("=", 1) for rest in of(stage, "ENV") for pair in rest.split())
+
+
+def read(path):
+    """A compose file; as much of YAML as ours need: mappings, lists, flow lists of strings in double quotes."""
+    rows = [(len(line) - len(line.lstrip()), line.strip()) for line in path.read_text(encoding="utf-8").splitlines()
+            if line.strip() and not line.lstrip().startswith("#")]
+
+    def scalar(text):
+        return json.loads(text) if re.match(r'["\[\d]|true$|false$', text) and not re.match(r"\d+\w", text) else text
+
+    def block(depth):
+        kind = list if rows[0][1].startswith("- ") else dict
+        result = kind()
+        while rows and rows[0][0] == depth:
+            _, line = rows.pop(0)
+            if kind is list and re.match(r"- \w+:( |$)", line):
+                rows.insert(0, (depth + 2, line[2:]))
+                result.append(block(depth + 2))
+            elif kind is list:
+                result.append(scalar(line[2:]))
+            else:
+                key, _, value = line.partition(":")
+                assert key not in result, key
+                inner = rows and rows[0][0] > depth
+                result[key] = scalar(value.strip()) if value.strip() else block(rows[0][0]) if inner else None
+        assert not rows or rows[0][0] < depth, rows[0]
+        return result
+
+    return block(0)
+
+
+def installed(extras):
+    """Names of all that rtface with these extras brings, as the packages installed here tell it."""
+    optional, found = PROJECT["project"]["optional-dependencies"], set()
+    waiting = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+    waiting += [Requirement(line) for extra in extras for line in optional[extra]]
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        key = (name, frozenset(wanted.extras))
+        if key in found:
+            continue
+        found.add(key)
+        if name == "rtface":
+            waiting += [Requirement(line) for extra in wanted.extras for line in optional[extra]]
+            continue
+        try:
+            lines = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # not for this platform; what is asked for by name is judged all the same
+        for requirement in map(Requirement, lines):
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in {"", *wanted.extras}):
+                waiting.append(requirement)
+    return {name for name, _ in found} - {"rtface"}
+
+
+def test_what_the_build_copies_is_there_and_the_context_holds_nothing_else():
+    sources = {source for rest in of("build", "COPY") for source in rest.split()[:-1]}
+    assert all((ROOT / source).exists() for source in sources)
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    assert patterns[0] == "*"
+    assert {pattern[1:] for pattern in patterns if pattern.startswith("!")} == sources
+    assert patterns[-1] == "**/__pycache__"
+    needed = {"pyproject.toml", "requirements.lock", PROJECT["project"]["readme"], *PROJECT["project"]["license-files"],
+              *PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]}
+    assert needed == sources
+
+
+def test_both_images_take_their_environment_from_the_stage_that_made_it():
+    for name in ("cpu", "cuda"):
+        assert of(name, "FROM") == [f"runtime AS {name}"]
+        place = environment("runtime")["PATH"].split("/bin:")[0]
+        assert of(name, "COPY") == [f"--from=build-{name} {place} {place}"]
+        (command,) = of(f"build-{name}", "RUN")
+        assert f"--python {place}/bin/python" in command
+        assert f"-m venv --without-pip {place}" in of("build", "RUN")[0]
+    assert instructions()[-1][0] == "cpu"  # what a build without --target makes
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda"])
+def test_what_an_image_holds_is_pinned_and_has_no_torch(name):
+    (command,) = of(f"build-{name}", "RUN")
+    extras = re.findall(r"\.whl\)\[([\w,]+)\]", command)
+    extras = extras[0].split(",") if extras else []
+    assert set(extras) <= set(PROJECT["project"]["optional-dependencies"])
+    assert bool(extras) == (name == "cuda")
+    assert environment("build")["PIP_CONSTRAINT"] == "/src/requirements.lock"
+    assert of("build", "WORKDIR") == ["/src"]
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pinned = {canonicalize_name(line.split("==")[0]) for line in lines if line and not line.startswith("#")}
+    held = installed(extras)
+    assert held <= pinned
+    assert not [package for package in held if package.startswith("torch")]
+
+
+def test_the_images_run_as_somebody_who_is_not_root():
+    order = [word for stage, word, _ in instructions() if stage == "runtime"]
+    (user,) = of("runtime", "USER")
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+    assert order.index("USER") < order.index("ENTRYPOINT")
+    assert not of("cpu", "USER") + of("cuda", "USER")
+
+
+def test_the_command_gets_signals_itself_and_the_health_check_is_a_command_of_ours():
+    assert of("runtime", "ENTRYPOINT") == ['["rtface"]']  # no shell between
+    (check,) = of("runtime", "HEALTHCHECK")
+    program, command, *options = json.loads(check.split(" CMD ")[1])
+    known = {name for parameter in get_command(app).commands[command].params for name in parameter.opts}
+    assert program == "rtface"
+    assert command == "doctor"
+    assert set(options) <= known
+
+
+def test_the_cache_is_a_volume_that_any_user_may_write_to():
+    cache = environment("runtime")["RTFACE_CACHE"]
+    assert of("runtime", "VOLUME") == [cache]
+    order = [word for stage, word, _ in instructions() if stage == "runtime"]
+    assert f"mkdir -m 1777 {cache}" in of("runtime", "RUN")[0]
+    assert order.index("RUN") < order.index("VOLUME")
+
+
+def test_the_nvidia_image_asks_for_the_driver_s_libraries():
+    asked = environment("cuda")
+    assert asked["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert asked["NVIDIA_DRIVER_CAPABILITIES"].split(",") == ["compute", "video", "utility"]
+    assert not any(name.startswith("NVIDIA") for name in environment("runtime"))
+
+
+def test_nothing_names_a_registry_or_an_index():
+    images = [rest.split(" AS ")[0] for _, word, rest in instructions() if word == "FROM"]
+    images += [rest.partition("=")[2] for _, word, rest in instructions() if word == "ARG"]
+    images += [service["image"] for path in COMPOSE for service in read(path)["services"].values()]
+    for image in images:
+        assert "/" not in image, image  # a place comes before the first slash
+    text = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8")
+    assert re.search(r"^ARG BASE=\w+:\d+\.\d+-[\w-]+$", text, re.M)  # a tag that stays
+    assert "://" not in text
+    assert not re.search(r"^#\s*(syntax|escape)=|index-url|find-links|trusted-host", text, re.M | re.I)
+
+
+@pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
+def test_our_reader_reads_compose_files_as_yaml_does(path):
+    yaml = pytest.importorskip("yaml")
+    assert read(path) == yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["file", "stream"])
+def test_the_examples_run_with_nothing_to_write_to_but_films_and_cache(name):
+    whole = read(ROOT / f"docker/compose.{name}.yaml")
+    service = whole["services"]["rtface"]
+    assert service["read_only"] is True
+    assert service["tmpfs"] == [environment("runtime")["HOME"]] == ["/tmp"]
+    assert service["cap_drop"] == ["ALL"]
+    assert re.fullmatch(r"\$\{UID:\?[^}]+\}:\$\{GID:\?[^}]+\}", service["user"])
+    films, cache = (volume.rsplit(":", 1) for volume in service["volumes"])
+    assert films[1] == of("runtime", "WORKDIR")[0]
+    assert cache[1] == environment("runtime")["RTFACE_CACHE"]
+    assert set(whole["volumes"]) == {cache[0]}
+    assert (service.get("network_mode") == "none") == (name == "file")
+    assert service["command"][0] == "run"
+    assert len(service["command"]) == 3  # INPUT and OUTPUT
+    assert "entrypoint" not in service
+
+
+def test_the_gpu_goes_on_top_of_either_example():
+    (service,) = read(ROOT / "docker/compose.cuda.yaml")["services"].items()
+    assert service[0] == "rtface"
+    (device,) = service[1]["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+
+
+def test_make_builds_the_images_that_the_examples_name():
+    recipes = (ROOT / "Makefile").read_text(encoding="utf-8")
+    built = dict(re.findall(r"--target (\w+) .*?-t (\S+)", recipes))
+    assert built == {"cpu": "rtface:cpu", "cuda": "rtface:cuda"}
+    named = {path.name: read(path)["services"]["rtface"]["image"] for path in COMPOSE}
+    assert named == {"compose.file.yaml": built["cpu"], "compose.stream.yaml": built["cpu"],
+                     "compose.cuda.yaml": built["cuda"]}

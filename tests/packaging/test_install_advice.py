@@ -1,0 +1,134 @@
+"""Nothing tells anybody to install rtface or its plugins by name from a package index, where the names are nobody's."""
+
+import ast
+import importlib.util
+import json
+import re
+import shlex
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from rtface.util import install
+
+ROOT = Path(__file__).resolve().parents[2]
+# One that stands after `pip install`, its options, and other requirements: rtface, 'rtface[rtx]', rtface-overlays==1 …
+BY_NAME = re.compile(r"""pip3?\s+(?:install|download)\b[^\n#]*?[\s'"`]"""
+                     r"""rtface(?:-[a-z]+)?(?:\[[^\]]*\])?(?![\w./*-]|'s)""")
+NAMED_EXTRA = re.compile(r"(?<![\w/.-])rtface(?:-[a-z]+)?\[\w+\]")
+PROJECTS = sorted([ROOT / "pyproject.toml", *ROOT.glob("plugins/*/pyproject.toml")])
+
+
+def texts():
+    """What people read: every document, and every text constant of the source with the f-strings' parts joined."""
+    scripts = [p for p in (ROOT / "Makefile", ROOT / "docker" / "Dockerfile", ROOT / ".ci" / "run") if p.exists()]
+    for path in (*scripts, *ROOT.glob("*.md"), *(p for d in ("docs", "plugins", "engines", "docker", "benchmarks")
+                                       for p in (ROOT / d).rglob("*") if p.suffix in (".md", ".yaml", ".toml"))):
+        yield path, path.read_text(encoding="utf-8")
+    for path in (p for d in ("rtface", "plugins", "engines", "benchmarks") for p in (ROOT / d).rglob("*.py")
+                 if "tests" not in p.parts):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield path, "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield path, node.value
+
+
+@pytest.mark.parametrize("text", [
+    "pip install rtface", "python -m pip install --force-reinstall --no-deps rtface", "pip install 'rtface[rtx]'",
+    "get it with: pip install rtface-codeformer", "pip install pillow rtface-overlays>=0.1", "(pip install rtface)"])
+def test_forbidden_advice_is_recognised(text):
+    assert BY_NAME.search(text)
+
+
+@pytest.mark.parametrize("text", [
+    "pip install ./plugins/rtface-overlays", "pip install -e '.[rtx]'", "pip install openvino", "pip install -e .",
+    "pip install 'dist/rtface-0.1.0-py3-none-any.whl[rtx]'", "pip install /src/rtface-0.1.0-py3-none-any.whl"])
+def test_advice_with_a_path_is_not(text):
+    assert not BY_NAME.search(text)
+    assert not NAMED_EXTRA.search(text)
+
+
+def test_no_text_installs_rtface_by_name():
+    found = [(str(path.relative_to(ROOT)), match[0]) for path, text in texts()
+             for match in (*BY_NAME.finditer(text), *NAMED_EXTRA.finditer(text))
+             if path.name != "pyproject.toml"]  # an extra there may take in another of the same project
+    assert not found
+
+
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+def test_no_distribution_requires_rtface_by_name(path):
+    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+    named = [line for line in project["dependencies"] if line.startswith("rtface")]
+    extras = [line for lines in project.get("optional-dependencies", {}).values() for line in lines
+              if line.startswith("rtface")]
+    assert not named
+    # The project's own extras are taken from the file that is being installed.
+    assert all(re.match(rf"{project['name']}\[", line) for line in extras)
+
+
+def elsewhere(monkeypatch, tmp_path, url):
+    """As if the package lay in site-packages, with such a record by pip."""
+    class Distribution:
+        def read_text(self, name):
+            return None if url is None else json.dumps({"url": url})
+
+    monkeypatch.setattr(install, "__file__", str(tmp_path / "site-packages" / "rtface" / "util" / "install.py"))
+    monkeypatch.setattr(install.metadata, "distribution", lambda name: Distribution())
+
+
+def lines():
+    return [install.extra_line("rtx"), install.plugin_line("rtface-overlays"), install.reinstall_line()]
+
+
+def test_a_clone_repairs_itself():
+    damaged = ROOT / "rtface" / "models" / "rtface-m" / "model.onnx"
+    assert install.extra_line("rtx") == f"python -m pip install -e {shlex.quote(f'{ROOT}[rtx]')}"
+    assert install.plugin_line("rtface-overlays") == f"python -m pip install {ROOT}/plugins/rtface-overlays"
+    if (ROOT / ".git").exists():
+        assert install.reinstall_line(damaged) == f"git -C {ROOT} checkout -- rtface/models/rtface-m/model.onnx"
+
+
+def test_an_installed_clone_is_named_by_its_folder(monkeypatch, tmp_path):
+    elsewhere(monkeypatch, tmp_path, ROOT.as_uri())
+    assert install.origin() == install.Origin(clone=ROOT)
+    assert lines()[2] == f"python -m pip install --force-reinstall --no-deps {ROOT}"
+
+
+def test_a_wheel_is_named_by_its_file(monkeypatch, tmp_path):
+    wheel = tmp_path / "my wheels" / "rtface-0.1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    wheel.touch()
+    elsewhere(monkeypatch, tmp_path, wheel.as_uri())
+    extra, plugin, again = lines()
+    assert extra == f"python -m pip install '{wheel}[rtx]'"
+    assert plugin == "python -m pip install ./plugins/rtface-overlays in a clone of rtface's repository"
+    assert again == f"python -m pip install --force-reinstall --no-deps '{wheel}'"
+
+
+@pytest.mark.parametrize("url", [None, "file:///gone/rtface-0.1.0-py3-none-any.whl", "https://host/rtface.whl", "x"])
+def test_an_unknown_origin_asks_for_the_wheel_file(monkeypatch, tmp_path, url):
+    elsewhere(monkeypatch, tmp_path, url)
+    assert install.origin() == install.Origin()
+    for line in lines():
+        assert not BY_NAME.search(line), line
+    assert install.WHEEL in lines()[0]
+
+
+def test_a_copy_that_was_never_installed(monkeypatch, tmp_path):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    elsewhere(monkeypatch, tmp_path, None)
+    monkeypatch.setattr(install.metadata, "distribution", absent)
+    assert install.origin() == install.Origin()
+
+
+@pytest.mark.parametrize("name", ["rtface_overlays", "rtface_synthetic"])
+def test_a_plugin_without_rtface_says_what_to_install(monkeypatch, name):
+    (path,) = ROOT.glob(f"plugins/*/{name}/__init__.py")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
+    with pytest.raises(ImportError, match="needs rtface, which is not installed: install its wheel or its clone"):
+        exec(compile(path.read_text(encoding="utf-8"), path, "exec"), {})

@@ -1,0 +1,150 @@
+"""What the wheel holds, what it needs, and that it runs in an empty environment.
+
+The test that builds and installs it takes minutes: it runs with RTFACE_TEST_WHEEL=1 (`.ci/run` sets it).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from skimage import data
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# What a user installs; onnxruntime, onnx and mediapipe are in extras, skimage is the demo's.
+REQUIRED = {"numpy", "av", "cv2", "openvino", "platformdirs", "typer", "tifffile", "pyvirtualcam", "prometheus_client"}
+OPTIONAL = {"onnxruntime", "mediapipe", "skimage", "cuda", "onnx", "tensorrt", "tensorrt_rtx_bindings"}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module.split(".")[0]
+
+
+def test_the_library_imports_only_what_the_wheel_requires():
+    allowed = REQUIRED | OPTIONAL | {"rtface"} | set(sys.stdlib_module_names)
+    for path in (ROOT / "rtface").rglob("*.py"):
+        assert set(imported(path)) <= allowed, path
+    names = {re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]}
+    named = {"cv2": "opencv-python-headless", "prometheus_client": "prometheus-client"}
+    assert names == {named.get(name, name) for name in REQUIRED}
+
+
+def test_nothing_of_posix_alone_is_imported_on_import():
+    posix = {"resource", "fcntl", "termios", "pwd", "grp", "pty", "tty", "posix"}
+    for path in (ROOT / "rtface").rglob("*.py"):
+        top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body
+               if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
+        assert not names & posix, path
+
+
+def test_the_pins_cover_every_requirement_and_name_no_place():
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = {line.split("==")[0].lower().replace("_", "-") for line in lines if line and not line.startswith("#")}
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in lines if line and not line.startswith("#"))
+    extras = PROJECT["optional-dependencies"]
+    lines = PROJECT["dependencies"] + extras["demo"] + extras["dev"] + extras["onnx"] + extras["rtx"] + extras["cuda"]
+    for line in lines:
+        if line.startswith("rtface["):  # one extra that takes another in
+            continue
+        assert re.match(r"[\w-]+", line)[0].lower() in pins, line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libGL is Linux's")
+def test_the_opencv_in_use_does_not_link_libgl():
+    import cv2
+
+    folder = Path(cv2.__file__).parent
+    libraries = [*folder.glob("*.so"), *(folder.parent / "opencv_python_headless.libs").glob("*.so*")]
+    assert libraries
+    for library in libraries:
+        assert b"libGL.so" not in library.read_bytes(), library
+
+
+def clip(path):
+    """The portrait, coming nearer, 320×180, 12 frames, H.264."""
+    face = av.VideoFrame.from_ndarray(np.ascontiguousarray(data.astronaut()[:288]), "rgb24")
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("libx264", 25)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        picture = face.reformat(320, 180, "yuv420p")
+        for i in range(12):
+            picture.pts, picture.time_base = i, Fraction(1, 25)
+            film.mux(stream.encode(picture))
+        film.mux(stream.encode(None))
+
+
+@pytest.mark.skipif(not os.environ.get("RTFACE_TEST_WHEEL"), reason="takes minutes: set RTFACE_TEST_WHEEL=1")
+@pytest.mark.timeout(1200)
+def test_the_wheel_runs_in_an_empty_environment(tmp_path, capsys):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RTFACE_", "PYTHON", "VIRTUAL_ENV"))}
+    environment |= {"PIP_CONSTRAINT": str(ROOT / "requirements.lock"), "RTFACE_CACHE": str(tmp_path / "cache"),
+                    "RTFACE_CONFIG_DIR": str(tmp_path / "settings"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+    def call(*command, cwd=tmp_path):
+        done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    call(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", cwd=ROOT)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    inside = {str(path.relative_to(ROOT)) for path in (ROOT / "rtface").rglob("*")
+              if path.is_file() and "__pycache__" not in path.parts}
+    assert inside <= set(names)
+    assert any(name.endswith(".onnx") for name in names)
+    assert any(name.endswith("/licenses/NOTICE") for name in names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"rtface"}
+    published = {f"rtface/_published/{path.relative_to(ROOT)}" for folder in [ROOT / "engines" / "convert", *(
+        path.parent for path in (ROOT / "engines").glob("*/offers.toml"))] for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts}
+    assert len(published) > 10 and published <= set(names)
+    assert not any("native" in name for name in names)
+
+    venv.create(tmp_path / "empty", with_pip=True)
+    binaries = tmp_path / "empty" / ("Scripts" if os.name == "nt" else "bin")
+    python = binaries / "python"
+    call(python, "-m", "pip", "install", "-q", wheel)
+    packages = {row["name"].lower() for row in json.loads(call(python, "-m", "pip", "list", "--format=json").stdout)}
+    assert not packages & {"torch", "scikit-image", "pillow", "onnxruntime", "opencv-python"}
+
+    environment["PATH"] = str(binaries)  # no make, no shell, nothing of the system's
+    clip(tmp_path / "in.mp4")
+    assert call(binaries / "rtface", "--version").stdout == call(python, "-m", "rtface", "--version").stdout
+    call(binaries / "rtface", "doctor")
+    offered = [row["name"] for row in json.loads(call(binaries / "rtface", "engines", "offers", "--json").stdout)]
+    assert "gfpgan-1.4" in offered
+    root = call(python, "-c", "from rtface.engine_install.catalogue import converter_root; print(converter_root())")
+    assert Path(root.stdout.strip()).joinpath("engines", "convert", "__main__.py").is_file()
+    # What `engines add` and `engines merge` run by a Python with torch, as it finds them there.
+    call(python, "-c", "import importlib.util as u, sys; sys.path[0] = sys.argv[1]; assert all(u.find_spec(m) for m in "
+         "sys.argv[2:])", root.stdout.strip(), "engines.convert.__main__", "engines.osediff.merge")
+    report = json.loads(call(binaries / "rtface", "run", "in.mp4", "out.mp4", "--json").stdout)
+    assert report["frames_out"] == 12
+    assert report["frames_with_faces"] >= 10
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        assert sum(1 for _ in film.decode(video=0)) == 12
+
+    site = Path(call(python, "-c", "import rtface; print(rtface.__file__)").stdout.strip()).parent.parent
+    size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) / 1e6
+    with capsys.disabled():
+        print(f"\nwheel {wheel.stat().st_size / 1e6:.1f} MB; installed with all it needs {size:.0f} MB")
+    assert size < 1000

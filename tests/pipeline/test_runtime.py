@@ -1,0 +1,180 @@
+"""Where a run works: the GPU when it can be used, else the CPU with the reason; at once on the CPU for live."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+
+import rtface
+from rtface.engine.cuda import driver
+from rtface.errors import EngineError, MissingComponent, UsageError
+from rtface.pipeline.runtime import codec_device, open_at_once, open_workshop
+from tests.device.cuda.gpu_rig import FakeGpu, engine_on
+from tests.pipeline.fakes import portrait
+
+
+class Machine:
+    """One with the fake GPU; `gate` holds its engines back, `grey` makes them fail their check."""
+
+    def __init__(self, host_kernels):
+        self.kernels, self.gpus, self.gate = host_kernels, [], threading.Event()
+        self.grey, self.memory, self.lacks = False, 1 << 30, ""
+        self.gate.set()
+
+    def open_gpu(self, number=0):
+        self.gpus.append(FakeGpu(self.kernels, memory=self.memory))
+        return self.gpus[-1]
+
+    def open_engine(self, owner, recipe, number, *, progress=None):
+        self.gate.wait(20)
+        if self.grey or recipe.name == self.lacks:
+            raise EngineError(f"engine {recipe.name} does not give its reference's answers on this machine")
+        if progress:
+            progress(f"engine {recipe.name}", 0.5)
+        return engine_on(owner, recipe.name)[0]
+
+
+@pytest.fixture
+def machine(host_kernels, monkeypatch):
+    machine = Machine(host_kernels)
+    monkeypatch.setattr(driver, "unusable", lambda number: None if number == 0 else f"there is no GPU {number}")
+    monkeypatch.setattr("rtface.device.cuda.modules.open_gpu", machine.open_gpu)
+    monkeypatch.setattr("rtface.engine.cuda.open.open_gpu_engine", machine.open_engine)
+    yield machine
+    for gpu in machine.gpus:
+        if not gpu.lost:
+            gpu.close()  # a leak fails the test
+
+
+def pictures(count):
+    return [portrait(480, 300, blur=1.2, scale=0.9, shift=(1.5 * t, 0.0))[0] for t in range(count)]
+
+
+def test_auto_takes_the_gpu_where_there_is_one(machine):
+    told = []
+    with ExitStack() as stack:
+        place = open_workshop("rtface-s", "auto", stack, progress=lambda what, share: told.append((what, share)))
+        assert place.device.name == "cuda"
+        assert place.engines.described == ("rtface-s", "cuda (fake 1.0, f32)")
+        assert place.ahead == 2
+    assert told == [("engine rtface-s", 0.5)]
+
+
+@pytest.mark.parametrize(("fault", "said"), [
+    ("grey", "does not give its reference's answers"), ("full", "has 100 MiB of memory free, and 512 are needed"),
+    ("no driver", "there is no NVIDIA driver")])
+def test_auto_takes_the_cpu_and_says_why(machine, monkeypatch, caplog, fault, said):
+    machine.grey = fault == "grey"
+    machine.memory = 100 << 20 if fault == "full" else machine.memory
+    if fault == "no driver":
+        monkeypatch.setattr(driver, "unusable", lambda number: "there is no NVIDIA driver (libcuda.so.1 is not found)")
+    with caplog.at_level("INFO", "rtface"), ExitStack() as stack:
+        place = open_workshop("rtface-s", "auto", stack)
+        assert place.device.name == "cpu"
+    lines = [r.message for r in caplog.records if "worked on by the CPU" in r.message]
+    assert len(lines) == 1 and said in lines[0]
+
+
+def test_a_gpu_that_was_asked_for_is_not_replaced(machine):
+    with ExitStack() as stack, pytest.raises(MissingComponent, match="there is no GPU 1"):
+        open_workshop("rtface-s", "cuda:1", stack)
+    machine.grey = True
+    with ExitStack() as stack, pytest.raises(EngineError, match="reference's answers"):
+        open_workshop("rtface-s", "cuda", stack)
+    with ExitStack() as stack, pytest.raises(UsageError, match="nearest is cuda"):
+        open_workshop("rtface-s", "cud", stack)
+
+
+def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
+    machine.gate.clear()
+    with rtface.Enhancer("default", wait=False, analysis=False, grain="none") as e:
+        devices = []
+        for k, picture in enumerate(pictures(4)):
+            if k == 2:
+                machine.gate.set()
+                assert {*e._enhance.coming.result(60).engines.engines} == {"rtface-m", "rtface-s"}
+            e(picture)
+            devices.append((e._enhance.workshop.device.name, e._enhance.workshop.engines.described[0]))
+        assert devices == [("cpu", "rtface-s")] * 2 + [("cuda", "rtface-m")] * 2
+        assert e.stats.counters["frames_corrected"] == 4
+        machine.gpus[-1].lost = True  # and back, with the loss of a frame's correction at most
+        for picture in pictures(3):
+            e(picture)
+        assert e._enhance.workshop.device.name == "cpu"
+        assert e.stats.counters["faults"] == 1
+        assert e.stats.counters["frames_corrected"] == 6
+
+
+def test_a_live_run_stays_where_it_is_when_the_gpu_cannot_take_the_small_engine_too(machine, caplog):
+    machine.lacks = "rtface-s"
+    with rtface.Enhancer("default", wait=False, analysis=False) as e:
+        assert "rtface-s" in str(e._enhance.coming.exception(60))
+        e(pictures(1)[0])
+        assert e._enhance.workshop.device.name == "cpu" and e.stats.counters["frames_corrected"] == 1
+        assert not machine.gpus[0].live  # at once, not at the end
+
+
+def test_a_live_run_ends_while_the_gpu_is_still_being_made_ready(machine):
+    machine.gate.clear()
+    e = rtface.Enhancer("rtface-s", wait=False)
+    coming = e._enhance.coming
+    began = time.monotonic()
+    e.close()
+    e.close()
+    assert time.monotonic() - began < 1.0
+    machine.gate.set()
+    assert "the run ended" in str(coming.exception(60))
+    assert not machine.gpus[0].live
+
+
+def test_without_a_gpu_nothing_is_coming():
+    with ExitStack() as stack:
+        now, coming = open_at_once("rtface-s", "cpu", stack)
+        assert now.device.name == "cpu" and coming is None
+
+
+def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
+    import av
+    import numpy as np
+
+    from rtface.options import Options
+    from rtface.pipeline.film import run_file
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as out:
+        stream = out.add_stream("libx264", 25)
+        stream.width, stream.height, stream.pix_fmt = 480, 300, "yuv420p"
+        for picture in pictures(6):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")))
+        out.mux(stream.encode())
+    report = run_file(source, tmp_path / "out.mp4", Options(engine="rtface-s", device="cuda"))
+    assert report.device == "cuda (fake 1.0, f32)"
+    assert report.frames_out == report.frames_corrected == 6
+    assert report.faults == 0
+    report = run_file(source, tmp_path / "keys.mp4", Options(engine="rtface-m", keyframe=3, device="cuda"))
+    assert (report.frames_corrected, report.faults) == (6, 0)
+    lost = machine.open_gpu
+
+    def breaking(number=0):
+        gpu = lost(number)
+        first = gpu.run_kernel
+
+        def run_kernel(kernel, *more):
+            if kernel == "paste" and len([o for o in gpu.operations if o.endswith(": paste")]) > 3:
+                gpu.lost = True
+            first(kernel, *more)
+        gpu.run_kernel = run_kernel
+        return gpu
+
+    monkeypatch.setattr("rtface.device.cuda.modules.open_gpu", breaking)
+    with pytest.raises(EngineError, match=r"stopped answering.*what was done is in .*partial.*go on with --start"):
+        run_file(source, tmp_path / "lost.mp4", Options(engine="rtface-s", device="cuda"))
+
+
+@pytest.mark.parametrize(("device", "usable", "codecs"), [
+    ("auto", True, "cuda"), ("auto", False, "auto"), ("cpu", True, "cpu"), ("cuda:1", True, "cuda:1")])
+def test_decoder_and_encoder_follow_the_gpu_that_auto_finds(monkeypatch, device, usable, codecs):
+    monkeypatch.setattr(driver, "unusable", lambda ordinal: None if usable else "no driver")
+    assert codec_device(device) == codecs

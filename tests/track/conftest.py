@@ -1,6 +1,0 @@
-"""Makes `scenes` importable whatever pytest's import mode."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,78 @@
+"""YuNet's decoding, and where the search looks."""
+
+import numpy as np
+import pytest
+
+from rtface.tracking.detector import SIZE, Detection, Detector, overlap, suppress
+from rtface.tracking.detector_search import ROUND, WHOLE_ENOUGH, DetectorSearch, tiles
+from rtface.tracking.facemesh import Region
+from tests.tracking.scenes import ArrayView, astronaut, background, middle, paste
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector()
+
+
+def test_finds_the_astronaut_and_her_points(detector):
+    view = ArrayView(astronaut())
+    (found,) = detector.detect(view.crop(Region(256, 256, 512, 0).matrix(SIZE), (SIZE, SIZE)), 0.6)
+    found = found.moved(512 / SIZE, 0, 0)
+    assert found.score > 0.9
+    # By eye: eyes, nose tip, mouth corners of skimage's portrait.
+    expected = [(204, 107), (244, 108), (224, 128), (205, 145), (243, 146)]
+    assert np.abs(found.points - expected).max() < 8
+    assert np.linalg.norm(found.centre - (225, 122)) < 6
+    assert 75 < found.width < 110
+
+
+def test_overlap_is_intersection_over_union():
+    a = np.array([0.0, 0, 10, 10])
+    others = np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [2, 2, 8, 8]])
+    np.testing.assert_allclose(overlap(a, others), [1, 1 / 3, 0, 0.36])
+
+
+def test_suppress_keeps_the_strongest_of_each_face():
+    def at(x: float, score: float) -> Detection:
+        return Detection(np.array([x, 0, x + 10, 10]), np.zeros((5, 2)), score)
+
+    assert [d.score for d in suppress([at(0, 0.6), at(1, 0.9), at(40, 0.7), at(41, 0.5)])] == [0.9, 0.7]
+    assert suppress([]) == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 360), (1280, 720), (720, 1280), (1920, 1080), (3840, 2160),
+                                               (1440, 544)])
+def test_every_small_face_lies_whole_in_some_tile(width, height):
+    todo = tiles(width, height)
+    if max(width, height) <= WHOLE_ENOUGH:
+        assert todo == []
+        return
+    xs, ys = np.meshgrid(np.linspace(45, width - 45, 23), np.linspace(45, height - 45, 23))
+    for x, y in zip(xs.ravel(), ys.ravel(), strict=True):
+        assert any(max(abs(x - r.x), abs(y - r.y)) + 45 <= r.side / 2 + 1e-6 for r in todo), (x, y)
+    assert all(r.side <= 800 for r in todo)
+
+
+def test_a_round_takes_its_time_whatever_the_frame_rate(detector):
+    for fps in (10, 30, 60):
+        view = ArrayView(background(1280, 720))
+        search = DetectorSearch(detector)
+        for _ in range(round(fps * ROUND * 2)):
+            search.step(view, 1 / fps)
+        assert abs(view.looks - 2 * (1 + len(tiles(1280, 720)))) <= 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_small_faces_in_720p(detector, seed):
+    """A 40-pixel face at ten places of each of three backgrounds."""
+    under = background(1280, 720, seed)
+    rng = np.random.default_rng(seed)
+    places = [(rng.uniform(60 + 240 * i, 180 + 240 * i), rng.uniform(80 + 360 * j, 280 + 360 * j))
+              for i in range(5) for j in range(2)]
+    for x, y in places:
+        under = paste(under, 40, x, y)
+    found = DetectorSearch(detector).everywhere(ArrayView(under))
+    hits = [any(np.linalg.norm(middle(d.box) - p) < 12 for d in found) for p in places]
+    assert sum(hits) >= 9
+    # Weak candidates are the mesh's to judge.
+    assert all(any(np.linalg.norm(middle(d.box) - p) < 12 for p in places) for d in found if d.score > 0.7)

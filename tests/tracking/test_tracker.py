@@ -1,0 +1,302 @@
+"""The tracker as a whole: sizes, tilts, ids, cuts, and what is no face."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from skimage import data
+
+from rtface.errors import UsageError
+from rtface.protocols import Tracker
+from rtface.tracking import NAMES, create_tracker
+from rtface.tracking.detector_search import DetectorSearch
+from rtface.tracking.facemesh import Mesh
+from rtface.tracking.mediapipe import COAST, MediaPipeTracker
+from tests.tracking.scenes import ArrayView, astronaut, background, middle, paste
+
+FPS = 30.0
+
+
+@pytest.fixture(scope="module")
+def networks() -> MediaPipeTracker:
+    """Compiled once; `tracker` makes fresh trackers around them."""
+    tracker = create_tracker()
+    assert isinstance(tracker, MediaPipeTracker)
+    return tracker
+
+
+@pytest.fixture
+def tracker(networks) -> MediaPipeTracker:
+    return MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector))
+
+
+def play(tracker, pictures, start: float = 0.0):
+    return [tracker.update(ArrayView(p), start + i / FPS) for i, p in enumerate(pictures)]
+
+
+@pytest.mark.parametrize(("width", "places"), [
+    (40, [(200, 150), (640, 360), (1100, 600)]), (60, [(100, 650), (655, 90)]), (120, [(640, 360), (1180, 100)]),
+    (400, [(640, 360), (300, 400)]), (620, [(640, 370)])])
+def test_faces_of_every_size_on_the_first_picture_of_720p(tracker, width, places):
+    for x, y in places:
+        tracker.reset()
+        (face,) = tracker.update(ArrayView(paste(background(1280, 720), width, x, y)), 0.0)
+        assert np.linalg.norm(middle(face.box) - (x, y)) < 0.06 * width
+        assert abs(face.width - width) < 0.12 * width
+        assert face.score > 0.9
+        assert face.mesh.shape == (478, 3)
+        assert face.points.shape == (5, 2)
+
+
+@pytest.mark.parametrize("tilt", [-45, -30, 30, 45])
+def test_tilted_faces(tracker, tilt):
+    (face,) = tracker.update(ArrayView(paste(background(640, 480), 130, 320, 240, tilt=tilt)), 0.0)
+    (upright,) = create_faces(tracker, paste(background(640, 480), 130, 320, 240))
+    assert abs(face.pose[2] - upright.pose[2] - tilt) < 4
+
+
+def create_faces(tracker, picture):
+    tracker.reset()
+    return tracker.update(ArrayView(picture), 0.0)
+
+
+def test_points_are_named_by_their_place_in_the_picture(tracker):
+    (face,) = create_faces(tracker, astronaut())
+    left, right, nose, mouth_left, mouth_right = face.points
+    assert left[0] < nose[0] < right[0]
+    assert mouth_left[0] < nose[0] < mouth_right[0]
+    assert left[1] < nose[1] < mouth_left[1]
+
+
+def test_new_small_face_is_found_within_half_a_second(tracker):
+    under = background(1280, 720, 5)
+    before, after = ArrayView(under), ArrayView(paste(under, 42, 990, 560))
+    assert not tracker.update(before, 0.0)
+    for i in range(1, 5):
+        assert not tracker.update(before, i / FPS)
+    waited = next(i for i in range(40) if tracker.update(after, (5 + i) / FPS))
+    assert waited <= 0.5 * FPS
+
+
+def test_a_picture_without_faces_costs_a_fraction_of_a_look(tracker):
+    views = [ArrayView(background(1280, 720, 5)) for _ in range(31)]
+    for i, view in enumerate(views):
+        assert not tracker.update(view, i / FPS)
+    assert sum(v.looks for v in views[1:]) / 30 <= 0.4
+
+
+def test_ids_stay_when_two_faces_cross(tracker):
+    under, n = background(640, 360, 3), 30
+    pictures, xs = [], []
+    for i in range(n):
+        a, b = 120 + 400 * i / (n - 1), 520 - 400 * i / (n - 1)
+        xs.append((a, b))
+        back = paste(under, 90, b, 190, mirror=True, tint=(0.7, 0.85, 1.1))
+        pictures.append(paste(back, 90, a, 175))
+    shown = play(tracker, pictures)
+
+    def who(i: int, x: float) -> int:
+        return min(shown[i], key=lambda f: abs(middle(f.box)[0] - x)).track_id
+
+    assert len(shown[0]) == len(shown[-1]) == 2
+    assert [who(0, x) for x in xs[0]] == [who(n - 1, x) for x in xs[-1]]
+    assert {f.track_id for faces in shown for f in faces} == {1, 2}
+
+
+@pytest.mark.parametrize("speed", [0.0, 2.0])
+def test_id_survives_half_a_second_behind_something(tracker, speed):
+    pictures = []
+    for i in range(28):
+        x = 220 + speed * i
+        picture = paste(background(640, 360, 3), 100, x, 180)
+        if 5 <= i < 20:
+            picture[60:300, int(x) - 90:int(x) + 90] = background(180, 240, 9)
+        pictures.append(picture)
+    shown = play(tracker, pictures)
+    assert [f.track_id for f in shown[4]] == [1]
+    scores = [faces[0].score for faces in shown[4:5 + round(COAST * FPS)] if faces]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] < 0.6
+    assert not any(shown[12:19]), "a hidden face must not be shown for long"
+    assert [f.track_id for f in shown[-1]] == [1]
+    assert sum(bool(faces) for faces in shown[20:]) >= 6
+
+
+def test_other_person_at_the_same_place_later_is_new(tracker):
+    under = background(640, 360, 3)
+    pictures = [paste(under, 100, 320, 180)] * 4 + [under] * 12
+    pictures += [paste(under, 78, 400, 200, mirror=True, tint=(0.45, 0.7, 1.2))] * 12
+    shown = play(tracker, pictures)
+    assert shown[0][0].track_id == 1
+    assert shown[-1][0].track_id == 2
+
+
+def test_cut_gives_a_new_id(tracker):
+    first = [paste(background(640, 360, 3), 100, 200, 180)] * 3
+    second = [paste(background(640, 360, 8), 100, 205, 180, mirror=True)] * 3
+    shown = play(tracker, first + second)
+    assert [[f.track_id for f in faces] for faces in shown] == [[1]] * 3 + [[2]] * 3
+
+
+def test_told_cut_and_step_back_in_time_give_a_new_id(tracker):
+    view = ArrayView(paste(background(640, 360, 3), 100, 200, 180))
+    assert tracker.update(view, 0.0)[0].track_id == 1
+    assert tracker.update(view, 1 / FPS)[0].track_id == 1
+    assert tracker.update(view, 2 / FPS, cut=True)[0].track_id == 2
+    assert tracker.update(view, 0.0)[0].track_id == 3
+    assert tracker.update(view, 60.0)[0].track_id == 4
+    tracker.reset()
+    assert tracker.update(view, 60.1)[0].track_id == 5
+
+
+def test_max_faces_takes_the_largest(networks):
+    picture = background(900, 360, 3)
+    for x, width in ((120, 60), (350, 110), (600, 80), (800, 70)):
+        picture = paste(picture, width, x, 180)
+    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), max_faces=2)
+    shown = play(tracker, [picture] * 3)
+    assert [[round(f.width, -1) for f in faces] for faces in shown] == [[110, 80]] * 3
+    assert len({f.track_id for faces in shown for f in faces}) == 2
+
+
+def test_max_faces_is_free_again_soon_after_a_face_left(networks):
+    under = background(640, 360, 3)
+    pictures = [paste(under, 100, 150, 180)] * 3 + [paste(under, 90, 480, 180, mirror=True, tint=(0.6, 0.8, 1.1))] * 15
+    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), max_faces=1)
+    shown = play(tracker, pictures)
+    assert [f.track_id for f in shown[2]] == [1]
+    assert [f.track_id for f in shown[-1]] == [2]
+    assert all(len(faces) <= 1 for faces in shown)
+
+
+def test_two_pictures_with_one_time_stamp_keep_the_id(tracker):
+    view = ArrayView(paste(background(640, 360, 3), 100, 200, 180))
+    assert [[f.track_id for f in tracker.update(view, t)] for t in (0.0, 0.0, 0.0, 0.04, 0.03)] == [[1]] * 5
+
+
+def test_nothing_is_kept_of_faces_that_left(tracker):
+    under = background(320, 240, 3)
+    play(tracker, [paste(under, 80, 160, 120)] * 2)
+    for i in range(2, 12):
+        tracker.update(ArrayView(under), 0.2 * i)
+    assert tracker._tracks == []
+    assert tracker._aligner._states == {}
+
+
+NO_FACE = {
+    "noise": lambda: np.random.default_rng(0).integers(0, 256, (360, 640, 3)).astype(np.uint8),
+    "bricks": lambda: np.repeat(data.brick()[..., None], 3, 2),
+    "grass": lambda: np.repeat(data.grass()[..., None], 3, 2),
+    "coins": lambda: np.repeat(data.coins()[..., None], 3, 2),
+    "coffee": data.coffee,
+    "rocket": data.rocket,
+    "page": lambda: np.repeat(data.page()[..., None], 3, 2),
+    "black": lambda: np.zeros((360, 640, 3), np.uint8),
+}
+
+
+@pytest.mark.parametrize("name", NO_FACE)
+def test_no_face_where_there_is_none(tracker, name):
+    try:
+        picture = np.ascontiguousarray(NO_FACE[name]())
+    except (OSError, ConnectionError, ModuleNotFoundError) as e:
+        pytest.skip(f"scikit-image does not carry this picture here ({e})")
+    assert not any(play(tracker, [picture] * 8))
+
+
+def test_tiny_and_odd_pictures_do_no_harm(tracker):
+    for shape in ((1, 1, 3), (2, 300, 3), (480, 3, 3)):
+        tracker.reset()
+        assert tracker.update(ArrayView(np.full(shape, 90, np.uint8)), 0.0) == ()
+
+
+def test_names():
+    assert create_tracker("none").update(ArrayView(astronaut()), 0.0) == ()
+    assert set(NAMES) == {"auto", "openvino", "tasks", "none"}
+    with pytest.raises(UsageError, match="openvino, tasks, none"):
+        create_tracker("mtcnn")
+    with pytest.raises(UsageError, match="max_faces"):
+        create_tracker(max_faces=0)
+
+
+def test_is_a_tracker_and_closes_twice(networks):
+    tracker: Tracker = MediaPipeTracker(networks._reader, networks._search)
+    tracker.close()
+    tracker.close()
+
+
+def test_where_time_is_short_one_face_a_picture_is_read_and_all_are_still_followed(tracker, monkeypatch):
+    pictures = []
+    for k in range(24):
+        picture = background(1280, 720)
+        for n in range(4):
+            picture = paste(picture, 110, 190 + 300 * n + 1.5 * k, 360 + 20 * np.sin(k / 6 + n))
+        pictures.append(picture)
+    reads = [0] * len(pictures)
+    read, now = tracker._reader.read, [0]
+
+    def counted(view, region):
+        reads[now[0]] += 1
+        return read(view, region)
+
+    monkeypatch.setattr(tracker._reader, "read", counted)
+    tracker.sparing = True
+    for k, picture in enumerate(pictures):
+        now[0] = k
+        faces = tracker.update(ArrayView(picture), k / FPS)
+        assert len(faces) == 4
+        for n, face in enumerate(sorted(faces, key=lambda f: f.box[0])):
+            assert abs(middle(face.box)[0] - (190 + 300 * n + 1.5 * k)) < 6
+    assert sum(reads[6:]) <= 1.5 * len(reads[6:])
+    assert max(reads[6:]) <= 2
+
+
+class BlindReader:
+    """Sees no face anywhere, as the mesh network on a profile."""
+
+    def read(self, view, region):
+        return Mesh(np.zeros((478, 3)), 0.0, np.zeros(96))
+
+    def close(self):
+        """Nothing to release."""
+
+
+def test_a_face_that_only_the_detector_sees_is_reported_where_a_stage_hides(networks):
+    picture = paste(background(640, 360), 120, 200, 150)
+    tracker = MediaPipeTracker(BlindReader(), DetectorSearch(networks._search._detector))
+    assert not any(play(tracker, [picture] * 3))
+    assert tracker.unfollowed == ()
+    tracker.watchful = True
+    for i in range(3, 6):
+        assert tracker.update(ArrayView(picture), i / FPS) == ()
+        (face,) = tracker.unfollowed
+        assert face.track_id == 0
+        assert face.mesh is None
+        assert np.linalg.norm(middle(face.box) - (200, 150)) < 20
+
+
+def test_faces_beyond_the_limit_are_reported_and_followed_ones_are_not(networks):
+    picture = paste(paste(background(640, 360), 130, 160, 170), 90, 450, 170)
+    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), max_faces=1)
+    tracker.watchful = True
+    for i in range(4):
+        (face,) = tracker.update(ArrayView(picture), i / FPS)
+        assert np.linalg.norm(middle(face.box) - (160, 170)) < 20
+        (other,) = tracker.unfollowed
+        assert np.linalg.norm(middle(other.box) - (450, 170)) < 20
+
+
+def test_after_a_failed_update_all_faces_are_found_at_once(networks):
+    class Fails(ArrayView):
+        def thumbnail(self, max_side):
+            raise MemoryError
+
+        crop = thumbnail
+
+    picture = paste(background(640, 360), 120, 200, 150)
+    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), cuts=False)
+    play(tracker, [background(640, 360)] * 3)
+    for i in range(3, 40):
+        with contextlib.suppress(MemoryError):
+            tracker.update(Fails(picture), i / FPS)
+    assert len(tracker.update(ArrayView(picture), 40 / FPS)) == 1
