@@ -16,7 +16,7 @@ from rtface.pipeline.progress import Progress
 from rtface.util import parse
 
 if TYPE_CHECKING:
-    from rtface.live.session import Live
+    from rtface.live.session import LiveSession
     from rtface.report import Report, TrackReport
 
 # A flag, and the word after it where that may be its value.
@@ -84,24 +84,24 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
         RtfaceError: see `rtface.errors`; each is also the builtin that fits. Ctrl-C raises Interrupted, whose message
             says what was left.
     """
-    from rtface.live.endpoints import endpoint, is_live, live_scope, unwrapped
+    from rtface.live.addresses import is_live, live_scope, parse_address, resolve_address
     from rtface.pipeline.runtime import check_region
     from rtface.util.urls import place
 
     with python_words():
         _check_callbacks(progress, cancel)
-        names = [unwrapped(_path(input, "input", "run")), unwrapped(_path(output, "output", "run"))]
+        names = [resolve_address(_path(input, "input", "run")), resolve_address(_path(output, "output", "run"))]
         chosen = Options.of(options)
-        ends = endpoint(names[0]), endpoint(names[1])
+        ends = parse_address(names[0]), parse_address(names[1])
         if is_live(*ends):
-            from rtface.live.factory import make_ends
+            from rtface.live.endpoint_factory import make_endpoints
             from rtface.live.session import run_live
             from rtface.stats import Stats
 
             check_scope(options, chosen, live_scope(*ends, chosen), flags=False)
             check_region(options, chosen)
             stats = Stats()
-            return run_live(make_ends(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
+            return run_live(make_endpoints(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
                             look=_look(progress) if progress else None)
         from rtface.pipeline.film import run_file
         from rtface.pipeline.stills import scope_of
@@ -131,14 +131,14 @@ def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] 
     """
     from pathlib import Path
 
-    from rtface.live.endpoints import unwrapped
+    from rtface.live.addresses import resolve_address
     from rtface.pipeline.film import analyze_file
     from rtface.pipeline.stills import scope_of
     from rtface.util.urls import place
 
     with python_words():
         _check_callbacks(progress, cancel)
-        source = place(unwrapped(_path(input, "input", "analyze")))
+        source = place(resolve_address(_path(input, "input", "analyze")))
         chosen = Options.of(options)
         for key in options:
             if key not in ANALYZE and getattr(chosen, key) != Options.__dataclass_fields__[key].default:
@@ -168,9 +168,9 @@ def _check_callbacks(progress: object, cancel: object) -> None:
         raise UsageError(f"cancel must be a threading.Event, not {type(cancel).__name__}")
 
 
-def _look(progress: Callable[[Progress], None]) -> Callable[[Live], None]:
+def _look(progress: Callable[[Progress], None]) -> Callable[[LiveSession], None]:
     """Tells `progress` how a live run is."""
-    def look(live: Live) -> None:
+    def look(live: LiveSession) -> None:
         now = live.status.snapshot()
         progress(Progress(now["frames_out"], now["seconds"], None, now["fps"], now["faces"]))
     return look

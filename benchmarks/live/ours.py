@@ -21,10 +21,10 @@ import numpy as np
 from benchmarks.common import quantiles
 from benchmarks.live.sender import Times, number_of
 from rtface.frame import Frame
-from rtface.live.endpoints import endpoint
-from rtface.live.protocols import Form, Health, Sound
-from rtface.live.session import Ends, Live, run_live
-from rtface.live.sources.source import open_live_source
+from rtface.live.addresses import parse_address
+from rtface.live.protocols import EndpointHealth, SoundPacket, VideoFormat
+from rtface.live.session import Endpoints, LiveSession, run_live
+from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.options import Options
 from rtface.stats import Stats
 
@@ -36,9 +36,9 @@ class Reading:
 
     def __init__(self, due: Times) -> None:
         self._due, self.latencies, self.times, self.touched = due, [], [], []
-        self.health = Health("live", "", time.monotonic())
+        self.health = EndpointHealth("live", "", time.monotonic())
 
-    def open(self, form: Form, *, sound: bool) -> None:
+    def open(self, form: VideoFormat, *, sound: bool) -> None:
         """Nothing to open."""
 
     def write(self, frame: Frame) -> None:
@@ -52,7 +52,7 @@ class Reading:
         if number is not None:
             self.latencies.append(self._due.latency(number, now))
 
-    def sound(self, packet: Sound) -> None:
+    def sound(self, packet: SoundPacket) -> None:
         """Not measured."""
 
     def close(self) -> None:
@@ -90,13 +90,14 @@ def main() -> None:
     options = Options(engine=engine)
     started: list[float] = []
 
-    def look(live: Live) -> None:
+    def look(live: LiveSession) -> None:
         if not started:
             started.extend((time.monotonic(), cpu()))
         elif time.monotonic() - started[0] >= float(seconds):
             stop.set()
 
-    run_live(Ends(open_live_source(endpoint(url), stats=stats), [sink]), options, stats=stats, stop=stop, look=look)
+    source = open_live_source(parse_address(url), stats=stats)
+    run_live(Endpoints(source, [sink]), options, stats=stats, stop=stop, look=look)
     spent = time.monotonic() - started[0]
     steady = [t for t in sink.times if t >= sink.times[0] + 1]
     latencies, touched = sink.latencies[30:], sink.touched[30:]

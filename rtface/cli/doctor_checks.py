@@ -284,6 +284,6 @@ def _nvidia() -> Iterator[Finding]:
 
 
 def _live() -> Iterator[Finding]:
-    from rtface.live.devices import checks
+    from rtface.live.devices import doctor_findings
 
-    yield from checks.check()
+    yield from doctor_findings.check()

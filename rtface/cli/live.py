@@ -11,12 +11,12 @@ import typer
 from rtface.cli import shared
 from rtface.cli.console import Console, print_json
 from rtface.errors import Interrupted, UsageError
-from rtface.live.endpoints import Endpoint, endpoint, is_live, unwrapped
+from rtface.live.addresses import LiveAddress, is_live, parse_address, resolve_address
 from rtface.options import Options
 
 if TYPE_CHECKING:
-    from rtface.live.control.status import LiveMeter
-    from rtface.live.session import Live
+    from rtface.live.control.status import StatusLine
+    from rtface.live.session import LiveSession
     from rtface.report import Report
 
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="Size asked of a camera.")]
@@ -40,13 +40,13 @@ Control = Annotated[str | None, typer.Option(metavar="PORT", help=(
 Metrics = Annotated[str | None, typer.Option(metavar="PORT", help="Prometheus figures of a live run, on 127.0.0.1.")]
 
 
-def live_ends(named: Sequence[str]) -> tuple[Endpoint, Endpoint] | None:
+def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
     """The two ends, where they make a live run; None where films or stills are meant.
 
     Raises:
         UsageError: something live among several inputs, or alone.
     """
-    ends = [endpoint(unwrapped(name)) for name in named]
+    ends = [parse_address(resolve_address(name)) for name in named]
     if len(ends) == 2:
         return (ends[0], ends[1]) if is_live(*ends) else None
     for end in ends:
@@ -55,16 +55,16 @@ def live_ends(named: Sequence[str]) -> tuple[Endpoint, Endpoint] | None:
     return None
 
 
-def run_live_job(source: Endpoint, sink: Endpoint, options: Options, console: Console, stop: shared.Stop, *,
+def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, console: Console, stop: shared.Stop, *,
                  json: bool) -> int:
     """A live run with everything around it; gives the exit code, 0 however its user ended it."""
-    from rtface.live.control.local_server import check_port
-    from rtface.live.factory import make_ends
+    from rtface.live.control.http_server import check_port
+    from rtface.live.endpoint_factory import make_endpoints
     from rtface.live.session import run_live
     from rtface.stats import Stats
 
     stats = Stats()
-    ends = make_ends(source, sink, options, stats)
+    ends = make_endpoints(source, sink, options, stats)
     if options.dry_run:
         console.say(f"{source} → {', '.join(ends.names[1:])}: nothing was opened (--dry-run)")
         return 0
@@ -108,10 +108,10 @@ class Desk:
 
     def __init__(self, console: Console, options: Options, stack: ExitStack) -> None:
         self._console, self._options, self._stack = console, options, stack
-        self._meter: LiveMeter | None = None
+        self._meter: StatusLine | None = None
         self._said: list[str] = []
 
-    def __call__(self, live: Live) -> None:
+    def __call__(self, live: LiveSession) -> None:
         if self._meter is None:
             self._meter = self._begin(live)
         for note in live.ends.notes:  # more may come: a recording whose disk is full
@@ -120,27 +120,27 @@ class Desk:
                 self._console.say(note)
         self._meter()
 
-    def _begin(self, live: Live) -> LiveMeter:
-        from rtface.live.control.endpoint import ControlEndpoint
+    def _begin(self, live: LiveSession) -> StatusLine:
+        from rtface.live.control.control_server import ControlServer
         from rtface.live.control.keyboard import HELP, Keyboard
-        from rtface.live.control.metrics import Metrics as Figures
-        from rtface.live.control.status import LiveMeter
+        from rtface.live.control.metrics import MetricsServer
+        from rtface.live.control.status import StatusLine
 
         console, options, stack = self._console, self._options, self._stack
         console.say(f"{live.ends.source.described} → {', '.join(sink.described for sink in live.ends.sinks)}")
         if options.control is not None or options.preview:
-            server = ControlEndpoint(live.controls, live.status.snapshot, preview=live.extras.preview,
-                                     port=options.control or 0)
+            server = ControlServer(live.controls, live.status.snapshot, preview=live.extras.preview,
+                                   port=options.control or 0)
             stack.callback(server.close)
             shown = f", preview: {server.address}/preview" if options.preview else ""
             console.say(f"control: {server.address}{shown}")
             if options.preview:
                 server.open_preview()
         if options.metrics is not None:
-            figures = Figures(live.status, port=options.metrics)
+            figures = MetricsServer(live.status, port=options.metrics)
             stack.callback(figures.close)
             console.say(f"metrics: {figures.address}")
         stack.enter_context(Keyboard(live.controls, console.say))
         if console.live:
             console.say(HELP)
-        return LiveMeter(console, live.status)
+        return StatusLine(console, live.status)

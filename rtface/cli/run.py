@@ -18,7 +18,7 @@ import typer
 from rtface.cli import early_checks, live, shared
 from rtface.cli.console import Console, print_json, print_text, to_nobody
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
-from rtface.live.endpoints import live_scope, unwrapped
+from rtface.live.addresses import live_scope, resolve_address
 from rtface.options import Loaded, Options, Scope, check_scope
 from rtface.pipeline.progress import Meter
 from rtface.util.parse import format_start
@@ -53,7 +53,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
     Raises:
         UsageError: no OUTPUT, two inputs for one output, or an option that only makes sense for one input.
     """
-    paths = [place(unwrapped(name)) for name in named]
+    paths = [place(resolve_address(name)) for name in named]
     if output_dir is None:
         if len(paths) < 2:
             raise UsageError(f"give an OUTPUT after {paths[0]}, or --output-dir DIR")

@@ -1,12 +1,12 @@
-"""The only place with threads, queues and child processes but for `rtface.pipeline.segments`.
+"""Threads, queues and child processes.
 
-`buffer` is lossless and bounded (films). `Mailbox` keeps the newest item only and counts what it drops (live).
-`Child` is a process of its own for what can block for ever (`rtface.concurrency.isolate`; it sees its
-`rtface.concurrency.child.
-Parent`), with pictures in shared memory (`rtface.concurrency.shared_frames`).
+`buffer` runs an iterator in a thread, lossless and bounded (films). `Mailbox` is a queue that keeps the newest
+items and counts those it drops (live). `rtface.concurrency.child_process.ChildProcess` runs a function that may
+block for ever or crash; that function sees a `rtface.concurrency.child_main.ParentProcess`. Frames go between
+the two in shared memory (`rtface.concurrency.shared_frames`).
 """
 
-from rtface.concurrency.buffer import awaited, buffer, ended_by
+from rtface.concurrency.buffer import buffer, call_until_stopped, close_with
 from rtface.concurrency.mailbox import Mailbox
 
-__all__ = ["Mailbox", "awaited", "buffer", "ended_by"]
+__all__ = ["Mailbox", "buffer", "call_until_stopped", "close_with"]

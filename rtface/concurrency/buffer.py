@@ -107,7 +107,7 @@ def buffer(items: Iterable[T], size: int, *, name: str = "buffer", weigh: Callab
         thread.join(0.0 if blocked else _JOIN_S if stop is None else _READ_JOIN_S)
 
 
-def ended_by(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, None, None]:
+def close_with(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, None, None]:
     """A `buffer` whose thread ends with `stack`. An exception keeps what it passed alive, threads that read a file that
     is then closed among it, so this is not left to the garbage collector. A step that is stuck is left behind."""
     def end() -> None:
@@ -118,7 +118,7 @@ def ended_by(stack: ExitStack, items: Generator[T, None, None]) -> Generator[T, 
     return items
 
 
-def awaited(work: Callable[[], T], stop: Callable[[], bool], *, name: str = "work") -> T | None:
+def call_until_stopped(work: Callable[[], T], stop: Callable[[], bool], *, name: str = "work") -> T | None:
     """Runs `work` in a thread of its own and gives what it returns; None where `stop` has become true and `work` still
     has not returned after `PATIENCE_S`: it is blocked, and its thread is left behind.
 

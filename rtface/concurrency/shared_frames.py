@@ -29,7 +29,7 @@ _FREE, _TAKEN = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class FrameLayout:
     """What a picture in a slot is like; small enough for a message.
 
     Attributes:
@@ -48,10 +48,10 @@ class Picture:
     pict_type: int = 0
 
     @staticmethod
-    def of(image: av.VideoFrame) -> Picture:
+    def of(image: av.VideoFrame) -> FrameLayout:
         """That of a frame in memory of the host."""
-        return Picture(image.width, image.height, image.format.name, tuple(p.line_size for p in image.planes),
-                       (int(image.color_range), int(image.colorspace), int(image.color_primaries),
+        return FrameLayout(image.width, image.height, image.format.name, tuple(p.line_size for p in image.planes),
+                           (int(image.color_range), int(image.colorspace), int(image.color_primaries),
                         int(image.color_trc)), int(image.pict_type))
 
 
@@ -106,7 +106,7 @@ class FrameRing:
             at += plane.size
         return slot
 
-    def get(self, slot: int, like: Picture) -> av.VideoFrame:
+    def get(self, slot: int, like: FrameLayout) -> av.VideoFrame:
         """A new frame with the picture of a slot, which is free again."""
         import av
 

@@ -15,8 +15,8 @@ from time import monotonic
 from typing import Any
 
 from rtface import errors
-from rtface.concurrency.child import Parent
-from rtface.concurrency.isolate import Child
+from rtface.concurrency.child_main import ParentProcess
+from rtface.concurrency.child_process import ChildProcess
 from rtface.engine.host_engine import LoadedEngine
 from rtface.engine.recipe import Recipe
 from rtface.engine_install import generic_onnx
@@ -52,12 +52,12 @@ def check(recipe: Recipe, threads: int | None, *, limit: float = LIMIT_S) -> Che
     return _apart("check_apart", (recipe, threads), recipe.name, limit)
 
 
-def golden_apart(parent: Parent, given: tuple[Recipe, int]) -> None:
+def golden_apart(parent: ParentProcess, given: tuple[Recipe, int]) -> None:
     """What the process does for `write_golden`."""
     _answer(parent, lambda: generic_onnx.write_golden(*given))
 
 
-def check_apart(parent: Parent, given: tuple[Recipe, int | None]) -> None:
+def check_apart(parent: ParentProcess, given: tuple[Recipe, int | None]) -> None:
     """What the process does for `check`."""
     def work() -> Checked:
         recipe, threads = given
@@ -71,7 +71,7 @@ def check_apart(parent: Parent, given: tuple[Recipe, int | None]) -> None:
 class _Said(logging.Handler):
     """Hands log records on to the parent process."""
 
-    def __init__(self, parent: Parent) -> None:
+    def __init__(self, parent: ParentProcess) -> None:
         super().__init__()
         self._parent = parent
 
@@ -79,7 +79,7 @@ class _Said(logging.Handler):
         self._parent.send(("log", record.levelno, record.getMessage()))
 
 
-def _answer(parent: Parent, work: Callable[[], object]) -> None:
+def _answer(parent: ParentProcess, work: Callable[[], object]) -> None:
     log.addHandler(_Said(parent))
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -126,7 +126,7 @@ def _apart(work: str, given: object, name: str, limit: float) -> Any:
         ended.set()
 
     began = monotonic()
-    process = Child(f"{__name__}:{work}", given, name=f"trial of {name}", on_message=heard, on_end=over)
+    process = ChildProcess(f"{__name__}:{work}", given, name=f"trial of {name}", on_message=heard, on_end=over)
     try:
         while not ended.wait(0.2):  # in slices, so that signals are seen
             if monotonic() - began > limit:

@@ -8,7 +8,7 @@ import random
 _FIRST, _CAP, _LONG, _LONG_CAP = 0.25, 1.0, 60.0, 10.0
 
 
-def pause(tries: int, away: float) -> float:
+def retry_delay(tries: int, away: float) -> float:
     """Seconds to wait after so many tries to reach what has been away for so many seconds; never above the cap."""
     cap = _CAP if away < _LONG else _LONG_CAP
     return min(cap, _FIRST * 2 ** min(tries, 10)) * random.uniform(0.8, 1.0)

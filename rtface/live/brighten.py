@@ -28,7 +28,7 @@ from rtface.geometry.transforms import apply, plane_matrix
 if TYPE_CHECKING:
     import av
 
-MOST = math.log2(3.0)
+MAX_LIFT = math.log2(3.0)
 """The largest lift: shadows at most three times as bright as they are coded."""
 
 # What a face, or a picture without one, is brought to; coded luma, 0…1. Low enough that dark skin stays dark.
@@ -61,12 +61,12 @@ def curve(x: Float, lift: float) -> Float:
 
 
 def lift_for(luma: float, target: float) -> float:
-    """The lift that brings a coded luma to a target; 0 where it is that bright, at most `MOST`."""
+    """The lift that brings a coded luma to a target; 0 where it is that bright, at most `MAX_LIFT`."""
     luma = min(max(luma, 1e-3), 1 - 1e-3)
-    return min(MOST, max(0.0, math.log2(target * (1 - luma) / (luma * (1 - target)))))
+    return min(MAX_LIFT, max(0.0, math.log2(target * (1 - luma) / (luma * (1 - target)))))
 
 
-class Adaptation:
+class BrightnessAdaptation:
     """How much to lift, from frame to frame: slow, and only when it is worth it.
 
     The lift follows the median of the last second, so what passes quickly (a hand, a blink of the tracker) is not
@@ -138,7 +138,7 @@ class Adaptation:
         self.lift += min(most * passed, max(-most * passed, step))
 
 
-class Light:
+class Brightening:
     """Lightens the pictures of one run, in their own planes and in place.
 
     Luma (of RGB, each component) goes through `curve`; chroma grows a little, so that colours do not wash out. In a
@@ -147,7 +147,7 @@ class Light:
     """
 
     def __init__(self) -> None:
-        self._adaptation = Adaptation()
+        self._adaptation = BrightnessAdaptation()
         self._face: float | None = None
         self._face_at = -math.inf
         self._tables: dict[tuple[object, ...], NDArray[Any]] = {}
@@ -161,7 +161,7 @@ class Light:
             faces: on it or the one before, display space; what they are lit like decides, else the whole picture does.
         """
         if amount <= 0.0 and self._adaptation.lift < _ARRIVED:
-            self._adaptation = Adaptation()
+            self._adaptation = BrightnessAdaptation()
             return frame
         image = native_image(frame.image)
         form = layout(image.format.name)

@@ -10,7 +10,7 @@ from rtface.errors import UsageError
 STEP = 0.1
 
 
-class Controls:
+class LiveControls:
     """Values that the run reads before every frame; safe to use from several threads.
 
     Attributes:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rtface.frame import Face, Frame
-from rtface.live.brighten import Light
+from rtface.live.brighten import Brightening
 from rtface.live.control.preview import Preview
 from rtface.options import Options
 from rtface.stages import runner
 from rtface.stats import Stats
 
 
-class LiveExtras:
-    """See `rtface.live.loop.Extras`.
+class FrameFilters:
+    """See `rtface.live.frame_loop.Extras`.
 
     Attributes:
         preview: before and after, for who looks.
@@ -27,7 +27,7 @@ class LiveExtras:
     def __init__(self, options: Options, stats: Stats) -> None:
         self.preview = Preview()
         self._before: Frame | None = None
-        self.light = Light()
+        self.light = Brightening()
         self.stages = runner.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)
 
     @property

@@ -12,7 +12,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from rtface.device.cpu.swscale import Swscale
 from rtface.frame import Bytes, Color, Display, Frame
-from rtface.live.protocols import Form
+from rtface.live.protocols import VideoFormat
 from rtface.util.av_gpu import software
 
 # swscale's numbers of the matrices that pictures come with; others are read as BT.709.
@@ -20,23 +20,23 @@ _SPACES = {"bt601": Colorspace.ITU601, "fcc": Colorspace.FCC, "smpte240m": Color
            "bt2020": Colorspace.BT2020}
 
 
-def form_of(frame: Frame, rate: Fraction) -> Form:
+def form_of(frame: Frame, rate: Fraction) -> VideoFormat:
     """What a picture is like."""
     image = frame.image
-    return Form(image.width, image.height, image.format.name, rate, frame.color, frame.display.aspect)
+    return VideoFormat(image.width, image.height, image.format.name, rate, frame.color, frame.display.aspect)
 
 
-def fits(frame: Frame, form: Form) -> bool:
+def fits(frame: Frame, form: VideoFormat) -> bool:
     """Whether a picture has the form."""
     image = frame.image
     return ((image.width, image.height, image.format.name) == (form.width, form.height, form.pix_fmt)
             and frame.color == form.color)
 
 
-class Fitter:
+class Letterbox:
     """Brings pictures to a form: scaled as a whole, with black beside them where the proportions differ."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: VideoFormat) -> None:
         self._form = form
         self._swscale, self._back = Swscale(), VideoReformatter()
 
@@ -54,11 +54,11 @@ class Fitter:
         canvas = np.zeros((form.height, form.width, 3), np.uint8)
         y, x = (form.height - height) // 2, (form.width - width) // 2
         canvas[y:y + height, x:x + width] = small.to_ndarray()
-        return replace(frame, image=picture(canvas, form, self._back), color=form.color, faces=(),
+        return replace(frame, image=frame_from_rgb(canvas, form, self._back), color=form.color, faces=(),
                        display=replace(Display(), aspect=form.aspect))
 
 
-def picture(rgb: Bytes, form: Form, reformatter: VideoReformatter | None = None) -> av.VideoFrame:
+def frame_from_rgb(rgb: Bytes, form: VideoFormat, reformatter: VideoReformatter | None = None) -> av.VideoFrame:
     """A uint8 height×width×3 RGB picture in a form."""
     source: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
     return (reformatter or VideoReformatter()).reformat(

@@ -32,7 +32,7 @@ _FOLLOW = 0.1  # weight of a new measurement
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class TrackingResult:
     """What the tracker found on a frame."""
 
     time: float
@@ -63,7 +63,7 @@ class LiveTracker:
         self._changed = threading.Condition()
         self._given: Frame | None = None
         self._sparing = self._closed = self._cut = False
-        self._seen: deque[Sighting] = deque(maxlen=2)
+        self._seen: deque[TrackingResult] = deque(maxlen=2)
         self._scene = 0  # counts cuts: what was seen of another scene is of no use
         self._seconds = 0.0  # that tracking takes lately
         self._most = max(1, round(_APART_S / period))
@@ -125,7 +125,7 @@ class LiveTracker:
             self._cut = True
             self._scene += 1
 
-    def _ask(self, frame: Frame, sparing: bool, *, wait: bool) -> Sighting | None:
+    def _ask(self, frame: Frame, sparing: bool, *, wait: bool) -> TrackingResult | None:
         """Gives the tracker a frame, unless it is still at another; its answer where that comes in time."""
         patience = _PATIENCE * self._period
         with self._changed:
@@ -157,14 +157,14 @@ class LiveTracker:
                 self._given = None
                 self._changed.notify_all()
 
-    def _look(self, frame: Frame) -> Sighting:
+    def _look(self, frame: Frame) -> TrackingResult:
         try:
             done = next(track([frame], self._tracker, self._device(), self._stats))
             assert isinstance(done, Frame)
         except Exception as error:  # noqa: BLE001 - nothing ends a live run
             self._fault(error)
-            return Sighting(frame.time, tracked=False)
-        return Sighting(frame.time, done.faces, done.unfollowed, done.tracked)
+            return TrackingResult(frame.time, tracked=False)
+        return TrackingResult(frame.time, done.faces, done.unfollowed, done.tracked)
 
     def _cost(self, seconds: float) -> None:
         """Goes by what tracking takes: where that is more than its share, fewer frames are tracked."""
@@ -176,7 +176,7 @@ class LiveTracker:
             self.every -= 1
 
 
-def _carried(frame: Frame, seen: tuple[Sighting, ...], oldest: float) -> Frame:
+def _carried(frame: Frame, seen: tuple[TrackingResult, ...], oldest: float) -> Frame:
     """The frame with the faces of frames before it, the newest last, where they are not older than `oldest`."""
     newest = seen[-1] if seen else None
     if newest is None or not newest.tracked or not 0.0 <= frame.time - newest.time <= oldest:

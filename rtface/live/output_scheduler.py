@@ -11,8 +11,8 @@ from math import inf
 from time import monotonic
 
 from rtface.frame import Frame
-from rtface.live.letterbox import Fitter
-from rtface.live.protocols import Form, LiveSink, Sound
+from rtface.live.letterbox import Letterbox
+from rtface.live.protocols import LiveSink, SoundPacket, VideoFormat
 from rtface.live.slate import Slate
 from rtface.stats import Stats
 
@@ -26,7 +26,7 @@ _HOLD_PERIODS = 3.0
 _SLATE_S = 5.0
 
 
-class Presenter:
+class OutputScheduler:
     """Writes to all sinks from a thread of its own.
 
     Args:
@@ -41,7 +41,7 @@ class Presenter:
         wrote: told of every picture's latency in seconds, and its faces.
     """
 
-    def __init__(self, sinks: Sequence[LiveSink], form: Form, stats: Stats, *, delay: float | None = None,
+    def __init__(self, sinks: Sequence[LiveSink], form: VideoFormat, stats: Stats, *, delay: float | None = None,
                  buffered: float = 0.0, lost: Callable[[], bool] = lambda: False, slate: Slate | None = None,
                  shown: Callable[[Frame], None] = lambda frame: None,
                  wrote: Callable[[float, int], None] = lambda latency, faces: None) -> None:
@@ -49,7 +49,7 @@ class Presenter:
         self._buffered = buffered
         self._lost, self._make_slate, self._wrote = lost, slate or Slate(), wrote
         self._shown = shown
-        self._fit = Fitter(form)
+        self._fit = Letterbox(form)
         self._period = float(1 / form.rate)
         self._hold = max(_HOLD_S, _HOLD_PERIODS * self._period)
         # A picture waits for its time, and no longer: what comes later finds a place.
@@ -73,7 +73,7 @@ class Presenter:
                 self._stats.count("dropped:output")
             self._changed.notify()
 
-    def sound(self, packet: Sound) -> None:
+    def sound(self, packet: SoundPacket) -> None:
         """Passes sound on; its time is on the pictures' clock, so no delay moves them against each other."""
         for sink in self._sinks:
             try:

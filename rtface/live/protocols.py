@@ -14,7 +14,7 @@ TIME_BASE = Fraction(1, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class VideoFormat:
     """What the pictures of a source or sink are like.
 
     Attributes:
@@ -34,7 +34,7 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
-class SoundForm:
+class SoundFormat:
     """What the sound of a run is like, from its beginning to its end: AAC-LC in frames of 1024 samples.
 
     Attributes:
@@ -47,7 +47,7 @@ class SoundForm:
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class SoundPacket:
     """One frame of AAC with its ADTS header: it can begin anywhere, and every sink takes it.
 
     Attributes:
@@ -66,7 +66,7 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class EndpointHealth:
     """How one end of a run is.
 
     Attributes:
@@ -103,7 +103,7 @@ class LiveSource(Protocol):
     """
 
     @property
-    def form(self) -> Form:
+    def form(self) -> VideoFormat:
         """Of the pictures that came last; after `start`."""
         ...
 
@@ -118,7 +118,7 @@ class LiveSource(Protocol):
         ...
 
     @property
-    def sound_form(self) -> SoundForm | None:
+    def sound_form(self) -> SoundFormat | None:
         """Of all sound that comes, whatever the source sends; None where none can come; after `start`."""
         ...
 
@@ -128,9 +128,9 @@ class LiveSource(Protocol):
         ...
 
     @property
-    def health(self) -> Health: ...
+    def health(self) -> EndpointHealth: ...
 
-    def start(self, frame: Callable[[Frame], None], sound: Callable[[Sound], None]) -> None:
+    def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
         """Opens it and begins; pictures and sound go to the two, on threads of the source.
 
         Raises:
@@ -155,14 +155,14 @@ class SoundSource(Protocol):
         ...
 
     @property
-    def sound_form(self) -> SoundForm | None:
+    def sound_form(self) -> SoundFormat | None:
         """As of a `LiveSource`."""
         ...
 
     @property
-    def health(self) -> Health: ...
+    def health(self) -> EndpointHealth: ...
 
-    def start(self, sound: Callable[[Sound], None]) -> None:
+    def start(self, sound: Callable[[SoundPacket], None]) -> None:
         """Opens it and begins; raises as `LiveSource.start`."""
         ...
 
@@ -185,14 +185,14 @@ class LiveSink(Protocol):
         ...
 
     @property
-    def health(self) -> Health: ...
+    def health(self) -> EndpointHealth: ...
 
     @property
     def wanted(self) -> bool:
         """False where it is known that nobody looks, so that work would be in vain."""
         ...
 
-    def open(self, form: Form, *, sound: SoundForm | None) -> None:
+    def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Makes it ready for pictures like this, and for sound like this or none.
 
         Raises:
@@ -204,7 +204,7 @@ class LiveSink(Protocol):
         """Takes a picture of the form given. It is the caller's again when this returns."""
         ...
 
-    def sound(self, packet: Sound) -> None: ...
+    def sound(self, packet: SoundPacket) -> None: ...
 
     def close(self) -> None:
         """Gives out what it has and ends, within a second; safe to call twice."""

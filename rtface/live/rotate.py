@@ -12,7 +12,7 @@ from rtface.frame import Display
 from rtface.geometry.planes import layout, planes
 
 
-class Upright:
+class Rotation:
     """Turns and mirrors pictures as their display says. Where samples of colour are not square on the turned picture
     (4:2:2), it becomes 4:2:0 or, of more than 8 bits, 4:2:0 of 10; colour stays where it was to half a sample of it."""
 

@@ -19,13 +19,13 @@ from rtface.enhance.step import Enhance
 from rtface.errors import Interrupted
 from rtface.frame import Frame
 from rtface.live.control.status import LiveStatus
-from rtface.live.controls import Controls
-from rtface.live.frame_filters import LiveExtras
-from rtface.live.loop import Loop
-from rtface.live.output_scheduler import Presenter
-from rtface.live.protocols import LiveSink, LiveSource, Sound, SoundForm, SoundSource
+from rtface.live.controls import LiveControls
+from rtface.live.frame_filters import FrameFilters
+from rtface.live.frame_loop import FrameLoop
+from rtface.live.output_scheduler import OutputScheduler
+from rtface.live.protocols import LiveSink, LiveSource, SoundFormat, SoundPacket, SoundSource
 from rtface.live.slate import Slate
-from rtface.live.steady_sound import SteadySound
+from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.options import Options
 from rtface.pipeline.chain import Threads
@@ -43,7 +43,7 @@ _CLOSE_S = 0.9
 
 
 @dataclass(slots=True)
-class Ends:
+class Endpoints:
     """What a live run reads and writes.
 
     Attributes:
@@ -68,7 +68,7 @@ class Ends:
     slate: Slate | None = None
 
     @property
-    def sound_form(self) -> SoundForm | None:
+    def sound_form(self) -> SoundFormat | None:
         """Of the sound that the sinks get, None for none; once the source has begun."""
         if self.sound is not None:
             return self.sound.sound_form
@@ -92,7 +92,7 @@ class Ends:
         return [self.source, *self.sinks, *([self.sound] if self.sound else [])]
 
 
-class Live:
+class LiveSession:
     """A live run: pictures go through from its making until `close`.
 
     Whatever fails after the beginning is worked around and counted: a source or sink that is lost is opened again, a
@@ -114,10 +114,10 @@ class Live:
         UsageError, InputError, OutputError, MissingComponent, EngineError: something cannot be used at the beginning.
     """
 
-    def __init__(self, ends: Ends, options: Options, stats: Stats, controls: Controls) -> None:
+    def __init__(self, ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> None:
         self.ends, self.options, self.stats, self.controls = ends, options, stats, controls
         self._put: Callable[[Frame], None] = lambda frame: None
-        self._hear: Callable[[Sound], None] = lambda packet: None
+        self._hear: Callable[[SoundPacket], None] = lambda packet: None
         self._closing = ExitStack()
         try:
             self._begin()
@@ -144,21 +144,21 @@ class Live:
         self.ladder = Ladder(float(1 / form.rate), ceiling, smaller=SMALL)
         self.enhance = Enhance(place.device, place.engines, options, stats, ladder=self.ladder, small=SMALL)
         self.enhance.coming, self.enhance.spare = coming, spare
-        self.extras = LiveExtras(options, stats)
+        self.extras = FrameFilters(options, stats)
         self.extras.stages.watch(tracker, options.tracker)
         closing.callback(self.extras.close)
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
                                  sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._rungs,
                                  unwatched=lambda: not any(sink.wanted for sink in ends.sinks))
-        self.presenter = Presenter(ends.sinks, form, stats, lost=self._lost, slate=ends.slate, wrote=self.status.wrote,
-                                   shown=self.extras.shown,
-                                   delay=delay, buffered=ends.buffer)
+        self.presenter = OutputScheduler(ends.sinks, form, stats, lost=self._lost, slate=ends.slate,
+                                         wrote=self.status.wrote, shown=self.extras.shown, delay=delay,
+                                         buffered=ends.buffer)
         closing.callback(self.presenter.close)
-        self.loop = Loop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
-                         wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=ceiling,
-                         period=self.ladder.period, sparing=lambda: self.ladder.sparing,
-                         every=lambda: self.ladder.track_every)
+        self.loop = FrameLoop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
+                              wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=ceiling,
+                              period=self.ladder.period, sparing=lambda: self.ladder.sparing,
+                              every=lambda: self.ladder.track_every)
         closing.callback(self.loop.close)
         gc.freeze()  # what is loaded stays: a collection in the middle of a call need not look at it
         self.loop.start()
@@ -172,9 +172,9 @@ class Live:
         source, own = self.ends.source, self.ends.sound is None and not self.ends.silent
         source.start(lambda frame: self._put(frame), (lambda packet: self._hear(packet)) if own else _unheard)
 
-    def _fill_gaps(self, form: SoundForm) -> None:
+    def _fill_gaps(self, form: SoundFormat) -> None:
         """Lets silence go out from the first picture on wherever no sound comes."""
-        steady = SteadySound(form, self.presenter.sound, lost=self._mute)
+        steady = SoundGapFiller(form, self.presenter.sound, lost=self._mute)
         self._closing.callback(steady.close)
 
         def first(frame: Frame) -> None:
@@ -190,7 +190,7 @@ class Live:
 
     def _load(self) -> tuple[Tracker, Workshop, Future[Workshop] | None, Callable[[], Workshop]]:
         options, closing, warn = self.options, self._closing, self.stats.warn
-        asked = replace(asked_by(options), name=engine_of(options))
+        asked = replace(asked_by(options), name=live_engine(options))
         threads = Threads.live(options.threads)
         place, coming = open_at_once(asked, options.device, closing, threads=threads.engine, beside=threads.beside,
                                      picture_threads=threads.picture, warn=warn)
@@ -214,7 +214,7 @@ class Live:
     def _lost(self) -> bool:
         return self.ends.source.health.state == "away"
 
-    def until_stopped(self, look: Callable[[Live], None] | None = None, interval: float = 0.2) -> None:
+    def until_stopped(self, look: Callable[[LiveSession], None] | None = None, interval: float = 0.2) -> None:
         """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `look`."""
         while not self.controls.stop.wait(interval):
             if self.ends.source.ended:
@@ -253,14 +253,14 @@ class Live:
         self.close()
 
 
-def engine_of(options: Options) -> str:
+def live_engine(options: Options) -> str:
     """The engine of a live run: without a GPU the choice is the one that leaves a call's two cores something to
     spare."""
     return SMALL if options.engine == "default" and not may_take_gpu(options.device) else options.engine
 
 
-def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,
-             look: Callable[[Live], None] | None = None) -> Report:
+def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,
+             look: Callable[[LiveSession], None] | None = None) -> Report:
     """Enhances faces from a camera, stream or film into a virtual camera, stream or file, as they come, until `stop`
     is set, a control says so, or a film has ended.
 
@@ -272,11 +272,11 @@ def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: 
         look: called five times a second while the run goes on, first of all when it has begun.
 
     Raises:
-        as `Live`; Interrupted when it is stopped before it has begun.
+        as `LiveSession`; Interrupted when it is stopped before it has begun.
     """
     target = check_outputs([OutputPath(options.report, "--report")], inputs=[],
                            overwrite=options.overwrite)[0] if options.report else None
-    stats, controls = stats or Stats(), Controls(strength=options.strength, light=options.light)
+    stats, controls = stats or Stats(), LiveControls(strength=options.strength, light=options.light)
     controls.stop = stop or controls.stop
     began = perf_counter()
     with _begun(ends, options, stats, controls) as live:
@@ -294,13 +294,13 @@ def run_live(ends: Ends, options: Options, *, stats: Stats | None = None, stop: 
     return report
 
 
-def _begun(ends: Ends, options: Options, stats: Stats, controls: Controls) -> Live:
+def _begun(ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> LiveSession:
     """A run that has begun. Opening may take ten seconds and loading as long; who stops it does not wait for that."""
-    promise: Future[Live] = Future()
+    promise: Future[LiveSession] = Future()
 
     def begin() -> None:
         try:
-            live = Live(ends, options, stats, controls)
+            live = LiveSession(ends, options, stats, controls)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             promise.set_exception(error)
             return
@@ -316,5 +316,5 @@ def _begun(ends: Ends, options: Options, stats: Stats, controls: Controls) -> Li
             raise Interrupted("stopped before the first picture")
 
 
-def _unheard(packet: Sound) -> None:
+def _unheard(packet: SoundPacket) -> None:
     """Sound that nobody wants."""

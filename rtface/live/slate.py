@@ -11,8 +11,8 @@ import numpy as np
 
 from rtface.errors import UsageError
 from rtface.frame import Bytes
-from rtface.live.letterbox import picture
-from rtface.live.protocols import Form
+from rtface.live.letterbox import frame_from_rgb
+from rtface.live.protocols import VideoFormat
 
 WORDS = "back in a moment"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -36,7 +36,7 @@ class Slate:
         if given is not None and (given.lower().endswith(_SUFFIXES) or Path(given).is_file()):
             self._image = _read(given)
 
-    def __call__(self, form: Form) -> av.VideoFrame:
+    def __call__(self, form: VideoFormat) -> av.VideoFrame:
         """The picture in a form; a picture of other proportions stands whole in the middle of it."""
         aspect = float(form.aspect)
         canvas = np.full((form.height, round(form.width * aspect), 3), 0 if self._image is not None else _BACKGROUND,
@@ -47,7 +47,7 @@ class Slate:
             _write(self._words, canvas)
         if canvas.shape[1] != form.width:
             canvas = np.asarray(cv2.resize(canvas, (form.width, form.height), interpolation=cv2.INTER_AREA), np.uint8)
-        return picture(canvas, form)
+        return frame_from_rgb(canvas, form)
 
 
 def _read(path: str) -> Bytes:

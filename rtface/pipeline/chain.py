@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from rtface.analysis.analyzer import read_treatments
-from rtface.concurrency import buffer, ended_by
+from rtface.concurrency import buffer, close_with
 from rtface.engine.engine_set import SMALL
 from rtface.enhance.step import Enhance
 from rtface.errors import EngineError
@@ -119,14 +119,14 @@ def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
     """Decode │ track │ enhance │ the caller's encode: one thread each, up to `waiting` items between them. Where `stop`
     is true and the source is blocked, the items end behind what came."""
     with ExitStack() as stack:
-        items: Iterator[Item] = ended_by(stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of,
-                                                       stop=stop))
+        items: Iterator[Item] = close_with(stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of,
+                                                         stop=stop))
         if comparison:
             items = comparison.remember(items)
         items = worked_on(items, parts, stats, stack)
         if comparison:
             items = comparison.complete(items)
-        yield from ended_by(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
+        yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
 
 
 def worked_on(items: Iterator[Item], parts: Parts, stats: Stats, stack: ExitStack) -> Iterator[Item]:
@@ -134,7 +134,7 @@ def worked_on(items: Iterator[Item], parts: Parts, stats: Stats, stack: ExitStac
     nobody iterates."""
     items = split_fields(items)
     tracked = track(items, parts.tracker, parts.place.device, stats)
-    items = ended_by(stack, buffer(tracked, 2, name="track", weigh=bytes_of))
+    items = close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of))
     items = parts.enhance(items, ahead=parts.place.ahead)
     return join_fields(items)
 

@@ -18,7 +18,7 @@ from rtface._version import __version__
 from rtface.analysis.look_ahead import look_ahead
 from rtface.analysis.track_measurement import TrackMeasurement
 from rtface.analysis.treatment import made_for_another, read_treatments
-from rtface.concurrency import awaited, buffer, ended_by
+from rtface.concurrency import buffer, call_until_stopped, close_with
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.face_filter import FaceChoice, missing_tracks
 from rtface.enhance.track_store import TrackBook
@@ -217,8 +217,8 @@ def _opened(input: Path | Address, options: Options, threads: Threads, stats: St
             keep: bool = False) -> FileSource | SequenceSource:
     """`open_film`, which may be stopped while a pipe or a network drive gives nothing."""
     try:
-        source = awaited(lambda: open_film(input, options, threads, stats, stop=stop.is_set, keep=keep), stop.is_set,
-                         name="open")
+        source = call_until_stopped(
+            lambda: open_film(input, options, threads, stats, stop=stop.is_set, keep=keep), stop.is_set, name="open")
     except InputError:
         if stop.is_set():  # what came until then was no whole film
             raise Interrupted from None
@@ -416,7 +416,7 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         place = Workshop(device, _EnginesWhenAsked(options, threads, stats, stack))
         examine = TrackMeasurement(book.analyzer_of, stats, live=False)
         choose = FaceChoice.parse(options.faces, options.max_faces)
-        decoded = ended_by(stack, buffer(frames_in, 8, name="decode", weigh=bytes_of, stop=stop.is_set))
+        decoded = close_with(stack, buffer(frames_in, 8, name="decode", weigh=bytes_of, stop=stop.is_set))
         items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)
         items = look_ahead(items, lambda frame: examine(frame, choose(frame.faces), place))
         frames, meter = 0, _Speed()

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from rtface.analysis.look_ahead import FRAMES
-from rtface.concurrency import buffer, ended_by
+from rtface.concurrency import buffer, close_with
 from rtface.enhance.track_store import TrackBook
 from rtface.frame import Frame
 from rtface.options import Options
@@ -101,8 +101,8 @@ class _Dealer:
         self._pieces: deque[_Piece] = deque()  # from the one that is taken in to the one that is dealt out
         self._pool = ThreadPoolExecutor(cutting.chains, thread_name_prefix="rtface-segment")
         stack.callback(self._end)
-        self._source = ended_by(stack, buffer(cuts_found(timed(source, stats), parts.place.device), WAITING,
-                                              name="decode", weigh=bytes_of, stop=stop))
+        self._source = close_with(stack, buffer(cuts_found(timed(source, stats), parts.place.device), WAITING,
+                                                name="decode", weigh=bytes_of, stop=stop))
         self._failure: Exception | None = None
         self._ended = False
         self._frames = self._packet_bytes = 0  # in the window

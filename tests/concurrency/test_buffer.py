@@ -11,7 +11,7 @@ from itertools import count as counted
 
 import pytest
 
-from rtface.concurrency import awaited, buffer, ended_by
+from rtface.concurrency import buffer, call_until_stopped, close_with
 
 
 def test_hands_on_everything_in_order() -> None:
@@ -120,8 +120,8 @@ def test_an_exception_below_leaves_no_thread_of_the_steps_above() -> None:
             yield item
 
     with pytest.raises(ValueError, match="here") as held, ExitStack() as stack:  # what is held keeps every step alive
-        above = ended_by(stack, buffer(counted(), 2, name="above"))
-        list(ended_by(stack, buffer(broken(above), 2, name="below")))
+        above = close_with(stack, buffer(counted(), 2, name="above"))
+        list(close_with(stack, buffer(broken(above), 2, name="below")))
     assert held.value.__traceback__ is not None
     assert not [t for t in threading.enumerate() if t.name in ("rtface-above", "rtface-below")]
 
@@ -147,8 +147,8 @@ def test_a_stop_that_is_obeyed_loses_nothing() -> None:
 
 def test_waiting_for_work_ends_with_it_or_with_a_stop() -> None:
     release = threading.Event()
-    assert awaited(lambda: 7, lambda: True) == 7
-    assert awaited(lambda: release.wait(60), lambda: True) is None
+    assert call_until_stopped(lambda: 7, lambda: True) == 7
+    assert call_until_stopped(lambda: release.wait(60), lambda: True) is None
     release.set()
     with pytest.raises(ValueError, match="broken"):
-        awaited(lambda: int("broken"), lambda: False)
+        call_until_stopped(lambda: int("broken"), lambda: False)

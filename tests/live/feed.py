@@ -19,17 +19,17 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 
 from rtface.frame import Color, Frame
-from rtface.live.protocols import TIME_BASE, Form, LiveSink, Sound, SoundForm
+from rtface.live.protocols import TIME_BASE, LiveSink, SoundFormat, SoundPacket, VideoFormat
 from rtface.util.av_arrays import plane_rows
 from tests.live.publish import picture, tone
 
 RATE = 48_000
-MONO = SoundForm(RATE, 1)
+MONO = SoundFormat(RATE, 1)
 
 
-def form(width: int = 640, height: int = 360, rate: int = 30, **more: Any) -> Form:
+def form(width: int = 640, height: int = 360, rate: int = 30, **more: Any) -> VideoFormat:
     """Pictures of a feed."""
-    return Form(width, height, "yuv420p", Fraction(rate), Color(primaries=1), **more)
+    return VideoFormat(width, height, "yuv420p", Fraction(rate), Color(primaries=1), **more)
 
 
 def adts(body: bytes, channels: int = 1) -> bytes:
@@ -60,7 +60,7 @@ class Voice:
         context.time_base, context.bit_rate = Fraction(1, RATE), 128_000
         self._context = context
 
-    def until(self, now: float) -> Iterator[Sound]:
+    def until(self, now: float) -> Iterator[SoundPacket]:
         """What is due by now."""
         while self._start + (self._samples + 1024) / RATE <= now:
             samples = tone(self._start + self._samples / RATE, 1024, RATE)[None].repeat(self._channels, 0)
@@ -69,8 +69,8 @@ class Voice:
             self._samples += 1024
             for packet in self._context.encode(frame):
                 assert packet.pts is not None
-                yield Sound(adts(bytes(packet), self._channels), self._start + packet.pts / RATE, 1024 / RATE, RATE,
-                            self._channels)
+                yield SoundPacket(adts(bytes(packet), self._channels), self._start + packet.pts / RATE,
+                                  1024 / RATE, RATE, self._channels)
 
 
 class Feed:
@@ -86,7 +86,7 @@ class Feed:
         health: when it changed, and into what.
     """
 
-    def __init__(self, sink: LiveSink, like: Form, *, sound: bool = True, texture: bool = False,
+    def __init__(self, sink: LiveSink, like: VideoFormat, *, sound: bool = True, texture: bool = False,
                  corrected: bool = False) -> None:
         self.sink, self._form = sink, like
         grain = np.random.default_rng(1).integers(0, 60, (like.height - 16, like.width + 64), np.uint8)

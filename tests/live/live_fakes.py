@@ -12,12 +12,12 @@ import av
 import numpy as np
 
 from rtface.frame import Color, Display, Face, Frame
-from rtface.live.protocols import TIME_BASE, Form, Health, Sound, SoundForm
+from rtface.live.protocols import TIME_BASE, EndpointHealth, SoundFormat, SoundPacket, VideoFormat
 
-FORM = Form(64, 48, "yuv420p", Fraction(30), Color("bt601"))
+FORM = VideoFormat(64, 48, "yuv420p", Fraction(30), Color("bt601"))
 
 
-def picture(luma: int = 100, form: Form = FORM) -> av.VideoFrame:
+def picture(luma: int = 100, form: VideoFormat = FORM) -> av.VideoFrame:
     """A flat picture."""
     image = av.VideoFrame(form.width, form.height, form.pix_fmt)
     for plane, value in zip(image.planes, (luma, 128, 128), strict=False):
@@ -30,7 +30,7 @@ def luma_of(frame: Frame) -> int:
     return memoryview(frame.image.planes[0])[0]
 
 
-def frame(number: int, *, luma: int | None = None, at: float | None = None, form: Form = FORM) -> Frame:
+def frame(number: int, *, luma: int | None = None, at: float | None = None, form: VideoFormat = FORM) -> Frame:
     """The picture captured `at` (now), with its number as pts."""
     captured = time.monotonic() if at is None else at
     return Frame(picture(number % 256 if luma is None else luma, form), number, TIME_BASE, color=form.color,
@@ -42,18 +42,18 @@ class FakeSource:
 
     described, sound_form, ended = "fake source", None, False
 
-    def __init__(self, form: Form = FORM) -> None:
+    def __init__(self, form: VideoFormat = FORM) -> None:
         self.form, self.notes, self.closed = form, [], False
-        self.health = Health("opening", "not begun", time.monotonic())
+        self.health = EndpointHealth("opening", "not begun", time.monotonic())
         self.give: Callable[[Frame], None] = lambda frame: None
-        self.give_sound: Callable[[Sound], None] = lambda sound: None
+        self.give_sound: Callable[[SoundPacket], None] = lambda sound: None
 
-    def start(self, frame: Callable[[Frame], None], sound: Callable[[Sound], None]) -> None:
+    def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
         self.give, self.give_sound = frame, sound
         self.health = replace(self.health, state="live")
 
     def lose(self, why: str = "unplugged") -> None:
-        self.health = Health("away", why, time.monotonic())
+        self.health = EndpointHealth("away", why, time.monotonic())
 
     def close(self) -> None:
         self.closed = True
@@ -64,15 +64,15 @@ class FakeSink:
 
     def __init__(self, name: str = "fake sink", *, fail: bool = False) -> None:
         self.described, self.notes, self.wanted, self.fail = name, [], True, fail
-        self.health = Health("live", "", time.monotonic())
+        self.health = EndpointHealth("live", "", time.monotonic())
         self.frames: list[Frame] = []
         self.times: list[float] = []
-        self.sounds: list[Sound] = []
-        self.form: Form | None = None
+        self.sounds: list[SoundPacket] = []
+        self.form: VideoFormat | None = None
         self.closed = False
         self._changed = threading.Condition()
 
-    def open(self, form: Form, *, sound: SoundForm | None) -> None:
+    def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         self.form = form
 
     def write(self, frame: Frame) -> None:
@@ -83,7 +83,7 @@ class FakeSink:
             self.times.append(time.monotonic())
             self._changed.notify_all()
 
-    def sound(self, packet: Sound) -> None:
+    def sound(self, packet: SoundPacket) -> None:
         self.sounds.append(packet)
 
     def close(self) -> None:

@@ -7,11 +7,11 @@ import math
 import pytest
 
 from rtface.errors import UsageError
-from rtface.live.controls import Controls
+from rtface.live.controls import LiveControls
 
 
 def test_values_change_and_listeners_are_told():
-    controls, told = Controls(strength=0.95), []
+    controls, told = LiveControls(strength=0.95), []
     controls.listen(lambda name, value: told.append((name, value)))
     controls.toggle()
     controls.nudge(1)
@@ -24,7 +24,7 @@ def test_values_change_and_listeners_are_told():
 @pytest.mark.parametrize(("name", "value"), [
     ("strenght", 1.0), ("strength", 1.5), ("strength", math.nan), ("enabled", 1.0), ("light", True)])
 def test_what_cannot_be_is_refused(name, value):
-    controls = Controls()
+    controls = LiveControls()
     before = controls.values()
     with pytest.raises(UsageError):
         controls.set(name, value)

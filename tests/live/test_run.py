@@ -13,15 +13,15 @@ import pytest
 
 from rtface.errors import InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
-from rtface.live.protocols import TIME_BASE, Form, Sound, SoundForm
-from rtface.live.session import Ends, Live, run_live
-from rtface.live.sources.sound_track import silent_frame
+from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.session import Endpoints, LiveSession, run_live
+from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.options import Options
 from rtface.stats import Stats
 from tests.live.live_fakes import FakeSink, FakeSource, frame, luma_of
 
 PASSING = Options(tracker="none", device="cpu")
-PORTRAIT = Form(320, 240, "yuv420p", Fraction(2), Color("bt601"))  # time enough on any machine
+PORTRAIT = VideoFormat(320, 240, "yuv420p", Fraction(2), Color("bt601"))  # time enough on any machine
 
 
 def portrait(number: int) -> Frame:
@@ -41,14 +41,14 @@ class Run:
 
     def __init__(self, options: Options = PASSING, source: FakeSource | None = None, sinks=None, **more) -> None:
         self.source, self.sinks, self.stop = source or FakeSource(), sinks or [FakeSink()], threading.Event()
-        self.ends, self.stats = Ends(self.source, self.sinks, **more), Stats()
+        self.ends, self.stats = Endpoints(self.source, self.sinks, **more), Stats()
         self.begun, self.report, self.error = threading.Event(), None, None
-        self.live: Live | None = None
+        self.live: LiveSession | None = None
         self.options = options
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        def look(live: Live) -> None:
+        def look(live: LiveSession) -> None:
             self.live = live
             self.begun.set()
         try:
@@ -127,15 +127,15 @@ def test_a_lost_source_is_replaced_by_the_last_picture_and_comes_back():
 
 
 def test_sound_reaches_the_sinks_with_silence_before_it_unless_it_is_not_wanted():
-    form = SoundForm(48_000, 1)
+    form = SoundFormat(48_000, 1)
     for silent in (False, True):
         source = FakeSource()
         source.sound_form = form
         with Run(source=source, silent=silent) as run:
             at = time.monotonic()
-            source.give_sound(Sound(b"early", at - 1, 0.02, 48_000, 1))
+            source.give_sound(SoundPacket(b"early", at - 1, 0.02, 48_000, 1))
             source.give(frame(round(1e6 * at), at=at))
-            packet = Sound(b"x", at + 0.2, 0.02, 48_000, 1)
+            packet = SoundPacket(b"x", at + 0.2, 0.02, 48_000, 1)
             source.give_sound(packet)
         heard = run.sinks[0].sounds
         assert [s.data for s in heard if s.data in (b"early", b"x")] == ([] if silent else [b"x"])
@@ -187,7 +187,7 @@ class NoPlace(FakeSink):
     (Missing(), FakeSink(), InputMissing), (FakeSource(), NoPlace(), OutputError)])
 def test_what_is_not_there_at_the_beginning_is_said_and_all_is_closed(source, sink, error):
     with pytest.raises(error):
-        run_live(Ends(source, [sink]), PASSING)
+        run_live(Endpoints(source, [sink]), PASSING)
     assert source.closed
     assert sink.closed
 
@@ -201,7 +201,7 @@ def test_stopping_while_the_source_is_being_opened_does_not_wait_for_it():
     threading.Timer(0.2, stop.set).start()
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        run_live(Ends(Slow(), [FakeSink()]), PASSING, stop=stop)
+        run_live(Endpoints(Slow(), [FakeSink()]), PASSING, stop=stop)
     assert time.monotonic() - began < 2.0
 
 
@@ -238,7 +238,7 @@ def test_the_python_function_goes_live_too(tmp_path):
 
 def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
     from rtface.cli import live
-    from rtface.live.endpoints import endpoint
+    from rtface.live.addresses import parse_address
 
     monkeypatch.setattr("rtface.live.session.run_live", lambda *ends, **more: pytest.fail("the run was begun"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -246,4 +246,4 @@ def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
         for option in ("control", "metrics"):
             options = Options.of({option: port})
             with pytest.raises(UsageError, match=f"--{option} {port}: the port cannot be had"):
-                live.run_live_job(endpoint("film.mkv"), endpoint("null:"), options, None, None, json=False)
+                live.run_live_job(parse_address("film.mkv"), parse_address("null:"), options, None, None, json=False)

@@ -11,13 +11,13 @@ import pytest
 
 from rtface.errors import UsageError
 from rtface.frame import Color
-from rtface.live.protocols import Form
+from rtface.live.protocols import VideoFormat
 from rtface.live.slate import Slate
 
-FORM = Form(320, 180, "yuv420p", Fraction(30), Color("bt709"))
+FORM = VideoFormat(320, 180, "yuv420p", Fraction(30), Color("bt709"))
 
 
-def shown(slate: Slate, form: Form = FORM) -> np.ndarray:
+def shown(slate: Slate, form: VideoFormat = FORM) -> np.ndarray:
     image = slate(form)
     assert (image.width, image.height, image.format.name) == (form.width, form.height, form.pix_fmt)
     return image.to_ndarray(format="rgb24").astype(int)
@@ -44,7 +44,7 @@ def test_a_picture_of_the_user_s_stands_whole_in_the_middle(tmp_path: Path, size
 def test_samples_that_are_not_square_keep_its_shape(tmp_path: Path):
     path = tmp_path / "square.png"
     cv2.imwrite(str(path), np.full((90, 90, 3), 200, np.uint8))
-    rgb = shown(Slate(str(path)), Form(180, 180, "yuv420p", Fraction(25), Color("bt601"), Fraction(16, 9)))
+    rgb = shown(Slate(str(path)), VideoFormat(180, 180, "yuv420p", Fraction(25), Color("bt601"), Fraction(16, 9)))
     columns = np.nonzero(rgb[90].max(1) > 100)[0]
     assert abs(len(columns) - 180 * 9 / 16) < 4
 

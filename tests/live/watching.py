@@ -13,9 +13,9 @@ import av
 import numpy as np
 
 from rtface.frame import Frame
-from rtface.live.endpoints import endpoint
-from rtface.live.protocols import LiveSource, Sound
-from rtface.live.sources.source import open_live_source
+from rtface.live.addresses import parse_address
+from rtface.live.protocols import LiveSource, SoundPacket
+from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.stats import Stats
 from tests.live.publish import read_stamp
 
@@ -31,11 +31,11 @@ class Watched:
 
     def __init__(self, url: str | LiveSource, *, stamped: bool = False, **options: Any) -> None:
         self.stats = Stats()
-        self.source = open_live_source(endpoint(url), stats=self.stats, **options) if isinstance(url, str) else url
+        self.source = open_live_source(parse_address(url), stats=self.stats, **options) if isinstance(url, str) else url
         self.stamped = stamped
         self.frames: list[tuple[float, Frame]] = []
         self.made: list[float] = []
-        self.sounds: list[tuple[float, Sound]] = []
+        self.sounds: list[tuple[float, SoundPacket]] = []
         self.took = 0.0
 
     def __enter__(self) -> Watched:
@@ -79,13 +79,13 @@ class Watched:
         return self.until(lambda: self.source.health.state == state, seconds)
 
 
-def decoded(sounds: list[Sound]) -> np.ndarray:
+def decoded(sounds: list[SoundPacket]) -> np.ndarray:
     """The samples of the first channel."""
     with av.open(io.BytesIO(b"".join(sound.data for sound in sounds)), format="aac") as box:
         return np.concatenate([frame.to_ndarray()[0] for frame in box.decode(audio=0)])
 
 
-def tones(sounds: list[Sound]) -> list[float]:
+def tones(sounds: list[SoundPacket]) -> list[float]:
     """When the publisher's tones begin, on the times of the sound."""
     blocks = np.abs(decoded(sounds).reshape(-1, 128)).max(axis=1) > 0.1  # eight of a frame
     starts = [i for i, (before, now) in enumerate(itertools.pairwise(blocks), 1) if now and not before]

@@ -111,10 +111,10 @@ def test_a_folder_exists_or_ends_in_a_slash(tmp_path: Path):
 @pytest.mark.parametrize("text", ["rtmp:/host/app/SECRET", "RTMPS:host/app/SECRET", "srt:/host:1?passphrase=SECRET",
                                   "https:/user:SECRET@host/x.mp4"])
 def test_a_mistyped_address_is_no_file_and_shows_no_key(text: str):
-    from rtface.live.endpoints import endpoint
+    from rtface.live.addresses import parse_address
     from rtface.util.urls import place
 
-    for check in (place, endpoint, lambda t: film_folder(t, FORMATS, "a.mp4"),
+    for check in (place, parse_address, lambda t: film_folder(t, FORMATS, "a.mp4"),
                   lambda t: check_target(t, inputs=[], overwrite=False)):
         with pytest.raises(UsageError, match="two slashes") as caught:
             check(text)

@@ -15,12 +15,12 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from rtface.live.endpoints import endpoint
-from rtface.live.output_scheduler import Presenter
+from rtface.live.addresses import parse_address
+from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.sinks import child_sink
 from rtface.live.sinks.stream_sink import open_live_sink
-from rtface.live.sources import connection
-from rtface.live.sources.source import open_live_source
+from rtface.live.sources import read_process
+from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.options import Options
 from rtface.stats import Stats
 from tests.live.feed import watching
@@ -31,19 +31,19 @@ from tests.soak.rig import came, windows
 def main() -> None:
     network, length = sys.argv[1], float(sys.argv[2])
     # How long an emulated machine takes to start a process is not what is looked at.
-    connection._START = child_sink.STARTING = 120.0
-    connection.OPENING = child_sink.OPENING = 60.0
+    read_process._START = child_sink.STARTING = 120.0
+    read_process.OPENING = child_sink.OPENING = 60.0
     folder, stats = Path(tempfile.mkdtemp()), Stats()
     options = Options(preset="ultrafast", bitrate=300_000)
     with running(Nginx(folder / "a")) as a, running(Nginx(folder / "b")) as b, running(
             Publisher(a.url("in"), "flv", folder / "publisher", size="320x64", fps="5", gop="5")):
-        source = open_live_source(endpoint(a.url("in")), stats=stats)
-        sink = open_live_sink(endpoint(b.url("out")), options)
-        presenter: Presenter | None = None
+        source = open_live_source(parse_address(a.url("in")), stats=stats)
+        sink = open_live_sink(parse_address(b.url("out")), options)
+        presenter: OutputScheduler | None = None
         source.start(lambda frame: presenter and presenter.put(frame),
                      lambda packet: presenter and presenter.sound(packet))
         sink.open(source.form, sound=source.sound_form)
-        presenter = Presenter([sink], source.form, stats)
+        presenter = OutputScheduler([sink], source.form, stats)
         with watching(b.url("out"), folder / "watch") as watcher:
             came(watcher, 10, 120)
             subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem", *network.split()], check=True)

@@ -21,9 +21,9 @@ import rtface
 from rtface.cli.app import app
 from rtface.device.cpu.device import CpuDevice
 from rtface.errors import UsageError
-from rtface.live.controls import Controls
-from rtface.live.frame_filters import LiveExtras
-from rtface.live.loop import Loop
+from rtface.live.controls import LiveControls
+from rtface.live.frame_filters import FrameFilters
+from rtface.live.frame_loop import FrameLoop
 from rtface.options import Options
 from rtface.pipeline import runtime
 from rtface.protocols import Workshop
@@ -232,10 +232,10 @@ def test_where_tracking_fails_live_frames_are_covered() -> None:
             raise RuntimeError("no memory for the network")
 
     stats, out = Stats(), []
-    extras = LiveExtras(Options(stages=("trial_stages.Hides:first=1000000",)), stats)
+    extras = FrameFilters(Options(stages=("trial_stages.Hides:first=1000000",)), stats)
     assert extras.hides
     enhance = SimpleNamespace(workshop=Workshop(CpuDevice(), FakeEngines()))
-    loop = Loop(Broken(), enhance, Controls(), stats, extras, out.append)
+    loop = FrameLoop(Broken(), enhance, LiveControls(), stats, extras, out.append)
     picture, _ = portrait()
     loop.start()
     for pts in range(4):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
 
-from rtface.live.controls import Controls
+from rtface.live.controls import LiveControls
 
 HELP = "keys: space on/off, + - strength, l L light down/up, q end, ? this"
 
@@ -28,7 +28,7 @@ _WINDOWS_S = 0.05
 _WINDOWS_ARROWS = {"H": _UP, "P": _DOWN}
 
 
-class Keys:
+class KeyBindings:
     """What each key does.
 
     Args:
@@ -36,7 +36,7 @@ class Keys:
         say: is given `HELP` when it is asked for.
     """
 
-    def __init__(self, controls: Controls, say: Callable[[str], None]) -> None:
+    def __init__(self, controls: LiveControls, say: Callable[[str], None]) -> None:
         self._actions: dict[str, Callable[[], None]] = {
             " ": controls.toggle, "?": lambda: say(HELP), "q": lambda: controls.stop.set(),
             "l": lambda: controls.nudge(-1, "light"), "L": lambda: controls.nudge(1, "light")}
@@ -69,8 +69,8 @@ class Keyboard:
         stream: None is stdin.
     """
 
-    def __init__(self, controls: Controls, say: Callable[[str], None], stream: TextIO | None = None) -> None:
-        self._keys = Keys(controls, say)
+    def __init__(self, controls: LiveControls, say: Callable[[str], None], stream: TextIO | None = None) -> None:
+        self._keys = KeyBindings(controls, say)
         self._stream: TextIO | None = sys.stdin if stream is None else stream  # None where a program has no console
         self._terminal: _Terminal | None = None
 
@@ -103,7 +103,7 @@ class _Terminal:
 
 
 class _WindowsTerminal(_Terminal):
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: KeyBindings) -> None:
         super().__init__()
         self._keys = keys
         self._msvcrt: Any = importlib.import_module("msvcrt")
@@ -121,7 +121,7 @@ class _WindowsTerminal(_Terminal):
 class _PosixTerminal(_Terminal):
     _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 
-    def __init__(self, keys: Keys, fd: int) -> None:
+    def __init__(self, keys: KeyBindings, fd: int) -> None:
         super().__init__()
         self._termios: Any = importlib.import_module("termios")
         self._keys, self._fd = keys, fd

@@ -19,9 +19,9 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from rtface._version import __version__
-from rtface.live.control.local_server import Answer, LoopbackServer, Request
+from rtface.live.control.http_server import HttpRequest, HttpResponse, LocalHttpServer
 from rtface.live.control.status import LiveStatus
-from rtface.live.protocols import Health
+from rtface.live.protocols import EndpointHealth
 from rtface.stats import EDGES, Histogram
 
 # Of the 331 bounds of a `Histogram` those nearest to these milliseconds; what is counted up to them is exact.
@@ -30,7 +30,7 @@ _BUCKETS = sorted({int(np.abs(EDGES - ms / 1e3).argmin()) for ms in _NEAR_MS})
 _STATES = ("opening", "live", "away", "closed")
 
 
-class Metrics:
+class MetricsServer:
     """Answers GET /metrics from what `status` knows at that moment, with a registry of its own.
 
     Args:
@@ -48,7 +48,7 @@ class Metrics:
             ProcessCollector(registry=self._registry)  # cpu, memory, open files
         else:
             self._registry.register(_Cpu())
-        self._server = LoopbackServer({("GET", "/metrics"): self._answer}, port=port, option="--metrics")
+        self._server = LocalHttpServer({("GET", "/metrics"): self._answer}, port=port, option="--metrics")
 
     @property
     def address(self) -> str:
@@ -59,9 +59,9 @@ class Metrics:
         """Ends it; safe to call twice."""
         self._server.close()
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: HttpRequest) -> HttpResponse:
         encode, kind = choose_encoder(request.headers.get("accept", ""))
-        return Answer(encode(self._registry), kind)
+        return HttpResponse(encode(self._registry), kind)
 
 
 class _Run(Collector):
@@ -128,7 +128,7 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
     return family
 
 
-def _ends(end: str, healths: list[tuple[str, Health]]) -> Iterable[Metric]:
+def _ends(end: str, healths: list[tuple[str, EndpointHealth]]) -> Iterable[Metric]:
     """Of the source or the sinks: state, reconnects and traffic, labelled with the name."""
     labels = [end]
     up = GaugeMetricFamily(f"rtface_{end}_up", f"Whether the {end} is live", labels=labels)

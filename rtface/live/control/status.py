@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from rtface.live.control.window import Losses, Window
-from rtface.live.controls import Controls
-from rtface.live.protocols import Health
+from rtface.live.control.sliding_window import DropShares, LatencyWindow
+from rtface.live.controls import LiveControls
+from rtface.live.protocols import EndpointHealth
 from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, Screen
 from rtface.stats import Histogram, Stats
 from rtface.util.redaction import redacted
@@ -25,14 +25,14 @@ _LOSS = 0.02
 _MOSTLY = 0.9
 
 
-class End(Protocol):
+class ReportedEndpoint(Protocol):
     """As much of a `LiveSource` or `LiveSink` as is shown."""
 
     @property
     def described(self) -> str: ...
 
     @property
-    def health(self) -> Health: ...
+    def health(self) -> EndpointHealth: ...
 
 
 class LiveStatus:
@@ -45,24 +45,24 @@ class LiveStatus:
         ladder: gives in a few words how faces are done now, "" where nothing is left out.
         unwatched: whether nobody looks at any output, so that faces are left as they are.
         delay: seconds from capture to output that the run holds constant, None where it is as soon as possible.
-        clock: seconds, of the kind that `Health.since` counts.
+        clock: seconds, of the kind that `EndpointHealth.since` counts.
     """
 
-    def __init__(self, stats: Stats, controls: Controls, *, source: tuple[str, End],
-                 sinks: Sequence[tuple[str, End]], ladder: Callable[[], str] = str, delay: float | None = None,
-                 unwatched: Callable[[], bool] = bool,
+    def __init__(self, stats: Stats, controls: LiveControls, *, source: tuple[str, ReportedEndpoint],
+                 sinks: Sequence[tuple[str, ReportedEndpoint]], ladder: Callable[[], str] = str,
+                 delay: float | None = None, unwatched: Callable[[], bool] = bool,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.stats, self.controls = stats, controls
         self.source = (redacted(source[0]), source[1])
-        self.sinks: list[tuple[str, End]] = []
+        self.sinks: list[tuple[str, ReportedEndpoint]] = []
         for name, sink in sinks:
             taken = sum(other.split(" #")[0] == redacted(name) for other, _ in self.sinks)
             self.sinks.append((f"{redacted(name)} #{taken + 1}" if taken else redacted(name), sink))
-        self._losses = {name: Losses() for name, _ in self.sinks}
-        self._late = Losses()
+        self._losses = {name: DropShares() for name, _ in self.sinks}
+        self._late = DropShares()
         self._unwatched = unwatched
         self._ladder, self._delay, self._clock = ladder, delay, clock
-        self.window = Window(clock)
+        self.window = LatencyWindow(clock)
         self.faces = 0
 
     def wrote(self, latency: float, faces: int) -> None:
@@ -155,7 +155,7 @@ class LiveStatus:
             "warnings": [redacted(text) for text in self.stats.warned()],
         }
 
-    def _end(self, name: str, end: End) -> dict[str, Any]:
+    def _end(self, name: str, end: ReportedEndpoint) -> dict[str, Any]:
         health = asdict(end.health)
         return {"name": name, "described": redacted(end.described), "state": health["state"],
                 "detail": redacted(health["detail"]), "for_s": round(max(0.0, self._clock() - health["since"]), 1),
@@ -237,19 +237,20 @@ def _percentiles(histogram: Histogram) -> dict[str, float]:
     return {f"p{q}": round(1e3 * histogram.percentile(q), 1) for q in (50, 95, 99)}
 
 
-class LiveScreen(Screen, Protocol):
+class StatusScreen(Screen, Protocol):
     """A `Screen` with colours (see `rtface.cli.console.Console`)."""
 
     def paint(self, kind: str, text: str) -> str: ...
 
 
-class LiveMeter:
+class StatusLine:
     """Shows the line: five times a second on a terminal and at once when a control changes, every 10 s elsewhere.
 
     Call it as often as you like, also while no pictures come.
     """
 
-    def __init__(self, screen: LiveScreen, status: LiveStatus, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, screen: StatusScreen, status: LiveStatus, *,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self._screen, self._status, self._clock = screen, status, clock
         self._interval = TERMINAL_INTERVAL if screen.live else PLAIN_INTERVAL
         self._shown = clock() - (self._interval if screen.live else 0.0)

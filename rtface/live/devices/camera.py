@@ -14,14 +14,14 @@ from av.container import InputContainer
 
 from rtface.errors import InputError, InputMissing
 from rtface.live.devices import camera_modes, v4l2
-from rtface.live.devices.camera_modes import USUAL_RATE, USUAL_SIZE, Mode
-from rtface.live.sources.messages import Request
-from rtface.live.sources.opening import Input
+from rtface.live.devices.camera_modes import USUAL_RATE, USUAL_SIZE, CameraMode
+from rtface.live.messages import SourceRequest
+from rtface.live.sources.open_stream import OpenedInput
 
 _LIST = "rtface devices lists them"
 
 
-def open_camera(request: Request) -> Input:
+def open_camera(request: SourceRequest) -> OpenedInput:
     """Opens a camera by number, name or device file.
 
     Raises:
@@ -72,7 +72,7 @@ def _captures(device: str) -> bool:
         os.close(file)
 
 
-def _open_v4l2(request: Request) -> Input:
+def _open_v4l2(request: SourceRequest) -> OpenedInput:
     device = device_of(request.name)
     called = f"camera {request.name or 0}" if not request.name.startswith("/dev/") else device
     try:
@@ -105,7 +105,7 @@ def _open_v4l2(request: Request) -> Input:
         raise InputError(f"{called}: cannot be opened ({error.strerror}); {_LIST}") from None
 
 
-def _v4l2_options(mode: Mode | None, request: Request) -> dict[str, str]:
+def _v4l2_options(mode: CameraMode | None, request: SourceRequest) -> dict[str, str]:
     if mode is None:  # formats that are not known here; FFmpeg may know them
         width, height = request.size or USUAL_SIZE
         return {"video_size": f"{width}x{height}", "framerate": str(request.fps or USUAL_RATE)}
@@ -115,7 +115,7 @@ def _v4l2_options(mode: Mode | None, request: Request) -> dict[str, str]:
     return options
 
 
-def _input(container: InputContainer, request: Request, *, monotonic: bool = False) -> Input:
+def _input(container: InputContainer, request: SourceRequest, *, monotonic: bool = False) -> OpenedInput:
     video = container.streams.video[0]
     context = video.codec_context
     rate = video.average_rate or USUAL_RATE
@@ -129,10 +129,10 @@ def _input(container: InputContainer, request: Request, *, monotonic: bool = Fal
         notes.append(f"the camera gives {context.width}×{context.height} at {float(rate):.4g} fps; "
                      f"{' at '.join(asked)} was asked for")
     context.thread_type, context.thread_count = "SLICE", 1
-    return Input(container, video, None, rate, monotonic=monotonic, notes=notes)
+    return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes)
 
 
-def _open_avfoundation(request: Request) -> InputContainer:
+def _open_avfoundation(request: SourceRequest) -> InputContainer:
     name = request.name or "0"
     width, height = request.size or USUAL_SIZE
     rate, size = str(float(request.fps or USUAL_RATE)), f"{width}x{height}"
@@ -141,7 +141,7 @@ def _open_avfoundation(request: Request) -> InputContainer:
         {"framerate": rate}, {"video_size": size}, {}])
 
 
-def _open_dshow(request: Request) -> InputContainer:
+def _open_dshow(request: SourceRequest) -> InputContainer:
     name = request.name or "0"
     from av.device import enumerate_input_devices
 
@@ -160,7 +160,7 @@ def _open_dshow(request: Request) -> InputContainer:
         buffer | {"video_size": size}, buffer])
 
 
-def _first(request: Request, url: str, kind: str, attempts: list[dict[str, str]]) -> InputContainer:
+def _first(request: SourceRequest, url: str, kind: str, attempts: list[dict[str, str]]) -> InputContainer:
     """Opens a device in the first way that it takes; these devices refuse a mode that they do not have."""
     for number, options in enumerate(attempts, 1):
         try:

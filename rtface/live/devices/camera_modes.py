@@ -25,7 +25,7 @@ USUAL_SIZE, USUAL_RATE = (1280, 720), Fraction(30)
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class CameraMode:
     """One way in which a camera gives pictures.
 
     Attributes:
@@ -50,11 +50,11 @@ class Mode:
         return min((r for r in self.rates if r >= rate * Fraction(99, 100)), default=self.rate)
 
 
-def modes(fd: int) -> list[Mode]:
+def modes(fd: int) -> list[CameraMode]:
     """All that the camera behind an open device offers in formats that can be read, in the driver's order; of sizes in
     steps, the usual ones. Empty where it is no camera."""
     known = RAW | JPEG
-    return [Mode(known[code], width, height, max(rates, default=Fraction(0)), rates)
+    return [CameraMode(known[code], width, height, max(rates, default=Fraction(0)), rates)
             for code in formats(fd) if code in known
             for width, height in sizes(fd, code)
             for rates in [rates_of(fd, code, width, height)]]
@@ -93,14 +93,14 @@ def rates_of(fd: int, code: str, width: int, height: int) -> tuple[Fraction, ...
     return tuple(sorted(found, reverse=True))
 
 
-def choose(offered: Iterable[Mode], size: tuple[int, int] | None, rate: Fraction | None) -> Mode | None:
+def choose(offered: Iterable[CameraMode], size: tuple[int, int] | None, rate: Fraction | None) -> CameraMode | None:
     """The mode to ask for: near the size that was asked for, then fast enough, then raw rather than JPEG, which costs a
     core and detail. Where no size was asked for, fast enough comes first. None where nothing is offered."""
     width, height = size or USUAL_SIZE
     wanted = rate or USUAL_RATE
     ranks = [*RAW.values(), *JPEG.values()]
 
-    def cost(mode: Mode) -> tuple[float, ...]:
+    def cost(mode: CameraMode) -> tuple[float, ...]:
         slow = float(max(Fraction(0), wanted * Fraction(99, 100) - mode.rate)) if mode.rate else 0.0
         off = abs(mode.width - width) + abs(mode.height - height)
         first = (off, slow) if size else (slow, off)

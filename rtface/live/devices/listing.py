@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtface.live.devices import v4l2
-from rtface.live.devices.camera_modes import Mode, modes
+from rtface.live.devices.camera_modes import CameraMode, modes
 
 Kind = Literal["camera", "virtual camera", "microphone"]
 ASOUND = Path("/proc/asound")
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class MediaDevice:
     """One device.
 
     Attributes:
@@ -44,16 +44,16 @@ class Device:
         return asdict(self)
 
 
-def devices() -> list[Device]:
+def devices() -> list[MediaDevice]:
     """Everything that is here; what cannot be asked is left out. Opens devices for a moment, never starts one."""
     if platform.system() == "Linux":
         return [*_linux_video(), *microphones()]
     return [*_outside()]
 
 
-def _linux_video() -> list[Device]:
-    cameras: list[Device] = []
-    virtual: list[Device] = []
+def _linux_video() -> list[MediaDevice]:
+    cameras: list[MediaDevice] = []
+    virtual: list[MediaDevice] = []
     for node in v4l2.nodes():
         if v4l2.is_loopback(node):
             virtual.append(loopback(node))
@@ -63,19 +63,19 @@ def _linux_video() -> list[Device]:
     return cameras + [device if labels.count(device.name) == 1 else _by_node(device) for device in virtual]
 
 
-def _by_node(device: Device) -> Device:
+def _by_node(device: MediaDevice) -> MediaDevice:
     """Of several with the same label."""
-    return Device(device.kind, f"vcam:{device.node}", device.name, device.node, device.state, device.users)
+    return MediaDevice(device.kind, f"vcam:{device.node}", device.name, device.node, device.state, device.users)
 
 
-def _camera(node: Path) -> Device | None:
+def _camera(node: Path) -> MediaDevice | None:
     """None where a device is no camera (a webcam has a second one for its statistics)."""
     name, number = v4l2.label(node), node.name[5:]
     users = tuple(map(str, v4l2.users(node)))
     try:
         fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError:
-        return Device("camera", f"camera:{number}", name, str(node), "no permission", users)
+        return MediaDevice("camera", f"camera:{number}", name, str(node), "no permission", users)
     except OSError:
         return None
     try:
@@ -88,10 +88,11 @@ def _camera(node: Path) -> Device | None:
         os.close(fd)
     if not offered:
         return None
-    return Device("camera", f"camera:{number}", name, str(node), "in use" if users else "free", users, shown(offered))
+    state = "in use" if users else "free"
+    return MediaDevice("camera", f"camera:{number}", name, str(node), state, users, shown(offered))
 
 
-def shown(offered: Iterable[Mode]) -> tuple[str, ...]:
+def shown(offered: Iterable[CameraMode]) -> tuple[str, ...]:
     """A line for each format: "mjpeg: 1280×720 (30 fps), 640×480 (30 fps)"."""
     lines: dict[str, list[str]] = {}
     for mode in offered:
@@ -100,7 +101,7 @@ def shown(offered: Iterable[Mode]) -> tuple[str, ...]:
     return tuple(f"{pix_fmt}: {', '.join(sizes)}" for pix_fmt, sizes in lines.items())
 
 
-def loopback(node: Path) -> Device:
+def loopback(node: Path) -> MediaDevice:
     """What state a loopback device is in, as it is: nothing is repaired."""
     name = v4l2.label(node)
     users = tuple(map(str, v4l2.users(node)))
@@ -119,12 +120,12 @@ def loopback(node: Path) -> Device:
             state = "open to several writers"
         else:
             state = "free"
-    return Device("virtual camera", f"vcam:{name or node}", name, str(node), state, users)
+    return MediaDevice("virtual camera", f"vcam:{name or node}", name, str(node), state, users)
 
 
-def microphones() -> list[Device]:
+def microphones() -> list[MediaDevice]:
     """Of Linux: ALSA's, by sound card and device."""
-    found: list[Device] = []
+    found: list[MediaDevice] = []
     try:
         lines = (ASOUND / "pcm").read_text(errors="replace").splitlines()
     except OSError:
@@ -134,7 +135,7 @@ def microphones() -> list[Device]:
         match = re.fullmatch(r"(\d+)-(\d+)", parts[0])
         if match and any(part.startswith("capture") for part in parts[3:]):
             card, number = int(match[1]), int(match[2])
-            found.append(Device("microphone", f"hw:{card},{number}", parts[1] or _sound_card(card)))
+            found.append(MediaDevice("microphone", f"hw:{card},{number}", parts[1] or _sound_card(card)))
     return found
 
 
@@ -145,28 +146,28 @@ def _sound_card(number: int) -> str:
         return f"card {number}"
 
 
-def _outside() -> list[Device]:
+def _outside() -> list[MediaDevice]:
     """Of Windows and macOS: what FFmpeg lists."""
     import av
     from av.error import FFmpegError
 
-    from rtface.live.devices.obs_camera import BACKENDS
+    from rtface.live.devices.pyvirtualcam_output import BACKENDS
 
     system = platform.system()
     try:
         listed = av.enumerate_input_devices("dshow" if system == "Windows" else "avfoundation")
     except (FFmpegError, ValueError, OSError):
         listed = []
-    found: list[Device] = []
+    found: list[MediaDevice] = []
     for kind, word, prefix in (("camera", "video", "camera:"), ("microphone", "audio", "")):
         mine = [entry for entry in listed if word in entry.media_types]
         for number, entry in enumerate(mine):
             name = entry.description or entry.name
             own = f"{prefix}{number}" if prefix and system == "Darwin" else f"{prefix}{name}"
-            found.append(Device(kind, own, name))  # pyright: ignore[reportArgumentType]
+            found.append(MediaDevice(kind, own, name))  # pyright: ignore[reportArgumentType]
     known = [entry.description or entry.name for entry in listed]
     for key, shown_as in BACKENDS.get(system, {}).items():
         word = "OBS" if key == "obs" else "Unity"
         if name := next((name for name in known if word in name), None):
-            found.append(Device("virtual camera", f"vcam:{key}", f"{shown_as} ({name})"))
+            found.append(MediaDevice("virtual camera", f"vcam:{key}", f"{shown_as} ({name})"))
     return found

@@ -26,7 +26,7 @@ JOIN = "sudo usermod -aG video $USER, then log in again"
 
 
 @dataclass(frozen=True, slots=True)
-class Capability:
+class DeviceCapability:
     """What a device says of itself.
 
     Attributes:
@@ -55,7 +55,7 @@ class Capability:
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class DeviceUser:
     """A process that holds a device open.
 
     Attributes:
@@ -93,14 +93,14 @@ def label(node: Path) -> str:
         return ""
 
 
-def capability(fd: int) -> Capability:
+def capability(fd: int) -> DeviceCapability:
     """Of an open device; OSError (ENOTTY and others) where it is no video device."""
     *texts, _, all_bits, bits = struct.unpack_from("=16s32s32sIII", ioctl(fd, QUERYCAP, bytes(104)))
     driver, label, bus = (text.split(b"\0")[0].decode(errors="replace") for text in texts)
-    return Capability(driver, label, bus, bits if all_bits & 0x80000000 else all_bits)
+    return DeviceCapability(driver, label, bus, bits if all_bits & 0x80000000 else all_bits)
 
 
-def look(node: Path) -> Capability:
+def look(node: Path) -> DeviceCapability:
     """Of a device by its path; OSError where it cannot be opened."""
     fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -131,12 +131,12 @@ def repair(node: Path) -> bool:
         return False
 
 
-def users(node: Path) -> list[User]:
+def users(node: Path) -> list[DeviceUser]:
     """Other processes that hold a device open, as far as this one may see: those of the same user, all for root."""
     return [user for user, path in _open_files() if path == str(node)]
 
 
-def _open_files() -> Iterator[tuple[User, str]]:
+def _open_files() -> Iterator[tuple[DeviceUser, str]]:
     """What other processes have open of the video devices, with each device's path."""
     prefix = str(DEVICES / "video")
     try:
@@ -154,7 +154,7 @@ def _open_files() -> Iterator[tuple[User, str]]:
         for number in numbers:
             with contextlib.suppress(OSError):
                 if (path := os.readlink(f"{folder}/{number}")).startswith(prefix):  # noqa: PTH115
-                    yield User(pid, _program(pid), _only_writes(pid, number)), path
+                    yield DeviceUser(pid, _program(pid), _only_writes(pid, number)), path
 
 
 def _program(pid: int) -> str:
@@ -193,7 +193,7 @@ def loopback_version() -> str:
         return "0.12 or older"
 
 
-def mixes(can: Capability) -> bool:
+def mixes(can: DeviceCapability) -> bool:
     """Whether a loopback device shows both sides for good (exclusive_caps=0). An exclusive one of 0.12 does so only
     while a program reads it that its writer has left."""
     if not (can.captures and can.outputs):

@@ -14,8 +14,8 @@ from av.error import FFmpegError
 
 from rtface.errors import OutputError, RtfaceError
 from rtface.frame import Bytes, Frame
-from rtface.live.devices.canvas import Canvas, even
-from rtface.live.protocols import Form, Health, Sound, SoundForm
+from rtface.live.devices.camera_buffer import CameraBuffer, even
+from rtface.live.protocols import EndpointHealth, SoundFormat, SoundPacket, VideoFormat
 
 log = logging.getLogger("rtface")
 
@@ -26,8 +26,8 @@ _PATIENCE = 60.0
 _LATER = 5.0
 
 
-class Output(Protocol):
-    """One open virtual camera, as `LoopbackOutput`."""
+class CameraOutput(Protocol):
+    """One open virtual camera, as `V4l2LoopbackOutput`."""
 
     name: str
     width: int
@@ -42,31 +42,31 @@ class Output(Protocol):
     def close(self) -> None: ...
 
 
-def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> Output:
+def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> CameraOutput:
     """Opens the first virtual camera of that name that can be had.
 
     Raises:
         MissingComponent, UsageError, OutputError: there is none, none of that name, or it is in use.
     """
     if platform.system() != "Linux":
-        from rtface.live.devices.obs_camera import OutsideOutput
+        from rtface.live.devices.pyvirtualcam_output import PyvirtualcamOutput
 
-        return OutsideOutput(name, width, height, pix_fmt, rate)
-    from rtface.live.devices.loopback import LoopbackOutput, find
+        return PyvirtualcamOutput(name, width, height, pix_fmt, rate)
+    from rtface.live.devices.v4l2_loopback import V4l2LoopbackOutput, find
 
     refused: OutputError | None = None
     for node in find(name):
         try:
-            return LoopbackOutput(node, width, height, pix_fmt, rate)
+            return V4l2LoopbackOutput(node, width, height, pix_fmt, rate)
         except OutputError as error:
             refused = refused or error
     raise refused or OutputError("there is no virtual camera")
 
 
 class VirtualCamera:
-    """A `LiveSink`. Pictures reach readers in the colours that they have here (`rtface.live.devices.canvas` says how).
+    """A virtual camera as a `LiveSink`; `rtface.live.devices.camera_buffer` converts the colours.
 
-    A device that fails later is opened again until `close`; pictures are given up meanwhile.
+    A device that fails later is opened again until `close`; frames are dropped meanwhile.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -76,9 +76,9 @@ class VirtualCamera:
         """
         self._name = name
         self._lock = threading.Lock()  # never held while a device is opened, closed or waited for
-        self._output: Output | None = None
-        self._canvas: Canvas | None = None
-        self._form: Form | None = None
+        self._output: CameraOutput | None = None
+        self._canvas: CameraBuffer | None = None
+        self._form: VideoFormat | None = None
         self._notes: list[str] = []
         self._described = f"virtual camera {name}".rstrip()
         self._state: Literal["opening", "live", "away", "closed"] = "opening"
@@ -98,16 +98,16 @@ class VirtualCamera:
         return list(self._notes)
 
     @property
-    def health(self) -> Health:
+    def health(self) -> EndpointHealth:
         with self._lock:
-            return Health(self._state, self._detail, self._since, self._frames, self._dropped,
-                          reopened=self._reopened, causes=dict(self._causes))
+            return EndpointHealth(self._state, self._detail, self._since, self._frames, self._dropped,
+                                  reopened=self._reopened, causes=dict(self._causes))
 
     @property
     def wanted(self) -> bool:
         return self._wanted
 
-    def open(self, form: Form, *, sound: SoundForm | None) -> None:
+    def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Makes it ready; readers see black until the first picture. Sound has no place in a virtual camera.
 
         Raises:
@@ -147,7 +147,7 @@ class VirtualCamera:
         self._dropped += 1
         self._causes[cause] += 1
 
-    def sound(self, packet: Sound) -> None:
+    def sound(self, packet: SoundPacket) -> None:
         """Nothing: there is no place for it."""
 
     def close(self) -> None:
@@ -162,19 +162,19 @@ class VirtualCamera:
         if output is not None:
             output.close()
 
-    def _connect(self) -> Output:
+    def _connect(self) -> CameraOutput:
         form = self._form
         assert form is not None
         width, height = even(form.width * form.aspect), even(form.height)
         output = open_output(self._name, width, height, "nv12" if form.pix_fmt == "nv12" else "yuv420p", form.rate)
         try:  # from the first picture on readers find a camera; black, where no other comes
-            output.write(Canvas(output.width, output.height, output.pix_fmt).data)
+            output.write(CameraBuffer(output.width, output.height, output.pix_fmt).data)
         except OSError as error:
             output.close()
             raise OutputError(f"{output.name} takes no pictures: {error.strerror or error}") from None
         return output
 
-    def _differences(self, form: Form) -> list[str]:
+    def _differences(self, form: VideoFormat) -> list[str]:
         width, height = even(form.width * form.aspect), even(form.height)
         if form.aspect != 1:
             return [f"pictures are made {width}×{height}: a virtual camera has square samples only"]
@@ -183,9 +183,9 @@ class VirtualCamera:
                     "even sizes only"]
         return []
 
-    def _take(self, output: Output) -> None:
+    def _take(self, output: CameraOutput) -> None:
         self._output = output
-        self._canvas = Canvas(output.width, output.height, output.pix_fmt)
+        self._canvas = CameraBuffer(output.width, output.height, output.pix_fmt)
         self._wanted = True
         self._set("live", output.name)
 

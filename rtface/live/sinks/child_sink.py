@@ -9,13 +9,13 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any, Literal
 
-from rtface.concurrency.isolate import Child
-from rtface.concurrency.shared_frames import FrameRing, Picture
+from rtface.concurrency.child_process import ChildProcess
+from rtface.concurrency.shared_frames import FrameLayout, FrameRing
 from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.protocols import Form, Health, Sound
-from rtface.live.sinks.outlet import Status
-from rtface.live.sinks.write_worker import Begun, Failed, Heard, Opened, Report, Shown
+from rtface.live.protocols import EndpointHealth, SoundPacket, VideoFormat
+from rtface.live.sinks.stream_worker import SinkOpened, SinkRefused, SinkReport, WorkerStarted, WriteFrame, WriteSound
+from rtface.live.sinks.transport import TransportStatus
 
 # Seconds for a process to start, which is long on a busy machine, and for its sink to be there.
 STARTING, OPENING = 30.0, 10.0
@@ -24,8 +24,8 @@ _ROOM = 64 << 20
 
 
 class ChildSink:
-    """A sink whose work is done by a child process that is sent `Shown` and `Heard` and answers with `Opened` or
-    `Failed`, then `Report`.
+    """A sink whose work is done by a child process. It is sent `WriteFrame` and `WriteSound`, and answers with
+    `SinkOpened` or `SinkRefused`, then `SinkReport`.
 
     Args:
         target: the child's function.
@@ -36,16 +36,16 @@ class ChildSink:
     def __init__(self, target: str, shown: str, slots: int) -> None:
         self._target, self._shown, self._slots = target, shown, slots
         self._lock = threading.Lock()
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._ring: FrameRing | None = None
-        self._form: Form | None = None
+        self._form: VideoFormat | None = None
         self._began: float | None = None
-        self._answers: queue.SimpleQueue[Begun | Opened | Failed | str] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[WorkerStarted | SinkOpened | SinkRefused | str] = queue.SimpleQueue()
         self._closing = False
         self._full = 0  # pictures that the child had no room for
         self._given_up: Counter[str] = Counter()
-        self._report = self._before = Report(Status("opening", ""))
-        self._health = Health("opening", "not opened yet", time.monotonic())
+        self._report = self._before = SinkReport(TransportStatus("opening", ""))
+        self._health = EndpointHealth("opening", "not opened yet", time.monotonic())
         self.ready = False  # the child said that it is there
         self.put_at = time.monotonic()  # when a picture, or all, was taken last
         self.notes: list[str] = []
@@ -59,7 +59,7 @@ class ChildSink:
         return self._shown + size + (f", {self.encoder}" if self.encoder else "")
 
     @property
-    def health(self) -> Health:
+    def health(self) -> EndpointHealth:
         """As `rtface.live.protocols.LiveSink.health`."""
         before, report = self._before, self._report
         causes = before.dropped + report.dropped + self._given_up
@@ -84,7 +84,7 @@ class ChildSink:
                 except UsageError:  # larger than was agreed
                     slot = None
                 if slot is not None and not child.send(
-                        Shown(seconds, slot, Picture.of(frame.image), frame.corrected)):
+                        WriteFrame(seconds, slot, FrameLayout.of(frame.image), frame.corrected)):
                     ring.free(slot)
                     slot = None
             if slot is None:
@@ -94,12 +94,12 @@ class ChildSink:
             else:
                 self.put_at = time.monotonic()
 
-    def sound(self, packet: Sound) -> None:
+    def sound(self, packet: SoundPacket) -> None:
         """Sends a frame of sound to the child."""
         seconds = self._since(packet.time)
         child = self._child
         if child is not None and seconds >= 0:
-            child.send(Heard(seconds, packet))
+            child.send(WriteSound(seconds, packet))
 
     def _since(self, moment: float) -> float:
         """Seconds of the run; the first thing that comes begins it."""
@@ -107,7 +107,7 @@ class ChildSink:
             self._began = moment
         return moment - self._began
 
-    def _open(self, form: Form, job: object) -> Opened:
+    def _open(self, form: VideoFormat, job: object) -> SinkOpened:
         """Starts the child and waits until its sink is there.
 
         Raises:
@@ -117,15 +117,15 @@ class ChildSink:
         self._start(job)
         try:
             answer = self._answers.get(timeout=STARTING)
-            if isinstance(answer, Begun):
+            if isinstance(answer, WorkerStarted):
                 answer = self._answers.get(timeout=OPENING)
         except queue.Empty:
             answer = f"it was not there within {OPENING:.0f} s"
-        if isinstance(answer, Opened):
+        if isinstance(answer, SinkOpened):
             self.notes, self.encoder = list(answer.notes), answer.encoder
             return answer
         self._stop(0)
-        failed = answer if isinstance(answer, Failed) else Failed(str(answer))
+        failed = answer if isinstance(answer, SinkRefused) else SinkRefused(str(answer))
         kind = {"usage": UsageError, "missing": MissingComponent, "output": OutputError}[failed.kind]
         raise kind(f"{self._shown}: {failed.why}")
 
@@ -148,7 +148,7 @@ class ChildSink:
             self._end(why)
 
         try:
-            child = Child(self._target, job, name="sink", on_message=message, on_end=end, frames=ring)
+            child = ChildProcess(self._target, job, name="sink", on_message=message, on_end=end, frames=ring)
         except RtfaceError:
             ring.close()
             raise
@@ -163,10 +163,10 @@ class ChildSink:
             child.kill(wait)
 
     def _said(self, said: Any) -> None:
-        if isinstance(said, (Begun, Opened, Failed)):
-            self.ready, self.put_at = isinstance(said, Opened), time.monotonic()
+        if isinstance(said, (WorkerStarted, SinkOpened, SinkRefused)):
+            self.ready, self.put_at = isinstance(said, SinkOpened), time.monotonic()
             self._answers.put(said)
-        elif isinstance(said, Report):
+        elif isinstance(said, SinkReport):
             self._report = said
             if not self._closing:
                 self._state(said.status.state, said.status.detail)

@@ -17,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from rtface.errors import UsageError
 from rtface.frame import Color
-from rtface.live.protocols import Form
+from rtface.live.protocols import VideoFormat
 from rtface.media.color import ColorTags
 from rtface.media.cuda import driver
 
@@ -37,7 +37,7 @@ _NO_GOP = 1_000_000  # key frames are set by time, not by number
 
 
 @dataclass(frozen=True, slots=True)
-class LiveEncoding:
+class EncoderSettings:
     """What the user asked of the encoder of a stream.
 
     Attributes:
@@ -53,7 +53,7 @@ class LiveEncoding:
     encode: str = "auto"
 
 
-def usual_bitrate(form: Form) -> int:
+def usual_bitrate(form: VideoFormat) -> int:
     """Bits a second that streaming platforms recommend for pictures like these."""
     return int(round(np.interp(form.width * form.height * float(form.rate), _SAMPLES, _BITS), -4))
 
@@ -67,10 +67,10 @@ def tags_for(color: Color) -> ColorTags:
     return ColorTags(1, primaries, transfer, matrix)
 
 
-class Fit:
+class EncoderScaler:
     """Brings pictures to an encoder's size and format, in limited range."""
 
-    def __init__(self, form: Form, pix_fmt: str) -> None:
+    def __init__(self, form: VideoFormat, pix_fmt: str) -> None:
         self.width, self.height, self.pix_fmt = form.width & ~1, form.height & ~1, pix_fmt
         self.tags = tags_for(form.color)
         self._full = form.color.full_range
@@ -100,14 +100,14 @@ class LiveEncoder:
         UsageError: no encoder opens like this.
     """
 
-    def __init__(self, form: Form, wanted: LiveEncoding) -> None:
+    def __init__(self, form: VideoFormat, wanted: EncoderSettings) -> None:
         self.bitrate = wanted.bitrate or usual_bitrate(form)
         self.notes: list[str] = []
         self._gop, self._slack = wanted.gop, 0.5 / float(form.rate)
         self._last: int | None = None
         self._last_key: float | None = None
         self.name, self._context = self._open(form, wanted)
-        self._fit = Fit(form, str(self._context.pix_fmt))
+        self._fit = EncoderScaler(form, str(self._context.pix_fmt))
         if (self._fit.width, self._fit.height) != (form.width, form.height):
             self.notes.append(f"H.264 has no odd sizes: {form.width}×{form.height} becomes "
                               f"{self._fit.width}×{self._fit.height}")
@@ -133,7 +133,7 @@ class LiveEncoder:
             image.pict_type = PictureType.NONE
         return self._context.encode(image)
 
-    def _open(self, form: Form, wanted: LiveEncoding) -> tuple[str, VideoCodecContext]:
+    def _open(self, form: VideoFormat, wanted: EncoderSettings) -> tuple[str, VideoCodecContext]:
         names = () if wanted.encode == "software" else ("h264_nvenc",) if wanted.encode == "cuda" else \
             _HARDWARE.get(sys.platform, ())
         for name in names:
@@ -152,7 +152,7 @@ class LiveEncoder:
                              f"{f' with preset {wanted.preset}' if wanted.preset else ''}; check --bitrate and "
                              "--preset") from error
 
-    def _opened(self, name: str, form: Form, wanted: LiveEncoding) -> VideoCodecContext:
+    def _opened(self, name: str, form: VideoFormat, wanted: EncoderSettings) -> VideoCodecContext:
         context = VideoCodecContext.create(name, "w")
         assert isinstance(context, VideoCodecContext)
         formats = {f.name for f in Codec(name, "w").video_formats or []}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface.errors import OutputError, UsageError
-from rtface.live.protocols import Form, SoundForm
+from rtface.live.protocols import SoundFormat, VideoFormat
 from rtface.live.sinks.child_sink import ChildSink
 from rtface.media.outputs import check_target
 from rtface.media.stream_plan import FORMATS
@@ -39,8 +39,8 @@ class RecordJob:
     work: Path
     target: Target
     format: str
-    form: Form
-    sound: SoundForm | None
+    form: VideoFormat
+    sound: SoundFormat | None
     codec: str | None
     crf: float | None
     preset: str | None
@@ -49,7 +49,7 @@ class RecordJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordingEnded:
     """The recording is over: whole where `why` is empty; `path` is what is left of it, None for nothing."""
 
     path: str | None
@@ -79,9 +79,9 @@ class RecordSink(ChildSink):
         self._target_file = check_target(path, inputs=[], overwrite=options.overwrite)
         self._work = work_name(self._target_file.path)
         self._options, self._metadata = options, metadata
-        self._recorded: Recorded | None = None
+        self._recorded: RecordingEnded | None = None
 
-    def open(self, form: Form, *, sound: SoundForm | None) -> None:
+    def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """As `rtface.live.protocols.LiveSink.open`."""
         options = self._options
         self._open(form, RecordJob(self._work, self._target_file, self._format, form, sound, options.codec, options.crf,
@@ -96,7 +96,7 @@ class RecordSink(ChildSink):
         self._over()
 
     def _said(self, said: Any) -> None:
-        if isinstance(said, Recorded):
+        if isinstance(said, RecordingEnded):
             self._recorded = said
             if said.why:
                 self.notes.append(f"{self._shown}: {said.why}")
@@ -106,7 +106,7 @@ class RecordSink(ChildSink):
     def _end(self, why: str) -> None:
         super()._end(why)
         if self._recorded is None and self.encoder:
-            self._recorded = Recorded(self._kept(), why)
+            self._recorded = RecordingEnded(self._kept(), why)
         self._over()
 
     def _over(self) -> None:

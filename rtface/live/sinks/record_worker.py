@@ -12,14 +12,14 @@ import av
 from av.container.core import Flags
 from av.video.stream import VideoStream
 
-from rtface.concurrency.child import Parent
+from rtface.concurrency.child_main import ParentProcess
 from rtface.errors import OutputError, UsageError
-from rtface.live.protocols import Sound
-from rtface.live.sinks.live_encoder import TICKS, Fit
-from rtface.live.sinks.outlet import Status
-from rtface.live.sinks.record_sink import Recorded, RecordJob
+from rtface.live.protocols import SoundPacket
+from rtface.live.sinks.live_encoder import TICKS, EncoderScaler
+from rtface.live.sinks.record_sink import RecordingEnded, RecordJob
 from rtface.live.sinks.stream_mux import add_sound, sound_packet
-from rtface.live.sinks.write_worker import Begun, Failed, Heard, Opened, Report, Shown
+from rtface.live.sinks.stream_worker import SinkOpened, SinkRefused, SinkReport, WorkerStarted, WriteFrame, WriteSound
+from rtface.live.sinks.transport import TransportStatus
 from rtface.media.adts_headers import adts_config, config_for
 from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
@@ -54,7 +54,7 @@ class Recording:
     def __init__(self, job: RecordJob) -> None:
         self._job = job
         plan = _plan(job)
-        self.encoder, self._fit = plan.encoder, Fit(job.form, plan.pix_fmt)
+        self.encoder, self._fit = plan.encoder, EncoderScaler(job.form, plan.pix_fmt)
         self.frames = 0
         self._corrected = False
         self._last: dict[int, int] = {}
@@ -83,7 +83,7 @@ class Recording:
         for packet in packets:
             self._container.mux_one(packet)
 
-    def sound(self, sound: Sound, seconds: float) -> None:
+    def sound(self, sound: SoundPacket, seconds: float) -> None:
         """Takes the next frame of sound; the film begins with its first picture."""
         if self._sound is not None and self.frames and adts_config(sound.data)[0] == self._config:
             self._container.mux_one(sound_packet(sound, self._sound, self._rising(1, seconds), bare=self._bare))
@@ -142,7 +142,7 @@ def _plan(job: RecordJob) -> VideoPlan:
     name = ALIASES.get(job.codec.lower(), job.codec) if job.codec else "libx264"
     if name not in supported_encoders(job.format):
         raise UsageError(f"{job.format} cannot hold {name}; choose another --codec, or a .mkv file")
-    fit = Fit(form, "yuv420p")
+    fit = EncoderScaler(form, "yuv420p")
     plan = VideoPlan(name, fit.pix_fmt, fit.width, fit.height, form.rate, TICKS, fit.tags, form.aspect)
     set_quality(plan, job.crf, job.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None))
     if name == "libx264":  # what is held back is lost when the process is killed
@@ -157,18 +157,18 @@ def _plan(job: RecordJob) -> VideoPlan:
     return plan
 
 
-def record(parent: Parent, job: RecordJob) -> None:
+def record(parent: ParentProcess, job: RecordJob) -> None:
     """What the child of a `rtface.live.sinks.record_sink.RecordSink` runs until its parent asks it to end."""
-    parent.send(Begun())
+    parent.send(WorkerStarted())
     try:
         recording = Recording(job)
     except UsageError as error:
-        parent.send(Failed(redacted(str(error)), "usage"))
+        parent.send(SinkRefused(redacted(str(error)), "usage"))
         return
     except OSError as error:
-        parent.send(Failed(f"the working file cannot be made ({error.strerror})"))
+        parent.send(SinkRefused(f"the working file cannot be made ({error.strerror})"))
         return
-    parent.send(Opened(recording.encoder, ()))
+    parent.send(SinkOpened(recording.encoder, ()))
     why = _take(parent, recording)
     path: str | None = str(job.target.path)
     if not why and not recording.frames:
@@ -179,24 +179,24 @@ def record(parent: Parent, job: RecordJob) -> None:
         path = recording.give_up()
         why += f"; what was done is {path}" if path else "; nothing was left"
     _report(parent, recording)
-    parent.send(Recorded(path, why))
+    parent.send(RecordingEnded(path, why))
 
 
-def _report(parent: Parent, recording: Recording) -> None:
+def _report(parent: ParentProcess, recording: Recording) -> None:
     size = recording.file.size
-    parent.send(Report(Status("live", f"{size / 1e6:.1f} MB", size), recording.frames))
+    parent.send(SinkReport(TransportStatus("live", f"{size / 1e6:.1f} MB", size), recording.frames))
 
 
-def _take(parent: Parent, recording: Recording) -> str:
+def _take(parent: ParentProcess, recording: Recording) -> str:
     """Records what the parent sends until it asks to end; why it stopped earlier, "" where it did not."""
     frames, said, why = parent.frames, 0.0, ""
     assert frames is not None
     while not why and (message := parent.receive()) is not None:
-        if isinstance(message, Shown):
+        if isinstance(message, WriteFrame):
             image, seconds = frames.get(message.slot, message.picture), message.time
             why = _tried(recording, lambda image=image, seconds=seconds, corrected=message.corrected:
                          recording.picture(image, seconds, corrected=corrected))
-        elif isinstance(message, Heard):
+        elif isinstance(message, WriteSound):
             sound, seconds = message.sound, message.time
             why = _tried(recording, lambda sound=sound, seconds=seconds: recording.sound(sound, seconds))
         if time.monotonic() - said > _STATUS_S:

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from rtface._version import __version__
 from rtface.errors import UsageError
 from rtface.live.sinks import rtmp_wire as wire
-from rtface.live.sinks.channel import Channel, Lost, reason
+from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
 
 # Seconds for each answer of the server while connecting.
 ANSWER = 4.0
@@ -28,7 +28,7 @@ _PING, _PONG = 6, 7
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RtmpAddress:
     """Where an RTMP URL leads.
 
     Attributes:
@@ -44,7 +44,7 @@ class Place:
     key: str
 
     @classmethod
-    def of(cls, url: str) -> Place:
+    def of(cls, url: str) -> RtmpAddress:
         """UsageError where the URL names no application or stream."""
         parts = urlsplit(url)
         try:
@@ -78,7 +78,7 @@ class Place:
         return " ".join(text.split())[:200]
 
 
-class Publisher:
+class RtmpPublisher:
     """A stream that an RTMP server has agreed to take.
 
     Args:
@@ -95,13 +95,13 @@ class Publisher:
 
     format = "flv"
 
-    def __init__(self, place: Place, timeout: float = ANSWER) -> None:
-        self._place, self._reader, self._tags = place, wire.Reader(), wire.Tags()
+    def __init__(self, place: RtmpAddress, timeout: float = ANSWER) -> None:
+        self._place, self._reader, self._tags = place, wire.RtmpReader(), wire.FlvTagParser()
         self._stream = 0
         try:
             self._socket = socket.create_connection((place.host, place.port), timeout)
         except OSError as error:
-            raise Lost(reason(error)) from None
+            raise ConnectionLost(reason(error)) from None
         try:
             if place.secure:
                 self._socket = ssl.create_default_context().wrap_socket(self._socket, server_hostname=place.host)
@@ -109,11 +109,12 @@ class Publisher:
             self._ask()
         except OSError as error:
             self._socket.close()
-            raise Lost(reason(error)) from None
-        except (Lost, ValueError) as error:
+            raise ConnectionLost(reason(error)) from None
+        except (ConnectionLost, ValueError) as error:
             self._socket.close()
-            raise Lost(str(error) if isinstance(error, Lost) else "it does not speak RTMP") from None
-        self.channel = Channel(self._socket)
+            said = str(error) if isinstance(error, ConnectionLost) else "it does not speak RTMP"
+            raise ConnectionLost(said) from None
+        self.channel = TcpChannel(self._socket)
 
     def put(self, data: bytes) -> None:
         """Takes a piece of an FLV file, its header first."""
@@ -137,7 +138,7 @@ class Publisher:
                 if kind == wire.COMMAND:
                     self._refused(wire.decode(body))
         except ValueError:
-            raise Lost("it no longer speaks RTMP") from None
+            raise ConnectionLost("it no longer speaks RTMP") from None
 
     def goodbye(self) -> None:
         """Says that the stream is over."""
@@ -159,10 +160,10 @@ class Publisher:
         until = time.monotonic() + ANSWER
         while len(data) < size:
             if time.monotonic() > until:
-                raise Lost("it does not answer")
+                raise ConnectionLost("it does not answer")
             got = self._socket.recv(size - len(data))
             if not got:
-                raise Lost("it closed the connection; is it an RTMP server?")
+                raise ConnectionLost("it closed the connection; is it an RTMP server?")
             data += got
         return bytes(data)
 
@@ -190,7 +191,7 @@ class Publisher:
         while time.monotonic() < until:
             data = self._socket.recv(65_536)
             if not data:
-                raise Lost(f"it closed the connection when asked for {asked}; check application and key")
+                raise ConnectionLost(f"it closed the connection when asked for {asked}; check application and key")
             for kind, body in self._reader.feed(data):
                 if answer := self._service(kind, body):
                     self._socket.sendall(answer)
@@ -204,16 +205,16 @@ class Publisher:
                 self._refused(values)
                 if transaction is None and _code(values).endswith("Publish.Start"):
                     return values
-        raise Lost("it does not answer")
+        raise ConnectionLost("it does not answer")
 
     def _refused(self, values: list[Any]) -> None:
         """Lost where a command says that the server will not, or no more, take the stream."""
         told = values[3] if len(values) > 3 and isinstance(values[3], dict) else {}
         if values[:1] == ["_error"] or values[:1] == ["close"] or told.get("level") == "error":
             words = self._place.scrubbed(str(told.get("description") or told.get("code") or "without a reason"))
-            raise Lost(f"it refuses the stream: {words}; check application and key")
+            raise ConnectionLost(f"it refuses the stream: {words}; check application and key")
         if _code(values).endswith(("UnpublishNotify", "Unpublish.Success", "Connect.Closed")):
-            raise Lost("it ended the stream")
+            raise ConnectionLost("it ended the stream")
 
     def _service(self, kind: int, body: bytes) -> bytes:
         """What has to be answered at once, or nothing."""

@@ -118,7 +118,7 @@ class _Incoming:
     body: bytearray = field(default_factory=bytearray)
 
 
-class Reader:
+class RtmpReader:
     """Takes the server's bytes and gives its messages."""
 
     def __init__(self) -> None:
@@ -173,7 +173,7 @@ class Reader:
         return kind, whole
 
 
-class Tags:
+class FlvTagParser:
     """Takes FLV as it is written and gives its tags, also where one file follows another."""
 
     _HEADER = 13  # bytes, with the size of the tag before the first

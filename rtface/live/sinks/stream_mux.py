@@ -12,9 +12,9 @@ from av.container import OutputContainer
 from av.container.core import Flags
 from av.stream import Stream
 
-from rtface.live.protocols import Sound, SoundForm
+from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import TICKS
-from rtface.live.sources.sound_track import silent_frame
+from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.media.adts_headers import adts_config, config_for
 
 DATAGRAM = 1316
@@ -30,7 +30,7 @@ _OPTIONS = {
 }
 
 
-def add_sound(container: OutputContainer, form: SoundForm, *, bare: bool) -> Stream:
+def add_sound(container: OutputContainer, form: SoundFormat, *, bare: bool) -> Stream:
     """A stream for AAC of a form, in a container that takes it `bare` of its headers or with them."""
     with av.open(io.BytesIO(silent_frame(form) * 2), format="aac") as template:
         stream = container.add_stream_from_template(template.streams.audio[0], opaque=True)
@@ -39,7 +39,7 @@ def add_sound(container: OutputContainer, form: SoundForm, *, bare: bool) -> Str
     return stream
 
 
-def sound_packet(sound: Sound, stream: Stream, pts: int, *, bare: bool) -> av.Packet[Any]:
+def sound_packet(sound: SoundPacket, stream: Stream, pts: int, *, bare: bool) -> av.Packet[Any]:
     """A frame of AAC for a stream, at `pts` in `TICKS`."""
     packet: av.Packet[Any] = av.Packet(sound.data[adts_config(sound.data)[1]:] if bare else sound.data)
     packet.stream, packet.time_base = stream, TICKS
@@ -60,7 +60,7 @@ class StreamMux:
     """
 
     def __init__(self, format: str, write: Callable[[bytes], None], *, width: int, height: int, rate: Fraction,
-                 sound: SoundForm | None) -> None:
+                 sound: SoundFormat | None) -> None:
         self._container = av.open(_Bytes(write), "w", format=format, buffer_size=DATAGRAM * 50,
                                   container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[format])
         self._container.flags |= Flags.flush_packets.value
@@ -77,7 +77,7 @@ class StreamMux:
             self._last = (packet.dts or 0) - 1
         self._container.mux_one(packet)
 
-    def sound(self, sound: Sound, seconds: float) -> None:
+    def sound(self, sound: SoundPacket, seconds: float) -> None:
         """Writes a frame of sound; left out is what comes before the first picture, is not later than the frame before,
         or has another form: receivers would play it at a wrong pitch."""
         pts = round(seconds / TICKS)

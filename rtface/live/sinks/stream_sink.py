@@ -9,16 +9,16 @@ from dataclasses import replace
 
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.endpoints import Endpoint
-from rtface.live.protocols import Form, Health, LiveSink, Sound, SoundForm
+from rtface.live.addresses import LiveAddress
+from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.sinks.child_sink import STARTING, ChildSink
-from rtface.live.sinks.live_encoder import LiveEncoding
-from rtface.live.sinks.outlet import Status
+from rtface.live.sinks.live_encoder import EncoderSettings
 from rtface.live.sinks.record_sink import RecordSink
-from rtface.live.sinks.write_worker import Report, StreamJob
+from rtface.live.sinks.stream_worker import SinkReport, StreamJob
+from rtface.live.sinks.transport import TransportStatus
 from rtface.options import Options
 
-# Pictures that may be on their way to the child: more than wait there (`rtface.live.sinks.write_worker.BEHIND_S`) at
+# Pictures that may be on their way to the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at
 # 60 a
 # second.
 _SLOTS = 12
@@ -35,14 +35,14 @@ class StreamSink(ChildSink):
         encoding: how the pictures are encoded.
     """
 
-    def __init__(self, endpoint: Endpoint, encoding: LiveEncoding) -> None:
-        super().__init__("rtface.live.sinks.write_worker:stream", str(endpoint), _SLOTS)
+    def __init__(self, endpoint: LiveAddress, encoding: EncoderSettings) -> None:
+        super().__init__("rtface.live.sinks.stream_worker:stream", str(endpoint), _SLOTS)
         self._endpoint, self._encoding = endpoint, encoding
         self._ended = threading.Event()
         self._closed = threading.Event()
         self._keeper: threading.Thread | None = None
 
-    def open(self, form: Form, *, sound: SoundForm | None) -> None:
+    def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """As `rtface.live.protocols.LiveSink.open`."""
         job = StreamJob(self._endpoint.name, form, sound, self._encoding)
         try:
@@ -80,10 +80,10 @@ class StreamSink(ChildSink):
             self._stop(0)
             self._state("away", "the writing process was lost" if lost else "the writing process hangs")
             report, before = self._report, self._before
-            self._before = Report(Status("away", "", before.status.bytes + report.status.bytes,
-                                         before.status.reopened + report.status.reopened + 1),
-                                  before.frames + report.frames, before.dropped + report.dropped)
-            self._report = Report(Status("away", ""))
+            self._before = SinkReport(TransportStatus("away", "", before.status.bytes + report.status.bytes,
+                                                      before.status.reopened + report.status.reopened + 1),
+                                      before.frames + report.frames, before.dropped + report.dropped)
+            self._report = SinkReport(TransportStatus("away", ""))
             self._closed.wait(_AGAIN)
             self._ended.clear()
             if not self._closing:
@@ -104,22 +104,22 @@ class NullSink:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self._health = Health("opening", "", time.monotonic())
+        self._health = EndpointHealth("opening", "", time.monotonic())
 
     @property
-    def health(self) -> Health:
+    def health(self) -> EndpointHealth:
         """As `rtface.live.protocols.LiveSink.health`."""
         return self._health
 
-    def open(self, form: Form, *, sound: SoundForm | None) -> None:
+    def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Nothing to make ready."""
-        self._health = Health("live", "takes everything", time.monotonic())
+        self._health = EndpointHealth("live", "takes everything", time.monotonic())
 
     def write(self, frame: Frame) -> None:
         """Counts a picture."""
         self._health = replace(self._health, frames=self._health.frames + 1)
 
-    def sound(self, packet: Sound) -> None:
+    def sound(self, packet: SoundPacket) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class NullSink:
             self._health = replace(self._health, state="closed", detail="closed", since=time.monotonic())
 
 
-def open_live_sink(endpoint: Endpoint, options: Options, *, metadata: dict[str, str] | None = None) -> LiveSink:
+def open_live_sink(endpoint: LiveAddress, options: Options, *, metadata: dict[str, str] | None = None) -> LiveSink:
     """The sink for a stream, a file or ``null:``, not yet opened.
 
     Args:
@@ -143,4 +143,4 @@ def open_live_sink(endpoint: Endpoint, options: Options, *, metadata: dict[str, 
         return NullSink()
     if endpoint.kind == "file":
         return RecordSink(endpoint.name, options, metadata=metadata or {})
-    return StreamSink(endpoint, LiveEncoding(options.bitrate, options.gop, options.preset, options.encode))
+    return StreamSink(endpoint, EncoderSettings(options.bitrate, options.gop, options.preset, options.encode))

@@ -18,18 +18,27 @@ import av
 import av.logging
 from av.codec.context import Flags
 
-from rtface.concurrency.child import Parent
-from rtface.concurrency.shared_frames import Picture
+from rtface.concurrency.child_main import ParentProcess
+from rtface.concurrency.shared_frames import FrameLayout
 from rtface.errors import InputError, MissingComponent, RtfaceError
 from rtface.frame import Color, Display
-from rtface.live.devices import camera
-from rtface.live.sources import microphone_input
-from rtface.live.sources.conform import Conform
-from rtface.live.sources.jitter import JitterBuffer
-from rtface.live.sources.messages import SOUND_BEGAN, Beat, Heard, Noted, Opened, Over, Refused, Request, Shot
-from rtface.live.sources.opening import Input, has_sound, may_get_sound, open_stream
-from rtface.live.sources.pace import CUSHION, Burst, Pace
-from rtface.live.sources.sound_track import SoundTrack
+from rtface.live.devices import camera, microphone
+from rtface.live.messages import (
+    SOUND_BEGAN,
+    EndOfStream,
+    Heartbeat,
+    SoundPacketReady,
+    SourceNote,
+    SourceOpened,
+    SourceRefused,
+    SourceRequest,
+    VideoFrameReady,
+)
+from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
+from rtface.live.sources.jitter_buffer import JitterBuffer
+from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
+from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace
+from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.probe import details_of
 
@@ -51,17 +60,18 @@ _PLAUSIBLE = 0.5
 _AHEAD = 1.5
 
 
-def read(parent: Parent, request: Request) -> None:
-    """What runs in the child: `Opened` or `Refused`, then `Shot` and `Heard`, with `Beat` all along."""
+def read(parent: ParentProcess, request: SourceRequest) -> None:
+    """Runs in the child process: sends `SourceOpened` or `SourceRefused`, then `VideoFrameReady` and
+    `SoundPacketReady`, with a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
-    reader = Reader(parent, request)
+    reader = ReadWorker(parent, request)
     threading.Thread(target=reader.beat, name="beat", daemon=True).start()
-    device = {"camera": camera.open_camera, "microphone": microphone_input.open_microphone}
+    device = {"camera": camera.open_camera, "microphone": microphone.open_microphone}
     try:
         opened = device.get(request.kind, open_stream)(request)
     except RtfaceError as error:
-        kind = type(error).__name__
-        parent.send(Refused(kind if isinstance(error, InputError | MissingComponent) else "InputError", str(error)))
+        kind = type(error).__name__ if isinstance(error, InputError | MissingComponent) else "InputError"
+        parent.send(SourceRefused(kind, str(error)))
         return
     try:
         reader.run(opened)
@@ -70,7 +80,7 @@ def read(parent: Parent, request: Request) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueuedPacket:
     """A packet of the picture, or sound ready for the run, until it is due.
 
     Attributes:
@@ -78,17 +88,17 @@ class Waiting:
         fresh: False for what the opening read ahead: it is decoded and not shown.
     """
 
-    item: av.Packet[Any] | Heard
+    item: av.Packet[Any] | SoundPacketReady
     due: float
     fresh: bool = True
 
 
-class Reader:
+class ReadWorker:
     """See the module."""
 
-    def __init__(self, parent: Parent, request: Request) -> None:
+    def __init__(self, parent: ParentProcess, request: SourceRequest) -> None:
         self._parent, self._request = parent, request
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[QueuedPacket] = deque()
         self._buffer = JitterBuffer(request.buffer)
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
@@ -97,7 +107,7 @@ class Reader:
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
         self._behind = _BEHIND
         self._need_key = False
-        self._conform = Conform()
+        self._conform = DeinterlaceToneMap()
         self._noted = 0
         self._like: tuple[Any, ...] = ()
         self._color, self._display = Color(), Display()
@@ -106,11 +116,11 @@ class Reader:
     def beat(self) -> None:
         """Says that it lives, until the parent is gone."""
         while not self._parent.gone:
-            self._parent.send(Beat(time.monotonic() - self._heard_at, self._bytes, self._dropped,
-                                   self._errors + self._sound_errors, self._buffer.seconds))
+            self._parent.send(Heartbeat(time.monotonic() - self._heard_at, self._bytes, self._dropped,
+                                        self._errors + self._sound_errors, self._buffer.seconds))
             time.sleep(_BEAT)
 
-    def run(self, opened: Input) -> None:
+    def run(self, opened: OpenedInput) -> None:
         """Until the source ends or fails, or the parent is gone.
 
         Raises:
@@ -119,9 +129,9 @@ class Reader:
         video = opened.video
         self._heard_at = time.monotonic()
         aspect = video.sample_aspect_ratio if video is not None else None
-        track = SoundTrack(opened.sound, self._request.sound_form) if opened.sound is not None else None
-        self._parent.send(Opened(opened.described, opened.rate, aspect or Fraction(1), tuple(opened.notes),
-                                 track and track.form, opened.film, opened.label))
+        track = AacConverter(opened.sound, self._request.sound_form) if opened.sound is not None else None
+        self._parent.send(SourceOpened(opened.described, opened.rate, aspect or Fraction(1), tuple(opened.notes),
+                                       track and track.form, opened.film, opened.label))
         if video is not None and not opened.paced:
             video.codec_context.flags |= Flags.low_delay
         if opened.sound is None and self._request.again_for_sound and may_get_sound(self._request):
@@ -129,7 +139,7 @@ class Reader:
         threading.Thread(target=self._demux, args=(opened, track), name="demux", daemon=True).start()
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
         while (waiting := self._next()) is not None:
-            if isinstance(waiting.item, Heard):
+            if isinstance(waiting.item, SoundPacketReady):
                 self._parent.send(waiting.item)
                 continue
             packet = self._catch_up(waiting.item, waiting.due) if waiting.fresh else waiting.item
@@ -145,9 +155,9 @@ class Reader:
         if self._failure is not None:
             raise self._failure
         if opened.film:
-            self._parent.send(Over())
+            self._parent.send(EndOfStream())
 
-    def _next(self) -> Waiting | None:
+    def _next(self) -> QueuedPacket | None:
         """What is due next, once it is due; None at the end of the source or of the parent."""
         with self._changed:
             while not self._parent.gone:
@@ -163,7 +173,7 @@ class Reader:
         """Packets of the picture that wait although they are due."""
         now = time.monotonic()
         with self._changed:
-            return sum(w.due <= now for w in self._waiting if not isinstance(w.item, Heard))
+            return sum(w.due <= now for w in self._waiting if not isinstance(w.item, SoundPacketReady))
 
     def _listen(self) -> None:
         """Looks now and then whether a stream that had no sound has some: PyAV shows no stream that comes later."""
@@ -175,11 +185,11 @@ class Reader:
 
     # -- packets ------------------------------------------------------------------------------------------------
 
-    def _demux(self, opened: Input, track: SoundTrack | None) -> None:
+    def _demux(self, opened: OpenedInput, track: AacConverter | None) -> None:
         """Takes packets as they come; those of sound go to the run from here."""
         streams = [s for s in (opened.video, opened.sound) if s is not None]
-        pace = Pace(0.0 if opened.film else CUSHION) if opened.paced else None
-        burst = None if opened.paced or opened.monotonic else Burst()
+        pace = PlaybackPace(0.0 if opened.film else CUSHION) if opened.paced else None
+        burst = None if opened.paced or opened.monotonic else BurstDetector()
         leading = opened.video or opened.sound
         try:
             for packet in opened.container.demux(*streams):
@@ -198,7 +208,7 @@ class Reader:
                     burst = None
                 if opened.video is not None and packet.stream_index == opened.video.index:
                     due = arrived if burst or pace or opened.monotonic else self._due(packet, arrived)
-                    self._wait(Waiting(packet, due, burst is None))
+                    self._wait(QueuedPacket(packet, due, burst is None))
                 elif track is not None:
                     for heard in track.push(packet, arrived):
                         if burst is None:
@@ -215,15 +225,15 @@ class Reader:
         ticks = packet.dts if packet.dts is not None else packet.pts
         return self._buffer.due(None if ticks is None else float(ticks * packet.time_base), arrived)
 
-    def _hear(self, heard: Heard, arrived: float) -> None:
+    def _hear(self, heard: SoundPacketReady, arrived: float) -> None:
         """Sound waits as long as the picture does, so that both reach the outputs together."""
         due = self._buffer.beside(heard.stamp, arrived)
-        if due > time.monotonic() or any(isinstance(w.item, Heard) for w in tuple(self._waiting)):
-            self._wait(Waiting(heard, due))
+        if due > time.monotonic() or any(isinstance(w.item, SoundPacketReady) for w in tuple(self._waiting)):
+            self._wait(QueuedPacket(heard, due))
         else:
             self._parent.send(heard)
 
-    def _wait(self, waiting: Waiting) -> None:
+    def _wait(self, waiting: QueuedPacket) -> None:
         with self._changed:
             place = len(self._waiting)
             while place and self._waiting[place - 1].due > waiting.due:
@@ -248,12 +258,13 @@ class Reader:
         if waited < _LATE and self._overdue() < _MOST:
             return packet
         with self._changed:
-            keys = [w for w in self._waiting if w.due <= now and not isinstance(w.item, Heard) and w.item.is_keyframe]
+            keys = [w for w in self._waiting
+                    if w.due <= now and not isinstance(w.item, SoundPacketReady) and w.item.is_keyframe]
             if keys:
                 self._dropped += 1
                 while self._waiting[0] is not keys[-1]:
                     passed = self._waiting.popleft()
-                    if isinstance(passed.item, Heard):
+                    if isinstance(passed.item, SoundPacketReady):
                         self._parent.send(passed.item)
                     else:
                         self._dropped += 1
@@ -275,13 +286,13 @@ class Reader:
             self._errors += 1
             return []
         for text in self._conform.notes[self._noted:]:
-            self._parent.send(Noted(text))
+            self._parent.send(SourceNote(text))
         self._noted = len(self._conform.notes)
         return images
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
-    def _hand_over(self, image: av.VideoFrame, due: float, opened: Input) -> None:
+    def _hand_over(self, image: av.VideoFrame, due: float, opened: OpenedInput) -> None:
         assert self._parent.frames is not None
         stamp = image.time
         captured = due
@@ -294,9 +305,9 @@ class Reader:
         if slot is None:
             self._dropped += 1
             return
-        self._parent.send(Shot(slot, Picture.of(image), stamp, captured, self._color, self._display))
+        self._parent.send(VideoFrameReady(slot, FrameLayout.of(image), stamp, captured, self._color, self._display))
 
-    def _look_at(self, image: av.VideoFrame, opened: Input) -> None:
+    def _look_at(self, image: av.VideoFrame, opened: OpenedInput) -> None:
         """How to read pictures like this one; asked again when they change."""
         like = (image.width, image.height, image.format.name, image.interlaced_frame, int(image.colorspace),
                 int(image.color_range), int(image.color_trc), int(image.color_primaries))

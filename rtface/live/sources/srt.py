@@ -56,7 +56,7 @@ def library() -> Any:
     raise MissingComponent(f"srt:// needs SRT's library: {how}")
 
 
-class Srt:
+class SrtConnection:
     """One connection, also as a file for PyAV (`read`, `write`).
 
     Args:

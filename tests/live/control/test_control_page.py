@@ -10,28 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from rtface.live.control.endpoint import ControlEndpoint
+from rtface.live.control.control_server import ControlServer
 from rtface.live.control.keyboard import HELP
-from rtface.live.control.metrics import Metrics
+from rtface.live.control.metrics import MetricsServer
 from rtface.live.control.status import LiveStatus
-from rtface.live.controls import Controls
-from rtface.live.protocols import Health
+from rtface.live.controls import LiveControls
+from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/control.md").read_text(encoding="utf-8")
 
 
 class End:
-    described, health = "", Health("live", "", 0.0, bytes=1, causes={"network": 1})
+    described, health = "", EndpointHealth("live", "", 0.0, bytes=1, causes={"network": 1})
 
 
 @pytest.fixture
 def status():
-    return LiveStatus(Stats(), Controls(strength=0.5), source=("camera:0", End()), sinks=[("vcam:", End())], delay=0.06)
+    return LiveStatus(Stats(), LiveControls(strength=0.5), source=("camera:0", End()), sinks=[("vcam:", End())],
+                      delay=0.06)
 
 
 def test_every_path_is_on_the_page_and_the_other_way_round(status):
-    endpoint = ControlEndpoint(status.controls, status.snapshot)
+    endpoint = ControlServer(status.controls, status.snapshot)
     paths = {path for _, path in endpoint._server._server.routes} - {"/"}
     endpoint.close()
     assert set(re.findall(r"(?:GET|POST) (/[a-z.]+)", PAGE)) | {"/on", "/off", "/light"} == paths | {"/metrics"}
@@ -45,7 +46,7 @@ def test_every_key_of_the_status_and_every_metric_is_explained(status):
     snapshot = status.snapshot()
     assert set(snapshot) | set(snapshot["source"]) | set(snapshot["dropped"]) | set(snapshot["latency_ms"]) <= written
     status.wrote(0.02, 1)
-    metrics = Metrics(status)
+    metrics = MetricsServer(status)
     names = {sample.name for family in metrics._registry.collect() for sample in family.samples
              if sample.name.startswith("rtface")}
     metrics.close()
@@ -63,7 +64,7 @@ def test_every_key_is_on_the_page():
 
 
 def test_the_script_for_obs_works(status, monkeypatch):
-    endpoint = ControlEndpoint(status.controls, status.snapshot)
+    endpoint = ControlServer(status.controls, status.snapshot)
     pressed, offsets, kept, released, changes = {}, [], {}, [], []
     status.controls.listen(lambda name, value: changes.append(name))
 

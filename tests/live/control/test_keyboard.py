@@ -14,8 +14,8 @@ import types
 import pytest
 
 from rtface.live.control import keyboard
-from rtface.live.control.keyboard import HELP, Keyboard, Keys
-from rtface.live.controls import Controls
+from rtface.live.control.keyboard import HELP, KeyBindings, Keyboard
+from rtface.live.controls import LiveControls
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
 
@@ -34,15 +34,15 @@ def wait_for(condition, seconds=10.0):
     ("xyz\x1b[5~\x1b[1;5C\r\n\x03é", {}), ("\x1b[A ", {"strength": 0.6, "enabled": False}),
 ])
 def test_each_key_does_what_it_says(typed, values):
-    controls = Controls(strength=0.5)
-    assert Keys(controls, str).press(typed) == ""
+    controls = LiveControls(strength=0.5)
+    assert KeyBindings(controls, str).press(typed) == ""
     assert controls.values() == {"enabled": True, "strength": 0.5, "light": 0.0} | values
     assert not controls.stop.is_set()
 
 
 def test_a_sequence_may_come_in_pieces():
-    controls = Controls(strength=0.5)
-    keys = Keys(controls, str)
+    controls = LiveControls(strength=0.5)
+    keys = KeyBindings(controls, str)
     left = ""
     for piece in ("+\x1b", "[", "B\x1bO", "A+"):
         left = keys.press(left + piece)
@@ -51,8 +51,8 @@ def test_a_sequence_may_come_in_pieces():
 
 def test_help_and_end():
     said = []
-    controls = Controls()
-    Keys(controls, said.append).press("?q")
+    controls = LiveControls()
+    KeyBindings(controls, said.append).press("?q")
     assert said == [HELP]
     assert controls.stop.is_set()
     assert len(HELP) < 80
@@ -64,7 +64,7 @@ def test_without_a_terminal_nothing_is_read_and_no_thread_is_started():
     closed = io.StringIO()
     closed.close()
     for other in (stream, closed):
-        with Keyboard(controls := Controls(), str, other):
+        with Keyboard(controls := LiveControls(), str, other):
             assert threading.active_count() == before
         assert not controls.stop.is_set()
     assert stream.read() == "q"
@@ -98,7 +98,7 @@ def test_keys_come_without_enter_and_the_terminal_is_given_back(terminal):
     ours, stream = terminal
     before = modes(stream)
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGTSTP, signal.SIGCONT)}
-    controls = Controls(strength=0.5)
+    controls = LiveControls(strength=0.5)
     with Keyboard(controls, str, stream):
         wait_for(lambda: not cooked(stream))
         os.write(ours, b" +\x1b[A")
@@ -118,7 +118,7 @@ def test_keys_come_without_enter_and_the_terminal_is_given_back(terminal):
 def test_an_exception_gives_the_terminal_back(terminal):
     _, stream = terminal
     before = modes(stream)
-    with pytest.raises(ZeroDivisionError), Keyboard(Controls(), str, stream):
+    with pytest.raises(ZeroDivisionError), Keyboard(LiveControls(), str, stream):
         wait_for(lambda: not cooked(stream))
         raise ZeroDivisionError
     assert modes(stream) == before
@@ -130,7 +130,7 @@ def test_a_terminal_that_hangs_up_ends_the_thread_only():
 
     ours, theirs = pty.openpty()
     with open(theirs) as stream:  # noqa: PTH123
-        with Keyboard(controls := Controls(), str, stream):
+        with Keyboard(controls := LiveControls(), str, stream):
             wait_for(lambda: not cooked(stream))
             os.close(ours)
             wait_for(lambda: "rtface-keyboard" not in [t.name for t in threading.enumerate()])
@@ -139,14 +139,14 @@ def test_a_terminal_that_hangs_up_ends_the_thread_only():
 
 _PROGRAM = """
 import os, signal, sys, time
-from rtface.live.controls import Controls
+from rtface.live.controls import LiveControls
 from rtface.live.control.keyboard import Keyboard
 if sys.argv[1] == "handled":
     def handle(number, frame):
         os.write(1, b"HANDLED\\n")
         os._exit(7)
     signal.signal(signal.SIGTERM, handle)
-controls = Controls()
+controls = LiveControls()
 controls.listen(lambda name, value: os.write(1, f"<{name} {value}>".encode()))
 with Keyboard(controls, str):
     os.write(1, b"READY")
@@ -289,8 +289,8 @@ def test_windows_reads_keys_and_arrows(monkeypatch):
     typed = list("\xe0H\xe0K\x00P\xe0H q")[::-1]
     console = types.SimpleNamespace(kbhit=lambda: bool(typed), getwch=lambda: typed.pop())
     monkeypatch.setitem(sys.modules, "msvcrt", console)
-    controls = Controls(strength=0.5)
-    terminal = keyboard._WindowsTerminal(Keys(controls, str))
+    controls = LiveControls(strength=0.5)
+    terminal = keyboard._WindowsTerminal(KeyBindings(controls, str))
     wait_for(controls.stop.is_set)
     terminal.close()
     assert controls.values() == {"enabled": False, "strength": 0.6, "light": 0.0}

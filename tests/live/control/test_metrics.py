@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rtface.live.control.metrics import Metrics
+from rtface.live.control.metrics import MetricsServer
 from rtface.live.control.status import LiveStatus
-from rtface.live.controls import Controls
-from rtface.live.protocols import Health
+from rtface.live.controls import LiveControls
+from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
 
 
@@ -27,12 +27,12 @@ class End:
 @pytest.fixture
 def run():
     stats = Stats()
-    status = LiveStatus(stats, Controls(strength=0.7),
-                        source=("rtsp://u:SECRET@h/a", End(Health("live", "", 0.0, 310))),
-                        sinks=[("rtmp://h/app/SECRET", End(Health("away", "SECRET", 0.0, 290, 4, 12345, 3,
-                                                                  causes={"network": 4}))),
-                               ("vcam:", End(Health("live", "", 0.0)))])
-    metrics = Metrics(status)
+    status = LiveStatus(stats, LiveControls(strength=0.7),
+                        source=("rtsp://u:SECRET@h/a", End(EndpointHealth("live", "", 0.0, 310))),
+                        sinks=[("rtmp://h/app/SECRET", End(EndpointHealth("away", "SECRET", 0.0, 290, 4, 12345, 3,
+                                                                          causes={"network": 4}))),
+                               ("vcam:", End(EndpointHealth("live", "", 0.0)))])
+    metrics = MetricsServer(status)
     yield stats, status, metrics
     metrics.close()
 
@@ -107,7 +107,7 @@ def test_memory_is_told_where_the_system_tells_it(run):
 
 def test_two_runs_in_one_process_do_not_meet(run):
     _, status, metrics = run
-    other = Metrics(LiveStatus(Stats(), Controls(strength=0.2), source=status.source, sinks=[]))
+    other = MetricsServer(LiveStatus(Stats(), LiveControls(strength=0.2), source=status.source, sinks=[]))
     assert scraped(other)[1]["rtface_strength_ratio",] == 0.2
     assert scraped(metrics)[1]["rtface_strength_ratio",] == 0.7
     other.close()

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color, Display, Frame
-from rtface.live.control.connections import STREAMS
-from rtface.live.control.endpoint import ControlEndpoint
+from rtface.live.control.control_server import ControlServer
+from rtface.live.control.http_connections import STREAMS
 from rtface.live.control.preview import Preview
-from rtface.live.controls import Controls
-from rtface.live.frame_filters import LiveExtras
+from rtface.live.controls import LiveControls
+from rtface.live.frame_filters import FrameFilters
 from rtface.options import Options
 from rtface.stats import Stats
 
@@ -115,8 +115,8 @@ def test_a_stage_that_wants_every_picture_as_it_came_makes_no_more_of_them():
 
 def test_previews_leave_connections_for_commands_and_viewers_that_left_are_noticed(monkeypatch):
     monkeypatch.setattr("rtface.live.control.preview._AGAIN_S", 0.05)
-    preview, controls = Preview(), Controls()
-    endpoint = ControlEndpoint(controls, dict, preview=preview)
+    preview, controls = Preview(), LiveControls()
+    endpoint = ControlServer(controls, dict, preview=preview)
     port = int(endpoint.address.rsplit(":", 1)[1])
 
     def asked(method, path):
@@ -145,7 +145,7 @@ def test_previews_leave_connections_for_commands_and_viewers_that_left_are_notic
 
 def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
     preview = Preview()
-    endpoint = ControlEndpoint(Controls(), dict, preview=preview)
+    endpoint = ControlServer(LiveControls(), dict, preview=preview)
     connection = http.client.HTTPConnection("127.0.0.1", int(endpoint.address.rsplit(":", 1)[1]), timeout=10)
     connection.request("GET", "/preview.mjpeg")
     answer = connection.getresponse()
@@ -177,7 +177,7 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
 
 
 def test_a_slate_is_shown_beside_the_last_picture_and_no_pair_is_of_two_moments():
-    pairs, extras = [], LiveExtras(Options(), Stats())
+    pairs, extras = [], FrameFilters(Options(), Stats())
     extras.preview.close()
     extras.preview = SimpleNamespace(wanted=True, show=lambda before, after: pairs.append((before, after)),
                                      close=lambda: None)

@@ -8,10 +8,10 @@ import re
 import pytest
 
 from rtface.cli.console import Console
-from rtface.live.control.status import LiveMeter, LiveStatus
-from rtface.live.control.window import Window
-from rtface.live.controls import Controls
-from rtface.live.protocols import Health
+from rtface.live.control.sliding_window import LatencyWindow
+from rtface.live.control.status import LiveStatus, StatusLine
+from rtface.live.controls import LiveControls
+from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
 
 
@@ -29,8 +29,8 @@ class End:
 
 
 def made(clock, *, source=None, sink=None, stats=None, controls=None, **more):
-    live = Health("live", "", 90.0, frames=3)
-    return LiveStatus(stats or Stats(), controls or Controls(strength=0.8), clock=clock,
+    live = EndpointHealth("live", "", 90.0, frames=3)
+    return LiveStatus(stats or Stats(), controls or LiveControls(strength=0.8), clock=clock,
                       source=("camera:0", End(source or live)), sinks=[("vcam:", End(sink or live))], **more)
 
 
@@ -42,7 +42,7 @@ def run(status, clock, frames=300, latency=0.021, faces=1):
 
 def test_the_window_forgets_what_is_older_than_ten_seconds():
     clock = Clock()
-    window = Window(clock)
+    window = LatencyWindow(clock)
     for second in range(40):
         for _ in range(30):
             clock.now += 1 / 30
@@ -60,7 +60,7 @@ def test_the_window_forgets_what_is_older_than_ten_seconds():
 
 def test_the_rate_is_steady_and_falls_when_nothing_comes():
     clock = Clock()
-    window = Window(clock)
+    window = LatencyWindow(clock)
     assert window.rate == 0
     rates = []
     for n in range(300):
@@ -85,7 +85,7 @@ def test_the_line_is_as_documented():
 
 def test_what_is_wrong_comes_first_and_is_coloured():
     clock = Clock()
-    status = made(clock, source=Health("away", "unplugged", 97.0))
+    status = made(clock, source=EndpointHealth("away", "unplugged", 97.0))
     painted = status.line(paint=lambda kind, text: f"[{kind}:{text}]")
     assert painted.startswith("[fault:camera:0 away 3 s (unplugged)]  live 0.0 fps")
     assert painted.endswith("[ok:on]")
@@ -97,8 +97,8 @@ def test_the_line_fits_and_keeps_what_matters(width):
     stats = Stats()
     stats.count("dropped:late", 1234)
     stats.count("faults", 2)
-    status = made(clock, stats=stats, sink=Health("away", "connection refused by the other side", 40.0),
-                  controls=Controls(strength=0.8, light=0.5), delay=0.06, ladder=lambda: "key frames")
+    status = made(clock, stats=stats, sink=EndpointHealth("away", "connection refused by the other side", 40.0),
+                  controls=LiveControls(strength=0.8, light=0.5), delay=0.06, ladder=lambda: "key frames")
     run(status, clock)
     text = status.line(width)
     assert len(text) <= width
@@ -122,8 +122,9 @@ def test_the_json_has_everything_and_no_secret():
     stats.count("passed:late", 4)
     stats.add("latency", 0.025)
     stats.warn("x", "cannot reach rtmp://u:SECRET@h/app/SECRET?x=SECRET")
-    away = Health("away", "rtmp://u:SECRET@h/app/SECRET refused", 99.0, frames=7, dropped=2, bytes=55, reopened=3)
-    status = LiveStatus(stats, Controls(strength=0.6), clock=clock, source=("rtmp://h/app/SECRET", End(away)),
+    away = EndpointHealth("away", "rtmp://u:SECRET@h/app/SECRET refused", 99.0, frames=7, dropped=2, bytes=55,
+                          reopened=3)
+    status = LiveStatus(stats, LiveControls(strength=0.6), clock=clock, source=("rtmp://h/app/SECRET", End(away)),
                         sinks=[("srt://h:1?passphrase=SECRET", End(away, "stream to srt://h:1?passphrase=SECRET"))])
     found = status.snapshot()
     text = json.dumps(found, allow_nan=False)
@@ -147,11 +148,12 @@ def test_the_json_has_everything_and_no_secret():
 
 
 def test_what_a_viewer_misses_is_said_while_it_is_missed():
-    clock, sink = Clock(), End(Health("live", "", 90.0))
-    status = LiveStatus(Stats(), Controls(), clock=clock, source=("camera:0", sink), sinks=[("rtmp://h/live/…", sink)])
+    clock, sink = Clock(), End(EndpointHealth("live", "", 90.0))
+    status = LiveStatus(Stats(), LiveControls(), clock=clock, source=("camera:0", sink),
+                        sinks=[("rtmp://h/live/…", sink)])
     for n in range(600):
         lost = max(0, min(n, 450) - 150) // 2  # of every two from the 5th to the 15th second one
-        sink.health = Health("live", "", 90.0, frames=n - lost, dropped=lost, causes={"network": lost})
+        sink.health = EndpointHealth("live", "", 90.0, frames=n - lost, dropped=lost, causes={"network": lost})
         run(status, clock, frames=1)
         if n == 140:
             assert not status.alerts
@@ -208,7 +210,7 @@ def test_the_meter_shows_five_lines_a_second_on_a_terminal_and_one_in_ten_second
     for live, expected in ((True, 100), (False, 2)):
         clock = Clock()
         screen, status = Screen(live), made(clock)
-        meter = LiveMeter(screen, status, clock=clock)
+        meter = StatusLine(screen, status, clock=clock)
         for _ in range(2000):
             clock.now += 0.01
             meter()
@@ -220,7 +222,7 @@ def test_the_meter_shows_five_lines_a_second_on_a_terminal_and_one_in_ten_second
 def test_a_change_is_shown_at_once_on_a_terminal():
     clock = Clock()
     screen, status = Screen(True), made(clock)
-    meter = LiveMeter(screen, status, clock=clock)
+    meter = StatusLine(screen, status, clock=clock)
     meter()
     status.controls.toggle()
     assert len(screen.lines) == 2
@@ -244,7 +246,7 @@ def test_colours_take_no_room_on_the_console(monkeypatch):
 
 
 def test_two_sinks_that_would_be_shown_alike_have_names_of_their_own():
-    end = End(Health("live", "", 0.0))
-    status = LiveStatus(Stats(), Controls(), source=("camera:0", end),
+    end = End(EndpointHealth("live", "", 0.0))
+    status = LiveStatus(Stats(), LiveControls(), source=("camera:0", end),
                         sinks=[(f"rtmp://h/app/{key}", end) for key in "abc"])
     assert [name for name, _ in status.sinks] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.errors import MissingComponent
-from rtface.live.devices import checks, listing, v4l2
-from rtface.live.devices.camera_modes import Mode
+from rtface.live.devices import doctor_findings, listing, v4l2
+from rtface.live.devices.camera_modes import CameraMode
 
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)
@@ -123,19 +123,19 @@ def test_elsewhere_ffmpeg_lists_them(monkeypatch, system, format_name, expected)
     monkeypatch.setattr(listing.platform, "system", lambda: system)
     monkeypatch.setattr(av, "enumerate_input_devices", lambda name: listed if name == format_name else [])
     assert [(d.kind, d.address) for d in listing.devices()] == expected
-    found = {finding.name: finding for finding in checks.check()}
+    found = {finding.name: finding for finding in doctor_findings.check()}
     assert found["virtual camera"].state == "ok" and "OBS has one virtual camera only" in found["virtual camera"].detail
     listed.clear()
-    found = {finding.name: finding for finding in checks.check()}
+    found = {finding.name: finding for finding in doctor_findings.check()}
     assert "install OBS Studio" in found["virtual camera"].repair
 
 
 def findings():
-    return {finding.name: finding for finding in checks.check()}
+    return {finding.name: finding for finding in doctor_findings.check()}
 
 
 def test_doctor_says_how_to_get_a_virtual_camera(video, tmp_path, monkeypatch):
-    monkeypatch.setattr(checks, "MODULES", tmp_path)
+    monkeypatch.setattr(doctor_findings, "MODULES", tmp_path)
     found = findings()["virtual camera"]
     assert "not installed" in found.detail and "v4l2loopback-dkms" in found.repair and "modprobe" in found.repair
     folder = tmp_path / os.uname().release
@@ -199,7 +199,7 @@ def test_doctor_on_a_device_that_may_not_be_opened(video, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)
-    found = [finding for finding in checks.check() if finding.repair == v4l2.JOIN]
+    found = [finding for finding in doctor_findings.check() if finding.repair == v4l2.JOIN]
     assert [finding.name for finding in found] == ["camera 0", "virtual camera rtface"] or \
         [finding.name for finding in found] == ["virtual camera rtface", "camera 0"]
     monkeypatch.undo()
@@ -209,17 +209,17 @@ def test_doctor_on_srt(monkeypatch):
     def missing():
         raise MissingComponent("srt:// needs SRT's library: sudo apt install libsrt1.5-openssl")
 
-    monkeypatch.setattr(checks.srt, "library", missing)
-    finding = checks._srt()
+    monkeypatch.setattr(doctor_findings.srt, "library", missing)
+    finding = doctor_findings._srt()
     assert finding.state == "ok"
     assert "only srt:// addresses need it" in finding.detail
     assert finding.repair == "sudo apt install libsrt1.5-openssl"
-    monkeypatch.setattr(checks.srt, "library", lambda: None)
-    assert checks._srt().detail == "libsrt is there"
+    monkeypatch.setattr(doctor_findings.srt, "library", lambda: None)
+    assert doctor_findings._srt().detail == "libsrt is there"
 
 
 
 def test_modes_are_shown_by_format():
-    modes = [Mode("mjpeg", 1280, 720, Fraction(30)), Mode("yuyv422", 640, 480, Fraction(0)),
-             Mode("mjpeg", 640, 480, Fraction(30000, 1001))]
+    modes = [CameraMode("mjpeg", 1280, 720, Fraction(30)), CameraMode("yuyv422", 640, 480, Fraction(0)),
+             CameraMode("mjpeg", 640, 480, Fraction(30000, 1001))]
     assert listing.shown(modes) == ("mjpeg: 1280×720 (30 fps), 640×480 (29.97 fps)", "yuyv422: 640×480")

@@ -17,19 +17,19 @@ from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.frame import Color, Frame
 from rtface.live.devices import v4l2
 from rtface.live.devices.virtual_camera import VirtualCamera
-from rtface.live.protocols import TIME_BASE, Form
+from rtface.live.protocols import TIME_BASE, VideoFormat
 
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)
 
 from tests.live.devices.fake_video import FakeVideo, locked
-from tests.live.devices.test_canvas import noise, samples
+from tests.live.devices.test_camera_buffer import noise, samples
 
 COLOR = Color("bt601")
 
 
 def form(width=64, height=48, pix_fmt="yuv420p", rate=30, aspect=1):
-    return Form(width, height, pix_fmt, Fraction(rate), COLOR, Fraction(aspect))
+    return VideoFormat(width, height, pix_fmt, Fraction(rate), COLOR, Fraction(aspect))
 
 
 def frame(width=64, height=48, pix_fmt="yuv420p", seed=0):
@@ -125,7 +125,7 @@ def test_a_device_that_may_not_be_opened_names_the_group(video, monkeypatch):
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("rtface.live.devices.loopback.os.open", refuse)
+    monkeypatch.setattr("rtface.live.devices.v4l2_loopback.os.open", refuse)
     assert "may not be opened: sudo usermod -aG video $USER, then log in again" in str(refusal())
 
 
@@ -271,7 +271,7 @@ def test_a_driver_that_tells_of_readers_is_believed(tmp_path, monkeypatch, opene
             time.sleep(0.02)
             return [1] if video.usage else []
 
-    monkeypatch.setattr("rtface.live.devices.loopback.select.poll", Poll)
+    monkeypatch.setattr("rtface.live.devices.v4l2_loopback.select.poll", Poll)
     sink = opened()
     assert until(lambda: not sink.wanted)
     video.usage = [0, 1]
@@ -387,7 +387,7 @@ def test_where_nothing_is_known_nothing_is_found(tmp_path, monkeypatch):
     assert v4l2.nodes() == [] and v4l2.loopback_version() == "" and v4l2.loopback_opens() is None
     assert v4l2.users(tmp_path) == [] and not v4l2.is_loopback(tmp_path) and not v4l2.repair(tmp_path / "video0")
     assert v4l2.label(tmp_path) == ""
-    assert not v4l2.mixes(v4l2.Capability("", "", "usb-1", 1))
+    assert not v4l2.mixes(v4l2.DeviceCapability("", "", "usb-1", 1))
     with (tmp_path / "file").open("w") as file:
         assert v4l2.locker(file.fileno()) is None
     assert v4l2.why(OSError(19, "No such device")) == "it is gone"

@@ -24,9 +24,9 @@ import pyvirtualcam
 
 from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Frame
-from rtface.live.devices import checks, listing, v4l2
+from rtface.live.devices import doctor_findings, listing, v4l2
 from rtface.live.devices.virtual_camera import VirtualCamera
-from rtface.live.protocols import TIME_BASE, Form
+from rtface.live.protocols import TIME_BASE, VideoFormat
 
 CAM, OPEN, VIVID = Path("/dev/video10"), Path("/dev/video11"), Path("/dev/video20")
 COLOR = Color("bt601")
@@ -34,7 +34,7 @@ NEW = v4l2.loopback_version()[:4] >= "0.13" and not v4l2.loopback_version().star
 
 
 def form(width=320, height=180, pix_fmt="yuv420p", rate=30):
-    return Form(width, height, pix_fmt, Fraction(rate), COLOR)
+    return VideoFormat(width, height, pix_fmt, Fraction(rate), COLOR)
 
 
 def picture(number, like):
@@ -389,7 +389,7 @@ def test_who_may_not_open_it_is_told_of_the_group():
     CAM.chmod(0o600)
     assert "may not be opened: sudo usermod -aG video" in as_user(65534, work)
     assert as_user(65534, lambda: listing.loopback(CAM).state) == "no permission"
-    assert "log in again" in as_user(65534, lambda: checks._virtual(CAM).repair)
+    assert "log in again" in as_user(65534, lambda: doctor_findings._virtual(CAM).repair)
 
 
 def test_readers_of_other_users_count():
@@ -402,7 +402,7 @@ def test_readers_of_other_users_count():
 
 
 def findings():
-    return {finding.name: finding for finding in checks.check()}
+    return {finding.name: finding for finding in doctor_findings.check()}
 
 
 def test_doctor_says_what_is_wrong_and_repairs_what_it_can():

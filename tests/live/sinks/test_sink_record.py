@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError, UsageError
-from rtface.live.endpoints import endpoint
+from rtface.live.addresses import parse_address
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import check_target
@@ -29,7 +29,7 @@ TAGS = describe("rtface-s 0.1", "9.9", 0.8)
 
 def recorded(path: Path, **options: object):
     """A sink into a file, open."""
-    sink = open_live_sink(endpoint(str(path)), Options.of(options), metadata=TAGS)
+    sink = open_live_sink(parse_address(str(path)), Options.of(options), metadata=TAGS)
     sink.open(form(), sound=MONO)
     return sink
 
@@ -112,7 +112,7 @@ def test_places_are_checked_before_the_run(folder: Path):
     for name, error in (("there.mkv", OutputError), ("no/folder.mkv", OutputError), ("call.webm", UsageError),
                         ("call.xyz", UsageError)):
         with pytest.raises(error, match=Path(name).stem):
-            open_live_sink(endpoint(str(folder / name)), Options())
+            open_live_sink(parse_address(str(folder / name)), Options())
     assert (folder / "there.mkv").read_bytes() == b"old"
     sink = recorded(folder / "there.mkv", overwrite=True)
     Feed(sink, form()).run(0.5)

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import OutputError, UsageError
-from rtface.live.endpoints import endpoint
+from rtface.live.addresses import parse_address
 from rtface.live.sinks import rtmp_wire as wire
-from rtface.live.sinks import server_outlet
-from rtface.live.sinks.channel import Channel
-from rtface.live.sinks.rtmp import Place
-from rtface.live.sinks.server_outlet import ServerOutlet
+from rtface.live.sinks import server_transport
+from rtface.live.sinks.rtmp import RtmpAddress
+from rtface.live.sinks.server_transport import ServerTransport
 from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.live.sinks.tcp_channel import TcpChannel
 from rtface.options import Options
 from tests.live.feed import Feed, form, watching
 from tests.live.servers import Nginx, running
@@ -45,7 +45,7 @@ def test_messages_are_cut_into_chunks_and_come_back(time: int, size: int):
             + wire.message(wire.VIDEO, body, stream=1, channel=6, time=time, chunk=200)
             + wire.message(wire.COMMAND, b"end", chunk=200))
     for step in (1, 7, len(data)):
-        reader = wire.Reader()
+        reader = wire.RtmpReader()
         found = [m for at in range(0, len(data), step) for m in reader.feed(data[at:at + step])]
         assert found[1:] == [(wire.VIDEO, body), (wire.COMMAND, b"end")]
 
@@ -55,10 +55,10 @@ def test_chunks_of_several_streams_and_short_headers():
     shorter = b"\x44" + b"\0\0\1" + b"\0\0\2" + b"\x08" + b"ef"
     same = b"\x84" + b"\0\0\1" + b"gh" + b"\xc4" + b"ij"
     far = b"\x00\x06" + b"\0\0\1" + b"\0\0\1" + b"\x03" + b"\0\0\0\0" + b"z"
-    assert list(wire.Reader().feed(first + shorter + same + far)) == [
+    assert list(wire.RtmpReader().feed(first + shorter + same + far)) == [
         (20, b"abcd"), (8, b"ef"), (8, b"gh"), (8, b"ij"), (3, b"z")]
     with pytest.raises(ValueError, match="too large"):
-        list(wire.Reader().feed(b"\x04\0\0\0\xff\xff\xff\x14\0\0\0\0"))
+        list(wire.RtmpReader().feed(b"\x04\0\0\0\xff\xff\xff\x14\0\0\0\0"))
 
 
 def tag(kind: int, time: int, body: bytes) -> bytes:
@@ -74,11 +74,11 @@ def test_tags_of_flv_also_of_a_second_file_in_the_same_connection():
     data = HEADER + b"".join(tag(*one) for one in expected)
     data += HEADER + tag(8, 5, b"sound")
     for step in (1, 13, len(data)):
-        tags = wire.Tags()
+        tags = wire.FlvTagParser()
         assert [t for n in range(0, len(data), step) for t in tags.feed(data[n:n + step])] == [
             *expected, (8, 5, b"sound")]
     with pytest.raises(ValueError, match="FLV"):
-        list(wire.Tags().feed(bytes([1]) * 20))
+        list(wire.FlvTagParser().feed(bytes([1]) * 20))
 
 
 class Swallowing:
@@ -86,7 +86,7 @@ class Swallowing:
 
     def __init__(self) -> None:
         ours, self.theirs = socket.socketpair()
-        self.channel = Channel(ours)
+        self.channel = TcpChannel(ours)
 
     def put(self, data: bytes) -> None:
         pass
@@ -99,7 +99,7 @@ class Swallowing:
 
 
 def test_bytes_that_never_leave_count_as_a_lost_server(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(server_outlet, "STALLED", 0.3)
+    monkeypatch.setattr(server_transport, "STALLED", 0.3)
     links: list[Swallowing] = []
     said: list[str] = []
 
@@ -107,7 +107,7 @@ def test_bytes_that_never_leave_count_as_a_lost_server(monkeypatch: pytest.Monke
         links.append(Swallowing())
         return links[-1]
 
-    outlet = ServerOutlet("flv", connect, lambda: said.append(outlet.status.detail))
+    outlet = ServerTransport("flv", connect, lambda: said.append(outlet.status.detail))
     outlet.start(patient=False)
     until = time.monotonic() + 10
     while len(links) < 2 and time.monotonic() < until:
@@ -123,12 +123,12 @@ def test_bytes_that_never_leave_count_as_a_lost_server(monkeypatch: pytest.Monke
     ("RTMPS://h/rtmp/FB-1-2?s=x", ("h", 443, True, "rtmp", "FB-1-2?s=x", "rtmps://h/rtmp")),
     ("rtmp://[::1]/app/mp4:one/two", ("::1", 1935, False, "app", "mp4:one/two", "rtmp://[::1]/app"))])
 def test_what_an_address_means(url: str, place: tuple[object, ...]):
-    found = Place.of(url)
+    found = RtmpAddress.of(url)
     assert (found.host, found.port, found.secure, found.app, found.key, found.address) == place
 
 
 def test_a_server_s_words_hold_no_part_of_the_key():
-    place = Place.of("rtmp://h/live/abc-def?sign=x%20yz&t=1")
+    place = RtmpAddress.of("rtmp://h/live/abc-def?sign=x%20yz&t=1")
     told = place.scrubbed("stream abc-def?sign=x%20yz&t=1 (abc-def,\n x yz) is x%20yz in use")
     assert "abc-def" not in told and "yz" not in told and "in use" in told
 
@@ -184,11 +184,11 @@ def test_rtmps_publishes_and_looks_at_the_certificate(nginx: Nginx, tmp_path: Pa
     proxy = TlsProxy(tmp_path, nginx.rtmp)
     try:
         url = f"rtmps://localhost:{proxy.port}/live/topsecret"
-        sink = open_live_sink(endpoint(url), Options(encode="software"))
+        sink = open_live_sink(parse_address(url), Options(encode="software"))
         with pytest.raises(OutputError, match="certificate is not trusted"):
             sink.open(form(), sound=None)
         monkeypatch.setenv("SSL_CERT_FILE", str(proxy.certificate))
-        sink = open_live_sink(endpoint(url), Options(encode="software"))
+        sink = open_live_sink(parse_address(url), Options(encode="software"))
         sink.open(form(), sound=None)
         feed = Feed(sink, form(), sound=False, texture=True)
         with watching(nginx.url("topsecret"), tmp_path) as watcher:
@@ -201,4 +201,4 @@ def test_rtmps_publishes_and_looks_at_the_certificate(nginx: Nginx, tmp_path: Pa
 
 def test_a_log_in_is_refused():
     with pytest.raises(UsageError, match="log in"):
-        Place.of("rtmp://me:secret@h/live/key")
+        RtmpAddress.of("rtmp://me:secret@h/live/key")

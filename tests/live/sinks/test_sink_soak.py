@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.live.endpoints import endpoint
+from rtface.live.addresses import parse_address
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.options import Options
 from tests.live.feed import MONO, Feed, form, offsets, watching
@@ -31,7 +31,7 @@ def resident(pid: int | str) -> float:
 def test_a_stream_neither_drifts_nor_grows(tmp_path: Path):
     with running(Nginx(tmp_path / "nginx")) as nginx:
         assert isinstance(nginx, Nginx)
-        sink = open_live_sink(endpoint(nginx.url("soak")), Options(bitrate=1_000_000, encode="software"))
+        sink = open_live_sink(parse_address(nginx.url("soak")), Options(bitrate=1_000_000, encode="software"))
         sink.open(form(), sound=MONO)
         feed = Feed(sink, form(), texture=True)
         memory: list[tuple[float, float]] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import OutputError
-from rtface.live.endpoints import endpoint
+from rtface.live.addresses import parse_address
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.options import Options
 from tests.live.feed import MONO, Feed, at_once, form, watching
@@ -26,7 +26,7 @@ def _a_listener_that_is_lost_is_called_again(tmp_path: Path) -> None:
     with running(Srt(tmp_path / "srt", to_udp=True, query="&passphrase=topsecret99")) as server:
         assert isinstance(server, Srt)
         time.sleep(0.5)
-        sink = open_live_sink(endpoint(f"{server.url}?passphrase=topsecret99"), Options(encode="software"))
+        sink = open_live_sink(parse_address(f"{server.url}?passphrase=topsecret99"), Options(encode="software"))
         sink.open(form(), sound=MONO)
         assert "topsecret99" not in sink.described + sink.health.detail
         feed = Feed(sink, form())
@@ -56,21 +56,21 @@ def _a_listener_that_is_lost_is_called_again(tmp_path: Path) -> None:
 def _nobody_answers_and_a_wrong_passphrase(tmp_path: Path) -> None:
     program("SRT")
     with pytest.raises(OutputError, match="nothing answers") as caught:
-        open_live_sink(endpoint(f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}?passphrase=topsecret99"),
+        open_live_sink(parse_address(f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}?passphrase=topsecret99"),
                        Options(encode="software")).open(form(), sound=None)
     assert "topsecret99" not in str(caught.value)
     with running(Srt(tmp_path / "srt", to_udp=True, query="&passphrase=topsecret99")) as server:
         assert isinstance(server, Srt)
         time.sleep(0.5)
         with pytest.raises(OutputError, match="passphrase"):
-            open_live_sink(endpoint(f"{server.url}?passphrase=anotherone1"), Options(encode="software")).open(
+            open_live_sink(parse_address(f"{server.url}?passphrase=anotherone1"), Options(encode="software")).open(
                 form(), sound=None)
 
 
 def _viewers_call(tmp_path: Path) -> None:
     tmp_path.mkdir()
     port, udp = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
-    sink = open_live_sink(endpoint(f"srt://127.0.0.1:{port}?mode=listener"), Options(encode="software"))
+    sink = open_live_sink(parse_address(f"srt://127.0.0.1:{port}?mode=listener"), Options(encode="software"))
     sink.open(form(), sound=None)
     feed = Feed(sink, form(), sound=None)
     feed.run(0.5)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError, UsageError
-from rtface.live.endpoints import endpoint
-from rtface.live.protocols import LiveSink, SoundForm
+from rtface.live.addresses import parse_address
+from rtface.live.protocols import LiveSink, SoundFormat
 from rtface.live.sinks.stream_sink import NullSink, open_live_sink
 from rtface.options import Options
 from tests.live.feed import MONO, Feed, Voice, at_once, form, offsets, watching
@@ -30,8 +30,8 @@ def opened() -> Iterator[Opener]:
     """Makes sinks, and closes them in the end."""
     sinks: list[LiveSink] = []
 
-    def make(url: str, *, sound: SoundForm | None = MONO, **options: object) -> LiveSink:
-        sink = open_live_sink(endpoint(url), Options.of({"encode": "software", **options}))
+    def make(url: str, *, sound: SoundFormat | None = MONO, **options: object) -> LiveSink:
+        sink = open_live_sink(parse_address(url), Options.of({"encode": "software", **options}))
         sinks.append(sink)
         sink.open(form(), sound=sound)
         return sink
@@ -228,7 +228,7 @@ def test_no_secret_shows_in_the_process_list(nginx: Nginx, opened: Opener):
     for process in Path("/proc").glob("[0-9]*"):
         try:
             text = (process / "cmdline").read_bytes()
-            if b"rtface.live.sinks.write_worker" in text:
+            if b"rtface.live.sinks.stream_worker" in text:
                 found += 1
                 text += (process / "environ").read_bytes()
         except OSError:
@@ -336,7 +336,7 @@ def _sound_of_another_kind(opened: Opener) -> None:
 
 
 def test_the_null_sink_counts():
-    sink = open_live_sink(endpoint("null:"), Options())
+    sink = open_live_sink(parse_address("null:"), Options())
     assert isinstance(sink, NullSink)
     sink.open(form(), sound=MONO)
     Feed(sink, form()).run(0.3)

@@ -16,12 +16,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from rtface.errors import RtfaceError
-from rtface.live.sources import connection
+from rtface.live.sources import read_process
 from tests.live.watching import Watched
 
 CAMERA = "/dev/video20"
 # An emulated machine, on a busy one, takes long to start a process.
-connection._START, connection.OPENING = 200.0, 60.0  # pyright: ignore
+read_process._START, read_process.OPENING = 200.0, 60.0  # pyright: ignore
 
 
 def control(name: str, value: int) -> None:
@@ -85,13 +85,13 @@ def in_use() -> dict[str, Any]:
 def forbidden() -> dict[str, Any]:
     """As a user who may not open it; in this process, for others may not even run this Python."""
     from rtface.live.devices.camera import open_camera
-    from rtface.live.sources.messages import Request
+    from rtface.live.messages import SourceRequest
 
     Path(CAMERA).chmod(0o600)
     os.setgroups([])
     os.seteuid(65534)
     try:
-        open_camera(Request("camera", CAMERA))
+        open_camera(SourceRequest("camera", CAMERA))
         return {"error": "none"}
     except RtfaceError as error:
         return {"error": str(error), "kind": type(error).__name__}

@@ -17,12 +17,12 @@ import av
 import numpy as np
 
 from rtface.errors import RtfaceError
-from rtface.live.protocols import Sound
-from rtface.live.sources import connection
-from rtface.live.sources.microphone import open_sound_source
+from rtface.live.protocols import SoundPacket
+from rtface.live.sources import read_process
+from rtface.live.sources.sound_sources import open_sound_source
 
 # An emulated machine, on a busy one, takes long to start a process.
-connection._START, connection.OPENING = 200.0, 60.0  # pyright: ignore
+read_process._START, read_process.OPENING = 200.0, 60.0  # pyright: ignore
 CONFIG = {"ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf"}
 
 
@@ -49,10 +49,10 @@ def player(seconds: float) -> None:
 def heard(name: str, seconds: float) -> dict[str, Any]:
     source = open_sound_source(name)
     assert source is not None
-    sounds: list[tuple[float, Sound]] = []
+    sounds: list[tuple[float, SoundPacket]] = []
     enough = threading.Event()
 
-    def take(sound: Sound) -> None:
+    def take(sound: SoundPacket) -> None:
         sounds.append((time.monotonic(), sound))
         if sounds[-1][0] - sounds[0][0] > seconds:
             enough.set()

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from rtface.errors import InputMissing
-from rtface.live.protocols import Sound
-from rtface.live.sources.microphone import open_sound_source
-from rtface.live.sources.microphone_input import alsa_device
+from rtface.live.devices.microphone import alsa_device
+from rtface.live.protocols import SoundPacket
+from rtface.live.sources.sound_sources import open_sound_source
 from tests.live.servers import program
 from tests.live.watching import decoded
 
@@ -29,11 +29,11 @@ CARDS = """\
 """
 
 
-def heard(name: str, seconds: float, **options: Any) -> tuple[list[tuple[float, Sound]], Any]:
+def heard(name: str, seconds: float, **options: Any) -> tuple[list[tuple[float, SoundPacket]], Any]:
     """What comes in a time, and the source, closed."""
     source = open_sound_source(name, **options)
     assert source is not None
-    sounds: list[tuple[float, Sound]] = []
+    sounds: list[tuple[float, SoundPacket]] = []
     source.start(lambda sound: sounds.append((time.monotonic(), sound)))
     assert source.health.state == "live"
     time.sleep(seconds)

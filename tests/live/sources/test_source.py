@@ -16,13 +16,13 @@ import pytest
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame
+from rtface.live.addresses import LiveAddress
 from rtface.live.devices import camera, camera_modes
-from rtface.live.devices.camera_modes import Mode, choose
-from rtface.live.endpoints import Endpoint
-from rtface.live.sources.messages import Request
-from rtface.live.sources.opening import plausible
-from rtface.live.sources.pace import Pace
-from rtface.live.sources.source import Source, open_live_source
+from rtface.live.devices.camera_modes import CameraMode, choose
+from rtface.live.messages import SourceRequest
+from rtface.live.sources.open_stream import plausible
+from rtface.live.sources.playback_pace import PlaybackPace
+from rtface.live.sources.reconnecting_source import ReconnectingSource, open_live_source
 from rtface.stats import Stats
 from tests.live.publish import publish
 from tests.live.watching import Watched, reader_of
@@ -68,7 +68,7 @@ def test_a_film_with_all_sound_behind_its_pictures_plays_at_its_pace(tmp_path: P
 def test_what_arrives_is_what_was_there(tmp_path: Path):
     kept: list[Frame] = []
     path = film(tmp_path / "film.mkv", 0.5, codec="ffv1", sound="none")
-    source = open_live_source(Endpoint("file", str(path)))
+    source = open_live_source(LiveAddress("file", str(path)))
     source.start(kept.append, lambda _: None)
     while not source.ended:
         time.sleep(0.02)
@@ -92,9 +92,9 @@ def test_a_film_goes_on_where_its_reading_process_died(tmp_path: Path):
     assert watched.made[-1] - watched.made[0] > 2.9
 
 
-def stand_in(name: str, **options: Any) -> Source:
+def stand_in(name: str, **options: Any) -> ReconnectingSource:
     """A camera that is FFmpeg's own test picture, by the code that reads cameras."""
-    return Source(Request("camera", name, format="lavfi", **options), "camera 0", stats=Stats())
+    return ReconnectingSource(SourceRequest("camera", name, format="lavfi", **options), "camera 0", stats=Stats())
 
 
 def test_a_camera_gives_its_pictures_at_once():
@@ -117,7 +117,7 @@ def test_one_that_is_faster_than_the_machine_does_not_queue_up():
 
 def test_a_source_that_cannot_be_is_refused():
     with pytest.raises(UsageError, match="vcam:x is an output"):
-        open_live_source(Endpoint("vcam", "x"))
+        open_live_source(LiveAddress("vcam", "x"))
     with pytest.raises(InputMissing, match="there is no such file"), Watched("/nowhere/film.mkv"):
         pass
 
@@ -134,14 +134,15 @@ def test_a_film_of_sound_alone_is_refused(tmp_path: Path):
 
 
 def test_closing_before_starting_is_no_fault():
-    source = open_live_source(Endpoint("camera", "0"))
+    source = open_live_source(LiveAddress("camera", "0"))
     source.close()
     source.close()
     assert source.health.state == "closed"
 
 
-def mode(format: str, width: int, height: int, *rates: int) -> Mode:
-    return Mode(format, width, height, Fraction(max(rates)), tuple(Fraction(r) for r in sorted(rates, reverse=True)))
+def mode(format: str, width: int, height: int, *rates: int) -> CameraMode:
+    fractions = tuple(Fraction(r) for r in sorted(rates, reverse=True))
+    return CameraMode(format, width, height, Fraction(max(rates)), fractions)
 
 
 # A usual webcam: raw only up to 640×480, or slowly; JPEG for the rest.
@@ -182,7 +183,7 @@ def test_a_camera_that_may_not_be_opened_names_the_group(monkeypatch: pytest.Mon
     monkeypatch.setattr(camera.os, "open", refuse)
     monkeypatch.setattr(camera.sys, "platform", "linux")
     with pytest.raises(InputMissing, match=r"camera 3: may not be opened; .*usermod -aG video"):
-        camera.open_camera(Request("camera", "3"))
+        camera.open_camera(SourceRequest("camera", "3"))
 
 
 @pytest.mark.parametrize(("rate", "want"), [
@@ -195,7 +196,7 @@ def test_the_rate_of_a_stream_is_the_one_that_was_meant(rate: Fraction, want: Fr
 
 
 def test_a_paced_source_goes_on_after_a_jump_and_after_a_pause():
-    pace = Pace()
+    pace = PlaybackPace()
 
     def due(stamp: float, now: float) -> float:
         packet: av.Packet[Any] = av.Packet(b"x")
@@ -213,7 +214,7 @@ def test_a_paced_source_goes_on_after_a_jump_and_after_a_pause():
 
 
 def test_a_playlist_that_came_late_is_played_later_so_that_the_next_pieces_are_in_time():
-    pace, late = Pace(0.5), []
+    pace, late = PlaybackPace(0.5), []
     for piece in range(5):  # of a second each, there 0.3 s after they are due at the beginning
         for number in range(30):
             packet: av.Packet[Any] = av.Packet(b"x")

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from rtface.errors import InputError, InputMissing
-from rtface.live.protocols import SoundForm
-from rtface.live.sources import connection
+from rtface.live.protocols import SoundFormat
+from rtface.live.sources import read_process
 from tests.live.servers import Nginx, Process, Publisher, Rtsp, free_port, program, running
 from tests.live.watching import Watched, reader_of, tones
 
@@ -205,7 +205,7 @@ def test_hls_is_played_at_its_own_pace(tmp_path: Path):
 
 
 def test_a_reading_process_that_is_killed_or_stopped_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "_MUTE", 1.5)
+    monkeypatch.setattr(read_process, "_MUTE", 1.5)
     with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path)), \
             Watched(nginx.url("a")) as watched:
         for number, wait in ((signal.SIGKILL, 1), (signal.SIGSTOP, 3)):
@@ -245,14 +245,14 @@ def test_long_waits_for_a_key_frame_are_no_loss(tmp_path: Path):
         time.sleep(1.5)
         with Watched(nginx.url("a")) as both, Watched(nginx.url("b")) as pictures:
             assert both.source.sound_form
-            assert pictures.source.sound_form == SoundForm()  # it may begin later
+            assert pictures.source.sound_form == SoundFormat()  # it may begin later
             for watched in (both, pictures):
                 watched.more(20, 5)
                 assert watched.source.health.reopened == 0
 
 
 def test_a_server_that_accepts_and_says_nothing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "OPENING", 1.5)
+    monkeypatch.setattr(read_process, "OPENING", 1.5)
     refusals: list[str] = []
 
     def open_one(scheme: str) -> None:

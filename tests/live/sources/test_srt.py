@@ -13,7 +13,7 @@ import pytest
 
 from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
 from rtface.live.sources import srt
-from rtface.live.sources.srt import Srt
+from rtface.live.sources.srt import SrtConnection
 from tests.live.servers import Publisher, free_port, program, running
 from tests.live.servers import Srt as Tool
 from tests.live.watching import Watched
@@ -71,7 +71,7 @@ def test_both_ends_are_ours_one_listening():
     got: list[bytes] = []
 
     def listen() -> None:
-        end = Srt(f"srt://127.0.0.1:{port}?mode=listener&passphrase={SECRET}", sending=False)
+        end = SrtConnection(f"srt://127.0.0.1:{port}?mode=listener&passphrase={SECRET}", sending=False)
         while data := end.receive():
             got.append(data)
         end.close()
@@ -79,7 +79,7 @@ def test_both_ends_are_ours_one_listening():
     thread = threading.Thread(target=listen)
     thread.start()
     time.sleep(0.2)
-    sender = Srt(f"srt://127.0.0.1:{port}?passphrase={SECRET}&latency=50", sending=True)
+    sender = SrtConnection(f"srt://127.0.0.1:{port}?passphrase={SECRET}&latency=50", sending=True)
     data = os.urandom(5 * srt.MESSAGE + 100)
     sender.write(data)
     until = time.monotonic() + 5
@@ -100,7 +100,7 @@ def test_both_ends_are_ours_one_listening():
 ])
 def test_what_makes_no_sense_is_said(url: str, why: str):
     with pytest.raises(UsageError, match=why):
-        Srt(url, sending=False)
+        SrtConnection(url, sending=False)
 
 
 @pytest.mark.parametrize(("latency", "ms"), [("200", 200), ("9999", 9999), ("10000", 10), ("120000", 120)])
@@ -109,7 +109,7 @@ def test_a_latency_from_10000_on_is_in_microseconds(latency: str, ms: int, monke
     fake = SimpleNamespace(srt_create_socket=lambda: 1, srt_connect=lambda *_: 0, srt_close=lambda _: 0,
                            srt_setsockflag=lambda _, option, value, size: asked.setdefault(option, value._obj.value))
     monkeypatch.setattr(srt, "library", lambda: fake)
-    Srt(f"srt://127.0.0.1:9000?latency={latency}", sending=True).close()
+    SrtConnection(f"srt://127.0.0.1:9000?latency={latency}", sending=True).close()
     assert ms in asked.values()
 
 

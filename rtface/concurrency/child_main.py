@@ -1,0 +1,154 @@
+"""What runs in a child process of `rtface.concurrency.child_process`: receives what to do, does it, tells how it ended.
+
+Started as a script, not with ``-m``, so that it is the same rtface as the parent's whatever the folder. Only modules of
+the standard library are imported before the target's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import queue
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from rtface.concurrency.shared_frames import FrameRing
+
+# Seconds in which a function may finish once its parent is gone or asked it to end.
+GRACE = 2.0
+_ENDED = object()
+
+
+def write(file: BinaryIO, message: bytes) -> None:
+    """One message, with its length in front; at once."""
+    file.write(struct.pack("<I", len(message)) + message)
+    file.flush()
+
+
+def read(file: BinaryIO) -> bytes | None:
+    """The next message, None at the end."""
+    head = file.read(4)
+    if len(head) < 4:
+        return None
+    body = file.read(struct.unpack("<I", head)[0])
+    return body if len(body) == struct.unpack("<I", head)[0] else None
+
+
+class ParentProcess:
+    """The parent process, as a function in the child sees it.
+
+    Attributes:
+        gone: the parent is no more, or asked to end; `GRACE` seconds later the process ends by itself.
+        frames: the pictures that go between the two, None where none do.
+    """
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self.gone = False
+        self.frames: FrameRing | None = None
+        self._source, self._sink = source, sink
+        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+
+    def send(self, message: object) -> None:
+        """Anything that can be pickled. When the parent is gone, it is dropped.
+
+        Raises:
+            TypeError, AttributeError, pickle.PicklingError: it cannot be pickled.
+        """
+        self._write(("message", message))
+
+    def receive(self, timeout: float | None = None) -> Any | None:
+        """The next message; None after `timeout` seconds without one, or when `gone`."""
+        if self.gone and self._messages.empty():
+            return None
+        try:
+            message = self._messages.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if message is _ENDED:
+            self._messages.put(_ENDED)  # for the next who asks
+            return None
+        return message
+
+    def _write(self, message: object) -> None:
+        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        with self._lock:
+            try:
+                write(self._sink, data)
+            except (OSError, ValueError):
+                self.gone = True
+
+    def _listen(self) -> None:
+        while (data := read(self._source)) is not None:
+            self._messages.put(pickle.loads(data))
+        self.gone = True
+        self._messages.put(_ENDED)
+        time.sleep(GRACE)
+        os._exit(1)
+
+
+def main() -> None:
+    """Takes the pipes for itself, so that nothing a library prints gets into them, and runs the target."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; only the parent acts on it
+    sys.setswitchinterval(0.0005)
+    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    parent = ParentProcess(source, sink)
+    if sys.platform == "linux":
+        _die_with_parent()
+    start = read(source)
+    if start is None:
+        return
+    path, target, shared, arguments = pickle.loads(start)
+    sys.path[:] = path
+    arguments = pickle.loads(arguments)
+    threading.Thread(target=parent._listen, name="rtface-parent", daemon=True).start()  # pyright: ignore
+    reason = ""
+    try:
+        if shared is not None:
+            from rtface.concurrency.shared_frames import FrameRing
+
+            parent.frames = FrameRing(*shared)
+        module, _, function = target.partition(":")
+        run: Callable[[ParentProcess, object], None] = getattr(importlib.import_module(module), function)
+        run(parent, arguments)
+    except BaseException as error:  # noqa: BLE001 - told to the parent, who decides
+        reason = _reason(error)
+    parent._write(("end", reason))  # pyright: ignore[reportPrivateUsage]
+    os._exit(0)  # threads that are stuck in some library do not keep it
+
+
+def _reason(error: BaseException) -> str:
+    """One line, without secrets."""
+    from rtface.errors import RtfaceError
+    from rtface.util.redaction import redacted
+
+    text = redacted(" ".join(str(error).split()))
+    return text if isinstance(error, RtfaceError) else f"{type(error).__name__}: {text}" if text else \
+        type(error).__name__
+
+
+def _die_with_parent() -> None:
+    """Has the kernel end this process with the thread that started it, which lives as long as it is wanted."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(sys.argv[2]):  # it was gone before
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    # The first of the path is this script's folder; modules are found as the parent finds them.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+    from rtface.concurrency import child_main
+
+    child_main.main()

@@ -1,0 +1,161 @@
+"""A function in a process of its own: what can block for ever, or crash, is killed there and harms nobody.
+
+Not multiprocessing: its fresh processes import the main module of whoever uses this library again. Everything that the
+function is given goes through a pipe, so that no URL shows in the process list.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rtface.concurrency import child_main
+from rtface.concurrency.shared_frames import FrameRing
+from rtface.errors import MissingComponent
+
+log = logging.getLogger("rtface")
+
+# Messages that may wait for the child to take them.
+_BACKLOG = 256
+# Seconds to see a killed process end; one that hangs in the kernel is left behind.
+_KILLED = 0.3
+
+
+class ChildProcess:
+    """Runs ``function(parent: rtface.concurrency.child_main.ParentProcess, arguments)`` in a process of its own.
+
+    Args:
+        target: "module:function".
+        arguments: anything that can be pickled.
+        name: for threads and messages.
+        on_message: told of every message, on a thread of the child.
+        on_end: told once when it has ended, after the last message, on the same thread: why in one line, "" where the
+            function returned.
+        frames: shared with it; the caller's to close.
+
+    Raises:
+        MissingComponent: there is no Python to run it with.
+        TypeError, AttributeError, pickle.PicklingError: the arguments cannot be pickled.
+    """
+
+    def __init__(self, target: str, arguments: object, *, name: str, on_message: Callable[[Any], None],
+                 on_end: Callable[[str], None], frames: FrameRing | None = None) -> None:
+        self._name, self._target = name, target
+        self._on_message, self._on_end = on_message, on_end
+        self._frames = frames
+        self._messages: queue.Queue[bytes | None] = queue.Queue(_BACKLOG)
+        self._ended = threading.Event()
+        self._killed = False
+        shared = None if frames is None else (frames.slots, frames.bytes, frames.handle)
+        # The arguments are packed by themselves: the child has to know where modules are before it unpacks them.
+        packed = pickle.dumps(arguments, pickle.HIGHEST_PROTOCOL)
+        self._messages.put(pickle.dumps((sys.path, target, shared, packed), pickle.HIGHEST_PROTOCOL))
+        started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, args=(started,), name=f"rtface-{name}", daemon=True)
+        self._thread.start()
+        process = started.get()
+        if isinstance(process, OSError):
+            raise MissingComponent(f"{name}: no process could be started ({process.strerror}): {sys.executable}")
+        self._process = process
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return not self._ended.is_set()
+
+    @property
+    def pid(self) -> int:
+        """Number of its process."""
+        return self._process.pid
+
+    def send(self, message: object) -> bool:
+        """Hands a message to its `Parent.receive`; never waits. False when it is gone or too far behind.
+
+        Raises:
+            TypeError, AttributeError, pickle.PicklingError: it cannot be pickled.
+        """
+        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        if self._killed or self._ended.is_set():
+            return False
+        try:
+            self._messages.put_nowait(data)
+        except queue.Full:
+            return False
+        return True
+
+    def kill(self, wait: float = 0.5) -> None:
+        """Asks it to end, and ends it after `wait` seconds. Messages sent before still go to it, as far as it takes
+        them in that time. Safe to call twice, and from `on_message`, where it does not wait."""
+        self._killed = True
+        with suppress(queue.Full):
+            self._messages.put_nowait(None)
+        if threading.current_thread() is self._thread:
+            self._process.kill()
+            return
+        if not self._ended.wait(wait):
+            self._process.kill()
+            self._ended.wait(_KILLED)
+
+    def _run(self, started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError]) -> None:
+        """Starts it, and stays as long as it does: on Linux it ends with the thread that started it."""
+        if sys.platform != "win32":
+            # Inherited: the terminal's Ctrl-C must not end it before it can say that it does not mind.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            process = subprocess.Popen(
+                [sys.executable, str(Path(child_main.__file__)), self._target, str(os.getpid())], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
+                pass_fds=[] if self._frames is None or sys.platform == "win32" else [int(self._frames.handle)],
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0))
+        except OSError as error:
+            self._ended.set()
+            started.put(error)
+            return
+        started.put(process)
+        writer = threading.Thread(target=self._write, args=(process,), name=f"rtface-{self._name}-to", daemon=True)
+        writer.start()
+        reason: str | None = None
+        assert process.stdout is not None
+        while (data := child_main.read(process.stdout)) is not None:  # pyright: ignore[reportArgumentType]
+            kind, message = pickle.loads(data)
+            if kind == "end":
+                reason = message
+                continue
+            try:
+                self._on_message(message)
+            except Exception:
+                log.exception("%s: a message could not be handled", self._name)
+        code = process.wait()
+        process.stdout.close()
+        self._ended.set()
+        with suppress(queue.Full):
+            self._messages.put_nowait(None)
+        if reason is None:
+            reason = "was killed" if self._killed else f"its process ended by {_signal(code)}" if code < 0 else \
+                f"its process ended with code {code}"
+        self._on_end(reason)
+
+    def _write(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        with suppress(OSError, ValueError):
+            while not self._ended.is_set() and (data := self._messages.get()) is not None:
+                child_main.write(process.stdin, data)  # pyright: ignore[reportArgumentType]
+        with suppress(OSError):
+            process.stdin.close()
+
+
+def _signal(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,117 @@
+"""What INPUT and OUTPUT of a live run mean: ``camera:0``, ``/dev/video0``, ``vcam:``, ``rtmp://…``, ``null:``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from rtface.errors import UsageError
+from rtface.options import Options, Scope
+from rtface.util.paths import expanded
+from rtface.util.redaction import is_url, keep_secret, shown
+from rtface.util.urls import check_slashes
+
+Kind = Literal["camera", "stream", "vcam", "null", "file"]
+
+# What is read as a stream wherever it goes to. Others (http, ftp …) are films, unless what they go into is live.
+LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
+# What can be written to.
+SINK_SCHEMES = ("rtmp", "rtmps", "udp", "tcp", "srt")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAddress:
+    """One end of a live run.
+
+    Attributes:
+        kind: what it is.
+        name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its secrets, or a path.
+            Never shown: `str()` of the endpoint is.
+    """
+
+    kind: Kind
+    name: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        keep_secret(self.name)
+
+    def __str__(self) -> str:
+        if self.kind in ("stream", "file"):
+            return shown(self.name)
+        return self.name if self.name.startswith("/dev/") else f"{self.kind}:{self.name}"
+
+    @property
+    def scheme(self) -> str:
+        """Of a stream's URL, lower case."""
+        return urlsplit(self.name).scheme.lower() if self.kind == "stream" else ""
+
+
+def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
+    """What was named, where ``env:NAME`` stands for an environment variable and ``@FILE`` for a file's first line: a
+    URL with a key in it need not stand in the process list.
+
+    Raises:
+        UsageError: the variable or file is not there, or empty.
+    """
+    if text.startswith("env:"):
+        value = environ.get(text[4:], "").strip()
+        if not value:
+            raise UsageError(f"{text}: the environment variable {text[4:]} is not set; set it to the URL")
+        return value
+    if text.startswith("@") and not Path(text).exists():
+        try:
+            lines = expanded(text[1:], text).read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise UsageError(f"{text}: the file cannot be read ({why}); write the URL into its first line") from None
+        if not lines[0].strip():
+            raise UsageError(f"{text}: the first line of the file is empty; write the URL there")
+        return lines[0].strip()
+    return text
+
+
+def parse_address(text: str) -> LiveAddress:
+    """What a name that was `unwrapped` means. Anything that is no device and no URL is a file; raises as
+    `rtface.util.urls.check_slashes`."""
+    if match := re.match(r"(camera|vcam|null):(.*)", text, re.DOTALL):
+        kind: Kind = match[1]  # pyright: ignore[reportAssignmentType]
+        return LiveAddress(kind, match[2])
+    if re.match(r"/dev/video\d+$", text):
+        return LiveAddress("camera", text)
+    check_slashes(text)
+    return LiveAddress("stream" if is_url(text) and not text.startswith("file://") else "file", text)
+
+
+def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
+    """Whether a run between the two is live: one end cannot wait. Also where they are the wrong way round (`check_ends`
+    says so then)."""
+    return any(end.kind in ("camera", "vcam", "null") or end.scheme in LIVE_SCHEMES for end in (source, sink))
+
+
+def live_scope(source: LiveAddress, sink: LiveAddress, options: Options) -> Scope:
+    """What a live run between the two is and has."""
+    scope = Scope.LIVE
+    if source.kind == "camera":
+        scope |= Scope.CAMERA
+    if sink.kind == "stream":
+        scope |= Scope.PUBLISHED
+    if sink.kind == "file" or options.also is not None:
+        scope |= Scope.RECORDED
+    return scope
+
+
+def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
+    """UsageError for ends that cannot be what they are given as."""
+    if source.kind in ("vcam", "null"):
+        raise UsageError(f"{source} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
+    if sink.kind == "camera":
+        raise UsageError(f"{sink} is a camera, not an output; a virtual camera is named vcam:{sink.name}")
+    if sink.kind == "stream" and sink.scheme not in SINK_SCHEMES:
+        read = sink.scheme in (*LIVE_SCHEMES, "http", "https")
+        raise UsageError(f"{sink}: rtface publishes over {', '.join(SINK_SCHEMES)}; "
+                         + (f"{sink.scheme} is for reading only" if read else f"it cannot use {sink.scheme}"))

@@ -1,0 +1,102 @@
+"""Opens a microphone of the platform, and says why it cannot be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from rtface.errors import InputError, InputMissing
+from rtface.live.messages import SourceRequest
+from rtface.live.sources.open_stream import OpenedInput
+
+_LIST = "rtface devices lists them"
+# PyAV's wheel looks for ALSA's configuration and plugins where it was built.
+_ALSA = {"ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf", "ALSA_CONFIG_DIR": "/usr/share/alsa"}
+
+
+def open_microphone(request: SourceRequest) -> OpenedInput:
+    """Opens a microphone by number, name, or as its platform writes it.
+
+    Raises:
+        InputMissing: it is not there, or may not be opened.
+        InputError: it is in use.
+    """
+    if request.format:  # a stand-in
+        container = av.open(request.name, "r", format=request.format)
+    elif sys.platform == "linux":
+        container = _open_alsa(request.name)
+    elif sys.platform == "darwin":
+        container = _open(request.name, f":{request.name or 0}", "avfoundation", {})
+    else:
+        container = _open(request.name, f"audio={_direct_show(request.name)}", "dshow", {"audio_buffer_size": "20"})
+    sound = container.streams.audio[0]
+    return OpenedInput(container, None, sound, Fraction(0))
+
+
+def alsa_device(name: str, cards: str) -> str:
+    """What ALSA calls a microphone.
+
+    Args:
+        name: "" for the default, a card's number or (part of) its name, or ALSA's own name as "plughw:1,0".
+        cards: what /proc/asound/cards says.
+
+    Raises:
+        InputMissing: no card has that number or name.
+    """
+    if name in ("", "default"):
+        return "default"
+    found = re.findall(r"^\s*(\d+) \[(\S+)\s*\]: (.*)$", cards, re.MULTILINE)
+    for number, short, long in found:
+        if name == number or name.lower() in f"{short} {long}".lower():
+            return f"plughw:{number}"
+    if ":" in name or name in ("pulse", "pipewire", "sysdefault"):
+        return name
+    raise InputMissing(f"microphone {name} is not there; {_LIST}")
+
+
+def _open_alsa(name: str) -> InputContainer:
+    for variable, place in _ALSA.items():
+        if Path(place).exists():
+            os.environ.setdefault(variable, place)
+    try:
+        cards = Path("/proc/asound/cards").read_text()
+    except OSError:
+        cards = ""
+    device = alsa_device(name, cards)
+    try:
+        return _open(name, device, "alsa", {"channels": "2", "sample_rate": "48000"})
+    except InputError:
+        return _open(name, device, "alsa", {"channels": "1", "sample_rate": "48000"})  # hw: converts nothing
+
+
+def _direct_show(name: str) -> str:
+    from av.device import enumerate_input_devices
+
+    found = [d.description for d in enumerate_input_devices("dshow") if "audio" in d.media_types]
+    if name in ("", "default") or name.isdigit():
+        number = int(name) if name.isdigit() else 0
+        if number >= len(found):
+            raise InputMissing(f"microphone {name or 0} is not there; {_LIST}")
+        return found[number]
+    return next((d for d in found if name.lower() in d.lower()), name)
+
+
+def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputContainer:
+    called = f"microphone {name or 'default'}"
+    try:
+        return av.open(device, "r", format=kind, options=options)
+    except av.FFmpegError as error:
+        if error.errno == errno.EBUSY:
+            raise InputError(f"{called}: is in use by another program; close that first, or name ALSA's \"default\" or "
+                             "\"pulse\", which share it") from None
+        if error.errno == errno.EACCES:
+            raise InputMissing(f"{called}: may not be opened; add yourself to its group: sudo usermod -aG audio $USER, "
+                               "then log in again") from None
+        raise InputMissing(f"{called}: cannot be opened ({error.strerror}); {_LIST}") from None

@@ -1,0 +1,88 @@
+"""The virtual cameras of Windows and macOS (OBS, Unity Capture), through pyvirtualcam."""
+
+from __future__ import annotations
+
+import platform
+import time
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from rtface.errors import MissingComponent, OutputError
+from rtface.frame import Bytes
+
+BACKENDS = {"Windows": {"obs": "OBS", "unitycapture": "Unity Capture"}, "Darwin": {"obs": "OBS"}}
+"""pyvirtualcam's names, and those that users know them by."""
+
+INSTALL = {
+    "Windows": "install OBS Studio 28 or newer (or Unity Capture)",
+    "Darwin": "install OBS Studio 30 or newer, start its virtual camera once, allow it in System Settings, stop it",
+}
+ONE = "OBS has one virtual camera only, so one program can feed it: stop 'Start Virtual Camera' in OBS"
+
+
+class PyvirtualcamOutput:
+    """A virtual camera of another program.
+
+    Attributes:
+        name: as programs show it.
+        width, height, pix_fmt: of the pictures that it takes.
+        notes: what a user should know, a line each.
+    """
+
+    def __init__(self, name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> None:
+        """
+        Args:
+            name: "obs", "unitycapture", the name of a camera, or "" for the first that can be had.
+
+        Raises:
+            MissingComponent, OutputError: it cannot be had; the message says why and what to do.
+        """
+        system = platform.system()
+        try:
+            import pyvirtualcam
+        except ImportError as error:
+            raise MissingComponent(f"virtual cameras need pyvirtualcam ({error}): "
+                                   "python -m pip install pyvirtualcam") from None
+        known = BACKENDS.get(system, {})
+        if not known:
+            raise MissingComponent(f"there are no virtual cameras for {system} that rtface can feed; publish a stream")
+        backend = next((key for key, shown in known.items() if name.casefold() in (key, shown.casefold())), None)
+        form = pyvirtualcam.PixelFormat.NV12 if pix_fmt == "nv12" else pyvirtualcam.PixelFormat.I420
+        try:
+            self._camera: Any = pyvirtualcam.Camera(
+                width, height, float(rate), fmt=form, backend=backend, device=None if backend else name or None)
+        except Exception as error:  # noqa: BLE001 - the backends raise whatever suits them
+            raise _explained(str(error), system, name) from None
+        self.name = str(self._camera.device)
+        self.width, self.height, self.pix_fmt = width, height, pix_fmt
+        self.notes = [f"{self.name}: {ONE.split(':')[0]}"] if "OBS" in self.name else []
+
+    def write(self, picture: Bytes) -> None:
+        """Hands over one picture; OSError when it cannot be. Never waits."""
+        try:
+            self._camera.send(np.asarray(picture))
+        except Exception as error:  # noqa: BLE001 - as above
+            raise OSError(str(error)) from None
+
+    def watch(self, seconds: float) -> bool | None:
+        """Nothing is known of readers here."""
+        time.sleep(seconds)
+        return None
+
+    def close(self) -> None:
+        """Lets it go."""
+        self._camera.close()
+
+
+def _explained(text: str, system: str, name: str) -> OutputError | MissingComponent:
+    """pyvirtualcam's complaint (a line for each backend) with what to do."""
+    said = "; ".join(line.strip() for line in text.splitlines() if line.strip())
+    if "could not be started" in text or "Couldn't start stream" in text or "already in use" in text:
+        return OutputError(f"the virtual camera is in use by another program ({said}). {ONE}, or end the other rtface"
+                           + ("; or feed Unity Capture: vcam:unitycapture" if system == "Windows" else ""))
+    if name and ("supports only" in text or "with this name" in text):
+        return OutputError(f"there is no virtual camera {name} ({said}); "
+                           f"there can be {', '.join(f'vcam:{key}' for key in BACKENDS[system])}")
+    return MissingComponent(f"there is no virtual camera ({said}); {INSTALL[system]}")

@@ -1,0 +1,219 @@
+"""One v4l2loopback device as a virtual camera's output.
+
+Written to directly: pyvirtualcam on Linux does not ask to stream, so that v4l2loopback 0.12 is stuck after it, does not
+look at the size that the driver answers with, and only prints when a write fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import struct
+import time
+from fractions import Fraction
+from pathlib import Path
+
+from rtface.errors import MissingComponent, OutputError, UsageError
+from rtface.frame import Bytes
+from rtface.live.devices import v4l2
+
+FOURCC = {"yuv420p": b"YU12", "nv12": b"NV12"}
+_PIX_FMT = {code: name for name, code in FOURCC.items()}
+
+_LONG = struct.calcsize("P")
+_FORMAT = 4 if _LONG == 4 else 8  # where the picture's fields begin in struct v4l2_format
+_S_FMT = 0xC0005605 | (200 + _FORMAT) << 16
+_S_PARM = 0xC0CC5616
+_SUBSCRIBE, _DEQUEUE = 0x4020565A, 0x80885659
+_CLIENT_USAGE = 0x08000000 + 0x08E00000 + 1  # v4l2loopback's own event since 0.13
+_SEND_INITIAL = 1
+_RESCAN = 5.0
+
+
+def find(name: str) -> list[Path]:
+    """The loopback devices that a name can mean, best first.
+
+    Args:
+        name: a label, ``/dev/videoN``, a number, or "" for any: one labelled "rtface" first.
+
+    Raises:
+        MissingComponent: there is none at all.
+        UsageError: there are some, but not of this name.
+        OutputError: the device that was named is no virtual camera.
+    """
+    found = [node for node in v4l2.nodes() if v4l2.is_loopback(node)]
+    labels = {node: v4l2.label(node) for node in found}
+    path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
+    if path.parent == v4l2.DEVICES:
+        if path in labels:
+            return [path]
+        if path.exists():
+            card = v4l2.label(path)
+            raise OutputError(f"{path}{f' ({card})' * bool(card)} is a camera, not a virtual camera; "
+                              f"{_choice(labels) or v4l2.CREATE}")
+    if not found:
+        raise MissingComponent(f"there is no virtual camera; make one: {v4l2.CREATE}  (where that finds no module, "
+                               f"{v4l2.INSTALL})")
+    if not name:
+        return sorted(found, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
+    wanted = [node for node in found if labels[node].casefold() == name.casefold()]
+    if not wanted:
+        raise UsageError(f"there is no virtual camera {name}; {_choice(labels)}")
+    return wanted
+
+
+def _choice(labels: dict[Path, str]) -> str:
+    return "there is " + ", ".join(f"vcam:{label} ({node})" for node, label in labels.items()) if labels else ""
+
+
+class V4l2LoopbackOutput:
+    """A loopback device, open for writing and, as readers see it, streaming.
+
+    Attributes:
+        name: "rtface (/dev/video10)".
+        width, height, pix_fmt: of the pictures that it takes. Those asked for, but where a program still reads it: then
+            the driver keeps what it had.
+        notes: what a user should know, a line each.
+    """
+
+    def __init__(self, node: Path, width: int, height: int, pix_fmt: str, rate: Fraction) -> None:
+        """
+        Raises:
+            OutputError: it cannot be used; the message says why and what to do.
+        """
+        self._node = node
+        self.name = f"{v4l2.label(node) or 'virtual camera'} ({node})"
+        self.notes: list[str] = []
+        self._known: tuple[int | None, float, bool] | None = None
+        self._events: select.poll | None = None
+        self._fd = self._opened()
+        try:
+            self._claim()
+            self.width, self.height, self.pix_fmt = self._configure(width, height, pix_fmt, rate)
+            self._subscribe()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _opened(self) -> int:
+        try:
+            return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except PermissionError:
+            raise OutputError(f"{self.name} may not be opened: {v4l2.JOIN}") from None
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise self._in_use("is open in as many programs as it allows") from None
+            raise OutputError(f"{self.name} cannot be opened: {v4l2.why(error)}; 'rtface devices' lists what is "
+                              "here") from None
+
+    def _claim(self) -> None:
+        """OutputError where another writes to it, or where it is no virtual camera."""
+        import fcntl  # not on Windows
+
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel forgets it with the process
+        except OSError:
+            pid = v4l2.locker(self._fd)
+            raise OutputError(f"{self.name} is in use by another rtface{f' (pid {pid})' * bool(pid)}; end that one, or "
+                              "name another virtual camera") from None
+        try:
+            can = v4l2.capability(self._fd)
+        except OSError:
+            raise OutputError(f"{self.name} is no video device; 'rtface devices' lists what is here") from None
+        if not can.is_loopback:
+            raise OutputError(f"{self.name} is a camera ({can.driver}), not a virtual camera; 'rtface devices' lists "
+                              "those")
+        if not can.outputs and not can.captures and not v4l2.repair(self._node):
+            raise OutputError(f"{self.name} is stuck (a known fault of v4l2loopback 0.12); close every program that "
+                              f"has it open, then: {v4l2.RELOAD}")
+        users = v4l2.users(self._node)
+        if (can.captures and not can.outputs) or any(user.writes for user in users):
+            raise self._in_use("is in use by another writer")
+        if v4l2.mixes(can):
+            self.notes.append(f"{self.name} has exclusive_caps=0: browsers may not list it, and the pictures of a "
+                              f"second writer would mix with these; better: {v4l2.RELOAD}")
+            if users:
+                self.notes.append(f"{self.name} is open in {', '.join(map(str, users))} too; end that if it writes")
+
+    def _in_use(self, what: str) -> OutputError:
+        users = v4l2.users(self._node)
+        users = [user for user in users if user.writes] or users
+        by = f": {', '.join(map(str, users))}" if users else ""
+        return OutputError(f"{self.name} {what}{by}; end that, or name another virtual camera")
+
+    def _configure(self, width: int, height: int, pix_fmt: str, rate: Fraction) -> tuple[int, int, str]:
+        form = bytearray(200 + _FORMAT)
+        struct.pack_into("I", form, 0, v4l2.OUTPUT)
+        struct.pack_into("II4sI", form, _FORMAT, width, height, FOURCC[pix_fmt], 1)
+        parm = bytearray(204)
+        struct.pack_into("IIIII", parm, 0, v4l2.OUTPUT, 0, 0, rate.denominator, rate.numerator)
+        try:
+            with contextlib.suppress(OSError):  # only what readers are told of the rate
+                v4l2.ioctl(self._fd, _S_PARM, parm)
+            answer = v4l2.ioctl(self._fd, _S_FMT, form)
+        except OSError as error:
+            if error.errno == errno.EBUSY:  # 0.14 and newer keep a second writer out
+                raise self._in_use("is in use by another writer") from None
+            raise OutputError(f"{self.name} refuses {width}×{height}: {v4l2.why(error)}") from None
+        got_width, got_height, code = struct.unpack_from("II4s", answer, _FORMAT)
+        if code not in _PIX_FMT:
+            raise OutputError(f"{self.name} is held at the format {code.decode(errors='replace')} by a program that "
+                              f"reads it{self._by()}; switch its camera off and on")
+        if (got_width, got_height) != (width, height):
+            self.notes.append(f"{self.name} is held at {got_width}×{got_height} by a program that reads "
+                              f"it{self._by()}: pictures of {width}×{height} are fitted in")
+        with contextlib.suppress(OSError):
+            # From here on readers see a camera, and the close, however it comes, leaves a device that can be used
+            # again. 0.14 and newer refuse this: there the first write does it.
+            v4l2.ioctl(self._fd, v4l2.STREAMON, struct.pack("i", v4l2.OUTPUT))
+        return got_width, got_height, _PIX_FMT[code]
+
+    def _by(self) -> str:
+        users = v4l2.users(self._node)
+        return f" ({', '.join(map(str, users))})" if users else ""
+
+    def write(self, picture: Bytes) -> None:
+        """Hands over one picture; OSError when the device does not take it. Never waits."""
+        if os.write(self._fd, picture.data) != picture.nbytes:
+            raise OSError(errno.EIO, "the device takes another size now")
+
+    def watch(self, seconds: float) -> bool | None:
+        """Waits at most so long for a change, then says whether a program reads it; None where that is not known."""
+        if self._events is not None:
+            usage = None
+            if self._events.poll(1000 * seconds):
+                with contextlib.suppress(OSError):
+                    while True:
+                        usage = struct.unpack_from("I", v4l2.ioctl(self._fd, _DEQUEUE, bytes(136)), 8)[0] > 0
+                if usage is None:
+                    time.sleep(seconds)  # a device that is gone says so at once, again and again
+            if usage is not None:
+                self._known = (None, 0.0, usage)
+            return self._known[2] if self._known else None
+        time.sleep(seconds)
+        opens, now = v4l2.loopback_opens(), time.monotonic()
+        # A look through all processes costs some milliseconds: only when the number of openers has changed.
+        if self._known is None or self._known[0] != opens or now - self._known[1] > (_RESCAN if opens else 0.5):
+            self._known = (opens, now, v4l2.readers(self._node, own=1))
+        return self._known[2]
+
+    def _subscribe(self) -> None:
+        """To the event that tells of readers, where the driver has one (0.13)."""
+        if _LONG != 8:
+            return
+        try:
+            v4l2.ioctl(self._fd, _SUBSCRIBE, struct.pack("III20x", _CLIENT_USAGE, 0, _SEND_INITIAL))
+        except OSError:
+            return
+        self._events = select.poll()
+        self._events.register(self._fd, select.POLLPRI)
+
+    def close(self) -> None:
+        """Lets it go, and leaves it usable."""
+        os.close(self._fd)
+        with contextlib.suppress(OSError):
+            can = v4l2.look(self._node)
+            if not can.captures and not can.outputs:
+                v4l2.repair(self._node)

@@ -1,0 +1,104 @@
+"""Makes the two ends of a live run from what a user named. Nothing is opened yet."""
+
+from __future__ import annotations
+
+from rtface._version import __version__
+from rtface.errors import UsageError
+from rtface.live.addresses import LiveAddress, check_addresses, resolve_address
+from rtface.live.protocols import LiveSink, LiveSource
+from rtface.live.session import Endpoints, live_engine
+from rtface.live.slate import Slate
+from rtface.media.leftovers import clear_leftovers
+from rtface.media.outputs import OutputPath, check_outputs
+from rtface.media.provenance import describe
+from rtface.options import Options
+from rtface.report import said_in_the_output
+from rtface.stats import Stats
+
+
+def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, stats: Stats) -> Endpoints:
+    """What `run_live` takes.
+
+    Raises:
+        UsageError: an end that cannot be what it is given as.
+        OutputError: a file that cannot be written there.
+    """
+    from rtface.live.sources.reconnecting_source import open_live_source
+    from rtface.live.sources.sound_sources import open_sound_source
+
+    check_addresses(source, sink)
+    named = [sink]
+    also = None if options.also is None else resolve_address(str(options.also))
+    if also is not None:
+        named.append(LiveAddress("file", also))
+    _check_distinct([source, *named])
+    _check_files(source, sink, also, options, stats)
+    sinks = [make_sink(one, options) for one in named]
+    own, film = options.audio is None, source.kind == "file"
+
+    buffer = buffer_of(source, options)
+
+    def opened(counted: Stats) -> LiveSource:
+        return open_live_source(source, size=options.size, fps=options.fps, sound=own, buffer=buffer, stats=counted)
+
+    sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
+    return Endpoints(opened(Stats() if film else stats), sinks, sound, silent=not own,
+                     again=(lambda: opened(stats)) if film else None,
+                     names=(str(source), *map(str, named)),
+                     buffer=buffer if options.delay is not None and buffer else 0.0,
+                     slate=Slate(options.slate))
+
+
+def buffer_of(source: LiveAddress, options: Options) -> float | None:
+    """Seconds of the source's jitter buffer; None for as long as its jitter needs.
+
+    With `--delay` frames wait in any case: all of that which is not kept for the work on a frame is the buffer's.
+
+    Raises:
+        UsageError: a buffer is asked for that this source does not have, or that is longer than the delay.
+    """
+    network = source.kind == "stream" and not source.scheme.startswith("http")
+    if options.buffer != "auto":
+        if options.buffer and not network:
+            raise UsageError(f"--buffer is for network streams (rtmp, rtsp, srt, udp, tcp), and {source} is none: "
+                             "leave it out")
+        if options.delay is not None and options.buffer > options.delay:
+            raise UsageError(f"--buffer {options.buffer:g} is longer than --delay {options.delay:g}: the buffer is a "
+                             "part of the delay")
+        return options.buffer / 1e3
+    if not network:
+        return 0.0
+    return None if options.delay is None else max(0.0, options.delay - options.latency) / 1e3
+
+
+def _check_distinct(ends: list[LiveAddress]) -> None:
+    for number, end in enumerate(ends):
+        if any(_same(end, other) for other in ends[:number]):
+            raise UsageError(f"{end} is given twice; what is read and what is written must be different")
+
+
+def _same(one: LiveAddress, other: LiveAddress) -> bool:
+    """Whether two streams are the same; files are compared by `_check_files`."""
+    return one.kind == other.kind == "stream" and one.name == other.name
+
+
+def _check_files(source: LiveAddress, sink: LiveAddress, also: str | None, options: Options, stats: Stats) -> None:
+    """Checks every file that the run writes against the others and the input; says what killed runs left there."""
+    written = [OutputPath(sink.name)] if sink.kind == "file" else []
+    written += [OutputPath(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]
+    targets = check_outputs(written, inputs=[source.name] if source.kind == "file" else [], overwrite=options.overwrite)
+    for target in targets if not options.dry_run else ():
+        for line in clear_leftovers(target, live=True):
+            stats.warn(f"leftover:{line}", line)
+
+
+def make_sink(sink: LiveAddress, options: Options) -> LiveSink:
+    """One output; raises as `make_ends`."""
+    if sink.kind == "vcam":
+        from rtface.live.devices.virtual_camera import VirtualCamera
+
+        return VirtualCamera(sink.name)
+    from rtface.live.sinks.stream_sink import open_live_sink
+
+    done = describe(live_engine(options), __version__, options.strength, said_in_the_output(options))
+    return open_live_sink(sink, options, metadata=done)

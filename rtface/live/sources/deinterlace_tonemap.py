@@ -1,0 +1,115 @@
+"""Pictures made fit for live outputs in the reader: interlaced ones become progressive, HDR becomes SDR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import av
+from av.filter import Graph
+from av.filter.context import FilterContext
+
+from rtface.frame import Transfer
+from rtface.geometry.color_curves import engine_curve
+
+INTERLACED = "the source is interlaced: its pictures are deinterlaced"
+HDR = "the source is HDR: its pictures are tone-mapped to SDR (BT.709)"
+_HDR: dict[int, Transfer] = {16: "pq", 18: "hlg"}
+_BT709, _LIMITED, _BT2020 = 1, 1, 9
+_MATRIX_2020 = (9, 10)
+# `rtface.geometry.color_curves.engine_curve` in FFmpeg's words, of code values of R'G'B': a table made once. The
+# first half
+# stores light in units of the reference white.
+_ROLLED = "maxval*pow(if(lte(ld(0),0.75),ld(0),0.75+0.25*(1-exp((0.75-ld(0))/0.25))),1/2.2)"
+_CURVES: dict[Transfer, str] = {
+    "pq": ("st(1,pow(clipval/maxval,1/78.84375));"
+           "st(0,10000/203*pow(max(ld(1)-0.8359375,0)/(18.8515625-18.6875*ld(1)),1/0.1593017578125));" + _ROLLED),
+    "hlg": ("st(1,clipval/maxval);st(1,if(lte(ld(1),0.5),ld(1)*ld(1)/3,"
+            "(exp((ld(1)-0.55991073)/0.17883277)+0.28466892)/12));st(0,1000/203*pow(ld(1),1.2));" + _ROLLED),
+}
+
+
+class DeinterlaceToneMap:
+    """Deinterlaces and tone-maps pictures where they need it; others go through as they are.
+
+    Interlaced pictures go through FFmpeg's bwdif, one out for one in: it needs the next picture, so they come one
+    picture later. HDR (PQ, HLG) goes through the curve of `rtface.geometry.color_curves.engine_curve`: light up to
+    three
+    quarters of BT.2408's reference white stays, what is brighter is rolled off towards white.
+    """
+
+    def __init__(self) -> None:
+        self._deinterlacer: Graph | None = None
+        self._tone_mapper: Graph | None = None
+        self._like: tuple[object, ...] = ()
+        self._tried: set[str] = set()
+        self.notes: list[str] = []
+
+    def __call__(self, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """What a decoded picture gives: one, or none yet, with its own times."""
+        like = (image.width, image.height, image.format.name, int(image.color_trc), int(image.color_range))
+        if like != self._like:
+            self._like, self._deinterlacer, self._tone_mapper = like, None, None
+            self._tried.clear()
+        transfer = _HDR.get(int(image.color_trc))
+        if transfer is not None:
+            self._tone_mapper = self._made(HDR, lambda: _tone_mapper(image, transfer), self._tone_mapper)
+        if image.interlaced_frame:
+            self._deinterlacer = self._made(INTERLACED, lambda: _deinterlacer(image), self._deinterlacer)
+        images = [image] if self._deinterlacer is None else _through(self._deinterlacer, image)
+        for one in images:
+            yield from [one] if self._tone_mapper is None else _mapped(self._tone_mapper, one)
+
+    def _made(self, note: str, make: Callable[[], Graph], graph: Graph | None) -> Graph | None:
+        """The graph, made at its first picture; None where FFmpeg cannot make it of such pictures: they stay as they
+        are."""
+        if graph is None and note not in self._tried:
+            self._tried.add(note)
+            with suppress(av.FFmpegError, ValueError):
+                graph = make()
+                if note not in self.notes:
+                    self.notes.append(note)
+        return graph
+
+
+def _through(graph: Graph, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
+    graph.push(image)
+    with suppress(av.BlockingIOError, av.EOFError):
+        while True:
+            out = graph.pull()
+            assert isinstance(out, av.VideoFrame)
+            yield out
+
+
+def _mapped(graph: Graph, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
+    for out in _through(graph, image):
+        out.colorspace, out.color_range, out.color_primaries, out.color_trc = _BT709, _LIMITED, _BT709, _BT709
+        yield out
+
+
+def _source(graph: Graph, image: av.VideoFrame) -> FilterContext:
+    return graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=image.time_base)
+
+
+def _deinterlacer(image: av.VideoFrame) -> Graph:
+    graph = Graph()
+    graph.link_nodes(_source(graph, image), graph.add("bwdif", mode="send_frame", deint="interlaced"),
+                     graph.add("buffersink")).configure()
+    return graph
+
+
+def _tone_mapper(image: av.VideoFrame, transfer: Transfer) -> Graph:
+    graph = Graph()
+    matrix = "bt2020" if int(image.colorspace) in _MATRIX_2020 else "bt709"
+    curve = _CURVES[transfer]
+    steps = [graph.add("scale", in_color_matrix=matrix, in_range="full" if int(image.color_range) == 2 else "limited",
+                       out_range="full", flags="fast_bilinear"),
+             graph.add("format", "gbrp10le"), graph.add("lutrgb", r=curve, g=curve, b=curve)]
+    gamut = engine_curve("sdr", int(image.color_primaries) == _BT2020)
+    if gamut is not None and gamut.gamut is not None:
+        steps.append(graph.add("colorchannelmixer", **{
+            out + into: f"{gamut.gamut[i, j]:.5f}" for i, out in enumerate("rgb") for j, into in enumerate("rgb")}))
+    steps += [graph.add("scale", out_color_matrix="bt709", out_range="limited", flags="fast_bilinear"),
+              graph.add("format", "yuv420p")]
+    graph.link_nodes(_source(graph, image), *steps, graph.add("buffersink")).configure()
+    return graph

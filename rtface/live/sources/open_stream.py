@@ -1,0 +1,181 @@
+"""Opens streams and films for a live run, and says in one line why they cannot be."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+from urllib.parse import urlsplit
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from rtface.errors import InputError, InputMissing, RtfaceError
+from rtface.live.messages import SourceRequest
+from rtface.live.sources.srt import SrtConnection
+from rtface.media.probe import choose_video, open_container, rate_of
+from rtface.util.redaction import shown
+
+# Of a stream that gives pictures in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
+_PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")
+# Not "nobuffer": that throws away what the opening read, and with it the key frame that it waited for.
+_QUICK = {"analyzeduration": "1000000"}
+# Microseconds without an answer, for what the watch over the process does not see first: FFmpeg takes up to twice as
+# long, and gives a last packet that it had kept. RTMP must never get "timeout": that makes it a server.
+_PATIENCE = "5000000"
+_OPTIONS: dict[str, dict[str, str]] = {
+    # Without a count of its pictures, which the stream's head names, it is open with its first key frame.
+    "rtmp": {"analyzeduration": "3000000", "fpsprobesize": "3", "probesize": "131072", "rw_timeout": _PATIENCE,
+             "rtmp_live": "live"},
+    "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},
+    "udp": _QUICK | {"probesize": "500000", "overrun_nonfatal": "1", "timeout": _PATIENCE},
+    "tcp": _QUICK | {"probesize": "500000", "rw_timeout": _PATIENCE},
+    "srt": _QUICK | {"probesize": "500000"},
+    "rtp": _QUICK,
+    "http": {"rw_timeout": "10000000"},
+}
+# Microseconds to look once more where only sound was seen: RTMP shows no sign of pictures before their key frame.
+_LONGER = "6000000"
+# What a source without a plausible rate of its own is taken to give.
+_RATE = Fraction(30)
+
+
+@dataclass(slots=True)
+class OpenedInput:
+    """What was opened.
+
+    Attributes:
+        container, video, sound: of PyAV; the streams that are wanted and there.
+        rate: nominal pictures a second.
+        paced: it has to be read at the pace of its own clock.
+        film: it has an end.
+        monotonic: its clock should be the monotonic one.
+        notes: what differs from what was asked for.
+        label: the name a device gives itself.
+    """
+
+    container: InputContainer
+    video: VideoStream | None
+    sound: AudioStream | None
+    rate: Fraction = _RATE
+    paced: bool = False
+    film: bool = False
+    monotonic: bool = False
+    notes: list[str] = field(default_factory=list[str])
+    label: str = ""
+
+    @property
+    def described(self) -> str:
+        """What was got but for the size, which may change: "h264, 30 fps, sound aac"."""
+        parts: list[str] = []
+        if self.video is not None:
+            context = self.video.codec_context
+            kind = context.pix_fmt or "" if context.codec.name == "rawvideo" else context.codec.canonical_name
+            parts += [kind, f"{float(self.rate):.4g} fps"]
+        if self.sound is not None:
+            parts.append(f"sound {self.sound.codec_context.codec.canonical_name}")
+        return ", ".join(parts)
+
+
+def open_stream(request: SourceRequest) -> OpenedInput:
+    """Opens a stream or a film; may take as long as it likes, in a process that can be killed.
+
+    Raises:
+        InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
+    """
+    if request.kind == "file":
+        opened = _streams(open_container(request.name), request, shown(request.name))
+        opened.paced = opened.film = True
+    else:
+        opened = _open_url(request)
+    if opened.film and request.seek:
+        with suppress(av.FFmpegError):  # then it begins anew
+            opened.container.seek(round(request.seek * 1e6))
+    return opened
+
+
+def may_get_sound(request: SourceRequest) -> bool:
+    """Whether sound may come later to a stream that was opened without: an RTMP encoder sends it when it has some."""
+    return request.sound and request.pictures and urlsplit(request.name).scheme.lower() in ("rtmp", "rtmps")
+
+
+def has_sound(request: SourceRequest) -> bool:
+    """Opens the stream once more, as somebody who only wants to hear."""
+    try:
+        opened = open_stream(replace(request, pictures=False))
+    except (RtfaceError, av.FFmpegError, OSError):
+        return False
+    opened.container.close()
+    return True
+
+
+def _open_url(request: SourceRequest) -> OpenedInput:
+    scheme = urlsplit(request.name.partition("?")[0]).scheme.lower()
+    options = dict(_OPTIONS.get(scheme, _OPTIONS.get(scheme.removesuffix("s"), {})))
+    source: str | SrtConnection = request.name
+    if scheme == "srt":
+        source = SrtConnection(request.name, sending=False)
+    try:
+        container = av.open(source, "r", format="mpegts" if scheme == "srt" else None, options=options,
+                            metadata_errors="replace")
+        if request.pictures and scheme.startswith("rtmp") and not container.streams.video:
+            container.close()
+            container = av.open(source, "r", options=options | {"analyzeduration": _LONGER}, metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise _refusal(request.name, error) from None
+    opened = _streams(container, request, shown(request.name))
+    opened.paced = scheme in _PACED_SCHEMES
+    opened.film = opened.paced and bool(container.duration)
+    return opened
+
+
+def _streams(container: InputContainer, request: SourceRequest, name: str) -> OpenedInput:
+    """The streams of an opened container that are wanted."""
+    video = None
+    if request.pictures:
+        video, _ = choose_video(container, name)
+        context = video.codec_context
+        # Frame threads are fast because they are late: each of them holds a picture back.
+        context.thread_type, context.thread_count = "SLICE", 2
+    sound = None
+    if request.sound:
+        known = (s for s in container.streams.audio if s.codec_context and s.codec_context.sample_rate)
+        sound = next(known, None)
+    if video is None and sound is None:
+        raise InputError(f"{name}: has no sound")
+    return OpenedInput(container, video, sound, plausible(*rate_of(video)) if video is not None else Fraction(0))
+
+
+def plausible(rate: Fraction, known: bool) -> Fraction:
+    """A stream's rate, or the usual one in place of one that no source has: some give their time base for it. What was
+    counted from a few pictures goes to the rate that was meant."""
+    if not known or not 1 <= rate <= 240:
+        return _RATE
+    whole = Fraction(round(rate))
+    slower = whole * 1000 / 1001
+    if abs(rate - slower) <= slower / 5000:
+        return slower
+    return whole if abs(rate - whole) <= whole / 50 else rate
+
+
+def _refusal(url: str, error: av.FFmpegError) -> InputError:
+    """Why a stream did not open."""
+    name, parts = shown(url), urlsplit(url)
+    why: Any = error.strerror
+    if isinstance(error, av.ConnectionRefusedError):
+        return InputMissing(f"{name}: nothing listens there; start the server, or check host and port")
+    if isinstance(error, av.HTTPNotFoundError | av.HTTPForbiddenError | av.HTTPUnauthorizedError):
+        return InputMissing(f"{name}: the server refuses it ({why}); check the address, user and password")
+    if isinstance(error, av.ProtocolNotFoundError):
+        return InputError(f"{name}: {parts.scheme} cannot be read here; rtmp, rtsp, http, udp, tcp and srt can")
+    if isinstance(error, av.InvalidDataError):
+        return InputError(f"{name}: what it sends is no stream that can be read; check the address")
+    try:
+        socket.getaddrinfo(parts.hostname, None)
+    except (OSError, UnicodeError):
+        return InputMissing(f"{name}: the host {parts.hostname} cannot be found; check its name and the network")
+    return InputError(f"{name}: cannot be opened ({why}); check that something is published there")

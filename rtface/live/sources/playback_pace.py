@@ -1,0 +1,62 @@
+"""When packets are due: of what has to be read at the pace of its own clock, and after what a server had kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import av
+
+CUSHION = 0.5
+"""Seconds by which a playlist is played later after a late piece, so that its next ones come in time."""
+# Seconds by which a film may be late before its clock is set anew, and a playlist.
+_STALL, _PIECE_LATE = 0.5, 0.1
+# Seconds after the first packet in which what the opening read ahead, or the server had kept, is only decoded; and the
+# packets from which it is seen that it is over.
+_BURST, _BURST_PACKETS = 3.0, 4
+
+
+class PlaybackPace:
+    """When the packets of a film or playlist are due: as its own clock runs, from its first packet on.
+
+    Args:
+        cushion: seconds by which it is played later after it stood still.
+    """
+
+    def __init__(self, cushion: float = 0.0) -> None:
+        self._cushion, self._late = cushion, _PIECE_LATE if cushion else _STALL
+        self._base: float | None = None
+        self._last = self._newest = 0.0
+
+    def due(self, packet: av.Packet[Any], now: float) -> float:
+        """`time.monotonic()` at which a packet that was read at `now` is due."""
+        ticks = packet.dts if packet.dts is not None else packet.pts
+        if ticks is None:
+            return now
+        stamp = float(ticks * packet.time_base)
+        if self._base is None or abs(stamp - self._last) > 10:  # a clock that jumps goes on from here
+            self._base, self._newest = now - stamp, stamp
+        elif stamp >= self._newest and self._base + stamp < now - self._late:  # the source stood still
+            self._base = now - stamp + self._cushion
+        self._last, self._newest = stamp, max(stamp, self._newest)
+        return self._base + stamp
+
+
+class BurstDetector:
+    """Whether packets come faster than their own clock runs: what was kept until now, and is old."""
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[float, float]] = deque(maxlen=_BURST_PACKETS)
+        self._began: float | None = None
+
+    def over(self, packet: av.Packet[Any], arrived: float) -> bool:
+        """Told of every packet of one stream; whether this one and those after it come as they are made."""
+        ticks = packet.dts if packet.dts is not None else packet.pts
+        self._began = self._began or arrived
+        if ticks is None or arrived - self._began > _BURST:
+            return True
+        self._last.append((float(ticks * packet.time_base), arrived))
+        if len(self._last) < _BURST_PACKETS:
+            return False
+        (stamp, then), (newest, now) = self._last[0], self._last[-1]
+        return now - then > 0.5 * (newest - stamp)

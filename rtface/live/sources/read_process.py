@@ -1,0 +1,172 @@
+"""One process that reads a source, from its start until it is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rtface.concurrency.child_process import ChildProcess
+from rtface.concurrency.shared_frames import FrameRing
+from rtface.errors import InputError, InputMissing, MissingComponent, RtfaceError
+from rtface.live.messages import (
+    EndOfStream,
+    Heartbeat,
+    SoundPacketReady,
+    SourceMessage,
+    SourceNote,
+    SourceOpened,
+    SourceRefused,
+    SourceRequest,
+    VideoFrameReady,
+)
+
+if TYPE_CHECKING:
+    import av
+
+# Pictures on their way, and the largest: 8K in 4:2:0, 16 bits a sample. Memory that no picture reaches costs nothing.
+_SLOTS, _BYTES = 8, 7680 * 4320 * 3
+# Seconds in which the first picture has to come, and as long as data comes meanwhile: some streams have a key frame
+# every ten seconds.
+OPENING = 10.0
+_FIRST_PICTURE = 20.0
+# Seconds without data, and without a picture, after which it counts as lost; playlists come in pieces, disks wake up.
+_QUIET = {"stream": 3.5, "camera": 3.5, "microphone": 3.5, "file": 30.0}
+_QUIET_PIECES = 15.0
+# Seconds without data after which a playlist is shown as away, though it is not opened anew yet.
+_HUSH = 2.5
+_NO_PICTURE = 10.0
+# Seconds without a word of the process itself, and until its first one: a busy machine takes long to start it.
+_MUTE = 3.5
+_START = 30.0
+# Seconds that it may take to end.
+_END = 0.3
+_ERRORS = {kind.__name__: kind for kind in (InputError, InputMissing, MissingComponent)}
+
+
+class ReadProcess:
+    """Runs the process and passes on what it gives, on a thread of the process.
+
+    Args:
+        request: what it opens.
+        picture: told of every picture.
+        sound: told of every frame of sound.
+        hush: told why nothing comes, where that has lasted for long and is no loss yet.
+
+    Attributes:
+        opened: what it says of the source, once it does.
+        refusal: why the source cannot be opened, where it says so.
+        over: a film came to its end.
+        noted: what it found out about the pictures, a line each.
+        pictures, sounds: how many came.
+        dropped, errors, bytes: pictures given up before they got here, packets that could not be decoded, and what the
+            source gave in all.
+        buffer: seconds that the jitter buffer adds now.
+    """
+
+    def __init__(self, request: SourceRequest, picture: Callable[[VideoFrameReady, av.VideoFrame], None],
+                 sound: Callable[[SoundPacketReady], None], hush: Callable[[str], None] = lambda why: None) -> None:
+        self._request, self._picture, self._sound, self._hush = request, picture, sound, hush
+        self.opened: SourceOpened | None = None
+        self.refusal: RtfaceError | None = None
+        self.over = False
+        self.noted: list[str] = []
+        self.pictures = self.sounds = self.dropped = self.errors = self.bytes = 0
+        self.buffer = 0.0
+        self._ring = FrameRing(_SLOTS, _BYTES) if request.pictures else None
+        self._word_at = self._picture_at = time.monotonic()
+        self._began: float | None = None  # when the process was ready to open it
+        self._quiet = 0.0
+        self._reason: str | None = None
+        self._ended = threading.Event()
+        self._abandoned = False
+
+    def hold(self, closed: threading.Event) -> str:
+        """Returns when it is lost, or `closed` is set; why, in a few words.
+
+        Raises:
+            MissingComponent: no process could be started.
+        """
+        try:
+            child = ChildProcess("rtface.live.sources.read_worker:read", self._request, name="reader",
+                                 frames=self._ring,
+                                 on_message=self._take, on_end=self._end)
+        except MissingComponent:
+            self._free()
+            raise
+        why = ""
+        while not closed.is_set() and not self._ended.wait(0.05):
+            if why := self._watch():
+                break
+        self._abandoned = True
+        child.kill(_END)
+        if not child.alive:
+            self._free()
+        if self.refusal is not None:
+            return str(self.refusal)
+        return why or ("reading it failed" if self._reason else "the source ended it") + \
+            (f" ({self._reason})" if self._reason else "")
+
+    def _watch(self) -> str:
+        """What is wrong, "" for nothing."""
+        now = time.monotonic()
+        patience = _START if self._began is None else OPENING if self.opened is None else _MUTE
+        if now - self._word_at > patience:
+            return "the process that reads it does not answer"
+        came = self.pictures if self._request.pictures else self.sounds
+        if self._began is None:
+            return ""
+        if not came:
+            waited = now - self._began
+            flows = self.opened is not None and self._quiet < 2 and self.bytes > 0
+            if waited > (_FIRST_PICTURE if flows else OPENING):
+                what = "picture" if self._request.pictures else "sound"
+                return f"no {what} came within {waited:.0f} s; check that something is sent there"
+            return ""
+        patience = self._patience()
+        if _HUSH < self._quiet <= patience == _QUIET_PIECES:
+            self._hush(f"nothing came for {self._quiet:.1f} s")
+        if self._quiet > patience:
+            return f"nothing came for {self._quiet:.1f} s"
+        if self._request.pictures and now - self._picture_at > max(_NO_PICTURE, self._patience()):
+            return f"no picture came for {now - self._picture_at:.0f} s"
+        return ""
+
+    def _patience(self) -> float:
+        pieces = self._request.name.lower().startswith("http")
+        return _QUIET_PIECES if pieces else _QUIET[self._request.kind]
+
+    def _take(self, message: SourceMessage) -> None:
+        self._word_at = time.monotonic()
+        self._began = self._began or self._word_at
+        if self._abandoned:
+            return
+        match message:
+            case VideoFrameReady():
+                assert self._ring is not None
+                self.pictures += 1
+                self._picture_at = self._word_at
+                self._picture(message, self._ring.get(message.slot, message.picture))
+            case SoundPacketReady():
+                self.sounds += 1
+                self._sound(message)
+            case Heartbeat():
+                self._quiet, self.bytes = message.quiet, message.bytes
+                self.dropped, self.errors, self.buffer = message.dropped, message.errors, message.buffer
+            case SourceOpened():
+                self.opened, self._quiet = message, 0.0  # it was quiet while it was being opened
+            case SourceRefused():
+                self.refusal = _ERRORS[message.kind](message.text)
+            case SourceNote():
+                self.noted.append(message.text)
+            case EndOfStream():
+                self.over = True
+
+    def _end(self, reason: str) -> None:
+        self._reason = reason
+        self._ended.set()
+
+    def _free(self) -> None:
+        if self._ring is not None:
+            self._ring.close()

@@ -1,0 +1,238 @@
+"""Live sources: read in a process of their own, watched, and opened again whatever happened to them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
+
+from rtface.errors import InputError, RtfaceError, UsageError
+from rtface.frame import Frame
+from rtface.live.addresses import LiveAddress
+from rtface.live.backoff import retry_delay
+from rtface.live.messages import SOUND_BEGAN, SoundPacketReady, SourceOpened, SourceRequest, VideoFrameReady
+from rtface.live.protocols import TIME_BASE, EndpointHealth, LiveSource, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.rotate import Rotation
+from rtface.live.sources.read_process import ReadProcess
+from rtface.live.sources.source_clock import MonotonicMicroseconds, SourceClock
+from rtface.stats import Stats
+
+if TYPE_CHECKING:
+    import av
+
+
+def open_live_source(endpoint: LiveAddress, *, size: tuple[int, int] | None = None, fps: Fraction | None = None,
+                     sound: bool = True, buffer: float | None = 0.0, stats: Stats | None = None) -> LiveSource:
+    """A camera, a stream or a film as the source of a live run; its `start` opens it.
+
+    Args:
+        endpoint: of kind "camera", "stream" or "file".
+        size, fps: asked of a camera.
+        sound: whether the sound that comes with it is wanted.
+        buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
+        stats: receives ``dropped:source`` and ``packets_lost``.
+
+    Raises:
+        UsageError: the endpoint is no input.
+    """
+    if endpoint.kind not in ("camera", "stream", "file"):
+        raise UsageError(f"{endpoint} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
+    number = endpoint.kind == "camera" and not endpoint.name.startswith("/dev/")
+    return ReconnectingSource(SourceRequest(endpoint.kind, endpoint.name, size, fps, sound=sound, buffer=buffer),
+                              f"camera {endpoint.name or 0}" if number else str(endpoint), stats=stats or Stats())
+
+
+class ReconnectingSource:
+    """A `LiveSource`, and the source of a `rtface.live.sources.sound_sources`, whose request wants no pictures.
+
+    Args:
+        request: what to open.
+        title: how it is called in messages.
+        stats: see `open_live_source`.
+    """
+
+    def __init__(self, request: SourceRequest, title: str, *, stats: Stats) -> None:
+        self._request, self._title, self._stats = request, title, stats
+        self._closed, self._settled = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="rtface-source", daemon=True)
+        self._refusal: RtfaceError | None = None
+        self._connection: ReadProcess | None = None
+        self._opened: SourceOpened | None = None
+        self._form: VideoFormat | None = None
+        self._clock, self._rising, self._sound_end = SourceClock(), MonotonicMicroseconds(), 0.0
+        self._over = self._lost = False
+        self._noted: list[str] = []
+        self._upright = Rotation()
+        self._health = EndpointHealth("opening", "", time.monotonic())
+        self._frames = self._dropped = self._errors = self._bytes = self._reopened = 0
+        self._buffer = 0.0
+        self._counting, self._seen = threading.Lock(), (0, 0, 0)
+        self._frame: Callable[[Frame], None] = lambda _: None
+        self._sound: Callable[[SoundPacket], None] = lambda _: None
+
+    @property
+    def form(self) -> VideoFormat:
+        assert self._form is not None, "start comes first"
+        return self._form
+
+    @property
+    def described(self) -> str:
+        opened = self._opened
+        if opened is None:
+            return self._title
+        return f"{self._title} ({opened.label}), {self._got}" if opened.label else f"{self._title}, {self._got}"
+
+    @property
+    def _got(self) -> str:
+        size = f"{self._form.width}×{self._form.height} " if self._form else ""
+        return size + self._opened.described if self._opened else ""
+
+    @property
+    def notes(self) -> list[str]:
+        said = [*self._opened.notes, *self._noted] if self._opened else []
+        return [f"{self._title}: {note}" for note in said]
+
+    @property
+    def sound_form(self) -> SoundFormat | None:
+        return self._request.sound_form
+
+    @property
+    def ended(self) -> bool:
+        return self._over
+
+    @property
+    def health(self) -> EndpointHealth:
+        self._count()
+        device = self._request.kind in ("camera", "microphone")
+        return replace(self._health, frames=self._frames, dropped=self._dropped, reopened=self._reopened,
+                       bytes=None if device else self._bytes, buffer=self._buffer)
+
+    def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
+        self._frame, self._sound = frame, sound
+        self._thread.start()
+        try:
+            while not self._settled.wait(0.2):  # in slices, so that a signal gets its turn on every platform
+                pass
+        except BaseException:
+            self.close()
+            raise
+        if self._refusal is not None:
+            self.close()
+            raise self._refusal
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread.ident is not None:
+            self._thread.join(0.9)
+        self._say("closed", self._health.detail)
+
+    def _keep(self) -> None:
+        """Opens it, and again when it is lost, until it is closed."""
+        tries, lost_at = 0, time.monotonic()
+        while not self._closed.is_set():
+            self._clock = SourceClock()
+            connection = self._connection = ReadProcess(self._request, self._picture, self._heard,
+                                                        hush=lambda why: self._say("away", why))
+            try:
+                why = connection.hold(self._closed)
+            except RtfaceError as error:
+                connection.refusal, why = error, str(error)
+            self._count()
+            with self._counting:
+                self._connection, self._seen = None, (0, 0, 0)
+            self._over = connection.over
+            self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why)
+            if self._over or self._closed.is_set():
+                break
+            if not self._settled.is_set():
+                self._refusal = connection.refusal or InputError(f"{self._title}: {why}")
+                break
+            self._say("away", why)
+            self._lost = True
+            if connection.pictures or connection.sounds:
+                tries, lost_at = 0, time.monotonic()
+            self._closed.wait(retry_delay(tries, time.monotonic() - lost_at))
+            tries += 1
+        if self._over:
+            self._say("closed", "it came to its end")
+        self._settled.set()
+
+    def _say(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
+        if self._closed.is_set() and state != "closed":
+            return
+        since = self._health.since if state == self._health.state else time.monotonic()
+        self._health = EndpointHealth(state, detail, since)
+
+    def _count(self) -> None:
+        """Adds what the connection has counted since last asked."""
+        with self._counting:
+            connection = self._connection
+            if connection is None:
+                return
+            now = (connection.dropped, connection.errors, connection.bytes)
+            dropped, failed, size = (a - b for a, b in zip(now, self._seen, strict=True))
+            self._seen = now
+            self._dropped += dropped
+            self._bytes += size
+            self._buffer = connection.buffer
+        if dropped:
+            self._stats.count("dropped:source", dropped)
+        if failed:
+            self._stats.count("packets_lost", failed)
+
+    # -- on the connection's thread -----------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        """It is there, for the first time or again."""
+        if self._health.state == "live" or self._closed.is_set():
+            return
+        self._reopened += self._lost
+        self._lost = False
+        self._say("live", self._got)
+
+    def _look_at_opened(self) -> None:
+        """What the connection says of the source. The form of its sound stays what it is at the first opening."""
+        opened = self._connection.opened if self._connection is not None else None
+        if opened is None:
+            return
+        self._opened, request = opened, self._request
+        self._noted += [text for text in self._connection.noted if text not in self._noted] if self._connection else []
+        if request.sound and request.sound_form is None:
+            # An encoder's sound may begin long after its pictures: viewers get silence until then.
+            late = SoundFormat() if request.kind == "stream" and not opened.film else None
+            self._request = replace(request, sound_form=opened.sound or late)
+
+    def _picture(self, shot: VideoFrameReady, image: av.VideoFrame) -> None:
+        self._look_at_opened()
+        assert self._opened is not None
+        image, display = self._upright(image, shot.display)
+        form = VideoFormat(image.width, image.height, image.format.name, self._opened.rate, shot.color, display.aspect)
+        if form != self._form:
+            self._form = form
+        self._live()
+        pts = self._rising.next(self._clock.time("picture", shot.stamp, shot.captured))
+        duration = round(1e6 / form.rate)
+        image.pts, image.time_base, image.duration = pts, TIME_BASE, duration
+        if self._opened.film and shot.stamp is not None:
+            self._request = replace(self._request, seek=shot.stamp)  # from where it would go on
+        self._frames += 1
+        self._frame(Frame(image, pts, TIME_BASE, duration, shot.color, display, captured_at=shot.captured))
+        self._settled.set()
+
+    def _heard(self, heard: SoundPacketReady) -> None:
+        at = self._clock.time("sound", heard.stamp, heard.captured)
+        if self._request.pictures:
+            if self._form is None or self._health.state != "live":
+                return  # what the opening read ahead
+        else:
+            self._look_at_opened()
+            self._live()
+            self._frames += 1
+            self._settled.set()
+        if at + heard.duration / 2 < self._sound_end:
+            return  # again: its clock was set back
+        self._sound_end = at + heard.duration
+        self._sound(SoundPacket(heard.data, at, heard.duration, heard.rate, heard.channels))

@@ -1,0 +1,140 @@
+"""A source's sound as frames of AAC with ADTS headers, all of one form: AAC of that form as it is, anything else
+decoded, resampled and encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.stream import AudioStream
+
+from rtface.live.messages import SoundPacketReady
+from rtface.live.protocols import SoundFormat
+from rtface.media.adts_headers import adts_config, adts_frame, config_for, of_config, plain_config
+from rtface.media.transcode import AudioTranscoder
+from rtface.stats import Stats
+
+# Samples of one frame of AAC.
+FRAME = 1024
+_USUAL = SoundFormat()
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
+
+
+def form_of(source: AudioStream) -> SoundFormat:
+    """The form in which a source's sound needs no encoding, where AAC has it; else 48 kHz, mono or stereo."""
+    context = source.codec_context
+    rate, channels = context.sample_rate, context.channels
+    if context.codec.canonical_name != "aac":
+        # Devices do not name their speakers, and viewers of a stream have two.
+        return SoundFormat(_USUAL.rate, min(2, channels))
+    if context.extradata and (config := plain_config(context.extradata)):
+        rate, channels = of_config(config)
+    form = SoundFormat(rate, channels)
+    return form if silent_frame(form) else _USUAL
+
+
+class AacConverter:
+    """Packets of one sound stream in, `SoundPacketReady` of one form out, also where the stream's own form changes.
+
+    Args:
+        source: stream of an opened container.
+        form: of what comes out; None is what suits the source.
+    """
+
+    def __init__(self, source: AudioStream, form: SoundFormat | None = None) -> None:
+        self._source = source
+        self.form = form or form_of(source)
+        self._wanted = config_for(self.form.rate, self.form.channels)
+        self._aac = source.codec_context.codec.canonical_name == "aac"
+        self._config = plain_config(source.codec_context.extradata or b"")
+        self._stats = Stats()
+        self._encoder: _Encoder | None = None
+
+    @property
+    def errors(self) -> int:
+        """Packets that could not be decoded."""
+        return self._stats.counters["sound_packets_lost"]
+
+    def push(self, packet: av.Packet[Any], captured: float) -> Iterator[SoundPacketReady]:
+        """What a packet gives; nothing for a damaged one.
+
+        Args:
+            packet: of the source.
+            captured: `time.monotonic()` when it was there.
+        """
+        if self._aac:
+            if not packet.size or packet.is_corrupt:
+                return
+            if packet.has_sidedata("new_extradata"):
+                self._config = plain_config(bytes(packet.get_sidedata("new_extradata")))
+            if data := self._passed(packet):
+                self._encoder = None
+                yield self._heard(data, packet, captured)
+                return
+        if self._encoder is None:
+            self._encoder = _Encoder(self._source, self.form, self._stats)
+        for made in self._encoder.push(packet):
+            yield self._heard(adts_frame(self._wanted, bytes(made)), made, captured)
+
+    def _passed(self, packet: av.Packet[Any]) -> bytes:
+        """A packet of AAC with its header, b"" where it is not of the form."""
+        data = bytes(packet)
+        config = adts_config(data)[0]
+        if config and not self._source.codec_context.extradata:
+            return data if config == self._wanted else b""
+        return adts_frame(self._wanted, data) if self._config == self._wanted else b""
+
+    def _heard(self, data: bytes, packet: av.Packet[Any], captured: float) -> SoundPacketReady:
+        stamp = None if packet.pts is None else float(packet.pts * packet.time_base)
+        duration = float((packet.duration or 0) * packet.time_base) or FRAME / self.form.rate
+        return SoundPacketReady(data, stamp, captured, duration, self.form.rate, self.form.channels)
+
+
+class _Encoder:
+    """Decodes a stream and encodes it as AAC of a form."""
+
+    def __init__(self, source: AudioStream, form: SoundFormat, stats: Stats) -> None:
+        self._box = av.open(_Nowhere(), "w", format="adts")
+        target: AudioStream = self._box.add_stream("aac", rate=form.rate)
+        AudioTranscoder.configure(source, target)
+        context = target.codec_context
+        context.sample_rate, context.layout = form.rate, _LAYOUTS[form.channels]
+        context.time_base = Fraction(1, form.rate)
+        self._sound = AudioTranscoder(source, target, stats, Fraction(0))
+
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
+        """Bare frames for a packet."""
+        yield from self._sound.push(packet)
+
+
+class _Nowhere:
+    """A file that forgets: streams exist only in a container, and frames are used without one."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+@lru_cache
+def silent_frame(form: SoundFormat = _USUAL) -> bytes:
+    """One frame of silence with its ADTS header; any number of them is silence. b"" where AAC has no such form."""
+    config = config_for(form.rate, form.channels)
+    if not config or form.channels not in _LAYOUTS:
+        return b""
+    context = AudioCodecContext.create("aac", "w")
+    assert isinstance(context, AudioCodecContext)
+    context.sample_rate, context.layout, context.format = form.rate, _LAYOUTS[form.channels], "fltp"
+    context.time_base = Fraction(1, form.rate)
+    data = b""
+    for count in range(4):  # the first ones hold the encoder's own beginning
+        silence = av.AudioFrame("fltp", _LAYOUTS[form.channels], FRAME)
+        silence.sample_rate = form.rate
+        for plane in silence.planes:
+            plane.update(bytes(plane.buffer_size))
+        silence.pts, silence.time_base = count * FRAME, Fraction(1, form.rate)
+        for packet in context.encode(silence):
+            data = bytes(packet)
+    return adts_frame(config, data) if plain_config(context.extradata or b"") == config else b""

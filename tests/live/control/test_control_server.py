@@ -1,0 +1,237 @@
+"""The control endpoint: what it does, and whom it refuses."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+import webbrowser
+
+import pytest
+
+from rtface.errors import UsageError
+from rtface.live.control import http_connections
+from rtface.live.control.control_server import ControlServer
+from rtface.live.controls import LiveControls
+
+
+@pytest.fixture
+def served():
+    controls = LiveControls(strength=0.5)
+    endpoint = ControlServer(controls, lambda: {"fps": 30.0, **controls.values()})
+    yield controls, int(endpoint.address.rsplit(":", 1)[1])
+    endpoint.close()
+
+
+def ask(port, method, path, body=None, **headers):
+    """Status, JSON and headers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        data = answer.read()
+        return answer.status, json.loads(data) if data else None, answer.headers
+    finally:
+        connection.close()
+
+
+def raw(port, data, wait=10.0):
+    with socket.create_connection(("127.0.0.1", port), timeout=wait) as peer:
+        peer.sendall(data)
+        found = b""
+        while piece := peer.recv(4096):
+            found += piece
+        return found
+
+
+@pytest.mark.parametrize(("path", "body", "values"), [
+    ("/toggle", None, {"enabled": False}), ("/off", None, {"enabled": False}), ("/on", None, {}),
+    ("/strength?value=0.6", None, {"strength": 0.6}), ("/strength", '{"value": 0.6}', {"strength": 0.6}),
+    ("/strength?by=-0.1", None, {"strength": 0.4}), ("/strength", '{"by": 5}', {"strength": 1.0}),
+    ("/light?value=1", None, {"light": 1.0}), ("/light?by=0.25", None, {"light": 0.25}),
+])
+def test_what_is_posted_is_done(served, path, body, values):
+    controls, port = served
+    expected = {"enabled": True, "strength": 0.5, "light": 0.0} | values
+    assert ask(port, "POST", path, body)[:2] == (200, expected)
+    assert controls.values() == expected
+
+
+def test_status_and_end(served):
+    controls, port = served
+    status, found, headers = ask(port, "GET", "/status")
+    assert (status, found["fps"], found["strength"]) == (200, 30.0, 0.5)
+    assert headers["Content-Type"] == "application/json"
+    assert ask(port, "HEAD", "/status")[0] == 200
+    assert ask(port, "POST", "/quit")[0] == 200
+    assert controls.stop.is_set()
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "said"), [
+    ("GET", "/toggle", None, 405, "is for POST"), ("POST", "/status", None, 405, "is for GET"),
+    ("PUT", "/toggle", None, 501, ""), ("OPTIONS", "/toggle", None, 501, ""), ("GET", "/x", None, 404, "/strength"),
+    ("POST", "/strength", None, 400, "value=0.6"), ("POST", "/strength?value=2", None, 400, "0 to 1"),
+    ("POST", "/strength?value=nan", None, 400, "number"), ("POST", "/strength?by=inf", None, 400, "number"),
+    ("POST", "/strength", f'{{"value": {10 ** 400}}}', 400, "number"),
+    ("POST", "/strength", f'{{"value": {"9" * 4000}}}', 400, "number"),
+    ("POST", "/strength?value=a", None, 400, "number"), ("POST", "/strength", '{"value": true}', 400, "number"),
+    ("POST", "/strength", '{"value": [1]}', 400, "number"), ("POST", "/strength", "0.6", 400, "JSON object"),
+    ("POST", "/strength", "{", 400, "JSON object"), ("POST", "/strength?value=0.1&by=0.1", None, 400, "or a step"),
+    ("POST", "/toggle", "[" * 4000, 400, "JSON object"), ("POST", "/toggle", " " * 5000, 413, "4096"),
+    ("GET", "/preview.mjpeg", None, 404, "no preview"),
+])
+def test_what_cannot_be_is_refused_in_a_sentence(served, method, path, body, status, said):
+    controls, port = served
+    found, answer, _ = ask(port, method, path, body)
+    assert found == status
+    assert said in answer["error"]
+    assert controls.values() == {"enabled": True, "strength": 0.5, "light": 0.0}
+
+
+@pytest.mark.parametrize("headers", [
+    {"Host": "evil.example"}, {"Host": "evil.example:8177"}, {"Host": "127.0.0.1.evil.example"}, {"Host": ""},
+    {"Host": "localhost.evil:1"}, {"Host": "localhost:1@evil"}, {"Host": "localhost:99999999"}, {"Host": "[::1"},
+    {"Origin": "https://evil.example"}, {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"}, {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-site"},
+])
+def test_pages_of_other_sites_get_nothing(served, headers):
+    controls, port = served
+    for method, path in (("POST", "/toggle"), ("GET", "/status"), ("GET", "/preview"), ("POST", "/quit")):
+        status, answer, sent = ask(port, method, path, **headers)
+        assert status == 403
+        assert set(answer) == {"error"}
+        assert "Access-Control-Allow-Origin" not in sent
+    assert controls.enabled
+    assert not controls.stop.is_set()
+
+
+def test_our_own_page_and_programs_are_let_in(served):
+    _, port = served
+    for headers in ({"Origin": f"http://127.0.0.1:{port}", "Sec_Fetch_Site": "same-origin"}, {"Host": "localhost"},
+                    {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}, {"Host": "[::1]:80"},
+                    {"Sec_Fetch_Site": "none"}):
+        assert ask(port, "POST", "/toggle", **headers)[0] == 200
+
+
+def test_the_page_is_whole_and_loads_nothing_from_elsewhere(served):
+    _, port = served
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Location"]) == (303, "/preview")
+    connection.close()
+    connection.request("GET", "/preview")
+    answer = connection.getresponse()
+    page = answer.read().decode()
+    connection.close()
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "http:" not in page
+    assert "https:" not in page
+    assert "</html>" in page
+
+
+def test_the_page_is_opened_in_a_browser_with_windows_only(served, monkeypatch):
+    endpoint = ControlServer(LiveControls(), dict)
+    opened = threading.Event()
+
+    class Browser(webbrowser.BackgroundBrowser):
+        def open(self, url, new=0, autoraise=True):
+            assert url == f"{endpoint.address}/preview"
+            opened.set()
+            time.sleep(2)
+            return True
+
+    began = time.monotonic()
+    for browser, expected in ((Browser("x"), True), (webbrowser.GenericBrowser("false"), False)):
+        monkeypatch.setattr(webbrowser, "get", lambda browser=browser: browser)
+        assert endpoint.open_preview() is expected
+    assert opened.wait(5)
+    assert time.monotonic() - began < 1.5
+
+    def none():
+        raise webbrowser.Error
+
+    monkeypatch.setattr(webbrowser, "get", none)
+    assert endpoint.open_preview() is False
+    endpoint.close()
+
+
+def test_it_listens_on_loopback_only_and_a_taken_port_is_said(served):
+    _, port = served
+    with pytest.raises(UsageError, match=rf"--control {port}.*or 0 for a free one"):
+        ControlServer(LiveControls(), dict, port=port)
+    for line in open("/proc/net/tcp").read().splitlines() if hasattr(socket, "AF_UNIX") else []:  # noqa: PTH123, SIM115
+        fields = line.split()
+        if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
+            assert fields[1].startswith("0100007F")
+
+
+def test_broken_requests_get_no_traceback_and_change_nothing(served, capfd):
+    controls, port = served
+    head = f"POST /toggle HTTP/1.1\r\nHost: localhost:{port}\r\n".encode()
+    for data in (b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+                 head + b"Content-Length: -1\r\n\r\n", head + b"Content-Length: 99999999999999999999\r\n\r\n",
+                 head + b"Content-Length: \xb2\r\n\r\n", head + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                 b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", head + b"a: b\r\n" * 200 + b"\r\n",
+                 b"GET /%ff%00?%ff=%zz HTTP/1.0\r\nHost: localhost\r\n\r\n",
+                 b"GET http://[ HTTP/1.0\r\nHost: localhost\r\n\r\n"):
+        try:
+            found = raw(port, data)
+        except ConnectionResetError:  # answered before all was read
+            continue
+        assert b"Traceback" not in found
+        assert b'{"error"' in found
+    assert controls.enabled
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_fault_of_the_status_is_answered_and_the_next_request_too(capfd):
+    def broken():
+        raise RuntimeError("SECRET")
+
+    endpoint = ControlServer(LiveControls(), broken)
+    port = int(endpoint.address.rsplit(":", 1)[1])
+    assert ask(port, "GET", "/status")[:2] == (500, {"error": "rtface could not answer"})
+    assert ask(port, "POST", "/on")[0] == 200
+    endpoint.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_connections_without_a_request_never_keep_a_command_from_being_answered(served):
+    controls, port = served
+    peers = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(http_connections.CONNECTIONS)]
+    ended = threading.Event()
+
+    def drip():
+        while not ended.wait(0.2):
+            for peer in peers:
+                try:
+                    peer.sendall(b"a")
+                except OSError:
+                    return
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        for _ in range(http_connections.CONNECTIONS + 2):
+            assert ask(port, "POST", "/off")[0] == 200
+        assert not controls.enabled
+    finally:
+        ended.set()
+        thread.join()
+        for peer in peers:
+            peer.close()
+
+
+def test_it_ends_quickly_whoever_is_connected(served):
+    endpoint = ControlServer(LiveControls(), dict)
+    port = int(endpoint.address.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)):
+        began = time.monotonic()
+        endpoint.close()
+        endpoint.close()
+        assert time.monotonic() - began < 0.5
+    with pytest.raises(OSError, match=r"."):
+        socket.create_connection(("127.0.0.1", port), timeout=1)

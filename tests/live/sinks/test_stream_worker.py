@@ -1,0 +1,289 @@
+"""The writer beside an outlet that is told what to be: what is encoded, dropped, begun anew, and with which times."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+
+from rtface.concurrency.shared_frames import FrameLayout
+from rtface.frame import Color
+from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
+from rtface.live.sinks.live_encoder import EncoderScaler, EncoderSettings, LiveEncoder, tags_for
+from rtface.live.sinks.local_transports import tables
+from rtface.live.sinks.stream_mux import DATAGRAM
+from rtface.live.sinks.stream_worker import StreamWriter, WriteFrame, take_all
+from rtface.live.sinks.transport import TransportStatus
+from tests.live.feed import Voice, form
+from tests.live.publish import picture
+from tests.live.sinks.transport import gaps, ts_packets
+
+MONO = SoundFormat(48_000, 1)
+
+
+class Ear:
+    """An outlet that keeps what it is given, by generation."""
+
+    def __init__(self, format: str) -> None:
+        self.format, self.generation, self.behind, self.key = format, 1, False, False
+        self.status = TransportStatus("live", "")
+        self.got: dict[int, bytearray] = {}
+
+    def start(self, *, patient: bool) -> None:
+        pass
+
+    def wants_key(self) -> bool:
+        key, self.key = self.key, False
+        return key
+
+    def write(self, generation: int, data: bytes) -> None:
+        self.got.setdefault(generation, bytearray()).extend(data)
+
+    def close(self, seconds: float) -> None:
+        pass
+
+    def packets(self, generation: int) -> list[tuple[str, float, bool]]:
+        """Kind, time and whether a key frame, of what a player finds."""
+        with av.open(io.BytesIO(bytes(self.got[generation])), format=self.format) as box:
+            return [(p.stream.type, float(p.pts * p.time_base), p.is_keyframe) for p in box.demux()
+                    if p.pts is not None]
+
+
+@pytest.fixture(scope="module")
+def encoders() -> Callable[..., LiveEncoder]:
+    return lambda **more: LiveEncoder(form(320, 180), EncoderSettings(encode="software", **more))
+
+
+def voice(channels: int = 1) -> list[SoundPacket]:
+    return list(Voice(0.0, channels).until(8.0))
+
+
+def show(writer: StreamWriter, *moments: float) -> list[int]:
+    """Gives pictures of these times; whose turn it was to be fetched."""
+    asked: list[int] = []
+    for number, moment in enumerate(moments):
+        def image(number: int = number, moment: float = moment) -> av.VideoFrame:
+            asked.append(number)
+            return picture(320, 180, moment)
+        writer.picture(image, moment)
+    return asked
+
+
+@pytest.mark.parametrize("kind", ["flv", "mpegts"])
+def test_times_go_through_and_key_frames_come_by_time(encoders: Callable[..., LiveEncoder], kind: str):
+    ear = Ear(kind)
+    writer = StreamWriter(encoders(gop=1.0), ear, sound=MONO)
+    sounds = voice()
+    heard: list[float] = []
+    moments = np.sort(np.random.default_rng(1).uniform(0, 4, 80)) + 0.5  # a camera's rate is never quite even
+    for moment in moments:
+        while sounds and sounds[0].time + 0.5 < moment:
+            sound = sounds.pop(0)
+            writer.sound(sound, sound.time + 0.5)
+            if writer.frames:  # nothing is written before the first picture
+                heard.append(sound.time + 0.5)
+        assert show(writer, moment) == [0]
+    writer.close()
+    found = ear.packets(1)
+    pictures = [(t, key) for what, t, key in found if what == "video"]
+    assert [t for t, _ in pictures] == pytest.approx(list(moments), abs=0.0011)
+    assert len(pictures) == writer.frames == 80 and not writer.dropped
+    keys = [t for t, key in pictures if key]
+    assert pictures[0][1] and len(keys) == 4
+    for before, after in pairwise(keys):
+        assert after == next(t for t, _ in pictures if t - before >= 1.0 - 0.5 / 30 - 0.001)
+    times = [t for what, t, _ in found if what == "audio"]
+    assert times == pytest.approx(heard, abs=0.0011)
+
+
+def test_nobody_there_means_no_work_and_a_key_frame_for_who_comes(encoders: Callable[..., LiveEncoder]):
+    ear = Ear("flv")
+    writer = StreamWriter(encoders(gop=20.0), ear, sound=None)
+    ear.generation = 0
+    assert show(writer, 0.0, 0.1) == [] and writer.dropped == {"away": 2}
+    ear.generation = 5
+    assert show(writer, 0.2, 0.3, 0.4) == [0, 1, 2]
+    ear.generation = 0
+    assert show(writer, 0.5) == []
+    ear.generation = 6
+    assert show(writer, 0.6, 0.7) == [0, 1]
+    writer.close()
+    assert [(t, key) for _, t, key in ear.packets(5)] == [(0.2, True), (0.3, False), (0.4, False)]
+    assert [(t, key) for _, t, key in ear.packets(6)] == [(0.6, True), (0.7, False)]
+    assert writer.frames == 5 and writer.dropped == {"away": 3}
+
+
+def test_a_server_of_ours_that_nobody_watches_gives_nothing_up(encoders: Callable[..., LiveEncoder]):
+    ear = Ear("mpegts")
+    ear.generation, ear.status = 0, TransportStatus("live", "nobody watches", viewers=0)
+    writer = StreamWriter(encoders(), ear, sound=None)
+    assert show(writer, 0.0, 0.1) == [] and not writer.dropped
+
+
+def test_what_is_late_is_dropped_before_it_is_encoded(encoders: Callable[..., LiveEncoder]):
+    ear = Ear("flv")
+    writer = StreamWriter(encoders(), ear, sound=None)
+    assert show(writer, 0.0) == [0]
+    ear.behind = True
+    assert show(writer, 0.1, 0.2) == []
+    assert writer.dropped == {"network": 2}
+    ear.behind = False
+    assert show(writer, 0.3) == [0]
+    writer.close()
+    data = bytes(ear.got[1])
+    with av.open(io.BytesIO(data), format="flv") as box:
+        assert len(list(box.decode(video=0))) == 2  # no reference is missing
+
+
+def test_a_viewer_begins_with_tables_and_a_key_frame(encoders: Callable[..., LiveEncoder]):
+    ear = Ear("mpegts")
+    writer = StreamWriter(encoders(gop=20.0), ear, sound=None)
+    show(writer, *(n / 30 for n in range(20)))
+    at = len(ear.got[1])
+    assert at % 188 == 0
+    ear.key = True
+    show(writer, *(n / 30 for n in range(20, 40)))
+    writer.close()
+    rest = bytes(ear.got[1][at:])
+    start = tables(rest)
+    assert start is not None and tables(bytes(ear.got[1][at - 188 * 3:at])) is None
+    with av.open(io.BytesIO(rest[start:]), format="mpegts") as box:
+        frames = list(box.decode(video=0))
+    assert len(frames) == 20 and frames[0].key_frame
+    assert frames[0].time == pytest.approx(20 / 30, abs=0.001)
+
+
+@pytest.mark.parametrize("rate", [30, 12])
+def test_tables_and_clocks_come_as_often_as_receivers_need(encoders: Callable[..., LiveEncoder], rate: int):
+    ear, sounds = Ear("mpegts"), voice()
+    writer = StreamWriter(encoders(gop=2.0), ear, sound=MONO)
+    for number in range(4 * rate):
+        while sounds and sounds[0].time < number / rate:
+            sound = sounds.pop(0)
+            writer.sound(sound, sound.time)
+        show(writer, number / rate)
+    writer.close()
+    data = bytes(ear.got[1])
+    longest = gaps(data)
+    assert longest["PAT"] <= 0.3 and longest["PMT"] <= 0.3 and longest["PCR"] <= 0.1001
+    begins = [p.at for p in ts_packets(data) if p.random_access and 0xE0 <= p.stream_id < 0xF0]
+    assert len(begins) == 2  # a viewer begins at a key frame, not at just any tables
+    assert tables(data[188 * 5:]) == 188 * (begins[1] - 2 - 5)
+    counters: dict[int, int] = {}
+    for packet in ts_packets(data):
+        if packet.payload:
+            assert packet.counter == (counters.get(packet.pid, packet.counter - 1) + 1) % 16
+            counters[packet.pid] = packet.counter
+
+
+def test_large_pictures_stay_in_whole_packets():
+    ear = Ear("mpegts")
+    sizes: list[int] = []
+    ear.write = lambda generation, data: sizes.append(len(data))  # type: ignore[method-assign]
+    like = form(1280, 720)
+    writer = StreamWriter(LiveEncoder(like, EncoderSettings(bitrate=20_000_000, encode="software")), ear, sound=None)
+    grain = np.random.default_rng(0).integers(0, 255, (1080, 1280), np.uint8)
+    writer.picture(lambda: av.VideoFrame.from_ndarray(grain, format="yuv420p"), 0.0)
+    writer.close()
+    assert sum(sizes) > 200_000 and all(n % 188 == 0 for n in sizes) and DATAGRAM % 188 == 0
+
+
+def test_pictures_wait_for_no_sound_and_the_container_begins_once(encoders: Callable[..., LiveEncoder]):
+    ear = Ear("flv")
+    writer = StreamWriter(encoders(), ear, sound=MONO)
+    assert show(writer, 0.2, 0.3) == [0, 1]
+    sounds = voice()
+    for sound in sounds[:20]:  # the first are of a time before the first picture
+        writer.sound(sound, sound.time)
+    writer.sound(voice(2)[30], 0.71)  # of another form: it would be played at a wrong pitch
+    assert show(writer, 0.8) == [0]
+    writer.sound(sounds[40], 0.85)
+    writer.close()
+    data = bytes(ear.got[1])
+    assert data.count(b"FLV\x01") == 1
+    heard = [t for what, t, _ in ear.packets(1) if what == "audio"]
+    assert heard == pytest.approx([s.time for s in sounds[:20] if s.time > 0.2] + [0.85], abs=0.0011)
+    assert [t for what, t, _ in ear.packets(1) if what == "video"] == [0.2, 0.3, 0.8]
+
+
+def test_times_that_stand_still_are_moved(encoders: Callable[..., LiveEncoder]):
+    encoder = encoders()
+    stamps = [p.pts for t in (1.0, 1.0, 0.5, 1.1) for p in encoder.encode(picture(320, 180, t), t, key=False)]
+    assert stamps == [90_000, 90_001, 90_002, 99_000]
+
+
+@pytest.mark.parametrize(("pix_fmt", "full", "matrix"), [("yuv420p", True, "bt709"), ("yuvj422p", True, "bt601"),
+                                                         ("nv12", False, "bt709"), ("rgb24", True, "rgb")])
+def test_pictures_come_out_in_limited_range_with_their_matrix(pix_fmt: str, full: bool, matrix: str):
+    like = VideoFormat(64, 48, pix_fmt, Fraction(30), Color(matrix, full))  # type: ignore[arg-type]
+    image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 255, np.uint8), format="rgb24")
+    number = {"bt709": 1, "bt601": 5, "rgb": 1}[matrix]
+    image = image if pix_fmt == "rgb24" else image.reformat(
+        format=pix_fmt, dst_colorspace=number, dst_color_range=2 if full else 1)
+    out = EncoderScaler(like, "yuv420p")(image)
+    assert out.format.name == "yuv420p" and int(out.color_range) == 1
+    assert int(out.colorspace) == tags_for(like.color).matrix == {"bt709": 1, "bt601": 6, "rgb": 1}[matrix]
+    planes = [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, :p.width] for p in out.planes]
+    assert abs(int(planes[0].mean()) - 235) <= 1 and all(abs(int(p.mean()) - 128) <= 1 for p in planes[1:])
+
+
+def test_odd_sizes_and_encoders_that_are_not_there_are_said():
+    odd = LiveEncoder(form(321, 181), EncoderSettings(encode="software"))
+    assert (odd.width, odd.height) == (320, 180) and "321×181 becomes 320×180" in odd.notes[0]
+    assert odd.encode(picture(322, 182, 0.0), 0.0, key=True)
+    from rtface.media.cuda import driver
+    if driver.absent():
+        gpu = LiveEncoder(form(), EncoderSettings(encode="cuda"))
+        assert gpu.name == "libx264" and "h264_nvenc cannot be used" in gpu.notes[0]
+
+
+def test_samples_that_are_not_square_stay_so_in_the_stream():
+    ear = Ear("flv")
+    like = form(320, 240, aspect=Fraction(16, 15))
+    writer = StreamWriter(LiveEncoder(like, EncoderSettings(encode="software")), ear, sound=None)
+    for number in range(5):
+        writer.picture(lambda number=number: picture(320, 240, number / 30), number / 30)
+    writer.close()
+    with av.open(io.BytesIO(bytes(ear.got[1])), format="flv") as box:
+        next(box.decode(video=0))
+        assert box.streams.video[0].codec_context.sample_aspect_ratio == Fraction(16, 15)
+
+
+class Said:
+    """A parent that has sent all its messages, and ends."""
+
+    def __init__(self, messages: list[WriteFrame]) -> None:
+        self._messages, self.gone = list(messages), False
+
+    def receive(self, timeout: float | None = None) -> WriteFrame | None:
+        return self._messages.pop(0) if self._messages else None
+
+
+class Taken:
+    """A writer and a ring of frames that note what they are given."""
+
+    def __init__(self) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.times: list[float] = []
+        self.freed: list[int] = []
+
+    def picture(self, image: object, seconds: float) -> None:
+        self.times.append(seconds)
+
+    def free(self, slot: int) -> None:
+        self.freed.append(slot)
+
+
+@pytest.mark.parametrize(("count", "dropped"), [(5, 0), (9, 4)])
+def test_a_burst_of_pictures_is_encoded_as_far_as_it_may_wait(count: int, dropped: int):
+    taken, like = Taken(), FrameLayout(64, 48, "yuv420p", (64, 32, 32))
+    take_all(Said([WriteFrame(k / 30, k, like) for k in range(count)]), taken, taken)  # pyright: ignore
+    assert taken.times == [k / 30 for k in range(dropped, count)]
+    assert taken.dropped["encoder"] == dropped
+    assert sorted(taken.freed) == list(range(count))
