@@ -40,7 +40,7 @@ def test_file_in_the_configuration_folder_is_read(tmp_path):
     assert load({}, environ={}).options.grain == "none"
 
 
-def test_a_file_can_be_named_by_the_environment_and_the_flag_beats_it(tmp_path):
+def test_the_config_flag_overrides_the_environment(tmp_path):
     named, other = tmp_path / "named.toml", toml(tmp_path, "crf = 1\n")
     named.write_text("crf = 2\n")
     environ = {"RTFACE_CONFIG": str(named)}

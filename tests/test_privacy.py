@@ -34,13 +34,13 @@ def run(imports: str, home: Path) -> str:
     return done.stdout.split("\n")[-2]
 
 
-def test_importing_and_using_openvino_sends_nothing_and_writes_nothing_into_the_home(tmp_path):
+def test_openvino_sends_nothing_and_writes_no_home_file(tmp_path):
     assert run("import rtface.engine.backends.openvino, rtface.tracking.network, rtface.cli.doctor_checks\n"
                "rtface.cli.doctor_checks.examine()", tmp_path) == "0 False"
     assert not (tmp_path / "intel").exists()
 
 
-def test_onnx_runtime_keeps_no_device_number_and_has_nothing_to_send(tmp_path):
+def test_onnx_runtime_sends_nothing_and_keeps_no_device_id(tmp_path):
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is an extra")
     environment = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
     environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}

@@ -43,7 +43,7 @@ def test_flash_is_no_cut():
     assert cuts([scene(0)] * 3 + [flash] + [scene(0)] * 3) == []
 
 
-def test_fade_out_and_in_is_no_cut_but_a_new_scene_after_black_is():
+def test_a_fade_is_no_cut_but_a_new_scene_after_black_is():
     out = [(scene(0) * f).astype(np.uint8) for f in np.linspace(1, 0, 9)]
     assert cuts(out + [out[-1]] * 3 + out[::-1]) == []
     back = [(scene(2) * f).astype(np.uint8) for f in np.linspace(0, 1, 9)]

@@ -57,7 +57,7 @@ def test_small_faults_add_up() -> None:
     assert 0.8 < chosen.strength < 1
 
 
-def test_exposure_counts_only_where_something_can_be_done_about_it() -> None:
+def test_exposure_counts_only_where_it_can_be_corrected() -> None:
     dark = Analysis(under_exposure=0.9)
     assert not choose_treatment(dark, 200).on
     assert choose_treatment(dark, 200, exposure=True).reasons == ("under-exposed 0.90",)
@@ -187,7 +187,7 @@ def test_a_persons_decision_stands() -> None:
     assert set(_feed(Analyzer(forced=Treatment(True, 0.3)), CLEAN, 1)) == {0.3}
 
 
-def test_the_tracks_analysis_is_the_mean_and_the_angle_a_mean_axis() -> None:
+def test_the_analysis_of_a_track_is_a_mean_its_angle_an_axis() -> None:
     analyzer = Analyzer()
     for i, angle in enumerate((175.0, 5.0, 175.0, 5.0)):
         analyzer.learn(Analysis(noise=0.1 * i, motion_blur=0.5, motion_angle=angle), 200, i / 25)

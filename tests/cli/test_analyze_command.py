@@ -48,7 +48,7 @@ def test_json_is_a_treatment_file_that_can_be_read_back(analysis, tmp_path):
     assert table["input"] == "a.mp4"
 
 
-def test_no_face_is_said_on_stderr_and_an_empty_file_is_still_one(analysis, tmp_path):
+def test_no_face_is_reported_on_stderr_and_writes_an_empty_file(analysis, tmp_path):
     analysis([])
     result = CliRunner().invoke(app, ["analyze", "a.mp4"])
     assert result.stdout == ""

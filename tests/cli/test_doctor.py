@@ -45,7 +45,7 @@ def test_this_installation_has_what_a_run_needs():
     assert states["encoders"] in ("ok", "warn")
 
 
-def test_every_fault_has_a_repair_and_a_check_that_breaks_is_a_fault(monkeypatch):
+def test_every_fault_has_a_repair_and_a_broken_check_is_a_fault(monkeypatch):
     def broken():
         raise RuntimeError("no such thing")
         yield
@@ -79,7 +79,7 @@ def test_version_comparison(version, specifier, ok):
     assert doctor_checks.satisfies(version, specifier) is ok
 
 
-def test_two_opencv_wheels_are_a_warning_that_names_the_one_in_use(monkeypatch):
+def test_two_opencv_wheels_are_a_warning_with_the_used_one(monkeypatch):
     real = metadata.version
     monkeypatch.setattr(doctor_checks.metadata, "version",
                         lambda name: "5.0.0.93" if name == "opencv-contrib-python" else real(name))
@@ -89,7 +89,7 @@ def test_two_opencv_wheels_are_a_warning_that_names_the_one_in_use(monkeypatch):
     assert "uninstall" in finding.repair
 
 
-def test_cv2_without_libgl_is_a_fault_with_the_headless_wheel_as_repair(monkeypatch):
+def test_cv2_without_libgl_is_a_fault_with_its_repair(monkeypatch):
     def refuse(name):
         raise ImportError("libGL.so.1: cannot open shared object file")
 

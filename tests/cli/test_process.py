@@ -128,7 +128,7 @@ def test_streams_that_are_closed_or_broken_end_no_film(tmp_path, end):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
-def test_ctrl_c_before_the_command_line_is_there_shows_no_traceback():
+def test_ctrl_c_during_imports_shows_no_traceback():
     # What imports the command line finds this in its place, and stays in it.
     script = ("import sys, time\n"
               "class Slow:\n"
@@ -188,7 +188,7 @@ def test_a_reader_that_goes_away_is_no_traceback():
     assert process.returncode == 1
 
 
-def test_the_switch_interval_is_ours_in_the_command_and_untouched_by_import():
+def test_only_the_command_sets_the_switch_interval():
     script = ("import sys; before = sys.getswitchinterval()\n"
               "import rtface.cli.app; assert sys.getswitchinterval() == before\n"
               "sys.argv = ['rtface', '--version']\n"

@@ -121,7 +121,7 @@ def test_a_fault_of_ours_shows_its_traceback_only_with_v(pipeline):
     assert "rtface doctor" in result.stderr
 
 
-def test_several_inputs_go_on_after_a_bad_one_and_skip_finished_ones(pipeline, tmp_path):
+def test_a_batch_continues_after_a_bad_input_and_skips_done(pipeline, tmp_path):
     (tmp_path / "done.mp4").write_bytes(b"finished")
 
     def answer(input, output, options, stop):
@@ -194,7 +194,7 @@ def test_a_folder_of_stills_becomes_a_folder_or_a_film(tmp_path):
     assert output_name(tmp_path / "stills", sequence=True) == "stills.mp4"
 
 
-def test_a_folder_of_stills_is_never_skipped_for_it_goes_on_by_itself(pipeline, tmp_path):
+def test_a_folder_of_stills_is_resumed_not_skipped(pipeline, tmp_path):
     calls = pipeline(lambda input, output, options, stop: Report(str(input), str(output), __version__, "e", "cpu"))
     (tmp_path / "stills").mkdir()
     (tmp_path / "out" / "stills").mkdir(parents=True)
@@ -261,7 +261,7 @@ def test_one_still_has_seconds_instead_of_a_frame_rate(pipeline, tmp_path):
     assert "fps" not in said
 
 
-def test_an_option_of_films_is_for_the_films_among_several_inputs(pipeline, tmp_path):
+def test_film_options_apply_to_the_films_among_the_inputs(pipeline, tmp_path):
     calls = pipeline(good)
     still, film = tmp_path / "a.png", tmp_path / "b.mp4"
     still.write_bytes(b"\x89PNG\r\n\x1a\n"), film.write_bytes(b"film")

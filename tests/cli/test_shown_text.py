@@ -65,7 +65,7 @@ def test_no_option_of_a_command_line_shows_a_secret(flag: str, url: str, pipelin
 
 
 @pytest.mark.parametrize("key", [f.name for f in fields(Options)])
-def test_no_key_of_a_configuration_file_or_variable_shows_a_secret(key: str, pipeline, tmp_path: Path) -> None:
+def test_configuration_errors_show_no_secret(key: str, pipeline, tmp_path: Path) -> None:
     pipeline(good)
     value = [URLS[0]] if key == "stages" else URLS[0]
     (tmp_path / "rtface.toml").write_text(f"{key} = {json.dumps(value)}\n")

@@ -42,7 +42,7 @@ def test_never_runs_further_ahead_than_its_size() -> None:
     items.close()
 
 
-def test_what_waits_is_bounded_by_bytes_and_one_item_always_passes() -> None:
+def test_the_queue_is_bounded_in_bytes_but_takes_any_one_item() -> None:
     made = threading.Semaphore(0)
 
     def large() -> Iterator[int]:
@@ -59,7 +59,7 @@ def test_what_waits_is_bounded_by_bytes_and_one_item_always_passes() -> None:
     assert list(buffer(iter([900, 900, 900]), 8, weigh=lambda weight: weight, most=700)) == [900] * 3
 
 
-def test_error_comes_after_the_items_before_it_once_with_its_traceback() -> None:
+def test_an_error_is_raised_once_in_order_with_its_traceback() -> None:
     def breaks_here() -> Iterator[int]:
         yield 1
         yield 2
@@ -73,7 +73,7 @@ def test_error_comes_after_the_items_before_it_once_with_its_traceback() -> None
     assert any(entry.name == "breaks_here" for entry in traceback.extract_tb(info.value.__traceback__))
 
 
-def test_consumer_that_leaves_early_ends_the_producer_and_closes_it_in_its_own_thread() -> None:
+def test_a_consumer_that_stops_closes_the_producer_in_its_thread() -> None:
     closed_in: list[str] = []
 
     def endless() -> Iterator[int]:

@@ -130,7 +130,7 @@ def test_one_that_blocks_for_ever_is_killed(start: Start, gil: bool):
     assert not run.child.alive
 
 
-def test_a_child_that_does_not_take_messages_does_not_hold_up_its_parent(start: Start):
+def test_a_child_that_does_not_read_never_blocks_its_parent(start: Start):
     run = start("blocks", True)
     run.next()
     time.sleep(0.2)

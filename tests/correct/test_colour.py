@@ -57,7 +57,7 @@ def test_lock_in_a_box_is_the_lock_of_the_whole():
     np.testing.assert_array_equal(part[:, :20], d[:, :20])
 
 
-def test_a_shift_of_colour_is_less_than_a_code_and_of_luma_is_limited():
+def test_colour_shift_is_below_one_code_and_luma_limited():
     d = np.zeros((3, 256, 256), np.float32)
     d[0] += 0.2
     d[1] -= 0.05

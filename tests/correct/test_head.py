@@ -19,7 +19,7 @@ def mesh(size: int, centre: tuple[float, float], axes: tuple[float, float]) -> n
 @pytest.mark.parametrize("where", [None, ((0.5, 0.6), (0.28, 0.32)), ((0.62, 0.55), (0.25, 0.33)),
                                    ((0.4, 0.7), (0.3, 0.3))])
 @pytest.mark.parametrize("size", [256, 512])
-def test_a_head_is_more_than_its_face_and_never_reaches_the_crops_border(size: int, where: object) -> None:
+def test_a_head_mask_exceeds_the_face_but_not_the_crop(size: int, where: object) -> None:
     points = None if where is None else mesh(size, *where)  # type: ignore[misc]
     face, head = face_mask(size, points), face_mask(size, points, "head")
     middle = np.s_[size // 6:-size // 6, size // 6:-size // 6]

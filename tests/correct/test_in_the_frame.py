@@ -72,7 +72,7 @@ def test_a_grainy_film_keeps_its_grain_on_the_face(scale, size, portrait):
     assert ratio["match"] > ratio["none"]
 
 
-def test_a_warm_bright_engine_shifts_no_colour_and_leaves_no_seam(portrait):
+def test_a_warm_bright_engine_shifts_no_colour_and_has_no_seam(portrait):
     clean, points = portrait(2.0)
     size = 256
     matrix, _ = cv2.estimateAffinePartial2D(points, FFHQ_512 * size / 512)

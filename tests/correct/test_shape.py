@@ -118,7 +118,7 @@ def test_averaging_steadies_a_flickering_engine(face):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_an_answer_that_is_no_number_is_refused_and_the_track_begins_anew(value, pair):
+def test_nan_answers_are_refused_and_reset_the_track(value, pair):
     r, c = pair
     state = TrackState()
     shape(r, c, face_mask(SIZE), state, Shaping(), time=0.0)

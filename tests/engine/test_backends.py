@@ -172,7 +172,7 @@ def test_each_device_passes_its_own_gate(make_engine: Maker, other: OtherCore, m
     assert len(ran) == 4
 
 
-def test_without_fp16_in_the_recipe_a_gpu_runs_in_fp32_and_an_npu_not_at_all(make_engine: Maker,
+def test_without_fp16_a_gpu_runs_fp32_and_an_npu_nothing(make_engine: Maker,
                                                                              other: OtherCore) -> None:
     make_engine()
     engine = load_engine("tiny", device="openvino:gpu")

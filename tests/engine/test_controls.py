@@ -25,7 +25,7 @@ def test_a_control_is_given_to_the_network(make_faithful: Callable[..., Path], d
     engines.close()
 
 
-def test_the_goldens_are_judged_with_the_default_whatever_is_asked(make_faithful: Callable[..., Path]) -> None:
+def test_goldens_are_checked_with_default_options(make_faithful: Callable[..., Path]) -> None:
     make_faithful()
     engines = EngineSet(Asked("faithful", 1.0), device="cpu", threads=1)
     engine = engines.named("faithful")

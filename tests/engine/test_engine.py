@@ -176,7 +176,7 @@ def test_the_gate_runs_once(make_engine: Maker, monkeypatch: pytest.MonkeyPatch)
     engine.close()
 
 
-def test_the_gate_runs_again_when_the_recipe_changes_or_the_cache_is_damaged(
+def test_a_changed_recipe_or_damaged_cache_reruns_the_check(
         make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_engine()
     load_engine("tiny", device="cpu", threads=1).close()
@@ -386,7 +386,7 @@ def test_the_choice_between_small_and_large() -> None:
     assert choose_engine(300, 4, ms, budget_s=float("inf")) == "rtface-m"
 
 
-def test_a_face_of_changing_width_does_not_change_its_engine_with_every_frame() -> None:
+def test_a_face_of_changing_width_keeps_its_engine() -> None:
     ms = {"rtface-s": 4.0, "rtface-m": 20.0}
     widths = 160 + np.random.default_rng(2).normal(0, 6, 200)
     current, changes = "rtface-s", 0

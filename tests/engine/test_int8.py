@@ -151,7 +151,7 @@ def test_a_cpu_without_the_instructions_is_not_asked(calibrated: Calibrated, mon
     engine.close()
 
 
-def test_weights_leave_a_bit_unused_where_products_are_summed_in_16_bits(
+def test_weights_use_7_bits_where_sums_have_16_bits(
         calibrated: Calibrated, monkeypatch: pytest.MonkeyPatch) -> None:
     from rtface.engine.backends import openvino as backend
     recipe, seen = load_recipe(calibrated() / "recipe.toml"), list[tuple[str, float]]()

@@ -93,7 +93,7 @@ def test_a_file_that_was_changed_just_now_is_not_remembered(path: Path, reads: l
     assert [fault(path), fault(path)] == [None, None] and len(reads) == 2
 
 
-def test_a_file_that_is_written_to_while_it_is_read_is_not_remembered(path: Path, reads: list[str],
+def test_a_file_changed_while_read_is_not_cached(path: Path, reads: list[str],
                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     read = weights.hashlib.file_digest
 

@@ -40,7 +40,7 @@ def test_other_errors_pass() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), FULL])
-def test_what_is_interrupted_between_the_two_moves_leaves_the_old_one(monkeypatch: pytest.MonkeyPatch,
+def test_an_interrupted_replacement_leaves_the_old_engine(monkeypatch: pytest.MonkeyPatch,
                                                                       error: BaseException) -> None:
     place, rename = engine(engines_folder() / "a"), Path.rename
 

@@ -125,7 +125,7 @@ def test_what_cannot_be_used_is_said(published: Publisher, tmp_path: Path, data:
     assert not folder("mine").parent.exists()
 
 
-def test_a_network_that_makes_something_else_of_a_face_is_doubted(published: Publisher, tmp_path: Path) -> None:
+def test_a_network_that_changes_the_face_is_a_warning(published: Publisher, tmp_path: Path) -> None:
     result = call("mine", "--from", written(tmp_path / "a.onnx", convolutions(64, [(-1.0, 0.0)])))
     assert "warning: the answers of mine hardly resemble the crops" in result.stderr
 

@@ -27,7 +27,7 @@ def recipe_of(folder: Path, data: bytes) -> Recipe:
                   Port("input", 64), Output("output"), Golden("golden.npz", Psnr(50.0)), folder=folder)
 
 
-def test_golden_crops_are_computed_elsewhere_and_its_warnings_come_here(
+def test_goldens_are_computed_in_a_child_and_its_warnings_shown(
         tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     trial.write_golden(recipe_of(tmp_path, convolutions(64, [(-1.0, 0.0)])), 1)
     with np.load(tmp_path / "golden.npz") as golden:

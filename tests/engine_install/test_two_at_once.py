@@ -66,7 +66,7 @@ def test_the_second_waits_and_finds_it_there(published: Publisher, source: Serve
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as here are POSIX's")
-def test_what_had_come_when_it_was_stopped_is_kept_and_that_is_said(published: Publisher, source: Server) -> None:
+def test_an_interrupted_download_is_kept_and_reported(published: Publisher, source: Server) -> None:
     first, _ = half_way(published, source)
     first.send_signal(signal.SIGINT)
     said = first.communicate(timeout=120)[1]

@@ -65,7 +65,7 @@ def test_strength_0_is_the_identity_and_asks_no_engine(fmt: str) -> None:
     assert not any(f.touched for f in after)
 
 
-def test_strength_scales_the_correction_and_may_change_between_frames() -> None:
+def test_strength_scales_and_may_change_between_frames() -> None:
     step, before = enhance(), [planes(f)[0].astype(int) for f in film(2)]
     full = step.collect(step.submit(film(2)[0]))
     step.strength = 0.5
@@ -106,7 +106,7 @@ def test_a_failing_engine_lets_that_frame_through_and_is_counted() -> None:
     assert "fake engine fails" in next(iter(stats.warnings.values()))
 
 
-def test_an_engine_that_never_answers_ends_the_run_with_the_reason() -> None:
+def test_an_engine_that_never_answers_ends_the_run() -> None:
     step = enhance(FakeEngines(FakeEngine(fail=set(range(1, 200)))))
     with pytest.raises(EngineError, match="100 frames in a row"):
         for frame in film(1) * 150:
@@ -149,7 +149,7 @@ def test_a_treatment_decides_for_its_track_alone() -> None:
     assert (engines.named("fake").calls, other.calls) == (1, 1)
 
 
-def test_both_fields_of_an_interlaced_picture_are_corrected_on_their_own_rows() -> None:
+def test_both_fields_of_interlaced_frames_are_corrected() -> None:
     picture, points = portrait()
     for fields in ("tff", "bff"):
         frame = frame_of(picture, 0, display=Display(fields=fields))  # type: ignore[arg-type]
@@ -170,7 +170,7 @@ def test_both_fields_of_an_interlaced_picture_are_corrected_on_their_own_rows() 
         assert changed[1 - first :: 2].max() > 10
 
 
-def test_a_recurrent_engine_gets_what_it_said_of_the_frame_before() -> None:
+def test_a_recurrent_engine_gets_its_previous_state() -> None:
     class Counting(FakeEngine):
         recurrent = True
         seen: ClassVar[list[Any]] = []
@@ -247,7 +247,7 @@ def test_a_run_moves_to_another_device_between_two_frames() -> None:
     assert step.workshop == there and step.coming is None
 
 
-def test_a_device_that_never_gets_ready_leaves_the_run_where_it_is() -> None:
+def test_a_device_that_never_gets_ready_changes_nothing() -> None:
     stats = Stats()
     step = enhance(FakeEngines(FakeEngine("here")), stats=stats)
     step.coming = Future()
@@ -273,7 +273,7 @@ def test_a_lost_device_ends_a_film_and_not_a_live_run() -> None:
         assert done == ([True] * 3 + [False] + [True] * 2 if live else [True] * 3)
 
 
-def test_where_no_spare_can_be_opened_frames_pass_and_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_fallback_frames_pass_and_it_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     device, stats, asked = LosableDevice(), Stats(), []
     step = Enhance(device, FakeEngines(), Options(grain="none"), stats, analysis=False)
 
@@ -293,7 +293,7 @@ def test_where_no_spare_can_be_opened_frames_pass_and_it_is_tried_again(monkeypa
     assert stats.counters["faults"] == 0
 
 
-def test_what_an_engine_remembers_of_a_failed_frame_is_not_used_again() -> None:
+def test_the_state_of_a_failed_frame_is_not_used_again() -> None:
     class Remembering(FakeEngine):
         recurrent = True
         given: list[Any]
@@ -326,7 +326,7 @@ def _grainy() -> Frame:
     return replace(frame_of(np.clip(picture + grain, 0, 255).astype(np.uint8), 0), faces=(face_at(points),))
 
 
-def test_a_film_asks_the_engine_and_an_answer_without_more_detail_changes_nothing() -> None:
+def test_an_answer_without_more_detail_changes_nothing() -> None:
     for amount, touched in ((0.0, False), (0.2, True)):
         engine = FakeEngine(amount=amount)
         (out,) = enhance(FakeEngines(engine), analysis=True)([_grainy()])
@@ -335,7 +335,7 @@ def test_a_film_asks_the_engine_and_an_answer_without_more_detail_changes_nothin
 
 
 @pytest.mark.parametrize("what", ["engine", "heavy"])
-def test_an_engine_that_gives_no_answer_leaves_the_decision_to_the_scores(what: str) -> None:
+def test_without_an_answer_the_scores_decide(what: str) -> None:
     stats = Stats()
     engine = FakeEngine(fail={1} if what == "engine" else set())
     engine.heavy = what == "heavy"

@@ -42,7 +42,7 @@ def test_a_still_face_looks_as_with_the_engine_on_every_frame() -> None:
         assert np.abs(a[part] - b[part]).mean() < 0.15 * change
 
 
-def test_noise_of_the_very_frame_is_taken_out_between_key_frames_too() -> None:
+def test_noise_is_removed_between_keyframes_too() -> None:
     """An engine that leaves no noise: carrying the correction itself along would leave every frame's own, and the key
     frame's on top of it."""
 
@@ -97,7 +97,7 @@ def test_a_blink_is_not_covered_by_the_open_eye() -> None:
     assert np.abs(out[4] - was[4])[core].mean() < np.abs(out[5] - was[5])[core].mean() + 1e-9
 
 
-def test_a_gate_that_has_just_closed_holds_for_the_next_engines_crops_too() -> None:
+def test_a_closed_gate_holds_for_the_next_engine_too() -> None:
     picture, points = portrait(640, 480, scale=1.6, blur=1.0)
     hand = picture.copy()
     x, y = (round(float(v)) for v in points[0])
@@ -132,7 +132,7 @@ def test_light_that_changes_stays_the_pictures_own() -> None:
     assert np.abs(out[7] - was[7])[part].mean() > 0.5 * np.abs(out[0] - was[0])[part].mean()
 
 
-def test_answers_that_are_not_numbers_pass_the_frame_through_and_leave_no_trace() -> None:
+def test_nan_answers_pass_the_frame_and_leave_no_trace() -> None:
     class Breaking(Sharpening):
         def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
             answer = super().submit(crops, after)
@@ -162,7 +162,7 @@ class Slow(WhenTold, Sharpening):
     ms = 300.0
 
 
-def test_an_engine_far_too_slow_is_not_waited_for_and_its_answers_are_carried() -> None:
+def test_a_far_too_slow_engine_is_not_waited_for() -> None:
     engine = Slow()
     enhance = Enhance(CpuDevice(), FakeEngines(engine), Options(grain="none"), Stats(), analysis=False,
                       ladder=Ladder(1 / 25, 0.1))

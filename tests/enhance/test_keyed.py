@@ -73,7 +73,7 @@ def shown(enhance: Enhance, frames: list[Frame]) -> list[np.ndarray]:
     return [luma(f) for f in enhance(frames) if isinstance(f, Frame)]
 
 
-def test_the_slow_engine_runs_on_every_nth_frame_of_a_film_and_the_small_one_on_all() -> None:
+def test_film_slow_engine_every_nth_frame_small_one_on_all() -> None:
     heavy, small = Heavy(), Small()
     frames = still(13)
     was = [luma(f) for f in frames]
@@ -118,7 +118,7 @@ def test_where_the_face_has_changed_the_small_engine_shows() -> None:
         assert np.abs(out[k] - was[k])[mouth].mean() > 0.5 * np.abs(out[1] - was[1])[mouth].mean()
 
 
-def test_a_key_frame_that_no_longer_fits_is_followed_by_a_new_one() -> None:
+def test_a_keyframe_that_no_longer_fits_is_replaced() -> None:
     picture, points = portrait()
     rng = np.random.default_rng(0)
     other = cv2.GaussianBlur(rng.integers(0, 255, picture.shape, np.uint8), (0, 0), 6)
@@ -155,7 +155,7 @@ class Late(WhenTold, Heavy):
     ms = 700.0
 
 
-def test_live_the_small_engine_shows_from_the_first_frame_and_the_slow_one_fades_in() -> None:
+def test_live_small_engine_at_once_and_the_slow_one_fades_in() -> None:
     heavy, small = Late(), Small(0.03)
     enhance = step(heavy, small, "auto", ladder=Every(1))
     pictures = still(40)
@@ -183,7 +183,7 @@ def changes(enhance: Enhance, heavy: Late, frames: list[Frame]) -> list[float]:
     return out
 
 
-def test_live_a_face_with_a_slow_engine_is_carried_between_the_small_ones_frames() -> None:
+def test_live_keyframes_are_carried_between_small_answers() -> None:
     heavy, stats = Late(), Stats()
     changed = changes(step(heavy, Small(0.03), "auto", stats, Every(2)), heavy, still(24))
     assert stats.counters["crops:small"] == stats.counters["crops:carried"] == 12
@@ -198,7 +198,7 @@ class Halving(Every):
         return [replace(p, half=10 < self._turn <= 30) for p in plans]
 
 
-def test_live_a_slow_engines_answers_may_be_shown_at_half_their_size() -> None:
+def test_live_keyframes_may_be_shown_at_half_size() -> None:
     heavy, stats = Late(), Stats()
     enhance = step(heavy, Small(0.03), "auto", stats, Halving(2))
     sizes: list[int] = []
@@ -221,7 +221,7 @@ class Idle(WhenTold):
         super().__init__("heavy", 512, 0.0)
 
 
-def test_live_an_engine_that_changes_nothing_changes_nothing_at_half_its_size_either() -> None:
+def test_live_an_identity_engine_changes_nothing_at_half_size() -> None:
     """Crops of two sizes do not show quite the same: that is no correction."""
     heavy = Idle()
     enhance = step(heavy, Small(), "auto", ladder=Halving(1))
@@ -239,7 +239,7 @@ class Sinking(Every):
         return [replace(p, engine="small", key=turn % 4 == 0, share=min(1.0, 0.14 * turn)) for p in plans]
 
 
-def test_live_what_a_slow_engine_added_fades_into_the_small_ones_key_frames() -> None:
+def test_live_slow_keyframes_fade_into_the_small_engines() -> None:
     heavy, stats = Late(), Stats()
     changed = changes(step(heavy, Small(0.03), "auto", stats, Sinking(1)), heavy, still(40))
     assert stats.counters["crops:carried"] >= 18 and stats.counters["faults"] == 0
@@ -279,7 +279,7 @@ def look(seed: int, time: float = 0.0) -> Look:
     return Look(time, small, small)
 
 
-def test_what_two_key_frames_agree_on_is_kept_and_what_is_chance_is_not() -> None:
+def test_detail_common_to_two_keyframes_is_kept_noise_is_not() -> None:
     rng = np.random.default_rng(3)
     before, now = look(1), look(1, 0.1)
 
@@ -298,7 +298,7 @@ def test_what_two_key_frames_agree_on_is_kept_and_what_is_chance_is_not() -> Non
         assert low < float((left * added).sum() / (added * added).sum()) < high
 
 
-def test_where_the_slow_engine_changes_little_a_frame_keeps_its_own_detail() -> None:
+def test_with_small_changes_a_frame_keeps_its_own_detail() -> None:
     """Motion is found to a part of a sample of a small picture: what is carried of a clean film would blur it."""
     rng = np.random.default_rng(2)
     scene = np.stack([cv2.GaussianBlur(rng.random((512, 520), np.float32), (0, 0), 1.5)] * 3)
@@ -317,7 +317,7 @@ def test_where_the_slow_engine_changes_little_a_frame_keeps_its_own_detail() -> 
     assert left[1] > 0.6  # where it changes more than motion gets wrong, that is shown
 
 
-def test_what_is_averaged_over_time_is_what_is_wrong_with_a_frame() -> None:
+def test_the_average_over_time_removes_a_frames_errors() -> None:
     rng = np.random.default_rng(4)
     scene = np.stack([cv2.GaussianBlur(rng.random((256, 260), np.float32), (0, 0), 1.5)] * 3)
     frame, still = scene[:, :, 1:257], Way(None, np.ones((SIDE, SIDE), np.float32))
@@ -331,7 +331,7 @@ def test_what_is_averaged_over_time_is_what_is_wrong_with_a_frame() -> None:
     assert averaged.std() < 0.6 * noise[0].std()
 
 
-def test_without_a_key_frame_the_small_answer_is_shown_at_the_crops_own_sharpness() -> None:
+def test_without_a_keyframe_the_crops_sharpness_is_kept() -> None:
     rng = np.random.default_rng(0)
     crop = rng.random((3, 512, 512), np.float32)
     own = np.stack([cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in crop])
@@ -339,7 +339,7 @@ def test_without_a_key_frame_the_small_answer_is_shown_at_the_crops_own_sharpnes
     assert np.allclose(joined(crop, own, own + np.float32(0.1), []), crop + 0.1, atol=1e-5)
 
 
-def test_the_head_is_enhanced_where_it_is_asked_for_and_the_engine_answers_for_it() -> None:
+def test_the_head_is_enhanced_on_request_if_the_engine_can() -> None:
     changed: list[float] = []
     for region, whole in (("face", True), ("head", True), ("head", False)):
         engine = FakeEngine()
@@ -352,7 +352,7 @@ def test_the_head_is_enhanced_where_it_is_asked_for_and_the_engine_answers_for_i
     assert changed[1] > 1.5 * changed[0] and changed[2] == changed[0]
 
 
-def test_in_a_film_the_slow_engine_is_shown_the_average_of_the_frames_around() -> None:
+def test_film_the_slow_engine_gets_averaged_neighbours() -> None:
     class Watched(Heavy):
         def __init__(self) -> None:
             super().__init__()
@@ -398,7 +398,7 @@ def missed(way: Way, flow: float) -> float:
     return float(np.hypot(found[..., 0] - flow, found[..., 1])[20:-20, 20:-20].mean())
 
 
-def test_in_a_film_motion_is_found_finer_and_on_answers_that_are_averaged() -> None:
+def test_film_motion_is_finer_and_on_averaged_answers() -> None:
     moments = drifting(0.15, 0.05)
     looks, ways = [m.look(wait=True) for m in moments], Ways(fine=True)
     for k, look in enumerate(looks):
@@ -413,7 +413,7 @@ def test_in_a_film_motion_is_found_finer_and_on_answers_that_are_averaged() -> N
     assert found[0] < 0.9 * found[1] and found[0] < 0.7 * at_once
 
 
-def test_what_is_shown_of_a_film_is_averaged_with_the_frames_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_film_output_is_averaged_with_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     def trembles() -> float:
         rng = np.random.default_rng(0)
         picture, points = portrait()

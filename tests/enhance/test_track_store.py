@@ -29,7 +29,7 @@ def shown(track: TrackRecord, treatment: Treatment, first: int, frames: int) -> 
     return track
 
 
-def test_the_report_says_what_was_done_and_not_what_was_decided_last() -> None:
+def test_the_report_has_what_was_done_not_the_last_decision() -> None:
     track = shown(shown(shown(record(), OFF, 0, 10), ON, 10, 30), OFF, 40, 10)
     told = track.report()
     assert told.treatment == {"on": True, "strength": 0.9, "engine": None, "reasons": ["noise 0.50"]}

@@ -50,7 +50,7 @@ def test_points_at_the_template_give_the_template(size):
     np.testing.assert_allclose(similarity(mesh, size), turned(0, size / 512, 0, 0), atol=1e-9)
 
 
-def test_mesh_and_five_points_agree_within_two_percent_for_one_face():
+def test_mesh_and_five_points_agree_within_two_percent():
     corners = np.array([[150.0, 150], [360, 150], [256, 420]])
     between = compose(similarity(MESH, 512), invert(similarity(five_points(MESH), 512)))
     assert np.linalg.norm(apply(between, corners) - corners, axis=1).max() < 0.02 * 512
@@ -167,7 +167,7 @@ def test_still_face_with_noise_through_x264_hardly_moves():
     assert np.sqrt(((places - places.mean(0)) ** 2).sum(2).mean()) < 0.3
 
 
-def test_moving_face_through_the_tracker_lags_less_than_half_a_frame():
+def test_a_tracked_moving_face_lags_less_than_half_a_frame():
     pictures = [paste(background(480, 240, 4), 100, 90 + 10 * max(0, i - 4), 120) for i in range(24)]
     tracker = create_tracker()
     for i, rgb in enumerate(pictures):

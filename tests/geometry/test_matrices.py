@@ -116,7 +116,7 @@ def test_compose_and_invert_are_inverse():
     np.testing.assert_allclose(compose(matrix, invert(matrix)), np.eye(3)[:2], atol=1e-12)
 
 
-def test_footprint_of_a_similarity_does_not_depend_on_its_rotation():
+def test_the_footprint_does_not_depend_on_the_rotation():
     for angle in np.linspace(0.0, 6.0, 7):
         c, s = 0.4 * np.cos(angle), 0.4 * np.sin(angle)
         assert footprint(invert(np.array([(c, -s, 1.0), (s, c, 2.0)]))) == pytest.approx((2.5, 2.5))

@@ -38,7 +38,7 @@ def test_an_engine_gives_its_references_answers(owner: Any, name: str, precision
 
 @pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])
 @pytest.mark.parametrize("name", SHIPPED)
-def test_golden_crops_and_the_frames_after_them_in_batches_of_every_size(
+def test_golden_crops_in_batches_of_every_size(
         owner: Any, bench: Any, monkeypatch: Any, name: str, graphs: bool) -> None:  # noqa: F811
     recipe = load_recipe(find_recipes()[name])
     plan, verdict = gpu_plan(owner, recipe)

@@ -294,7 +294,7 @@ def test_frames_on_the_gpu_are_encoded_there_by_themselves(film, nvenc, tmp_path
     assert there[2].pix_fmt == "yuv420p10le" and there[2].tags.transfer == 16
 
 
-def test_software_takes_over_decoding_while_the_gpu_goes_on_encoding(film, nvenc, tmp_path, monkeypatch):
+def test_software_takes_over_decoding_the_gpu_still_encodes(film, nvenc, tmp_path, monkeypatch):
     """Pictures of the host among those of the GPU are uploaded, not scaled to the padded size."""
     real = decoder.GpuDecoder._on_gpu
     calls: list[int] = []

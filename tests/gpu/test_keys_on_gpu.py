@@ -22,8 +22,8 @@ from tests.device.cuda.test_gpu_keys import (
     test_a_film_of_which_some_faces_have_key_frames_only,
     test_a_large_engine_that_remembers_may_have_key_frames_too,
     test_auto_goes_by_the_engines_weights,
-    test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_gpu,
-    test_live_a_small_engine_that_is_late_too_costs_the_correction_of_that_frame_only,
+    test_frames_waiting_for_a_keyframe_hold_no_gpu_memory,
+    test_live_a_late_small_engine_costs_one_frames_correction,
     test_live_no_frame_waits_for_the_slow_engine,
 )
 from tests.engine.cuda.test_gpu_engine import bench

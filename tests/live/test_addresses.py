@@ -60,7 +60,7 @@ def test_no_secret_is_shown():
 @pytest.mark.parametrize("url", [
     "rtmp:/host/live/SECRET", "rtmps://host/SECRET", "https:/u:SECRET@host/a", "rtsp://u:a/SECRET@host/a",
     "RTMP://host/live/SECRET", "rtmp://host/live/a'SECRET"])
-def test_a_url_that_was_written_or_made_into_a_path_wrongly_keeps_its_secret(url):
+def test_a_malformed_url_keeps_its_secret(url):
     with suppress(UsageError):  # one slash is refused
         parse_address(url)
     for text in (shown(url), redacted(f"{url}: a live run is recorded as .mkv"), redacted(f"also = {url} (a.toml)")):
@@ -68,7 +68,7 @@ def test_a_url_that_was_written_or_made_into_a_path_wrongly_keeps_its_secret(url
         assert "SECRET" not in text
 
 
-def test_a_key_that_a_server_repeats_without_its_url_is_not_shown():
+def test_a_key_repeated_by_a_server_is_not_shown():
     parse_address("rtmp://127.0.0.1/live/k3y-of-mine-17?pass=abcdefgh1")
     parse_address("srt://h:9000?passphrase=long%20pass%20phrase")
     said = redacted("Stream k3y-of-mine-17 is already publishing; abcdefgh1, long pass phrase, long%20pass%20phrase")

@@ -154,7 +154,7 @@ def test_gray_stays_gray():
     assert (after["v"] == 128).all()
 
 
-def test_a_decoder_that_predicts_from_the_pictures_is_not_disturbed(tmp_path):
+def test_frames_a_decoder_predicts_from_stay_untouched(tmp_path):
     path = tmp_path / "dark.mp4"
     with av.open(path, "w") as box:
         stream = box.add_stream("libx264", 30, options={"crf": "10"})

@@ -69,7 +69,7 @@ def test_the_queue_in_front_of_a_stuck_step_is_bounded():
     assert [f.pts for f in out] == sorted(f.pts for f in out)
 
 
-def test_a_frame_over_the_ceiling_is_still_enhanced_and_far_over_it_goes_through():
+def test_a_late_frame_is_enhanced_a_very_late_one_passes():
     rig = Rig(ceiling=10)
     now = time.monotonic()
     out = rig.run([frame(1, at=now - 50), frame(2, at=now - 15), frame(3, at=now + 60)])
@@ -131,7 +131,7 @@ def test_what_a_stuck_tracker_reads_is_not_written_to():
     assert luma_of(out[0]) == luma_of(frame(33_000))
 
 
-def test_faults_of_any_step_pass_that_picture_through_and_are_counted():
+def test_faults_of_any_step_pass_the_frame_and_are_counted():
     enhance = FakeEnhance(fail={1: ValueError("bad"), 2: EngineError("100 frames in a row")})
     rig = Rig(FakeTracker(fail={2}), enhance)
     with pytest.raises(ValueError, match="bad"):  # Enhance itself counts ordinary faults; it never raises them
@@ -165,7 +165,7 @@ def test_no_work_while_nobody_looks():
     assert rig.tracker.calls == rig.enhance.calls == 0
 
 
-def test_faces_are_followed_for_what_covers_them_while_enhancement_is_off_and_nobody_looks():
+def test_stages_that_cover_faces_keep_tracking_on():
     extras = NoExtras()
     extras.needs_faces = True
     for rig in (Rig(extras=extras, wanted=lambda: False), Rig(extras=extras)):
@@ -203,7 +203,7 @@ class Extras(NoExtras):
         return frame
 
 
-def test_what_is_done_besides_gets_the_picture_as_it_came_and_its_faults_do_no_harm():
+def test_frame_filters_get_the_original_and_may_fail():
     extras = Extras()
     rig = Rig(extras=extras)
     rig.controls.set("light", 0.5)

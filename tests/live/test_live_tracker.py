@@ -85,7 +85,7 @@ def test_while_newer_frames_wait_the_tracker_rests_for_a_moment():
     assert tracker.calls == 2
 
 
-def test_after_a_failure_faces_are_unknown_until_they_are_seen_again():
+def test_after_a_failure_faces_are_unknown_until_seen_again():
     tracker = Timed()
     seen: list[Frame] = []
     with working(tracker) as subject:

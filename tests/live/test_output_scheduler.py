@@ -53,7 +53,7 @@ def test_the_delay_is_constant_however_long_the_work_took():
     assert np.median(lags) < 0.165  # half a frame of 30 a second
 
 
-def test_the_delay_holds_what_frames_have_waited_in_the_jitter_buffer():
+def test_the_delay_includes_the_jitter_buffer():
     sink, stats = FakeSink(), Stats()
     presenter = OutputScheduler([sink], FORM, stats, delay=0.7, buffered=0.6)
     presenter.put(frame(1))
@@ -74,7 +74,7 @@ def test_order_is_kept_and_what_comes_from_before_is_dropped():
     assert stats.counters["dropped:order"] == 1
 
 
-def test_the_last_picture_goes_on_at_once_and_a_slate_while_the_source_is_away(monkeypatch):
+def test_a_lost_source_shows_its_last_frame_then_a_slate(monkeypatch):
     monkeypatch.setattr(module, "_SLATE_S", 0.8)  # long enough for some pictures on a busy machine
     sink, stats, lost = FakeSink(), Stats(), [False]
     presenter = OutputScheduler([sink], FORM, stats, lost=lambda: lost[0])
@@ -112,7 +112,7 @@ def test_a_picture_that_comes_late_after_a_pause_is_shown():
     assert min(np.diff([f.pts for f in sink.frames])) > 10_000  # no two for the same moment
 
 
-def test_a_sink_that_fails_does_not_keep_the_picture_from_the_next():
+def test_a_failing_sink_does_not_block_the_next():
     bad, good = FakeSink("bad", fail=True), FakeSink()
     sink, stats = present([frame(n) for n in range(3)], sinks=[bad, good], gap=0.01)
     assert len(sink.frames) == 3
@@ -160,7 +160,7 @@ def test_closing_gives_up_what_waits_for_its_time():
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12", "yuv422p10le", "rgb24", "gray"])
-def test_a_picture_of_another_size_is_scaled_as_a_whole_with_black_beside_it(pix_fmt):
+def test_a_frame_of_another_size_is_letterboxed(pix_fmt):
     form = VideoFormat(160, 90, "yuv420p", Fraction(30), Color("bt709"))
     other = VideoFormat(64, 64, pix_fmt, Fraction(30), Color("rgb", True) if pix_fmt == "rgb24" else Color("bt601"))
     given = frame(5, luma=180, form=other)

@@ -110,7 +110,7 @@ def test_ends_that_do_not_close_do_not_hold_it_up():
         assert run.end() < 1.6
 
 
-def test_a_lost_source_is_replaced_by_the_last_picture_and_comes_back():
+def test_a_lost_source_is_bridged_and_comes_back():
     with Run() as run:
         run.source.give(frame(1_000_000, luma=77))
         run.sinks[0].wait_for(1)
@@ -126,7 +126,7 @@ def test_a_lost_source_is_replaced_by_the_last_picture_and_comes_back():
     assert 78 in luma
 
 
-def test_sound_reaches_the_sinks_with_silence_before_it_unless_it_is_not_wanted():
+def test_sound_reaches_the_sinks_after_silence_unless_off():
     form = SoundFormat(48_000, 1)
     for silent in (False, True):
         source = FakeSource()
@@ -153,7 +153,7 @@ def test_a_film_that_ends_ends_the_run():
     assert run.report.frames_out == 1
 
 
-def test_a_film_is_played_from_its_beginning_once_its_outputs_are_there():
+def test_a_film_starts_when_its_outputs_are_open():
     class Film(FakeSource):
         def start(self, picture, sound) -> None:
             super().start(picture, sound)
@@ -185,14 +185,14 @@ class NoPlace(FakeSink):
 
 @pytest.mark.parametrize(("source", "sink", "error"), [
     (Missing(), FakeSink(), InputMissing), (FakeSource(), NoPlace(), OutputError)])
-def test_what_is_not_there_at_the_beginning_is_said_and_all_is_closed(source, sink, error):
+def test_a_missing_input_is_reported_and_all_is_closed(source, sink, error):
     with pytest.raises(error):
         run_live(Endpoints(source, [sink]), PASSING)
     assert source.closed
     assert sink.closed
 
 
-def test_stopping_while_the_source_is_being_opened_does_not_wait_for_it():
+def test_stopping_does_not_wait_for_a_source_that_opens():
     class Slow(FakeSource):
         def start(self, frame, sound) -> None:
             time.sleep(20)

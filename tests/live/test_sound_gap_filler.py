@@ -61,7 +61,7 @@ def test_a_lost_source_is_filled_at_once_and_sound_comes_back(late: float):
     track.lost = False
 
 
-def test_sound_that_begins_late_follows_silence_from_the_first_picture_on():
+def test_late_sound_follows_silence_from_the_first_frame():
     track = Track()
     track.run(8, sound=False)
     track.run(2, sound=True)

@@ -206,7 +206,7 @@ def test_who_did_not_ask_for_the_gpu_gets_a_note_only(film):
 
 
 @needs_no_driver
-def test_a_run_says_what_decoded_and_encoded_and_writes_the_same_bytes(film, tmp_path):
+def test_a_run_reports_its_codecs_and_writes_the_same_bytes(film, tmp_path):
     """The whole way, with everything asked of a GPU that is not there."""
     plain = rtface.run(film("turned.mp4"), tmp_path / "a.mp4", tracker="none")
     report = rtface.run(film("turned.mp4"), tmp_path / "b.mp4", tracker="none", decode="cuda:0", encode="cuda")
@@ -402,7 +402,7 @@ def test_few_numbers_are_kept_of_a_long_film(film, gpu, monkeypatch):
     assert len(sizes) == 60 and max(sizes) <= 12
 
 
-def test_a_picture_that_changes_size_is_scaled_in_memory_of_the_host(media, tmp_path, gpu):
+def test_a_frame_that_changes_size_is_scaled_on_the_host(media, tmp_path, gpu):
     """The first size counts, as without a GPU."""
     one = media.make_film(tmp_path / "one.h264", frames=6, format="h264", options={"preset": "ultrafast"})
     two = media.make_film(tmp_path / "two.h264", frames=6, format="h264", size=(64, 48),

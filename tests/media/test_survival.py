@@ -85,7 +85,7 @@ def test_sound_is_copied_and_stays_in_time(media, tmp_path: Path, suffix: str):
     ("aac", ".mp4", ".webm", "opus"), ("pcm_s16le", ".mkv", ".webm", "opus"), ("libopus", ".mkv", ".mov", "aac"),
     ("flac", ".mkv", ".mov", "aac"),
 ])
-def test_sound_that_the_container_cannot_hold_is_transcoded_in_time(media, tmp_path: Path, codec: str, holder: str,
+def test_sound_the_container_cannot_hold_is_transcoded(media, tmp_path: Path, codec: str, holder: str,
                                                                    suffix: str, becomes: str):
     source = media.make_film(tmp_path / f"in{holder}", frames=25, sound=codec, sound_start_ms=200, sound_ms=800)
     output = tmp_path / f"out{suffix}"
@@ -176,7 +176,7 @@ def test_a_sound_stream_that_starts_late_or_never(media, tmp_path: Path, silent_
         assert abs(start - float(sound.pts * sound.time_base - before[0][0])) < 1 / 12
 
 
-def test_fonts_and_bitmap_subtitles_stop_an_output_that_cannot_hold_them(media, tmp_path: Path):
+def test_fonts_and_bitmap_subtitles_stop_an_unfit_output(media, tmp_path: Path):
     source = media.make_film(tmp_path / "in.mkv",
                              extra=lambda box: box.add_attachment("f.ttf", "font/ttf", b"\0\1\0\0" * 20) and None)
     media.passthrough(source, tmp_path / "out.mkv")

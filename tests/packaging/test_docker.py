@@ -95,7 +95,7 @@ def installed(extras):
     return {name for name, _ in found} - {"rtface"}
 
 
-def test_what_the_build_copies_is_there_and_the_context_holds_nothing_else():
+def test_the_build_context_holds_what_is_copied_only():
     sources = {source for rest in of("build", "COPY") for source in rest.split()[:-1]}
     assert all((ROOT / source).exists() for source in sources)
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
@@ -108,7 +108,7 @@ def test_what_the_build_copies_is_there_and_the_context_holds_nothing_else():
     assert needed == sources
 
 
-def test_both_images_take_their_environment_from_the_stage_that_made_it():
+def test_both_images_copy_the_environment_that_was_built():
     for name in ("cpu", "cuda"):
         assert of(name, "FROM") == [f"runtime AS {name}"]
         place = environment("runtime")["PATH"].split("/bin:")[0]
@@ -143,7 +143,7 @@ def test_the_images_run_as_somebody_who_is_not_root():
     assert not of("cpu", "USER") + of("cuda", "USER")
 
 
-def test_the_command_gets_signals_itself_and_the_health_check_is_a_command_of_ours():
+def test_the_command_is_pid_1_and_the_health_check_is_ours():
     assert of("runtime", "ENTRYPOINT") == ['["rtface"]']  # no shell between
     (check,) = of("runtime", "HEALTHCHECK")
     program, command, *options = json.loads(check.split(" CMD ")[1])
@@ -187,7 +187,7 @@ def test_our_reader_reads_compose_files_as_yaml_does(path):
 
 
 @pytest.mark.parametrize("name", ["file", "stream"])
-def test_the_examples_run_with_nothing_to_write_to_but_films_and_cache(name):
+def test_the_examples_write_only_to_films_and_cache(name):
     whole = read(ROOT / f"docker/compose.{name}.yaml")
     service = whole["services"]["rtface"]
     assert service["read_only"] is True

@@ -54,7 +54,7 @@ def test_left_is_before_right_is_after_sample_by_sample(fmt: str) -> None:
 
 
 @pytest.mark.parametrize(("turns", "mirror"), [(0, False), (1, False), (2, False), (3, False), (0, True), (1, True)])
-def test_viewer_sees_before_on_the_left_however_the_picture_is_stored(turns: int, mirror: bool) -> None:
+def test_before_is_on_the_viewers_left_in_every_rotation(turns: int, mirror: bool) -> None:
     before = av.VideoFrame.from_ndarray(np.full((48, 64), 10, np.uint8), "gray")
     after = av.VideoFrame.from_ndarray(np.full((48, 64), 200, np.uint8), "gray")
     pair = pair_of(before, after, Display(quarter_turns=turns, mirror=mirror))

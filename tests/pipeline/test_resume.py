@@ -113,7 +113,7 @@ def test_a_part_that_is_gone_on_with_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("segments", [1, 2])
-def test_a_stop_says_what_was_left_and_keeps_comparison_and_report(tmp_path: Path, segments: int) -> None:
+def test_a_stop_reports_the_rest_and_keeps_its_side_outputs(tmp_path: Path, segments: int) -> None:
     source, report = numbered(tmp_path / "in.mkv", 60, 30), tmp_path / "r.json"
     more = {"compare": tmp_path / "pair.mp4"} if segments == 1 else {"segments": 2}
     error = stopped(source, tmp_path / "out.mp4", 20, report=report, **more)
@@ -149,7 +149,7 @@ def test_ctrl_c_before_the_first_frame_is_the_documented_error(tmp_path: Path, m
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_ctrl_c_in_a_live_run_or_an_analysis_is_the_documented_error(tmp_path: Path,
+def test_ctrl_c_in_live_or_analysis_is_the_documented_error(tmp_path: Path,
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*a: Any, **k: Any) -> None:
         raise KeyboardInterrupt

@@ -178,7 +178,7 @@ def test_a_png_without_a_face_keeps_every_sample(tmp_path: Path) -> None:
     assert np.array_equal(cv2.imread(str(source), -1), cv2.imread(str(target), -1))
 
 
-def test_a_folder_goes_on_past_a_bad_picture_and_skips_what_is_done(tmp_path: Path) -> None:
+def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     still(folder / "a.png"), still(folder / "c.png")

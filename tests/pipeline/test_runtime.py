@@ -108,7 +108,7 @@ def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
         assert e.stats.counters["frames_corrected"] == 6
 
 
-def test_a_live_run_stays_where_it_is_when_the_gpu_cannot_take_the_small_engine_too(machine, caplog):
+def test_a_live_run_stays_on_the_cpu_when_the_gpu_is_too_small(machine, caplog):
     machine.lacks = "rtface-s"
     with rtface.Enhancer("default", wait=False, analysis=False) as e:
         assert "rtface-s" in str(e._enhance.coming.exception(60))

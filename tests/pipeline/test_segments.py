@@ -154,7 +154,7 @@ def test_a_folder_of_stills_as_a_film_is_dealt_out_too(tmp_path: Path, fake: Eng
 
 # -- how far from one chain -------------------------------------------------------------------------------------------
 
-def test_with_the_fake_engine_a_moving_face_differs_little_and_keeps_its_id(tmp_path: Path, fake: Engines) -> None:
+def test_a_moving_face_differs_little_and_keeps_its_id(tmp_path: Path, fake: Engines) -> None:
     source = film(tmp_path / "in.mkv", cuts=(25,))
     one, three = (rtface.run(source, tmp_path / f"{n}.mkv", codec="ffv1", segments=n) for n in (1, 3))
     assert three.frames_out == three.frames_in == three.frames_with_faces == three.frames_corrected == 75
@@ -172,7 +172,7 @@ def test_with_the_fake_engine_a_moving_face_differs_little_and_keeps_its_id(tmp_
     assert min(likeness) > max(moved) + 6
 
 
-def test_with_our_own_engine_the_difference_is_below_one_code_value(tmp_path: Path) -> None:
+def test_with_a_shipped_engine_differences_are_below_one_code(tmp_path: Path) -> None:
     source = film(tmp_path / "in.mkv")
     how = {"engine": "rtface-s", "device": "cpu", "codec": "ffv1", "grain": "none"}
     for n in (1, 3):
@@ -216,7 +216,7 @@ def test_an_engine_is_asked_from_all_places_at_once(tmp_path: Path, monkeypatch:
     assert most[1] <= 2 and most[4] >= 4
 
 
-def test_pieces_that_end_at_scene_changes_are_bit_for_bit_those_of_one_chain(tmp_path: Path, fake: Engines) -> None:
+def test_segments_cut_at_scene_changes_equal_one_chain(tmp_path: Path, fake: Engines) -> None:
     source = film(tmp_path / "in.mkv", 60, cuts=(20, 40))
     one, two = (rtface.run(source, tmp_path / f"{n}.mkv", codec="ffv1", grain="none", segments=n) for n in (1, 2))
     assert [(t.id, t.frames, t.first_s) for t in one.tracks] == [(1, 20, 0.0), (2, 20, 0.8), (3, 20, 1.6)]
@@ -319,7 +319,7 @@ def test_memory_is_bounded_whatever_the_length(display: Display, monkeypatch: py
     assert count + 300 < alive.made < 1.4 * count  # lead-ins
 
 
-def test_sound_that_lies_behind_all_pictures_of_the_file_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sound_after_all_frames_of_the_file_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "_PACKET_BYTES", 1000)
 
     def source() -> Iterator[Frame | Packet]:
@@ -375,7 +375,7 @@ def test_a_lost_device_is_said_once_behind_all_that_came_before(tmp_path: Path, 
         assert not of_segments()
 
 
-def test_a_source_that_breaks_off_breaks_off_behind_its_last_frame() -> None:
+def test_a_truncated_source_ends_after_its_last_frame() -> None:
     def source() -> Iterator[Frame]:
         for pts in range(33):
             yield Frame(av.VideoFrame(64, 48, "gray"), pts, Fraction(1, 25), 1)

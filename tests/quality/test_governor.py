@@ -71,7 +71,7 @@ def test_one_face_that_fits_stays_on_the_highest_rung_for_good() -> None:
     assert machine.ladder.summary() == "1 face: full"
 
 
-def test_faces_that_appear_are_taken_in_without_giving_up_a_frame() -> None:
+def test_new_faces_are_taken_in_without_losing_a_frame() -> None:
     machine = Machine(ladder(s=0.01), {"s": 0.016})
     machine.run(3, [face(1, 200)])
     machine.run(10, [face(1, 200), face(2), face(3, 140), face(4, 130)])
@@ -113,7 +113,7 @@ def test_doubled_work_goes_down_at_once_and_comes_back_slowly() -> None:
     assert len(steps) < 10
 
 
-def test_a_rung_that_fits_without_room_to_spare_is_not_gone_up_to() -> None:
+def test_a_level_without_spare_time_is_not_raised_to() -> None:
     machine = Machine(ladder(s=0.01), {"s": 0.024}, slow=lambda t: 3.0 if 5 <= t < 8 else 1.0)
     machine.run(5, [face(1)])
     assert machine.ladder.summary() == "1 face: full"
@@ -201,7 +201,7 @@ def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool, load
     assert changes[0].engine == "s" and all(plan.share < 0.5 for plan in changes)
 
 
-def test_a_slow_engines_face_rests_before_it_falls_to_the_small_one() -> None:
+def test_a_slow_engines_face_rests_before_the_small_engine() -> None:
     machine = Machine(ladder("s", m=0.015, s=0.005), {"m": 0.045, "m half": 0.031, "s": 0.02},
                       lambda t: 1.0 + 2 * (10 < t < 20))
     machine.run(60, [face(1, 200, "m", slow=True)])
@@ -250,7 +250,7 @@ def test_the_summary_names_what_is_there() -> None:
     assert subject.summary() == "no faces"
 
 
-def test_an_uncorrected_face_does_not_wait_long_however_often_steps_up_have_failed() -> None:
+def test_an_uncorrected_face_does_not_wait_long() -> None:
     """A second load comes whenever the engine runs, for most of a minute. No trial is seen before it has held."""
     machine = Machine(ladder(s=0.01), {"s": 0.016})
     machine.slow = lambda t: 20.0 if 5 <= t < 50 and machine.plans and any(p.key for _, ps in machine.plans[-20:]

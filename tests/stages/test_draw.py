@@ -140,7 +140,7 @@ def test_opacity_and_the_low_bits_that_a_format_does_not_use() -> None:
     np.testing.assert_array_equal(copies(frame)["y"], now["y"])
 
 
-def test_a_sprite_that_stands_still_is_drawn_the_same_from_what_was_kept() -> None:
+def test_a_still_sprite_is_drawn_the_same_from_the_cache() -> None:
     sprite = sprite_of((10, 200, 90, 130))
     first, second, moved = flat("yuv420p"), flat("yuv420p"), flat("yuv420p")
     for frame, x in ((first, 20.25), (second, 20.25), (moved, 23.0)):
@@ -299,7 +299,7 @@ def test_tiles_are_flat_and_lie_on_a_grid_of_the_picture() -> None:
         assert np.ptp(chroma[row // 2:row // 2 + 8, column // 2:column // 2 + 8].astype(int)) == 0
 
 
-def test_a_blur_does_not_flicker_when_the_face_moves_by_fractions() -> None:
+def test_a_blur_does_not_flicker_at_subpixel_motion() -> None:
     values = []
     for n in range(8):
         frame, face = scene("gray", shift=(0.25 * n, 0.0))

@@ -215,7 +215,7 @@ def test_where_tracking_fails_the_whole_film_is_covered(fields: bool, tmp_path: 
     assert max(now[first:]) < 0.1 * was[0]
 
 
-def test_where_tracking_fails_the_enhancer_covers_the_whole_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_tracking_fails_the_whole_frame_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtface.enhancer.create_tracker", FailingTracker)
     picture, _ = portrait()
     with rtface.Enhancer(stages=["trial_stages.Hides:first=1000000"]) as enhance:
@@ -258,7 +258,7 @@ def test_nothing_is_hidden_where_nobody_looks_for_faces(tmp_path: Path) -> None:
     assert left[0] < 0.1 < 0.5 < min(left[1:])
 
 
-def test_a_stage_that_does_not_exist_ends_it_before_anything_is_written(tmp_path: Path) -> None:
+def test_an_unknown_stage_ends_the_run_before_writing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no stage"):
         rtface.run(film(tmp_path / "in.mkv"), tmp_path / "out.mkv", stages=["no-such-stage"])
     assert not (tmp_path / "out.mkv").exists()

@@ -133,7 +133,7 @@ def test_stages_are_found_by_entry_points(installed: None) -> None:
         load_stage("broken")
 
 
-def test_what_may_not_be_used_commercially_is_refused_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_commercial_stages_are_refused_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial_stages.Bar, "commercial_use", False, raising=False)
     monkeypatch.setattr(trial_stages.Bar, "licence", "CC BY-NC", raising=False)
     Stages.open(["trial_stages.Bar"], Stats()).close()
@@ -301,7 +301,7 @@ def test_a_live_loop_hands_the_untouched_picture_over() -> None:
     assert trial_stages.seen[0].before is kept
 
 
-def test_pictures_in_other_formats_are_converted_before_a_stage_sees_them() -> None:
+def test_other_formats_are_converted_before_a_stage() -> None:
     out = Stages.open(["trial_stages.Bar"], Stats()).process(frame(fmt="rgb8"))
     assert out.image.format.name == "rgb24"
     assert (out.image.to_ndarray()[:8] == (255, 0, 0)).all()

@@ -48,7 +48,7 @@ def test_follows_shift_turn_and_zoom_to_a_fraction_of_a_pixel(shift, angle, zoom
     assert np.abs(found[:, :2] - truth).max() < 0.5
 
 
-def test_a_hand_in_front_another_picture_and_a_jump_are_not_followed() -> None:
+def test_occlusion_another_image_and_a_jump_are_not_followed() -> None:
     patch = Patch.cut(Picture(data.astronaut()), mesh())
     covered = data.astronaut().copy()
     cv2.rectangle(covered, (180, 60), (270, 190), (180, 140, 120), -1)

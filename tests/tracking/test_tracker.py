@@ -225,7 +225,7 @@ def test_is_a_tracker_and_closes_twice(networks):
     tracker.close()
 
 
-def test_where_time_is_short_one_face_a_picture_is_read_and_all_are_still_followed(tracker, monkeypatch):
+def test_short_of_time_one_face_a_frame_is_read_all_followed(tracker, monkeypatch):
     pictures = []
     for k in range(24):
         picture = background(1280, 720)
@@ -261,7 +261,7 @@ class BlindReader:
         """Nothing to release."""
 
 
-def test_a_face_that_only_the_detector_sees_is_reported_where_a_stage_hides(networks):
+def test_a_detector_only_face_is_reported_where_a_stage_hides(networks):
     picture = paste(background(640, 360), 120, 200, 150)
     tracker = MediaPipeTracker(BlindReader(), DetectorSearch(networks._search._detector))
     assert not any(play(tracker, [picture] * 3))
@@ -275,7 +275,7 @@ def test_a_face_that_only_the_detector_sees_is_reported_where_a_stage_hides(netw
         assert np.linalg.norm(middle(face.box) - (200, 150)) < 20
 
 
-def test_faces_beyond_the_limit_are_reported_and_followed_ones_are_not(networks):
+def test_only_faces_beyond_the_limit_are_reported_as_such(networks):
     picture = paste(paste(background(640, 360), 130, 160, 170), 90, 450, 170)
     tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), max_faces=1)
     tracker.watchful = True

@@ -32,7 +32,7 @@ def changed(a: U8, b: U8) -> F32:
     return np.abs(a.astype(np.float32) - b).mean(2)
 
 
-def test_grain_is_as_wide_as_asked_and_strongest_in_the_mid_tones() -> None:
+def test_grain_has_its_width_and_is_strongest_in_mid_tones() -> None:
     def correlation(size: float, lag: int) -> float:
         z = archive_film.grain(flat(128), 10.0, size, np.random.default_rng(1), 0.0)[..., 0].astype(float) - 128
         return float((z[:, lag:] * z[:, :-lag]).mean() / z.var())

@@ -66,7 +66,7 @@ def test_a_mouth_opens_and_shuts(still: tuple[U8, F64, Features]) -> None:
     assert np.array_equal(wide[:above], picture[:above]) and np.array_equal(narrow[:above], picture[:above])
 
 
-def test_a_film_of_features_changes_over_time_and_keeps_the_still(still: tuple[U8, F64, Features]) -> None:
+def test_a_film_of_features_changes_and_keeps_the_still(still: tuple[U8, F64, Features]) -> None:
     picture, mesh, _ = still
     before = picture.copy()
     features = Features(mesh, np.random.default_rng(3), 1.0)

@@ -17,7 +17,7 @@ from training.evaluation.temporal_stability import SIDE, Motion, figures
 MODELS = Path(__file__).parents[2] / "rtface" / "models"
 
 
-def test_the_stateless_engine_answers_as_ours_does_on_a_first_frame(tmp_path: Path) -> None:
+def test_the_stateless_engine_equals_a_first_frame_of_ours(tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
     from training.evaluation.single_frame_engine import alone
 
@@ -36,7 +36,7 @@ def test_the_stateless_engine_answers_as_ours_does_on_a_first_frame(tmp_path: Pa
     assert np.abs(got - wanted).max() < 1e-4
 
 
-def test_figures_tell_flicker_from_blur_and_from_detail_that_moves() -> None:
+def test_metrics_tell_flicker_from_blur_and_moving_detail() -> None:
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(rng.random((SIDE, SIDE + 40, 3), np.float32), (0, 0), 1.5)
     truth = [np.ascontiguousarray(texture[:, k:k + SIDE]) for k in range(0, 14, 2)]

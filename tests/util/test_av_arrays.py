@@ -48,7 +48,7 @@ def test_unknown_format_names_both() -> None:
 
 
 @pytest.mark.parametrize("fmt", ["yuv420p", "yuv422p10le", "nv12", "rgb24", "gray", "gbrp12le", "yuva444p"])
-def test_copied_image_has_the_same_samples_and_tags_in_its_own_memory(fmt: str) -> None:
+def test_a_copied_image_has_its_own_equal_samples_and_tags(fmt: str) -> None:
     image = av.VideoFrame(50, 34, fmt)
     for k, plane in enumerate(image.planes):
         np.frombuffer(plane, np.uint8)[:] = 3 + k
@@ -61,7 +61,7 @@ def test_copied_image_has_the_same_samples_and_tags_in_its_own_memory(fmt: str) 
 
 
 @pytest.mark.parametrize("fmt", ["yuv420p", "nv12", "p010le", "rgb24", "yuv444p10le"])
-def test_a_padded_picture_keeps_every_sample_and_repeats_the_last(fmt: str) -> None:
+def test_padding_keeps_every_sample_and_repeats_the_last(fmt: str) -> None:
     from rtface.media.encoder_input import pad
 
     picture = np.random.default_rng(0).integers(0, 256, (34, 50, 3), dtype=np.uint8)

@@ -152,7 +152,7 @@ def test_the_whole_network_is_computed_as_spandrel_computes_it() -> None:
         assert gap(ours(given, torch.ones(1, 1)), theirs(ours)(given, weight=1.0)[0]) < PARITY
 
 
-def test_onnx_gives_what_torch_gives_and_has_the_nodes_that_stay_in_fp32() -> None:
+def test_onnx_equals_torch_and_lists_its_fp32_nodes() -> None:
     net, names = small(), ("crop", "fidelity")
     model = exported(net, (crops(2, SIZE), torch.ones(2, 1)), names)
     assert [port.name for port in model.graph.input] == list(names)

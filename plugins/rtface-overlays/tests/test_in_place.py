@@ -39,7 +39,7 @@ def test_a_label_reads_what_it_says() -> None:
     assert best > 0.97
 
 
-def test_what_stands_still_does_not_change_a_sample_from_picture_to_picture() -> None:
+def test_still_content_is_equal_in_every_frame() -> None:
     chain, _ = stages("label", "lower-third:title=Anna,fade=0")
     first = rgb(chain.process(frame(0, faces=False)))
     for pts in range(1, 5):

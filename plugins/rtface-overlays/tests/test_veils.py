@@ -109,7 +109,7 @@ def test_an_uncovered_detection_is_held_until_it_is_followed() -> None:
     assert box is not None and box[0] > 400  # where the face was it does not stay covered by the detection's ellipse
 
 
-def test_a_bystander_is_not_covered_while_the_named_face_is_followed() -> None:
+def test_only_the_named_face_is_covered() -> None:
     chain, _ = stages("blur:faces=1")
     given = frame(at=(0.2, 0.42))
     out = chain.process(replace(given, unfollowed=unfollowed(0).unfollowed, image=frame().image))

@@ -121,7 +121,7 @@ def test_of_what_hides_each_other_the_nearer_is_seen():
         assert draw(mesh, 64, parts)[0][20, 20].tolist() == [200, 200, 200]
 
 
-def test_light_and_complexion_are_the_scenes_and_features_the_skins():
+def test_light_comes_from_the_scene_features_from_the_skin():
     x = np.linspace(0, 6 * np.pi, 256)
     features = 12 * np.sin(4 * x)[None, :, None] * np.ones((256, 1, 3))
     light = np.linspace(60, 180, 256)[:, None, None] * np.array([1.0, 0.9, 0.8])
@@ -132,7 +132,7 @@ def test_light_and_complexion_are_the_scenes_and_features_the_skins():
     assert np.std(out[128, :, 0]) > 0.6 * np.std(skin[128, :, 0])
 
 
-def test_a_shape_of_nought_is_the_wearers_and_one_keeps_the_outline(actor: Actor):
+def test_shape_zero_keeps_the_wearer_and_one_the_outline(actor: Actor):
     wide = actor.mesh.copy()
     wide[:, 0] = 256 + 1.15 * (wide[:, 0] - 256)
     assert np.allclose(Shape(actor, 0.0)(wide, 0.04), wide)
@@ -245,7 +245,7 @@ def test_missing_and_changed_networks_are_said(tmp_path: Path, monkeypatch: pyte
         find_networks()
 
 
-def test_the_real_generator_makes_the_same_face_of_the_same_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_real_generator_is_deterministic_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     where = os.environ.get("RTFACE_TEST_RANDOM_FACE")
     if where:
         monkeypatch.syspath_prepend(where)

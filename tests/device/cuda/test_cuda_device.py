@@ -207,7 +207,7 @@ def test_crops_that_nobody_pastes_give_their_slots_back(owner, device):
     assert device.cut(frame, []) == []
 
 
-def test_where_memory_runs_out_what_is_idle_is_freed_and_the_frame_goes_on(owner, device):
+def test_out_of_memory_frees_idle_buffers_and_retries(owner, device):
     frame = film(frames=1)[0]
     matrix, gpu = np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), owner.gpu
     small = device.cut(frame, [(matrix, 256)])

@@ -150,7 +150,7 @@ def test_another_librarys_memory_is_watched_too():
         stream.launch("double", (1, 1, 1), (1, 1, 1), where, reads=[Theirs(lent)])
 
 
-def test_writing_a_picture_that_is_not_named_and_letting_one_go_too_early_are_found():
+def test_undeclared_writes_and_early_releases_are_detected():
     gpu = FakeGpu(double, strict=True)
     lent, event = LentMemory(gpu, np.full(16, 1, np.uint8)), gpu.event()
     stream = gpu.stream()

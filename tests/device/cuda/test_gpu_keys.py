@@ -95,7 +95,7 @@ def test_a_film_is_the_same_as_on_the_cpu(device, engines, host, fmt, more, shar
     assert all(np.mean(codes(f)[0] != b[0]) > 0.01 for f, b in zip(mine, before, strict=True))
 
 
-def test_pictures_that_lie_on_the_gpu_are_cut_twice_and_stay_there(owner, device, engines, host, share_limit):
+def test_gpu_frames_are_cropped_twice_without_a_download(owner, device, engines, host, share_limit):
     mine = list(enhance(device, engines)(put(frame, owner) for frame in film("nv12", frames=6)))
     assert not any(frame.image.downloads for frame in mine)
     theirs = list(enhance(CpuDevice(), host)(film("nv12", frames=6)))
@@ -114,7 +114,7 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on
         engine.close()
 
 
-def test_frames_that_wait_for_a_key_frame_hold_nothing_of_the_gpu(owner, device, engines):
+def test_frames_waiting_for_a_keyframe_hold_no_gpu_memory(owner, device, engines):
     step = enhance(device, engines)
     reserved = [(owner.gpu.allocations, slots(device)) for _ in step(iter(film(frames=14)))]
     assert step._hold == 3 + AHEAD
@@ -210,7 +210,7 @@ def test_live_the_slow_engine_has_a_stream_that_gives_way(owner, device, engines
     assert all(f"{stream.name}: copy" in gpu.operations for stream in of.values())
 
 
-def test_live_a_small_engine_that_is_late_too_costs_the_correction_of_that_frame_only(device, engines):
+def test_live_a_late_small_engine_costs_one_frames_correction(device, engines):
     class Impatient(Every):
         def patience(self, now, captured_at):
             return 0.0 if len(small.asked) == 2 else 20.0

@@ -209,7 +209,7 @@ def test_bottom_up_pictures_are_copied_in_place(host):
         assert (views[role] == 9).sum() >= views[role].size - (y1 - y0) * (x1 - x0)
 
 
-def test_without_a_compiler_the_kernels_tests_are_skipped_or_fail_where_one_is_required(monkeypatch):
+def test_without_a_compiler_kernel_tests_skip_or_fail(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.delenv("RTFACE_REQUIRE_CXX", raising=False)
     with pytest.raises(pytest.skip.Exception, match="no C\\+\\+ compiler no-such-compiler"):

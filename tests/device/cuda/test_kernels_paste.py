@@ -168,7 +168,7 @@ def test_low_bits_of_a_shifted_word_stay(host):
     assert all((np.frombuffer(plane, np.uint16)[:300] & 0x3F == 0x2B).all() for plane in frame.image.planes)
 
 
-def test_strong_corrections_are_clipped_to_what_is_legal_or_was_there(host):
+def test_strong_corrections_are_clipped_to_the_legal_range(host):
     for name, color in (("yuv420p", Color()), ("yuv420p10le", Color()), ("yuv444p16le", Color(full_range=True)),
                         ("rgb24", Color("rgb", True))):
         frame = film(name, color=color)
@@ -299,7 +299,7 @@ def test_a_common_paste_is_one_launch(host):
     assert (run_once != first).any()
 
 
-def test_faces_outside_the_picture_or_without_a_mask_make_no_launch(host: HostKernels):
+def test_faces_outside_the_frame_or_unmasked_launch_nothing(host: HostKernels):
     frame = film("yuv420p")
     matrices = np.stack([similarity(frame, 60.0, S, at=(9.0, 9.0)), similarity(frame, 60.0, S)])
     plan = PastePlan(frame, form_of(frame), matrices, [S, S], [None, (0, 0, 0, 0)])

@@ -86,7 +86,7 @@ def test_a_gpu_or_a_kernel_that_is_not_there_is_named(seen):
     assert seen["no kernel"] == ["EngineError", "the compiled kernels hold no thrice"]
 
 
-def test_a_kernel_that_the_driver_refuses_is_not_one_that_is_missing():
+def test_a_refused_kernel_differs_from_a_missing_one():
     class Cubin:
         def __init__(self, error):
             self.error = error

@@ -61,7 +61,7 @@ def test_all_work_is_done_by_one_thread_in_order(owner):
     assert [f.result(10) for f in names] == [(k, "rtface-GPU") for k in range(20)]
 
 
-def test_what_waits_goes_in_one_batch_and_a_single_crop_does_not_wait(owner):
+def test_waiting_crops_form_one_batch_and_one_never_waits(owner):
     network = Network(owner)
     first = Request(network, 0)
     owner.submit(first)
@@ -138,7 +138,7 @@ def crowded(owner, requests, error=None):
     return first
 
 
-def test_while_a_crop_waits_for_room_the_owner_does_everything_else(owner):
+def test_a_crop_waiting_for_memory_does_not_block_the_owner(owner):
     requests = []
     first = crowded(owner, requests)
     assert owner.run(lambda: "a look").result(10) == "a look"
@@ -154,7 +154,7 @@ def test_while_a_crop_waits_for_room_the_owner_does_everything_else(owner):
 
 @pytest.mark.parametrize(("error", "seen"), [
     (DeviceLost("gone"), DeviceLost), (EngineError("an odd one"), None), (AssertionError("a test's"), AssertionError)])
-def test_a_batch_that_fails_lets_those_behind_it_know_and_holds_nobody_up(owner, error, seen):
+def test_a_failed_batch_reports_and_blocks_no_one(owner, error, seen):
     requests = []
     first = crowded(owner, requests, error)
     first.gate.set()
@@ -199,7 +199,7 @@ def test_after_the_loss_of_the_gpu_everything_says_so(owner):
         request.answer.result(10)
 
 
-def test_a_gpu_that_cannot_be_opened_says_why_and_leaves_no_thread():
+def test_a_gpu_that_fails_to_open_reports_why_and_has_no_thread():
     def refuse():
         raise MissingComponent("no driver")
 

@@ -245,7 +245,7 @@ def test_crops_are_the_cpus(owner, device, fmt, matrix, size):
 @pytest.mark.parametrize("more", [
     {"display": Display(quarter_turns=1)}, {"display": Display(quarter_turns=2, mirror=True)},
     {"display": Display(fields="bff"), "field": 1}, {"color": PQ}], ids=["turned", "mirrored", "field", "pq"])
-def test_crops_of_turned_interlaced_and_hdr_pictures_are_the_cpus(owner, device, more):
+def test_rotated_interlaced_and_hdr_crops_equal_the_cpus(owner, device, more):
     mine, theirs = both(owner, device, detailed("p010le", **more))
     assert (mine.width, mine.height) == (theirs.width, theirs.height)
     matrix = compose(scaling(0.4, 0.4), translation(-150, -100))

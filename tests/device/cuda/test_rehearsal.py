@@ -59,7 +59,7 @@ def rehearse(machine, *arguments):
      "or several_sizes or (averages and box) or one_coloured or bottom_up", 38, 0),
     ("test_engine_on_gpu.py", "(every_size and rtface-s-graphs) or kind or failure", 3, 0),
     ("test_cuda_device_on_gpu.py", "cpu and (420 or pq) or reserves or two_films or average", 10, 0),
-    ("test_keys_on_gpu.py", "420 or hold_nothing or auto or live_no or turns", 7, 0),
+    ("test_keys_on_gpu.py", "420 or hold_no_gpu or auto or live_no or turns", 7, 0),
     ("test_overlap_on_gpu.py", "", 2, 0)])
 def test_what_a_gpu_will_run_runs(machine, file, some, passed, skipped):
     counts = rehearse(machine, f"tests/gpu/{file}", "-k", some, "-rs")

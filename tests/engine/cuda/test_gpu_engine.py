@@ -165,7 +165,7 @@ def test_running_out_while_it_runs_halves_too_and_loses_no_crop(owner, bench, ca
     engine.close()
 
 
-def test_what_had_no_room_for_a_single_crop_goes_on_when_there_is_some(owner, bench, engine_on):
+def test_a_crop_without_memory_is_retried_when_there_is_some(owner, bench, engine_on):
     engine, _ = engine_on(owner)
     crops, answers = load_golden(engine.recipe)
     faces = bench(engine.size, 1)
@@ -258,7 +258,7 @@ def test_a_capture_that_fails_costs_the_graphs_only(owner, bench, caplog, engine
     engine.close()
 
 
-def test_answers_that_are_not_numbers_stay_so_until_someone_looks(owner, bench, engine_on):
+def test_nan_answers_stay_nan_until_they_are_checked(owner, bench, engine_on):
     engine, _ = engine_on(owner, spoil=lambda name, values: values * np.nan if name == "residual" else values)
     faces = bench(engine.size, 1)
     faces.put(load_golden(engine.recipe)[0][:1])

@@ -29,7 +29,7 @@ def on_cpu():
 
 
 @pytest.mark.parametrize("capturable", [True, False])
-def test_golden_crops_and_the_frames_after_them_are_answered_as_on_the_cpu(owner, on_cpu, engine_on, capturable):
+def test_golden_crops_and_next_frames_equal_the_cpus(owner, on_cpu, engine_on, capturable):
     engine, plan = engine_on(owner, capturable=capturable)
     firsts, answers = crops_of(engine.recipe)
     seconds, next_answers = crops_of(engine.recipe, "next_")
@@ -59,7 +59,7 @@ def held(engine):
 
 
 @pytest.mark.parametrize("short", [False, True])
-def test_crops_that_wait_make_one_batch_but_for_those_of_one_face(owner, engine_on, short):
+def test_waiting_crops_form_one_batch_but_one_per_face(owner, engine_on, short):
     engine, plan = engine_on(owner)
     (firsts, answers), (seconds, next_answers) = crops_of(engine.recipe), crops_of(engine.recipe, "next_")
     plan.batches.clear()
@@ -77,7 +77,7 @@ def test_crops_that_wait_make_one_batch_but_for_those_of_one_face(owner, engine_
     engine.close()
 
 
-def test_a_failure_of_a_batch_comes_to_all_who_asked_and_the_next_one_goes_on(owner, engine_on):
+def test_a_batch_failure_reaches_all_callers_and_the_next_works(owner, engine_on):
     engine, _ = engine_on(owner)
     crops, answers = crops_of(engine.recipe)
     with held(engine):
@@ -107,7 +107,7 @@ def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(owner, bench, on_cpu
     engine.close()
 
 
-def test_an_answer_that_is_not_numbers_is_an_error_and_what_comes_after_begins_without_memory(owner, engine_on):
+def test_a_nan_answer_is_an_error_and_clears_the_state(owner, engine_on):
     calls = []
 
     def spoil(name, values):
@@ -125,7 +125,7 @@ def test_an_answer_that_is_not_numbers_is_an_error_and_what_comes_after_begins_w
     engine.close()
 
 
-def test_where_there_is_no_memory_the_crop_fails_and_the_next_one_goes_on(owner, engine_on):
+def test_without_memory_a_crop_fails_and_the_next_one_works(owner, engine_on):
     engine, _ = engine_on(owner)
     crops, answers = crops_of(engine.recipe)
     owner.run(lambda: setattr(owner.gpu, "refuse", 2)).result()
@@ -135,7 +135,7 @@ def test_where_there_is_no_memory_the_crop_fails_and_the_next_one_goes_on(owner,
     engine.close()
 
 
-def test_other_engines_go_on_while_one_takes_its_time_and_an_end_comes_to_all(owner, bench, engine_on):  # noqa: F811
+def test_a_slow_engine_blocks_no_other_and_all_can_be_closed(owner, bench, engine_on):  # noqa: F811
     slow, quick = engine_on(owner)[0], engine_on(owner)[0]
     crops, answers = crops_of(slow.recipe)
     gate, begun, run = threading.Event(), threading.Event(), slow._hosted._run
@@ -158,7 +158,7 @@ def test_other_engines_go_on_while_one_takes_its_time_and_an_end_comes_to_all(ow
     quick.close()
 
 
-def test_what_is_remembered_by_another_engine_is_not_taken_for_its_own(owner, engine_on):
+def test_the_state_of_another_engine_is_not_used(owner, engine_on):
     one, other = engine_on(owner)[0], engine_on(owner, "rtface-s-vivid")[0]
     crops, _ = crops_of(one.recipe)
     alone, own, others = one.submit(crops[0]), one.submit(crops[1]), other.submit(crops[1])

@@ -86,7 +86,7 @@ def test_the_average_over_time_is_that_of_the_cpu(engine, recipe, device, fmt, s
     on_cpu.close()
 
 
-def test_the_host_waits_for_small_pictures_only_and_the_network_goes_on(owner, engine, device, monkeypatch):
+def test_the_host_waits_only_for_small_images(owner, engine, device, monkeypatch):
     network, plan = engine
     step = Enhance(device, Only(network), Options(grain="none"), Stats(), analysis=False)
     for frame in film(frames=2, faces=1):
@@ -117,7 +117,7 @@ def test_the_loop_reserves_nothing_after_its_first_frames(owner, engine, device)
     assert reserved[3:] == [reserved[3]] * 5
 
 
-def test_what_is_remembered_of_tracks_that_are_gone_is_used_again(owner, engine, device):
+def test_states_of_ended_tracks_are_reused(owner, engine, device):
     step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
     for k, frame in enumerate(film(frames=12)):
         faces = tuple(replace(face, track_id=face.track_id + 10 * k) for face in frame.faces)

@@ -155,7 +155,7 @@ def test_only_what_lies_between_two_casts_is_kept() -> None:
     assert found == {"Relua.low": FP16, "Addc": FLOAT, "Relue.low": FP16, "Mulg": FLOAT}
 
 
-def test_an_output_that_is_read_inside_too_and_one_that_is_an_input() -> None:
+def test_an_output_read_inside_and_an_output_that_is_an_input() -> None:
     nodes = [helper.make_node("Relu", ["input"], ["output"]), helper.make_node("Relu", ["output"], ["second"]),
              helper.make_node("Identity", ["input"], ["third"])]
     model = typed(plain(nodes, outputs=("output", "second", "third")), "fp16").whole()
@@ -197,7 +197,7 @@ def products() -> onnx.ModelProto:
                          "bias": r.standard_normal(64).astype(np.float32), "picture": np.array([-1, 3, 64, 64])})
 
 
-def test_products_of_matrices_in_fp32_give_way_to_what_turing_has() -> None:
+def test_fp32_matrix_products_are_replaced_on_turing() -> None:
     value = np.random.default_rng(1).standard_normal((2, 3, 64, 64)).astype(np.float32)
     wanted = run(products(), value)
     model = typed(products(), "f32", products=False).whole()

@@ -225,7 +225,7 @@ class Stage:
         monkeypatch.setattr(tensorrt, "Execution", load)
 
 
-def test_a_plan_that_collapses_is_refused_and_the_next_precision_built(
+def test_an_inexact_plan_is_refused_for_the_next_precision(
         recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """One grey, finite picture in fp16; its own input in bf16; right in fp32."""
     stage = Stage(monkeypatch, fp16=grey, bf16=nothing, f32=right)
@@ -355,7 +355,7 @@ def test_the_order_of_precisions(make_engine: Maker) -> None:
 
 
 @pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
-def test_a_shipped_engine_passes_with_all_that_it_takes_and_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shipped_engine_passes_with_all_ports(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its typed network, computed by ONNX Runtime in the place of the GPU."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -440,7 +440,7 @@ def library(kind: Any, runtime: type[FakeRuntime] = FakeRuntime) -> Library:
     return Library(kind, "1.7.1.116", module)
 
 
-def test_how_tensorrt_for_rtx_is_set_and_that_its_kernels_are_kept(tmp_path: Path) -> None:
+def test_tensorrt_rtx_settings_and_its_kernel_cache(tmp_path: Path) -> None:
     rtx, kernels = library("rtx"), tmp_path / "plans" / "a.kernels"
     execution = Execution(rtx, b"plan", kernels)
     settings = execution.engine.settings

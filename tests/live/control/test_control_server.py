@@ -187,7 +187,7 @@ def test_broken_requests_get_no_traceback_and_change_nothing(served, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_fault_of_the_status_is_answered_and_the_next_request_too(capfd):
+def test_a_status_fault_is_answered_and_the_next_request_too(capfd):
     def broken():
         raise RuntimeError("SECRET")
 
@@ -199,7 +199,7 @@ def test_a_fault_of_the_status_is_answered_and_the_next_request_too(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_connections_without_a_request_never_keep_a_command_from_being_answered(served):
+def test_idle_connections_never_block_a_command(served):
     controls, port = served
     peers = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(http_connections.CONNECTIONS)]
     ended = threading.Event()

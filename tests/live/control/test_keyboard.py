@@ -58,7 +58,7 @@ def test_help_and_end():
     assert len(HELP) < 80
 
 
-def test_without_a_terminal_nothing_is_read_and_no_thread_is_started():
+def test_without_a_terminal_nothing_is_read_and_no_thread_runs():
     before = threading.active_count()
     stream = io.StringIO("q")
     closed = io.StringIO()
@@ -211,7 +211,7 @@ def session():
 @pytest.mark.parametrize(("how", "number", "status"), [
     ("plain", signal.SIGTERM, -signal.SIGTERM), ("handled", signal.SIGTERM, 7), ("plain", signal.SIGQUIT, -3),
     ("plain", signal.SIGHUP, -1)])
-def test_a_signal_that_ends_the_program_gives_the_terminal_back_first(session, how, number, status):
+def test_a_fatal_signal_restores_the_terminal_first(session, how, number, status):
     program = session(_PROGRAM, how)
     wait_for(lambda: not program.cooked())
     program.program.send_signal(number)
@@ -222,7 +222,7 @@ def test_a_signal_that_ends_the_program_gives_the_terminal_back_first(session, h
 
 
 @posix
-def test_the_terminal_is_taken_again_after_a_stop_that_cannot_be_noticed(session):
+def test_the_terminal_is_taken_again_after_an_unnoticed_stop(session):
     program = session(_PROGRAM, "plain")
     wait_for(lambda: not program.cooked())
     program.program.send_signal(signal.SIGSTOP)

@@ -84,7 +84,7 @@ def test_nothing_is_wanted_or_made_when_nobody_looks():
     preview.close()
 
 
-def test_at_most_fifteen_pictures_a_second_are_wanted_at_every_rate():
+def test_at_most_fifteen_previews_a_second_at_every_rate():
     now = [50.0]
     preview = Preview(clock=lambda: now[0])
     preview._viewers = 1
@@ -100,7 +100,7 @@ def test_at_most_fifteen_pictures_a_second_are_wanted_at_every_rate():
     preview.close()
 
 
-def test_a_stage_that_wants_every_picture_as_it_came_makes_no_more_of_them():
+def test_a_stage_that_needs_originals_adds_no_previews():
     now = [50.0]
     preview = Preview(clock=lambda: now[0])
     preview._viewers = 1
@@ -113,7 +113,7 @@ def test_a_stage_that_wants_every_picture_as_it_came_makes_no_more_of_them():
     preview.close()
 
 
-def test_previews_leave_connections_for_commands_and_viewers_that_left_are_noticed(monkeypatch):
+def test_previews_leave_room_for_commands_and_notice_leavers(monkeypatch):
     monkeypatch.setattr("rtface.live.control.preview._AGAIN_S", 0.05)
     preview, controls = Preview(), LiveControls()
     endpoint = ControlServer(controls, dict, preview=preview)
@@ -176,7 +176,7 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
     assert list(preview.watch()) == []
 
 
-def test_a_slate_is_shown_beside_the_last_picture_and_no_pair_is_of_two_moments():
+def test_a_slate_pairs_with_the_last_frame_of_the_same_time():
     pairs, extras = [], FrameFilters(Options(), Stats())
     extras.preview.close()
     extras.preview = SimpleNamespace(wanted=True, show=lambda before, after: pairs.append((before, after)),

@@ -205,7 +205,7 @@ class Screen:
         return f"\x1b[1m{text}\x1b[0m"
 
 
-def test_the_meter_shows_five_lines_a_second_on_a_terminal_and_one_in_ten_seconds_elsewhere(monkeypatch):
+def test_the_meter_prints_5_lines_a_second_on_a_terminal_only(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for live, expected in ((True, 100), (False, 2)):
         clock = Clock()
@@ -245,7 +245,7 @@ def test_colours_take_no_room_on_the_console(monkeypatch):
     assert stream.getvalue() == "\r" + line + "\rshort" + " " * 34
 
 
-def test_two_sinks_that_would_be_shown_alike_have_names_of_their_own():
+def test_two_sinks_of_one_label_get_different_names():
     end = End(EndpointHealth("live", "", 0.0))
     status = LiveStatus(Stats(), LiveControls(), source=("camera:0", end),
                         sinks=[(f"rtmp://h/app/{key}", end) for key in "abc"])

@@ -78,7 +78,7 @@ def test_the_device_gets_black_and_then_every_sample(video, opened):
     assert sink.notes == []
 
 
-def test_one_labelled_rtface_is_taken_first_and_a_busy_one_passed_over(video, opened):
+def test_a_device_labelled_rtface_is_first_a_busy_one_skipped(video, opened):
     video.add(3, "Other")
     mine, second = video.add(10, "rtface"), video.add(11, "rtface-2")
     assert str(mine) in opened().described
@@ -182,7 +182,7 @@ def test_what_a_reader_holds_stays_and_pictures_are_fitted_in(video, opened):
     assert (luma[:20] == 16).all() and (luma[-20:] == 16).all() and luma[20:-20].std() > 10
 
 
-def test_odd_and_oblong_pictures_are_made_even_and_square_and_that_is_said(video, opened):
+def test_odd_and_anamorphic_frames_are_fitted_and_reported(video, opened):
     video.add(10, "rtface")
     assert "64×48 by repeating the last row or column" in opened(like=form(63, 47)).notes[0]
     video.add(11, "rtface")

@@ -69,7 +69,7 @@ def tag(kind: int, time: int, body: bytes) -> bytes:
 HEADER = b"FLV\x01\x05\0\0\0\x09" + bytes(4)
 
 
-def test_tags_of_flv_also_of_a_second_file_in_the_same_connection():
+def test_flv_tags_also_of_a_second_file_in_one_connection():
     expected = [(18, 0, b"meta"), (9, 0x01234567, b"picture")]
     data = HEADER + b"".join(tag(*one) for one in expected)
     data += HEADER + tag(8, 5, b"sound")

@@ -102,7 +102,7 @@ def test_times_go_through_and_key_frames_come_by_time(encoders: Callable[..., Li
     assert times == pytest.approx(heard, abs=0.0011)
 
 
-def test_nobody_there_means_no_work_and_a_key_frame_for_who_comes(encoders: Callable[..., LiveEncoder]):
+def test_without_viewers_no_work_and_a_keyframe_for_the_first(encoders: Callable[..., LiveEncoder]):
     ear = Ear("flv")
     writer = StreamWriter(encoders(gop=20.0), ear, sound=None)
     ear.generation = 0
@@ -194,7 +194,7 @@ def test_large_pictures_stay_in_whole_packets():
     assert sum(sizes) > 200_000 and all(n % 188 == 0 for n in sizes) and DATAGRAM % 188 == 0
 
 
-def test_pictures_wait_for_no_sound_and_the_container_begins_once(encoders: Callable[..., LiveEncoder]):
+def test_frames_do_not_wait_for_sound_one_container_header(encoders: Callable[..., LiveEncoder]):
     ear = Ear("flv")
     writer = StreamWriter(encoders(), ear, sound=MONO)
     assert show(writer, 0.2, 0.3) == [0, 1]

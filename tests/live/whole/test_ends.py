@@ -15,7 +15,7 @@ from tests.live.whole.scene import PASSING, STOP_S, detail, looping, portrait, w
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
-def test_a_film_goes_live_from_server_to_server_with_its_face_enhanced(nginx, rtface, tmp_path):
+def test_a_stream_is_relayed_with_its_face_enhanced(nginx, rtface, tmp_path):
     film, also = portrait(tmp_path / "portrait.mp4"), tmp_path / "also.mkv"
     out, face = nginx.url("out"), (slice(35, 120), slice(85, 175))
     with running(looping(film, nginx.url("in"), tmp_path / "ffmpeg.log")):

@@ -134,7 +134,7 @@ def test_what_cannot_be_is_said_in_a_line(given, code, said, rtface, film, tmp_p
     assert not [p.name for p in tmp_path.glob("a.*")]
 
 
-def test_a_rerun_into_a_recording_that_is_there_is_refused_before_anything_is_opened(published, rtface, tmp_path):
+def test_an_existing_recording_is_refused_before_opening(published, rtface, tmp_path):
     (tmp_path / "a.mkv").write_bytes(b"precious")
     run = rtface(published, tmp_path / "a.mkv", "--tracker", "none")
     assert run.process.wait(20) == 1
