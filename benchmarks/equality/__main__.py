@@ -101,8 +101,11 @@ def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
         shutil.rmtree(source, ignore_errors=True)
         inputs.make(source)
         (source / "made").touch()
+    digest = hashing.parts_of(source)
     known = json.loads(old.read_text()) if old.is_file() else None
-    sides = {"old": Side(None if known else old, folder / "old", known or {}),
+    if known and known["inputs"] != digest:
+        sys.exit(f"{old}: is of other inputs; run the old checkout again")
+    sides = {"old": Side(None if known else old, folder / "old", known["cases"] if known else {}),
              "new": Side(new, folder / "new", {})}
     print(ROW.format("case", "old", "new", "equal", "seconds"), flush=True)
     different: list[str] = []
@@ -119,7 +122,8 @@ def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
                 print(f"    {part}: {before.get(part)} {after.get(part)}", flush=True)
     for name, side in sides.items():
         if side.checkout:
-            (folder / f"{name}.json").write_text(json.dumps(side.known, indent=1))
+            text = json.dumps({"inputs": digest, "cases": side.known}, indent=1)
+            (folder / f"{name}.json").write_text(text)
     names = f"{len(different)} different: {', '.join(different)}"
     print(f"{len(cases)} cases, {names if different else 'all equal'}")
     return 1 if different else 0

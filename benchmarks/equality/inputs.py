@@ -32,8 +32,9 @@ CLOCKWISE = [0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30]
 UPSIDE_DOWN = [-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30]
 MIRRORED = [-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30]
 
+# Presets and tunings of libx264 without macroblock trees, which are not deterministic with AVX-512.
 CALL = {"preset": "veryfast", "tune": "zerolatency", "crf": "33"}
-FINE = {"preset": "veryfast", "crf": "12"}
+FINE = {"preset": "superfast", "crf": "12"}
 
 
 @cache
@@ -121,8 +122,9 @@ def film(path: Path, pix_fmt: str = "yuv420p", *, codec: str = "ffv1",
     """
     tags = tags or {}
     base = Fraction(1, 1000) if pts_ms else Fraction(1, rate)
-    with av.open(str(path), "w") as box:
+    with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as box:
         video: Any = box.add_stream(codec, rate=rate, options=options or {})
+        video.codec_context.thread_count = 1
         first = picture(0.0)
         video.width, video.height, video.pix_fmt = first.shape[1], first.shape[0], pix_fmt
         video.codec_context.time_base = base
