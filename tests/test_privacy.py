@@ -44,8 +44,9 @@ def test_onnx_runtime_sends_nothing_and_keeps_no_device_id(tmp_path):
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is an extra")
     environment = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
     environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
-    script = ("import rtface; from rtface.engine import onnx; from rtface.engine.recipe import find_recipes\n"
-              "onnx.runtime().InferenceSession(str(find_recipes()['rtface-s'].with_name('model.onnx')),"
+    script = ("import rtface; from rtface.engine.backends import onnx_runtime\n"
+              "from rtface.engine.recipe import find_recipes\n"
+              "onnx_runtime.runtime().InferenceSession(str(find_recipes()['rtface-s'].with_name('model.onnx')),"
               " providers=['CPUExecutionProvider'])")
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120,
                    cwd=Path(__file__).parents[1])
