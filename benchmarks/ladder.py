@@ -4,7 +4,7 @@ usage: python -m benchmarks.ladder [--minutes 10] [--rate 30] [--old FOLDER]
 
 One face, 30 frames a second. What a frame costs is scripted: a key frame and a carried one as measured on two cores,
 made slower by the load (none, one core busy, two cores busy), with noise and stalls. --old names a checkout of an older
-version: its ladder runs in the loop that it had, where the tracker held frames up and a newer frame replaced the one
+version: its governor runs in the loop that it had, where the tracker held frames up and a newer frame replaced the one
 that waited. Prints a table and saves results/ladder.json. The real thing is measured by `benchmarks.live.loads`.
 """
 
@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from rtface.quality.governor import Ladder
-from rtface.quality.levels import Seen
+from rtface.quality.governor import QualityGovernor
+from rtface.quality.levels import FaceDemand
 
 KEY_S, CARRY_S, TRACK_S, REST_S = 0.0165, 0.0063, 0.0075, 0.0005
 CEILING_S = 0.1
@@ -58,8 +58,8 @@ def simulate(seconds: float, slow: Callable[[float], float], noise: float, stall
              old: bool = False, seed: int = 1) -> Outcome:
     """One run. `slow` says how much longer everything takes at a time; `old`: the loop as it was."""
     random, period, out = np.random.default_rng(seed), 1.0 / rate, Outcome()
-    ladder = Ladder(period, CEILING_S)
-    ladder.load.learn("s", KEY_S - 0.0045)
+    governor = QualityGovernor(period, CEILING_S)
+    governor.costs.learn("s", KEY_S - 0.0045)
     arrivals = deque(np.arange(round(seconds * rate)) * period)
     stalled = deque(np.cumsum(random.exponential(1 / stalls, round(3 * seconds * stalls) + 10)))
     tracker_free = free = 0.0
@@ -90,15 +90,15 @@ def simulate(seconds: float, slow: Callable[[float], float], noise: float, stall
         if bare:
             free = start + took(REST_S, start)
             if not old:
-                ladder.missing(1)
+                governor.missing(1)
                 late += 1
         else:
             late += not old and age > CEILING_S
             more: dict[str, Any] = {} if old else {"age": age}
-            (plan,) = ladder.plan(came, [Seen(1, 200.0, "s")], late=late, **more)
+            (plan,) = governor.plan(came, [FaceDemand(1, 200.0, "s")], late=late, **more)
             late, done = 0, [(plan.engine, plan.key)] if plan.engine else []
             cost = took(sum(KEY_S if key else CARRY_S for _, key in done) + REST_S, start)
-            ladder.load.spent(cost, done)
+            governor.costs.spent(cost, done)
             free, strength = start + cost, plan.strength if plan.engine else 0.0
         visible = strength > 0.01
         out.enhanced += visible
@@ -106,7 +106,7 @@ def simulate(seconds: float, slow: Callable[[float], float], noise: float, stall
         shown = visible
         out.seen.append((came, strength))
         out.latency.append(free - came)
-        out.steps += [(s.time, s.before, s.after) for s in ladder.steps if not out.steps or s.time > out.steps[-1][0]]
+        out.steps += [(s.time, s.before, s.after) for s in governor.steps if not out.steps or s.time > out.steps[-1][0]]
     return out
 
 

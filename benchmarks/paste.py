@@ -20,7 +20,7 @@ import av
 import cv2
 import numpy as np
 
-from rtface.correct import Shaping, TrackState, face_mask, shape
+from rtface.correct import CorrectionState, Shaping, face_mask, shape
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Frame
 from rtface.geometry.transforms import compose, scaling, translation
@@ -83,7 +83,7 @@ def main() -> None:
         for what, options in {"lock": Shaping(grain="none", gate=False), "lock, gate": Shaping(grain="none"),
                               "lock, gate, grain": Shaping(), "lock, gate, grain, average": Shaping(average=True),
                               "restore, gate, grain": Shaping(colour="restore")}.items():
-            state, clock = TrackState(), iter(np.arange(10**5) / 25)
+            state, clock = CorrectionState(), iter(np.arange(10**5) / 25)
             results[f"shape {size}: {what}"] = measure(
                 args.rounds, lambda r=r, c=c, m=mask, s=state, o=options, t=clock, out=out:
                 shape(r, c, m, s, o, time=float(next(t)), out=out))

@@ -23,7 +23,7 @@ from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.color import color_of
 from rtface.options import Options, Scope, check_scope
-from rtface.pipeline.runtime import asked_by, check_region, open_at_once, open_workshop
+from rtface.pipeline.runtime import asked_by, check_region, open_cpu_then_gpu, open_runtime
 from rtface.pipeline.track_step import track
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
@@ -104,9 +104,10 @@ class Enhancer:
         coming = None
         try:
             if wait:
-                place = open_workshop(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
+                runtime = open_runtime(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
             else:
-                place, coming = open_at_once(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
+                runtime, coming = open_cpu_then_gpu(chosen, device, self._closing, threads=threads,
+                                                    warn=self.stats.warn)
             # Its networks stay on the CPU: a lost GPU must not take the tracker with it.
             self._tracker = create_tracker(self._options.tracker, max_faces=self._options.max_faces)
         except BaseException:
@@ -115,11 +116,11 @@ class Enhancer:
         self._tracker.watchful = self._stages.hides
         self._closing.callback(self._tracker.close)
         self._closing.callback(self._stages.close)
-        self._enhance = Enhance(place.device, place.engines, self._options, self.stats, analysis=analysis,
+        self._enhance = Enhance(runtime.device, runtime.engines, self._options, self.stats, analysis=analysis,
                                 small=SMALL)
         self._enhance.coming = coming
         # A lost GPU must not end a call: the CPU goes on, a moment later.
-        self._enhance.spare = lambda: open_workshop(chosen, "cpu", self._closing, threads=threads, warn=self.stats.warn)
+        self._enhance.spare = lambda: open_runtime(chosen, "cpu", self._closing, threads=threads, warn=self.stats.warn)
 
     @property
     def strength(self) -> float:
@@ -173,7 +174,7 @@ class Enhancer:
         # A veil must not fall with the enhancement: stages need faces as long as there are any.
         if self.enabled or self._stages:
             if faces is None:
-                item = next(track([item], self._tracker, self._enhance.workshop.device, self.stats))
+                item = next(track([item], self._tracker, self._enhance.runtime.device, self.stats))
                 if self._options.tracker == "none" and self._stages.hides and isinstance(item, Frame):
                     item = replace(item, tracked=False)  # nobody looked for faces
             else:
@@ -192,7 +193,7 @@ class Enhancer:
         wanted = {work.want.face.track_id: work.want for work in job.work}
         frame = self._enhance.collect(job)
         failed = bool(wanted) and not job.work
-        book = self._enhance.book
+        book = self._enhance.tracks
         self._results = tuple(_result(face, wanted.get(face.track_id), book.treatment_of(face.track_id), failed)
                               for face in frame.faces)
         return frame

@@ -1,23 +1,23 @@
 """The seams of the pipeline: what an adapter has to offer, and nothing else.
 
-Adapters (`media`, `track`, `device`, `engine`) import `frame`, `errors`, `pictures` and this module only; `enhance`
+Adapters (`media`, `track`, `device`, `engine`) import `frame`, `errors` and this module only; `enhance`
 sees these protocols, never an adapter; `run` and `cli` alone know them all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from rtface.frame import Bytes, Crops, Face, Float, Frame, Packet
-from rtface.pictures import PictureNetwork, PictureRunner
+from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Packet
 
 if TYPE_CHECKING:
-    from rtface.correct import Shaping, TrackState
+    from rtface.correct import CorrectionState, Shaping
 
 Item = Frame | Packet
 
@@ -166,7 +166,7 @@ class Retouch:
     crops: Crops
     restored: Restored | None
     mesh: Float | None
-    state: TrackState
+    state: CorrectionState
     how: Shaping
     time: float
     seed: int
@@ -235,6 +235,42 @@ class Device(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ImageNetwork:
+    """A small network that a tracker runs on one square picture at a time.
+
+    Attributes:
+        name: for messages and file names.
+        path, sha256: of its ONNX file, which takes one picture.
+        size: side of the picture in pixels.
+        input: tensor name of the picture, float32.
+        layout: of the picture, 1×S×S×3 or 1×3×S×S.
+        bgr: whether it wants BGR.
+        divisor: what the samples are divided by.
+        outputs: shapes without the batch, float32, by tensor name in the order in which they are wanted.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    size: int
+    input: str
+    outputs: Mapping[str, tuple[int, ...]]
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
+    bgr: bool = False
+    divisor: float = 1.0
+
+
+class ImageNetworkRunner(Protocol):
+    """Such a network, ready on some device. Not for use from several threads."""
+
+    def __call__(self, rgb: Bytes) -> Sequence[Float32]:
+        """The outputs for a uint8 S×S×3 picture; valid until the next call."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Engines(Protocol):
     """The engines of a run (`rtface.engine.EngineSet`)."""
 
@@ -251,7 +287,7 @@ class Engines(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class Runtime:
     """A device and the engines that take its crops: crops on a GPU need engines on that GPU.
 
     Attributes:
@@ -263,7 +299,7 @@ class Workshop:
     device: Device
     engines: Engines
     ahead: int = 1
-    networks: Callable[[PictureNetwork], PictureRunner] | None = None
+    networks: Callable[[ImageNetwork], ImageNetworkRunner] | None = None
     close: Callable[[], None] = lambda: None
 
 

@@ -23,7 +23,7 @@ import rtface
 
 # Names of what the two live cases need, newest first: "module:attribute".
 SIMULATE = ("benchmarks.ladder:simulate",)
-GOVERNOR = ("rtface.quality.governor:Ladder", "rtface.ladder:Ladder")
+GOVERNOR = ("rtface.quality.governor:QualityGovernor", "rtface.ladder:Ladder")
 
 
 def _first(names: Sequence[str]) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.gpu.frames import Film
 from benchmarks.gpu.machine import Bench, interleaved, quantiles
-from rtface.correct import Pixels, Shaping, TrackState, area_of, decide, face_mask, irises
+from rtface.correct import CorrectionState, Pixels, Shaping, area_of, decide, face_mask, irises
 from rtface.correct.grain import sheet
 from rtface.device.cuda import shaping
 from rtface.device.cuda.composite import PastePlan
@@ -191,7 +191,7 @@ def _shaping(bench: Bench, count: int, size: int, copies: float) -> dict[str, An
             3 * size * size, size * size, shaping.measure_floats(size), shaping.scratch_floats(size)))
         rows[n] = shaping.face_of(area, option, shaping.Places(
             r_at, c_at, out, final, mask_at, size, into, work))[0]
-        controls = decide(Pixels(r, c, area).measure(option), area, TrackState(), option, time=0.0)
+        controls = decide(Pixels(r, c, area).measure(option), area, CorrectionState(), option, time=0.0)
         coarseness = controls.grain.coarseness if controls.grain else 1
         told[n] = shaping.control_of(controls, {coarseness: tile.address})[0]
     faces, control = room.put(rows.view(np.uint8)).address, room.put(told.view(np.uint8)).address

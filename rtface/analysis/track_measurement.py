@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rtface.analysis.analyzer import Analyzer, analyze_face
 from rtface.analysis.detail_gain import as_input, crop_of, detail_gain_of
 from rtface.frame import Bytes, Face, Frame
-from rtface.protocols import Engine, Restored, View, Workshop
+from rtface.protocols import Engine, Restored, Runtime, View
 from rtface.stats import Stats
 
 log = logging.getLogger("rtface")
@@ -42,7 +42,7 @@ class TrackMeasurement:
         self._analyzer_of, self._stats, self._live = analyzer_of, stats, live
         self._open: dict[int, _Question] = {}
 
-    def __call__(self, frame: Frame, faces: Sequence[Face], place: Workshop) -> list[Analyzer]:
+    def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime) -> list[Analyzer]:
         """The analyzers of these faces, which have learnt from this frame where that was due."""
         found: list[Analyzer] = []
         for face in faces:
@@ -50,15 +50,15 @@ class TrackMeasurement:
             self._hear(face.track_id, analyzer)
             if frame.new or analyzer.due(frame.time):
                 with self._stats.time("analyze"):
-                    self._look(frame, face, analyzer, place)
+                    self._look(frame, face, analyzer, runtime)
             found.append(analyzer)
         return found
 
-    def _look(self, frame: Frame, face: Face, analyzer: Analyzer, place: Workshop) -> None:
-        view, time = place.device.view(frame), frame.time
+    def _look(self, frame: Frame, face: Face, analyzer: Analyzer, runtime: Runtime) -> None:
+        view, time = runtime.device.view(frame), frame.time
         scores, gain = analyze_face(view, face), None
         if analyzer.asks(scores, face.width, time, only_off=self._live) and face.track_id not in self._open:
-            engine = place.engines.pick(face.width)
+            engine = runtime.engines.pick(face.width)
             # A heavy engine would take longer than it is worth, and hardly ever answers with less detail.
             if not engine.heavy and not (self._live and engine.ms > _LIVE_MS):
                 gain = self._ask(engine, view, face, time)

@@ -1,7 +1,7 @@
 """The operations on a restored crop `r` and the correction `d = r − c`, in canonical face space (numpy and OpenCV)."""
 
 from rtface.correct.colour import ExposureCurve, cells_of, lock_colour, low_frequencies, luma_of
-from rtface.correct.controls import Controls, Measures, Shaping, TrackState, decide
+from rtface.correct.controls import Controls, CorrectionState, Measures, Shaping, decide
 from rtface.correct.eyes import irises, keep_eye_colour
 from rtface.correct.face_region import Area, area_of
 from rtface.correct.grain import GrainMatcher, noise_level
@@ -11,7 +11,31 @@ from rtface.correct.shape import carried, shape
 from rtface.correct.shape_cpu import Pixels
 from rtface.correct.temporal import TemporalAverage
 
-__all__ = ["FACE_OVAL", "Area", "Controls", "ExposureCurve", "GrainMatcher", "Measures", "Pixels", "Reprojection",
-           "Shaping", "TemporalAverage", "TrackState", "area_of", "carried", "cells_of", "decide", "face_mask",
-           "irises", "keep_eye_colour", "lock_colour", "low_frequencies", "luma_of", "noise_level", "residual_gate",
-           "shape", "small_mask", "support_box"]
+__all__ = [
+           "FACE_OVAL",
+           "Area",
+           "Controls",
+           "CorrectionState",
+           "ExposureCurve",
+           "GrainMatcher",
+           "Measures",
+           "Pixels",
+           "Reprojection",
+           "Shaping",
+           "TemporalAverage",
+           "area_of",
+           "carried",
+           "cells_of",
+           "decide",
+           "face_mask",
+           "irises",
+           "keep_eye_colour",
+           "lock_colour",
+           "low_frequencies",
+           "luma_of",
+           "noise_level",
+           "residual_gate",
+           "shape",
+           "small_mask",
+           "support_box",
+]

@@ -61,7 +61,7 @@ class Shaping:
 
 
 @dataclass(slots=True)
-class TrackState:
+class CorrectionState:
     """What is remembered of one track from frame to frame."""
 
     average: TemporalAverage = field(default_factory=TemporalAverage)
@@ -131,7 +131,7 @@ class Controls:
     gate: Float32 | None
 
 
-def decide(measures: Measures, area: Area, state: TrackState, options: Shaping, *, time: float,
+def decide(measures: Measures, area: Area, state: CorrectionState, options: Shaping, *, time: float,
            seed: int = 0) -> Controls:
     """What to do with one face.
 
@@ -176,7 +176,7 @@ def decide(measures: Measures, area: Area, state: TrackState, options: Shaping, 
 _RELEASE = 0.25  # seconds in which a closed gate opens again; it closes at once
 
 
-def _gate(cells: Float32, weight: Float32, state: TrackState, time: float) -> Float32 | None:
+def _gate(cells: Float32, weight: Float32, state: CorrectionState, time: float) -> Float32 | None:
     """The residual gate, closing at once and opening slowly; None where it is open everywhere."""
     gate = residual_gate(cells, weight)
     before = state.gate

@@ -1,7 +1,8 @@
 """From a face on one frame to the same face on another: what moved, and where both still show the same.
 
 Dense flow counts only as far as it explains the change better than what was expected does (`motion.believed`); in a
-film that is that every sample goes on at its own speed (`Ways.speed`, a line through the flows to the frames around).
+film that is that every sample goes on at its own speed (`WarpEstimator.speed`, a line through
+the flows to the frames around).
 A film's flow is found twice: on the answers as they are, and then, finer, on those averaged over some frames.
 """
 
@@ -27,7 +28,7 @@ _STILL = 0.01  # samples below which nothing is warped
 
 
 @dataclass(slots=True)
-class Look:
+class FaceFeatures:
     """A face on one frame.
 
     Attributes:
@@ -69,15 +70,16 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """From one look to another: flow, SIDE×SIDE×2 (None where nothing moves), and the gate, SIDE×SIDE, 0…1."""
+class Warp:
+    """Optical flow from one frame's face to another's, SIDE×SIDE×2 (None where nothing moves), and where
+    both show the same: the gate, SIDE×SIDE, 0…1."""
 
     flow: Float32 | None
     gate: Float32
 
     def fetch(self, picture: Float32, box: Box = (0, 0, SIDE, SIDE)) -> Float32:
-        """The part `box` (samples of SIDE×SIDE) of a picture, float32 3×m×m, of the look that the way leads to, moved
-        to where it begins."""
+        """The part `box` (samples of SIDE×SIDE) of an image, float32 3×m×m, of the frame that the warp leads to, moved
+        to the frame that it begins at."""
         k, (x0, y0, x1, y1) = picture.shape[1] // SIDE, box
         if self.flow is None:
             return picture[:, y0 * k:y1 * k, x0 * k:x1 * k]
@@ -87,12 +89,12 @@ class Way:
         return out
 
 
-class Ways:
-    """Finds ways between looks; keeps what the search needs. Not for use from several threads.
+class WarpEstimator:
+    """Estimates warps by dense optical flow (DIS). Not for use from several threads.
 
     Args:
-        fine: one octave finer, and refined: 1 ms a pair instead of a quarter, and a fifth less wrong on looks that are
-            averaged; on others it follows their noise.
+        fine: one octave finer, and refined: 1 ms a pair instead of a quarter, and a fifth less wrong on averaged
+            answers; on others it follows their noise.
     """
 
     def __init__(self, *, fine: bool = False) -> None:
@@ -102,11 +104,12 @@ class Ways:
             self._search.setVariationalRefinementIterations(2)
         self._rows, self._columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
 
-    def between(self, here: Look, there: Look, inside: Float32, expected: Float32 | None = None) -> Way:
-        """The way from `here` to `there`.
+    def between(self, here: FaceFeatures, there: FaceFeatures, inside: Float32,
+                expected: Float32 | None = None) -> Warp:
+        """The warp from `here` to `there`.
 
         Args:
-            here, there: looks of one track.
+            here, there: two frames of one track.
             inside: float32 SIDE×SIDE, weighs what belongs to the face.
             expected: float32 SIDE×SIDE×2, the flow that is believed where no other explains the change better; None as
                 for `believed`.
@@ -115,35 +118,35 @@ class Ways:
         if expected is None and float(np.abs(flow).max()) < _STILL:
             flow = None
         few = list(there.few) if flow is None else [shifted(plane, flow) for plane in there.few]
-        return Way(flow, _gate([a - b for a, b in zip(here.few, few, strict=True)], inside))
+        return Warp(flow, _gate([a - b for a, b in zip(here.few, few, strict=True)], inside))
 
-    def speed(self, look: Look, around: Sequence[tuple[int, Look]]) -> Float32:
+    def speed(self, features: FaceFeatures, around: Sequence[tuple[int, FaceFeatures]]) -> Float32:
         """Samples a frame, SIDE×SIDE×2: the slope of the line through the flows to other frames.
 
         Args:
-            look: of this frame.
-            around: distance in frames (below 0 before it), and look.
+            features: of this frame.
+            around: distance in frames (negative before it), and features.
         """
         slope = np.zeros((SIDE, SIDE, 2), np.float32)
         for distance, other in around:
-            slope += np.float32(distance) * self._flow(look, other)
+            slope += np.float32(distance) * self._flow(features, other)
         slope /= np.float32(max(sum(distance * distance for distance, _ in around), 1))
         out: Any = cv2.GaussianBlur(slope, (0, 0), 2.0)
         return out
 
-    def along(self, looks: Sequence[Look]) -> Float32:
-        """The flow from the first look to the last, by the speeds of those between (all but the last)."""
-        forth = looks[-1].time >= looks[0].time
+    def along(self, sequence: Sequence[FaceFeatures]) -> Float32:
+        """The flow from the first frame to the last, by the speeds of those between (all but the last)."""
+        forth = sequence[-1].time >= sequence[0].time
         x, y = self._columns.copy(), self._rows.copy()
-        for look in looks[:-1]:
-            assert look.speed is not None
-            step: Any = cv2.remap(look.speed, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for features in sequence[:-1]:
+            assert features.speed is not None
+            step: Any = cv2.remap(features.speed, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             x += step[..., 0] if forth else -step[..., 0]
             y += step[..., 1] if forth else -step[..., 1]
         out: Any = cv2.merge([x - self._columns, y - self._rows])
         return out
 
-    def _flow(self, here: Look, there: Look) -> Float32:
+    def _flow(self, here: FaceFeatures, there: FaceFeatures) -> Float32:
         out: Any = self._search.calc(here.grey, there.grey, np.zeros((SIDE, SIDE, 2), np.float32))
         return out
 
@@ -167,7 +170,7 @@ def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SID
 
 
 def _gate(change: Sequence[Float32], inside: Float32) -> Float32:
-    """1 where two looks show the same, 0 where they do not; the light on the whole face is no difference."""
+    """1 where two frames show the same, 0 where they do not; the light on the whole face is no difference."""
     well = np.flatnonzero(inside > 0.5)
     error: Any = np.zeros((SIDE, SIDE), np.float32)
     for plane in change:

@@ -35,7 +35,7 @@ import cv2
 import numpy as np
 
 from rtface.correct.colour import Box, low_frequencies
-from rtface.correct.correspondence import SIDE, Look, Way, energy, resized
+from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy, resized
 from rtface.correct.motion import shifted
 from rtface.frame import Float32
 
@@ -58,20 +58,21 @@ class Key:
 
     Attributes:
         share: of the key frames shown; they add up to 1.
-        look: with its `key`.
+        features: with its `key`.
         small: float32 3×n×n, what is taken for the small engine's answer there.
-        way: there; None on its own frame.
-        moved: float32 3×h×w, `look.key` moved along it, in the box that is shown; None where that is still to be done.
+        warp: there; None on its own frame.
+        moved: float32 3×h×w, `features.key` moved along it, in the box that is shown; None where that is
+            still to be done.
     """
 
     share: float
-    look: Look
+    features: FaceFeatures
     small: Float32
-    way: Way | None
+    warp: Warp | None
     moved: Float32 | None = None
 
 
-def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]], error: Float32,
+def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Warp]], error: Float32,
              box: Box = (0, 0, SIDE, SIDE)) -> Float32:
     """float32 3×n×n: a picture of a face, averaged with those of the frames around it.
 
@@ -80,7 +81,7 @@ def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]], error
 
     Args:
         picture: float32 3×n×n; not changed.
-        others: distance in frames, picture, and the way there.
+        others: distance in frames, picture, and the warp there.
         error: float32 SIDE×SIDE, mean square, how wrong the picture is as far as is known.
         box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part that matters; the rest stays as it is.
     """
@@ -89,10 +90,10 @@ def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Way]], error
     part, inner = np.s_[y0:y1, x0:x1], np.s_[:, y0 * k:y1 * k, x0 * k:x1 * k]
     out = picture.copy()
     total, weights = out[inner], np.ones(size[::-1], np.float32)
-    for distance, other, way in others:
-        share, moved = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2)), way.fetch(other, box)
+    for distance, other, warp in others:
+        share, moved = np.float32(np.exp(-0.5 * (distance / _SPREAD) ** 2)), warp.fetch(other, box)
         change = [cv2.subtract(there, here) for there, here in zip(moved, picture[inner], strict=True)]
-        gate = way.gate[part] * _explained(2.0 * error[part], energy(change, few))
+        gate = warp.gate[part] * _explained(2.0 * error[part], energy(change, few))
         weight: Any = cv2.resize(gate, size, interpolation=cv2.INTER_LINEAR) * share
         cv2.add(weights, weight, dst=weights)
         for plane, there in zip(total, moved, strict=True):
@@ -114,29 +115,29 @@ def calmed(seen: Float32, left: Float32) -> Float32:
     return out
 
 
-def agreed(look: Look, answer: Float32, base: Float32, earlier: tuple[Look, Way] | None) -> None:
-    """Takes in the heavy engine's answer, float32 3×S×S, for the frame of a look: sets its `key`, `added`, `changed`.
+def agreed(features: FaceFeatures, answer: Float32, base: Float32, earlier: tuple[FaceFeatures, Warp] | None) -> None:
+    """Takes in the heavy engine's answer, float32 3×S×S, for a key frame: sets its `key`, `added`, `changed`.
 
     Args:
-        look: of a key frame, its `small` known.
+        features: of a key frame, its `small` known.
         answer: not changed.
         base: float32 3×S×S, see `based`.
-        earlier: the key frame before, and the way there; None where all of the answer is to be believed.
+        earlier: the key frame before, and the warp there; None where all of the answer is to be believed.
     """
-    assert look.small is not None
-    size = look.small.shape[1]
-    look.key, look.added = answer, resized(answer, size) - look.small
+    assert features.small is not None
+    size = features.small.shape[1]
+    features.key, features.added = answer, resized(answer, size) - features.small
     if earlier is not None and earlier[0].added is not None:
-        look.key = answer - resized(_chance(look.added, earlier[0].added, earlier[1]), answer.shape[1])
-    look.changed = energy(look.key - base)
+        features.key = answer - resized(_chance(features.added, earlier[0].added, earlier[1]), answer.shape[1])
+    features.changed = energy(features.key - base)
 
 
-def _chance(added: Float32, before: Float32, way: Way) -> Float32:
+def _chance(added: Float32, before: Float32, warp: Warp) -> Float32:
     """What of an addition is not believed, by that of the key frame before."""
     size = added.shape[1]
-    gate: Any = cv2.resize(way.gate, (size, size), interpolation=cv2.INTER_LINEAR)
+    gate: Any = cv2.resize(warp.gate, (size, size), interpolation=cv2.INTER_LINEAR)
     chance = np.zeros_like(added)
-    for here, there in zip(_bands(added), _bands(way.fetch(before)), strict=True):
+    for here, there in zip(_bands(added), _bands(warp.fetch(before)), strict=True):
         both: Any = sum(_around(a * b * gate) for a, b in zip(here, there, strict=True))
         each: Any = sum(_around((a * a + b * b) * (0.5 * gate)) for a, b in zip(here, there, strict=True))
         # Where the gate is shut nothing is known, and it is believed as if both agreed.
@@ -174,7 +175,7 @@ def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], wei
     part, inner = (np.s_[:, y0 * m:y1 * m, x0 * m:x1 * m] for m in (k, n))
     out = crop.copy()
     out[part] = base = based(crop[part], own[inner], small[inner])
-    gates = [np.ones((SIDE, SIDE), np.float32) if key.way is None else key.way.gate for key in keys]
+    gates = [np.ones((SIDE, SIDE), np.float32) if key.warp is None else key.warp.gate for key in keys]
     shares = [np.float32(key.share) * gate for key, gate in zip(keys, gates, strict=True)]
     total, opened = np.full((SIDE, SIDE), 1e-6, np.float32), np.ones((SIDE, SIDE), np.float32)
     for share, gate in zip(shares, gates, strict=True):
@@ -182,20 +183,20 @@ def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], wei
         opened *= 1.0 - gate
     opened = np.float32(weight) * (1.0 - opened) / total
     for key, share in zip(keys, shares, strict=True):
-        assert key.look.key is not None and key.look.changed is not None
+        assert key.features.key is not None and key.features.changed is not None
         counts = (share * opened)[y0:y1, x0:x1]
         moved = key.moved
         if moved is None:
-            moved = key.look.key[part] if key.way is None else key.way.fetch(key.look.key, box)
+            moved = key.features.key[part] if key.warp is None else key.warp.fetch(key.features.key, box)
         # In place, plane by plane: as whole arrays these few lines are bound by memory, and take three times as long.
         change = np.empty_like(base)
         for to, there, here in zip(change, moved, base, strict=True):
             cv2.subtract(there, here, dst=to)
-        if key.way is not None:
-            light = resized(low_frequencies(resized(small, SIDE) - key.way.fetch(resized(key.small, SIDE))), SIDE)
+        if key.warp is not None:
+            light = resized(low_frequencies(resized(small, SIDE) - key.warp.fetch(resized(key.small, SIDE))), SIDE)
             for plane, low in zip(change, light, strict=True):
                 cv2.add(plane, cv2.resize(low[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR), dst=plane)
-            there = key.look.changed if key.way.flow is None else shifted(key.look.changed, key.way.flow)
+            there = key.features.changed if key.warp.flow is None else shifted(key.features.changed, key.warp.flow)
             counts = counts * _explained(there[y0:y1, x0:x1], energy(change, few))
         much = cv2.resize(counts, size, interpolation=cv2.INTER_LINEAR)
         for to, plane in zip(out[part], change, strict=True):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtface.correct.controls import Shaping, TrackState, decide
+from rtface.correct.controls import CorrectionState, Shaping, decide
 from rtface.correct.eyes import irises
 from rtface.correct.face_region import area_of
 from rtface.correct.shape_cpu import Pixels
 from rtface.frame import Float, Float32
 
 
-def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Shaping, *, time: float, seed: int = 0,
-          scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
+def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, options: Shaping, *, time: float,
+          seed: int = 0, scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
           out: Float32 | None = None) -> tuple[Float32, Float32]:
     """Shapes one restored crop into the correction for `Device.composite`: measured, decided and done on the CPU.
 
@@ -54,7 +54,7 @@ def shape(r: Float32, c: Float32, mask: Float32, state: TrackState, options: Sha
     return shaped
 
 
-def carried(c: Float32, state: TrackState, options: Shaping, *, time: float,
+def carried(c: Float32, state: CorrectionState, options: Shaping, *, time: float,
             scale: float = 1.0) -> tuple[Float32, Float32]:
     """The correction of a crop that no engine has seen: that of the last key frame (`Shaping.keep`), moved to it
     (`rtface.correct.reproject`). Arguments and answer as for `shape`; 0 where there is no key frame."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rtface.engine.recipe_tables import Batch, Precisions, Weights
-from rtface.pictures import PictureNetwork
+from rtface.protocols import ImageNetwork
 
 
 class Buildable(Protocol):
@@ -39,7 +39,7 @@ class Buildable(Protocol):
 class Picture:
     """A tracker's network (`Buildable`): one picture at a time, in fp32."""
 
-    network: PictureNetwork
+    network: ImageNetwork
     version: str = ""
     batch: Batch = field(default_factory=lambda: Batch(1, 1, 1))
     precision: Precisions = field(default_factory=Precisions)

@@ -10,7 +10,7 @@ from rtface.frame import Face
 
 
 @dataclass(frozen=True, slots=True)
-class FaceChoice:
+class FaceFilter:
     """A parsed `--faces`.
 
     Attributes:
@@ -24,7 +24,7 @@ class FaceChoice:
     most: int = 8
 
     @classmethod
-    def parse(cls, text: str, most: int = 8) -> FaceChoice:
+    def parse(cls, text: str, most: int = 8) -> FaceFilter:
         """Reads "all", "largest" or ids separated by commas.
 
         Raises:
@@ -64,7 +64,7 @@ def missing_tracks(faces: str, treated: Iterable[int], found: Iterable[int]) -> 
     """
     here = set(found)
     lines: list[str] = []
-    chosen = FaceChoice.parse(faces).ids or frozenset[int]()
+    chosen = FaceFilter.parse(faces).ids or frozenset[int]()
     for what, absent in ((f"--faces {faces}", chosen - here), ("the treatment file", set(treated) - here - chosen)):
         if absent:
             names = ", ".join(map(str, sorted(absent)))

@@ -22,17 +22,17 @@ from rtface.correct import Shaping
 from rtface.correct.correspondence import SIDE
 from rtface.correct.keyframe_blend import AHEAD
 from rtface.correct.mask import Region, shown_box
-from rtface.enhance.engine_selection import Assignment
-from rtface.enhance.face_filter import FaceChoice
-from rtface.enhance.keyframes.sample import Moment, Pace
+from rtface.enhance.engine_selection import EngineSelector
+from rtface.enhance.face_filter import FaceFilter
+from rtface.enhance.keyframes.sample import FaceSample, Pace
 from rtface.enhance.tasks import Job, Wanted, Work, mesh_in
-from rtface.enhance.track_store import MEMORY_S, TrackBook, TrackRecord, seed_of
+from rtface.enhance.track_store import MEMORY_S, TrackState, TrackStore, seed_of
 from rtface.errors import DeviceLost, EngineError
 from rtface.frame import Crops, Frame
 from rtface.geometry.alignment import crop_matrix
 from rtface.options import Options
-from rtface.protocols import Device, Engine, Engines, Item, Restored, Retouch, Workshop
-from rtface.quality.governor import UNSEEN, Ladder
+from rtface.protocols import Device, Engine, Engines, Item, Restored, Retouch, Runtime
+from rtface.quality.governor import UNSEEN, QualityGovernor
 from rtface.quality.levels import kind_of
 from rtface.stats import FAULTS_IN_A_ROW, Stats
 
@@ -52,15 +52,15 @@ class Enhance:
         stats: counters and stage times.
         treatments: a person's decisions by track id.
         analysis: False corrects every face fully, clean or not; else it goes by `options.correct`.
-        ladder: says, in a live run, which engine runs on which face when; without it the one that suits a face does,
+        governor: says, in a live run, which engine runs on which face when; without it the one that suits a face does,
             on every frame.
         small: name of the engine that works between the key frames of a slow one
         (`rtface.enhance.keyframes.scheduler`); None for none.
 
     Attributes:
         strength: 0…1, may be changed between frames.
-        book: what is known of every track.
-        coming: a workshop that is being made ready; it takes over between two frames (a live run starts at once on
+        tracks: what is known of every track.
+        coming: a runtime that is being made ready; it takes over between two frames (a live run starts at once on
             the CPU, and goes to the GPU when its plan has passed its gate).
         spare: opens what goes on with the run when a GPU is lost; without it the run ends there. Where it cannot be
             opened either, frames pass through as they are, and it is tried again every 10 s.
@@ -68,30 +68,30 @@ class Enhance:
 
     def __init__(self, device: Device, engines: Engines, options: Options, stats: Stats, *,
                  treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
-                 ladder: Ladder | None = None, small: str | None = None) -> None:
+                 governor: QualityGovernor | None = None, small: str | None = None) -> None:
         self._device, self._engines, self._options, self._stats = device, engines, options, stats
-        self._choose = FaceChoice.parse(options.faces, options.max_faces)
+        self._choose = FaceFilter.parse(options.faces, options.max_faces)
         self.strength = options.strength
-        self.book = TrackBook(treatments or {}, exposure=options.colour == "restore",
+        self.tracks = TrackStore(treatments or {}, exposure=options.colour == "restore",
                               correct=options.correct if analysis else "always")
-        self.coming: Future[Workshop] | None = None
-        self.spare: Callable[[], Workshop] | None = None
+        self.coming: Future[Runtime] | None = None
+        self.spare: Callable[[], Runtime] | None = None
         self._faults = 0
         self._stranded: float | None = None  # since when (monotonic) there has been nothing to work with
-        self._assign = Assignment(options, stats, self.book, ladder, small)
-        self._measure_tracks = TrackMeasurement(self.book.analyzer_of, stats, live=ladder is not None)
+        self._select = EngineSelector(options, stats, self.tracks, governor, small)
+        self._measure_tracks = TrackMeasurement(self.tracks.analyzer_of, stats, live=governor is not None)
         self._examined_ahead = False
-        self._ladder, self._hold = ladder, 0
-        self._pace: Pace = "each" if ladder is None else "live"
+        self._governor, self._hold = governor, 0
+        self._pace: Pace = "each" if governor is None else "live"
 
     def __call__(self, items: Iterable[Item], *, ahead: int = 1) -> Iterator[Item]:
         """The step in the chain: up to `ahead` frames are in an engine's hands while the next one is prepared; with key
         frames so many that the next one is known."""
-        self._pace = "film" if self._ladder is None else "live"
-        if self._ladder is None:
+        self._pace = "film" if self._governor is None else "live"
+        if self._governor is None:
             self._examined_ahead = True
             items = look_ahead(items, lambda frame: self._measure_tracks(frame,
-            self._choose(frame.faces), self.workshop))
+            self._choose(frame.faces), self.runtime))
         waiting: deque[Job | Item] = deque()
         jobs = 0
         for item in items:
@@ -109,23 +109,23 @@ class Enhance:
 
     def passed(self, frame: Frame) -> None:
         """A frame of a live run went through as it is: its faces fade in again on the frames that follow."""
-        if self._ladder is not None:
+        if self._governor is not None:
             for face in frame.faces:
-                self._ladder.missing(face.track_id)
+                self._governor.missing(face.track_id)
 
     def reset(self) -> None:
         """Forgets what corrections remember of the frames before."""
-        self.book.reset()
+        self.tracks.reset()
 
     @property
-    def workshop(self) -> Workshop:
+    def runtime(self) -> Runtime:
         """What the next frame is worked on with."""
-        return Workshop(self._device, self._engines)
+        return Runtime(self._device, self._engines)
 
-    def move(self, to: Workshop) -> None:
+    def move(self, to: Runtime) -> None:
         """Goes on elsewhere from the next frame on. What engines remember of faces stays behind; corrections go on."""
         self._device, self._engines = to.device, to.engines
-        self.book.leave_engines()
+        self.tracks.leave_engines()
 
     def _move_when_ready(self) -> None:
         if self.coming is None or not self.coming.done():
@@ -134,7 +134,7 @@ class Enhance:
         if (error := coming.exception()) is not None:
             self._stats.warn("device", f"the run stays on the {self._device.name}: {error}")
             return
-        before = self.workshop
+        before = self.runtime
         self.spare = lambda: before
         self.move(coming.result())
         log.info("the run goes on with the %s", self._device.name)
@@ -161,15 +161,15 @@ class Enhance:
         faces = self._choose(frame.faces)
         if frame.faces:
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
-        if not faces and self._ladder is None:
+        if not faces and self._governor is None:
             return
         if not self._examined_ahead:
-            self._measure_tracks(frame, faces, self.workshop)
-        wanted = self._assign(frame, faces, self.workshop, self.strength)
+            self._measure_tracks(frame, faces, self.runtime)
+        wanted = self._select(frame, faces, self.runtime, self.strength)
         time = frame.time
         if wanted:
-            if self._ladder is not None:
-                job.until = monotonic() + self._ladder.patience(monotonic(), frame.captured_at)
+            if self._governor is not None:
+                job.until = monotonic() + self._governor.patience(monotonic(), frame.captured_at)
             asked = [(w, side) for w in wanted
                      for side in (w.side or w.engine.size, *([w.small.size] if w.small else []))]
             with self._stats.time("crop"):
@@ -186,40 +186,40 @@ class Enhance:
                     job.work.append(self._ask_both(job, want, want.small, crops, next(kept), next(kept)))
             if self._pace == "film" and all(w.small is not None for w in wanted):
                 job.rest()
-        self.book.sweep(time)
+        self.tracks.sweep(time)
 
     def _ask(self, want: Wanted, crops: Crops, frame: Frame) -> Work:
-        record, engine = want.record, want.engine
-        if not want.key or record.pending is not None:
+        track, engine = want.track, want.engine
+        if not want.key or track.pending is not None:
             self._stats.count("crops:carried")
             return Work(want, crops, None)
         self._stats.count(f"crops:{engine.name}")
         if frame.new:
-            record.answer = None
-        return Work(want, crops, record.ask(engine, crops, frame.time))
+            track.answer = None
+        return Work(want, crops, track.ask(engine, crops, frame.time))
 
     def _ask_both(self, job: Job, want: Wanted, small: Engine, crops: Crops, kept: Crops, own: Crops) -> Work:
         """The small engine, and on a key frame the slow one too. `kept` are the crops on the host, `own` the small
         one's."""
-        record, keys, time = want.record, want.record.keys, job.frame.time
+        track, keys, time = want.track, want.track.keys, job.frame.time
         self._stats.count(f"crops:{small.name}")
-        moment = Moment(time, kept, own, record.ask(small, own, time))
-        if self._ladder is None:
+        sample = FaceSample(time, kept, own, track.ask(small, own, time))
+        if self._governor is None:
             # As many again as are averaged, so that the slow engine has some time.
             self._hold = max(self._hold, want.every + AHEAD) if self._pace == "film" else 0
-            key = keys.due(moment, want.every)
+            key = keys.due(sample, want.every)
         else:
-            key = want.key and keys.free(time, want.every, self._ladder.period)
+            key = want.key and keys.free(time, want.every, self._governor.period)
         if key:
             self._stats.count(f"crops:{want.engine.name}")
             last = keys.last
             after = last.key if last and time - last.time <= MEMORY_S else None
             if want.half:
                 size = want.engine.size
-                moment.large = job.device.cut(job.frame, [(crop_matrix(want.face, size), size)])[0]
-            moment.ask = lambda crop: want.engine.submit(crop, after)
-        keys.add(moment, self._pace)
-        return Work(want, crops, record.answer, moment)
+                sample.large = job.device.cut(job.frame, [(crop_matrix(want.face, size), size)])[0]
+            sample.ask = lambda crop: want.engine.submit(crop, after)
+        keys.add(sample, self._pace)
+        return Work(want, crops, track.answer, sample)
 
     def collect(self, job: Job) -> Frame:
         """Waits for the engines, shapes their answers into corrections, and adds them to the frame."""
@@ -235,8 +235,8 @@ class Enhance:
             frame = replace(frame, failed=True)
         seconds = job.seconds + perf_counter() - started
         self._stats.add("added", seconds)
-        if self._ladder is not None:
-            self._ladder.load.spent(seconds, [(kind_of(w.want.engine.name, w.want.half), w.answer is not None)
+        if self._governor is not None:
+            self._governor.costs.spent(seconds, [(kind_of(w.want.engine.name, w.want.half), w.answer is not None)
                                                 for w in job.work])
         return frame
 
@@ -246,8 +246,8 @@ class Enhance:
             job.wake()
         faces: list[Retouch] = []
         for work in job.work:
-            if work.moment is None:
-                self._take_late(job, work.want.record)
+            if work.sample is None:
+                self._take_late(job, work.want.track)
             with stats.time("engine wait"):
                 restored = self._answer(job, work)
             faces.append(self._retouch(job, work, restored))
@@ -256,7 +256,7 @@ class Enhance:
         shown = [work for work in job.work if work.want.amount > UNSEEN]
         for work in shown:
             if not frame.lead_in:
-                work.want.record.apply(work.want.amount)
+                work.want.track.apply(work.want.amount)
         with stats.time("composite"):
             frame = job.device.paste(frame, corrections)
         job.crops = []
@@ -269,46 +269,46 @@ class Enhance:
 
     def _answer(self, job: Job, work: Work) -> Restored | None:
         """What the engine made of a face; None where it was not asked, or takes longer than there is time."""
-        record, ladder, moment = work.want.record, self._ladder, work.moment
-        if moment is not None:
+        track, governor, sample = work.want.track, self._governor, work.sample
+        if sample is not None:
             box = shown_box(SIDE, mesh_in(work), work.crops.size, self._region(work.want.engine))
-            record.keys.prepare(moment, box, self._pace)
-            if ladder is None or job.until is None or wait_for([moment.small],
+            track.keys.prepare(sample, box, self._pace)
+            if governor is None or job.until is None or wait_for([sample.small],
                                                                max(0.0, job.until - monotonic())).done:
-                return record.keys.restored(moment, box, self._pace, work.want.share)
-            if not (job.device.carries and record.correction.key.ready(job.frame.time)):
-                ladder.missing(record.id)
+                return track.keys.restored(sample, box, self._pace, work.want.share)
+            if not (job.device.carries and track.correction.key.ready(job.frame.time)):
+                governor.missing(track.id)
             return None
-        if ladder is None or job.until is None or not job.device.carries:
+        if governor is None or job.until is None or not job.device.carries:
             return None if work.answer is None else work.answer.result()
         if work.answer is not None:
-            wait = max(0.0, job.until - monotonic()) if ladder.load.waits(1e-3 * work.want.engine.ms) else 0.0
+            wait = max(0.0, job.until - monotonic()) if governor.costs.waits(1e-3 * work.want.engine.ms) else 0.0
             if wait_for([work.answer], wait).done:
                 return work.answer.result()
-            record.pending = work.answer, self._retouch(job, work, None)
-        if not record.correction.key.ready(job.frame.time):
-            ladder.missing(record.id)
+            track.pending = work.answer, self._retouch(job, work, None)
+        if not track.correction.key.ready(job.frame.time):
+            governor.missing(track.id)
         return None
 
-    def _take_late(self, job: Job, record: TrackRecord) -> None:
+    def _take_late(self, job: Job, track: TrackState) -> None:
         """An answer that has come since it was not waited for is a key frame, if not of this frame."""
-        if record.pending is None or not record.pending[0].done():
+        if track.pending is None or not track.pending[0].done():
             return
-        (answer, retouch), record.pending = record.pending, None
+        (answer, retouch), track.pending = track.pending, None
         try:
             retouch.restored = answer.result()
             job.device.shape([retouch])
         except Exception as error:  # noqa: BLE001 - as for the tracker
-            record.answer = None
+            track.answer = None
             self._failed("enhance", error, job.device)
 
     def _retouch(self, job: Job, work: Work, restored: Restored | None) -> Retouch:
         frame, want = job.frame, work.want
         how = Shaping(want.amount, self._options.colour, self._options.grain,
                       average=not (want.small or want.engine.recurrent or frame.new),
-                      keep=self._ladder is not None and job.device.carries, region=self._region(want.engine),
+                      keep=self._governor is not None and job.device.carries, region=self._region(want.engine),
                       share=want.share if want.small is None else 1.0)
-        return Retouch(work.crops, restored, mesh_in(work), want.record.correction, how, frame.time,
+        return Retouch(work.crops, restored, mesh_in(work), want.track.correction, how, frame.time,
                        seed_of(want.face.track_id, frame.pts))
 
     def _region(self, engine: Engine) -> Region:

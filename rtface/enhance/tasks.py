@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from rtface.enhance.keyframes.sample import Moment
-from rtface.enhance.track_store import TrackRecord
+from rtface.enhance.keyframes.sample import FaceSample
+from rtface.enhance.track_store import TrackState
 from rtface.frame import Crops, Face, Float, Frame
 from rtface.geometry.transforms import apply
 from rtface.protocols import Device, Engine, Restored
@@ -20,7 +20,7 @@ class Wanted:
     where it is not the engine's own.
     """
 
-    record: TrackRecord
+    track: TrackState
     face: Face
     amount: float
     engine: Engine
@@ -39,12 +39,12 @@ class Wanted:
 @dataclass(slots=True)
 class Work:
     """One face in an engine's hands, or between key frames (no answer). With `Wanted.small` the answer is that one's,
-    and the rest lies in `moment`."""
+    and the rest lies in `sample`."""
 
     want: Wanted
     crops: Crops
     answer: Future[Restored] | None
-    moment: Moment | None = None
+    sample: FaceSample | None = None
 
 
 def mesh_in(work: Work) -> Float | None:
@@ -83,7 +83,7 @@ class Job:
         crops, self.crops = self.crops, []
         for work in self.work:  # what the engine remembers of this frame may be as wrong as its answer
             if work.answer is not None:
-                work.want.record.answer = work.want.record.pending = None
+                work.want.track.answer = work.want.track.pending = None
         self.work.clear()
         if crops:
             self.device.drop(crops)

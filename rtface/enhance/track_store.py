@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from rtface.analysis.analyzer import Analyzer, Treatment
-from rtface.correct import TrackState
-from rtface.enhance.keyframes.scheduler import TrackKeys
+from rtface.correct import CorrectionState
+from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.frame import Crops, Face
 from rtface.protocols import Engine, Restored, Retouch
 from rtface.report import Span, TrackReport
@@ -25,7 +25,7 @@ MEMORY_S = 0.3
 
 
 @dataclass(slots=True)
-class TrackRecord:
+class TrackState:
     """One track.
 
     Attributes:
@@ -42,12 +42,12 @@ class TrackRecord:
     id: int
     first_s: float
     analyzer: Analyzer
-    correction: TrackState = field(default_factory=TrackState)
+    correction: CorrectionState = field(default_factory=CorrectionState)
     engine: str | None = None
     answer: Future[Restored] | None = None
     answered: tuple[float, str] = (0.0, "")
     chosen: str | None = None
-    keys: TrackKeys = field(default_factory=TrackKeys)
+    keys: KeyframeTrack = field(default_factory=KeyframeTrack)
     pending: tuple[Future[Restored], Retouch] | None = None
     last_s: float = 0.0
     frames: int = 0
@@ -73,8 +73,8 @@ class TrackRecord:
                 last.to_s, last.frames = round(time, 3), last.frames + 1
                 last.strength, last.reasons = treatment.amount, list(treatment.reasons)
             else:
-                moment = round(time, 3)
-                self._add([Span(moment, moment, treatment.on, treatment.amount, list(treatment.reasons), 1)])
+                at = round(time, 3)
+                self._add([Span(at, at, treatment.on, treatment.amount, list(treatment.reasons), 1)])
         return amount
 
     def apply(self, amount: float) -> None:
@@ -98,7 +98,7 @@ class TrackRecord:
                 before.take(after)
                 del self.spans[short:short + 2]
 
-    def merge(self, later: TrackRecord) -> None:
+    def merge(self, later: TrackState) -> None:
         """Adds the figures of the same face in the next piece of the film."""
         self.analyzer.merge(later.analyzer)
         self.last_s, self.engine = later.last_s, later.engine or self.engine
@@ -149,7 +149,7 @@ class TrackRecord:
                    for span in self.spans])
 
 
-class TrackBook:
+class TrackStore:
     """All tracks of a run, by id.
 
     Args:
@@ -164,77 +164,77 @@ class TrackBook:
         self._exposure = exposure
         self._everything = {"always": Treatment(True, 1.0, None, ("always asked for",)),
                             "never": Treatment(False, 0.0, None, ("never asked for",))}.get(correct)
-        self._records: dict[int, TrackRecord] = {}
+        self._tracks: dict[int, TrackState] = {}
         self._swept = 0.0
 
-    def record_of(self, face: Face, time: float) -> TrackRecord:
-        """The record of a face's track, made on first sight."""
-        record = self._records.get(face.track_id)
-        if record is None:
+    def track_of(self, face: Face, time: float) -> TrackState:
+        """The state of a face's track, made on first sight."""
+        track = self._tracks.get(face.track_id)
+        if track is None:
             forced = self._treatments.get(face.track_id, self._everything)
-            record = TrackRecord(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced),
+            track = TrackState(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced),
                                  last_s=time)
-            self._records[face.track_id] = record
-        return record
+            self._tracks[face.track_id] = track
+        return track
 
     def analyzer_of(self, face: Face, time: float) -> Analyzer:
         """The analyzer of a face's track, made on first sight."""
-        return self.record_of(face, time).analyzer
+        return self.track_of(face, time).analyzer
 
-    def see(self, face: Face, time: float, *, counted: bool = True) -> TrackRecord:
-        """The record of a face's track with this picture counted, and what is decided for it noted."""
-        record = self.record_of(face, time)
+    def see(self, face: Face, time: float, *, counted: bool = True) -> TrackState:
+        """The state of a face's track with this picture counted, and what is decided for it noted."""
+        track = self.track_of(face, time)
         if counted:
-            record.see(face, time)
+            track.see(face, time)
         else:
-            record.last_s = time
-        return record
+            track.last_s = time
+        return track
 
-    def absorb(self, later: TrackBook, names: Mapping[int, int]) -> None:
+    def absorb(self, later: TrackStore, names: Mapping[int, int]) -> None:
         """Adds the figures of the next piece of the film, whose tracks get the ids that `names` has for theirs; tracks
         without one are left out. Nothing else is kept of it."""
-        for number, record in later._records.items():
+        for number, track in later._tracks.items():
             if number not in names:
                 continue
-            record.forget()
-            record.id = names[number]
-            mine = self._records.setdefault(record.id, record)
-            if mine is not record:
-                mine.merge(record)
+            track.forget()
+            track.id = names[number]
+            mine = self._tracks.setdefault(track.id, track)
+            if mine is not track:
+                mine.merge(track)
 
     def sweep(self, time: float) -> None:
         """Drops the pictures of tracks not seen for a while, so that memory follows the faces in view."""
         if abs(time - self._swept) < _FORGET_S:
             return
         self._swept = time
-        for record in self._records.values():
-            if abs(time - record.last_s) > _FORGET_S:
-                record.forget()
-                record.analyzer.rest()
+        for track in self._tracks.values():
+            if abs(time - track.last_s) > _FORGET_S:
+                track.forget()
+                track.analyzer.rest()
 
     def reset(self) -> None:
         """Forgets what corrections remember; figures stay."""
-        for record in self._records.values():
-            record.forget()
+        for track in self._tracks.values():
+            track.forget()
 
     def leave_engines(self) -> None:
         """Forgets what engines remember; what corrections remember stays."""
-        for record in self._records.values():
-            record.answer = record.pending = record.engine = record.chosen = None
-            record.keys.reset()
+        for track in self._tracks.values():
+            track.answer = track.pending = track.engine = track.chosen = None
+            track.keys.reset()
 
     def reports(self, origin: float = 0.0) -> list[TrackReport]:
         """All tracks in order of id; times are seconds from `origin` on."""
-        return [self._records[k].report(origin) for k in sorted(self._records)]
+        return [self._tracks[k].report(origin) for k in sorted(self._tracks)]
 
     def treatment_of(self, track_id: int) -> Treatment | None:
         """What is decided for this track now; None for one that was not seen."""
-        record = self._records.get(track_id)
-        return record.analyzer.treatment if record else None
+        track = self._tracks.get(track_id)
+        return track.analyzer.treatment if track else None
 
     def treatments(self) -> dict[int, Treatment]:
         """What is decided for each track now."""
-        return {k: self._records[k].analyzer.treatment for k in sorted(self._records)}
+        return {k: self._tracks[k].analyzer.treatment for k in sorted(self._tracks)}
 
 
 def seed_of(track_id: int, pts: int) -> int:

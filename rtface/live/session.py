@@ -29,9 +29,9 @@ from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.options import Options
 from rtface.pipeline.chain import Threads
-from rtface.pipeline.runtime import asked_by, may_take_gpu, open_at_once, open_workshop
-from rtface.protocols import Tracker, Workshop
-from rtface.quality.governor import Ladder
+from rtface.pipeline.runtime import asked_by, may_take_gpu, open_cpu_then_gpu, open_runtime
+from rtface.protocols import Runtime, Tracker
+from rtface.quality.governor import QualityGovernor
 from rtface.report import Report, told
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
@@ -106,7 +106,7 @@ class LiveSession:
 
     Attributes:
         loop, enhance, presenter: the steps.
-        ladder: how faces are done under load.
+        governor: how faces are done under load.
         extras: light, stages, preview.
         status: how it is.
 
@@ -135,21 +135,21 @@ class LiveSession:
             form, sound = ends.source.form, ends.sound_form
             for sink in ends.sinks:
                 sink.open(form, sound=sound)
-            tracker, place, coming, spare = loading.result()
+            tracker, runtime, coming, spare = loading.result()
         if ends.again is not None:
             ends.source.close()
             ends.source = ends.again()
         delay = None if options.delay is None else options.delay / 1e3
         ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # within the delay, work may take its time
-        self.ladder = Ladder(float(1 / form.rate), ceiling, smaller=SMALL)
-        self.enhance = Enhance(place.device, place.engines, options, stats, ladder=self.ladder, small=SMALL)
+        self.governor = QualityGovernor(float(1 / form.rate), ceiling, smaller=SMALL)
+        self.enhance = Enhance(runtime.device, runtime.engines, options, stats, governor=self.governor, small=SMALL)
         self.enhance.coming, self.enhance.spare = coming, spare
         self.extras = FrameFilters(options, stats)
         self.extras.stages.watch(tracker, options.tracker)
         closing.callback(self.extras.close)
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
-                                 sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._rungs,
+                                 sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._levels,
                                  unwatched=lambda: not any(sink.wanted for sink in ends.sinks))
         self.presenter = OutputScheduler(ends.sinks, form, stats, lost=self._lost, slate=ends.slate,
                                          wrote=self.status.wrote, shown=self.extras.shown, delay=delay,
@@ -157,8 +157,8 @@ class LiveSession:
         closing.callback(self.presenter.close)
         self.loop = FrameLoop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
                               wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=ceiling,
-                              period=self.ladder.period, sparing=lambda: self.ladder.sparing,
-                              every=lambda: self.ladder.track_every)
+                              period=self.governor.period, sparing=lambda: self.governor.sparing,
+                              every=lambda: self.governor.track_every)
         closing.callback(self.loop.close)
         gc.freeze()  # what is loaded stays: a collection in the middle of a call need not look at it
         self.loop.start()
@@ -188,28 +188,28 @@ class LiveSession:
         """Whether the source of the sound is away."""
         return (self.ends.sound or self.ends.source).health.state == "away"
 
-    def _load(self) -> tuple[Tracker, Workshop, Future[Workshop] | None, Callable[[], Workshop]]:
+    def _load(self) -> tuple[Tracker, Runtime, Future[Runtime] | None, Callable[[], Runtime]]:
         options, closing, warn = self.options, self._closing, self.stats.warn
         asked = replace(asked_by(options), name=live_engine(options))
         threads = Threads.live(options.threads)
-        place, coming = open_at_once(asked, options.device, closing, threads=threads.engine, beside=threads.beside,
-                                     picture_threads=threads.picture, warn=warn)
+        runtime, coming = open_cpu_then_gpu(asked, options.device, closing, threads=threads.engine,
+                                            beside=threads.beside, picture_threads=threads.picture, warn=warn)
         # Its networks stay on the CPU: a lost GPU must not take the tracker with it.
         tracker = create_tracker(options.tracker, max_faces=options.max_faces)
         closing.callback(tracker.close)
-        place.engines.named(SMALL)  # a step of the ladder must not load it in the middle of a call
+        runtime.engines.named(SMALL)  # a step of the governor must not load it in the middle of a call
 
-        def spare() -> Workshop:
+        def spare() -> Runtime:
             one = replace(asked, name=SMALL) if asked.name == "default" else asked
-            return open_workshop(one, "cpu", closing, threads=threads.engine, beside=threads.beside,
+            return open_runtime(one, "cpu", closing, threads=threads.engine, beside=threads.beside,
                                  picture_threads=threads.picture, warn=warn)
 
-        return tracker, place, coming, spare
+        return tracker, runtime, coming, spare
 
-    def _rungs(self) -> str:
+    def _levels(self) -> str:
         """How faces are done, "" where each is done fully."""
-        rungs = self.ladder.summary().partition(": ")[2]
-        return rungs if set(rungs.split(", ")) - {"", "full"} else ""
+        levels = self.governor.summary().partition(": ")[2]
+        return levels if set(levels.split(", ")) - {"", "full"} else ""
 
     def _lost(self) -> bool:
         return self.ends.source.health.state == "away"
@@ -226,9 +226,9 @@ class LiveSession:
 
     def fill(self, report: Report) -> None:
         """The run's figures."""
-        report.engine, report.device = self.enhance.workshop.engines.described
+        report.engine, report.device = self.enhance.runtime.engines.described
         report.frames_out = self.stats.counters["frames_out"]
-        report.tracks = self.enhance.book.reports(self.stats.started)  # frames carry the monotonic clock
+        report.tracks = self.enhance.tracks.reports(self.stats.started)  # frames carry the monotonic clock
         report.decoder, report.encoder = self.ends.source.described, self.ends.sinks[0].described
         report.fill(self.stats)
         shown = self.status.snapshot()
@@ -236,7 +236,7 @@ class LiveSession:
         report.frames_dropped = sum(report.dropped.values())
         report.passed = {cause: n for cause, n in shown["passed"].items() if n}
         report.ends = [shown["source"], *shown["sinks"]]
-        report.ladder = [asdict(step) for step in self.ladder.steps]
+        report.ladder = [asdict(step) for step in self.governor.steps]
 
     def close(self) -> None:
         """Ends everything within a second; safe to call twice."""

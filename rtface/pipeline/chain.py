@@ -16,9 +16,9 @@ from rtface.errors import EngineError
 from rtface.frame import Frame
 from rtface.options import Options
 from rtface.pipeline.compare import Comparison
-from rtface.pipeline.runtime import asked_by, may_take_gpu, open_workshop
+from rtface.pipeline.runtime import asked_by, may_take_gpu, open_runtime
 from rtface.pipeline.track_step import track
-from rtface.protocols import Item, Tracker, Workshop
+from rtface.protocols import Item, Runtime, Tracker
 from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.tracking import create_tracker
 from rtface.util.av_gpu import on_gpu
@@ -66,7 +66,7 @@ class Threads:
 class Parts:
     """The adapters of one run."""
 
-    place: Workshop
+    runtime: Runtime
     tracker: Tracker
     enhance: Enhance
 
@@ -86,31 +86,31 @@ class Parts:
             loading = beside.submit(create_tracker, options.tracker, max_faces=options.max_faces,
                                     device=options.device)
             stack.callback(lambda: loading.exception() or loading.result().close())
-        place = open_workshop(asked_by(options), options.device, stack, threads=threads.engine,
+        runtime = open_runtime(asked_by(options), options.device, stack, threads=threads.engine,
                               picture_threads=threads.picture, warn=stats.warn, progress=progress)
         if loading is not None:
             tracker = loading.result()
         else:  # its networks may run on the GPU that was taken
-            tracker = create_tracker(options.tracker, max_faces=options.max_faces, gpu=place.networks)
+            tracker = create_tracker(options.tracker, max_faces=options.max_faces, gpu=runtime.networks)
             stack.callback(tracker.close)
         for treatment in treatments.values():
             if treatment.engine:
-                place.engines.named(treatment.engine)  # a wrong name is said before any work
-        return cls(place, tracker, Enhance(place.device, place.engines, options, stats, treatments=treatments,
+                runtime.engines.named(treatment.engine)  # a wrong name is said before any work
+        return cls(runtime, tracker, Enhance(runtime.device, runtime.engines, options, stats, treatments=treatments,
                                            small=SMALL))
 
     def another(self, options: Options, stats: Stats) -> Parts:
         """What a chain beside this one needs: the same device and engines, a tracker of its own that has to be told of
         scene changes (close it), and a memory of its own."""
-        tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, gpu=self.place.networks)
+        tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, gpu=self.runtime.networks)
         tracker.watchful = self.tracker.watchful
-        return replace(self, tracker=tracker, enhance=Enhance(self.place.device, self.place.engines, options, stats,
+        return replace(self, tracker=tracker, enhance=Enhance(self.runtime.device, self.runtime.engines, options, stats,
                                                               small=SMALL))
 
     def begin_anew(self, options: Options, stats: Stats) -> None:
         """Forgets everything, for another piece of film."""
         self.tracker.reset()
-        self.enhance = Enhance(self.place.device, self.place.engines, options, stats, small=SMALL)
+        self.enhance = Enhance(self.runtime.device, self.runtime.engines, options, stats, small=SMALL)
 
 
 def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
@@ -133,9 +133,9 @@ def worked_on(items: Iterator[Item], parts: Parts, stats: Stats, stack: ExitStac
     """Track │ enhance: the part of the chain that remembers faces from frame to frame. `stack` ends its thread, once
     nobody iterates."""
     items = split_fields(items)
-    tracked = track(items, parts.tracker, parts.place.device, stats)
+    tracked = track(items, parts.tracker, parts.runtime.device, stats)
     items = close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of))
-    items = parts.enhance(items, ahead=parts.place.ahead)
+    items = parts.enhance(items, ahead=parts.runtime.ahead)
     return join_fields(items)
 
 

@@ -20,8 +20,8 @@ from rtface.analysis.track_measurement import TrackMeasurement
 from rtface.analysis.treatment import made_for_another, read_treatments
 from rtface.concurrency import buffer, call_until_stopped, close_with
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.face_filter import FaceChoice, missing_tracks
-from rtface.enhance.track_store import TrackBook
+from rtface.enhance.face_filter import FaceFilter, missing_tracks
+from rtface.enhance.track_store import TrackStore
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.cuda.nvenc import encoding
@@ -42,12 +42,12 @@ from rtface.pipeline.compare import Comparison
 from rtface.pipeline.dry_run import describe_plan
 from rtface.pipeline.pairs import PairSink, open_pairs
 from rtface.pipeline.progress import Progress
-from rtface.pipeline.runtime import asked_by, codec_device, open_workshop
-from rtface.pipeline.segment_plan import Cutting, plan_cutting
+from rtface.pipeline.runtime import asked_by, codec_device, open_runtime
+from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.segments import in_segments
 from rtface.pipeline.stills import frames_of_stills, is_picture, is_stills_job, run_stills
 from rtface.pipeline.track_step import track
-from rtface.protocols import Engine, Engines, Item, Sink, Workshop
+from rtface.protocols import Engine, Engines, Item, Runtime, Sink
 from rtface.report import Report, TrackReport, said_in_the_output, told
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
@@ -68,7 +68,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     """Enhances the faces of one film, still or folder.
 
     Args:
-        input: whatever PyAV opens (`address.place`), a still, or a folder of stills.
+        input: whatever PyAV opens (`address.runtime`), a still, or a folder of stills.
         output: file or folder; a file's extension names its kind, and a name that ends in a slash means a folder.
         options: see `rtface.Options`.
         stats: receives counters, stage times and warnings; a new one without.
@@ -181,14 +181,14 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
                 report.notes += plan.video.warnings
         elif source.info.has_audio:
             report.notes.append("a folder of stills holds no sound: it is left out")
-        cutting, why = plan_cutting(options, source.info)
+        segments, why = plan_segments(options, source.info)
         report.notes += [why] if why else []
         if loading is None:
             report.notes += describe_plan(source.info, plan, options)
             return
         parts = loading.result()
         stages.watch(parts.tracker, options.tracker)
-        report.engine, report.device = parts.place.engines.described
+        report.engine, report.device = parts.runtime.engines.described
         tags = describe(report.engine, __version__, options.strength, said_in_the_output(options))
         sink: Sink
         if plan is None:
@@ -206,7 +206,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         except BaseException:
             sink.abort(keep_partial=False)
             raise
-        run = _Run(source, parts, stages, sink, pairs, stats, stop, progress, began, options, cutting)
+        run = _Run(source, parts, stages, sink, pairs, stats, stop, progress, began, options, segments)
         try:
             run.to_the_end()
         finally:
@@ -243,9 +243,9 @@ class _Run:
 
     def __init__(self, source: FileSource | SequenceSource, parts: Parts, stages: Stages, sink: Sink,
                  pairs: PairSink | None, stats: Stats, stop: threading.Event, progress: Show | None, began: float,
-                 options: Options, cutting: Cutting | None) -> None:
+                 options: Options, segments: SegmentPlan | None) -> None:
         self.source, self.parts, self.stages, self.sink, self.pairs = source, parts, stages, sink, pairs
-        self.options, self.cutting = options, cutting
+        self.options, self.segments = options, segments
         self.stats, self.stop, self.progress, self.began = stats, stop, progress, began
         self.frames = 0
         self.times = FrameTimes()
@@ -260,8 +260,8 @@ class _Run:
         """Pumps every item; on a stop or an error leaves a whole, playable part and says so."""
         comparison = Comparison(self._take_pair) if self.pairs else None
         source = self.stages.remember(self.times.noted(self.source))
-        if self.cutting:
-            items = in_segments(source, self.parts, self.options, self.stats, self.cutting, self._over)
+        if self.segments:
+            items = in_segments(source, self.parts, self.options, self.stats, self.segments, self._over)
         else:
             items = chain(source, self.parts, self.stats, comparison=comparison, stop=self._over)
         started = perf_counter()
@@ -348,7 +348,7 @@ class _Run:
         """The run's own figures."""
         report.frames_out = self.frames
         report.decoder = self.source.info.decoder
-        report.tracks = self.parts.enhance.book.reports()
+        report.tracks = self.parts.enhance.tracks.reports()
         report.fps = round(self.frames / self.pumping_s, 2) if self.pumping_s else 0.0
         report.first_frame_s = round(self.first_frame_s, 3) if self.first_frame_s is not None else None
 
@@ -378,7 +378,7 @@ class _EnginesWhenAsked:
 
     def _engines(self) -> Engines:
         if self._opened is None:
-            self._opened = open_workshop(asked_by(self._options), self._options.device, self._stack,
+            self._opened = open_runtime(asked_by(self._options), self._options.device, self._stack,
                                          threads=self._threads.engine, warn=self._stats.warn).engines
         return self._opened
 
@@ -412,13 +412,13 @@ def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None
         device = CpuDevice(threads.picture, warn=stats.warn)
         tracker = create_tracker(options.tracker, max_faces=options.max_faces)
         stack.callback(tracker.close)
-        book = TrackBook({}, exposure=options.colour == "restore", correct=options.correct)
-        place = Workshop(device, _EnginesWhenAsked(options, threads, stats, stack))
+        book = TrackStore({}, exposure=options.colour == "restore", correct=options.correct)
+        runtime = Runtime(device, _EnginesWhenAsked(options, threads, stats, stack))
         examine = TrackMeasurement(book.analyzer_of, stats, live=False)
-        choose = FaceChoice.parse(options.faces, options.max_faces)
+        choose = FaceFilter.parse(options.faces, options.max_faces)
         decoded = close_with(stack, buffer(frames_in, 8, name="decode", weigh=bytes_of, stop=stop.is_set))
         items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)
-        items = look_ahead(items, lambda frame: examine(frame, choose(frame.faces), place))
+        items = look_ahead(items, lambda frame: examine(frame, choose(frame.faces), runtime))
         frames, meter = 0, _Speed()
         for item in items:
             if stop.is_set():

@@ -16,7 +16,7 @@ from rtface.engine.cuda import driver
 from rtface.engine.engine_set import SMALL, check_head
 from rtface.errors import EngineError, MissingComponent
 from rtface.options import Options
-from rtface.protocols import Workshop
+from rtface.protocols import Runtime
 
 log = logging.getLogger("rtface")
 
@@ -39,9 +39,9 @@ def check_region(given: Container[str], options: Options) -> None:
         check_head(options.engine)
 
 
-def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
+def open_runtime(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
                   beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
-                  progress: Progress | None = None) -> Workshop:
+                  progress: Progress | None = None) -> Runtime:
     """Opens what a run needs; `stack` closes it.
 
     Args:
@@ -75,7 +75,7 @@ def open_workshop(engine: Asked | str, device: str, stack: ExitStack, *, threads
 
 
 def may_take_gpu(device: str) -> bool:
-    """Whether `open_workshop` will try a GPU."""
+    """Whether `open_runtime` will try a GPU."""
     return device.startswith("cuda") or (device == "auto" and driver.unusable(0) is None)
 
 
@@ -85,24 +85,24 @@ def codec_device(device: str) -> str:
     return "cuda" if device == "auto" and may_take_gpu(device) else device
 
 
-def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
+def open_cpu_then_gpu(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
                  beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
-                 ) -> tuple[Workshop, Future[Workshop] | None]:
-    """For live runs: a workshop on the CPU now, with the small engine where the choice is rtface's; and one on the
-    GPU that is being made ready, where `device` names one. Raises as `open_workshop` for the first."""
+                 ) -> tuple[Runtime, Future[Runtime] | None]:
+    """For live runs: a runtime on the CPU now, with the small engine where the choice is rtface's; and one on the
+    GPU that is being made ready, where `device` names one. Raises as `open_runtime` for the first."""
     device, engine = check_device(device), Asked(engine) if isinstance(engine, str) else engine
     if not may_take_gpu(device):
-        return open_workshop(engine, device, stack, threads=threads, beside=beside, picture_threads=picture_threads,
+        return open_runtime(engine, device, stack, threads=threads, beside=beside, picture_threads=picture_threads,
                              warn=warn), None
     small = replace(engine, name=SMALL) if engine.name in ("default", "auto") else engine
     now = _on_cpu(small, "auto", stack, threads, beside, picture_threads, warn)
-    coming: Future[Workshop] = Future()
+    coming: Future[Runtime] = Future()
 
     def make() -> None:
         own = ExitStack()
         try:
             made = _on_gpu(engine, "cuda" if device == "auto" else device, own, warn, None)
-            made.engines.named(SMALL)  # for key frames and the ladder, which must not load it in the middle of a call
+            made.engines.named(SMALL)  # for key frames and the governor, which must not load it in the middle of a call
         except BaseException as error:  # noqa: BLE001 - the run goes on where it is, and says why
             own.close()
             coming.set_exception(error)
@@ -130,13 +130,13 @@ def open_at_once(engine: Asked | str, device: str, stack: ExitStack, *, threads:
 
 
 def _on_cpu(engine: Asked, device: str, stack: ExitStack, threads: int | None, beside: int | None,
-            picture_threads: int | None, warn: Warn | None) -> Workshop:
+            picture_threads: int | None, warn: Warn | None) -> Runtime:
     engines = EngineSet(engine, device=device, threads=threads, beside=beside)
     stack.callback(engines.close)
-    return Workshop(CpuDevice(picture_threads, warn=warn), engines)
+    return Runtime(CpuDevice(picture_threads, warn=warn), engines)
 
 
-def _on_gpu(engine: Asked, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Workshop:
+def _on_gpu(engine: Asked, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Runtime:
     from rtface.device.cuda.device import CudaDevice
     from rtface.engine.cuda.network import open_on
     from rtface.engine.cuda.open import open_gpu_engine
@@ -156,4 +156,4 @@ def _on_gpu(engine: Asked, device: str, stack: ExitStack, warn: Warn | None, pro
         closing = own.pop_all()
     stack.callback(closing.close)
     # Two frames ahead: one whose crops are on the GPU's way, one that the GPU works on.
-    return Workshop(gpu, engines, ahead=2, networks=open_on(owner), close=closing.close)
+    return Runtime(gpu, engines, ahead=2, networks=open_on(owner), close=closing.close)

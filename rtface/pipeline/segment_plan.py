@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from rtface.analysis.scene_cuts import CutDetector
-from rtface.enhance.face_filter import FaceChoice
+from rtface.enhance.face_filter import FaceFilter
 from rtface.frame import Face, Frame
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.probe import MediaInfo
@@ -34,7 +34,7 @@ Sight = tuple[int, tuple[Face, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Cutting:
+class SegmentPlan:
     """How a film is dealt out.
 
     Attributes:
@@ -60,13 +60,13 @@ class Cutting:
         return self.window + _beside(self.chains)
 
 
-def plan_cutting(options: Options, info: MediaInfo) -> tuple[Cutting | None, str | None]:
+def plan_segments(options: Options, info: MediaInfo) -> tuple[SegmentPlan | None, str | None]:
     """How `--segments` deals out a film, None for one chain; and one line where that is less than was asked for."""
     wanted = options.segments or 1
     if wanted == 1:
         return None, None
     why = None
-    if FaceChoice.parse(options.faces).ids is not None:
+    if FaceFilter.parse(options.faces).ids is not None:
         why = "--faces names tracks, whose numbers are known in one chain only"
     elif options.treatment is not None:
         why = "--treatment names tracks, whose numbers are known in one chain only"
@@ -87,7 +87,7 @@ def plan_cutting(options: Options, info: MediaInfo) -> tuple[Cutting | None, str
         length = min(longest, (window - 2 * lead_in) // chains)
         if length >= max(LEAST, lead_in):
             less = None if chains == most else f"--segments {wanted}: pictures of {size} leave memory for {chains}"
-            return Cutting(chains, length, lead_in, min(window, chains * length + 2 * lead_in)), less
+            return SegmentPlan(chains, length, lead_in, min(window, chains * length + 2 * lead_in)), less
     return None, f"--segments {wanted}: pictures of {size} leave memory for one place only"
 
 

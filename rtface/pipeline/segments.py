@@ -22,11 +22,11 @@ from dataclasses import replace
 
 from rtface.analysis.look_ahead import FRAMES
 from rtface.concurrency import buffer, close_with
-from rtface.enhance.track_store import TrackBook
+from rtface.enhance.track_store import TrackStore
 from rtface.frame import Frame
 from rtface.options import Options
 from rtface.pipeline.chain import WAITING, Parts, bytes_of, timed, worked_on
-from rtface.pipeline.segment_plan import LEAST, Cutting, Sight, cuts_found, same_tracks
+from rtface.pipeline.segment_plan import LEAST, SegmentPlan, Sight, cuts_found, same_tracks
 from rtface.protocols import Item
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image
@@ -39,13 +39,13 @@ _PACKET_BYTES = 64 << 20
 
 
 def in_segments(source: Iterator[Item], parts: Parts, options: Options, stats: Stats,
-                cutting: Cutting, stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
+                plan: SegmentPlan, stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
     """What `chain` gives, from several chains: frames in order of pts and packets in demux order, with track ids that
-    go on from piece to piece; `parts.enhance.book` gets the figures of all tracks. Raises as `chain`: what a chain
+    go on from piece to piece; `parts.enhance.tracks` gets the figures of all tracks. Raises as `chain`: what a chain
     raised comes after everything before it."""
-    log.info("the film is worked on in %d places at once, in pieces of up to %d frames", cutting.chains, cutting.length)
+    log.info("the film is worked on in %d places at once, in pieces of up to %d frames", plan.chains, plan.length)
     with ExitStack() as stack:
-        yield from _Dealer(source, parts, options, stats, cutting, stop, stack).items()
+        yield from _Dealer(source, parts, options, stats, plan, stop, stack).items()
 
 
 class _Piece:
@@ -69,7 +69,7 @@ class _Piece:
         self.names: dict[int, int] | None = None
         self.frames = 0
         self.over = False
-        self.work: Future[TrackBook]
+        self.work: Future[TrackStore]
 
     def fed(self) -> Iterator[Item]:
         while (item := self.todo.get()) is not None and not self.over:
@@ -90,24 +90,24 @@ class _Piece:
 class _Dealer:
     """Deals a film out and takes it in again, in one thread; the chains have theirs."""
 
-    def __init__(self, source: Iterator[Item], parts: Parts, options: Options, stats: Stats, cutting: Cutting,
+    def __init__(self, source: Iterator[Item], parts: Parts, options: Options, stats: Stats, plan: SegmentPlan,
                  stop: Callable[[], bool] | None, stack: ExitStack) -> None:
-        self._parts, self._options, self._stats, self._cutting = parts, options, stats, cutting
+        self._parts, self._options, self._stats, self._plan = parts, options, stats, plan
         self._idle: queue.SimpleQueue[Parts] = queue.SimpleQueue()
-        for _ in range(cutting.chains):
+        for _ in range(plan.chains):
             another = parts.another(options, stats)
             stack.callback(another.tracker.close)
             self._idle.put(another)
         self._pieces: deque[_Piece] = deque()  # from the one that is taken in to the one that is dealt out
-        self._pool = ThreadPoolExecutor(cutting.chains, thread_name_prefix="rtface-segment")
+        self._pool = ThreadPoolExecutor(plan.chains, thread_name_prefix="rtface-segment")
         stack.callback(self._end)
-        self._source = close_with(stack, buffer(cuts_found(timed(source, stats), parts.place.device), WAITING,
+        self._source = close_with(stack, buffer(cuts_found(timed(source, stats), parts.runtime.device), WAITING,
                                                 name="decode", weigh=bytes_of, stop=stop))
         self._failure: Exception | None = None
         self._ended = False
         self._frames = self._packet_bytes = 0  # in the window
         self._tail: list[Frame] = []  # the lead-in of the next piece, should it begin now
-        self._seen: deque[Sight] = deque(maxlen=cutting.lead_in)
+        self._seen: deque[Sight] = deque(maxlen=plan.lead_in)
         self._last_id = 0
 
     def items(self) -> Iterator[Item]:
@@ -128,7 +128,7 @@ class _Dealer:
     def _room(self) -> bool:
         copies = len(self._tail) + sum(piece.leads - len(piece.met) for piece in self._pieces)
         # A chain gives nothing before it has what it looks ahead to, however many packets lie between.
-        return ((self._frames + copies < self._cutting.window or self._frames < LEAST)
+        return ((self._frames + copies < self._plan.window or self._frames < LEAST)
                 and (self._packet_bytes < _PACKET_BYTES or self._frames < LEAST + FRAMES))
 
     # -- out ----------------------------------------------------------------------------------------------------
@@ -154,15 +154,15 @@ class _Dealer:
 
     def _place(self, frame: Frame) -> None:
         """Begins a new piece where the frame needs one, and keeps a copy of it where the next may need that."""
-        cutting, piece = self._cutting, self._pieces[-1] if self._pieces else None
+        plan, piece = self._plan, self._pieces[-1] if self._pieces else None
         if frame.cut:
             self._tail.clear()
-        if piece is None or piece.frames >= (cutting.shortest if frame.cut else cutting.length):
+        if piece is None or piece.frames >= (plan.shortest if frame.cut else plan.length):
             if piece is not None:
                 piece.todo.put(None)
             piece = self._begin()
         piece.frames += 1
-        if piece.frames > cutting.length - cutting.lead_in:
+        if piece.frames > plan.length - plan.lead_in:
             image = software(frame.image) if on_gpu(frame.image) else copy_image(frame.image)
             self._tail.append(replace(frame, image=image, lead_in=True))
 
@@ -176,7 +176,7 @@ class _Dealer:
         self._pieces.append(piece)
         return piece
 
-    def _work(self, piece: _Piece) -> TrackBook:
+    def _work(self, piece: _Piece) -> TrackStore:
         """What a thread of the pool does with a piece."""
         chain = self._idle.get()
         try:
@@ -189,7 +189,7 @@ class _Dealer:
                         piece.met.append((item.pts, item.faces))
                     else:
                         piece.done.put(item)
-            return chain.enhance.book
+            return chain.enhance.tracks
         finally:
             piece.done.put(None)
             self._idle.put(chain)
@@ -202,7 +202,7 @@ class _Dealer:
         item = piece.take()
         if item is None:
             book = piece.work.result()
-            self._parts.enhance.book.absorb(book, piece.names or {})
+            self._parts.enhance.tracks.absorb(book, piece.names or {})
             self._pieces.popleft()
             return None
         if isinstance(item, Frame):

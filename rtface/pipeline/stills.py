@@ -96,14 +96,14 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
         report.notes += stages.notes(comparing=pair is not None)
         parts = Parts.open(options, Threads.plan(options.threads), stats, stack, building)
         stages.watch(parts.tracker, options.tracker)
-        report.engine, report.device = parts.place.engines.described
+        report.engine, report.device = parts.runtime.engines.described
         work = _Stills(jobs, options, parts, stages, stats, progress, stop,
                        describe(report.engine, __version__, options.strength, said_in_the_output(options)), pair,
                        input.is_dir())
         try:
             work.run()
         finally:
-            report.tracks = parts.enhance.book.reports()
+            report.tracks = parts.enhance.tracks.reports()
             report.frames_out = work.done
             report.notes += work.notes
     if pair:

@@ -35,7 +35,7 @@ class _Cost:
 
 
 @dataclass(slots=True)
-class Load:
+class CostModel:
     """Costs by measurement.
 
     Attributes:

@@ -1,7 +1,7 @@
 """Quality levels under load: which engine works on which face of a live run, and how often.
 
-A face stands on a rung of its own: an engine on every frame; on key frames, every 2nd, 4th, 8th, between which the last
-answer is carried along (`rtface.correct.reproject`); the smaller engine on key frames; or none at all. Of a slow
+A face stands on a level of its own: an engine on every frame; on key frames, every 2nd, 4th, 8th, between which the
+last answer is carried along (`rtface.correct.reproject`); the smaller engine on key frames; or none at all. Of a slow
 engine, which nobody waits for, what it costs to show goes down first (`rtface.quality.levels`). What each would cost
 is known
 from what each has cost, so a new face comes in where there is room for it, and where time runs short one decision is
@@ -10,7 +10,7 @@ enough.
 Changes are meant to go unseen. A step down needs faces to cost clearly more than there is room for, for some tenths of
 a second; a step up needs a calm while and clearly more room. That while doubles whenever a step up did not last, and is
 short again once the computer is clearly less busy than it was then. A face without any correction is tried with the
-lowest rung, which is not shown before it has held for two seconds, and for longer where that was not enough.
+lowest level, which is not shown before it has held for two seconds, and for longer where that was not enough.
 
 Times and costs are arguments: nothing here looks at a clock.
 """
@@ -22,8 +22,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rtface.quality.cost_model import Load
-from rtface.quality.levels import Plan, Rung, Seen, Standing, Step, name_of, rungs_for
+from rtface.quality.cost_model import CostModel
+from rtface.quality.levels import FaceDecision, FaceDemand, FaceQuality, LevelChange, QualityLevel, levels_for, name_of
 
 log = logging.getLogger("rtface")
 
@@ -43,21 +43,21 @@ _SETTLING_S = 0.4  # after a step down or the start of a trial: what it brings h
 _SETTLED_S = 1.0  # after a step down: what is slow then is not slow because of the level before it
 _JUMP = 2  # periods: a frame that comes after a longer pause changes no more than one after that
 _BEHIND = 0.6  # of the ceiling
-_AT_ONCE = 2  # rungs that a face goes up in one step, at most
+_AT_ONCE = 2  # levels that a face goes up in one step, at most
 _GONE_S = 2.0  # a face not seen for so long begins anew
 _KEPT = 64  # steps remembered
 _TRACKED = 4  # where no face is corrected, every so many frames are tracked
 
 
 @dataclass(slots=True)
-class Ladder:
+class QualityGovernor:
     """The controller of one live run. Not for use from several threads.
 
     Attributes:
         period: seconds from one frame to the next.
         ceiling: seconds that the run may add to a frame.
         smaller: name of the engine that is taken where the chosen one is too dear; None for no such step.
-        load: what frames cost.
+        costs: what frames cost.
         time: of the last frame, seconds.
         steps: the last ones.
         sparing: whether tracking, too, should do with less.
@@ -67,10 +67,10 @@ class Ladder:
     period: float
     ceiling: float
     smaller: str | None = None
-    load: Load = field(init=False)
+    costs: CostModel = field(init=False)
     time: float | None = None
-    steps: deque[Step] = field(default_factory=lambda: deque[Step](maxlen=_KEPT))
-    _faces: dict[int, Standing] = field(default_factory=dict[int, Standing])
+    steps: deque[LevelChange] = field(default_factory=lambda: deque[LevelChange](maxlen=_KEPT))
+    _faces: dict[int, FaceQuality] = field(default_factory=dict[int, FaceQuality])
     sparing: bool = False
     track_every: int = 1
     _calm_s: float = _CALM_S
@@ -85,10 +85,10 @@ class Ladder:
     _credit: float = 0.0  # key frames that may be done on this frame
 
     def __post_init__(self) -> None:
-        self.load = Load(self.period)
+        self.costs = CostModel(self.period)
 
-    def plan(self, now: float, seen: Sequence[Seen], *, late: int = 0, carries: bool = True,
-             age: float = 0.0) -> list[Plan]:
+    def plan(self, now: float, seen: Sequence[FaceDemand], *, late: int = 0, carries: bool = True,
+             age: float = 0.0) -> list[FaceDecision]:
         """What to do with the faces of a frame, in their order.
 
         Args:
@@ -103,12 +103,12 @@ class Ladder:
             del self._faces[track]
         shown = [self._stand(now, face, carries) for face in seen]
         faces = self._present()
-        short = self.load.late(now, 0 if self._settling(now) else late, self.cost(faces))
+        short = self.costs.late(now, 0 if self._settling(now) else late, self.cost(faces))
         if faces:
             self._go_down(now, faces, short)
             self._go_up(now, faces)
         self.sparing = any(s.shown_at for s in faces)
-        self.track_every = 1 if any(s.rung.engine or s.engine for s in faces) or not faces else _TRACKED
+        self.track_every = 1 if any(s.level.engine or s.engine for s in faces) or not faces else _TRACKED
         self._take_turns([s for _, s in shown], behind=carries and age > _BEHIND * self.ceiling)
         return [self._plan(s, elapsed, carries) for _, s in shown]
 
@@ -126,43 +126,43 @@ class Ladder:
 
     def summary(self) -> str:
         """Where the last frame's faces stand, largest first: "2 faces: full, key/2"."""
-        names = [name_of(s.rungs, s.shown_at) for s in self._present()]
+        names = [name_of(s.levels, s.shown_at) for s in self._present()]
         return f"{len(names)} face{'s' * (len(names) > 1)}: {', '.join(names)}" if names else "no faces"
 
-    def _present(self) -> list[Standing]:
+    def _present(self) -> list[FaceQuality]:
         """The faces of the last frame, largest first."""
         faces = tuple(self._faces.values())  # other threads ask for the summary
         return sorted((s for s in faces if s.seen == self.time), key=lambda s: -s.width)
 
-    def _stand(self, now: float, face: Seen, carries: bool) -> tuple[int, Standing]:
-        rungs = rungs_for(face, self.smaller, self.period, carries)
+    def _stand(self, now: float, face: FaceDemand, carries: bool) -> tuple[int, FaceQuality]:
+        levels = levels_for(face, self.smaller, self.period, carries)
         standing = self._faces.get(face.track)
         if standing is None:
-            standing = Standing(rungs, 0, face.width, now)
+            standing = FaceQuality(levels, 0, face.width, now)
             self._faces[face.track] = standing
-        elif standing.rungs != rungs:  # another engine suits it, or the run has moved: the same rung, or what is left
-            same = [k for k, rung in enumerate(rungs) if rung.every >= standing.rung.every or not rung.engine]
-            standing.at = len(rungs) - 1 if not standing.rung.engine else same[0]
-            standing.rungs = rungs
+        elif standing.levels != levels:  # another engine suits it, or the run has moved: the same, or what is left
+            same = [k for k, level in enumerate(levels) if level.every >= standing.level.every or not level.engine]
+            standing.at = len(levels) - 1 if not standing.level.engine else same[0]
+            standing.levels = levels
         standing.width, standing.seen, standing.fades = face.width, now, carries or face.slow
         return face.track, standing
 
-    def cost(self, faces: Sequence[Standing], *, best: bool = False) -> float:
-        """Seconds that a frame takes with faces where they stand, on average; `best`: see `Load.cost`."""
-        return sum(self._cost(s.rung, best) for s in faces)
+    def cost(self, faces: Sequence[FaceQuality], *, best: bool = False) -> float:
+        """Seconds that a frame takes with faces where they stand, on average; `best`: see `CostModel.cost`."""
+        return sum(self._cost(s.level, best) for s in faces)
 
-    def _cost(self, rung: Rung, best: bool) -> float:
-        if not rung.engine:
+    def _cost(self, level: QualityLevel, best: bool) -> float:
+        if not level.engine:
             return 0.0
-        key = self.load.cost(rung.kind, key=True, best=best)
-        if rung.every == 1:
+        key = self.costs.cost(level.kind, key=True, best=best)
+        if level.every == 1:
             return key
-        return (key + (rung.every - 1) * self.load.cost(rung.kind, key=False, best=best)) / rung.every
+        return (key + (level.every - 1) * self.costs.cost(level.kind, key=False, best=best)) / level.every
 
-    def _go_down(self, now: float, faces: Sequence[Standing], short: str) -> None:
+    def _go_down(self, now: float, faces: Sequence[FaceQuality], short: str) -> None:
         """Where faces have cost too much for a while, the one that stands highest goes down until there is room for
-        all, the largest a rung later."""
-        cost, room = self.cost(faces), self.load.room
+        all, the largest a level later."""
+        cost, room = self.cost(faces), self.costs.room
         new = any(not s.engine and not s.turn and s.trial is None for s in faces)
         last = all(s.height <= 1 and s.trial is None for s in faces)
         urgent = new or (short and not last)
@@ -178,8 +178,8 @@ class Ladder:
             return
         why = short or ("a new face" if new else f"faces take {1e3 * cost:.0f} of {1e3 * room:.0f} ms")
         before = {id(s): s.at for s in faces}
-        # The last step is the only one that is seen: it is for faces that would hold frames up on the rung before.
-        most = room if new else max(room, _LAST * self.period - self.load.beside)
+        # The last step is the only one that is seen: it is for faces that would hold frames up on the level before.
+        most = room if new else max(room, _LAST * self.period - self.costs.beside)
         while (cost := self.cost(faces)) > 0.95 * room and any(s.height for s in faces):
             highest = max((s for s in faces if s.height), key=lambda s: (s.height - (s is faces[0]), -s.width))
             if highest.height == 1 and not new and (cost <= most or before[id(highest)] != highest.at):
@@ -189,24 +189,24 @@ class Ladder:
             if self._last_up is not None and now - self._last_up < _TRIAL_S:
                 self._calm_s, self._failed = min(2 * self._calm_s, _LONGEST_S), None
             self._last_up = None
-            if self._shown is not None and any(not s.rung.engine for s in faces):
+            if self._shown is not None and any(not s.level.engine for s in faces):
                 self._prove_s, self._shown = min(2 * self._prove_s, _LONGEST_PROVE_S), None
 
     def _settling(self, now: float) -> bool:
         """Whether a change is so new that its effect cannot be seen yet: late frames still wait in the queue."""
         return self._changed_at is not None and now - self._changed_at < _SETTLING_S
 
-    def _end_trials(self, faces: Sequence[Standing]) -> bool:
+    def _end_trials(self, faces: Sequence[FaceQuality]) -> bool:
         """Gives up what is tried and was not shown; whether there was anything."""
         tried = [s for s in faces if s.trial is not None]
         for s in tried:
-            s.at, s.trial, s.engine = len(s.rungs) - 1, None, ""
+            s.at, s.trial, s.engine = len(s.levels) - 1, None, ""
         if tried:
             self._try_s = min(1.5 * self._try_s, _LONGEST_TRY_S)
             log.debug("a trial of the lowest quality level failed; the next one comes in %.1f s", self._try_s)
         return bool(tried)
 
-    def _go_up(self, now: float, faces: Sequence[Standing]) -> None:
+    def _go_up(self, now: float, faces: Sequence[FaceQuality]) -> None:
         """After a calm while the faces that stand lowest go up, as far as there is clearly room for that."""
         self._calm_since = now if self._calm_since is None else self._calm_since
         if self._last_up is not None and now - self._last_up > 2 * _TRIAL_S:  # it lasted
@@ -217,28 +217,28 @@ class Ladder:
         calm = now - self._calm_since
         if any(s.trial is not None for s in faces):
             self._show_trials(now, faces)
-        elif any(not s.rung.engine for s in faces):
+        elif any(not s.level.engine for s in faces):
             if calm >= self._try_s:
-                self._try(now, next(s for s in faces if not s.rung.engine), faces)
+                self._try(now, next(s for s in faces if not s.level.engine), faces)
         elif self._failed is None:
-            self._failed = self.load.slow if calm >= _SETTLED_S else None
-        elif self._shown is not None and self.load.slow > _QUIET:
+            self._failed = self.costs.slow if calm >= _SETTLED_S else None
+        elif self._shown is not None and self.costs.slow > _QUIET:
             return
-        elif calm >= (_CALM_S if self.load.slow < _EASED * self._failed else self._calm_s):
+        elif calm >= (_CALM_S if self.costs.slow < _EASED * self._failed else self._calm_s):
             self._raise(now, faces)
 
-    def _try(self, now: float, s: Standing, faces: Sequence[Standing]) -> None:
-        """Nothing is worse than no correction, and the lowest rung costs little: it is tried where it fits into a frame
-        at all, however little room past delays have left."""
+    def _try(self, now: float, s: FaceQuality, faces: Sequence[FaceQuality]) -> None:
+        """Nothing is worse than no correction, and the lowest level costs little: it is tried where it fits into a
+        frame at all, however little room past delays have left."""
         s.at -= 1
-        if self.load.lend(self.cost(faces, best=True)):
+        if self.costs.lend(self.cost(faces, best=True)):
             s.trial, s.turn, s.strength = now, 0, 0.0
             self._changed_at = now  # what was measured before says little: it is not judged at once
         else:
             s.at += 1
             self._calm_since = now
 
-    def _show_trials(self, now: float, faces: Sequence[Standing]) -> None:
+    def _show_trials(self, now: float, faces: Sequence[FaceQuality]) -> None:
         """What was tried and has held fades in."""
         before = {id(s): s.shown_at for s in faces}
         for s in faces:
@@ -247,13 +247,13 @@ class Ladder:
         if self._say(now, faces, before, "a trial has held"):
             self._calm_since = self._last_up = self._shown = now
 
-    def _raise(self, now: float, faces: Sequence[Standing]) -> None:
+    def _raise(self, now: float, faces: Sequence[FaceQuality]) -> None:
         before = {id(s): s.at for s in faces}
         rising = [s for s in faces if s.at]
         while rising:
             s = min(rising, key=lambda s: (s.height - (s is faces[0]), -s.width))
             s.at -= 1
-            if self.cost(faces) > _ROOM * self.load.room:
+            if self.cost(faces) > _ROOM * self.costs.room:
                 s.at += 1
                 rising.remove(s)
             elif not s.at or before[id(s)] - s.at >= _AT_ONCE:
@@ -261,48 +261,48 @@ class Ladder:
         if self._say(now, faces, before, "there is room"):
             self._calm_since = self._last_up = now
 
-    def _say(self, now: float, faces: Sequence[Standing], before: dict[int, int], why: str) -> bool:
+    def _say(self, now: float, faces: Sequence[FaceQuality], before: dict[int, int], why: str) -> bool:
         ids = {id(s): track for track, s in self._faces.items()}
         moved = [s for s in faces if s.shown_at != before[id(s)]]
         for s in moved:
-            old, new = name_of(s.rungs, before[id(s)]), name_of(s.rungs, s.shown_at)
-            self.steps.append(Step(now, ids[id(s)], old, new, why))
+            old, new = name_of(s.levels, before[id(s)]), name_of(s.levels, s.shown_at)
+            self.steps.append(LevelChange(now, ids[id(s)], old, new, why))
             log.info("face %d goes from %s to %s: %s", ids[id(s)], old, new, why)
         return bool(moved)
 
-    def _take_turns(self, shown: Sequence[Standing], *, behind: bool) -> None:
+    def _take_turns(self, shown: Sequence[FaceQuality], *, behind: bool) -> None:
         """Says whose engines run; on a frame that is `behind` answers are carried where that is possible. Key frames
         that fall together are spread: as many on a frame as come up on average, and those longest overdue first."""
-        waiting: list[Standing] = []
+        waiting: list[FaceQuality] = []
         for s in shown:
             s.turn += 1
-            every = 2 * s.rung.every + 1 if behind else s.rung.every
-            s.due = bool(s.rung.engine) and (s.turn >= every or s.engine != s.rung.engine)
-            if s.due and s.rung.every > 1 and s.turn < 2 * s.rung.every:
+            every = 2 * s.level.every + 1 if behind else s.level.every
+            s.due = bool(s.level.engine) and (s.turn >= every or s.engine != s.level.engine)
+            if s.due and s.level.every > 1 and s.turn < 2 * s.level.every:
                 waiting.append(s)
-        self._credit += sum(1.0 / s.rung.every for s in shown if s.rung.engine and s.rung.every > 1)
-        waiting.sort(key=lambda s: (s.engine == s.rung.engine, s.rung.every - s.turn))
+        self._credit += sum(1.0 / s.level.every for s in shown if s.level.engine and s.level.every > 1)
+        waiting.sort(key=lambda s: (s.engine == s.level.engine, s.level.every - s.turn))
         allowed = int(self._credit + 1e-6)
         for s in waiting[allowed:]:
             s.due = False
         self._credit = min(self._credit - min(allowed, len(waiting)), 1.0)
 
-    def _plan(self, s: Standing, elapsed: float, carries: bool) -> Plan:
-        rung, ramp = s.rung, min(max(elapsed, 0.0), _JUMP * self.period) / FADE_S
-        if not rung.engine:
+    def _plan(self, s: FaceQuality, elapsed: float, carries: bool) -> FaceDecision:
+        level, ramp = s.level, min(max(elapsed, 0.0), _JUMP * self.period) / FADE_S
+        if not level.engine:
             s.strength = max(0.0, s.strength - ramp) if s.engine else 0.0
             if not s.strength:
                 s.engine = ""
-            return Plan(s.engine, s.engine != "" and not carries, s.strength)
-        if not s.due and s.engine != rung.engine:  # its turn comes
-            return Plan(s.engine, False, s.strength, s.share)
+            return FaceDecision(s.engine, s.engine != "" and not carries, s.strength)
+        if not s.due and s.engine != level.engine:  # its turn comes
+            return FaceDecision(s.engine, False, s.strength, s.share)
         if not s.engine and s.turn > 1:  # it was shown without
             s.strength = 0.0
-        elif s.engine and s.engine != rung.engine and s.fades:
+        elif s.engine and s.engine != level.engine and s.fades:
             s.share = 0.0
         s.strength, s.share = min(1.0, s.strength + ramp), min(1.0, s.share + ramp)
         if s.trial is not None:  # all of the work, and nothing to see
             s.strength = UNSEEN
         if s.due:
-            s.turn, s.engine = 0, rung.engine
-        return Plan(rung.engine, s.due, s.strength, s.share, rung.half)
+            s.turn, s.engine = 0, level.engine
+        return FaceDecision(level.engine, s.due, s.strength, s.share, level.half)

@@ -1,4 +1,4 @@
-"""The rungs of the quality ladder, and where a face stands on them; see `rtface.quality.governor`."""
+"""The levels of the quality governor, and where a face stands on them; see `rtface.quality.governor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent 
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class QualityLevel:
     """How a face is done: by which engine ("" for none), on every `every`-th frame; `half`: a slow engine's answers are
     shown in crops of the smaller engine's size."""
 
@@ -26,12 +26,12 @@ class Rung:
 
 
 def kind_of(engine: str, half: bool) -> str:
-    """What the cost of an engine's face is known by; see `Rung`."""
+    """What the cost of an engine's face is known by; see `QualityLevel`."""
     return f"{engine} half" if half else engine
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FaceDemand:
     """A face that is to be corrected.
 
     Attributes:
@@ -51,7 +51,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FaceDecision:
     """What to do with one face of one frame.
 
     Attributes:
@@ -59,7 +59,7 @@ class Plan:
         key: whether the engine is to run.
         strength: 0…1, to multiply the correction with.
         share: 0…1 of this engine in it; the rest is the engine's before it.
-        half: see `Rung`.
+        half: see `QualityLevel`.
     """
 
     engine: str
@@ -70,8 +70,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of one face, for the status line and the report: seconds, the track's id, rungs by name, and why."""
+class LevelChange:
+    """One step of one face, for the status line and the report: seconds, the track's id, levels by name, and why."""
 
     time: float
     track: int
@@ -81,14 +81,14 @@ class Step:
 
 
 @dataclass(slots=True)
-class Standing:
+class FaceQuality:
     """Where one face stands.
 
     Attributes:
-        trial: since when a rung is tried without being shown; None for none.
+        trial: since when a level is tried without being shown; None for none.
     """
 
-    rungs: tuple[Rung, ...]
+    levels: tuple[QualityLevel, ...]
     at: int
     width: float
     seen: float
@@ -101,50 +101,51 @@ class Standing:
     trial: float | None = None
 
     @property
-    def rung(self) -> Rung:
-        return self.rungs[self.at]
+    def level(self) -> QualityLevel:
+        return self.levels[self.at]
 
     @property
     def shown_at(self) -> int:
-        """The rung by which it is shown."""
-        return self.at if self.trial is None else len(self.rungs) - 1
+        """The level by which it is shown."""
+        return self.at if self.trial is None else len(self.levels) - 1
 
     @property
     def height(self) -> int:
         """Rungs below it."""
-        return len(self.rungs) - 1 - self.at
+        return len(self.levels) - 1 - self.at
 
 
-def rungs_for(face: Seen, smaller: str | None, period: float, carries: bool) -> tuple[Rung, ...]:
-    """The rungs of a face, from the highest down.
+def levels_for(face: FaceDemand, smaller: str | None, period: float, carries: bool) -> tuple[QualityLevel, ...]:
+    """The levels of a face, from the highest down.
 
     Args:
         face: with the engine that suits it.
         smaller: name of the engine that is taken where that is too dear; None for no such step.
         period: seconds from one frame to the next.
         carries: whether the device can do without an engine between key frames (`Device.carries`). A slow engine's
-            key frames ask nothing of it, so that rung is there in either case.
+            key frames ask nothing of it, so that level is there in either case.
     """
     first = face.engine
     smaller = smaller if smaller != first else None
     if not carries:
-        return (Rung(first), *([Rung(smaller)] if smaller else []), Rung(""))
+        return (QualityLevel(first), *([QualityLevel(smaller)] if smaller else []), QualityLevel(""))
     pace = [n for n in (2, 4, 8) if n * period <= _MEMORY_S or not face.memory]
-    low = [Rung(smaller, n) for n in pace] if smaller else []
+    low = [QualityLevel(smaller, n) for n in pace] if smaller else []
     if face.slow and smaller:
         # Its answers are there whatever else there is time for. What costs is to show them, and that goes by the size
         # of the crop: at half of it a key frame costs less than carrying one at full size does.
-        return (Rung(first), *(Rung(first, n, half=True) for n in (1, *pace[:2])), *(low[1:] or low), Rung(""))
-    high = [Rung(first), *(Rung(first, n) for n in pace)]
+        half = [QualityLevel(first, n, half=True) for n in (1, *pace[:2])]
+        return (QualityLevel(first), *half, *(low[1:] or low), QualityLevel(""))
+    high = [QualityLevel(first), *(QualityLevel(first, n) for n in pace)]
     # A large engine on every 8th frame is not better than the small one on every 2nd.
-    return (*(high[:3] if low else high), *low, Rung(""))
+    return (*(high[:3] if low else high), *low, QualityLevel(""))
 
 
-def name_of(rungs: Sequence[Rung], at: int) -> str:
-    """A rung in a word: "full", "key/2", "small key/2", "half", "pass-through"."""
-    rung = rungs[at]
-    if not rung.engine:
+def name_of(levels: Sequence[QualityLevel], at: int) -> str:
+    """A level in a word: "full", "key/2", "small key/2", "half", "pass-through"."""
+    level = levels[at]
+    if not level.engine:
         return "pass-through"
-    words = (["small"] * (rung.engine != rungs[0].engine) + ["half"] * rung.half
-             + [f"key/{rung.every}"] * (rung.every > 1))
+    words = (["small"] * (level.engine != levels[0].engine) + ["half"] * level.half
+             + [f"key/{level.every}"] * (level.every > 1))
     return " ".join(words) or "full"

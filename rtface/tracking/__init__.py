@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rtface.errors import DeviceLost, EngineError, MissingComponent, UsageError
 from rtface.frame import Face
-from rtface.pictures import PictureNetwork, PictureRunner
-from rtface.protocols import Tracker, View
+from rtface.protocols import ImageNetwork, ImageNetworkRunner, Tracker, View
 
 if TYPE_CHECKING:
     from rtface.tracking.detector import Detector
     from rtface.tracking.facemesh import FaceMesh
 
 log = logging.getLogger("rtface")
-Opener = Callable[[PictureNetwork], PictureRunner]
+Opener = Callable[[ImageNetwork], ImageNetworkRunner]
 
 
 class _Closable(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtface.frame import Bytes, Float
-from rtface.pictures import PictureRunner
+from rtface.protocols import ImageNetworkRunner
 from rtface.tracking.network import Network
 
 SIZE = 384
@@ -71,7 +71,7 @@ class Detector:
         network: `models.yunet()`, ready somewhere else.
     """
 
-    def __init__(self, *, threads: int = 1, device: str = "CPU", network: PictureRunner | None = None) -> None:
+    def __init__(self, *, threads: int = 1, device: str = "CPU", network: ImageNetworkRunner | None = None) -> None:
         self.network = network or Network("face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True,
                                           exact=False, device=device)
 

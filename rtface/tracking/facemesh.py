@@ -13,8 +13,7 @@ import numpy as np
 
 from rtface.frame import Bytes, Float
 from rtface.geometry.alignment import similarity
-from rtface.pictures import PictureRunner
-from rtface.protocols import View
+from rtface.protocols import ImageNetworkRunner, View
 from rtface.tracking.appearance import appearance_of
 from rtface.tracking.detector import Detection
 from rtface.tracking.network import Network
@@ -99,7 +98,7 @@ class FaceMesh:
         network: `models.face_mesh()`, ready somewhere else.
     """
 
-    def __init__(self, *, threads: int = 1, device: str = "CPU", network: PictureRunner | None = None) -> None:
+    def __init__(self, *, threads: int = 1, device: str = "CPU", network: ImageNetworkRunner | None = None) -> None:
         self.network = network or Network("face_landmarks_detector.tflite", SIZE, threads, divisor=255.0, device=device)
 
     def read(self, view: View, region: Region) -> Mesh:

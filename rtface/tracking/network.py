@@ -1,4 +1,4 @@
-"""One small OpenVINO network that takes a uint8 RGB frame (`protocols.PictureRunner`)."""
+"""One small OpenVINO network that takes a uint8 RGB frame (`protocols.ImageNetworkRunner`)."""
 
 from __future__ import annotations
 

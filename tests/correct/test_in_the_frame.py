@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import Shaping, TrackState, face_mask, shape
+from rtface.correct import CorrectionState, Shaping, face_mask, shape
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Color, Frame
 from rtface.geometry.transforms import FFHQ_512
@@ -54,7 +54,7 @@ def test_a_grainy_film_keeps_its_grain_on_the_face(scale, size, portrait):
     device = CpuDevice()
     ratio = {}
     for mode in ("match", "none"):
-        state = TrackState()
+        state = CorrectionState()
         for k in range(3):
             noise = np.random.default_rng(k).normal(0, 6, clean.shape[:2])[..., None]
             frame = frame_of(np.clip(clean + noise, 0, 255).astype(np.uint8), k)
@@ -81,7 +81,7 @@ def test_a_warm_bright_engine_shifts_no_colour_and_has_no_seam(portrait):
     c = device.crops(frame, matrix[None], size).pixels[0]
     r = c + np.array([0.10, 0.05, -0.04], np.float32)[:, None, None]
     before = [np.frombuffer(p, np.uint8).reshape(p.height, -1).astype(int) for p in frame.image.planes]
-    d, mask = shape(r, c, face_mask(size), TrackState(), Shaping(grain="none"), time=0.0)
+    d, mask = shape(r, c, face_mask(size), CorrectionState(), Shaping(grain="none"), time=0.0)
     out = device.composite(frame, d[None], mask[None], matrix[None])
     after = [np.frombuffer(p, np.uint8).reshape(p.height, -1).astype(int) for p in out.image.planes]
     moved = [a - b for a, b in zip(after, before, strict=True)]

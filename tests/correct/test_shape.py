@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import Shaping, TrackState, face_mask, shape
+from rtface.correct import CorrectionState, Shaping, face_mask, shape
 from rtface.correct.colour import enlarged, enlarging
 from rtface.errors import EngineError
 
@@ -22,7 +22,7 @@ def pair(face):
 
 
 def once(r, c, options, **kwargs):
-    return shape(r, c, face_mask(SIZE), TrackState(), options, time=0.0, **kwargs)
+    return shape(r, c, face_mask(SIZE), CorrectionState(), options, time=0.0, **kwargs)
 
 
 def test_shapes_and_support(pair):
@@ -37,7 +37,7 @@ def test_shapes_and_support(pair):
 def test_inputs_are_left_alone(pair):
     before = [p.copy() for p in pair]
     for options in (Shaping(), Shaping(colour="restore", average=True)):
-        state = TrackState()
+        state = CorrectionState()
         for k in range(3):
             shape(*pair, face_mask(SIZE), state, options, time=k / 25)
     for a, b in zip(pair, before, strict=True):
@@ -89,7 +89,7 @@ def test_the_gate_closes_at_once_and_opens_slowly(face):
     covered = r.copy()
     covered[:, 170:215, 60:200] = np.array([0.2, 0.3, 0.6], np.float32)[:, None, None]
     mouth = (slice(180, 205), slice(110, 150))
-    state, seen = TrackState(), []
+    state, seen = CorrectionState(), []
     sharper = np.clip(r + 0.02 * (r - 0.5), 0, 1)
     for k in range(12):
         c = covered if 2 <= k < 4 else r
@@ -106,7 +106,7 @@ def test_averaging_steadies_a_flickering_engine(face):
     rng = np.random.default_rng(0)
     spread = {}
     for average in (False, True):
-        state, frames = TrackState(), []
+        state, frames = CorrectionState(), []
         for k in range(16):
             c = (face(SIZE) + rng.normal(0, 0.01, (3, SIZE, SIZE))).astype(np.float32)
             flicker = cv2.GaussianBlur(rng.normal(0, 0.3, (SIZE, SIZE, 3)), (0, 0), 3).transpose(2, 0, 1)
@@ -120,7 +120,7 @@ def test_averaging_steadies_a_flickering_engine(face):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_answers_are_refused_and_reset_the_track(value, pair):
     r, c = pair
-    state = TrackState()
+    state = CorrectionState()
     shape(r, c, face_mask(SIZE), state, Shaping(), time=0.0)
     assert state.gate is not None
     broken = r.copy()

@@ -1,4 +1,5 @@
-"""A face that stands still or moves, engines whose answers show where they are carried to, and a ladder of one pace."""
+"""A face that stands still or moves, engines whose answers show where they are carried to, and a governor
+of one pace."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from rtface.frame import Frame
 from rtface.protocols import Restored
-from rtface.quality.governor import Ladder
+from rtface.quality.governor import QualityGovernor
 from tests.pipeline.fakes import FakeEngine, face_at, frame_of, portrait
 
 
@@ -27,8 +28,8 @@ class Sharpening(FakeEngine):
         return answer
 
 
-class Every(Ladder):
-    """A ladder that keeps all faces on one pace."""
+class Every(QualityGovernor):
+    """A governor that keeps all faces on one pace."""
 
     def __init__(self, every: int) -> None:
         super().__init__(1 / 25, 10.0)

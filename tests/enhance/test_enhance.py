@@ -17,7 +17,7 @@ from rtface.frame import Display, Frame, Packet
 from rtface.options import Options
 from rtface.pipeline.chain import join_fields, split_fields
 from rtface.pipeline.track_step import track
-from rtface.protocols import Workshop
+from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
@@ -90,7 +90,7 @@ def test_a_clean_face_is_left_bit_for_bit_and_a_bad_one_is_not() -> None:
         was = planes(frame)
         step = enhance(analysis=True)
         out = step.collect(step.submit(frame))
-        assert out.touched is touched, f"blur {blur}: {step.book.reports()[0]}"
+        assert out.touched is touched, f"blur {blur}: {step.tracks.reports()[0]}"
         if not touched:
             assert all(np.array_equal(a, b) for a, b in zip(was, planes(out), strict=True))
 
@@ -143,7 +143,7 @@ def test_a_treatment_decides_for_its_track_alone() -> None:
         1: Treatment(False), 2: Treatment(True, 0.5, "other"), 3: Treatment(True, 1.0)})
     out = step.collect(step.submit(replace(frame, faces=faces)))
     assert out.touched
-    reports = {r.id: r for r in step.book.reports()}
+    reports = {r.id: r for r in step.tracks.reports()}
     assert (reports[1].strength, reports[2].strength, reports[3].strength) == (0.0, 0.5, 1.0)
     assert (reports[2].treatment["engine"], reports[3].treatment["engine"]) == ("other", "fake")
     assert (engines.named("fake").calls, other.calls) == (1, 1)
@@ -209,7 +209,7 @@ def test_a_recurrent_engine_begins_anew_after_a_pause() -> None:
 def test_figures_of_a_track() -> None:
     step = enhance()
     list(step(film(5)))
-    (report,) = step.book.reports()
+    (report,) = step.tracks.reports()
     assert (report.id, report.frames, report.first_s, report.last_s) == (1, 5, 0.0, 0.16)
     assert report.strength == 1.0
     assert 80 < report.mean_width_px < 140
@@ -231,7 +231,7 @@ class LosableDevice(CpuDevice):
 
 
 def test_a_run_moves_to_another_device_between_two_frames() -> None:
-    there = Workshop(LosableDevice(), FakeEngines(FakeEngine("there")))
+    there = Runtime(LosableDevice(), FakeEngines(FakeEngine("there")))
     step = enhance(FakeEngines(FakeEngine("here")))
     step.coming = Future()
     names, waiting = [], []
@@ -244,7 +244,7 @@ def test_a_run_moves_to_another_device_between_two_frames() -> None:
             assert step.collect(waiting.pop(0)).touched
     assert step.collect(waiting.pop()).touched
     assert names == ["here"] * 3 + ["there"] * 3
-    assert step.workshop == there and step.coming is None
+    assert step.runtime == there and step.coming is None
 
 
 def test_a_device_that_never_gets_ready_changes_nothing() -> None:
@@ -258,7 +258,7 @@ def test_a_device_that_never_gets_ready_changes_nothing() -> None:
 
 def test_a_lost_device_ends_a_film_and_not_a_live_run() -> None:
     device, stats = LosableDevice(), Stats()
-    spare = Workshop(CpuDevice(), FakeEngines(FakeEngine("spare")))
+    spare = Runtime(CpuDevice(), FakeEngines(FakeEngine("spare")))
     for live in (False, True):
         device.lost = False
         step = Enhance(device, FakeEngines(), Options(grain="none"), stats, analysis=False)
@@ -277,11 +277,11 @@ def test_without_a_fallback_frames_pass_and_it_is_retried(monkeypatch: pytest.Mo
     device, stats, asked = LosableDevice(), Stats(), []
     step = Enhance(device, FakeEngines(), Options(grain="none"), stats, analysis=False)
 
-    def spare() -> Workshop:
+    def spare() -> Runtime:
         asked.append(1)
         if len(asked) < 3:
             raise MissingComponent("no memory")
-        return Workshop(CpuDevice(), FakeEngines(FakeEngine("spare")))
+        return Runtime(CpuDevice(), FakeEngines(FakeEngine("spare")))
 
     step.spare, device.lost = spare, True
     frames = film(6)
@@ -341,7 +341,7 @@ def test_without_an_answer_the_scores_decide(what: str) -> None:
     engine.heavy = what == "heavy"
     step = enhance(FakeEngines(engine), analysis=True, stats=stats)
     (out,) = step([_grainy()])
-    (track,) = step.book.reports()
+    (track,) = step.tracks.reports()
     assert isinstance(out, Frame) and not stats.counters["faults"]
     assert track.treatment["reasons"] and "engine" not in " ".join(track.treatment["reasons"])
     assert out.touched is track.treatment["on"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtface.enhance.face_filter import FaceChoice, missing_tracks
+from rtface.enhance.face_filter import FaceFilter, missing_tracks
 from rtface.errors import UsageError
 from rtface.frame import Face
 
@@ -22,13 +22,13 @@ FACES = (face(1, 50), face(2, 200), face(7, 120))
     ("1,2,7", 1, [2]), ("9", 8, []),
 ])
 def test_choice(text: str, most: int, ids: list[int]) -> None:
-    assert [f.track_id for f in FaceChoice.parse(text, most)(FACES)] == ids
+    assert [f.track_id for f in FaceFilter.parse(text, most)(FACES)] == ids
 
 
 @pytest.mark.parametrize(("text", "most"), [("", 8), ("biggest", 8), ("1,x", 8), ("0", 8), ("-1", 8), ("all", 0)])
 def test_refused_with_the_way_out(text: str, most: int) -> None:
     with pytest.raises(UsageError, match="--"):
-        FaceChoice.parse(text, most)
+        FaceFilter.parse(text, most)
 
 
 @pytest.mark.parametrize(("faces", "treated", "found", "said"), [

@@ -14,7 +14,7 @@ from rtface.enhance.step import Enhance
 from rtface.frame import Frame
 from rtface.options import Options
 from rtface.protocols import Restored
-from rtface.quality.governor import Ladder
+from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
 from tests.enhance.key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
@@ -22,7 +22,7 @@ from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, por
 
 def step(engine: FakeEngine, every: int | None, stats: Stats | None = None) -> Enhance:
     return Enhance(CpuDevice(), FakeEngines(engine), Options(grain="none"), stats or Stats(), analysis=False,
-                   ladder=Every(every) if every else None)
+                   governor=Every(every) if every else None)
 
 
 def run(enhance: Enhance, frames: list[Frame]) -> list[np.ndarray]:
@@ -113,7 +113,7 @@ def test_a_closed_gate_holds_for_the_next_engine_too() -> None:
             return [replace(p, engine="small" if falls else "large", key=self._turn in (1, 4)) for p in plans]
 
     enhance = Enhance(CpuDevice(), FakeEngines(large, small), Options(grain="none"), stats, analysis=False,
-                      ladder=Falling(1), small="small")
+                      governor=Falling(1), small="small")
     shown = [picture, picture, hand, hand, hand, hand]
     was = [luma(f) for f in film(shown, [points] * 6)]
     out = [luma(enhance.collect(enhance.submit(frame))) for frame in film(shown, [points] * 6)]
@@ -165,7 +165,7 @@ class Slow(WhenTold, Sharpening):
 def test_a_far_too_slow_engine_is_not_waited_for() -> None:
     engine = Slow()
     enhance = Enhance(CpuDevice(), FakeEngines(engine), Options(grain="none"), Stats(), analysis=False,
-                      ladder=Ladder(1 / 25, 0.1))
+                      governor=QualityGovernor(1 / 25, 0.1))
     changed: list[float] = []
     for k, frame in enumerate(still(40)):
         was = luma(frame)
@@ -181,7 +181,7 @@ def test_a_far_too_slow_engine_is_not_waited_for() -> None:
 def test_an_engine_that_fails_late_costs_one_fault_and_no_frame() -> None:
     engine, stats = Slow(), Stats()
     enhance = Enhance(CpuDevice(), FakeEngines(engine), Options(grain="none"), stats, analysis=False,
-                      ladder=Ladder(1 / 25, 0.1))
+                      governor=QualityGovernor(1 / 25, 0.1))
     touched: list[bool] = []
     for k, frame in enumerate(still(12)):
         if k == 2:
@@ -203,7 +203,7 @@ def test_another_engine_fades_in() -> None:
 
     one, two = FakeEngine("one", amount=0.2), FakeEngine("two", amount=0.05)
     enhance = Enhance(CpuDevice(), FakeEngines(one, two), Options(grain="none"), Stats(), analysis=False,
-                      ladder=Switch(1))
+                      governor=Switch(1))
     was = luma(still(1)[0])
     strength = [np.abs(p - was).mean() for p in run(enhance, still(9))]
     assert strength[2] > 2.5 * strength[-1]
@@ -212,10 +212,10 @@ def test_another_engine_fades_in() -> None:
 
 
 def test_the_ladder_hears_of_frames_without_faces() -> None:
-    ladder = Ladder(1 / 25, 10.0)
+    governor = QualityGovernor(1 / 25, 10.0)
     enhance = Enhance(CpuDevice(), FakeEngines(Sharpening()), Options(grain="none"), Stats(), analysis=False,
-                      ladder=ladder)
+                      governor=governor)
     for frame, summary in zip(still(2), ("1 face: full", "no faces"), strict=True):
         faces = frame.faces if summary != "no faces" else ()
         enhance.collect(enhance.submit(frame.with_faces(faces)))
-        assert ladder.summary() == summary
+        assert governor.summary() == summary

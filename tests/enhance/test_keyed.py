@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analyzer
-from rtface.correct.correspondence import SIDE, Look, Way, Ways
+from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator
 from rtface.correct.keyframe_blend import AHEAD, Key, agreed, calmed, joined, steadied
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.keyframes.sample import Moment
+from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.keyframes.scheduler import MOST, spacing
-from rtface.enhance.keyframes.smoothing import Around
+from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.step import Enhance
-from rtface.enhance.track_store import TrackRecord
+from rtface.enhance.track_store import TrackState
 from rtface.errors import UsageError
 from rtface.frame import Crops, Frame
 from rtface.options import Options
 from rtface.protocols import Restored
-from rtface.quality.governor import Ladder
+from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
 from tests.enhance.key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
@@ -64,9 +64,9 @@ class Small(FakeEngine):
 
 
 def step(heavy: FakeEngine, small: FakeEngine | None = None, keyframe: int | str = 4, stats: Stats | None = None,
-         ladder: Ladder | None = None) -> Enhance:
+         governor: QualityGovernor | None = None) -> Enhance:
     return Enhance(CpuDevice(), FakeEngines(heavy, small or Small()), Options(grain="none", keyframe=keyframe),
-                   stats or Stats(), analysis=False, ladder=ladder, small="small")
+                   stats or Stats(), analysis=False, governor=governor, small="small")
 
 
 def shown(enhance: Enhance, frames: list[Frame]) -> list[np.ndarray]:
@@ -147,7 +147,7 @@ def test_little_is_remembered_of_a_long_film() -> None:
     enhance = step(Heavy())
     most = 0
     for _ in enhance(still(24)):
-        most = max(most, *(len(r.keys.moments) for r in enhance.book._records.values()))
+        most = max(most, *(len(r.keys.samples) for r in enhance.tracks._tracks.values()))
     assert 4 < most <= 3 * 4 + AHEAD
 
 
@@ -157,7 +157,7 @@ class Late(WhenTold, Heavy):
 
 def test_live_small_engine_at_once_and_the_slow_one_fades_in() -> None:
     heavy, small = Late(), Small(0.03)
-    enhance = step(heavy, small, "auto", ladder=Every(1))
+    enhance = step(heavy, small, "auto", governor=Every(1))
     pictures = still(40)
     part, changed = inside(pictures[0]), list[float]()
     for k, frame in enumerate(pictures):
@@ -167,10 +167,10 @@ def test_live_small_engine_at_once_and_the_slow_one_fades_in() -> None:
         changed.append(float(np.abs(luma(enhance.collect(enhance.submit(frame))) - was)[part].mean()))
     assert 4 <= len(heavy.asked) <= 5  # never asked again before it has answered
     assert min(changed[:9]) > 0.3 and max(changed[:9]) < 1.3 * min(changed[:9])
-    assert changed[-1] < 0.3 * changed[8]  # the pattern has given way to what the slow engine makes of the face
+    assert changed[-1] < 0.3 * changed[8]  # the pattern has given warp to what the slow engine makes of the face
     assert 0.0 < np.max(-np.diff(changed[8:18])) < 0.5 * (changed[8] - changed[-1])
-    first = enhance.book._records[1].keys
-    assert len(first.moments) <= 4
+    first = enhance.tracks._tracks[1].keys
+    assert len(first.samples) <= 4
 
 
 def changes(enhance: Enhance, heavy: Late, frames: list[Frame]) -> list[float]:
@@ -224,7 +224,7 @@ class Idle(WhenTold):
 def test_live_an_identity_engine_changes_nothing_at_half_size() -> None:
     """Crops of two sizes do not show quite the same: that is no correction."""
     heavy = Idle()
-    enhance = step(heavy, Small(), "auto", ladder=Halving(1))
+    enhance = step(heavy, Small(), "auto", governor=Halving(1))
     changed = changes(enhance, heavy, still(30))
     assert max(changed[13:]) < 0.02  # but for the two frames on which the sizes change
 
@@ -273,26 +273,26 @@ def test_keyframe_says_what_it_takes(value: object) -> None:
         Options.of({"keyframe": value})
 
 
-def look(seed: int, time: float = 0.0) -> Look:
+def features(seed: int, time: float = 0.0) -> FaceFeatures:
     rng = np.random.default_rng(seed)
     small = np.stack([cv2.GaussianBlur(rng.random((256, 256), np.float32), (0, 0), 3)] * 3)
-    return Look(time, small, small)
+    return FaceFeatures(time, small, small)
 
 
 def test_detail_common_to_two_keyframes_is_kept_noise_is_not() -> None:
     rng = np.random.default_rng(3)
-    before, now = look(1), look(1, 0.1)
+    before, now = features(1), features(1, 0.1)
 
     def texture() -> np.ndarray:
         out: Any = cv2.GaussianBlur(rng.standard_normal((512, 512)).astype(np.float32), (0, 0), 8)
         return np.stack([0.05 * out / out.std()] * 3)
 
-    ways, base = Ways(), np.stack([cv2.resize(p, (512, 512)) for p in now.guide])
+    warps, base = WarpEstimator(), np.stack([cv2.resize(p, (512, 512)) for p in now.guide])
     common, chance = texture(), texture()
     agreed(before, base + common, base, None)
-    way = ways.between(now, before, np.ones((SIDE, SIDE), np.float32))
+    warp = warps.between(now, before, np.ones((SIDE, SIDE), np.float32))
     for added, low, high in ((common, 0.65, 1.01), (chance, 0.0, 0.3)):
-        agreed(now, base + added, base, (before, way))
+        agreed(now, base + added, base, (before, warp))
         assert now.key is not None
         left = now.key - base
         assert low < float((left * added).sum() / (added * added).sum()) < high
@@ -305,10 +305,10 @@ def test_with_small_changes_a_frame_keeps_its_own_detail() -> None:
     crop, moved = scene[:, :, 2:514], scene[:, :, :512]
     texture = np.float32(0.1) * rng.standard_normal((512, 512)).astype(np.float32)
     own, there = (np.stack([cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in c]) for c in (crop, moved))
-    still = Way(None, np.ones((SIDE, SIDE), np.float32))
+    still = Warp(None, np.ones((SIDE, SIDE), np.float32))
     left: list[float] = []
     for added in (np.float32(0.01) * texture, texture):
-        key = Look(0.0, there, there)
+        key = FaceFeatures(0.0, there, there)
         agreed(key, moved + added, moved, None)
         error = joined(crop, own, own, [Key(1.0, key, there, still)]) - crop
         left.append(float((error * added).sum() / (3 * (added * added).sum())))
@@ -320,7 +320,7 @@ def test_with_small_changes_a_frame_keeps_its_own_detail() -> None:
 def test_the_average_over_time_removes_a_frames_errors() -> None:
     rng = np.random.default_rng(4)
     scene = np.stack([cv2.GaussianBlur(rng.random((256, 260), np.float32), (0, 0), 1.5)] * 3)
-    frame, still = scene[:, :, 1:257], Way(None, np.ones((SIDE, SIDE), np.float32))
+    frame, still = scene[:, :, 1:257], Warp(None, np.ones((SIDE, SIDE), np.float32))
     clean = np.full((SIDE, SIDE), 1e-6, np.float32)
     others = [(1, scene[:, :, :256], still), (1, scene[:, :, 2:258], still)]
     blurred = np.abs(sum(p for _, p, _ in others) / 2 - frame).mean()
@@ -373,13 +373,13 @@ def test_film_the_slow_engine_gets_averaged_neighbours() -> None:
     assert len(film_.seen) == len(single.seen) == 3 and noise[0] < 0.6 * noise[1]
 
 
-def drifting(step: float, noise: float, frames: int = 13) -> list[Moment]:
+def drifting(step: float, noise: float, frames: int = 13) -> list[FaceSample]:
     """A face that drifts by so many samples of SIDE×SIDE a frame, in a small engine's answers with noise."""
     rng = np.random.default_rng(7)
     picture, points = portrait(640, 480)
     x, y = points.mean(axis=0).astype(int)
     scene = np.float32(1 / 255) * cv2.resize(picture[y - 64:y + 64, x - 80:x + 80], (320, 256)).transpose(2, 0, 1)
-    out: list[Moment] = []
+    out: list[FaceSample] = []
     for k in range(frames):
         matrix = np.float32([[1, 0, 2 * step * k - 32], [0, 1, 0]])
         clean = np.stack([cv2.warpAffine(p, matrix, (256, 256)) for p in scene])
@@ -388,28 +388,30 @@ def drifting(step: float, noise: float, frames: int = 13) -> list[Moment]:
         own = clean + 2 * noise * rng.standard_normal(clean.shape).astype(np.float32)
         crop = own.repeat(2, axis=1).repeat(2, axis=2)
         at = np.eye(3)[None, :2]
-        out.append(Moment(k / 25, Crops(crop[None], at), Crops(own[None], at), small, number=k))
+        out.append(FaceSample(k / 25, Crops(crop[None], at), Crops(own[None], at), small, number=k))
     return out
 
 
-def missed(way: Way, flow: float) -> float:
-    """How far a way is from the truth, samples of SIDE×SIDE."""
-    found = np.zeros((SIDE, SIDE, 2), np.float32) if way.flow is None else way.flow
+def missed(warp: Warp, flow: float) -> float:
+    """How far a warp is from the truth, samples of SIDE×SIDE."""
+    found = np.zeros((SIDE, SIDE, 2), np.float32) if warp.flow is None else warp.flow
     return float(np.hypot(found[..., 0] - flow, found[..., 1])[20:-20, 20:-20].mean())
 
 
 def test_film_motion_is_finer_and_on_averaged_answers() -> None:
-    moments = drifting(0.15, 0.05)
-    looks, ways = [m.look(wait=True) for m in moments], Ways(fine=True)
-    for k, look in enumerate(looks):
-        look.speed = ways.speed(look, [(j - k, looks[j]) for j in range(len(looks)) if 0 < abs(j - k) <= 3])
-    at_once = missed(ways.between(looks[5], looks[8], np.ones((SIDE, SIDE), np.float32), ways.along(looks[5:9])), 0.45)
+    samples = drifting(0.15, 0.05)
+    sequence, warps = [m.features(wait=True) for m in samples], WarpEstimator(fine=True)
+    for k, features in enumerate(sequence):
+        near = [j for j in range(len(sequence)) if 0 < abs(j - k) <= 3]
+        features.speed = warps.speed(features, [(j - k, sequence[j]) for j in near])
+    warp = warps.between(sequence[5], sequence[8], np.ones((SIDE, SIDE), np.float32), warps.along(sequence[5:9]))
+    at_once = missed(warp, 0.45)
     found: list[float] = []
     for fine in (True, False):
-        moments = drifting(0.15, 0.05)
-        around = Around(moments)
-        around._fine = Ways(fine=fine)
-        found.append(missed(around.way(moments[5], moments[8]), 0.45))
+        samples = drifting(0.15, 0.05)
+        around = NeighbourSmoother(samples)
+        around._fine = WarpEstimator(fine=fine)
+        found.append(missed(around.warp(samples[5], samples[8]), 0.45))
     assert found[0] < 0.9 * found[1] and found[0] < 0.7 * at_once
 
 
@@ -436,18 +438,18 @@ def test_motion_that_was_not_found_is_no_tremble() -> None:
 
 def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
     """A clean film: what differs from frame to frame is motion that was not found, and would be blurred."""
-    moments = drifting(0.15, 0.02)
-    around, changed = Around(moments), list[float]()
+    samples = drifting(0.15, 0.02)
+    around, changed = NeighbourSmoother(samples), list[float]()
 
-    def seen(moment: Moment) -> np.ndarray:
-        return moment.crops.pixels[0]
+    def seen(sample: FaceSample) -> np.ndarray:
+        return sample.crops.pixels[0]
 
-    def answer(moment: Moment) -> np.ndarray:
-        return moment.small.result().pixels[0].repeat(2, axis=1).repeat(2, axis=2)
+    def answer(sample: FaceSample) -> np.ndarray:
+        return sample.small.result().pixels[0].repeat(2, axis=1).repeat(2, axis=2)
 
     for draft in (seen, answer):
-        shown = around.shown(moments[6], draft, (0, 0, SIDE, SIDE))
-        changed.append(float(np.abs(shown - draft(moments[6])).mean()))
+        shown = around.shown(samples[6], draft, (0, 0, SIDE, SIDE))
+        changed.append(float(np.abs(shown - draft(samples[6])).mean()))
     assert changed[0] < 0.2 * changed[1]
 
 
@@ -477,7 +479,7 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
             self.gave.append(super().submit(crops, after))
             return self.gave[-1]
 
-    record, crops = TrackRecord(1, 0.0, Analyzer()), Crops(np.zeros((1, 3, 256, 256), np.float32), np.eye(3)[None, :2])
+    record, crops = TrackState(1, 0.0, Analyzer()), Crops(np.zeros((1, 3, 256, 256), np.float32), np.eye(3)[None, :2])
     small, heavy = Remembering("small"), Remembering("heavy")
     for k, engine in enumerate((small, small, heavy, heavy, small)):
         record.ask(engine, crops, 0.04 * k)

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
-from rtface.enhance.track_store import TrackBook, TrackRecord
+from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face
 
 FACE = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
 ON, OFF = Treatment(True, 0.9, None, ("noise 0.50",)), Treatment(False, 0.0, None, ("clean",))
 
 
-def record() -> TrackRecord:
-    return TrackRecord(1, 0.0, Analyzer(ramp_s=1e-9))
+def record() -> TrackState:
+    return TrackState(1, 0.0, Analyzer(ramp_s=1e-9))
 
 
-def shown(track: TrackRecord, treatment: Treatment, first: int, frames: int) -> TrackRecord:
+def shown(track: TrackState, treatment: Treatment, first: int, frames: int) -> TrackState:
     """The track through so many frames on which that is decided, 25 a second."""
     track.analyzer.treatment = treatment
     for k in range(first, first + frames):
@@ -71,7 +71,7 @@ def test_a_live_runs_times_count_from_its_beginning() -> None:
 
 
 def test_a_track_that_is_gone_keeps_figures_only() -> None:
-    book = TrackBook({}, exposure=False)
+    book = TrackStore({}, exposure=False)
     analyzer = book.see(FACE, 0.0).analyzer
     analyzer.learn(Analysis(noise=0.6), 200, 0.0)
     book.sweep(6.0)
@@ -82,7 +82,7 @@ def test_a_track_that_is_gone_keeps_figures_only() -> None:
 
 
 def test_a_track_that_was_only_looked_ahead_to_stays_open() -> None:
-    book = TrackBook({}, exposure=False)
+    book = TrackStore({}, exposure=False)
     book.analyzer_of(FACE, 61.0).learn(Analysis(noise=0.6), 200, 61.0)
     book.sweep(60.0)
     assert not book.analyzer_of(FACE, 61.2).decided
@@ -98,8 +98,8 @@ def test_pieces_of_a_film_are_joined() -> None:
 
 @pytest.mark.parametrize(("correct", "on"), [("always", True), ("never", False)])
 def test_a_person_decides_for_all_but_the_tracks_of_the_file(correct: str, on: bool) -> None:
-    book = TrackBook({2: Treatment(not on)}, exposure=False, correct=correct)  # type: ignore[arg-type]
+    book = TrackStore({2: Treatment(not on)}, exposure=False, correct=correct)  # type: ignore[arg-type]
     other = Face(2, FACE.box, FACE.points)
-    assert book.record_of(FACE, 0.0).analyzer.treatment.on is on
-    assert book.record_of(other, 0.0).analyzer.treatment.on is not on
-    assert book.record_of(FACE, 0.0).analyzer.decided
+    assert book.track_of(FACE, 0.0).analyzer.treatment.on is on
+    assert book.track_of(other, 0.0).analyzer.treatment.on is not on
+    assert book.track_of(FACE, 0.0).analyzer.decided

@@ -123,7 +123,7 @@ class FakeEnhance:
 
     def __init__(self, seconds: float = 0.0, fail: dict[int, Exception] | None = None) -> None:
         self.seconds, self.calls, self.strength, self._fail = seconds, 0, 1.0, fail or {}
-        self.workshop = type("Workshop", (), {"device": type("Device", (), {"view": lambda self, frame: None})()})()
+        self.runtime = type("Runtime", (), {"device": type("Device", (), {"view": lambda self, frame: None})()})()
         self.resets = 0
         self.bare: list[int] = []
 

@@ -114,7 +114,7 @@ def test_hidden_faces_not_seen_for_a_moment_are_unknown():
     extras = NoExtras()
     extras.hides = True
     rig = Rig(StuckTracker(1), extras=extras, period=0.02)
-    rig.enhance.workshop.device.view = lambda frame: type("View", (), {
+    rig.enhance.runtime.device.view = lambda frame: type("View", (), {
         "thumbnail": lambda self, side: (np.full((36, 64, 3), 90, np.uint8), 1.0, 1.0)})()
     out = rig.run([frame(80_000 * n) for n in range(1, 11)])
     rig.tracker.go.set()
@@ -124,7 +124,7 @@ def test_hidden_faces_not_seen_for_a_moment_are_unknown():
 def test_what_a_stuck_tracker_reads_is_not_written_to():
     views = []
     rig = Rig(StuckTracker(0), period=0.02)
-    rig.enhance.workshop.device.view = lambda frame: views.append(frame.image)
+    rig.enhance.runtime.device.view = lambda frame: views.append(frame.image)
     out = rig.run([frame(33_000)])
     rig.tracker.go.set()
     assert out[0].image is not views[0]

@@ -44,7 +44,7 @@ class Plain:
 @contextmanager
 def working(tracker: Timed, period: float = 30.0, view: object = None) -> Iterator[LiveTracker]:
     """By default its frames are so far apart that it always waits for the tracker."""
-    device = FakeEnhance().workshop.device
+    device = FakeEnhance().runtime.device
     device.view = lambda frame: view
     subject = LiveTracker(tracker, lambda: device, Stats(), period, lambda error: None, clock=lambda: tracker.now)
     subject.start()

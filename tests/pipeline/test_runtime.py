@@ -11,7 +11,7 @@ import pytest
 import rtface
 from rtface.engine.cuda import driver
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.pipeline.runtime import codec_device, open_at_once, open_workshop
+from rtface.pipeline.runtime import codec_device, open_cpu_then_gpu, open_runtime
 from tests.device.cuda.gpu_rig import FakeGpu, engine_on
 from tests.pipeline.fakes import portrait
 
@@ -56,10 +56,10 @@ def pictures(count):
 def test_auto_takes_the_gpu_where_there_is_one(machine):
     told = []
     with ExitStack() as stack:
-        place = open_workshop("rtface-s", "auto", stack, progress=lambda what, share: told.append((what, share)))
-        assert place.device.name == "cuda"
-        assert place.engines.described == ("rtface-s", "cuda (fake 1.0, f32)")
-        assert place.ahead == 2
+        runtime = open_runtime("rtface-s", "auto", stack, progress=lambda what, share: told.append((what, share)))
+        assert runtime.device.name == "cuda"
+        assert runtime.engines.described == ("rtface-s", "cuda (fake 1.0, f32)")
+        assert runtime.ahead == 2
     assert told == [("engine rtface-s", 0.5)]
 
 
@@ -72,20 +72,20 @@ def test_auto_takes_the_cpu_and_says_why(machine, monkeypatch, caplog, fault, sa
     if fault == "no driver":
         monkeypatch.setattr(driver, "unusable", lambda number: "there is no NVIDIA driver (libcuda.so.1 is not found)")
     with caplog.at_level("INFO", "rtface"), ExitStack() as stack:
-        place = open_workshop("rtface-s", "auto", stack)
-        assert place.device.name == "cpu"
+        runtime = open_runtime("rtface-s", "auto", stack)
+        assert runtime.device.name == "cpu"
     lines = [r.message for r in caplog.records if "worked on by the CPU" in r.message]
     assert len(lines) == 1 and said in lines[0]
 
 
 def test_a_gpu_that_was_asked_for_is_not_replaced(machine):
     with ExitStack() as stack, pytest.raises(MissingComponent, match="there is no GPU 1"):
-        open_workshop("rtface-s", "cuda:1", stack)
+        open_runtime("rtface-s", "cuda:1", stack)
     machine.grey = True
     with ExitStack() as stack, pytest.raises(EngineError, match="reference's answers"):
-        open_workshop("rtface-s", "cuda", stack)
+        open_runtime("rtface-s", "cuda", stack)
     with ExitStack() as stack, pytest.raises(UsageError, match="nearest is cuda"):
-        open_workshop("rtface-s", "cud", stack)
+        open_runtime("rtface-s", "cud", stack)
 
 
 def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
@@ -97,13 +97,13 @@ def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
                 machine.gate.set()
                 assert {*e._enhance.coming.result(60).engines.engines} == {"rtface-m", "rtface-s"}
             e(picture)
-            devices.append((e._enhance.workshop.device.name, e._enhance.workshop.engines.described[0]))
+            devices.append((e._enhance.runtime.device.name, e._enhance.runtime.engines.described[0]))
         assert devices == [("cpu", "rtface-s")] * 2 + [("cuda", "rtface-m")] * 2
         assert e.stats.counters["frames_corrected"] == 4
         machine.gpus[-1].lost = True  # and back, with the loss of a frame's correction at most
         for picture in pictures(3):
             e(picture)
-        assert e._enhance.workshop.device.name == "cpu"
+        assert e._enhance.runtime.device.name == "cpu"
         assert e.stats.counters["faults"] == 1
         assert e.stats.counters["frames_corrected"] == 6
 
@@ -113,7 +113,7 @@ def test_a_live_run_stays_on_the_cpu_when_the_gpu_is_too_small(machine, caplog):
     with rtface.Enhancer("default", wait=False, analysis=False) as e:
         assert "rtface-s" in str(e._enhance.coming.exception(60))
         e(pictures(1)[0])
-        assert e._enhance.workshop.device.name == "cpu" and e.stats.counters["frames_corrected"] == 1
+        assert e._enhance.runtime.device.name == "cpu" and e.stats.counters["frames_corrected"] == 1
         assert not machine.gpus[0].live  # at once, not at the end
 
 
@@ -132,7 +132,7 @@ def test_a_live_run_ends_while_the_gpu_is_still_being_made_ready(machine):
 
 def test_without_a_gpu_nothing_is_coming():
     with ExitStack() as stack:
-        now, coming = open_at_once("rtface-s", "cpu", stack)
+        now, coming = open_cpu_then_gpu("rtface-s", "cpu", stack)
         assert now.device.name == "cpu" and coming is None
 
 

@@ -29,9 +29,9 @@ from rtface.pipeline import runtime, segments
 from rtface.pipeline.chain import Parts
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
-from rtface.pipeline.segment_plan import Cutting, plan_cutting, same_tracks
+from rtface.pipeline.segment_plan import SegmentPlan, plan_segments, same_tracks
 from rtface.pipeline.segments import in_segments
-from rtface.protocols import Workshop
+from rtface.protocols import Runtime
 from rtface.stats import Stats
 from rtface.tracking import NoTracker
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
@@ -289,7 +289,7 @@ class Alive:
 
 def parts_without_faces() -> Parts:
     device, engines, options = CpuDevice(), FakeEngines(), Options(tracker="none")
-    return Parts(Workshop(device, engines), NoTracker(), Enhance(device, engines, options, Stats()))  # type: ignore[arg-type]
+    return Parts(Runtime(device, engines), NoTracker(), Enhance(device, engines, options, Stats()))  # type: ignore[arg-type]
 
 
 PACKET: Any = SimpleNamespace(size=100)
@@ -297,7 +297,7 @@ PACKET: Any = SimpleNamespace(size=100)
 
 @pytest.mark.parametrize("display", [Display(), Display(fields="tff")])
 def test_memory_is_bounded_whatever_the_length(display: Display, monkeypatch: pytest.MonkeyPatch) -> None:
-    alive, how = Alive(), Cutting(3, 20, 6, 60)
+    alive, how = Alive(), SegmentPlan(3, 20, 6, 60)
     monkeypatch.setattr(segments, "copy_image", lambda image: alive.image(image.to_ndarray()))
     count = 2000
 
@@ -329,7 +329,7 @@ def test_sound_after_all_frames_of_the_file_ends_nothing(monkeypatch: pytest.Mon
             yield Frame(av.VideoFrame(64, 48, "gray"), pts, Fraction(1, 25), 1)
         yield from (Packet(PACKET, 8) for _ in range(100))
 
-    items = in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), Cutting(2, 20, 5, 40))
+    items = in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), SegmentPlan(2, 20, 5, 40))
     got = [item.pts if isinstance(item, Frame) else -item.stream_index for item in items]
     assert got == [*range(30), *[-7] * 100, *range(30, 60), *[-8] * 100]
 
@@ -383,7 +383,7 @@ def test_a_truncated_source_ends_after_its_last_frame() -> None:
 
     got: list[int] = []
     with pytest.raises(InputError, match="the share is gone"):
-        how = Cutting(2, 10, 3, 20)
+        how = SegmentPlan(2, 10, 3, 20)
         for item in in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), how):
             got += [item.pts]  # type: ignore[union-attr]
     assert got == list(range(33))
@@ -395,7 +395,7 @@ def test_a_consumer_that_leaves_ends_every_thread() -> None:
         for pts in range(1000):
             yield Frame(av.VideoFrame(64, 48, "gray"), pts, Fraction(1, 25), 1)
 
-    items = in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), Cutting(2, 10, 3, 20))
+    items = in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), SegmentPlan(2, 10, 3, 20))
     assert next(items).pts == 0  # type: ignore[union-attr]
     assert of_segments()
     items.close()
@@ -410,22 +410,22 @@ def info(width: int = 1920, height: int = 1080, pix_fmt: str = "yuv420p", rate: 
 
 
 def test_one_place_is_the_default_and_needs_no_plan() -> None:
-    assert plan_cutting(Options(), info()) == plan_cutting(Options(segments=1), info()) == (None, None)
+    assert plan_segments(Options(), info()) == plan_segments(Options(segments=1), info()) == (None, None)
 
 
 @pytest.mark.parametrize("more", [{"faces": "1,3"}, {"treatment": "t.json"}, {"compare": "c.mkv"}])
 def test_options_that_need_one_chain_get_one_and_it_is_said(more: dict[str, Any]) -> None:
-    plan, why = plan_cutting(Options(segments=4, **more), info())
+    plan, why = plan_segments(Options(segments=4, **more), info())
     assert plan is None and why is not None
     assert f"--{next(iter(more))}" in why and "\n" not in why
 
 
 def test_a_short_film_is_shared_out_or_left_to_one_chain() -> None:
-    assert plan_cutting(Options(segments=4), info(frames=160))[0] == Cutting(4, 40, 15, 190)
-    assert plan_cutting(Options(segments=4), info(frames=60))[0] == Cutting(2, 30, 15, 90)
-    plan, why = plan_cutting(Options(segments=4), info(frames=40))
+    assert plan_segments(Options(segments=4), info(frames=160))[0] == SegmentPlan(4, 40, 15, 190)
+    assert plan_segments(Options(segments=4), info(frames=60))[0] == SegmentPlan(2, 30, 15, 90)
+    plan, why = plan_segments(Options(segments=4), info(frames=40))
     assert plan is None and why is not None and "short" in why
-    assert plan_cutting(Options(segments=4), info(frames=None))[0] == Cutting(4, 100, 15, 430)
+    assert plan_segments(Options(segments=4), info(frames=None))[0] == SegmentPlan(4, 100, 15, 430)
 
 
 @pytest.mark.parametrize(("picture", "size"), [
@@ -434,7 +434,7 @@ def test_a_short_film_is_shared_out_or_left_to_one_chain() -> None:
     ((7680, 4320, "yuv420p10le", 24), 7680 * 4320 * 3)])
 def test_what_is_held_follows_the_size_of_a_picture(picture: tuple[Any, ...], size: float) -> None:
     for wanted in (2, 4, 8):
-        plan, why = plan_cutting(Options(segments=wanted), info(*picture))
+        plan, why = plan_segments(Options(segments=wanted), info(*picture))
         if plan is None:
             assert why is not None and "memory" in why
             assert size > 40e6  # not two pieces as long as their lead-ins

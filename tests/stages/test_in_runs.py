@@ -26,7 +26,7 @@ from rtface.live.frame_filters import FrameFilters
 from rtface.live.frame_loop import FrameLoop
 from rtface.options import Options
 from rtface.pipeline import runtime
-from rtface.protocols import Workshop
+from rtface.protocols import Runtime
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from tests.pipeline.fakes import FakeEngine, FakeEngines, frame_of, portrait
@@ -234,7 +234,7 @@ def test_where_tracking_fails_live_frames_are_covered() -> None:
     stats, out = Stats(), []
     extras = FrameFilters(Options(stages=("trial_stages.Hides:first=1000000",)), stats)
     assert extras.hides
-    enhance = SimpleNamespace(workshop=Workshop(CpuDevice(), FakeEngines()))
+    enhance = SimpleNamespace(runtime=Runtime(CpuDevice(), FakeEngines()))
     loop = FrameLoop(Broken(), enhance, LiveControls(), stats, extras, out.append)
     picture, _ = portrait()
     loop.start()

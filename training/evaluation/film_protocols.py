@@ -91,13 +91,13 @@ def through_film(engine: str, shot: Shot, **options: Any) -> list[U8]:
     from rtface.enhancer import own_face
     from rtface.frame import Color, Frame
     from rtface.options import Options
-    from rtface.pipeline.runtime import open_workshop
+    from rtface.pipeline.runtime import open_runtime
     from rtface.stats import Stats
     from rtface.util.av_arrays import array_from_image, image_from_array
 
     with ExitStack() as stack:
-        place = open_workshop(engine, "cpu", stack)
-        step = Enhance(place.device, place.engines, Options(engine=engine, grain="none", **options), Stats(),
+        runtime = open_runtime(engine, "cpu", stack)
+        step = Enhance(runtime.device, runtime.engines, Options(engine=engine, grain="none", **options), Stats(),
                        analysis=False, small=SMALL)  # fmt: skip
         frames = (Frame(image_from_array(picture, "rgb"), k, Fraction(1, 30), 1, color=Color("rgb", True),
                         faces=(own_face(apply(m, TEMPLATE_512), 0),))

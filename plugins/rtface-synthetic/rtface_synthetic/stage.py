@@ -14,7 +14,7 @@ import numpy as np
 
 from rtface.correct import FACE_OVAL
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.face_filter import FaceChoice
+from rtface.enhance.face_filter import FaceFilter
 from rtface.frame import Bytes, Face, Float, Float32
 from rtface.geometry.alignment import crop_matrix, pose
 from rtface.geometry.transforms import compose, invert, scaling
@@ -66,7 +66,7 @@ class Synthetic:
 
     def __post_init__(self) -> None:
         self._networks = find_networks()
-        self._choose = FaceChoice.parse(self.faces, 64)
+        self._choose = FaceFilter.parse(self.faces, 64)
         self._device = CpuDevice(1)
 
     def begin(self, run: Run) -> None:

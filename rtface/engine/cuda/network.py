@@ -18,11 +18,11 @@ from rtface.engine.cuda.graph import captured
 from rtface.engine.spec import Picture
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Float32
-from rtface.pictures import PictureNetwork
+from rtface.protocols import ImageNetwork
 
 
 class GpuNetwork:
-    """See the module (`protocols.PictureRunner`).
+    """See the module (`protocols.ImageNetworkRunner`).
 
     Args:
         owner: of the GPU.
@@ -33,7 +33,7 @@ class GpuNetwork:
         EngineError, OutOfDeviceMemory: it cannot be run; everything is given back.
     """
 
-    def __init__(self, owner: Owner, network: PictureNetwork, plan: GpuPlan) -> None:
+    def __init__(self, owner: Owner, network: ImageNetwork, plan: GpuPlan) -> None:
         self._owner, self._network, self._plan = owner, network, plan
         self._memory: dict[str, Memory] = {}
         self._pinned: dict[str, Pinned] = {}
@@ -116,12 +116,12 @@ class GpuNetwork:
             return
 
 
-def open_on(owner: Owner) -> Callable[[PictureNetwork], GpuNetwork]:
+def open_on(owner: Owner) -> Callable[[ImageNetwork], GpuNetwork]:
     """What makes networks ready on a GPU, through TensorRT: `create_tracker(gpu=…)` takes it.
 
     It raises MissingComponent and EngineError as `rtface.engine.tensorrt.open_network` does.
     """
-    def opened(network: PictureNetwork) -> GpuNetwork:
+    def opened(network: ImageNetwork) -> GpuNetwork:
         from rtface.engine.tensorrt import open_network  # what it needs is an extra
 
         plan = owner.run(lambda: open_network(Picture(network), owner.gpu)).result()

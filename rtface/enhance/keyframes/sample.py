@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Literal
 
 from rtface.correct.colour import Box
-from rtface.correct.correspondence import SIDE, Look, Way, energy, resized
+from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy, resized
 from rtface.correct.keyframe_blend import agreed, based
 from rtface.correct.mask import face_mask
 from rtface.errors import EngineError
@@ -25,7 +25,7 @@ Ask = Callable[[Float32], Future[Restored]]
 
 
 @dataclass(slots=True, eq=False)
-class Moment:
+class FaceSample:
     """A face on one frame.
 
     Attributes:
@@ -37,11 +37,11 @@ class Moment:
         ask: asks the heavy engine about a crop, float32 1×3×S×S; None once that is done, and between key frames.
         number: of the frame, among those of its track.
         shown: time of the first frame that was shown with `key`.
-        clear: a look at `small`, averaged with that of the frames around; None until it is needed.
+        clear: features of `small`, averaged with that of the frames around; None until it is needed.
         draft: what is shown before that is averaged with the frames beside, float32 3×S×S, and the box in which it is
             worked out; None until it is needed, and when it is no longer.
-        shares, weight: what `TrackKeys.prepare` found: shares of key frames, the ways there, and their answers moved;
-            and how much of all that there is to be.
+        shares, weight: what `KeyframeTrack.prepare` found: shares of key frames, the warps there, and their answers
+            moved; and how much of all that there is to be.
     """
 
     time: float
@@ -53,33 +53,33 @@ class Moment:
     ask: Ask | None = None
     number: int = 0
     shown: float | None = None
-    clear: Look | None = None
+    clear: FaceFeatures | None = None
     draft: tuple[Float32, Box] | None = None
-    shares: list[tuple[float, Moment, Way | None, Float32 | None]] = field(
-        default_factory=list["tuple[float, Moment, Way | None, Float32 | None]"])
+    shares: list[tuple[float, FaceSample, Warp | None, Float32 | None]] = field(
+        default_factory=list["tuple[float, FaceSample, Warp | None, Float32 | None]"])
     weight: float = 1.0
-    _look: Look | None = None
+    _features: FaceFeatures | None = None
 
-    def look(self, *, wait: bool) -> Look:
+    def features(self, *, wait: bool) -> FaceFeatures:
         """Waits for the small engine where `wait` is set; raises what it raised."""
-        if self._look is None:
+        if self._features is None:
             if wait:
                 answer = self.small.result().pixels[0]
-                self._look = Look(self.time, answer, answer)
+                self._features = FaceFeatures(self.time, answer, answer)
             else:
-                self._look = Look(self.time, self.own.pixels[0])
-        return self._look
+                self._features = FaceFeatures(self.time, self.own.pixels[0])
+        return self._features
 
     def error(self) -> Float32:
         """float32 SIDE×SIDE: mean square by which the small engine, which is waited for, changes its crop."""
-        return energy(self.look(wait=True).guide - self.own.pixels[0])
+        return energy(self.features(wait=True).guide - self.own.pixels[0])
 
-    def take(self, look: Look, earlier: tuple[Look, Way] | None) -> None:
+    def take(self, features: FaceFeatures, earlier: tuple[FaceFeatures, Warp] | None) -> None:
         """Waits for the heavy engine's answer, where it was asked; raises what it raised, once. `earlier`: as for
         `agreed`."""
-        if self.key is not None and look.key is None:
+        if self.key is not None and features.key is None:
             try:
-                look.small = small = self.small.result().pixels[0]
+                features.small = small = self.small.result().pixels[0]
                 answer = self.key.result().pixels[0]
                 if not math.isfinite(float(answer.sum())):
                     raise EngineError("an engine's answer holds values that are not numbers; it is not used")
@@ -88,7 +88,7 @@ class Moment:
                 raise
             if self.large is not None:  # what it changed: crops of two sizes do not show the same to the last value
                 answer = self.crops.pixels[0] + resized(answer - self.large.pixels[0], self.crops.size)
-            agreed(look, answer, based(self.crops.pixels[0], self.own.pixels[0], small), earlier)
+            agreed(features, answer, based(self.crops.pixels[0], self.own.pixels[0], small), earlier)
 
 
 @lru_cache(maxsize=1)

@@ -6,80 +6,81 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rtface.correct.colour import Box
-from rtface.correct.correspondence import SIDE, Look, Way, Ways, energy, resized
+from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator, energy, resized
 from rtface.correct.keyframe_blend import AVERAGED, SHOWN, calmed, steadied
-from rtface.enhance.keyframes.sample import Moment, inside
+from rtface.enhance.keyframes.sample import FaceSample, inside
 from rtface.frame import Float32
 
 
-class Around:
+class NeighbourSmoother:
     """Motion is found twice: between the small engine's answers, and, finer, between those averaged along that.
 
     Args:
-        moments: of one track, in order; changed by others.
+        samples: of one track, in order; changed by others.
     """
 
-    def __init__(self, moments: list[Moment]) -> None:
-        self._moments = moments
-        self._rough, self._fine = Ways(), Ways(fine=True)
+    def __init__(self, samples: list[FaceSample]) -> None:
+        self._samples = samples
+        self._rough, self._fine = WarpEstimator(), WarpEstimator(fine=True)
 
-    def crop(self, moment: Moment) -> Float32:
+    def crop(self, sample: FaceSample) -> Float32:
         """float32 1×3×S×S: the heavy engine's crop, averaged with those around it."""
-        ways = self._rough_ways(moment)
-        self._clear(moment, ways)  # which goes by the same ways
-        return steadied(moment.crops.pixels[0], [(n, m.crops.pixels[0], way) for n, m, way in ways],
-                        moment.error())[None]
+        warps = self._rough_warps(sample)
+        self._clear(sample, warps)  # which goes by the same warps
+        return steadied(sample.crops.pixels[0], [(n, m.crops.pixels[0], warp) for n, m, warp in warps],
+                        sample.error())[None]
 
-    def clear(self, moment: Moment) -> Look:
+    def clear(self, sample: FaceSample) -> FaceFeatures:
         """The small engine's answer, averaged with those around it."""
-        return moment.clear or self._clear(moment, self._rough_ways(moment))
+        return sample.clear or self._clear(sample, self._rough_warps(sample))
 
-    def _clear(self, moment: Moment, ways: list[tuple[int, Moment, Way]]) -> Look:
-        around = [(n, m.look(wait=True).guide, way) for n, m, way in ways]
-        moment.clear = Look(moment.time, steadied(moment.look(wait=True).guide, around, moment.error()))
-        return moment.clear
+    def _clear(self, sample: FaceSample, warps: list[tuple[int, FaceSample, Warp]]) -> FaceFeatures:
+        around = [(n, m.features(wait=True).guide, warp) for n, m, warp in warps]
+        sample.clear = FaceFeatures(sample.time, steadied(sample.features(wait=True).guide, around, sample.error()))
+        return sample.clear
 
-    def way(self, here: Moment, there: Moment) -> Way:
-        """From one moment to another, by their clear looks."""
+    def warp(self, here: FaceSample, there: FaceSample) -> Warp:
+        """From one sample to another, by their averaged features."""
         return self._between(self._fine, self.clear, here, there)
 
-    def shown(self, moment: Moment, draft: Callable[[Moment], Float32], box: Box) -> Float32:
-        """float32 3×S×S: what is shown of a moment, averaged with what would be shown beside it.
+    def shown(self, sample: FaceSample, draft: Callable[[FaceSample], Float32], box: Box) -> Float32:
+        """float32 3×S×S: what is shown of a sample, averaged with what would be shown beside it.
 
         Args:
-            moment: one of those of the track.
-            draft: what would be shown of a moment, float32 3×S×S.
+            sample: one of those of the track.
+            draft: what would be shown of a sample, float32 3×S×S.
             box: as for `steadied`.
         """
-        picture, around = draft(moment), list[tuple[int, Float32, Way]]()
-        here = [resized(moment.own.pixels[0], SIDE), resized(picture, SIDE)]
-        for n, m in self._near(moment, SHOWN):
-            way, other = self.way(moment, m), draft(m)
-            seen, left = (energy(a - way.fetch(resized(b, SIDE)))
+        picture, around = draft(sample), list[tuple[int, Float32, Warp]]()
+        here = [resized(sample.own.pixels[0], SIDE), resized(picture, SIDE)]
+        for n, m in self._near(sample, SHOWN):
+            warp, other = self.warp(sample, m), draft(m)
+            seen, left = (energy(a - warp.fetch(resized(b, SIDE)))
                           for a, b in zip(here, (m.own.pixels[0], other), strict=True))
-            around.append((n, other, Way(way.flow, way.gate * calmed(seen, left))))
-        return steadied(picture, around, moment.error(), box)
+            around.append((n, other, Warp(warp.flow, warp.gate * calmed(seen, left))))
+        return steadied(picture, around, sample.error(), box)
 
-    def _near(self, moment: Moment, reach: int) -> list[tuple[int, Moment]]:
-        """Distances in frames, and moments."""
-        found = [(abs(m.number - moment.number), m) for m in self._moments]
+    def _near(self, sample: FaceSample, reach: int) -> list[tuple[int, FaceSample]]:
+        """Distances in frames, and samples."""
+        found = [(abs(m.number - sample.number), m) for m in self._samples]
         return [(n, m) for n, m in found if 0 < n <= reach]
 
-    def _rough_ways(self, moment: Moment) -> list[tuple[int, Moment, Way]]:
-        """Distances in frames, moments, and the ways there by the answers as they are."""
-        return [(n, m, self._between(self._rough, lambda at: at.look(wait=True), moment, m))
-                for n, m in self._near(moment, AVERAGED)]
+    def _rough_warps(self, sample: FaceSample) -> list[tuple[int, FaceSample, Warp]]:
+        """Distances in frames, samples, and the warps there by the answers as they are."""
+        return [(n, m, self._between(self._rough, lambda at: at.features(wait=True), sample, m))
+                for n, m in self._near(sample, AVERAGED)]
 
-    def _between(self, ways: Ways, look: Callable[[Moment], Look], here: Moment, there: Moment) -> Way:
+    def _between(self, warps: WarpEstimator, features: Callable[[FaceSample], FaceFeatures], here: FaceSample,
+                 there: FaceSample) -> Warp:
         low, high = sorted((here.number, there.number))
-        between = [m for m in self._moments if low <= m.number <= high]
+        between = [m for m in self._samples if low <= m.number <= high]
         expected = None
         if len(between) == high - low + 1:  # none is missing
-            for moment in between:
-                at = look(moment)
+            for sample in between:
+                at = features(sample)
                 if at.speed is None:
-                    near = self._near(moment, AVERAGED)
-                    at.speed = ways.speed(at, [(m.number - moment.number, look(m)) for _, m in near])
-            looks = [look(m) for m in between]
-            expected = ways.along(looks if here.number < there.number else looks[::-1])
-        return ways.between(look(here), look(there), inside(), expected)
+                    near = self._near(sample, AVERAGED)
+                    at.speed = warps.speed(at, [(m.number - sample.number, features(m)) for _, m in near])
+            sequence = [features(m) for m in between]
+            expected = warps.along(sequence if here.number < there.number else sequence[::-1])
+        return warps.between(features(here), features(there), inside(), expected)

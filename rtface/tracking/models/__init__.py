@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 
 from rtface.errors import MissingComponent
-from rtface.pictures import PictureNetwork
+from rtface.protocols import ImageNetwork
 from rtface.util.install import reinstall_line
 
 SHA256 = {
@@ -60,10 +60,10 @@ def path(name: str) -> Path:
     return file
 
 
-def yunet() -> PictureNetwork:
+def yunet() -> ImageNetwork:
     """The detector, for other devices than OpenVINO's. Raises MissingComponent as `path`."""
     name = "face_detection_yunet_384.onnx"
-    return PictureNetwork("yunet", path(name), SHA256[name], 384, "input", yunet_outputs(), "NCHW", bgr=True)
+    return ImageNetwork("yunet", path(name), SHA256[name], 384, "input", yunet_outputs(), "NCHW", bgr=True)
 
 
 def yunet_outputs() -> dict[str, tuple[int, ...]]:
@@ -73,8 +73,8 @@ def yunet_outputs() -> dict[str, tuple[int, ...]]:
             for kind, values in kinds.items() for stride in (8, 16, 32)}
 
 
-def face_mesh() -> PictureNetwork:
+def face_mesh() -> ImageNetwork:
     """The mesh likewise."""
     name = "face_landmarks_detector.onnx"
-    return PictureNetwork("face-mesh", path(name), SHA256[name], 256, "picture", {"points": (1434,), "presence": (1,)},
+    return ImageNetwork("face-mesh", path(name), SHA256[name], 256, "picture", {"points": (1434,), "presence": (1,)},
                           divisor=255.0)

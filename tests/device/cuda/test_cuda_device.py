@@ -19,7 +19,7 @@ from rtface.errors import DeviceLost, OutOfDeviceMemory
 from rtface.frame import Color, Display
 from rtface.options import Options
 from rtface.pipeline.chain import join_fields, split_fields
-from rtface.protocols import Workshop
+from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.device.cuda.gpu_rig import FakeGpu
 from tests.pipeline.fakes import face_at, frame_of, portrait
@@ -174,7 +174,7 @@ def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_c
         device, stats = CudaDevice(owner), Stats()
         engine, _ = engine_on(owner)
         step = Enhance(device, Only(engine), Options(), stats, analysis=False)
-        step.spare = (lambda: Workshop(CpuDevice(), Only(on_cpu["rtface-s"]))) if live else None
+        step.spare = (lambda: Runtime(CpuDevice(), Only(on_cpu["rtface-s"]))) if live else None
         done = []
         try:
             for k, frame in enumerate(film(frames=5)):

@@ -18,7 +18,7 @@ from rtface.errors import DeviceLost
 from rtface.frame import Color, Display
 from rtface.options import Options
 from rtface.pipeline.chain import join_fields, split_fields
-from rtface.protocols import Workshop
+from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.device.cuda.gpu_rig import open_with
 from tests.device.cuda.test_cuda_device import codes, compare, device, film, on_cpu, planes  # noqa: F401
@@ -70,8 +70,8 @@ def host(recipe, on_cpu):
     plain.close()
 
 
-def enhance(device, engines, stats=None, ladder=None, keyframe=3):
-    return Enhance(device, engines, Options(keyframe=keyframe), stats or Stats(), analysis=False, ladder=ladder,
+def enhance(device, engines, stats=None, governor=None, keyframe=3):
+    return Enhance(device, engines, Options(keyframe=keyframe), stats or Stats(), analysis=False, governor=governor,
                    small="rtface-s")
 
 
@@ -199,10 +199,10 @@ def test_live_no_frame_waits_for_the_slow_engine(device, engines, host, share_li
 
 def test_live_the_slow_engine_has_a_stream_that_gives_way(owner, device, engines):
     engines.named("plain").ms = 700.0
-    step = enhance(device, engines, ladder=Every(1), keyframe="auto")
+    step = enhance(device, engines, governor=Every(1), keyframe="auto")
     for frame in film(frames=2, faces=1):
         step.collect(step.submit(frame))
-    step.book._records[1].keys.last.key.result(60)
+    step.tracks._tracks[1].keys.last.key.result(60)
     of = {name: engine._hosted._kept.stream for name, engine in engines.all.items()}
     gpu = owner.gpu
     assert of["plain"].priority < of["rtface-s"].priority == owner.compute.priority < owner.look.priority
@@ -231,7 +231,7 @@ def test_live_a_late_small_engine_costs_one_frames_correction(device, engines):
 def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(owner, device, engines, host, live):
     stats = Stats()
     step = enhance(device, engines, stats, Every(1) if live else None)
-    step.spare = (lambda: Workshop(CpuDevice(), host)) if live else None
+    step.spare = (lambda: Runtime(CpuDevice(), host)) if live else None
     frames, done = film(frames=5, faces=1), []
     try:
         for k, frame in enumerate(frames):

@@ -11,11 +11,11 @@ import pytest
 from rtface.correct import (
     FACE_OVAL,
     Area,
+    CorrectionState,
     Measures,
     Pixels,
     Shaping,
     TemporalAverage,
-    TrackState,
     area_of,
     decide,
     face_mask,
@@ -118,7 +118,7 @@ def case(size: int, options: Shaping, *, mesh: bool = False, occluded: bool = Fa
     return Case(np.clip(r, 0, 1).astype(np.float32), c, area, options, mask, small, maps, region)
 
 
-def on_the_cpu(given: Case, state: TrackState, time: float = 0.0, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def on_the_cpu(given: Case, state: CorrectionState, time: float = 0.0, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
     pixels = Pixels(given.r, given.c, given.area)
     controls = decide(pixels.measure(given.options), given.area, state, given.options, time=time, seed=seed)
     d, mask = pixels.apply(controls, given.mask, given.occlusion)
@@ -164,7 +164,8 @@ class Gpu:
         self._run(shaping.apply_launches(self._largest, self._count, self._faces.ctypes.data, told.ctypes.data))
         return self.results
 
-    def shape(self, states: list[TrackState], time: float = 0.0, seed: int = 3) -> list[tuple[np.ndarray, np.ndarray]]:
+    def shape(self, states: list[CorrectionState], time: float = 0.0,
+              seed: int = 3) -> list[tuple[np.ndarray, np.ndarray]]:
         return self.apply([decide(m, k.area, state, k.options, time=time, seed=seed)
                            for m, k, state in zip(self.measure(), self._cases, states, strict=True)])
 
@@ -213,7 +214,7 @@ OPTIONS: dict[str, dict] = {
 @pytest.mark.parametrize("size", SIZES)
 def test_corrections_are_the_cpus(size, what, shaper):
     """Three frames of a track: what is remembered of it does not drift apart either."""
-    states = TrackState(), TrackState()
+    states = CorrectionState(), CorrectionState()
     for k in range(3):
         given = case(size, seed=k, **OPTIONS[what])
         wanted = on_the_cpu(given, states[0], k / 25)
@@ -226,7 +227,7 @@ def test_corrections_are_the_cpus(size, what, shaper):
 
 def test_the_options_do_what_they_are_tested_for():
     """So that no case above passes because a step never came to its turn."""
-    decided = {what: decide(Pixels(g.r, g.c, g.area).measure(g.options), g.area, TrackState(), g.options, time=0.0)
+    decided = {what: decide(Pixels(g.r, g.c, g.area).measure(g.options), g.area, CorrectionState(), g.options, time=0.0)
                for what, g in ((w, case(256, **o)) for w, o in OPTIONS.items())}
     assert decided["gate"].gate is not None and decided["lock"].gate is None and decided["lock"].grain is None
     assert decided["own grain"].grain.own > 0.3 and decided["coarse grain"].grain.own > 0.3
@@ -240,9 +241,9 @@ def test_the_options_do_what_they_are_tested_for():
 def test_faces_of_several_sides_in_one_launch(shaper):
     cases = [case(512, Shaping(), occluded=True), case(256, Shaping(colour="restore"), mesh=True, seed=1),
              case(80, Shaping(grain="none"), seed=2)]
-    states = [TrackState() for _ in cases]
+    states = [CorrectionState() for _ in cases]
     for got, given in zip(Gpu(shaper, cases, room=2).shape(states), cases, strict=True):
-        most, mean, mask = apart(got, on_the_cpu(given, TrackState()))
+        most, mean, mask = apart(got, on_the_cpu(given, CorrectionState()))
         assert most < 0.02 and mean < 0.001 and mask < 1e-5
 
 
@@ -250,11 +251,11 @@ def test_faces_of_several_sides_in_one_launch(shaper):
 @pytest.mark.parametrize("size", SIZES)
 def test_a_small_mask_is_enlarged_on_the_gpu(size, mesh, shaper):
     given = case(size, Shaping(), mesh=mesh)
-    wanted = on_the_cpu(given, TrackState())
+    wanted = on_the_cpu(given, CorrectionState())
     area = area_of(given.small, size, given.area.eyes, given.area.scale)
     assert area is not None and area.box == given.area.box
     np.testing.assert_array_equal(area.weight, given.area.weight)
-    (got,) = Gpu(shaper, [given], small=True).shape([TrackState()])
+    (got,) = Gpu(shaper, [given], small=True).shape([CorrectionState()])
     most, mean, mask = apart(got, wanted)
     assert most < 0.02 and mean < 0.001 and mask < 1e-5
     assert mesh == (given.small.shape == (128, 128))
@@ -269,7 +270,7 @@ def test_what_is_not_a_number_is_found_wherever_it_lies(size, value, shaper):
         broken = Case(**{**vars(given), "r": given.r.copy()})
         broken.r[tuple(at)] = value
         (measures,) = Gpu(shaper, [broken]).measure()
-        state = TrackState()
+        state = CorrectionState()
         with pytest.raises(EngineError, match="not numbers"):
             decide(measures, given.area, state, given.options, time=0.0)
         assert state.gate is None

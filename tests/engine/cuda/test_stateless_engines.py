@@ -20,7 +20,7 @@ from rtface.engine.recipe import load_recipe
 from rtface.enhance.step import Enhance
 from rtface.errors import EngineError
 from rtface.options import Options
-from rtface.protocols import Workshop
+from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.device.cuda.gpu_rig import FakePlan
 from tests.device.cuda.test_cuda_device import Only, codes, compare, film, run
@@ -136,7 +136,7 @@ def test_another_gpu_begins_anew(owner, engine, recipe, device, share_limit):
         if k == 0:
             step = Enhance(first, Only(engine[0]), Options(), Stats(), analysis=False)
         if k == 2:
-            step.move(Workshop(device, Only(engine[0])))
+            step.move(Runtime(device, Only(engine[0])))
             first.close()
         out.append(step.collect(step.submit(frame)))
     assert all(frame.touched for frame in out)
@@ -146,7 +146,7 @@ def test_another_gpu_begins_anew(owner, engine, recipe, device, share_limit):
     theirs = []
     for k, frame in enumerate(frames):
         if k == 2:
-            for record in step.book._records.values():
+            for record in step.tracks._tracks.values():
                 record.correction.average.reset()
         theirs.append(step.collect(step.submit(frame)))
     worst, share = compare(out, theirs)
@@ -171,7 +171,7 @@ def test_a_step_that_fails_leaves_no_average_behind(owner, engine, device, monke
         monkeypatch.setattr(type(owner.compute), "launch", fails if k == 1 else launch)
         out.append(step.collect(step.submit(frame)).touched)
         if k == 1:
-            assert all(record.correction.average.kept is None for record in step.book._records.values())
+            assert all(record.correction.average.kept is None for record in step.tracks._tracks.values())
     assert out == [True, False, True, True] and stats.counters["faults"] == 1
 
 

@@ -29,7 +29,7 @@ from rtface.engine.tensorrt.builder import build
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Choice, Library, choose, fault, installed, logger, precisions
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.pictures import PictureNetwork
+from rtface.protocols import ImageNetwork
 from rtface.tracking import models
 from tests.engine.conftest import Maker
 
@@ -160,7 +160,7 @@ def test_products_in_fp32_are_built_for_turing(rtx: Library, make_engine: Maker,
 
 
 @pytest.mark.parametrize("network", [models.face_mesh, models.yunet], ids=["mesh", "detector"])
-def test_the_trackers_networks_are_built(rtx: Library, network: Callable[[], PictureNetwork]) -> None:
+def test_the_trackers_networks_are_built(rtx: Library, network: Callable[[], ImageNetwork]) -> None:
     blob = build(Picture(network()), "f32", ada(rtx))
     assert len(blob) > network().path.stat().st_size
 
