@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Licence, Source
-from rtface.engine_install import environment, generic_onnx, licence, trial
+from rtface.engine_install import environment, licence, trial
 from rtface.engine_install.catalogue import Offer, find_offers, offer_named
 from rtface.engine_install.checkpoint import read_contents
 from rtface.engine_install.convert import Converted, convert
 from rtface.engine_install.download import Wanted, digest, download
 from rtface.engine_install.environment import Teller
 from rtface.engine_install.folder import check_name, check_room, engines_folder, is_there, making, move_in, to_toml
+from rtface.engine_install.generic_onnx import GenericNetwork
 from rtface.engine_install.identify import as_typed, check, recognise
 from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
 from rtface.util.file_lock import turn
@@ -239,7 +240,7 @@ def _plain(file: Path, request: Request, talk: Talk, offers: Mapping[str, Offer]
     if request.name is None:
         raise UsageError("an ONNX file does not say whose network it is; name it, as in: rtface engines add gfpgan-1.4 "
                          f"--from {as_typed(file)}")
-    network, name = generic_onnx.inspect(file), request.name
+    network, name = trial.inspect(file), request.name
     offer = offer_named(name, offers) if name in offers else None
     terms = offer.table.licence if offer else Licence("unknown", "unknown", False, "unknown", (
         "Whose network this is, and what may be done with it, only you can know: write it into its recipe.toml."))
@@ -257,7 +258,7 @@ def _plain(file: Path, request: Request, talk: Talk, offers: Mapping[str, Offer]
         return _finish(place, table, terms, None, request, talk)
 
 
-def _plain_table(name: str, network: generic_onnx.Network, offer: Offer | None, terms: Licence, source: Source,
+def _plain_table(name: str, network: GenericNetwork, offer: Offer | None, terms: Licence, source: Source,
                  model: Path) -> dict[str, Any]:
     spans = (offer.table.input.range, offer.table.output.range) if offer else ((-1.0, 1.0), (-1.0, 1.0))
     controls: dict[str, Any] = {"strength": True}
@@ -270,7 +271,7 @@ def _plain_table(name: str, network: generic_onnx.Network, offer: Offer | None, 
         "summary": offer.published.summary if offer else f"from {source.file}", "kind": "restorer",
         "family": offer.table.architecture.family if offer else "CNN", "licence": asdict(terms),
         "weights": {"file": model.name, "bytes": model.stat().st_size, "sha256": digest(model),
-                    "parameters": network.file.parameters},
+                    "parameters": network.parameters},
         "input": {"name": network.input.name, "size": network.size, "range": list(spans[0])},
         "output": {"name": network.output.name, "range": list(spans[1])},
         "batch": {"min": 1, "opt": 1, "max": network.max_batch},

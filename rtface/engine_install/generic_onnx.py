@@ -1,11 +1,21 @@
-"""A network in ONNX of the user's own, or converted by somebody else: it is taken as it is, without torch."""
+"""A user's own ONNX file as an engine: what the network takes and gives, and the file that rtface keeps of it.
+
+OpenVINO reads the file. It may come from anywhere, so `rtface.engine_install.trial` calls `inspect` and `write_golden`
+in a child process with a limit of memory. Only rewriting a file needs the ``onnx`` package.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import math
 import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,78 +24,197 @@ from rtface.engine.plan import psnr
 from rtface.engine.recipe import Recipe
 from rtface.engine_install.checkpoint import file_head
 from rtface.engine_install.convert import golden_crops
-from rtface.engine_install.onnx_file import DOUBLE, FLOAT, OnnxFile, Value, read_onnx
-from rtface.errors import InputError
+from rtface.errors import InputError, MissingComponent
+from rtface.util.install import PIP
 
 log = logging.getLogger("rtface")
 
 _SIZE = 512  # where the file leaves it open
 _LARGEST = 2048  # what golden crops of it are computed for in some GB of memory
 _UNLIKE_DB = 10.0
+_ADAPTED = "rtface_fidelity"
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """What such a file holds: picture in and out, both N×3×`size`×`size`, a `control` or None, and the largest batch
-    that it takes."""
+class TensorInfo:
+    """An input or output: its name, its type as "float32", and its shape; open dimensions are None."""
 
-    file: OnnxFile
-    input: Value
-    output: Value
-    control: Value | None
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    @property
+    def shown(self) -> str:
+        """As "input N×3×512×512 float32"; "any" for a side that the file leaves open."""
+        dims = "×".join(str(d) if d is not None else "N" if k == 0 else "any"
+                        for k, d in enumerate(self.shape))
+        return f"{self.name} {dims or 'a scalar'} {self.dtype}"
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it can be a batch of square RGB crops, N×3×S×S float32."""
+        shape = self.shape
+        return (self.dtype == "float32" and len(shape) == 4 and shape[0] in (None, 1)
+                and shape[1] in (None, 3) and shape[2] == shape[3])
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it can be one floating-point number, or one for each crop."""
+        return (self.dtype in ("float32", "float64") and len(self.shape) <= 2
+                and all(d in (None, 1) for d in self.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class GenericNetwork:
+    """What the ONNX file at `path` holds.
+
+    Attributes:
+        input, output: the crops, both N×3×`size`×`size`.
+        control: an input that takes one number, or None.
+        max_batch: the largest batch that it takes.
+        parameters: number of weights.
+        outputs: how many outputs the file has.
+    """
+
+    path: Path
+    input: TensorInfo
+    output: TensorInfo
+    control: TensorInfo | None
     size: int
     max_batch: int
+    parameters: int
+    outputs: int
 
     @property
     def control_name(self) -> str | None:
-        """What the control is called in the file that `write` makes."""
+        """The name of the control in the file that `write` makes."""
         if self.control is None:
             return None
-        return "rtface_fidelity" if self._adapts else self.control.name
+        return _ADAPTED if self._adapts else self.control.name
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether `write` changes the file, which needs the onnx package."""
+        return self._adapts or self.outputs > 1
 
     @property
     def _adapts(self) -> bool:
-        return self.control is not None and (self.control.kind, self.control.shape) not in (
-            (FLOAT, (None, 1)), (FLOAT, (1, 1)))
+        return self.control is not None and (self.control.dtype, self.control.shape) not in (
+            ("float32", (None, 1)), ("float32", (1, 1)))
 
     def write(self, target: Path) -> None:
-        """Copies it, with the control as every backend takes it and without further outputs."""
-        if not self._adapts and len(self.file.outputs) == 1:
-            shutil.copyfile(self.file.path, target)
+        """Writes the network with one output, and with a control of N×1 float32 as every backend takes it."""
+        if not self.rewrites:
+            shutil.copyfile(self.path, target)
             return
-        control = self.control if self._adapts else None
-        target.write_bytes(self.file.rewritten(control, self.output, self.control_name or ""))
+        import onnx  # an extra
+
+        try:
+            model: Any = onnx.load(str(self.path))
+            for value in [value for value in model.graph.output if value.name != self.output.name]:
+                model.graph.output.remove(value)
+            if self._adapts:
+                _adapt(onnx, model.graph, self.control)
+            data = model.SerializeToString()
+        except Exception as error:  # protobuf's errors share no base but Exception
+            raise InputError(f"{self.path} cannot be rewritten: {str(error).strip().splitlines()[0]}") from error
+        target.write_bytes(data)
 
 
-def inspect(path: Path) -> Network:
-    """Raises InputMissing, and InputError for a network that rtface cannot use, with what it takes and gives."""
+def _adapt(onnx: Any, graph: Any, control: Any) -> None:
+    """Replaces the input `control` by one of N×1 float32, with nodes that reshape and convert it."""
+    kind = onnx.TensorProto.DOUBLE if control.dtype == "float64" else onnx.TensorProto.FLOAT
+    between, shape = f"{_ADAPTED}_reshaped", f"{_ADAPTED}_shape"
+    dims = np.array([-1 if d is None else d for d in control.shape], np.int64)
+    (old,) = (value for value in graph.input if value.name == control.name)
+    graph.input.remove(old)
+    graph.input.append(onnx.helper.make_tensor_value_info(_ADAPTED, onnx.TensorProto.FLOAT, ["n", 1]))
+    graph.initializer.append(onnx.numpy_helper.from_array(dims, shape))
+    graph.node.insert(0, onnx.helper.make_node("Cast", [between], [control.name], name="rtface/Cast", to=kind))
+    graph.node.insert(0, onnx.helper.make_node("Reshape", [_ADAPTED, shape], [between], name="rtface/Reshape"))
+
+
+def inspect(path: Path) -> GenericNetwork:
+    """Reads what the network in an ONNX file takes and gives.
+
+    Raises:
+        InputMissing: there is no such file.
+        InputError: it is no ONNX file, is damaged, has its weights in other files, or cannot be an engine.
+        MissingComponent: the file has to be rewritten, and there is no onnx package.
+    """
     file_head(path)
-    file = read_onnx(path)
-    pictures = [v for v in file.inputs if _picture(v)]
-    controls = [v for v in file.inputs if v.kind in (FLOAT, DOUBLE) and _single(v)]
-    outputs = [v for v in file.outputs if _picture(v)] or file.outputs[:1]
-    if len(pictures) != 1 or len(controls) > 1 or len(pictures) + len(controls) != len(file.inputs) or not outputs:
-        there = "; ".join(["takes " + ", ".join(v.shown for v in file.inputs),
-                           "gives " + ", ".join(v.shown for v in file.outputs)])
+    inputs, outputs, parameters = _read(path)
+    images = [v for v in inputs if v.is_image]
+    controls = [v for v in inputs if v.is_number]
+    results = [v for v in outputs if v.is_image] or outputs[:1]
+    if len(images) != 1 or len(controls) > 1 or len(images) + len(controls) != len(inputs) or not results:
+        takes, gives = (", ".join(v.shown for v in values) for values in (inputs, outputs))
         raise InputError(f"{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), "
-                         f"perhaps one number beside it, and an output of the same shape; this network {there}")
-    picture, control = pictures[0], controls[0] if controls else None
-    size = picture.shape[2] or _SIZE
+                         f"perhaps one number beside it, and an output of the same shape; this network "
+                         f"takes {takes}; gives {gives}")
+    image, control = images[0], controls[0] if controls else None
+    size = image.shape[2] or _SIZE
     if size % 16 or not 32 <= size <= _LARGEST:
-        raise InputError(f"{path} takes pictures of {size}×{size}, and rtface needs a multiple of 16 from 32 to "
+        raise InputError(f"{path} takes images of {size}×{size}, and rtface needs a multiple of 16 from 32 to "
                          f"{_LARGEST}")
-    open_batch = picture.shape[0] is None and (control is None or (None in control.shape[:1]))
-    return Network(file, picture, outputs[0], control, size, 16 if open_batch else 1)
+    open_batch = image.shape[0] is None and (control is None or None in control.shape[:1])
+    found = GenericNetwork(path, image, results[0], control, size, 16 if open_batch else 1, parameters, len(outputs))
+    if found.rewrites and importlib.util.find_spec("onnx") is None:
+        raise MissingComponent(f"{path} has a control of another shape or type than rtface's, or more than one output; "
+                               f"the onnx package rewrites such files, get it with: {PIP} onnx")
+    return found
 
 
-def _picture(value: Value) -> bool:
-    shape = value.shape
-    return (value.kind == FLOAT and len(shape) == 4 and shape[0] in (None, 1) and shape[1] in (None, 3)
-            and shape[2] == shape[3])
+def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
+    """Inputs, outputs and the number of weights. Raises InputError."""
+    from openvino.frontend import FrontEndManager  # takes 0.2 s
+
+    with _alone(path) as file:
+        try:
+            reader = FrontEndManager().load_by_framework("onnx")
+            graph = reader.load(str(file))
+            inputs, outputs = ([_info(graph, place) for place in places]
+                               for places in (graph.get_inputs(), graph.get_outputs()))
+        except MemoryError:
+            raise
+        except Exception as error:  # the errors of OpenVINO's readers share no base but Exception
+            if "external" in str(error):
+                raise InputError(f"{path} has its weights in other files; join them first: python -c 'import onnx; "
+                                 'onnx.save(onnx.load("in.onnx"), "one.onnx")\'') from error
+            raise InputError(f"{path} is no ONNX file, or it is damaged; get it again") from error
+        try:
+            constants = [op.output(0) for op in reader.convert(graph).get_ops() if op.get_type_name() == "Constant"]
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise InputError(f"OpenVINO cannot use {path}: {str(error).strip().splitlines()[-1]}") from error
+    weights = [math.prod(c.get_shape()) for c in constants if c.get_element_type().is_real()]
+    if not inputs and not outputs:
+        raise InputError(f"{path} is no ONNX file, or it is damaged; get it again")
+    return inputs, outputs, sum(count for count in weights if count > 1)
 
 
-def _single(value: Value) -> bool:
-    return len(value.shape) <= 2 and all(d in (None, 1) for d in value.shape)
+@contextmanager
+def _alone(path: Path) -> Generator[Path]:
+    """The file in a folder with nothing else in it: OpenVINO would read weights that lie in files next to it."""
+    with tempfile.TemporaryDirectory(prefix="rtface-") as folder:
+        file = Path(folder) / "model.onnx"
+        try:
+            file.symlink_to(path.absolute())
+        except OSError:  # Windows, for most users
+            shutil.copyfile(path, file)
+        yield file
+
+
+def _info(graph: Any, place: Any) -> TensorInfo:
+    kind, shape = graph.get_element_type(place), graph.get_partial_shape(place)
+    try:
+        dtype = str(kind.to_dtype().name)
+    except (RuntimeError, ValueError):
+        dtype = str(kind.get_type_name())
+    dims = () if shape.rank.is_dynamic else tuple(
+        d.get_length() if d.is_static and d.get_length() > 0 else None for d in shape)
+    return TensorInfo(place.get_names()[0], dtype, dims)
 
 
 def write_golden(recipe: Recipe, threads: int) -> None:

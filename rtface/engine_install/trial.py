@@ -40,16 +40,25 @@ class Checked:
     ms: float
 
 
+def inspect(path: Path, *, limit: float = LIMIT_S) -> generic_onnx.GenericNetwork:
+    """`rtface.engine_install.generic_onnx.inspect` in a child process. Raises as that, and as `write_golden`."""
+    return _apart("inspect_apart", path, str(path), limit)
+
+
 def write_golden(recipe: Recipe, threads: int, *, limit: float = LIMIT_S) -> None:
-    """`rtface.engine_install.generic_onnx.write_golden` in a process of its own. Raises EngineError as that, and
-    where the process
-    takes too long, too much memory, or crashes."""
-    _apart("golden_apart", (recipe, threads), recipe.name, limit)
+    """`rtface.engine_install.generic_onnx.write_golden` in a child process. Raises EngineError as that, and where the
+    process takes too long, needs too much memory, or crashes."""
+    _apart("golden_apart", (recipe, threads), f"engine {recipe.name}", limit)
 
 
 def check(recipe: Recipe, threads: int | None, *, limit: float = LIMIT_S) -> Checked:
     """Opens the engine, which passes its golden gate by that. Raises as `write_golden`."""
-    return _apart("check_apart", (recipe, threads), recipe.name, limit)
+    return _apart("check_apart", (recipe, threads), f"engine {recipe.name}", limit)
+
+
+def inspect_apart(parent: ParentProcess, given: Path) -> None:
+    """What the process does for `inspect`."""
+    _answer(parent, lambda: generic_onnx.inspect(given))
 
 
 def golden_apart(parent: ParentProcess, given: tuple[Recipe, int]) -> None:
@@ -106,7 +115,7 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
-def _apart(work: str, given: object, name: str, limit: float) -> Any:
+def _apart(work: str, given: object, what: str, limit: float) -> Any:
     answers: list[object] = []
     failures: list[RtfaceError] = []
     how: list[str] = []
@@ -126,19 +135,19 @@ def _apart(work: str, given: object, name: str, limit: float) -> Any:
         ended.set()
 
     began = monotonic()
-    process = ChildProcess(f"{__name__}:{work}", given, name=f"trial of {name}", on_message=heard, on_end=over)
+    process = ChildProcess(f"{__name__}:{work}", given, name=f"trial of {what}", on_message=heard, on_end=over)
     try:
         while not ended.wait(0.2):  # in slices, so that signals are seen
             if monotonic() - began > limit:
-                raise EngineError(f"engine {name} was given up: its golden crops took longer than {limit:g} s")
+                raise EngineError(f"{what} was given up: reading or running it took longer than {limit:g} s")
     except BaseException as error:
-        log.debug("the trial of %s is ended: %s", name, reason(error))
+        log.debug("the trial of %s is ended: %s", what, reason(error))
         process.kill(0.0)
         raise
     if failures:
         raise failures[0]
     if not answers:
         why = how[0] or "it gave no answer"
-        raise EngineError(f"engine {name} cannot be run here ({why}); it may need more memory than there is, or be "
+        raise EngineError(f"{what} cannot be used here ({why}); it may need more memory than there is, or be "
                           "damaged")
     return answers[0]

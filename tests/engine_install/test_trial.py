@@ -16,7 +16,6 @@ from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Golden, Licence, Output, Port, Psnr, Weights
 from rtface.engine_install import trial
 from rtface.engine_install.generic_onnx import inspect
-from rtface.engine_install.onnx_file import read_onnx
 from rtface.errors import EngineError, InputError
 from tests.engine.tiny_onnx import convolutions, endless
 
@@ -77,11 +76,15 @@ def test_adding_an_endless_network_stops_at_once(number: signal.Signals, tmp_pat
     assert not list(adding.glob("*"))
 
 
-def test_onnx_files_of_any_form_are_read_in_bounds(tmp_path: Path) -> None:
+def test_damaged_onnx_files_are_refused(tmp_path: Path) -> None:
     sound = endless(64)
-    fields = b"\x08\x01" * 1_000_001
-    tensor = b"\x2a\x82\x01" + b"\x08\x01" * 65  # of 65 dimensions, in a graph
-    for data in (sound[:-9], sound + fields, b"\x3a\x85\x01" + tensor):
+    deep = b"\x3a\x85\x01" + b"\x2a\x82\x01" + b"\x08\x01" * 65  # a weight of 65 dimensions and no type
+    for data in (sound[:-9], deep, sound[:40] + b"\xff" * 40 + sound[80:]):
         (tmp_path / "a.onnx").write_bytes(data)
         with pytest.raises(InputError, match="damaged"):
-            read_onnx(tmp_path / "a.onnx")
+            trial.inspect(tmp_path / "a.onnx")
+
+
+def test_the_size_a_file_claims_is_not_reserved(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(endless(64) + b"\x08\x01" * 1_000_001)  # a million repeated fields
+    assert trial.inspect(tmp_path / "a.onnx").size == 64
