@@ -85,7 +85,7 @@ class FrameLoop:
         self._enhance, self._controls, self._stats = enhance, controls, stats
         self._extras, self._present, self._wanted, self._ceiling = extras, present, wanted, ceiling
         self._sparing, self._every = sparing, every
-        self._tracker = LiveTracker(tracker, lambda: enhance.workshop.device, stats, period,
+        self._tracker = LiveTracker(tracker, lambda: enhance.runtime.device, stats, period,
                                     lambda error: self._fault("tracker", error))
         queue = 2 + round(max(_QUEUE_S, 2 * ceiling) / period)
         self._incoming = Mailbox[Frame](lambda _: stats.count("dropped:late"), size=queue)
