@@ -1,34 +1,44 @@
-"""What a process that reads a camera, stream or microphone tells the run. Times are of `time.monotonic()`, which all
-processes of a machine share; stamps are seconds of the source's own clock."""
+"""Messages between a live run and its child processes, which read sources and write sinks.
+
+Times are seconds of `time.monotonic()`, which all processes of a machine share. Stamps are seconds of the
+source's own clock.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
+from typing import Literal
 
 from rtface.concurrency.shared_frames import FrameLayout
 from rtface.frame import Color, Display
-from rtface.live.protocols import SoundFormat
+from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
+from rtface.media.workfile import Target
 
 SOUND_BEGAN = "its sound has begun"
-"""Why a reader gives up a stream whose sound it could not know when it opened it: another opening can."""
+"""Reason for which a read worker ends: the stream had no sound when it was opened, and has some now."""
+
+
+# -- sources: the run sends a SourceRequest, the worker answers with a SourceMessage ---------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """What to open.
+    """What a read worker opens.
 
     Attributes:
         kind: "camera", "stream", "file", or "microphone".
-        name: number, name or path of a device, URL, or path. Holds secrets.
+        name: number, name or path of a device, URL, or path of a file. Holds secrets.
         size: width and height asked of a camera, None for what suits a call.
-        fps: pictures a second asked of a camera.
-        seek: seconds of a film to leave out.
-        format: FFmpeg's name of the device's format instead of the platform's own, "" for that.
-        pictures, sound: what is wanted of it.
+        fps: frames a second asked of a camera.
+        seek: seconds of a film to skip.
+        format: FFmpeg's name of the device's format in place of the platform's own, "" for that.
+        pictures, sound: whether video and sound are wanted.
         buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
-        sound_form: of the sound that is given, None for what suits the source.
-        again_for_sound: whether the reader ends with `SOUND_BEGAN` where sound begins after the opening.
+        sound_format: of the sound that is sent, None for what suits the source.
+        again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
     """
 
     kind: str
@@ -40,21 +50,21 @@ class SourceRequest:
     pictures: bool = True
     sound: bool = True
     buffer: float | None = 0.0
-    sound_form: SoundFormat | None = None
+    sound_format: SoundFormat | None = None
     again_for_sound: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOpened:
-    """It is there.
+    """The source is open.
 
     Attributes:
-        described: what was got, without the source's name and the pictures' size: "mjpeg, 30 fps".
-        rate: nominal pictures a second; 0 without pictures.
+        described: codec, rate and sound, without the source's name and the frames' size: "mjpeg, 30 fps".
+        rate: nominal frames a second; 0 without video.
         aspect: of one sample.
-        notes: what differs from what was asked for.
-        sound: form of the sound that comes with it, None where there is none yet.
-        film: it has an end.
+        notes: differences from what was asked for.
+        sound: format of the sound that comes with it, None where there is none yet.
+        film: whether it has an end.
         label: the name a device gives itself, "" for other sources.
     """
 
@@ -68,19 +78,27 @@ class SourceOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRefused:
+    """The source cannot be opened: `kind` names the class of `rtface.errors`, `text` is its message."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class VideoFrameReady:
-    """A picture.
+    """A decoded frame lies in shared memory.
 
     Attributes:
-        slot, picture: where it lies in the ring.
-        stamp: presentation time, None where the source's clock is the monotonic one, or it has none.
-        captured: when it was there: the driver's time of a camera; else when the packet was due that let the decoder
-            give it, which is its arrival and the jitter buffer's delay.
+        slot, layout: place and layout in the frame ring.
+        stamp: presentation time; None where the source has no clock, or its clock is the monotonic one.
+        captured: when the frame became available: a camera driver's own time; else when the packet was due
+            that let the decoder give the frame, which is its arrival plus the jitter buffer's delay.
         color, display: how to read it.
     """
 
     slot: int
-    picture: FrameLayout
+    layout: FrameLayout
     stamp: float | None
     captured: float
     color: Color
@@ -89,7 +107,7 @@ class VideoFrameReady:
 
 @dataclass(frozen=True, slots=True)
 class SoundPacketReady:
-    """A frame of AAC with its ADTS header; `stamp` and `captured` as of a picture."""
+    """A frame of AAC with its ADTS header; `stamp` and `captured` as of `VideoFrameReady`."""
 
     data: bytes
     stamp: float | None
@@ -101,12 +119,12 @@ class SoundPacketReady:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Comes several times a second, whatever else does.
+    """State of a read worker, sent four times a second even while the source gives nothing.
 
     Attributes:
-        quiet: seconds since the source last gave anything.
-        bytes: what it gave.
-        dropped: pictures that were given up since it opened, because later ones were there.
+        quiet: seconds since the source last gave data.
+        bytes: data it gave in all.
+        dropped: frames dropped since it opened, because newer ones were there.
         errors: packets that could not be decoded.
         buffer: seconds that the jitter buffer adds now.
     """
@@ -119,23 +137,158 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceRefused:
-    """It could not be opened: `kind` names the error of `rtface.errors`, `text` is its message."""
-
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class SourceNote:
-    """What was found out about the pictures, and is done about it."""
+    """Text for the user about a conversion that the source's frames need."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class EndOfStream:
-    """The end of a film."""
+    """A film came to its end."""
 
 
 SourceMessage = SourceOpened | SourceNote | VideoFrameReady | SoundPacketReady | Heartbeat | SourceRefused | EndOfStream
+
+
+# -- sinks: the run sends a StreamJob or RecordJob, then WriteFrame and WriteSound -----------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """What the user asked of a stream's encoder.
+
+    Attributes:
+        bitrate: bits a second, None chooses by size and rate.
+        gop: seconds between key frames.
+        preset: of the software encoder; None is "veryfast".
+        encode: "cuda" is NVENC, "auto" any hardware that is there.
+    """
+
+    bitrate: int | None = None
+    gop: float = 2.0
+    preset: str | None = None
+    encode: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamJob:
+    """What a stream's worker does.
+
+    Attributes:
+        url: with its secrets.
+        video: format of the frames.
+        sound: format of the sound, None for none.
+        encoding: settings of the encoder.
+        patient: whether to retry when the first connection fails.
+    """
+
+    url: str
+    video: VideoFormat
+    sound: SoundFormat | None
+    encoding: EncoderSettings
+    patient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordJob:
+    """What a recording's worker does.
+
+    Attributes:
+        work: the file to write.
+        target: the file's final name.
+        container: FFmpeg's name of the container.
+        video: format of the frames.
+        sound: format of the sound, None for none.
+        codec, crf, preset: of the encoder; None keeps what suits.
+        gop: seconds between key frames.
+        metadata: tags of the film.
+    """
+
+    work: Path
+    target: Target
+    container: str
+    video: VideoFormat
+    sound: SoundFormat | None
+    codec: str | None
+    crf: float | None
+    preset: str | None
+    gop: float
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFrame:
+    """A frame in shared memory, to be shown at `time` seconds of the run; `corrected`: a face on it was corrected."""
+
+    time: float
+    slot: int
+    layout: FrameLayout
+    corrected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSound:
+    """Sound, to be heard at `time` seconds of the run."""
+
+    time: float
+    sound: SoundPacket
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """The process runs. The time limit for opening the sink counts from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkOpened:
+    """The sink is open: the encoder's name, and differences from what was asked for."""
+
+    encoder: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SinkRefused:
+    """The sink cannot be opened.
+
+    Attributes:
+        why: in a few words, without the address.
+        kind: "usage" for options that cannot work, "missing" for software that is not installed, "output" for
+            a peer or file that is not there.
+    """
+
+    why: str
+    kind: Literal["usage", "missing", "output"] = "output"
+
+
+@dataclass(frozen=True, slots=True)
+class TransportStatus:
+    """State of a stream's transport; the fields are those of `rtface.live.protocols.EndpointHealth`.
+
+    Attributes:
+        viewers: of a server of ours, how many are connected; None elsewhere.
+    """
+
+    state: Literal["opening", "live", "away"]
+    detail: str
+    bytes: int = 0
+    reopened: int = 0
+    viewers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SinkReport:
+    """State of a sink: its transport, frames encoded, and frames dropped by cause."""
+
+    status: TransportStatus
+    frames: int = 0
+    dropped: Counter[str] = field(default_factory=Counter[str])
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingEnded:
+    """The recording is over: complete where `why` is empty; `path` is the file that is left, None for none."""
+
+    path: str | None
+    why: str

@@ -103,7 +103,7 @@ class LiveSource(Protocol):
     """
 
     @property
-    def form(self) -> VideoFormat:
+    def video_format(self) -> VideoFormat:
         """Of the pictures that came last; after `start`."""
         ...
 
@@ -118,7 +118,7 @@ class LiveSource(Protocol):
         ...
 
     @property
-    def sound_form(self) -> SoundFormat | None:
+    def sound_format(self) -> SoundFormat | None:
         """Of all sound that comes, whatever the source sends; None where none can come; after `start`."""
         ...
 
@@ -155,7 +155,7 @@ class SoundSource(Protocol):
         ...
 
     @property
-    def sound_form(self) -> SoundFormat | None:
+    def sound_format(self) -> SoundFormat | None:
         """As of a `LiveSource`."""
         ...
 

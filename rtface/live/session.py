@@ -68,11 +68,11 @@ class Endpoints:
     slate: Slate | None = None
 
     @property
-    def sound_form(self) -> SoundFormat | None:
+    def sound_format(self) -> SoundFormat | None:
         """Of the sound that the sinks get, None for none; once the source has begun."""
         if self.sound is not None:
-            return self.sound.sound_form
-        return None if self.silent else self.source.sound_form
+            return self.sound.sound_format
+        return None if self.silent else self.source.sound_format
 
     @property
     def notes(self) -> list[str]:
@@ -132,7 +132,7 @@ class LiveSession:
             self._start()
             if ends.sound is not None:
                 ends.sound.start(lambda packet: self._hear(packet))
-            form, sound = ends.source.form, ends.sound_form
+            form, sound = ends.source.video_format, ends.sound_format
             for sink in ends.sinks:
                 sink.open(form, sound=sound)
             tracker, runtime, coming, spare = loading.result()

@@ -40,10 +40,10 @@ def frame(number: int, *, luma: int | None = None, at: float | None = None, form
 class FakeSource:
     """Gives what a test puts."""
 
-    described, sound_form, ended = "fake source", None, False
+    described, sound_format, ended = "fake source", None, False
 
     def __init__(self, form: VideoFormat = FORM) -> None:
-        self.form, self.notes, self.closed = form, [], False
+        self.video_format, self.notes, self.closed = form, [], False
         self.health = EndpointHealth("opening", "not begun", time.monotonic())
         self.give: Callable[[Frame], None] = lambda frame: None
         self.give_sound: Callable[[SoundPacket], None] = lambda sound: None

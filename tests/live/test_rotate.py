@@ -74,7 +74,7 @@ def test_a_film_of_a_telephone_stands_upright(tmp_path: Path):
     while not source.ended and time.monotonic() < until:
         time.sleep(0.02)
     source.close()
-    assert (source.form.width, source.form.height) == (192, 320)
+    assert (source.video_format.width, source.video_format.height) == (192, 320)
     assert kept and kept[0].display == Display()
     luma = kept[0].image.to_ndarray(format="gray8")
     rows, columns = np.flatnonzero((luma > 110).any(1)), np.flatnonzero((luma > 110).any(0))

@@ -130,7 +130,7 @@ def test_sound_reaches_the_sinks_after_silence_unless_off():
     form = SoundFormat(48_000, 1)
     for silent in (False, True):
         source = FakeSource()
-        source.sound_form = form
+        source.sound_format = form
         with Run(source=source, silent=silent) as run:
             at = time.monotonic()
             source.give_sound(SoundPacket(b"early", at - 1, 0.02, 48_000, 1))

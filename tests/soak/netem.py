@@ -42,8 +42,8 @@ def main() -> None:
         presenter: OutputScheduler | None = None
         source.start(lambda frame: presenter and presenter.put(frame),
                      lambda packet: presenter and presenter.sound(packet))
-        sink.open(source.form, sound=source.sound_form)
-        presenter = OutputScheduler([sink], source.form, stats)
+        sink.open(source.video_format, sound=source.sound_format)
+        presenter = OutputScheduler([sink], source.video_format, stats)
         with watching(b.url("out"), folder / "watch") as watcher:
             came(watcher, 10, 120)
             subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem", *network.split()], check=True)

@@ -1,1 +1,1 @@
-"""What a live run writes over the network and to disk: a process that encodes, and outlets that never wait."""
+"""What a live run writes over the network and to disk: a process that encodes, and transports that never wait."""

@@ -13,9 +13,16 @@ from rtface.concurrency.child_process import ChildProcess
 from rtface.concurrency.shared_frames import FrameLayout, FrameRing
 from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
+from rtface.live.messages import (
+    SinkOpened,
+    SinkRefused,
+    SinkReport,
+    TransportStatus,
+    WorkerStarted,
+    WriteFrame,
+    WriteSound,
+)
 from rtface.live.protocols import EndpointHealth, SoundPacket, VideoFormat
-from rtface.live.sinks.stream_worker import SinkOpened, SinkRefused, SinkReport, WorkerStarted, WriteFrame, WriteSound
-from rtface.live.sinks.transport import TransportStatus
 
 # Seconds for a process to start, which is long on a busy machine, and for its sink to be there.
 STARTING, OPENING = 30.0, 10.0

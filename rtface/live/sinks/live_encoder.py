@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +16,7 @@ from av.video.reformatter import VideoReformatter
 
 from rtface.errors import UsageError
 from rtface.frame import Color
+from rtface.live.messages import EncoderSettings
 from rtface.live.protocols import VideoFormat
 from rtface.media.color import ColorTags
 from rtface.media.cuda import driver
@@ -34,23 +34,6 @@ _HARDWARE = {"darwin": ("h264_videotoolbox",), "win32": ("h264_nvenc", "h264_qsv
 _MATRIX = {"bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
 _TRANSFER = {"pq": 16, "hlg": 18, "linear": 8}
 _NO_GOP = 1_000_000  # key frames are set by time, not by number
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderSettings:
-    """What the user asked of the encoder of a stream.
-
-    Attributes:
-        bitrate: bits a second, None goes by size and rate.
-        gop: seconds between key frames.
-        preset: of the software encoder; None is "veryfast".
-        encode: "cuda" is NVENC, "auto" any hardware that is there.
-    """
-
-    bitrate: int | None = None
-    gop: float = 2.0
-    preset: str | None = None
-    encode: str = "auto"
 
 
 def usual_bitrate(form: VideoFormat) -> int:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from rtface.live.messages import TransportStatus
 from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
-from rtface.live.sinks.transport import GIVEN_UP, LATE, TICK, SelectWaker, TransportStatus
+from rtface.live.sinks.transport import GIVEN_UP, LATE, TICK, SelectWaker
 
 
 class ListenTransport:

@@ -1,4 +1,4 @@
-"""Which outlet a URL means."""
+"""Which transport a URL means."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rtface.live.sinks.transport import Transport
 
 
 def open_transport(url: str, changed: Callable[[], None]) -> Transport:
-    """The outlet for a URL, not yet started.
+    """The transport for a URL, not yet started.
 
     Args:
         url: with its secrets.
-        changed: told, on threads of the outlet, when its status says something else.
+        changed: told, on threads of the transport, when its status says something else.
 
     Raises:
         UsageError: nothing can be sent there.

@@ -3,57 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rtface.errors import OutputError, UsageError
+from rtface.live.messages import RecordingEnded, RecordJob
 from rtface.live.protocols import SoundFormat, VideoFormat
 from rtface.live.sinks.child_sink import ChildSink
 from rtface.media.outputs import check_target
 from rtface.media.stream_plan import FORMATS
-from rtface.media.workfile import Target, work_name
+from rtface.media.workfile import work_name
 from rtface.options import Options
 
 # Pictures that may wait to be encoded.
 _SLOTS = 16
 # A recording has no other chance to be whole; its file is closed in this time or kept as a part.
 _CLOSING = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class RecordJob:
-    """What a recording's child is to do.
-
-    Attributes:
-        work: the file to write.
-        target: what it becomes.
-        format: FFmpeg's name of the container.
-        form: of the pictures.
-        sound: form of the sound, None for none.
-        codec, crf, preset: of the encoder; None keeps what suits.
-        gop: seconds between key frames.
-        metadata: tags of the film.
-    """
-
-    work: Path
-    target: Target
-    format: str
-    form: VideoFormat
-    sound: SoundFormat | None
-    codec: str | None
-    crf: float | None
-    preset: str | None
-    gop: float
-    metadata: dict[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingEnded:
-    """The recording is over: whole where `why` is empty; `path` is what is left of it, None for nothing."""
-
-    path: str | None
-    why: str
 
 
 class RecordSink(ChildSink):

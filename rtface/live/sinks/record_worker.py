@@ -14,12 +14,20 @@ from av.video.stream import VideoStream
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.errors import OutputError, UsageError
+from rtface.live.messages import (
+    RecordingEnded,
+    RecordJob,
+    SinkOpened,
+    SinkRefused,
+    SinkReport,
+    TransportStatus,
+    WorkerStarted,
+    WriteFrame,
+    WriteSound,
+)
 from rtface.live.protocols import SoundPacket
 from rtface.live.sinks.live_encoder import TICKS, EncoderScaler
-from rtface.live.sinks.record_sink import RecordingEnded, RecordJob
 from rtface.live.sinks.stream_mux import add_sound, sound_packet
-from rtface.live.sinks.stream_worker import SinkOpened, SinkRefused, SinkReport, WorkerStarted, WriteFrame, WriteSound
-from rtface.live.sinks.transport import TransportStatus
 from rtface.media.adts_headers import adts_config, config_for
 from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
@@ -54,13 +62,13 @@ class Recording:
     def __init__(self, job: RecordJob) -> None:
         self._job = job
         plan = _plan(job)
-        self.encoder, self._fit = plan.encoder, EncoderScaler(job.form, plan.pix_fmt)
+        self.encoder, self._fit = plan.encoder, EncoderScaler(job.video, plan.pix_fmt)
         self.frames = 0
         self._corrected = False
         self._last: dict[int, int] = {}
         self.file = WorkFile(job.target, job.work)
-        self._container = av.open(self.file, "w", format=job.format, buffer_size=1 << 16,
-                                  container_options=_PIECE | _OPTIONS.get(job.format, {}))
+        self._container = av.open(self.file, "w", format=job.container, buffer_size=1 << 16,
+                                  container_options=_PIECE | _OPTIONS.get(job.container, {}))
         self._container.flags |= Flags.flush_packets.value
         self._container.metadata.update(job.metadata)
         stream = self._container.add_stream(plan.encoder, rate=plan.rate)
@@ -76,7 +84,7 @@ class Recording:
         self._corrected = self._corrected or corrected
         image = self._fit(image)
         image.pts, image.time_base = self._rising(0, seconds), TICKS
-        image.duration = round(1 / self._job.form.rate / TICKS)
+        image.duration = round(1 / self._job.video.rate / TICKS)
         image.pict_type = 0
         packets = self._pictures.encode(image)
         self.frames += 1
@@ -94,7 +102,7 @@ class Recording:
         self._container.close()
         job = self._job
         with self.file.edited() as file:
-            if job.format in ("mp4", "mov"):
+            if job.container in ("mp4", "mov"):
                 reach_last_picture(file)
                 if job.metadata and self._corrected:
                     append_xmp_box(file, job.metadata)
@@ -112,7 +120,7 @@ class Recording:
                 self.file.discard()
                 return None
             with self.file.edited() as file:
-                if self._job.format in ("mp4", "mov"):
+                if self._job.container in ("mp4", "mov"):
                     cut_to_whole_fragments(file)
                 self._unmark(file)
             return str(self.file.keep())
@@ -122,11 +130,11 @@ class Recording:
         """Takes out what was written with the header about corrected faces, where there turned out to be none."""
         if not self._corrected:
             tags = self._job.metadata
-            take_out(file, self._job.format, tags.keys() - without_correction(tags).keys())
+            take_out(file, self._job.container, tags.keys() - without_correction(tags).keys())
 
     @property
     def _bare(self) -> bool:
-        return self._job.format != "mpegts"
+        return self._job.container != "mpegts"
 
     def _flush(self) -> None:
         for packet in self._pictures.encode(None):
@@ -138,16 +146,16 @@ class Recording:
 
 
 def _plan(job: RecordJob) -> VideoPlan:
-    form = job.form
+    form = job.video
     name = ALIASES.get(job.codec.lower(), job.codec) if job.codec else "libx264"
-    if name not in supported_encoders(job.format):
-        raise UsageError(f"{job.format} cannot hold {name}; choose another --codec, or a .mkv file")
+    if name not in supported_encoders(job.container):
+        raise UsageError(f"{job.container} cannot hold {name}; choose another --codec, or a .mkv file")
     fit = EncoderScaler(form, "yuv420p")
     plan = VideoPlan(name, fit.pix_fmt, fit.width, fit.height, form.rate, TICKS, fit.tags, form.aspect)
     set_quality(plan, job.crf, job.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None))
     if name == "libx264":  # what is held back is lost when the process is killed
         plan.options |= {"bf": "0", "rc-lookahead": "10"}
-    if job.format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
+    if job.container in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"
     plan.threads = min(4, os.cpu_count() or 1)
     try:
@@ -193,7 +201,7 @@ def _take(parent: ParentProcess, recording: Recording) -> str:
     assert frames is not None
     while not why and (message := parent.receive()) is not None:
         if isinstance(message, WriteFrame):
-            image, seconds = frames.get(message.slot, message.picture), message.time
+            image, seconds = frames.get(message.slot, message.layout), message.time
             why = _tried(recording, lambda image=image, seconds=seconds, corrected=message.corrected:
                          recording.picture(image, seconds, corrected=corrected))
         elif isinstance(message, WriteSound):

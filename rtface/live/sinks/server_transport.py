@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Literal, Protocol
 
 from rtface.live.backoff import retry_delay
+from rtface.live.messages import TransportStatus
 from rtface.live.sinks.rtmp import ANSWER
 from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
-from rtface.live.sinks.transport import GIVEN_UP, LATE, STALLED, TICK, SelectWaker, TransportStatus
+from rtface.live.sinks.transport import GIVEN_UP, LATE, STALLED, TICK, SelectWaker
 
 
 class PublishConnection(Protocol):
@@ -122,7 +123,7 @@ class ServerTransport:
             self._end()
 
     def _serve(self) -> None:
-        """Sends and listens until the peer is lost or the outlet closes."""
+        """Sends and listens until the peer is lost or the transport closes."""
         assert self._link is not None
         link, channel = self._link, self._link.channel
         taken = given = -1

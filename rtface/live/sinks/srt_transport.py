@@ -11,8 +11,9 @@ from typing import Literal
 
 from rtface.errors import MissingComponent, RtfaceError, UsageError
 from rtface.live.backoff import retry_delay
+from rtface.live.messages import TransportStatus
 from rtface.live.sinks.tcp_channel import ConnectionLost
-from rtface.live.sinks.transport import LATE, TransportStatus
+from rtface.live.sinks.transport import LATE
 from rtface.live.sources.srt import MESSAGE, SrtConnection
 from rtface.util.redaction import shown
 

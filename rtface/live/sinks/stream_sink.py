@@ -10,12 +10,10 @@ from dataclasses import replace
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.addresses import LiveAddress
+from rtface.live.messages import EncoderSettings, SinkReport, StreamJob, TransportStatus
 from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.sinks.child_sink import STARTING, ChildSink
-from rtface.live.sinks.live_encoder import EncoderSettings
 from rtface.live.sinks.record_sink import RecordSink
-from rtface.live.sinks.stream_worker import SinkReport, StreamJob
-from rtface.live.sinks.transport import TransportStatus
 from rtface.options import Options
 
 # Pictures that may be on their way to the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at

@@ -1,4 +1,4 @@
-"""The half of a stream's sink that lives in a process of its own: encodes, muxes, and hands on to an outlet.
+"""The half of a stream's sink that lives in a process of its own: encodes, muxes, and hands on to a transport.
 
 Frames come in slots of shared memory (`WriteFrame`), sound in messages (`WriteSound`). Frames that come in a burst
 are encoded one after the other; none are encoded while no peer takes them.
@@ -9,21 +9,20 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
 
 import av
 
 from rtface.concurrency.child_main import ParentProcess
-from rtface.concurrency.shared_frames import FrameLayout, FrameRing
+from rtface.concurrency.shared_frames import FrameRing
 from rtface.errors import MissingComponent, UsageError
-from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
-from rtface.live.sinks.live_encoder import EncoderSettings, LiveEncoder
+from rtface.live.messages import SinkOpened, SinkRefused, SinkReport, StreamJob, WorkerStarted, WriteFrame, WriteSound
+from rtface.live.protocols import SoundFormat, SoundPacket
+from rtface.live.sinks.live_encoder import LiveEncoder
 from rtface.live.sinks.open_transport import open_transport
 from rtface.live.sinks.stream_mux import StreamMux
 from rtface.live.sinks.tcp_channel import ConnectionLost
-from rtface.live.sinks.transport import Transport, TransportStatus
+from rtface.live.sinks.transport import Transport
 from rtface.util.redaction import redacted
 
 _STATUS_S = 0.25
@@ -33,84 +32,12 @@ BEHIND_S = 0.15
 CLOSING = 0.6
 
 
-@dataclass(frozen=True, slots=True)
-class WriteFrame:
-    """A picture in a slot, shown at `time` seconds of the run; `corrected`: whether a face was corrected on it."""
-
-    time: float
-    slot: int
-    picture: FrameLayout
-    corrected: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class WriteSound:
-    """Sound at `time` seconds of the run."""
-
-    time: float
-    sound: SoundPacket
-
-
-@dataclass(frozen=True, slots=True)
-class StreamJob:
-    """What a stream's child is to do.
-
-    Attributes:
-        url: with its secrets.
-        form: of the pictures.
-        sound: form of the sound, None for none.
-        encoding: of the pictures.
-        patient: whether to go on trying when the first connection does not work.
-    """
-
-    url: str
-    form: VideoFormat
-    sound: SoundFormat | None
-    encoding: EncoderSettings
-    patient: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStarted:
-    """The process runs; from now on it counts how long the sink takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class SinkOpened:
-    """The sink is there: what encodes, and what differs from what was asked for."""
-
-    encoder: str
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SinkRefused:
-    """The sink cannot be opened.
-
-    Attributes:
-        why: in a few words, without the address.
-        kind: of error: what was asked for cannot be, something is not installed, or the output is not there.
-    """
-
-    why: str
-    kind: Literal["usage", "missing", "output"] = "output"
-
-
-@dataclass(frozen=True, slots=True)
-class SinkReport:
-    """How the sink is: that of its outlet, pictures that it encoded, and those that it gave up, by cause."""
-
-    status: TransportStatus
-    frames: int = 0
-    dropped: Counter[str] = field(default_factory=Counter[str])
-
-
 class StreamWriter:
-    """Takes pictures and sound in the order they come, and gives bytes to an outlet.
+    """Takes pictures and sound in the order they come, and gives bytes to a transport.
 
     Args:
         encoder: for the pictures.
-        outlet: started.
+        transport: started.
         sound: form of the sound, None for none.
 
     Attributes:
@@ -118,8 +45,8 @@ class StreamWriter:
         dropped: pictures given up, by the causes of `rtface.live.protocols.EndpointHealth`.
     """
 
-    def __init__(self, encoder: LiveEncoder, outlet: Transport, *, sound: SoundFormat | None) -> None:
-        self._encoder, self._outlet = encoder, outlet
+    def __init__(self, encoder: LiveEncoder, transport: Transport, *, sound: SoundFormat | None) -> None:
+        self._encoder, self._transport = encoder, transport
         self._mux: StreamMux | None = None
         self._generation = 0
         self._sound = sound
@@ -128,10 +55,10 @@ class StreamWriter:
 
     def picture(self, image: Callable[[], av.VideoFrame], seconds: float) -> None:
         """Encodes and sends a picture, unless nobody takes it; `image` is asked for it only then."""
-        outlet = self._outlet
-        generation, key = outlet.generation, outlet.wants_key()
-        if not generation or outlet.behind:
-            if outlet.status.viewers != 0:  # a server of ours that nobody watches gives nothing up
+        transport = self._transport
+        generation, key = transport.generation, transport.wants_key()
+        if not generation or transport.behind:
+            if transport.status.viewers != 0:  # a server of ours that nobody watches gives nothing up
                 self.dropped["network" if generation else "away"] += 1
             return
         if generation != self._generation:
@@ -142,14 +69,14 @@ class StreamWriter:
         for packet in packets:
             if self._mux is None and packet.is_keyframe:
                 self._generation = generation
-                self._mux = StreamMux(outlet.format, partial(outlet.write, generation), width=self._encoder.width,
+                self._mux = StreamMux(transport.format, partial(transport.write, generation), width=self._encoder.width,
                                       height=self._encoder.height, rate=self._encoder.rate, sound=self._sound)
             if self._mux is not None:
                 self._mux.picture(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
         """Sends sound beside the pictures."""
-        if self._mux is not None and self._generation == self._outlet.generation:
+        if self._mux is not None and self._generation == self._transport.generation:
             self._mux.sound(sound, seconds)
 
     def close(self) -> None:
@@ -170,20 +97,20 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
     def report() -> None:
         with reporting:
             if writer is not None:
-                parent.send(SinkReport(outlet.status, writer.frames, Counter(writer.dropped)))
+                parent.send(SinkReport(transport.status, writer.frames, Counter(writer.dropped)))
 
     parent.send(WorkerStarted())
     try:
-        outlet = open_transport(job.url, report)
-        encoder = LiveEncoder(job.form, job.encoding)
-        outlet.start(patient=job.patient)
+        transport = open_transport(job.url, report)
+        encoder = LiveEncoder(job.video, job.encoding)
+        transport.start(patient=job.patient)
     except (UsageError, MissingComponent) as error:
         parent.send(SinkRefused(redacted(str(error)), "usage" if isinstance(error, UsageError) else "missing"))
         return
     except ConnectionLost as error:
         parent.send(SinkRefused(str(error)))
         return
-    writer = StreamWriter(encoder, outlet, sound=job.sound)
+    writer = StreamWriter(encoder, transport, sound=job.sound)
     parent.send(SinkOpened(encoder.name, tuple(encoder.notes)))
     report()
     stop = threading.Event()
@@ -197,7 +124,7 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
     take_all(parent, parent.frames, writer)
     stop.set()
     writer.close()
-    outlet.close(CLOSING)
+    transport.close(CLOSING)
     report()
 
 
@@ -228,7 +155,7 @@ def _show(writer: StreamWriter, frames: FrameRing, shown: WriteFrame) -> None:
     def image() -> av.VideoFrame:
         nonlocal taken
         taken = True
-        return frames.get(shown.slot, shown.picture)
+        return frames.get(shown.slot, shown.layout)
 
     writer.picture(image, shown.time)
     if not taken:

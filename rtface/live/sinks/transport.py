@@ -1,42 +1,32 @@
-"""What every outlet of a stream is, and what they share: a status, waking a thread.
+"""The interface of a stream's transport, and what all transports share.
 
-An outlet is where a stream's bytes go: a server that is connected again whenever it is lost, viewers that come and go,
-datagrams. None of them ever waits: bytes are left with it, and a thread of its own sends them.
+A transport carries a container's bytes: to a server that is connected again whenever it is lost, to viewers that
+connect and leave, or in datagrams. Its `write` never waits: a thread of the transport sends the bytes.
 """
 
 from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-# Seconds without the peer taking a byte: then it is away; then it is given up and connected anew.
+from rtface.live.messages import TransportStatus
+
+# Seconds without the peer taking a byte after which it counts as away, and after which it is connected again.
 STALLED, GIVEN_UP = 2.0, 6.0
-# What waits longer than this is late: pictures are dropped before they are encoded until it is gone.
+# Seconds that bytes may wait. While some wait longer, frames are dropped before they are encoded.
 LATE = 0.5
 TICK = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class TransportStatus:
-    """How an outlet is; the fields are those of `rtface.live.protocols.EndpointHealth`."""
-
-    state: Literal["opening", "live", "away"]
-    detail: str
-    bytes: int = 0
-    reopened: int = 0
-    viewers: int | None = None
-
-
 class Transport(Protocol):
-    """Takes the bytes of a container.
+    """Sends the bytes of a container to one or more peers.
 
     Attributes:
         format: FFmpeg's name of the container.
-        generation: rises with every peer that needs the container from its header on; 0 while nobody takes anything.
-        behind: whether what it was given is late already.
-        status: how it is.
+        generation: rises with every peer that needs the container from its header on; 0 while no peer takes data.
+        behind: whether bytes have waited too long.
+        status: state of the connection.
     """
 
     format: str
@@ -56,20 +46,20 @@ class Transport(Protocol):
         ...
 
     def wants_key(self) -> bool:
-        """Whether somebody waits for a key frame; asked before each picture, true once each time."""
+        """Whether a viewer waits for a key frame; asked before each frame, true once for each request."""
         ...
 
     def write(self, generation: int, data: bytes) -> None:
-        """Takes bytes that belong to a generation; those of an older one are dropped."""
+        """Queues bytes of a generation; those of an older one are dropped."""
         ...
 
     def close(self, seconds: float) -> None:
-        """Sends what waits, for so long at most, and ends."""
+        """Sends what waits, for `seconds` at most, and closes the connection."""
         ...
 
 
 class SelectWaker:
-    """Ends another thread's `select`."""
+    """Wakes another thread from its `select`."""
 
     def __init__(self) -> None:
         self.reader, self._writer = socket.socketpair()

@@ -147,7 +147,7 @@ class ReadProcess:
                 assert self._ring is not None
                 self.pictures += 1
                 self._picture_at = self._word_at
-                self._picture(message, self._ring.get(message.slot, message.picture))
+                self._picture(message, self._ring.get(message.slot, message.layout))
             case SoundPacketReady():
                 self.sounds += 1
                 self._sound(message)

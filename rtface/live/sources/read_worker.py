@@ -129,7 +129,7 @@ class ReadWorker:
         video = opened.video
         self._heard_at = time.monotonic()
         aspect = video.sample_aspect_ratio if video is not None else None
-        track = AacConverter(opened.sound, self._request.sound_form) if opened.sound is not None else None
+        track = AacConverter(opened.sound, self._request.sound_format) if opened.sound is not None else None
         self._parent.send(SourceOpened(opened.described, opened.rate, aspect or Fraction(1), tuple(opened.notes),
                                        track and track.form, opened.film, opened.label))
         if video is not None and not opened.paced:

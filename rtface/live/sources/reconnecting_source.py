@@ -74,7 +74,7 @@ class ReconnectingSource:
         self._sound: Callable[[SoundPacket], None] = lambda _: None
 
     @property
-    def form(self) -> VideoFormat:
+    def video_format(self) -> VideoFormat:
         assert self._form is not None, "start comes first"
         return self._form
 
@@ -96,8 +96,8 @@ class ReconnectingSource:
         return [f"{self._title}: {note}" for note in said]
 
     @property
-    def sound_form(self) -> SoundFormat | None:
-        return self._request.sound_form
+    def sound_format(self) -> SoundFormat | None:
+        return self._request.sound_format
 
     @property
     def ended(self) -> bool:
@@ -200,10 +200,10 @@ class ReconnectingSource:
             return
         self._opened, request = opened, self._request
         self._noted += [text for text in self._connection.noted if text not in self._noted] if self._connection else []
-        if request.sound and request.sound_form is None:
+        if request.sound and request.sound_format is None:
             # An encoder's sound may begin long after its pictures: viewers get silence until then.
             late = SoundFormat() if request.kind == "stream" and not opened.film else None
-            self._request = replace(request, sound_form=opened.sound or late)
+            self._request = replace(request, sound_format=opened.sound or late)
 
     def _picture(self, shot: VideoFrameReady, image: av.VideoFrame) -> None:
         self._look_at_opened()

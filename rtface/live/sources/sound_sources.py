@@ -44,8 +44,8 @@ class SoundOnlySource:
         return self._source.notes
 
     @property
-    def sound_form(self) -> SoundFormat | None:
-        return self._source.sound_form
+    def sound_format(self) -> SoundFormat | None:
+        return self._source.sound_format
 
     @property
     def health(self) -> EndpointHealth:
@@ -62,7 +62,7 @@ class SilentSource:
     """Silence for services that refuse a stream without sound."""
 
     described = "silence"
-    sound_form = SoundFormat()
+    sound_format = SoundFormat()
 
     def __init__(self) -> None:
         self._closed = threading.Event()
@@ -82,7 +82,7 @@ class SilentSource:
     def start(self, sound: Callable[[SoundPacket], None]) -> None:
         from rtface.live.sources.sound_to_aac import FRAME, silent_frame
 
-        form = self.sound_form
+        form = self.sound_format
         data, duration = silent_frame(form), FRAME / form.rate
 
         def run() -> None:

@@ -107,13 +107,13 @@ def test_bytes_that_never_leave_count_as_a_lost_server(monkeypatch: pytest.Monke
         links.append(Swallowing())
         return links[-1]
 
-    outlet = ServerTransport("flv", connect, lambda: said.append(outlet.status.detail))
-    outlet.start(patient=False)
+    transport = ServerTransport("flv", connect, lambda: said.append(transport.status.detail))
+    transport.start(patient=False)
     until = time.monotonic() + 10
     while len(links) < 2 and time.monotonic() < until:
-        outlet.write(outlet.generation, b"picture")
+        transport.write(transport.generation, b"picture")
         time.sleep(0.02)
-    outlet.close(0.1)
+    transport.close(0.1)
     assert len(links) >= 2 and "what is encoded does not reach it" in said
 
 

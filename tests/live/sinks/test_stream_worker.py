@@ -1,4 +1,4 @@
-"""The writer beside an outlet that is told what to be: what is encoded, dropped, begun anew, and with which times."""
+"""The writer beside a transport that is told what to be: what is encoded, dropped, begun anew, and with which times."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 
 from rtface.concurrency.shared_frames import FrameLayout
 from rtface.frame import Color
+from rtface.live.messages import EncoderSettings, TransportStatus, WriteFrame
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
-from rtface.live.sinks.live_encoder import EncoderScaler, EncoderSettings, LiveEncoder, tags_for
+from rtface.live.sinks.live_encoder import EncoderScaler, LiveEncoder, tags_for
 from rtface.live.sinks.local_transports import tables
 from rtface.live.sinks.stream_mux import DATAGRAM
-from rtface.live.sinks.stream_worker import StreamWriter, WriteFrame, take_all
-from rtface.live.sinks.transport import TransportStatus
+from rtface.live.sinks.stream_worker import StreamWriter, take_all
 from tests.live.feed import Voice, form
 from tests.live.publish import picture
 from tests.live.sinks.transport import gaps, ts_packets
@@ -28,7 +28,7 @@ MONO = SoundFormat(48_000, 1)
 
 
 class Ear:
-    """An outlet that keeps what it is given, by generation."""
+    """a transport that keeps what it is given, by generation."""
 
     def __init__(self, format: str) -> None:
         self.format, self.generation, self.behind, self.key = format, 1, False, False

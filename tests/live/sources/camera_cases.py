@@ -33,7 +33,7 @@ def opened(name: str, size: tuple[int, int] | None, fps: int | None, frames: int
     with Watched(f"camera:{name}" if "/" not in name else name, size=size,
                  fps=None if fps is None else Fraction(fps)) as watched:
         watched.more(frames, 60)
-        form = watched.source.form
+        form = watched.source.video_format
         last = watched.frames[-1][1].image
     came = [f.captured_at or 0 for _, f in watched.frames][5:]
     return {"described": watched.source.described, "notes": watched.source.notes, "took": watched.took,

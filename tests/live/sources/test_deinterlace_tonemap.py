@@ -81,7 +81,7 @@ def test_hdr_becomes_sdr_by_the_engines_curve(transfer: str, number: int):
 def test_an_interlaced_film_is_live_deinterlaced_and_says_so(film: Path):
     with Watched(str(film)) as watched:
         watched.until(lambda: watched.source.ended, 8)
-        notes, form = watched.source.notes, watched.source.form
+        notes, form = watched.source.notes, watched.source.video_format
     assert [note for note in notes if INTERLACED in note] and form.aspect == Fraction(3, 4)
     assert len(watched.frames) >= 14
     assert {frame.display.fields for _, frame in watched.frames} == {"progressive"}

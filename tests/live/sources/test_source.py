@@ -73,7 +73,7 @@ def test_what_arrives_is_what_was_there(tmp_path: Path):
     while not source.ended:
         time.sleep(0.02)
     source.close()
-    assert source.sound_form is None
+    assert source.sound_format is None
     with av.open(path) as box:
         true = [image.to_ndarray() for image in box.decode(video=0)]
     assert len(kept) == len(true)
@@ -104,7 +104,7 @@ def test_a_camera_gives_its_pictures_at_once():
         assert watched.source.health.bytes is None
     late = [at - (f.captured_at or 0) for at, f in watched.frames]
     assert statistics.median(late) < 0.02
-    assert watched.source.form.rate == 30
+    assert watched.source.video_format.rate == 30
 
 
 def test_one_that_is_faster_than_the_machine_does_not_queue_up():

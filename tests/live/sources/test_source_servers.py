@@ -33,12 +33,12 @@ def test_rtmp_gives_pictures_and_sound_soon_and_in_step(tmp_path: Path):
         with Watched(nginx.url("a"), stamped=True) as watched:
             assert watched.took < 5
             assert re.search(r"/live/…, 640×360 h264, (30|29\.97) fps, sound aac$", watched.source.described)
-            assert watched.source.sound_form
+            assert watched.source.sound_format
             watched.more(120, 8)
             health = watched.source.health
             assert health.state == "live"
             assert health.bytes
-        form = watched.source.form
+        form = watched.source.video_format
         assert (form.width, form.height, form.pix_fmt, round(form.rate)) == (640, 360, "yuv420p", 30)
         came = [at for at, _ in watched.frames]
         assert statistics.median(at - made for at, made in zip(came, watched.made, strict=True)) < 0.25
@@ -108,7 +108,7 @@ def test_udp_whose_sender_pauses_and_comes_back_in_another_size(tmp_path: Path):
             watched.state("live", 5 + GOP)
             watched.more(10, 3)
         assert watched.frames[-1][1].captured_at - watched.made[-1] < 0.5
-        assert (watched.source.form.width, watched.source.form.height) == (480, 272)
+        assert (watched.source.video_format.width, watched.source.video_format.height) == (480, 272)
         assert {(f.image.width, f.image.height) for _, f in watched.frames} == {(640, 360), (480, 272)}
 
 
@@ -120,7 +120,7 @@ def test_a_stream_that_changes_its_size_without_a_pause_goes_on(tmp_path: Path):
         watched.more(10, 3)
         publisher.kill()
         with running(Publisher(url, "mpegts", tmp_path, size="480x272")):
-            watched.until(lambda: watched.source.form.width == 480, 4)
+            watched.until(lambda: watched.source.video_format.width == 480, 4)
             watched.more(10, 3)
             assert watched.source.health.reopened == 0
 
@@ -244,8 +244,8 @@ def test_long_waits_for_a_key_frame_are_no_loss(tmp_path: Path):
             running(Publisher(nginx.url("b"), "flv", tmp_path, gop="100", sound="none")):
         time.sleep(1.5)
         with Watched(nginx.url("a")) as both, Watched(nginx.url("b")) as pictures:
-            assert both.source.sound_form
-            assert pictures.source.sound_form == SoundFormat()  # it may begin later
+            assert both.source.sound_format
+            assert pictures.source.sound_format == SoundFormat()  # it may begin later
             for watched in (both, pictures):
                 watched.more(20, 5)
                 assert watched.source.health.reopened == 0
