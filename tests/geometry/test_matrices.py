@@ -21,6 +21,7 @@ from rtface.geometry.transforms import (
     to_cv2,
     translation,
 )
+from tests.pairs import pairs
 
 DOT = np.array([41.3, 58.9])  # display space
 
@@ -56,11 +57,14 @@ def stored(display: Display, upright: np.ndarray) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(picture), (int(width), picture.shape[0]), interpolation=cv2.INTER_AREA)
 
 
-@pytest.mark.parametrize("turns", range(4))
-@pytest.mark.parametrize("mirror", [False, True])
-@pytest.mark.parametrize("aspect", [Fraction(1), Fraction(2), Fraction(4, 3), Fraction(1, 2)])
-@pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2), (4, 1), (1, 2), (4, 4)])
-def test_dot_lands_where_plane_matrix_says(turns, mirror, aspect, subsampling):
+TURNED = [(turns, mirror) for turns in range(4) for mirror in (False, True)]
+STRETCHED = pairs([(1, 1), (2, 1), (2, 2), (4, 1), (1, 2), (4, 4)],
+                  [Fraction(1), Fraction(2), Fraction(4, 3), Fraction(1, 2)], [(2, 2)])
+
+
+@pytest.mark.parametrize(("stretched", "turned"), pairs(STRETCHED, TURNED, [((2, 2), Fraction(4, 3))]), ids=str)
+def test_dot_lands_where_plane_matrix_says(stretched, turned):
+    (subsampling, aspect), (turns, mirror) = stretched, turned
     for fields in ("progressive", "tff", "bff"):
         display = Display(turns, mirror, aspect, fields)
         luma = stored(display, upright_dot(128, 96))

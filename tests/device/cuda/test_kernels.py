@@ -18,6 +18,7 @@ from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import scaling, translation
 from tests.device.cuda.host_kernels import HostKernels, compiler
 from tests.device.cuda.kernel_runs import Block, cpu_crops, film, form_of, kernel_crops, run, similarity
+from tests.pairs import pairs
 
 S = 96
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yuvj420p", "yuva420p", "yuv420p9le",
@@ -29,6 +30,11 @@ FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuv440p", "yuv410p", "yu
 DISPLAYS = [Display(), Display(1), Display(2, mirror=True), Display(3, aspect=Fraction(16, 11)),
             Display(0, aspect=Fraction(3, 4), fields="tff"), Display(0, fields="bff"),
             Display(1, mirror=True, fields="tff")]
+COLORS = [Color("bt601"), Color("bt709", full_range=True, siting="center"), Color("bt2020", siting="topleft")]
+
+
+def color_id(value: str | Color) -> str:
+    return value if isinstance(value, str) else f"{value.matrix}-{value.siting}-{value.transfer}-{value.primaries}"
 
 
 def close(got: np.ndarray, wanted: np.ndarray) -> None:
@@ -60,9 +66,7 @@ def test_every_kernel_of_the_table_is_there(host: HostKernels):
     assert set(KERNELS) == {"crop", "seen", "area", "blur", "uncurve", "tint", "gray", "paste"}
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("color", [Color("bt601"), Color("bt709", full_range=True, siting="center"),
-                                   Color("bt2020", siting="topleft")], ids=lambda c: f"{c.matrix}-{c.siting}")
+@pytest.mark.parametrize(("name", "color"), pairs(FORMATS, COLORS, ["yuv420p", "p010le"]), ids=color_id)
 def test_crops_are_those_of_the_cpu(name, color, host):
     """Faces smaller than the crop, of about its size, larger (filtered), and over the picture's edge."""
     frame = film(name, color=color)
@@ -70,8 +74,8 @@ def test_crops_are_those_of_the_cpu(name, color, host):
     close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
 
 
-@pytest.mark.parametrize("name", ["yuv420p", "nv12", "p010le", "yuyv422", "rgb24", "gray16le"])
-@pytest.mark.parametrize("display", DISPLAYS, ids=str)
+@pytest.mark.parametrize(("name", "display"), pairs(["yuv420p", "nv12", "p010le", "yuyv422", "rgb24", "gray16le"],
+                                                    DISPLAYS, ["yuv420p"]), ids=str)
 def test_crops_are_turned_mirrored_and_of_one_field(name, display, host):
     for field in (None,) if display.fields == "progressive" else (0, 1):
         frame = film(name, 322, 178, display=display, field=field)
@@ -79,8 +83,9 @@ def test_crops_are_turned_mirrored_and_of_one_field(name, display, host):
         close(kernel_crops(host, frame, matrices, S), cpu_crops(frame, matrices, S))
 
 
-@pytest.mark.parametrize("name", ["yuv420p", "yuv410p", "yuv411p", "nv21", "p016le", "rgb24", "gbrp10le"])
-@pytest.mark.parametrize("size", [(641, 359), (161, 97), (7, 5), (2, 2), (1, 1)], ids=str)
+@pytest.mark.parametrize(("name", "size"), pairs(
+    ["yuv420p", "yuv410p", "yuv411p", "nv21", "p016le", "rgb24", "gbrp10le"],
+    [(641, 359), (161, 97), (7, 5), (2, 2), (1, 1)], ["yuv420p"]), ids=str)
 def test_crops_of_odd_sizes(name, size, host):
     """And pictures smaller than a crop; a crop's own side may be odd, too."""
     frame = film(name, *size)
@@ -89,8 +94,8 @@ def test_crops_of_odd_sizes(name, size, host):
         close(kernel_crops(host, frame, matrices, side), cpu_crops(frame, matrices, side))
 
 
-@pytest.mark.parametrize("shrink", [1.07, 1.1, 1.5, 1.94, 2.0, 2.5, 3.0, 4.3, 5.0])
-@pytest.mark.parametrize("name", ["yuv420p", "yuv411p", "yuv444p10le", "rgba"])
+@pytest.mark.parametrize(("shrink", "name"), pairs([1.07, 1.1, 1.5, 1.94, 2.0, 2.5, 3.0, 4.3, 5.0],
+                                                   ["yuv420p", "yuv411p", "yuv444p10le", "rgba"], [2.5]))
 def test_shrunk_crops_are_filtered_as_on_the_cpu(name, shrink, host):
     frame = film(name, 640, 360, noise=0.15)
     matrices = np.stack([similarity(frame, 64 * shrink, 64, angle=a, at=(0.4 + a, 0.6)) for a in (0.0, 0.3, 1.57)])
@@ -110,8 +115,8 @@ HDR = [Color("bt2020", transfer="pq", primaries=9), Color("bt2020", transfer="hl
        Color("rgb", full_range=True, transfer="linear", primaries=9)]
 
 
-@pytest.mark.parametrize("color", HDR, ids=lambda c: f"{c.transfer}-{c.primaries}")
-@pytest.mark.parametrize("name", ["yuv420p10le", "p010le", "yuv420p", "yuv444p16le", "gbrp12le"])
+@pytest.mark.parametrize(("name", "color"), pairs(["p010le", "yuv420p10le", "yuv420p", "yuv444p16le", "gbrp12le"], HDR,
+                                                  ["p010le"]), ids=color_id)
 def test_hdr_goes_through_the_curve(name, color, host):
     frame = film(name, color=color)
     matrices = faces(frame, 60.0, 150.0, 250.0)
