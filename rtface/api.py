@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from rtface.errors import Interrupted, RtfaceError, UsageError
-from rtface.options import DECLARED, Options, check_scope
+from rtface.option_types import AnalyzeOptions, RunOptions
+from rtface.options import ANALYSIS, OPTIONS, Options, check_scope
 from rtface.pipeline.progress import Progress
 from rtface.util import parse
 
@@ -21,16 +22,17 @@ if TYPE_CHECKING:
 
 # A flag, and the word after it where that may be its value.
 _FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: ([\w.:%]*\w)(?=[\s,;.:)]|$))?")
+_KEYS = {flag: option.name for option in OPTIONS.values() for flag in option.flags}
 
 
 def in_python(message: str) -> str:
     """A message with every option called as Python calls it: ``--max-faces 2`` becomes ``max_faces=2``."""
     def keyword(flag: re.Match[str]) -> str:
-        key = {"stage": "stages", "color": "colour"}.get(flag[1], flag[1].replace("-", "_"))
-        if key not in DECLARED:
+        key = _KEYS.get("--" + flag[1])
+        if key is None:
             return flag[0]
         after = f" {flag[2]}" if flag[2] else ""
-        if DECLARED[key].check is parse.boolean:
+        if OPTIONS[key].check is parse.boolean:
             return f"{key}=True{after}"
         return f"{key}={flag[2]}" if after and _is_value(key, flag[2]) else key + after
     return _FLAG.sub(keyword, message)
@@ -41,8 +43,8 @@ def _is_value(key: str, word: str) -> bool:
     if word.isupper() or word[0].isdigit():
         return True
     try:
-        return DECLARED[key].check not in (parse.name, parse.names, parse.path) and bool(
-            DECLARED[key].check(word, key))
+        return OPTIONS[key].check not in (parse.name, parse.names, parse.path) and bool(
+            OPTIONS[key].check(word, key))
     except UsageError:
         return False
 
@@ -60,7 +62,7 @@ def python_words() -> Generator[None]:
 
 
 def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Callable[[Progress], None] | None = None,
-        cancel: threading.Event | None = None, **options: Any) -> Report:
+        cancel: threading.Event | None = None, **options: Unpack[RunOptions]) -> Report:
     """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and works on nothing else.
 
     Outside the faces every sample is the input's until it is encoded; a lossy encoder changes all of the picture a
@@ -115,7 +117,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
 
 
 def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] | None = None,
-            cancel: threading.Event | None = None, **options: Any) -> list[TrackReport]:
+            cancel: threading.Event | None = None, **options: Unpack[AnalyzeOptions]) -> list[TrackReport]:
     """What is wrong with each face of a film, a still or a folder of stills, and the treatment that `run` would choose.
 
     Args:
@@ -141,14 +143,10 @@ def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] 
         source = place(resolve_address(_path(input, "input", "analyze")))
         chosen = Options.of(options)
         for key in options:
-            if key not in ANALYZE and getattr(chosen, key) != Options.__dataclass_fields__[key].default:
-                raise UsageError(f"{key} has no effect on analyze, which takes {', '.join(ANALYZE)}; leave it out")
+            if key not in ANALYSIS and getattr(chosen, key) != OPTIONS[key].default:
+                raise UsageError(f"{key} has no effect on analyze, which takes {', '.join(ANALYSIS)}; leave it out")
         check_scope(options, chosen, scope_of(source, Path("analysis"), chosen), flags=False)
         return analyze_file(source, chosen, progress=progress, stop=cancel)
-
-
-ANALYZE = ("colour", "tracker", "faces", "max_faces", "start", "end", "threads", "sequence", "fps")
-"""The options of `analyze`."""
 
 
 def _path(value: object, name: str, function: str) -> str:

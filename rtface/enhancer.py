@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from numbers import Real
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 import av
 import numpy as np
@@ -22,6 +22,7 @@ from rtface.enhance.tasks import Wanted
 from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.color import color_of
+from rtface.option_types import EnhancerOptions
 from rtface.options import Options, Scope, check_scope
 from rtface.pipeline.runtime import asked_by, check_region, open_cpu_then_gpu, open_runtime
 from rtface.pipeline.track_step import track
@@ -80,7 +81,7 @@ class Enhancer:
 
     def __init__(self, engine: str = "default", strength: float = 1.0, device: str = "auto",
                  format: Literal["rgb", "bgr"] = "rgb", *, fps: float = 30.0, analysis: bool = True,
-                 wait: bool = True, **options: Any) -> None:
+                 wait: bool = True, **options: Unpack[EnhancerOptions]) -> None:
         self._closing, self._closed = ExitStack(), False
         with python_words():
             self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})

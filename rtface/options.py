@@ -1,13 +1,12 @@
-"""Every option of a run, with its default, its check, the runs it has an effect on, and where its value came from.
+"""All options of a run, each declared once; the command line, variables, TOML files, Python and the docs use this.
 
-Order: flags of the command line > ``RTFACE_*`` environment variables > a TOML file > defaults. The file is the one
-that ``--config`` (or ``RTFACE_CONFIG``) names, else ``rtface.toml`` in the configuration folder.
+To add an option, add a field to one of the groups below and run ``python -m tests.docs.option_tables``, which renews
+`rtface.option_types` and the tables in ``docs/``.
 """
 
 from __future__ import annotations
 
-import logging
-import os
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Flag, auto
@@ -17,139 +16,18 @@ from typing import Any, Literal, Self
 
 from rtface.errors import UsageError
 from rtface.util import parse as v
-from rtface.util.parse import format_time, hint, nearest
-from rtface.util.paths import config_dir, expanded
-from rtface.util.toml_dataclass import parse_toml
-
-log = logging.getLogger("rtface")
-
-PREFIX = "RTFACE_"
-_OTHER_VARIABLES = ("RTFACE_CACHE", "RTFACE_CONFIG", "RTFACE_CONFIG_DIR", "RTFACE_TORCH_PYTHON")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a run is asked to do. Every value is checked when the object is made.
-
-    Attributes:
-        engine: name of an engine (``rtface engines`` lists them), "default" or "auto".
-        strength: how much of the correction is added, 0…1.
-        fidelity: of an engine that has this control: from 0 (beautiful) to 1 (near to what is there); None is its own.
-        commercial_use: refuse engines whose licence forbids commercial use.
-        keyframe: N: the engine runs on every N-th frame of a face, and its answer is carried to the others over that of
-            the small engine; "auto" goes by what the engine takes (`rtface.enhance.keyframes.scheduler.spacing`); 1
-            is every frame.
-        colour: "lock" keeps the face's own colours, "restore" also corrects fading and exposure.
-        grain: "match" brings noise back to the level of the skin beside the correction, "none" does not.
-        region: "face", or "head": also hair, ears and neck, of engines that answer for all of their crop.
-        device: where engines run: "auto", "cpu", or another of `rtface.util.parse.DEVICES`; ``rtface doctor`` says
-        which
-            are here.
-        tracker: name of a tracker, or "auto".
-        faces: "all", "largest", or track numbers as "1,3".
-        max_faces: at most so many faces a frame.
-        codec, crf, preset: of the video encoder; None keeps what the output's container asks for.
-        decode: where pictures are decoded: "software", on an NVIDIA GPU ("cuda", "cuda:1" …), or "auto": there where
-            the run's device is one.
-        encode: "software", "cuda", or "auto": on the GPU where the pictures lie there and nothing is lost by it.
-        start, end: seconds into the input; None for its own start and end.
-        compare: also write before|after beside each other to this file.
-        report: also write the report to this JSON file.
-        correct: "auto" corrects the faces that need it, "always" all of them, "never" none.
-        treatment: JSON file of ``rtface analyze --json`` that says what to do with each track.
-        overwrite: replace an output that exists.
-        strict: stop where something of the input would be lost, instead of a warning.
-        dry_run: decide and say everything, write nothing.
-        segments: places of the film that are worked on at once (`rtface.pipeline.segments`); None means 1.
-        threads: CPU threads of the whole run; None takes all cores.
-        sequence: a folder of stills is a film.
-        fps: frames a second of that film, None means 25; of a camera, None means 30.
-        stages: what else changes the pictures, after the faces (`rtface.stages`): "NAME" or "NAME:key=value,…" each.
-        size: width and height asked of a camera.
-        audio: sound of a live run: a microphone's name, a URL, "silent" or "none"; None is the input's own.
-        latency: ceiling in milliseconds of what a live run may add; above it faces are done more simply.
-        delay: milliseconds from capture to output, held constant; None is as soon as possible.
-        buffer: milliseconds that packets of a network stream wait in front of the decoder, so that jitter loses no
-            frame; "auto" takes what the measured jitter needs, up to a second, or what `delay` leaves.
-        slate: what viewers see while the source of a live run is away: words, or the path of a picture; None is the
-            usual words.
-        also: a file that a live run is recorded to as well.
-        bitrate: bits a second of a live run's encoder; None goes by size and rate.
-        gop: seconds between its key frames.
-        light: how much a dark picture of a live run is lightened, 0…1.
-        preview: show before and after in a browser (a page of the control endpoint).
-        control: port on 127.0.0.1 from which a live run is controlled; 0 takes a free one.
-        metrics: port on 127.0.0.1 for Prometheus.
-    """
-
-    engine: str = "default"
-    strength: float = 1.0
-    fidelity: float | None = None
-    commercial_use: bool = False
-    keyframe: int | Literal["auto"] = "auto"
-    colour: Literal["lock", "restore"] = "lock"
-    grain: Literal["match", "none"] = "match"
-    region: Literal["face", "head"] = "face"
-    device: str = "auto"
-    tracker: str = "auto"
-    faces: str = "all"
-    max_faces: int = 8
-    codec: str | None = None
-    crf: float | None = None
-    preset: str | None = None
-    decode: str = "auto"
-    encode: Literal["auto", "cuda", "software"] = "auto"
-    start: float | None = None
-    end: float | None = None
-    compare: Path | None = None
-    report: Path | None = None
-    correct: Literal["auto", "always", "never"] = "auto"
-    treatment: Path | None = None
-    overwrite: bool = False
-    strict: bool = False
-    dry_run: bool = False
-    segments: int | None = None
-    threads: int | None = None
-    sequence: bool = False
-    fps: Fraction | None = None
-    stages: tuple[str, ...] = ()
-    size: tuple[int, int] | None = None
-    audio: str | None = None
-    latency: float = 100.0
-    delay: float | None = None
-    buffer: float | Literal["auto"] = "auto"
-    slate: str | None = None
-    also: Path | None = None
-    bitrate: int | None = None
-    gop: float = 2.0
-    light: float = 0.0
-    preview: bool = False
-    control: int | None = None
-    metrics: int | None = None
-
-    def __post_init__(self) -> None:
-        for key in DECLARED:
-            object.__setattr__(self, key, check(key, getattr(self, key), key))
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise UsageError(f"end ({format_time(self.end)}) must come after start ({format_time(self.start)})")
-
-    @classmethod
-    def of(cls, values: Mapping[str, object]) -> Self:
-        """Options from keywords; UsageError that names the nearest key for one that does not exist."""
-        for key in values:
-            known(key, key)
-        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
+from rtface.util.parse import format_time, unknown_key
 
 
 class Scope(Flag):
-    """What a run is or has. An option has an effect on a run that is or has one of the things in the option's scope."""
+    """Kinds and properties of runs. An option has an effect on a run that has one of those in the option's scope."""
 
     FILM = auto()
-    """A film comes in, a file or an address; or a folder of stills that is one."""
+    """The input is a film (a file or an address), or a folder of stills that is read as one."""
     SEQUENCE = auto()
-    """A folder of stills is a film."""
+    """The input is a folder of stills that is read as a film."""
     ENCODED = auto()
-    """OUTPUT is a film."""
+    """The output is a film."""
     STILLS = auto()
     LIVE = auto()
     CAMERA = auto()
@@ -157,95 +35,286 @@ class Scope(Flag):
     RECORDED = auto()
     """A live run writes a film, as OUTPUT or by ``--also``."""
     PUBLISHED = auto()
-    """OUTPUT of a live run is a stream's URL."""
+    """The output of a live run is the URL of a stream."""
     CONSOLE = auto()
     """A live run of the command line, which has keys, a control endpoint and a preview."""
     ENHANCER = auto()
+    ANALYSIS = auto()
+    """``rtface analyze``; messages do not name it."""
 
     def __str__(self) -> str:
-        return " or ".join(_SCOPE_WORDS[part] for part in self)
+        return " or ".join(_SCOPE_WORDS[part] for part in self if part in _SCOPE_WORDS)
 
 
 _SCOPE_WORDS = {
     Scope.FILM: "films", Scope.SEQUENCE: "a folder of stills with --sequence",
-    Scope.ENCODED: "an OUTPUT that is a film", Scope.STILLS: "stills", Scope.LIVE: "live runs", Scope.CAMERA: "cameras",
-    Scope.RECORDED: "live recordings", Scope.PUBLISHED: "published streams",
+    Scope.ENCODED: "an OUTPUT that is a film", Scope.STILLS: "stills", Scope.LIVE: "live runs",
+    Scope.CAMERA: "cameras", Scope.RECORDED: "live recordings", Scope.PUBLISHED: "published streams",
     Scope.CONSOLE: "live runs of the command 'rtface run'", Scope.ENHANCER: "rtface.Enhancer"}
 
 _FILES = Scope.FILM | Scope.STILLS
 _RUNS = _FILES | Scope.LIVE
 _ALL = _RUNS | Scope.ENHANCER
+_ANALYSIS = Scope.ANALYSIS
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
-    """What belongs to one option: `check` converts its value, `scope` says which runs it has an effect on."""
+class Option:
+    """The declaration of one option.
 
-    check: v.Check
+    Attributes:
+        check: converts a value or raises UsageError.
+        scope: the runs that the option has an effect on.
+        help: one sentence for ``--help``.
+        more: Markdown that the documentation adds to it.
+        metavar: placeholder of the value in the help, where the check's own says too little.
+        unset: what a value of None stands for, in the documentation.
+        flags: long flags of the command line, the usual one first.
+        name, default: of the field.
+    """
+
+    check: v.Check[Any]
     scope: Scope
+    help: str
+    more: str = ""
+    metavar: str = ""
+    unset: str = ""
+    flags: tuple[str, ...] = ()
+    name: str = ""
+    default: Any = None
+
+    @property
+    def flag(self) -> str:
+        """The long flag of the command line."""
+        return self.flags[0]
 
 
-DECLARED: dict[str, Declared] = {
-    "engine": Declared(v.name, _ALL),
-    "strength": Declared(v.share, _ALL),
-    "fidelity": Declared(v.share, _ALL),
-    "commercial_use": Declared(v.boolean, _ALL),
-    "keyframe": Declared(v.or_auto(v.number(1, 12, whole=True)), Scope.FILM | Scope.LIVE | Scope.ENHANCER),
-    "colour": Declared(v.choice("lock", "restore"), _ALL),
-    "grain": Declared(v.choice("match", "none"), _ALL),
-    "region": Declared(v.choice("face", "head"), _ALL),
-    "device": Declared(v.device, _ALL),
-    "tracker": Declared(v.choice("auto", "openvino", "tasks", "none"), _ALL),
-    "faces": Declared(v.faces, _ALL),
-    "max_faces": Declared(v.number(1, 64, whole=True), _ALL),
-    "codec": Declared(v.name, Scope.ENCODED | Scope.RECORDED),
-    "crf": Declared(v.number(0, 63), Scope.ENCODED | Scope.RECORDED),
-    "preset": Declared(v.name, Scope.ENCODED | Scope.RECORDED | Scope.PUBLISHED),
-    "decode": Declared(v.decoder, Scope.FILM),
-    "encode": Declared(v.choice("auto", "cuda", "software"), Scope.ENCODED | Scope.PUBLISHED),
-    "start": Declared(v.time, Scope.FILM),
-    "end": Declared(v.time, Scope.FILM),
-    "compare": Declared(v.path, _FILES),
-    "report": Declared(v.path, _RUNS),
-    "correct": Declared(v.choice("auto", "always", "never"), _ALL),
-    "treatment": Declared(v.path, _FILES),
-    "overwrite": Declared(v.boolean, _RUNS),
-    "strict": Declared(v.boolean, Scope.FILM),
-    "dry_run": Declared(v.boolean, _RUNS),
-    "segments": Declared(v.number(1, 64, whole=True), _FILES),
-    "threads": Declared(v.number(1, 1024, whole=True), _ALL),
-    "sequence": Declared(v.boolean, _FILES),
-    "fps": Declared(v.rate, Scope.SEQUENCE | Scope.CAMERA),
-    "stages": Declared(v.names, _ALL),
-    "size": Declared(v.size, Scope.CAMERA),
-    "audio": Declared(v.name, Scope.LIVE),
-    "latency": Declared(v.number(10, 10_000), Scope.LIVE),
-    "delay": Declared(v.number(0, 10_000), Scope.LIVE),
-    "buffer": Declared(v.or_auto(v.number(0, 10_000)), Scope.LIVE),
-    "slate": Declared(v.name, Scope.LIVE),
-    "also": Declared(v.path, Scope.LIVE),
-    "bitrate": Declared(v.bitrate, Scope.PUBLISHED),
-    "gop": Declared(v.number(0.1, 20), Scope.RECORDED | Scope.PUBLISHED),
-    "light": Declared(v.share, Scope.LIVE),
-    "preview": Declared(v.boolean, Scope.CONSOLE),
-    "control": Declared(v.number(0, 65_535, whole=True), Scope.CONSOLE),
-    "metrics": Declared(v.number(0, 65_535, whole=True), Scope.CONSOLE),
-}
-_DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Options)}
+def _option(default: Any, check: v.Check[Any], scope: Scope, help: str, more: str = "", **rest: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"option": Option(check, scope, help, more, **rest)})
 
 
-def known(key: str, shown: str) -> str:
+@dataclass(frozen=True)
+class _Group:
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, check(f.name, getattr(self, f.name), f.name))
+
+
+@dataclass(frozen=True)
+class QualityOptions(_Group):
+    """Quality and speed: the engine, how its answer is used, and where it runs."""
+
+    engine: str = _option(
+        "default", v.name, _ALL, "Engine that restores faces; 'rtface engines' lists them.",
+        "`auto` chooses by face size, live also by speed")
+    strength: float = _option(
+        1.0, v.share, _ALL, "How much of the correction to add.", "0 is the identity; `50%` is 0.5")
+    fidelity: float | None = _option(
+        None, v.share, _ALL, "Balance of an engine that has this control: 0 is beautiful, 1 is close to the input.",
+        "[Which engines](engines.md)", unset="the engine's")
+    commercial_use: bool = _option(
+        False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
+    keyframe: int | Literal["auto"] = _option(
+        "auto", v.or_auto(v.number(1, 12, whole=True)), Scope.FILM | Scope.LIVE | Scope.ENHANCER,
+        "Run a slow engine on every N-th frame of a face, and the small engine on all frames.",
+        "N is 1 to 12. With an engine that is fast enough for every frame this is slower; see "
+        "[engines](engines.md#key-frames)")
+    colour: Literal["lock", "restore"] = _option(
+        "lock", v.choice("lock", "restore"), _ALL | _ANALYSIS,
+        "Keep the colours of the face, or also correct fading and exposure.", flags=("--colour", "--color"))
+    grain: Literal["match", "none"] = _option(
+        "match", v.choice("match", "none"), _ALL,
+        "Add noise to the correction, up to the level of the skin around it, or none.")
+    region: Literal["face", "head"] = _option(
+        "face", v.choice("face", "head"), _ALL,
+        "Enhance the face only, or also hair, ears and neck, with engines that restore these.",
+        "`rtface-m`, `rtface-s` and `rtface-s-vivid` do not, and refuse `head`")
+    device: str = _option(
+        "auto", v.device, _ALL, "Where engines run; 'rtface doctor' says what is available here.",
+        "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`, `coreml`, `directml`; `auto` is an "
+        "NVIDIA GPU where driver, packages and memory are available, else the CPU. [More](gpu.md)",
+        metavar="NAME")
+    threads: int | None = _option(
+        None, v.number(1, 1024, whole=True), _ALL | _ANALYSIS, "CPU threads of the whole run.", unset="all cores")
+
+
+@dataclass(frozen=True)
+class FaceOptions(_Group):
+    """Faces: how they are found, and which are corrected."""
+
+    tracker: str = _option(
+        "auto", v.choice("auto", "openvino", "tasks", "none"), _ALL | _ANALYSIS,
+        "Tracker that finds and follows faces.",
+        "`auto` is `openvino`; `tasks` is MediaPipe itself, slower, and an extra")
+    faces: str = _option(
+        "all", v.faces, _ALL | _ANALYSIS, "Which faces to enhance.", "IDs are the track numbers of `rtface analyze`")
+    max_faces: int = _option(
+        8, v.number(1, 64, whole=True), _ALL | _ANALYSIS, "Largest number of faces in a frame.")
+    correct: Literal["auto", "always", "never"] = _option(
+        "auto", v.choice("auto", "always", "never"), _ALL, "Correct the faces that need it, all of them, or none.",
+        "[What a face needs](analysis.md#the-treatment)")
+    treatment: Path | None = _option(
+        None, v.path, _FILES, "Follow this file, made by 'rtface analyze --json' and edited.", unset="none")
+
+
+@dataclass(frozen=True)
+class InputOptions(_Group):
+    """Input: what part of it is read, and how."""
+
+    start: float | None = _option(
+        None, v.time, Scope.FILM | _ANALYSIS, "Begin at this time: seconds or HH:MM:SS.mmm.", unset="the start")
+    end: float | None = _option(
+        None, v.time, Scope.FILM | _ANALYSIS, "End at this time: seconds or HH:MM:SS.mmm.", unset="the end")
+    sequence: bool = _option(False, v.boolean, _FILES | _ANALYSIS, "Read a folder of stills as a film.")
+    fps: Fraction | None = _option(
+        None, v.rate, Scope.SEQUENCE | Scope.CAMERA | _ANALYSIS,
+        "Frame rate of such a film, or the rate to ask a camera for: 25, 30000/1001.", unset="25, of a camera 30")
+    size: tuple[int, int] | None = _option(
+        None, v.size, Scope.CAMERA, "Frame size to ask a camera for.", unset="the camera's")
+    decode: str = _option(
+        "auto", v.decoder, Scope.FILM, "Where frames are decoded; software takes over where a GPU cannot.",
+        "`auto` uses the GPU when the run does (`--device cuda`, or `auto` where one can be used) and `--strict` is "
+        "not given. Software takes over in the middle of a film, too")
+    strict: bool = _option(
+        False, v.boolean, Scope.FILM, "Stop where something of the INPUT would be lost, instead of a warning.",
+        "That is a stream, bit depth, or the exact samples of a lossless INPUT")
+
+
+@dataclass(frozen=True)
+class EncodeOptions(_Group):
+    """Encoding: codec, quality and rate of the output."""
+
+    codec: str | None = _option(
+        None, v.name, Scope.ENCODED | Scope.RECORDED, "Video encoder.",
+        "Lossless and editing codecs are kept where the container can ([formats](formats.md))",
+        unset="by INPUT and container")
+    crf: float | None = _option(
+        None, v.number(0, 63), Scope.ENCODED | Scope.RECORDED, "Quality of the encoder; less is better.",
+        unset="by codec")
+    preset: str | None = _option(
+        None, v.name, Scope.ENCODED | Scope.RECORDED | Scope.PUBLISHED, "Speed of the encoder.", unset="by codec")
+    encode: Literal["auto", "cuda", "software"] = _option(
+        "auto", v.choice("auto", "cuda", "software"), Scope.ENCODED | Scope.PUBLISHED,
+        "Where frames are encoded; software takes over where a GPU cannot.",
+        "`auto` uses the GPU where the frames are in its memory and nothing is lost by it")
+    bitrate: int | None = _option(
+        None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate")
+    gop: float = _option(
+        2.0, v.number(0.1, 20), Scope.RECORDED | Scope.PUBLISHED, "Seconds between key frames of a live run's encoder.",
+        metavar="SECONDS")
+
+
+@dataclass(frozen=True)
+class OutputOptions(_Group):
+    """Output: what is written besides the film, and how."""
+
+    compare: Path | None = _option(
+        None, v.path, _FILES, "Also write before and after, side by side, to this file.", unset="none")
+    report: Path | None = _option(
+        None, v.path, _RUNS, "Also write the report to this file.", "[Its keys](report.md)",
+        metavar="FILE.json", unset="none")
+    overwrite: bool = _option(
+        False, v.boolean, _RUNS, "Replace an OUTPUT, comparison, report or recording that exists.")
+    dry_run: bool = _option(
+        False, v.boolean, _RUNS, "Write nothing; say what would be done, and about how long it takes.",
+        "It names codec, size, rate, engine, what becomes of each stream, and the expected size of the output")
+    segments: int | None = _option(
+        None, v.number(1, 64, whole=True), _FILES,
+        "Process N parts of a film at the same time, to keep a GPU or many cores busy.", "[How](design.md#segments)",
+        unset="1")
+    stages: tuple[str, ...] = _option(
+        (), v.names, _ALL,
+        "Also change frames by this plugin stage, after the faces; repeat it for more. NAME:help lists the keys of "
+        "one, help lists the installed stages.", "[Overlays, privacy, labels](stages.md)",
+        metavar="NAME:key=value,...", flags=("--stage",))
+
+
+@dataclass(frozen=True)
+class LiveOptions(_Group):
+    """Live runs: latency, sound, recording and control."""
+
+    latency: float = _option(
+        100.0, v.number(10, 10_000), Scope.LIVE,
+        "Upper limit of the latency that a live run adds; near it, faces are enhanced at a lower quality level.",
+        metavar="MS")
+    delay: float | None = _option(
+        None, v.number(0, 10_000), Scope.LIVE, "Hold the delay from camera to output at exactly this.", metavar="MS",
+        unset="as soon as possible")
+    buffer: float | Literal["auto"] = _option(
+        "auto", v.or_auto(v.number(0, 10_000)), Scope.LIVE,
+        "Jitter buffer of a network stream; auto takes what its jitter needs, up to a second.",
+        "[Networks that jitter](live.md#networks-that-jitter)", metavar="MS|auto")
+    audio: str | None = _option(
+        None, v.name, Scope.LIVE,
+        "Sound of a live run: a microphone of 'rtface devices', a stream, silence, or none.",
+        "[Sound](live.md#sound)", metavar="NAME|URL|silent|none", unset="the input's own")
+    slate: str | None = _option(
+        None, v.name, Scope.LIVE, "What viewers see while the source is away: a text, or a PNG or JPEG.",
+        "[While the source is away](live.md)", metavar="TEXT|IMAGE", unset='"back in a moment"')
+    also: Path | None = _option(
+        None, v.path, Scope.LIVE, "Also record a live run to this film.",
+        "`env:NAME` and `@FILE` name it as they do OUTPUT", unset="none")
+    light: float = _option(0.0, v.share, Scope.LIVE, "Brighten dark frames of a live run.")
+    preview: bool = _option(
+        False, v.boolean, Scope.CONSOLE, "Show before and after of a live run in a browser.")
+    control: int | None = _option(
+        None, v.number(0, 65_535, whole=True), Scope.CONSOLE,
+        "Let programs of this machine control a live run by this port of 127.0.0.1; 0 takes a free one.",
+        "[Control](control.md)", metavar="PORT", unset="off")
+    metrics: int | None = _option(
+        None, v.number(0, 65_535, whole=True), Scope.CONSOLE,
+        "Serve Prometheus figures of a live run on this port of 127.0.0.1; 0 takes a free one.",
+        metavar="PORT", unset="off")
+
+
+# Dataclass fields follow the bases from last to first.
+@dataclass(frozen=True)
+class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, FaceOptions, QualityOptions):
+    """All options of a run; every value is checked and converted when the object is made.
+
+    A step of the pipeline that takes one of the groups takes this as well.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise UsageError(f"end ({format_time(self.end)}) must come after start ({format_time(self.start)})")
+
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> Self:
+        """Options from keywords; UsageError that names the nearest key for one that does not exist."""
+        for key in values:
+            check_key(key, key)
+        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
+
+
+GROUPS = (QualityOptions, FaceOptions, InputOptions, OutputOptions, EncodeOptions, LiveOptions)
+
+
+def _declared(field: dataclasses.Field[Any]) -> Option:
+    option: Option = field.metadata["option"]
+    flags = option.flags or ("--" + field.name.replace("_", "-"),)
+    return dataclasses.replace(option, name=field.name, default=field.default, flags=flags)
+
+
+OPTIONS: dict[str, Option] = {field.name: _declared(field) for group in GROUPS for field in fields(group)}
+"""The declaration of each option, by name, in the order of the groups."""
+
+ANALYSIS = tuple(key for key, option in OPTIONS.items() if Scope.ANALYSIS in option.scope)
+"""The options of `rtface.analyze`."""
+
+
+def check_key(key: str, shown: str) -> str:
     """`key` when it names an option; UsageError with the nearest one (written like `shown`) when not."""
-    if key in _DEFAULTS:
+    if key in OPTIONS:
         return key
-    raise UsageError(f"{shown if len(shown) < 300 else shown[:300] + '…'} is not an option{hint(key, _DEFAULTS)}")
+    raise unknown_key(shown, key, OPTIONS)
 
 
 def check(key: str, value: object, shown: str) -> object:
     """The value of one option, converted; UsageError that begins with `shown` when it cannot be used."""
-    if value is None and _DEFAULTS[key] is None:
-        return None
-    return DECLARED[key].check(value, shown)
+    option = OPTIONS[key]
+    return None if value is None and option.default is None else option.check(value, shown)
 
 
 def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bool = True) -> None:
@@ -255,87 +324,11 @@ def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bo
         given: names of the options that the command line or the caller named. What environment variables and a
             configuration file say holds for every run, and is not used where it has no effect.
         options: their values; one that is the default asks for nothing.
-        run: what the run is and has.
+        run: kind and properties of the run.
         flags: messages call the options as on the command line.
     """
     for key in given:
-        scope = DECLARED[key].scope
-        if not scope & run and getattr(options, key) != _DEFAULTS[key]:
-            raise UsageError(f"{_flag(key) if flags else key} has no effect here: it is for {scope}; leave it out")
-
-
-def _flag(key: str) -> str:
-    return "--stage" if key == "stages" else "--" + key.replace("_", "-")
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Options with the source of each value: "--strength", "RTFACE_STRENGTH", a file's path, or "default"."""
-
-    options: Options
-    sources: dict[str, str]
-
-    @property
-    def given(self) -> frozenset[str]:
-        """The options that the command line named."""
-        return frozenset(key for key, source in self.sources.items() if source == _flag(key))
-
-
-def read_file(path: Path) -> dict[str, object]:
-    """Checked values of a TOML file; keys may be written with - or _. UsageError names file, key and nearest key."""
-    try:
-        data = parse_toml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"the configuration file {path} is not there") from None
-    except OSError as error:
-        raise UsageError(f"the configuration file {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"the configuration file {path} is not valid TOML: {error}") from None
-    values: dict[str, object] = {}
-    for written, value in data.items():
-        key = known(written.replace("-", "_"), f"{path}: {written}")
-        values[key] = check(key, value, f"{path}: {written}")
-    return values
-
-
-def _environment(environ: Mapping[str, str]) -> dict[str, object]:
-    values: dict[str, object] = {}
-    names = {PREFIX + key.upper(): key for key in _DEFAULTS}
-    for variable, text in environ.items():
-        if variable in names and text:
-            values[names[variable]] = check(names[variable], text, variable)
-        elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
-            near = nearest(variable.removeprefix(PREFIX).lower(), _DEFAULTS)
-            if near and variable not in names:
-                log.warning("%s is not known and has no effect; did you mean %s%s?", variable, PREFIX, near.upper())
-    return values
-
-
-def load(flags: Mapping[str, object], *, config: Path | None = None,
-         environ: Mapping[str, str] = os.environ) -> Loaded:
-    """Options from flags, environment, file and defaults, in this order of precedence.
-
-    Args:
-        flags: what the command line gave, by option name; nothing else.
-        config: file that ``--config`` named; it has to exist. None looks at ``RTFACE_CONFIG``, then for
-            ``rtface.toml`` in the configuration folder.
-        environ: environment variables.
-
-    Raises:
-        UsageError: a value cannot be used or a key is not known; the message says which, where, and the nearest.
-    """
-    values: dict[str, object] = {}
-    sources = dict.fromkeys(_DEFAULTS, "default")
-    if config is None and environ.get("RTFACE_CONFIG"):
-        config = expanded(environ["RTFACE_CONFIG"], "RTFACE_CONFIG")
-    folder = config_dir()
-    path = config or (folder / "rtface.toml" if folder else None)
-    if path is not None and (config is not None or path.is_file()):
-        for key, value in read_file(path).items():
-            values[key], sources[key] = value, str(path)
-    for key, value in _environment(environ).items():
-        values[key], sources[key] = value, PREFIX + key.upper()
-    for key, value in flags.items():
-        flag = _flag(key)
-        values[known(key, flag)], sources[key] = check(key, value, flag), flag
-    return Loaded(Options.of(values), sources)
+        option = OPTIONS[key]
+        if not option.scope & run and getattr(options, key) != option.default:
+            raise UsageError(f"{option.flag if flags else key} has no effect here: it is for {option.scope}; "
+                             "leave it out")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rtface.cli.option_sources import load, read_file
 from rtface.errors import UsageError
-from rtface.options import DECLARED, Options, Scope, check_scope, load, read_file
+from rtface.options import OPTIONS, Options, Scope, check_scope
 from rtface.util.parse import format_time, nearest, parse_time
 
 
@@ -115,7 +116,7 @@ def test_unknown_keys_name_the_nearest(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("strength = \n", "not valid TOML"), (None, "is not there"), ("a = " + "[" * 100_000, "nested too deeply"),
+    ("strength = \n", "not valid TOML"), (None, "does not exist"), ("a = " + "[" * 100_000, "nested too deeply"),
     (f"{'x' * 500_000} = 1", "is not an option"), (f"strength = {'9' * 400}", "strength must be a number"),
     (f"start = {'9' * 400}", "start must be seconds"), (f"faces = '{'9' * 5000}'", "faces must be"),
     (f"device = 'cuda:{'9' * 5000}'", "device must be"), (f"fps = {'9' * 400}", "fps must be")])
@@ -161,8 +162,8 @@ def test_where_pictures_are_decoded_and_encoded():
 
 
 def test_every_option_declares_its_check_and_scope():
-    assert set(DECLARED) == set(Options.__dataclass_fields__)
-    assert all(declared.scope for declared in DECLARED.values())
+    assert set(OPTIONS) == set(Options.__dataclass_fields__)
+    assert all(option.scope and option.help for option in OPTIONS.values())
 
 
 @pytest.mark.parametrize(("key", "value", "run", "says"), [

@@ -9,7 +9,8 @@ import typer
 
 from rtface.cli import early_checks, shared
 from rtface.cli.console import print_json, print_table
-from rtface.options import check_scope
+from rtface.cli.options import takes_options
+from rtface.options import ANALYSIS, check_scope
 from rtface.pipeline.progress import Meter
 from rtface.util.urls import Address, place
 
@@ -17,18 +18,11 @@ if TYPE_CHECKING:
     from rtface.report import TrackReport
 
 
+@takes_options(*ANALYSIS)
 def analyze(
-    context: typer.Context,
     input: Annotated[str, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
-    colour: shared.Colour = None,
-    tracker: shared.Tracker = None,
-    faces: shared.Faces = None,
-    max_faces: shared.MaxFaces = None,
-    start: shared.Start = None,
-    end: shared.End = None,
-    threads: shared.Threads = None,
-    sequence: shared.Sequence = None,
-    fps: shared.Fps = None,
+    *,
+    flags: dict[str, object],
     config: shared.Config = None,
     json: shared.Json = False,
     verbose: shared.Verbose = 0,
@@ -40,7 +34,7 @@ def analyze(
     """
     console = shared.console_for(verbose, quiet)
     with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
-        loaded = shared.load_options(context, config, console)
+        loaded = shared.load_options(flags, config, console)
         options = loaded.options
         source = place(input)
         early_checks.check_inputs([source])

@@ -19,6 +19,7 @@ from rtface.cli import engines
 from rtface.cli.analyze import analyze
 from rtface.cli.devices import devices
 from rtface.cli.doctor import doctor
+from rtface.cli.options import GroupedHelp
 from rtface.cli.run import run
 from rtface.util import paths
 from rtface.util.redaction import redacted
@@ -57,8 +58,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run)
-app.command()(analyze)
+app.command(cls=GroupedHelp)(run)
+app.command(cls=GroupedHelp)(analyze)
 app.add_typer(engines.app, name="engines")
 app.command()(devices)
 app.command()(doctor)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtface._version import __version__
+from rtface.cli.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import RtfaceError
-from rtface.options import load
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir
 

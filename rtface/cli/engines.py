@@ -10,6 +10,7 @@ import typer
 
 from rtface.cli import engines_add, shared
 from rtface.cli.console import Console, print_json, print_table
+from rtface.cli.options import takes_options
 from rtface.errors import MissingComponent, UsageError
 from rtface.util.toml_dataclass import nearest
 
@@ -28,13 +29,13 @@ app.command()(engines_add.offers)
 
 
 @app.callback(invoke_without_command=True)
+@takes_options("device", "threads", "commercial_use")
 def engines(
     context: typer.Context,
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help=(
         "Time each engine now; without, show what was found before."))] = True,
-    device: shared.Device = None,
-    threads: shared.Threads = None,
-    commercial_use: shared.CommercialUse = None,
+    *,
+    flags: dict[str, object],
     config: shared.Config = None,
     json: shared.Json = False,
     verbose: shared.Verbose = 0,
@@ -45,7 +46,7 @@ def engines(
         return
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console):
-        options = shared.load_options(context, config, console).options
+        options = shared.load_options(flags, config, console).options
         from rtface.engine.listing import list_engines
         from rtface.util.install import reinstall_line
 

@@ -15,6 +15,7 @@ import typer
 
 from rtface.cli import shared
 from rtface.cli.console import Console, print_json, print_table
+from rtface.cli.options import takes_options
 from rtface.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def _own_names(incomplete: str) -> list[str]:
             if path.parent.name.startswith(incomplete)]
 
 
+@takes_options("commercial_use", "threads")
 def add(
-    context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, autocompletion=_names, help=(
         "What to add, as 'rtface engines offers' lists it; with --from it may be left out."))] = None,
     file: Annotated[Path | None, typer.Option("--from", metavar="FILE", help=(
@@ -51,8 +52,8 @@ def add(
     url: Annotated[str | None, typer.Option(metavar="URL", help=(
         "Fetch the published file from here (http, https, file)."))] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of that name.")] = False,
-    commercial_use: shared.CommercialUse = None,
-    threads: shared.Threads = None,
+    *,
+    flags: dict[str, object],
     config: shared.Config = None,
     json: shared.Json = False,
     verbose: shared.Verbose = 0,
@@ -61,8 +62,7 @@ def add(
     """Add an engine that others published: from a file of yours, or fetched."""
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console), _terminable():
-        context.params.pop("overwrite")  # here it means the engine, not the output
-        options = shared.load_options(context, config, console).options
+        options = shared.load_options(flags, config, console).options
         from rtface.engine_install.add import Request
         from rtface.engine_install.add import add as work
 

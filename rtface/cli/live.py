@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from rtface.cli import shared
 from rtface.cli.console import Console, print_json
@@ -18,26 +16,6 @@ if TYPE_CHECKING:
     from rtface.live.control.status import StatusLine
     from rtface.live.session import LiveSession
     from rtface.report import Report
-
-Size = Annotated[str | None, typer.Option(metavar="WxH", help="Size asked of a camera.")]
-Audio = Annotated[str | None, typer.Option(metavar="NAME|URL|silent|none", help=(
-    "Sound of a live run instead of the input's own: a microphone of 'rtface devices', a stream, silence, none."))]
-Latency = Annotated[str | None, typer.Option(metavar="MS", help=(
-    "Ceiling of what a live run may add; near it faces are done more simply."))]
-Delay = Annotated[str | None, typer.Option(metavar="MS", help=(
-    "Hold the delay from camera to output at exactly this."))]
-Buffer = Annotated[str | None, typer.Option(metavar="MS|auto", help=(
-    "Jitter buffer of a network stream; auto (the default) takes what its jitter needs, up to a second."))]
-Slate = Annotated[str | None, typer.Option(metavar="TEXT|PICTURE", help=(
-    "What viewers see while the source is away: words, or a PNG or JPEG."))]
-Also = Annotated[str | None, typer.Option(metavar="FILE", help="Also record a live run to this film.")]
-Bitrate = Annotated[str | None, typer.Option(metavar="BITS", help="Bits a second of a stream: 4500k, 6M.")]
-Gop = Annotated[str | None, typer.Option(metavar="SECONDS", help="Time between a stream's key frames.")]
-Light = Annotated[str | None, typer.Option(metavar="0..1", help="Lighten the dark picture of a live run.")]
-Preview = Annotated[bool | None, typer.Option("--preview", help="Show before and after of a live run in a browser.")]
-Control = Annotated[str | None, typer.Option(metavar="PORT", help=(
-    "Let programs of this machine control a live run; 0 takes a free port."))]
-Metrics = Annotated[str | None, typer.Option(metavar="PORT", help="Prometheus figures of a live run, on 127.0.0.1.")]
 
 
 def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:

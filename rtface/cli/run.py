@@ -17,9 +17,11 @@ import typer
 
 from rtface.cli import early_checks, live, shared
 from rtface.cli.console import Console, print_json, print_text, to_nobody
+from rtface.cli.option_sources import LoadedOptions
+from rtface.cli.options import takes_options
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.live.addresses import live_scope, resolve_address
-from rtface.options import Loaded, Options, Scope, check_scope
+from rtface.options import OPTIONS, Options, Scope, check_scope
 from rtface.pipeline.progress import Meter
 from rtface.util.parse import format_start
 from rtface.util.urls import Address, place
@@ -164,7 +166,7 @@ def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
         console.say("the same command again skips what is finished and begins the others from their start", "error")
 
 
-def _scope(jobs: list[Job], loaded: Loaded) -> Scope:
+def _scope(jobs: list[Job], loaded: LoadedOptions) -> Scope:
     """What the runs of `jobs` are and have, taken together."""
     # Live options are refused before anything heavy is imported.
     check_scope(loaded.given, loaded.options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
@@ -206,79 +208,23 @@ def _explain_stage(given: list[str] | None) -> list[str] | None:
     return given or None
 
 
+def _engine_names(incomplete: str) -> list[str]:
+    from rtface.engine.recipe import find_recipes
+
+    return [name for name in ("auto", "default", *find_recipes()) if name.startswith(incomplete)]
+
+
+@takes_options(*OPTIONS, engine={"autocompletion": _engine_names},
+               stages={"callback": _explain_stage, "is_eager": True})
 def run(
-    context: typer.Context,
     paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
         "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
         "mp4, mkv, mov, webm, png, jpg, tiff; a folder/ takes a film's pictures. "
         "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))],
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
-    engine: shared.Engine = None,
-    strength: Annotated[str | None, typer.Option(metavar="0..1", help="How much of the correction to add.")] = None,
-    fidelity: Annotated[str | None, typer.Option(metavar="0..1", help=(
-        "Of engines that have it: 0 is beautiful, 1 near to what is there."))] = None,
-    commercial_use: shared.CommercialUse = None,
-    keyframe: Annotated[str | None, typer.Option(metavar="N|auto", autocompletion=shared.complete("auto"), help=(
-        "Run a slow engine on every N-th frame and the small one on all. With an engine that is fast enough for every "
-        "frame this is slower."))] = None,
-    colour: shared.Colour = None,
-    grain: Annotated[str | None, typer.Option(
-        metavar="match|none", autocompletion=shared.complete("match", "none"),
-        help="Bring grain back to the level of the skin beside it, or do not.")] = None,
-    region: Annotated[str | None, typer.Option(
-        metavar="face|head", autocompletion=shared.complete("face", "head"),
-        help="Enhance the face only, or hair, ears and neck too, with engines that answer for these.")] = None,
-    device: shared.Device = None,
-    tracker: shared.Tracker = None,
-    faces: shared.Faces = None,
-    max_faces: shared.MaxFaces = None,
-    codec: Annotated[str | None, typer.Option(metavar="NAME", help="Video encoder.")] = None,
-    crf: Annotated[str | None, typer.Option(metavar="N", help="Its quality; less is better.")] = None,
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="Its speed.")] = None,
-    decode: Annotated[str | None, typer.Option(
-        metavar="auto|cuda[:N]|software", autocompletion=shared.complete("auto", "cuda", "software"),
-        help="Where pictures are decoded; software takes over where a GPU cannot.")] = None,
-    encode: Annotated[str | None, typer.Option(
-        metavar="auto|cuda|software", autocompletion=shared.complete("auto", "cuda", "software"),
-        help="Where pictures are encoded; software takes over where a GPU cannot.")] = None,
-    start: shared.Start = None,
-    end: shared.End = None,
-    compare: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write before|after to this file.")] = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Also write the report here.")] = None,
-    correct: Annotated[str | None, typer.Option(
-        metavar="auto|always|never", autocompletion=shared.complete("auto", "always", "never"),
-        help="Correct the faces that need it, all of them, or none.")] = None,
-    treatment: Annotated[Path | None, typer.Option(metavar="FILE", help=(
-        "Obey this file, made by 'rtface analyze --json' and edited."))] = None,
-    overwrite: Annotated[bool | None, typer.Option("--overwrite/--no-overwrite", help=(
-        "Replace an OUTPUT, comparison, report or recording that exists."))] = None,
-    strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help=(
-        "Stop where something of the INPUT would be lost."))] = None,
-    dry_run: Annotated[bool | None, typer.Option("--dry-run", help=(
-        "Write nothing; say what would be done, and about how long it takes."))] = None,
-    segments: Annotated[str | None, typer.Option(metavar="N", help=(
-        "Work on N places of a film at once: for a GPU or many cores."))] = None,
-    threads: shared.Threads = None,
-    sequence: shared.Sequence = None,
-    fps: shared.Fps = None,
-    stages: Annotated[list[str] | None, typer.Option(
-        "--stage", metavar="NAME:key=value,...", callback=_explain_stage, is_eager=True, help=(
-            "Also draw this, after the faces: overlays, privacy, labels; again for more. NAME:help lists its keys, "
-            "help what is installed."))] = None,
-    size: live.Size = None,
-    audio: live.Audio = None,
-    latency: live.Latency = None,
-    delay: live.Delay = None,
-    buffer: live.Buffer = None,
-    slate: live.Slate = None,
-    also: live.Also = None,
-    bitrate: live.Bitrate = None,
-    gop: live.Gop = None,
-    light: live.Light = None,
-    preview: live.Preview = None,
-    control: live.Control = None,
-    metrics: live.Metrics = None,
+    *,
+    flags: dict[str, object],
     config: shared.Config = None,
     json: shared.Json = False,
     verbose: shared.Verbose = 0,
@@ -288,7 +234,7 @@ def run(
     lossless output has the input's samples; a lossy encoder changes all of the picture a little."""
     console = shared.console_for(verbose, quiet)
     with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
-        loaded = shared.load_options(context, config, console)
+        loaded = shared.load_options(flags, config, console)
         options = loaded.options
         ends = live.live_ends(paths) if output_dir is None else None
         if ends is not None:

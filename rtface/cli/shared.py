@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,26 +17,12 @@ from typing import Annotated
 import typer
 
 from rtface.cli.console import Console, logged, to_nobody
+from rtface.cli.option_sources import LoadedOptions, load
 from rtface.errors import Interrupted, RtfaceError, UsageError
-from rtface.options import Loaded, Options, load
-from rtface.util.parse import DEVICES
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 128
 # timeout(1), and a terminal that closes, signal a process twice: by itself and as one of its group.
 _SAME_SIGNAL_S = 0.3
-
-
-def complete(*choices: str) -> Callable[[str], list[str]]:
-    """Shell completion for an option that takes one of these words."""
-    def words(incomplete: str) -> list[str]:
-        return [choice for choice in choices if choice.startswith(incomplete)]
-    return words
-
-
-def _engine_names(incomplete: str) -> list[str]:
-    from rtface.engine.recipe import find_recipes
-
-    return [name for name in ("auto", "default", *find_recipes()) if name.startswith(incomplete)]
 
 
 Verbose = Annotated[int, typer.Option(
@@ -44,28 +30,6 @@ Verbose = Annotated[int, typer.Option(
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Read options from this TOML file.")]
-Engine = Annotated[str | None, typer.Option(
-    metavar="NAME", autocompletion=_engine_names, help="Engine; 'rtface engines' lists them.")]
-CommercialUse = Annotated[bool | None, typer.Option("--commercial-use/--no-commercial-use", help=(
-    "Refuse engines whose licence forbids commercial use."))]
-Device = Annotated[str | None, typer.Option(
-    metavar="auto|cpu|cuda[:N]|...", autocompletion=complete(*DEVICES),
-    help="Where engines run: " + ", ".join(DEVICES) + "; 'rtface doctor' says which are here.")]
-Tracker = Annotated[str | None, typer.Option(
-    metavar="auto|openvino|tasks|none", autocompletion=complete("auto", "openvino", "tasks", "none"),
-    help="What finds and follows faces.")]
-Colour = Annotated[str | None, typer.Option(
-    "--colour", "--color", metavar="lock|restore", autocompletion=complete("lock", "restore"),
-    help="Keep the face's colours, or also correct fading and exposure.")]
-Faces = Annotated[str | None, typer.Option(
-    metavar="all|largest|ID,...", autocompletion=complete("all", "largest"), help="Which faces to enhance.")]
-MaxFaces = Annotated[str | None, typer.Option(metavar="N", help="At most so many faces a frame.")]
-Start = Annotated[str | None, typer.Option(metavar="TIME", help="Begin here: seconds or HH:MM:SS.mmm.")]
-End = Annotated[str | None, typer.Option(metavar="TIME", help="End here: seconds or HH:MM:SS.mmm.")]
-Threads = Annotated[str | None, typer.Option(metavar="N", help="CPU threads of the whole run.")]
-Sequence = Annotated[bool | None, typer.Option("--sequence", help="A folder of stills is a film.")]
-Fps = Annotated[str | None, typer.Option(metavar="RATE", help=(
-    "Frames a second of that film, or of a camera: 25, 30000/1001."))]
 
 
 def console_for(verbose: int, quiet: bool) -> Console:
@@ -73,10 +37,8 @@ def console_for(verbose: int, quiet: bool) -> Console:
     return Console(-1 if quiet else verbose)
 
 
-def load_options(context: typer.Context, config: Path | None, console: Console) -> Loaded:
+def load_options(flags: Mapping[str, object], config: Path | None, console: Console) -> LoadedOptions:
     """Options from the flags that were given, environment, file and defaults; ``-v`` says where each came from."""
-    names = Options.__dataclass_fields__
-    flags = {key: value for key, value in context.params.items() if key in names and value is not None}
     loaded = load(flags, config=config)
     if console.verbosity > 0:
         for key, source in loaded.sources.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ _BOUND = 1e9
 _BETWEEN = re.compile(r"(?<!\\),(?=\s*[A-Za-z][\w-]*=)")
 
 
-def option(default: Any = dataclasses.MISSING, help: str = "", check: v.Check | None = None) -> Any:
+def option(default: Any = dataclasses.MISSING, help: str = "",
+           check: Callable[[object, str], object] | None = None) -> Any:
     """A field of a stage that is an option: ``text: str = option("AI", "what it says")``.
 
     Args:

@@ -1,4 +1,4 @@
-"""Checks and conversions of single option values, from whatever wrote them: flag, environment, file or Python.
+"""Checks that convert the value of one option, given as text (flag, variable) or as a value (TOML, Python).
 
 Every message says what is expected, what was given, and the nearest value where there is one.
 """
@@ -9,15 +9,43 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from rtface.errors import UsageError
 from rtface.util.paths import expanded
 from rtface.util.text import brief
 
-Check = Callable[[object, str], object]
-"""Takes a value and how it is called where it was written; gives it converted, or raises UsageError."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Check(Generic[T]):
+    """A check of one value: called with the value and its name in messages, it gives the value converted.
+
+    Raises:
+        UsageError: begins with the name.
+
+    Attributes:
+        convert: does that.
+        metavar: placeholder of the value in help texts.
+        accepts: annotation of the values that Python passes.
+        words: fixed values, for shell completion.
+    """
+
+    convert: Callable[[object, str], T]
+    metavar: str
+    accepts: str
+    words: tuple[str, ...] = ()
+
+    def __call__(self, value: object, shown: str) -> T:
+        return self.convert(value, shown)
+
+
+def _check(metavar: str, accepts: str, *words: str) -> Callable[[Callable[[object, str], T]], Check[T]]:
+    return lambda convert: Check(convert, metavar, accepts, words)
 
 
 def nearest(value: str, choices: Iterable[str]) -> str | None:
@@ -34,6 +62,11 @@ def hint(value: str, choices: Iterable[str]) -> str:
     """``: the nearest is …`` for the end of a message, or nothing."""
     near = nearest(value, choices)
     return f": the nearest is {near}" if near else ""
+
+
+def unknown_key(shown: str, key: str, known: Iterable[str]) -> UsageError:
+    """The error for a key (called `shown` where it was written) that is none of `known`; it names the nearest."""
+    return UsageError(f"{shown if len(shown) < 300 else shown[:300] + '…'} is not an option{hint(key, known)}")
 
 
 def _edits(a: str, b: str) -> int:
@@ -93,8 +126,9 @@ def _or(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def choice(*choices: str) -> Check:
+def choice(*choices: str) -> Check[object]:
     """One of some words."""
+    @_check("|".join(choices), f"Literal[{', '.join(map(repr, choices))}]".replace("'", '"'), *choices)
     def check(value: object, shown: str) -> object:
         if value in choices:
             return value
@@ -106,11 +140,12 @@ def choice(*choices: str) -> Check:
     return check
 
 
-def number(low: float, high: float, *, whole: bool = False) -> Check:
+def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
     """A number in a closed range."""
     kind = "a whole number" if whole else "a number"
 
-    def check(value: object, shown: str) -> object:
+    @_check("N", "int" if whole else "float")
+    def check(value: object, shown: str) -> float:
         span = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of at least {low:g}"
         try:
             number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
@@ -127,6 +162,7 @@ def number(low: float, high: float, *, whole: bool = False) -> Check:
     return check
 
 
+@_check("0..1", "float")
 def share(value: object, shown: str) -> object:
     """A number from 0 to 1; 50% is 0.5."""
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
@@ -134,8 +170,9 @@ def share(value: object, shown: str) -> object:
     return number(0, 1)(value, shown)
 
 
-def or_auto(check: Check) -> Check:
+def or_auto(check: Check[T]) -> Check[object]:
     """"auto", or what `check` takes."""
+    @_check(f"{check.metavar}|auto", f'{check.accepts} | Literal["auto"]', "auto")
     def checked(value: object, shown: str) -> object:
         if value == "auto":
             return value
@@ -146,6 +183,7 @@ def or_auto(check: Check) -> Check:
     return checked
 
 
+@_check("yes|no", "bool")
 def boolean(value: object, shown: str) -> object:
     """True or False, or a word for it."""
     if isinstance(value, bool):
@@ -157,6 +195,7 @@ def boolean(value: object, shown: str) -> object:
     return known[text]
 
 
+@_check("TIME", "float | str")
 def time(value: object, shown: str) -> object:
     """Seconds into a film, see `parse_time`."""
     try:
@@ -166,6 +205,7 @@ def time(value: object, shown: str) -> object:
                          f"write 90.5 or 00:01:30.500") from None
 
 
+@_check("FILE", "str | PathLike[str]")
 def path(value: object, shown: str) -> object:
     """A file."""
     if isinstance(value, Path):
@@ -175,6 +215,7 @@ def path(value: object, shown: str) -> object:
     return expanded(value, shown)
 
 
+@_check("RATE", "Fraction | float | str")
 def rate(value: object, shown: str) -> object:
     """Frames a second, as an exact fraction."""
     try:
@@ -189,6 +230,7 @@ def rate(value: object, shown: str) -> object:
     return rate
 
 
+@_check("all|largest|ID,...", "str", "all", "largest")
 def faces(value: object, shown: str) -> object:
     """"all", "largest" or track numbers."""
     text = str(value).strip().lower().replace(" ", "")
@@ -204,6 +246,7 @@ DEVICES = ("auto", "cpu", "cuda", "openvino:gpu", "openvino:npu", "onnx", "corem
 """Where engines run; of several GPUs `cuda:1`, `torch:cuda:1` and `openvino:gpu.1` name the second."""
 
 
+@_check("auto|cpu|cuda[:N]|...", "str", *DEVICES)
 def device(value: object, shown: str) -> str:
     """Where engines run: one of `DEVICES`, with a GPU's number where it may have one."""
     text = str(value).strip().lower()
@@ -214,6 +257,7 @@ def device(value: object, shown: str) -> str:
     return text
 
 
+@_check("auto|cuda[:N]|software", "str", "auto", "cuda", "software")
 def decoder(value: object, shown: str) -> object:
     """What decodes: "auto", "software", "cuda" or "cuda:N"."""
     text = str(value).strip().lower()
@@ -223,6 +267,7 @@ def decoder(value: object, shown: str) -> object:
                      f"{hint(text, ('auto', 'software', 'cuda'))}")
 
 
+@_check("NAME", "str")
 def name(value: object, shown: str) -> object:
     """A name whose list is known only where it is used."""
     if not isinstance(value, str) or not value.strip():
@@ -230,6 +275,7 @@ def name(value: object, shown: str) -> object:
     return value.strip()
 
 
+@_check("NAME;...", "Sequence[str]")
 def names(value: object, shown: str) -> object:
     """Some such names: a list of them, or text in which ; parts them; empty ones are refused."""
     given = value.split(";") if isinstance(value, str) else value
@@ -238,6 +284,7 @@ def names(value: object, shown: str) -> object:
     return tuple(name(one, shown) for one in given)
 
 
+@_check("WxH", "tuple[int, int] | str")
 def size(value: object, shown: str) -> object:
     """Width and height in pixels."""
     match = re.fullmatch(r"(\d{1,5})\s*[x×:]\s*(\d{1,5})", value.strip().lower()) if isinstance(value, str) else None
@@ -248,6 +295,7 @@ def size(value: object, shown: str) -> object:
     return (pair[0], pair[1])
 
 
+@_check("BITS", "int | str")
 def bitrate(value: object, shown: str) -> object:
     """Bits a second: 4500k, 6M, or a number."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)", str(value).strip().lower())

@@ -1,0 +1,72 @@
+"""Types of the keywords of `rtface.run`, `analyze` and `Enhancer`, for type checkers and editors.
+
+Generated from rtface/options.py by ``python -m tests.docs.option_tables``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from os import PathLike
+from typing import Literal, TypedDict
+
+
+class AnalyzeOptions(TypedDict, total=False):
+    """Options of `rtface.analyze`; `rtface.Options` says what each is."""
+
+    colour: Literal["lock", "restore"]
+    threads: int | None
+    tracker: Literal["auto", "openvino", "tasks", "none"]
+    faces: str
+    max_faces: int
+    start: float | str | None
+    end: float | str | None
+    sequence: bool
+    fps: Fraction | float | str | None
+
+
+class EnhancerOptions(TypedDict, total=False):
+    """Options of `rtface.Enhancer`, besides its own arguments."""
+
+    fidelity: float | None
+    commercial_use: bool
+    keyframe: int | Literal["auto"]
+    colour: Literal["lock", "restore"]
+    grain: Literal["match", "none"]
+    region: Literal["face", "head"]
+    threads: int | None
+    tracker: Literal["auto", "openvino", "tasks", "none"]
+    faces: str
+    max_faces: int
+    correct: Literal["auto", "always", "never"]
+    stages: Sequence[str]
+
+
+class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
+    """Options of `rtface.run`."""
+
+    engine: str
+    strength: float
+    device: str
+    treatment: str | PathLike[str] | None
+    size: tuple[int, int] | str | None
+    decode: str
+    strict: bool
+    compare: str | PathLike[str] | None
+    report: str | PathLike[str] | None
+    overwrite: bool
+    dry_run: bool
+    segments: int | None
+    codec: str | None
+    crf: float | None
+    preset: str | None
+    encode: Literal["auto", "cuda", "software"]
+    bitrate: int | str | None
+    gop: float
+    latency: float
+    delay: float | None
+    buffer: float | Literal["auto"]
+    audio: str | None
+    slate: str | None
+    also: str | PathLike[str] | None
+    light: float

@@ -1,0 +1,127 @@
+"""Renews what is generated from `rtface.options`: ``python -m tests.docs.option_tables``; tests/test_docs.py compares."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from rtface.options import GROUPS, OPTIONS, Option, Scope
+from rtface.util import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN = "<!-- Generated from rtface/options.py by python -m tests.docs.option_tables -->"
+END = "<!-- End of the generated part -->"
+KEYWORDS = [option for option in OPTIONS.values() if option.scope != Scope.CONSOLE]
+"""The options that Python takes."""
+
+
+def _default(option: Option) -> str:
+    value = option.default
+    if value is None:
+        return option.unset
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"`{value}`" if isinstance(value, str) else f"{value:g}" if value != () else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _flag(option: Option) -> str:
+    value = "" if option.check is parse.boolean else f" {option.metavar or option.check.metavar}"
+    return f"`{option.flag}{value}`"
+
+
+def _python_type(option: Option) -> str:
+    return option.check.accepts + (" | None" if option.default is None else "")
+
+
+def _table(head: str, rows: list[str]) -> str:
+    return "\n".join([head, re.sub("[^|]+", " --- ", head), *rows])
+
+
+def cli_tables() -> str:
+    """The tables of docs/cli.md, one for each group."""
+    parts: list[str] = []
+    for group in GROUPS:
+        options = [OPTIONS[field.name] for field in fields(group)]
+        rows = [f"| {_cell(_flag(o))} | {_cell(_default(o))} | {_cell(_meaning(o))} |" for o in options]
+        title = (group.__doc__ or "").splitlines()[0].rstrip(".")
+        parts += [f"### {title}", "", _table("| option | default | meaning |", rows), ""]
+    return "\n".join(parts)
+
+
+def _meaning(option: Option) -> str:
+    more = option.more and f" {option.more.rstrip('.')}."
+    also = "".join(f" `{flag}` is the same." for flag in option.flags[1:])
+    return re.sub(r"'([^']+)'", r"`\1`", option.help) + more + also
+
+
+def python_table() -> str:
+    """The table of docs/python.md."""
+    others = {"analyze": Scope.ANALYSIS, "Enhancer": Scope.ENHANCER}
+    rows = [f"| `{o.name}` | `{_cell(_python_type(o))}` | {_cell(_default(o))} | "
+            f"{', '.join(['run', *(name for name, scope in others.items() if scope in o.scope)])} |" for o in KEYWORDS]
+    return _table("| option | type | default | of |", rows) + "\n"
+
+
+def keyword_types() -> str:
+    """The text of rtface/option_types.py."""
+    analysis = [o for o in KEYWORDS if Scope.ANALYSIS in o.scope]
+    enhancer = [o for o in KEYWORDS if Scope.ENHANCER in o.scope and o.name not in ("engine", "strength", "device")]
+    rest = [o for o in KEYWORDS if o not in analysis and o not in enhancer]
+
+    def body(options: list[Option]) -> str:
+        return "".join(f"    {o.name}: {_python_type(o)}\n" for o in options)
+
+    return f'''"""Types of the keywords of `rtface.run`, `analyze` and `Enhancer`, for type checkers and editors.
+
+Generated from rtface/options.py by ``python -m tests.docs.option_tables``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from os import PathLike
+from typing import Literal, TypedDict
+
+
+class AnalyzeOptions(TypedDict, total=False):
+    """Options of `rtface.analyze`; `rtface.Options` says what each is."""
+
+{body(analysis)}
+
+class EnhancerOptions(TypedDict, total=False):
+    """Options of `rtface.Enhancer`, besides its own arguments."""
+
+{body(enhancer)}
+
+class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
+    """Options of `rtface.run`."""
+
+{body(rest)}'''
+
+
+def files() -> dict[Path, str]:
+    """The text that each generated file should have."""
+    def renewed(path: Path, table: str) -> str:
+        text = path.read_text(encoding="utf-8")
+        begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+        return f"{text[:begin]}\n\n{table}\n{text[end:]}"
+
+    cli, python = ROOT / "docs/cli.md", ROOT / "docs/python.md"
+    return {cli: renewed(cli, cli_tables()), python: renewed(python, python_table()),
+            ROOT / "rtface/option_types.py": keyword_types()}
+
+
+def main() -> None:
+    """Writes the files."""
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
