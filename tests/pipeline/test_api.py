@@ -107,7 +107,7 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
     (lambda p: rtface.run(p, "o.mp4", region="head"), "^region=head has no effect with engine rtface-m, which answers"),
     (lambda p: rtface.run(p, "null:", region="head"), "^region=head has no effect"),
     (lambda p: rtface.analyze([p]), "call rtface.analyze once for each"),
-    (lambda p: rtface.analyze(p, crf=3), "crf has no effect on analyze, which takes colour, tracker"),
+    (lambda p: rtface.analyze(p, crf=3), "crf has no effect on analyze, which takes colour, threads"),
 ])
 def test_wrong_arguments_say_the_fix(call: Any, says: str, film: Path) -> None:
     with pytest.raises(UsageError, match=says):
