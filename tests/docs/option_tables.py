@@ -1,4 +1,4 @@
-"""Renews what is generated from `rtface.options`: ``python -m tests.docs.option_tables``; tests/test_docs.py compares."""
+"""What is generated from `rtface.options`; ``python -m tests.docs.option_tables`` renews it, test_docs.py compares."""
 
 from __future__ import annotations
 
