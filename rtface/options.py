@@ -250,7 +250,7 @@ class LiveOptions(_Group):
         "[Sound](live.md#sound)", metavar="NAME|URL|silent|none", unset="the input's own")
     slate: str | None = _option(
         None, v.name, Scope.LIVE, "What viewers see while the source is away: a text, or a PNG or JPEG.",
-        "[While the source is away](live.md)", metavar="TEXT|IMAGE", unset='"back in a moment"')
+        "[While the source is away](live.md)", metavar="TEXT|IMAGE", unset="the usual text")
     also: Path | None = _option(
         None, v.path, Scope.LIVE, "Also record a live run to this film.",
         "`env:NAME` and `@FILE` name it as they do OUTPUT", unset="none")
