@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export INPUT OUTPUT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-engines soak lint image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
+.PHONY: help setup run test test-all test-engines soak lint image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -46,7 +46,10 @@ else
 	@$(VENV)/bin/rtface run "$$INPUT" "$$OUTPUT" $(ARGS)
 endif
 
-test: $(VENV)/.dev  ## run the tests
+test: $(VENV)/.dev  ## run the tests, without the slow ones, on all cores (minutes)
+	$(PY) -m pytest -n auto --dist worksteal -m "not soak and not slow" $(ARGS)
+
+test-all: $(VENV)/.dev  ## run all tests but the soak tests, as CI does
 	$(PY) -m pytest $(ARGS)
 
 soak: $(VENV)/.dev  ## run the long live tests against real servers (an hour and a half; tests/soak)
