@@ -20,7 +20,7 @@ import av
 import cv2
 import numpy as np
 
-from rtface.correct import CorrectionState, Shaping, face_mask, shape
+from rtface.correct import CorrectionState, ShapingOptions, face_mask, shape
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Frame
 from rtface.geometry.transforms import compose, scaling, translation
@@ -80,9 +80,11 @@ def main() -> None:
         r = cv2.GaussianBlur(c.transpose(1, 2, 0), (0, 0), 1.5).transpose(2, 0, 1).copy()
         mask = face_mask(size)
         out = np.zeros((size, size, 3), np.float32)
-        for what, options in {"lock": Shaping(grain="none", gate=False), "lock, gate": Shaping(grain="none"),
-                              "lock, gate, grain": Shaping(), "lock, gate, grain, average": Shaping(average=True),
-                              "restore, gate, grain": Shaping(colour="restore")}.items():
+        for what, options in {"lock": ShapingOptions(grain="none", gate=False),
+                              "lock, gate": ShapingOptions(grain="none"),
+                              "lock, gate, grain": ShapingOptions(),
+                              "lock, gate, grain, average": ShapingOptions(average=True),
+                              "restore, gate, grain": ShapingOptions(colour="restore")}.items():
             state, clock = CorrectionState(), iter(np.arange(10**5) / 25)
             results[f"shape {size}: {what}"] = measure(
                 args.rounds, lambda r=r, c=c, m=mask, s=state, o=options, t=clock, out=out:

@@ -17,7 +17,7 @@ import numpy as np
 from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Packet
 
 if TYPE_CHECKING:
-    from rtface.correct import CorrectionState, Shaping
+    from rtface.correct import CorrectionState, ShapingOptions
 
 Item = Frame | Packet
 
@@ -167,7 +167,7 @@ class Retouch:
     restored: Restored | None
     mesh: Float | None
     state: CorrectionState
-    how: Shaping
+    how: ShapingOptions
     time: float
     seed: int
 

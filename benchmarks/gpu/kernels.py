@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.gpu.frames import Film
 from benchmarks.gpu.machine import Bench, interleaved, quantiles
-from rtface.correct import CorrectionState, Pixels, Shaping, area_of, decide, face_mask, irises
+from rtface.correct import CorrectionState, CpuShaper, ShapingOptions, decide, face_mask, face_region_of, irises
 from rtface.correct.grain import sheet
 from rtface.device.cuda import shaping
 from rtface.device.cuda.composite import PastePlan
@@ -177,8 +177,8 @@ def _many_crops(bench: Bench, count: int, copies: float) -> dict[str, Any]:
 
 def _shaping(bench: Bench, count: int, size: int, copies: float) -> dict[str, Any]:
     """Measuring and applying for so many faces in one launch."""
-    rng, mask, option = np.random.default_rng(0), face_mask(size), Shaping()
-    area = area_of(mask, size, irises(size, None), 1.0)
+    rng, mask, option = np.random.default_rng(0), face_mask(size), ShapingOptions()
+    area = face_region_of(mask, size, irises(size, None), 1.0)
     assert area is not None
     room = Room(bench)
     rows, told = np.zeros(count, shaping.FACE), np.zeros(count, shaping.CONTROL)
@@ -191,7 +191,7 @@ def _shaping(bench: Bench, count: int, size: int, copies: float) -> dict[str, An
             3 * size * size, size * size, shaping.measure_floats(size), shaping.scratch_floats(size)))
         rows[n] = shaping.face_of(area, option, shaping.Places(
             r_at, c_at, out, final, mask_at, size, into, work))[0]
-        controls = decide(Pixels(r, c, area).measure(option), area, CorrectionState(), option, time=0.0)
+        controls = decide(CpuShaper(r, c, area).measure(option), area, CorrectionState(), option, time=0.0)
         coarseness = controls.grain.coarseness if controls.grain else 1
         told[n] = shaping.control_of(controls, {coarseness: tile.address})[0]
     faces, control = room.put(rows.view(np.uint8)).address, room.put(told.view(np.uint8)).address

@@ -1,33 +1,33 @@
 """The operations on a restored crop `r` and the correction `d = r − c`, in canonical face space (numpy and OpenCV)."""
 
 from rtface.correct.colour import ExposureCurve, cells_of, lock_colour, low_frequencies, luma_of
-from rtface.correct.controls import Controls, CorrectionState, Measures, Shaping, decide
+from rtface.correct.controls import Controls, CorrectionState, Measures, ShapingOptions, decide
 from rtface.correct.eyes import irises, keep_eye_colour
-from rtface.correct.face_region import Area, area_of
+from rtface.correct.face_region import FaceRegion, face_region_of
 from rtface.correct.grain import GrainMatcher, noise_level
 from rtface.correct.mask import FACE_OVAL, face_mask, residual_gate, small_mask, support_box
 from rtface.correct.reproject import Reprojection
 from rtface.correct.shape import carried, shape
-from rtface.correct.shape_cpu import Pixels
+from rtface.correct.shape_cpu import CpuShaper
 from rtface.correct.temporal import TemporalAverage
 
 __all__ = [
            "FACE_OVAL",
-           "Area",
            "Controls",
            "CorrectionState",
+           "CpuShaper",
            "ExposureCurve",
+           "FaceRegion",
            "GrainMatcher",
            "Measures",
-           "Pixels",
            "Reprojection",
-           "Shaping",
+           "ShapingOptions",
            "TemporalAverage",
-           "area_of",
            "carried",
            "cells_of",
            "decide",
            "face_mask",
+           "face_region_of",
            "irises",
            "keep_eye_colour",
            "lock_colour",

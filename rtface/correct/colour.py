@@ -1,6 +1,6 @@
 """Colour of a correction: `lock` keeps the film's own, `restore` lets one smooth curve a track through.
 
-All pictures are planar float32, 3×S×S, RGB 0…1; corrections the same, −1…1.
+All images are planar float32, 3×S×S, RGB 0…1; corrections the same, −1…1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rtface.frame import Float, Float32
 GRID, CELLS = 32, 64
 LUMA_LIMIT = 6.0 / 255.0
 CHROMA_LIMIT = 1.0 / 255.0
-COLOURLESS = 0.2  # of its own mean chroma a picture's chroma may be moved: a grey film keeps its grey
+COLOURLESS = 0.2  # of its own mean chroma an image's chroma may be moved: a grey film keeps its grey
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1
 LUMA = (0.299, 0.587, 0.114)
 
@@ -76,7 +76,8 @@ def lock_colour(d: Float32, low: Float32 | None = None, box: Box | None = None,
         d.
     """
     size = int(d.shape[1])
-    return take_out(d, excess(low_frequencies(d) if low is None else low, luma, chroma), box or (0, 0, size, size))
+    removed = excess(low_frequencies(d) if low is None else low, luma, chroma)
+    return subtract_low_frequencies(d, removed, box or (0, 0, size, size))
 
 
 def excess(low: Float32, luma: float = LUMA_LIMIT, chroma: float = CHROMA_LIMIT) -> Float32:
@@ -92,7 +93,7 @@ def excess(low: Float32, luma: float = LUMA_LIMIT, chroma: float = CHROMA_LIMIT)
     return removed
 
 
-def take_out(d: Float32, cells: Float32, box: Box) -> Float32:
+def subtract_low_frequencies(d: Float32, cells: Float32, box: Box) -> Float32:
     """d − up(cells) in the box, in place: `d` 3×S×S, `cells` 3×n×n."""
     size = int(d.shape[1])
     x0, y0, x1, y1 = box

@@ -1,4 +1,4 @@
-"""What to do with a correction, worked out of a few figures of it: the same for every device.
+"""Decides the parameters of a correction from a few measurements of it, the same on every device.
 
 `shape` in three steps: a device measures an engine's answer and its crop in full resolution (`Measures`), this decides
 (`Controls`), and the device does it. `Pixels` is the first and the last step on the CPU.
@@ -25,7 +25,7 @@ from rtface.correct.colour import (
     luma_of,
 )
 from rtface.correct.eyes import Iris, lost_colour, means_of_cells
-from rtface.correct.face_region import Area
+from rtface.correct.face_region import FaceRegion
 from rtface.correct.grain import Grain, GrainMatcher, Texture, highpass
 from rtface.correct.mask import Region, residual_gate
 from rtface.correct.reproject import Reprojection
@@ -35,16 +35,16 @@ from rtface.frame import Float, Float32
 
 
 @dataclass(frozen=True, slots=True)
-class Shaping:
-    """What the user asked for.
+class ShapingOptions:
+    """Options of the correction of one face.
 
     Attributes:
         strength: 0…1 scales the correction; 0 is the identity.
-        colour: "lock" keeps the picture's own low frequencies, give or take what nobody sees; "restore" lets one smooth
+        colour: "lock" keeps the image's own low frequencies up to invisible differences; "restore" lets one smooth
             curve a track in.
         grain: "match" brings the texture of the skin beside the face back; "none" leaves the engine's.
         average: take the gated average over time (for engines without a memory of their own).
-        gate: fade out where engine and picture disagree about what is there.
+        gate: fade out where engine and image disagree about what is there.
         keep: remember this frame as a key frame, for those that follow without an engine.
         region: "face", or "head": also hair, ears and neck.
         share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
@@ -62,7 +62,7 @@ class Shaping:
 
 @dataclass(slots=True)
 class CorrectionState:
-    """What is remembered of one track from frame to frame."""
+    """State of one track's correction between frames."""
 
     average: TemporalAverage = field(default_factory=TemporalAverage)
     curve: ExposureCurve = field(default_factory=ExposureCurve)
@@ -102,7 +102,7 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What is to be done in full resolution: with m the mask, g the gate (bilinear) and o what lies in front,
+    """Parameters of the full-resolution step: with m the mask, g the gate (bilinear) and o what lies in front,
 
         d ← (r − c) − up(excess) + gain·c + offset − c + the irises' colours + grain
         final mask = m·g·(1 − o)        correction = strength·d·final mask        in the box; 0 beside it
@@ -131,9 +131,9 @@ class Controls:
     gate: Float32 | None
 
 
-def decide(measures: Measures, area: Area, state: CorrectionState, options: Shaping, *, time: float,
+def decide(measures: Measures, area: FaceRegion, state: CorrectionState, options: ShapingOptions, *, time: float,
            seed: int = 0) -> Controls:
-    """What to do with one face.
+    """Decides the parameters of one face's correction.
 
     Args:
         measures: of the answer and the crop.
@@ -187,8 +187,8 @@ def _gate(cells: Float32, weight: Float32, state: CorrectionState, time: float) 
     return None if float(gate.min()) >= 1.0 else gate
 
 
-def _left(texture: Texture, area: Area, removed: Float32, curve: Float | None) -> Texture:
-    """The texture of the correction without what is too much, and with the curve."""
+def _left(texture: Texture, area: FaceRegion, removed: Float32, curve: Float | None) -> Texture:
+    """The correction's texture after removal of the excess, with the exposure curve applied."""
     x0, y0, x1, y1 = area.part
     larger = enlarging(GRID, area.size)
     lines = highpass(np.ascontiguousarray(larger[x0:x1].T), area.scale, rows=True)[:, ::area.step]

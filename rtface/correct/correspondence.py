@@ -1,4 +1,4 @@
-"""From a face on one frame to the same face on another: what moved, and where both still show the same.
+"""Correspondence between two frames of one track: optical flow, and a gate where both frames agree.
 
 Dense flow counts only as far as it explains the change better than what was expected does (`motion.believed`); in a
 film that is that every sample goes on at its own speed (`WarpEstimator.speed`, a line through
@@ -17,14 +17,15 @@ import numpy as np
 
 from rtface.correct.colour import Box, luma_of
 from rtface.correct.mask import median_of
-from rtface.correct.motion import believed, places, shifted
+from rtface.correct.motion import reliable_flow, sampling_coordinates, shifted
 from rtface.frame import Float32
 
 SIDE = 128
-"""Samples a side of the pictures on which motion and agreement are worked out."""
-_DIFFERENT, _MOST = 6.0 / 255.0, 14.0 / 255.0  # root mean square difference from which a gate falls, and at most
-_NEAR = 2.0  # samples within which a mean square is taken
-_STILL = 0.01  # samples below which nothing is warped
+"""Side in samples of the images on which optical flow and agreement are computed."""
+# Root mean square difference at which the gate starts to close, and its upper bound.
+_DIFFERENT, _MOST = 6.0 / 255.0, 14.0 / 255.0
+_NEAR = 2.0  # samples: standard deviation of the local mean square
+_STILL = 0.01  # samples: flow below this is treated as no motion
 
 
 @dataclass(slots=True)
@@ -34,11 +35,11 @@ class FaceFeatures:
     Attributes:
         time: seconds.
         guide: float32 3×n×n, 0…1, what motion and agreement go by: the small engine's answer, which is cleaner than its
-            crop, or that crop where nobody waits for the answer.
+            crop, or that crop where the answer is not waited for.
         small: float32 3×n×n, 0…1, the small engine's answer to its own crop; None until it is known.
-        key: float32 3×S×S, what is taken for the heavy engine's answer; None between key frames.
+        key: float32 3×S×S, the heavy engine's answer as used; None between key frames.
         added: float32 3×n×n, what that engine itself added to `small`, with `key`.
-        changed: float32 SIDE×SIDE, mean square by which `key` differs from what is shown without it, with `key`.
+        changed: float32 SIDE×SIDE, mean square difference between `key` and the output without it; set with `key`.
         speed: float32 SIDE×SIDE×2, samples a frame, where it is known.
         few, luma, grey: `guide` at SIDE×SIDE.
     """
@@ -60,7 +61,7 @@ class FaceFeatures:
         self.grey = cv2.convertScaleAbs(self.luma, alpha=255.0)
 
     def show_at(self, side: int) -> None:
-        """Has `key` at the size of the crops that it is shown in."""
+        """Resizes `key` to the size of the current crops."""
         assert self.key is not None and self.small is not None
         if self.key.shape[1] == side:
             return
@@ -83,7 +84,7 @@ class Warp:
         k, (x0, y0, x1, y1) = picture.shape[1] // SIDE, box
         if self.flow is None:
             return picture[:, y0 * k:y1 * k, x0 * k:x1 * k]
-        x, y = places(self.flow, (slice(y0, y1), slice(x0, x1)), k)
+        x, y = sampling_coordinates(self.flow, (slice(y0, y1), slice(x0, x1)), k)
         out: Any = np.stack([cv2.remap(plane, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
                              for plane in picture])
         return out
@@ -112,9 +113,9 @@ class WarpEstimator:
             here, there: two frames of one track.
             inside: float32 SIDE×SIDE, weighs what belongs to the face.
             expected: float32 SIDE×SIDE×2, the flow that is believed where no other explains the change better; None as
-                for `believed`.
+                for `reliable_flow`.
         """
-        flow: Float32 | None = believed(self._flow(here, there), here.luma, there.luma, expected)
+        flow: Float32 | None = reliable_flow(self._flow(here, there), here.luma, there.luma, expected)
         if expected is None and float(np.abs(flow).max()) < _STILL:
             flow = None
         few = list(there.few) if flow is None else [shifted(plane, flow) for plane in there.few]
@@ -152,14 +153,14 @@ class WarpEstimator:
 
 
 def resized(picture: Float32, side: int) -> Float32:
-    """A picture, c×n×n, at side×side."""
+    """An image, c×n×n, at side×side."""
     shrinks = picture.shape[1] > side
     return np.stack([cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
                      for plane in picture])
 
 
 def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SIDE, SIDE)) -> Float32:
-    """float32 of a size (width, height): local mean square of a difference of pictures, three planes float32 h×w."""
+    """float32 of a size (width, height): local mean square of a difference of images, three planes float32 h×w."""
     square: Any = cv2.multiply(difference[0], difference[0])
     for plane in difference[1:]:
         square += cv2.multiply(plane, plane)
@@ -170,7 +171,7 @@ def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SID
 
 
 def _gate(change: Sequence[Float32], inside: Float32) -> Float32:
-    """1 where two frames show the same, 0 where they do not; the light on the whole face is no difference."""
+    """Gate: 1 where two frames agree, 0 where they differ; a change of light on the whole face does not count."""
     well = np.flatnonzero(inside > 0.5)
     error: Any = np.zeros((SIDE, SIDE), np.float32)
     for plane in change:

@@ -55,7 +55,7 @@ def keep_eye_colour(d: Float32, c: Float32, eyes: Float) -> Float32:
         d.
     """
     places = irises_in(eyes, (0, 0, d.shape[2], d.shape[1]))
-    return give_back(d, places, lost_colour(iris_means(c, places), iris_means(d, places)))
+    return restore_iris_colour(d, places, lost_colour(iris_means(c, places), iris_means(d, places)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Iris:
     share: Float32
 
     def of(self, picture: Float32) -> Float32:
-        """The window of a picture 3×S×S."""
+        """The window of an image 3×S×S."""
         x0, y0, x1, y1 = self.window
         return picture[:, y0:y1, x0:x1]
 
@@ -97,7 +97,7 @@ def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
 
 
 def iris_means(picture: Float32, places: tuple[Iris | None, ...]) -> Float32:
-    """The mean colour of each iris of a picture 3×S×S: float32 2×3, 0 for one that lies outside."""
+    """The mean colour of each iris of an image 3×S×S: float32 2×3, 0 for one that lies outside."""
     return np.stack([np.zeros(3, np.float32) if place is None else
                      place.of(picture).reshape(3, -1) @ place.share.ravel() for place in places])
 
@@ -129,7 +129,7 @@ def _chroma(rgb: list[float]) -> list[float]:
     return [v - luma for v in rgb]
 
 
-def give_back(d: Float32, places: tuple[Iris | None, ...], colours: Float32) -> Float32:
+def restore_iris_colour(d: Float32, places: tuple[Iris | None, ...], colours: Float32) -> Float32:
     """Adds a colour (of 2×3) to each iris of a correction, in place, fading out towards `REACH` radii."""
     for place, colour in zip(places, colours, strict=True):
         if place is not None and colour.any():

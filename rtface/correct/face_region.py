@@ -1,4 +1,4 @@
-"""Where a face lies in its crop: all that is known of it before an engine has answered."""
+"""The region of a face in its crop: everything known before the engine has answered."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rtface.frame import Float, Float32
 
 
 @dataclass(frozen=True, slots=True)
-class Area:
-    """A face's mask in the few figures that are decided by, its eyes, and how much its crop is enlarged.
+class FaceRegion:
+    """A face's mask in reduced form, its irises, and the scale of its crop.
 
     Attributes:
         size: S, the side of the crop.
-        scale: crop pixels per picture pixel, `sqrt(|det W|)`.
+        scale: crop pixels per image pixel, `sqrt(|det W|)`.
         step: from one sample that is looked at to the next; about 64 a side.
         box: the part of the mask above 0.
         part: that, and to its left and above it as much as it takes to begin on a sample that is looked at.
@@ -53,7 +53,7 @@ class Area:
         return slice(self.part[0] // self.step, -(-self.part[2] // self.step))
 
 
-def area_of(mask: Float32, size: int, eyes: Float, scale: float) -> Area | None:
+def face_region_of(mask: Float32, size: int, eyes: Float, scale: float) -> FaceRegion | None:
     """The figures of a mask: S×S, or smaller and to be enlarged to that; None where it is 0 all over."""
     if len(mask) != size:
         mask = enlarged_mask(mask, size)
@@ -63,7 +63,7 @@ def area_of(mask: Float32, size: int, eyes: Float, scale: float) -> Area | None:
     step = max(2, size // CELLS)
     (x0, y0), (x1, y1) = (v // step * step for v in box[:2]), box[2:]
     weight: Any = cv2.resize(mask, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
-    return Area(size, scale, step, box, (x0, y0, x1, y1), weight, np.ascontiguousarray(mask[::step, ::step]),
+    return FaceRegion(size, scale, step, box, (x0, y0, x1, y1), weight, np.ascontiguousarray(mask[::step, ::step]),
                 mask[y0:y1, x0:x1][middle_rows(y1 - y0)], eyes, irises_in(eyes, box))
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.correct.face_region import Area, middle_rows
+from rtface.correct.face_region import FaceRegion, middle_rows
 from rtface.correct.mask import median_of
 from rtface.frame import Float32
 
@@ -92,7 +92,8 @@ class GrainMatcher:
         """Forgets the track."""
         self._levels = None
 
-    def decide(self, texture: Texture, samples: Float32, area: Area, *, time: float, seed: int = 0) -> Grain | None:
+    def decide(self, texture: Texture, samples: Float32, area: FaceRegion, *, time: float,
+               seed: int = 0) -> Grain | None:
         """What to add to a correction; None for nothing.
 
         Args:
@@ -127,7 +128,8 @@ class GrainMatcher:
         return levels
 
 
-def _levels_of(texture: Texture, samples: Float32, area: Area) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
+def _levels_of(texture: Texture, samples: Float32,
+               area: FaceRegion) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
     """σ_in, σ_ref, f of one crop, in the calmer half of each region, where there is grain and little else.
 
     Also where in the part that calm half is.
@@ -154,7 +156,7 @@ def _levels_of(texture: Texture, samples: Float32, area: Area) -> tuple[tuple[fl
     return (sigma, reference, float(np.clip(kept, 0.0, 2.0))), within
 
 
-def _own_share(own: OwnTexture, calm: NDArray[np.bool_], area: Area, sigma: float,
+def _own_share(own: OwnTexture, calm: NDArray[np.bool_], area: FaceRegion, sigma: float,
                missing: float) -> tuple[float, float]:
     """Times what the crop's own grain has to be taken to bring its high-pass up by `missing` · sigma; and its
     standard deviation."""
@@ -174,7 +176,7 @@ class OwnGrain:
 
     Args:
         luma: float32 h×w, of the part.
-        scale: crop pixels per picture pixel.
+        scale: crop pixels per image pixel.
     """
 
     def __init__(self, luma: Float32, scale: float) -> None:
@@ -219,7 +221,7 @@ def _grainy(power: Float32, deviation: float) -> Float32:
 
 
 def noise_level(luma: Float32, where: NDArray[np.bool_], scale: float = 1.0) -> float:
-    """Standard deviation of a picture's grain inside `where`: the median absolute deviation of a high-pass.
+    """Standard deviation of an image's grain inside `where`: the median absolute deviation of a high-pass.
 
     `luma` is float32 h×w, `where` bool h×w, `scale` as in `Area`.
     """

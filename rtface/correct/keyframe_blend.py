@@ -1,4 +1,4 @@
-"""A heavy engine on key frames, a small one on every frame: the answer that is shown of a face.
+"""Blends a heavy engine's key frames with a small engine's answers on every frame.
 
 The small engine's answer s is there on every frame, steadied by its own memory. The heavy engine's r is there on key
 frames k, and is carried to the others along the motion that s shows (s is cleaner than the input, so the motion is):
@@ -15,14 +15,17 @@ estimates): all of it on a degraded film, next to nothing on a clean one, which 
 
 In a film h comes from the two key frames before and the one after, by distance and by their gates, which leaves no step
 at a key frame; and both s and what the heavy engine is shown of a key frame are averages of some frames before and
-after, along their motion and gated (`steadied`). Motion that is found anew on those averages, which tremble less, is
+after, along their motion and gated (`temporally_averaged`). Motion that is found again on those
+averages, which tremble less, is
 nearer to the truth, so r_k is carried along that; and r̂ itself is averaged once more along it with those of the frames
-beside, as far as they differ less than the film itself does (`calmed`): what is left is what is wrong with each alone.
+beside, as far as they differ less than the film itself does (`flicker_ratio`): what is left is
+what is wrong with each alone.
 
 What the heavy engine adds to the small one's answer, r − s, counts as far as it is more than chance: a network without
-memory decides anew on every frame. In two bands of middle and low frequencies it is held against what the key frame
+memory decides again on every frame. In two bands of middle and low frequencies it is held against what the key frame
 before added; with P the local mean of their product and T that of their squares, three quarters of P/T of it are kept
-(`agreed`): there the small engine, which remembers, is the nearer to the truth. The finest structure is kept as it is.
+(`take_key_answer`): there the small engine, which remembers, is the nearer to the truth. The
+finest structure is kept as it is.
 """
 
 from __future__ import annotations
@@ -40,16 +43,15 @@ from rtface.correct.motion import shifted
 from rtface.frame import Float32
 
 AVERAGED, SHOWN = 3, 2
-"""Frames before and after that the small engine's answer is averaged with, and what is shown."""
+"""Half widths, in frames, of the temporal averages of the small engine's answers and of the output."""
 AHEAD = SHOWN + 2 * AVERAGED
-"""Frames that a film is known beyond the next key frame: what is shown is averaged, along a motion that is found on
-averages, which go by motion found on the answers around."""
+"""Look-ahead of a film in frames: the output window plus twice the input window."""
 _SPREAD = 2.0  # frames: standard deviation of their weights
 _BANDS = (32, 128)  # cells a side down to which frequencies are low, and middle
 _BELIEF = 0.75  # of what both key frames add
-_NEAR = 5.0  # samples of a small crop that are looked at together
-_TELLS = 1.0  # times as much as is shown that frames differ as they are seen, from which on it is believed
-_NOTHING = 1e-7  # mean square of what nobody sees
+_NEAR = 5.0  # samples: standard deviation of the local mean over a small crop
+_TELLS = 1.0  # ratio of input to output frame difference at which temporal averaging of the output starts
+_NOTHING = 1e-7  # mean square of a difference that cannot be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +74,17 @@ class Key:
     moved: Float32 | None = None
 
 
-def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Warp]], error: Float32,
+def temporally_averaged(picture: Float32, others: Sequence[tuple[int, Float32, Warp]], error: Float32,
              box: Box = (0, 0, SIDE, SIDE)) -> Float32:
-    """float32 3×n×n: a picture of a face, averaged with those of the frames around it.
+    """float32 3×n×n: an image of a face, averaged with those of the frames around it.
 
-    A picture counts as far as it differs from this one no more than two would that are both as wrong as this one is:
+    An image counts as far as it differs from this one no more than two would that are both as wrong as this one is:
     a clean film is not blurred by motion that was not found to the pixel.
 
     Args:
-        picture: float32 3×n×n; not changed.
-        others: distance in frames, picture, and the warp there.
-        error: float32 SIDE×SIDE, mean square, how wrong the picture is as far as is known.
+        image: float32 3×n×n; not changed.
+        others: distance in frames, image, and the warp there.
+        error: float32 SIDE×SIDE, mean square, how wrong the image is as far as is known.
         box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part that matters; the rest stays as it is.
     """
     (x0, y0, x1, y1), k = box, picture.shape[1] // SIDE
@@ -103,7 +105,7 @@ def steadied(picture: Float32, others: Sequence[tuple[int, Float32, Warp]], erro
     return out
 
 
-def calmed(seen: Float32, left: Float32) -> Float32:
+def flicker_ratio(seen: Float32, left: Float32) -> Float32:
     """0…1, how far two frames of a face differ by what trembles, and not by motion that was not found to the pixel: an
     enhanced film has as much of the latter as the film that was seen, and less of the former.
 
@@ -115,14 +117,15 @@ def calmed(seen: Float32, left: Float32) -> Float32:
     return out
 
 
-def agreed(features: FaceFeatures, answer: Float32, base: Float32, earlier: tuple[FaceFeatures, Warp] | None) -> None:
-    """Takes in the heavy engine's answer, float32 3×S×S, for a key frame: sets its `key`, `added`, `changed`.
+def take_key_answer(features: FaceFeatures, answer: Float32, base: Float32,
+                    earlier: tuple[FaceFeatures, Warp] | None) -> None:
+    """Stores the heavy engine's answer, float32 3×S×S, of a key frame: sets `key`, `added`, `changed`.
 
     Args:
         features: of a key frame, its `small` known.
         answer: not changed.
-        base: float32 3×S×S, see `based`.
-        earlier: the key frame before, and the warp there; None where all of the answer is to be believed.
+        base: float32 3×S×S, see `base_image`.
+        earlier: the key frame before, and the warp there; None to keep the whole answer.
     """
     assert features.small is not None
     size = features.small.shape[1]
@@ -133,7 +136,7 @@ def agreed(features: FaceFeatures, answer: Float32, base: Float32, earlier: tupl
 
 
 def _chance(added: Float32, before: Float32, warp: Warp) -> Float32:
-    """What of an addition is not believed, by that of the key frame before."""
+    """The part of the added detail that disagrees with that of the previous key frame."""
     size = added.shape[1]
     gate: Any = cv2.resize(warp.gate, (size, size), interpolation=cv2.INTER_LINEAR)
     chance = np.zeros_like(added)
@@ -145,16 +148,16 @@ def _chance(added: Float32, before: Float32, warp: Warp) -> Float32:
     return chance
 
 
-def based(crop: Float32, own: Float32, small: Float32) -> Float32:
-    """float32 3×h×w: what is shown without a key frame: the crop, changed as the small engine changes its own; of
-    all three the same part."""
+def base_image(crop: Float32, own: Float32, small: Float32) -> Float32:
+    """float32 3×h×w: the output without a key frame: the crop plus the small engine's own change; the arguments
+    are the same part of each."""
     out, size = np.empty(crop.shape, np.float32), (crop.shape[2], crop.shape[1])
     for to, c, a, b in zip(out, crop, small, own, strict=True):
         cv2.add(c, cv2.resize(cv2.subtract(a, b), size, interpolation=cv2.INTER_LINEAR), dst=to)
     return out
 
 
-def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], weight: float = 1.0,
+def blended_with_keys(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], weight: float = 1.0,
            box: Box = (0, 0, SIDE, SIDE)) -> Float32:
     """r̂ of the module's text.
 
@@ -174,7 +177,7 @@ def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], wei
     few, size = (x1 - x0, y1 - y0), (k * (x1 - x0), k * (y1 - y0))
     part, inner = (np.s_[:, y0 * m:y1 * m, x0 * m:x1 * m] for m in (k, n))
     out = crop.copy()
-    out[part] = base = based(crop[part], own[inner], small[inner])
+    out[part] = base = base_image(crop[part], own[inner], small[inner])
     gates = [np.ones((SIDE, SIDE), np.float32) if key.warp is None else key.warp.gate for key in keys]
     shares = [np.float32(key.share) * gate for key, gate in zip(keys, gates, strict=True)]
     total, opened = np.full((SIDE, SIDE), 1e-6, np.float32), np.ones((SIDE, SIDE), np.float32)
@@ -205,13 +208,13 @@ def joined(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], wei
 
 
 def _explained(expected: Float32, found: Float32) -> Float32:
-    """0…1, how much of a mean square that was found was to be expected."""
+    """Ratio of expected to measured mean square, 0…1."""
     out: Any = np.clip((expected + _NOTHING) / (found + _NOTHING), 0.0, 1.0)
     return out
 
 
 def _bands(picture: Float32) -> list[Float32]:
-    """Low and middle frequencies of a picture."""
+    """Low and middle frequencies of an image."""
     low, middle = (_lowpass(picture, cells) for cells in _BANDS)
     return [low, middle - low]
 

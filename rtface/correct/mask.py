@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rtface.frame import Float, Float32
 
-# MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead over the picture's right.
+# MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead over the image's right.
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
              152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 
@@ -165,7 +165,7 @@ GATE_FLOOR, GATE_CEILING = 16.0 / 255.0, 36.0 / 255.0
 
 
 def residual_gate(cells: Float32, weight: Float32) -> Float32:
-    """Fades a correction out where the engine and the picture disagree about what is there.
+    """Fades a correction out where the engine and the image disagree about what is there.
 
     A restorer sharpens and denoises: averaged over 1/64 of the crop's side that changes little, and alike all over
     the face. Where it paints a mouth over a hand or skin over a microphone, the average itself changes. Per cell:

@@ -20,12 +20,12 @@ SHRINK = 4
 ROWS = 16
 """From one row of a crop that noise is measured on to the next."""
 FINE = 1.4
-"""Crop pixels per picture pixel from which on bilinear warping costs no sharpness that the picture shows."""
+"""Crop pixels per image pixel from which on bilinear warping costs no sharpness that the image shows."""
 _NOISE_FLOOR = 4.0 / 255.0  # what a codec makes of a face that does not change
 _STILL = 0.06  # mean flow, in samples of the small crop, below which nothing is warped
 _LITTLE = 0.01  # likewise, once what is not believed is gone
 _EXPLAINS, _NO_CHANGE = 0.1, 0.3 / 255.0  # flow has to take away so much of the difference before it counts
-_WHOLE = 0.8  # so much of the change is left at most where all of the picture is believed to move
+_WHOLE = 0.8  # so much of the change is left at most where all of the image is believed to move
 _AROUND = 3.0  # samples that are looked at together for that
 _SHARP, _SOFT = 3.0, 1.5  # from so many times the noise on two inputs differ, and from so much less on they begin to
 
@@ -40,7 +40,7 @@ def small_of(c: Float32) -> Float32:
 
 
 class Motion:
-    """Finds the flow between two small inputs; keeps what the search needs."""
+    """Optical flow (DIS) between two small inputs; holds the search's buffers."""
 
     def __init__(self) -> None:
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
@@ -51,12 +51,12 @@ class Motion:
         flow: Any = self._search.calc(a, b, np.zeros((*a.shape, 2), np.float32))
         if float(np.abs(flow).mean()) <= _STILL:
             return None
-        flow = believed(flow, now[1], before[1])
+        flow = reliable_flow(flow, now[1], before[1])
         return flow if float(np.abs(flow).mean()) > _LITTLE else None
 
 
-def believed(flow: Float32, now: Float32, before: Float32, expected: Float32 | None = None) -> Float32:
-    """Flow as far as it explains how a picture has changed better than what was expected does.
+def reliable_flow(flow: Float32, now: Float32, before: Float32, expected: Float32 | None = None) -> Float32:
+    """Flow weighted by how much better it explains the change of an image than the expected flow.
 
     Dense flow of a compressed face trembles by some tenths of a pixel, and what is warped by it would be seen to.
 
@@ -79,8 +79,8 @@ def believed(flow: Float32, now: Float32, before: Float32, expected: Float32 | N
 
 
 def shifted(plane: Float32, flow: Float32) -> Float32:
-    """A picture, float32 n×n, fetched from where the flow says it was."""
-    x, y = places(flow, (slice(0, len(flow)), slice(0, len(flow))), 1)
+    """An image, float32 n×n, fetched from where the flow says it was."""
+    x, y = sampling_coordinates(flow, (slice(0, len(flow)), slice(0, len(flow))), 1)
     out: Any = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return out
 
@@ -91,14 +91,14 @@ def _rms(difference: Float32) -> Float32:
 
 
 def warped(picture: Float32, flow: Float32, low: tuple[slice, slice], interpolation: int) -> Float32:
-    """The part `low` (in samples of the flow) of a picture 3×n×n, fetched from where the flow says it was."""
-    x, y = places(flow, low, picture.shape[1] // flow.shape[0])
+    """The part `low` (in samples of the flow) of an image 3×n×n, fetched from where the flow says it was."""
+    x, y = sampling_coordinates(flow, low, picture.shape[1] // flow.shape[0])
     out: Any = np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in picture])
     return out
 
 
-def places(flow: Float32, low: tuple[slice, slice], factor: int) -> tuple[Float32, Float32]:
-    """The columns and rows (for `cv2.remap`) in a picture `factor` times as large as the flow of the part `low`."""
+def sampling_coordinates(flow: Float32, low: tuple[slice, slice], factor: int) -> tuple[Float32, Float32]:
+    """The columns and rows (for `cv2.remap`) in an image `factor` times as large as the flow of the part `low`."""
     rows, columns = (np.arange(s.start * factor, s.stop * factor, dtype=np.float32) for s in low)
     moved: Any = cv2.resize(flow[low], (len(columns), len(rows)), interpolation=cv2.INTER_LINEAR) if factor > 1 \
         else flow[low].copy()
@@ -130,9 +130,9 @@ def agreement(now: Float32, before: Float32, ceiling: float) -> Float32:
 
 def noise_of(rows: Float32, scale: float) -> float:
     """The largest difference that noise can make between two small inputs, from second differences along rows of the
-    crop (every `ROWS`-th of its green, m×S); `scale` is crop pixels per picture pixel."""
+    crop (every `ROWS`-th of its green, m×S); `scale` is crop pixels per image pixel."""
     lag = max(1, round(scale))
     second = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag:] + rows[:, :-2 * lag]))
     sigma = median_of(second) / 0.6745 / np.sqrt(1.5)
-    # Of two pictures: √2. Averaging 4×4 leaves 1/4 of white noise and all of very coarse noise; between the two.
+    # Of two images: √2. Averaging 4×4 leaves 1/4 of white noise and all of very coarse noise; between the two.
     return 0.6 * float(np.sqrt(2.0)) * sigma

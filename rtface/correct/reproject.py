@@ -1,17 +1,18 @@
-"""Between key frames: what an engine made of a face a moment ago, moved to where the face is now.
+"""Reprojection between key frames: the last key frame's correction, warped to the current frame.
 
-A key frame leaves the picture that its correction D makes of its crop c under the weight a (mask times strength),
+A key frame leaves the image that its correction D makes of its crop c under the weight a (mask times strength),
 premultiplied: p = D + a·c. On a frame between key frames
 
     D = g·(warp(p) − warp(a)·(c + up(e)))
 
 so that the noise of this very frame goes, as with an engine. The crops are aligned by the track's own similarity; warp
 follows what moves within the face by flow (`rtface.correct.motion`). e are the low frequencies by which the input
-changed: light that wanders stays the picture's own. The gate g falls to 0 where the warped key input and the input
+changed: light that wanders stays the image's own. The gate g falls to 0 where the warped key input and the input
 differ: blink, mouth, hand. It closes at once and opens within `_RELEASE` seconds, on key frames too, or an eye that
 blinks would be shown by turns with the correction and without.
 
-What was tried beside it, on films with known truth: D itself, carried along, costs the same and adds a second noise to
+Alternatives that were measured on films with known truth: D itself, carried along, costs the same
+and adds a second noise to
 each frame's own (flicker up by 3 %); the mesh instead of flow, or the similarity alone, leave half the face's gate open
 only; the mesh as the search's first guess changes nothing.
 """
@@ -26,7 +27,7 @@ import numpy as np
 
 from rtface.correct.colour import low_frequencies
 from rtface.correct.mask import median_of, support_box
-from rtface.correct.motion import FINE, ROWS, SHRINK, Motion, noise_of, places, small_of, warped
+from rtface.correct.motion import FINE, ROWS, SHRINK, Motion, noise_of, sampling_coordinates, small_of, warped
 from rtface.frame import Float32
 
 _RELEASE = 0.1  # seconds
@@ -58,7 +59,7 @@ class _Carried:
 
 
 class Reprojection:
-    """What one track's key frames leave for the frames between them."""
+    """State of one track's key frames for the frames between them."""
 
     def __init__(self) -> None:
         self._key: tuple[Float32, Float32, Float32, float] | None = None
@@ -73,7 +74,7 @@ class Reprojection:
         self._key = self._carried = self._before = self._gate = None
 
     def switch(self) -> None:
-        """Another engine's key frames come: `key` may fade from the last one before them."""
+        """Starts a change of engine: `key` may then fade from the last key frame of the engine before."""
         if self._key is not None:
             self._before = self._prepared()
 
@@ -116,7 +117,7 @@ class Reprojection:
             c: float32 3×S×S, its crop; where S is another than the key's, nothing is added.
             strength: 0…1.
             time: seconds, rising.
-            scale: crop pixels per picture pixel.
+            scale: crop pixels per image pixel.
 
         Returns:
             As `shape` does: the masked correction, float32 S×S×3, and the mask, S×S.
@@ -169,9 +170,9 @@ class Reprojection:
         rows, columns = (slice(s.start * SHRINK, s.stop * SHRINK) for s in low)
         height, width = rows.stop - rows.start, columns.stop - columns.start
         if flow is None:
-            x, y = places(np.zeros((n, n, 2), np.float32), low, SHRINK)
+            x, y = sampling_coordinates(np.zeros((n, n, 2), np.float32), low, SHRINK)
         else:
-            x, y = places(flow, low, SHRINK)
+            x, y = sampling_coordinates(flow, low, SHRINK)
         target: Any = cv2.remap(key.target, x - np.float32(x0), y - np.float32(y0),
                                 cv2.INTER_LINEAR if scale >= FINE else cv2.INTER_CUBIC,
                                 borderMode=cv2.BORDER_CONSTANT, borderValue=0.0)

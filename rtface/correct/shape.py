@@ -1,20 +1,20 @@
-"""Everything between an engine's answer and the correction that is added to the frame, for one face."""
+"""Shapes an engine's answer into the correction that is added to the frame, for one face."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from rtface.correct.controls import CorrectionState, Shaping, decide
+from rtface.correct.controls import CorrectionState, ShapingOptions, decide
 from rtface.correct.eyes import irises
-from rtface.correct.face_region import area_of
-from rtface.correct.shape_cpu import Pixels
+from rtface.correct.face_region import face_region_of
+from rtface.correct.shape_cpu import CpuShaper
 from rtface.frame import Float, Float32
 
 
-def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, options: Shaping, *, time: float,
+def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, options: ShapingOptions, *, time: float,
           seed: int = 0, scale: float = 1.0, occlusion: Float32 | None = None, eyes: Float | None = None,
           out: Float32 | None = None) -> tuple[Float32, Float32]:
-    """Shapes one restored crop into the correction for `Device.composite`: measured, decided and done on the CPU.
+    """Shapes one restored crop into the correction for `Device.composite`: measures, decides and applies on the CPU.
 
     Args:
         r: float32 3×S×S, what the engine made; not changed.
@@ -24,7 +24,7 @@ def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, options
         options: what the user asked for.
         time: seconds, rising within a track.
         seed: any number that belongs to this track and frame (synthetic grain).
-        scale: crop pixels per picture pixel, `sqrt(|det W|)`.
+        scale: crop pixels per image pixel, `sqrt(|det W|)`.
         occlusion: float32 S×S, 1 = something lies in front, from an engine that has such a head.
         eyes: `irises(…)`, whose colour is kept from turning; None for those of the alignment template.
         out: float32 S×S×3 to write the correction into; a new array without.
@@ -41,12 +41,12 @@ def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, options
         out = np.zeros((size, size, 3), np.float32)
     else:
         out[...] = 0.0
-    area = area_of(mask, size, irises(size) if eyes is None else eyes, scale)
+    area = face_region_of(mask, size, irises(size) if eyes is None else eyes, scale)
     if options.average:
         r = state.average.update(r, c, time, scale, None if area is None else area.box)
     if area is None or options.strength <= 0.0:
         return out, np.zeros((size, size), np.float32)
-    pixels = Pixels(r, c, area)
+    pixels = CpuShaper(r, c, area)
     controls = decide(pixels.measure(options), area, state, options, time=time, seed=seed)
     shaped = pixels.apply(controls, mask, occlusion, out)
     if options.keep:
@@ -54,9 +54,9 @@ def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, options
     return shaped
 
 
-def carried(c: Float32, state: CorrectionState, options: Shaping, *, time: float,
+def carried(c: Float32, state: CorrectionState, options: ShapingOptions, *, time: float,
             scale: float = 1.0) -> tuple[Float32, Float32]:
-    """The correction of a crop that no engine has seen: that of the last key frame (`Shaping.keep`), moved to it
+    """The correction of a crop that no engine has seen: that of the last key frame (`ShapingOptions.keep`), moved to it
     (`rtface.correct.reproject`). Arguments and answer as for `shape`; 0 where there is no key frame."""
     if options.strength > 0.0 and state.key.ready(time):
         return state.key.carry(c, options.strength, time, scale)

@@ -1,4 +1,4 @@
-"""The full-resolution steps of `shape` on the CPU: figures out of the pictures, and what was decided into them."""
+"""The full-resolution steps of `shape` on the CPU: measurement and application."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct.colour import GRID, cells_of, enlarged, luma_of, take_out
-from rtface.correct.controls import Controls, Measures, Shaping
-from rtface.correct.eyes import give_back, iris_means
-from rtface.correct.face_region import Area
+from rtface.correct.colour import GRID, cells_of, enlarged, luma_of, subtract_low_frequencies
+from rtface.correct.controls import Controls, Measures, ShapingOptions
+from rtface.correct.eyes import iris_means, restore_iris_colour
+from rtface.correct.face_region import FaceRegion
 from rtface.correct.grain import OwnGrain, OwnTexture, Texture, highpass, sheet_part
 from rtface.frame import Float32
 
 
-class Pixels:
+class CpuShaper:
     """One engine's answer r and its crop c (float32 3×S×S, not changed): measured once, then corrected once."""
 
-    def __init__(self, r: Float32, c: Float32, area: Area) -> None:
+    def __init__(self, r: Float32, c: Float32, area: FaceRegion) -> None:
         self._c, self._area = c, area
         self._d: Any = cv2.subtract(r, c)
         self._own: OwnGrain | None = None
 
-    def measure(self, options: Shaping) -> Measures:
+    def measure(self, options: ShapingOptions) -> Measures:
         """The figures that `decide` needs for these options."""
         c, d, area = self._c, self._d, self._area
         every = slice(None, None, area.step)
@@ -58,13 +58,13 @@ class Pixels:
         """
         c, d, size = self._c, self._d, controls.size
         box = x0, y0, x1, y1 = controls.box
-        take_out(d, controls.excess, box)
+        subtract_low_frequencies(d, controls.excess, box)
         if controls.curve is not None:
             gain, offset = controls.curve.astype(np.float32)
             for k in range(3):
                 target = d[k, y0:y1, x0:x1]
                 target += c[k, y0:y1, x0:x1] * (gain[k] - np.float32(1.0)) + offset[k]
-        give_back(d, controls.irises, controls.colours)
+        restore_iris_colour(d, controls.irises, controls.colours)
         self._add_grain(controls)
         final = mask.copy()
         inner = final[y0:y1, x0:x1]

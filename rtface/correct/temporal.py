@@ -1,4 +1,4 @@
-"""Steadiness for engines without a memory of their own: a gated average of the restored crop."""
+"""Temporal filter for engines without a recurrent state: a gated average of the restored crop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rtface.frame import Float32
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """How the average of the frames before goes into the next one, of S/4 samples a side.
+    """How the running average is blended into the next frame, of S/4 samples a side.
 
     Attributes:
         flow: float32 n×n×2, from where in the average (x and y, in samples of n×n); None where nothing moves.
@@ -36,7 +36,7 @@ class TemporalAverage:
     previous inputs agrees with this one within the noise, and falls to 0 where it does not: blink, mouth, light, a
     hand. The input is averaged with the same gate, so that slow drifts add up and are seen.
 
-    Averaging r instead of d = r − c: an average of d would leave the noise of this very frame in the picture.
+    Averaging r instead of d = r − c: an average of d would leave the noise of this very frame in the image.
 
     `update` is all of it on the CPU. A GPU keeps the average itself and asks `follow` for the rest.
 
@@ -45,7 +45,7 @@ class TemporalAverage:
     """
 
     def __init__(self, seconds: float = 0.12, gap: float = 0.5) -> None:
-        """Args: seconds: τ, the time constant. gap: after a pause of this many seconds it starts anew."""
+        """Args: seconds: τ, the time constant. gap: after a pause of this many seconds it starts again."""
         self._seconds, self._gap = seconds, gap
         self.kept: Any = None
         self._spare: Float32 | None = None
@@ -65,7 +65,7 @@ class TemporalAverage:
             r: float32 3×S×S, the restored crop; not changed.
             c: float32 3×S×S, the crop it was made from.
             time: seconds, rising.
-            scale: crop pixels per picture pixel; noise in an enlarged crop is as coarse.
+            scale: crop pixels per image pixel; noise in an enlarged crop is as coarse.
             box: x0, y0, x1, y1 of the part that matters (the mask's support); the rest of the answer is `r` itself.
 
         Returns:
@@ -96,7 +96,7 @@ class TemporalAverage:
         return answer
 
     def follow(self, now: Float32, rows: Float32, time: float, scale: float, *, known: bool) -> Blend | None:
-        """Takes in the small input of the next frame: how the average goes into it; None where it starts anew.
+        """Takes in the small input of the next frame: how the average goes into it; None where it starts again.
 
         Args:
             now: float32 3×n×n, n = S/4: c averaged over 4×4 samples. Kept.

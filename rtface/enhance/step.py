@@ -18,7 +18,7 @@ from time import monotonic, perf_counter
 from rtface.analysis.analyzer import Treatment
 from rtface.analysis.look_ahead import look_ahead
 from rtface.analysis.track_measurement import TrackMeasurement
-from rtface.correct import Shaping
+from rtface.correct import ShapingOptions
 from rtface.correct.correspondence import SIDE
 from rtface.correct.keyframe_blend import AHEAD
 from rtface.correct.mask import Region, shown_box
@@ -304,7 +304,7 @@ class Enhance:
 
     def _retouch(self, job: Job, work: Work, restored: Restored | None) -> Retouch:
         frame, want = job.frame, work.want
-        how = Shaping(want.amount, self._options.colour, self._options.grain,
+        how = ShapingOptions(want.amount, self._options.colour, self._options.grain,
                       average=not (want.small or want.engine.recurrent or frame.new),
                       keep=self._governor is not None and job.device.carries, region=self._region(want.engine),
                       share=want.share if want.small is None else 1.0)

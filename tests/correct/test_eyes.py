@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, Shaping, face_mask, irises, keep_eye_colour, luma_of, shape
+from rtface.correct import CorrectionState, ShapingOptions, face_mask, irises, keep_eye_colour, luma_of, shape
 
 BROWN = np.array([0.35, 0.2, 0.12], np.float32)
 
@@ -60,7 +60,7 @@ def test_brown_eyes_do_not_turn_grey_through_the_whole_shape() -> None:
     for ex, ey, radius in eyes:
         inside = np.hypot(x - ex, y - ey) < radius
         r[:, inside] = 0.18  # darker, and grey
-    d, _ = shape(r, c, face_mask(size), CorrectionState(), Shaping(grain="none", gate=False), time=0.0)
+    d, _ = shape(r, c, face_mask(size), CorrectionState(), ShapingOptions(grain="none", gate=False), time=0.0)
     for ex, ey, _ in eyes:
         was, now = c[:, int(ey), int(ex)], c[:, int(ey), int(ex)] + d[int(ey), int(ex)]
         assert now.mean() < was.mean() - 0.02

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, Shaping, face_mask, noise_level, shape
+from rtface.correct import CorrectionState, ShapingOptions, face_mask, noise_level, shape
 
 SIZE = 256
 CHEEK = (slice(150, 185), slice(85, 110))
@@ -40,7 +40,7 @@ def test_what_a_denoiser_takes_comes_back(sigma, coarse, smooth_face):
         ratio = []
         for k in range(4):
             c = (smooth_face + grain(sigma, coarse, k)).astype(np.float32)
-            d, _ = shape(smooth_face, c, face_mask(SIZE), state, Shaping(grain=mode), time=k / 25, seed=k)
+            d, _ = shape(smooth_face, c, face_mask(SIZE), state, ShapingOptions(grain=mode), time=k / 25, seed=k)
             out = c + d.transpose(2, 0, 1)
             ratio.append(level(out, CHEEK) / level(c, NECK))
         levels[mode] = np.median(ratio)
@@ -55,7 +55,7 @@ def test_a_face_that_a_codec_smoothed_gets_the_neighbours_grain(smooth_face):
     c = (smooth_face + grain(0.03, 0.6, 1) * outside).astype(np.float32)
     made = []
     for seed in (5, 5, 6):
-        d, _ = shape(smooth_face, c, mask, CorrectionState(), Shaping(gate=False), time=0.0, seed=seed)
+        d, _ = shape(smooth_face, c, mask, CorrectionState(), ShapingOptions(gate=False), time=0.0, seed=seed)
         made.append(d)
     assert 0.6 < level(c + made[0].transpose(2, 0, 1), CHEEK) / level(c, NECK) < 1.3
     np.testing.assert_array_equal(made[0], made[1])
@@ -65,7 +65,7 @@ def test_a_face_that_a_codec_smoothed_gets_the_neighbours_grain(smooth_face):
 def test_an_engine_that_amplifies_noise_is_damped(smooth_face):
     c = (smooth_face + grain(0.02, 0.0, 3)).astype(np.float32)
     r = (smooth_face + 2.0 * grain(0.02, 0.0, 3)).astype(np.float32)
-    with_, without = (level(c + shape(r, c, face_mask(SIZE), CorrectionState(), Shaping(grain=mode), time=0.0)[0]
+    with_, without = (level(c + shape(r, c, face_mask(SIZE), CorrectionState(), ShapingOptions(grain=mode), time=0.0)[0]
                             .transpose(2, 0, 1), CHEEK) / level(c, NECK) for mode in ("match", "none"))
     assert without > 1.6
     assert with_ < 1.4
@@ -75,7 +75,7 @@ def test_a_clean_picture_gets_no_grain(smooth_face):
     clean = np.stack([cv2.GaussianBlur(p, (0, 0), 3) for p in smooth_face])
     r = clean.copy()
     r[:, 100:150, 100:150] += 0.02
-    made = [shape(r, clean, face_mask(SIZE), CorrectionState(), Shaping(grain=mode), time=0.0)[0]
+    made = [shape(r, clean, face_mask(SIZE), CorrectionState(), ShapingOptions(grain=mode), time=0.0)[0]
             for mode in ("match", "none")]
     np.testing.assert_array_equal(*made)
     assert made[0].any()
@@ -92,7 +92,7 @@ def test_edges_are_not_returned_as_grain(face):
         apart = (picture - clear).transpose(1, 2, 0)
         return float(np.sqrt(np.mean(cv2.GaussianBlur(apart, (0, 0), 0.8).transpose(2, 0, 1)[eyes] ** 2)))
 
-    errors = {mode: error(c + shape(clear, c, face_mask(SIZE), CorrectionState(), Shaping(grain=mode, gate=False),
-                                    time=0.0)[0].transpose(2, 0, 1)) for mode in ("match", "none")}
+    errors = {mode: error(c + shape(clear, c, face_mask(SIZE), CorrectionState(),
+                                    ShapingOptions(grain=mode, gate=False), time=0.0)[0].transpose(2, 0, 1)) for mode in ("match", "none")}
     assert errors["match"] < 0.25 * error(c)
     assert errors["match"] < errors["none"] + 1.2 / 255

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, Shaping, face_mask, shape
+from rtface.correct import CorrectionState, ShapingOptions, face_mask, shape
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Color, Frame
 from rtface.geometry.transforms import FFHQ_512
@@ -61,7 +61,7 @@ def test_a_grainy_film_keeps_its_grain_on_the_face(scale, size, portrait):
             r = device.crops(frame_of(clean, k), matrix[None], size).pixels[0]
             c = device.crops(frame, matrix[None], size).pixels[0]
             before = luma(frame.image).copy()
-            d, mask = shape(r, c, face_mask(size), state, Shaping(grain=mode), time=k / 25, seed=k,
+            d, mask = shape(r, c, face_mask(size), state, ShapingOptions(grain=mode), time=k / 25, seed=k,
                             scale=float(np.hypot(*matrix[:, 0])))
             after = luma(device.composite(frame, d[None], mask[None], matrix[None]).image)
         cheek = (100, 113, 114, 127)
@@ -81,7 +81,7 @@ def test_a_warm_bright_engine_shifts_no_colour_and_has_no_seam(portrait):
     c = device.crops(frame, matrix[None], size).pixels[0]
     r = c + np.array([0.10, 0.05, -0.04], np.float32)[:, None, None]
     before = [np.frombuffer(p, np.uint8).reshape(p.height, -1).astype(int) for p in frame.image.planes]
-    d, mask = shape(r, c, face_mask(size), CorrectionState(), Shaping(grain="none"), time=0.0)
+    d, mask = shape(r, c, face_mask(size), CorrectionState(), ShapingOptions(grain="none"), time=0.0)
     out = device.composite(frame, d[None], mask[None], matrix[None])
     after = [np.frombuffer(p, np.uint8).reshape(p.height, -1).astype(int) for p in out.image.planes]
     moved = [a - b for a, b in zip(after, before, strict=True)]

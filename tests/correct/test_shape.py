@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, Shaping, face_mask, shape
+from rtface.correct import CorrectionState, ShapingOptions, face_mask, shape
 from rtface.correct.colour import enlarged, enlarging
 from rtface.errors import EngineError
 
 SIZE = 256
-PLAIN = Shaping(grain="none", gate=False)
+PLAIN = ShapingOptions(grain="none", gate=False)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def once(r, c, options, **kwargs):
 
 
 def test_shapes_and_support(pair):
-    for options in (Shaping(), PLAIN, Shaping(colour="restore"), Shaping(average=True)):
+    for options in (ShapingOptions(), PLAIN, ShapingOptions(colour="restore"), ShapingOptions(average=True)):
         d, mask = once(*pair, options)
         assert d.shape == (SIZE, SIZE, 3) and d.dtype == np.float32
         assert mask.shape == (SIZE, SIZE) and mask.dtype == np.float32
@@ -36,7 +36,7 @@ def test_shapes_and_support(pair):
 
 def test_inputs_are_left_alone(pair):
     before = [p.copy() for p in pair]
-    for options in (Shaping(), Shaping(colour="restore", average=True)):
+    for options in (ShapingOptions(), ShapingOptions(colour="restore", average=True)):
         state = CorrectionState()
         for k in range(3):
             shape(*pair, face_mask(SIZE), state, options, time=k / 25)
@@ -46,15 +46,15 @@ def test_inputs_are_left_alone(pair):
 
 def test_strength_scales_and_zero_is_nothing(pair):
     full, _ = once(*pair, PLAIN)
-    half, _ = once(*pair, Shaping(strength=0.5, grain="none", gate=False))
+    half, _ = once(*pair, ShapingOptions(strength=0.5, grain="none", gate=False))
     np.testing.assert_allclose(half, 0.5 * full, atol=1e-6)
-    none, mask = once(*pair, Shaping(strength=0.0))
+    none, mask = once(*pair, ShapingOptions(strength=0.0))
     assert not none.any() and not mask.any()
 
 
 def test_an_engine_that_changes_nothing_gives_nothing(pair):
     _, c = pair
-    d, _ = once(c, c, Shaping(grain="none"))
+    d, _ = once(c, c, ShapingOptions(grain="none"))
     assert not d.any()
 
 
@@ -62,7 +62,7 @@ def test_colour_lock_and_restore(pair):
     r, c = pair
     inside = face_mask(SIZE) > 0.9
     locked = once(r, c, PLAIN)[0][inside].mean(axis=0)
-    restored = once(r, c, Shaping(colour="restore", grain="none", gate=False))[0][inside].mean(axis=0)
+    restored = once(r, c, ShapingOptions(colour="restore", grain="none", gate=False))[0][inside].mean(axis=0)
     chroma = locked - locked @ np.array([0.299, 0.587, 0.114])
     assert np.abs(chroma).max() < 1 / 255
     assert restored[0] - restored[1] > 0.03, "the answer is warmer, and restore lets that through"
@@ -93,12 +93,12 @@ def test_the_gate_closes_at_once_and_opens_slowly(face):
     sharper = np.clip(r + 0.02 * (r - 0.5), 0, 1)
     for k in range(12):
         c = covered if 2 <= k < 4 else r
-        _, mask = shape(sharper, c, face_mask(SIZE), state, Shaping(grain="none"), time=k / 25)
+        _, mask = shape(sharper, c, face_mask(SIZE), state, ShapingOptions(grain="none"), time=k / 25)
         seen.append(float(mask[mouth].mean()))
     assert seen[1] > 0.9 and seen[2] < 0.3 and seen[3] < 0.3
     assert seen[4] < 0.6 < seen[10] and seen[11] > 0.9
     state.reset()
-    _, mask = shape(sharper, r, face_mask(SIZE), state, Shaping(grain="none"), time=1.0)
+    _, mask = shape(sharper, r, face_mask(SIZE), state, ShapingOptions(grain="none"), time=1.0)
     assert mask[mouth].mean() > 0.9
 
 
@@ -111,7 +111,7 @@ def test_averaging_steadies_a_flickering_engine(face):
             c = (face(SIZE) + rng.normal(0, 0.01, (3, SIZE, SIZE))).astype(np.float32)
             flicker = cv2.GaussianBlur(rng.normal(0, 0.3, (SIZE, SIZE, 3)), (0, 0), 3).transpose(2, 0, 1)
             r = (face(SIZE) + flicker).astype(np.float32)
-            d, _ = shape(r, c, face_mask(SIZE), state, Shaping(grain="none", average=average), time=k / 25)
+            d, _ = shape(r, c, face_mask(SIZE), state, ShapingOptions(grain="none", average=average), time=k / 25)
             frames.append((c + d.transpose(2, 0, 1))[:, 90:200, 80:180])
         spread[average] = float(np.std(frames[6:], axis=0).mean())
     assert spread[True] < 0.6 * spread[False]
@@ -121,15 +121,15 @@ def test_averaging_steadies_a_flickering_engine(face):
 def test_nan_answers_are_refused_and_reset_the_track(value, pair):
     r, c = pair
     state = CorrectionState()
-    shape(r, c, face_mask(SIZE), state, Shaping(), time=0.0)
+    shape(r, c, face_mask(SIZE), state, ShapingOptions(), time=0.0)
     assert state.gate is not None
     broken = r.copy()
     broken[1, 3, 250] = value  # beside the mask too: nothing is known of what else is wrong
     with pytest.raises(EngineError, match="not numbers"):
-        shape(broken, c, face_mask(SIZE), state, Shaping(), time=0.04)
+        shape(broken, c, face_mask(SIZE), state, ShapingOptions(), time=0.04)
     assert state.gate is None
-    again = shape(r, c, face_mask(SIZE), state, Shaping(), time=0.08)
-    np.testing.assert_array_equal(again[0], once(r, c, Shaping())[0])
+    again = shape(r, c, face_mask(SIZE), state, ShapingOptions(), time=0.08)
+    np.testing.assert_array_equal(again[0], once(r, c, ShapingOptions())[0])
 
 
 @pytest.mark.parametrize("size", [256, 272, 384])

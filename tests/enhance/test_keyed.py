@@ -13,7 +13,14 @@ import pytest
 
 from rtface.analysis.analyzer import Analyzer
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator
-from rtface.correct.keyframe_blend import AHEAD, Key, agreed, calmed, joined, steadied
+from rtface.correct.keyframe_blend import (
+    AHEAD,
+    Key,
+    blended_with_keys,
+    flicker_ratio,
+    take_key_answer,
+    temporally_averaged,
+)
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.keyframes.scheduler import MOST, spacing
@@ -289,10 +296,10 @@ def test_detail_common_to_two_keyframes_is_kept_noise_is_not() -> None:
 
     warps, base = WarpEstimator(), np.stack([cv2.resize(p, (512, 512)) for p in now.guide])
     common, chance = texture(), texture()
-    agreed(before, base + common, base, None)
+    take_key_answer(before, base + common, base, None)
     warp = warps.between(now, before, np.ones((SIDE, SIDE), np.float32))
     for added, low, high in ((common, 0.65, 1.01), (chance, 0.0, 0.3)):
-        agreed(now, base + added, base, (before, warp))
+        take_key_answer(now, base + added, base, (before, warp))
         assert now.key is not None
         left = now.key - base
         assert low < float((left * added).sum() / (added * added).sum()) < high
@@ -309,8 +316,8 @@ def test_with_small_changes_a_frame_keeps_its_own_detail() -> None:
     left: list[float] = []
     for added in (np.float32(0.01) * texture, texture):
         key = FaceFeatures(0.0, there, there)
-        agreed(key, moved + added, moved, None)
-        error = joined(crop, own, own, [Key(1.0, key, there, still)]) - crop
+        take_key_answer(key, moved + added, moved, None)
+        error = blended_with_keys(crop, own, own, [Key(1.0, key, there, still)]) - crop
         left.append(float((error * added).sum() / (3 * (added * added).sum())))
         if not left[1:]:
             assert np.abs(error).mean() < 0.1 * np.abs(moved - crop).mean()
@@ -324,10 +331,10 @@ def test_the_average_over_time_removes_a_frames_errors() -> None:
     clean = np.full((SIDE, SIDE), 1e-6, np.float32)
     others = [(1, scene[:, :, :256], still), (1, scene[:, :, 2:258], still)]
     blurred = np.abs(sum(p for _, p, _ in others) / 2 - frame).mean()
-    assert np.abs(steadied(frame, others, clean) - frame).mean() < 0.1 * blurred
+    assert np.abs(temporally_averaged(frame, others, clean) - frame).mean() < 0.1 * blurred
     noise = [np.float32(0.1) * rng.standard_normal(frame.shape).astype(np.float32) for _ in range(5)]
     noisy = [(1, frame + n, still) for n in noise[1:]]
-    averaged = steadied(frame + noise[0], noisy, np.full((SIDE, SIDE), 0.01, np.float32)) - frame
+    averaged = temporally_averaged(frame + noise[0], noisy, np.full((SIDE, SIDE), 0.01, np.float32)) - frame
     assert averaged.std() < 0.6 * noise[0].std()
 
 
@@ -335,8 +342,8 @@ def test_without_a_keyframe_the_crops_sharpness_is_kept() -> None:
     rng = np.random.default_rng(0)
     crop = rng.random((3, 512, 512), np.float32)
     own = np.stack([cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in crop])
-    assert np.allclose(joined(crop, own, own, []), crop)
-    assert np.allclose(joined(crop, own, own + np.float32(0.1), []), crop + 0.1, atol=1e-5)
+    assert np.allclose(blended_with_keys(crop, own, own, []), crop)
+    assert np.allclose(blended_with_keys(crop, own, own + np.float32(0.1), []), crop + 0.1, atol=1e-5)
 
 
 def test_the_head_is_enhanced_on_request_if_the_engine_can() -> None:
@@ -433,7 +440,7 @@ def test_film_output_is_averaged_with_neighbours(monkeypatch: pytest.MonkeyPatch
 
 def test_motion_that_was_not_found_is_no_tremble() -> None:
     same = np.full((SIDE, SIDE), 1e-4, np.float32)
-    assert calmed(same, same).max() == 0.0 and calmed(4 * same, same).min() == 1.0
+    assert flicker_ratio(same, same).max() == 0.0 and flicker_ratio(4 * same, same).min() == 1.0
 
 
 def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from rtface.correct import Area, area_of, decide, irises
+from rtface.correct import FaceRegion, decide, face_region_of, irises
 from rtface.correct.grain import SHEET, sheet
 from rtface.correct.mask import small_mask
 from rtface.device.cuda import shaping
@@ -59,7 +59,7 @@ class GpuShaper:
         return [Correction(OnGpu(held, place), area.box if area and id(face) in shaped else None,
                            face.crops.matrices[0]) for face, place, area in zip(faces, places, areas, strict=True)]
 
-    def _shape(self, held: Held, seen: Sequence[tuple[Retouch, FaceSlot, Area]]) -> None:
+    def _shape(self, held: Held, seen: Sequence[tuple[Retouch, FaceSlot, FaceRegion]]) -> None:
         slot, memories = held.slot, list({id(place.memory): place.memory for _, place, _ in seen}.values())
         largest, count = max(place.size for _, place, _ in seen), len(seen)
         match = any(face.how.grain == "match" for face, *_ in seen)
@@ -134,7 +134,7 @@ class GpuShaper:
         self._averager.close()
 
     @staticmethod
-    def _masks(seen: Sequence[tuple[Retouch, FaceSlot, Area]]) -> list[Float32 | None]:
+    def _masks(seen: Sequence[tuple[Retouch, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
         """Masks that belong to a face's own mesh, as small as they are drawn."""
         return [None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.how.region))
                 for face, place, _ in seen]
@@ -148,6 +148,6 @@ class GpuShaper:
         return {coarseness: kept.address}
 
 
-def _area(face: Retouch) -> Area | None:
+def _area(face: Retouch) -> FaceRegion | None:
     size = face.crops.size
-    return area_of(small_mask(size, face.mesh, face.how.region), size, irises(size, face.mesh), face.scale)
+    return face_region_of(small_mask(size, face.mesh, face.how.region), size, irises(size, face.mesh), face.scale)

@@ -26,7 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct import Area, Controls, Measures, Shaping
+from rtface.correct import Controls, FaceRegion, Measures, ShapingOptions
 from rtface.correct.colour import CELLS, GRID
 from rtface.correct.face_region import middle_rows
 from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
@@ -121,7 +121,7 @@ def scratch_floats(size: int) -> int:
     return 2 * size * size + 2 * (size // 4) ** 2
 
 
-def face_of(area: Area, options: Shaping, places: Places) -> Struct:
+def face_of(area: FaceRegion, options: ShapingOptions, places: Places) -> Struct:
     """The descriptor of one face, `FACE`, of length 1.
 
     Raises:
@@ -165,7 +165,7 @@ def _taps(into: Float32, scale: float) -> int:
     return side // 2
 
 
-def unpack(data: Float32, area: Area, options: Shaping) -> Measures:
+def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures:
     """What was measured of a face: float32, at least `measure_floats(S)`, of which the measures are views."""
     found: dict[str, Float32] = {}
     at = 0

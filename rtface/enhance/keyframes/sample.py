@@ -11,7 +11,7 @@ from typing import Literal
 
 from rtface.correct.colour import Box
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy, resized
-from rtface.correct.keyframe_blend import agreed, based
+from rtface.correct.keyframe_blend import base_image, take_key_answer
 from rtface.correct.mask import face_mask
 from rtface.errors import EngineError
 from rtface.frame import Crops, Float32
@@ -76,7 +76,7 @@ class FaceSample:
 
     def take(self, features: FaceFeatures, earlier: tuple[FaceFeatures, Warp] | None) -> None:
         """Waits for the heavy engine's answer, where it was asked; raises what it raised, once. `earlier`: as for
-        `agreed`."""
+        `take_key_answer`."""
         if self.key is not None and features.key is None:
             try:
                 features.small = small = self.small.result().pixels[0]
@@ -88,7 +88,7 @@ class FaceSample:
                 raise
             if self.large is not None:  # what it changed: crops of two sizes do not show the same to the last value
                 answer = self.crops.pixels[0] + resized(answer - self.large.pixels[0], self.crops.size)
-            agreed(features, answer, based(self.crops.pixels[0], self.own.pixels[0], small), earlier)
+            take_key_answer(features, answer, base_image(self.crops.pixels[0], self.own.pixels[0], small), earlier)
 
 
 @lru_cache(maxsize=1)

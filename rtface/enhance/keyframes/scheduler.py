@@ -18,7 +18,7 @@ import numpy as np
 
 from rtface.correct.colour import Box
 from rtface.correct.correspondence import SIDE, Warp, WarpEstimator
-from rtface.correct.keyframe_blend import AVERAGED, SHOWN, Key, joined
+from rtface.correct.keyframe_blend import AVERAGED, SHOWN, Key, blended_with_keys
 from rtface.enhance.keyframes.sample import FaceSample, Pace, inside
 from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.frame import Float32
@@ -166,7 +166,7 @@ class KeyframeTrack:
             assert there.small is not None
             keys.append(Key(share, there, self._film.clear(key).guide if film else there.small, warp, moved))
         small = self._film.clear(sample).guide if film else answer
-        return joined(sample.crops.pixels[0], sample.own.pixels[0], small, keys, weight * sample.weight, box)
+        return blended_with_keys(sample.crops.pixels[0], sample.own.pixels[0], small, keys, weight * sample.weight, box)
 
     def _take(self, keys: list[FaceSample], pace: Pace) -> None:
         """The answers of key frames, in order; the first is believed as it is."""

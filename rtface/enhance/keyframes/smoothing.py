@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rtface.correct.colour import Box
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator, energy, resized
-from rtface.correct.keyframe_blend import AVERAGED, SHOWN, calmed, steadied
+from rtface.correct.keyframe_blend import AVERAGED, SHOWN, flicker_ratio, temporally_averaged
 from rtface.enhance.keyframes.sample import FaceSample, inside
 from rtface.frame import Float32
 
@@ -27,7 +27,7 @@ class NeighbourSmoother:
         """float32 1×3×S×S: the heavy engine's crop, averaged with those around it."""
         warps = self._rough_warps(sample)
         self._clear(sample, warps)  # which goes by the same warps
-        return steadied(sample.crops.pixels[0], [(n, m.crops.pixels[0], warp) for n, m, warp in warps],
+        return temporally_averaged(sample.crops.pixels[0], [(n, m.crops.pixels[0], warp) for n, m, warp in warps],
                         sample.error())[None]
 
     def clear(self, sample: FaceSample) -> FaceFeatures:
@@ -36,7 +36,8 @@ class NeighbourSmoother:
 
     def _clear(self, sample: FaceSample, warps: list[tuple[int, FaceSample, Warp]]) -> FaceFeatures:
         around = [(n, m.features(wait=True).guide, warp) for n, m, warp in warps]
-        sample.clear = FaceFeatures(sample.time, steadied(sample.features(wait=True).guide, around, sample.error()))
+        guide = temporally_averaged(sample.features(wait=True).guide, around, sample.error())
+        sample.clear = FaceFeatures(sample.time, guide)
         return sample.clear
 
     def warp(self, here: FaceSample, there: FaceSample) -> Warp:
@@ -49,7 +50,7 @@ class NeighbourSmoother:
         Args:
             sample: one of those of the track.
             draft: what would be shown of a sample, float32 3×S×S.
-            box: as for `steadied`.
+            box: as for `temporally_averaged`.
         """
         picture, around = draft(sample), list[tuple[int, Float32, Warp]]()
         here = [resized(sample.own.pixels[0], SIDE), resized(picture, SIDE)]
@@ -57,8 +58,8 @@ class NeighbourSmoother:
             warp, other = self.warp(sample, m), draft(m)
             seen, left = (energy(a - warp.fetch(resized(b, SIDE)))
                           for a, b in zip(here, (m.own.pixels[0], other), strict=True))
-            around.append((n, other, Warp(warp.flow, warp.gate * calmed(seen, left))))
-        return steadied(picture, around, sample.error(), box)
+            around.append((n, other, Warp(warp.flow, warp.gate * flicker_ratio(seen, left))))
+        return temporally_averaged(picture, around, sample.error(), box)
 
     def _near(self, sample: FaceSample, reach: int) -> list[tuple[int, FaceSample]]:
         """Distances in frames, and samples."""

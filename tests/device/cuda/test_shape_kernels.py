@@ -10,15 +10,15 @@ import pytest
 
 from rtface.correct import (
     FACE_OVAL,
-    Area,
     CorrectionState,
+    CpuShaper,
+    FaceRegion,
     Measures,
-    Pixels,
-    Shaping,
+    ShapingOptions,
     TemporalAverage,
-    area_of,
     decide,
     face_mask,
+    face_region_of,
     irises,
 )
 from rtface.correct.grain import sheet
@@ -62,8 +62,8 @@ class Case:
 
     r: np.ndarray
     c: np.ndarray
-    area: Area
-    options: Shaping
+    area: FaceRegion
+    options: ShapingOptions
     mask: np.ndarray
     small: np.ndarray
     maps: np.ndarray | None
@@ -74,7 +74,7 @@ class Case:
         return None if self.maps is None else spread(self.maps, self.area.size, self.region)
 
 
-def case(size: int, options: Shaping, *, mesh: bool = False, occluded: bool = False, covered: bool = False,
+def case(size: int, options: ShapingOptions, *, mesh: bool = False, occluded: bool = False, covered: bool = False,
          green: bool = False, bare: bool = False, noise: float = 0.03, up: float = 2.0, seed: int = 0) -> Case:
     """A face out of a picture enlarged by `up`, blurred, noisy and out of a JPEG; the answer sharper and warmer.
 
@@ -113,13 +113,13 @@ def case(size: int, options: Shaping, *, mesh: bool = False, occluded: bool = Fa
     if occluded:
         maps = cv2.GaussianBlur(rng.normal(0.3, 0.6, (48, 44)).astype(np.float32), (0, 0), 1.5)
     region = tuple(v * size // 256 for v in (40, 56, 176, 192))
-    area = area_of(mask, size, eyes, float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
+    area = face_region_of(mask, size, eyes, float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
     assert area is not None
     return Case(np.clip(r, 0, 1).astype(np.float32), c, area, options, mask, small, maps, region)
 
 
 def on_the_cpu(given: Case, state: CorrectionState, time: float = 0.0, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    pixels = Pixels(given.r, given.c, given.area)
+    pixels = CpuShaper(given.r, given.c, given.area)
     controls = decide(pixels.measure(given.options), given.area, state, given.options, time=time, seed=seed)
     d, mask = pixels.apply(controls, given.mask, given.occlusion)
     return d.transpose(2, 0, 1), mask
@@ -183,9 +183,9 @@ def test_the_structs_are_the_files(shaper: HostKernels):
 
 @pytest.mark.parametrize("size", [*SIZES, 80, 272, 176])
 def test_figures(size, shaper):
-    given = case(size, Shaping(colour="restore"), mesh=size == 384)
+    given = case(size, ShapingOptions(colour="restore"), mesh=size == 384)
     (got,) = Gpu(shaper, [given]).measure()
-    wanted = Pixels(given.r, given.c, given.area).measure(given.options)
+    wanted = CpuShaper(given.r, given.c, given.area).measure(given.options)
     for name in ("cells", "crop_cells", "samples", "irises", "changes"):
         np.testing.assert_allclose(getattr(got, name), getattr(wanted, name), atol=3e-6, err_msg=name)
     for name in ("crop", "change"):
@@ -196,16 +196,17 @@ def test_figures(size, shaper):
 
 
 OPTIONS: dict[str, dict] = {
-    "lock": {"options": Shaping(grain="none", gate=False)},
-    "gate": {"options": Shaping(grain="none"), "covered": True},
-    "own grain": {"options": Shaping()},
-    "coarse grain": {"options": Shaping(), "up": 0.4, "noise": 0.08},
-    "synthetic grain": {"options": Shaping(gate=False), "bare": True},
-    "coarse synthetic grain": {"options": Shaping(gate=False), "bare": True, "up": 0.5, "noise": 0.08},
-    "restore": {"options": Shaping(colour="restore")},
-    "mesh, green eyes": {"options": Shaping(), "mesh": True, "green": True},
-    "occlusion": {"options": Shaping(), "occluded": True},
-    "all at 0.3": {"options": Shaping(strength=0.3, colour="restore"), "mesh": True, "occluded": True, "covered": True,
+    "lock": {"options": ShapingOptions(grain="none", gate=False)},
+    "gate": {"options": ShapingOptions(grain="none"), "covered": True},
+    "own grain": {"options": ShapingOptions()},
+    "coarse grain": {"options": ShapingOptions(), "up": 0.4, "noise": 0.08},
+    "synthetic grain": {"options": ShapingOptions(gate=False), "bare": True},
+    "coarse synthetic grain": {"options": ShapingOptions(gate=False), "bare": True, "up": 0.5, "noise": 0.08},
+    "restore": {"options": ShapingOptions(colour="restore")},
+    "mesh, green eyes": {"options": ShapingOptions(), "mesh": True, "green": True},
+    "occlusion": {"options": ShapingOptions(), "occluded": True},
+    "all at 0.3": {"options": ShapingOptions(strength=0.3, colour="restore"), "mesh": True, "occluded": True,
+                   "covered": True,
                    "green": True},
 }
 
@@ -227,7 +228,8 @@ def test_corrections_are_the_cpus(size, what, shaper):
 
 def test_the_options_do_what_they_are_tested_for():
     """So that no case above passes because a step never came to its turn."""
-    decided = {what: decide(Pixels(g.r, g.c, g.area).measure(g.options), g.area, CorrectionState(), g.options, time=0.0)
+    decided = {what: decide(CpuShaper(g.r, g.c, g.area).measure(g.options), g.area, CorrectionState(), g.options,
+                            time=0.0)
                for what, g in ((w, case(256, **o)) for w, o in OPTIONS.items())}
     assert decided["gate"].gate is not None and decided["lock"].gate is None and decided["lock"].grain is None
     assert decided["own grain"].grain.own > 0.3 and decided["coarse grain"].grain.own > 0.3
@@ -239,8 +241,8 @@ def test_the_options_do_what_they_are_tested_for():
 
 
 def test_faces_of_several_sides_in_one_launch(shaper):
-    cases = [case(512, Shaping(), occluded=True), case(256, Shaping(colour="restore"), mesh=True, seed=1),
-             case(80, Shaping(grain="none"), seed=2)]
+    cases = [case(512, ShapingOptions(), occluded=True), case(256, ShapingOptions(colour="restore"), mesh=True, seed=1),
+             case(80, ShapingOptions(grain="none"), seed=2)]
     states = [CorrectionState() for _ in cases]
     for got, given in zip(Gpu(shaper, cases, room=2).shape(states), cases, strict=True):
         most, mean, mask = apart(got, on_the_cpu(given, CorrectionState()))
@@ -250,9 +252,9 @@ def test_faces_of_several_sides_in_one_launch(shaper):
 @pytest.mark.parametrize("mesh", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_small_mask_is_enlarged_on_the_gpu(size, mesh, shaper):
-    given = case(size, Shaping(), mesh=mesh)
+    given = case(size, ShapingOptions(), mesh=mesh)
     wanted = on_the_cpu(given, CorrectionState())
-    area = area_of(given.small, size, given.area.eyes, given.area.scale)
+    area = face_region_of(given.small, size, given.area.eyes, given.area.scale)
     assert area is not None and area.box == given.area.box
     np.testing.assert_array_equal(area.weight, given.area.weight)
     (got,) = Gpu(shaper, [given], small=True).shape([CorrectionState()])
@@ -264,7 +266,7 @@ def test_a_small_mask_is_enlarged_on_the_gpu(size, mesh, shaper):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("size", [256, 272])
 def test_what_is_not_a_number_is_found_wherever_it_lies(size, value, shaper):
-    given = case(size, Shaping())
+    given = case(size, ShapingOptions())
     rng = np.random.default_rng(0)
     for at in [(0, 0, 0), (2, size - 1, size - 1), *rng.integers((3, size, size), size=(8, 3)).tolist()]:
         broken = Case(**{**vars(given), "r": given.r.copy()})
@@ -277,7 +279,7 @@ def test_what_is_not_a_number_is_found_wherever_it_lies(size, value, shaper):
 
 
 def test_a_crop_too_small_for_a_gpu_is_refused():
-    given = case(48, Shaping())
+    given = case(48, ShapingOptions())
     with pytest.raises(UsageError, match=r"64 or more.*got 48"):
         shaping.face_of(given.area, given.options, Places(0, 0, 0, 0, 0, 48, 0, 0))
 
@@ -306,7 +308,7 @@ def test_small_pictures_of_crops_of_several_sizes(shaper):
 def test_averages_over_time_are_those_of_the_cpu(moves, scale, box, shaper):
     """Four frames of faces of two sizes; the second begins a frame later, and so is followed a frame later."""
     rng = np.random.default_rng(2)
-    given = {size: case(size, Shaping(), noise=0.0) for size in (256, 320)}
+    given = {size: case(size, ShapingOptions(), noise=0.0) for size in (256, 320)}
     mine, theirs = ({size: TemporalAverage() for size in given} for _ in range(2))
     kept = {size: shaper.hold(np.full((3, size, size), np.nan, np.float32)) for size in given}
     blended = 0
