@@ -93,6 +93,7 @@ def test_edges_are_not_returned_as_grain(face):
         return float(np.sqrt(np.mean(cv2.GaussianBlur(apart, (0, 0), 0.8).transpose(2, 0, 1)[eyes] ** 2)))
 
     errors = {mode: error(c + shape(clear, c, face_mask(SIZE), CorrectionState(),
-                                    ShapingOptions(grain=mode, gate=False), time=0.0)[0].transpose(2, 0, 1)) for mode in ("match", "none")}
+                                    ShapingOptions(grain=mode, gate=False), time=0.0)[0].transpose(2, 0, 1))
+              for mode in ("match", "none")}
     assert errors["match"] < 0.25 * error(c)
     assert errors["match"] < errors["none"] + 1.2 / 255
