@@ -107,7 +107,7 @@ class Desk:
         console, options, stack = self._console, self._options, self._stack
         console.say(f"{live.ends.source.described} → {', '.join(sink.described for sink in live.ends.sinks)}")
         if options.control is not None or options.preview:
-            server = ControlServer(live.controls, live.status.snapshot, preview=live.extras.preview,
+            server = ControlServer(live.controls, live.status.snapshot, preview=live.filters.preview,
                                    port=options.control or 0)
             stack.callback(server.close)
             shown = f", preview: {server.address}/preview" if options.preview else ""

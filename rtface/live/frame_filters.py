@@ -1,4 +1,4 @@
-"""What a live run does with pictures besides faces: light, stages, a preview."""
+"""What a live run does to frames before and after the enhancement: brightening, stages, the preview."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rtface.stats import Stats
 
 
 class FrameFilters:
-    """See `rtface.live.frame_loop.Extras`.
+    """The filters of one run.
 
     Attributes:
-        preview: before and after, for who looks.
-        light: the tone curve of a dark picture.
-        stages: what is drawn.
+        preview: before and after in a browser.
+        light: brightening of dark frames.
+        stages: the user's stages.
 
     Raises:
         UsageError, MissingComponent: a stage that does not exist, cannot be loaded or does not know an option.
@@ -32,32 +32,37 @@ class FrameFilters:
 
     @property
     def needs_faces(self) -> bool:
-        """Whether a stage follows faces."""
+        """Whether a stage follows faces: they are tracked even while enhancement is off or no output has a viewer."""
         return bool(self.stages)
 
     @property
     def hides(self) -> bool:
-        """Whether a stage hides something."""
+        """Whether a stage hides something: a frame on which `after` fails must not be shown."""
         return self.stages.hides
 
-    def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
-        """The picture, with a copy on it where somebody wants to see it as it came; then lightened."""
+    def before(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
+        """A frame from the source, brightened; with a copy of the original where a stage or the preview needs it.
+
+        Args:
+            light: amount of brightening, 0…1; None while enhancement is off.
+            faces: of the frame before.
+        """
         if self.stages.needs_before or self.preview.wanted:
             frame = replace(frame, before=runner.before(frame))
         return frame if light is None else self.light.apply(frame, light, faces)
 
-    def done(self, frame: Frame) -> Frame:
-        """The picture with everything drawn on it."""
+    def after(self, frame: Frame) -> Frame:
+        """The enhanced frame, with the stages applied."""
         return self.stages.process(frame)
 
     def shown(self, frame: Frame) -> None:
-        """A picture that went to the outputs, also one shown again or a slate: what who looks at the preview sees."""
+        """Gives the preview a frame that was written to the sinks, also a repeated one or a slate."""
         if not self.preview.wanted:
             return
         if frame.before is not None:
             self._before = replace(frame, image=frame.before, before=None)
         elif frame.captured_at is not None:
-            return  # nobody wanted it when it came
+            return  # the preview was not open when it came
         if self._before is not None:
             self.preview.show(self._before, frame)
 

@@ -1,8 +1,8 @@
-"""The middle of a live run: every frame gets its faces, is enhanced as far as there is time, and handed on.
+"""The frame loop of a live run: every frame is tracked, enhanced as far as there is time, and passed on.
 
-Two threads, so that the next frame gets its faces while this one is enhanced; the tracker has a third one
-(`rtface.live.live_tracker`). Frames that come in a burst, or while a step is late, wait in a short queue. What is late
-is done more simply, then passed on as it is: a frame is dropped only where even that is too slow.
+One thread tracks while another enhances the frame before; the tracker has a third (`rtface.live.live_tracker`). Frames
+that come in a burst, or while a step is late, wait in a short queue. A late frame gets a simpler correction, then none;
+a frame is dropped only where even passing it on is too slow.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
-from typing import Protocol
 
 from rtface.concurrency import Mailbox
 from rtface.enhance.step import Enhance
 from rtface.frame import Face, Frame
 from rtface.live.controls import LiveControls
+from rtface.live.frame_filters import FrameFilters
 from rtface.live.live_tracker import LiveTracker
 from rtface.protocols import Tracker
 from rtface.stats import Stats
@@ -25,66 +25,42 @@ from rtface.stats import Stats
 log = logging.getLogger("rtface")
 
 
-# A pause after which pictures have nothing to do with those before.
+# Seconds between two frames from which the second counts as a new scene.
 _GAP_S = 1.0
-# Seconds of frames that may wait for their turn, at least.
+# Seconds of frames that may wait in the queue, at least.
 _QUEUE_S = 0.25
-# Ceilings after which a frame goes through as it is. Before, its correction is carried: quickly done, and no flicker.
+# Multiple of the ceiling from which a frame passes uncorrected. Between one and this many ceilings the face's last
+# correction is carried along, which is quick and does not flicker.
 _BARE = 3
-# Frames that may have their faces already while one is enhanced: on a busy computer, threads that take turns frame by
-# frame wait for each other.
+# Tracked frames that may wait for enhancement: with one alone, the two threads would wait for each other on a busy
+# computer.
 _AHEAD = 4
 
 
-class Extras(Protocol):
-    """What is done with a picture besides (`rtface.live.frame_filters`)."""
-
-    @property
-    def needs_faces(self) -> bool:
-        """Whether faces matter while enhancement is off or nobody looks, too: what is covered has to stay covered."""
-        ...
-
-    @property
-    def hides(self) -> bool:
-        """Whether a frame on which `done` fails must not be shown."""
-        ...
-
-    def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
-        """A picture before anything else is done to it.
-
-        Args:
-            light: how much it is to be lightened, 0…1; None while enhancement is off.
-            faces: of the picture before.
-        """
-        ...
-
-    def done(self, frame: Frame) -> Frame:
-        """The finished picture, on its way to the sinks."""
-        ...
-
-
 class FrameLoop:
-    """Tracks and enhances pictures as they come.
+    """Tracks, filters and enhances frames as they come.
 
     Args:
-        tracker: with its networks on the CPU: a lost GPU must not take it along.
-        enhance: without frames ahead.
-        present: takes a finished picture, without waiting.
-        wanted: False while nobody looks at any output: pictures then go through as they are.
-        ceiling: seconds after capture from which a frame waits for no engine; from three times as many it goes
-            through as it is.
+        tracker: with its networks on the CPU, so that it survives a lost GPU.
+        enhance: the enhancement step, without look-ahead.
+        filters: brightening, stages and preview.
+        present: takes a finished frame, without waiting.
+        wanted: False while no output has a viewer; frames then pass uncorrected.
+        ceiling: seconds after capture from which a frame waits for no engine; from three times as many it passes
+            uncorrected.
         period: seconds from one frame to the next.
-        sparing: whether the tracker is to do with less.
+        sparing: whether the tracker is to use less of the processor.
         every: frames from one tracked frame to the next, at least.
+        clock: seconds, of the kind that `Frame.captured_at` counts.
     """
 
-    def __init__(self, tracker: Tracker, enhance: Enhance, controls: LiveControls, stats: Stats, extras: Extras,
+    def __init__(self, tracker: Tracker, enhance: Enhance, controls: LiveControls, stats: Stats, filters: FrameFilters,
                  present: Callable[[Frame], None], *, wanted: Callable[[], bool] = lambda: True,
                  ceiling: float = 0.1, period: float = 1 / 30, sparing: Callable[[], bool] = lambda: False,
-                 every: Callable[[], int] = lambda: 1) -> None:
+                 every: Callable[[], int] = lambda: 1, clock: Callable[[], float] = monotonic) -> None:
         self._enhance, self._controls, self._stats = enhance, controls, stats
-        self._extras, self._present, self._wanted, self._ceiling = extras, present, wanted, ceiling
-        self._sparing, self._every = sparing, every
+        self._filters, self._present, self._wanted, self._ceiling = filters, present, wanted, ceiling
+        self._sparing, self._every, self._clock = sparing, every, clock
         self._tracker = LiveTracker(tracker, lambda: enhance.runtime.device, stats, period,
                                     lambda error: self._fault("tracker", error))
         queue = 2 + round(max(_QUEUE_S, 2 * ceiling) / period)
@@ -96,24 +72,24 @@ class FrameLoop:
                          for name, run in (("track", self._track), ("enhance", self._finish))]
 
     def start(self) -> None:
-        """Begins with the frame that came first."""
+        """Starts the threads."""
         self._tracker.start()
         for thread in self._threads:
             thread.start()
 
     def put(self, frame: Frame) -> None:
-        """Takes a picture from the source; never waits."""
+        """Takes a frame from the source; never waits."""
         self._stats.count("frames_in")
         self._incoming.put(frame)
 
     def drain(self, timeout: float) -> None:
-        """Waits until what came has gone through (the end of a film)."""
+        """Takes no more frames, and waits until all are finished (at the end of a film)."""
         self._incoming.close()
         self._threads[0].join(timeout)
         self._threads[1].join(timeout)
 
     def close(self, timeout: float = 0.5) -> None:
-        """Ends both threads after the picture that they are at; a stuck one is left behind. Safe to call twice."""
+        """Ends all threads after their current frame; a blocked one is left behind. Safe to call twice."""
         self._incoming.close()
         self._tracked.close()
         for thread in self._threads:
@@ -124,14 +100,14 @@ class FrameLoop:
     def _track(self) -> None:
         last: float | None = None
         for frame in self._incoming:
-            if last is not None and frame.time - last > _GAP_S:  # the source was away: another scene
+            if last is not None and frame.time - last > _GAP_S:  # the source was away
                 frame = replace(frame, cut=True)
             last = frame.time
             faces: tuple[Face, ...] = ()
             wanted = self._wanted()
             if wanted:
-                frame = self._came(frame)
-            if (self._controls.enabled and wanted) or self._extras.needs_faces:
+                frame = self._before(frame)
+            if (self._controls.enabled and wanted) or self._filters.needs_faces:
                 frame = self._with_faces(frame)
                 faces = frame.faces
             self._seen, self.faces = faces, len(faces)
@@ -142,14 +118,14 @@ class FrameLoop:
     def _with_faces(self, frame: Frame) -> Frame:
         try:
             return self._tracker.faces_of(frame, every=self._every(), hurry=self._incoming.waiting > 0,
-                                          sparing=self._sparing(), hides=self._extras.hides)
+                                          sparing=self._sparing(), hides=self._filters.hides)
         except Exception as error:  # noqa: BLE001 - nothing ends a live run
             self._fault("tracker", error)
             return replace(frame, faces=(), tracked=False)
 
-    def _came(self, frame: Frame) -> Frame:
+    def _before(self, frame: Frame) -> Frame:
         try:
-            return self._extras.came(frame, self._controls.light if self._controls.enabled else None, self._seen)
+            return self._filters.before(frame, self._controls.light if self._controls.enabled else None, self._seen)
         except Exception as error:  # noqa: BLE001 - as above
             self._fault("light", error)
             return frame
@@ -165,21 +141,21 @@ class FrameLoop:
         if frame.faces and self._controls.enabled and self._wanted():
             frame = self._enhanced(frame)
         try:
-            frame = self._extras.done(frame)
+            frame = self._filters.after(frame)
         except Exception as error:  # noqa: BLE001 - as above
             self._fault("stages", error)
-            if self._extras.hides:  # the frame may show what was to be hidden: the one before stays on
+            if self._filters.hides:  # it may show what was to be hidden: the frame before stays
                 self._stats.count("dropped:stages")
                 return
         self._present(frame)
 
     def _enhanced(self, frame: Frame) -> Frame:
-        age = 0.0 if frame.captured_at is None else monotonic() - frame.captured_at
+        age = 0.0 if frame.captured_at is None else self._clock() - frame.captured_at
         if age > _BARE * self._ceiling:
             self._stats.count("passed:late")
             self._enhance.passed(frame)
             return frame
-        if age > self._ceiling:  # no engine is waited for: what was made of the face before is moved along
+        if age > self._ceiling:  # it waits for no engine: the last correction is carried along
             self._stats.count("frames_late")
         self._enhance.strength = self._controls.strength
         try:
@@ -191,6 +167,5 @@ class FrameLoop:
 
     def _fault(self, where: str, error: Exception) -> None:
         self._stats.count("faults")
-        self._stats.warn(f"live_{where}_fault", f"a picture passes through as it is, because its {where} step failed: "
-                         f"{error}")
+        self._stats.warn(f"live_{where}_fault", f"a frame passes unchanged, because its {where} step failed: {error}")
         log.debug("%s fault", where, exc_info=error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import av
@@ -18,12 +17,6 @@ from rtface.util.av_gpu import software
 # swscale's numbers of the matrices that pictures come with; others are read as BT.709.
 _SPACES = {"bt601": Colorspace.ITU601, "fcc": Colorspace.FCC, "smpte240m": Colorspace.SMPTE240M,
            "bt2020": Colorspace.BT2020}
-
-
-def form_of(frame: Frame, rate: Fraction) -> VideoFormat:
-    """What a picture is like."""
-    image = frame.image
-    return VideoFormat(image.width, image.height, image.format.name, rate, frame.color, frame.display.aspect)
 
 
 def fits(frame: Frame, form: VideoFormat) -> bool:

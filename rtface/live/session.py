@@ -105,9 +105,9 @@ class LiveSession:
         controls: what may be changed meanwhile.
 
     Attributes:
-        loop, enhance, presenter: the steps.
+        loop, enhance, scheduler: the steps.
         governor: how faces are done under load.
-        extras: light, stages, preview.
+        filters: brightening, stages, preview.
         status: how it is.
 
     Raises:
@@ -144,25 +144,26 @@ class LiveSession:
         self.governor = QualityGovernor(float(1 / form.rate), ceiling, smaller=SMALL)
         self.enhance = Enhance(runtime.device, runtime.engines, options, stats, governor=self.governor, small=SMALL)
         self.enhance.coming, self.enhance.spare = coming, spare
-        self.extras = FrameFilters(options, stats)
-        self.extras.stages.watch(tracker, options.tracker)
-        closing.callback(self.extras.close)
+        self.filters = FrameFilters(options, stats)
+        self.filters.stages.watch(tracker, options.tracker)
+        closing.callback(self.filters.close)
         source, *sinks = ends.names or [end.described for end in (ends.source, *ends.sinks)]
         self.status = LiveStatus(stats, self.controls, source=(source, ends.source), delay=delay,
                                  sinks=list(zip(sinks, ends.sinks, strict=True)), ladder=self._levels,
                                  unwatched=lambda: not any(sink.wanted for sink in ends.sinks))
-        self.presenter = OutputScheduler(ends.sinks, form, stats, lost=self._lost, slate=ends.slate,
-                                         wrote=self.status.wrote, shown=self.extras.shown, delay=delay,
+        self.scheduler = OutputScheduler(ends.sinks, form, stats, lost=self._lost, slate=ends.slate,
+                                         wrote=self.status.wrote, shown=self.filters.shown, delay=delay,
                                          buffered=ends.buffer)
-        closing.callback(self.presenter.close)
-        self.loop = FrameLoop(tracker, self.enhance, self.controls, stats, self.extras, self.presenter.put,
+        closing.callback(self.scheduler.close)
+        self.scheduler.start()
+        self.loop = FrameLoop(tracker, self.enhance, self.controls, stats, self.filters, self.scheduler.put,
                               wanted=lambda: any(sink.wanted for sink in ends.sinks), ceiling=ceiling,
                               period=self.governor.period, sparing=lambda: self.governor.sparing,
                               every=lambda: self.governor.track_every)
         closing.callback(self.loop.close)
         gc.freeze()  # what is loaded stays: a collection in the middle of a call need not look at it
         self.loop.start()
-        self._put, self._hear = self.loop.put, self.presenter.sound
+        self._put, self._hear = self.loop.put, self.scheduler.sound
         if sound is not None:
             self._fill_gaps(sound)
         if ends.again is not None:
@@ -174,7 +175,7 @@ class LiveSession:
 
     def _fill_gaps(self, form: SoundFormat) -> None:
         """Lets silence go out from the first picture on wherever no sound comes."""
-        steady = SoundGapFiller(form, self.presenter.sound, lost=self._mute)
+        steady = SoundGapFiller(form, self.scheduler.sound, lost=self._mute)
         self._closing.callback(steady.close)
 
         def first(frame: Frame) -> None:
@@ -219,7 +220,7 @@ class LiveSession:
         while not self.controls.stop.wait(interval):
             if self.ends.source.ended:
                 self.loop.drain(2.0)
-                self.presenter.drain(2.0 + (self.options.delay or 0) / 1e3)
+                self.scheduler.drain(2.0 + (self.options.delay or 0) / 1e3)
                 return
             if look is not None:
                 look(self)

@@ -37,6 +37,19 @@ def frame(number: int, *, luma: int | None = None, at: float | None = None, form
                  display=Display(), captured_at=captured)
 
 
+class SteppedClock:
+    """A clock that only a test moves."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def step(self, seconds: float) -> None:
+        self.now += seconds
+
+
 class FakeSource:
     """Gives what a test puts."""
 
@@ -62,7 +75,9 @@ class FakeSource:
 class FakeSink:
     """Remembers what it got, and when."""
 
-    def __init__(self, name: str = "fake sink", *, fail: bool = False) -> None:
+    def __init__(self, name: str = "fake sink", *, fail: bool = False,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.described, self.notes, self.wanted, self.fail = name, [], True, fail
         self.health = EndpointHealth("live", "", time.monotonic())
         self.frames: list[Frame] = []
@@ -80,7 +95,7 @@ class FakeSink:
             raise OSError("this sink always fails")
         with self._changed:
             self.frames.append(frame)
-            self.times.append(time.monotonic())
+            self.times.append(self._clock())
             self._changed.notify_all()
 
     def sound(self, packet: SoundPacket) -> None:
@@ -98,17 +113,33 @@ class FakeSink:
             assert self._changed.wait_for(lambda: came() >= count, timeout), f"only {came()} came"
 
 
-class FakeTracker:
-    """One face in the middle, after `seconds` of work; raises on the calls named."""
+class Output(list[Frame]):
+    """Frames that came out; wakes who waits for a number of them."""
 
-    def __init__(self, seconds: float = 0.0, fail: set[int] | None = None) -> None:
-        self.seconds, self.calls, self._fail = seconds, 0, fail or set()
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+
+    def append(self, frame: Frame) -> None:
+        with self._changed:
+            super().append(frame)
+            self._changed.notify_all()
+
+    def wait_for(self, count: int, timeout: float = 5.0) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self) >= count, timeout), f"only {len(self)} came"
+
+
+class FakeTracker:
+    """One face in the middle; raises on the calls named."""
+
+    def __init__(self, fail: set[int] | None = None) -> None:
+        self.calls, self._fail = 0, fail or set()
 
     def update(self, view: object, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         self.calls += 1
         if self.calls in self._fail:
             raise RuntimeError("the fake tracker fails here")
-        _sleep(self.seconds)
         return (Face(1, np.array([10.0, 10.0, 50.0, 40.0]), np.zeros((5, 2))),)
 
     def reset(self) -> None:
@@ -119,10 +150,10 @@ class FakeTracker:
 
 
 class FakeEnhance:
-    """Adds 1 to the first luma sample, after `seconds` of work; raises on the calls named."""
+    """Adds 1 to the first luma sample; raises on the calls named."""
 
-    def __init__(self, seconds: float = 0.0, fail: dict[int, Exception] | None = None) -> None:
-        self.seconds, self.calls, self.strength, self._fail = seconds, 0, 1.0, fail or {}
+    def __init__(self, fail: dict[int, Exception] | None = None) -> None:
+        self.calls, self.strength, self._fail = 0, 1.0, fail or {}
         self.runtime = type("Runtime", (), {"device": type("Device", (), {"view": lambda self, frame: None})()})()
         self.resets = 0
         self.bare: list[int] = []
@@ -134,7 +165,6 @@ class FakeEnhance:
         self.calls += 1
         if self.calls in self._fail:
             raise self._fail[self.calls]
-        _sleep(self.seconds)
         return frame
 
     def collect(self, job: Frame) -> Frame:
@@ -146,18 +176,13 @@ class FakeEnhance:
         self.resets += 1
 
 
-class NoExtras:
-    """Nothing besides."""
+class NoFilters:
+    """In place of `FrameFilters`."""
 
     needs_faces = hides = False
 
-    def came(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
+    def before(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         return frame
 
-    def done(self, frame: Frame) -> Frame:
+    def after(self, frame: Frame) -> Frame:
         return frame
-
-
-def _sleep(seconds: float) -> None:
-    if seconds:
-        time.sleep(seconds)

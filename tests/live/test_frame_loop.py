@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,29 +12,25 @@ from rtface.frame import Frame
 from rtface.live.controls import LiveControls
 from rtface.live.frame_loop import FrameLoop
 from rtface.stats import Stats
-from tests.live.live_fakes import FakeEnhance, FakeTracker, NoExtras, frame, luma_of
+from tests.live.live_fakes import FakeEnhance, FakeTracker, NoFilters, Output, SteppedClock, frame, luma_of
 
 
 class Rig:
     """A loop with stand-ins around it."""
 
-    def __init__(self, tracker=None, enhance=None, extras=None, **more) -> None:
-        self.stats, self.controls, self.out = Stats(), LiveControls(), []
+    def __init__(self, tracker=None, enhance=None, filters=None, **more) -> None:
+        self.stats, self.controls, self.out = Stats(), LiveControls(), Output()
         self.tracker, self.enhance = tracker or FakeTracker(), enhance or FakeEnhance()
         more = {"ceiling": 10, "period": 2.0} | more  # whatever else the computer does
-        self.loop = FrameLoop(self.tracker, self.enhance, self.controls, self.stats, extras or NoExtras(),
+        self.loop = FrameLoop(self.tracker, self.enhance, self.controls, self.stats, filters or NoFilters(),
                               self.out.append, **more)
 
-    def run(self, frames: list[Frame], gap: float = 0.0) -> list[Frame]:
+    def run(self, frames: list[Frame]) -> list[Frame]:
+        """Puts each frame once the one before has come out."""
         self.loop.start()
         for number, one in enumerate(frames, 1):
-            self.loop.put(one if gap == 0 else replace(one, captured_at=time.monotonic()))
-            deadline = time.monotonic() + 5
-            if gap:
-                time.sleep(gap)
-            else:
-                while len(self.out) < number and time.monotonic() < deadline:
-                    time.sleep(0.0005)
+            self.loop.put(one)
+            self.out.wait_for(number)
         self.loop.drain(5)
         self.loop.close()
         return self.out
@@ -69,10 +63,9 @@ def test_the_queue_in_front_of_a_stuck_step_is_bounded():
     assert [f.pts for f in out] == sorted(f.pts for f in out)
 
 
-def test_a_late_frame_is_enhanced_a_very_late_one_passes():
-    rig = Rig(ceiling=10)
-    now = time.monotonic()
-    out = rig.run([frame(1, at=now - 50), frame(2, at=now - 15), frame(3, at=now + 60)])
+def test_frames_over_the_ceiling_and_far_over_it():
+    rig = Rig(ceiling=10, clock=SteppedClock(100.0))
+    out = rig.run([frame(1, at=50.0), frame(2, at=85.0), frame(3, at=100.0)])
     assert [f.touched for f in out] == [False, True, True]
     assert rig.stats.counters["passed:late"] == rig.stats.counters["frames_late"] == 1
     assert rig.enhance.bare == [1]
@@ -111,9 +104,9 @@ def test_faces_not_seen_for_long_are_unknown():
 
 
 def test_hidden_faces_not_seen_for_a_moment_are_unknown():
-    extras = NoExtras()
-    extras.hides = True
-    rig = Rig(StuckTracker(1), extras=extras, period=0.02)
+    filters = NoFilters()
+    filters.hides = True
+    rig = Rig(StuckTracker(1), filters=filters, period=0.02)
     rig.enhance.runtime.device.view = lambda frame: type("View", (), {
         "thumbnail": lambda self, side: (np.full((36, 64, 3), 90, np.uint8), 1.0, 1.0)})()
     out = rig.run([frame(80_000 * n) for n in range(1, 11)])
@@ -149,9 +142,7 @@ def test_off_is_off_at_once_and_on_again():
     for number, enabled in enumerate((True, False, True), 1):
         rig.controls.set("enabled", enabled)
         rig.loop.put(frame(number))
-        deadline = time.monotonic() + 5
-        while len(rig.out) < number and time.monotonic() < deadline:
-            time.sleep(0.001)
+        rig.out.wait_for(number)
         touched.append(rig.out[-1].touched)
     rig.loop.close()
     assert touched == [True, False, True]
@@ -166,9 +157,9 @@ def test_no_work_while_nobody_looks():
 
 
 def test_stages_that_cover_faces_keep_tracking_on():
-    extras = NoExtras()
-    extras.needs_faces = True
-    for rig in (Rig(extras=extras, wanted=lambda: False), Rig(extras=extras)):
+    filters = NoFilters()
+    filters.needs_faces = True
+    for rig in (Rig(filters=filters, wanted=lambda: False), Rig(filters=filters)):
         rig.controls.set("enabled", False)
         out = rig.run([frame(n) for n in range(1, 4)])
         assert all(len(f.faces) == 1 for f in out)
@@ -187,28 +178,28 @@ def test_strength_is_read_before_every_picture():
     assert rig.enhance.strength == 0.3
 
 
-class Extras(NoExtras):
+class Recorder(NoFilters):
     """Remembers what it was given; fails for the second picture."""
 
     def __init__(self) -> None:
         self.came_with: list[tuple[int, float, int]] = []
 
-    def came(self, frame, light, faces):
+    def before(self, frame, light, faces):
         self.came_with.append((luma_of(frame), light, len(faces)))
         return frame
 
-    def done(self, frame):
+    def after(self, frame):
         if frame.pts == 2:
             raise RuntimeError("the stage fails here")
         return frame
 
 
 def test_frame_filters_get_the_original_and_may_fail():
-    extras = Extras()
-    rig = Rig(extras=extras)
+    filters = Recorder()
+    rig = Rig(filters=filters)
     rig.controls.set("light", 0.5)
     out = rig.run([frame(n) for n in range(1, 4)])
-    assert extras.came_with == [(1, 0.5, 0), (2, 0.5, 1), (3, 0.5, 1)]
+    assert filters.came_with == [(1, 0.5, 0), (2, 0.5, 1), (3, 0.5, 1)]
     assert [luma_of(f) for f in out] == [2, 3, 4]
     assert rig.stats.counters["faults"] == 1
 
@@ -238,25 +229,24 @@ def test_a_frame_on_which_tracking_failed_is_known_as_such():
 
 
 def test_a_frame_that_could_not_be_covered_is_not_shown():
-    extras = Extras()
-    extras.hides = True
-    rig = Rig(extras=extras)
+    filters = Recorder()
+    filters.hides = True
+    rig = Rig(filters=filters)
     rig.loop.start()
     for number in (1, 2, 3):
         rig.loop.put(frame(number))
-        deadline = time.monotonic() + 5
-        while len(rig.out) + rig.stats.counters["dropped:stages"] < number and time.monotonic() < deadline:
-            time.sleep(0.0005)
     rig.loop.drain(5)
     assert [f.pts for f in rig.out] == [1, 3]
     assert rig.stats.counters["dropped:stages"] == 1
 
 
-def test_closing_ends_within_its_time_while_a_step_is_stuck():
-    rig = Rig(enhance=FakeEnhance(3.0))
+def test_closing_leaves_a_blocked_step_behind():
+    go, begun, enhance = threading.Event(), threading.Event(), FakeEnhance()
+    enhance.submit = lambda frame: (begun.set(), go.wait(20), frame)[2]
+    rig = Rig(enhance=enhance)
     rig.loop.start()
     rig.loop.put(frame(1))
-    time.sleep(0.05)
-    began = time.monotonic()
+    assert begun.wait(5)
     rig.loop.close(0.1)
-    assert time.monotonic() - began < 1.0
+    assert not rig.out
+    go.set()

@@ -44,6 +44,7 @@ def main() -> None:
                      lambda packet: presenter and presenter.sound(packet))
         sink.open(source.video_format, sound=source.sound_format)
         presenter = OutputScheduler([sink], source.video_format, stats)
+        presenter.start()
         with watching(b.url("out"), folder / "watch") as watcher:
             came(watcher, 10, 120)
             subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem", *network.split()], check=True)

@@ -232,17 +232,17 @@ def test_where_tracking_fails_live_frames_are_covered() -> None:
             raise RuntimeError("no memory for the network")
 
     stats, out = Stats(), []
-    extras = FrameFilters(Options(stages=("trial_stages.Hides:first=1000000",)), stats)
-    assert extras.hides
+    filters = FrameFilters(Options(stages=("trial_stages.Hides:first=1000000",)), stats)
+    assert filters.hides
     enhance = SimpleNamespace(runtime=Runtime(CpuDevice(), FakeEngines()))
-    loop = FrameLoop(Broken(), enhance, LiveControls(), stats, extras, out.append)
+    loop = FrameLoop(Broken(), enhance, LiveControls(), stats, filters, out.append)
     picture, _ = portrait()
     loop.start()
     for pts in range(4):
         loop.put(frame_of(picture, pts, captured_at=monotonic()))
     loop.drain(10)
     loop.close()
-    extras.close()
+    filters.close()
     assert len(out) == 4
     assert max(detail(f.image.to_ndarray(format="gray")) for f in out) < 0.1 * detail(picture[..., 1])
 

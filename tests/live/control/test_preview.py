@@ -177,18 +177,18 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
 
 
 def test_a_slate_pairs_with_the_last_frame_of_the_same_time():
-    pairs, extras = [], FrameFilters(Options(), Stats())
-    extras.preview.close()
-    extras.preview = SimpleNamespace(wanted=True, show=lambda before, after: pairs.append((before, after)),
+    pairs, filters = [], FrameFilters(Options(), Stats())
+    filters.preview.close()
+    filters.preview = SimpleNamespace(wanted=True, show=lambda before, after: pairs.append((before, after)),
                                      close=lambda: None)
-    extras.shown(picture(90, 1, captured_at=1.0))  # nobody wanted it when it came
+    filters.shown(picture(90, 1, captured_at=1.0))  # nobody wanted it when it came
     assert not pairs
     first = picture(90, 2, captured_at=2.0, before=picture(40).image)
-    extras.shown(first)
-    extras.shown(picture(95, 3, captured_at=3.0))
+    filters.shown(first)
+    filters.shown(picture(95, 3, captured_at=3.0))
     slate = picture(24, 4)
-    extras.shown(slate)
-    extras.preview.wanted = False
-    extras.shown(first)
+    filters.shown(slate)
+    filters.preview.wanted = False
+    filters.shown(first)
     assert [(before.image, after) for before, after in pairs] == [(first.before, first), (first.before, slate)]
-    extras.close()
+    filters.close()
