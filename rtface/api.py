@@ -50,7 +50,7 @@ def _is_value(key: str, word: str) -> bool:
 
 
 @contextmanager
-def python_words() -> Generator[None]:
+def python_errors() -> Generator[None]:
     """Errors raised inside call options as Python calls them; Ctrl-C becomes `Interrupted`."""
     try:
         yield
@@ -90,7 +90,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
     from rtface.pipeline.runtime import check_region
     from rtface.util.urls import place
 
-    with python_words():
+    with python_errors():
         _check_callbacks(progress, cancel)
         names = [resolve_address(_path(input, "input", "run")), resolve_address(_path(output, "output", "run"))]
         chosen = Options.of(options)
@@ -138,7 +138,7 @@ def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] 
     from rtface.pipeline.stills import scope_of
     from rtface.util.urls import place
 
-    with python_words():
+    with python_errors():
         _check_callbacks(progress, cancel)
         source = place(resolve_address(_path(input, "input", "analyze")))
         chosen = Options.of(options)

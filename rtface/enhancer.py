@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from rtface.analysis.treatment import Treatment
-from rtface.api import python_words
+from rtface.api import python_errors
 from rtface.engine.engine_set import SMALL
 from rtface.enhance.step import Enhance
 from rtface.enhance.tasks import Wanted
@@ -83,7 +83,7 @@ class Enhancer:
                  format: Literal["rgb", "bgr"] = "rgb", *, fps: float = 30.0, analysis: bool = True,
                  wait: bool = True, **options: Unpack[EnhancerOptions]) -> None:
         self._closing, self._closed = ExitStack(), False
-        with python_words():
+        with python_errors():
             self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
             check_scope(options, self._options, Scope.ENHANCER, flags=False)
             check_region(options, self._options)

@@ -133,7 +133,7 @@ class Report:
         if isinstance(error, RtfaceError):
             self.partial, self.resume_at_s = error.partial, error.resume_at
 
-    def say_uncorrected(self) -> None:
+    def note_uncorrected(self) -> None:
         """Notes a finished run that corrected no face, and why."""
         if not self.frames_out or self.frames_corrected:
             return
@@ -172,16 +172,16 @@ class Report:
 
 
 # Options that an output's metadata names: what changes the picture, never a path.
-_SAID_IN_THE_OUTPUT = ("colour", "grain", "faces")
+_METADATA_OPTIONS = ("colour", "grain", "faces")
 
 
-def said_in_the_output(options: Options) -> dict[str, str]:
+def metadata_options(options: Options) -> dict[str, str]:
     """The options that belong into an output's metadata."""
-    said = {key: str(getattr(options, key)) for key in _SAID_IN_THE_OUTPUT}
+    said = {key: str(getattr(options, key)) for key in _METADATA_OPTIONS}
     return said | {"stages": ",".join(names_of(options.stages))} if options.stages else said
 
 
-def told(options: Options) -> dict[str, Any]:
+def report_options(options: Options) -> dict[str, Any]:
     """Options as the report shows them."""
     return redacted_values({k: str(v) if isinstance(v, Path | Fraction) else v for k, v in asdict(options).items()})
 

@@ -11,7 +11,7 @@ from rtface.cli import early_checks, shared
 from rtface.cli.console import print_json, print_table
 from rtface.cli.options import takes_options
 from rtface.options import ANALYSIS, check_scope
-from rtface.pipeline.progress import Meter
+from rtface.pipeline.progress import ProgressLine
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def analyze(
 
         check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
         stats = Stats()
-        tracks = analyze_file(source, options, stats=stats, progress=Meter(console, source.name), stop=stop.event)
+        tracks = analyze_file(source, options, stats=stats, progress=ProgressLine(console, source.name),
+                              stop=stop.event)
         console.clear()
         if json:
             print_json(treatment_file(source, tracks), indent=2)

@@ -26,7 +26,7 @@ def _seen(line: str) -> int:
     return len(_PAINT.sub("", line))
 
 
-def to_nobody(stream: TextIO) -> None:
+def discard_output(stream: TextIO) -> None:
     """Drops what is written to a stream from now on, and what is still in its buffer: its reader has gone. Otherwise
     Python complains when it flushes the buffer at exit."""
     with suppress(OSError, ValueError):  # without a file descriptor there is no buffer either
@@ -102,7 +102,7 @@ class Console:
             if isinstance(error, UnicodeError):
                 raise
             self._broken = True
-            to_nobody(self._stream)
+            discard_output(self._stream)
 
     def say(self, text: str, kind: str = "info") -> None:
         """One line that stays; ``-q`` lets only errors through."""
@@ -130,7 +130,7 @@ class _Handler(logging.Handler):
 
 
 @contextmanager
-def logged(console: Console) -> Generator[None]:
+def log_to(console: Console) -> Generator[None]:
     """Shows the library's log on `console` inside the block, at the console's verbosity."""
     logger = logging.getLogger("rtface")
     handler, level, propagate = _Handler(console), logger.level, logger.propagate

@@ -119,12 +119,12 @@ def _precision(wanted: str | None) -> Precision | None:
 def _build(recipes: list[Recipe], device: str, precision: Precision | None, console: Console) -> list[Built]:
     from rtface.engine.tensorrt import build_ahead, build_on
 
-    def told(recipe: Recipe) -> Progress:
+    def progress_of(recipe: Recipe) -> Progress:
         return lambda what, done: console.status(f"engine {recipe.name}: {what}, {done:.0%}") if console.live else None
 
     if ahead := re.fullmatch(r"sm_(\d{1,2})(\d)", device):
         capability = int(ahead[1]), int(ahead[2])
-        built = [build_ahead(r, capability, precision=precision, progress=told(r)) for r in recipes]
+        built = [build_ahead(r, capability, precision=precision, progress=progress_of(r)) for r in recipes]
         console.say("not checked against the golden crops: that is done on the GPU, when an engine is first opened")
         return built
     here = re.fullmatch(r"cuda(?::(\d+))?", device)
@@ -132,7 +132,7 @@ def _build(recipes: list[Recipe], device: str, precision: Precision | None, cons
         raise UsageError(f"engines are built for GPUs, as --device cuda:0 or --device sm_89, not for {device!r}")
     gpu = _gpu(int(here[1] or 0))
     try:
-        return [build_on(r, gpu, precision=precision, progress=told(r)) for r in recipes]
+        return [build_on(r, gpu, precision=precision, progress=progress_of(r)) for r in recipes]
     finally:
         console.clear()
         gpu.close()

@@ -104,7 +104,7 @@ def merge(
         from rtface.engine_install import convert, environment
         from rtface.engine_install.identify import as_typed
 
-        python = environment.find_python(python, environment.Teller(console.say, _Meter(console).show))
+        python = environment.find_python(python, environment.Teller(console.say, _InstallProgress(console).show))
         console.status("joining the weights")
         convert.merge(base, changes, out, text, python)
         console.clear()
@@ -157,7 +157,7 @@ def _talk(console: Console, accept: bool) -> Talk:
     from rtface.engine_install.add import Talk
     from rtface.engine_install.environment import Teller
 
-    meter = _Meter(console)
+    progress = _InstallProgress(console)
 
     def ask(words: list[str]) -> str | None:
         console.clear()
@@ -172,10 +172,10 @@ def _talk(console: Console, accept: bool) -> Talk:
         except typer.Abort:  # Ctrl-C, or the end of what can be typed
             raise KeyboardInterrupt from None
 
-    return Talk(Teller(console.say, meter.show), meter.share, meter.bytes, ask)
+    return Talk(Teller(console.say, progress.show), progress.share, progress.bytes, ask)
 
 
-class _Meter:
+class _InstallProgress:
     """Progress: on a terminal one line that is written over, elsewhere a line for every step and every 10 seconds."""
 
     def __init__(self, console: Console) -> None:

@@ -33,8 +33,8 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
     return None
 
 
-def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, console: Console, stop: shared.Stop, *,
-                 json: bool) -> int:
+def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, console: Console,
+                 stop: shared.StopRequest, *, json: bool) -> int:
     """A live run with everything around it; gives the exit code, 0 however its user ended it."""
     from rtface.live.control.http_server import check_port
     from rtface.live.endpoint_factory import make_endpoints
@@ -50,7 +50,7 @@ def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, conso
     check_port(options.metrics, "--metrics")
     try:
         with ExitStack() as stack:
-            report = run_live(ends, options, stats=stats, stop=stop.event, look=Desk(console, options, stack))
+            report = run_live(ends, options, stats=stats, stop=stop.event, look=LiveMonitor(console, options, stack))
     except Interrupted as interrupted:
         console.say(f"{source}: {interrupted}")
         return 0
@@ -75,7 +75,7 @@ def _say_done(report: Report, console: Console) -> None:
         console.say(f"{path} written")
 
 
-class Desk:
+class LiveMonitor:
     """What stands around a live run on the command line; called five times a second.
 
     Args:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtface.cli import early_checks, live, shared
-from rtface.cli.console import Console, print_json, print_text, to_nobody
+from rtface.cli.console import Console, discard_output, print_json, print_text
 from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.options import takes_options
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.live.addresses import live_scope, resolve_address
 from rtface.options import OPTIONS, Options, Scope, check_scope
-from rtface.pipeline.progress import Meter
+from rtface.pipeline.progress import ProgressLine
 from rtface.util.parse import format_start
 from rtface.util.urls import Address, place
 
@@ -106,7 +106,8 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
     return path.stem + (".png" if isinstance(path, Path) and is_picture(path) else ".mkv")
 
 
-def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.Stop, *, skip: bool, json: bool) -> int:
+def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.StopRequest, *, skip: bool,
+             json: bool) -> int:
     """Works through all jobs; a bad one does not stop the rest. Gives the exit code."""
     from rtface.pipeline.film import run_file
     from rtface.stats import Stats
@@ -122,7 +123,7 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
             continue
         try:
             report = run_file(job.input, job.named, options, stats=Stats(),
-                              progress=Meter(console, job.input.name), stop=stop.event,
+                              progress=ProgressLine(console, job.input.name), stop=stop.event,
                               building=console.building)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said by explain; the next input goes on
             codes.append(shared.explain(error, console, signum=stop.signum))
@@ -153,7 +154,7 @@ def _print_line(value: object) -> None:
     try:
         print_json(value)
     except OSError:
-        to_nobody(sys.stdout)
+        discard_output(sys.stdout)
 
 
 def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:

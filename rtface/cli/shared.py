@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from rtface.cli.console import Console, logged, to_nobody
+from rtface.cli.console import Console, discard_output, log_to
 from rtface.cli.option_sources import LoadedOptions, load
 from rtface.errors import Interrupted, RtfaceError, UsageError
 
@@ -47,7 +47,7 @@ def load_options(flags: Mapping[str, object], config: Path | None, console: Cons
     return loaded
 
 
-class Stop:
+class StopRequest:
     """Set by the first signal.
 
     Attributes:
@@ -61,13 +61,13 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[Stop]:
-    """Turns the first SIGINT, SIGTERM or SIGHUP into `Stop.event`; a second one ends the process at once.
+def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[StopRequest]:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into `StopRequest.event`; a second one ends the process at once.
 
     A file that is being written stays readable up to there either way. Does nothing outside the main thread. SIGHUP
     stays ignored where it was (nohup).
     """
-    stop = Stop()
+    stop = StopRequest()
     first = 0.0
 
     def handle(signum: int, frame: FrameType | None) -> None:
@@ -76,11 +76,12 @@ def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[St
         if stop.event.is_set():
             if clock() - first < _SAME_SIGNAL_S:
                 return
-            _tell("\nrtface: stopped at once; the next run to the same output names the part that was written\n")
+            _write_stderr("\nrtface: stopped at once; the next run to the same output names the part that was "
+                          "written\n")
             os._exit(INTERRUPTED + signum)
         stop.signum, first = signum, clock()
         stop.event.set()
-        _tell("\nrtface: stopping; once more to stop at once\n")
+        _write_stderr("\nrtface: stopping; once more to stop at once\n")
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -98,7 +99,7 @@ def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[St
             signal.signal(number, handler)
 
 
-def _tell(text: str) -> None:
+def _write_stderr(text: str) -> None:
     try:
         os.write(2, text.encode())
     except OSError:
@@ -134,15 +135,15 @@ def _one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def boundary(console: Console, *, stop: Stop | None = None) -> Generator[None]:
+def boundary(console: Console, *, stop: StopRequest | None = None) -> Generator[None]:
     """No exception passes: each becomes one line on stderr and the exit code that it means."""
-    with logged(console):
+    with log_to(console):
         try:
             yield
         except typer.Exit:
             raise
         except BrokenPipeError:
-            to_nobody(sys.stdout)
+            discard_output(sys.stdout)
             raise typer.Exit(FAILED) from None
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where all errors are said
             raise typer.Exit(explain(error, console, signum=stop.signum if stop else None)) from None

@@ -12,7 +12,7 @@ from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.provenance import describe
 from rtface.options import Options
-from rtface.report import said_in_the_output
+from rtface.report import metadata_options
 from rtface.stats import Stats
 
 
@@ -100,5 +100,5 @@ def make_sink(sink: LiveAddress, options: Options) -> LiveSink:
         return VirtualCamera(sink.name)
     from rtface.live.sinks.stream_sink import open_live_sink
 
-    done = describe(live_engine(options), __version__, options.strength, said_in_the_output(options))
+    done = describe(live_engine(options), __version__, options.strength, metadata_options(options))
     return open_live_sink(sink, options, metadata=done)

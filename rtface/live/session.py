@@ -32,7 +32,7 @@ from rtface.pipeline.chain import Threads
 from rtface.pipeline.runtime import asked_by, may_take_gpu, open_cpu_then_gpu, open_runtime
 from rtface.protocols import Runtime, Tracker
 from rtface.quality.governor import QualityGovernor
-from rtface.report import Report, told
+from rtface.report import Report, report_options
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 
@@ -283,7 +283,8 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
     with _begun(ends, options, stats, controls) as live:
         pumping = perf_counter()
         report = Report(ends.source.described, ends.sinks[0].described, __version__, options.engine, options.device,
-                        options=told(options), first_frame_s=round(perf_counter() - began, 3), notes=ends.notes)
+                        options=report_options(options), first_frame_s=round(perf_counter() - began, 3),
+                        notes=ends.notes)
         if look is not None:
             look(live)
         live.until_stopped(look)

@@ -48,7 +48,7 @@ from rtface.pipeline.segments import in_segments
 from rtface.pipeline.stills import frames_of_stills, is_picture, is_stills_job, run_stills
 from rtface.pipeline.track_step import track
 from rtface.protocols import Engine, Engines, Item, Runtime, Sink
-from rtface.report import Report, TrackReport, said_in_the_output, told
+from rtface.report import Report, TrackReport, metadata_options, report_options
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
@@ -83,7 +83,8 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
     stats, stop = stats or Stats(), stop or threading.Event()
     if options.sequence and not input.is_dir():
         raise UsageError(f"{input} is not a folder: --sequence makes a film of a folder of stills")
-    report = Report(str(input), os.fspath(output), __version__, options.engine, options.device, options=told(options))
+    report = Report(str(input), os.fspath(output), __version__, options.engine, options.device,
+                    options=report_options(options))
     stills = is_stills_job(input, output, options)
     written = [OutputPath(output, folder=_into_folder(input, output, stills), resumes=stills)]
     written += [OutputPath(path, f"--{name}") for name in ("compare", "report") if (path := getattr(options, name))]
@@ -121,7 +122,7 @@ def run_file(input: Path | Address, output: Path | str, options: Options, *, sta
         report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)
         report.fill(stats)
         if failure is None:
-            report.say_uncorrected()
+            report.note_uncorrected()
             if not options.dry_run:
                 report.notes += missing_tracks(options.faces, treated, [track.id for track in report.tracks])
         # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
@@ -189,7 +190,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         parts = loading.result()
         stages.watch(parts.tracker, options.tracker)
         report.engine, report.device = parts.runtime.engines.described
-        tags = describe(report.engine, __version__, options.strength, said_in_the_output(options))
+        tags = describe(report.engine, __version__, options.strength, metadata_options(options))
         sink: Sink
         if plan is None:
             assert isinstance(output, Target)

@@ -33,16 +33,16 @@ class Progress:
     faces: int
 
 
-class Screen(Protocol):
+class StatusLine(Protocol):
     """Where the line goes (see `rtface.cli.console.Console`)."""
 
     @property
     def live(self) -> bool:
-        """Whether a line can be written over."""
+        """Whether a line can be overwritten: it is a terminal."""
         ...
 
     def status(self, line: str) -> None:
-        """Shows a line; on a live screen it takes the place of the one before."""
+        """Shows a line; on a terminal it takes the place of the one before."""
         ...
 
 
@@ -82,18 +82,18 @@ def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str
     return "  ".join(parts) if bar else f"{parts[0]}: {', '.join(parts[1:])}"
 
 
-class Meter:
+class ProgressLine:
     """Passes on a `Progress` as a line: five times a second on a terminal, every 10 s elsewhere."""
 
-    def __init__(self, screen: Screen, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._screen, self._name, self._clock = screen, name, clock
+    def __init__(self, line: StatusLine, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._line, self._name, self._clock = line, name, clock
         self._started = clock()
-        self._interval = TERMINAL_INTERVAL if screen.live else PLAIN_INTERVAL
-        self._shown = self._started - (self._interval if screen.live else 0.0)
+        self._interval = TERMINAL_INTERVAL if line.live else PLAIN_INTERVAL
+        self._shown = self._started - (self._interval if line.live else 0.0)
 
     def __call__(self, progress: Progress) -> None:
         now = self._clock()
         if now - self._shown < self._interval:
             return
         self._shown = now
-        self._screen.status(describe(self._name, progress, now - self._started, bar=self._screen.live))
+        self._line.status(describe(self._name, progress, now - self._started, bar=self._line.live))

@@ -21,7 +21,7 @@ from rtface.pipeline.chain import Parts, Threads, chain, end_at_faults
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.pairs import PICTURES, BestPair
 from rtface.pipeline.progress import Progress
-from rtface.report import Report, said_in_the_output
+from rtface.report import Report, metadata_options
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.util.urls import Address
@@ -98,7 +98,7 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
         stages.watch(parts.tracker, options.tracker)
         report.engine, report.device = parts.runtime.engines.described
         work = _Stills(jobs, options, parts, stages, stats, progress, stop,
-                       describe(report.engine, __version__, options.strength, said_in_the_output(options)), pair,
+                       describe(report.engine, __version__, options.strength, metadata_options(options)), pair,
                        input.is_dir())
         try:
             work.run()

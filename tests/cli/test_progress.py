@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from rtface.cli.console import Console
-from rtface.pipeline.progress import Meter, Progress, describe, eta, share
+from rtface.pipeline.progress import Progress, ProgressLine, describe, eta, share
 
 
 class Screen:
@@ -47,7 +47,7 @@ def test_share_stays_between_0_and_1():
 def run_meter(live, times):
     now = [0.0]
     screen = Screen(live)
-    meter = Meter(screen, "a", clock=lambda: now[0])
+    meter = ProgressLine(screen, "a", clock=lambda: now[0])
     for time in times:
         now[0] = time
         meter(at(time))

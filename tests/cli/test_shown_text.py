@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import rtface
 from rtface._version import __version__
 from rtface.cli.app import app
-from rtface.cli.console import Console, logged, print_json, print_table, print_text
+from rtface.cli.console import Console, log_to, print_json, print_table, print_text
 from rtface.errors import (
     DownloadError,
     EngineError,
@@ -29,7 +29,7 @@ from rtface.errors import (
     UsageError,
 )
 from rtface.options import Options
-from rtface.report import Report, told
+from rtface.report import Report, report_options
 from rtface.util.text import brief, printable
 
 SECRET = "T0PSECRETKEY"
@@ -41,7 +41,7 @@ FLAGS = [param.opts[0] for param in RUN.params if param.param_type_name == "opti
 
 def good(input, output, options, stop):
     report = Report(str(input), str(output), __version__, "rtface-m", "cpu", frames_in=3, frames_out=3)
-    report.options = told(options)
+    report.options = report_options(options)
     return report
 
 
@@ -135,7 +135,7 @@ def test_the_console_writes_no_control_characters_of_others(terminal: bool) -> N
     console = Console(2, stream, {"TERM": "xterm"})
     console.say(HOSTILE, "warning")
     console.status(f"{console.paint('ok', 'live')} {HOSTILE}")
-    with logged(console):
+    with log_to(console):
         logging.getLogger("rtface").warning("the stage failed: %s", f"one\ntwo {HOSTILE}")
     text = stream.getvalue()
     for code in ("\x1b[32m", "\x1b[33m", "\x1b[0m", "\r", "\n"):
