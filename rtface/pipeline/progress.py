@@ -33,7 +33,7 @@ class Progress:
     faces: int
 
 
-class StatusLine(Protocol):
+class LineOutput(Protocol):
     """Where the line goes (see `rtface.cli.console.Console`)."""
 
     @property
@@ -85,7 +85,7 @@ def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str
 class ProgressLine:
     """Passes on a `Progress` as a line: five times a second on a terminal, every 10 s elsewhere."""
 
-    def __init__(self, line: StatusLine, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, line: LineOutput, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._line, self._name, self._clock = line, name, clock
         self._started = clock()
         self._interval = TERMINAL_INTERVAL if line.live else PLAIN_INTERVAL

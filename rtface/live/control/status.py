@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from rtface.live.control.sliding_window import DropShares, LatencyWindow
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
-from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, StatusLine
+from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, LineOutput
 from rtface.stats import Histogram, Stats
 from rtface.util.redaction import redacted
 
@@ -237,8 +237,8 @@ def _percentiles(histogram: Histogram) -> dict[str, float]:
     return {f"p{q}": round(1e3 * histogram.percentile(q), 1) for q in (50, 95, 99)}
 
 
-class StatusScreen(StatusLine, Protocol):
-    """A `StatusLine` with colours (see `rtface.cli.console.Console`)."""
+class StatusScreen(LineOutput, Protocol):
+    """A `LineOutput` with colours (see `rtface.cli.console.Console`)."""
 
     def paint(self, kind: str, text: str) -> str: ...
 
