@@ -57,7 +57,7 @@ def on_cpu():
         engine.close()
 
 
-def film(fmt="yuv420p", frames=3, *, faces=2, **more):
+def film(fmt="yuv420p", frames=2, *, faces=2, **more):
     """A portrait that moves, and a second face that overlaps nothing."""
     out = []
     for t in range(frames):
@@ -90,10 +90,8 @@ def compare(mine, theirs):
 
 
 @pytest.mark.parametrize(("fmt", "more"), [
-    ("yuv420p", {}), ("nv12", {}), ("yuv422p10le", {}), ("yuv444p", {}), ("rgb24", {}), ("gray", {}),
-    ("yuv420p", {"display": Display(fields="tff")}), ("yuv420p", {"display": Display(fields="bff")}),
-    ("yuv420p10le", {"color": Color("bt2020", transfer="pq", primaries=9)})],
-    ids=["420", "nv12", "422-10", "444", "rgb", "gray", "tff", "bff", "pq"])
+    ("yuv420p", {}), ("rgb24", {}), ("gray", {}), ("yuv420p", {"display": Display(fields="tff")}),
+    ("yuv420p10le", {"color": Color("bt2020", transfer="pq", primaries=9)})], ids=["420", "rgb", "gray", "tff", "pq"])
 def test_a_film_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, engine_on, share_limit):
     engine, plan = engine_on(owner)
     before = [codes(f) for f in film(fmt, **more)]
@@ -118,7 +116,7 @@ def test_engines_of_different_sizes_share_a_frame(owner, device, on_cpu, engine_
     large.close()
 
 
-@pytest.mark.parametrize("fmt", ["yuv420p10be", "rgb48be"])
+@pytest.mark.parametrize("fmt", ["yuv420p10be", pytest.param("rgb48be", marks=pytest.mark.slow)])
 def test_what_the_kernels_cannot_do_is_done_by_the_cpu(owner, device, on_cpu, fmt, engine_on, share_limit):
     engine, _ = engine_on(owner)
     mine = run(device, Only(engine), film(fmt))
@@ -134,7 +132,7 @@ def test_a_format_that_has_to_be_converted_says_so(owner, on_cpu, engine_on):
     device = CudaDevice(owner, warn=lambda key, text: said.append(text))
     engine, _ = engine_on(owner)
     mine = run(device, Only(engine), film("rgb8"))
-    assert [f.image.format.name for f in mine] == ["rgb24"] * 3
+    assert [f.image.format.name for f in mine] == ["rgb24"] * 2
     assert said and "converted from rgb8 to rgb24" in said[0]
     engine.close()
     device.close()
@@ -190,8 +188,8 @@ def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_c
 def test_the_loop_reserves_nothing_after_its_first_frames(owner, device, engine_on):
     engine, _ = engine_on(owner)
     step = Enhance(device, Only(engine), Options(), Stats(), analysis=False)
-    reserved = [owner.gpu.allocations for _ in step(iter(film(frames=8)))]
-    assert reserved[2:] == [reserved[2]] * 6
+    reserved = [owner.gpu.allocations for _ in step(iter(film(frames=5)))]
+    assert reserved[2:] == [reserved[2]] * 3
     engine.close()
 
 
@@ -260,8 +258,8 @@ def test_two_films_at_once_share_batches_and_get_their_own_faces(owner, on_cpu, 
     """As several films of a process are, and the pieces of one (`--segments`)."""
     engine, plan = engine_on(owner)
     devices = [CudaDevice(owner)] * 2 if shared else [CudaDevice(owner) for _ in range(2)]
-    films = [film(frames=6, faces=1), film("nv12", frames=6)]
-    wanted = [run(CpuDevice(), Only(on_cpu["rtface-s"]), f) for f in (film(frames=6, faces=1), film("nv12", frames=6))]
+    films = [film(frames=4, faces=1), film("nv12", frames=4)]
+    wanted = [run(CpuDevice(), Only(on_cpu["rtface-s"]), f) for f in (film(frames=4, faces=1), film("nv12", frames=4))]
     got = [None, None]
 
     def go(n):
@@ -275,7 +273,7 @@ def test_two_films_at_once_share_batches_and_get_their_own_faces(owner, on_cpu, 
     for mine, theirs in zip(got, wanted, strict=True):
         worst, share = compare(mine, theirs)
         assert worst <= 1 and share < share_limit
-    assert sum(plan.batches) == 6 + 12
+    assert sum(plan.batches) == 4 + 8
     engine.close()
     for device in devices:
         device.close()

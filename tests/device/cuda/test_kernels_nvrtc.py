@@ -2,13 +2,21 @@
 
 import re
 import sys
+from itertools import product
 
 import pytest
 
 from rtface.device.cuda import batch, kernels, nvrtc, shaping
 from rtface.errors import EngineError, MissingComponent
+from tests.pairs import pairs
 
 SMALL = 'extern "C" __global__ void nothing(float* x) { *x = fmaf(*x, 2.0f, 1.0f); }'
+
+PROGRAMS = [kernels, shaping, batch]
+
+
+def arch_id(value) -> str:
+    return value if isinstance(value, str) else value.__name__.rsplit(".", 1)[1]
 
 
 @pytest.fixture
@@ -21,9 +29,11 @@ def needed() -> None:
     pytest.importorskip("cuda.core", reason="cuda-core is not installed (pip install -e '.[cuda]')")
 
 
-@pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"])
-@pytest.mark.parametrize("program", [kernels, shaping, batch], ids=["planes", "shaping", "batches"])
-def test_the_kernels_compile_and_spill_nothing(program, arch):
+@pytest.mark.parametrize(("arch", "program"), [
+    *product(["sm_75"], PROGRAMS),
+    *(pytest.param(*pair, marks=pytest.mark.slow)
+      for pair in pairs(["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"], PROGRAMS, ["sm_120"]))], ids=arch_id)
+def test_the_kernels_compile_and_spill_nothing(arch, program):
     needed()
     code, said = nvrtc.build(program.CODE.read_text(), arch, say=True)
     assert code.startswith(b"\x7fELF")
