@@ -22,7 +22,7 @@ from rtface.live.sinks.stream_mux import DATAGRAM
 from rtface.live.sinks.stream_worker import StreamWriter, take_all
 from tests.live.feed import Voice, form
 from tests.live.publish import picture
-from tests.live.sinks.transport import gaps, ts_packets
+from tests.live.sinks.ts_packets import gaps, ts_packets
 
 MONO = SoundFormat(48_000, 1)
 

@@ -121,13 +121,6 @@ def test_places_are_checked_before_the_run(folder: Path):
     assert len(pictures(folder / "there.mkv")) > 5
 
 
-@pytest.mark.parametrize(("options", "match"), [({"codec": "nosuchcodec"}, "codec"), ({"preset": "nosuch"}, "preset")])
-def test_options_that_cannot_be_are_said(folder: Path, options: dict[str, str], match: str):
-    with pytest.raises(UsageError, match=match):
-        recorded(folder / "call.mkv", **options)
-    assert not list(folder.iterdir())
-
-
 def test_quality_is_by_crf(folder: Path):
     sizes: list[int] = []
     for crf in (18.0, 40.0):
@@ -188,7 +181,7 @@ def test_the_whole_group_killed_leaves_a_part_that_plays(folder: Path):
 
     script = ("import sys; sys.path.insert(0, sys.argv[1])\n"
               "from pathlib import Path\n"
-              "from tests.live.sinks.test_sink_record import Feed, at_once, form, recorded\n"
+              "from tests.live.whole.test_sink_record import Feed, at_once, form, recorded\n"
               "Feed(recorded(Path(sys.argv[2])), form(), texture=True).run(60)\n")
     root = Path(__file__).parents[3]
     process = subprocess.Popen([sys.executable, "-c", script, str(root), str(folder / "call.mkv")],

@@ -1,0 +1,123 @@
+"""The recording of a live run, written in this process: what is in the file, and what a broken one leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from rtface.errors import OutputError, UsageError
+from rtface.live.addresses import parse_address
+from rtface.live.messages import RecordJob
+from rtface.live.sinks.record_worker import Recording
+from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.media.outputs import check_target
+from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe
+from rtface.media.stream_plan import FORMATS
+from rtface.media.workfile import work_name
+from rtface.options import Options
+from tests.live.feed import MONO, Voice, form
+from tests.live.publish import picture, read_stamp
+
+TAGS = describe("rtface-s 0.1", "9.9", 0.8)
+
+
+def begun(path: Path, **options: object) -> Recording:
+    target = check_target(path, inputs=[], overwrite=True)
+    more = {"codec": None, "crf": None, "preset": "ultrafast", "gop": 2.0, "metadata": TAGS} | options
+    return Recording(RecordJob(work_name(target.path), target, FORMATS[path.suffix], form(), MONO, **more))
+
+
+def feed(recording: Recording, seconds: float = 1.0, *, corrected: bool = False, grain: bool = False) -> None:
+    voice, noise = Voice(0.0), np.random.default_rng(1)
+    for number in range(round(seconds * 30)):
+        image = picture(640, 360, number / 30)
+        if grain:
+            noisy = image.to_ndarray()
+            noisy[16:] += noise.integers(0, 60, noisy[16:].shape, np.uint8)
+            image = av.VideoFrame.from_ndarray(noisy, "yuv420p")
+        recording.picture(image, number / 30, corrected=corrected)
+        for sound in voice.until(number / 30):
+            recording.sound(sound, sound.time)
+
+
+def frames(path: Path) -> list[av.VideoFrame]:
+    with av.open(str(path)) as box:
+        return list(box.decode(video=0))
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts", ".mov"])
+def test_a_recording_is_complete(tmp_path: Path, suffix: str):
+    path = tmp_path / f"call{suffix}"
+    recording = begun(path)
+    feed(recording, 1.5, corrected=True)
+    assert not path.exists()
+    recording.finish()
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    found = frames(path)
+    assert len(found) == recording.frames == 45
+    offsets = [read_stamp(f) - float(f.time) for f in found]
+    assert np.ptp(offsets) < 0.002
+    assert all((int(f.colorspace), int(f.color_range), f.width, f.height) == (1, 1, 640, 360) for f in found)
+    with av.open(str(path)) as box:
+        assert box.streams.audio[0].codec_context.name == "aac"
+        assert sum(f.samples for f in box.decode(audio=0)) > 48_000
+        tags = {key.lower(): value for key, value in box.metadata.items()}
+    if suffix != ".ts":
+        assert tags["enhanced_by"] == "rtface 9.9" and tags["digital_source_type"] == DIGITAL_SOURCE_TYPE
+    if suffix == ".mp4":
+        assert b"xmp:CreatorTool" in path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_no_tags_without_a_corrected_face(tmp_path: Path, suffix: str):
+    path = tmp_path / f"call{suffix}"
+    recording = begun(path)
+    feed(recording, 0.5)
+    recording.finish()
+    with av.open(str(path)) as box:
+        assert not {"enhanced_by", "digital_source_type"} & {key.lower() for key in box.metadata}
+    assert len(frames(path)) == 15
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_recording_that_is_given_up_leaves_a_part(tmp_path: Path, suffix: str):
+    recording = begun(tmp_path / f"call{suffix}")
+    feed(recording, 3.0)
+    left = recording.give_up()
+    assert left == str(tmp_path / f"call.partial{suffix}") and [str(p) for p in tmp_path.iterdir()] == [left]
+    assert len(frames(Path(left))) > 10
+
+
+def test_nothing_recorded_leaves_nothing(tmp_path: Path):
+    assert begun(tmp_path / "call.mkv").give_up() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_quality_is_by_crf(tmp_path: Path):
+    sizes: list[int] = []
+    for crf in (18.0, 40.0):
+        path = tmp_path / f"{crf:.0f}.mkv"
+        recording = begun(path, crf=crf)
+        feed(recording, 0.5, grain=True)
+        recording.finish()
+        sizes.append(path.stat().st_size)
+    assert sizes[0] > 1.3 * sizes[1]
+
+
+@pytest.mark.parametrize(("options", "match"), [({"codec": "nosuchcodec"}, "codec"), ({"preset": "nosuch"}, "preset")])
+def test_options_that_cannot_be_used(tmp_path: Path, options: dict[str, str], match: str):
+    with pytest.raises(UsageError, match=match):
+        open_live_sink(parse_address(str(tmp_path / "call.mkv")), Options.of(options)).open(form(), sound=MONO)
+    assert not list(tmp_path.iterdir())
+
+
+def test_targets_are_checked_before_the_run(tmp_path: Path):
+    (tmp_path / "there.mkv").write_bytes(b"old")
+    for name, error in (("there.mkv", OutputError), ("no/folder.mkv", OutputError), ("call.webm", UsageError),
+                        ("call.xyz", UsageError)):
+        with pytest.raises(error, match=Path(name).stem):
+            open_live_sink(parse_address(str(tmp_path / name)), Options())
+    assert (tmp_path / "there.mkv").read_bytes() == b"old"

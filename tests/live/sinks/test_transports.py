@@ -1,0 +1,93 @@
+"""Transports of a stream in this process: which one an address means, and what a peer gets or refuses."""
+
+from __future__ import annotations
+
+import queue
+import socket
+from fractions import Fraction
+
+import pytest
+
+from rtface.errors import UsageError
+from rtface.live.addresses import parse_address
+from rtface.live.sinks.live_encoder import usual_bitrate
+from rtface.live.sinks.open_transport import open_transport
+from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
+from rtface.live.sinks.stream_sink import NullSink, open_live_sink
+from rtface.live.sinks.tcp_channel import ConnectionLost
+from rtface.options import Options
+from tests.live.feed import MONO, form
+from tests.live.live_fakes import frame
+from tests.live.servers import free_port
+
+
+@pytest.mark.parametrize("url", ["rtmp://127.0.0.1:{port}/live/topsecret", "tcp://127.0.0.1:{port}?key=topsecret",
+                                 "rtmps://127.0.0.1:{port}/live/topsecret"])
+def test_no_server_listens(url: str):
+    transport = open_transport(url.format(port=free_port()), lambda: None)
+    with pytest.raises(ConnectionLost, match="nothing listens"):
+        transport.start(patient=False)
+
+
+def test_an_unknown_host():
+    with pytest.raises(ConnectionLost, match="host is not known"):
+        open_transport("rtmp://no-such-host.invalid/live/topsecret", lambda: None).start(patient=False)
+
+
+def test_a_server_that_does_not_answer():
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectionLost, match="does not answer"):
+        RtmpPublisher(RtmpAddress.of(f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/key"), timeout=0.1)
+
+
+@pytest.mark.parametrize("url", ["rtmp://127.0.0.1/topsecret", "rtmp://user:topsecret@127.0.0.1/live/key",
+                                 "udp://127.0.0.1", "tcp://127.0.0.1?listen", "udp://127.0.0.1:1?ttl=topsecret"])
+def test_addresses_that_cannot_be_used(url: str):
+    with pytest.raises(UsageError) as caught:
+        open_transport(url, lambda: None)
+    assert "topsecret" not in str(caught.value)
+
+
+def test_datagrams_arrive_in_whole_packets():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(5)
+        transport = open_transport(f"udp://127.0.0.1:{receiver.getsockname()[1]}?pkt_size=400", lambda: None)
+        transport.start(patient=False)
+        data = bytes(range(188)) * 5
+        transport.write(transport.generation, data)
+        got = [receiver.recv(2000) for _ in range(3)]
+        transport.close(0.1)
+    assert [len(piece) for piece in got] == [376, 376, 188] and b"".join(got) == data
+    assert transport.status.bytes == len(data)
+
+
+def test_a_viewer_connects_asks_for_a_key_frame_and_leaves():
+    said: queue.Queue[int | None] = queue.Queue()
+    port = free_port()
+    transport = open_transport(f"tcp://127.0.0.1:{port}?listen", lambda: said.put(transport.status.viewers))
+    transport.start(patient=False)
+    assert said.get(timeout=5) == 0 and transport.generation == 0 and not transport.wants_key()
+    with socket.create_connection(("127.0.0.1", port)):
+        assert said.get(timeout=5) == 1
+        assert transport.generation and transport.wants_key() and not transport.wants_key()
+    assert said.get(timeout=5) == 0 and transport.generation == 0
+    transport.close(0.1)
+
+
+def test_the_null_sink_counts():
+    sink = open_live_sink(parse_address("null:"), Options())
+    assert isinstance(sink, NullSink)
+    sink.open(form(), sound=MONO)
+    for number in range(3):
+        sink.write(frame(number))
+    assert sink.health.frames == 3 and sink.health.state == "live"
+    sink.close()
+    assert sink.health.state == "closed"
+
+
+def test_the_bit_rate_goes_by_size_and_rate():
+    assert usual_bitrate(form(1280, 720, 30)) == pytest.approx(3_000_000, rel=0.05)
+    assert usual_bitrate(form(1920, 1080, 60)) == pytest.approx(6_000_000, rel=0.05)
+    rates = [usual_bitrate(form(w, h, r)) for w, h in ((320, 180), (640, 360), (1280, 720), (1920, 1080))
+             for r in (15, 30, 60)]
+    assert min(rates) >= 400_000 and Fraction(max(rates)) < 10_000_000
