@@ -8,7 +8,7 @@ display space. `rtface.geometry.transforms` builds every matrix between the two.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -183,12 +183,10 @@ class Crops:
         pixels: float32 N×3×S×S, RGB, 0…1 as the engine sees it (SDR-like, full range); on a GPU, the place where it
             keeps them.
         matrices: float64 N×2×3, display space → crop pixels (pixel-corner convention, see module).
-        owners: the frame and face index each crop was cut from.
     """
 
     pixels: Any
     matrices: Float
-    owners: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
     @property
     def size(self) -> int:

@@ -6,11 +6,11 @@ sees these protocols, never an adapter; `run` and `cli` alone know them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from rtface.correct import CorrectionState, ShapingOptions
 
 Item = Frame | Packet
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Yields the frames of one picture stream and the packets of all others, in demux order."""
-
-    def __iter__(self) -> Iterator[Item]: ...
-
-    def close(self) -> None:
-        """Releases everything; safe to call twice and while iteration is suspended."""
-        ...
 
 
 class Sink(Protocol):

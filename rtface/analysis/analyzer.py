@@ -11,36 +11,21 @@ from typing import Any, cast
 import numpy as np
 
 from rtface.analysis.measure import SCORES, Analysis, measure
-from rtface.analysis.patch import patch_of_crop, patch_of_view
+from rtface.analysis.patch import patch_of_view
 from rtface.analysis.treatment import (
     Treatment,
     choose_treatment,
     read_treatments,
     treatments_table,
     undecided_by_scores,
-    write_treatments,
 )
-from rtface.frame import Bytes, Face, Float32
+from rtface.frame import Face
 from rtface.protocols import View
 
-__all__ = ["SCORES", "Analysis", "Analyzer", "Treatment", "analyze_crop", "analyze_face", "choose_treatment",
-           "read_treatments", "treatments_table", "write_treatments"]
+__all__ = ["SCORES", "Analysis", "Analyzer", "Treatment", "analyze_face", "choose_treatment",
+           "read_treatments", "treatments_table"]
 
 _FIELDS = tuple(f.name for f in fields(cast(Any, Analysis)))
-
-
-def analyze_crop(crop: Float32 | Bytes, face_width: float) -> Analysis:
-    """Analyses an aligned crop.
-
-    Args:
-        crop: RGB on the FFHQ template, float32 3×S×S 0…1 or uint8 S×S×3.
-        face_width: of the face in the frame that the crop was cut from, pixels.
-
-    A face too small to say anything about reads as clean. Compression and pixelation need the frame's own grid and
-    read too low here unless the crop was cut upright at scale 1: use `analyze_face` where the frame is at hand.
-    """
-    patch = patch_of_crop(crop, face_width)
-    return measure(*patch) if patch else Analysis()
 
 
 def analyze_face(view: View, face: Face) -> Analysis:

@@ -6,7 +6,6 @@ of a track (what the analysis found) are for the reader only; other keys at the 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any, cast
 
 from rtface.analysis.measure import Analysis
-from rtface.errors import InputMissing, OutputError, UsageError
+from rtface.errors import InputMissing, UsageError
 from rtface.util.text import brief
 from rtface.util.toml_dataclass import nearest, parse_json
 
@@ -104,15 +103,6 @@ def _severity(analysis: Analysis, exposure: bool) -> tuple[float, dict[str, floa
     if not exposure:
         del scores["under_exposure"], scores["over_exposure"]
     return 1 - math.prod(1 - score for score in scores.values()), scores
-
-
-def write_treatments(path: Path, tracks: Mapping[int, Treatment],
-                     notes: Mapping[int, Mapping[str, Any]] | None = None) -> None:
-    """Writes a treatment file; `notes` adds keys per track for the reader. Raises OutputError."""
-    try:
-        path.write_text(json.dumps(treatments_table(tracks, notes), indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"treatment file {path} cannot be written: {error.strerror}") from error
 
 
 def treatments_table(tracks: Mapping[int, Treatment],

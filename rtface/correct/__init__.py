@@ -2,9 +2,9 @@
 
 from rtface.correct.colour import ExposureCurve, cells_of, lock_colour, low_frequencies, luma_of
 from rtface.correct.controls import Controls, CorrectionState, Measures, ShapingOptions, decide
-from rtface.correct.eyes import irises, keep_eye_colour
+from rtface.correct.eyes import irises
 from rtface.correct.face_region import FaceRegion, face_region_of
-from rtface.correct.grain import GrainMatcher, noise_level
+from rtface.correct.grain import GrainMatcher
 from rtface.correct.mask import FACE_OVAL, face_mask, residual_gate, small_mask, support_box
 from rtface.correct.reproject import Reprojection
 from rtface.correct.shape import carried, shape
@@ -29,11 +29,9 @@ __all__ = [
            "face_mask",
            "face_region_of",
            "irises",
-           "keep_eye_colour",
            "lock_colour",
            "low_frequencies",
            "luma_of",
-           "noise_level",
            "residual_gate",
            "shape",
            "small_mask",

@@ -43,21 +43,6 @@ def irises(size: int, mesh: Float | None = None) -> Float:
     return np.stack(found)
 
 
-def keep_eye_colour(d: Float32, c: Float32, eyes: Float) -> Float32:
-    """Keeps a part of an iris's own mean colour where a correction would take more of it, or turn it; in place.
-
-    Args:
-        d: float32 3×S×S, RGB, the correction.
-        c: float32 3×S×S, RGB, what it is added to.
-        eyes: `irises(…)`, (2, 3).
-
-    Returns:
-        d.
-    """
-    places = irises_in(eyes, (0, 0, d.shape[2], d.shape[1]))
-    return restore_iris_colour(d, places, lost_colour(iris_means(c, places), iris_means(d, places)))
-
-
 @dataclass(frozen=True, slots=True)
 class Iris:
     """One iris, as far as it lies in a box.

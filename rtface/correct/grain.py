@@ -220,14 +220,6 @@ def _grainy(power: Float32, deviation: float) -> Float32:
     return np.reciprocal(ratio * ratio + np.float32(1.0))
 
 
-def noise_level(luma: Float32, where: NDArray[np.bool_], scale: float = 1.0) -> float:
-    """Standard deviation of an image's grain inside `where`: the median absolute deviation of a high-pass.
-
-    `luma` is float32 h×w, `where` bool h×w, `scale` as in `Area`.
-    """
-    return _deviation(np.abs(highpass(luma, scale)[where]))
-
-
 def _deviation(absolute: NDArray[np.float32]) -> float:
     # Of a Gaussian the median of |x| is 0.6745 σ.
     return median_of(absolute) / 0.6745 if absolute.size else 0.0

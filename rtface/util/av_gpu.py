@@ -7,15 +7,12 @@ of the decoder's own surfaces, so it may be kept as long as anybody likes, and b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rtface.errors import UsageError
-from rtface.util.dlpack import Plane
 
 if TYPE_CHECKING:
     import av
-    from av.video.frame import CudaContext
 
 # Formats that pictures have on a GPU, with the bits of a stored sample.
 FORMATS = {"nv12": 8, "p010le": 16}
@@ -87,48 +84,3 @@ def repacked(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
     out = image.reformat(format=pix_fmt, src_color_range=FULL_RANGE, dst_color_range=FULL_RANGE, threads=1)
     out.color_range, out.colorspace = image.color_range, image.colorspace
     return out
-
-
-def picture_of(address: int, pitch: int, width: int, height: int, format: str, *, owner: object,
-               device: int | None, like: av.VideoFrame | None = None) -> av.VideoFrame:
-    """A picture for an encoder around memory that is already filled; nothing is copied.
-
-    NVENC takes one piece of memory only: `height` rows of luma and right behind them half as many of chroma, all with
-    the same pitch. The encoder may hold on to it for some dozen pictures and registers each address that it sees (64 at
-    most), so give it buffers of a ring. Work that writes to it must have ended (`Event.synchronize`).
-
-    Args:
-        address: of the first luma sample.
-        pitch: bytes from one row to the next.
-        width, height: in samples, even.
-        format: "nv12" or "p010le".
-        owner: kept until the encoder lets go; `weakref.finalize` on it tells when.
-        device: number of the CUDA device, whose primary context the memory belongs to; None for memory of the host.
-        like: picture whose colour tags it gets.
-
-    Raises:
-        UsageError: another format, or sizes that cannot be.
-    """
-    size = FORMATS.get(format, 0) // 8
-    if not size or width % 2 or height % 2 or pitch % size or pitch < width * size:
-        raise UsageError(f"{width}×{height} in {format} with {pitch} bytes a row cannot be a picture for the GPU's "
-                         f"encoder; it takes even sizes in {' and '.join(FORMATS)}")
-    step = pitch // size
-    luma = Plane(address, (height, width), (step, 1), 8 * size, owner, device)
-    chroma = Plane(address + pitch * height, (height // 2, width // 2, 2), (step, 2, 1), 8 * size, owner, device)
-    from av import VideoFrame
-
-    out = VideoFrame.from_dlpack((luma, chroma), format=format, device_id=device or 0,
-                                    cuda_context=None if device is None else _context(device))
-    if like is not None:
-        out.color_range, out.colorspace = like.color_range, like.colorspace
-        out.color_primaries, out.color_trc = like.color_primaries, like.color_trc
-    return out
-
-
-@lru_cache(maxsize=8)
-def _context(device: int) -> CudaContext:
-    """FFmpeg's view of the device's primary context: one, so that its pictures share their bookkeeping."""
-    from av.video.frame import CudaContext
-
-    return CudaContext(device_id=device, primary_ctx=True)

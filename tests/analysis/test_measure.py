@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import SCORES, Analysis, analyze_crop, analyze_face
+from rtface.analysis.analyzer import Analysis, analyze_face
 from rtface.analysis.measure import measure
-from rtface.errors import UsageError
 from rtface.frame import Bytes, Face
 from tests.analysis.conftest import BOX, CORE, POINTS, PictureView
 from tests.analysis.degrade import DEGRADATIONS, defocus, gain, jpeg, mosaic, motion, noise, upscale
@@ -152,33 +151,6 @@ def test_a_face_at_the_border_and_in_a_small_picture(portrait: Bytes, face: Face
     half = portrait[:, 225:]
     found = analyze_face(PictureView(half), Face(1, BOX - (225, 0, 225, 0), POINTS - (225, 0)))
     assert max(found.scores().values()) < 0.2
-
-
-def _crop(picture: Bytes, size: int) -> Bytes:
-    """The portrait's face on the FFHQ template."""
-    template = np.array([[192.98, 239.95], [318.90, 240.19], [256.63, 314.02], [201.26, 371.41], [313.09, 371.15]])
-    matrix, _ = cv2.estimateAffinePartial2D(POINTS, template * size / 512)
-    return np.asarray(cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_CUBIC), np.uint8)
-
-
-@pytest.mark.parametrize("size", [256, 512])
-def test_a_crop_alone_tells_most(portrait: Bytes, size: int) -> None:
-    width = BOX[2] - BOX[0]
-    clean = analyze_crop(_crop(portrait, size), width)
-    assert max(clean.scores().values()) < 0.2
-    assert analyze_crop(_crop(noise(portrait, 16), size), width).noise > 0.3
-    assert analyze_crop(_crop(upscale(portrait, 4), size), width).low_resolution > 0.4
-    assert analyze_crop(_crop(motion(portrait, 14), size), width).motion_blur > 0.3
-
-
-def test_both_layouts_of_a_crop_agree(portrait: Bytes) -> None:
-    crop = _crop(noise(portrait, 8), 256)
-    planar = np.ascontiguousarray(crop.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
-    a, b = analyze_crop(crop, 92), analyze_crop(planar, 92)
-    for name in SCORES:
-        assert getattr(a, name) == pytest.approx(getattr(b, name), abs=1e-3)
-    with pytest.raises(UsageError, match="float32 3×S×S"):
-        analyze_crop(crop[..., 0], 92)
 
 
 def test_two_degradations_are_both_seen(portrait: Bytes, look: Look) -> None:

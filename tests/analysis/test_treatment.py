@@ -18,12 +18,11 @@ from rtface.analysis.analyzer import (
     choose_treatment,
     read_treatments,
     treatments_table,
-    write_treatments,
 )
 from rtface.analysis.detail_gain import as_input, crop_of, detail_gain_of
 from rtface.analysis.look_ahead import look_ahead
 from rtface.analysis.treatment import made_for_another
-from rtface.errors import InputMissing, OutputError, UsageError
+from rtface.errors import InputMissing, UsageError
 from rtface.frame import Bytes, Face, Frame
 from tests.analysis.conftest import BOX, POINTS, PictureView
 
@@ -273,7 +272,8 @@ def test_a_fault_while_looking_ahead_holds_nothing_back() -> None:
 def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "treatment.json"
     tracks = {3: Treatment(True, 0.8, "rtface-m", ("noise 0.5",)), 1: Treatment(False, 0.0, None, ("clean",))}
-    write_treatments(path, tracks, {3: {"analysis": NOISY.scores(), "mean_width_px": 120.5}})
+    notes = {3: {"analysis": NOISY.scores(), "mean_width_px": 120.5}}
+    path.write_text(json.dumps(treatments_table(tracks, notes)))
     read = read_treatments(path)
     assert list(read) == [1, 3]
     assert (read[3].on, read[3].strength, read[3].engine) == (True, 0.8, "rtface-m")
@@ -319,14 +319,6 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         read_treatments(tmp_path / "none.json")
     with pytest.raises(UsageError, match="cannot be read"):
         read_treatments(tmp_path)
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_treatments(tmp_path / "no" / "t.json", {})
-
-
-def test_the_table_is_the_file(tmp_path: Path) -> None:
-    tracks = {2: Treatment(True)}
-    write_treatments(tmp_path / "t.json", tracks)
-    assert json.loads((tmp_path / "t.json").read_text()) == treatments_table(tracks)
 
 
 def test_a_file_made_for_another_input_is_known(tmp_path: Path) -> None:

@@ -6,9 +6,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtface.correct import CorrectionState, ShapingOptions, face_mask, irises, keep_eye_colour, luma_of, shape
+from rtface.correct import CorrectionState, ShapingOptions, face_mask, irises, luma_of, shape
+from rtface.correct.eyes import iris_means, irises_in, lost_colour, restore_iris_colour
 
 BROWN = np.array([0.35, 0.2, 0.12], np.float32)
+
+
+def keep_eye_colour(d: np.ndarray, c: np.ndarray, eyes: np.ndarray) -> np.ndarray:
+    """Limits in place what a correction d takes of the irises' colour in c."""
+    places = irises_in(eyes, (0, 0, d.shape[2], d.shape[1]))
+    return restore_iris_colour(d, places, lost_colour(iris_means(c, places), iris_means(d, places)))
 
 
 def chroma(rgb: np.ndarray) -> np.ndarray:

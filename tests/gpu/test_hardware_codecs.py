@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import weakref
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ from rtface.frame import Frame, Packet
 from rtface.media.cuda import decoder, driver
 from rtface.media.cuda.decoder import ON_GPU
 from rtface.media.cuda.nvenc import Encoding
-from rtface.media.encoders import accel, configure
 from rtface.media.file_sink import FileSink
 from rtface.media.hardware import Decoding
 from rtface.media.source import open_source
 from rtface.media.stream_plan import plan_output
 from rtface.stats import Stats
-from rtface.util.av_gpu import native_format, on_gpu, picture_of, repacked, software, surface_of
+from rtface.util.av_gpu import native_format, on_gpu, repacked, software, surface_of
 
 X265 = "log-level=none:keyint=30:bframes=3:open-gop=1"
 BT709 = {"color_range": 1, "colorspace": 1, "color_primaries": 1, "color_trc": 1}
@@ -310,40 +308,6 @@ def test_software_takes_over_decoding_the_gpu_still_encodes(film, nvenc, tmp_pat
     monkeypatch.undo()
     there, here = seen(tmp_path / "out.mkv", None), seen(film("h264-cropped.mkv"), None)
     assert [bytes_of(f.image) for f in there[0]] == [bytes_of(f.image) for f in here[0]]
-
-
-def test_a_ring_of_buffers_feeds_the_encoder(film, nvenc, tmp_path):
-    """Pictures around memory of our own: encoded, and let go of, so that the ring never grows."""
-    opened = open_source(film("h264.mp4"), decode=Decoding(0, True))
-    frames = [item for item in opened if isinstance(item, Frame)]
-    plan = plan_output(opened.info, tmp_path / "out.mkv", codec="h264_nvenc", crf=0).video
-    opened.close()
-    encoder: Any = av.CodecContext.create("h264_nvenc", "w", accel(plan))
-    configure(encoder, plan)
-    encoder.open()
-    free: list[int] = []
-    packets: list[Any] = []
-    for n, frame in enumerate(frames):
-        surface = surface_of(frame.image)
-        if surface.chroma != surface.luma + surface.luma_pitch * surface.height:
-            pytest.skip("this film's surfaces have rows between luma and chroma")
-
-        class Buffer:
-            def __init__(self, image: av.VideoFrame) -> None:
-                self.image = image
-
-        owner = Buffer(frame.image)
-        weakref.finalize(owner, free.append, n)
-        image = picture_of(surface.luma, surface.luma_pitch, surface.width, surface.height, surface.format, owner=owner,
-                           device=0, like=frame.image)
-        image.pts, image.time_base = frame.pts, frame.time_base
-        packets += encoder.encode(image)
-        del owner, image
-    packets += encoder.encode(None)
-    assert len(packets) == len(frames) and sorted(free) == list(range(len(frames)))
-    decoder: Any = av.CodecContext.create("h264", "r")
-    back = [i for packet in [*packets, None] for i in decoder.decode(packet)]
-    assert [bytes_of(i) for i in back] == [bytes_of(f.image) for f in frames]
 
 
 def test_the_driver_is_known(gpu):

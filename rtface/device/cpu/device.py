@@ -153,13 +153,13 @@ class CpuDevice:
             size: S.
 
         Returns:
-            float32 N×3×S×S RGB 0…1; the picture's edge is replicated outside it. `owners` counts frame 0, face n.
+            float32 N×3×S×S RGB 0…1; the picture's edge is replicated outside it.
         """
         view = self.view(frame)
         pixels = np.empty((len(matrices), 3, size, size), np.float32)
         for n, matrix in enumerate(matrices):
             pixels[n] = view.rgb(matrix, (size, size))
-        return Crops(pixels, np.array(matrices, np.float64).reshape(-1, 2, 3), [(0, n) for n in range(len(matrices))])
+        return Crops(pixels, np.array(matrices, np.float64).reshape(-1, 2, 3))
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
         """One `crops` for each matrix and size."""

@@ -94,8 +94,8 @@ class CudaDevice:
         except BaseException:
             self._steps.release(held)
             raise
-        return [GpuCrops(face, np.array(matrix, np.float64)[None], [(0, n)], held)
-                for n, ((matrix, _), face) in enumerate(zip(places, held.faces, strict=True))]
+        return [GpuCrops(face, np.array(matrix, np.float64)[None], held)
+                for (matrix, _), face in zip(places, held.faces, strict=True)]
 
     def _cut(self, frame: Frame, form: Layout, places: Sequence[tuple[Float, int]], held: Held) -> None:
         slot, steps = held.slot, self._steps
@@ -145,7 +145,7 @@ class CudaDevice:
         held = _held(crops[0])
         pixels = crops_to_host(self._steps, held, [c.pixels for c in crops])
         self._steps.check(held.slot)
-        return [Crops(p[None], c.matrices, c.owners) for p, c in zip(pixels, crops, strict=True)]
+        return [Crops(p[None], c.matrices) for p, c in zip(pixels, crops, strict=True)]
 
     def cut_again(self, frame: Frame, crops: Sequence[Crops]) -> list[Crops]:
         """`cut`, at the same places."""
