@@ -31,6 +31,7 @@ from rtface.errors import (
 from rtface.options import Options
 from rtface.report import Report, report_options
 from rtface.util.text import brief, printable
+from tests.pairs import pairs
 
 SECRET = "T0PSECRETKEY"
 URLS = (f"rtmp://user:{SECRET}@127.0.0.1:9/live/{SECRET}", f"srt://127.0.0.1:9?passphrase={SECRET}")
@@ -54,8 +55,7 @@ def test_there_are_options_that_take_text() -> None:
     assert {"--also", "--audio", "--report", "--stage", "--config", "--engine", "--size"} <= set(FLAGS)
 
 
-@pytest.mark.parametrize("url", URLS)
-@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize(("flag", "url"), pairs(FLAGS, URLS, ["--also", "--stage"]))
 def test_no_option_of_a_command_line_shows_a_secret(flag: str, url: str, pipeline, tmp_path: Path) -> None:
     pipeline(good)
     text = said("run", "in.mp4", tmp_path / "out.mp4", flag, url, "-vv", "--json")

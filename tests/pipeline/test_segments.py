@@ -107,9 +107,12 @@ VARIABLE = [0, 4, 9, 10, 40, 44, 45, 46, 90, *range(100, 364, 4)]
     ("plain.mkv", {}, {}),
     ("b_frames.mp4", {"codec": "libx264", "options": {"bf": "3", "g": "40"}}, {}),
     ("variable.mkv", {"pts": VARIABLE}, {}),
-    ("late.mp4", {"codec": "libx264", "options": {"bf": "2"}, "pts": [170 + 4 * t for t in range(75)]}, {}),
-    ("broadcast.ts", {"codec": "mpeg2video", "options": {"bf": "2", "g": "12"}}, {}),
-    ("cut_out.mp4", {"codec": "libx264", "options": {"bf": "3", "g": "250"}}, {"start": 0.3, "end": 2.6})])
+    pytest.param("late.mp4", {"codec": "libx264", "options": {"bf": "2"}, "pts": [170 + 4 * t for t in range(75)]}, {},
+                 marks=pytest.mark.slow),
+    pytest.param("broadcast.ts", {"codec": "mpeg2video", "options": {"bf": "2", "g": "12"}}, {},
+                 marks=pytest.mark.slow),
+    pytest.param("cut_out.mp4", {"codec": "libx264", "options": {"bf": "3", "g": "250"}}, {"start": 0.3, "end": 2.6},
+                 marks=pytest.mark.slow)])
 def test_times_pictures_and_sound_are_those_of_one_chain(name: str, made: dict[str, Any], asked: dict[str, Any],
                                                          tmp_path: Path, fake: Engines) -> None:
     source = film(tmp_path / name, face=False, sound=True, **made)
@@ -172,6 +175,7 @@ def test_a_moving_face_differs_little_and_keeps_its_id(tmp_path: Path, fake: Eng
     assert min(likeness) > max(moved) + 6
 
 
+@pytest.mark.slow
 def test_with_a_shipped_engine_differences_are_below_one_code(tmp_path: Path) -> None:
     source = film(tmp_path / "in.mkv")
     how = {"engine": "rtface-s", "device": "cpu", "codec": "ffv1", "grain": "none"}
@@ -204,6 +208,7 @@ class SlowEngine(FakeEngine):
         return super().submit(crops).result()
 
 
+@pytest.mark.slow
 def test_an_engine_is_asked_from_all_places_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, most = film(tmp_path / "in.mkv", 100), dict[int, int]()
     for count in (1, 4):
