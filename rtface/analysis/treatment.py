@@ -15,8 +15,9 @@ from typing import Any, cast
 
 from rtface.analysis.measure import Analysis
 from rtface.errors import InputMissing, UsageError
+from rtface.util.parse import hint
 from rtface.util.text import brief
-from rtface.util.toml_dataclass import nearest, parse_json
+from rtface.util.toml_dataclass import parse_json
 
 VERSION = 1
 
@@ -165,8 +166,8 @@ def _treatment(value: Any, where: str) -> Treatment:
         raise UsageError(f"{where} must be a table with on, strength and engine, got {brief(value)}")
     table = cast(dict[str, Any], value)
     for key in table:
-        if key not in _EDITABLE and (hint := nearest(key, list(_EDITABLE))):
-            raise UsageError(f"{where}.{key} is not a key{hint}")
+        if key not in _EDITABLE and (near := hint(key, _EDITABLE)):
+            raise UsageError(f"{where}.{key} is not a key{near}")
     on, strength, engine = table.get("on", True), table.get("strength", 1.0), table.get("engine")
     if not isinstance(on, bool):
         raise UsageError(f"{where}.on must be true or false, got {brief(on)}")

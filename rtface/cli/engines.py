@@ -12,7 +12,7 @@ from rtface.cli import engines_add, shared
 from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.options import takes_options
 from rtface.errors import MissingComponent, UsageError
-from rtface.util.toml_dataclass import nearest
+from rtface.util.parse import hint
 
 if TYPE_CHECKING:
     from rtface.engine.listing import EngineInfo
@@ -101,7 +101,7 @@ def _recipes(names: list[str]) -> list[Recipe]:
     found = find_recipes()
     for name in names:
         if name not in found:
-            raise UsageError(f"unknown engine {name!r}{nearest(name, list(found))}; there is: {', '.join(found)}")
+            raise UsageError(f"unknown engine {name!r}{hint(name, list(found))}; there is: {', '.join(found)}")
     return [load_recipe(found[name]) for name in names or found]
 
 

@@ -31,9 +31,10 @@ from rtface.engine.recipe_tables import (
 from rtface.engine.weights import weights_fault
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.util.install import reinstall_line
+from rtface.util.parse import hint
 from rtface.util.paths import config_dir
 from rtface.util.text import brief
-from rtface.util.toml_dataclass import from_table, nearest, parse_toml
+from rtface.util.toml_dataclass import from_table, parse_toml
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 """What an engine may be called: its name is a part of paths."""
@@ -196,7 +197,7 @@ def _misfit(recipe: Recipe) -> str | None:
 def unknown_engine(name: str) -> UsageError:
     """The error for an engine's name that is none."""
     valid = ["auto", "default", *find_recipes()]
-    return UsageError(f"unknown engine {name!r}{nearest(name, valid)}; there is: {', '.join(valid)}; published ones "
+    return UsageError(f"unknown engine {name!r}{hint(name, valid)}; there is: {', '.join(valid)}; published ones "
                       "are added with 'rtface engines add NAME', and 'rtface engines offers' lists them")
 
 

@@ -24,9 +24,10 @@ from rtface.engine_install.generic_onnx import GenericNetwork
 from rtface.engine_install.identify import as_typed, check, recognise
 from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
 from rtface.util.file_lock import turn
+from rtface.util.parse import hint
 from rtface.util.paths import cache_dir
 from rtface.util.redaction import shown
-from rtface.util.toml_dataclass import from_table, nearest
+from rtface.util.toml_dataclass import from_table
 
 log = logging.getLogger("rtface")
 
@@ -245,7 +246,8 @@ def _plain(file: Path, request: Request, talk: Talk, offers: Mapping[str, Offer]
     terms = offer.table.licence if offer else Licence("unknown", "unknown", False, "unknown", (
         "Whose network this is, and what may be done with it, only you can know: write it into its recipe.toml."))
     if offer is None:
-        talk.tell.say(f"{name} is none of what rtface knows{nearest(name, list(offers))}: an engine of your own")
+        talk.tell.say(f"{name} is not an engine that rtface knows{hint(name, offers)}; "
+                      "it is added as an engine of your own")
     source = Source(file.name, file.stat().st_size, digest(file))
     with _place(name, terms, request, talk) as place:
         made = place.made

@@ -18,7 +18,8 @@ from typing import Any
 from rtface.engine.recipe_tables import Alignment, Batch, Controls, Family, Licence, Output, Port, Precisions, Psnr
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.util.install import plugin_line, reinstall_line
-from rtface.util.toml_dataclass import from_table, nearest, parse_toml
+from rtface.util.parse import hint
+from rtface.util.toml_dataclass import from_table, parse_toml
 
 log = logging.getLogger("rtface")
 
@@ -162,7 +163,7 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
                                f"get it with: {plugin_line(PLUGINS[family])}")
     valid = [*offers, *(known for known in PLUGINS if known not in offers)]
     there = f"there is: {', '.join(offers)}" if offers else "this installation offers none"
-    raise UsageError(f"nothing called {name!r} can be added{nearest(name, valid)}; {there}")
+    raise UsageError(f"nothing called {name!r} can be added{hint(name, valid)}; {there}")
 
 
 @functools.cache

@@ -16,8 +16,8 @@ from typing import Any, cast
 
 from rtface.engine.recipe import NAME, SHIPPED, find_recipes
 from rtface.errors import OutputError, RtfaceError, UsageError
+from rtface.util.parse import hint
 from rtface.util.paths import config_dir
-from rtface.util.toml_dataclass import nearest
 
 _STALE_S = 86_400.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -111,7 +111,7 @@ def remove(name: str) -> Path:
         if name in find_recipes():
             raise UsageError(f"engine {name} is part of rtface and cannot be removed")
         there = f"; yours are: {', '.join(own)}" if own else "; you have added none"
-        raise UsageError(f"there is no engine {name!r} of yours{nearest(name, own)}{there}")
+        raise UsageError(f"there is no engine {name!r} of yours{hint(name, own)}{there}")
     try:
         with suppress(OutputError), making(name) as made:
             place.rename(made.with_name("old"))  # all of it at once; it goes with the folder that it is in then

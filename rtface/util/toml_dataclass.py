@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from rtface.errors import UsageError
-from rtface.util import parse
+from rtface.util.parse import hint
 from rtface.util.text import brief
 
 T = TypeVar("T")
@@ -31,12 +31,6 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
 
 
-def nearest(name: str, valid: list[str]) -> str:
-    """`` (did you mean …?)`` for the closest valid name, or nothing."""
-    near = parse.nearest(name, valid)
-    return f" (did you mean {near}?)" if near else ""
-
-
 def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:
     """Builds a dataclass from a TOML or JSON table, strictly; nested dataclasses are nested tables.
 
@@ -46,7 +40,7 @@ def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:
     names = [f.name for f in fields(cast(Any, cls))]
     for key in table:
         if key not in names:
-            raise UsageError(f"unknown key {where}{key[:80]}{nearest(key, names)}; valid: {', '.join(names)}")
+            raise UsageError(f"unknown key {where}{key[:80]}{hint(key, names)}; valid: {', '.join(names)}")
     values: dict[str, Any] = {}
     for f in fields(cast(Any, cls)):
         if f.name in table:
@@ -64,8 +58,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return from_table(cast(type[Any], kind), cast(dict[str, Any], value), f"{where}.")
     if origin is Literal:
         if value not in arguments:
-            hint = nearest(value, [str(a) for a in arguments]) if isinstance(value, str) else ""
-            raise UsageError(f"{where} must be {' or '.join(map(repr, arguments))}, got {brief(value)}{hint}")
+            near = hint(value, map(str, arguments)) if isinstance(value, str) else ""
+            raise UsageError(f"{where} must be {' or '.join(map(repr, arguments))}, got {brief(value)}{near}")
         return value
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:

@@ -302,7 +302,7 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     ('{"version": 1, "tracks": {"1": {"strength": NaN}}}', r"tracks\.1\.strength must be a number from 0 to 1"),
     ('{"version": 1, "tracks": {"1": {"strength": true}}}', r"tracks\.1\.strength must be a number"),
     ('{"version": 1, "tracks": {"1": {"engine": ""}}}', r"tracks\.1\.engine must be an engine's name or null"),
-    ('{"version": 1, "tracks": {"1": {"strenght": 0.5}}}', r"strenght is not a key \(did you mean strength\?\)"),
+    ('{"version": 1, "tracks": {"1": {"strenght": 0.5}}}', r"strenght is not a key: the nearest is strength"),
 ])
 def test_a_wrong_treatment_file_is_named_with_its_key(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "t.json"

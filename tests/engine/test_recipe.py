@@ -24,8 +24,8 @@ def test_a_recipe_is_read_whole(make_engine: Maker) -> None:
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [
-    ("summary =", "sumary =", r"unknown key sumary \(did you mean summary\?\)"),
-    ("size = 64", "siez = 64", r"unknown key input\.siez \(did you mean size\?\)"),
+    ("summary =", "sumary =", r"unknown key sumary: the nearest is summary"),
+    ("size = 64", "siez = 64", r"unknown key input\.siez: the nearest is size"),
     ('version = "1.0"\n', "", "key version is missing"),
     ("size = 64", 'size = "64"', r"input\.size must be a whole number, got '64'"),
     ("commercial_use = true", "commercial_use = 1", r"licence\.commercial_use must be true or false"),

@@ -142,7 +142,7 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
     bare = write_zip(tmp_path / "bare.pth", {"params": {"x": Tensor((1,))}})
     for words, message in [
         ([], "name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE"),
-        (["tiny1"], "did you mean tiny-1?"),
+        (["tiny1"], "the nearest is tiny-1"),
         (["codeformer"], "plugins/rtface-codeformer"),
         (["closed", "--accept-license"], "closed cannot be added: its publisher gives no licence"),
         (["tiny-1", "--accept-license"], "get tiny1.pth from its publisher and add it with: rtface engines add tiny-1"),
@@ -183,7 +183,7 @@ def test_remove(published: Publisher, weights: Path) -> None:
     assert "there is no engine 'tiny-1' of yours; you have added none" in call("remove", "tiny-1").stderr
     assert call("add", "tiny-1", "--from", weights, "--accept-license").exit_code == 0
     result = call("remove", "tiny1")
-    assert result.exit_code == 2 and "(did you mean tiny-1?); yours are: tiny-1" in result.stderr
+    assert result.exit_code == 2 and ": the nearest is tiny-1; yours are: tiny-1" in result.stderr
     assert "rtface-m is part of rtface and cannot be removed" in call("remove", "rtface-m").stderr
     result = call("remove", "tiny-1")
     assert result.exit_code == 0 and "tiny-1 removed" in result.stderr

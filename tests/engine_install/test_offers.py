@@ -31,8 +31,8 @@ def test_offers_are_read_whole(published: Publisher) -> None:
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [
-    ('family = "GAN"', 'famly = "GAN"', r"unknown key architecture\.famly \(did you mean family\?\)"),
-    ('family = "GAN"', 'family = "GANs"', r"architecture\.family must be .* \(did you mean GAN\?\)"),
+    ('family = "GAN"', 'famly = "GAN"', r"unknown key architecture\.famly: the nearest is family"),
+    ('family = "GAN"', 'family = "GANs"', r"architecture\.family must be .*: the nearest is GAN"),
     ('version = "1"\n', "", r"key offers\[0\]\.version is missing"),
     ('file = "tiny1.pth"', 'variant = "wide"', r"offers\[0\]\.variant must be a table"),
     ("[input]", "[input", "Expected"),
@@ -48,11 +48,11 @@ def test_a_wrong_key_is_named(published: Publisher, old: str, new: str, message:
 
 def test_a_name_that_is_not_offered(published: Publisher) -> None:
     found = find_offers()
-    with pytest.raises(UsageError, match=r"'tiny1' can be added \(did you mean tiny-1\?\); there is: tiny-1, tiny-2"):
+    with pytest.raises(UsageError, match=r"'tiny1' can be added: the nearest is tiny-1; there is: tiny-1, tiny-2"):
         offer_named("tiny1", found)
     with pytest.raises(MissingComponent, match=r"CodeFormer comes with .* get it with: .*plugins/rtface-codeformer"):
         offer_named("CodeFormer", found)
-    with pytest.raises(UsageError, match=r"did you mean hifacegan\?"):
+    with pytest.raises(UsageError, match=r"the nearest is hifacegan"):
         offer_named("hifacgan", found)
     with pytest.raises(EngineError, match="closed cannot be added: its publisher gives no licence"):
         offer_named("closed", found)

@@ -37,7 +37,7 @@ def test_a_network_of_ones_own(published: Publisher, tmp_path: Path) -> None:
     path = written(tmp_path / "a.onnx", convolutions(64, [(0.5, 0.0)]))
     result = call("mine", "--from", path)
     assert result.exit_code == 0, result.output
-    assert "mine is none of what rtface knows: an engine of your own" in result.stderr
+    assert "mine is not an engine that rtface knows; it is added as an engine of your own" in result.stderr
     recipe = load_recipe(folder("mine") / "recipe.toml")
     assert (recipe.input.size, recipe.batch.max, recipe.weights.parameters) == (64, 16, 12)
     assert not recipe.licence.commercial_use and recipe.controls.fidelity is None
