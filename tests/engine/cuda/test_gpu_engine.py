@@ -14,6 +14,7 @@ from rtface.engine.plan import load_golden, psnr
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 from tests.device.cuda.fake_gpu import FakeStream
 from tests.device.cuda.gpu_rig import FakeGpu
+from tests.pairs import pairs
 
 
 class Bench:
@@ -69,8 +70,8 @@ def hold(owner):
     return gate
 
 
-@pytest.mark.parametrize("name", ["rtface-s", "rtface-m", "rtface-s-vivid"])
-@pytest.mark.parametrize("capturable", [True, False])
+@pytest.mark.parametrize(("name", "capturable"), pairs(["rtface-s", "rtface-m", "rtface-s-vivid"], [True, False],
+                                                       ["rtface-s"]))
 def test_golden_crops_and_the_frames_after_them_in_batches(owner, bench, name, capturable, engine_on):
     engine, plan = engine_on(owner, name, capturable=capturable)
     firsts, first_answers = load_golden(engine.recipe)

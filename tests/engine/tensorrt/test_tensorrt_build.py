@@ -120,8 +120,9 @@ def test_the_targets_are_those_that_the_library_names(rtx: Library) -> None:
     assert (9, 0) not in rtx.targets
 
 
-@pytest.mark.parametrize(("name", "precision"), [*((name, "fp16") for name in SHIPPED), ("rtface-m", "int8"),
-                                                 ("rtface-s", "bf16"), ("rtface-s", "f32")])
+@pytest.mark.parametrize(("name", "precision"), [("rtface-s", "fp16"), ("rtface-m", "int8"), *(
+    pytest.param(*made, marks=pytest.mark.slow)
+    for made in (("rtface-m", "fp16"), ("rtface-s-vivid", "fp16"), ("rtface-s", "bf16"), ("rtface-s", "f32")))])
 def test_every_shipped_engine_is_built_for_sm_89(rtx: Library, name: str, precision: Any,
                                                  capfd: pytest.CaptureFixture[str]) -> None:
     told: list[float] = []
