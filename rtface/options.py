@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from rtface import plugins
 from rtface.errors import UsageError
 from rtface.util import parse as v
 from rtface.util.parse import format_time, unknown_key
@@ -143,7 +144,7 @@ class FaceOptions(_Group):
     """Faces: how they are found, and which are corrected."""
 
     tracker: str = _option(
-        "auto", v.choice("auto", "openvino", "tasks", "none"), _ALL | _ANALYSIS,
+        "auto", v.choice("auto", *plugins.BUILT_IN["tracker"], extension="tracker"), _ALL | _ANALYSIS,
         "Tracker that finds and follows faces.",
         "`auto` is `openvino`; `tasks` is MediaPipe itself, slower, and an extra")
     faces: str = _option(

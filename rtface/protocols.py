@@ -290,23 +290,3 @@ class Runtime:
     ahead: int = 1
     networks: Callable[[ImageNetwork], ImageNetworkRunner] | None = None
     close: Callable[[], None] = lambda: None
-
-
-class Stage(Protocol):
-    """Anything else that changes pictures, between enhance and the sink (`rtface.stages`, docs/stages.md).
-
-    May also have `needs_before = True` (frames then carry `Frame.before`), `hides = True` (where it fails, the whole
-    picture is blurred), `begin(run: rtface.stages.Run)`, called once before the first frame, and `close()`, called once
-    after the last.
-    """
-
-    api: int
-    """The version of this interface that it was written for: 1."""
-
-    def __call__(self, frame: Frame) -> Frame:
-        """The frame with a changed picture of the same size and format, or the frame itself.
-
-        `frame.image` is in memory of the host, may be written to, and has a format that `rtface.geometry.planes` knows.
-        What it raises costs this picture the stage's work and nothing else.
-        """
-        ...

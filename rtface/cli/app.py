@@ -1,4 +1,4 @@
-"""The command line: ``rtface run``, ``analyze``, ``engines``, ``devices`` and ``doctor``.
+"""The command line: ``rtface run``, ``analyze``, ``engines``, ``devices``, ``plugins`` and ``doctor``.
 
 Nothing heavy is imported before a command needs it, so that ``--version``, ``--help`` and completion answer at once.
 """
@@ -20,6 +20,7 @@ from rtface.cli.analyze import analyze
 from rtface.cli.devices import devices
 from rtface.cli.doctor import doctor
 from rtface.cli.options import GroupedHelp
+from rtface.cli.plugins import plugins
 from rtface.cli.run import run
 from rtface.util import paths
 from rtface.util.redaction import redacted
@@ -62,6 +63,7 @@ app.command(cls=GroupedHelp)(run)
 app.command(cls=GroupedHelp)(analyze)
 app.add_typer(engines.app, name="engines")
 app.command()(devices)
+app.command()(plugins)
 app.command()(doctor)
 
 

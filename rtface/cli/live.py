@@ -28,7 +28,7 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
     if len(ends) == 2:
         return (ends[0], ends[1]) if is_live(*ends) else None
     for end in ends:
-        if end.kind in ("camera", "vcam", "null"):
+        if end.kind not in ("stream", "file"):
             raise UsageError(f"{end} goes with one INPUT and one OUTPUT, as in: rtface run camera:0 vcam:")
     return None
 

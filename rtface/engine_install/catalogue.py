@@ -11,10 +11,11 @@ import importlib.util
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+from rtface import plugins
 from rtface.engine.recipe_tables import Alignment, Batch, Controls, Family, Licence, Output, Port, Precisions, Psnr
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.util.install import plugin_line, reinstall_line
@@ -23,7 +24,6 @@ from rtface.util.toml_dataclass import from_table, parse_toml
 
 log = logging.getLogger("rtface")
 
-GROUP = "rtface.engines"
 FILE = "offers.toml"
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of tensors by name."""
@@ -133,7 +133,7 @@ def find_offers() -> dict[str, Offer]:
 def _plugins() -> list[Path]:
     """Folders that installed distributions name."""
     found: list[Path] = []
-    for point in entry_points(group=GROUP):
+    for point in plugins.installed("engine").values():
         try:
             spec = importlib.util.find_spec(point.module)  # nothing of a top-level package is run by this
         except (ImportError, ValueError):

@@ -7,16 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
+from rtface import plugins
 from rtface.errors import UsageError
 from rtface.options import Options, Scope
 from rtface.util.paths import expanded
 from rtface.util.redaction import is_url, keep_secret, shown
 from rtface.util.urls import check_slashes
-
-Kind = Literal["camera", "stream", "vcam", "null", "file"]
 
 # What is read as a stream wherever it goes to. Others (http, ftp …) are films, unless what they go into is live.
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
@@ -24,17 +22,21 @@ LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 SINK_SCHEMES = ("rtmp", "rtmps", "udp", "tcp", "srt")
 
 
+_DEVICES = ("camera", "vcam", "null")
+_READ_BY_FFMPEG = (*LIVE_SCHEMES, "http", "https", "ftp", "ftps", "sftp", "file")
+
+
 @dataclass(frozen=True, slots=True)
 class LiveAddress:
     """One end of a live run.
 
     Attributes:
-        kind: what it is.
+        kind: "camera", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's source or sink.
         name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its secrets, or a path.
             Never shown: `str()` of the endpoint is.
     """
 
-    kind: Kind
+    kind: str
     name: str = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -78,19 +80,23 @@ def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
 def parse_address(text: str) -> LiveAddress:
     """What a name that was `unwrapped` means. Anything that is no device and no URL is a file; raises as
     `rtface.util.urls.check_slashes`."""
-    if match := re.match(r"(camera|vcam|null):(.*)", text, re.DOTALL):
-        kind: Kind = match[1]  # pyright: ignore[reportAssignmentType]
-        return LiveAddress(kind, match[2])
+    match = re.match(r"([a-z][a-z0-9-]+):(.*)", text, re.DOTALL)
+    if match and (match[1] in _DEVICES or (match[1] not in _READ_BY_FFMPEG and _is_plugin(match[1]))):
+        return LiveAddress(match[1], match[2])
     if re.match(r"/dev/video\d+$", text):
         return LiveAddress("camera", text)
     check_slashes(text)
     return LiveAddress("stream" if is_url(text) and not text.startswith("file://") else "file", text)
 
 
+def _is_plugin(name: str) -> bool:
+    return name in plugins.installed("source") or name in plugins.installed("sink")
+
+
 def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
     """Whether a run between the two is live: one end cannot wait. Also where they are the wrong way round (`check_ends`
     says so then)."""
-    return any(end.kind in ("camera", "vcam", "null") or end.scheme in LIVE_SCHEMES for end in (source, sink))
+    return any(end.kind not in ("stream", "file") or end.scheme in LIVE_SCHEMES for end in (source, sink))
 
 
 def live_scope(source: LiveAddress, sink: LiveAddress, options: Options) -> Scope:
@@ -107,10 +113,12 @@ def live_scope(source: LiveAddress, sink: LiveAddress, options: Options) -> Scop
 
 def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
     """UsageError for ends that cannot be what they are given as."""
-    if source.kind in ("vcam", "null"):
+    if not plugins.known("source", source.kind):
         raise UsageError(f"{source} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
     if sink.kind == "camera":
         raise UsageError(f"{sink} is a camera, not an output; a virtual camera is named vcam:{sink.name}")
+    if not plugins.known("sink", sink.kind):
+        raise UsageError(f"{sink} is an input; give a virtual camera (vcam:), a stream's URL or a file as OUTPUT")
     if sink.kind == "stream" and sink.scheme not in SINK_SCHEMES:
         read = sink.scheme in (*LIVE_SCHEMES, "http", "https")
         raise UsageError(f"{sink}: rtface publishes over {', '.join(SINK_SCHEMES)}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rtface import plugins
 from rtface._version import __version__
 from rtface.errors import UsageError
 from rtface.live.addresses import LiveAddress, check_addresses, resolve_address
@@ -23,7 +24,6 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         UsageError: an end that cannot be what it is given as.
         OutputError: a file that cannot be written there.
     """
-    from rtface.live.sources.reconnecting_source import open_live_source
     from rtface.live.sources.sound_sources import open_sound_source
 
     check_addresses(source, sink)
@@ -39,7 +39,8 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     buffer = buffer_of(source, options)
 
     def opened(counted: Stats) -> LiveSource:
-        return open_live_source(source, size=options.size, fps=options.fps, sound=own, buffer=buffer, stats=counted)
+        return plugins.load("source", source.kind)(source, size=options.size, fps=options.fps, sound=own,
+                                                    buffer=buffer, stats=counted)
 
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
     return Endpoints(opened(Stats() if film else stats), sinks, sound, silent=not own,
@@ -94,11 +95,5 @@ def _check_files(source: LiveAddress, sink: LiveAddress, also: str | None, optio
 
 def make_sink(sink: LiveAddress, options: Options) -> LiveSink:
     """One output; raises as `make_ends`."""
-    if sink.kind == "vcam":
-        from rtface.live.devices.virtual_camera import VirtualCamera
-
-        return VirtualCamera(sink.name)
-    from rtface.live.sinks.stream_sink import open_live_sink
-
     done = describe(live_engine(options), __version__, options.strength, metadata_options(options))
-    return open_live_sink(sink, options, metadata=done)
+    return plugins.load("sink", sink.kind)(sink, options, metadata=done)

@@ -99,7 +99,7 @@ class LiveSource(Protocol):
     `Frame.captured_at` is when the frame became available: captured, decoded from what came so far, and out of the
     jitter buffer. `Frame.pts` counts `TIME_BASE` on the same clock, rises always,
     and keeps the distance to the sound that came with it. When the source is lost it is opened again until `close`;
-    what comes then may have another size.
+    what comes then may have another size. A class that derives from it inherits the answers of the simplest source.
     """
 
     @property
@@ -115,20 +115,21 @@ class LiveSource(Protocol):
     @property
     def notes(self) -> list[str]:
         """What differs from what was asked for, a line each; after `start`."""
-        ...
+        return []
 
     @property
     def sound_format(self) -> SoundFormat | None:
         """Of all sound that comes, whatever the source sends; None where none can come; after `start`."""
-        ...
+        return None
 
     @property
     def ended(self) -> bool:
         """True when nothing comes any more: a film that was played to its end. Never of a camera or stream."""
-        ...
+        return False
 
     @property
-    def health(self) -> EndpointHealth: ...
+    def health(self) -> EndpointHealth:
+        return EndpointHealth("live", "", 0.0)
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
         """Opens it and begins; pictures and sound go to the two, on threads of the source.
@@ -172,7 +173,9 @@ class SoundSource(Protocol):
 
 
 class LiveSink(Protocol):
-    """Takes pictures and sound. `write` and `sound` never wait for a device or peer."""
+    """Takes pictures and sound. `write` and `sound` never wait for a device or peer.
+
+    A class that derives from it inherits the answers of the simplest sink."""
 
     @property
     def described(self) -> str:
@@ -182,15 +185,16 @@ class LiveSink(Protocol):
     @property
     def notes(self) -> list[str]:
         """What differs from what was asked for, a line each; after `open`."""
-        ...
+        return []
 
     @property
-    def health(self) -> EndpointHealth: ...
+    def health(self) -> EndpointHealth:
+        return EndpointHealth("live", "", 0.0)
 
     @property
     def wanted(self) -> bool:
         """False where it is known that nobody looks, so that work would be in vain."""
-        ...
+        return True
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Makes it ready for pictures like this, and for sound like this or none.

@@ -1,26 +1,17 @@
-"""Stages that other distributions bring: found by their entry points in the group ``rtface.stages``."""
+"""Stages by name: plugins of the registry, or a class in a module that can be imported."""
 
 from __future__ import annotations
 
-import importlib
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
-from rtface.errors import MissingComponent, UsageError, reason
+from rtface import plugins
+from rtface.errors import UsageError
 from rtface.util.install import plugin_line
 from rtface.util.parse import hint
 
-GROUP = "rtface.stages"
 API = 1
-"""The version of the stage interface (`rtface.protocols.Stage`) that this rtface speaks."""
-
-
-def find_stages() -> dict[str, EntryPoint]:
-    """What is installed, by name; nothing of it is imported. Of two with one name the first on the path counts."""
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        found.setdefault(point.name, point)
-    return dict(sorted(found.items()))
+"""The version of the stage interface (`rtface.stages.Stage`) that this rtface speaks."""
 
 
 def load_stage(name: str) -> Any:
@@ -33,30 +24,22 @@ def load_stage(name: str) -> Any:
         UsageError: there is none of that name, or it was written for another version of the interface.
         MissingComponent: it is there and cannot be imported.
     """
-    installed = find_stages()
+    installed = plugins.installed("stage")
     if name in installed:
         point = installed[name]
     elif "." in name:
         module, _, attribute = name.rpartition(".")
-        point = EntryPoint(name, f"{module}:{attribute}", GROUP)
+        point = EntryPoint(name, f"{module}:{attribute}", plugins.GROUPS["stage"])
     else:
         raise UsageError(_unknown(name, list(installed)))
-    try:
-        importlib.invalidate_caches()
-        kind = point.load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # whatever a plugin does when it is imported, sys.exit() included
-        owner = f" of {point.dist.name}" if point.dist else ""
-        raise MissingComponent(f"the stage {name}{owner} cannot be loaded from {point.value}: "
-                               f"{reason(error)}") from error
-    _check_version(name, kind)
+    kind = plugins.load_point("stage", point)
+    check_version(name, kind)
     return kind
 
 
 def check_stage(name: str) -> None:
     """UsageError for a name that no installed stage has, nor a class in a module could have; nothing is imported."""
-    if name != "help" and "." not in name and name not in (installed := find_stages()):
+    if name != "help" and "." not in name and name not in (installed := plugins.installed("stage")):
         raise UsageError(_unknown(name, list(installed)))
 
 
@@ -67,7 +50,8 @@ def _unknown(name: str, installed: list[str]) -> str:
             f"{', '.join(installed)} (a class of your own is named with its module, as mine.{name.title()})")
 
 
-def _check_version(name: str, kind: Any) -> None:
+def check_version(name: str, kind: Any) -> None:
+    """UsageError for what is no stage, or one for another version of the interface."""
     version = getattr(kind, "api", None)
     if not callable(kind) or not isinstance(version, int):
         raise UsageError(f"{name} is not a stage: it needs to be a class with api = {API} (docs/stages.md)")

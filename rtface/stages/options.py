@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rtface import plugins
 from rtface.errors import RtfaceError, UsageError, reason
-from rtface.stages.entry_points import find_stages, load_stage
+from rtface.stages.entry_points import load_stage
 from rtface.util import parse as v
 from rtface.util.install import plugin_line
 from rtface.util.redaction import shown
@@ -121,7 +122,7 @@ def make_stage(spec: Spec) -> Any:
 def described(name: str) -> str:
     """What a stage does and its options, a line each; for "help" what is installed. Raises as `make_stage`."""
     if name == "help":
-        found = find_stages()
+        found = plugins.installed("stage")
         if not found:
             return f"no stage is installed; some come with: {plugin_line('rtface-overlays')}"
         return "\n".join(f"{each:<12} {_first_line(load_stage(each))}" for each in found)

@@ -21,7 +21,8 @@ from rtface.errors import UsageError, reason
 from rtface.frame import Bytes, Frame
 from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import compose, scaling, translation
-from rtface.protocols import Item, Stage, Tracker
+from rtface.protocols import Item, Tracker
+from rtface.stages.base import Stage
 from rtface.stages.draw import Canvas
 from rtface.stages.entry_points import load_stage
 from rtface.stages.options import Spec, make_stage
@@ -83,8 +84,8 @@ class Stages:
         self.names = [one.name for one in self._all]
         for one in self._all:
             try:
-                one.hides = bool(getattr(one.stage, "hides", False))
-                one.needs_before = bool(getattr(one.stage, "needs_before", False))
+                one.hides = bool(getattr(one.stage, "hides", Stage.hides))
+                one.needs_before = bool(getattr(one.stage, "needs_before", Stage.needs_before))
                 if (begin := getattr(one.stage, "begin", None)) is not None:
                     begin(run)
             except KeyboardInterrupt:
@@ -185,7 +186,7 @@ class Stages:
                              "because its faces are not known: tracking failed, or live is late")
             return _hidden(frame)
         kept, given = self._keep(frame), frame
-        if frame.faces_age and getattr(one.stage, "hides", False):
+        if frame.faces_age and getattr(one.stage, "hides", Stage.hides):
             given = replace(frame, faces=tuple(grown(f, frame.faces_age) for f in frame.faces),
                             unfollowed=tuple(grown(f, frame.faces_age) for f in frame.unfollowed))
         try:
@@ -252,8 +253,8 @@ def _hidden(frame: Frame) -> Frame:
 
 def _check_commercial_use(name: str) -> None:
     kind = load_stage(name)
-    if not getattr(kind, "commercial_use", True):
-        raise UsageError(f"the stage {name} may not be used commercially ({getattr(kind, 'licence', 'its licence')}); "
+    if not getattr(kind, "commercial_use", Stage.commercial_use):
+        raise UsageError(f"the stage {name} may not be used commercially ({getattr(kind, 'licence', Stage.licence)}); "
                          "leave it out, or --commercial-use")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from rtface import plugins
 from rtface.errors import DeviceLost, EngineError, MissingComponent, UsageError
 from rtface.frame import Face
 from rtface.protocols import ImageNetwork, ImageNetworkRunner, Tracker, View
@@ -13,6 +14,7 @@ from rtface.protocols import ImageNetwork, ImageNetworkRunner, Tracker, View
 if TYPE_CHECKING:
     from rtface.tracking.detector import Detector
     from rtface.tracking.facemesh import FaceMesh
+    from rtface.tracking.mediapipe import Reader
 
 log = logging.getLogger("rtface")
 Opener = Callable[[ImageNetwork], ImageNetworkRunner]
@@ -24,16 +26,19 @@ class _Closable(Protocol):
 
 T = TypeVar("T", bound=_Closable)
 
-NAMES = ("auto", "openvino", "tasks", "none")
-"""What `create_tracker` knows; "auto" is "openvino"."""
-
 
 class NoTracker:
-    """Finds nothing: for frames whose faces the caller brings along."""
+    """A tracker that finds no face: for frames that bring their faces along, and as a base class of trackers.
+
+    Args:
+        asked: what `create_tracker` passes on; not used.
+    """
 
     sparing = False
     watchful = False
     unfollowed: tuple[Face, ...] = ()
+
+    def __init__(self, **asked: object) -> None: ...
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
         """No faces."""
@@ -56,12 +61,12 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, 
 
     Args:
         name: "openvino" (what "auto" takes: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
-            by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower) or "none".
+            by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower), "none", or a plugin's.
         max_faces: faces followed at once, at least 1.
         threads: cores that one detector run may use, at least 1.
         cuts: whether it looks for scene changes itself, besides those it is told of.
         device: the run's; its networks run there where it is one of OpenVINO's ("openvino:gpu.1"), else on the CPU.
-        GPU: makes networks ready on the run's GPU instead.
+        gpu: makes networks ready on the run's GPU instead.
 
     Raises:
         UsageError: an unknown name or a number below 1.
@@ -70,17 +75,31 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, 
     """
     if max_faces < 1 or threads < 1:
         raise UsageError(f"a tracker needs max_faces ≥ 1 and threads ≥ 1, not {max_faces} and {threads}")
-    if name == "none":
-        return NoTracker()
-    if name not in NAMES:
-        raise UsageError(f"unknown tracker {name!r}: choose one of {', '.join(NAMES)}")
+    name = "openvino" if name == "auto" else name
+    if not plugins.known("tracker", name):
+        raise UsageError(f"unknown tracker {name!r}: choose one of auto, {', '.join(plugins.names('tracker'))}")
+    factory: Callable[..., Tracker] = plugins.load("tracker", name)
+    return factory(max_faces=max_faces, threads=threads, cuts=cuts, device=device, gpu=gpu)
+
+
+def openvino_tracker(*, threads: int, device: str, gpu: Opener | None, **following: Any) -> Tracker:
+    """YuNet and MediaPipe's face mesh, both run by OpenVINO; arguments as of `create_tracker`."""
+    return _following(_mesh(threads, device, gpu), threads, device, gpu, **following)
+
+
+def tasks_tracker(*, threads: int, device: str, gpu: Opener | None, **following: Any) -> Tracker:
+    """YuNet run by OpenVINO, the face mesh by MediaPipe's Tasks API; arguments as of `create_tracker`."""
+    from rtface.tracking.tasks import TasksMesh
+
+    return _following(TasksMesh(), threads, device, gpu, **following)
+
+
+def _following(reader: Reader, threads: int, device: str, gpu: Opener | None, **following: Any) -> Tracker:
     # Only now: the networks' library takes a while to import, and "none" does without.
     from rtface.tracking.detector_search import DetectorSearch
     from rtface.tracking.mediapipe import MediaPipeTracker
-    from rtface.tracking.tasks import TasksMesh
 
-    reader = TasksMesh() if name == "tasks" else _mesh(threads, device, gpu)
-    return MediaPipeTracker(reader, DetectorSearch(_detector(threads, device, gpu)), max_faces=max_faces, cuts=cuts)
+    return MediaPipeTracker(reader, DetectorSearch(_detector(threads, device, gpu)), **following)
 
 
 def _mesh(threads: int, device: str, gpu: Opener | None) -> FaceMesh:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ from rtface.tracking.facemesh import SIZE, Mesh, Region
 from rtface.util.install import extra_line
 
 _MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite")
+
+
+def why_unusable(name: str) -> str | None:
+    """Why MediaPipe's Tasks API cannot be used here; None where it can."""
+    return None if find_spec("mediapipe") else f"mediapipe is not installed; get it with: {extra_line('mediapipe')}"
 
 
 class TasksMesh:

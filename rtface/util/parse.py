@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from rtface import plugins
 from rtface.errors import UsageError
 from rtface.util.paths import expanded
 from rtface.util.text import brief
@@ -126,14 +127,16 @@ def _or(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def choice(*choices: str) -> Check[object]:
-    """One of some words."""
-    @_check("|".join(choices), f"Literal[{', '.join(map(repr, choices))}]".replace("'", '"'), *choices)
+def choice(*choices: str, extension: str = "") -> Check[object]:
+    """One of some words, or the name of an installed plugin of the kind `extension`."""
+    literal = f"Literal[{', '.join(map(repr, choices))}]".replace("'", '"')
+
+    @_check("|".join(choices), "str" if extension else literal, *choices)
     def check(value: object, shown: str) -> object:
         if value in choices:
             return value
         text = str(value).strip().lower()
-        if text in choices:
+        if text in choices or (extension and text in plugins.installed(extension)):
             return text
         raise UsageError(f"{shown} must be {_or(choices)}, not {_show(value)}"
                          f"{hint(text, choices)}")
@@ -242,16 +245,22 @@ def faces(value: object, shown: str) -> object:
                      f"{hint(text, ('all', 'largest'))}")
 
 
-DEVICES = ("auto", "cpu", "cuda", "openvino:gpu", "openvino:npu", "onnx", "coreml", "directml", "torch", "torch:cuda")
+DEVICES = ("auto", *plugins.BUILT_IN["backend"])
 """Where engines run; of several GPUs `cuda:1`, `torch:cuda:1` and `openvino:gpu.1` name the second."""
+
+
+def device_kind(device: str) -> tuple[str, int]:
+    """The backend's name and the GPU's number in a device's name: "cuda:1" is ("cuda", 1)."""
+    match = re.fullmatch(r"(.+?)(?:[:.](\d{1,3}))?", device)
+    return (match[1], int(match[2] or 0)) if match else (device, 0)
 
 
 @_check("auto|cpu|cuda[:N]|...", "str", *DEVICES)
 def device(value: object, shown: str) -> str:
-    """Where engines run: one of `DEVICES`, with a GPU's number where it may have one."""
+    """Where engines run: one of `DEVICES`, with a GPU's number where it may have one, or a plugin's backend."""
     text = str(value).strip().lower()
     kind = re.sub(r"^((torch:)?cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\3", text)
-    if kind not in DEVICES:
+    if kind not in DEVICES and device_kind(text)[0] not in plugins.installed("backend"):
         raise UsageError(f"{shown} must be {_or(DEVICES)}, not {_show(value)}"
                          f"{hint(text, DEVICES)}")
     return text

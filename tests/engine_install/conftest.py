@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rtface import plugins
 from rtface.engine_install import catalogue, environment
 from tests.engine_install.checkpoints import write_zip
 from tests.engine_install.published import Publisher
@@ -25,7 +26,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publi
     """An installation that offers two networks, and converts without torch."""
     made = Publisher(tmp_path / "installed" / "engines")
     monkeypatch.setattr(catalogue, "beside", lambda: made.root)
-    monkeypatch.setattr(catalogue, "entry_points", lambda group: [])
+    monkeypatch.setattr(plugins, "installed", lambda kind: {})
     monkeypatch.setattr(environment, "MODULES", ("json",))
     catalogue.converter_root.cache_clear()
     yield made

@@ -107,10 +107,11 @@ from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's jobs in the background inherit that it is ignored
 root, engines, *words = sys.argv[1:]
 sys.path.insert(0, root)
+from rtface import plugins
 from rtface.engine_install import environment
 from rtface.engine_install import catalogue
 catalogue.beside = lambda: Path(engines)
-catalogue.entry_points = lambda group: []
+plugins.installed = lambda kind: {}
 environment.MODULES = ("json",)
 from rtface.cli.app import main
 sys.argv = ["rtface", "engines", *words]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rtface.engine_install import catalogue
+from rtface import plugins
 from rtface.engine_install.catalogue import beside, find_offers, offer_named, read_offers
 from rtface.engine_install.checkpoint import read_contents
 from rtface.engine_install.download import digest
@@ -66,8 +66,8 @@ def test_other_distributions_offer_too(published: Publisher, tmp_path: Path, mon
     (package / "__init__.py").write_text("raise RuntimeError('nothing of a plugin is run')")
     monkeypatch.syspath_prepend(str(package.parent))
     importlib.invalidate_caches()
-    points = [EntryPoint("tiny", "rtface_more", catalogue.GROUP), EntryPoint("gone", "rtface_gone", catalogue.GROUP)]
-    monkeypatch.setattr(catalogue, "entry_points", lambda group: points if group == catalogue.GROUP else [])
+    points = [EntryPoint(name, f"rtface_{end}", "rtface.engines") for name, end in (("tiny", "more"), ("gone", "gone"))]
+    monkeypatch.setattr(plugins, "installed", lambda kind: {point.name: point for point in points if kind == "engine"})
     assert "tiny-1" in find_offers() and "rtface_more" not in sys.modules
     assert "what gone offers is left out: there is no package rtface_gone" in caplog.text
 

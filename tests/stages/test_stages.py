@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface import plugins
 from rtface.errors import MissingComponent, UsageError
 from rtface.frame import Color, Frame
-from rtface.stages.entry_points import find_stages, load_stage
+from rtface.stages.entry_points import load_stage
 from rtface.stages.options import Spec, described, make_stage, names_of
 from rtface.stages.runner import FAULTS, Stages, before
 from rtface.stats import Stats
@@ -123,7 +124,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stages_are_found_by_entry_points(installed: None) -> None:
-    assert {"bar-of-theirs", "broken"} <= set(find_stages())
+    assert {"bar-of-theirs", "broken"} <= set(plugins.installed("stage"))
     assert "someones" not in sys.modules  # looking is not importing
     assert load_stage("bar-of-theirs") is trial_stages.Bar
     with pytest.raises(UsageError, match="there is no stage bar-of-their: the nearest is bar-of-theirs; installed are"):
@@ -144,7 +145,7 @@ def test_non_commercial_stages_are_refused_on_request(monkeypatch: pytest.Monkey
 
 
 def test_without_any_stage_installed_the_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.stages.entry_points.entry_points", lambda group: [])
+    monkeypatch.setattr("rtface.plugins.installed", lambda kind: {})
     with pytest.raises(UsageError, match=r"none is installed; some come with: .*plugins/rtface-overlays"):
         load_stage("blur")
 

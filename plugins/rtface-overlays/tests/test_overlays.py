@@ -12,9 +12,10 @@ import pytest
 import scene
 from scene import changed, drawn, frame, rgb, stages
 
+from rtface import plugins
 from rtface.errors import UsageError
 from rtface.frame import Display
-from rtface.stages.entry_points import find_stages, load_stage
+from rtface.stages.entry_points import load_stage
 from rtface.stages.options import Spec, described, make_stage
 
 ALL = {"tag": "tag:name=Anna", "picture": "picture:file={png}", "lower-third": "lower-third:title=Anna,fade=0",
@@ -22,7 +23,7 @@ ALL = {"tag": "tag:name=Anna", "picture": "picture:file={png}", "lower-third": "
 
 
 def test_the_entry_points_are_these_stages() -> None:
-    assert set(ALL) <= set(find_stages())
+    assert set(ALL) <= set(plugins.installed("stage"))
     for name in ALL:
         kind = load_stage(name)
         assert kind.api == 1 and kind.__doc__

@@ -9,6 +9,7 @@ from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
+from rtface import plugins
 from rtface.engine.plan import Plan, PlanIdentity, Verdict, candidates, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
@@ -51,9 +52,21 @@ def find(device: str) -> Backend:
     """The backend of one device (not "auto"). Raises UsageError, and MissingComponent saying in one line what is not
     here: a package, with the line that gets it, or the device, with those that are here."""
     device = check_device(device)
-    kind = device.rstrip("0123456789")
-    number = int(device[len(kind):] or 0)
-    return _FINDERS[kind.rstrip(":.")](device, number)
+    kind, number = parse.device_kind(device)
+    return plugins.load("backend", kind)(device, number)
+
+
+def why_unusable(name: str) -> str | None:
+    """Why no engine runs on the first device of that name here; None where one does."""
+    if name.startswith("torch"):
+        return f"deprecated: choose {'cuda' if name == 'torch:cuda' else 'onnx'}"
+    try:
+        find(name)
+    except MissingComponent as error:
+        return str(error)
+    except UsageError:
+        pass  # engines on an NVIDIA GPU take crops that lie there
+    return None
 
 
 def order(device: str) -> tuple[str, ...]:
@@ -107,13 +120,15 @@ def _why(recipe: Recipe, precision: Precision, backend: Backend) -> str:
     return f"the engine does not allow {' or '.join(halves)}"
 
 
-def _cpu(device: str, number: int) -> Backend:
+def cpu_backend(device: str, number: int) -> Backend:
+    """OpenVINO on the CPU."""
     _need_openvino(device)
     from rtface.engine.backends import openvino
     return Backend(device, "this CPU", openvino.supported, openvino.identify, openvino.OpenVinoPlan, threads=True)
 
 
-def _openvino(device: str, number: int) -> Backend:
+def openvino_backend(device: str, number: int) -> Backend:
+    """OpenVINO on a GPU or NPU."""
     _need_openvino(device)
     from rtface.engine.backends import openvino
     name = device.removeprefix("openvino:").upper()
@@ -130,7 +145,8 @@ def _need_openvino(device: str) -> None:
                                "pip install openvino") from error
 
 
-def _onnx(device: str, number: int) -> Backend:
+def onnx_backend(device: str, number: int) -> Backend:
+    """ONNX Runtime on the CPU, by CoreML, or by DirectML."""
     from rtface.engine.backends import onnx_runtime
     return _through({"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML,
                      "directml": onnx_runtime.DIRECTML}[device], device)
@@ -143,11 +159,11 @@ def _through(provider: Provider, device: str) -> Backend:
                    partial(onnx_runtime.OnnxPlan, provider=provider), threads=provider is onnx_runtime.CPU)
 
 
-def _torch(device: str, number: int) -> Backend:
+def torch_backend(device: str, number: int) -> Backend:
     """ONNX Runtime, which has replaced the PyTorch backend."""
     if device == "torch":
         _warn_replaced(device, "onnx")
-        return _onnx("onnx", 0)
+        return onnx_backend("onnx", 0)
     _warn_replaced(device, "cuda")
     from rtface.engine.backends import onnx_runtime
     provider = replace(onnx_runtime.CUDA, options=onnx_runtime.CUDA.options | {"device_id": str(number)})
@@ -160,14 +176,10 @@ def _warn_replaced(device: str, better: str) -> None:
                 "choose --device %s", device, better)
 
 
-def _cuda(device: str, number: int) -> NoReturn:
+def cuda_backend(device: str, number: int) -> NoReturn:
+    """TensorRT on an NVIDIA GPU: always raises, as `find` is for crops in the host's memory."""
     from rtface.engine.cuda import driver
     if (reason := driver.unusable(number)) is not None:
         raise MissingComponent(f"CUDA is not usable here because {reason}")
     raise UsageError(f"engines on device {device} take crops that lie on the GPU: rtface.Enhancer and rtface.run put "
                      "them there; for crops in memory choose cpu or onnx")
-
-
-_FINDERS: dict[str, Callable[[str, int], Backend]] = {
-    "cpu": _cpu, "cuda": _cuda, "openvino:gpu": _openvino, "openvino:npu": _openvino, "onnx": _onnx, "coreml": _onnx,
-    "directml": _onnx, "torch": _torch, "torch:cuda": _torch}

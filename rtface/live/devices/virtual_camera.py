@@ -14,8 +14,10 @@ from av.error import FFmpegError
 
 from rtface.errors import OutputError, RtfaceError
 from rtface.frame import Bytes, Frame
+from rtface.live.addresses import LiveAddress
 from rtface.live.devices.camera_buffer import CameraBuffer, even
 from rtface.live.protocols import EndpointHealth, SoundFormat, SoundPacket, VideoFormat
+from rtface.options import Options
 
 log = logging.getLogger("rtface")
 
@@ -61,6 +63,24 @@ def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction
         except OutputError as error:
             refused = refused or error
     raise refused or OutputError("there is no virtual camera")
+
+
+def open_virtual_camera(endpoint: LiveAddress, options: Options, *, metadata: dict[str, str]) -> VirtualCamera:
+    """The sink for ``vcam:NAME``, not yet opened."""
+    return VirtualCamera(endpoint.name)
+
+
+def why_unusable(name: str) -> str | None:
+    """Why no virtual camera can be fed here, as far as that is seen without opening one; None where one can."""
+    if platform.system() != "Linux":
+        return None
+    from rtface.live.devices.loopback import find
+
+    try:
+        find("")
+    except RtfaceError as error:
+        return str(error)
+    return None
 
 
 class VirtualCamera:

@@ -1,0 +1,145 @@
+"""The registry of extensions: engine backends, trackers, sources, sinks, stages and published engines.
+
+One table holds what rtface brings and what other distributions register as entry points. An entry names a module and
+an attribute; both are imported when the extension is used, never to look it up. docs/extending.md has an example of
+each kind.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rtface._version import __version__
+from rtface.errors import MissingComponent, reason
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUPS = {"backend": "rtface.backends", "tracker": "rtface.trackers", "source": "rtface.sources",
+          "sink": "rtface.sinks", "stage": "rtface.stages", "engine": "rtface.engines"}
+"""Kind of extension → group of its entry points."""
+
+_BACKENDS = "rtface.engine.backends.choose"
+_TRACKERS = "rtface.tracking"
+_SOURCE = "rtface.live.sources.reconnecting_source:open_live_source"
+_SINK = "rtface.live.sinks.stream_sink:open_live_sink"
+_VIRTUAL = "rtface.live.devices.virtual_camera"
+BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
+    "backend": {
+        name: (f"{_BACKENDS}:{factory}", f"{_BACKENDS}:why_unusable") for name, factory in (
+            ("cpu", "cpu_backend"), ("cuda", "cuda_backend"), ("openvino:gpu", "openvino_backend"),
+            ("openvino:npu", "openvino_backend"), ("onnx", "onnx_backend"), ("coreml", "onnx_backend"),
+            ("directml", "onnx_backend"), ("torch", "torch_backend"), ("torch:cuda", "torch_backend"))},
+    "tracker": {"openvino": (f"{_TRACKERS}:openvino_tracker", ""),
+                "tasks": (f"{_TRACKERS}:tasks_tracker", "rtface.tracking.tasks:why_unusable"),
+                "none": (f"{_TRACKERS}:NoTracker", "")},
+    "source": {"camera": (_SOURCE, ""), "stream": (_SOURCE, ""), "file": (_SOURCE, "")},
+    "sink": {"vcam": (f"{_VIRTUAL}:open_virtual_camera", f"{_VIRTUAL}:why_unusable"), "null": (_SINK, ""),
+             "stream": (_SINK, ""), "file": (_SINK, "")},
+    "stage": {}, "engine": {},
+}
+"""Kind → name → (factory, check), each "module:attribute". The check is called with the name and returns why the
+extension cannot be used on this machine, or None; "" where it always can."""
+
+_CHECKS = {"stage": "rtface.stages.entry_points:check_version"}
+"""Kind → function of name and factory that raises where a plugin does not fit this version of the interface."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """One line of ``rtface plugins``.
+
+    Attributes:
+        kind: a key of `GROUPS`.
+        name: as options take it.
+        distribution, version: what brings it.
+        unusable: why it cannot be used on this machine; None where it can.
+    """
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    unusable: str | None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """All attributes as a table."""
+        return asdict(self)
+
+
+def installed(kind: str) -> dict[str, EntryPoint]:
+    """Extensions of other distributions, by name; nothing is imported. Of two with one name the first on the path
+    counts."""
+    from importlib.metadata import entry_points  # takes 30 ms
+
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUPS[kind]):
+        found.setdefault(point.name, point)
+    return dict(sorted(found.items()))
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Names of all extensions of a kind, rtface's own first."""
+    return (*BUILT_IN[kind], *(name for name in installed(kind) if name not in BUILT_IN[kind]))
+
+
+def known(kind: str, name: str) -> bool:
+    """Whether there is an extension of that name; entry points are read only where rtface brings none."""
+    return name in BUILT_IN[kind] or name in installed(kind)
+
+
+def load(kind: str, name: str) -> Any:
+    """The factory of an extension.
+
+    Raises:
+        KeyError: there is none of that name.
+        MissingComponent: a plugin cannot be imported.
+    """
+    if name in BUILT_IN[kind]:
+        return _attribute(BUILT_IN[kind][name][0])
+    return load_point(kind, installed(kind)[name])
+
+
+def load_point(kind: str, point: EntryPoint) -> Any:
+    """What an entry point names. Raises MissingComponent."""
+    try:
+        importlib.invalidate_caches()
+        return point.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plugin does when it is imported, sys.exit() included
+        owner = f" of {point.dist.name}" if point.dist else ""
+        raise MissingComponent(f"the {kind} {point.name}{owner} cannot be loaded from {point.value}: "
+                               f"{reason(error)}") from error
+
+
+def extensions() -> Iterator[Extension]:
+    """All extensions, each with what brings it and whether it can be used here; imports them."""
+    for kind, own in BUILT_IN.items():
+        for name, (_, check) in own.items():
+            yield Extension(kind, name, "rtface", __version__, _attribute(check)(name) if check else None)
+        for name, point in installed(kind).items():
+            if name not in own:
+                dist = point.dist
+                yield Extension(kind, name, dist.name if dist else "", dist.version if dist else "",
+                                _why_unusable(kind, point))
+
+
+def _why_unusable(kind: str, point: EntryPoint) -> str | None:
+    """A plugin's factory may have a function ``unusable()`` that returns the reason or None."""
+    try:
+        factory = load_point(kind, point)
+        if kind in _CHECKS:
+            _attribute(_CHECKS[kind])(point.name, factory)
+        check: Callable[[], str | None] | None = getattr(factory, "unusable", None)
+        return check() if check is not None else None
+    except Exception as error:  # noqa: BLE001 - a plugin's fault is what is asked for
+        return str(error) or reason(error)
+
+
+def _attribute(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

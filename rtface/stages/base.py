@@ -1,0 +1,45 @@
+"""The base class of stages."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from rtface.frame import Frame
+
+if TYPE_CHECKING:
+    from rtface.stages.runner import Run
+
+
+class Stage(ABC):
+    """Draws on frames between the enhancement and the output; docs/stages.md says what the interface promises.
+
+    A class with ``api`` and ``__call__`` need not derive from it: what it lacks is taken from here.
+
+    Attributes:
+        api: the version of this interface that the class was written for, 1; every stage has to say it.
+        needs_before: frames carry `Frame.before`, a copy of the decoded frame.
+        hides: the stage hides faces: where it fails, the whole frame is blurred.
+        commercial_use: False has ``--commercial-use`` refuse the stage.
+        licence: named in that refusal.
+    """
+
+    api: ClassVar[int]
+    needs_before: ClassVar[bool] = False
+    hides: ClassVar[bool] = False
+    commercial_use: ClassVar[bool] = True
+    licence: ClassVar[str] = "its licence"
+
+    def begin(self, run: Run) -> None:  # noqa: B027 - a stage may leave it out
+        """Called once before the first frame."""
+
+    @abstractmethod
+    def __call__(self, frame: Frame) -> Frame:
+        """The frame with a changed image of the same size and format, or the frame itself.
+
+        `frame.image` is in memory of the host, may be written to, and has a format that `rtface.geometry.planes` knows.
+        What it raises costs this frame the stage's work and nothing else.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Called once after the last frame."""
