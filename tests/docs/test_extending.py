@@ -19,8 +19,8 @@ from rtface.engine.backends.choose import open_engine
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import UsageError
 from rtface.frame import Frame
-from rtface.live.endpoints import Endpoint, endpoint, is_live
-from rtface.live.factory import make_ends
+from rtface.live.addresses import LiveAddress, is_live, parse_address
+from rtface.live.endpoint_factory import make_endpoints
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
@@ -80,9 +80,9 @@ def test_backend() -> None:
 
 
 def test_source_and_sink(capsys: pytest.CaptureFixture[str]) -> None:
-    source, sink = endpoint("ramp:up"), endpoint("brightness:here")
-    assert is_live(source, sink) and (source, sink) == (Endpoint("ramp", "up"), Endpoint("brightness", "here"))
-    ends = make_ends(source, sink, Options(), Stats())
+    source, sink = parse_address("ramp:up"), parse_address("brightness:here")
+    assert is_live(source, sink) and (source, sink) == (LiveAddress("ramp", "up"), LiveAddress("brightness", "here"))
+    ends = make_endpoints(source, sink, Options(), Stats())
     got: list[Frame] = []
     enough = threading.Event()
 
@@ -98,9 +98,9 @@ def test_source_and_sink(capsys: pytest.CaptureFixture[str]) -> None:
     assert [*ends.notes, ends.source.sound_form, ends.source.ended] == [None, False]
     assert capsys.readouterr().out.split("\n")[:3] == ["brightness of here", "0.0", "1.0"]
     with pytest.raises(UsageError, match="ramp:up is an input"):
-        make_ends(Endpoint("camera", "0"), source, Options(), Stats())
+        make_endpoints(LiveAddress("camera", "0"), source, Options(), Stats())
     with pytest.raises(UsageError, match="brightness:here is an output"):
-        make_ends(sink, Endpoint("null", ""), Options(), Stats())
+        make_endpoints(sink, LiveAddress("null", ""), Options(), Stats())
 
 
 def test_rtface_plugins_lists_them_with_their_distribution(tmp_path: Path) -> None:

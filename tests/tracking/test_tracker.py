@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from skimage import data
 
+from rtface import plugins
 from rtface.errors import UsageError
 from rtface.protocols import Tracker
-from rtface.tracking import NAMES, create_tracker
+from rtface.tracking import create_tracker
 from rtface.tracking.detector_search import DetectorSearch
 from rtface.tracking.facemesh import Mesh
 from rtface.tracking.mediapipe import COAST, MediaPipeTracker
@@ -212,7 +213,7 @@ def test_tiny_and_odd_pictures_do_no_harm(tracker):
 
 def test_names():
     assert create_tracker("none").update(ArrayView(astronaut()), 0.0) == ()
-    assert set(NAMES) == {"auto", "openvino", "tasks", "none"}
+    assert {*plugins.BUILT_IN["tracker"], "auto"} == {"auto", "openvino", "tasks", "none"}
     with pytest.raises(UsageError, match="openvino, tasks, none"):
         create_tracker("mtcnn")
     with pytest.raises(UsageError, match="max_faces"):

@@ -65,16 +65,16 @@ def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction
     raise refused or OutputError("there is no virtual camera")
 
 
-def open_virtual_camera(endpoint: LiveAddress, options: Options, *, metadata: dict[str, str]) -> VirtualCamera:
+def open_virtual_camera(address: LiveAddress, options: Options, *, metadata: dict[str, str]) -> VirtualCamera:
     """The sink for ``vcam:NAME``, not yet opened."""
-    return VirtualCamera(endpoint.name)
+    return VirtualCamera(address.name)
 
 
 def why_unusable(name: str) -> str | None:
     """Why no virtual camera can be fed here, as far as that is seen without opening one; None where one can."""
     if platform.system() != "Linux":
         return None
-    from rtface.live.devices.loopback import find
+    from rtface.live.devices.v4l2_loopback import find
 
     try:
         find("")
