@@ -16,7 +16,7 @@ class AnalyzeOptions(TypedDict, total=False):
 
     colour: Literal["lock", "restore"]
     threads: int | None
-    tracker: Literal["auto", "openvino", "tasks", "none"]
+    tracker: str
     faces: str
     max_faces: int
     start: float | str | None
@@ -35,7 +35,7 @@ class EnhancerOptions(TypedDict, total=False):
     grain: Literal["match", "none"]
     region: Literal["face", "head"]
     threads: int | None
-    tracker: Literal["auto", "openvino", "tasks", "none"]
+    tracker: str
     faces: str
     max_faces: int
     correct: Literal["auto", "always", "never"]

@@ -95,7 +95,7 @@ def test_source_and_sink(capsys: pytest.CaptureFixture[str]) -> None:
     ends.source.start(take, lambda packet: None)
     assert enough.wait(10)
     ends.close()
-    assert [*ends.notes, ends.source.sound_form, ends.source.ended] == [None, False]
+    assert [*ends.notes, ends.source.sound_format, ends.source.video_format.width] == [None, 320]
     assert capsys.readouterr().out.split("\n")[:3] == ["brightness of here", "0.0", "1.0"]
     with pytest.raises(UsageError, match="ramp:up is an input"):
         make_endpoints(LiveAddress("camera", "0"), source, Options(), Stats())
