@@ -1,6 +1,14 @@
-"""`trial_stages` on the path, as a user's own stages are."""
+"""Stages of the tests have short names, as `trial_stages.Bar`."""
+
+from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+import pytest
+
+from tests.stages import trial_stages
+
+
+@pytest.fixture(autouse=True)
+def short_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trial_stages", trial_stages)
