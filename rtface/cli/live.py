@@ -99,26 +99,39 @@ class LiveMonitor:
         self._meter()
 
     def _begin(self, live: LiveSession) -> StatusLine:
-        from rtface.live.control.control_server import ControlServer
         from rtface.live.control.keyboard import HELP, Keyboard
-        from rtface.live.control.metrics import MetricsServer
         from rtface.live.control.status import StatusLine
 
-        console, options, stack = self._console, self._options, self._stack
+        console = self._console
         console.say(f"{live.ends.source.described} → {', '.join(sink.described for sink in live.ends.sinks)}")
-        if options.control is not None or options.preview:
-            server = ControlServer(live.controls, live.status.snapshot, preview=live.filters.preview,
-                                   port=options.control or 0)
-            stack.callback(server.close)
-            shown = f", preview: {server.address}/preview" if options.preview else ""
-            console.say(f"control: {server.address}{shown}")
-            if options.preview:
-                server.open_preview()
-        if options.metrics is not None:
-            figures = MetricsServer(live.status, port=options.metrics)
-            stack.callback(figures.close)
-            console.say(f"metrics: {figures.address}")
-        stack.enter_context(Keyboard(live.controls, console.say))
+        self._serve(live)
+        self._stack.enter_context(Keyboard(live.controls, console.say))
         if console.live:
             console.say(HELP)
         return StatusLine(console, live.status)
+
+    def _serve(self, live: LiveSession) -> None:
+        """Starts the HTTP servers that were asked for; control and metrics share one where they share the port."""
+        from rtface.live.control.control_routes import control_routes, open_in_browser
+        from rtface.live.control.http_server import LocalHttpServer, Routes
+        from rtface.live.control.metrics import metrics_routes
+
+        options, console = self._options, self._console
+        control = 0 if options.control is None and options.preview else options.control
+        routes: dict[int, Routes] = {}
+        if control is not None:
+            routes[control] = control_routes(live.controls, live.status.snapshot, live.filters.preview)
+        if options.metrics is not None:
+            routes[options.metrics] = {**routes.get(options.metrics, {}), **metrics_routes(live.status)}
+        addresses: dict[int, str] = {}
+        for port, handlers in routes.items():
+            server = LocalHttpServer(handlers, port=port, option="--control" if port == control else "--metrics")
+            self._stack.callback(server.close)
+            addresses[port] = server.address
+        if control is not None:
+            page = f"{addresses[control]}/preview"
+            console.say(f"control: {addresses[control]}" + (f", preview: {page}" if options.preview else ""))
+            if options.preview:
+                open_in_browser(page)
+        if options.metrics is not None:
+            console.say(f"metrics: {addresses[options.metrics]}/metrics")

@@ -1,38 +1,49 @@
-"""A small HTTP server for programs of this machine; pages of other sites in a browser on it are kept out."""
+"""The HTTP server of a live run, for programs of this machine; web pages of other sites are refused.
+
+It serves the control page, the status, commands, the preview (`rtface.live.control.control_routes`) and Prometheus
+metrics (`rtface.live.control.metrics`).
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
+import os
 import re
 import socket
+import socketserver
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from rtface.errors import UsageError
-from rtface.live.control.http_connections import ADDRESS, STREAMS, LimitedServer
 
 log = logging.getLogger("rtface")
 
+ADDRESS = "127.0.0.1"
+CONNECTIONS = 16
+STREAMS = 4
+"""Of the connections those with endless responses (previews): the others are always left for commands."""
 BODY_BYTES = 4096
 REQUEST_S = 5.0
 ANSWER_S = 5.0
 
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
-# What a browser says of a request that the user or a page of ours made; programs say nothing.
-_OWN = (None, "none", "same-origin")
+# What a browser sends for a request that the user or a page of ours made; programs send no such header.
+_OWN_SITE = (None, "none", "same-origin")
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
+            "Cross-Origin-Resource-Policy": "same-origin", "Referrer-Policy": "no-referrer"}
 
 
 class HttpError(Exception):
-    """A request that is answered with an error: status and a sentence."""
+    """A request that is answered with an error: its status and a sentence."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -41,10 +52,10 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What is asked.
+    """A request that was let in.
 
     Attributes:
-        values: of the query, and over these of a JSON object in the body.
+        values: of the query; those of a JSON object in the body replace them.
         headers: with lower-case names.
     """
 
@@ -54,8 +65,8 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What is sent back: a body, or pieces as they come until there are no more or the peer is gone. An empty piece
-    sends nothing; it has the server look whether the peer is still there."""
+    """A response: a body, or pieces as they come, until there are no more or the peer is gone. An empty piece sends
+    nothing; the server checks then whether the peer is still connected."""
 
     body: bytes | Generator[bytes]
     kind: str
@@ -63,67 +74,113 @@ class HttpResponse:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def json_response(value: object, status: HTTPStatus = HTTPStatus.OK,
-                  headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """An answer in JSON, ASCII only."""
-    return HttpResponse((json.dumps(value) + "\n").encode(), "application/json", status, headers or {})
+def json_response(value: object, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> HttpResponse:
+    """A response in JSON, ASCII only."""
+    return HttpResponse((json.dumps(value) + "\n").encode(), "application/json", status, headers)
 
 
 Routes = Mapping[tuple[str, str], Callable[[HttpRequest], HttpResponse]]
 
 
-def check_port(port: int | None, option: str) -> None:
-    """UsageError where a port is not free: asked before a run opens anything."""
-    if port:
-        LocalHttpServer({}, port=port, option=option).close()
+class LocalHttpServer(ThreadingHTTPServer):
+    """Answers on 127.0.0.1 from threads of its own until `close`.
 
-
-class LocalHttpServer:
-    """Answers on 127.0.0.1 from threads of its own until it is closed.
-
-    A request must name this machine as its host (a name that a foreign DNS server points here does not), and none is
-    answered that a page of another site makes in a browser. Bodies, connections and waits are limited. Where all
-    connections are taken, one that has not sent its request yet makes room for a new one: who opens connections and
-    says nothing cannot keep a command from being answered.
+    A request must name this machine as its host (a foreign DNS name that points here does not), and none is answered
+    that a page of another site makes in a browser. Bodies, connections and waits are limited. Where all connections
+    are taken, the oldest one without a request is closed for a new one: idle connections cannot block a command.
 
     Args:
-        routes: by method and path what answers; HEAD goes to GET.
+        routes: handlers by method and path; HEAD uses those of GET.
         port: 0 takes a free one.
-        option: which asked for it, for messages.
+        option: the option that asked for the server, for messages.
 
     Raises:
-        UsageError: the port cannot be had.
+        UsageError: the port is taken.
     """
 
+    daemon_threads = True
+    block_on_close = False
+    # Elsewhere it only skips the wait after a server that ended; on Windows it would let two servers share a port.
+    allow_reuse_address = os.name != "nt"
+    request_queue_size = CONNECTIONS
+
     def __init__(self, routes: Routes, *, port: int, option: str) -> None:
+        self.routes = routes
+        self.streams = threading.BoundedSemaphore(STREAMS)
+        self._room = threading.BoundedSemaphore(CONNECTIONS)
+        self._reading: dict[socket.socket, None] = {}  # connections whose request is not complete, oldest first
+        self._lock = threading.Lock()
         try:
-            self._server = LimitedServer(routes, port, _Handler)
+            super().__init__((ADDRESS, port), _Handler)
         except OSError as error:
             raise UsageError(f"{option} {port}: the port cannot be had on {ADDRESS} ({error.strerror}); "
                              "give another, or 0 for a free one") from None
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name=f"rtface{option}",
-                                        daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="rtface-http", daemon=True)
         self._thread.start()
-
-    @property
-    def port(self) -> int:
-        return self._server.server_address[1]
 
     @property
     def address(self) -> str:
         """Its URL, without a slash at the end."""
-        return f"http://{ADDRESS}:{self.port}"
+        return f"http://{ADDRESS}:{self.server_port}"
 
     def close(self) -> None:
-        """Answers no more; safe to call twice. Answers that are being sent end with the process at last."""
+        """Stops; safe to call twice. Responses that are being sent end with the process at the latest."""
         if self._thread.is_alive():
-            self._server.shutdown()
+            self.shutdown()
             self._thread.join()
-            self._server.server_close()
+            self.server_close()
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)  # HTTPServer's own asks a DNS server for our name
+        self.server_name, self.server_port = ADDRESS, self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._room.acquire(blocking=False) and not (self._close_oldest() and self._room.acquire(timeout=0.5)):
+            request.settimeout(0.0)
+            with suppress(OSError):
+                request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: application/json\r\n\r\n"
+                                b'{"error": "too many connections"}\n')
+            self.shutdown_request(request)
+            return
+        with self._lock:
+            self._reading[request] = None
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.request_complete(request)
+            self._room.release()
+
+    def request_complete(self, connection: socket.socket) -> None:
+        """Keeps a connection whose request was read from being closed for another."""
+        with self._lock:
+            self._reading.pop(connection, None)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("http: a connection ended", exc_info=True)  # the peer left, or was too slow
+
+    def _close_oldest(self) -> bool:
+        """Closes the connection that has been without a request for longest; False where there is none."""
+        with self._lock:
+            oldest = next(iter(self._reading), None)
+            if oldest is None:
+                return False
+            del self._reading[oldest]
+        with suppress(OSError):
+            oldest.shutdown(socket.SHUT_RDWR)
+        return True
 
 
-class _Within(io.RawIOBase):
-    """Reads from a connection, all in all no longer than a request may take: drops by the second do not help."""
+def check_port(port: int | None, option: str) -> None:
+    """UsageError where a port is taken: checked before a run opens anything."""
+    if port:
+        LocalHttpServer({}, port=port, option=option).close()
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a connection within a total time, so that a peer that sends byte by byte gets no more."""
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         self._connection, self._until = connection, time.monotonic() + seconds
@@ -140,12 +197,13 @@ class _Within(io.RawIOBase):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: LocalHttpServer  # pyright: ignore[reportIncompatibleVariableOverride]
     server_version = "rtface"
     sys_version = ""
 
     def setup(self) -> None:
         super().setup()
-        self.rfile = io.BufferedReader(_Within(self.connection, REQUEST_S))
+        self.rfile = io.BufferedReader(_TimedReader(self.connection, REQUEST_S))
 
     def do_GET(self) -> None:
         self._serve("GET")
@@ -157,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve("POST")
 
     def log_message(self, format: str, *args: Any) -> None:
-        log.debug("control: " + format, *args)
+        log.debug("http: " + format, *args)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         status = HTTPStatus(code)
@@ -165,33 +223,33 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, method: str) -> None:
         try:
-            answer = self._answer(method)
-        except HttpError as refusal:
-            answer = json_response({"error": str(refusal)}, refusal.status)
+            response = self._response(method)
+        except HttpError as error:
+            response = json_response({"error": str(error)}, error.status)
         except UsageError as error:
-            answer = json_response({"error": str(error)}, HTTPStatus.BAD_REQUEST)
+            response = json_response({"error": str(error)}, HTTPStatus.BAD_REQUEST)
         except OSError:
-            raise  # the peer
+            raise  # of the connection
         except Exception:
-            log.debug("control: an answer failed", exc_info=True)
-            answer = json_response({"error": "rtface could not answer"}, HTTPStatus.INTERNAL_SERVER_ERROR)
-        self._send(answer)
+            log.debug("http: a handler failed", exc_info=True)
+            response = json_response({"error": "rtface could not answer"}, HTTPStatus.INTERNAL_SERVER_ERROR)
+        self._send(response)
 
-    def _answer(self, method: str) -> HttpResponse:
+    def _response(self, method: str) -> HttpResponse:
         self._check_sender()
         body = self._body()
-        cast(LimitedServer, self.server).request_came(self.connection)
+        self.server.request_complete(self.connection)
         try:
             parts = urlsplit(self.path)
         except ValueError:
             raise HttpError(HTTPStatus.BAD_REQUEST, "the path cannot be read") from None
-        routes = cast(LimitedServer, self.server).routes
+        routes = self.server.routes
         route = routes.get((method, parts.path))
         if route is None:
             other = [m for m, path in routes if path == parts.path]
             if other:
                 return json_response({"error": f"{parts.path} is for {other[0]}"}, HTTPStatus.METHOD_NOT_ALLOWED,
-                                     {"Allow": ", ".join(other)})
+                                     Allow=", ".join(other))
             known = ", ".join(sorted({path for _, path in routes}))
             raise HttpError(HTTPStatus.NOT_FOUND, f"there is no {parts.path[:80]}; there is {known}")
         values: dict[str, Any] = dict(parse_qsl(parts.query))
@@ -202,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not _HOST.fullmatch(host) or len(self.headers.get_all("Host", [])) != 1:
             raise HttpError(HTTPStatus.FORBIDDEN, "only requests to 127.0.0.1 or localhost are answered")
         origin = self.headers.get("Origin")
-        if self.headers.get("Sec-Fetch-Site") not in _OWN or origin not in (None, f"http://{host}"):
+        if self.headers.get("Sec-Fetch-Site") not in _OWN_SITE or origin not in (None, f"http://{host}"):
             raise HttpError(HTTPStatus.FORBIDDEN, "requests of other web pages are not answered")
 
     def _body(self) -> dict[str, Any]:
@@ -224,46 +282,41 @@ class _Handler(BaseHTTPRequestHandler):
             raise HttpError(HTTPStatus.BAD_REQUEST, 'the body is not a JSON object such as {"value": 0.6}')
         return cast(dict[str, Any], value)
 
-    def _send(self, answer: HttpResponse) -> None:
-        streams = cast(LimitedServer, self.server).streams
-        if isinstance(answer.body, bytes):
-            self._send_in(answer)
+    def _send(self, response: HttpResponse) -> None:
+        if isinstance(response.body, bytes):
+            self._write(response, response.body)
         elif self.command == "HEAD":
-            self._send_in(replace(answer, body=b""))
-        elif streams.acquire(blocking=False):
+            self._write(replace(response, body=b""), b"")
+        elif self.server.streams.acquire(blocking=False):
             try:
-                self._send_in(answer)
+                self._write(response, b"")
+                with closing(response.body):
+                    for piece in response.body:
+                        if piece:
+                            self.wfile.write(piece)
+                        elif self._peer_left():
+                            return
             finally:
-                streams.release()
+                self.server.streams.release()
         else:
-            answer.body.close()
-            self._send_in(json_response({"error": f"{STREAMS} previews are open, which is the most; close one"},
-                                        HTTPStatus.SERVICE_UNAVAILABLE))
+            response.body.close()
+            self._send(json_response({"error": f"{STREAMS} previews are open, which is the most; close one"},
+                                     HTTPStatus.SERVICE_UNAVAILABLE))
 
-    def _send_in(self, answer: HttpResponse) -> None:
+    def _write(self, response: HttpResponse, body: bytes) -> None:
         self.connection.settimeout(ANSWER_S)
-        self.send_response(answer.status)
-        headers = {"Content-Type": answer.kind, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
-                   "Cross-Origin-Resource-Policy": "same-origin", "Referrer-Policy": "no-referrer"}
-        if isinstance(answer.body, bytes):
-            headers["Content-Length"] = str(len(answer.body))
-        for name, value in (headers | dict(answer.headers)).items():
+        self.send_response(response.status)
+        headers = {"Content-Type": response.kind, **_HEADERS, **response.headers}
+        if isinstance(response.body, bytes):
+            headers["Content-Length"] = str(len(body))
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "HEAD":
-            return
-        if isinstance(answer.body, bytes):
-            self.wfile.write(answer.body)
-            return
-        with closing(answer.body):
-            for piece in answer.body:
-                if piece:
-                    self.wfile.write(piece)
-                elif self._gone():
-                    return
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
-    def _gone(self) -> bool:
-        """Whether the peer has closed the connection, or broken it."""
+    def _peer_left(self) -> bool:
+        """Whether the peer has closed or broken the connection."""
         self.connection.setblocking(False)
         try:
             return not self.connection.recv(1, socket.MSG_PEEK)

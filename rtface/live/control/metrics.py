@@ -1,4 +1,4 @@
-"""Figures of a live run for Prometheus, on 127.0.0.1."""
+"""Figures of a live run for Prometheus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from rtface._version import __version__
-from rtface.live.control.http_server import HttpRequest, HttpResponse, LocalHttpServer
+from rtface.live.control.http_server import HttpRequest, HttpResponse, Routes
 from rtface.live.control.status import LiveStatus
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import EDGES, Histogram
@@ -30,38 +30,20 @@ _BUCKETS = sorted({int(np.abs(EDGES - ms / 1e3).argmin()) for ms in _NEAR_MS})
 _STATES = ("opening", "live", "away", "closed")
 
 
-class MetricsServer:
-    """Answers GET /metrics from what `status` knows at that moment, with a registry of its own.
+def metrics_routes(status: LiveStatus) -> Routes:
+    """The handler of GET /metrics for a `LocalHttpServer`: the figures of `status`, read when it is asked."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Run(status))
+    if Path("/proc/self/stat").exists():
+        ProcessCollector(registry=registry)  # cpu, memory, open files
+    else:
+        registry.register(_Cpu())
 
-    Args:
-        status: of the run.
-        port: 0 takes a free one.
-
-    Raises:
-        UsageError: the port cannot be had.
-    """
-
-    def __init__(self, status: LiveStatus, *, port: int = 0) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Run(status))
-        if Path("/proc/self/stat").exists():
-            ProcessCollector(registry=self._registry)  # cpu, memory, open files
-        else:
-            self._registry.register(_Cpu())
-        self._server = LocalHttpServer({("GET", "/metrics"): self._answer}, port=port, option="--metrics")
-
-    @property
-    def address(self) -> str:
-        """The URL that Prometheus scrapes."""
-        return f"{self._server.address}/metrics"
-
-    def close(self) -> None:
-        """Ends it; safe to call twice."""
-        self._server.close()
-
-    def _answer(self, request: HttpRequest) -> HttpResponse:
+    def handle(request: HttpRequest) -> HttpResponse:
         encode, kind = choose_encoder(request.headers.get("accept", ""))
-        return HttpResponse(encode(self._registry), kind)
+        return HttpResponse(encode(registry), kind)
+
+    return {("GET", "/metrics"): handle}
 
 
 class _Run(Collector):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import queue
 import re
 import sys
-import time
 import types
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from rtface.live.control.control_server import ControlServer
+from rtface.live.control.control_routes import control_routes
+from rtface.live.control.http_server import HttpRequest, LocalHttpServer
 from rtface.live.control.keyboard import HELP
-from rtface.live.control.metrics import MetricsServer
+from rtface.live.control.metrics import metrics_routes
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
@@ -32,9 +34,7 @@ def status():
 
 
 def test_every_path_is_on_the_page_and_the_other_way_round(status):
-    endpoint = ControlServer(status.controls, status.snapshot)
-    paths = {path for _, path in endpoint._server._server.routes} - {"/"}
-    endpoint.close()
+    paths = {path for _, path in control_routes(status.controls, status.snapshot)} - {"/"}
     assert set(re.findall(r"(?:GET|POST) (/[a-z.]+)", PAGE)) | {"/on", "/off", "/light"} == paths | {"/metrics"}
     for path in paths:
         assert re.search(rf"[` ]{path}[?`]", PAGE), path
@@ -46,10 +46,9 @@ def test_every_key_of_the_status_and_every_metric_is_explained(status):
     snapshot = status.snapshot()
     assert set(snapshot) | set(snapshot["source"]) | set(snapshot["dropped"]) | set(snapshot["latency_ms"]) <= written
     status.wrote(0.02, 1)
-    metrics = MetricsServer(status)
-    names = {sample.name for family in metrics._registry.collect() for sample in family.samples
+    text = metrics_routes(status)["GET", "/metrics"](HttpRequest({}, {})).body.decode()
+    names = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples
              if sample.name.startswith("rtface")}
-    metrics.close()
     shown = set(re.findall(r"`(rtface_[a-z_]+)", PAGE[PAGE.index("## Prometheus"):]))
     for name in names:
         name = re.sub(r"_(bucket|sum|count|created)$", "", name)
@@ -64,9 +63,10 @@ def test_every_key_is_on_the_page():
 
 
 def test_the_script_for_obs_works(status, monkeypatch):
-    endpoint = ControlServer(status.controls, status.snapshot)
-    pressed, offsets, kept, released, changes = {}, [], {}, [], []
-    status.controls.listen(lambda name, value: changes.append(name))
+    server = LocalHttpServer(control_routes(status.controls, status.snapshot), port=0, option="--control")
+    pressed, kept, released = {}, {}, []
+    offsets, changes = queue.Queue(), queue.Queue()
+    status.controls.listen(lambda name, value: changes.put(name))
 
     def register(name, title, callback):
         pressed[name] = callback
@@ -77,25 +77,21 @@ def test_the_script_for_obs_works(status, monkeypatch):
         obs_hotkey_save=lambda hotkey: [hotkey], obs_data_get_array=lambda settings, name: settings.get(name),
         obs_data_set_array=lambda settings, name, saved: settings.update({name: saved}),
         obs_data_array_release=released.append, obs_get_source_by_name=lambda name: name,
-        obs_source_set_sync_offset=lambda source, offset: offsets.append((source, offset)),
+        obs_source_set_sync_offset=lambda source, offset: offsets.put((source, offset)),
         obs_source_release=lambda source: None)
     monkeypatch.setitem(sys.modules, "obspython", obs)
-    script = re.search(r"```python\n(.*?)```", PAGE, re.S)[1].replace("http://127.0.0.1:8177", endpoint.address)
+    script = re.search(r"```python\n(.*?)```", PAGE, re.S)[1].replace("http://127.0.0.1:8177", server.address)
     names = {}
     exec(compile(script, "rtface_hotkeys.py", "exec"), names)
     names["script_load"](kept)
     for name in pressed:
         pressed[name](True)
         pressed[name](False)
-    until = time.monotonic() + 10
-    while (not offsets or len(changes) < 3) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert offsets == [("Mic/Aux", 60_000_000)]
+    assert sorted(changes.get(timeout=10) for _ in range(3)) == ["enabled", "strength", "strength"]
+    assert offsets.get(timeout=10) == ("Mic/Aux", 60_000_000)
     assert status.controls.values() == {"enabled": False, "strength": 0.5, "light": 0.0}
     pressed["rtface_more"](True)
-    while status.controls.strength != 0.6 and time.monotonic() < until:
-        time.sleep(0.01)
-    assert status.controls.strength == 0.6
+    assert changes.get(timeout=10) == "strength" and status.controls.strength == 0.6
     names["script_save"](kept)
     assert kept == {name: [n] for n, name in enumerate(pressed, 1)}
-    endpoint.close()
+    server.close()

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rtface.live.control.metrics import MetricsServer
+from rtface.live.control.http_server import LocalHttpServer
+from rtface.live.control.metrics import metrics_routes
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
@@ -24,6 +25,10 @@ class End:
         self.health = health
 
 
+def served(status):
+    return LocalHttpServer(metrics_routes(status), port=0, option="--metrics")
+
+
 @pytest.fixture
 def run():
     stats = Stats()
@@ -32,13 +37,13 @@ def run():
                         sinks=[("rtmp://h/app/SECRET", End(EndpointHealth("away", "SECRET", 0.0, 290, 4, 12345, 3,
                                                                           causes={"network": 4}))),
                                ("vcam:", End(EndpointHealth("live", "", 0.0)))])
-    metrics = MetricsServer(status)
+    metrics = served(status)
     yield stats, status, metrics
     metrics.close()
 
 
 def scraped(metrics):
-    with urllib.request.urlopen(metrics.address, timeout=10) as answer:
+    with urllib.request.urlopen(f"{metrics.address}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     found = {}
     for family in text_string_to_metric_families(text):
@@ -107,16 +112,16 @@ def test_memory_is_told_where_the_system_tells_it(run):
 
 def test_two_runs_in_one_process_do_not_meet(run):
     _, status, metrics = run
-    other = MetricsServer(LiveStatus(Stats(), LiveControls(strength=0.2), source=status.source, sinks=[]))
+    other = served(LiveStatus(Stats(), LiveControls(strength=0.2), source=status.source, sinks=[]))
     assert scraped(other)[1]["rtface_strength_ratio",] == 0.2
     assert scraped(metrics)[1]["rtface_strength_ratio",] == 0.7
     other.close()
 
 
 def test_pages_of_other_sites_get_nothing(run):
-    request = urllib.request.Request(run[2].address, headers={"Host": "evil.example"})
+    request = urllib.request.Request(f"{run[2].address}/metrics", headers={"Host": "evil.example"})
     with pytest.raises(HTTPError, match="403"):
         urllib.request.urlopen(request, timeout=10)
-    request = urllib.request.Request(run[2].address, headers={"Sec-Fetch-Site": "cross-site"})
+    request = urllib.request.Request(f"{run[2].address}/metrics", headers={"Sec-Fetch-Site": "cross-site"})
     with pytest.raises(HTTPError, match="403"):
         urllib.request.urlopen(request, timeout=10)

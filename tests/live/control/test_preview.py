@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -13,13 +12,14 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color, Display, Frame
-from rtface.live.control.control_server import ControlServer
-from rtface.live.control.http_connections import STREAMS
+from rtface.live.control.control_routes import control_routes
+from rtface.live.control.http_server import STREAMS, LocalHttpServer
 from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.options import Options
 from rtface.stats import Stats
+from tests.live.live_fakes import SteppedClock
 
 
 def picture(value, pts=0, size=(320, 180), **more):
@@ -116,11 +116,10 @@ def test_a_stage_that_needs_originals_adds_no_previews():
 def test_previews_leave_room_for_commands_and_notice_leavers(monkeypatch):
     monkeypatch.setattr("rtface.live.control.preview._AGAIN_S", 0.05)
     preview, controls = Preview(), LiveControls()
-    endpoint = ControlServer(controls, dict, preview=preview)
-    port = int(endpoint.address.rsplit(":", 1)[1])
+    server = LocalHttpServer(control_routes(controls, dict, preview), port=0, option="--control")
 
     def asked(method, path):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
         connection.request(method, path)
         return connection, connection.getresponse()
 
@@ -134,32 +133,31 @@ def test_previews_leave_room_for_commands_and_notice_leavers(monkeypatch):
         for connection, answer in viewers:  # nothing was ever sent to them
             answer.close()
             connection.close()
-        until = time.monotonic() + 10
-        while preview._viewers and time.monotonic() < until:
-            time.sleep(0.01)
-        assert preview._viewers == 0
+        while preview.wanted:
+            assert asked("GET", "/status")[1].status == 200
         assert asked("POST", "/quit")[1].status == 200
     finally:
-        endpoint.close()
+        preview.close()
+        server.close()
 
 
 def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
-    preview = Preview()
-    endpoint = ControlServer(LiveControls(), dict, preview=preview)
-    connection = http.client.HTTPConnection("127.0.0.1", int(endpoint.address.rsplit(":", 1)[1]), timeout=10)
+    clock = SteppedClock()
+    preview = Preview(clock)
+    server = LocalHttpServer(control_routes(LiveControls(), dict, preview), port=0, option="--control")
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     connection.request("GET", "/preview.mjpeg")
     answer = connection.getresponse()
     assert answer.headers["Content-Type"].startswith("multipart/x-mixed-replace; boundary=")
 
-    def more(pts):
-        preview.show(picture(90, pts), picture(90, pts))
-        time.sleep(0.02)
+    def show():
+        clock.step(1.0)
+        preview.show(picture(90, int(clock())), picture(90, int(clock())))
 
-    until = time.monotonic() + 10
-    pts = 0
-    while preview._number < 3 and time.monotonic() < until:
-        more(pts := pts + 1)
-    for _ in range(2):
+    while not preview.wanted:  # the viewer counts a moment after its headers
+        pass
+    for _ in range(3):
+        show()
         head = [answer.fp.readline() for _ in range(4)]
         assert head[0] == b"--rtface-picture\r\n"
         size = int(head[2].split()[1])
@@ -167,12 +165,12 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
         assert answer.fp.readline() == b"\r\n"
     answer.close()
     connection.close()
-    while preview._viewers and time.monotonic() < until:
-        more(pts := pts + 1)
-    assert preview._viewers == 0
-    began = time.monotonic()
-    endpoint.close()
-    assert time.monotonic() - began < 1
+    clock.step(1.0)
+    while preview.wanted:
+        show()
+        clock.step(1.0)
+    preview.close()
+    server.close()
     assert list(preview.watch()) == []
 
 

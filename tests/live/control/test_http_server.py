@@ -1,4 +1,4 @@
-"""The control endpoint: what it does, and whom it refuses."""
+"""The HTTP server of a live run: its commands, and the requests that it refuses."""
 
 from __future__ import annotations
 
@@ -12,17 +12,25 @@ import webbrowser
 import pytest
 
 from rtface.errors import UsageError
-from rtface.live.control import http_connections
-from rtface.live.control.control_server import ControlServer
+from rtface.live.control.control_routes import control_routes, open_in_browser
+from rtface.live.control.http_server import CONNECTIONS, LocalHttpServer
+from rtface.live.control.metrics import metrics_routes
+from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
+from rtface.live.sinks.stream_sink import NullSink
+from rtface.stats import Stats
+
+
+def control(controls, status=dict, port=0):
+    return LocalHttpServer(control_routes(controls, status), port=port, option="--control")
 
 
 @pytest.fixture
 def served():
     controls = LiveControls(strength=0.5)
-    endpoint = ControlServer(controls, lambda: {"fps": 30.0, **controls.values()})
-    yield controls, int(endpoint.address.rsplit(":", 1)[1])
-    endpoint.close()
+    server = control(controls, lambda: {"fps": 30.0, **controls.values()})
+    yield controls, int(server.address.rsplit(":", 1)[1])
+    server.close()
 
 
 def ask(port, method, path, body=None, **headers):
@@ -132,36 +140,42 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(served):
     assert "</html>" in page
 
 
-def test_the_page_is_opened_in_a_browser_with_windows_only(served, monkeypatch):
-    endpoint = ControlServer(LiveControls(), dict)
-    opened = threading.Event()
+def test_the_page_is_opened_in_a_browser_with_windows_only(monkeypatch):
+    opened, go = threading.Event(), threading.Event()
 
     class Browser(webbrowser.BackgroundBrowser):
         def open(self, url, new=0, autoraise=True):
-            assert url == f"{endpoint.address}/preview"
+            assert url == "http://127.0.0.1:1/preview"
             opened.set()
-            time.sleep(2)
-            return True
+            return go.wait(20)
 
-    began = time.monotonic()
     for browser, expected in ((Browser("x"), True), (webbrowser.GenericBrowser("false"), False)):
         monkeypatch.setattr(webbrowser, "get", lambda browser=browser: browser)
-        assert endpoint.open_preview() is expected
+        assert open_in_browser("http://127.0.0.1:1/preview") is expected  # without waiting for it
     assert opened.wait(5)
-    assert time.monotonic() - began < 1.5
+    go.set()
 
     def none():
         raise webbrowser.Error
 
     monkeypatch.setattr(webbrowser, "get", none)
-    assert endpoint.open_preview() is False
-    endpoint.close()
+    assert open_in_browser("http://127.0.0.1:1/preview") is False
+
+
+def test_one_server_has_control_and_metrics():
+    controls = LiveControls()
+    status = LiveStatus(Stats(), controls, source=("null:", NullSink()), sinks=[])
+    server = LocalHttpServer({**control_routes(controls, status.snapshot), **metrics_routes(status)}, port=0,
+                             option="--control")
+    assert ask(server.server_port, "GET", "/status")[0] == 200
+    assert b"rtface_enabled 1.0" in raw(server.server_port, b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    server.close()
 
 
 def test_it_listens_on_loopback_only_and_a_taken_port_is_said(served):
     _, port = served
     with pytest.raises(UsageError, match=rf"--control {port}.*or 0 for a free one"):
-        ControlServer(LiveControls(), dict, port=port)
+        control(LiveControls(), port=port)
     for line in open("/proc/net/tcp").read().splitlines() if hasattr(socket, "AF_UNIX") else []:  # noqa: PTH123, SIM115
         fields = line.split()
         if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
@@ -191,17 +205,17 @@ def test_a_status_fault_is_answered_and_the_next_request_too(capfd):
     def broken():
         raise RuntimeError("SECRET")
 
-    endpoint = ControlServer(LiveControls(), broken)
-    port = int(endpoint.address.rsplit(":", 1)[1])
+    server = control(LiveControls(), broken)
+    port = int(server.address.rsplit(":", 1)[1])
     assert ask(port, "GET", "/status")[:2] == (500, {"error": "rtface could not answer"})
     assert ask(port, "POST", "/on")[0] == 200
-    endpoint.close()
+    server.close()
     assert capfd.readouterr() == ("", "")
 
 
 def test_idle_connections_never_block_a_command(served):
     controls, port = served
-    peers = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(http_connections.CONNECTIONS)]
+    peers = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(CONNECTIONS)]
     ended = threading.Event()
 
     def drip():
@@ -215,7 +229,7 @@ def test_idle_connections_never_block_a_command(served):
     thread = threading.Thread(target=drip)
     thread.start()
     try:
-        for _ in range(http_connections.CONNECTIONS + 2):
+        for _ in range(CONNECTIONS + 2):
             assert ask(port, "POST", "/off")[0] == 200
         assert not controls.enabled
     finally:
@@ -226,12 +240,12 @@ def test_idle_connections_never_block_a_command(served):
 
 
 def test_it_ends_quickly_whoever_is_connected(served):
-    endpoint = ControlServer(LiveControls(), dict)
-    port = int(endpoint.address.rsplit(":", 1)[1])
+    server = control(LiveControls())
+    port = int(server.address.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port)):
         began = time.monotonic()
-        endpoint.close()
-        endpoint.close()
+        server.close()
+        server.close()
         assert time.monotonic() - began < 0.5
     with pytest.raises(OSError, match=r"."):
         socket.create_connection(("127.0.0.1", port), timeout=1)

@@ -1,0 +1,112 @@
+"""Control of a live run by HTTP: commands as by the keys, the status, and the preview page."""
+
+from __future__ import annotations
+
+import math
+import threading
+import webbrowser
+from collections.abc import Callable, Generator
+from contextlib import closing
+from functools import lru_cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from rtface.errors import UsageError
+from rtface.live.control.http_server import HttpError, HttpRequest, HttpResponse, Routes, json_response
+from rtface.live.control.preview import Preview
+from rtface.live.controls import LiveControls
+from rtface.util.text import brief
+
+_BOUNDARY = "rtface-picture"
+_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+           "img-src 'self' blob: data:; frame-ancestors 'none'")
+
+
+def control_routes(controls: LiveControls, status: Callable[[], dict[str, Any]],
+                   preview: Preview | None = None) -> Routes:
+    """Handlers for a `LocalHttpServer` (docs/control.md lists the paths).
+
+    Args:
+        controls: what POST requests change.
+        status: the answer to GET /status.
+        preview: before|after; without one there is no /preview.mjpeg.
+    """
+    def command(action: Callable[[], None]) -> Callable[[HttpRequest], HttpResponse]:
+        def handle(request: HttpRequest) -> HttpResponse:
+            action()
+            return json_response(controls.values())
+
+        return handle
+
+    def number(name: str) -> Callable[[HttpRequest], HttpResponse]:
+        def handle(request: HttpRequest) -> HttpResponse:
+            controls.set(name, _new_value(name, float(controls.values()[name]), request.values))
+            return json_response(controls.values())
+
+        return handle
+
+    def frames(request: HttpRequest) -> HttpResponse:
+        if preview is None:
+            raise HttpError(HTTPStatus.NOT_FOUND, "this run has no preview")
+        return HttpResponse(_mjpeg(preview.watch()), f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+
+    return {
+        ("GET", "/"): lambda _: HttpResponse(b"", "text/plain", HTTPStatus.SEE_OTHER, {"Location": "/preview"}),
+        ("GET", "/status"): lambda _: json_response(status()),
+        ("GET", "/preview"): lambda _: HttpResponse(_page(), "text/html; charset=utf-8",
+                                                    headers={"Content-Security-Policy": _POLICY}),
+        ("GET", "/preview.mjpeg"): frames,
+        ("POST", "/toggle"): command(controls.toggle),
+        ("POST", "/on"): command(lambda: controls.set("enabled", True)),
+        ("POST", "/off"): command(lambda: controls.set("enabled", False)),
+        ("POST", "/strength"): number("strength"),
+        ("POST", "/light"): number("light"),
+        ("POST", "/quit"): command(lambda: controls.stop.set()),
+    }
+
+
+def open_in_browser(url: str) -> bool:
+    """Opens a page in the user's browser, without waiting for it; False where there is no browser with windows."""
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return False
+    if type(browser) is webbrowser.GenericBrowser:  # a browser in the terminal would take ours, and wait
+        return False
+    threading.Thread(target=browser.open, args=(url,), name="rtface-browser", daemon=True).start()
+    return True
+
+
+def _new_value(name: str, now: float, values: dict[str, Any]) -> float:
+    """``value``, or what it is `now` and ``by`` more, within 0…1."""
+    given = {key: _number(key, values[key]) for key in ("value", "by") if key in values}
+    if len(given) != 1:
+        raise UsageError(f'give a value from 0 to 1 (/{name}?value=0.6, or {{"value": 0.6}} as body) or a step '
+                         f"(/{name}?by=-0.1)")
+    return given["value"] if "value" in given else min(1.0, max(0.0, round(now + given["by"], 4)))
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]  # whatever it is
+        if isinstance(value, bool) or not math.isfinite(number):
+            raise ValueError
+        return number
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{name} is a number, not {brief(value, 40)}") from None
+
+
+def _mjpeg(images: Generator[bytes]) -> Generator[bytes]:
+    with closing(images):
+        for jpeg in images:
+            if not jpeg:
+                yield b""
+                continue
+            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            yield head.encode() + jpeg + b"\r\n"
+
+
+@lru_cache(maxsize=1)
+def _page() -> bytes:
+    return Path(__file__).with_name("preview.html").read_bytes()
