@@ -1,4 +1,4 @@
-"""What a Python program calls for a whole file: `run` and `analyze`; `rtface.enhancer` is for frames."""
+"""Python functions for whole files: `run` and `analyze`; `rtface.enhancer` is for single frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KEYS = {flag: option.name for option in OPTIONS.values() for flag in option.fla
 
 
 def in_python(message: str) -> str:
-    """A message with every option called as Python calls it: ``--max-faces 2`` becomes ``max_faces=2``."""
+    """Translates the flags in a message to keywords: ``--max-faces 2`` becomes ``max_faces=2``."""
     def keyword(flag: re.Match[str]) -> str:
         key = _KEYS.get("--" + flag[1])
         if key is None:
@@ -51,7 +51,7 @@ def _is_value(key: str, word: str) -> bool:
 
 @contextmanager
 def python_errors() -> Generator[None]:
-    """Errors raised inside call options as Python calls them; Ctrl-C becomes `Interrupted`."""
+    """Makes errors of the block name options as Python does; Ctrl-C becomes `Interrupted`."""
     try:
         yield
     except RtfaceError as error:
@@ -63,28 +63,28 @@ def python_errors() -> Generator[None]:
 
 def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None, **options: Unpack[RunOptions]) -> Report:
-    """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and works on nothing else.
+    """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and changes nothing else.
 
-    Outside the faces every sample is the input's until it is encoded; a lossy encoder changes all of the picture a
+    Outside the faces every sample is that of the input until it is encoded; a lossy encoder changes the whole frame a
     little.
 
     Args:
         input: whatever PyAV opens (a film, an address such as https://…), a still, or a folder of stills; live:
             "camera:0" or a stream's URL.
         output: file or folder: a file's extension names its kind, and a folder exists or its name ends in a slash.
-            Live: "vcam:", a URL, "null:" or a recording; such a run goes on until a film has ended or the process is
+            Live: "vcam:", a URL, "null:" or a recording; such a run ends with its input, or when the process is
             interrupted (docs/live.md).
         progress: called after every frame, and five times a second in a live run, on the thread that called `run`.
-        cancel: ends the run when another thread sets it. A live run returns its report then; others leave a whole,
+        cancel: ends the run when another thread sets it. A live run returns its report then; others leave a
             playable part and raise Interrupted.
         options: the fields of `rtface.Options`, which are those of ``rtface run``.
 
     Returns:
-        What was done, in figures; see docs/report.md.
+        The report; docs/report.md explains its keys.
 
     Raises:
         RtfaceError: see `rtface.errors`; each is also the builtin that fits. Ctrl-C raises Interrupted, whose message
-            says what was left.
+            names the part that was written.
     """
     from rtface.live.addresses import is_live, live_scope, parse_address, resolve_address
     from rtface.pipeline.runtime import check_region
@@ -118,7 +118,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
 
 def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] | None = None,
             cancel: threading.Event | None = None, **options: Unpack[AnalyzeOptions]) -> list[TrackReport]:
-    """What is wrong with each face of a film, a still or a folder of stills, and the treatment that `run` would choose.
+    """Analyses each face of a film, a still or a folder of stills, and gives the treatment that `run` would choose.
 
     Args:
         input: as for `run`, but nothing live.

@@ -1,4 +1,4 @@
-"""What a run did, for people and machines: the report that `--report` writes and `rtface.run` returns."""
+"""Report of a run: what `--report` writes and `rtface.run` returns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtface.util.redaction import redacted_values
 
 @dataclass(slots=True)
 class Span:
-    """A time through which one decision about a face held.
+    """An interval with the same decision about a face.
 
     Attributes:
         from_s, to_s: times of its first and last frame, seconds in the input.
@@ -36,8 +36,8 @@ class Span:
     reasons: list[str]
     frames: int
 
-    def take(self, later: Span) -> None:
-        """Goes on until the end of a later span; what is said stays."""
+    def extend(self, later: Span) -> None:
+        """Extends this span to the end of a later one; the decision stays."""
         self.to_s, self.frames = later.to_s, self.frames + later.frames
 
 
@@ -48,15 +48,15 @@ class TrackReport:
     Attributes:
         id: the track's id, as `--faces` and `--treatment` name it.
         first_s, last_s: first and last time it was seen, seconds in the input.
-        frames: pictures it was seen on.
+        frames: number of frames it was seen on.
         mean_width_px: mean width of its box in display pixels.
         analysis: degradation scores 0…1 by name (see `rtface.analysis.analyzer`).
         treatment: what was done: "on" (corrected on any frame), mean "strength", "engine", and the "reasons" that held
             longest.
         strength: the mean strength 0…1 that was applied where it was corrected.
         strength_range: the least and the most of that.
-        frames_corrected: pictures on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
-        spans: what was decided over time.
+        frames_corrected: number of frames on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
+        spans: the decisions over time.
     """
 
     id: int
@@ -112,14 +112,14 @@ class Report:
     options: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def fill(self, stats: Stats) -> None:
-        """Takes over what was counted, timed and warned of."""
+        """Takes counters, times and warnings from the statistics of the run."""
         counters = stats.counted()
         self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
         self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
         self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
         self.faults = counters["faults"]
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
-        # What ran is known now; before, only what was asked for.
+        # The engines that ran; before, only the requested one was known.
         self.engine = "+".join(name for name in used if name != "carried") or self.engine
         self.stages_ms = stats.stages_ms()
         latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
@@ -128,7 +128,7 @@ class Report:
         self.peak_rss_mb = round(peak_rss_mb(), 1)
 
     def ended_by(self, error: BaseException) -> None:
-        """Notes what ended the run early, what it left, and where to go on."""
+        """Notes the error that ended the run early, the partial output, and where to resume."""
         self.interrupted, self.error = isinstance(error, KeyboardInterrupt), " ".join(str(error).split())
         if isinstance(error, RtfaceError):
             self.partial, self.resume_at_s = error.partial, error.resume_at
@@ -156,10 +156,10 @@ class Report:
         return json.dumps(self.to_dict(), indent=2)  # ASCII: file names need not be valid Unicode
 
     def save(self, target: Target) -> None:
-        """Writes the report; it appears under its name only when it is whole.
+        """Writes the report; the file appears under its name only when it is complete.
 
         Args:
-            target: the place, checked before the run by `rtface.media.outputs.check_outputs`.
+            target: the file, checked before the run by `rtface.media.outputs.check_outputs`.
 
         Raises:
             OutputError: the file cannot be written; the enhanced film is not touched by that.
@@ -171,18 +171,18 @@ class Report:
                               f"{self.output} is not touched by that") from error
 
 
-# Options that an output's metadata names: what changes the picture, never a path.
+# Options named in the metadata of an output: those that change frames, never a path.
 _METADATA_OPTIONS = ("colour", "grain", "faces")
 
 
 def metadata_options(options: Options) -> dict[str, str]:
-    """The options that belong into an output's metadata."""
-    said = {key: str(getattr(options, key)) for key in _METADATA_OPTIONS}
-    return said | {"stages": ",".join(names_of(options.stages))} if options.stages else said
+    """The options that the metadata of an output names."""
+    values = {key: str(getattr(options, key)) for key in _METADATA_OPTIONS}
+    return values | {"stages": ",".join(names_of(options.stages))} if options.stages else values
 
 
 def report_options(options: Options) -> dict[str, Any]:
-    """Options as the report shows them."""
+    """All options, as JSON values, for the report."""
     return redacted_values({k: str(v) if isinstance(v, Path | Fraction) else v for k, v in asdict(options).items()})
 
 

@@ -1,4 +1,4 @@
-"""``rtface analyze``: what is wrong with each face, and what a run would do about it."""
+"""``rtface analyze``: the degradations of each face, and the treatment that a run would choose."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from rtface.cli import early_checks, shared
 from rtface.cli.console import print_json, print_table
 from rtface.cli.options import takes_options
+from rtface.cli.signals import stop_on_signals
 from rtface.options import ANALYSIS, check_scope
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.urls import Address, place
@@ -28,12 +29,12 @@ def analyze(
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Show, face track by face track, what is wrong with it and the treatment that 'rtface run' would choose.
+    """Show the degradations of each face track, and the treatment that 'rtface run' would choose.
 
-    With --json the answer is a treatment file: edit it and give it to 'rtface run --treatment'.
+    With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'.
     """
     console = shared.console_for(verbose, quiet)
-    with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
+    with stop_on_signals() as stop, shared.boundary(console, stop=stop):
         loaded = shared.load_options(flags, config, console)
         options = loaded.options
         source = place(input)
@@ -55,12 +56,12 @@ def analyze(
         else:
             console.say(f"{source}: no face found")
         if unreadable := stats.counters["unreadable"]:
-            console.say(f"{source}: {unreadable} picture{'s' * (unreadable > 1)} could not be read", "error")
+            console.say(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
             raise typer.Exit(shared.FAILED)
 
 
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
-    """What ``--treatment`` reads: on, strength and engine of each track may be edited, the rest is for the reader."""
+    """The treatment file, for ``--treatment``: on, strength and engine of each track may be edited."""
     from rtface._version import __version__
     from rtface.analysis.analyzer import Treatment, treatments_table
 

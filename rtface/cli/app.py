@@ -28,8 +28,7 @@ from rtface.util.text import printable
 
 
 class _Group(TyperGroup):
-    """Says errors in the use of the command line (a number that is none) as all others are said: without control
-    characters and without secrets."""
+    """A command group that writes typer's usage errors without control characters and without secrets."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
         if not standalone_mode:
@@ -43,9 +42,9 @@ class _Group(TyperGroup):
             show = getattr(error, "show", None)  # click's exceptions, wherever this version of typer has them
             if show is None:
                 raise
-            said = io.StringIO()
-            show(file=said)
-            sys.stderr.write(redacted(printable(said.getvalue(), lines=True)))
+            message = io.StringIO()
+            show(file=message)
+            sys.stderr.write(redacted(printable(message.getvalue(), lines=True)))
             sys.exit(getattr(error, "exit_code", 2))
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -83,7 +82,7 @@ def _root(  # pyright: ignore[reportUnusedFunction]
 
 def main() -> None:
     """The ``rtface`` command."""
-    # Beside a busy Python thread PyAV waits a whole switch interval for the GIL at every packet (5 ms by default).
+    # Next to a busy Python thread, PyAV waits a whole switch interval for the GIL at every packet (5 ms by default).
     sys.setswitchinterval(0.0005)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end the run
@@ -99,9 +98,9 @@ def main() -> None:
 
 
 def _leave(code: int) -> None:
-    """Ends the process. All is written and closed by now; taking networks and libraries apart would take 0.1 s."""
+    """Ends the process without freeing networks and libraries, which takes 0.1 s; all files are closed by now."""
     paths.clean()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # a closed pipe: nobody reads it any more
+        with contextlib.suppress(OSError, ValueError):  # a pipe whose reader has gone
             stream.flush()
     os._exit(code)

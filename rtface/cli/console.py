@@ -1,4 +1,4 @@
-"""Everything that is written for people: progress, warnings and errors on stderr, tables and JSON on stdout."""
+"""Output of the commands: progress, warnings and errors on stderr, tables and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _PAINT = re.compile("\x1b\\[[0-9;]*m")
 
 
 def _seen(line: str) -> int:
-    """How many columns a line takes, without what `Console.paint` put into it."""
+    """Number of columns of a line, without the escapes of `Console.paint`."""
     return len(_PAINT.sub("", line))
 
 
 def discard_output(stream: TextIO) -> None:
-    """Drops what is written to a stream from now on, and what is still in its buffer: its reader has gone. Otherwise
-    Python complains when it flushes the buffer at exit."""
+    """Drops the buffer of a stream whose reader has gone, and whatever is written to it later. Otherwise Python
+    complains when it flushes the buffer at exit."""
     with suppress(OSError, ValueError):  # without a file descriptor there is no buffer either
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
@@ -36,12 +36,12 @@ def discard_output(stream: TextIO) -> None:
 
 
 class Console:
-    """Owns stderr while a command runs. When nobody reads it any more it goes on in silence.
+    """Writer of messages and of the status line to stderr; without a reader (a broken pipe) it writes nothing.
 
     Args:
-        verbosity: -1 errors only, 0 warnings, 1 what is decided, 2 everything.
+        verbosity: -1 errors only, 0 warnings, 1 decisions, 2 everything.
         stream: where to write; stderr by default.
-        environ: ``NO_COLOR`` and ``TERM`` are looked up here.
+        environ: environment variables; ``NO_COLOR``, ``TERM`` and ``WT_SESSION`` are used.
     """
 
     def __init__(self, verbosity: int = 0, stream: TextIO | None = None,
@@ -58,7 +58,7 @@ class Console:
 
     @property
     def live(self) -> bool:
-        """Whether a line can be written over."""
+        """Whether the stream is a terminal, where a line can be overwritten."""
         return self._live
 
     def paint(self, kind: str, text: str) -> str:
@@ -66,7 +66,7 @@ class Console:
         return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if self._coloured and kind in _COLOURS else text
 
     def status(self, line: str) -> None:
-        """Shows a line of progress; on a terminal it takes the place of the one before."""
+        """Shows the status line; on a terminal it replaces the one before."""
         if self.verbosity < 0:
             return
         if not self._live:
@@ -81,12 +81,12 @@ class Console:
             self._drawn = _seen(line)
 
     def building(self, what: str, done: float) -> None:
-        """What is being built before the work can begin, and how far it is (0…1)."""
+        """Shows what is being built before the first frame, and the share of it that is done (0…1)."""
         if self.live:
             self.status(f"building {what}, {done:.0%}")
 
     def clear(self) -> None:
-        """Takes the progress line away."""
+        """Removes the status line."""
         with self._lock:
             if self._drawn:
                 self._write("\r" + " " * self._drawn + "\r")
@@ -105,7 +105,7 @@ class Console:
             discard_output(self._stream)
 
     def say(self, text: str, kind: str = "info") -> None:
-        """One line that stays; ``-q`` lets only errors through."""
+        """Writes a message; ``-q`` lets only errors through."""
         if self.verbosity < 0 and kind != "error":
             return
         with self._lock:
@@ -152,7 +152,7 @@ def print_json(value: object, *, indent: int | None = None) -> None:
 
 
 def print_text(text: str) -> None:
-    """Writes a line, or some, to stdout."""
+    """Writes text to stdout."""
     sys.stdout.write(redacted(printable(text, lines=True)) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""``rtface devices``: cameras, virtual cameras and microphones, each with the name to type."""
+"""``rtface devices``: cameras, virtual cameras and microphones, each with the name that commands take."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def devices(
     """List cameras with their modes, virtual cameras with their state, and microphones."""
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console):
-        from rtface.live.devices.listing import devices as found_here
+        from rtface.live.devices.listing import devices as find_devices
 
-        found = found_here()
+        found = find_devices()
         if json:
             print_json([device.to_json() for device in found], indent=2)
             return

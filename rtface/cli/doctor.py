@@ -1,4 +1,4 @@
-"""``rtface doctor``: what is missing or broken here, and the line that repairs it."""
+"""``rtface doctor``: checks the installation and names the repair of each fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks an installation: every finding says its state and, where something is wrong, the line to repair it."""
+"""Checks of the installation, for ``rtface doctor``: each finding has a state and, for a fault, its repair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said of a command line before the libraries are loaded that do the work, which takes a second or two."""
+"""Checks of a command line that need no heavy import, so that errors in it appear at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtface.util.urls import Address
 
 
 def check_names(options: Options) -> None:
-    """UsageError for an engine or a stage that is not here; it says how to get one that could be added."""
+    """UsageError for an engine or a stage that is not installed; it says how to add one that can be added."""
     from rtface.stages.entry_points import check_stage
     from rtface.stages.options import Spec
 
@@ -34,9 +34,9 @@ def _check_engine(name: str) -> None:
     offer = find_offers().get(name)
     if offer is not None and not offer.published.refused:
         source = "" if offer.published.url else " --from FILE"
-        raise UsageError(f"engine {name} is not here yet; add it with: rtface engines add {name}{source}")
+        raise UsageError(f"engine {name} is not installed; add it with: rtface engines add {name}{source}")
     if offer is not None or name in PLUGINS:
-        raise UsageError(f"engine {name} is not here; what there is to it says: rtface engines add {name}")
+        raise UsageError(f"engine {name} is not installed; for its state run: rtface engines add {name}")
     raise unknown_engine(name)
 
 
@@ -49,11 +49,11 @@ def check_region(given: Container[str], options: Options) -> None:
 
 
 def check_inputs(inputs: Sequence[Path | Address]) -> None:
-    """InputMissing for a single input that is not there. Of several the others are worked on first."""
+    """InputMissing for a single input that does not exist; of several inputs the others are processed first."""
     if len(inputs) == 1 and isinstance(inputs[0], Path):
         try:
             inputs[0].stat()
         except FileNotFoundError as error:
             raise InputMissing(f"{inputs[0]}: there is no such file; check the name") from error
         except OSError:
-            return  # the source says what is wrong with it
+            return  # reported when it is opened

@@ -1,4 +1,4 @@
-"""``rtface engines``: what can restore a face here, under which licence, how fast; and plans for GPUs built ahead."""
+"""``rtface engines``: lists the installed engines with licence and speed; ``build`` makes plans for GPUs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ app.command()(engines_add.offers)
 def engines(
     context: typer.Context,
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help=(
-        "Time each engine now; without, show what was found before."))] = True,
+        "Time each engine now, or show the times measured before."))] = True,
     *,
     flags: dict[str, object],
     config: shared.Config = None,
@@ -41,7 +41,7 @@ def engines(
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
 ) -> None:
-    """List the engines: kind, licence, size, speed measured on this machine, and whether their weights are whole."""
+    """List the engines: kind, licence, size, speed measured on this machine, and whether their weights are intact."""
     if context.invoked_subcommand is not None:
         return
     console = shared.console_for(verbose, quiet)
@@ -77,8 +77,9 @@ def build(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Engines; all when none is named.")
                      ] = None,
     device: Annotated[str, typer.Option(metavar="cuda:N|sm_NN", help=(
-        "A GPU here, or the compute capability of one that is not."))] = "cuda:0",
-    precision: Annotated[str | None, typer.Option(metavar="fp16|bf16|f32|int8", help="What to compute in.")] = None,
+        "A GPU of this machine, or the compute capability of another one."))] = "cuda:0",
+    precision: Annotated[str | None, typer.Option(metavar="fp16|bf16|f32|int8", help=(
+        "Number format of the computation."))] = None,
     json: shared.Json = False,
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
@@ -143,7 +144,7 @@ def _gpu(index: int) -> Any:
         return importlib.import_module("rtface.device.cuda.nvidia").NvidiaGpu(index)
     except ImportError as error:  # MissingComponent is one
         what = str(error) if isinstance(error, MissingComponent) else f"no GPU can be used: {error}"
-        raise MissingComponent(f"{what}; for a GPU that is not here give its compute capability, as --device sm_89"
+        raise MissingComponent(f"{what}; for a GPU of another machine give its compute capability, as --device sm_89"
                                ) from error
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 Python = Annotated[Path | None, typer.Option(metavar="PATH", help=(
-    "A Python that has torch, to convert with; RTFACE_TORCH_PYTHON names one for good."))]
+    "A Python that has torch, to convert with; RTFACE_TORCH_PYTHON names one permanently."))]
 
 
 def _names(incomplete: str) -> list[str]:
@@ -50,7 +50,7 @@ def add(
         "Accept the licence that is shown, without being asked."))] = False,
     python: Python = None,
     url: Annotated[str | None, typer.Option(metavar="URL", help=(
-        "Fetch the published file from here (http, https, file)."))] = None,
+        "Fetch the published file from this URL (http, https, file)."))] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of that name.")] = False,
     *,
     flags: dict[str, object],
@@ -59,7 +59,7 @@ def add(
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Add an engine that others published: from a file of yours, or fetched."""
+    """Add an engine that others published, from a local file or by download."""
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console), _terminable():
         options = shared.load_options(flags, config, console).options
@@ -98,7 +98,7 @@ def merge(
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Make one file of the two that osediff-face is published in."""
+    """Merge the two files that osediff-face is published in."""
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console), _terminable():
         from rtface.engine_install import convert, environment
@@ -116,7 +116,7 @@ def offers(
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
 ) -> None:
-    """List what could be added, under which licence, and what it allows."""
+    """List engines that can be added, with their licences."""
     console = shared.console_for(verbose, quiet)
     with shared.boundary(console):
         from rtface.engine.recipe import find_recipes
@@ -131,7 +131,7 @@ def offers(
                      *(_cells(offer, name in here) for name, offer in found.items())])
         for name, package in PLUGINS.items():
             if not any(offer.table.architecture.name == name for offer in found.values()):
-                console.say(f"{name} comes with a distribution of its own, not for commercial use: "
+                console.say(f"{name} comes with a separate distribution, not for commercial use: "
                             f"{plugin_line(package)}")
 
 
@@ -176,7 +176,7 @@ def _talk(console: Console, accept: bool) -> Talk:
 
 
 class _InstallProgress:
-    """Progress: on a terminal one line that is written over, elsewhere a line for every step and every 10 seconds."""
+    """Progress of an installation: one status line on a terminal, elsewhere a line per step and every 10 seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._step, self._at = console, "", 0.0
@@ -200,7 +200,7 @@ class _InstallProgress:
 
 @contextmanager
 def _terminable() -> Generator[None]:
-    """SIGTERM ends the work as Ctrl-C does: with everything cleaned up."""
+    """Makes SIGTERM end the block as Ctrl-C does, with everything cleaned up."""
     def end(number: int, frame: FrameType | None) -> None:
         raise Interrupted("stopped", signum=number)
 

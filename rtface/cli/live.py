@@ -1,4 +1,4 @@
-"""``rtface run`` with a camera, a stream or a virtual camera at one end: keys, status, control endpoint, metrics."""
+"""Live runs of ``rtface run`` (camera, stream, virtual camera): keys, status line, control endpoint, metrics."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from rtface.cli import shared
 from rtface.cli.console import Console, print_json
+from rtface.cli.signals import StopRequest
 from rtface.errors import Interrupted, UsageError
 from rtface.live.addresses import LiveAddress, is_live, parse_address, resolve_address
 from rtface.options import Options
@@ -34,8 +34,8 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
 
 
 def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, console: Console,
-                 stop: shared.StopRequest, *, json: bool) -> int:
-    """A live run with everything around it; gives the exit code, 0 however its user ended it."""
+                 stop: StopRequest, *, json: bool) -> int:
+    """Runs live with keys, status line, control endpoint and metrics; gives the exit code, 0 after an interruption."""
     from rtface.live.control.http_server import check_port
     from rtface.live.endpoint_factory import make_endpoints
     from rtface.live.session import run_live
@@ -76,12 +76,12 @@ def _say_done(report: Report, console: Console) -> None:
 
 
 class LiveMonitor:
-    """What stands around a live run on the command line; called five times a second.
+    """Keys, status line, control endpoint and metrics of a live run; called five times a second.
 
     Args:
-        console: says what was got, and has the line.
+        console: gets notes and the status line.
         options: control, metrics, preview.
-        stack: ends it all.
+        stack: closes them.
     """
 
     def __init__(self, console: Console, options: Options, stack: ExitStack) -> None:
@@ -92,7 +92,7 @@ class LiveMonitor:
     def __call__(self, live: LiveSession) -> None:
         if self._meter is None:
             self._meter = self._begin(live)
-        for note in live.ends.notes:  # more may come: a recording whose disk is full
+        for note in live.ends.notes:  # more may follow, as when the disk of a recording is full
             if note not in self._said:
                 self._said.append(note)
                 self._console.say(note)

@@ -1,4 +1,4 @@
-"""``rtface run``: films and stills in, the same with their faces enhanced out."""
+"""``rtface run``: enhances the faces of films, stills, cameras and streams."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rtface.cli import early_checks, live, shared
 from rtface.cli.console import Console, discard_output, print_json, print_text
 from rtface.cli.option_sources import LoadedOptions
 from rtface.cli.options import takes_options
+from rtface.cli.signals import INTERRUPTED, StopRequest, stop_on_signals
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.live.addresses import live_scope, resolve_address
 from rtface.options import OPTIONS, Options, Scope, check_scope
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One INPUT and where it goes.
+    """One INPUT and its OUTPUT.
 
     Attributes:
         input: what is read.
@@ -93,7 +94,7 @@ def _same(one: Path | Address, other: Path) -> bool:
 
 
 def output_name(path: Path | Address, *, sequence: bool = False) -> str:
-    """The name that an input gets inside ``--output-dir``."""
+    """The file name of an input's output in ``--output-dir``."""
     if isinstance(path, Path) and path.is_dir():
         return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
     from rtface.media.images import IMAGE_KINDS
@@ -102,22 +103,22 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
 
     if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
         return path.name
-    # What cannot be written as it came becomes PNG, or Matroska, which holds everything.
+    # A kind that cannot be written becomes PNG, or Matroska, which holds every codec.
     return path.stem + (".png" if isinstance(path, Path) and is_picture(path) else ".mkv")
 
 
-def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.StopRequest, *, skip: bool,
+def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequest, *, skip: bool,
              json: bool) -> int:
-    """Works through all jobs; a bad one does not stop the rest. Gives the exit code."""
+    """Runs all jobs; a failed one does not stop the rest. Gives the exit code."""
     from rtface.pipeline.film import run_file
     from rtface.stats import Stats
 
     codes: list[int] = []
     skipped = 0
     for job in jobs:
-        if skip and job.output.is_file() and not options.overwrite:  # a folder of stills goes on by itself
+        if skip and job.output.is_file() and not options.overwrite:  # a folder of stills resumes by itself
             skipped += 1
-            console.say(f"{job.output} is there already: skipped (--overwrite does it again)")
+            console.say(f"{job.output} exists: skipped (--overwrite replaces it)")
             if json:
                 _print_line({"input": str(job.input), "output": str(job.output), "status": "skipped"})
             continue
@@ -125,7 +126,7 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
             report = run_file(job.input, job.named, options, stats=Stats(),
                               progress=ProgressLine(console, job.input.name), stop=stop.event,
                               building=console.building)
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said by explain; the next input goes on
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - explain writes it; the next input follows
             codes.append(shared.explain(error, console, signum=stop.signum))
             if len(jobs) > 1:
                 _say_how_to_go_on(job, error, console)
@@ -145,12 +146,12 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: shared.S
         left = len(jobs) - len(codes) - skipped
         console.say(f"{codes.count(0)} done, {skipped} skipped, {failed} failed"
                     + (f", {left} not begun" if left else ""), "error" if failed else "info")
-    interrupted = [code for code in codes if code > shared.INTERRUPTED]
+    interrupted = [code for code in codes if code > INTERRUPTED]
     return interrupted[0] if interrupted else codes[0] if len(jobs) == 1 and codes else int(any(codes))
 
 
 def _print_line(value: object) -> None:
-    """Prints one line of JSON; a reader that has gone does not end the films."""
+    """Prints one line of JSON; a reader of stdout that has gone does not end the run."""
     try:
         print_json(value)
     except OSError:
@@ -158,17 +159,17 @@ def _print_line(value: object) -> None:
 
 
 def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
-    """Behind an error among several inputs, for all of which a ``--start`` would hold."""
+    """Writes how to resume one of several inputs, because ``--start`` would hold for all of them."""
     if isinstance(error, RtfaceError) and error.partial and error.resume_at is not None:
         rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
-        console.say(f"{job.input} alone goes on with: rtface run {shlex.quote(str(job.input))} "
+        console.say(f"{job.input} is resumed with: rtface run {shlex.quote(str(job.input))} "
                     f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}", "error")
     if isinstance(error, KeyboardInterrupt):
-        console.say("the same command again skips what is finished and begins the others from their start", "error")
+        console.say("the same command again skips finished outputs and begins the others from their start", "error")
 
 
 def _scope(jobs: list[Job], loaded: LoadedOptions) -> Scope:
-    """What the runs of `jobs` are and have, taken together."""
+    """The scopes of all `jobs`, combined."""
     # Live options are refused before anything heavy is imported.
     check_scope(loaded.given, loaded.options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(loaded.options)
@@ -195,7 +196,7 @@ def _say_done(job: Job, report: Report, options: Options, console: Console) -> N
 
 
 def _explain_stage(given: list[str] | None) -> list[str] | None:
-    """Answers ``--stage help`` and ``--stage NAME:help``, before anything else is asked for."""
+    """Handles ``--stage help`` and ``--stage NAME:help``, which need no other argument."""
     from rtface.stages.options import described
 
     for text in given or ():
@@ -220,7 +221,7 @@ def _engine_names(incomplete: str) -> list[str]:
 def run(
     paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
         "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
-        "mp4, mkv, mov, webm, png, jpg, tiff; a folder/ takes a film's pictures. "
+        "mp4, mkv, mov, webm, png, jpg, tiff; a folder/ takes the frames of a film. "
         "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."))],
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
@@ -231,10 +232,10 @@ def run(
     verbose: shared.Verbose = 0,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Enhance the faces of a film, a still, a camera or a stream. Nothing else is worked on: outside the faces a
-    lossless output has the input's samples; a lossy encoder changes all of the picture a little."""
+    """Enhance the faces of a film, a still, a camera or a stream. Nothing else is changed: outside the faces, a
+    lossless output has the samples of the input; a lossy encoder changes the whole frame a little."""
     console = shared.console_for(verbose, quiet)
-    with shared.stop_on_signals() as stop, shared.boundary(console, stop=stop):
+    with stop_on_signals() as stop, shared.boundary(console, stop=stop):
         loaded = shared.load_options(flags, config, console)
         options = loaded.options
         ends = live.live_ends(paths) if output_dir is None else None
@@ -251,7 +252,7 @@ def run(
 
 @contextmanager
 def _folder(path: Path | None, *, keep: bool) -> Generator[None]:
-    """Makes a folder that is not there; without `keep` it goes again, for a dry run only needs it to be checked."""
+    """Makes a missing folder; without `keep` it is removed again, because a dry run only checks it."""
     if path is None or path.is_dir():
         yield
         return

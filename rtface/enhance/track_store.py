@@ -88,14 +88,14 @@ class TrackState:
         """Adds spans behind those that are there: their number is bounded, however long the run is."""
         for span in spans:
             if self.spans and self.spans[-1].on == span.on:
-                self.spans[-1].take(span)
+                self.spans[-1].extend(span)
             else:
                 self.spans.append(span)
             if len(self.spans) > _SPANS:
                 short = min(range(1, len(self.spans) - 1), key=lambda k: self.spans[k].frames)
                 before, gone, after = self.spans[short - 1:short + 2]
-                before.take(gone)
-                before.take(after)
+                before.extend(gone)
+                before.extend(after)
                 del self.spans[short:short + 2]
 
     def merge(self, later: TrackState) -> None:

@@ -1,4 +1,4 @@
-"""How far a run is: the figures, and the one line that shows them."""
+"""Progress of a run, and its one-line display."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PLAIN_INTERVAL = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes:
-        frames: pictures written so far.
+        frames: frames written so far.
         seconds_done: seconds of the film written so far.
         duration_s: seconds of the film to write, None when unknown.
-        fps: pictures a second, lately.
-        faces: faces on the last picture.
+        fps: recent frames per second.
+        faces: faces on the last frame.
     """
 
     frames: int
@@ -34,7 +34,7 @@ class Progress:
 
 
 class LineOutput(Protocol):
-    """Where the line goes (see `rtface.cli.console.Console`)."""
+    """Display of one status line (see `rtface.cli.console.Console`)."""
 
     @property
     def live(self) -> bool:
@@ -54,7 +54,7 @@ def share(progress: Progress) -> float | None:
 
 
 def eta(progress: Progress, elapsed: float) -> float | None:
-    """Seconds left at the mean speed so far; None when that cannot be told yet."""
+    """Seconds left at the mean speed so far; None when that is not known yet."""
     done = share(progress)
     if not done or elapsed <= 0:
         return None
@@ -83,7 +83,7 @@ def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str
 
 
 class ProgressLine:
-    """Passes on a `Progress` as a line: five times a second on a terminal, every 10 s elsewhere."""
+    """Shows each `Progress` as a line: five times a second on a terminal, every 10 s elsewhere."""
 
     def __init__(self, line: LineOutput, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._line, self._name, self._clock = line, name, clock

@@ -1,4 +1,4 @@
-"""What is written behind ``--stage``, and the options that a stage has: the fields of its dataclass."""
+"""Parses ``--stage NAME:key=value,…`` and makes the stage: its options are the fields of its dataclass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rtface.util.install import plugin_line
 from rtface.util.redaction import shown
 
 _BOUND = 1e9
-# A comma parts options only where the next one begins behind it, so that texts may hold commas.
+# A comma separates options only where the next one begins after it, so that texts may contain commas.
 _BETWEEN = re.compile(r"(?<!\\),(?=\s*[A-Za-z][\w-]*=)")
 
 
@@ -26,7 +26,7 @@ def option(default: Any = dataclasses.MISSING, help: str = "",
     """A field of a stage that is an option: ``text: str = option("AI", "what it says")``.
 
     Args:
-        default: as the user would write it; without one the user has to give it.
+        default: as the user would write it; without one the option is required.
         help: for ``--stage NAME:help``.
         check: converts a value or raises UsageError (`rtface.util.parse` has many); without it the default's type
         decides.
@@ -41,11 +41,11 @@ def state(factory: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One ``--stage``, as it was written.
+    """One ``--stage``, parsed.
 
     Attributes:
         name: of the stage.
-        values: what was given, by key; None where help was asked for.
+        values: the given values, by key; None for ``NAME:help``.
     """
 
     name: str
@@ -81,12 +81,12 @@ class Spec:
 
 
 def names_of(specs: tuple[str, ...]) -> list[str]:
-    """The names alone, for reports."""
+    """The names of the stages, for reports."""
     return [text.partition(":")[0].strip() for text in specs]
 
 
 def make_stage(spec: Spec) -> Any:
-    """The stage.
+    """Makes the stage of a spec.
 
     Raises:
         UsageError: no such stage, a key it does not know, a value it cannot use; for ``NAME:help`` the list of keys.
@@ -120,11 +120,11 @@ def make_stage(spec: Spec) -> Any:
 
 
 def described(name: str) -> str:
-    """What a stage does and its options, a line each; for "help" what is installed. Raises as `make_stage`."""
+    """Help for a stage and its options, a line each; for "help" the installed stages. Raises as `make_stage`."""
     if name == "help":
         found = plugins.installed("stage")
         if not found:
-            return f"no stage is installed; some come with: {plugin_line('rtface-overlays')}"
+            return f"no stage is installed; get some with: {plugin_line('rtface-overlays')}"
         return "\n".join(f"{each:<12} {_first_line(load_stage(each))}" for each in found)
     kind = load_stage(name)
     lines = [f"{name}: {_first_line(kind)}"]

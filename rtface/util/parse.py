@@ -50,9 +50,9 @@ def _check(metavar: str, accepts: str, *words: str) -> Callable[[Callable[[objec
 
 
 def nearest(value: str, choices: Iterable[str]) -> str | None:
-    """The choice that `value` is a likely misspelling of (one edit in four letters), or the beginning of, or begins
-    with; None where there is none."""
-    text = value.lower()[:64]  # no name is longer, and the comparison takes as long as both together
+    """The choice that `value` is a likely misspelling of (at most one edit in four letters), or shares a prefix with;
+    None where there is none."""
+    text = value.lower()[:64]  # no name is longer, and the time is proportional to the product of the lengths
     found = [(_edits(text, choice.lower()), choice) for choice in choices]
     near = [(edits, choice) for edits, choice in found if 4 * edits <= max(len(text), len(choice))
             or (min(len(text), len(choice)) >= 3 and (choice.startswith(text) or text.startswith(choice)))]
@@ -71,7 +71,7 @@ def unknown_key(shown: str, key: str, known: Iterable[str]) -> UsageError:
 
 
 def _edits(a: str, b: str) -> int:
-    """Letters to insert, drop, change or swap with their neighbour to make `b` of `a`."""
+    """Damerau-Levenshtein distance of two words (optimal string alignment)."""
     before, row = list[int](), list(range(len(b) + 1))
     for i, letter in enumerate(a, 1):
         new = [i]
@@ -278,7 +278,7 @@ def decoder(value: object, shown: str) -> object:
 
 @_check("NAME", "str")
 def name(value: object, shown: str) -> object:
-    """A name whose list is known only where it is used."""
+    """A name; the module that uses it knows which are valid."""
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"{shown} must be a name, not {_show(value)}")
     return value.strip()
@@ -286,7 +286,7 @@ def name(value: object, shown: str) -> object:
 
 @_check("NAME;...", "Sequence[str]")
 def names(value: object, shown: str) -> object:
-    """Some such names: a list of them, or text in which ; parts them; empty ones are refused."""
+    """Names: a list, or text separated by semicolons; empty ones are refused."""
     given = value.split(";") if isinstance(value, str) else value
     if not isinstance(given, list | tuple):
         raise UsageError(f"{shown} must be a name or a list of names, not {_show(value)}")

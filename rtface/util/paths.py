@@ -1,7 +1,7 @@
-"""Where rtface keeps its files: the platform's own folders, moved by ``RTFACE_CONFIG_DIR`` and ``RTFACE_CACHE``.
+"""Folders of settings and cache: the platform's own folders, moved by ``RTFACE_CONFIG_DIR`` and ``RTFACE_CACHE``.
 
-A process without a home folder (a container with ``--user`` and no ``HOME``) works with a cache of its own that goes
-with it, and without settings.
+A process without a home folder (a container with ``--user`` and no ``HOME``) has no settings, and a temporary cache
+that is removed when it ends.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def config_dir() -> Path | None:
 
 
 def cache_dir() -> Path:
-    """Folder of what can be made again, such as compiled engines (may not exist); ``RTFACE_CACHE`` moves it. Without a
-    home folder it is one that lasts as long as this process."""
+    """Folder for data that can be made again, such as compiled engines (may not exist); ``RTFACE_CACHE`` moves it.
+    Without a home folder it is temporary and lasts as long as this process."""
     return _folder(CACHE, lambda: platformdirs.user_cache_dir("rtface", appauthor=False)) or _temporary_cache()
 
 
 @functools.cache
 def _temporary_cache() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="rtface-cache-"))  # nobody else can write into it
+    folder = Path(tempfile.mkdtemp(prefix="rtface-cache-"))  # only this user can write into it
     atexit.register(clean)
     log.warning("there is no home folder: compiled networks are not kept, and there are no settings; set %s and %s to "
                 "folders of yours", CACHE, CONFIG)
@@ -58,14 +58,14 @@ def _temporary_cache() -> Path:
 
 
 def clean() -> None:
-    """Removes the cache that goes with the process, where one was made; called before the process ends."""
+    """Removes the temporary cache, if one was made; called before the process ends."""
     if _temporary_cache.cache_info().currsize:
         shutil.rmtree(_temporary_cache(), ignore_errors=True)
         _temporary_cache.cache_clear()
 
 
 def expanded(text: str | os.PathLike[str], shown: str) -> Path:
-    """A path with ``~`` made a folder; UsageError that begins with `shown` where there is no such home folder."""
+    """A path with ``~`` replaced by the home folder; UsageError that begins with `shown` where that is unknown."""
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Secrets of URLs (keys, passwords, tokens) are taken out of every text that is shown."""
+"""Redaction: removes secrets of URLs (keys, passwords, tokens) from every text that is shown."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, cast
 from urllib.parse import parse_qsl
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"
-# One slash too: what a path makes of a URL, and what a typing error makes of it.
+# One slash too: pathlib makes that of a URL, and so does a typing error.
 _URL = re.compile(_SCHEME + r":/+[^\s'\"<>]*[^\s'\"<>,.;:)]")
 _SECRETS: set[str] = set()
-_LEAST = 8  # shorter parts of an address are words of their own too often
+_LEAST = 8  # shorter parts of an address are often ordinary words
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
@@ -39,7 +39,7 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 
 def keep_secret(url: str) -> None:
-    """Remembers what must not be shown of a URL (an RTMP key, a password, the values of its query), so that `redacted`
+    """Remembers the secrets of a URL (an RTMP key, a password, the values of its query), so that `redacted`
     takes it out of messages of libraries and servers that repeat it without the URL."""
     if not is_url(url):
         return
@@ -55,7 +55,7 @@ def keep_secret(url: str) -> None:
 
 
 def redacted(text: str) -> str:
-    """A message with every URL in it as it may be `shown`, and without what `keep_secret` was told of."""
+    """A message with every URL in it as it may be `shown`, and without the secrets given to `keep_secret`."""
     for secret in sorted(_SECRETS, key=len, reverse=True):
         text = text.replace(secret, "…")
     return _URL.sub(lambda url: shown(url[0]), text)

@@ -1,11 +1,11 @@
-"""Text that comes from elsewhere (media, servers, plugins, options), made fit to be shown."""
+"""Escapes control characters in text of others (media, servers, plugins, options) before it is shown."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# Controls (Cc), and format characters that reorder or hide what stands beside them (Cf: bidirectional overrides, zero
+# Controls (Cc), and format characters that reorder or hide their neighbours (Cf: bidirectional overrides, zero
 # widths), and line separators. Joiners that scripts and emoji need are kept.
 _KEPT = "\u200c\u200d\ufeff"
 _ESCAPES = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in range(0x2070)
@@ -15,13 +15,13 @@ _IN_LINES = {code: text for code, text in _ESCAPED.items() if chr(code) not in "
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """The text with control characters shown as escapes, so that it can neither command a terminal nor pass itself off
-    as another line; `lines` keeps line feeds and tabs."""
+    """The text with control characters as escapes, so that it can neither control a terminal nor imitate another
+    line; `lines` keeps line feeds and tabs."""
     return text.translate(_IN_LINES if lines else _ESCAPED)
 
 
 def brief(value: object, most: int = 80) -> str:
-    """`repr` of a value that may be of any size, cut to `most` characters."""
+    """`repr` of a value of any size, cut to `most` characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # numbers of more than 4300 digits
@@ -33,5 +33,5 @@ _PAINT = re.compile("(\x1b\\[(?:0|3[0-7])m)")
 
 
 def printable_paint(line: str) -> str:
-    """`printable` for a line that was put together with colours: escapes that set one stay."""
+    """`printable` for a line with colours: the escapes that set a colour are kept."""
     return "".join(part if n % 2 else printable(part) for n, part in enumerate(_PAINT.split(line)))

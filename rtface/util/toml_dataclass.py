@@ -1,4 +1,4 @@
-"""Tables of TOML or JSON → dataclasses, strictly: what is wrong is named by its key."""
+"""Converts tables of TOML or JSON to dataclasses, strictly; errors name the key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """A JSON value. Raises ValueError for all that is none, also where it is nested too deeply to be read."""
+    """A JSON value. Raises ValueError for invalid JSON, and where it is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:

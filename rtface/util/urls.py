@@ -1,4 +1,4 @@
-"""Where an input lies: a file, a folder, or an address that FFmpeg reads (http, rtsp and so on)."""
+"""Input locations: a file, a folder, or an address that FFmpeg reads (http, rtsp and so on)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_slashes(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Address(os.PathLike[str]):
-    """A URL, with as much of a `Path`'s manners as an input needs. Its text never shows user, password and query."""
+    """A URL, with the methods of a `Path` that inputs use. Its text never shows user, password and query."""
 
     url: str
 
@@ -66,12 +66,12 @@ class Address(os.PathLike[str]):
         return PurePosixPath(self.name).stem
 
     def is_dir(self) -> bool:
-        """Never: an address is read as one film."""
+        """Always False: an address is read as one film."""
         return False
 
 
 def place(text: str | os.PathLike[str]) -> Path | Address:
-    """What a user named: an address, or a file or folder (also as ``file://``). Raises as `check_slashes`."""
+    """A location named by the user: an address, a file or a folder (also as ``file://``). Raises as `check_slashes`."""
     name = os.fspath(text)
     check_slashes(name)
     if name.startswith("file://"):

@@ -101,7 +101,7 @@ def test_no_gpu_says_what_is_missing_and_what_to_do(asked, monkeypatch):
     nvidia(monkeypatch, MissingComponent("cuda-core is not installed; get it with: pip install '.[rtx]'"))
     result = run()
     assert result.exit_code == 1
-    assert "pip install '.[rtx]'; for a GPU that is not here" in result.stderr
+    assert "pip install '.[rtx]'; for a GPU of another machine" in result.stderr
     assert "--device sm_89" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from rtface.cli.shared import stop_on_signals
+from rtface.cli.signals import stop_on_signals
 
 # A pipeline that works until it is told to stop, and then takes a moment to finish its file.
 WAITING = """

@@ -249,7 +249,7 @@ def test_a_stopped_batch_says_how_each_goes_on(pipeline, tmp_path):
     result = invoke("run", "a.mp4", "b c.mp4", "d.mp4", "--output-dir", tmp_path)
     assert result.exit_code == 130 and len(calls) == 2
     assert f"rtface run 'b c.mp4' '{tmp_path}/b c.rest.mp4' --start 0:00:07.050" in result.stderr
-    assert "the same command again skips what is finished" in result.stderr
+    assert "the same command again skips finished outputs" in result.stderr
     assert "1 done, 0 skipped, 1 failed, 1 not begun" in result.stderr
 
 

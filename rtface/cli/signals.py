@@ -1,0 +1,76 @@
+"""SIGINT, SIGTERM and SIGHUP: the first asks a command to stop, a second one ends the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+
+INTERRUPTED = 128
+"""Exit codes of an interrupted command are this plus the number of the signal."""
+# timeout(1), and a terminal that closes, signal a process twice: by itself and as one of its group.
+_SAME_SIGNAL_S = 0.3
+
+
+class StopRequest:
+    """A request to stop, made by the first signal.
+
+    Attributes:
+        event: set by the signal; a run that is given it ends cleanly then.
+        signum: number of the signal, None before there was one.
+    """
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.signum: int | None = None
+
+
+@contextmanager
+def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[StopRequest]:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into `StopRequest.event`; a second one ends the process at once.
+
+    A file that is being written stays readable up to there either way. Outside the main thread no signal is handled.
+    SIGHUP stays ignored where it was (nohup).
+    """
+    stop = StopRequest()
+    first = 0.0
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        nonlocal first
+        # os.write, because the signal may have come in the middle of a print.
+        if stop.event.is_set():
+            if clock() - first < _SAME_SIGNAL_S:
+                return
+            _write_stderr("\nrtface: stopped at once; the next run to the same output names the part that was "
+                          "written\n")
+            os._exit(INTERRUPTED + signum)
+        stop.signum, first = signum, clock()
+        stop.event.set()
+        _write_stderr("\nrtface: stopping; once more to stop at once\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform == "win32":
+        numbers.append(signal.SIGBREAK)
+    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _write_stderr(text: str) -> None:
+    try:
+        os.write(2, text.encode())
+    except OSError:
+        return  # stderr is closed
