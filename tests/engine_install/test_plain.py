@@ -18,6 +18,7 @@ from rtface.engine_install.generic_onnx import inspect
 from rtface.errors import InputError, MissingComponent
 from tests.engine.tiny_onnx import DOUBLE, FLOAT, convolutions, faithful, keeping, remembering
 from tests.engine_install.published import Publisher
+from tests.pairs import pairs
 
 
 def call(*words: object) -> Result:
@@ -57,12 +58,12 @@ def test_a_known_name_brings_its_licence(published: Publisher, tmp_path: Path) -
     assert "closed cannot be added" in call("closed", "--from", path).stderr
 
 
-@pytest.mark.parametrize("device", ["cpu", "onnx"])
-@pytest.mark.parametrize(("control", "kind", "batch"), [
+@pytest.mark.parametrize(("port", "device"), pairs([
     (("n", 1), FLOAT, "n"), ((), DOUBLE, 1), ((), FLOAT, "n"), ((1,), DOUBLE, 1), (("n",), FLOAT, "n"),
-    ((1, 1), DOUBLE, 1), (("n", 1), DOUBLE, "n")])
-def test_a_control_of_any_shape_and_type(published: Publisher, tmp_path: Path, device: str, batch: Any, kind: int,
-                                         control: Sequence[int | str]) -> None:
+    ((1, 1), DOUBLE, 1), (("n", 1), DOUBLE, "n")], ["cpu", "onnx"]))
+def test_a_control_of_any_shape_and_type(published: Publisher, tmp_path: Path, device: str,
+                                         port: tuple[Sequence[int | str], int, Any]) -> None:
+    control, kind, batch = port
     path = written(tmp_path / "a.onnx", faithful(64, control=control, kind=kind, batch=batch))
     result = call("mine", "--from", path)
     assert result.exit_code == 0, result.output

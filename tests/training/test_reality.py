@@ -21,11 +21,17 @@ def measured(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     real_clips.main()
 
 
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    make_clip(path)
+    return path
+
+
+@pytest.mark.slow
 def test_a_clip_is_followed_degraded_and_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clip = tmp_path / "clip.mp4"
-    make_clip(clip)
     shot = real_clips.watch(clip, 10)
     assert 5 < len(shot.clean) == len(shot.matrices) <= 10
     seen = real_clips.degraded(shot, "heavy").seen
@@ -38,11 +44,10 @@ def test_a_clip_is_followed_degraded_and_measured(
         assert found is not None and found[1] != found[2], said
 
 
+@pytest.mark.slow
 def test_clips_without_faces_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clip = tmp_path / "clip.mp4"
-    make_clip(clip)
     with pytest.raises(SystemExit):
         measured(monkeypatch, str(clip), "--frames", "3")
     assert "none of these clips shows a face for six frames" in capsys.readouterr().err

@@ -52,15 +52,19 @@ def rehearse(machine, *arguments):
     return counts
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 # How many pass at the least, and are skipped: what no driver that is not there can show.
 @pytest.mark.parametrize(("file", "some", "passed", "skipped"), [
-    ("test_nvidia_gpu.py", "", 8, 1),
+    slow("test_nvidia_gpu.py", "", 8, 1),
     ("test_kernels_on_gpu.py", "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
      "or several_sizes or (averages and box) or one_coloured or bottom_up", 38, 0),
     ("test_engine_on_gpu.py", "(every_size and rtface-s-graphs) or kind or failure", 3, 0),
-    ("test_cuda_device_on_gpu.py", "cpu and (420 or pq) or reserves or two_films or average", 10, 0),
-    ("test_keys_on_gpu.py", "420 or hold_no_gpu or auto or live_no or turns", 7, 0),
-    ("test_overlap_on_gpu.py", "", 2, 0)])
+    slow("test_cuda_device_on_gpu.py", "cpu and (420 or pq) or reserves or two_films or average", 10, 0),
+    slow("test_keys_on_gpu.py", "420 or hold_no_gpu or auto or live_no or turns", 7, 0),
+    slow("test_overlap_on_gpu.py", "", 2, 0)])
 def test_what_a_gpu_will_run_runs(machine, file, some, passed, skipped):
     counts = rehearse(machine, f"tests/gpu/{file}", "-k", some, "-rs")
     assert counts.get("passed", 0) >= passed and counts.get("skipped", 0) == skipped
