@@ -17,15 +17,16 @@ import numpy as np
 from rtface.analysis.treatment import Treatment
 from rtface.api import python_errors
 from rtface.engine.engine_set import SMALL
-from rtface.enhance.step import Enhance
-from rtface.enhance.tasks import Wanted
+from rtface.enhance.runtime_switch import RuntimeSwitch
+from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.tasks import FaceTask
 from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.color import color_of
 from rtface.option_types import EnhancerOptions
 from rtface.options import Options, Scope, check_scope
 from rtface.pipeline.runtime import asked_by, check_region, open_cpu_then_gpu, open_runtime
-from rtface.pipeline.track_step import track
+from rtface.pipeline.track_step import find_faces
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
@@ -102,12 +103,12 @@ class Enhancer:
         self._stages = Stages.open(self._options.stages, self.stats,
                                    commercial_use=self._options.commercial_use)
         chosen, threads = asked_by(self._options), self._options.threads
-        coming = None
+        upgrade = None
         try:
             if wait:
                 runtime = open_runtime(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
             else:
-                runtime, coming = open_cpu_then_gpu(chosen, device, self._closing, threads=threads,
+                runtime, upgrade = open_cpu_then_gpu(chosen, device, self._closing, threads=threads,
                                                     warn=self.stats.warn)
             # Its networks stay on the CPU: a lost GPU must not take the tracker with it.
             self._tracker = create_tracker(self._options.tracker, max_faces=self._options.max_faces)
@@ -117,11 +118,10 @@ class Enhancer:
         self._tracker.watchful = self._stages.hides
         self._closing.callback(self._tracker.close)
         self._closing.callback(self._stages.close)
-        self._enhance = Enhance(runtime.device, runtime.engines, self._options, self.stats, analysis=analysis,
-                                small=SMALL)
-        self._enhance.coming = coming
-        # A lost GPU must not end a call: the CPU goes on, a moment later.
-        self._enhance.spare = lambda: open_runtime(chosen, "cpu", self._closing, threads=threads, warn=self.stats.warn)
+        # A lost GPU must not end a call: the CPU takes over.
+        switch = RuntimeSwitch(runtime, self.stats, upgrade=upgrade, fallback=lambda: open_runtime(
+            chosen, "cpu", self._closing, threads=threads, warn=self.stats.warn))
+        self._enhance = FrameEnhancer(switch, self._options, self.stats, analysis=analysis, small=SMALL)
 
     @property
     def strength(self) -> float:
@@ -175,12 +175,11 @@ class Enhancer:
         # A veil must not fall with the enhancement: stages need faces as long as there are any.
         if self.enabled or self._stages:
             if faces is None:
-                item = next(track([item], self._tracker, self._enhance.runtime.device, self.stats))
-                if self._options.tracker == "none" and self._stages.hides and isinstance(item, Frame):
+                item = find_faces(item, self._tracker, self._enhance.runtime.device, self.stats)
+                if self._options.tracker == "none" and self._stages.hides:
                     item = replace(item, tracked=False)  # nobody looked for faces
             else:
                 item = replace(item, faces=own_faces(faces))
-            assert isinstance(item, Frame)
             self._faces, self._results = item.faces, ()
             if self.enabled:
                 item = self._corrected(item)
@@ -190,12 +189,12 @@ class Enhancer:
         return item.image if given else array_from_image(item.image)
 
     def _corrected(self, frame: Frame) -> Frame:
-        job = self._enhance.submit(frame)
-        wanted = {work.want.face.track_id: work.want for work in job.work}
-        frame = self._enhance.collect(job)
-        failed = bool(wanted) and not job.work
+        task = self._enhance.submit(frame)
+        faces = {face.face.track_id: face for face in task.faces}
+        frame = self._enhance.collect(task)
+        failed = bool(faces) and not task.faces
         book = self._enhance.tracks
-        self._results = tuple(_result(face, wanted.get(face.track_id), book.treatment_of(face.track_id), failed)
+        self._results = tuple(_result(face, faces.get(face.track_id), book.treatment_of(face.track_id), failed)
                               for face in frame.faces)
         return frame
 
@@ -231,11 +230,11 @@ def _seconds(time: object) -> float:
                      "the Enhancer's fps")
 
 
-def _result(face: Face, want: Wanted | None, treatment: Treatment | None, failed: bool) -> FaceResult:
-    if want is not None:
+def _result(face: Face, task: FaceTask | None, treatment: Treatment | None, failed: bool) -> FaceResult:
+    if task is not None:
         reasons = treatment.reasons if treatment else ()
         return (FaceResult(face.track_id, 0.0, None, ("the correction of this frame failed",)) if failed else
-                FaceResult(face.track_id, want.amount, want.engine.name, reasons))
+                FaceResult(face.track_id, task.strength, task.engine.name, reasons))
     return FaceResult(face.track_id, 0.0, None, treatment.reasons if treatment else ("not among the chosen faces",))
 
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-
 from rtface.frame import Bytes, Crops, Face, Float, Float32, Frame, Packet
 
 if TYPE_CHECKING:
@@ -138,32 +136,50 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(slots=True)
-class Retouch:
-    """A restored face on its way back into its frame.
+class ShapeTask(Protocol):
+    """What `Device.shape` needs of one face (`rtface.enhance.tasks.FaceTask`).
 
     Attributes:
-        crops: what was cut, of this one face.
-        restored: what its engine made of it; None between key frames, where the device carries, or nothing yet.
-        mesh: the face's points in crop pixels, float64 (478, 2), or None.
-        state: what its track's correction remembers; changed.
-        how: what the user asked for.
-        time: of the frame, seconds.
-        seed: a number of its own for every track and frame (synthetic grain).
+        restored: what its engine made of it; None between key frames, where the device carries, or
+            nothing yet.
     """
 
-    crops: Crops
     restored: Restored | None
-    mesh: Float | None
-    state: CorrectionState
-    how: ShapingOptions
-    time: float
-    seed: int
+
+    @property
+    def crops(self) -> Crops:
+        """The crop of this one face."""
+        ...
+
+    @property
+    def mesh(self) -> Float | None:
+        """The face's points in crop pixels, float64 (478, 2), or None."""
+        ...
+
+    @property
+    def state(self) -> CorrectionState:
+        """What its track's correction remembers; changed."""
+        ...
+
+    @property
+    def shaping(self) -> ShapingOptions:
+        """What the user asked for."""
+        ...
+
+    @property
+    def time(self) -> float:
+        """Of the frame, seconds."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """A number of its own for every track and frame (synthetic grain)."""
+        ...
 
     @property
     def scale(self) -> float:
-        """Crop pixels per picture pixel."""
-        return float(np.sqrt(abs(np.linalg.det(self.crops.matrices[0][:, :2]))))
+        """Crop pixels per frame pixel."""
+        ...
 
 
 @dataclass(slots=True)
@@ -203,7 +219,7 @@ class Device(Protocol):
         are whatever becomes of the frame."""
         ...
 
-    def shape(self, faces: Sequence[Retouch]) -> list[Correction]:
+    def shape(self, faces: Sequence[ShapeTask]) -> list[Correction]:
         """Restored crops of one frame → corrections (`rtface.correct`). An answer may lie where the device keeps its
         crops, or in memory of the host."""
         ...

@@ -159,6 +159,14 @@ class _Scripted:
         self._model.spent(next(self._costs), *rest)
 
 
+def _with_governor(step: Any, governor: Any) -> Any:
+    """The enhancement step of older versions, with a governor."""
+    parameters = list(inspect.signature(type(step)).parameters)
+    given = {n: getattr(step, f"_{n}") for n in parameters[:4]}
+    given[next(n for n in ("governor", "ladder") if n in parameters)] = governor
+    return type(step)(**given, small="rtface-s")
+
+
 def live_correction(source: Path, out: Path) -> None:
     """The correction as a live run does it, at quality levels that scripted costs bring about.
 
@@ -175,10 +183,12 @@ def live_correction(source: Path, out: Path) -> None:
             governor = governor_type(1.0, 30.0, smaller="rtface-s")
             name = next(n for n in dir(governor) if hasattr(getattr(governor, n), "spent"))
             setattr(governor, name, _Scripted(getattr(governor, name), costs))
-            parameters = list(inspect.signature(type(step)).parameters)
-            given = {n: getattr(step, f"_{n}") for n in parameters[:4]}
-            given[next(n for n in ("governor", "ladder") if n in parameters)] = governor
-            enhance._enhance = type(step)(**given, small="rtface-s")
+            if Path("rtface/enhance/live.py").exists():
+                from rtface.enhance.live import LiveEnhancer
+
+                enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor, small="rtface-s")
+            else:
+                enhance._enhance = _with_governor(step, governor)
             for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):
                 made.append(enhance(frame, time=0.2 * i))
                 results.append(_results(enhance))

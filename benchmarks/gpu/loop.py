@@ -10,9 +10,10 @@ from benchmarks.gpu.frames import Film
 from benchmarks.gpu.machine import Bench, engine_recipe, quantiles
 from rtface.device.cuda.device import CudaDevice
 from rtface.engine.cuda.engine import GpuEngine
-from rtface.enhance.step import Enhance
+from rtface.enhance.film import FilmEnhancer
 from rtface.frame import Frame
 from rtface.options import Options
+from rtface.protocols import Runtime
 from rtface.stats import Stats
 
 STREAMS = ("up", "compute", "down")
@@ -102,9 +103,10 @@ class Loop:
         self.plan = self.engine.reason
         self.device = CudaDevice(bench.owner)
 
-    def step(self) -> Enhance:
+    def step(self) -> FilmEnhancer:
         """A new one, which remembers no face yet."""
-        return Enhance(self.device, One(self.engine), Options(max_faces=16), Stats(), analysis=False)
+        return FilmEnhancer(Runtime(self.device, One(self.engine), ahead=AHEAD), Options(max_faces=16), Stats(),
+                            analysis=False)
 
     def close(self) -> None:
         self._bench.settle()
@@ -198,16 +200,16 @@ def _length(spans: Spans) -> float:
     return float(sum(end - begin for begin, end in spans))
 
 
-def overlapped(step: Enhance, frames: Sequence[Frame]) -> float:
+def overlapped(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
     """Seconds of the loop as a run has it."""
     start = time.perf_counter()
-    done = sum(frame.touched for frame in step(frames, ahead=AHEAD))  # type: ignore[union-attr]
+    done = sum(frame.touched for frame in step(frames))  # type: ignore[union-attr]
     seconds = time.perf_counter() - start
     assert done == len(frames), f"{len(frames) - done} of {len(frames)} frames were let through: {step._stats.warnings}"
     return seconds
 
 
-def serial(step: Enhance, frames: Sequence[Frame]) -> float:
+def serial(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
     """Seconds when each frame is waited for before the next begins."""
     start = time.perf_counter()
     for frame in frames:
@@ -222,14 +224,14 @@ def on_cpu(engine: str, film: Film, count: int) -> dict[str, float]:
     from rtface.engine.recipe import find_recipes, load_recipe
     loaded = LoadedEngine(load_recipe(find_recipes()[engine]), device="onnx")
     try:
-        step = Enhance(CpuDevice(), One(loaded), Options(max_faces=16), Stats(), analysis=False)
+        step = FilmEnhancer(Runtime(CpuDevice(), One(loaded)), Options(max_faces=16), Stats(), analysis=False)
         serial(step, [film.frame(0)])
         return quantiles([1e3 * serial(step, [film.frame(n)]) for n in range(1, count + 1)])
     finally:
         loaded.close()
 
 
-def stages(step: Enhance) -> dict[str, float]:
+def stages(step: FilmEnhancer) -> dict[str, float]:
     """Milliseconds a frame that the host spent in each stage."""
     found = step._stats.stages
     count = found["added"].count if "added" in found else 1

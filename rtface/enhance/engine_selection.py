@@ -1,14 +1,13 @@
-"""Who works on which face of a frame: analysis, the engine that suits it, key frames, and what there is time for."""
+"""Which engine works on which face of a frame, how strongly, and on which frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from time import monotonic
 
 from rtface.enhance.keyframes.scheduler import spacing
-from rtface.enhance.tasks import Wanted
-from rtface.enhance.track_store import TrackStore
+from rtface.enhance.tasks import FaceTask
+from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
 from rtface.options import Options
 from rtface.protocols import Engine, Runtime
@@ -16,56 +15,57 @@ from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDecision, FaceDemand, kind_of
 from rtface.stats import Stats
 
-# What it takes to put a slow engine's key frame and the small engine's answer together, before that was measured.
+# Seconds to blend a heavy engine's key frame with the small engine's answer, before that was measured.
 _JOIN_S = 0.008
 
 
 class EngineSelector:
-    """Not for use from several threads.
+    """Selects the engine that suits a face, on every frame or on key frames. Not for use from several threads.
 
     Args:
         options: keyframe.
-        stats: times the analysis, counts frames that were late.
-        tracks: what is known of every track, changed.
-        governor: see `rtface.enhance.step.Enhance`.
-        small: likewise.
+        stats: warnings.
+        tracks: the state of every track; changed.
+        small: name of the engine that runs between the key frames of a heavy one; None without key frames.
+
+    Attributes:
+        every_frame: whether it has to see frames without faces, too.
     """
 
-    def __init__(self, options: Options, stats: Stats, tracks: TrackStore, governor: QualityGovernor | None,
-                 small: str | None) -> None:
-        self._options, self._stats, self._book, self._governor, self._small = options, stats, tracks, governor, small
-        self._late = 0
-        self._back: list[Engine] = []
+    every_frame = False
 
-    def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[Wanted]:
-        """The faces that are to be corrected, how much, and by which engine.
+    def __init__(self, options: Options, stats: Stats, tracks: TrackStore, small: str | None) -> None:
+        self._options, self._stats, self._tracks, self._small = options, stats, tracks, small
+
+    def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
+        """The faces to correct, with their engines.
 
         Args:
             frame, faces: the chosen faces of this frame.
-            runtime: where it is worked on.
+            runtime: has the engines.
             strength: 0…1, of the run.
         """
-        time = frame.time
-        wanted: list[Wanted] = []
+        tasks = self._selected(frame, faces, runtime, strength)
+        for task in tasks:
+            if task.track.engine not in (None, task.engine.name):
+                self._engine_changes(task.track)
+            task.track.engine = task.engine.name
+        return tasks
+
+    def _selected(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
+        tasks: list[FaceTask] = []
         for face in faces:
-            track = self._book.see(face, time, counted=not frame.lead_in)
-            amount = track.decide(time, counted=not frame.lead_in) * strength
-            if amount <= 0.0:
+            track = self._tracks.see(face, frame.time, counted=not frame.lead_in)
+            of_face = track.decide(frame.time, counted=not frame.lead_in) * strength
+            if of_face <= 0.0:
                 continue
             named = track.analyzer.treatment.engine
             engine = (runtime.engines.named(named) if named else
-                      runtime.engines.pick(face.width, len(faces) if self._governor is not None else 0, track.chosen))
+                      runtime.engines.pick(face.width, self._sharing(faces), track.chosen))
             track.chosen = engine.name
             small, every = self._key_frames(engine, frame, runtime)
-            wanted.append(Wanted(track, face, amount, engine, small=small, every=every))
-        if self._governor is not None:
-            wanted = self._by_governor(self._governor, frame, wanted, runtime)
-        for want in wanted:
-            track = want.track
-            if track.engine not in (None, want.engine.name):
-                track.forget() if self._governor is None else track.change_engine()
-            track.engine = want.engine.name
-        return wanted
+            tasks.append(FaceTask(track, face, frame, of_face, engine, small=small, every=every))
+        return tasks
 
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:
         """The engine that works between key frames of `engine`, None where that runs on every frame; and how many
@@ -74,12 +74,7 @@ class EngineSelector:
             self._warn_of_key_frames(engine)
         if self._small in (None, engine.name) or frame.new:
             return None, 1
-        governor, every = self._governor, spacing(self._options.keyframe, engine)
-        if governor is not None and self._options.keyframe == "auto":
-            every = 1 if governor.costs.waits(1e-3 * engine.ms) else 2  # in fact, as soon as it has answered
-        if every > 1 and governor is not None and engine not in self._back:
-            self._back.append(engine)
-            engine.stand_back()
+        every = self._spacing(engine)
         return (runtime.engines.named(self._small), every) if every > 1 else (None, 1)
 
     def _warn_of_key_frames(self, engine: Engine) -> None:
@@ -90,41 +85,88 @@ class EngineSelector:
             self._stats.warn("keyframe", f"--keyframe {self._options.keyframe} {effect}; {engine.name} takes "
                                          f"{engine.ms:.0f} ms a face and can run on every frame")
 
-    def _by_governor(self, governor: QualityGovernor, frame: Frame, wanted: Sequence[Wanted],
-                   runtime: Runtime) -> list[Wanted]:
+    def _sharing(self, faces: Sequence[Face]) -> int:
+        """How many faces share the time of a frame; 0 where time does not count."""
+        return 0
+
+    def _spacing(self, engine: Engine) -> int:
+        """Frames from one key frame of `engine` to the next."""
+        return spacing(self._options.keyframe, engine)
+
+    def _engine_changes(self, track: TrackState) -> None:
+        track.forget()
+
+
+class GovernedSelector(EngineSelector):
+    """Of a live run: the engine that suits a face, or less where time is short.
+
+    Args:
+        governor: decides about that.
+    """
+
+    every_frame = True
+
+    def __init__(self, options: Options, stats: Stats, tracks: TrackStore, small: str | None,
+                 governor: QualityGovernor) -> None:
+        super().__init__(options, stats, tracks, small)
+        self._governor = governor
+        self._late = 0
+        self._in_background: list[Engine] = []
+
+    def _sharing(self, faces: Sequence[Face]) -> int:
+        return len(faces)
+
+    def _spacing(self, engine: Engine) -> int:
+        every = super()._spacing(engine)
+        if self._options.keyframe == "auto":
+            # With 2, in fact, as soon as it has answered.
+            every = 1 if self._governor.costs.waits(1e-3 * engine.ms) else 2
+        if every > 1 and engine not in self._in_background:
+            self._in_background.append(engine)
+            engine.stand_back()
+        return every
+
+    def _engine_changes(self, track: TrackState) -> None:
+        track.change_engine()
+
+    def _selected(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
         """The faces for which there is time, and what is done with them."""
+        tasks = super()._selected(frame, faces, runtime, strength)
+        costs = self._governor.costs
         dropped = sum(self._stats.counters[name] for name in ("dropped:late", "passed:late", "frames_late"))
         late, self._late = dropped - self._late, dropped
-        for want in wanted:
-            if want.small is None:
-                governor.costs.learn(want.engine.name, 1e-3 * want.engine.ms)
+        for task in tasks:
+            if task.small is None:
+                costs.learn(task.engine.name, 1e-3 * task.engine.ms)
             else:  # what a frame has to wait for
-                governor.costs.learn(want.small.name, 1e-3 * want.small.ms)
-                governor.costs.learn(want.engine.name, 1e-3 * want.small.ms + _JOIN_S)
-                governor.costs.learn(kind_of(want.engine.name, half=True), 1e-3 * want.small.ms + 0.5 * _JOIN_S)
-        demands = [FaceDemand(w.track.id, w.face.width, w.engine.name, (w.small or w.engine).recurrent,
-                              w.small is not None) for w in wanted]
-        plans = governor.plan(frame.time, demands, late=late, carries=runtime.device.carries,
-                              age=0.0 if frame.captured_at is None else monotonic() - frame.captured_at)
-        out: list[Wanted] = []
-        for want, plan in zip(wanted, plans, strict=True):
-            if plan.engine:
-                want = replace(want, amount=want.amount * plan.strength, key=plan.key, share=plan.share)
-                out.append(self._beside(want, plan, runtime) if want.small is not None else
-                           replace(want, engine=runtime.engines.named(plan.engine)))
-        return out
+                costs.learn(task.small.name, 1e-3 * task.small.ms)
+                costs.learn(task.engine.name, 1e-3 * task.small.ms + _JOIN_S)
+                costs.learn(kind_of(task.engine.name, half=True), 1e-3 * task.small.ms + 0.5 * _JOIN_S)
+        demands = [FaceDemand(task.track.id, task.face.width, task.engine.name,
+                              (task.small or task.engine).recurrent, task.small is not None) for task in tasks]
+        decisions = self._governor.plan(frame.time, demands, late=late, carries=runtime.device.carries,
+                                        age=0.0 if frame.captured_at is None else monotonic() - frame.captured_at)
+        for task, decision in zip(tasks, decisions, strict=True):
+            if decision.engine:
+                self._apply(task, decision, runtime)
+        return [task for task, decision in zip(tasks, decisions, strict=True) if decision.engine]
 
     @staticmethod
-    def _beside(want: Wanted, plan: FaceDecision, runtime: Runtime) -> Wanted:
-        """What is done with a face whose engine is slow, by the governor's plan."""
-        track, slow, small = want.track, want.engine.name, want.small
-        assert small is not None
-        if not plan.key and track.engine in (slow, plan.engine) and runtime.device.carries:
+    def _apply(task: FaceTask, decision: FaceDecision, runtime: Runtime) -> None:
+        track, heavy, small = task.track, task.engine.name, task.small
+        task.strength *= decision.strength
+        task.key, task.share = decision.key, decision.share
+        if small is None:
+            task.engine = runtime.engines.named(decision.engine)
+        elif not decision.key and track.engine in (heavy, decision.engine) and runtime.device.carries:
             # What is shown of it is carried, in crops like those that it was made with.
-            return replace(want, engine=runtime.engines.named(track.engine), small=None, side=track.correction.key.side)
-        if plan.engine == slow:
-            return replace(want, side=small.size if plan.half else None)
-        if plan.share < 1.0 and track.keys.samples and plan.key:  # the slow engine fades out
-            return replace(want, key=False, share=1.0 - plan.share, side=small.size if runtime.device.carries else None)
-        track.keys.reset()
-        return replace(want, engine=runtime.engines.named(plan.engine), small=None)
+            task.engine, task.small = runtime.engines.named(track.engine), None
+            task.side = track.correction.key.side
+        elif decision.engine == heavy:
+            task.side = small.size if decision.half else None
+        elif decision.share < 1.0 and track.keys.samples and decision.key:  # the heavy engine fades out
+            task.key, task.share = False, 1.0 - decision.share
+            task.side = small.size if runtime.device.carries else None
+        else:
+            track.keys.reset()
+            task.engine, task.small = runtime.engines.named(decision.engine), None

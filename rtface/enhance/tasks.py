@@ -1,89 +1,135 @@
-"""A frame's work between the crops and the corrected picture."""
+"""The work on one face (`FaceTask`) and on one frame (`FrameTask`), filled in step by step."""
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from rtface.correct import CorrectionState, ShapingOptions
 from rtface.enhance.keyframes.sample import FaceSample
-from rtface.enhance.track_store import TrackState
+from rtface.enhance.track_store import TrackState, seed_of
 from rtface.frame import Crops, Face, Float, Frame
 from rtface.geometry.transforms import apply
 from rtface.protocols import Device, Engine, Restored
 
 
-@dataclass(slots=True)
-class Wanted:
-    """One face that is to be corrected: how much, by which engine, whether that runs on this frame, and its share.
+@dataclass(slots=True, eq=False)
+class FaceTask:
+    """The correction of one face on one frame; `Device.shape` reads it (`protocols.ShapeTask`).
 
-    With `small` its engine runs on key frames, `every` so many, and the small one on all. `side` is that of its crops,
-    where it is not the engine's own.
+    Attributes:
+        track, face: whose correction.
+        frame: the frame as it came.
+        strength: 0…1, above 0.
+        engine: restores the crop; with `small`, on key frames only.
+        key: whether `engine` runs on this frame.
+        share: 0…1 of `engine` in the correction; the rest is that of the engine before it.
+        small: the engine that runs on every frame between key frames of `engine`; None without key
+            frames.
+        every: frames from one key frame to the next.
+        side: pixels of the crop's side, where that is not the engine's own.
+        shaping: how the answer is shaped.
+        crops: the crop of this face, once it is cut.
+        answer: what `engine` was asked on this frame; with `small` what that was asked.
+        sample: what key frames need of this face; None without them.
+        restored: the answer that is shown; None between key frames and while it is late.
     """
 
     track: TrackState
     face: Face
-    amount: float
+    frame: Frame
+    strength: float
     engine: Engine
     key: bool = True
     share: float = 1.0
     small: Engine | None = None
     every: int = 1
     side: int | None = None
+    shaping: ShapingOptions = field(init=False)
+    crops: Crops = field(init=False)
+    answer: Future[Restored] | None = field(default=None, init=False)
+    sample: FaceSample | None = field(default=None, init=False)
+    restored: Restored | None = field(default=None, init=False)
 
     @property
     def half(self) -> bool:
-        """Whether its crops are smaller than its engine takes."""
+        """Whether its crop is smaller than its engine takes."""
         return self.side is not None and self.side != self.engine.size
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sides of the crops to cut: the engine's, and the small engine's behind it."""
+        side = self.side or self.engine.size
+        return (side,) if self.small is None else (side, self.small.size)
+
+    @property
+    def state(self) -> CorrectionState:
+        """What the track's correction remembers; changed by `Device.shape`."""
+        return self.track.correction
+
+    @property
+    def mesh(self) -> Float | None:
+        """The face's mesh in crop pixels, float64 (478, 2); None where it has none."""
+        mesh = self.face.mesh
+        return None if mesh is None else apply(self.crops.matrices[0], mesh[:, :2])
+
+    @property
+    def time(self) -> float:
+        """Of the frame, seconds."""
+        return self.frame.time
+
+    @property
+    def seed(self) -> int:
+        """A number of this track and frame (synthetic grain)."""
+        return seed_of(self.face.track_id, self.frame.pts)
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels per frame pixel."""
+        return float(np.sqrt(abs(np.linalg.det(self.crops.matrices[0][:, :2]))))
+
 
 @dataclass(slots=True)
-class Work:
-    """One face in an engine's hands, or between key frames (no answer). With `Wanted.small` the answer is that one's,
-    and the rest lies in `sample`."""
+class FrameTask:
+    """One frame between `FaceCorrector.submit` and `collect`, on the device that cut its crops.
 
-    want: Wanted
-    crops: Crops
-    answer: Future[Restored] | None
-    sample: FaceSample | None = None
-
-
-def mesh_in(work: Work) -> Float | None:
-    """The face's mesh in crop pixels, float64 (478, 2); None where it has none."""
-    mesh = work.want.face.mesh
-    return None if mesh is None else apply(work.crops.matrices[0], mesh[:, :2])
-
-
-@dataclass(slots=True)
-class Job:
-    """One frame between `submit` and `collect`, on the device that cut its crops."""
+    Attributes:
+        seconds: spent on it so far.
+        deadline: by the monotonic clock, when engines are not waited for any more.
+        crops: all that the device holds for this frame.
+        parked: whether the crops were given back to the device, to be cut again.
+    """
 
     frame: Frame
     device: Device
     seconds: float = 0.0
-    until: float | None = None  # by the monotonic clock: when engines are not waited for any more
+    deadline: float = math.inf
+    faces: list[FaceTask] = field(default_factory=list[FaceTask])
     crops: list[Crops] = field(default_factory=list[Crops])
-    work: list[Work] = field(default_factory=list[Work])
-    rests: bool = False
+    parked: bool = False
 
-    def rest(self) -> None:
-        """Its crops go back to the device until `wake`: what waits for a key frame shall not hold a GPU's memory."""
-        crops, self.crops, self.rests = self.crops, [], True
+    def park(self) -> None:
+        """Gives its crops back until `resume`: frames that wait for a key frame hold no GPU memory."""
+        crops, self.crops, self.parked = self.crops, [], True
         self.device.drop(crops)
 
-    def wake(self) -> None:
-        """Has its crops cut again, where it rests."""
-        if self.rests:
-            self.rests = False
-            self.crops = self.device.cut_again(self.frame, [work.crops for work in self.work])
-            for work, crops in zip(self.work, self.crops, strict=True):
-                work.crops = crops
+    def resume(self) -> None:
+        """Cuts its crops again, where it was parked."""
+        if self.parked:
+            self.parked = False
+            self.crops = self.device.cut_again(self.frame, [face.crops for face in self.faces])
+            for face, crops in zip(self.faces, self.crops, strict=True):
+                face.crops = crops
 
     def give_up(self) -> None:
-        """The frame passes through: its crops go back to the device."""
+        """The frame passes through as it is: its crops go back to the device."""
         crops, self.crops = self.crops, []
-        for work in self.work:  # what the engine remembers of this frame may be as wrong as its answer
-            if work.answer is not None:
-                work.want.track.answer = work.want.track.pending = None
-        self.work.clear()
+        for face in self.faces:  # what the engine remembers of this frame may be as wrong as its answer
+            if face.answer is not None:
+                face.track.answer = face.track.late = None
+        self.faces.clear()
         if crops:
             self.device.drop(crops)

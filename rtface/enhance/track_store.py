@@ -12,8 +12,9 @@ import numpy as np
 from rtface.analysis.analyzer import Analyzer, Treatment
 from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
-from rtface.frame import Crops, Face
-from rtface.protocols import Engine, Restored, Retouch
+from rtface.enhance.mode import Mode
+from rtface.frame import Face
+from rtface.protocols import Restored, ShapeTask
 from rtface.report import Span, TrackReport
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
@@ -36,19 +37,19 @@ class TrackState:
         answered: time of the frame that it was asked about, and the name of the engine.
         chosen: name of the engine that suits it; another is used where time is short.
         keys: what its key frames need.
-        pending: an answer that was not waited for, and what it will be shaped into (live).
+        late: an answer that was not waited for, and the task that it belongs to (live).
     """
 
     id: int
     first_s: float
     analyzer: Analyzer
+    keys: KeyframeTrack = field(default_factory=lambda: KeyframeTrack(Mode.FILM))
     correction: CorrectionState = field(default_factory=CorrectionState)
     engine: str | None = None
     answer: Future[Restored] | None = None
     answered: tuple[float, str] = (0.0, "")
     chosen: str | None = None
-    keys: KeyframeTrack = field(default_factory=KeyframeTrack)
-    pending: tuple[Future[Restored], Retouch] | None = None
+    late: tuple[Future[Restored], ShapeTask] | None = None
     last_s: float = 0.0
     frames: int = 0
     width_sum: float = 0.0
@@ -66,7 +67,7 @@ class TrackState:
 
     def decide(self, time: float, *, counted: bool) -> float:
         """How much of the correction the picture of this time gets, 0…1; notes what was decided where that counts."""
-        amount, treatment = self.analyzer.advance(time), self.analyzer.treatment
+        strength, treatment = self.analyzer.advance(time), self.analyzer.treatment
         if counted:
             last = self.spans[-1] if self.spans else None
             if last is not None and last.on == treatment.on:
@@ -75,14 +76,14 @@ class TrackState:
             else:
                 at = round(time, 3)
                 self._add([Span(at, at, treatment.on, treatment.amount, list(treatment.reasons), 1)])
-        return amount
+        return strength
 
-    def apply(self, amount: float) -> None:
+    def apply(self, strength: float) -> None:
         """Counts one picture on which the face was corrected, and by how much."""
         self.corrected += 1
-        self.strength_sum += amount
-        low, high = self.strength_range or (amount, amount)
-        self.strength_range = min(low, amount), max(high, amount)
+        self.strength_sum += strength
+        low, high = self.strength_range or (strength, strength)
+        self.strength_range = min(low, strength), max(high, strength)
 
     def _add(self, spans: list[Span]) -> None:
         """Adds spans behind those that are there: their number is bounded, however long the run is."""
@@ -110,23 +111,24 @@ class TrackState:
         self.strength_range = (min(a for a, _ in ranges), max(b for _, b in ranges)) if ranges else None
         self._add(later.spans)
 
-    def ask(self, engine: Engine, crops: Crops, time: float) -> Future[Restored]:
-        """Asks an engine about this frame. What it said of the last one, which may still be in its hands, goes along;
-        what another engine said, or this one long ago, does not."""
+    def last_answer(self, engine: str, time: float) -> Future[Restored] | None:
+        """The last answer of an engine of this name, done or not; None where that is too old."""
         last, name = self.answered
-        known = self.answer if name == engine.name and time - last <= MEMORY_S else None
-        self.answer, self.answered = engine.submit(crops.pixels, known), (time, engine.name)
-        return self.answer
+        return self.answer if name == engine and time - last <= MEMORY_S else None
+
+    def keep_answer(self, answer: Future[Restored], engine: str, time: float) -> None:
+        """Keeps an answer of an engine of this name for the next frame; a recurrent engine's memory lies in it."""
+        self.answer, self.answered = answer, (time, engine)
 
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""
         self.correction.reset()
         self.keys.reset()
-        self.answer = self.pending = None
+        self.answer = self.late = None
 
     def change_engine(self) -> None:
         """Another engine goes on from what is shown now (live)."""
-        self.answer = self.pending = None
+        self.answer = self.late = None
         self.correction.average.reset()
         self.correction.key.switch()
 
@@ -156,12 +158,13 @@ class TrackStore:
         treatments: a person's decisions by track id (`--treatment`).
         exposure: whether exposure is a reason to treat (only `--colour restore` can do something about it).
         correct: "always" treats every face fully and "never" none, but for those in `treatments`.
+        mode: for key frames.
     """
 
     def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool,
-                 correct: Literal["auto", "always", "never"] = "auto") -> None:
+                 correct: Literal["auto", "always", "never"] = "auto", mode: Mode = Mode.FILM) -> None:
         self._treatments = treatments
-        self._exposure = exposure
+        self._exposure, self._mode = exposure, mode
         self._everything = {"always": Treatment(True, 1.0, None, ("always asked for",)),
                             "never": Treatment(False, 0.0, None, ("never asked for",))}.get(correct)
         self._tracks: dict[int, TrackState] = {}
@@ -173,7 +176,7 @@ class TrackStore:
         if track is None:
             forced = self._treatments.get(face.track_id, self._everything)
             track = TrackState(face.track_id, time, Analyzer(exposure=self._exposure, forced=forced),
-                                 last_s=time)
+                               KeyframeTrack(self._mode), last_s=time)
             self._tracks[face.track_id] = track
         return track
 
@@ -220,7 +223,7 @@ class TrackStore:
     def leave_engines(self) -> None:
         """Forgets what engines remember; what corrections remember stays."""
         for track in self._tracks.values():
-            track.answer = track.pending = track.engine = track.chosen = None
+            track.answer = track.late = track.engine = track.chosen = None
             track.keys.reset()
 
     def reports(self, origin: float = 0.0) -> list[TrackReport]:

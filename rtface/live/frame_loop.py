@@ -14,7 +14,7 @@ from dataclasses import replace
 from time import monotonic
 
 from rtface.concurrency import Mailbox
-from rtface.enhance.step import Enhance
+from rtface.enhance.live import LiveEnhancer
 from rtface.frame import Face, Frame
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
@@ -54,8 +54,8 @@ class FrameLoop:
         clock: seconds, of the kind that `Frame.captured_at` counts.
     """
 
-    def __init__(self, tracker: Tracker, enhance: Enhance, controls: LiveControls, stats: Stats, filters: FrameFilters,
-                 present: Callable[[Frame], None], *, wanted: Callable[[], bool] = lambda: True,
+    def __init__(self, tracker: Tracker, enhance: LiveEnhancer, controls: LiveControls, stats: Stats,
+                 filters: FrameFilters, present: Callable[[Frame], None], *, wanted: Callable[[], bool] = lambda: True,
                  ceiling: float = 0.1, period: float = 1 / 30, sparing: Callable[[], bool] = lambda: False,
                  every: Callable[[], int] = lambda: 1, clock: Callable[[], float] = monotonic) -> None:
         self._enhance, self._controls, self._stats = enhance, controls, stats
@@ -159,7 +159,7 @@ class FrameLoop:
             self._stats.count("frames_late")
         self._enhance.strength = self._controls.strength
         try:
-            return self._enhance.collect(self._enhance.submit(frame))
+            return self._enhance.process(frame)
         except Exception as error:  # noqa: BLE001 - as above; a film ends after many faults in a row, a live run does not
             self._fault("enhance", error)
             self._enhance.reset()

@@ -14,7 +14,7 @@ from time import perf_counter
 
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.frame import Face, Frame
-from rtface.pipeline.track_step import track
+from rtface.pipeline.track_step import find_faces
 from rtface.protocols import Device, Tracker
 from rtface.stats import Stats
 from rtface.tracking.extrapolation import extrapolated
@@ -159,8 +159,7 @@ class LiveTracker:
 
     def _look(self, frame: Frame) -> TrackingResult:
         try:
-            done = next(track([frame], self._tracker, self._device(), self._stats))
-            assert isinstance(done, Frame)
+            done = find_faces(frame, self._tracker, self._device(), self._stats)
         except Exception as error:  # noqa: BLE001 - nothing ends a live run
             self._fault(error)
             return TrackingResult(frame.time, tracked=False)

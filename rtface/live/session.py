@@ -15,7 +15,8 @@ from typing import Self
 
 from rtface._version import __version__
 from rtface.engine.engine_set import SMALL
-from rtface.enhance.step import Enhance
+from rtface.enhance.live import LiveEnhancer
+from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import Interrupted
 from rtface.frame import Frame
 from rtface.live.control.status import LiveStatus
@@ -135,15 +136,14 @@ class LiveSession:
             form, sound = ends.source.video_format, ends.sound_format
             for sink in ends.sinks:
                 sink.open(form, sound=sound)
-            tracker, runtime, coming, spare = loading.result()
+            tracker, switch = loading.result()
         if ends.again is not None:
             ends.source.close()
             ends.source = ends.again()
         delay = None if options.delay is None else options.delay / 1e3
         ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # within the delay, work may take its time
         self.governor = QualityGovernor(float(1 / form.rate), ceiling, smaller=SMALL)
-        self.enhance = Enhance(runtime.device, runtime.engines, options, stats, governor=self.governor, small=SMALL)
-        self.enhance.coming, self.enhance.spare = coming, spare
+        self.enhance = LiveEnhancer(switch, options, stats, self.governor, small=SMALL)
         self.filters = FrameFilters(options, stats)
         self.filters.stages.watch(tracker, options.tracker)
         closing.callback(self.filters.close)
@@ -189,23 +189,23 @@ class LiveSession:
         """Whether the source of the sound is away."""
         return (self.ends.sound or self.ends.source).health.state == "away"
 
-    def _load(self) -> tuple[Tracker, Runtime, Future[Runtime] | None, Callable[[], Runtime]]:
+    def _load(self) -> tuple[Tracker, RuntimeSwitch]:
         options, closing, warn = self.options, self._closing, self.stats.warn
         asked = replace(asked_by(options), name=live_engine(options))
         threads = Threads.live(options.threads)
-        runtime, coming = open_cpu_then_gpu(asked, options.device, closing, threads=threads.engine,
-                                            beside=threads.beside, picture_threads=threads.picture, warn=warn)
+        runtime, upgrade = open_cpu_then_gpu(asked, options.device, closing, threads=threads.engine,
+                                             beside=threads.beside, picture_threads=threads.picture, warn=warn)
         # Its networks stay on the CPU: a lost GPU must not take the tracker with it.
         tracker = create_tracker(options.tracker, max_faces=options.max_faces)
         closing.callback(tracker.close)
         runtime.engines.named(SMALL)  # a step of the governor must not load it in the middle of a call
 
-        def spare() -> Runtime:
+        def fallback() -> Runtime:
             one = replace(asked, name=SMALL) if asked.name == "default" else asked
             return open_runtime(one, "cpu", closing, threads=threads.engine, beside=threads.beside,
                                  picture_threads=threads.picture, warn=warn)
 
-        return tracker, runtime, coming, spare
+        return tracker, RuntimeSwitch(runtime, self.stats, upgrade=upgrade, fallback=fallback)
 
     def _levels(self) -> str:
         """How faces are done, "" where each is done fully."""

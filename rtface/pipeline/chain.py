@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from rtface.analysis.analyzer import read_treatments
 from rtface.concurrency import buffer, close_with
 from rtface.engine.engine_set import SMALL
-from rtface.enhance.step import Enhance
+from rtface.enhance.film import FilmEnhancer
 from rtface.errors import EngineError
 from rtface.frame import Frame
 from rtface.options import Options
@@ -68,7 +68,7 @@ class Parts:
 
     runtime: Runtime
     tracker: Tracker
-    enhance: Enhance
+    enhance: FilmEnhancer
 
     @classmethod
     def open(cls, options: Options, threads: Threads, stats: Stats, stack: ExitStack,
@@ -96,21 +96,19 @@ class Parts:
         for treatment in treatments.values():
             if treatment.engine:
                 runtime.engines.named(treatment.engine)  # a wrong name is said before any work
-        return cls(runtime, tracker, Enhance(runtime.device, runtime.engines, options, stats, treatments=treatments,
-                                           small=SMALL))
+        return cls(runtime, tracker, FilmEnhancer(runtime, options, stats, treatments=treatments, small=SMALL))
 
     def another(self, options: Options, stats: Stats) -> Parts:
         """What a chain beside this one needs: the same device and engines, a tracker of its own that has to be told of
         scene changes (close it), and a memory of its own."""
         tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, gpu=self.runtime.networks)
         tracker.watchful = self.tracker.watchful
-        return replace(self, tracker=tracker, enhance=Enhance(self.runtime.device, self.runtime.engines, options, stats,
-                                                              small=SMALL))
+        return replace(self, tracker=tracker, enhance=FilmEnhancer(self.runtime, options, stats, small=SMALL))
 
     def begin_anew(self, options: Options, stats: Stats) -> None:
         """Forgets everything, for another piece of film."""
         self.tracker.reset()
-        self.enhance = Enhance(self.runtime.device, self.runtime.engines, options, stats, small=SMALL)
+        self.enhance = FilmEnhancer(self.runtime, options, stats, small=SMALL)
 
 
 def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
@@ -135,7 +133,7 @@ def worked_on(items: Iterator[Item], parts: Parts, stats: Stats, stack: ExitStac
     items = split_fields(items)
     tracked = track(items, parts.tracker, parts.runtime.device, stats)
     items = close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of))
-    items = parts.enhance(items, ahead=parts.runtime.ahead)
+    items = parts.enhance(items)
     return join_fields(items)
 
 

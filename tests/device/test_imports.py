@@ -12,7 +12,7 @@ for name in ("av", "openvino", "torch", "cuda", "tensorrt", "tensorrt_rtx", "onn
     sys.modules[name] = None
 import importlib, pathlib
 folder = pathlib.Path({folder!r})
-modules = ("enhance/step.py", "engine/plan.py", "engine/crop_runner.py", "engine/engine_set.py")
+modules = ("enhance/live.py", "enhance/film.py", "engine/plan.py", "engine/crop_runner.py", "engine/engine_set.py")
 for path in [folder / name for name in modules] + [
         path for glob in ("device/**/*.py", "correct/*.py", "engine/cuda/*.py", "engine/tensorrt/*.py")
         for path in sorted(folder.glob(glob))]:
@@ -29,5 +29,5 @@ def test_frame_path_and_engines_import_without_optional_libs():
     done = subprocess.run([sys.executable, "-c", _SCRIPT.format(folder=str(folder))], capture_output=True, text=True,
                           timeout=120, cwd=folder.parent)
     assert done.returncode == 0, done.stderr
-    assert {"rtface.enhance.step", "rtface.device.cuda.device", "rtface.engine.cuda.engine",
+    assert {"rtface.enhance.live", "rtface.device.cuda.device", "rtface.engine.cuda.engine",
             "rtface.engine.tensorrt.plan"} <= set(done.stdout.split())

@@ -11,7 +11,9 @@ import pytest
 
 from rtface.analysis.analyzer import Treatment
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.step import Enhance
+from rtface.enhance.film import FilmEnhancer
+from rtface.enhance.runtime_switch import RuntimeSwitch
+from rtface.enhance.single import FrameEnhancer
 from rtface.errors import DeviceLost, EngineError, MissingComponent
 from rtface.frame import Display, Frame, Packet
 from rtface.options import Options
@@ -23,9 +25,13 @@ from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, por
 
 
 def enhance(engines: FakeEngines | None = None, *, stats: Stats | None = None, analysis: bool = False,
-            treatments: dict[int, Treatment] | None = None, **options: Any) -> Enhance:
-    return Enhance(CpuDevice(), engines or FakeEngines(), Options(**{"grain": "none", **options}), stats or Stats(),
-                   analysis=analysis, treatments=treatments)
+            treatments: dict[int, Treatment] | None = None, ahead: int = 1, **options: Any) -> FilmEnhancer:
+    return FilmEnhancer(Runtime(CpuDevice(), engines or FakeEngines(), ahead), Options(**{"grain": "none", **options}),
+                        stats or Stats(), analysis=analysis, treatments=treatments)
+
+
+def single(runtime: Runtime | RuntimeSwitch, stats: Stats | None = None, **more: Any) -> FrameEnhancer:
+    return FrameEnhancer(runtime, Options(grain="none"), stats or Stats(), **{"analysis": False, **more})
 
 
 def film(frames: int = 6, fmt: str = "yuv420p", **more: Any) -> list[Frame]:
@@ -78,7 +84,7 @@ def test_packets_keep_their_place_among_the_frames() -> None:
     frames = film(4)
     packets = [Packet(None, k) for k in range(4)]  # type: ignore[arg-type]  # never looked into
     items = [x for pair in zip(frames, packets, strict=True) for x in pair]
-    out = list(enhance()(iter(items), ahead=2))
+    out = list(enhance(ahead=2)(iter(items)))
     assert [type(x).__name__ for x in out] == ["Frame", "Packet"] * 4
     assert [x.pts if isinstance(x, Frame) else x.stream_index for x in out] == [0, 0, 1, 1, 2, 2, 3, 3]
 
@@ -88,7 +94,7 @@ def test_a_clean_face_is_left_bit_for_bit_and_a_bad_one_is_not() -> None:
         picture, points = portrait(640, 480, blur=blur, scale=1.0)
         frame = replace(frame_of(picture, 0), faces=(face_at(points),))
         was = planes(frame)
-        step = enhance(analysis=True)
+        step = single(Runtime(CpuDevice(), FakeEngines()), analysis=True)
         out = step.collect(step.submit(frame))
         assert out.touched is touched, f"blur {blur}: {step.tracks.reports()[0]}"
         if not touched:
@@ -107,7 +113,7 @@ def test_a_failing_engine_lets_that_frame_through_and_is_counted() -> None:
 
 
 def test_an_engine_that_never_answers_ends_the_run() -> None:
-    step = enhance(FakeEngines(FakeEngine(fail=set(range(1, 200)))))
+    step = single(Runtime(CpuDevice(), FakeEngines(FakeEngine(fail=set(range(1, 200))))))
     with pytest.raises(EngineError, match="100 frames in a row"):
         for frame in film(1) * 150:
             step.collect(step.submit(frame))
@@ -139,7 +145,7 @@ def test_a_treatment_decides_for_its_track_alone() -> None:
     picture, points = portrait(640, 180)
     frame = frame_of(picture, 0)
     faces = tuple(face_at(points + [dx, 0.0], k) for k, dx in ((1, -160.0), (2, 0.0), (3, 160.0)))
-    step = enhance(engines, analysis=True, treatments={
+    step = single(Runtime(CpuDevice(), engines), analysis=True, treatments={
         1: Treatment(False), 2: Treatment(True, 0.5, "other"), 3: Treatment(True, 1.0)})
     out = step.collect(step.submit(replace(frame, faces=faces)))
     assert out.touched
@@ -183,8 +189,8 @@ def test_a_recurrent_engine_gets_its_previous_state() -> None:
             return answer
 
     engine = Counting()
-    step = enhance(FakeEngines(engine))
-    list(step(film(4), ahead=2))
+    step = enhance(FakeEngines(engine), ahead=2)
+    list(step(film(4)))
     assert engine.seen == [None, 1, 2, 3]
     step.reset()
     step.submit(film(1)[0])
@@ -232,27 +238,27 @@ class LosableDevice(CpuDevice):
 
 def test_a_run_moves_to_another_device_between_two_frames() -> None:
     there = Runtime(LosableDevice(), FakeEngines(FakeEngine("there")))
-    step = enhance(FakeEngines(FakeEngine("here")))
-    step.coming = Future()
+    upgrade: Future[Runtime] = Future()
+    step = single(RuntimeSwitch(Runtime(CpuDevice(), FakeEngines(FakeEngine("here"))), Stats(), upgrade=upgrade))
     names, waiting = [], []
     for k, frame in enumerate(film(6)):
         if k == 3:
-            step.coming.set_result(there)
+            upgrade.set_result(there)
         waiting.append(step.submit(frame))
-        names.append(waiting[-1].work[0].want.engine.name)
+        names.append(waiting[-1].faces[0].engine.name)
         if len(waiting) > 1:  # a frame is in the engine's hands while the move happens
             assert step.collect(waiting.pop(0)).touched
     assert step.collect(waiting.pop()).touched
     assert names == ["here"] * 3 + ["there"] * 3
-    assert step.runtime == there and step.coming is None
+    assert step.runtime == there and step.switch.upgrade is None
 
 
 def test_a_device_that_never_gets_ready_changes_nothing() -> None:
     stats = Stats()
-    step = enhance(FakeEngines(FakeEngine("here")), stats=stats)
-    step.coming = Future()
-    step.coming.set_exception(EngineError("its answers are grey"))
-    assert all(f.touched for f in step(film(2)))
+    upgrade: Future[Runtime] = Future()
+    upgrade.set_exception(EngineError("its answers are grey"))
+    step = single(RuntimeSwitch(Runtime(CpuDevice(), FakeEngines(FakeEngine("here"))), stats, upgrade=upgrade))
+    assert all(step.process(f).touched for f in film(2))
     assert "its answers are grey" in stats.warnings["device"]
 
 
@@ -261,8 +267,8 @@ def test_a_lost_device_ends_a_film_and_not_a_live_run() -> None:
     spare = Runtime(CpuDevice(), FakeEngines(FakeEngine("spare")))
     for live in (False, True):
         device.lost = False
-        step = Enhance(device, FakeEngines(), Options(grain="none"), stats, analysis=False)
-        step.spare = (lambda: spare) if live else None
+        fallback = (lambda: spare) if live else None
+        step = single(RuntimeSwitch(Runtime(device, FakeEngines()), stats, fallback=fallback), stats)
         done = []
         try:
             for k, frame in enumerate(film(6)):
@@ -275,7 +281,6 @@ def test_a_lost_device_ends_a_film_and_not_a_live_run() -> None:
 
 def test_without_a_fallback_frames_pass_and_it_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     device, stats, asked = LosableDevice(), Stats(), []
-    step = Enhance(device, FakeEngines(), Options(grain="none"), stats, analysis=False)
 
     def spare() -> Runtime:
         asked.append(1)
@@ -283,12 +288,13 @@ def test_without_a_fallback_frames_pass_and_it_is_retried(monkeypatch: pytest.Mo
             raise MissingComponent("no memory")
         return Runtime(CpuDevice(), FakeEngines(FakeEngine("spare")))
 
-    step.spare, device.lost = spare, True
+    step = single(RuntimeSwitch(Runtime(device, FakeEngines()), stats, fallback=spare), stats)
+    device.lost = True
     frames = film(6)
     assert [step.collect(step.submit(f)).touched for f in frames[:3]] == [False] * 3
     assert len(asked) == 1
     assert "pass through as they are" in stats.warnings["stranded"]
-    monkeypatch.setattr("rtface.enhance.step._TRY_AGAIN_S", 0.0)
+    monkeypatch.setattr("rtface.enhance.runtime_switch._RETRY_S", 0.0)
     assert [step.collect(step.submit(f)).touched for f in frames[3:]] == [False, True, True]
     assert stats.counters["faults"] == 0
 
@@ -312,7 +318,7 @@ def test_the_state_of_a_failed_frame_is_not_used_again() -> None:
 
     engine, device = Remembering(), Failing()
     engine.given = []
-    step = Enhance(device, FakeEngines(engine), Options(grain="none"), Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(device, FakeEngines(engine)), Options(grain="none"), Stats(), analysis=False)
     for k, frame in enumerate(film(4)):
         device.fail = k == 1
         step.collect(step.submit(frame))

@@ -10,23 +10,32 @@ import cv2
 import numpy as np
 
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.step import Enhance
+from rtface.enhance.live import LiveEnhancer
+from rtface.enhance.single import FrameEnhancer
 from rtface.frame import Frame
 from rtface.options import Options
-from rtface.protocols import Restored
+from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
 from tests.enhance.key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
 
 
-def step(engine: FakeEngine, every: int | None, stats: Stats | None = None) -> Enhance:
-    return Enhance(CpuDevice(), FakeEngines(engine), Options(grain="none"), stats or Stats(), analysis=False,
-                   governor=Every(every) if every else None)
+def live(engines: FakeEngines, governor: QualityGovernor, stats: Stats | None = None,
+         small: str | None = None) -> LiveEnhancer:
+    return LiveEnhancer(Runtime(CpuDevice(), engines), Options(grain="none"), stats or Stats(), governor,
+                        analysis=False, small=small)
 
 
-def run(enhance: Enhance, frames: list[Frame]) -> list[np.ndarray]:
-    return [luma(f) for f in enhance(frames, ahead=0) if isinstance(f, Frame)]
+def step(engine: FakeEngine, every: int | None, stats: Stats | None = None) -> FrameEnhancer:
+    if every:
+        return live(FakeEngines(engine), Every(every), stats)
+    return FrameEnhancer(Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), stats or Stats(),
+                         analysis=False)
+
+
+def run(enhance: FrameEnhancer, frames: list[Frame]) -> list[np.ndarray]:
+    return [luma(enhance.process(frame)) for frame in frames]
 
 
 def test_a_still_face_looks_as_with_the_engine_on_every_frame() -> None:
@@ -112,11 +121,10 @@ def test_a_closed_gate_holds_for_the_next_engine_too() -> None:
             falls = self._turn >= 4
             return [replace(p, engine="small" if falls else "large", key=self._turn in (1, 4)) for p in plans]
 
-    enhance = Enhance(CpuDevice(), FakeEngines(large, small), Options(grain="none"), stats, analysis=False,
-                      governor=Falling(1), small="small")
+    enhance = live(FakeEngines(large, small), Falling(1), stats, small="small")
     shown = [picture, picture, hand, hand, hand, hand]
     was = [luma(f) for f in film(shown, [points] * 6)]
-    out = [luma(enhance.collect(enhance.submit(frame))) for frame in film(shown, [points] * 6)]
+    out = [luma(enhance.process(frame)) for frame in film(shown, [points] * 6)]
     assert (large.calls, small.calls, stats.counters["faults"]) == (1, 1, 0)
     assert all(np.abs(a - b).max() > 1 for a, b in zip(out, was, strict=True))
 
@@ -164,14 +172,13 @@ class Slow(WhenTold, Sharpening):
 
 def test_a_far_too_slow_engine_is_not_waited_for() -> None:
     engine = Slow()
-    enhance = Enhance(CpuDevice(), FakeEngines(engine), Options(grain="none"), Stats(), analysis=False,
-                      governor=QualityGovernor(1 / 25, 0.1))
+    enhance = live(FakeEngines(engine), QualityGovernor(1 / 25, 0.1))
     changed: list[float] = []
     for k, frame in enumerate(still(40)):
         was = luma(frame)
         if k % 8 == 7:
             engine.answer()
-        changed.append(float(np.abs(luma(enhance.collect(enhance.submit(frame))) - was).mean()))
+        changed.append(float(np.abs(luma(enhance.process(frame)) - was).mean()))
     assert 4 <= len(engine.asked) <= 6  # never asked again before it has answered
     assert changed[:7] == [0.0] * 7 and all(changed[7:])
     assert changed[7] < 0.4 * changed[-1]  # it fades in
@@ -180,15 +187,14 @@ def test_a_far_too_slow_engine_is_not_waited_for() -> None:
 
 def test_an_engine_that_fails_late_costs_one_fault_and_no_frame() -> None:
     engine, stats = Slow(), Stats()
-    enhance = Enhance(CpuDevice(), FakeEngines(engine), Options(grain="none"), stats, analysis=False,
-                      governor=QualityGovernor(1 / 25, 0.1))
+    enhance = live(FakeEngines(engine), QualityGovernor(1 / 25, 0.1), stats)
     touched: list[bool] = []
     for k, frame in enumerate(still(12)):
         if k == 2:
             engine.answer()
         if k == 6:
             engine.asked[-1][1].set_exception(RuntimeError("no answer"))
-        touched.append(enhance.collect(enhance.submit(frame)).touched)
+        touched.append(enhance.process(frame).touched)
     assert touched == [False] * 2 + [True] * 10
     assert stats.counters["faults"] == 1 and len(engine.asked) == 3
 
@@ -202,8 +208,7 @@ def test_another_engine_fades_in() -> None:
             return [replace(p, engine=name, key=True, share=share) for p in plans]
 
     one, two = FakeEngine("one", amount=0.2), FakeEngine("two", amount=0.05)
-    enhance = Enhance(CpuDevice(), FakeEngines(one, two), Options(grain="none"), Stats(), analysis=False,
-                      governor=Switch(1))
+    enhance = live(FakeEngines(one, two), Switch(1))
     was = luma(still(1)[0])
     strength = [np.abs(p - was).mean() for p in run(enhance, still(9))]
     assert strength[2] > 2.5 * strength[-1]
@@ -211,10 +216,9 @@ def test_another_engine_fades_in() -> None:
     assert falls.max() < 0.5 * (strength[2] - strength[-1])
 
 
-def test_the_ladder_hears_of_frames_without_faces() -> None:
+def test_the_governor_hears_of_frames_without_faces() -> None:
     governor = QualityGovernor(1 / 25, 10.0)
-    enhance = Enhance(CpuDevice(), FakeEngines(Sharpening()), Options(grain="none"), Stats(), analysis=False,
-                      governor=governor)
+    enhance = live(FakeEngines(Sharpening()), governor)
     for frame, summary in zip(still(2), ("1 face: full", "no faces"), strict=True):
         faces = frame.faces if summary != "no faces" else ()
         enhance.collect(enhance.submit(frame.with_faces(faces)))

@@ -22,15 +22,17 @@ from rtface.correct.keyframe_blend import (
     temporally_averaged,
 )
 from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.keyframes.scheduler import MOST, spacing
 from rtface.enhance.keyframes.smoothing import NeighbourSmoother
-from rtface.enhance.step import Enhance
+from rtface.enhance.live import LiveEnhancer
+from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import TrackState
 from rtface.errors import UsageError
 from rtface.frame import Crops, Frame
 from rtface.options import Options
-from rtface.protocols import Restored
+from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
 from tests.enhance.key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
@@ -71,12 +73,17 @@ class Small(FakeEngine):
 
 
 def step(heavy: FakeEngine, small: FakeEngine | None = None, keyframe: int | str = 4, stats: Stats | None = None,
-         governor: QualityGovernor | None = None) -> Enhance:
-    return Enhance(CpuDevice(), FakeEngines(heavy, small or Small()), Options(grain="none", keyframe=keyframe),
-                   stats or Stats(), analysis=False, governor=governor, small="small")
+         of: type[FilmEnhancer | FrameEnhancer] = FilmEnhancer) -> Any:
+    return of(Runtime(CpuDevice(), FakeEngines(heavy, small or Small())), Options(grain="none", keyframe=keyframe),
+              stats or Stats(), analysis=False, small="small")
 
 
-def shown(enhance: Enhance, frames: list[Frame]) -> list[np.ndarray]:
+def live(heavy: FakeEngine, small: FakeEngine, governor: QualityGovernor, stats: Stats | None = None) -> LiveEnhancer:
+    return LiveEnhancer(Runtime(CpuDevice(), FakeEngines(heavy, small)), Options(grain="none"), stats or Stats(),
+                        governor, analysis=False, small="small")
+
+
+def shown(enhance: FilmEnhancer, frames: list[Frame]) -> list[np.ndarray]:
     return [luma(f) for f in enhance(frames) if isinstance(f, Frame)]
 
 
@@ -164,14 +171,14 @@ class Late(WhenTold, Heavy):
 
 def test_live_small_engine_at_once_and_the_slow_one_fades_in() -> None:
     heavy, small = Late(), Small(0.03)
-    enhance = step(heavy, small, "auto", governor=Every(1))
+    enhance = live(heavy, small, Every(1))
     pictures = still(40)
     part, changed = inside(pictures[0]), list[float]()
     for k, frame in enumerate(pictures):
         was = luma(frame)
         if k % 10 == 9:
             heavy.answer()
-        changed.append(float(np.abs(luma(enhance.collect(enhance.submit(frame))) - was)[part].mean()))
+        changed.append(float(np.abs(luma(enhance.process(frame)) - was)[part].mean()))
     assert 4 <= len(heavy.asked) <= 5  # never asked again before it has answered
     assert min(changed[:9]) > 0.3 and max(changed[:9]) < 1.3 * min(changed[:9])
     assert changed[-1] < 0.3 * changed[8]  # the pattern has given warp to what the slow engine makes of the face
@@ -180,19 +187,19 @@ def test_live_small_engine_at_once_and_the_slow_one_fades_in() -> None:
     assert len(first.samples) <= 4
 
 
-def changes(enhance: Enhance, heavy: Late, frames: list[Frame]) -> list[float]:
+def changes(enhance: LiveEnhancer, heavy: Late, frames: list[Frame]) -> list[float]:
     part, out = inside(frames[0]), list[float]()
     for frame in frames:
         was = luma(frame)
         if heavy.asked:
             heavy.answer()
-        out.append(float(np.abs(luma(enhance.collect(enhance.submit(frame))) - was)[part].mean()))
+        out.append(float(np.abs(luma(enhance.process(frame)) - was)[part].mean()))
     return out
 
 
 def test_live_keyframes_are_carried_between_small_answers() -> None:
     heavy, stats = Late(), Stats()
-    changed = changes(step(heavy, Small(0.03), "auto", stats, Every(2)), heavy, still(24))
+    changed = changes(live(heavy, Small(0.03), Every(2), stats), heavy, still(24))
     assert stats.counters["crops:small"] == stats.counters["crops:carried"] == 12
     assert changed[8] > 0.3 and max(abs(a - b) for a, b in itertools.pairwise(changed[8:])) < 0.1 * changed[8]
 
@@ -207,10 +214,10 @@ class Halving(Every):
 
 def test_live_keyframes_may_be_shown_at_half_size() -> None:
     heavy, stats = Late(), Stats()
-    enhance = step(heavy, Small(0.03), "auto", stats, Halving(2))
+    enhance = live(heavy, Small(0.03), Halving(2), stats)
     sizes: list[int] = []
-    shape = enhance._device.shape
-    enhance._device.shape = lambda faces: (sizes.extend(f.crops.size for f in faces), shape(faces))[1]  # type: ignore[method-assign]
+    shape = enhance.runtime.device.shape
+    enhance.runtime.device.shape = lambda faces: (sizes.extend(f.crops.size for f in faces), shape(faces))[1]  # type: ignore[method-assign]
     changed = changes(enhance, heavy, still(48))
     # What is carried is carried at the size that it was made in, and the slow engine is always shown large crops.
     assert sizes == [512] * 10 + [256] * 20 + [512] * 18
@@ -231,7 +238,7 @@ class Idle(WhenTold):
 def test_live_an_identity_engine_changes_nothing_at_half_size() -> None:
     """Crops of two sizes do not show quite the same: that is no correction."""
     heavy = Idle()
-    enhance = step(heavy, Small(), "auto", governor=Halving(1))
+    enhance = live(heavy, Small(), Halving(1))
     changed = changes(enhance, heavy, still(30))
     assert max(changed[13:]) < 0.02  # but for the two frames on which the sizes change
 
@@ -248,19 +255,19 @@ class Sinking(Every):
 
 def test_live_slow_keyframes_fade_into_the_small_engines() -> None:
     heavy, stats = Late(), Stats()
-    changed = changes(step(heavy, Small(0.03), "auto", stats, Sinking(1)), heavy, still(40))
+    changed = changes(live(heavy, Small(0.03), Sinking(1), stats), heavy, still(40))
     assert stats.counters["crops:carried"] >= 18 and stats.counters["faults"] == 0
     assert min(changed[8:]) > 0.8 * min(changed[8], changed[-1])
 
 
 def test_live_an_engine_that_fails_late_costs_one_frame() -> None:
     heavy, stats = Late(), Stats()
-    enhance = step(heavy, Small(0.03), "auto", stats, Every(1))
+    enhance = live(heavy, Small(0.03), Every(1), stats)
     touched: list[bool] = []
     for k, frame in enumerate(still(12)):
         if k == 4:
             heavy.asked[-1][1].set_exception(RuntimeError("no answer"))
-        touched.append(enhance.collect(enhance.submit(frame)).touched)
+        touched.append(enhance.process(frame).touched)
     assert touched.count(False) == 1 and stats.counters["faults"] == 1 and len(heavy.asked) == 2
 
 
@@ -351,11 +358,11 @@ def test_the_head_is_enhanced_on_request_if_the_engine_can() -> None:
     for region, whole in (("face", True), ("head", True), ("head", False)):
         engine = FakeEngine()
         engine.whole = whole
-        enhance = Enhance(CpuDevice(), FakeEngines(engine), Options.of({"grain": "none", "region": region}), Stats(),
-                          analysis=False)
+        enhance = FrameEnhancer(Runtime(CpuDevice(), FakeEngines(engine)),
+                                Options.of({"grain": "none", "region": region}), Stats(), analysis=False)
         frame = still(1, width=640, height=480)[0]
         was = luma(frame)
-        changed.append(float((luma(enhance.collect(enhance.submit(frame))) != was).sum()))
+        changed.append(float((luma(enhance.process(frame)) != was).sum()))
     assert changed[1] > 1.5 * changed[0] and changed[2] == changed[0]
 
 
@@ -372,9 +379,9 @@ def test_film_the_slow_engine_gets_averaged_neighbours() -> None:
     clean, film_, single = Watched(), Watched(), Watched()
     shown(step(clean, Smooth()), still(9))
     shown(step(film_, Smooth()), still(9, noise=6.0))
-    enhance = step(single, Smooth())
+    enhance = step(single, Smooth(), of=FrameEnhancer)
     for frame in still(9, noise=6.0):
-        enhance.collect(enhance.submit(frame))
+        enhance.process(frame)
     part = np.s_[:, 200:400, 160:350]
     noise = [float(np.std((e.seen[1] - clean.seen[1])[part])) for e in (film_, single)]
     assert len(film_.seen) == len(single.seen) == 3 and noise[0] < 0.6 * noise[1]
@@ -463,9 +470,9 @@ def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
 def test_a_face_that_is_shown_larger_is_worked_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is shown of a face in a film is worked out while the frame before is shown, for what was seen of it then."""
     boxes = iter([(40, 40, 88, 88)] * 5 + [(20, 20, 108, 108)] * 20)
-    monkeypatch.setattr("rtface.enhance.step.shown_box", lambda *_: next(boxes))
+    monkeypatch.setattr("rtface.enhance.corrector.shown_box", lambda *_: next(boxes))
     out = shown(step(Heavy(), keyframe=4), still(13))
-    monkeypatch.setattr("rtface.enhance.step.shown_box", lambda *_: (20, 20, 108, 108))
+    monkeypatch.setattr("rtface.enhance.corrector.shown_box", lambda *_: (20, 20, 108, 108))
     whole = shown(step(Heavy(), keyframe=4), still(13))
     assert np.abs(out[4] - whole[4]).max() > 1.0
     assert max(float(np.abs(a - b).max()) for a, b in zip(out[5:], whole[5:], strict=True)) <= 1.0
@@ -486,11 +493,15 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
             self.gave.append(super().submit(crops, after))
             return self.gave[-1]
 
-    record, crops = TrackState(1, 0.0, Analyzer()), Crops(np.zeros((1, 3, 256, 256), np.float32), np.eye(3)[None, :2])
+    track, crop = TrackState(1, 0.0, Analyzer()), np.zeros((1, 3, 256, 256), np.float32)
+
+    def ask(engine: Remembering, time: float) -> None:
+        track.keep_answer(engine.submit(crop, track.last_answer(engine.name, time)), engine.name, time)
+
     small, heavy = Remembering("small"), Remembering("heavy")
     for k, engine in enumerate((small, small, heavy, heavy, small)):
-        record.ask(engine, crops, 0.04 * k)
-    record.ask(small, crops, 1.0)  # long after
+        ask(engine, 0.04 * k)
+    ask(small, 1.0)  # long after
     assert small.given == [None, small.gave[0], None, None] and heavy.given == [None, heavy.gave[0]]
 
 

@@ -161,16 +161,13 @@ class FakeEnhance:
     def passed(self, frame: Frame) -> None:
         self.bare.append(frame.pts)
 
-    def submit(self, frame: Frame) -> Frame:
+    def process(self, frame: Frame) -> Frame:
         self.calls += 1
         if self.calls in self._fail:
             raise self._fail[self.calls]
-        return frame
-
-    def collect(self, job: Frame) -> Frame:
-        job.image.make_writable()
-        memoryview(job.image.planes[0])[0] = (luma_of(job) + 1) % 256
-        return replace(job, touched=True)
+        frame.image.make_writable()
+        memoryview(frame.image.planes[0])[0] = (luma_of(frame) + 1) % 256
+        return replace(frame, touched=True)
 
     def reset(self) -> None:
         self.resets += 1

@@ -46,8 +46,8 @@ def test_pictures_come_out_enhanced_and_in_order():
 
 def test_the_queue_in_front_of_a_stuck_step_is_bounded():
     go, enhance = threading.Event(), FakeEnhance()
-    submit = enhance.submit
-    enhance.submit = lambda frame: (go.wait(20), submit(frame))[1]
+    process = enhance.process
+    enhance.process = lambda frame: (go.wait(20), process(frame))[1]
     rig = Rig(enhance=enhance, period=2.0)  # 20 s of frames, at most 12
     rig.loop.start()
     for n in range(1, 41):
@@ -127,8 +127,8 @@ def test_what_a_stuck_tracker_reads_is_not_written_to():
 def test_faults_of_any_step_pass_the_frame_and_are_counted():
     enhance = FakeEnhance(fail={1: ValueError("bad"), 2: EngineError("100 frames in a row")})
     rig = Rig(FakeTracker(fail={2}), enhance)
-    with pytest.raises(ValueError, match="bad"):  # Enhance itself counts ordinary faults; it never raises them
-        enhance.submit(frame(0))
+    with pytest.raises(ValueError, match="bad"):  # it counts ordinary faults; it never raises them
+        enhance.process(frame(0))
     out = rig.run([frame(n) for n in range(1, 5)])
     assert [f.touched for f in out] == [False, False, True, True]
     assert enhance.resets == 1
@@ -242,7 +242,7 @@ def test_a_frame_that_could_not_be_covered_is_not_shown():
 
 def test_closing_leaves_a_blocked_step_behind():
     go, begun, enhance = threading.Event(), threading.Event(), FakeEnhance()
-    enhance.submit = lambda frame: (begun.set(), go.wait(20), frame)[2]
+    enhance.process = lambda frame: (begun.set(), go.wait(20), frame)[2]
     rig = Rig(enhance=enhance)
     rig.loop.start()
     rig.loop.put(frame(1))

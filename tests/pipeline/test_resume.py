@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rtface
-from rtface.enhance.step import Enhance
+from rtface.enhance.corrector import FaceCorrector
 from rtface.errors import EngineError, Interrupted, OutputError
 from rtface.media.file_sink import FileSink
 from rtface.media.source import open_source
@@ -189,10 +189,10 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str,
                                                segments: int) -> None:
     if step == "enhance":
-        def submit(self: Enhance, job: Any) -> None:
-            if job.frame.pts >= 31 * 40:
+        def submit(self: FaceCorrector, task: Any, faces: Any) -> None:
+            if task.frame.pts >= 31 * 40:
                 raise RuntimeError("boom")
-        monkeypatch.setattr(Enhance, "_submit", submit)
+        monkeypatch.setattr(FaceCorrector, "_submit", submit)
     else:
         from rtface.tracking import NoTracker
 

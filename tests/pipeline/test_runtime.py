@@ -95,7 +95,7 @@ def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
         for k, picture in enumerate(pictures(4)):
             if k == 2:
                 machine.gate.set()
-                assert {*e._enhance.coming.result(60).engines.engines} == {"rtface-m", "rtface-s"}
+                assert {*e._enhance.switch.upgrade.result(60).engines.engines} == {"rtface-m", "rtface-s"}
             e(picture)
             devices.append((e._enhance.runtime.device.name, e._enhance.runtime.engines.described[0]))
         assert devices == [("cpu", "rtface-s")] * 2 + [("cuda", "rtface-m")] * 2
@@ -111,7 +111,7 @@ def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
 def test_a_live_run_stays_on_the_cpu_when_the_gpu_is_too_small(machine, caplog):
     machine.lacks = "rtface-s"
     with rtface.Enhancer("default", wait=False, analysis=False) as e:
-        assert "rtface-s" in str(e._enhance.coming.exception(60))
+        assert "rtface-s" in str(e._enhance.switch.upgrade.exception(60))
         e(pictures(1)[0])
         assert e._enhance.runtime.device.name == "cpu" and e.stats.counters["frames_corrected"] == 1
         assert not machine.gpus[0].live  # at once, not at the end
@@ -120,7 +120,7 @@ def test_a_live_run_stays_on_the_cpu_when_the_gpu_is_too_small(machine, caplog):
 def test_a_live_run_ends_while_the_gpu_is_still_being_made_ready(machine):
     machine.gate.clear()
     e = rtface.Enhancer("rtface-s", wait=False)
-    coming = e._enhance.coming
+    coming = e._enhance.switch.upgrade
     began = time.monotonic()
     e.close()
     e.close()

@@ -21,7 +21,7 @@ import pytest
 import rtface
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import EngineSet
-from rtface.enhance.step import Enhance
+from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, InputError, Interrupted
 from rtface.frame import Color, Display, Frame, Packet
 from rtface.options import Options
@@ -246,7 +246,8 @@ def test_two_chains_on_one_engine_give_what_each_gives_alone(name: str) -> None:
     device = CpuDevice()
     try:
         def work(how: tuple[float, float]) -> list[bytes]:
-            return planes(list(Enhance(device, engines, Options(), Stats(), analysis=False)(moving(*how))))
+            step = FilmEnhancer(Runtime(device, engines), Options(), Stats(), analysis=False)
+            return planes(list(step(moving(*how))))
 
         alone = [work(how) for how in films]
         with ThreadPoolExecutor(3) as pool:
@@ -294,7 +295,7 @@ class Alive:
 
 def parts_without_faces() -> Parts:
     device, engines, options = CpuDevice(), FakeEngines(), Options(tracker="none")
-    return Parts(Runtime(device, engines), NoTracker(), Enhance(device, engines, options, Stats()))  # type: ignore[arg-type]
+    return Parts(Runtime(device, engines), NoTracker(), FilmEnhancer(Runtime(device, engines), options, Stats()))  # type: ignore[arg-type]
 
 
 PACKET: Any = SimpleNamespace(size=100)

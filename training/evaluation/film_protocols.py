@@ -87,7 +87,7 @@ def through_film(engine: str, shot: Shot, **options: Any) -> list[U8]:
     from fractions import Fraction
 
     from rtface.engine.engine_set import SMALL
-    from rtface.enhance.step import Enhance
+    from rtface.enhance.film import FilmEnhancer
     from rtface.enhancer import own_face
     from rtface.frame import Color, Frame
     from rtface.options import Options
@@ -97,8 +97,8 @@ def through_film(engine: str, shot: Shot, **options: Any) -> list[U8]:
 
     with ExitStack() as stack:
         runtime = open_runtime(engine, "cpu", stack)
-        step = Enhance(runtime.device, runtime.engines, Options(engine=engine, grain="none", **options), Stats(),
-                       analysis=False, small=SMALL)  # fmt: skip
+        step = FilmEnhancer(runtime, Options(engine=engine, grain="none", **options), Stats(),
+                            analysis=False, small=SMALL)  # fmt: skip
         frames = (Frame(image_from_array(picture, "rgb"), k, Fraction(1, 30), 1, color=Color("rgb", True),
                         faces=(own_face(apply(m, TEMPLATE_512), 0),))
                   for k, (picture, m) in enumerate(zip(shot.seen, shot.matrices, strict=True)))  # fmt: skip

@@ -20,7 +20,7 @@ from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range, curve_of
 from rtface.geometry.planes import Layout, Role, Samples, fallback, layout, planes
 from rtface.geometry.transforms import apply, field_parity, plane_matrix
-from rtface.protocols import Correction, Retouch
+from rtface.protocols import Correction, ShapeTask
 from rtface.util.av_gpu import software
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class CpuDevice:
         """One `crops` for each matrix and size."""
         return [self.crops(frame, matrix[None], size) for matrix, size in places]
 
-    def shape(self, faces: Sequence[Retouch]) -> list[Correction]:
+    def shape(self, faces: Sequence[ShapeTask]) -> list[Correction]:
         """`rtface.correct.shape` of each face."""
         return [_shaped(face) for face in faces]
 
@@ -261,14 +261,14 @@ class CpuDevice:
         return replace(frame, touched=True)
 
 
-def _shaped(face: Retouch) -> Correction:
+def _shaped(face: ShapeTask) -> Correction:
     matrix, size, restored = face.crops.matrices[0], face.crops.size, face.restored
     crop = face.crops.pixels[0]
     if restored is None:
-        pixels, mask = carried(crop, face.state, face.how, time=face.time, scale=face.scale)
+        pixels, mask = carried(crop, face.state, face.shaping, time=face.time, scale=face.scale)
     else:
-        mask = face_mask(size, face.mesh, face.how.region)
-        pixels, mask = shape(restored.pixels[0], crop, mask, face.state, face.how,
+        mask = face_mask(size, face.mesh, face.shaping.region)
+        pixels, mask = shape(restored.pixels[0], crop, mask, face.state, face.shaping,
                              time=face.time, seed=face.seed, scale=face.scale,
                              occlusion=None if restored.occlusion is None else restored.occlusion[0],
                              eyes=irises(size, face.mesh))

@@ -22,11 +22,11 @@ from rtface.device.cuda.frame_slots import Held, Slots
 from rtface.device.cuda.state_pool import Places, Remembered
 from rtface.device.cuda.stream_thread import Owner
 from rtface.frame import Bytes, Float32
-from rtface.protocols import Retouch
+from rtface.protocols import ShapeTask
 
 _AT_ONCE = 4  # averages that are reserved at a time
 
-Averaged = tuple[Retouch, FaceSlot, Box]
+Averaged = tuple[ShapeTask, FaceSlot, Box]
 """A face, where it lies, and the part of it that matters."""
 
 
@@ -72,7 +72,7 @@ class GpuAverager:
         parts = np.split(slot.small.on_host().bytes()[:nbytes].view(np.float32), np.cumsum(sizes)[:-1])
         return {id(place): part for place, part in zip(held.faces, parts, strict=True)}, kept
 
-    def _place(self, face: Retouch, place: FaceSlot) -> Remembered:
+    def _place(self, face: ShapeTask, place: FaceSlot) -> Remembered:
         """Where the average of a face is kept, or will be."""
         size = place.size
         if size not in self._places:

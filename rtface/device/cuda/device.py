@@ -34,7 +34,7 @@ from rtface.errors import EngineError
 from rtface.frame import Crops, Float, Frame
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.geometry.transforms import field_parity
-from rtface.protocols import Correction, Retouch
+from rtface.protocols import Correction, ShapeTask
 from rtface.util import av_gpu
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class CudaDevice:
         """`cut`, at the same places."""
         return self.cut(frame, [(c.matrices[0], c.size) for c in crops])
 
-    def shape(self, faces: Sequence[Retouch]) -> list[Correction]:
+    def shape(self, faces: Sequence[ShapeTask]) -> list[Correction]:
         """`rtface.correct` of each face of one frame."""
         if not faces:
             return []

@@ -26,7 +26,7 @@ from rtface.device.cuda.kernels import Step
 from rtface.device.cuda.stream_thread import Owner
 from rtface.device.cuda.transfers import answers_to_gpu
 from rtface.frame import Bytes, Float32
-from rtface.protocols import Correction, Retouch
+from rtface.protocols import Correction, ShapeTask
 
 
 class GpuShaper:
@@ -43,26 +43,26 @@ class GpuShaper:
         self._owner, self._slots, self._constants, self._put = owner, slots, constants, put
         self._averager = GpuAverager(owner, slots, put)
 
-    def shape(self, held: Held, faces: Sequence[Retouch]) -> list[Correction]:
+    def shape(self, held: Held, faces: Sequence[ShapeTask]) -> list[Correction]:
         """Corrections of the faces of one frame. Raises EngineError where an answer holds NaN or infinity."""
         places: list[FaceSlot] = [face.crops.pixels for face in faces]
         areas = [_area(face) for face in faces]
         averaged = [(face, place, area.box if area else (0, 0, place.size, place.size))
-                    for face, place, area in zip(faces, places, areas, strict=True) if face.how.average]
+                    for face, place, area in zip(faces, places, areas, strict=True) if face.shaping.average]
         if averaged:
             self._averager.average(held, averaged)
         seen = [(face, place, area) for face, place, area in zip(faces, places, areas, strict=True)
-                if area is not None and face.how.strength > 0.0 and face.restored is not None]
+                if area is not None and face.shaping.strength > 0.0 and face.restored is not None]
         if seen:
             self._shape(held, seen)
         shaped = {id(face) for face, *_ in seen}
         return [Correction(OnGpu(held, place), area.box if area and id(face) in shaped else None,
                            face.crops.matrices[0]) for face, place, area in zip(faces, places, areas, strict=True)]
 
-    def _shape(self, held: Held, seen: Sequence[tuple[Retouch, FaceSlot, FaceRegion]]) -> None:
+    def _shape(self, held: Held, seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
         slot, memories = held.slot, list({id(place.memory): place.memory for _, place, _ in seen}.values())
         largest, count = max(place.size for _, place, _ in seen), len(seen)
-        match = any(face.how.grain == "match" for face, *_ in seen)
+        match = any(face.shaping.grain == "match" for face, *_ in seen)
         measured = [4 * shaping.measure_floats(place.size) for _, place, _ in seen]
         self._slots.grow(slot.measures, sum(measured))
         figures = slot.measures.on_gpu()
@@ -77,7 +77,7 @@ class GpuShaper:
         for n, (face, place, area) in enumerate(seen):
             mask = masks[n]
             if mask is None:  # the template's, which is there already
-                size, region = place.size, face.how.region
+                size, region = place.size, face.shaping.region
                 kept = self._constants.of((f"{region} mask", size), partial(small_mask, size, None, region))
                 constants.append(kept)
                 at, side = kept.address, place.size
@@ -95,7 +95,7 @@ class GpuShaper:
                     steps += occlusion.nbytes
             elif face.restored is not None and (head := face.restored.occlusion) is not None:
                 lies = replace(lies, occlusion=place.occlusion, maps=head.shape, region=head.region)
-            rows[n] = shaping.face_of(area, face.how, lies)[0]
+            rows[n] = shaping.face_of(area, face.shaping, lies)[0]
         answers = [(place, answer.pixels[0]) for (_, place, _), answer in zip(seen, made, strict=True) if answer]
         self._measure(slot, np.concatenate([rows.view(np.uint8), *data]), shaping.measure_launches(
             largest, count, base, match=match), memories, constants, sum(measured),
@@ -104,7 +104,7 @@ class GpuShaper:
         controls = np.zeros(count, shaping.CONTROL)
         for n, (face, _, area) in enumerate(seen):
             got: Float32 = values[sum(measured[:n]):sum(measured[:n + 1])].view(np.float32)
-            decided = decide(shaping.unpack(got, area, face.how), area, face.state, face.how, time=face.time,
+            decided = decide(shaping.unpack(got, area, face.shaping), area, face.state, face.shaping, time=face.time,
                              seed=face.seed)
             controls[n] = shaping.control_of(decided, self._sheets(decided.grain.coarseness if decided.grain and
                                                                    decided.grain.made else None, constants))[0]
@@ -134,9 +134,10 @@ class GpuShaper:
         self._averager.close()
 
     @staticmethod
-    def _masks(seen: Sequence[tuple[Retouch, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
+    def _masks(seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
         """Masks that belong to a face's own mesh, as small as they are drawn."""
-        return [None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.how.region))
+        return [None if face.mesh is None else
+                np.ascontiguousarray(small_mask(place.size, face.mesh, face.shaping.region))
                 for face, place, _ in seen]
 
     def _sheets(self, coarseness: int | None, constants: list[Memory]) -> dict[int, int]:
@@ -148,6 +149,6 @@ class GpuShaper:
         return {coarseness: kept.address}
 
 
-def _area(face: Retouch) -> FaceRegion | None:
+def _area(face: ShapeTask) -> FaceRegion | None:
     size = face.crops.size
-    return face_region_of(small_mask(size, face.mesh, face.how.region), size, irises(size, face.mesh), face.scale)
+    return face_region_of(small_mask(size, face.mesh, face.shaping.region), size, irises(size, face.mesh), face.scale)

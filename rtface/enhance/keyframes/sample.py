@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
 
 from rtface.correct.colour import Box
 from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy, resized
@@ -16,10 +15,6 @@ from rtface.correct.mask import face_mask
 from rtface.errors import EngineError
 from rtface.frame import Crops, Float32
 from rtface.protocols import Restored
-
-Pace = Literal["film", "each", "live"]
-"""A film: both engines are waited for, and the frames that follow are known. Each frame as it comes: the first of that.
-Live: the small engine is waited for; motion goes by the crops, while it works."""
 
 Ask = Callable[[Float32], Future[Restored]]
 

@@ -10,7 +10,6 @@ it was asked about.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -19,8 +18,9 @@ import numpy as np
 from rtface.correct.colour import Box
 from rtface.correct.correspondence import SIDE, Warp, WarpEstimator
 from rtface.correct.keyframe_blend import AVERAGED, SHOWN, Key, blended_with_keys
-from rtface.enhance.keyframes.sample import FaceSample, Pace, inside
+from rtface.enhance.keyframes.sample import FaceSample, inside
 from rtface.enhance.keyframes.smoothing import NeighbourSmoother
+from rtface.enhance.mode import Mode
 from rtface.frame import Float32
 from rtface.protocols import Engine, Restored
 
@@ -44,14 +44,21 @@ def spacing(keyframe: int | str, engine: Engine) -> int:
     return _AUTO if engine.heavy and not engine.recurrent else 1
 
 
-@dataclass(slots=True)
 class KeyframeTrack:
-    """What one track's key frames need: its samples, from the last key frame that is still shown to the newest."""
+    """The key frames of one track.
 
-    samples: list[FaceSample] = field(default_factory=list[FaceSample])
-    _warps: WarpEstimator = field(default_factory=WarpEstimator)
-    _count: int = 0
-    _around: NeighbourSmoother | None = None
+    Args:
+        mode: of the run.
+
+    Attributes:
+        samples: of the track, from the last key frame that is still shown to the newest frame.
+    """
+
+    def __init__(self, mode: Mode) -> None:
+        self.samples: list[FaceSample] = []
+        self._film, self._wait = mode is Mode.FILM, mode is not Mode.LIVE
+        self._warps, self._smoother = WarpEstimator(), NeighbourSmoother(self.samples)
+        self._count = 0
 
     def reset(self) -> None:
         """Forgets the track."""
@@ -62,24 +69,18 @@ class KeyframeTrack:
         """The last key frame that was asked for."""
         return next((m for m in reversed(self.samples) if m.key is not None or m.ask is not None), None)
 
-    @property
-    def _film(self) -> NeighbourSmoother:
-        if self._around is None:  # a live run has none
-            self._around = NeighbourSmoother(self.samples)
-        return self._around
-
-    def add(self, sample: FaceSample, pace: Pace) -> None:
+    def add(self, sample: FaceSample) -> None:
         """Takes in the next frame, and asks the heavy engine about what waits for it."""
         self._count += 1
         sample.number = self._count
         self.samples.append(sample)
-        self._ask([m for m in self.samples if pace != "film" or self._count - m.number >= AVERAGED], pace)
+        self._ask([m for m in self.samples if not self._film or self._count - m.number >= AVERAGED])
 
-    def _ask(self, samples: Sequence[FaceSample], pace: Pace) -> None:
+    def _ask(self, samples: Sequence[FaceSample]) -> None:
         for sample in samples:
             if sample.ask is not None:
                 ask, sample.ask = sample.ask, None
-                sample.key = ask(self._film.crop(sample) if pace == "film" else (sample.large or sample.crops).pixels)
+                sample.key = ask(self._smoother.crop(sample) if self._film else (sample.large or sample.crops).pixels)
 
     def due(self, sample: FaceSample, every: int) -> bool:
         """Whether a frame is to be a key frame where engines are waited for; waits for its small answer."""
@@ -92,36 +93,35 @@ class KeyframeTrack:
         if since < max(2, every // 3):
             return False
         face = inside()
-        return float((self._warp(sample, last, "each").gate * face).sum()) < _FITS * float(face.sum())
+        return float((self._found_warp(sample, last).gate * face).sum()) < _FITS * float(face.sum())
 
     def free(self, time: float, every: int, period: float) -> bool:
         """Whether the heavy engine may be asked where it is not waited for."""
         last = self.last
         return last is None or (last.key is not None and last.key.done() and time - last.time > (every - 0.5) * period)
 
-    def prepare(self, sample: FaceSample, box: Box, pace: Pace) -> None:
+    def prepare(self, sample: FaceSample, box: Box) -> None:
         """Does what `restored` needs of the key frames: all of it that does not have to wait for the small engine where
         nobody waits for the heavy one.
 
         Args:
             sample: the last of `samples`, or in a film, any of them.
             box: x0, y0, x1, y1 in samples of SIDE×SIDE, what is shown of the crop.
-            pace: see `Pace`.
         """
-        if pace != "film":  # whose frames are joined with those beside them
-            self._prepare(sample, box, pace)
+        if not self._film:  # whose frames are joined with their neighbours
+            self._prepare(sample, box)
 
-    def restored(self, sample: FaceSample, box: Box, pace: Pace, weight: float = 1.0) -> Restored:
+    def restored(self, sample: FaceSample, box: Box, weight: float = 1.0) -> Restored:
         """What is shown of a face, once it is prepared; waits for the small engine.
 
         Args:
-            sample, box, pace: as for `prepare`. What no later frame needs is forgotten.
+            sample, box: as for `prepare`. What no later frame needs is forgotten.
             weight: 0…1 of the heavy engine, but in a film.
         """
-        said, film = sample.small.result(), pace == "film"
-        pixels = (self._film.shown(sample, lambda m: self._draft(m, box), box) if film else
-                  self._joined(sample, box, pace, weight))
-        self._forget(sample, {key for _, key, *_ in sample.shares}, film)
+        said = sample.small.result()
+        pixels = (self._smoother.shown(sample, lambda m: self._draft(m, box), box) if self._film else
+                  self._joined(sample, box, weight))
+        self._forget(sample, {key for _, key, *_ in sample.shares})
         sample.shares = []
         return Restored(pixels[None], occlusion=_enlarged(said.occlusion, pixels.shape[1]))
 
@@ -130,23 +130,23 @@ class KeyframeTrack:
         if sample.draft is None or not _within(box, sample.draft[1]):
             x0, y0, x1, y1 = box
             box = max(0, x0 - _ROOM), max(0, y0 - _ROOM), min(SIDE, x1 + _ROOM), min(SIDE, y1 + _ROOM)
-            self._prepare(sample, box, "film")
-            sample.draft = self._joined(sample, box, "film", 1.0), box
+            self._prepare(sample, box)
+            sample.draft = self._joined(sample, box, 1.0), box
             sample.shares = [(share, key, None, None) for share, key, *_ in sample.shares]
         return sample.draft[0]
 
-    def _prepare(self, sample: FaceSample, box: Box, pace: Pace) -> None:
-        wait = pace != "live"
+    def _prepare(self, sample: FaceSample, box: Box) -> None:
+        wait = self._wait
         near = [m for m in self.samples if abs(m.time - sample.time) <= _OLD_S]  # none where they were forgotten
         asked = [m for m in near if m.key is not None or m.ask is not None]
         before = [m for m in asked if m.number <= sample.number]
-        after = next((m for m in asked if m.number > sample.number), None) if pace == "film" else None
-        self._ask(before if after is None else [*before, after], pace)  # what still waits: the film ends
+        after = next((m for m in asked if m.number > sample.number), None) if self._film else None
+        self._ask(before if after is None else [*before, after])  # what still waits: the film ends
         before = [m for m in before if wait or (m.key is not None and m.key.done())]
-        self._take(before if after is None else [*before, after], pace)
+        self._take(before if after is None else [*before, after])
         sample.shares = []
-        for share, key in self._shares(sample, before, after, pace):
-            warp = None if key is sample else self._warp(sample, key, pace)
+        for share, key in self._shares(sample, before, after):
+            warp = None if key is sample else self._warp(sample, key)
             features = key.features(wait=wait)
             features.show_at(sample.crops.size)  # another than its own where the governor has just changed that
             assert features.key is not None
@@ -156,36 +156,34 @@ class KeyframeTrack:
         if not wait and before:
             sample.weight *= min(1.0, (before[-1].time + _OLD_S - sample.time) / _AGEING_S)
 
-    def _joined(self, sample: FaceSample, box: Box, pace: Pace, weight: float) -> Float32:
+    def _joined(self, sample: FaceSample, box: Box, weight: float) -> Float32:
         """What the key frames and the small engine make of a sample that is prepared."""
-        film, wait = pace == "film", pace != "live"
+        film, wait = self._film, self._wait
         sample.features(wait=wait).small = answer = sample.small.result().pixels[0]
         keys: list[Key] = []
         for share, key, warp, moved in sample.shares:
             there = key.features(wait=wait)
             assert there.small is not None
-            keys.append(Key(share, there, self._film.clear(key).guide if film else there.small, warp, moved))
-        small = self._film.clear(sample).guide if film else answer
+            keys.append(Key(share, there, self._smoother.clear(key).guide if film else there.small, warp, moved))
+        small = self._smoother.clear(sample).guide if film else answer
         return blended_with_keys(sample.crops.pixels[0], sample.own.pixels[0], small, keys, weight * sample.weight, box)
 
-    def _take(self, keys: list[FaceSample], pace: Pace) -> None:
+    def _take(self, keys: list[FaceSample]) -> None:
         """The answers of key frames, in order; the first is believed as it is."""
         for k, key in enumerate(keys):
-            features = key.features(wait=pace != "live")
+            features = key.features(wait=self._wait)
             if features.key is None:
                 earlier = keys[k - 1] if k else None
-                key.take(features, (earlier.features(wait=pace != "live"), self._warp(key, earlier, pace))
-                         if earlier else None)
+                key.take(features, (earlier.features(wait=self._wait), self._warp(key, earlier)) if earlier else None)
 
-    @staticmethod
-    def _shares(sample: FaceSample, before: list[FaceSample], after: FaceSample | None,
-                pace: Pace) -> list[tuple[float, FaceSample]]:
+    def _shares(self, sample: FaceSample, before: list[FaceSample],
+                after: FaceSample | None) -> list[tuple[float, FaceSample]]:
         """Key frames and their weights: in a film by distance, with some of the one before the last, so that none is
         ever shown alone; else the last fades in."""
         if not before:
             return []
         last, lag = before[-1], _LAG if len(before) > 1 else 0.0
-        if pace == "film":
+        if self._film:
             shares, share = {last: 1.0 - lag}, 0.0
             if after is not None:
                 share = (sample.time - last.time) / max(after.time - last.time, 1e-6)
@@ -196,16 +194,16 @@ class KeyframeTrack:
         share = _faded_in(last, sample, before[-2].time if len(before) > 1 else None)
         return [(1.0, last)] if share >= 1.0 or len(before) == 1 else [(1.0 - share, before[-2]), (share, last)]
 
-    def _warp(self, here: FaceSample, there: FaceSample, pace: Pace) -> Warp:
-        if pace == "film":
-            return self._film.warp(here, there)
-        wait = pace != "live"
-        return self._warps.between(here.features(wait=wait), there.features(wait=wait), inside())
+    def _warp(self, here: FaceSample, there: FaceSample) -> Warp:
+        return self._smoother.warp(here, there) if self._film else self._found_warp(here, there)
 
-    def _forget(self, sample: FaceSample, used: set[FaceSample], film: bool) -> None:
+    def _found_warp(self, here: FaceSample, there: FaceSample) -> Warp:
+        return self._warps.between(here.features(wait=self._wait), there.features(wait=self._wait), inside())
+
+    def _forget(self, sample: FaceSample, used: set[FaceSample]) -> None:
         """Keeps what later frames need: the key frames that are shown or expected, and what they are averaged with."""
         first = min((m.number for m in used), default=sample.number)
-        since = min(first, sample.number - AVERAGED + 1) if film else sample.number
+        since = min(first, sample.number - AVERAGED + 1) if self._film else sample.number
         self.samples[:] = [m for m in self.samples
                            if m.number >= since or m in used or (m.key is not None and not m.key.done())]
         for past in self.samples:

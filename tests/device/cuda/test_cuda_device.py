@@ -14,7 +14,8 @@ from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.stream_thread import Owner
 from rtface.engine import LoadedEngine
-from rtface.enhance.step import Enhance
+from rtface.enhance.film import FilmEnhancer
+from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import DeviceLost, OutOfDeviceMemory
 from rtface.frame import Color, Display
 from rtface.options import Options
@@ -68,7 +69,7 @@ def film(fmt="yuv420p", frames=2, *, faces=2, **more):
 
 
 def run(device, engines, frames, stats=None, **options):
-    step = Enhance(device, engines, Options(**options), stats or Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(device, engines), Options(**options), stats or Stats(), analysis=False)
     return list(join_fields(step(split_fields(iter(frames)))))
 
 
@@ -155,7 +156,7 @@ def test_answers_that_are_not_numbers_let_the_frame_through(owner, device, engin
                           spoil=lambda name, v: v * np.nan if wrong["now"] and name == "residual" else v)
     stats, frames = Stats(), film(frames=4)
     before = [planes(f) for f in film(frames=4)]
-    step = Enhance(device, Only(engine), Options(), stats, analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(engine)), Options(), stats, analysis=False)
     out = []
     for k, frame in enumerate(frames):
         wrong["now"] = k == 1
@@ -171,8 +172,9 @@ def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_c
         owner = Owner(lambda: FakeGpu(host_kernels))
         device, stats = CudaDevice(owner), Stats()
         engine, _ = engine_on(owner)
-        step = Enhance(device, Only(engine), Options(), stats, analysis=False)
-        step.spare = (lambda: Runtime(CpuDevice(), Only(on_cpu["rtface-s"]))) if live else None
+        fallback = (lambda: Runtime(CpuDevice(), Only(on_cpu["rtface-s"]))) if live else None
+        switch = RuntimeSwitch(Runtime(device, Only(engine)), stats, fallback=fallback)
+        step = FilmEnhancer(switch, Options(), stats, analysis=False)
         done = []
         try:
             for k, frame in enumerate(film(frames=5)):
@@ -187,7 +189,7 @@ def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_c
 
 def test_the_loop_reserves_nothing_after_its_first_frames(owner, device, engine_on):
     engine, _ = engine_on(owner)
-    step = Enhance(device, Only(engine), Options(), Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(engine)), Options(), Stats(), analysis=False)
     reserved = [owner.gpu.allocations for _ in step(iter(film(frames=5)))]
     assert reserved[2:] == [reserved[2]] * 3
     engine.close()
@@ -227,7 +229,7 @@ def test_a_frame_passes_through_where_not_even_that_gives_room(owner, device, en
     """The second frame is the first with two faces."""
     engine, plan = engine_on(owner)
     stats, frames = Stats(), film(frames=3)
-    step = Enhance(device, Only(engine), Options(), stats, analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(engine)), Options(), stats, analysis=False)
     before, whole, out = planes(frames[1]), owner.gpu.memory, []
     for k, frame in enumerate(frames):
         owner.gpu.memory = 0 if k == 1 else whole

@@ -13,7 +13,9 @@ from rtface.analysis.analyzer import Treatment
 from rtface.correct.keyframe_blend import AHEAD
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import LoadedEngine
-from rtface.enhance.step import Enhance
+from rtface.enhance.film import FilmEnhancer
+from rtface.enhance.live import LiveEnhancer
+from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import DeviceLost
 from rtface.frame import Color, Display
 from rtface.options import Options
@@ -70,9 +72,12 @@ def host(recipe, on_cpu):
     plain.close()
 
 
-def enhance(device, engines, stats=None, governor=None, keyframe=3):
-    return Enhance(device, engines, Options(keyframe=keyframe), stats or Stats(), analysis=False, governor=governor,
-                   small="rtface-s")
+def enhance(device, engines, stats=None, governor=None, keyframe=3, fallback=None):
+    stats = stats or Stats()
+    common = RuntimeSwitch(Runtime(device, engines), stats, fallback=fallback), Options(keyframe=keyframe), stats
+    if governor is None:
+        return FilmEnhancer(*common, analysis=False, small="rtface-s")
+    return LiveEnhancer(*common, governor, analysis=False, small="rtface-s")
 
 
 def slots(device):
@@ -119,7 +124,7 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on
 def test_frames_waiting_for_a_keyframe_hold_no_gpu_memory(owner, device, engines):
     step = enhance(device, engines)
     reserved = [(owner.gpu.allocations, slots(device)) for _ in step(iter(film(frames=9)))]
-    assert step._hold == 3 + AHEAD
+    assert step._held == 3 + AHEAD
     assert reserved[-1][1] == {"frames": 1, 128: 2, 256: 2}
     assert reserved[3:] == [reserved[3]] * 6
 
@@ -128,7 +133,7 @@ def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, 
     """The faces of a frame are pasted together: with one that was answered on the GPU, it keeps what it has there."""
     outs = []
     for where, names in ((device, engines), (CpuDevice(), host)):
-        step = Enhance(where, names, Options(keyframe=3), Stats(), small="rtface-s", treatments={
+        step = FilmEnhancer(Runtime(where, names), Options(keyframe=3), Stats(), small="rtface-s", treatments={
             1: Treatment(True, 1.0, None), 2: Treatment(True, 1.0, "rtface-s")})
         outs.append(list(step(film(frames=5))))
     worst, share = compare(*outs)
@@ -232,8 +237,8 @@ def test_live_a_late_small_engine_costs_one_frames_correction(device, engines):
 @pytest.mark.parametrize("live", [False, True], ids=["film", "live"])
 def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(owner, device, engines, host, live):
     stats = Stats()
-    step = enhance(device, engines, stats, Every(1) if live else None)
-    step.spare = (lambda: Runtime(CpuDevice(), host)) if live else None
+    fallback = (lambda: Runtime(CpuDevice(), host)) if live else None
+    step = enhance(device, engines, stats, Every(1) if live else None, fallback=fallback)
     frames, done = film(frames=5, faces=1), []
     try:
         for k, frame in enumerate(frames):

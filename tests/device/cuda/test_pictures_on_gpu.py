@@ -17,13 +17,14 @@ from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.stream_thread import Owner
 from rtface.device.cuda.view import GpuView
 from rtface.engine import LoadedEngine
-from rtface.enhance.step import Enhance
+from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, InputError
 from rtface.frame import Color, Display
 from rtface.geometry.transforms import compose, scaling, translation
 from rtface.options import Options
 from rtface.pipeline.chain import split_fields
 from rtface.pipeline.track_step import track
+from rtface.protocols import Runtime
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from tests.device.cuda.fake_gpu import FakeStream
@@ -61,7 +62,7 @@ def back(frames):
 
 def chained(device, engines, frames, stats=None):
     """`test_cuda_device.run`, for pictures that cannot be made writable."""
-    step = Enhance(device, engines, Options(), stats or Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(device, engines), Options(), stats or Stats(), analysis=False)
     out = []
     for frame in frames:
         fields = [frame] if frame.display.fields == "progressive" else [replace(frame, field=n) for n in (0, 1)]
@@ -117,7 +118,7 @@ def test_only_figures_thumbnails_and_crops_leave_the_gpu(owner, device):
     for t in range(4):
         picture, points = portrait(1280, 720, scale=1.2, shift=(10.0 * t, 0.0))
         large.append(put(replace(frame_of(picture, t, "nv12"), faces=(face_at(points),)), owner))
-    step = Enhance(device, Only(engine), Options(), Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(engine)), Options(), Stats(), analysis=False)
     copied, looked, look = [], [], device._looks.look
     device._looks.look = lambda *how: looked.append(look(*how)) or looked[-1]
     for frame in large:
@@ -184,7 +185,7 @@ def test_a_frame_whose_correction_could_not_be_made_stays(owner, device, engine_
     """Its slot holds the correction of another frame then, which must not be pasted."""
     engine, _ = engine_on(owner)
     stats = Stats()
-    step = Enhance(device, Only(engine), Options(grain="none"), stats, analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(engine)), Options(grain="none"), stats, analysis=False)
     frames, launch = film("nv12", frames=3, faces=1), FakeStream.launch
     before, out = codes(frames[1]), []
     for k, frame in enumerate(frames):
@@ -304,7 +305,7 @@ def test_a_tracker_looks_while_the_enhancement_works(owner, device, on_cpu):
     stats, trackers = Stats(), [create_tracker() for _ in range(2)]
 
     def go(device, engines, tracker, frames, stats):
-        step = Enhance(device, engines, Options(), stats, analysis=True)
+        step = FilmEnhancer(Runtime(device, engines), Options(), stats, analysis=True)
         return list(step(buffer(track(split_fields(iter(frames)), tracker, device, stats), 2, name="track")))
 
     mine = back(go(device, Only(engine), trackers[0], [put(f, owner) for f in moving()], stats))

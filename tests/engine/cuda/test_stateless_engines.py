@@ -17,7 +17,7 @@ from rtface.engine import LoadedEngine
 from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.plan import Verdict
 from rtface.engine.recipe import load_recipe
-from rtface.enhance.step import Enhance
+from rtface.enhance.film import FilmEnhancer
 from rtface.errors import EngineError
 from rtface.options import Options
 from rtface.protocols import Runtime
@@ -88,7 +88,7 @@ def test_the_average_over_time_is_that_of_the_cpu(engine, recipe, device, fmt, s
 
 def test_the_host_waits_only_for_small_images(owner, engine, device, monkeypatch):
     network, plan = engine
-    step = Enhance(device, Only(network), Options(grain="none"), Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(network)), Options(grain="none"), Stats(), analysis=False)
     for frame in film(frames=2, faces=1):
         step.collect(step.submit(frame))
     batches, ran, down = len(plan.batches), [], []
@@ -112,13 +112,13 @@ def test_the_host_waits_only_for_small_images(owner, engine, device, monkeypatch
 
 
 def test_the_loop_reserves_nothing_after_its_first_frames(owner, engine, device):
-    step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(engine[0])), Options(), Stats(), analysis=False)
     reserved = [owner.gpu.allocations for _ in step(iter(film(frames=8)))]
     assert reserved[3:] == [reserved[3]] * 5
 
 
 def test_states_of_ended_tracks_are_reused(owner, engine, device):
-    step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(engine[0])), Options(), Stats(), analysis=False)
     for k, frame in enumerate(film(frames=12)):
         faces = tuple(replace(face, track_id=face.track_id + 10 * k) for face in frame.faces)
         step.collect(step.submit(replace(frame, faces=faces)))
@@ -134,15 +134,15 @@ def test_another_gpu_begins_anew(owner, engine, recipe, device, share_limit):
     out = []
     for k, frame in enumerate(film(frames=4)):
         if k == 0:
-            step = Enhance(first, Only(engine[0]), Options(), Stats(), analysis=False)
+            step = FilmEnhancer(Runtime(first, Only(engine[0])), Options(), Stats(), analysis=False)
         if k == 2:
-            step.move(Runtime(device, Only(engine[0])))
+            step.switch.move(Runtime(device, Only(engine[0])))
             first.close()
         out.append(step.collect(step.submit(frame)))
     assert all(frame.touched for frame in out)
     on_cpu = LoadedEngine(recipe, device="onnx")
     frames = film(frames=4)
-    step = Enhance(CpuDevice(), Only(on_cpu), Options(), Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(CpuDevice(), Only(on_cpu)), Options(), Stats(), analysis=False)
     theirs = []
     for k, frame in enumerate(frames):
         if k == 2:
@@ -157,7 +157,7 @@ def test_another_gpu_begins_anew(owner, engine, recipe, device, share_limit):
 def test_a_step_that_fails_leaves_no_average_behind(owner, engine, device, monkeypatch):
     network, _ = engine
     stats = Stats()
-    step = Enhance(device, Only(network), Options(), stats, analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(network)), Options(), stats, analysis=False)
     frames = film(frames=4)
     launch = type(owner.compute).launch
 
@@ -176,7 +176,7 @@ def test_a_step_that_fails_leaves_no_average_behind(owner, engine, device, monke
 
 
 def test_neighbouring_frames_share_a_batch(owner, engine, device):
-    step = Enhance(device, Only(engine[0]), Options(), Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(engine[0])), Options(), Stats(), analysis=False)
     jobs = [step.submit(frame) for frame in film(frames=1, faces=1)]  # what has to be reserved is reserved
     assert step.collect(jobs.pop()).touched
     engine[1].batches.clear()
@@ -218,7 +218,7 @@ def test_a_control_is_the_same_for_every_crop_of_a_batch(owner, tmp_path, device
     assert {values.shape[0] for values in seen} == {1, 2, 3, 4}
     assert all((values == np.float32(0.5)).all() for values in seen)
     seen.clear()
-    step = Enhance(device, Only(engine), Options(), Stats(), analysis=False)
+    step = FilmEnhancer(Runtime(device, Only(engine)), Options(), Stats(), analysis=False)
     assert all(frame.touched for frame in step(iter(film(frames=3))))
     assert max(values.shape[0] for values in seen) > 1
     assert all((values == np.float32(gain)).all() for values in seen)

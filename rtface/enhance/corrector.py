@@ -1,0 +1,256 @@
+"""The correction of one frame: crop, restore, shape, composite.
+
+It sees devices, engines and trackers only through `rtface.protocols`. The work on a frame is split
+in two, so that an engine can compute while the next frame's crops are being cut: `submit` starts
+it, `collect` ends it, in order. A fault in one frame passes that frame through, is counted, and does
+not end the run.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from time import perf_counter
+from typing import ClassVar
+
+from rtface.analysis.track_measurement import TrackMeasurement
+from rtface.analysis.treatment import Treatment
+from rtface.correct import ShapingOptions
+from rtface.correct.colour import Box
+from rtface.correct.correspondence import SIDE
+from rtface.correct.mask import Region, shown_box
+from rtface.enhance.engine_selection import EngineSelector
+from rtface.enhance.face_filter import FaceFilter
+from rtface.enhance.keyframes.sample import FaceSample
+from rtface.enhance.mode import Mode
+from rtface.enhance.runtime_switch import RuntimeSwitch
+from rtface.enhance.tasks import FaceTask, FrameTask
+from rtface.enhance.track_store import MEMORY_S, TrackStore
+from rtface.errors import DeviceLost
+from rtface.frame import Crops, Face, Frame
+from rtface.geometry.alignment import crop_matrix
+from rtface.options import Options
+from rtface.protocols import Engine, Restored, Runtime
+from rtface.quality.governor import UNSEEN
+from rtface.stats import Stats
+
+
+class FaceCorrector(ABC):
+    """Corrects the faces of frames that carry them, one frame after the other.
+
+    A run uses one of its subclasses: `film.FilmEnhancer`, `single.FrameEnhancer` or
+    `live.LiveEnhancer`. Not for use from several threads.
+
+    Args:
+        runtime: the device and the engines.
+        options: colour, grain, strength, faces, max_faces, keyframe, region, correct.
+        stats: counters and stage times.
+        treatments: a person's decisions by track id.
+        analysis: False corrects every face fully; True decides by `options.correct`.
+        small: name of the engine that runs between the key frames of a heavy one; None without key
+            frames.
+
+    Attributes:
+        strength: 0…1, may be changed between frames.
+        tracks: the state of every track.
+        switch: the runtime of the next frame.
+    """
+
+    mode: ClassVar[Mode]
+
+    def __init__(self, runtime: Runtime | RuntimeSwitch, options: Options, stats: Stats, *,
+                 treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
+                 small: str | None = None) -> None:
+        self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
+        self._options, self._stats = options, stats
+        self.strength = options.strength
+        self.tracks = TrackStore(treatments or {}, exposure=options.colour == "restore", mode=self.mode,
+                                 correct=options.correct if analysis else "always")
+        self.switch.moved = self.tracks.leave_engines
+        self._filter = FaceFilter.parse(options.faces, options.max_faces)
+        self._measure = TrackMeasurement(self.tracks.analyzer_of, stats, live=self.mode is Mode.LIVE)
+        self._select = self._selector(small)
+
+    @property
+    def runtime(self) -> Runtime:
+        """The device and the engines of the next frame."""
+        return self.switch.runtime
+
+    def reset(self) -> None:
+        """Forgets what corrections remember of the frames before."""
+        self.tracks.reset()
+
+    # -- first half: which faces, which engine, crops, the engine's work begins -----------------------
+
+    def submit(self, frame: Frame) -> FrameTask:
+        """Selects the faces to correct, cuts their crops and hands them to their engines."""
+        started = perf_counter()
+        self.switch.update()
+        task = FrameTask(frame, self.runtime.device)
+        try:
+            if self.switch.works:
+                self._submit(task, self._filter(frame.faces))
+        except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
+            self._failed(error, task)
+            task.frame = replace(task.frame, failed=True)
+        task.seconds = perf_counter() - started
+        return task
+
+    def _submit(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
+        frame = task.frame
+        if frame.faces:
+            self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
+        if not faces and not self._select.every_frame:
+            return
+        self._measure_faces(frame, faces)
+        task.faces = self._select(frame, faces, self.runtime, self.strength)
+        if task.faces:
+            for face in task.faces:
+                face.shaping = self._shaping(task, face)
+            self._ask_engines(task)
+        self.tracks.sweep(frame.time)
+
+    def _ask_engines(self, task: FrameTask) -> None:
+        """Cuts the crops of all faces and asks the engines about them."""
+        frame, device = task.frame, task.device
+        places = [(crop_matrix(face.face, size), size) for face in task.faces for size in face.sizes]
+        with self._stats.time("crop"):
+            task.crops = device.cut(frame, places)
+            cut, keyed = iter(task.crops), list[Crops]()
+            for face in task.faces:
+                face.crops, *small = (next(cut) for _ in face.sizes)
+                keyed += [face.crops, *small] if small else []
+            on_host = iter(device.to_host(keyed))
+        for face in task.faces:
+            if face.small is None:
+                self._ask_one(face)
+            else:
+                self._ask_both(task, face, face.small, next(on_host), next(on_host))
+
+    def _ask_one(self, face: FaceTask) -> None:
+        track, engine = face.track, face.engine
+        if not face.key or track.late is not None:
+            self._stats.count("crops:carried")
+            return
+        self._stats.count(f"crops:{engine.name}")
+        if face.frame.new:
+            track.answer = None
+        face.answer = self._ask(face, engine, face.crops)
+
+    def _ask_both(self, task: FrameTask, face: FaceTask, small: Engine, crops: Crops, own: Crops) -> None:
+        """The small engine, and on a key frame the heavy one too.
+
+        Args:
+            crops, own: crops of the heavy and of the small engine, on the host.
+        """
+        track = face.track
+        self._stats.count(f"crops:{small.name}")
+        face.answer = self._ask(face, small, own)
+        face.sample = sample = FaceSample(face.time, crops, own, face.answer)
+        if self._is_keyframe(face, sample):
+            engine, size, last = face.engine, face.engine.size, track.keys.last
+            self._stats.count(f"crops:{engine.name}")
+            if face.half:
+                sample.large = task.device.cut(task.frame, [(crop_matrix(face.face, size), size)])[0]
+            after = last.key if last and face.time - last.time <= MEMORY_S else None
+            sample.ask = partial(engine.submit, after=after)
+        track.keys.add(sample)
+
+    @staticmethod
+    def _ask(face: FaceTask, engine: Engine, crops: Crops) -> Future[Restored]:
+        """Asks an engine about a crop, with its answer to the track's last frame where that is recent."""
+        answer = engine.submit(crops.pixels, face.track.last_answer(engine.name, face.time))
+        face.track.keep_answer(answer, engine.name, face.time)
+        return answer
+
+    def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
+        average = not (face.small or face.engine.recurrent or task.frame.new)
+        return ShapingOptions(face.strength, self._options.colour, self._options.grain, average=average,
+                       keep=self.mode is Mode.LIVE and task.device.carries, region=self._region(face.engine),
+                       share=face.share if face.small is None else 1.0)
+
+    def _region(self, engine: Engine) -> Region:
+        """Where corrections may act; an engine that answers for the face only shows nothing of the head."""
+        return self._options.region if engine.whole else "face"
+
+    # -- second half: answers, corrections, the corrected frame ------------------------------------------
+
+    def collect(self, task: FrameTask) -> Frame:
+        """Waits for the engines, shapes their answers into corrections, and adds them to the frame."""
+        started = perf_counter()
+        frame = task.frame
+        try:
+            if task.faces:
+                frame = self._correct(task)
+        except Exception as error:  # noqa: BLE001 - as in `submit`
+            self._failed(error, task)
+            frame = replace(frame, failed=True)
+        task.seconds += perf_counter() - started
+        self._stats.add("added", task.seconds)
+        return frame
+
+    def _correct(self, task: FrameTask) -> Frame:
+        before, stats = task.frame, self._stats
+        with stats.time("crop"):
+            task.resume()
+        for face in task.faces:
+            with stats.time("engine wait"):
+                face.restored = self._restored(task, face)
+        with stats.time("correct"):
+            corrections = task.device.shape(task.faces)
+        shown = [face for face in task.faces if face.strength > UNSEEN]
+        for face in shown:
+            if not before.lead_in:
+                face.track.apply(face.strength)
+        with stats.time("composite"):
+            frame = task.device.paste(before, corrections)
+        task.crops = []
+        if not shown:  # a quality level is on trial (`rtface.quality.governor`)
+            return replace(frame, touched=before.touched)
+        if frame.touched:
+            stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
+            return replace(frame, corrected=True)
+        return frame
+
+    def _restored(self, task: FrameTask, face: FaceTask) -> Restored | None:
+        """The answer to be shown; None where the engine was not asked, or is late."""
+        if face.sample is not None:
+            box = self._box(face)
+            face.track.keys.prepare(face.sample, box)
+            return face.track.keys.restored(face.sample, box, face.share)
+        return None if face.answer is None else face.answer.result()
+
+    def _box(self, face: FaceTask) -> Box:
+        """The part of the crop that is shown, in samples of SIDE×SIDE."""
+        return shown_box(SIDE, face.mesh, face.crops.size, self._region(face.engine))
+
+    def _failed(self, error: Exception, task: FrameTask) -> None:
+        """The frame passes through, and the fault is counted."""
+        self._fault(error, task)
+        task.give_up()
+
+    def _fault(self, error: Exception, task: FrameTask) -> None:
+        if isinstance(error, DeviceLost):
+            self.switch.lost(error, task.device)
+            if not self.switch.works:
+                return
+        self._count(error)
+
+    def _count(self, error: Exception) -> None:
+        self._stats.fault("enhance", error)
+
+    # -- what a film, a call and a live run do differently ------------------------------------------------
+
+    def _selector(self, small: str | None) -> EngineSelector:
+        return EngineSelector(self._options, self._stats, self.tracks, small)
+
+    def _measure_faces(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Measures the faces, where that was not done ahead."""
+        self._measure(frame, faces, self.runtime)
+
+    @abstractmethod
+    def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
+        """Whether the heavy engine is asked about this frame."""

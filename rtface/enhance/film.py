@@ -1,0 +1,61 @@
+"""The enhancement of a film: looks ahead, and keeps several frames in the engines' hands."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from rtface.analysis.look_ahead import look_ahead
+from rtface.correct.keyframe_blend import AHEAD
+from rtface.enhance.corrector import FaceCorrector
+from rtface.enhance.keyframes.sample import FaceSample
+from rtface.enhance.mode import Mode
+from rtface.enhance.tasks import FaceTask, FrameTask
+from rtface.frame import Face, Frame
+from rtface.protocols import Item
+
+
+class FilmEnhancer(FaceCorrector):
+    """See `FaceCorrector`; one for each film, or for each segment of it.
+
+    Faults are not counted here but in order of presentation, whatever chain met them
+    (`rtface.pipeline.chain.end_at_faults`).
+    """
+
+    mode = Mode.FILM
+    _held = 0  # frames that are held until their next key frame is known
+
+    def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items in order, with their faces corrected.
+
+        A frame is held until every face on it has a treatment; then as many frames are in the
+        engines' hands as the runtime allows, or as the next key frame needs.
+        """
+        waiting: deque[FrameTask | Item] = deque()
+        tasks = 0
+        for item in look_ahead(items, lambda frame: self._measure(frame, self._filter(frame.faces), self.runtime)):
+            if isinstance(item, Frame):
+                waiting.append(self.submit(item))
+                tasks += 1
+            else:
+                waiting.append(item)
+            while waiting and (tasks > max(self.runtime.ahead, self._held)
+                               or not isinstance(waiting[0], FrameTask)):
+                first = waiting.popleft()
+                tasks -= isinstance(first, FrameTask)
+                yield self.collect(first) if isinstance(first, FrameTask) else first
+        for rest in waiting:
+            yield self.collect(rest) if isinstance(rest, FrameTask) else rest
+
+    def _submit(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
+        super()._submit(task, faces)
+        if task.faces and all(face.small is not None for face in task.faces):
+            task.park()
+
+    def _measure_faces(self, frame: Frame, faces: Sequence[Face]) -> None:
+        """Done by the look-ahead."""
+
+    def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
+        # As many frames again as are averaged, so that the heavy engine has some time.
+        self._held = max(self._held, face.every + AHEAD)
+        return face.track.keys.due(sample, face.every)

@@ -1,0 +1,98 @@
+"""The enhancement of a live run: quality follows the load, and no frame waits longer than it may."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from time import monotonic
+
+from rtface.enhance.engine_selection import EngineSelector, GovernedSelector
+from rtface.enhance.keyframes.sample import FaceSample
+from rtface.enhance.mode import Mode
+from rtface.enhance.runtime_switch import RuntimeSwitch
+from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.tasks import FaceTask, FrameTask
+from rtface.enhance.track_store import TrackState
+from rtface.frame import Frame
+from rtface.options import Options
+from rtface.protocols import Restored, Runtime
+from rtface.quality.governor import QualityGovernor
+from rtface.quality.levels import kind_of
+from rtface.stats import Stats
+
+
+class LiveEnhancer(FrameEnhancer):
+    """See `FaceCorrector`.
+
+    Args:
+        governor: decides which engine runs on which face, and when.
+    """
+
+    mode = Mode.LIVE
+
+    def __init__(self, runtime: Runtime | RuntimeSwitch, options: Options, stats: Stats, governor: QualityGovernor, *,
+                 analysis: bool = True, small: str | None = None) -> None:
+        self._governor = governor
+        super().__init__(runtime, options, stats, analysis=analysis, small=small)
+
+    def passed(self, frame: Frame) -> None:
+        """A frame was shown as it came: its faces fade in again on the frames that follow."""
+        for face in frame.faces:
+            self._governor.missing(face.track_id)
+
+    def _selector(self, small: str | None) -> EngineSelector:
+        return GovernedSelector(self._options, self._stats, self.tracks, small, self._governor)
+
+    def collect(self, task: FrameTask) -> Frame:
+        """See `FaceCorrector`; the governor learns what it took."""
+        frame = super().collect(task)
+        self._governor.costs.spent(task.seconds, [(kind_of(face.engine.name, face.half), face.answer is not None)
+                                                  for face in task.faces])
+        return frame
+
+    def _ask_engines(self, task: FrameTask) -> None:
+        now = monotonic()
+        task.deadline = now + self._governor.patience(now, task.frame.captured_at)
+        super()._ask_engines(task)
+
+    def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
+        return face.key and face.track.keys.free(face.time, face.every, self._governor.period)
+
+    def _restored(self, task: FrameTask, face: FaceTask) -> Restored | None:
+        track = face.track
+        if face.sample is not None:
+            box = self._box(face)
+            track.keys.prepare(face.sample, box)
+            if _in_time(face.sample.small, task.deadline):
+                return track.keys.restored(face.sample, box, face.share)
+            if not (task.device.carries and face.state.key.ready(face.time)):
+                self._governor.missing(track.id)
+            return None
+        self._take_late(task, track)
+        if not task.device.carries:
+            return super()._restored(task, face)
+        if face.answer is not None:
+            waits = self._governor.costs.waits(1e-3 * face.engine.ms)
+            if _in_time(face.answer, task.deadline if waits else 0.0):
+                return face.answer.result()
+            track.late = face.answer, face
+        if not face.state.key.ready(face.time):
+            self._governor.missing(track.id)
+        return None
+
+    def _take_late(self, task: FrameTask, track: TrackState) -> None:
+        """A late answer is a key frame from now on, though not of this frame."""
+        if track.late is None or not track.late[0].done():
+            return
+        (answer, late), track.late = track.late, None
+        try:
+            late.restored = answer.result()
+            task.device.shape([late])
+        except Exception as error:  # noqa: BLE001 - as in `submit`
+            track.answer = None
+            self._fault(error, task)
+
+
+def _in_time(answer: Future[Restored], deadline: float) -> bool:
+    """Waits for an answer until the deadline (monotonic clock); whether it is there."""
+    return bool(wait_for([answer], max(0.0, deadline - monotonic())).done)
