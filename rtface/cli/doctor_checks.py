@@ -55,17 +55,17 @@ class Finding:
 def examine() -> list[Finding]:
     """Everything that can be found out without a film; never raises."""
     findings: list[Finding] = []
-    for look in (_python, _packages, _opencv, _codecs, _engines, _tracker, _folders, _settings, _openvino, _optional,
-                 _onnxruntime, _nvidia, _live):
+    for check in (check_python, check_packages, check_opencv, check_codecs, check_engines, check_tracker, check_folders,
+                  check_settings, check_openvino, check_optional, check_onnxruntime, check_nvidia, check_live):
         try:
-            findings.extend(look())
+            findings.extend(check())
         except Exception as error:  # noqa: BLE001 - a check that breaks is itself a finding
-            findings.append(Finding(look.__name__.strip("_"), "fault", f"{type(error).__name__}: {error}",
+            findings.append(Finding(check.__name__.removeprefix("check_"), "fault", f"{type(error).__name__}: {error}",
                                     reinstall_line()))
     return findings
 
 
-def _python() -> Iterator[Finding]:
+def check_python() -> Iterator[Finding]:
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, "
                   f"{os.cpu_count()} cores, {sys.executable}")
     yield Finding("rtface", "ok", f"{__version__} in {Path(__file__).parents[1]}")
@@ -84,7 +84,7 @@ def satisfies(version: str, specifier: str) -> bool:
     return all(tests[sign](_numbers(version), _numbers(bound)) for sign, bound in wanted)
 
 
-def _packages() -> Iterator[Finding]:
+def check_packages() -> Iterator[Finding]:
     try:
         required = metadata.requires("rtface") or []
     except metadata.PackageNotFoundError:
@@ -101,7 +101,7 @@ def _packages() -> Iterator[Finding]:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
             if name in OPENCV_WHEELS and any(_installed(wheel) for wheel in OPENCV_WHEELS):
-                continue  # another wheel of it stands in; `_opencv` looks at that one
+                continue  # another wheel of it stands in; `check_opencv` looks at that one
             yield Finding(name, "fault", "not installed", repair)
             continue
         state: State = "ok" if satisfies(version, wanted) else "fault"
@@ -116,7 +116,7 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
-def _opencv() -> Iterator[Finding]:
+def check_opencv() -> Iterator[Finding]:
     wheels = [f"{name} {version}" for name in OPENCV_WHEELS if (version := _installed(name))]
     repair = (f"python -m pip uninstall -y {' '.join(OPENCV_WHEELS)} && {PIP} opencv-python-headless")
     try:
@@ -135,7 +135,7 @@ def _opencv() -> Iterator[Finding]:
         yield Finding("cv2", "ok", f"{cv2.__version__} from {won}")
 
 
-def _codecs() -> Iterator[Finding]:
+def check_codecs() -> Iterator[Finding]:
     import av
     from av.codec import Codec
     from av.error import FFmpegError
@@ -158,7 +158,7 @@ def _codecs() -> Iterator[Finding]:
         yield Finding("encoders", "ok", ", ".join(NEEDED_CODECS + USEFUL_CODECS))
 
 
-def _engines() -> Iterator[Finding]:
+def check_engines() -> Iterator[Finding]:
     recipes = find_recipes()
     if not recipes:
         yield Finding("engines", "fault", "none is installed", reinstall_line())
@@ -178,7 +178,7 @@ def _engines() -> Iterator[Finding]:
                           f"{recipe.version}, weights {recipe.weights.bytes / 1e6:.1f} MB, SHA-256 right")
 
 
-def _tracker() -> Iterator[Finding]:
+def check_tracker() -> Iterator[Finding]:
     from rtface.tracking import models
 
     for name in models.SHA256:
@@ -191,7 +191,7 @@ def _tracker() -> Iterator[Finding]:
             yield Finding(f"tracker {name}", "ok", "SHA-256 right")
 
 
-def _folders() -> Iterator[Finding]:
+def check_folders() -> Iterator[Finding]:
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def _folders() -> Iterator[Finding]:
         yield Finding("cache", "ok", str(folder))
 
 
-def _settings() -> Iterator[Finding]:
+def check_settings() -> Iterator[Finding]:
     folder = config_dir()
     path = folder / "rtface.toml" if folder else "rtface.toml"
     try:
@@ -220,7 +220,7 @@ def _settings() -> Iterator[Finding]:
     yield Finding("configuration", "ok", ", ".join(given) or f"defaults ({path} is not there)")
 
 
-def _openvino() -> Iterator[Finding]:
+def check_openvino() -> Iterator[Finding]:
     from rtface.util.openvino_core import core
 
     devices: list[str] = core().available_devices
@@ -235,7 +235,7 @@ def _openvino() -> Iterator[Finding]:
         yield Finding(f"openvino {device}", "ok", f"{name} ({', '.join(native) or 'FP32 only'}): --device {flag}")
 
 
-def _optional() -> Iterator[Finding]:
+def check_optional() -> Iterator[Finding]:
     for name, extra in OPTIONAL.items():
         version = _installed(name)
         if version:
@@ -248,13 +248,13 @@ def _optional() -> Iterator[Finding]:
         yield Finding(name, "ok", version or "not installed; optional", repair)
 
 
-def _onnxruntime() -> Iterator[Finding]:
+def check_onnxruntime() -> Iterator[Finding]:
     from rtface.engine.backends import onnx_runtime
 
     try:
         onnx_runtime.runtime()
     except RtfaceError:
-        return  # `_optional` says so
+        return  # `check_optional` says so
     providers = {"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML, "directml": onnx_runtime.DIRECTML}
     for flag, provider in providers.items():
         if provider.system not in ("", platform.system()):
@@ -267,7 +267,7 @@ def _onnxruntime() -> Iterator[Finding]:
             yield Finding(f"device {flag}", "ok", f"{provider.name} of ONNX Runtime")
 
 
-def _nvidia() -> Iterator[Finding]:
+def check_nvidia() -> Iterator[Finding]:
     from rtface.engine.cuda import driver
 
     try:
@@ -283,7 +283,7 @@ def _nvidia() -> Iterator[Finding]:
         yield Finding("nvidia", "ok", f"{gpus}; {driver.unusable(0)}")
 
 
-def _live() -> Iterator[Finding]:
+def check_live() -> Iterator[Finding]:
     from rtface.live.devices import doctor_findings
 
     yield from doctor_findings.check()

@@ -15,7 +15,7 @@ from pathlib import Path
 from rtface.util.checksummed_file import read_sealed, write_sealed
 from rtface.util.paths import cache_dir
 
-_SETTLED_NS = 2_000_000_000
+SETTLED_NS = 2_000_000_000
 """A file changed this recently could change again within one tick of its file system's clock (2 s at the coarsest)."""
 
 
@@ -34,7 +34,7 @@ def weights_fault(path: Path, size: int, sha256: str, *, anew: bool = False) -> 
                 return None
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 return "changed (SHA-256 differs from the recipe)"
-            settled = time.time_ns() - max(seen.st_mtime_ns, seen.st_ctime_ns) > _SETTLED_NS
+            settled = time.time_ns() - max(seen.st_mtime_ns, seen.st_ctime_ns) > SETTLED_NS
             if settled and _known(path, os.fstat(file.fileno()), sha256) == known:
                 write_sealed(_record(path), known)
             return None

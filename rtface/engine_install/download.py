@@ -108,7 +108,7 @@ class _Again(Exception):
     """An attempt failed in a way that another may not; says why."""
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
+class Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = _REDIRECTS
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
@@ -124,7 +124,7 @@ class _Download:
         self._shown = shown(wanted.url)
         self._part = Part(target, wanted.url)
         # Proxies come from the environment.
-        self._opener = urllib.request.build_opener(_Redirects())
+        self._opener = urllib.request.build_opener(Redirects())
 
     def run(self) -> None:
         resumed = self._part.bytes > 0

@@ -57,7 +57,7 @@ def code_range(bits: int, full: bool, *, chroma: bool) -> Range:
     return Range(16.0 * unit, 219.0 * unit, 16 * unit, 235 * unit)
 
 
-def _pq_to_nits(e: Float) -> Float:
+def pq_to_nits(e: Float) -> Float:
     """SMPTE ST 2084 EOTF; e 0…1 to cd/m²."""
     m1, m2 = 2610 / 16384, 2523 / 4096 * 128
     c1, c2, c3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
@@ -121,7 +121,7 @@ def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
     if transfer == "sdr":
         return None if gamut is None else Curve(np.zeros(0, np.float32), np.zeros(0, np.float32), gamut)
     e = np.linspace(0.0, 1.0, 4097)
-    nits = _pq_to_nits(e) if transfer == "pq" else _hlg_to_nits(e) if transfer == "hlg" else e * HDR_WHITE_NITS
+    nits = pq_to_nits(e) if transfer == "pq" else _hlg_to_nits(e) if transfer == "hlg" else e * HDR_WHITE_NITS
     light = nits / HDR_WHITE_NITS
     room = 1.0 - _KNEE
     rolled = np.where(light <= _KNEE, light,
@@ -159,5 +159,5 @@ def graphics(rgb: Float32, color: Color) -> Float32:
     if color.transfer == "linear":
         return light.astype(np.float32)
     coded = np.linspace(0.0, 1.0, 4097)
-    nits = _pq_to_nits(coded) if color.transfer == "pq" else _hlg_to_nits(coded)
+    nits = pq_to_nits(coded) if color.transfer == "pq" else _hlg_to_nits(coded)
     return np.interp(HDR_WHITE_NITS * light, nits, coded).astype(np.float32)

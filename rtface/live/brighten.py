@@ -39,7 +39,7 @@ _MOST_CHROMA = 1.35
 
 # Adaptation. Lifts and brightness are in powers of two.
 _MEMORY_S, _HOLD_S, _GAP_S = 1.0, 3.0, 2.0
-_DEAD_BAND, _ARRIVED = 0.15, 0.02
+_DEAD_BAND, ARRIVED = 0.15, 0.02
 _SLOW = (1.2, 0.5)  # time constant in seconds, most change a second
 _FAST = (0.12, 6.0)
 _FAST_S = 0.6
@@ -113,7 +113,7 @@ class BrightnessAdaptation:
         if self._moving:
             self._target = usual
         self._go(time - before, self._target * amount, *(_FAST if fast else _SLOW))
-        if not fast and abs(self._target * amount - self.lift) < _ARRIVED:
+        if not fast and abs(self._target * amount - self.lift) < ARRIVED:
             self._moving = False
         return self.lift
 
@@ -147,7 +147,7 @@ class Brightening:
     """
 
     def __init__(self) -> None:
-        self._adaptation = BrightnessAdaptation()
+        self.adaptation = BrightnessAdaptation()
         self._face: float | None = None
         self._face_at = -math.inf
         self._tables: dict[tuple[object, ...], NDArray[Any]] = {}
@@ -160,18 +160,18 @@ class Brightening:
             amount: 0…1; 0 is bit for bit the input.
             faces: on it or the one before, display space; what they are lit like decides, else the whole picture does.
         """
-        if amount <= 0.0 and self._adaptation.lift < _ARRIVED:
-            self._adaptation = BrightnessAdaptation()
+        if amount <= 0.0 and self.adaptation.lift < ARRIVED:
+            self.adaptation = BrightnessAdaptation()
             return frame
         image = native_image(frame.image)
         form = layout(image.format.name)
         assert form is not None
-        lift = self._adaptation.update(frame.time, *self._measure(frame, image, form, faces), amount, cut=frame.cut)
+        lift = self.adaptation.update(frame.time, *self._measure(frame, image, form, faces), amount, cut=frame.cut)
         lift = round(lift * 256) / 256  # so that a table serves for many frames
         if lift <= 0.0:
             return frame
         image.make_writable()
-        _through(image, form, self._luma_table(form, frame.color, lift), self._chroma_table(form, frame.color, lift))
+        _through(image, form, self.luma_table(form, frame.color, lift), self._chroma_table(form, frame.color, lift))
         return frame if image is frame.image else replace(frame, image=image)
 
     def _measure(self, frame: Frame, image: av.VideoFrame, form: Layout, faces: Sequence[Face]) -> tuple[float, float]:
@@ -201,14 +201,14 @@ class Brightening:
                 levels.append((float(np.median(luma(*area))), float((x1 - x0) * (y1 - y0))))
         if levels:
             if self._face is None:  # the tracker takes a moment at the beginning
-                self._adaptation.start_anew()
+                self.adaptation.start_anew()
             self._face = sum(level * size for level, size in levels) / sum(size for _, size in levels)
             self._face_at = frame.time
         if self._face is not None and 0.0 <= frame.time - self._face_at < _HOLD_S and not (frame.cut and not levels):
             return lift_for(self._face, _FACE_TARGET), scene
         return lift_for(scene, _PICTURE_TARGET), scene
 
-    def _luma_table(self, form: Layout, color: Color, lift: float) -> NDArray[Any]:
+    def luma_table(self, form: Layout, color: Color, lift: float) -> NDArray[Any]:
         full = full_range(form, color)
 
         def made() -> NDArray[Any]:

@@ -23,7 +23,7 @@ Ints: TypeAlias = "NDArray[np.signedinteger[Any]]"
 
 # Position in a block of the coefficients in zigzag order (T.81, figure A.6).
 _ZIGZAG = np.array(sorted(range(64), key=lambda i: (i // 8 + i % 8, i // 8 if (i // 8 + i % 8) % 2 else i % 8)))
-_BAND = 1 << 19  # samples that are worked on at once
+BAND_SAMPLES = 1 << 19  # samples that are worked on at once
 _END, _SKIP = 0x00, 0xF0  # symbols: no more coefficients in this block, sixteen zeros
 
 
@@ -83,7 +83,7 @@ def _bands(planes: Sequence[Bytes], factors: Sequence[tuple[int, int]],
     height, width = planes[0].shape
     most_h, most_v = factors[0]
     across, down = -(-width // (8 * most_h)), -(-height // (8 * most_v))
-    step = max(1, _BAND // (across * 64 * most_h * most_v))
+    step = max(1, BAND_SAMPLES // (across * 64 * most_h * most_v))
     angles = np.arange(8)
     basis = np.cos((2 * angles + 1) * angles[:, None] * np.pi / 16) / 2
     basis[0] /= np.sqrt(2)

@@ -18,14 +18,14 @@ from rtface.stats import Stats
 AnyPacket: TypeAlias = "av.Packet[Any]"
 
 # Packets of other streams that wait for the frames they belong beside.
-_WAITING_BYTES = 32 << 20
+WAITING_BYTES = 32 << 20
 # Encoded frames that may lie in the muxer while a stream with nothing to say holds it up.
 _MUXER_BYTES = 32 << 20
 # What a crash can cost beside the frames that the encoder still holds (its look-ahead: some 40 with libx264): half a
 # second, or this much.
 _PIECE_BYTES = 1 << 20
 # MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
-_SILENT_S, _SILENT_BYTES = 5, 16 << 20
+_SILENT_S, SILENT_BYTES = 5, 16 << 20
 _BLANK_CUE = b"\0\0"  # a mov_text event without text: an empty string after its 16-bit length
 
 
@@ -111,7 +111,7 @@ class Muxer:
             moment = self.moment if stamp is None else float(stamp * packet.time_base)
             heapq.heappush(self._waiting, (moment, next(self._order), packet))
             self.waiting_bytes += packet.size
-        while self.waiting_bytes > _WAITING_BYTES:
+        while self.waiting_bytes > WAITING_BYTES:
             self._stats.count("interleave_overflow")
             self._release(self._waiting[0][0])
 
@@ -138,11 +138,11 @@ class Muxer:
         self._held.append(packet)
         self._held_bytes += packet.size
         self._unheard.discard(packet.stream_index)
-        ready = (not self._delayed or not self._unheard or self._held_bytes > _SILENT_BYTES
+        ready = (not self._delayed or not self._unheard or self._held_bytes > SILENT_BYTES
                  or self.moment > _SILENT_S)
         if ready and packet.stream_index == self._video:
             self._begin(silent=bool(self._unheard))
-        elif self._held_bytes > _SILENT_BYTES:  # the first frame comes late
+        elif self._held_bytes > SILENT_BYTES:  # the first frame comes late
             self._begin(silent=True)
 
     def _begin(self, *, silent: bool) -> None:

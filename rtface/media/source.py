@@ -34,7 +34,7 @@ __all__ = ["FileSource", "MediaInfo", "StreamInfo", "open_source"]
 # Seconds before --start from which decoding begins when a seek to the moment itself lands behind it.
 _EARLIER = (0, 5, 30)
 # Packets before the first frame that are kept in memory; a file with more of them is read a second time.
-_HELD_BYTES = 32 << 20
+HELD_BYTES = 32 << 20
 
 # Seconds that `close` waits for a read.
 _CLOSE_S = 0.2
@@ -243,7 +243,7 @@ class FileSource:
                 self._waiting.append(item)
                 return True
             held += item.packet.size
-            if again and held > _HELD_BYTES:
+            if again and held > HELD_BYTES:
                 self._overflow = True
                 self._waiting.clear()
             else:

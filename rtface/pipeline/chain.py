@@ -29,7 +29,7 @@ WAITING = 8
 
 # Failed frames that are held back take at most so much; of larger pictures fewer in a row end a run, but no less.
 _HELD_BYTES = 512 << 20
-_HELD_LEAST = 10
+HELD_LEAST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
         size = sum(plane.buffer_size for plane in item.image.planes) if hold and not on_gpu(item.image) else 0
         step = "tracker" if not item.tracked else "enhance" if item.failed else ""
         faults += bool(step)
-        if faults >= (FAULTS_IN_A_ROW if not size else max(_HELD_LEAST, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
+        if faults >= (FAULTS_IN_A_ROW if not size else max(HELD_LEAST, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
             what, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
             raise EngineError(f"{faults} frames in a row could not be {what}, the last because of: {stats.last_fault}; "
                               f"rtface doctor checks trackers and engines, {other} chooses another")

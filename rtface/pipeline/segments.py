@@ -35,7 +35,7 @@ from rtface.util.av_gpu import on_gpu, software
 log = logging.getLogger("rtface")
 
 # Packets that are among the pictures under work may take so much.
-_PACKET_BYTES = 64 << 20
+PACKET_BYTES = 64 << 20
 
 
 def in_segments(source: Iterator[Item], parts: Parts, options: Options, stats: Stats,
@@ -129,7 +129,7 @@ class _Dealer:
         copies = len(self._tail) + sum(piece.leads - len(piece.met) for piece in self._pieces)
         # A chain gives nothing before it has what it looks ahead to, however many packets lie between.
         return ((self._frames + copies < self._plan.window or self._frames < LEAST)
-                and (self._packet_bytes < _PACKET_BYTES or self._frames < LEAST + FRAMES))
+                and (self._packet_bytes < PACKET_BYTES or self._frames < LEAST + FRAMES))
 
     # -- out ----------------------------------------------------------------------------------------------------
 

@@ -50,8 +50,8 @@ def test_every_fault_has_a_repair_and_a_broken_check_is_a_fault(monkeypatch):
         raise RuntimeError("no such thing")
         yield
 
-    broken.__name__ = "_codecs"
-    monkeypatch.setattr(doctor_checks, "_codecs", broken)
+    broken.__name__ = "check_codecs"
+    monkeypatch.setattr(doctor_checks, "check_codecs", broken)
     found = {finding.name: finding for finding in doctor_checks.examine()}
     assert found["codecs"].state == "fault"
     assert "no such thing" in found["codecs"].detail
@@ -66,7 +66,7 @@ def test_a_package_that_is_absent_or_too_old(monkeypatch):
 
     real = metadata.version
     monkeypatch.setattr(doctor_checks.metadata, "version", version)
-    found = findings(doctor_checks._packages)
+    found = findings(doctor_checks.check_packages)
     assert (found["av"].state, found["numpy"].state) == ("fault", "fault")
     assert "1.26.4, but rtface needs" in found["numpy"].detail
     assert found["av"].repair.startswith("python -m pip install 'av")
@@ -83,7 +83,7 @@ def test_two_opencv_wheels_are_a_warning_with_the_used_one(monkeypatch):
     real = metadata.version
     monkeypatch.setattr(doctor_checks.metadata, "version",
                         lambda name: "5.0.0.93" if name == "opencv-contrib-python" else real(name))
-    finding = findings(doctor_checks._opencv)["cv2"]
+    finding = findings(doctor_checks.check_opencv)["cv2"]
     assert finding.state == "warn"
     assert "opencv-python-headless was written last" in finding.detail
     assert "uninstall" in finding.repair
@@ -94,7 +94,7 @@ def test_cv2_without_libgl_is_a_fault_with_its_repair(monkeypatch):
         raise ImportError("libGL.so.1: cannot open shared object file")
 
     monkeypatch.setattr(doctor_checks.importlib, "import_module", refuse)
-    finding = findings(doctor_checks._opencv)["cv2"]
+    finding = findings(doctor_checks.check_opencv)["cv2"]
     assert finding.state == "fault"
     assert "libGL" in finding.detail
     assert finding.repair.endswith("opencv-python-headless")
@@ -103,11 +103,11 @@ def test_cv2_without_libgl_is_a_fault_with_its_repair(monkeypatch):
 def test_a_damaged_model_and_an_unwritable_cache(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "SHA256", dict.fromkeys(models.SHA256, "0" * 64))
     models.path.cache_clear()
-    assert {finding.state for finding in doctor_checks._tracker()} == {"fault"}
+    assert {finding.state for finding in doctor_checks.check_tracker()} == {"fault"}
     models.path.cache_clear()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))
-    finding = findings(doctor_checks._folders)["cache"]
+    finding = findings(doctor_checks.check_folders)["cache"]
     assert finding.state == "warn"
     assert "RTFACE_CACHE" in finding.repair
 
@@ -115,17 +115,17 @@ def test_a_damaged_model_and_an_unwritable_cache(monkeypatch, tmp_path):
 def test_a_bad_configuration_file_is_found(tmp_path):
     (tmp_path / "settings").mkdir()
     (tmp_path / "settings" / "rtface.toml").write_text("strenght = 1\n")
-    finding = findings(doctor_checks._settings)["configuration"]
+    finding = findings(doctor_checks.check_settings)["configuration"]
     assert finding.state == "fault"
     assert "nearest is strength" in finding.detail
 
 
 def test_missing_encoders(monkeypatch):
     monkeypatch.setattr(doctor_checks, "NEEDED_CODECS", ("libx264", "no_such_encoder"))
-    assert findings(doctor_checks._codecs)["encoders"].state == "fault"
+    assert findings(doctor_checks.check_codecs)["encoders"].state == "fault"
     monkeypatch.setattr(doctor_checks, "NEEDED_CODECS", ("libx264",))
     monkeypatch.setattr(doctor_checks, "USEFUL_CODECS", ("no_such_encoder",))
-    assert findings(doctor_checks._codecs)["encoders"].state == "warn"
+    assert findings(doctor_checks.check_codecs)["encoders"].state == "warn"
 
 
 def test_an_optional_package_that_does_not_import(monkeypatch, tmp_path):
@@ -134,7 +134,7 @@ def test_an_optional_package_that_does_not_import(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor_checks, "OPTIONAL", {"broken_part": "onnx", "absent_part": "mediapipe"})
     real = metadata.version
     monkeypatch.setattr(doctor_checks.metadata, "version", lambda name: "1.0" if name == "broken_part" else real(name))
-    found = findings(doctor_checks._optional)
+    found = findings(doctor_checks.check_optional)
     sys.modules.pop("broken_part", None)
     assert (found["broken_part"].state, found["absent_part"].state) == ("warn", "ok")
     assert found["absent_part"].repair.endswith("[mediapipe]'")
@@ -147,7 +147,7 @@ def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
         def get_property(self, device, key):
             return {"FULL_DEVICE_NAME": f"some {device}", "OPTIMIZATION_CAPABILITIES": ["FP32", "FP16"]}[key]
     monkeypatch.setattr(openvino_core, "core", Core)
-    found = findings(doctor_checks._openvino)
+    found = findings(doctor_checks.check_openvino)
     assert found["openvino CPU"].detail == "some CPU (FP16): --device cpu"
     assert found["openvino GPU.1"].detail.endswith("--device openvino:gpu.1")
     assert found["openvino NPU"].detail.endswith("--device openvino:npu")
@@ -155,13 +155,13 @@ def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
 
 def test_providers_of_onnxruntime(monkeypatch):
     pytest.importorskip("onnxruntime")
-    assert list(findings(doctor_checks._onnxruntime)) == ["device onnx"]
+    assert list(findings(doctor_checks.check_onnxruntime)) == ["device onnx"]
     monkeypatch.setattr(doctor_checks.platform, "system", lambda: "Windows")
-    finding = findings(doctor_checks._onnxruntime)["device directml"]
+    finding = findings(doctor_checks.check_onnxruntime)["device directml"]
     assert "has no DmlExecutionProvider" in finding.detail
     assert finding.repair.endswith("pip install onnxruntime-directml")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert not findings(doctor_checks._onnxruntime)
+    assert not findings(doctor_checks.check_onnxruntime)
 
 
 def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):
@@ -169,16 +169,16 @@ def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):
         raise MissingComponent("there is no NVIDIA driver")
 
     monkeypatch.setattr(driver, "driver", absent)
-    finding = findings(doctor_checks._nvidia)["nvidia"]
+    finding = findings(doctor_checks.check_nvidia)["nvidia"]
     assert (finding.state, finding.repair) == ("ok", "")
     assert "no NVIDIA driver" in finding.detail
     monkeypatch.setattr(driver, "driver", lambda: driver.Driver("13.1", ("NVIDIA L4",)))
     monkeypatch.setattr(driver, "missing", lambda: ["cuda-core", "onnx"])
-    finding = findings(doctor_checks._nvidia)["nvidia"]
+    finding = findings(doctor_checks.check_nvidia)["nvidia"]
     assert (finding.state, finding.repair) == ("warn", extra_line("rtx"))
     assert finding.detail == "NVIDIA L4, driver for CUDA 13.1; engines do not run there without cuda-core, onnx"
     monkeypatch.setattr(driver, "missing", list)
-    assert findings(doctor_checks._nvidia)["nvidia"].state == "ok"
+    assert findings(doctor_checks.check_nvidia)["nvidia"].state == "ok"
 
 
 def test_no_finding_says_that_engines_run_on_the_cpu_only():

@@ -156,7 +156,7 @@ def test_weights_use_7_bits_where_sums_have_16_bits(
     from rtface.engine.backends import openvino as backend
     recipe, seen = load_recipe(calibrated() / "recipe.toml"), list[tuple[str, float]]()
     for vnni in (True, False):
-        monkeypatch.setattr(backend.cv2, "checkHardwareSupport", lambda n, vnni=vnni: n != backend._AVX512_VNNI or vnni)
+        monkeypatch.setattr(backend.cv2, "checkHardwareSupport", lambda n, vnni=vnni: n != backend.AVX512_VNNI or vnni)
         network = backend.read_network(recipe, "int8")
         rounded = [op for op in network.get_ops() if op.get_type_name() == "FakeQuantize"
                    and op.input_value(0).get_node().get_type_name() == "Constant"]

@@ -29,7 +29,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A line for every time that a file is read; files need not have lain for a while."""
     found: list[str] = []
     read = hashlib.file_digest
-    monkeypatch.setattr(weights, "_SETTLED_NS", -10**9)
+    monkeypatch.setattr(weights, "SETTLED_NS", -10**9)
     monkeypatch.setattr(weights.hashlib, "file_digest", lambda file, name: found.append(name) or read(file, name))
     return found
 
@@ -89,7 +89,7 @@ def test_a_touched_file_is_read_once_more(path: Path, reads: list[str]) -> None:
 
 def test_a_file_that_was_changed_just_now_is_not_remembered(path: Path, reads: list[str],
                                                             monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "_SETTLED_NS", 3600 * 10**9)
+    monkeypatch.setattr(weights, "SETTLED_NS", 3600 * 10**9)
     assert [fault(path), fault(path)] == [None, None] and len(reads) == 2
 
 

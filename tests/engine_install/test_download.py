@@ -219,7 +219,7 @@ def test_a_redirection_to_a_file_is_not_followed(server: Server, tmp_path: Path,
 def test_a_redirection_away_from_encryption_is_not_followed() -> None:
     request = urllib.request.Request("https://host/a.pth")
     with pytest.raises(DownloadError, match=r"https://host/a.pth leads to http://other/a.pth, which is not as safe"):
-        module._Redirects().redirect_request(request, None, 302, "Found", {}, "http://other/a.pth?key=1")
+        module.Redirects().redirect_request(request, None, 302, "Found", {}, "http://other/a.pth?key=1")
 
 
 def test_nobody_listens(tmp_path: Path, waits: Waits) -> None:

@@ -119,7 +119,7 @@ def other_bytes(image, form):
 @pytest.mark.parametrize("full", [False, True])
 def test_no_holes_at_eight_bits_beyond_the_gain(lift, full):
     light = Brightening()
-    table = light._luma_table(layout("yuv420p"), Color(full_range=full), lift).astype(int)
+    table = light.luma_table(layout("yuv420p"), Color(full_range=full), lift).astype(int)
     steps = np.diff(table)
     assert (steps >= 0).all()
     assert steps.max() <= np.ceil(2 ** lift) + 2
@@ -172,8 +172,8 @@ def test_frames_a_decoder_predicts_from_stay_untouched(tmp_path):
     with av.open(path) as box:
         for n, image in enumerate(box.decode(video=0)):
             lit = light.apply(Frame(image, n * 33_333, Fraction(1, 1_000_000)), 1.0, ())
-            table = light._luma_table(layout("yuv420p"), Color(), round(light._adaptation.lift * 256) / 256)
-            assert light._adaptation.lift > 0.5
+            table = light.luma_table(layout("yuv420p"), Color(), round(light.adaptation.lift * 256) / 256)
+            assert light.adaptation.lift > 0.5
             assert np.array_equal(values(lit)["y"], table[values(Frame(clean[n], 0, Fraction(1)))["y"]])
 
 
@@ -269,7 +269,7 @@ def test_the_amount_is_followed_within_half_a_second():
     assert lifts[-1] == pytest.approx(1.0, abs=0.03)
     assert np.abs(np.diff(lifts)).max() < 0.21
     lifts = run(adaptation, [(1.0, 1.0, 0.2)], amount=0.0, start=2.5)
-    assert lifts[-1] < module._ARRIVED
+    assert lifts[-1] < module.ARRIVED
 
 
 def test_a_face_that_is_lost_for_a_moment_is_remembered():
@@ -279,7 +279,7 @@ def test_a_face_that_is_lost_for_a_moment_is_remembered():
         frame = picture("yuv420p", level=0.6, noise=0.01, size=(200, 100), full=True, pts=n * 33_333)
         planes(frame.image, layout("yuv420p"))["y"][10:50, 20:60] = 60
         light.apply(frame, 1.0, () if 30 <= n < 90 else (face_at(20, 10, 60, 50),))
-        lifts.append(light._adaptation.lift)
+        lifts.append(light.adaptation.lift)
     assert lifts[0] > 0.8
     assert np.ptp(lifts) < 0.05
 
@@ -291,7 +291,7 @@ def test_the_first_face_is_followed_quickly():
         frame = picture("yuv420p", level=0.6, noise=0.01, size=(200, 100), full=True, pts=n * 33_333)
         planes(frame.image, layout("yuv420p"))["y"][10:50, 20:60] = 60
         light.apply(frame, 1.0, (face_at(20, 10, 60, 50),) if n else ())
-        lifts.append(light._adaptation.lift)
+        lifts.append(light.adaptation.lift)
     assert lifts[0] == 0
     assert lifts[18] > 0.95 * lifts[-1] > 1.0
     assert np.diff(lifts).max() < 0.21

@@ -308,7 +308,7 @@ def test_a_gpu_that_fails_in_the_middle_costs_no_picture(film, gpu, name, after,
 @pytest.mark.parametrize("after", range(11, 19))
 def test_pictures_before_a_key_frame_need_the_group_before_it(film, gpu, monkeypatch, after):
     """Open groups: those that are shown before a key frame and come after it in the file lean on both sides."""
-    monkeypatch.setattr(decoder, "_KEPT", 0)
+    monkeypatch.setattr(decoder, "KEPT_FRAMES", 0)
     gpu(fails_after=after)
     same(seen(film("hevc10.mkv"), Decoding()), seen(film("hevc10.mkv"), None))
 
@@ -368,7 +368,7 @@ def test_damage_that_software_has_too_is_counted_as_ever(media, tmp_path, gpu):
 
 def test_what_is_kept_is_bounded(film, gpu, monkeypatch):
     """Where not even one group of pictures may be kept, only pictures up to the next key frame can be missing."""
-    monkeypatch.setattr(decoder, "_KEPT_BYTES", 20_000)
+    monkeypatch.setattr(decoder, "KEPT_BYTES", 20_000)
     kept: list[int] = []
     real = GpuDecoder._remember
 
@@ -396,7 +396,7 @@ def test_few_numbers_are_kept_of_a_long_film(film, gpu, monkeypatch):
         sizes.append(len(self._given))
 
     monkeypatch.setattr(GpuDecoder, "_remember", remember)
-    monkeypatch.setattr(decoder, "_KEPT", 10)
+    monkeypatch.setattr(decoder, "KEPT_FRAMES", 10)
     gpu()
     seen(film("intra.mp4"), Decoding())
     assert len(sizes) == 60 and max(sizes) <= 12

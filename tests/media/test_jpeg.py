@@ -54,7 +54,7 @@ def test_noise_and_extremes_decode():
 def test_bands_make_no_difference(monkeypatch: pytest.MonkeyPatch):
     y, c = photo(70, 90)[..., 0], photo(35, 45)
     whole = encode_jpeg([y, c[..., 1], c[..., 2]], (2, 2), tables_of_quality(90))
-    monkeypatch.setattr(jpeg, "_BAND", 1)
+    monkeypatch.setattr(jpeg, "BAND_SAMPLES", 1)
     assert encode_jpeg([y, c[..., 1], c[..., 2]], (2, 2), tables_of_quality(90)) == whole
 
 

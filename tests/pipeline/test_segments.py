@@ -326,7 +326,7 @@ def test_memory_is_bounded_whatever_the_length(display: Display, monkeypatch: py
 
 
 def test_sound_after_all_frames_of_the_file_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "_PACKET_BYTES", 1000)
+    monkeypatch.setattr(segments, "PACKET_BYTES", 1000)
 
     def source() -> Iterator[Frame | Packet]:
         for pts in range(60):

@@ -12,7 +12,7 @@ import pytest
 
 from rtface.errors import UsageError
 from rtface.frame import Color, Display, Face, Frame
-from rtface.geometry.color_curves import HDR_WHITE_NITS, _pq_to_nits
+from rtface.geometry.color_curves import HDR_WHITE_NITS, pq_to_nits
 from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import apply, compose, display_size, invert, plane_matrix, scaling
 from rtface.stages.draw import Canvas, Sprite, covering, display_from_face
@@ -181,7 +181,7 @@ def test_white_has_reference_brightness_on_hdr() -> None:
         view[...] = 512
     Canvas(frame).fill((0, 0, 64, 48), (255, 255, 255))
     now = copies(frame)
-    nits = _pq_to_nits((now["y"].astype(float) - 64) / 876)
+    nits = pq_to_nits((now["y"].astype(float) - 64) / 876)
     assert np.abs(nits / HDR_WHITE_NITS - 1).max() < 0.02
     assert (np.abs(now["u"].astype(int) - 512) <= 1).all()
     Canvas(frame).fill((0, 0, 64, 48), (255, 0, 0))

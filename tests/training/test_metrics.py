@@ -177,7 +177,7 @@ def test_chip_lies_where_dlib_wants_it() -> None:
     cv2 = pytest.importorskip("cv2")
     for size in (256, 512):
         # Blobs at the canonical eye corners and the base of the nose come out at dlib's places.
-        for point, wanted in zip(identity._ANCHORS, identity._DLIB, strict=True):
+        for point, wanted in zip(identity.ANCHORS, identity.DLIB, strict=True):
             canvas = np.zeros((size, size, 3), np.uint8)
             x, y = point * size / 512 - 0.5
             cv2.circle(canvas, (round(x), round(y)), size // 64, (255, 255, 255), -1)

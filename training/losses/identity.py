@@ -31,9 +31,9 @@ BLOCKS = (0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1)
 """The residual blocks of two convolutions each, from the input on; 1 halves the picture."""
 
 CHIP = 150
-_ANCHORS = np.array([(169.68, 239.90), (222.54, 243.53), (290.04, 243.53), (342.91, 239.90), (256.29, 331.83)])
+ANCHORS = np.array([(169.68, 239.90), (222.54, 243.53), (290.04, 243.53), (342.91, 239.90), (256.29, 331.83)])
 """Mean places of eye corners and of the base of the nose in a canonical crop of 512 (``rtface.geometry.alignment``)."""
-_DLIB = np.array([(0.12057506, 0.21372745), (0.33408506, 0.22906424), (0.64606048, 0.22896744),
+DLIB = np.array([(0.12057506, 0.21372745), (0.33408506, 0.22906424), (0.64606048, 0.22896744),
                   (0.85956746, 0.21349815), (0.49011231, 0.62779753)])  # fmt: skip
 """The same points in dlib's mean face (``get_face_chip_details``), in sides of the chip without its padding."""
 _PADDING = 0.25
@@ -45,8 +45,8 @@ def chip_matrix(size: int) -> F64:
     Least squares over five points (Umeyama 1991), at their mean places: no detector is asked, so a restored face and
     its truth are cut alike.
     """
-    chip = (_DLIB + _PADDING) / (1 + 2 * _PADDING) * CHIP - 0.5
-    canonical = _ANCHORS * (size / 512) - 0.5
+    chip = (DLIB + _PADDING) / (1 + 2 * _PADDING) * CHIP - 0.5
+    canonical = ANCHORS * (size / 512) - 0.5
     p, q = (np.array([complex(*v) for v in z]) for z in (chip, canonical))
     # As complex numbers a similarity is q = r·p + t.
     r = np.vdot(p - p.mean(), q - q.mean()) / np.vdot(p - p.mean(), p - p.mean()).real

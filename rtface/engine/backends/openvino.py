@@ -56,13 +56,13 @@ def supported(device: str = "CPU") -> tuple[Precision, ...]:
     return tuple(found)
 
 
-_AVX2, _AVX512_VNNI = 11, 23  # CV_CPU_…, which the Python module does not name
+_AVX2, AVX512_VNNI = 11, 23  # CV_CPU_…, which the Python module does not name
 
 
 def _spare(device: str) -> int | None:
     """Bits of int8 weights that have to stay unused; None for CPUs on which int8 gains nothing (OpenVINO names it on
     every one). Without VNNI two products are summed in 16 bits: 2 · 255 · 127 does not fit, 2 · 255 · 64 does."""
-    if device != "CPU" or cv2.checkHardwareSupport(_AVX512_VNNI):
+    if device != "CPU" or cv2.checkHardwareSupport(AVX512_VNNI):
         return 0
     return 1 if cv2.checkHardwareSupport(_AVX2) else None
 

@@ -79,8 +79,8 @@ class GpuEngine(ReadyEngine):
         self._head = HeadMap(heads, recipe.region) if heads else None
         self._places = places_of(owner, recipe) if recipe.recurrent else None
         self._batches: Batches | None = None
-        self._running = threading.RLock()  # `_batches`, by the owner's thread and by that of `_hosted`
-        self._hosted = Hosted(owner, recipe, self._run_hosted, lambda: self.max_batch, self._places)
+        self._running = threading.RLock()  # `_batches`, by the owner's thread and by that of `hosted`
+        self.hosted = Hosted(owner, recipe, self._run_hosted, lambda: self.max_batch, self._places)
         self._closed = False
         try:
             owner.run(self._build).result()
@@ -103,14 +103,14 @@ class GpuEngine(ReadyEngine):
             raise EngineError(f"engine {self.name} is closed")
         after = after if self.recurrent else None
         if not isinstance(crops, FaceSlot):
-            return self._hosted.submit(crops, after)
+            return self.hosted.submit(crops, after)
         request = _Request(self, crops, after)
         self._owner.submit(request)
         return request.answer
 
     def stand_back(self) -> None:
         """Crops of the host's give way on the GPU to all that frames wait for; called before the first of them."""
-        self._hosted.priority = 0
+        self.hosted.priority = 0
 
     def enqueue(self, batch: list[_Request]) -> Event:
         """Puts a batch on the compute stream (the owner calls it); with no memory left, in halves."""
@@ -195,7 +195,7 @@ class GpuEngine(ReadyEngine):
     def _free(self) -> None:
         """Frees what a batch needs, once that is done; memories of faces stay."""
         self._owner.settle(self._owner.compute)
-        self._hosted.settle()
+        self.hosted.settle()
         batches, self._batches = self._batches, None
         if batches is not None:
             batches.close()
@@ -209,7 +209,7 @@ class GpuEngine(ReadyEngine):
         if self._closed:
             return
         self._closed = True
-        self._hosted.end()
+        self.hosted.end()
         try:
             self._owner.run(self._end).result()
         except DeviceLost as error:  # its memory is gone with it
@@ -217,7 +217,7 @@ class GpuEngine(ReadyEngine):
 
     def _end(self) -> None:
         self._free()
-        self._hosted.close()
+        self.hosted.close()
         if self._places:
             self._places.close()
         self._plan.close()

@@ -73,11 +73,11 @@ class Hosted:
     """
 
     def __init__(self, owner: Owner, recipe: Recipe, run: Run, most: Callable[[], int], places: Places | None) -> None:
-        self._owner, self._recipe, self._run, self._most, self._places = owner, recipe, run, most, places
+        self._owner, self._recipe, self.run, self._most, self._places = owner, recipe, run, most, places
         self.priority = USUAL
         self._waiting: deque[_Request] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"rtface-GPU-{recipe.name}")
-        self._kept: _Kept | None = None
+        self.kept: _Kept | None = None
 
     def submit(self, crop: Float32, after: Future[Restored] | None) -> Future[Restored]:
         """Restores a crop, float32 1×3×S×S, 0…1, which is read until the answer is there. The answer's arrays are the
@@ -128,9 +128,9 @@ class Hosted:
 
     def _room_for(self, count: int) -> _Kept:
         """With slots for so many crops, or for as many as there is memory for. Raises OutOfDeviceMemory for none."""
-        if self._kept is None:
-            self._kept = self._owner.reserve(self._reserve)
-        kept = self._kept
+        if self.kept is None:
+            self.kept = self._owner.reserve(self._reserve)
+        kept = self.kept
         if not kept.faces:
             kept.faces.append(self._owner.reserve(self._reserve_face))
         with suppress(OutOfDeviceMemory):
@@ -155,7 +155,7 @@ class Hosted:
                 crop = np.ascontiguousarray(request.crop, np.float32).reshape(-1).view(np.uint8)
                 pinned.bytes()[:crop.nbytes] = crop
                 stream.copy(face.memory, pinned, crop.nbytes, to_at=face.crop - face.memory.address)
-            self._run(given, stream)
+            self.run(given, stream)
             for request, (face, pinned) in zip(batch, kept.faces, strict=False):
                 self._fetch(face, pinned, request.crop.nbytes, stream)
         finally:  # of a failure too: the next crops use the same memory
@@ -195,13 +195,13 @@ class Hosted:
 
     def settle(self) -> None:
         """Waits for what is on its stream. The owner's thread only."""
-        if self._kept is not None:
-            self._owner.settle(self._kept.stream)
+        if self.kept is not None:
+            self._owner.settle(self.kept.stream)
 
     def close(self) -> None:
         """Frees all, after `end` and `settle`. The owner's thread only."""
-        if self._kept is not None:
-            for face, pinned in self._kept.faces:
+        if self.kept is not None:
+            for face, pinned in self.kept.faces:
                 face.memory.close()
                 pinned.close()
-            self._kept = None
+            self.kept = None

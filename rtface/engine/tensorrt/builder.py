@@ -32,7 +32,7 @@ def profile(recipe: Buildable) -> str:
     return f"batch {batch.min}-{batch.opt}-{batch.max}, preparation {REVISION}"
 
 
-_MESSAGE = 1 << 30
+MESSAGE_BYTES = 1 << 30
 """Bytes of weights that are given to the library within their graph; it takes four copies. Protobuf ends at 2 GiB."""
 
 
@@ -106,7 +106,7 @@ def build(recipe: Buildable, precision: Precision, choice: Choice, progress: Pro
 
 def _parse(parser: Any, model: Apart, weights: list[NDArray[Any]]) -> bool:
     """Whether the library took the network; `weights` gets what it goes on reading."""
-    if model.nbytes < _MESSAGE:
+    if model.nbytes < MESSAGE_BYTES:
         return parser.parse(model.whole().SerializeToString())
     if not parser.load_model_proto(model.model.SerializeToString()):
         return False

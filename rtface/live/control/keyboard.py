@@ -76,7 +76,7 @@ class Keyboard:
 
     def __enter__(self) -> Self:
         if self._stream is not None and not self._stream.closed and self._stream.isatty():
-            self._terminal = (_WindowsTerminal(self._keys) if os.name == "nt"
+            self._terminal = (WindowsTerminal(self._keys) if os.name == "nt"
                               else _PosixTerminal(self._keys, self._stream.fileno()))
         return self
 
@@ -102,7 +102,7 @@ class _Terminal:
         self._thread.join(1.0)
 
 
-class _WindowsTerminal(_Terminal):
+class WindowsTerminal(_Terminal):
     def __init__(self, keys: KeyBindings) -> None:
         super().__init__()
         self._keys = keys

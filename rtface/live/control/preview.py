@@ -19,7 +19,7 @@ SIDE = 960
 _QUALITY = 80
 # A picture is sent again after this time without a new one, so that a viewer who left is noticed; an empty one where
 # there was none yet.
-_AGAIN_S = 2.0
+AGAIN_S = 2.0
 
 
 class Preview:
@@ -66,7 +66,7 @@ class Preview:
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closed or self._number != seen, _AGAIN_S)  # noqa: B023
+                    self._changed.wait_for(lambda: self._closed or self._number != seen, AGAIN_S)  # noqa: B023
                     if self._closed:
                         return
                     seen, jpeg = self._number, self._jpeg

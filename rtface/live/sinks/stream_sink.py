@@ -21,7 +21,7 @@ from rtface.options import Options
 # second.
 _SLOTS = 12
 # Seconds: of a child that takes no picture, and between two children.
-_STUCK, _AGAIN = 3.0, 1.0
+STUCK_S, _AGAIN = 3.0, 1.0
 _CLOSING = 0.9
 
 
@@ -72,7 +72,7 @@ class StreamSink(ChildSink):
         while not self._closing:
             full = self._full
             lost = self._ended.wait(0.5)
-            stuck = self._full > full and time.monotonic() - self.put_at > (_STUCK if self.ready else STARTING)
+            stuck = self._full > full and time.monotonic() - self.put_at > (STUCK_S if self.ready else STARTING)
             if self._closing or not (lost or stuck):
                 continue
             self._stop(0)

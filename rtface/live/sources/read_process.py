@@ -38,8 +38,8 @@ _QUIET_PIECES = 15.0
 _HUSH = 2.5
 _NO_PICTURE = 10.0
 # Seconds without a word of the process itself, and until its first one: a busy machine takes long to start it.
-_MUTE = 3.5
-_START = 30.0
+MUTE_S = 3.5
+START_S = 30.0
 # Seconds that it may take to end.
 _END = 0.3
 _ERRORS = {kind.__name__: kind for kind in (InputError, InputMissing, MissingComponent)}
@@ -111,7 +111,7 @@ class ReadProcess:
     def _watch(self) -> str:
         """What is wrong, "" for nothing."""
         now = time.monotonic()
-        patience = _START if self._began is None else OPENING if self.opened is None else _MUTE
+        patience = START_S if self._began is None else OPENING if self.opened is None else MUTE_S
         if now - self._word_at > patience:
             return "the process that reads it does not answer"
         came = self.pictures if self._request.pictures else self.sounds

@@ -30,7 +30,7 @@ _PATIENCE = 3000
 # tools do.
 _MICROSECONDS = 10_000
 _BAD_SECRET, _NO_SECRET = 10, 11
-_NAMES = ("libsrt-gnutls.so.1.5", "libsrt-openssl.so.1.5", "libsrt.so.1.5", "libsrt-gnutls.so.1.4",
+LIBRARY_NAMES = ("libsrt-gnutls.so.1.5", "libsrt-openssl.so.1.5", "libsrt.so.1.5", "libsrt-gnutls.so.1.4",
           "libsrt-openssl.so.1.4", "libsrt.so.1.4", "libsrt.so.1", "libsrt.so", "/opt/homebrew/lib/libsrt.dylib",
           "/usr/local/lib/libsrt.dylib", "libsrt.dylib", "srt.dll", "libsrt.dll")
 
@@ -42,7 +42,7 @@ def library() -> Any:
     Raises:
         MissingComponent: it is not installed.
     """
-    for name in _NAMES:
+    for name in LIBRARY_NAMES:
         try:
             found = ctypes.CDLL(name)
         except OSError:

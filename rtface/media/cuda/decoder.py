@@ -20,7 +20,7 @@ from rtface.util.av_gpu import FORMATS, native_format, on_gpu, repacked, softwar
 ON_GPU = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
 # Compressed pictures kept so that software can take over in the middle: two groups of pictures, and no fewer than a
 # decoder may hold back; but never more bytes than this.
-_KEPT, _KEPT_BYTES = 40, 128 << 20
+KEPT_FRAMES, KEPT_BYTES = 40, 128 << 20
 # Pictures that software may be ahead of the GPU before the first one is given up on.
 _PATIENCE = 16
 
@@ -148,10 +148,10 @@ class GpuDecoder:
         packet.opaque = (self._count,)  # an object of its own: PyAV 18 finds it by its address
         self._kept[-1].append(packet)
         self._kept_bytes += packet.size
-        while len(self._kept) > 2 and (self._kept_bytes > _KEPT_BYTES
-                                       or sum(len(group) for group in self._kept) - len(self._kept[0]) >= _KEPT):
+        while len(self._kept) > 2 and (self._kept_bytes > KEPT_BYTES
+                                       or sum(len(group) for group in self._kept) - len(self._kept[0]) >= KEPT_FRAMES):
             self._drop_oldest()
-        while self._kept_bytes > _KEPT_BYTES:  # not even one group fits: pictures will be missing if the GPU fails
+        while self._kept_bytes > KEPT_BYTES:  # not even one group fits: pictures will be missing if the GPU fails
             self._drop_oldest()
             if not self._kept:
                 self._kept.append([])

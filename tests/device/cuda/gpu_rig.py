@@ -105,7 +105,7 @@ class FakePlan:
         self.scratch = None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(recipe.model_path), options, ["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(str(recipe.model_path), options, ["CPUExecutionProvider"])
         self.identity = PlanIdentity.of(recipe, "fake", "1.0", gpu.name, "f32")
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self.batches: list[int] = []
@@ -129,8 +129,8 @@ class FakePlan:
         return self._buffers[name].array.view(np.float32)[:count].reshape(batch, *shape)
 
     def enqueue(self, handle: int, batch: int) -> None:
-        inputs, outputs = ([p.name for p in ports] for ports in (self._session.get_inputs(),
-                                                                 self._session.get_outputs()))
+        inputs, outputs = ([p.name for p in ports] for ports in (self.session.get_inputs(),
+                                                                 self.session.get_outputs()))
         captured = handle in STREAMS and STREAMS[handle].steps is not None
         if captured and self._shape != batch:
             raise EngineError(f"a batch of {batch} is captured, but the last run was one of {self._shape}")
@@ -138,7 +138,7 @@ class FakePlan:
 
         def run() -> None:
             self.batches.append(batch)
-            answers = self._session.run(outputs, {name: self._array(name, batch) for name in inputs})
+            answers = self.session.run(outputs, {name: self._array(name, batch) for name in inputs})
             for name, answer in zip(outputs, answers, strict=True):
                 spoilt = self.spoil(name, answer)
                 self._array(name, batch)[...] = spoilt + 0.5 if self._wrong(batch, captured) else spoilt

@@ -210,7 +210,7 @@ def test_live_the_slow_engine_has_a_stream_that_gives_way(owner, device, engines
     for frame in film(frames=2, faces=1):
         step.collect(step.submit(frame))
     step.tracks._tracks[1].keys.last.key.result(60)
-    of = {name: engine._hosted._kept.stream for name, engine in engines.all.items()}
+    of = {name: engine.hosted.kept.stream for name, engine in engines.all.items()}
     gpu = owner.gpu
     assert of["plain"].priority < of["rtface-s"].priority == owner.compute.priority < owner.look.priority
     assert len({*(stream.name for stream in of.values()), owner.compute.name}) == 3

@@ -49,11 +49,11 @@ def test_golden_crops_and_next_frames_equal_the_cpus(owner, on_cpu, engine_on, c
 @contextmanager
 def held(engine):
     """Keeps the engine with its first crop meanwhile."""
-    gate, begun, run = threading.Event(), threading.Event(), engine._hosted._run
-    engine._hosted._run = lambda *given: (begun.set(), gate.wait(20), run(*given))
+    gate, begun, run = threading.Event(), threading.Event(), engine.hosted.run
+    engine.hosted.run = lambda *given: (begun.set(), gate.wait(20), run(*given))
     first = engine.submit(crops_of(engine.recipe)[0][0])
     assert begun.wait(20)
-    engine._hosted._run = run
+    engine.hosted.run = run
     yield first
     gate.set()
 
@@ -82,12 +82,12 @@ def test_a_batch_failure_reaches_all_callers_and_the_next_works(owner, engine_on
     crops, answers = crops_of(engine.recipe)
     with held(engine):
         waiting = [engine.submit(crop) for crop in crops[:2]]
-        run = engine._hosted._run
-        engine._hosted._run = lambda *given: (_ for _ in ()).throw(EngineError("no answer"))
+        run = engine.hosted.run
+        engine.hosted.run = lambda *given: (_ for _ in ()).throw(EngineError("no answer"))
     for promise in waiting:
         with pytest.raises(EngineError, match="no answer"):
             promise.result(20)
-    engine._hosted._run = run
+    engine.hosted.run = run
     assert psnr(engine.submit(crops[0]).result(20).pixels[0], answers[0]) > engine.recipe.golden.psnr.f32
     engine.close()
 
@@ -138,8 +138,8 @@ def test_without_memory_a_crop_fails_and_the_next_one_works(owner, engine_on):
 def test_a_slow_engine_blocks_no_other_and_all_can_be_closed(owner, bench, engine_on):  # noqa: F811
     slow, quick = engine_on(owner)[0], engine_on(owner)[0]
     crops, answers = crops_of(slow.recipe)
-    gate, begun, run = threading.Event(), threading.Event(), slow._hosted._run
-    slow._hosted._run = lambda *given: (begun.set(), gate.wait(20), run(*given))
+    gate, begun, run = threading.Event(), threading.Event(), slow.hosted.run
+    slow.hosted.run = lambda *given: (begun.set(), gate.wait(20), run(*given))
     waiting = [slow.submit(crop) for crop in crops[:3]]
     assert begun.wait(20)
     faces = bench(quick.size, 2)

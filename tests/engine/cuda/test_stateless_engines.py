@@ -210,9 +210,9 @@ def test_a_control_is_the_same_for_every_crop_of_a_batch(owner, tmp_path, device
     np.savez(tmp_path / "golden.npz", crops=crops, restored=answers)
     recipe = replace(load_recipe(tmp_path / "recipe.toml"), fidelity=fidelity)
     plan, seen = FakePlan(recipe, owner.gpu), []
-    session = plan._session.run
-    plan._session = type("Session", (), {
-        "get_inputs": plan._session.get_inputs, "get_outputs": plan._session.get_outputs,
+    session = plan.session.run
+    plan.session = type("Session", (), {
+        "get_inputs": plan.session.get_inputs, "get_outputs": plan.session.get_outputs,
         "run": lambda self, names, given: seen.append(given["w"].copy()) or session(names, given)})()
     engine = GpuEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
     assert {values.shape[0] for values in seen} == {1, 2, 3, 4}

@@ -361,7 +361,7 @@ def test_weights_that_no_message_holds_go_beside_it(rtx: Library, monkeypatch: p
         return found, len(beside)
 
     inside, none = read()
-    monkeypatch.setattr(builder, "_MESSAGE", 0)
+    monkeypatch.setattr(builder, "MESSAGE_BYTES", 0)
     outside, several = read()
     assert none == 0 and several > 50
     assert sum(values.size for values in inside) > recipe.weights.parameters / 2

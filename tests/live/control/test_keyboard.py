@@ -290,7 +290,7 @@ def test_windows_reads_keys_and_arrows(monkeypatch):
     console = types.SimpleNamespace(kbhit=lambda: bool(typed), getwch=lambda: typed.pop())
     monkeypatch.setitem(sys.modules, "msvcrt", console)
     controls = LiveControls(strength=0.5)
-    terminal = keyboard._WindowsTerminal(KeyBindings(controls, str))
+    terminal = keyboard.WindowsTerminal(KeyBindings(controls, str))
     wait_for(controls.stop.is_set)
     terminal.close()
     assert controls.values() == {"enabled": False, "strength": 0.6, "light": 0.0}

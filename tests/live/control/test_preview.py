@@ -114,7 +114,7 @@ def test_a_stage_that_needs_originals_adds_no_previews():
 
 
 def test_previews_leave_room_for_commands_and_notice_leavers(monkeypatch):
-    monkeypatch.setattr("rtface.live.control.preview._AGAIN_S", 0.05)
+    monkeypatch.setattr("rtface.live.control.preview.AGAIN_S", 0.05)
     preview, controls = Preview(), LiveControls()
     server = LocalHttpServer(control_routes(controls, dict, preview), port=0, option="--control")
 

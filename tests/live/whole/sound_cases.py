@@ -22,7 +22,7 @@ from rtface.live.sources import read_process
 from rtface.live.sources.sound_sources import open_sound_source
 
 # An emulated machine, on a busy one, takes long to start a process.
-read_process._START, read_process.OPENING = 200.0, 60.0  # pyright: ignore
+read_process.START_S, read_process.OPENING = 200.0, 60.0  # pyright: ignore
 CONFIG = {"ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf"}
 
 

@@ -214,7 +214,7 @@ def test_no_secret_shows_in_the_process_list(nginx: Nginx, opened: Opener):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops a process")
 def test_children_that_are_lost_or_hang_are_replaced(nginx: Nginx, opened: Opener, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("rtface.live.sinks.stream_sink._STUCK", 1.5)
+    monkeypatch.setattr("rtface.live.sinks.stream_sink.STUCK_S", 1.5)
     at_once(lambda: _lost(nginx, opened), lambda: _hangs(nginx, opened))
 
 

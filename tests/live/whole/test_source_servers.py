@@ -205,7 +205,7 @@ def test_hls_is_played_at_its_own_pace(tmp_path: Path):
 
 
 def test_a_reading_process_that_is_killed_or_stopped_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(read_process, "_MUTE", 1.5)
+    monkeypatch.setattr(read_process, "MUTE_S", 1.5)
     with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path)), \
             Watched(nginx.url("a")) as watched:
         for number, wait in ((signal.SIGKILL, 1), (signal.SIGSTOP, 3)):
