@@ -2,6 +2,11 @@
 
 import os
 import signal
+from pathlib import Path
+
+import pytest
+
+WHOLE = Path(__file__).parent / "live" / "whole"
 
 
 def pytest_configure() -> None:
@@ -11,3 +16,11 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in (signal.SIGQUIT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole live programs go by the clock and by real servers: they are slow tests."""
+    for item in items:
+        if item.path.is_relative_to(WHOLE):
+            item.add_marker(pytest.mark.slow)
