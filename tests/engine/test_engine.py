@@ -198,7 +198,9 @@ def test_a_cache_that_cannot_be_written_is_no_error(make_engine: Maker, tmp_path
     make_engine()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))
-    load_engine("tiny", threads=1).close()
+    engine = load_engine("tiny", threads=1)
+    assert engine.name == "tiny" and (tmp_path / "file").read_text() == ""
+    engine.close()
 
 
 def test_a_network_that_is_wrong_everywhere_is_refused(make_engine: Maker) -> None:

@@ -1,6 +1,7 @@
 """The tracker as a whole: sizes, tilts, ids, cuts, and what is no face."""
 
 import contextlib
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,25 +11,29 @@ from rtface import plugins
 from rtface.errors import UsageError
 from rtface.protocols import Tracker
 from rtface.tracking import create_tracker
+from rtface.tracking.detector import Detector
 from rtface.tracking.detector_search import DetectorSearch
-from rtface.tracking.facemesh import Mesh
+from rtface.tracking.facemesh import FaceMesh, Mesh
 from rtface.tracking.mediapipe import COAST, MediaPipeTracker
 from tests.tracking.scenes import ArrayView, astronaut, background, middle, paste
 
 FPS = 30.0
 
 
+class Networks(NamedTuple):
+    reader: FaceMesh
+    detector: Detector
+
+
 @pytest.fixture(scope="module")
-def networks() -> MediaPipeTracker:
+def networks() -> Networks:
     """Compiled once; `tracker` makes fresh trackers around them."""
-    tracker = create_tracker()
-    assert isinstance(tracker, MediaPipeTracker)
-    return tracker
+    return Networks(FaceMesh(), Detector())
 
 
 @pytest.fixture
 def tracker(networks) -> MediaPipeTracker:
-    return MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector))
+    return MediaPipeTracker(networks.reader, DetectorSearch(networks.detector))
 
 
 def play(tracker, pictures, start: float = 0.0):
@@ -154,7 +159,7 @@ def test_max_faces_takes_the_largest(networks):
     picture = background(900, 360, 3)
     for x, width in ((120, 60), (350, 110), (600, 80), (800, 70)):
         picture = paste(picture, width, x, 180)
-    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), max_faces=2)
+    tracker = MediaPipeTracker(networks.reader, DetectorSearch(networks.detector), max_faces=2)
     shown = play(tracker, [picture] * 3)
     assert [[round(f.width, -1) for f in faces] for faces in shown] == [[110, 80]] * 3
     assert len({f.track_id for faces in shown for f in faces}) == 2
@@ -163,7 +168,7 @@ def test_max_faces_takes_the_largest(networks):
 def test_max_faces_is_free_again_soon_after_a_face_left(networks):
     under = background(640, 360, 3)
     pictures = [paste(under, 100, 150, 180)] * 3 + [paste(under, 90, 480, 180, mirror=True, tint=(0.6, 0.8, 1.1))] * 15
-    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), max_faces=1)
+    tracker = MediaPipeTracker(networks.reader, DetectorSearch(networks.detector), max_faces=1)
     shown = play(tracker, pictures)
     assert [f.track_id for f in shown[2]] == [1]
     assert [f.track_id for f in shown[-1]] == [2]
@@ -175,13 +180,13 @@ def test_two_pictures_with_one_time_stamp_keep_the_id(tracker):
     assert [[f.track_id for f in tracker.update(view, t)] for t in (0.0, 0.0, 0.0, 0.04, 0.03)] == [[1]] * 5
 
 
-def test_nothing_is_kept_of_faces_that_left(tracker):
+def test_a_face_that_returns_late_has_a_new_id(tracker):
     under = background(320, 240, 3)
     play(tracker, [paste(under, 80, 160, 120)] * 2)
     for i in range(2, 12):
         tracker.update(ArrayView(under), 0.2 * i)
-    assert tracker._tracks == []
-    assert tracker._aligner._states == {}
+    (face,) = play(tracker, [paste(under, 80, 160, 120)] * 2, start=2.4)[-1]
+    assert face.track_id == 2
 
 
 NO_FACE = {
@@ -221,12 +226,13 @@ def test_names():
 
 
 def test_is_a_tracker_and_closes_twice(networks):
-    tracker: Tracker = MediaPipeTracker(networks._reader, networks._search)
+    tracker: Tracker = MediaPipeTracker(networks.reader, DetectorSearch(networks.detector))
     tracker.close()
     tracker.close()
+    assert tracker.unfollowed == ()
 
 
-def test_short_of_time_one_face_a_frame_is_read_all_followed(tracker, monkeypatch):
+def test_short_of_time_one_face_a_frame_is_read_all_followed(networks, tracker, monkeypatch):
     pictures = []
     for k in range(24):
         picture = background(1280, 720)
@@ -234,13 +240,13 @@ def test_short_of_time_one_face_a_frame_is_read_all_followed(tracker, monkeypatc
             picture = paste(picture, 110, 190 + 300 * n + 1.5 * k, 360 + 20 * np.sin(k / 6 + n))
         pictures.append(picture)
     reads = [0] * len(pictures)
-    read, now = tracker._reader.read, [0]
+    read, now = networks.reader.read, [0]
 
     def counted(view, region):
         reads[now[0]] += 1
         return read(view, region)
 
-    monkeypatch.setattr(tracker._reader, "read", counted)
+    monkeypatch.setattr(networks.reader, "read", counted)
     tracker.sparing = True
     for k, picture in enumerate(pictures):
         now[0] = k
@@ -264,7 +270,7 @@ class BlindReader:
 
 def test_a_detector_only_face_is_reported_where_a_stage_hides(networks):
     picture = paste(background(640, 360), 120, 200, 150)
-    tracker = MediaPipeTracker(BlindReader(), DetectorSearch(networks._search._detector))
+    tracker = MediaPipeTracker(BlindReader(), DetectorSearch(networks.detector))
     assert not any(play(tracker, [picture] * 3))
     assert tracker.unfollowed == ()
     tracker.watchful = True
@@ -278,7 +284,7 @@ def test_a_detector_only_face_is_reported_where_a_stage_hides(networks):
 
 def test_only_faces_beyond_the_limit_are_reported_as_such(networks):
     picture = paste(paste(background(640, 360), 130, 160, 170), 90, 450, 170)
-    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), max_faces=1)
+    tracker = MediaPipeTracker(networks.reader, DetectorSearch(networks.detector), max_faces=1)
     tracker.watchful = True
     for i in range(4):
         (face,) = tracker.update(ArrayView(picture), i / FPS)
@@ -295,7 +301,7 @@ def test_after_a_failed_update_all_faces_are_found_at_once(networks):
         crop = thumbnail
 
     picture = paste(background(640, 360), 120, 200, 150)
-    tracker = MediaPipeTracker(networks._reader, DetectorSearch(networks._search._detector), cuts=False)
+    tracker = MediaPipeTracker(networks.reader, DetectorSearch(networks.detector), cuts=False)
     play(tracker, [background(640, 360)] * 3)
     for i in range(3, 40):
         with contextlib.suppress(MemoryError):
