@@ -76,10 +76,10 @@ class LiveTracker:
         """Begins to work."""
         self._thread.start()
 
-    @property
-    def busy(self) -> bool:
-        """Whether the tracker is at a frame."""
-        return self._given is not None
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until the tracker is done with its frame; False after `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._given is None, timeout)
 
     def close(self, timeout: float) -> None:
         """Ends the thread after the frame that it is at; a stuck one is left behind."""
@@ -135,7 +135,7 @@ class LiveTracker:
             self._changed.notify_all()
             if not wait or self._seconds > 0.8 * patience:
                 return None
-            if not self._changed.wait_for(lambda: self._given is None, patience):
+            if not self.wait(patience):
                 return None
             newest = self._seen[-1] if self._seen else None
             return newest if newest is not None and newest.time == frame.time else None

@@ -23,22 +23,18 @@ def test_chained_buffers_keep_order() -> None:
 
 
 def test_never_runs_further_ahead_than_its_size() -> None:
-    made = 0
+    made = threading.Semaphore(0)
 
     def count() -> Iterator[int]:
-        nonlocal made
-        for made in range(1, 101):
-            yield made
+        for number in range(1, 101):
+            made.release()
+            yield number
 
     items = buffer(count(), 4)
-    first = next(items)
-    deadline = time.monotonic() + 2.0
-    while made < 6 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.05)
-    # one handed out, four waiting, one in the producer's hand
-    assert first == 1
-    assert made == 6
+    assert next(items) == 1
+    for _ in range(6):  # one handed out, four waiting, one in the producer's hand
+        assert made.acquire(timeout=5)
+    assert not made.acquire(timeout=0.05)
     items.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import signal
 import sys
 import time
@@ -58,15 +59,14 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 
 def gone(pid: int, seconds: float) -> bool:
     """Whether a process ends within a time; a zombie has ended."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.02)
-    return False
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], seconds)[0])
+    finally:
+        os.close(process)
 
 
 def test_messages_go_both_ways_and_it_ends_when_asked(start: Start):
@@ -122,7 +122,6 @@ def test_what_a_library_prints_does_not_get_between_the_messages(start: Start):
 def test_one_that_blocks_for_ever_is_killed(start: Start, gil: bool):
     run = start("blocks", gil)
     assert run.next() == "blocked"
-    time.sleep(0.2)
     began = time.monotonic()
     run.child.kill()
     assert 0.4 < time.monotonic() - began < 1.5
@@ -133,7 +132,6 @@ def test_one_that_blocks_for_ever_is_killed(start: Start, gil: bool):
 def test_a_child_that_does_not_read_never_blocks_its_parent(start: Start):
     run = start("blocks", True)
     run.next()
-    time.sleep(0.2)
     began = time.monotonic()
     taken = [run.child.send(bytes(10_000)) for _ in range(600)]
     assert time.monotonic() - began < 2
@@ -164,9 +162,8 @@ def test_children_go_with_a_parent_that_is_killed(start: Start):
 @linux
 def test_ctrl_c_in_the_terminal_does_not_end_it(start: Start):
     run = start("echo")
-    for _ in range(20):  # from its first moment on
+    while run.messages.empty():  # from its first moment on
         os.kill(run.child.pid, signal.SIGINT)
-        time.sleep(0.01)
     run.next()
     os.kill(run.child.pid, signal.SIGINT)
     run.child.send("still there")
@@ -207,24 +204,20 @@ def samples(image: av.VideoFrame) -> list[np.ndarray]:
     return [plane_rows(p)[:, :n].copy() for p, n in zip(image.planes, used, strict=True)]
 
 
-@pytest.mark.parametrize(("width", "height", "pix_fmt"), [
-    (64, 48, "yuv420p"), (641, 359, "yuv420p"), (1280, 720, "yuv420p"), (64, 48, "nv12"), (62, 35, "nv12"),
-    (64, 48, "yuyv422"), (63, 5, "yuyv422"), (37, 21, "rgb24"), (64, 48, "yuv422p10le"), (33, 3, "yuv422p10le"),
-    (1, 1, "yuv420p"), (20, 10, "gray"), (1, 1, "yuvj422p"),
-])
-def test_a_picture_survives_the_way_there_and_back(start: Start, width: int, height: int, pix_fmt: str):
-    image = picture(width, height, pix_fmt)
+def test_frames_survive_shared_memory_both_ways(start: Start):
     ring = FrameRing(2, 1 << 21)
     run = start("gives_back", None, ring)
-    for _ in range(3):  # more than slots
-        slot = ring.put(image)
-        run.child.send((slot, FrameLayout.of(image)))
-        slot, like = run.next()
-        back = ring.get(slot, like)
-    assert (back.width, back.height, back.format.name) == (width, height, pix_fmt)
-    assert all(np.array_equal(a, b) for a, b in zip(samples(image), samples(back), strict=True))
-    assert FrameLayout.of(back).tags == (2, 1, 9, 16)
-    assert back.pict_type == 1
+    for width, height, pix_fmt in (
+            (64, 48, "yuv420p"), (641, 359, "yuv420p"), (1280, 720, "yuv420p"), (64, 48, "nv12"), (62, 35, "nv12"),
+            (64, 48, "yuyv422"), (63, 5, "yuyv422"), (37, 21, "rgb24"), (64, 48, "yuv422p10le"),
+            (33, 3, "yuv422p10le"), (1, 1, "yuv420p"), (20, 10, "gray"), (1, 1, "yuvj422p")):
+        image = picture(width, height, pix_fmt)
+        run.child.send((ring.put(image), FrameLayout.of(image)))
+        back = ring.get(*run.next())
+        assert (back.width, back.height, back.format.name) == (width, height, pix_fmt)
+        assert all(np.array_equal(a, b) for a, b in zip(samples(image), samples(back), strict=True)), pix_fmt
+        assert FrameLayout.of(back).tags == (2, 1, 9, 16)
+        assert back.pict_type == 1
     assert ring.taken == 0
     run.child.kill()
     ring.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -70,8 +69,8 @@ def test_many_items_between_two_threads_are_each_taken_or_told():
     def produce() -> None:
         for number in range(2000):
             box.put(number)
-            if number % 100 == 0:
-                time.sleep(0.001)
+            while number % 100 == 0 and box.waiting:
+                pass  # until the other thread has taken it
         box.close()
 
     thread = threading.Thread(target=produce)

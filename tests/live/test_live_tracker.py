@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -58,8 +57,7 @@ def at(seconds: float) -> Frame:
 
 
 def settled(subject: LiveTracker) -> None:
-    while subject.busy:
-        time.sleep(0.0005)
+    assert subject.wait(5)
 
 
 def test_what_tracking_costs_decides_how_many_frames_are_tracked():

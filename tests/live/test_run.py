@@ -84,12 +84,15 @@ def test_it_ends_within_a_second_of_the_stop_and_closes_its_ends():
 
 
 def test_ends_that_do_not_close_do_not_hold_it_up():
+    go = threading.Event()
+
     class Stuck(FakeSink):
         def close(self) -> None:
-            time.sleep(30)
+            go.wait(30)
 
     with Run(sinks=[Stuck()]) as run:
         assert run.end() < 1.6
+    go.set()
 
 
 def test_a_lost_source_is_bridged_and_comes_back():
@@ -100,9 +103,7 @@ def test_a_lost_source_is_bridged_and_comes_back():
         run.sinks[0].wait_for(5, repeated=True)
         run.source.start(run.source.give, run.source.give_sound)
         run.source.give(frame(9_000_000, luma=78))
-        deadline = time.monotonic() + 5
-        while not any(luma_of(f) == 78 for f in run.sinks[0].frames) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        run.sinks[0].wait_for(2)
     luma = [luma_of(f) for f in run.sinks[0].frames]
     assert luma[0] == luma[4] == 77
     assert 78 in luma
@@ -136,16 +137,18 @@ def test_a_film_that_ends_ends_the_run():
 
 
 def test_a_film_starts_when_its_outputs_are_open():
+    given = threading.Event()
+
     class Film(FakeSource):
         def start(self, picture, sound) -> None:
             super().start(picture, sound)
             for number in (1, 2, 3):
                 picture(frame(number))
-                time.sleep(0.1)
+            given.set()
 
     class Slow(FakeSink):
         def open(self, form, *, sound) -> None:
-            time.sleep(0.5)
+            assert given.wait(5)
 
     first, second = Film(), Film()
     with Run(source=first, sinks=[Slow()], again=lambda: second) as run:
@@ -175,16 +178,18 @@ def test_a_missing_input_is_reported_and_all_is_closed(source, sink, error):
 
 
 def test_stopping_does_not_wait_for_a_source_that_opens():
+    stop, go = threading.Event(), threading.Event()
+
     class Slow(FakeSource):
         def start(self, frame, sound) -> None:
-            time.sleep(20)
+            stop.set()
+            go.wait(20)
 
-    stop = threading.Event()
-    threading.Timer(0.2, stop.set).start()
     began = time.monotonic()
     with pytest.raises(Interrupted):
         run_live(Endpoints(Slow(), [FakeSink()]), PASSING, stop=stop)
     assert time.monotonic() - began < 2.0
+    go.set()
 
 
 def test_nothing_is_worked_on_while_nobody_looks():

@@ -49,10 +49,11 @@ class PlainTcpConnection:
 class ServerTransport:
     """One server, connected again whenever it is lost or takes nothing for some seconds."""
 
-    def __init__(self, format: str, connect: Callable[[], PublishConnection], changed: Callable[[], None]) -> None:
+    def __init__(self, format: str, connect: Callable[[], PublishConnection], changed: Callable[[], None], *,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self.format, self.generation = format, 0
         self.status = TransportStatus("opening", "connecting")
-        self._connect, self._changed = connect, changed
+        self._connect, self._changed, self._clock = connect, changed, clock
         self._link: PublishConnection | None = None
         self._count = 0
         self._bytes = 0
@@ -101,15 +102,15 @@ class ServerTransport:
         self._say("live", "connected", reopened=self._count - 1)
 
     def _run(self) -> None:
-        lost, tries, began = time.monotonic(), 0, time.monotonic()
+        lost, tries, began = self._clock(), 0, self._clock()
         while not self._closing.is_set():
             try:
                 if self._link is None:
                     self._begin()
-                    began = time.monotonic()
+                    began = self._clock()
                 self._serve()
             except (ConnectionLost, OSError, ValueError, RuntimeError) as error:
-                now = time.monotonic()
+                now = self._clock()
                 if self._link is not None:
                     if now - began > 5:  # one that takes us and throws us out is not there yet
                         tries = 0
@@ -117,7 +118,7 @@ class ServerTransport:
                     self._end()
                 self._say("away", str(error) if isinstance(error, ConnectionLost) else type(error).__name__)
             if not self._closing.is_set():
-                self._closing.wait(retry_delay(tries, time.monotonic() - lost))
+                self._closing.wait(retry_delay(tries, self._clock() - lost))
                 tries += 1
         if self._link is not None:
             self._end()
@@ -127,7 +128,7 @@ class ServerTransport:
         assert self._link is not None
         link, channel = self._link, self._link.channel
         taken = given = -1
-        moved = time.monotonic()
+        moved = self._clock()
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake.reader, selectors.EVENT_READ)
             selector.register(channel.peer, selectors.EVENT_READ)
@@ -142,10 +143,10 @@ class ServerTransport:
                 accepted, idle = channel.look()
                 self.status = replace(self.status, bytes=self._bytes + accepted)
                 if accepted != taken or self._given == given or channel.waiting_bytes:
-                    taken, given, moved = accepted, self._given, time.monotonic()
+                    taken, given, moved = accepted, self._given, self._clock()
                 if idle > GIVEN_UP:
                     raise ConnectionLost("it takes nothing any more")
-                if time.monotonic() - moved > STALLED:
+                if self._clock() - moved > STALLED:
                     raise ConnectionLost("what is encoded does not reach it")
                 if idle > STALLED:
                     self._say("away", f"it has taken nothing for {idle:.0f} s")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import struct
-import time
 
 import pytest
 
 from rtface.errors import UsageError
 from rtface.live.sinks import rtmp_wire as wire
-from rtface.live.sinks import server_transport
 from rtface.live.sinks.rtmp import RtmpAddress
 from rtface.live.sinks.server_transport import ServerTransport
 from rtface.live.sinks.tcp_channel import TcpChannel
+from rtface.live.sinks.transport import STALLED
+from tests.live.live_fakes import SteppedClock
 
 
 def test_values_come_back_as_they_were():
@@ -86,23 +87,21 @@ class Swallowing:
         pass
 
 
-def test_bytes_that_never_leave_count_as_a_lost_server(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(server_transport, "STALLED", 0.3)
-    links: list[Swallowing] = []
-    said: list[str] = []
+def test_bytes_that_never_leave_count_as_a_lost_server():
+    clock, links, said = SteppedClock(), queue.Queue(), []
 
     def connect() -> Swallowing:
-        links.append(Swallowing())
-        return links[-1]
+        links.put(connection := Swallowing())
+        return connection
 
-    transport = ServerTransport("flv", connect, lambda: said.append(transport.status.detail))
+    transport = ServerTransport("flv", connect, lambda: said.append(transport.status.detail), clock=clock)
     transport.start(patient=False)
-    until = time.monotonic() + 10
-    while len(links) < 2 and time.monotonic() < until:
+    links.get(timeout=5)
+    while links.empty():
+        clock.step(0.01)
         transport.write(transport.generation, b"picture")
-        time.sleep(0.02)
     transport.close(0.1)
-    assert len(links) >= 2 and "what is encoded does not reach it" in said
+    assert "what is encoded does not reach it" in said and clock() > STALLED
 
 
 @pytest.mark.parametrize(("url", "place"), [

@@ -1,0 +1,192 @@
+"""The virtual camera without one: devices of a kernel, and pyvirtualcam, are stood in for."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from enum import Enum
+from fractions import Fraction
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from rtface.frame import Color, Frame
+from rtface.live.devices.virtual_camera import VirtualCamera
+from rtface.live.protocols import TIME_BASE, VideoFormat
+
+if sys.platform != "linux":
+    pytest.skip("V4L2 is Linux's", allow_module_level=True)
+
+from tests.live.devices.fake_video import FakeVideo
+from tests.live.devices.test_camera_buffer import noise, samples
+
+COLOR = Color("bt601")
+
+
+def form(width=64, height=48, pix_fmt="yuv420p", rate=30, aspect=1):
+    return VideoFormat(width, height, pix_fmt, Fraction(rate), COLOR, Fraction(aspect))
+
+
+def frame(width=64, height=48, pix_fmt="yuv420p", seed=0):
+    return Frame(noise(width, height, pix_fmt, seed), 0, TIME_BASE, color=COLOR, captured_at=time.monotonic())
+
+
+@pytest.fixture
+def video(tmp_path, monkeypatch):
+    made = FakeVideo(tmp_path, monkeypatch)
+    made.module()
+    return made
+
+
+@pytest.fixture
+def opened():
+    made = []
+
+    def build(name="", like=None):
+        sink = VirtualCamera(name)
+        made.append(sink)
+        sink.open(like or form(), sound=None)
+        return sink
+
+    yield build
+    for sink in made:
+        sink.close()
+
+
+def until(true, seconds=3.0):
+    stop = time.monotonic() + seconds
+    while not true() and time.monotonic() < stop:
+        time.sleep(0.01)
+    return true()
+
+
+def test_a_device_that_fails_is_away_and_comes_back(video, opened):
+    path = video.add(10, "rtface")
+    sink = opened()
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, sink._output._fd)
+    os.close(full)
+    device = video.devices[str(path)]
+    device.streams = True  # it cannot be had for now
+    begin = time.monotonic()
+    for _ in range(5):
+        sink.write(frame())
+    assert time.monotonic() - begin < 0.2
+    assert sink.health.state == "away" and "No space left" in sink.health.detail
+    assert sink.health.dropped == 5
+    assert until(lambda: "in use by another writer" in sink.health.detail)
+    device.streams = False
+    assert until(lambda: sink.health.state == "live")
+    assert sink.health.reopened == 1
+    sink.write(frame(seed=9))
+    assert np.array_equal(np.frombuffer(path.read_bytes(), np.uint8)[-64 * 72 :], samples(frame(seed=9).image))
+    assert (sink.health.frames, sink.health.dropped) == (6, 5)
+
+
+def test_work_is_wanted_while_somebody_reads(video, opened):
+    path, other = video.add(10, "rtface"), video.add(11, "other")
+    sink = opened()
+    assert until(lambda: not sink.wanted)
+    video.process(77, "firefox", other)
+    video.module(opens=2)
+    time.sleep(0.6)
+    assert not sink.wanted  # it is the other that is read
+    video.process(78, "zoom", path)
+    video.module(opens=3)
+    begin = time.monotonic()
+    assert until(lambda: sink.wanted)
+    assert time.monotonic() - begin < 1
+    video.module(opens=1)
+    assert until(lambda: not sink.wanted)
+    video.module(opens=5)  # more than can be seen: somebody else's
+    assert until(lambda: sink.wanted)
+
+
+def test_a_driver_that_tells_of_readers_is_believed(tmp_path, monkeypatch, opened):
+    video = FakeVideo(tmp_path, monkeypatch, new=True)
+    video.module(version="0.15.4", opens=1)
+    video.add(10, "rtface")
+    video.usage = [0]
+
+    class Poll:
+        def register(self, fd, events):
+            assert events == select.POLLPRI
+
+        def poll(self, milliseconds):
+            time.sleep(0.02)
+            return [1] if video.usage else []
+
+    monkeypatch.setattr("rtface.live.devices.v4l2_loopback.select.poll", Poll)
+    sink = opened()
+    assert until(lambda: not sink.wanted)
+    video.usage = [0, 1]
+    assert until(lambda: sink.wanted)
+    video.usage = [0]
+    assert until(lambda: not sink.wanted)
+
+
+class StandIn(ModuleType):
+    """pyvirtualcam, with a camera that is there or complains as its backends do."""
+
+    def __init__(self, complaint=""):
+        super().__init__("pyvirtualcam")
+        self.made, self.fails = [], False
+        module = self
+
+        class Camera:
+            device = "OBS Virtual Camera"
+
+            def __init__(self, width, height, fps, *, fmt, device=None, backend=None):
+                if complaint:
+                    raise RuntimeError(complaint)
+                self.asked, self.sent, self.closed = (width, height, fps, fmt.name, device, backend), [], False
+                module.made.append(self)
+
+            def send(self, picture):
+                if module.fails:
+                    raise RuntimeError("the queue is gone")
+                self.sent.append(picture.copy())
+
+            def sleep_until_next_frame(self):
+                raise AssertionError("it would wait")
+
+            def close(self):
+                self.closed = True
+
+        self.Camera = Camera
+        self.PixelFormat = Enum("PixelFormat", "I420 NV12")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    def build(system, complaint=""):
+        monkeypatch.setattr("rtface.live.devices.virtual_camera.platform.system", lambda: system)
+        module = StandIn(complaint)
+        monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
+        return module
+
+    return build
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12"])
+def test_elsewhere_pictures_go_through_pyvirtualcam_as_they_are(elsewhere, opened, pix_fmt):
+    module = elsewhere("Windows")
+    sink = opened("obs", form(pix_fmt=pix_fmt))
+    sink.write(frame(pix_fmt=pix_fmt))
+    camera = module.made[0]
+    assert camera.asked == (64, 48, 30.0, "NV12" if pix_fmt == "nv12" else "I420", None, "obs")
+    assert camera.sent[-1].dtype == np.uint8
+    assert np.array_equal(camera.sent[-1], samples(frame(pix_fmt=pix_fmt).image))
+    assert "one virtual camera only" in sink.notes[0]
+    assert sink.wanted
+    module.fails = True
+    sink.write(frame())
+    assert sink.health.state == "away" and "the queue is gone" in sink.health.detail
+    module.fails = False
+    assert until(lambda: sink.health.state == "live")
+    assert camera.closed
+    sink.close()
+    assert all(made.closed for made in module.made)
