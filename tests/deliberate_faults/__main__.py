@@ -1,7 +1,8 @@
-"""Puts each fault of `faults.toml` into a copy of the source tree and runs the tests that should fail because of it.
+"""Runs deliberate faults: each is put into a copy of the source tree, where its tests should fail.
 
-`python -m tests.deliberate_faults [--only NAME]…` in the project's environment; `--only` may be part of a name. The
-exit status is 1 where a fault was not caught. Your own files are never written to.
+`python -m tests.deliberate_faults [--only NAME]…` in the project's environment; NAME may be part of
+a name in `faults.toml`. The exit status is 1 where a fault was not caught. Your files stay as they
+are.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def read_faults() -> list[Fault]:
 
 def copy_tree(to: Path) -> None:
     """Copies every file that git tracks or would add."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
-                            check=True, capture_output=True).stdout.decode()
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout.decode()
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
@@ -68,11 +69,12 @@ def run_tests(tree: Path, tests: list[str]) -> tuple[int, str]:
     """pytest's exit status in that tree, and its first line that names a failure."""
     roots = [str(tree), *(str(path.parent) for path in tree.glob("plugins/*/pyproject.toml"))]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    environment = {"PYTHONPATH": os.pathsep.join(roots), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, errors="replace",
-                          env=os.environ | {"PYTHONPATH": os.pathsep.join(roots), "PYTHONDONTWRITEBYTECODE": "1"})
+                          env=os.environ | environment)
     lines = done.stdout.splitlines()
-    failure = next((line for line in lines if line.startswith(("FAILED", "ERROR"))), lines[-1] if lines else "")
-    return done.returncode, failure
+    failures = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return done.returncode, (failures or lines[-1:] or [""])[0]
 
 
 def try_fault(tree: Path, fault: Fault) -> str:
@@ -99,7 +101,7 @@ def try_fault(tree: Path, fault: Fault) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.deliberate_faults", description=__doc__)
-    parser.add_argument("--only", action="append", metavar="NAME", help="faults whose name contains this")
+    parser.add_argument("--only", action="append", metavar="NAME", help="part of a fault's name")
     only = parser.parse_args().only
     faults = [f for f in read_faults() if not only or any(part in f.name for part in only)]
     if not faults:
