@@ -23,7 +23,7 @@ from rtface.engine_install.folder import check_name, check_room, engines_folder,
 from rtface.engine_install.generic_onnx import GenericNetwork
 from rtface.engine_install.identify import as_typed, check, recognise
 from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
-from rtface.util.file_lock import turn
+from rtface.util.file_lock import file_lock
 from rtface.util.parse import hint
 from rtface.util.paths import cache_dir
 from rtface.util.redaction import shown
@@ -146,7 +146,7 @@ def _place(name: str, terms: Licence, request: Request, talk: Talk) -> Generator
     if how is None:
         raise UsageError(f"the licence of {name} was not accepted, so nothing was added; --accept-license accepts it "
                          "where there is no terminal to ask on")
-    with turn(cache_dir() / "downloads" / f"{name}.lock", lambda: talk.tell.say(
+    with file_lock(cache_dir() / "downloads" / f"{name}.lock", lambda: talk.tell.say(
             f"another rtface is downloading or converting {name}; waiting until it has ended")):
         _check_absent(name, request)  # it may have come while we waited
         with making(name) as made:

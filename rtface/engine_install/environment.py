@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rtface.engine_install import child
 from rtface.errors import MissingComponent
-from rtface.util.file_lock import turn
+from rtface.util.file_lock import file_lock
 from rtface.util.paths import cache_dir, expanded
 
 VARIABLE = "RTFACE_TORCH_PYTHON"
@@ -56,7 +56,7 @@ def find_python(named: Path | None, tell: Teller) -> Path:
     if not missing(here):
         return here
     folder = environment_folder()
-    with turn(folder.with_name(f"{folder.name}.lock"), lambda: tell.say(
+    with file_lock(folder.with_name(f"{folder.name}.lock"), lambda: tell.say(
             f"another rtface is setting up an environment with torch in {folder}; waiting until it has ended")):
         python = _python_in(folder)
         if (folder / _READY).is_file() and python.is_file() and not missing(python):

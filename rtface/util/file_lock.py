@@ -1,6 +1,8 @@
-"""One process or thread at a time: the system's own lock on a file.
+"""File lock: the operating system's lock on a file, held by one process or thread at a time.
 
-It ends with the process that holds it, however that ends, so none is ever left behind; the file stays.
+The system frees it when the holding process ends, also by a crash; the file itself stays. The package filelock is not
+used: where a file system has no locks it falls back to a marker file, which a crash leaves behind, and where the folder
+cannot be written it raises, while a cache must work without a lock then.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ log = logging.getLogger("rtface")
 
 
 @contextlib.contextmanager
-def turn(path: Path, waiting: Callable[[], None], patience: float = math.inf) -> Generator[None]:
-    """Waits until nobody else is inside for the same file, which it makes; `waiting` is called once where that is not
-    at once.
+def file_lock(path: Path, waiting: Callable[[], None], patience: float = math.inf) -> Generator[None]:
+    """Holds the lock on a file inside the block; makes the file.
 
-    After `patience` seconds, and where there can be no lock (a folder that cannot be written, some network file
-    systems), nobody is waited for.
+    Args:
+        path: the file.
+        waiting: called once if another process or thread holds the lock.
+        patience: seconds to wait for it; after that the block runs without the lock, as it does where there can be none
+            (a folder that cannot be written, some network file systems).
     """
     file: BufferedRandom | None = None
     try:
@@ -36,7 +40,8 @@ def turn(path: Path, waiting: Callable[[], None], patience: float = math.inf) ->
                     begun = time.monotonic()
                     waiting()
                 if time.monotonic() - begun > patience:
-                    log.warning("another process has been at it for %.0f s; going on without waiting", patience)
+                    log.warning("another process has held the lock %s for %.0f s; continuing without it",
+                                path, patience)
                     break
                 time.sleep(0.1)
         except OSError as error:
@@ -44,11 +49,11 @@ def turn(path: Path, waiting: Callable[[], None], patience: float = math.inf) ->
         yield
     finally:
         if file is not None:
-            file.close()  # and gives the lock back
+            file.close()  # which frees the lock
 
 
 def _lock(file: BufferedRandom) -> bool:
-    """Takes the lock on an open file without waiting. Raises OSError where there are no locks."""
+    """Tries to take the lock on an open file. Raises OSError where the file system has no locks."""
     if sys.platform == "win32":
         import msvcrt
 

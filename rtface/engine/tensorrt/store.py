@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rtface.engine.plan import PlanIdentity
 from rtface.util.checksummed_file import read_sealed, write_sealed
-from rtface.util.file_lock import turn
+from rtface.util.file_lock import file_lock
 from rtface.util.paths import cache_dir
 
 log = logging.getLogger("rtface")
@@ -44,7 +44,7 @@ def fetch(identity: PlanIdentity, build: Callable[[], bytes], *, patience: float
     path = plan_path(identity)
     if (blob := recall(path)) is not None:
         return blob, True
-    with turn(path.parent / "lock", _waiting, patience):
+    with file_lock(path.parent / "lock", _waiting, patience):
         if (blob := recall(path)) is not None:  # it may have come while we waited
             return blob, True
         blob = build()
