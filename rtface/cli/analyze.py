@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtface.cli import early_checks, shared
-from rtface.cli.console import print_json, print_table
-from rtface.cli.options import takes_options
-from rtface.cli.signals import stop_on_signals
+from rtface.cli import early_checks
+from rtface.cli.command import FAILED, Json, command
+from rtface.cli.console import Console, print_json, print_table
+from rtface.cli.option_sources import LoadedOptions
+from rtface.cli.signals import StopRequest
 from rtface.options import ANALYSIS, check_scope
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.urls import Address, place
@@ -19,45 +21,42 @@ if TYPE_CHECKING:
     from rtface.report import TrackReport
 
 
-@takes_options(*ANALYSIS)
+@command(*ANALYSIS)
 def analyze(
     input: Annotated[str, typer.Argument(metavar="INPUT", show_default=False, help="A film, a still or a folder.")],
     *,
-    flags: dict[str, object],
-    config: shared.Config = None,
-    json: shared.Json = False,
-    verbose: shared.Verbose = 0,
-    quiet: shared.Quiet = False,
+    json: Json = False,
+    load: Callable[[], LoadedOptions],
+    console: Console,
+    stop: StopRequest,
 ) -> None:
     """Show the degradations of each face track, and the treatment that 'rtface run' would choose.
 
     With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'.
     """
-    console = shared.console_for(verbose, quiet)
-    with stop_on_signals() as stop, shared.boundary(console, stop=stop):
-        loaded = shared.load_options(flags, config, console)
-        options = loaded.options
-        source = place(input)
-        early_checks.check_inputs([source])
-        from rtface.pipeline.film import analyze_file
-        from rtface.pipeline.stills import scope_of
-        from rtface.stats import Stats
+    loaded = load()
+    options = loaded.options
+    source = place(input)
+    early_checks.check_inputs([source])
+    from rtface.pipeline.film import analyze_file
+    from rtface.pipeline.stills import scope_of
+    from rtface.stats import Stats
 
-        check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
-        stats = Stats()
-        tracks = analyze_file(source, options, stats=stats, progress=ProgressLine(console, source.name),
-                              stop=stop.event)
-        console.clear()
-        if json:
-            print_json(treatment_file(source, tracks), indent=2)
-        elif tracks:
-            print_table([["TRACK", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
-                         *map(_cells, tracks)])
-        else:
-            console.say(f"{source}: no face found")
-        if unreadable := stats.counters["unreadable"]:
-            console.say(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
-            raise typer.Exit(shared.FAILED)
+    check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
+    stats = Stats()
+    tracks = analyze_file(source, options, stats=stats, progress=ProgressLine(console, source.name),
+                          stop=stop.event)
+    console.clear()
+    if json:
+        print_json(treatment_file(source, tracks), indent=2)
+    elif tracks:
+        print_table([["TRACK", "FROM", "TO", "WIDTH", "TREATMENT", "WHAT IS WRONG (0 nothing ... 1 all)"],
+                     *map(_cells, tracks)])
+    else:
+        console.say(f"{source}: no face found")
+    if unreadable := stats.counters["unreadable"]:
+        console.say(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
+        raise typer.Exit(FAILED)
 
 
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:

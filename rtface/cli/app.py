@@ -17,9 +17,9 @@ from typer.core import TyperGroup
 from rtface._version import __version__
 from rtface.cli import engines
 from rtface.cli.analyze import analyze
+from rtface.cli.command import GroupedHelp
 from rtface.cli.devices import devices
 from rtface.cli.doctor import doctor
-from rtface.cli.options import GroupedHelp
 from rtface.cli.plugins import plugins
 from rtface.cli.run import run
 from rtface.util import paths

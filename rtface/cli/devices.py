@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from rtface.cli import shared
-from rtface.cli.console import print_json, print_text
+from rtface.cli.command import Json, command
+from rtface.cli.console import Console, print_json, print_text
 
 
-def devices(
-    json: shared.Json = False,
-    verbose: shared.Verbose = 0,
-    quiet: shared.Quiet = False,
-) -> None:
+@command()
+def devices(*, json: Json = False, console: Console) -> None:
     """List cameras with their modes, virtual cameras with their state, and microphones."""
-    console = shared.console_for(verbose, quiet)
-    with shared.boundary(console):
-        from rtface.live.devices.listing import devices as find_devices
+    from rtface.live.devices.listing import devices as find_devices
 
-        found = find_devices()
-        if json:
-            print_json([device.to_json() for device in found], indent=2)
-            return
-        for kind, plural in (("camera", "cameras"), ("virtual camera", "virtual cameras"),
-                             ("microphone", "microphones")):
-            mine = [device for device in found if device.kind == kind]
-            print_text(f"{plural}:" if mine else f"{plural}: none")
-            width = max((len(device.address) for device in mine), default=0)
-            for device in mine:
-                by = f" by {', '.join(device.users)}" if device.users else ""
-                what = ", ".join(part for part in (device.node, device.state + by) if part)
-                print_text(f"  {device.address:{width}}  {device.name}{f' ({what})' * bool(what)}")
-                for line in device.modes:
-                    print_text(f"  {'':{width}}    {line}")
-        if not any(device.kind == "virtual camera" for device in found):
-            console.say("no virtual camera: 'rtface doctor' says how to get one")
+    found = find_devices()
+    if json:
+        print_json([device.to_json() for device in found], indent=2)
+        return
+    for kind, plural in (("camera", "cameras"), ("virtual camera", "virtual cameras"),
+                         ("microphone", "microphones")):
+        mine = [device for device in found if device.kind == kind]
+        print_text(f"{plural}:" if mine else f"{plural}: none")
+        width = max((len(device.address) for device in mine), default=0)
+        for device in mine:
+            by = f" by {', '.join(device.users)}" if device.users else ""
+            what = ", ".join(part for part in (device.node, device.state + by) if part)
+            print_text(f"  {device.address:{width}}  {device.name}{f' ({what})' * bool(what)}")
+            for line in device.modes:
+                print_text(f"  {'':{width}}    {line}")
+    if not any(device.kind == "virtual camera" for device in found):
+        console.say("no virtual camera: 'rtface doctor' says how to get one")

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import typer
 
-from rtface.cli import shared
-from rtface.cli.console import print_json, print_text
+from rtface.cli.command import FAILED, Json, command
+from rtface.cli.console import Console, print_json, print_text
 
 
-def doctor(
-    json: shared.Json = False,
-    verbose: shared.Verbose = 0,
-    quiet: shared.Quiet = False,
-) -> None:
+@command()
+def doctor(*, json: Json = False, console: Console) -> None:
     """Check this installation; each finding comes with the line that repairs it."""
-    console = shared.console_for(verbose, quiet)
-    with shared.boundary(console):
-        from rtface.cli.doctor_checks import examine
+    from rtface.cli.doctor_checks import examine
 
-        findings = examine()
-        faults = sum(1 for finding in findings if finding.state == "fault")
-        if json:
-            print_json({"ok": not faults, "findings": [finding.to_dict() for finding in findings]}, indent=2)
-        else:
-            width = max(len(finding.name) for finding in findings)
-            for finding in findings:
-                print_text(f"{finding.state:5}  {finding.name:{width}}  {finding.detail}")
-                if finding.repair:
-                    print_text(f"{'':{width + 9}}-> {finding.repair}")
-        if faults:
-            console.say(f"{faults} fault{'s' * (faults > 1)} found", "error")
-        raise typer.Exit(shared.FAILED if faults else 0)
+    findings = examine()
+    faults = sum(1 for finding in findings if finding.state == "fault")
+    if json:
+        print_json({"ok": not faults, "findings": [finding.to_dict() for finding in findings]}, indent=2)
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            print_text(f"{finding.state:5}  {finding.name:{width}}  {finding.detail}")
+            if finding.repair:
+                print_text(f"{'':{width + 9}}-> {finding.repair}")
+    if faults:
+        console.say(f"{faults} fault{'s' * (faults > 1)} found", "error")
+    raise typer.Exit(FAILED if faults else 0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from rtface.cli import engines_add, shared
+from rtface.cli import engines_add
+from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json, print_table
-from rtface.cli.options import takes_options
+from rtface.cli.option_sources import LoadedOptions
 from rtface.errors import MissingComponent, UsageError
 from rtface.util.parse import hint
 
@@ -29,40 +31,36 @@ app.command()(engines_add.offers)
 
 
 @app.callback(invoke_without_command=True)
-@takes_options("device", "threads", "commercial_use")
+@command("device", "threads", "commercial_use")
 def engines(
     context: typer.Context,
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help=(
         "Time each engine now, or show the times measured before."))] = True,
     *,
-    flags: dict[str, object],
-    config: shared.Config = None,
-    json: shared.Json = False,
-    verbose: shared.Verbose = 0,
-    quiet: shared.Quiet = False,
+    json: Json = False,
+    load: Callable[[], LoadedOptions],
+    console: Console,
 ) -> None:
     """List the engines: kind, licence, size, speed measured on this machine, and whether their weights are intact."""
     if context.invoked_subcommand is not None:
         return
-    console = shared.console_for(verbose, quiet)
-    with shared.boundary(console):
-        options = shared.load_options(flags, config, console).options
-        from rtface.engine.listing import list_engines
-        from rtface.util.install import reinstall_line
+    options = load().options
+    from rtface.engine.listing import list_engines
+    from rtface.util.install import reinstall_line
 
-        rows = list_engines(measure=measure, device=options.device, threads=options.threads,
-                            commercial_use=options.commercial_use)
-        if json:
-            print_json([row.to_json() for row in rows], indent=2)
-        elif rows:
-            print_table([["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "CROP", "WEIGHTS", "SPEED", "FROM", "WHAT"],
-                         *map(_cells, rows)])
-        broken = [row for row in rows if row.fault is not None]
-        for row in broken:
-            console.say(f"engine {row.name}: {row.fault}", "error")
-        if not rows:
-            console.say("no engine is installed; repair it with: " + reinstall_line(), "error")
-        raise typer.Exit(shared.FAILED if broken or not rows else 0)
+    rows = list_engines(measure=measure, device=options.device, threads=options.threads,
+                        commercial_use=options.commercial_use)
+    if json:
+        print_json([row.to_json() for row in rows], indent=2)
+    elif rows:
+        print_table([["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "CROP", "WEIGHTS", "SPEED", "FROM", "WHAT"],
+                     *map(_cells, rows)])
+    broken = [row for row in rows if row.fault is not None]
+    for row in broken:
+        console.say(f"engine {row.name}: {row.fault}", "error")
+    if not rows:
+        console.say("no engine is installed; repair it with: " + reinstall_line(), "error")
+    raise typer.Exit(FAILED if broken or not rows else 0)
 
 
 def _cells(row: EngineInfo) -> list[str]:
@@ -73,6 +71,7 @@ def _cells(row: EngineInfo) -> list[str]:
 
 
 @app.command()
+@command()
 def build(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Engines; all when none is named.")
                      ] = None,
@@ -80,20 +79,18 @@ def build(
         "A GPU of this machine, or the compute capability of another one."))] = "cuda:0",
     precision: Annotated[str | None, typer.Option(metavar="fp16|bf16|f32|int8", help=(
         "Number format of the computation."))] = None,
-    json: shared.Json = False,
-    verbose: shared.Verbose = 0,
-    quiet: shared.Quiet = False,
+    *,
+    json: Json = False,
+    console: Console,
 ) -> None:
     """Build engines for an NVIDIA GPU ahead of the first run."""
-    console = shared.console_for(verbose, quiet)
-    with shared.boundary(console):
-        built = _build(_recipes(names or []), device, _precision(precision), console)
-        if json:
-            print_json([{"engine": b.identity.engine, "device": b.identity.device, "precision": b.identity.precision,
-                         "psnr": b.verdict.psnr if b.verdict else None, "seconds": round(b.seconds, 3),
-                         "path": str(b.path)} for b in built], indent=2)
-        else:
-            print_table([["ENGINE", "FOR", "PRECISION", "PLAN", "TIME", "GOLDEN CROPS"], *map(_row, built)])
+    built = _build(_recipes(names or []), device, _precision(precision), console)
+    if json:
+        print_json([{"engine": b.identity.engine, "device": b.identity.device, "precision": b.identity.precision,
+                     "psnr": b.verdict.psnr if b.verdict else None, "seconds": round(b.seconds, 3),
+                     "path": str(b.path)} for b in built], indent=2)
+    else:
+        print_table([["ENGINE", "FOR", "PRECISION", "PLAN", "TIME", "GOLDEN CROPS"], *map(_row, built)])
 
 
 def _recipes(names: list[str]) -> list[Recipe]:

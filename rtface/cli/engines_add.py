@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtface.cli import shared
+from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_table
-from rtface.cli.options import takes_options
+from rtface.cli.option_sources import LoadedOptions
 from rtface.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _own_names(incomplete: str) -> list[str]:
             if path.parent.name.startswith(incomplete)]
 
 
-@takes_options("commercial_use", "threads")
+@command("commercial_use", "threads")
 def add(
     name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, autocompletion=_names, help=(
         "What to add, as 'rtface engines offers' lists it; with --from it may be left out."))] = None,
@@ -53,16 +53,13 @@ def add(
         "Fetch the published file from this URL (http, https, file)."))] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of that name.")] = False,
     *,
-    flags: dict[str, object],
-    config: shared.Config = None,
-    json: shared.Json = False,
-    verbose: shared.Verbose = 0,
-    quiet: shared.Quiet = False,
+    json: Json = False,
+    load: Callable[[], LoadedOptions],
+    console: Console,
 ) -> None:
     """Add an engine that others published, from a local file or by download."""
-    console = shared.console_for(verbose, quiet)
-    with shared.boundary(console), _terminable():
-        options = shared.load_options(flags, config, console).options
+    with _terminable():
+        options = load().options
         from rtface.engine_install.add import Request
         from rtface.engine_install.add import add as work
 
@@ -76,31 +73,30 @@ def add(
         console.say(f"{added.folder} written; use it with: rtface run INPUT OUTPUT --engine {added.name}")
 
 
+@command()
 def remove(
     name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=_own_names, help="One of your own.")],
-    verbose: shared.Verbose = 0,
-    quiet: shared.Quiet = False,
+    *,
+    console: Console,
 ) -> None:
     """Remove an engine that was added."""
-    console = shared.console_for(verbose, quiet)
-    with shared.boundary(console):
-        from rtface.engine_install.folder import remove as work
+    from rtface.engine_install.folder import remove as work
 
-        console.say(f"{work(name)} removed")
+    console.say(f"{work(name)} removed")
 
 
+@command()
 def merge(
     base: Annotated[Path, typer.Option(metavar="FOLDER", help="Stable Diffusion 2.1 base, as diffusers lays it out.")],
     changes: Annotated[Path, typer.Option(metavar="FILE", help="osediff_face.pkl of OSEDiff's repository.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, .safetensors.")],
     text: Annotated[str | None, typer.Option(metavar="TEXT", help="What every crop shows: words and commas.")] = None,
     python: Python = None,
-    verbose: shared.Verbose = 0,
-    quiet: shared.Quiet = False,
+    *,
+    console: Console,
 ) -> None:
     """Merge the two files that osediff-face is published in."""
-    console = shared.console_for(verbose, quiet)
-    with shared.boundary(console), _terminable():
+    with _terminable():
         from rtface.engine_install import convert, environment
         from rtface.engine_install.identify import as_typed
 
@@ -111,28 +107,27 @@ def merge(
         console.say(f"{out} written; add it with: rtface engines add osediff-face --from {as_typed(out)}")
 
 
+@command()
 def offers(
-    json: shared.Json = False,
-    verbose: shared.Verbose = 0,
-    quiet: shared.Quiet = False,
+    *,
+    json: Json = False,
+    console: Console,
 ) -> None:
     """List engines that can be added, with their licences."""
-    console = shared.console_for(verbose, quiet)
-    with shared.boundary(console):
-        from rtface.engine.recipe import find_recipes
-        from rtface.engine_install.catalogue import PLUGINS, find_offers
-        from rtface.util.install import plugin_line
+    from rtface.engine.recipe import find_recipes
+    from rtface.engine_install.catalogue import PLUGINS, find_offers
+    from rtface.util.install import plugin_line
 
-        found, here = find_offers(), find_recipes()
-        if json:
-            print_json([_row(offer) | {"added": name in here} for name, offer in found.items()], indent=2)
-            return
-        print_table([["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "FILE", "STATE", "WHAT"],
-                     *(_cells(offer, name in here) for name, offer in found.items())])
-        for name, package in PLUGINS.items():
-            if not any(offer.table.architecture.name == name for offer in found.values()):
-                console.say(f"{name} comes with a separate distribution, not for commercial use: "
-                            f"{plugin_line(package)}")
+    found, here = find_offers(), find_recipes()
+    if json:
+        print_json([_row(offer) | {"added": name in here} for name, offer in found.items()], indent=2)
+        return
+    print_table([["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "FILE", "STATE", "WHAT"],
+                 *(_cells(offer, name in here) for name, offer in found.items())])
+    for name, package in PLUGINS.items():
+        if not any(offer.table.architecture.name == name for offer in found.values()):
+            console.say(f"{name} comes with a separate distribution, not for commercial use: "
+                        f"{plugin_line(package)}")
 
 
 def _row(offer: Offer) -> dict[str, Any]:

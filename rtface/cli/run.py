@@ -7,7 +7,7 @@ import operator
 import os
 import shlex
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtface.cli import early_checks, live, shared
+from rtface.cli import early_checks, live
+from rtface.cli.command import Json, command, explain
 from rtface.cli.console import Console, discard_output, print_json, print_text
 from rtface.cli.option_sources import LoadedOptions
-from rtface.cli.options import takes_options
-from rtface.cli.signals import INTERRUPTED, StopRequest, stop_on_signals
+from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.live.addresses import live_scope, resolve_address
 from rtface.options import OPTIONS, Options, Scope, check_scope
@@ -127,7 +127,7 @@ def run_jobs(jobs: list[Job], options: Options, console: Console, stop: StopRequ
                               progress=ProgressLine(console, job.input.name), stop=stop.event,
                               building=console.building)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - explain writes it; the next input follows
-            codes.append(shared.explain(error, console, signum=stop.signum))
+            codes.append(explain(error, console, signum=stop.signum))
             if len(jobs) > 1:
                 _say_how_to_go_on(job, error, console)
             if json:
@@ -205,7 +205,7 @@ def _explain_stage(given: list[str] | None) -> list[str] | None:
             try:
                 print_text(described(name.strip()))
             except RtfaceError as error:
-                raise typer.Exit(shared.explain(error, Console(0))) from None
+                raise typer.Exit(explain(error, Console(0))) from None
             raise typer.Exit
     return given or None
 
@@ -216,7 +216,7 @@ def _engine_names(incomplete: str) -> list[str]:
     return [name for name in ("auto", "default", *find_recipes()) if name.startswith(incomplete)]
 
 
-@takes_options(*OPTIONS, engine={"autocompletion": _engine_names},
+@command(*OPTIONS, engine={"autocompletion": _engine_names},
                stages={"callback": _explain_stage, "is_eager": True})
 def run(
     paths: Annotated[list[str], typer.Argument(metavar="INPUT... OUTPUT", show_default=False, help=(
@@ -226,28 +226,25 @@ def run(
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help=(
         "Write every INPUT into this folder under its own name; finished ones are skipped."))] = None,
     *,
-    flags: dict[str, object],
-    config: shared.Config = None,
-    json: shared.Json = False,
-    verbose: shared.Verbose = 0,
-    quiet: shared.Quiet = False,
+    json: Json = False,
+    load: Callable[[], LoadedOptions],
+    console: Console,
+    stop: StopRequest,
 ) -> None:
     """Enhance the faces of a film, a still, a camera or a stream. Nothing else is changed: outside the faces, a
     lossless output has the samples of the input; a lossy encoder changes the whole frame a little."""
-    console = shared.console_for(verbose, quiet)
-    with stop_on_signals() as stop, shared.boundary(console, stop=stop):
-        loaded = shared.load_options(flags, config, console)
-        options = loaded.options
-        ends = live.live_ends(paths) if output_dir is None else None
-        if ends is not None:
-            check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
-            early_checks.check_region(loaded.given, options)
-            raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
-        jobs = plan_jobs(paths, output_dir, options)
-        check_scope(loaded.given, options, _scope(jobs, loaded))
-        with _folder(output_dir, keep=not options.dry_run):
-            code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json)
-        raise typer.Exit(code)
+    loaded = load()
+    options = loaded.options
+    ends = live.live_ends(paths) if output_dir is None else None
+    if ends is not None:
+        check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
+        early_checks.check_region(loaded.given, options)
+        raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
+    jobs = plan_jobs(paths, output_dir, options)
+    check_scope(loaded.given, options, _scope(jobs, loaded))
+    with _folder(output_dir, keep=not options.dry_run):
+        code = run_jobs(jobs, options, console, stop, skip=output_dir is not None, json=json)
+    raise typer.Exit(code)
 
 
 @contextmanager

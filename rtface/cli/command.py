@@ -1,0 +1,165 @@
+"""Common parts of all commands: flags, options from `rtface.options`, and the message and exit code of each error."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from rtface.cli.console import Console, discard_output, log_to
+from rtface.cli.option_sources import LoadedOptions, load
+from rtface.cli.signals import INTERRUPTED, StopRequest, stop_on_signals
+from rtface.errors import Interrupted, RtfaceError, UsageError
+from rtface.options import GROUPS, OPTIONS, Option
+from rtface.util import parse
+
+FAILED, USAGE = 1, 2
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+
+_TITLES = {key: (group.__doc__ or "").partition(":")[0] for group in GROUPS for key in group.__dataclass_fields__}
+_CONFIG = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Read options from this TOML file.")]
+_VERBOSE = Annotated[int, typer.Option(
+    "-v", "--verbose", count=True, show_default=False, help="Say what is decided; twice: everything.")]
+_QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
+
+
+class GroupedHelp(TyperCommand):
+    """A command whose ``--help`` lists its options by group."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            title = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            if record is not None:
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a function a command: adds ``-v``, ``-q`` and options, and turns its errors into messages and exit codes.
+
+    The function may take, as keywords: ``console``, the `Console`; ``stop``, the `StopRequest` of the first signal; and
+    ``load``, which loads the options when it is called.
+
+    Args:
+        names: options of `rtface.options.OPTIONS` that the command takes, and ``--config``.
+        more: further arguments of `typer.Option`, by name of the option.
+    """
+    generated = [_parameter(OPTIONS[name], more.get(name, {})) for name in names]
+    if names:
+        generated.append(_keyword("config", _CONFIG, None))
+    generated += [_keyword("verbose", _VERBOSE, 0), _keyword("quiet", _QUIET, False)]
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True).parameters
+
+        @functools.wraps(function)
+        def call(*, verbose: int, quiet: bool, config: Path | None = None, **arguments: Any) -> None:
+            given = {name: arguments.pop(name) for name in names}
+            flags = {name: value for name, value in given.items() if value is not None}
+            console = Console(-1 if quiet else verbose)
+            with ExitStack() as stack:
+                stop = stack.enter_context(stop_on_signals()) if "stop" in own else None
+                stack.enter_context(_boundary(console, stop))
+                passed = {"console": console, "stop": stop, "load": lambda: _load(flags, config, console)}
+                function(**arguments, **{name: value for name, value in passed.items() if name in own})
+
+        kept = [parameter for name, parameter in own.items() if name not in ("console", "stop", "load")]
+        call.__signature__ = inspect.Signature([*kept, *generated])  # type: ignore[attr-defined]  # typer reads it
+        return call
+    return decorate
+
+
+def _keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _parameter(option: Option, more: dict[str, Any]) -> inspect.Parameter:
+    kind: Any = str
+    metavar: str | None = option.metavar or option.check.metavar
+    flags = option.flags
+    if option.check is parse.boolean:
+        kind, metavar = bool, None
+        flags = (f"{option.flag}/--no-{option.flag.removeprefix('--')}",)
+    elif option.check is parse.path:
+        kind = Path
+    elif option.check is parse.names:
+        kind = list[str]
+    if option.check.words:
+        more = {"autocompletion": _completion(option.check.words)} | more
+    annotation = Annotated[kind | None, typer.Option(
+        *flags, metavar=metavar, help=option.help, rich_help_panel=_TITLES[option.name], **more)]
+    return _keyword(option.name, annotation, None)
+
+
+def _completion(words: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def matching(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+    return matching
+
+
+def _load(flags: Mapping[str, object], config: Path | None, console: Console) -> LoadedOptions:
+    """Options from the flags that were given, environment, file and defaults; ``-v`` says where each came from."""
+    loaded = load(flags, config=config)
+    if console.verbosity > 0:
+        for key, source in loaded.sources.items():
+            if source != "default":
+                console.say(f"{key} = {getattr(loaded.options, key)} ({source})")
+    return loaded
+
+
+def explain(error: BaseException, console: Console, *, signum: int | None = None) -> int:
+    """Writes one line about an error, for a fault of rtface itself and ``-v`` also a traceback; gives the exit code."""
+    if isinstance(error, Interrupted):
+        console.say(_one_line(error), "error")
+        return INTERRUPTED + (signum or error.signum)
+    if isinstance(error, KeyboardInterrupt):
+        console.say("interrupted", "error")
+        return INTERRUPTED + (signum or signal.SIGINT)
+    if isinstance(error, RtfaceError):
+        console.say(_one_line(error), "error")
+        return USAGE if isinstance(error, UsageError) else FAILED
+    if isinstance(error, OSError) and error.filename is not None:
+        console.say(f"{error.filename}: {error.strerror}", "error")
+        return FAILED
+    if isinstance(error, MemoryError):
+        console.say("not enough memory; try fewer --threads, a smaller --max-faces or a smaller input", "error")
+        return FAILED
+    if console.verbosity > 0:
+        console.say("".join(traceback.format_exception(error)), "error")
+    console.say(f"this is a fault of rtface ({type(error).__name__}: {_one_line(error)}); please report it with what "
+                f"the same command says with -v and with 'rtface doctor --json'", "error")
+    return FAILED
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def _boundary(console: Console, stop: StopRequest | None) -> Generator[None]:
+    """Turns every exception of a command into one line on stderr and an exit code."""
+    with log_to(console):
+        try:
+            yield
+        except typer.Exit:
+            raise
+        except BrokenPipeError:
+            discard_output(sys.stdout)
+            raise typer.Exit(FAILED) from None
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place that writes errors
+            raise typer.Exit(explain(error, console, signum=stop.signum if stop else None)) from None
+        finally:
+            console.clear()
