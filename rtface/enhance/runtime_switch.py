@@ -22,7 +22,7 @@ class RuntimeSwitch:
 
     Args:
         runtime: the first one.
-        stats: is told what could not be opened.
+        stats: gets a warning for what could not be opened.
         upgrade: takes over between two frames once it is done (a run starts at once on the CPU, and moves to
             the GPU when its plan has passed its gate).
         fallback: opens the runtime that takes over when a GPU is lost; without it the run ends there. Where it
