@@ -55,6 +55,7 @@ def dry(out: Path, names: str, **environment: str) -> tuple[dict[str, Any], str]
     return json.loads((out / "gpu_published.json").read_text())["networks"], run.stdout
 
 
+@pytest.mark.slow
 def test_without_pytorch_the_users_own_are_measured(tmp_path: Path) -> None:
     engine(tmp_path / "config" / "engines" / "gfpgan-1.4")
     hidden = tmp_path / "hidden"

@@ -61,6 +61,7 @@ def test_an_address_is_read_like_a_file(served: tuple[Path, str], tmp_path: Path
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a film.mkv"]
 
 
+@pytest.mark.slow
 def test_analyze_reads_addresses_too(served: tuple[Path, str]) -> None:
     table = json.loads(_rtface("analyze", served[1], "--json").stdout)
     assert table["input"].endswith("/a%20film.mkv") and len(table["tracks"]) == 1

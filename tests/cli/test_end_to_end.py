@@ -177,7 +177,8 @@ def begun(folder):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [
+    (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
 def test_an_interrupted_film_plays_and_can_be_gone_on_with(long_clip, tmp_path, number, code):
     out = tmp_path / "out.mp4"
     process = subprocess.Popen([sys.executable, "-m", "rtface", "run", str(long_clip), str(out)],

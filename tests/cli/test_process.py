@@ -116,8 +116,8 @@ main()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no POSIX shell there")
-@pytest.mark.parametrize("end", ["2>&-", ">&-", "<&- >&- 2>&-", "2>/dev/full", "--json >/dev/full", "2>&1 | true",
-                                 "--json | true"])
+@pytest.mark.parametrize("end", ["<&- >&- 2>&-", "--json >/dev/full", "2>&1 | true", *(
+    pytest.param(end, marks=pytest.mark.slow) for end in ("2>&-", ">&-", "2>/dev/full", "--json | true"))])
 def test_streams_that_are_closed_or_broken_end_no_film(tmp_path, end):
     line = f'set -o pipefail; "$0" -c "$1" run a.mp4 b.mp4 --output-dir out {end}'
     done = subprocess.run(["bash", "-c", line, sys.executable, SHOWING], capture_output=True, text=True,

@@ -53,6 +53,7 @@ def test_one_is_made_once(wheelhouse: Path) -> None:
     assert find_python(None, heard.teller) == python and heard == []
 
 
+@pytest.mark.slow
 def test_a_set_up_that_fails_leaves_nothing(wheelhouse: Path) -> None:
     shutil.rmtree(wheelhouse)
     with pytest.raises(MissingComponent, match=r"cannot be set up: .*rtface-trial-torch.*; nothing was left. Name a "):

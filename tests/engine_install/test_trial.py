@@ -39,6 +39,7 @@ def test_a_fault_there_is_the_same_error_here(tmp_path: Path) -> None:
         trial.write_golden(recipe_of(tmp_path, convolutions(64, [(0.5, 0.0)]).replace(b"Conv", b"Cnov")), 1)
 
 
+@pytest.mark.slow
 def test_a_network_that_never_ends_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="took longer than 3 s"):
         trial.write_golden(recipe_of(tmp_path, endless(64)), 1, limit=3.0)

@@ -65,6 +65,7 @@ def test_the_second_waits_and_finds_it_there(published: Publisher, source: Serve
     assert source.asked == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals as here are POSIX's")
 def test_an_interrupted_download_is_kept_and_reported(published: Publisher, source: Server) -> None:
     first, _ = half_way(published, source)
@@ -74,6 +75,7 @@ def test_an_interrupted_download_is_kept_and_reported(published: Publisher, sour
     assert start(published, source).communicate(timeout=120) and len(source.asked) == 2 and source.asked[1] is not None
 
 
+@pytest.mark.slow
 def test_the_second_goes_on_where_the_first_was_killed(published: Publisher, source: Server) -> None:
     first, go = half_way(published, source)
     second = waiting(published, source)

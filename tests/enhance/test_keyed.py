@@ -157,6 +157,7 @@ def test_a_fault_of_the_slow_engine_costs_one_frame() -> None:
     assert stats.counters["faults"] == 1
 
 
+@pytest.mark.slow
 def test_little_is_remembered_of_a_long_film() -> None:
     enhance = step(Heavy())
     most = 0

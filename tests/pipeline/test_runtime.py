@@ -136,6 +136,7 @@ def test_without_a_gpu_nothing_is_coming():
         assert now.device.name == "cpu" and coming is None
 
 
+@pytest.mark.slow
 def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
     import av
     import numpy as np

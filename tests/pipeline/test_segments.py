@@ -157,6 +157,7 @@ def test_a_folder_of_stills_as_a_film_is_dealt_out_too(tmp_path: Path, fake: Eng
 
 # -- how far from one chain -------------------------------------------------------------------------------------------
 
+@pytest.mark.slow
 def test_a_moving_face_differs_little_and_keeps_its_id(tmp_path: Path, fake: Engines) -> None:
     source = film(tmp_path / "in.mkv", cuts=(25,))
     one, three = (rtface.run(source, tmp_path / f"{n}.mkv", codec="ffv1", segments=n) for n in (1, 3))

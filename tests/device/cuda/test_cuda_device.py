@@ -107,6 +107,7 @@ def test_a_film_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, engi
     engine.close()
 
 
+@pytest.mark.slow
 def test_engines_of_different_sizes_share_a_frame(owner, device, on_cpu, engine_on, share_limit):
     small, large = engine_on(owner)[0], engine_on(owner, "rtface-m")[0]
     mine = run(device, Only(small, large), film())

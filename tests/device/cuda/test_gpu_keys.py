@@ -121,6 +121,7 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on
         engine.close()
 
 
+@pytest.mark.slow
 def test_frames_waiting_for_a_keyframe_hold_no_gpu_memory(owner, device, engines):
     step = enhance(device, engines)
     reserved = [(owner.gpu.allocations, slots(device)) for _ in step(iter(film(frames=9)))]
@@ -129,6 +130,7 @@ def test_frames_waiting_for_a_keyframe_hold_no_gpu_memory(owner, device, engines
     assert reserved[3:] == [reserved[3]] * 6
 
 
+@pytest.mark.slow
 def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, share_limit):
     """The faces of a frame are pasted together: with one that was answered on the GPU, it keeps what it has there."""
     outs = []

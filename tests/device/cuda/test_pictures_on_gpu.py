@@ -71,8 +71,8 @@ def chained(device, engines, frames, stats=None):
 
 
 @pytest.mark.parametrize(("fmt", "more"), [
-    ("nv12", {}), ("p010le", {}), ("p010le", {"color": PQ}), ("nv12", {"display": Display(fields="tff")}),
-    ("nv12", {"display": Display(fields="bff")})], ids=["nv12", "p010", "pq", "tff", "bff"])
+    ("nv12", {}), ("p010le", {"color": PQ}),
+    pytest.param("nv12", {"display": Display(fields="bff")}, marks=pytest.mark.slow)], ids=["nv12", "pq", "bff"])
 def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, share_limit):
     engine, plan = engine_on(owner)
     frames, stats = [put(f, owner) for f in film(fmt, **more)], Stats()
@@ -299,6 +299,7 @@ def test_a_tracker_finds_the_same_faces(owner, device):
         assert cuts[0].update(a.thumbnail(64)[0]) == cuts[1].update(b.thumbnail(64)[0])
 
 
+@pytest.mark.slow
 def test_a_tracker_looks_while_the_enhancement_works(owner, device, on_cpu):
     """Two threads, as in a run: races are the GPU's to find."""
     engine, _ = engine_on(owner)

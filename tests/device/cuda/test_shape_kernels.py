@@ -33,6 +33,7 @@ from rtface.errors import EngineError, UsageError
 from rtface.geometry.transforms import FFHQ_512, to_cv2
 from tests.device.cuda.host_kernels import HostKernels, Runner, compile_kernels
 from tests.device.cuda.kernel_runs import run as kernel_run
+from tests.pairs import pairs
 
 POINTS = np.array([(204.10, 101.68), (246.99, 103.90), (223.59, 131.79), (202.59, 139.46), (244.68, 140.88)])
 SIZES = (256, 384, 512)
@@ -211,8 +212,7 @@ OPTIONS: dict[str, dict] = {
 }
 
 
-@pytest.mark.parametrize("what", OPTIONS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("what", "size"), pairs(list(OPTIONS), SIZES, [next(iter(OPTIONS))]))
 def test_corrections_are_the_cpus(size, what, shaper):
     """Three frames of a track: what is remembered of it does not drift apart either."""
     states = CorrectionState(), CorrectionState()
@@ -249,8 +249,7 @@ def test_faces_of_several_sides_in_one_launch(shaper):
         assert most < 0.02 and mean < 0.001 and mask < 1e-5
 
 
-@pytest.mark.parametrize("mesh", [False, True])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "mesh"), pairs(SIZES, [False, True], [SIZES[0]]))
 def test_a_small_mask_is_enlarged_on_the_gpu(size, mesh, shaper):
     given = case(size, ShapingOptions(), mesh=mesh)
     wanted = on_the_cpu(given, CorrectionState())
@@ -263,8 +262,7 @@ def test_a_small_mask_is_enlarged_on_the_gpu(size, mesh, shaper):
     assert mesh == (given.small.shape == (128, 128))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("size", [256, 272])
+@pytest.mark.parametrize(("value", "size"), pairs([np.nan, np.inf, -np.inf], [256, 272]))
 def test_what_is_not_a_number_is_found_wherever_it_lies(size, value, shaper):
     given = case(size, ShapingOptions())
     rng = np.random.default_rng(0)

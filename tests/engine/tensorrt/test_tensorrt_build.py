@@ -341,6 +341,7 @@ def test_what_is_built_ahead_is_what_the_recipe_allows(rtx: Library, make_engine
     assert tensorrt.build_ahead(recipe, (7, 5)).identity.precision == "f32"
 
 
+@pytest.mark.slow
 def test_weights_that_no_message_holds_go_beside_it(rtx: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of diffusion networks do: the library reads the same values."""
     trt, recipe = rtx.module, shipped("rtface-s")
