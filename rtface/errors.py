@@ -19,7 +19,7 @@ to do next; it is one line, fit to be shown to a user without a traceback.
 
 from __future__ import annotations
 
-from rtface.util.redaction import redacted
+from rtface.redaction import redacted
 
 
 def reason(error: BaseException) -> str:

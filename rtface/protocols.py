@@ -1,7 +1,7 @@
-"""The seams of the pipeline: what an adapter has to offer, and nothing else.
+"""The interfaces between the packages: what a tracker, an engine, a device, a source and a sink offer.
 
-Adapters (`media`, `track`, `device`, `engine`) import `frame`, `errors` and this module only; `enhance`
-sees these protocols, never an adapter; `run` and `cli` alone know them all.
+`enhance` knows adapters (`media`, `tracking`, `device`, `engine`) by these protocols only; docs/architecture.md says
+who may import whom.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rtface.correct import CorrectionState, ShapingOptions
 
 Item = Frame | Packet
+
+MEMORY_S = 0.3
+"""Seconds for which the state of a recurrent engine is used."""
 
 
 class Sink(Protocol):

@@ -12,9 +12,9 @@ from typing import Any
 from rtface.errors import OutputError, RtfaceError
 from rtface.media.workfile import Target, full, write_whole
 from rtface.options import Options
+from rtface.redaction import redacted_values
 from rtface.stages.options import names_of
 from rtface.stats import Stats
-from rtface.util.redaction import redacted_values
 
 
 @dataclass(slots=True)

@@ -22,8 +22,8 @@ from rtface.cli.devices import devices
 from rtface.cli.doctor import doctor
 from rtface.cli.plugins import plugins
 from rtface.cli.run import run
+from rtface.redaction import redacted
 from rtface.util import paths
-from rtface.util.redaction import redacted
 from rtface.util.text import printable
 
 

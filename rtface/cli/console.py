@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from rtface.util.redaction import redacted, redacted_values
+from rtface.redaction import redacted, redacted_values
 from rtface.util.text import printable, printable_paint
 
 _COLOURS = {"warning": "33", "error": "31", "fault": "31", "warn": "33", "ok": "32"}

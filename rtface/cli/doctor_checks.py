@@ -10,46 +10,23 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rtface._version import __version__
 from rtface.cli.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import RtfaceError
+from rtface.util.finding import Finding, State
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir
-
-State = Literal["ok", "warn", "fault"]
 
 # All four put the same cv2/ folder into site-packages, and the one installed last wins.
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 NEEDED_CODECS = ("libx264", "ffv1", "png", "mjpeg", "aac")
 USEFUL_CODECS = ("libx265", "prores_ks", "libvpx-vp9", "libopus", "flac", "tiff")
 OPTIONAL = {"onnxruntime": "onnx", "mediapipe": "mediapipe"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        name: what.
-        state: "ok"; "warn": works, but not as well as it could; "fault": a run will fail.
-        detail: what was found.
-        repair: what to do, empty when there is nothing to do.
-    """
-
-    name: str
-    state: State
-    detail: str
-    repair: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        """All attributes as a table."""
-        return asdict(self)
 
 
 def examine() -> list[Finding]:

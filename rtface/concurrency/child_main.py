@@ -130,7 +130,7 @@ def main() -> None:
 def _reason(error: BaseException) -> str:
     """One line, without secrets."""
     from rtface.errors import RtfaceError
-    from rtface.util.redaction import redacted
+    from rtface.redaction import redacted
 
     text = redacted(" ".join(str(error).split()))
     return text if isinstance(error, RtfaceError) else f"{type(error).__name__}: {text}" if text else \

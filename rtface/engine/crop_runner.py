@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -15,8 +15,13 @@ from rtface.engine.recipe_tables import Region
 from rtface.errors import EngineError
 from rtface.frame import Float32
 
-if TYPE_CHECKING:
-    from rtface.engine.plan import Plan
+
+class Network(Protocol):
+    """The part of `rtface.engine.plan.Plan` that runs crops."""
+
+    def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
+        """Computes `outputs` (written to) from `inputs`, by tensor name."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Answer:
 class Restorer:
     """Runs crops through a plan. Not for use from several threads."""
 
-    def __init__(self, recipe: Recipe, plan: Plan) -> None:
+    def __init__(self, recipe: Recipe, plan: Network) -> None:
         self.recipe, self.plan = recipe, plan
         # Fresh memory for every crop would cost as much as a tenth of the network.
         *_, w, h = recipe.region

@@ -23,10 +23,10 @@ from rtface.engine_install.folder import check_name, check_room, engines_folder,
 from rtface.engine_install.generic_onnx import GenericNetwork
 from rtface.engine_install.identify import as_typed, check, recognise
 from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
+from rtface.redaction import shown
 from rtface.util.file_lock import file_lock
 from rtface.util.parse import hint
 from rtface.util.paths import cache_dir
-from rtface.util.redaction import shown
 from rtface.util.toml_dataclass import from_table
 
 log = logging.getLogger("rtface")

@@ -21,7 +21,7 @@ from urllib.request import url2pathname
 from rtface._version import __version__
 from rtface.engine_install.partial_download import Part
 from rtface.errors import DownloadError, UsageError
-from rtface.util.redaction import redacted, shown
+from rtface.redaction import redacted, shown
 
 log = logging.getLogger("rtface")
 

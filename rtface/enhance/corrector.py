@@ -28,12 +28,12 @@ from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.tasks import FaceTask, FrameTask
-from rtface.enhance.track_store import MEMORY_S, TrackStore
+from rtface.enhance.track_store import TrackStore
 from rtface.errors import DeviceLost
 from rtface.frame import Crops, Face, Frame
 from rtface.geometry.alignment import crop_matrix
 from rtface.options import Options
-from rtface.protocols import Engine, Restored, Runtime
+from rtface.protocols import MEMORY_S, Engine, Restored, Runtime
 from rtface.quality.governor import UNSEEN
 from rtface.stats import Stats
 

@@ -14,15 +14,13 @@ from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
 from rtface.frame import Face
-from rtface.protocols import Restored, ShapeTask
+from rtface.protocols import MEMORY_S, Restored, ShapeTask
 from rtface.report import Span, TrackReport
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
 _SPANS = 64
 # A track that was not seen for this long keeps its figures for the report, but not the pictures it remembers.
 _FORGET_S = 5.0
-MEMORY_S = 0.3
-"""What a recurrent engine remembers is good for so long."""
 
 
 @dataclass(slots=True)

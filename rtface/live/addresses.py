@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from rtface import plugins
 from rtface.errors import UsageError
 from rtface.options import Options, Scope
+from rtface.redaction import is_url, keep_secret, shown
 from rtface.util.paths import expanded
-from rtface.util.redaction import is_url, keep_secret, shown
 from rtface.util.urls import check_slashes
 
 # What is read as a stream wherever it goes to. Others (http, ftp …) are films, unless what they go into is live.

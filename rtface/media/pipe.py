@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from rtface.util.redaction import is_url
+from rtface.redaction import is_url
 
 # How long a stop may go unnoticed, in milliseconds.
 _LOOK_MS = 100

@@ -26,7 +26,7 @@ from rtface.media.color import ColorTags, HdrMetadata
 from rtface.media.image_meta import kind_of, unpacks_large
 from rtface.media.mp4 import boxes
 from rtface.media.pipe import PipeReader
-from rtface.util.redaction import is_url, shown
+from rtface.redaction import is_url, shown
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000

@@ -24,10 +24,10 @@ from rtface.media.hardware import Decoding, open_on_gpu
 from rtface.media.pipe import PipeReader, is_pipe
 from rtface.media.probe import Chapter, MediaInfo, StreamInfo
 from rtface.protocols import Item
+from rtface.redaction import is_url, shown
 from rtface.stats import Stats
 from rtface.util.av_gpu import native_format, on_gpu
 from rtface.util.parse import format_time
-from rtface.util.redaction import is_url, shown
 
 __all__ = ["FileSource", "MediaInfo", "StreamInfo", "open_source"]
 

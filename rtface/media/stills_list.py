@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from rtface.util.redaction import is_url
+from rtface.redaction import is_url
 
 NAME = "unfinished.txt"
 _LINE = re.compile(r"(\d{6,})\.png (\S+) (\S+)\n")

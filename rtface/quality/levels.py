@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtface.enhance.track_store import MEMORY_S
+from rtface.protocols import MEMORY_S
 
 _MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent engine's memory
 

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rtface.frame import Face, Frame
-    from rtface.stages.base import Stage
+    from rtface.stages.base import Run, Stage
     from rtface.stages.draw import Canvas, Sprite, covering, display_from_face
     from rtface.stages.options import option, state
-    from rtface.stages.runner import Run
 
 __all__ = ["Canvas", "Face", "Frame", "Run", "Sprite", "Stage", "covering", "display_from_face", "option", "state"]
 
 _MODULES = {"Canvas": "rtface.stages.draw", "Face": "rtface.frame", "Frame": "rtface.frame",
-            "Run": "rtface.stages.runner", "Sprite": "rtface.stages.draw", "Stage": "rtface.stages.base",
+            "Run": "rtface.stages.base", "Sprite": "rtface.stages.draw", "Stage": "rtface.stages.base",
             "covering": "rtface.stages.draw", "display_from_face": "rtface.stages.draw",
             "option": "rtface.stages.options", "state": "rtface.stages.options"}
 

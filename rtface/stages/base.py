@@ -1,14 +1,29 @@
-"""The base class of stages."""
+"""The base class of stages, and what a stage is told of its run."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 from rtface.frame import Frame
 
-if TYPE_CHECKING:
-    from rtface.stages.runner import Run
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a stage is told before the first picture.
+
+    Attributes:
+        live: whether pictures come from a camera or stream.
+        origin: `Frame.time` at which the film or the run began.
+    """
+
+    live: bool = False
+    origin: float = 0.0
+
+    def elapsed(self, frame: Frame) -> float:
+        """Seconds since the film or the run began."""
+        return frame.time - self.origin
 
 
 class Stage(ABC):

@@ -11,10 +11,10 @@ from typing import Any
 
 from rtface import plugins
 from rtface.errors import RtfaceError, UsageError, reason
+from rtface.redaction import shown
 from rtface.stages.entry_points import load_stage
 from rtface.util import parse as v
 from rtface.util.install import plugin_line
-from rtface.util.redaction import shown
 
 _BOUND = 1e9
 # A comma separates options only where the next one begins after it, so that texts may contain commas.

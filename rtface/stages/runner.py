@@ -22,7 +22,7 @@ from rtface.frame import Bytes, Frame
 from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import compose, scaling, translation
 from rtface.protocols import Item, Tracker
-from rtface.stages.base import Stage
+from rtface.stages.base import Run, Stage
 from rtface.stages.draw import Canvas
 from rtface.stages.entry_points import load_stage
 from rtface.stages.options import Spec, make_stage
@@ -35,23 +35,6 @@ log = logging.getLogger("rtface")
 
 FAULTS, WITHIN_S = 5, 60.0
 """A stage that raises so often within so much time of the film is switched off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a stage is told before the first picture.
-
-    Attributes:
-        live: whether pictures come from a camera or stream.
-        origin: `Frame.time` at which the film or the run began.
-    """
-
-    live: bool = False
-    origin: float = 0.0
-
-    def elapsed(self, frame: Frame) -> float:
-        """Seconds since the film or the run began."""
-        return frame.time - self.origin
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from rtface.errors import UsageError
-from rtface.util.redaction import is_url, keep_secret, shown
+from rtface.redaction import is_url, keep_secret, shown
 
 # "file:/x" and "C:/x" are names of files.
 _ADDRESS = re.compile(r"(?i)(rtmp\w*|rtsps?|srt|udp|tcp|rtp|https?|ftps?|sftp):")

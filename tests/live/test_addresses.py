@@ -10,8 +10,8 @@ from rtface.errors import OutputError, UsageError
 from rtface.live.addresses import check_addresses, is_live, live_scope, parse_address, resolve_address
 from rtface.live.endpoint_factory import buffer_of, make_endpoints
 from rtface.options import Options, Scope
+from rtface.redaction import redacted, shown
 from rtface.stats import Stats
-from rtface.util.redaction import redacted, shown
 
 
 @pytest.mark.parametrize(("text", "kind", "name"), [

@@ -12,8 +12,8 @@ from rtface.live.control.sliding_window import DropShares, LatencyWindow
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, LineOutput
+from rtface.redaction import redacted
 from rtface.stats import Histogram, Stats
-from rtface.util.redaction import redacted
 
 Paint = Callable[[str, str], str]
 

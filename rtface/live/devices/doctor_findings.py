@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-from rtface.cli.doctor_checks import Finding
 from rtface.errors import MissingComponent
 from rtface.live.devices import v4l2
 from rtface.live.devices.camera_modes import CameraMode, choose, modes
 from rtface.live.devices.listing import devices, loopback
 from rtface.live.sources import srt
+from rtface.util.finding import Finding
 
 MODULES = Path("/lib/modules")
 CALL = (1280, 720), Fraction(30)

@@ -36,7 +36,7 @@ from rtface.media.provenance import append_xmp_box, without_correction
 from rtface.media.stream_plan import supported_encoders
 from rtface.media.tags import take_out
 from rtface.media.workfile import WorkFile, full
-from rtface.util.redaction import redacted
+from rtface.redaction import redacted
 
 _STATUS_S = 0.25
 _PIECE = {"max_interleave_delta": "1000000"}

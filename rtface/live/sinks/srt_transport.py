@@ -15,7 +15,7 @@ from rtface.live.messages import TransportStatus
 from rtface.live.sinks.tcp_channel import ConnectionLost
 from rtface.live.sinks.transport import LATE
 from rtface.live.sources.srt import MESSAGE, SrtConnection
-from rtface.util.redaction import shown
+from rtface.redaction import shown
 
 _TICK = 0.1
 # A peer confirms what it got within milliseconds. One that has confirmed nothing of the last so many seconds, for so

@@ -23,7 +23,7 @@ from rtface.live.sinks.open_transport import open_transport
 from rtface.live.sinks.stream_mux import StreamMux
 from rtface.live.sinks.tcp_channel import ConnectionLost
 from rtface.live.sinks.transport import Transport
-from rtface.util.redaction import redacted
+from rtface.redaction import redacted
 
 _STATUS_S = 0.25
 # Seconds of pictures that may wait for the encoder: those of a live run come in a burst after a stall.

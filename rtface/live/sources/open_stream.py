@@ -18,7 +18,7 @@ from rtface.errors import InputError, InputMissing, RtfaceError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
 from rtface.media.probe import choose_video, open_container, rate_of
-from rtface.util.redaction import shown
+from rtface.redaction import shown
 
 # Of a stream that gives pictures in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
 _PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from rtface.live.messages import SourceRequest
 from rtface.live.protocols import EndpointHealth, SoundFormat, SoundPacket, SoundSource
 from rtface.live.sources.reconnecting_source import ReconnectingSource
+from rtface.redaction import is_url, shown
 from rtface.stats import Stats
-from rtface.util.redaction import is_url, shown
 
 
 def open_sound_source(name: str, *, stats: Stats | None = None, format: str = "") -> SoundSource | None:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
-from rtface.util.redaction import shown
+from rtface.redaction import shown
 
 # Bytes of one message: seven packets of a transport stream, as everybody sends them.
 MESSAGE = 1316
