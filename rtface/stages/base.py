@@ -1,4 +1,4 @@
-"""The base class of stages, and what a stage is told of its run."""
+"""The base class of stages, and the facts of a run that a stage gets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtface.frame import Frame
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a stage is told before the first picture.
+    """The facts of a run that `Stage.begin` gets.
 
     Attributes:
         live: whether pictures come from a camera or stream.
