@@ -55,9 +55,10 @@ test-all: $(VENV)/.dev  ## run all tests but the soak tests, as CI does
 soak: $(VENV)/.dev  ## run the long live tests against real servers (an hour and a half; tests/soak)
 	$(PY) -m pytest -m soak -s tests $(ARGS)
 
-lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library
+lint: $(VENV)/.dev  ## ruff over everything, pyright strict over the library, who imports whom
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports --no-logo --no-cache
 
 image: run  ## renew the README's picture from out/
 	$(PY) -c "from pathlib import Path; from rtface.cli.demo import make_picture; \

@@ -1,0 +1,67 @@
+"""Laws of docs/architecture.md that import-linter does not check: module circles, threads and processes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "rtface").rglob("*.py"))
+TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+STARTS = {"run", "call", "check_call", "check_output"}  # of subprocess
+MAKERS = {"Thread", "Timer", "ThreadPoolExecutor", "ProcessPoolExecutor", "Process", "Popen", "fork"}
+
+# Who besides rtface/concurrency makes threads or processes, and for what. A new line needs a reason as good as these.
+ALLOWED = {
+    "rtface/device/cuda/stream_thread.py": "owns a CUDA stream",
+    "rtface/engine/host_engine.py": "runs an engine beside the frame loop",
+    "rtface/engine/cuda/hosted.py": "runs a CPU network beside the GPU",
+    "rtface/engine_install/child.py": "converts weights in another Python environment",
+    "rtface/pipeline/chain.py": "loads engine and tracker at the same time",
+    "rtface/pipeline/film.py": "loads the engine while the film is opened",
+    "rtface/pipeline/runtime.py": "prepares the GPU while the CPU already works",
+    "rtface/pipeline/segments.py": "works on several segments of a film at once",
+    "rtface/live/": "sources, sinks, devices and control must never block the frame loop",
+    "rtface/cli/demo.py": "runs the demonstration's steps as commands",
+}
+
+
+def modules() -> dict[str, str]:
+    """Module → file."""
+    return {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in TREES}
+
+
+def imported(tree: ast.AST, known: dict[str, str]) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in known else node.module
+
+
+def calls(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            function = node.func
+            name = getattr(function, "id", None) or getattr(function, "attr", "")
+            owner = getattr(getattr(function, "value", None), "id", "")
+            if name in MAKERS or (owner == "subprocess" and name in STARTS):
+                yield name
+
+
+def test_no_two_modules_import_each_other() -> None:
+    known = modules()
+    graph = {name: set(imported(TREES[path], known)) - {name} for name, path in known.items() if name != "rtface"}
+    assert len(graph) > 200
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_threads_and_processes_have_one_home() -> None:
+    makers = {path for path, tree in TREES.items() if set(calls(tree))}
+    strays = {path for path in makers if not path.startswith(("rtface/concurrency/", *ALLOWED))}
+    assert not strays, f"make threads in rtface/concurrency, or give a reason above: {strays}"
+    assert all(any(path.startswith(allowed) for path in makers) for allowed in ALLOWED), "a line above is out of date"
