@@ -6,7 +6,6 @@ import io
 import os
 import sys
 import threading
-import time
 import types
 
 import pytest
@@ -14,13 +13,6 @@ import pytest
 from rtface.live.control import keyboard
 from rtface.live.control.keyboard import HELP, KeyBindings, Keyboard
 from rtface.live.controls import LiveControls
-
-
-def wait_for(condition, seconds=10.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize(("typed", "values"), [
@@ -83,6 +75,6 @@ def test_windows_reads_keys_and_arrows(monkeypatch):
     monkeypatch.setitem(sys.modules, "msvcrt", console)
     controls = LiveControls(strength=0.5)
     terminal = keyboard.WindowsTerminal(KeyBindings(controls, str))
-    wait_for(controls.stop.is_set)
+    assert controls.stop.wait(10)
     terminal.close()
     assert controls.values() == {"enabled": False, "strength": 0.6, "light": 0.0}
