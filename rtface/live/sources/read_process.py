@@ -1,4 +1,4 @@
-"""One process that reads a source, from its start until it is lost."""
+"""The run's side of a child process that reads a source: starts it, watches it, passes on what it sends."""
 
 from __future__ import annotations
 
@@ -25,49 +25,56 @@ from rtface.live.messages import (
 if TYPE_CHECKING:
     import av
 
-# Pictures on their way, and the largest: 8K in 4:2:0, 16 bits a sample. Memory that no picture reaches costs nothing.
+# Slots for frames, and the bytes of the largest: 8K in 4:2:0, 16 bits a sample. Memory that no frame reaches costs
+# nothing.
 _SLOTS, _BYTES = 8, 7680 * 4320 * 3
-# Seconds in which the first picture has to come, and as long as data comes meanwhile: some streams have a key frame
-# every ten seconds.
+# Seconds in which the first frame has to come; the longer limit holds while data comes: some streams have a key frame
+# every ten seconds only.
 OPENING = 10.0
 _FIRST_PICTURE = 20.0
-# Seconds without data, and without a picture, after which it counts as lost; playlists come in pieces, disks wake up.
+# Seconds without data after which a source counts as lost; playlists come in pieces, disks have to wake up.
 _QUIET = {"stream": 3.5, "camera": 3.5, "microphone": 3.5, "file": 30.0}
 _QUIET_PIECES = 15.0
-# Seconds without data after which a playlist is shown as away, though it is not opened anew yet.
+# Seconds without data after which a playlist is shown as away, though it is not opened again yet.
 _HUSH = 2.5
+# Seconds without a frame after which a source counts as lost.
 _NO_PICTURE = 10.0
-# Seconds without a word of the process itself, and until its first one: a busy machine takes long to start it.
+# Seconds without a message of the process, and until its first one: a busy machine takes long to start it.
 MUTE_S = 3.5
 START_S = 30.0
-# Seconds that it may take to end.
+# Seconds that the process may take to end.
 _END = 0.3
 _ERRORS = {kind.__name__: kind for kind in (InputError, InputMissing, MissingComponent)}
 
 
 class ReadProcess:
-    """Runs the process and passes on what it gives, on a thread of the process.
+    """Runs the process once, and calls back with what it sends, on a thread of the process.
 
     Args:
         request: what it opens.
-        picture: told of every picture.
-        sound: told of every frame of sound.
-        hush: told why nothing comes, where that has lasted for long and is no loss yet.
+        picture: called with every frame.
+        sound: called with every frame of sound.
+        hush: called with a reason where nothing has come for long, though the source is not lost yet.
+        clock: seconds.
+        start: makes the process.
 
     Attributes:
-        opened: what it says of the source, once it does.
-        refusal: why the source cannot be opened, where it says so.
-        over: a film came to its end.
-        noted: what it found out about the pictures, a line each.
+        opened: description of the source, None until it is open.
+        refusal: error with which the source could not be opened.
+        over: whether a film came to its end.
+        noted: conversions that its frames need, a line each.
         pictures, sounds: how many came.
-        dropped, errors, bytes: pictures given up before they got here, packets that could not be decoded, and what the
-            source gave in all.
+        dropped, errors, bytes: frames dropped before they got here, packets that could not be decoded, and bytes
+            that the source gave in all.
         buffer: seconds that the jitter buffer adds now.
     """
 
     def __init__(self, request: SourceRequest, picture: Callable[[VideoFrameReady, av.VideoFrame], None],
-                 sound: Callable[[SoundPacketReady], None], hush: Callable[[str], None] = lambda why: None) -> None:
+                 sound: Callable[[SoundPacketReady], None], hush: Callable[[str], None] = lambda why: None, *,
+                 clock: Callable[[], float] = time.monotonic,
+                 start: Callable[..., ChildProcess] = ChildProcess) -> None:
         self._request, self._picture, self._sound, self._hush = request, picture, sound, hush
+        self._clock, self._start = clock, start
         self.opened: SourceOpened | None = None
         self.refusal: RtfaceError | None = None
         self.over = False
@@ -75,7 +82,7 @@ class ReadProcess:
         self.pictures = self.sounds = self.dropped = self.errors = self.bytes = 0
         self.buffer = 0.0
         self._ring = FrameRing(_SLOTS, _BYTES) if request.pictures else None
-        self._word_at = self._picture_at = time.monotonic()
+        self._word_at = self._picture_at = clock()
         self._began: float | None = None  # when the process was ready to open it
         self._quiet = 0.0
         self._reason: str | None = None
@@ -83,13 +90,13 @@ class ReadProcess:
         self._abandoned = False
 
     def hold(self, closed: threading.Event) -> str:
-        """Returns when it is lost, or `closed` is set; why, in a few words.
+        """Runs until the source is lost or `closed` is set; gives the reason in a few words.
 
         Raises:
             MissingComponent: no process could be started.
         """
         try:
-            child = ChildProcess("rtface.live.sources.read_worker:read", self._request, name="reader",
+            child = self._start("rtface.live.sources.read_worker:read", self._request, name="reader",
                                  frames=self._ring,
                                  on_message=self._take, on_end=self._end)
         except MissingComponent:
@@ -109,8 +116,8 @@ class ReadProcess:
             (f" ({self._reason})" if self._reason else "")
 
     def _watch(self) -> str:
-        """What is wrong, "" for nothing."""
-        now = time.monotonic()
+        """Why the source counts as lost, "" while it does not."""
+        now = self._clock()
         patience = START_S if self._began is None else OPENING if self.opened is None else MUTE_S
         if now - self._word_at > patience:
             return "the process that reads it does not answer"
@@ -138,7 +145,7 @@ class ReadProcess:
         return _QUIET_PIECES if pieces else _QUIET[self._request.kind]
 
     def _take(self, message: SourceMessage) -> None:
-        self._word_at = time.monotonic()
+        self._word_at = self._clock()
         self._began = self._began or self._word_at
         if self._abandoned:
             return
@@ -155,7 +162,7 @@ class ReadProcess:
                 self._quiet, self.bytes = message.quiet, message.bytes
                 self.dropped, self.errors, self.buffer = message.dropped, message.errors, message.buffer
             case SourceOpened():
-                self.opened, self._quiet = message, 0.0  # it was quiet while it was being opened
+                self.opened, self._quiet = message, 0.0  # opening it does not count
             case SourceRefused():
                 self.refusal = _ERRORS[message.kind](message.text)
             case SourceNote():

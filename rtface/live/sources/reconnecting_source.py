@@ -1,4 +1,4 @@
-"""Live sources: read in a process of their own, watched, and opened again whatever happened to them."""
+"""Live sources: read in a child process, watched, and opened again after every loss."""
 
 from __future__ import annotations
 
@@ -24,38 +24,43 @@ if TYPE_CHECKING:
     import av
 
 
-def open_live_source(endpoint: LiveAddress, *, size: tuple[int, int] | None = None, fps: Fraction | None = None,
+def open_live_source(address: LiveAddress, *, size: tuple[int, int] | None = None, fps: Fraction | None = None,
                      sound: bool = True, buffer: float | None = 0.0, stats: Stats | None = None) -> LiveSource:
-    """A camera, a stream or a film as the source of a live run; its `start` opens it.
+    """A camera, stream or film as the source of a live run; its `start` opens it.
 
     Args:
-        endpoint: of kind "camera", "stream" or "file".
+        address: of kind "camera", "stream" or "file".
         size, fps: asked of a camera.
         sound: whether the sound that comes with it is wanted.
         buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
         stats: receives ``dropped:source`` and ``packets_lost``.
 
     Raises:
-        UsageError: the endpoint is no input.
+        UsageError: the address is no input.
     """
-    if endpoint.kind not in ("camera", "stream", "file"):
-        raise UsageError(f"{endpoint} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
-    number = endpoint.kind == "camera" and not endpoint.name.startswith("/dev/")
-    return ReconnectingSource(SourceRequest(endpoint.kind, endpoint.name, size, fps, sound=sound, buffer=buffer),
-                              f"camera {endpoint.name or 0}" if number else str(endpoint), stats=stats or Stats())
+    if address.kind not in ("camera", "stream", "file"):
+        raise UsageError(f"{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT")
+    number = address.kind == "camera" and not address.name.startswith("/dev/")
+    return ReconnectingSource(SourceRequest(address.kind, address.name, size, fps, sound=sound, buffer=buffer),
+                              f"camera {address.name or 0}" if number else str(address), stats=stats or Stats())
 
 
 class ReconnectingSource:
-    """A `LiveSource`, and the source of a `rtface.live.sources.sound_sources`, whose request wants no pictures.
+    """A `LiveSource` of any kind; with a request without pictures, the source of `rtface.live.sources.sound_sources`.
 
     Args:
         request: what to open.
-        title: how it is called in messages.
+        title: its name in messages.
         stats: see `open_live_source`.
+        clock: seconds, as of `ReadProcess`.
+        process: makes the process that reads it.
     """
 
-    def __init__(self, request: SourceRequest, title: str, *, stats: Stats) -> None:
+    def __init__(self, request: SourceRequest, title: str, *, stats: Stats,
+                 clock: Callable[[], float] = time.monotonic,
+                 process: Callable[..., ReadProcess] = ReadProcess) -> None:
         self._request, self._title, self._stats = request, title, stats
+        self._now, self._process = clock, process
         self._closed, self._settled = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep, name="rtface-source", daemon=True)
         self._refusal: RtfaceError | None = None
@@ -66,7 +71,7 @@ class ReconnectingSource:
         self._over = self._lost = False
         self._noted: list[str] = []
         self._upright = Rotation()
-        self._health = EndpointHealth("opening", "", time.monotonic())
+        self._health = EndpointHealth("opening", "", clock())
         self._frames = self._dropped = self._errors = self._bytes = self._reopened = 0
         self._buffer = 0.0
         self._counting, self._seen = threading.Lock(), (0, 0, 0)
@@ -130,12 +135,11 @@ class ReconnectingSource:
         self._say("closed", self._health.detail)
 
     def _keep(self) -> None:
-        """Opens it, and again when it is lost, until it is closed."""
-        tries, lost_at = 0, time.monotonic()
+        """Opens the source, and again whenever it is lost, until `close`."""
+        tries, lost_at = 0, self._now()
         while not self._closed.is_set():
             self._clock = SourceClock()
-            connection = self._connection = ReadProcess(self._request, self._picture, self._heard,
-                                                        hush=lambda why: self._say("away", why))
+            connection = self._connection = self._process(self._request, self._picture, self._heard, self._quiet)
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
@@ -153,8 +157,8 @@ class ReconnectingSource:
             self._say("away", why)
             self._lost = True
             if connection.pictures or connection.sounds:
-                tries, lost_at = 0, time.monotonic()
-            self._closed.wait(retry_delay(tries, time.monotonic() - lost_at))
+                tries, lost_at = 0, self._now()
+            self._closed.wait(retry_delay(tries, self._now() - lost_at))
             tries += 1
         if self._over:
             self._say("closed", "it came to its end")
@@ -163,11 +167,11 @@ class ReconnectingSource:
     def _say(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
         if self._closed.is_set() and state != "closed":
             return
-        since = self._health.since if state == self._health.state else time.monotonic()
+        since = self._health.since if state == self._health.state else self._now()
         self._health = EndpointHealth(state, detail, since)
 
     def _count(self) -> None:
-        """Adds what the connection has counted since last asked."""
+        """Adds what the process has counted since the last call."""
         with self._counting:
             connection = self._connection
             if connection is None:
@@ -183,10 +187,13 @@ class ReconnectingSource:
         if failed:
             self._stats.count("packets_lost", failed)
 
-    # -- on the connection's thread -----------------------------------------------------------------------------
+    def _quiet(self, why: str) -> None:
+        self._say("away", why)
+
+    # -- on a thread of the process -----------------------------------------------------------------------------
 
     def _live(self) -> None:
-        """It is there, for the first time or again."""
+        """Marks the source as live, for the first time or again."""
         if self._health.state == "live" or self._closed.is_set():
             return
         self._reopened += self._lost
@@ -194,14 +201,14 @@ class ReconnectingSource:
         self._say("live", self._got)
 
     def _look_at_opened(self) -> None:
-        """What the connection says of the source. The form of its sound stays what it is at the first opening."""
+        """Takes over the description of the source. The format of its sound stays that of the first opening."""
         opened = self._connection.opened if self._connection is not None else None
         if opened is None:
             return
         self._opened, request = opened, self._request
         self._noted += [text for text in self._connection.noted if text not in self._noted] if self._connection else []
         if request.sound and request.sound_format is None:
-            # An encoder's sound may begin long after its pictures: viewers get silence until then.
+            # An encoder's sound may begin long after its video: viewers get silence until then.
             late = SoundFormat() if request.kind == "stream" and not opened.film else None
             self._request = replace(request, sound_format=opened.sound or late)
 
@@ -217,7 +224,7 @@ class ReconnectingSource:
         duration = round(1e6 / form.rate)
         image.pts, image.time_base, image.duration = pts, TIME_BASE, duration
         if self._opened.film and shot.stamp is not None:
-            self._request = replace(self._request, seek=shot.stamp)  # from where it would go on
+            self._request = replace(self._request, seek=shot.stamp)  # where it would continue
         self._frames += 1
         self._frame(Frame(image, pts, TIME_BASE, duration, shot.color, display, captured_at=shot.captured))
         self._settled.set()
@@ -226,13 +233,13 @@ class ReconnectingSource:
         at = self._clock.time("sound", heard.stamp, heard.captured)
         if self._request.pictures:
             if self._form is None or self._health.state != "live":
-                return  # what the opening read ahead
+                return  # read ahead while the source was being opened
         else:
             self._look_at_opened()
             self._live()
             self._frames += 1
             self._settled.set()
         if at + heard.duration / 2 < self._sound_end:
-            return  # again: its clock was set back
+            return  # heard already: the source's clock was set back
         self._sound_end = at + heard.duration
         self._sound(SoundPacket(heard.data, at, heard.duration, heard.rate, heard.channels))

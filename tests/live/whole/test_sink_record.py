@@ -14,7 +14,6 @@ import av
 import numpy as np
 import pytest
 
-from rtface.errors import OutputError, UsageError
 from rtface.live.addresses import parse_address
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.media.leftovers import clear_leftovers
@@ -94,49 +93,6 @@ def _is_whole(folder: Path, suffix: str) -> None:
         assert tags["enhanced_by"] == "rtface 9.9" and tags["digital_source_type"] == DIGITAL_SOURCE_TYPE
     if suffix == "mp4":
         assert b"xmp:CreatorTool" in path.read_bytes()
-
-
-@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
-def test_a_recording_without_a_corrected_face_does_not_say_so(folder: Path, suffix: str):
-    path = folder / f"call.{suffix}"
-    sink = recorded(path)
-    Feed(sink, form()).run(0.8)
-    sink.close()
-    with av.open(str(path)) as box:
-        assert not {"enhanced_by", "digital_source_type"} & {key.lower() for key in box.metadata}
-    assert len(pictures(path)) >= 5
-
-
-def test_places_are_checked_before_the_run(folder: Path):
-    (folder / "there.mkv").write_bytes(b"old")
-    for name, error in (("there.mkv", OutputError), ("no/folder.mkv", OutputError), ("call.webm", UsageError),
-                        ("call.xyz", UsageError)):
-        with pytest.raises(error, match=Path(name).stem):
-            open_live_sink(parse_address(str(folder / name)), Options())
-    assert (folder / "there.mkv").read_bytes() == b"old"
-    sink = recorded(folder / "there.mkv", overwrite=True)
-    Feed(sink, form()).run(0.5)
-    assert (folder / "there.mkv").read_bytes() == b"old"
-    sink.close()
-    assert len(pictures(folder / "there.mkv")) > 5
-
-
-def test_quality_is_by_crf(folder: Path):
-    sizes: list[int] = []
-    for crf in (18.0, 40.0):
-        path = folder / f"{crf:.0f}.mkv"
-        sink = recorded(path, crf=crf)
-        Feed(sink, form(), texture=True).run(1)
-        sink.close()
-        sizes.append(path.stat().st_size)
-    assert sizes[0] > 1.3 * sizes[1]
-
-
-def test_nothing_recorded_leaves_nothing(folder: Path):
-    sink = recorded(folder / "call.mkv")
-    sink.close()
-    assert not list(folder.iterdir())
-    assert "no picture" in sink.health.detail
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets another process's limits")

@@ -179,11 +179,6 @@ def test_a_stalled_server_does_not_hold_up_the_end(nginx: Nginx, opened: Opener)
         nginx.go_on()
 
 
-def test_a_server_that_says_nothing_is_given_up(opened: Opener):
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(OutputError, match="does not answer"):
-        opened(f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/key")
-
-
 def test_a_refused_application_or_key_is_said(nginx: Nginx, opened: Opener):
     with pytest.raises(OutputError, match="application") as caught:
         opened(nginx.url("topsecret").replace("/live/", "/other/"))

@@ -1,0 +1,178 @@
+"""A source that is lost and opened again, and the watch over its process; clock and process are stand-ins."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from rtface.concurrency.shared_frames import FrameLayout
+from rtface.errors import InputError, InputMissing
+from rtface.frame import Color, Display, Frame
+from rtface.live.messages import (
+    SOUND_BEGAN,
+    Heartbeat,
+    SoundPacketReady,
+    SourceOpened,
+    SourceRefused,
+    SourceRequest,
+    VideoFrameReady,
+)
+from rtface.live.protocols import SoundFormat
+from rtface.live.sources.read_process import OPENING, ReadProcess
+from rtface.live.sources.reconnecting_source import ReconnectingSource
+from rtface.stats import Stats
+from tests.live.live_fakes import SteppedClock, picture
+
+OPENED = SourceOpened("h264, 30 fps", Fraction(30), Fraction(1), (), SoundFormat(), film=False)
+LAYOUT = FrameLayout.of(picture())
+
+
+class StandInProcess:
+    """In place of `ReadProcess`: ends when the test says why."""
+
+    refusal, over = None, False
+    dropped = errors = bytes = 0
+    buffer = 0.0
+
+    def __init__(self, request: SourceRequest, frame: Any, sound: Any, hush: Any) -> None:
+        self.request, self.frame, self.sound, self.hush = request, frame, sound, hush
+        self.opened: SourceOpened | None = None
+        self.noted: list[str] = []
+        self.pictures = self.sounds = 0
+        self.ended: queue.Queue[str] = queue.Queue()
+
+    def hold(self, closed: threading.Event) -> str:
+        while not closed.is_set():
+            try:
+                return self.ended.get(timeout=0.01)
+            except queue.Empty:
+                continue
+        return ""
+
+    def show(self, at: float, stamp: float | None = None) -> None:
+        self.opened, self.pictures = OPENED, self.pictures + 1
+        self.frame(VideoFrameReady(0, LAYOUT, stamp, at, Color(), Display()), picture())
+
+    def hear(self, at: float, stamp: float) -> None:
+        self.sound(SoundPacketReady(b"aac", stamp, at, 1024 / 48_000, 48_000, 2))
+
+
+class Rig:
+    """A source whose processes the test plays."""
+
+    def __init__(self) -> None:
+        self.clock, self.processes = SteppedClock(100.0), queue.Queue[StandInProcess]()
+        self.frames: list[Frame] = []
+        self.sounds: list[Any] = []
+        self.source = ReconnectingSource(SourceRequest("stream", "rtmp://h/a/k"), "rtmp://h/a/…", stats=Stats(),
+                                         clock=self.clock, process=self._made)
+        self.result: queue.Queue[BaseException | None] = queue.Queue()
+        threading.Thread(target=self._start, daemon=True).start()
+
+    def _made(self, *arguments: Any, **more: Any) -> Any:
+        self.processes.put(process := StandInProcess(*arguments, **more))
+        return process
+
+    def _start(self) -> None:
+        try:
+            self.source.start(self.frames.append, self.sounds.append)
+            self.result.put(None)
+        except BaseException as error:  # noqa: BLE001 - for the test
+            self.result.put(error)
+
+    def process(self) -> StandInProcess:
+        return self.processes.get(timeout=5)
+
+
+def test_a_lost_source_is_opened_again_and_keeps_its_clock():
+    rig = Rig()
+    first = rig.process()
+    first.show(100.0, 5.0)
+    assert rig.result.get(timeout=5) is None
+    first.hear(100.01, 5.0)
+    first.ended.put("nothing came for 3.6 s")
+    second = rig.process()
+    health = rig.source.health
+    assert (health.state, health.detail, health.reopened) == ("away", "nothing came for 3.6 s", 0)
+    rig.clock.step(4.0)
+    second.hear(104.0, 0.0)  # before its first frame: left out
+    second.show(104.0, 0.0)
+    second.hear(104.02, 0.02)
+    assert rig.source.health.state == "live" and rig.source.health.reopened == 1
+    assert [f.pts for f in rig.frames] == [100_000_000, 104_000_000]
+    assert [s.time for s in rig.sounds] == [pytest.approx(100.0), pytest.approx(104.02)]
+    rig.source.close()
+    assert rig.source.health.state == "closed"
+
+
+def test_a_source_that_cannot_be_opened_is_an_error_at_the_start():
+    rig = Rig()
+    rig.process().ended.put("no picture came within 10 s")
+    error = rig.result.get(timeout=5)
+    assert isinstance(error, InputError) and "no picture came within 10 s" in str(error)
+
+
+def test_late_sound_opens_the_source_once_more():
+    rig = Rig()
+    first = rig.process()
+    assert first.request.again_for_sound and first.request.sound_format is None
+    first.show(100.0)
+    first.ended.put(f"the source ended it ({SOUND_BEGAN})")
+    again = rig.process().request
+    assert not again.again_for_sound and again.sound_format == SoundFormat()
+    rig.source.close()
+
+
+class Watch:
+    """A `ReadProcess` whose child the test plays."""
+
+    def __init__(self, **request: Any) -> None:
+        self.clock = SteppedClock(100.0)
+        self.said: list[str] = []
+        self.killed, self.alive = False, False
+        self.process = ReadProcess(SourceRequest("stream", "rtmp://h/a/k", pictures=False, **request), lambda *_: None,
+                                   lambda _: None, self.said.append, clock=self.clock, start=self._start)
+        self.reason: queue.Queue[str] = queue.Queue()
+        self._begun = threading.Event()
+        threading.Thread(target=lambda: self.reason.put(self.process.hold(threading.Event())), daemon=True).start()
+        assert self._begun.wait(5)
+
+    def _start(self, *_: Any, on_message: Any, on_end: Any, **__: Any) -> Any:
+        self.send, self.end = on_message, on_end
+        self._begun.set()
+        return self
+
+    def kill(self, wait: float) -> None:
+        self.killed = True
+
+
+def test_a_process_that_says_nothing_is_killed():
+    watch = Watch()
+    watch.send(Heartbeat(0.0, 0, 0, 0))
+    watch.clock.step(OPENING + 1)
+    assert watch.reason.get(timeout=5) == "the process that reads it does not answer" and watch.killed
+
+
+def test_a_source_without_data_is_lost():
+    watch = Watch()
+    watch.send(OPENED)
+    watch.send(SoundPacketReady(b"", 0.0, 100.0, 0.02, 48_000, 2))
+    watch.send(Heartbeat(3.6, 10, 2, 1, 0.25))
+    assert watch.reason.get(timeout=5) == "nothing came for 3.6 s"
+    process = watch.process
+    assert (process.sounds, process.bytes, process.dropped, process.errors, process.buffer) == (1, 10, 2, 1, 0.25)
+
+
+def test_a_refusal_and_a_crash_give_their_reason():
+    watch = Watch()
+    watch.send(SourceRefused("InputMissing", "nothing listens there"))
+    watch.end("")
+    assert watch.reason.get(timeout=5) == "nothing listens there"
+    assert isinstance(watch.process.refusal, InputMissing)
+    watch = Watch()
+    watch.end("its process ended by SIGSEGV")
+    assert watch.reason.get(timeout=5) == "reading it failed (its process ended by SIGSEGV)"
