@@ -13,6 +13,7 @@ import pytest
 
 from rtface.errors import InputMissing
 from rtface.live.devices.microphone import alsa_device
+from rtface.live.protocols import SoundFormat
 from rtface.live.sources.sound_sources import open_sound_source
 from tests.live.servers import program
 
@@ -24,8 +25,13 @@ CARDS = """\
 """
 
 
-def test_none_is_none():
+def test_no_sound_and_silence():
     assert open_sound_source("none") is None
+    source = open_sound_source("silent")
+    source.start(lambda sound: pytest.fail("the gap filler makes the silence"))
+    assert (source.health.state, source.described, source.sound_format) == ("live", "silence", SoundFormat())
+    source.close()
+    assert source.health.state == "closed"
 
 
 def test_alsa_is_asked_for_what_the_user_names():

@@ -1,72 +1,15 @@
-"""A whole live run between stand-ins for the ends, with the real tracker and engine."""
+"""A whole live run at the pace of its film or frames, with the real tracker and engine."""
 
 from __future__ import annotations
 
-import threading
 import time
-from fractions import Fraction
 
 import av
 import numpy as np
 
-from rtface.frame import Color, Display, Frame
-from rtface.live.protocols import TIME_BASE, VideoFormat
-from rtface.live.session import Endpoints, LiveSession, run_live
 from rtface.options import Options
-from rtface.stats import Stats
-from tests.live.live_fakes import FakeSink, FakeSource
-
-PASSING = Options(tracker="none", device="cpu")
-PORTRAIT = VideoFormat(320, 240, "yuv420p", Fraction(2), Color("bt601"))  # time enough on any machine
-
-
-def portrait(number: int) -> Frame:
-    """The astronaut's face, soft, as it would come now."""
-    import cv2
-    from skimage import data
-
-    rgb = cv2.GaussianBlur(cv2.resize(data.astronaut()[:240, 60:380], (320, 240)), (0, 0), 1.6)
-    rgb = np.roll(rgb, number % 3, axis=1)
-    image = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p")
-    now = time.monotonic()
-    return Frame(image, round(1e6 * now), TIME_BASE, color=PORTRAIT.color, display=Display(), captured_at=now)
-
-
-class Run:
-    """`run_live` on a thread, fed by the test."""
-
-    def __init__(self, options: Options = PASSING, source: FakeSource | None = None, sinks=None, **more) -> None:
-        self.source, self.sinks, self.stop = source or FakeSource(), sinks or [FakeSink()], threading.Event()
-        self.ends, self.stats = Endpoints(self.source, self.sinks, **more), Stats()
-        self.begun, self.report, self.error = threading.Event(), None, None
-        self.live: LiveSession | None = None
-        self.options = options
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        def look(live: LiveSession) -> None:
-            self.live = live
-            self.begun.set()
-        try:
-            self.report = run_live(self.ends, self.options, stats=self.stats, stop=self.stop, look=look)
-        except BaseException as error:  # noqa: BLE001 - looked at by the test
-            self.error = error
-
-    def __enter__(self):
-        self._thread.start()
-        assert self.begun.wait(30), self.error
-        return self
-
-    def __exit__(self, *exc) -> None:
-        self.end()
-
-    def end(self) -> float:
-        """Stops it; seconds that took."""
-        began = time.monotonic()
-        self.stop.set()
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-        return time.monotonic() - began
+from tests.live.live_fakes import FakeSource
+from tests.live.test_run import PORTRAIT, Run, portrait
 
 
 def test_a_face_is_enhanced_live_and_the_report_says_so(tmp_path):

@@ -6,54 +6,16 @@ import os
 import select
 import sys
 import time
-from enum import Enum
-from fractions import Fraction
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from rtface.frame import Color, Frame
-from rtface.live.devices.virtual_camera import VirtualCamera
-from rtface.live.protocols import TIME_BASE, VideoFormat
-
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)
 
+from tests.live.devices.camera_rig import form, frame
 from tests.live.devices.fake_video import FakeVideo
-from tests.live.devices.test_camera_buffer import noise, samples
-
-COLOR = Color("bt601")
-
-
-def form(width=64, height=48, pix_fmt="yuv420p", rate=30, aspect=1):
-    return VideoFormat(width, height, pix_fmt, Fraction(rate), COLOR, Fraction(aspect))
-
-
-def frame(width=64, height=48, pix_fmt="yuv420p", seed=0):
-    return Frame(noise(width, height, pix_fmt, seed), 0, TIME_BASE, color=COLOR, captured_at=time.monotonic())
-
-
-@pytest.fixture
-def video(tmp_path, monkeypatch):
-    made = FakeVideo(tmp_path, monkeypatch)
-    made.module()
-    return made
-
-
-@pytest.fixture
-def opened():
-    made = []
-
-    def build(name="", like=None):
-        sink = VirtualCamera(name)
-        made.append(sink)
-        sink.open(like or form(), sound=None)
-        return sink
-
-    yield build
-    for sink in made:
-        sink.close()
+from tests.live.devices.test_camera_buffer import samples
 
 
 def until(true, seconds=3.0):
@@ -126,49 +88,6 @@ def test_a_driver_that_tells_of_readers_is_believed(tmp_path, monkeypatch, opene
     assert until(lambda: sink.wanted)
     video.usage = [0]
     assert until(lambda: not sink.wanted)
-
-
-class StandIn(ModuleType):
-    """pyvirtualcam, with a camera that is there or complains as its backends do."""
-
-    def __init__(self, complaint=""):
-        super().__init__("pyvirtualcam")
-        self.made, self.fails = [], False
-        module = self
-
-        class Camera:
-            device = "OBS Virtual Camera"
-
-            def __init__(self, width, height, fps, *, fmt, device=None, backend=None):
-                if complaint:
-                    raise RuntimeError(complaint)
-                self.asked, self.sent, self.closed = (width, height, fps, fmt.name, device, backend), [], False
-                module.made.append(self)
-
-            def send(self, picture):
-                if module.fails:
-                    raise RuntimeError("the queue is gone")
-                self.sent.append(picture.copy())
-
-            def sleep_until_next_frame(self):
-                raise AssertionError("it would wait")
-
-            def close(self):
-                self.closed = True
-
-        self.Camera = Camera
-        self.PixelFormat = Enum("PixelFormat", "I420 NV12")
-
-
-@pytest.fixture
-def elsewhere(monkeypatch):
-    def build(system, complaint=""):
-        monkeypatch.setattr("rtface.live.devices.virtual_camera.platform.system", lambda: system)
-        module = StandIn(complaint)
-        monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
-        return module
-
-    return build
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12"])

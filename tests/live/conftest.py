@@ -1,0 +1,48 @@
+"""Fixtures of the tests of virtual cameras, fast and whole."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from rtface.live.devices.virtual_camera import VirtualCamera
+
+
+@pytest.fixture
+def video(tmp_path, monkeypatch):
+    from tests.live.devices.fake_video import FakeVideo
+
+    made = FakeVideo(tmp_path, monkeypatch)
+    made.module()
+    return made
+
+
+@pytest.fixture
+def opened():
+    from tests.live.devices.camera_rig import form
+
+    made = []
+
+    def build(name="", like=None):
+        sink = VirtualCamera(name)
+        made.append(sink)
+        sink.open(like or form(), sound=None)
+        return sink
+
+    yield build
+    for sink in made:
+        sink.close()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    from tests.live.devices.camera_rig import StandIn
+
+    def build(system, complaint=""):
+        monkeypatch.setattr("rtface.live.devices.virtual_camera.platform.system", lambda: system)
+        module = StandIn(complaint)
+        monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
+        return module
+
+    return build

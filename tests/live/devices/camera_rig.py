@@ -1,0 +1,54 @@
+"""Stand-ins for what a virtual camera writes to, and frames for it."""
+
+from __future__ import annotations
+
+import time
+from enum import Enum
+from fractions import Fraction
+from types import ModuleType
+
+from rtface.frame import Color, Frame
+from rtface.live.protocols import TIME_BASE, VideoFormat
+from tests.live.devices.test_camera_buffer import noise
+
+COLOR = Color("bt601")
+
+
+def form(width=64, height=48, pix_fmt="yuv420p", rate=30, aspect=1):
+    return VideoFormat(width, height, pix_fmt, Fraction(rate), COLOR, Fraction(aspect))
+
+
+def frame(width=64, height=48, pix_fmt="yuv420p", seed=0):
+    return Frame(noise(width, height, pix_fmt, seed), 0, TIME_BASE, color=COLOR, captured_at=time.monotonic())
+
+
+class StandIn(ModuleType):
+    """pyvirtualcam, with a camera that is there or complains as its backends do."""
+
+    def __init__(self, complaint=""):
+        super().__init__("pyvirtualcam")
+        self.made, self.fails = [], False
+        module = self
+
+        class Camera:
+            device = "OBS Virtual Camera"
+
+            def __init__(self, width, height, fps, *, fmt, device=None, backend=None):
+                if complaint:
+                    raise RuntimeError(complaint)
+                self.asked, self.sent, self.closed = (width, height, fps, fmt.name, device, backend), [], False
+                module.made.append(self)
+
+            def send(self, picture):
+                if module.fails:
+                    raise RuntimeError("the queue is gone")
+                self.sent.append(picture.copy())
+
+            def sleep_until_next_frame(self):
+                raise AssertionError("it would wait")
+
+            def close(self):
+                self.closed = True
+
+        self.Camera = Camera
+        self.PixelFormat = Enum("PixelFormat", "I420 NV12")
