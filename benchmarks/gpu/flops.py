@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rtface.engine.tensorrt.weights import Apart
+from rtface.engine.tensorrt.weights import SplitModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def read(path: Path, inputs: Mapping[str, tuple[int, ...]]) -> tuple[int, Counte
     """
     import onnx
     # Shapes are all that counts, and the weights of a large network would be copied.
-    model: Any = Apart.of(onnx.load(str(path))).model
+    model: Any = SplitModel.of(onnx.load(str(path))).model
     for port in model.graph.input:
         if port.name in inputs:
             dims = port.type.tensor_type.shape.dim

@@ -20,8 +20,8 @@ from rtface.device.cuda import shaping
 from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.gpu import Memory
-from rtface.device.cuda.kernels import Job, Step
-from rtface.device.cuda.staging import Surface
+from rtface.device.cuda.kernels import KernelCall, LaunchList
+from rtface.device.cuda.staging import StagedSamples
 from rtface.frame import Frame
 from rtface.geometry.alignment import crop_matrix
 from rtface.geometry.planes import layout, planes
@@ -67,7 +67,7 @@ class Room:
         self.pieces.clear()
 
 
-def timed(bench: Bench, room: Room, steps: Sequence[Step]) -> Callable[[], float]:
+def timed(bench: Bench, room: Room, steps: Sequence[KernelCall]) -> Callable[[], float]:
     """Gives milliseconds of all steps in turn, of which a graph holds a hundred."""
     inner, repeats = bench.count(10, 1), bench.count(10, 1)
     memories = list(room.pieces)
@@ -114,7 +114,7 @@ def _told(ms: Sequence[float], nbytes: int, copies: float) -> dict[str, Any]:
             "of_copy": round(rate / copies, 3)}
 
 
-def _steps(job: Job, room: Room) -> list[Step]:
+def _steps(job: LaunchList, room: Room) -> list[KernelCall]:
     return job.steps(room.put(job.descriptors).address) if job.launches else []
 
 
@@ -130,7 +130,7 @@ def _frame(bench: Bench, name: str, faces: int, size: int, copies: float) -> dic
     matrices = _places(frame, size)
     room = Room(bench)
     crop = CropPlan(frame, form, matrices, size)
-    surface = Surface(form, crop.boxes)
+    surface = StagedSamples(form, crop.boxes)
     held = np.zeros(surface.nbytes, np.uint8)
     surface.load(planes(frame.image, form), held)
     block, scratch = room.put(held), room.take(crop.scratch)
@@ -162,7 +162,7 @@ def _many_crops(bench: Bench, count: int, copies: float) -> dict[str, Any]:
     matrices = np.stack([_places(frame, size)[n % 4] + [[0, 0, n % 7], [0, 0, n % 5]] for n in range(count)])
     room = Room(bench)
     plan = CropPlan(frame, form, matrices, size)
-    surface = Surface(form, plan.boxes)
+    surface = StagedSamples(form, plan.boxes)
     held = np.zeros(surface.nbytes, np.uint8)
     surface.load(planes(frame.image, form), held)
     block, scratch, pixels = room.put(held), room.take(plan.scratch), room.take(12 * size * size * count)
@@ -189,7 +189,7 @@ def _shaping(bench: Bench, count: int, size: int, copies: float) -> dict[str, An
         r_at, c_at, mask_at = (room.put(a).address for a in (r, c, mask))
         out, final, into, work = (room.take(4 * k).address for k in (
             3 * size * size, size * size, shaping.measure_floats(size), shaping.scratch_floats(size)))
-        rows[n] = shaping.face_of(area, option, shaping.Places(
+        rows[n] = shaping.face_of(area, option, shaping.FaceAddresses(
             r_at, c_at, out, final, mask_at, size, into, work))[0]
         controls = decide(CpuShaper(r, c, area).measure(option), area, CorrectionState(), option, time=0.0)
         coarseness = controls.grain.coarseness if controls.grain else 1

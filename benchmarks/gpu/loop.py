@@ -220,9 +220,9 @@ def serial(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
 def on_cpu(engine: str, film: Film, count: int) -> dict[str, float]:
     """The same step where there is no GPU: milliseconds a frame, by ONNX Runtime in fp32 on all cores."""
     from rtface.device.cpu.device import CpuDevice
-    from rtface.engine.host_engine import LoadedEngine
+    from rtface.engine.host_engine import HostEngine
     from rtface.engine.recipe import find_recipes, load_recipe
-    loaded = LoadedEngine(load_recipe(find_recipes()[engine]), device="onnx")
+    loaded = HostEngine(load_recipe(find_recipes()[engine]), device="onnx")
     try:
         step = FilmEnhancer(Runtime(CpuDevice(), One(loaded)), Options(max_faces=16), Stats(), analysis=False)
         serial(step, [film.frame(0)])

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from rtface.device.cuda.stream_thread import Owner
-from rtface.engine.plan import Verdict
+from rtface.device.cuda.stream_thread import StreamThread
+from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ class Bench:
     _folder: Any = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="rtface-bench-"))
 
     def __post_init__(self) -> None:
-        self.owner = Owner(self._open)
+        self.owner = StreamThread(self._open)
 
     def _open(self) -> Any:
         if not self.dry:
@@ -94,13 +94,14 @@ class Bench:
 
         return float(self.run(go))
 
-    def plan(self, recipe: Recipe, *, precision: Any = None) -> tuple[Any, Verdict, str]:
+    def plan(self, recipe: Recipe, *, precision: Any = None) -> tuple[Any, GoldenResult, str]:
         """A plan for the GPU, the gate's verdict, and why TensorRT is what runs it."""
 
-        def make() -> tuple[Any, Verdict, str]:
+        def make() -> tuple[Any, GoldenResult, str]:
             if self.dry:
                 from tests.device.cuda.gpu_rig import FakePlan
-                return FakePlan(recipe, self.owner.gpu, max_batch=recipe.batch.max), Verdict(100.0, 50.0, 0.0), "dry"
+                plan = FakePlan(recipe, self.owner.gpu, max_batch=recipe.batch.max)
+                return plan, GoldenResult(100.0, 50.0, 0.0), "dry"
             from rtface.engine.tensorrt import open_tensorrt
             return *open_tensorrt(recipe, self.owner.gpu, precision=precision), "TensorRT takes the GPU"
 

@@ -19,7 +19,7 @@ from benchmarks.gpu import flops
 from benchmarks.gpu.engines import Ours
 from benchmarks.gpu.machine import Bench, TorchClock, interleaved, quantiles, ratio, repeats_for, torch_here
 from benchmarks.gpu.published_engines import Published, find, names
-from rtface.engine.plan import Verdict, candidates, gate
+from rtface.engine.plan import GoldenResult, candidates, gate
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
@@ -128,7 +128,7 @@ def judged(bench: Bench, recipe: Recipe, *, take_any: bool) -> tuple[Any, dict[s
     raise EngineError(f"engine {recipe.name}: no plan of it can be used: {found}")
 
 
-def _told(verdict: Verdict) -> dict[str, Any]:
+def _told(verdict: GoldenResult) -> dict[str, Any]:
     return {"psnr": verdict.psnr, "required": verdict.required, "passed": verdict.passed}
 
 

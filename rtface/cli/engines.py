@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rtface.engine.listing import EngineInfo
     from rtface.engine.recipe import Recipe
     from rtface.engine.recipe_tables import Precision
-    from rtface.engine.tensorrt import Built
+    from rtface.engine.tensorrt import BuiltPlan
     from rtface.engine.tensorrt.builder import Progress
 
 app = typer.Typer(rich_markup_mode=None)
@@ -114,7 +114,7 @@ def _precision(wanted: str | None) -> Precision | None:
     return None
 
 
-def _build(recipes: list[Recipe], device: str, precision: Precision | None, console: Console) -> list[Built]:
+def _build(recipes: list[Recipe], device: str, precision: Precision | None, console: Console) -> list[BuiltPlan]:
     from rtface.engine.tensorrt import build_ahead, build_on
 
     def progress_of(recipe: Recipe) -> Progress:
@@ -145,7 +145,7 @@ def _gpu(index: int) -> Any:
                                ) from error
 
 
-def _row(built: Built) -> list[str]:
+def _row(built: BuiltPlan) -> list[str]:
     seen = f"{built.verdict.psnr:.1f} dB" if built.verdict else "not checked"
     return [built.identity.engine, built.identity.device, built.identity.precision,
             f"{built.path.stat().st_size / 1e6:.1f} MB", f"{built.seconds:.1f} s", seen]

@@ -19,7 +19,7 @@ from rtface.cli.option_sources import LoadedOptions
 from rtface.errors import Interrupted
 
 if TYPE_CHECKING:
-    from rtface.engine_install.add import Talk
+    from rtface.engine_install.add import AddCallbacks
     from rtface.engine_install.catalogue import Offer
 
 
@@ -60,10 +60,10 @@ def add(
     """Add an engine that others published, from a local file or by download."""
     with _terminable():
         options = load().options
-        from rtface.engine_install.add import Request
+        from rtface.engine_install.add import AddRequest
         from rtface.engine_install.add import add as work
 
-        added = work(Request(name, file, url, python, overwrite, options.commercial_use, options.threads),
+        added = work(AddRequest(name, file, url, python, overwrite, options.commercial_use, options.threads),
                      _talk(console, accept))
         console.clear()
         if json:
@@ -100,7 +100,7 @@ def merge(
         from rtface.engine_install import convert, environment
         from rtface.engine_install.identify import as_typed
 
-        python = environment.find_python(python, environment.Teller(console.say, _InstallProgress(console).show))
+        python = environment.find_python(python, environment.SetupOutput(console.say, _InstallProgress(console).show))
         console.status("joining the weights")
         convert.merge(base, changes, out, text, python)
         console.clear()
@@ -148,9 +148,9 @@ def _cells(offer: Offer, added: bool) -> list[str]:
             published.summary + (f" ({published.refused})" if published.refused else "")]
 
 
-def _talk(console: Console, accept: bool) -> Talk:
-    from rtface.engine_install.add import Talk
-    from rtface.engine_install.environment import Teller
+def _talk(console: Console, accept: bool) -> AddCallbacks:
+    from rtface.engine_install.add import AddCallbacks
+    from rtface.engine_install.environment import SetupOutput
 
     progress = _InstallProgress(console)
 
@@ -167,7 +167,7 @@ def _talk(console: Console, accept: bool) -> Talk:
         except typer.Abort:  # Ctrl-C, or the end of what can be typed
             raise KeyboardInterrupt from None
 
-    return Talk(Teller(console.say, progress.show), progress.share, progress.bytes, ask)
+    return AddCallbacks(SetupOutput(console.say, progress.show), progress.share, progress.bytes, ask)
 
 
 class _InstallProgress:

@@ -9,15 +9,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtface.engine.engine_set import Asked, EngineSet, choose_engine, load_engine
-    from rtface.engine.host_engine import LoadedEngine
+    from rtface.engine.engine_set import EngineRequest, EngineSet, choose_engine, load_engine
+    from rtface.engine.host_engine import HostEngine
     from rtface.engine.listing import EngineInfo, list_engines, measure
 
-__all__ = ["Asked", "EngineInfo", "EngineSet", "LoadedEngine", "choose_engine", "list_engines", "load_engine",
-           "measure"]
+__all__ = [
+    "EngineInfo",
+    "EngineRequest",
+    "EngineSet",
+    "HostEngine",
+    "choose_engine",
+    "list_engines",
+    "load_engine",
+    "measure",
+]
 
-_MODULES = {"EngineInfo": "listing", "list_engines": "listing", "measure": "listing", "LoadedEngine": "host_engine",
-         "Asked": "engine_set", "EngineSet": "engine_set", "choose_engine": "engine_set", "load_engine": "engine_set"}
+_MODULES = {"EngineInfo": "listing", "list_engines": "listing", "measure": "listing", "HostEngine": "host_engine",
+            "EngineRequest": "engine_set", "EngineSet": "engine_set", "choose_engine": "engine_set",
+            "load_engine": "engine_set"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from rtface.engine.plan import PlanIdentity, Verdict
+from rtface.engine.plan import GoldenResult, PlanIdentity
 from rtface.engine.recipe import Recipe
 
 # Bytes of weights from which on a film asks an engine about keyframes only: on a CPU, and on an NVIDIA GPU.
 _HEAVY, _HEAVY_ON_GPU = 64 << 20, 1 << 30
 
 
-class ReadyEngine:
+class EngineBase:
     """The part of `rtface.protocols.Engine` that its recipe answers, and what the report is told.
 
     Attributes:
@@ -20,7 +20,7 @@ class ReadyEngine:
         reason: one line saying what runs where, and why.
     """
 
-    def __init__(self, recipe: Recipe, identity: PlanIdentity, verdict: Verdict, device: str, where: str,
+    def __init__(self, recipe: Recipe, identity: PlanIdentity, verdict: GoldenResult, device: str, where: str,
                  why: str) -> None:
         self.recipe, self.device = recipe, device
         self.backend = f"{identity.backend} {identity.library.split('-')[0]}"

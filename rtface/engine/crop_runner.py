@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from rtface.engine.recipe import Recipe
-from rtface.engine.recipe_tables import Region
+from rtface.engine.recipe_tables import CropRegion
 from rtface.errors import EngineError
 from rtface.frame import Float32
 
@@ -48,7 +48,7 @@ class Answer:
     log_scale: Float32 | None = None
 
 
-class Restorer:
+class CropRunner:
     """Runs crops through a plan. Not for use from several threads."""
 
     def __init__(self, recipe: Recipe, plan: Network) -> None:
@@ -132,7 +132,7 @@ class Restorer:
         return Answer(picture, known_next, hidden, outputs[ports.log_scale][0, 0])
 
 
-def shrunk(crop: Float32, region: Region, factor: int) -> Float32:
+def shrunk(crop: Float32, region: CropRegion, factor: int) -> Float32:
     """`region` of a crop (float32 3×S×S), smaller by `factor`: float32 3×h/factor×w/factor."""
     x, y, w, h = region
     out = np.empty((3, h // factor, w // factor), np.float32)
@@ -141,7 +141,7 @@ def shrunk(crop: Float32, region: Region, factor: int) -> Float32:
     return out
 
 
-def spread(values: Float32, size: int, region: Region) -> Float32:
+def spread(values: Float32, size: int, region: CropRegion) -> Float32:
     """A head's map over the whole crop, S×S; 0 outside the region."""
     x, y, w, h = region
     out = np.zeros((size, size), np.float32)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from rtface.engine.host_engine import LoadedEngine
+from rtface.engine.host_engine import HostEngine
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe, unknown_engine
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
@@ -21,7 +21,7 @@ SMALL = "rtface-s"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EngineRequest:
     """Which engine a run asks for.
 
     Attributes:
@@ -35,7 +35,7 @@ class Asked:
     commercial_use: bool = False
 
 
-def load_engine(name: str = "default", *, device: str = "auto", threads: int | None = None) -> LoadedEngine:
+def load_engine(name: str = "default", *, device: str = "auto", threads: int | None = None) -> HostEngine:
     """Loads an engine, checks it against its golden crops and warms it up.
 
     Args:
@@ -50,7 +50,7 @@ def load_engine(name: str = "default", *, device: str = "auto", threads: int | N
         MissingComponent: weights, golden crops or the device's package are not there.
         EngineError: the network does not give its reference's answers in any precision.
     """
-    return LoadedEngine(recipe_named(name), device=device, threads=threads)
+    return HostEngine(recipe_named(name), device=device, threads=threads)
 
 
 def recipe_named(name: str) -> Recipe:
@@ -135,7 +135,7 @@ def choose_engine(face_width: float, faces: int, ms: Mapping[str, float], *, bud
 
 
 class RunningEngine(Engine, Protocol):
-    """What a run needs of its engines, wherever they are; see `LoadedEngine`."""
+    """What a run needs of its engines, wherever they are; see `HostEngine`."""
 
     @property
     def device(self) -> str: ...
@@ -156,7 +156,7 @@ class EngineSet:
         engines: all that are loaded, by name.
     """
 
-    def __init__(self, asked: Asked | str = "default", *, device: str = "auto", threads: int | None = None,
+    def __init__(self, asked: EngineRequest | str = "default", *, device: str = "auto", threads: int | None = None,
                  beside: int | None = None, opener: Callable[[Recipe], RunningEngine] | None = None) -> None:
         """Loads what `asked` needs, by `opener` where one is given (engines on a GPU).
 
@@ -166,11 +166,11 @@ class EngineSet:
         Raises as `load_engine`; UsageError also for an engine that may not be used commercially where that is asked
         for, and for `fidelity` where the engine has no such control.
         """
-        self._asked = Asked(asked) if isinstance(asked, str) else asked
+        self._asked = EngineRequest(asked) if isinstance(asked, str) else asked
         name = self._asked.name
 
         def load(recipe: Recipe) -> RunningEngine:
-            return LoadedEngine(recipe, device=device, threads=threads if recipe.recurrent else beside or threads)
+            return HostEngine(recipe, device=device, threads=threads if recipe.recurrent else beside or threads)
 
         self._opener = opener or load
         self.engines: dict[str, RunningEngine] = {}

@@ -13,8 +13,8 @@ from weakref import WeakSet
 import numpy as np
 
 from rtface.engine.backends.choose import open_engine
-from rtface.engine.base import ReadyEngine
-from rtface.engine.crop_runner import FaceMemory, Restorer
+from rtface.engine.base import EngineBase
+from rtface.engine.crop_runner import CropRunner, FaceMemory
 from rtface.engine.plan import retime
 from rtface.engine.recipe import Recipe
 from rtface.errors import UsageError
@@ -25,7 +25,7 @@ _CLOSE_S = 0.5
 _BACK = 10  # niceness of an engine that nobody waits for
 
 
-class LoadedEngine(ReadyEngine):
+class HostEngine(EngineBase):
     """A restorer ready to run (`rtface.protocols.Engine`): one worker thread, first come, first served."""
 
     def __init__(self, recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> None:
@@ -38,7 +38,7 @@ class LoadedEngine(ReadyEngine):
         where = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
         super().__init__(recipe, identity, verdict, backend.device, f", {where}", why)
         self._verdict = verdict
-        self._restorer = Restorer(recipe, self._plan)
+        self._restorer = CropRunner(recipe, self._plan)
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored | None = None
         for _ in range(3):  # the first runs allocate; the first frame must not wait for that

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from rtface.engine.backends.choose import check_device, find, order
 from rtface.engine.cuda import driver
 from rtface.engine.engine_set import DEFAULT, recipe_named
-from rtface.engine.host_engine import LoadedEngine
+from rtface.engine.host_engine import HostEngine
 from rtface.engine.plan import candidates, recall
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Licence
@@ -118,7 +118,7 @@ def measure(name: str = "default", *, device: str = "auto", threads: int | None 
 def _speed(recipe: Recipe, device: str, threads: int | None) -> tuple[float, str, str]:
     if check_device(device).startswith("cuda"):
         return _speed_on_gpu(recipe, device)
-    engine = LoadedEngine(recipe, device=device, threads=threads)
+    engine = HostEngine(recipe, device=device, threads=threads)
     try:
         return engine.measure(), engine.device, engine.precision
     finally:

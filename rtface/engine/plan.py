@@ -25,10 +25,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from rtface.engine.backends.int8 import load_calibration
-from rtface.engine.crop_runner import Restorer
+from rtface.engine.crop_runner import CropRunner
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.spec import Buildable
+from rtface.engine.spec import NetworkSpec
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError
 from rtface.frame import Float32
 from rtface.util.install import reinstall_line
@@ -72,7 +72,7 @@ class PlanIdentity:
     profile: str = ""
 
     @staticmethod
-    def of(recipe: Buildable, backend: str, library: str, device: str, precision: Precision, *, driver: str = "",
+    def of(recipe: NetworkSpec, backend: str, library: str, device: str, precision: Precision, *, driver: str = "",
            profile: str = "") -> PlanIdentity:
         """The identity of `recipe` (its digest and weights) on that library, device and precision; of a GPU also its
         driver, and what the network was prepared for."""
@@ -93,7 +93,7 @@ class PlanIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GoldenResult:
     """What the golden gate found: PSNR in dB (worst crop), the least allowed, and milliseconds a crop took (median)."""
 
     psnr: float
@@ -170,7 +170,7 @@ def _check_room(recipe: Recipe) -> None:
 _NOTHING_TO_DO = 60.0
 
 
-def gate(recipe: Recipe, plan: Plan) -> Verdict:
+def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
     """Restores the golden crops and compares; also times the plan (median over the crops, at least 5 runs).
 
     Required is the recipe's PSNR, and at the crop that the reference changes most half the error of leaving it as it
@@ -179,13 +179,13 @@ def gate(recipe: Recipe, plan: Plan) -> Verdict:
     required: float = getattr(recipe.golden.psnr, plan.identity.precision)
     crops, answers = judged_golden(recipe, plan.identity.precision)
     if not len(crops):
-        return Verdict(-200.0, required, 0.0)
+        return GoldenResult(-200.0, required, 0.0)
     idle = min(psnr(crop, answer) for crop, answer in zip(crops, answers, strict=True))
     if idle < _NOTHING_TO_DO:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
     try:
-        restorer = Restorer(replace(recipe, fidelity=None), plan)  # goldens are made with its default
+        restorer = CropRunner(replace(recipe, fidelity=None), plan)  # goldens are made with its default
         if recipe.recurrent:
             worst = _second_frames(restorer, crops)
         for i in range(max(6, len(crops))):
@@ -198,11 +198,11 @@ def gate(recipe: Recipe, plan: Plan) -> Verdict:
     except (OutOfDeviceMemory, DeviceLost):  # says nothing about the plan
         raise
     except EngineError:  # not a number: as bad as it gets, and the next precision may do better
-        return Verdict(-200.0, required, 0.0)
-    return Verdict(round(max(worst, -200.0), 3), required, round(1e3 * statistics.median(times[1:]), 3))
+        return GoldenResult(-200.0, required, 0.0)
+    return GoldenResult(round(max(worst, -200.0), 3), required, round(1e3 * statistics.median(times[1:]), 3))
 
 
-def _second_frames(restorer: Restorer, crops: Float32) -> float:
+def _second_frames(restorer: CropRunner, crops: Float32) -> float:
     """The worst PSNR of a recurrent engine on the frames after the golden crops given."""
     following, answers = load_golden(restorer.recipe, "next_")
     firsts = {crop.tobytes(): i for i, crop in enumerate(load_golden(restorer.recipe)[0])}
@@ -214,16 +214,16 @@ def _second_frames(restorer: Restorer, crops: Float32) -> float:
     return worst
 
 
-def recall(identity: PlanIdentity) -> Verdict | None:
+def recall(identity: PlanIdentity) -> GoldenResult | None:
     """What an earlier start found about this plan, or None."""
     try:
         table = parse_json(identity.path.read_text())
-        return from_table(Verdict, table["verdict"], "") if table["identity"] == asdict(identity) else None
+        return from_table(GoldenResult, table["verdict"], "") if table["identity"] == asdict(identity) else None
     except (OSError, ValueError, KeyError, TypeError, UsageError):  # never written, or damaged: find out again
         return None
 
 
-def remember(identity: PlanIdentity, verdict: Verdict) -> None:
+def remember(identity: PlanIdentity, verdict: GoldenResult) -> None:
     """Writes the verdict for the next start; a cache that cannot be written costs time only, so it is just logged."""
     text = json.dumps({"identity": asdict(identity), "verdict": asdict(verdict)}, indent=1)
     try:
@@ -259,7 +259,7 @@ def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = Fal
 
 
 def open_plan(recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], P],
-              mixed: bool = False) -> tuple[P, Verdict]:
+              mixed: bool = False) -> tuple[P, GoldenResult]:
     """Builds the first plan that passes the gate; `mixed` as for `candidates`. Raises EngineError when none does."""
     found: list[str] = []
     failed: EngineError | None = None
@@ -296,7 +296,7 @@ def open_plan(recipe: Recipe, supported: Sequence[Precision], build: Callable[[P
                       ) from failed
 
 
-def retime(identity: PlanIdentity, verdict: Verdict, ms: float) -> Verdict:
+def retime(identity: PlanIdentity, verdict: GoldenResult, ms: float) -> GoldenResult:
     """The verdict with a new speed, remembered."""
     verdict = replace(verdict, ms=ms)
     remember(identity, verdict)

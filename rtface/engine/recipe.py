@@ -16,17 +16,17 @@ from typing import Literal
 from rtface.engine.recipe_tables import (
     Alignment,
     Batch,
-    Controls,
+    CropRegion,
+    EngineControls,
     Family,
     Golden,
     Licence,
-    Memory,
     Output,
     Port,
     Precisions,
-    Region,
-    Source,
-    Weights,
+    RecurrentTensors,
+    SourceFile,
+    WeightsFile,
 )
 from rtface.engine.weights import weights_fault
 from rtface.errors import EngineError, MissingComponent, UsageError
@@ -53,18 +53,18 @@ class Recipe:
     version: str
     summary: str
     licence: Licence
-    weights: Weights
+    weights: WeightsFile
     input: Port
     output: Output
     golden: Golden
     kind: Literal["restorer"] = "restorer"
     family: Family = "CNN"
-    memory: Memory | None = None
+    memory: RecurrentTensors | None = None
     alignment: Alignment = field(default_factory=Alignment)
     batch: Batch = field(default_factory=Batch)
     precision: Precisions = field(default_factory=Precisions)
-    controls: Controls = field(default_factory=Controls)
-    source: Source | None = None
+    controls: EngineControls = field(default_factory=EngineControls)
+    source: SourceFile | None = None
     folder: Path = Path()
     digest: str = ""
     fidelity: float | None = None
@@ -75,7 +75,7 @@ class Recipe:
         return self.memory is not None
 
     @property
-    def region(self) -> Region:
+    def region(self) -> CropRegion:
         """What the network is given and answers for, on the crop."""
         return self.input.region or (0, 0, self.input.size, self.input.size)
 
@@ -186,7 +186,7 @@ def _misfit(recipe: Recipe) -> str | None:
     control = recipe.controls.fidelity
     if control is not None and not 0 <= control.default <= 1:
         return f"controls.fidelity.default must be between 0 and 1, got {control.default:g}"
-    if control is not None and control.name in replace(recipe, controls=Controls()).inputs:
+    if control is not None and control.name in replace(recipe, controls=EngineControls()).inputs:
         return f"controls.fidelity.name is that of another input: {control.name}"
     grid = recipe.memory.grid if recipe.memory else None
     if grid is not None and (grid < 32 or size % grid or any(v % recipe.shrink for v in recipe.region)):

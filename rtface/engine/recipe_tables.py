@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Float = Literal["bf16", "f32"]
+FloatPrecision = Literal["bf16", "f32"]
 Precision = Literal["int8", "fp16", "bf16", "f32"]
 Family = Literal["CNN", "GAN", "transformer", "codebook", "diffusion"]
 
@@ -28,7 +28,7 @@ class Licence:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class WeightsFile:
     """The network's file (relative to the recipe), its size in bytes, SHA-256 (hex) and number of parameters."""
 
     file: str
@@ -37,7 +37,7 @@ class Weights:
     parameters: int
 
 
-Region = tuple[int, int, int, int]
+CropRegion = tuple[int, int, int, int]
 """x, y, width and height in pixels."""
 
 
@@ -48,7 +48,7 @@ class Port:
 
     name: str
     size: int
-    region: Region | None = None
+    region: CropRegion | None = None
     layout: Literal["NCHW"] = "NCHW"
     range: tuple[float, float] = (0.0, 1.0)
     colour: Literal["rgb"] = "rgb"
@@ -65,7 +65,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class RecurrentTensors:
     """Tensors of a recurrent network besides the crop.
 
     It remembers its answer for the input's region on a crop of side `grid`: the crop itself, or, where given, one
@@ -114,8 +114,8 @@ class Batch:
 class Precisions:
     """Arithmetic to use where a CPU has it, what to fall back to, and the ONNX nodes that stay in fp32 everywhere."""
 
-    default: Float = "f32"
-    fallback: Float = "f32"
+    default: FloatPrecision = "f32"
+    fallback: FloatPrecision = "f32"
     fp32_nodes: tuple[str, ...] = ()
 
 
@@ -129,7 +129,7 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
-class Controls:
+class EngineControls:
     """What a user may turn: `strength` scales the correction; `fidelity`, of some networks, is how near the answer has
     to stay to the crop (1) instead of being beautiful (0)."""
 
@@ -161,7 +161,7 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFile:
     """The published file that an engine was made of (``rtface engines add``): its name, size in bytes and SHA-256
     (hex), and the address that it was fetched from, "" for a file of the user's own."""
 

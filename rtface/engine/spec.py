@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from rtface.engine.recipe_tables import Batch, Precisions, Weights
+from rtface.engine.recipe_tables import Batch, Precisions, WeightsFile
 from rtface.protocols import ImageNetwork
 
 
-class Buildable(Protocol):
+class NetworkSpec(Protocol):
     """See the module; attributes as `Recipe`'s."""
 
     @property
@@ -22,7 +22,7 @@ class Buildable(Protocol):
     @property
     def folder(self) -> Path: ...
     @property
-    def weights(self) -> Weights: ...
+    def weights(self) -> WeightsFile: ...
     @property
     def batch(self) -> Batch: ...
     @property
@@ -36,8 +36,8 @@ class Buildable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A tracker's network (`Buildable`): one picture at a time, in fp32."""
+class ImageNetworkSpec:
+    """A tracker's network (`NetworkSpec`): one picture at a time, in fp32."""
 
     network: ImageNetwork
     version: str = ""
@@ -58,8 +58,8 @@ class Picture:
         return self.network.path.parent
 
     @property
-    def weights(self) -> Weights:
-        return Weights(self.network.path.name, self.network.path.stat().st_size, self.network.sha256, 0)
+    def weights(self) -> WeightsFile:
+        return WeightsFile(self.network.path.name, self.network.path.stat().st_size, self.network.sha256, 0)
 
     @property
     def model_path(self) -> Path:

@@ -12,13 +12,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rtface.engine.recipe import Recipe, load_recipe
-from rtface.engine.recipe_tables import Licence, Source
+from rtface.engine.recipe_tables import Licence, SourceFile
 from rtface.engine_install import environment, licence, trial
 from rtface.engine_install.catalogue import Offer, find_offers, offer_named
 from rtface.engine_install.checkpoint import read_contents
-from rtface.engine_install.convert import Converted, convert
-from rtface.engine_install.download import Wanted, digest, download
-from rtface.engine_install.environment import Teller
+from rtface.engine_install.convert import ConversionResult, convert
+from rtface.engine_install.download import PublishedFile, digest, download
+from rtface.engine_install.environment import SetupOutput
 from rtface.engine_install.folder import check_name, check_room, engines_folder, is_there, making, move_in, to_toml
 from rtface.engine_install.generic_onnx import GenericNetwork
 from rtface.engine_install.identify import as_typed, check, recognise
@@ -38,7 +38,7 @@ Accept = Callable[[list[str]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AddRequest:
     """What is to be added.
 
     Attributes:
@@ -61,18 +61,18 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class AddCallbacks:
     """How it speaks with its user: `tell` says lines, `progress` what is done and how far (0…1), `fetched` how many
     bytes have come and of how many, `accept` asks about a licence."""
 
-    tell: Teller
+    tell: SetupOutput
     progress: Callable[[str, float], None]
     fetched: Callable[[int, int | None], None]
     accept: Accept
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AddResult:
     """What was made: where it lies, how it runs here, and the converter's figure (None without one)."""
 
     name: str
@@ -91,7 +91,7 @@ class Added:
         return asdict(self) | {"folder": str(self.folder)}
 
 
-def add(request: Request, talk: Talk) -> Added:
+def add(request: AddRequest, talk: AddCallbacks) -> AddResult:
     """Adds an engine; where anything fails nothing is left of it and what was there before stays.
 
     Raises:
@@ -122,7 +122,7 @@ def add(request: Request, talk: Talk) -> Added:
     if offer.published.sha256 not in (None, sha256):
         log.warning("%s is not the published %s (SHA-256 %s…); that is as it should be where you trained it further",
                     request.file, offer.published.file, sha256[:12])
-    source = Source(request.file.name, request.file.stat().st_size, sha256)
+    source = SourceFile(request.file.name, request.file.stat().st_size, sha256)
     with _place(offer.name, offer.table.licence, request, talk) as place:
         return _converted(offer, request.file, source, place, request, talk)
 
@@ -136,7 +136,7 @@ class _Place:
 
 
 @contextmanager
-def _place(name: str, terms: Licence, request: Request, talk: Talk) -> Generator[_Place]:
+def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -> Generator[_Place]:
     """Where to make an engine. Inside, no other process adds one of that name: one fetches, converts and moves in at a
     time. Raises UsageError where its licence is not accepted, or may not be, or it is there; OutputError."""
     if request.commercial_use and not terms.commercial_use:
@@ -153,12 +153,12 @@ def _place(name: str, terms: Licence, request: Request, talk: Talk) -> Generator
             yield _Place(made, how)
 
 
-def _check_absent(name: str, request: Request) -> None:
+def _check_absent(name: str, request: AddRequest) -> None:
     if is_there(name) and not request.overwrite:
         raise UsageError(f"engine {name} is there already, in {engines_folder() / name}; --overwrite replaces it")
 
 
-def _fetched(offer: Offer, request: Request, talk: Talk, offers: Mapping[str, Offer]) -> Added:
+def _fetched(offer: Offer, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
     published = offer.published
     url = request.url or published.url
     if url is None:
@@ -168,8 +168,8 @@ def _fetched(offer: Offer, request: Request, talk: Talk, offers: Mapping[str, Of
         return _fetched_from(url, offer, place, request, talk, offers)
 
 
-def _fetched_from(url: str, offer: Offer, place: _Place, request: Request, talk: Talk,
-                  offers: Mapping[str, Offer]) -> Added:
+def _fetched_from(url: str, offer: Offer, place: _Place, request: AddRequest, talk: AddCallbacks,
+                  offers: Mapping[str, Offer]) -> AddResult:
     published = offer.published
     sha256 = published.sha256 or _pinned(offer.name)
     name = Path(urlsplit(url).path).name if request.url and not published.file else published.file
@@ -179,7 +179,7 @@ def _fetched_from(url: str, offer: Offer, place: _Place, request: Request, talk:
         log.warning("%s is not encrypted and has no published SHA-256: whoever is on the way could change it",
                     shown(url))
     try:
-        file = download(Wanted(url, published.bytes, sha256), target, talk.fetched)
+        file = download(PublishedFile(url, published.bytes, sha256), target, talk.fetched)
     except DownloadError:
         raise
     except OSError as error:
@@ -193,7 +193,7 @@ def _fetched_from(url: str, offer: Offer, place: _Place, request: Request, talk:
         if file == target:  # the next attempt must not find it
             target.unlink()
         raise
-    added = _converted(offer, file, Source(file.name, file.stat().st_size, found, shown(url)), place, request, talk)
+    added = _converted(offer, file, SourceFile(file.name, file.stat().st_size, found, shown(url)), place, request, talk)
     if file == target:  # what was made of it is what is needed
         shutil.rmtree(target.parent, ignore_errors=True)
     return added
@@ -207,7 +207,8 @@ def _pinned(name: str) -> str | None:
     return None
 
 
-def _converted(offer: Offer, weights: Path, source: Source, place: _Place, request: Request, talk: Talk) -> Added:
+def _converted(offer: Offer, weights: Path, source: SourceFile, place: _Place, request: AddRequest,
+               talk: AddCallbacks) -> AddResult:
     made = place.made
     check_room(made, _ROOM * source.bytes)
     done = convert(offer, weights, made, environment.find_python(request.python, talk.tell), talk.progress)
@@ -216,7 +217,7 @@ def _converted(offer: Offer, weights: Path, source: Source, place: _Place, reque
     return _finish(place, _table(offer, done, source), offer.table.licence, done, request, talk)
 
 
-def _table(offer: Offer, done: Converted, source: Source) -> dict[str, Any]:
+def _table(offer: Offer, done: ConversionResult, source: SourceFile) -> dict[str, Any]:
     """The recipe of a converted network."""
     table, published = offer.table, offer.published
     precision = replace(table.precision, fp32_nodes=done.fp32_nodes)
@@ -236,7 +237,7 @@ def _stated(value: Any) -> Any:
     return {key: _stated(inner) for key, inner in value.items() if inner is not None}
 
 
-def _plain(file: Path, request: Request, talk: Talk, offers: Mapping[str, Offer]) -> Added:
+def _plain(file: Path, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
     """An ONNX file, as it is."""
     if request.name is None:
         raise UsageError("an ONNX file does not say whose network it is; name it, as in: rtface engines add gfpgan-1.4 "
@@ -248,7 +249,7 @@ def _plain(file: Path, request: Request, talk: Talk, offers: Mapping[str, Offer]
     if offer is None:
         talk.tell.say(f"{name} is not an engine that rtface knows{hint(name, offers)}; "
                       "it is added as an engine of your own")
-    source = Source(file.name, file.stat().st_size, digest(file))
+    source = SourceFile(file.name, file.stat().st_size, digest(file))
     with _place(name, terms, request, talk) as place:
         made = place.made
         check_room(made, _ROOM * source.bytes)
@@ -260,7 +261,7 @@ def _plain(file: Path, request: Request, talk: Talk, offers: Mapping[str, Offer]
         return _finish(place, table, terms, None, request, talk)
 
 
-def _plain_table(name: str, network: GenericNetwork, offer: Offer | None, terms: Licence, source: Source,
+def _plain_table(name: str, network: GenericNetwork, offer: Offer | None, terms: Licence, source: SourceFile,
                  model: Path) -> dict[str, Any]:
     spans = (offer.table.input.range, offer.table.output.range) if offer else ((-1.0, 1.0), (-1.0, 1.0))
     controls: dict[str, Any] = {"strength": True}
@@ -282,8 +283,8 @@ def _plain_table(name: str, network: GenericNetwork, offer: Offer | None, terms:
         "golden": {"file": "golden.npz", "psnr": {"f32": f32, "bf16": bf16}}, "source": asdict(source)})
 
 
-def _finish(place: _Place, table: dict[str, Any], terms: Licence, done: Converted | None, request: Request,
-            talk: Talk) -> Added:
+def _finish(place: _Place, table: dict[str, Any], terms: Licence, done: ConversionResult | None, request: AddRequest,
+            talk: AddCallbacks) -> AddResult:
     """The record, the recipe (last), the gate, and the move into its place."""
     made = place.made
     licence.record(made, table["name"], terms, place.accepted)
@@ -295,5 +296,5 @@ def _finish(place: _Place, table: dict[str, Any], terms: Licence, done: Converte
     engine = trial.check(recipe, request.threads)
     folder = move_in(made, recipe.name)
     required: float = getattr(recipe.golden.psnr, engine.precision)
-    return Added(recipe.name, folder, engine.device, engine.backend, engine.precision, engine.psnr, required, engine.ms,
-                 recipe.weights.sha256, done.onnx_error if done else None)
+    return AddResult(recipe.name, folder, engine.device, engine.backend, engine.precision, engine.psnr, required,
+                     engine.ms, recipe.weights.sha256, done.onnx_error if done else None)

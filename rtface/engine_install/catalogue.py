@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from rtface import plugins
-from rtface.engine.recipe_tables import Alignment, Batch, Controls, Family, Licence, Output, Port, Precisions, Psnr
+from rtface.engine.recipe_tables import (
+    Alignment,
+    Batch,
+    EngineControls,
+    Family,
+    Licence,
+    Output,
+    Port,
+    Precisions,
+    Psnr,
+)
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.util.install import plugin_line, reinstall_line
 from rtface.util.parse import hint
@@ -58,7 +68,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class OfferTable:
     """``offers.toml``."""
 
     architecture: Architecture
@@ -70,7 +80,7 @@ class Table:
     alignment: Alignment = field(default_factory=Alignment)
     batch: Batch = field(default_factory=Batch)
     precision: Precisions = field(default_factory=Precisions)
-    controls: Controls = field(default_factory=Controls)
+    controls: EngineControls = field(default_factory=EngineControls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ class Offer:
     """One network that can be added: `folder` holds the architecture, `table` is what its networks share."""
 
     folder: Path
-    table: Table
+    table: OfferTable
     published: Published
 
     @property
@@ -110,7 +120,7 @@ def read_offers(folder: Path) -> list[Offer]:
     """What one architecture offers. Raises EngineError naming the file and the key."""
     path = folder / FILE
     try:
-        table = from_table(Table, parse_toml(path.read_text(encoding="utf-8")), "")
+        table = from_table(OfferTable, parse_toml(path.read_text(encoding="utf-8")), "")
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # UsageError, TOMLDecodeError and UnicodeDecodeError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ExitStatus:
     """How a child ended: its exit code (negative: the signal), and the last lines that it wrote to standard error."""
 
     code: int
@@ -30,7 +30,7 @@ class Ended:
 
 
 def run(command: Sequence[str | Path], heard: Callable[[str], None], environment: Mapping[str, str] | None = None,
-        cwd: Path | None = None) -> Ended:
+        cwd: Path | None = None) -> ExitStatus:
     """Runs a command, telling `heard` each line of its standard output. It is killed, with all that it started, when
     this is interrupted. Raises OSError when it cannot be started."""
     with tempfile.TemporaryFile() as errors:
@@ -48,7 +48,7 @@ def run(command: Sequence[str | Path], heard: Callable[[str], None], environment
                 raise
         errors.seek(0)
         text = errors.read()[-8000:].decode(errors="replace")
-    return Ended(code, [line.strip() for line in text.splitlines() if line.strip()][-20:])
+    return ExitStatus(code, [line.strip() for line in text.splitlines() if line.strip()][-20:])
 
 
 def _kill(child: subprocess.Popen[str]) -> None:

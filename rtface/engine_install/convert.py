@@ -28,7 +28,7 @@ _STAGES = {"load": "reading the weights", "export": "writing the network", "gold
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
+class ConversionResult:
     """What the converter says of ``model.onnx``; `onnx_error` is the largest difference from torch as a share of the
     output's range, `left_out` how many crops are no goldens because rounding decides there."""
 
@@ -50,7 +50,7 @@ def golden_crops(size: int) -> Bytes:
     return np.stack([cv2.resize(crop, (size, size), interpolation=way) for crop in crops]).astype(np.uint8)
 
 
-def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Progress) -> Converted:
+def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Progress) -> ConversionResult:
     """Writes ``model.onnx`` and ``golden.npz`` (and ``int8.json``, where the offer wants it) into `out`.
 
     Raises EngineError with the converter's own words, or saying how it ended.
@@ -81,7 +81,7 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Prog
     if "error" in result or ended.code or "result" not in result:
         why = result.get("error") or f"the converter failed: {ended.why}"
         raise EngineError(f"{offer.name} cannot be converted: {why}")
-    return from_table(Converted, result["result"], "result.")
+    return from_table(ConversionResult, result["result"], "result.")
 
 
 def merge(base: Path, changes: Path, out: Path, text: str | None, python: Path) -> None:
@@ -100,7 +100,7 @@ def merge(base: Path, changes: Path, out: Path, text: str | None, python: Path) 
         raise EngineError(f"{out} cannot be made: {ended.why}")
 
 
-def _run(python: Path, module: str, words: Sequence[str | Path], heard: Callable[[str], None]) -> child.Ended:
+def _run(python: Path, module: str, words: Sequence[str | Path], heard: Callable[[str], None]) -> child.ExitStatus:
     """Runs a module of ``engines`` by a Python that has torch, as ``python -m`` does."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
     with tempfile.TemporaryDirectory(prefix="rtface-") as stand:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from rtface._version import __version__
-from rtface.engine_install.partial_download import Part
+from rtface.engine_install.partial_download import PartialDownload
 from rtface.errors import DownloadError, UsageError
 from rtface.redaction import redacted, shown
 
@@ -34,7 +34,7 @@ _REDIRECTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long to wait.
 
     Attributes:
@@ -49,7 +49,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PublishedFile:
     """A published file: where it is, and, as far as that is known, its size in bytes and its SHA-256 (hex)."""
 
     url: str
@@ -63,7 +63,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(wanted: Wanted, target: Path, progress: Progress, patience: Patience | None = None) -> Path:
+def download(wanted: PublishedFile, target: Path, progress: Progress, patience: Timeouts | None = None) -> Path:
     """Fetches a file to `target` and gives back where it lies: `target`, or the file itself for a ``file://`` address.
 
     What has come lies beside it under ``.part`` until it is whole and is the right one; a broken download goes on from
@@ -81,11 +81,11 @@ def download(wanted: Wanted, target: Path, progress: Progress, patience: Patienc
     if target.is_file() and _fault(wanted, target) is None:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    _Download(wanted, target, progress, patience or Patience()).run()
+    _Download(wanted, target, progress, patience or Timeouts()).run()
     return target
 
 
-def _local(wanted: Wanted) -> Path:
+def _local(wanted: PublishedFile) -> Path:
     path = Path(url2pathname(urlsplit(wanted.url).path))
     if not path.is_file():
         raise DownloadError(f"{path} is not there")
@@ -94,7 +94,7 @@ def _local(wanted: Wanted) -> Path:
     return path
 
 
-def _fault(wanted: Wanted, path: Path) -> str | None:
+def _fault(wanted: PublishedFile, path: Path) -> str | None:
     """How a whole file differs from the published one; None where it does not."""
     size = path.stat().st_size
     if wanted.bytes is not None and size != wanted.bytes:
@@ -119,10 +119,10 @@ class Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Download:
-    def __init__(self, wanted: Wanted, target: Path, progress: Progress, patience: Patience) -> None:
+    def __init__(self, wanted: PublishedFile, target: Path, progress: Progress, patience: Timeouts) -> None:
         self._wanted, self._progress, self._patience = wanted, progress, patience
         self._shown = shown(wanted.url)
-        self._part = Part(target, wanted.url)
+        self._part = PartialDownload(target, wanted.url)
         # Proxies come from the environment.
         self._opener = urllib.request.build_opener(Redirects())
 

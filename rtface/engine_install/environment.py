@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Teller:
+class SetupOutput:
     """Where progress goes: `say` a line that stays, `status` one that the next takes the place of."""
 
     say: Say
@@ -38,7 +38,7 @@ def environment_folder() -> Path:
     return cache_dir() / "torch-environment"
 
 
-def find_python(named: Path | None, tell: Teller) -> Path:
+def find_python(named: Path | None, tell: SetupOutput) -> Path:
     """The Python to convert with: `named`, that of ``RTFACE_TORCH_PYTHON``, this one, or one made for it (`make`).
 
     Raises MissingComponent when the one that was named lacks something, or none can be made.
@@ -78,7 +78,7 @@ def missing(python: Path) -> list[str]:
     return found
 
 
-def make(folder: Path, tell: Teller) -> Path:
+def make(folder: Path, tell: SetupOutput) -> Path:
     """Sets up an environment with torch; nothing is left of one that fails. Raises MissingComponent."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)

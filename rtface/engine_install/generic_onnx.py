@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rtface.engine.crop_runner import Restorer
+from rtface.engine.crop_runner import CropRunner
 from rtface.engine.plan import psnr
 from rtface.engine.recipe import Recipe
 from rtface.engine_install.checkpoint import file_head
@@ -225,7 +225,7 @@ def write_golden(recipe: Recipe, threads: int) -> None:
     crops = pictures.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     plan = OpenVinoPlan(recipe, "f32", threads)
     try:
-        answers = Restorer(recipe, plan).restore(crops)
+        answers = CropRunner(recipe, plan).restore(crops)
     finally:
         plan.close()
     likeness = min(psnr(crop, answer) for crop, answer in zip(crops, answers, strict=True))

@@ -21,7 +21,7 @@ def as_typed(path: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class TensorDifference:
     """How a file's tensors differ from an offer's: names that are missing, too many, or of another shape."""
 
     missing: list[str]
@@ -41,13 +41,14 @@ class Difference:
         return ", ".join(parts)
 
 
-def compare(contents: Contents, offer: Offer) -> Difference:
+def compare(contents: Contents, offer: Offer) -> TensorDifference:
     """The difference between what a file holds and what the offer's network takes."""
     prefix, wanted = offer.published.prefix, offer.keys()
     found = {name: shape for name, shape in tensors(contents, offer.published.states).items()
              if name.startswith(prefix)}
-    return Difference([name for name in wanted if name not in found], [name for name in found if name not in wanted],
-                      [name for name in wanted if name in found and found[name] != wanted[name]], len(wanted))
+    return TensorDifference([name for name in wanted if name not in found],
+                            [name for name in found if name not in wanted],
+                            [name for name in wanted if name in found and found[name] != wanted[name]], len(wanted))
 
 
 def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offer]) -> Offer:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from rtface.util.toml_dataclass import parse_json
 
 
-class Part:
+class PartialDownload:
     """What has come of `url` on its way to `target`, in the file `path`; that of another address does not count."""
 
     def __init__(self, target: Path, url: str) -> None:

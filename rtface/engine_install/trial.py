@@ -17,7 +17,7 @@ from typing import Any
 from rtface import errors
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
-from rtface.engine.host_engine import LoadedEngine
+from rtface.engine.host_engine import HostEngine
 from rtface.engine.recipe import Recipe
 from rtface.engine_install import generic_onnx
 from rtface.errors import EngineError, RtfaceError, reason
@@ -30,8 +30,8 @@ _LEAST_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """How an engine runs here: the attributes of `LoadedEngine` of these names."""
+class TrialResult:
+    """How an engine runs here: the attributes of `HostEngine` of these names."""
 
     device: str
     backend: str
@@ -51,7 +51,7 @@ def write_golden(recipe: Recipe, threads: int, *, limit: float = LIMIT_S) -> Non
     _apart("golden_apart", (recipe, threads), f"engine {recipe.name}", limit)
 
 
-def check(recipe: Recipe, threads: int | None, *, limit: float = LIMIT_S) -> Checked:
+def check(recipe: Recipe, threads: int | None, *, limit: float = LIMIT_S) -> TrialResult:
     """Opens the engine, which passes its golden gate by that. Raises as `write_golden`."""
     return _apart("check_apart", (recipe, threads), f"engine {recipe.name}", limit)
 
@@ -68,11 +68,11 @@ def golden_apart(parent: ParentProcess, given: tuple[Recipe, int]) -> None:
 
 def check_apart(parent: ParentProcess, given: tuple[Recipe, int | None]) -> None:
     """What the process does for `check`."""
-    def work() -> Checked:
+    def work() -> TrialResult:
         recipe, threads = given
-        engine = LoadedEngine(recipe, threads=threads)
+        engine = HostEngine(recipe, threads=threads)
         engine.close()
-        return Checked(engine.device, engine.backend, engine.precision, engine.psnr, engine.ms)
+        return TrialResult(engine.device, engine.backend, engine.precision, engine.psnr, engine.ms)
 
     _answer(parent, work)
 

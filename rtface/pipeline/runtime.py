@@ -10,7 +10,7 @@ from dataclasses import replace
 from threading import Event, Lock, Thread
 
 from rtface.device.cpu.device import CpuDevice
-from rtface.engine import Asked, EngineSet
+from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.backends.choose import check_device
 from rtface.engine.cuda import driver
 from rtface.engine.engine_set import SMALL, check_head
@@ -27,9 +27,9 @@ Warn = Callable[[str, str], None]
 _LEAST_BYTES = 512 << 20
 
 
-def asked_by(options: Options) -> Asked:
+def asked_by(options: Options) -> EngineRequest:
     """Which engine a run with these options asks for."""
-    return Asked(options.engine, options.fidelity, options.commercial_use)
+    return EngineRequest(options.engine, options.fidelity, options.commercial_use)
 
 
 def check_region(given: Container[str], options: Options) -> None:
@@ -39,7 +39,7 @@ def check_region(given: Container[str], options: Options) -> None:
         check_head(options.engine)
 
 
-def open_runtime(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
+def open_runtime(engine: EngineRequest | str, device: str, stack: ExitStack, *, threads: int | None = None,
                   beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
                   progress: Progress | None = None) -> Runtime:
     """Opens what a run needs; `stack` closes it.
@@ -59,7 +59,7 @@ def open_runtime(engine: Asked | str, device: str, stack: ExitStack, *, threads:
         MissingComponent: a package, model file or device is not there.
         EngineError: an engine does not give its reference's answers there.
     """
-    device, engine = check_device(device), Asked(engine) if isinstance(engine, str) else engine
+    device, engine = check_device(device), EngineRequest(engine) if isinstance(engine, str) else engine
     why = None
     if device == "auto":
         try:
@@ -85,12 +85,12 @@ def codec_device(device: str) -> str:
     return "cuda" if device == "auto" and may_take_gpu(device) else device
 
 
-def open_cpu_then_gpu(engine: Asked | str, device: str, stack: ExitStack, *, threads: int | None = None,
+def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack, *, threads: int | None = None,
                  beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
                  ) -> tuple[Runtime, Future[Runtime] | None]:
     """For live runs: a runtime on the CPU now, with the small engine where the choice is rtface's; and one on the
     GPU that is being made ready, where `device` names one. Raises as `open_runtime` for the first."""
-    device, engine = check_device(device), Asked(engine) if isinstance(engine, str) else engine
+    device, engine = check_device(device), EngineRequest(engine) if isinstance(engine, str) else engine
     if not may_take_gpu(device):
         return open_runtime(engine, device, stack, threads=threads, beside=beside, picture_threads=picture_threads,
                              warn=warn), None
@@ -129,14 +129,15 @@ def open_cpu_then_gpu(engine: Asked | str, device: str, stack: ExitStack, *, thr
     return now, coming
 
 
-def _on_cpu(engine: Asked, device: str, stack: ExitStack, threads: int | None, beside: int | None,
+def _on_cpu(engine: EngineRequest, device: str, stack: ExitStack, threads: int | None, beside: int | None,
             picture_threads: int | None, warn: Warn | None) -> Runtime:
     engines = EngineSet(engine, device=device, threads=threads, beside=beside)
     stack.callback(engines.close)
     return Runtime(CpuDevice(picture_threads, warn=warn), engines)
 
 
-def _on_gpu(engine: Asked, device: str, stack: ExitStack, warn: Warn | None, progress: Progress | None) -> Runtime:
+def _on_gpu(engine: EngineRequest, device: str, stack: ExitStack, warn: Warn | None,
+            progress: Progress | None) -> Runtime:
     from rtface.device.cuda.device import CudaDevice
     from rtface.engine.cuda.network import open_on
     from rtface.engine.cuda.open import open_gpu_engine

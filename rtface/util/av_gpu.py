@@ -21,7 +21,7 @@ FULL_RANGE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Surface:
+class GpuPlanes:
     """Where the samples of a picture on a GPU lie.
 
     Attributes:
@@ -56,7 +56,7 @@ def native_format(image: av.VideoFrame) -> str:
     return held.name
 
 
-def surface_of(image: av.VideoFrame) -> Surface:
+def surface_of(image: av.VideoFrame) -> GpuPlanes:
     """Where a picture on a GPU lies. Nothing is copied and nothing waited for: the decoder's work has ended.
 
     Raises:
@@ -66,7 +66,7 @@ def surface_of(image: av.VideoFrame) -> Surface:
         raise UsageError(f"a picture in {native_format(image)}{'' if on_gpu(image) else ' in memory of the host'} is "
                          "no surface; download or upload it")
     luma, chroma = image.planes
-    return Surface(image, native_format(image), luma.__dlpack_device__()[1], image.width, image.height,
+    return GpuPlanes(image, native_format(image), luma.__dlpack_device__()[1], image.width, image.height,
                    luma.buffer_ptr, chroma.buffer_ptr, luma.line_size, chroma.line_size)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtface.engine.plan import PlanIdentity, Verdict
+from rtface.engine.plan import GoldenResult, PlanIdentity
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Psnr
 from rtface.errors import EngineError
@@ -94,7 +94,7 @@ class Gpu:
                                    close=lambda: self.closed.append(precision))
 
         monkeypatch.setattr(published, "_backend", lambda bench: (("fp16", "bf16", "f32"), build, "a test"))
-        monkeypatch.setattr(published, "gate", lambda recipe, plan: Verdict(
+        monkeypatch.setattr(published, "gate", lambda recipe, plan: GoldenResult(
             float(psnr[plan.identity.precision]), getattr(recipe.golden.psnr, plan.identity.precision), 1.0))
 
     def run(self, step: Any) -> Any:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.engine import tensorrt
-from rtface.engine.plan import PlanIdentity, Verdict
+from rtface.engine.plan import GoldenResult, PlanIdentity
 from rtface.errors import EngineError, MissingComponent
 
 
@@ -32,14 +32,14 @@ def asked(monkeypatch, tmp_path):
     def built(recipe, device, precision, verdict):
         calls.append((recipe.name, device, precision))
         identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", "a GPU", precision or "fp16")
-        return tensorrt.Built(identity, tmp_path / "a.plan", 1.25, verdict)
+        return tensorrt.BuiltPlan(identity, tmp_path / "a.plan", 1.25, verdict)
 
     def ahead(recipe, capability, *, precision, progress):
         progress("building engine", 0.5)
         return built(recipe, capability, precision, None)
 
     def on(recipe, gpu, *, precision, progress):
-        return built(recipe, gpu, precision, Verdict(61.25, 45.0, 0.5))
+        return built(recipe, gpu, precision, GoldenResult(61.25, 45.0, 0.5))
     monkeypatch.setattr(tensorrt, "build_ahead", ahead)
     monkeypatch.setattr(tensorrt, "build_on", on)
     return calls

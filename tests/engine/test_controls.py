@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.engine import Asked, EngineSet, LoadedEngine
+from rtface.engine import EngineRequest, EngineSet, HostEngine
 from rtface.engine.recipe import load_recipe
 from rtface.errors import EngineError, UsageError
 from tests.engine.conftest import Maker
@@ -19,7 +19,7 @@ from tests.engine.conftest import Maker
 def test_a_control_is_given_to_the_network(make_faithful: Callable[..., Path], device: str, fidelity: float | None,
                                            gain: float) -> None:
     make_faithful()
-    engines = EngineSet(Asked("faithful", fidelity), device=device, threads=1)
+    engines = EngineSet(EngineRequest("faithful", fidelity), device=device, threads=1)
     crops = np.random.default_rng(0).random((2, 3, 64, 64), np.float32)
     np.testing.assert_allclose(engines.pick(200).submit(crops).result().pixels, gain * crops, atol=6e-3)
     engines.close()
@@ -27,9 +27,9 @@ def test_a_control_is_given_to_the_network(make_faithful: Callable[..., Path], d
 
 def test_goldens_are_checked_with_default_options(make_faithful: Callable[..., Path]) -> None:
     make_faithful()
-    engines = EngineSet(Asked("faithful", 1.0), device="cpu", threads=1)
+    engines = EngineSet(EngineRequest("faithful", 1.0), device="cpu", threads=1)
     engine = engines.named("faithful")
-    assert isinstance(engine, LoadedEngine) and engine.psnr > 35
+    assert isinstance(engine, HostEngine) and engine.psnr > 35
     engines.close()
 
 
@@ -37,12 +37,12 @@ def test_fidelity_without_such_an_engine_is_refused(make_faithful: Callable[...,
     make_faithful()
     with pytest.raises(UsageError, match="engine rtface-s has no --fidelity; leave it out, or choose --engine "
                                          "faithful"):
-        EngineSet(Asked("rtface-s", 0.5), device="cpu", threads=1)
+        EngineSet(EngineRequest("rtface-s", 0.5), device="cpu", threads=1)
 
 
 def test_the_smaller_engine_of_a_run_need_not_have_it(make_faithful: Callable[..., Path]) -> None:
     make_faithful()
-    engines = EngineSet(Asked("faithful", 0.5), device="cpu", threads=1)
+    engines = EngineSet(EngineRequest("faithful", 0.5), device="cpu", threads=1)
     assert engines.named("rtface-s").size == 256
     engines.close()
 
@@ -70,7 +70,7 @@ def test_commercial_use_refuses_and_names_what_is_allowed(make_engine: Maker) ->
     make_engine("free")
     with pytest.raises(UsageError, match=r"engine tiny may not be used commercially \(code Apache-2.0, weights "
                                          r"S-Lab-1.0\).*allowed are: .*rtface-m, .*free$"):
-        EngineSet(Asked("tiny", commercial_use=True), device="cpu", threads=1)
+        EngineSet(EngineRequest("tiny", commercial_use=True), device="cpu", threads=1)
     EngineSet("tiny", device="cpu", threads=1).close()
 
 
@@ -78,8 +78,8 @@ def test_commercial_use_holds_for_every_engine_of_a_run(make_engine: Maker) -> N
     """A user's own engine may have the name of ours."""
     make_engine("rtface-s", edit=forbidden)
     with pytest.raises(UsageError, match="engine rtface-s may not be used commercially"):
-        EngineSet(Asked("auto", commercial_use=True), device="cpu", threads=1)
-    engines = EngineSet(Asked("rtface-m", commercial_use=True), device="cpu", threads=1)
+        EngineSet(EngineRequest("auto", commercial_use=True), device="cpu", threads=1)
+    engines = EngineSet(EngineRequest("rtface-m", commercial_use=True), device="cpu", threads=1)
     with pytest.raises(UsageError, match="engine rtface-s may not be used commercially"):  # the ladder's step
         engines.named("rtface-s")
     engines.close()

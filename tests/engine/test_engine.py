@@ -14,7 +14,7 @@ import pytest
 from rtface.engine import plan as plans
 from rtface.engine.crop_runner import spread
 from rtface.engine.engine_set import EngineSet, choose_engine, load_engine
-from rtface.engine.host_engine import LoadedEngine
+from rtface.engine.host_engine import HostEngine
 from rtface.engine.listing import list_engines, measure
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine
@@ -168,7 +168,7 @@ def test_the_gate_runs_once(make_engine: Maker, monkeypatch: pytest.MonkeyPatch)
     make_engine()
     load_engine("tiny", threads=1).close()
 
-    def forbidden(*_: object) -> plans.Verdict:
+    def forbidden(*_: object) -> plans.GoldenResult:
         raise AssertionError("the gate ran again")
     monkeypatch.setattr(plans, "gate", forbidden)
     engine = load_engine("tiny", threads=1)
@@ -404,12 +404,12 @@ def _ours(make_engine: Maker, monkeypatch: pytest.MonkeyPatch, ms: float) -> Non
     """Small networks under our engines' names."""
     make_engine("rtface-m", size=64)
     make_engine("rtface-s", size=32)
-    real = LoadedEngine.__init__
+    real = HostEngine.__init__
 
-    def init(self: LoadedEngine, *args: Any, **options: Any) -> None:
+    def init(self: HostEngine, *args: Any, **options: Any) -> None:
         real(self, *args, **options)
         self.ms = ms
-    monkeypatch.setattr(LoadedEngine, "__init__", init)
+    monkeypatch.setattr(HostEngine, "__init__", init)
 
 
 def test_auto_has_both_and_says_so(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,8 +451,8 @@ def test_a_set_that_cannot_be_whole_leaves_nothing_open(make_engine: Maker, tmp_
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     _ours(make_engine, monkeypatch, 20.0)
     closed: list[str] = []
-    real = LoadedEngine.close
-    monkeypatch.setattr(LoadedEngine, "close", lambda self: (closed.append(self.name), real(self))[1])
+    real = HostEngine.close
+    monkeypatch.setattr(HostEngine, "close", lambda self: (closed.append(self.name), real(self))[1])
     (tmp_path / "config" / "engines" / "rtface-s" / "model.onnx").write_bytes(b"")
     with pytest.raises(MissingComponent, match="rtface-s"):
         EngineSet("auto", threads=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtface.engine.host_engine import LoadedEngine
+from rtface.engine.host_engine import HostEngine
 from rtface.engine.plan import load_golden, psnr
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent
@@ -104,7 +104,7 @@ def test_shipped_recipes_are_whole_and_true(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.parent.name
     assert recipe.fault() is None
-    engine = LoadedEngine(recipe, threads=1)
+    engine = HostEngine(recipe, threads=1)
     crops, answers = load_golden(recipe)
     assert psnr(engine.submit(crops[:1]).result().pixels, answers[:1]) > 38
     engine.close()

@@ -20,9 +20,9 @@ from rtface.cli.app import app
 from rtface.engine.engine_set import load_engine
 from rtface.engine.listing import list_engines
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine_install.add import Request, Talk, add
+from rtface.engine_install.add import AddCallbacks, AddRequest, add
 from rtface.engine_install.download import digest
-from rtface.engine_install.environment import Teller
+from rtface.engine_install.environment import SetupOutput
 from rtface.errors import RtfaceError
 from tests.engine_install.checkpoints import Tensor, write_zip
 from tests.engine_install.published import Publisher
@@ -220,9 +220,10 @@ def test_a_signal_ends_the_converter_and_leaves_nothing(published: Publisher, we
 
 def test_progress_is_told(published: Publisher, weights: Path) -> None:
     said: list[str] = []
-    talk = Talk(Teller(said.append, said.append), lambda what, done: said.append(f"{what} {done:g}"),
-                lambda done, total: None, lambda words: "in a test")
-    added = add(Request("tiny-1", weights), talk)
+    talk = AddCallbacks(SetupOutput(said.append, said.append), lambda what, done: said.append(f"{what} {done:g}"),
+                lambda done, total: None,
+                        lambda words: "in a test")
+    added = add(AddRequest("tiny-1", weights), talk)
     assert said == ["reading the weights 0.5", "computing golden crops 1", "checking it against its golden crops 0"]
     assert added.precision in ("bf16", "f32") and added.required in (35.0, 55.0)
 
@@ -240,9 +241,10 @@ def test_a_killed_attempt_is_swept_away_later(published: Publisher, weights: Pat
 def test_all_errors_are_ours(published: Publisher, weights: Path) -> None:
     folder().parent.mkdir(parents=True, exist_ok=True)
     folder().write_text("a file where a folder should be")
-    talk = Talk(Teller(print, print), lambda what, done: None, lambda done, total: None, lambda words: "in a test")
+    talk = AddCallbacks(SetupOutput(print, print), lambda what, done: None, lambda done, total: None,
+                        lambda words: "in a test")
     with pytest.raises(RtfaceError, match="RTFACE_CONFIG_DIR moves it"):
-        add(Request("tiny-1", weights), talk)
+        add(AddRequest("tiny-1", weights), talk)
 
 
 def test_the_doctor_says_how_what_was_added_is_repaired(published: Publisher, weights: Path) -> None:

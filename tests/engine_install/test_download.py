@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rtface.engine_install import download as module
-from rtface.engine_install.download import Patience, Wanted, download
+from rtface.engine_install.download import PublishedFile, Timeouts, download
 from rtface.errors import DownloadError, UsageError
 from tests.engine_install.server import DATA, SHA256, Server
 
@@ -21,8 +21,8 @@ class Waits(list[float]):
     """The pauses that were made."""
 
     @property
-    def patience(self) -> Patience:
-        return Patience(0.3, (1.0, 2.0), self.append)
+    def patience(self) -> Timeouts:
+        return Timeouts(0.3, (1.0, 2.0), self.append)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def waits() -> Waits:
 
 def fetch(server: Server, target: Path, waits: Waits, *, size: int | None = len(DATA),
           sha256: str | None = SHA256) -> Path:
-    return download(Wanted(server.url, size, sha256), target, lambda done, total: None, waits.patience)
+    return download(PublishedFile(server.url, size, sha256), target, lambda done, total: None, waits.patience)
 
 
 def left(folder: Path) -> set[str]:
@@ -41,7 +41,7 @@ def left(folder: Path) -> set[str]:
 
 def test_a_file_is_fetched_whole_and_said_how_far(server: Server, tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
-    found = download(Wanted(server.url, len(DATA), SHA256), tmp_path / "cache" / "a.pth",
+    found = download(PublishedFile(server.url, len(DATA), SHA256), tmp_path / "cache" / "a.pth",
                      lambda done, total: seen.append((done, total)))
     assert found.read_bytes() == DATA and left(found.parent) == {"a.pth"}
     assert seen[0] == (0, len(DATA)) and seen[-1] == (len(DATA), len(DATA)) and seen == sorted(seen)
@@ -224,14 +224,14 @@ def test_a_redirection_away_from_encryption_is_not_followed() -> None:
 
 def test_nobody_listens(tmp_path: Path, waits: Waits) -> None:
     with pytest.raises(DownloadError, match=r"^http://127.0.0.1:9/x\.pth cannot be fetched: Connection refused; try"):
-        download(Wanted("http://me:secret@127.0.0.1:9/x.pth?key=1".replace("me:secret@", "")), tmp_path / "a",
+        download(PublishedFile("http://me:secret@127.0.0.1:9/x.pth?key=1".replace("me:secret@", "")), tmp_path / "a",
                  lambda done, total: None, waits.patience)
     assert waits == [1.0, 2.0]
 
 
 def test_a_password_in_an_address_is_not_shown(tmp_path: Path, waits: Waits) -> None:
     with pytest.raises(DownloadError) as caught:
-        download(Wanted("http://me:secret@127.0.0.1:9/x.pth?key=1"), tmp_path / "a", lambda done, total: None,
+        download(PublishedFile("http://me:secret@127.0.0.1:9/x.pth?key=1"), tmp_path / "a", lambda done, total: None,
                  waits.patience)
     assert "secret" not in str(caught.value) and "key" not in str(caught.value)
 
@@ -245,15 +245,15 @@ def test_a_full_disk_is_said_before(server: Server, tmp_path: Path, waits: Waits
 
 def test_files_of_this_machine(tmp_path: Path, waits: Waits) -> None:
     (tmp_path / "my weights.pth").write_bytes(DATA)
-    wanted = Wanted((tmp_path / "my weights.pth").as_uri(), len(DATA), SHA256)
+    wanted = PublishedFile((tmp_path / "my weights.pth").as_uri(), len(DATA), SHA256)
     assert download(wanted, tmp_path / "a", lambda done, total: None) == tmp_path / "my weights.pth"
     with pytest.raises(DownloadError, match="is not the published file: 1024000 bytes instead of 5"):
-        download(Wanted(wanted.url, 5), tmp_path / "a", lambda done, total: None)
+        download(PublishedFile(wanted.url, 5), tmp_path / "a", lambda done, total: None)
     with pytest.raises(DownloadError, match="is not there"):
-        download(Wanted(wanted.url + "x"), tmp_path / "a", lambda done, total: None)
+        download(PublishedFile(wanted.url + "x"), tmp_path / "a", lambda done, total: None)
 
 
 @pytest.mark.parametrize("url", ["ftp://host/a.pth", "weights.pth", "data:,x"])
 def test_other_addresses_are_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError, match="give an address of http, https or file"):
-        download(Wanted(url), tmp_path / "a", lambda done, total: None)
+        download(PublishedFile(url), tmp_path / "a", lambda done, total: None)

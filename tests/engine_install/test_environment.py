@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from rtface.engine_install import child, environment
-from rtface.engine_install.environment import Teller, environment_folder, find_python
+from rtface.engine_install.environment import SetupOutput, environment_folder, find_python
 from rtface.errors import MissingComponent
 
 
 class Heard(list[str]):
     @property
-    def teller(self) -> Teller:
-        return Teller(self.append, self.append)
+    def teller(self) -> SetupOutput:
+        return SetupOutput(self.append, self.append)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_two_at_once_set_up_one(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
     begun, go = threading.Event(), threading.Event()
 
-    def make(folder: Path, tell: Teller) -> Path:
+    def make(folder: Path, tell: SetupOutput) -> Path:
         made.append(folder)
         begun.set()
         assert go.wait(30)
@@ -92,7 +92,7 @@ def test_two_at_once_set_up_one(monkeypatch: pytest.MonkeyPatch) -> None:
         first = pool.submit(find_python, None, Heard().teller)
         assert begun.wait(30)
         waits = threading.Event()
-        second = pool.submit(find_python, None, Teller(lambda line: waits.set(), lambda line: None))
+        second = pool.submit(find_python, None, SetupOutput(lambda line: waits.set(), lambda line: None))
         assert waits.wait(30)
         go.set()
         assert first.result(30) == second.result(30)

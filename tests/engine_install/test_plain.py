@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rtface.cli.app import app
-from rtface.engine import Asked, EngineSet
+from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.recipe import load_recipe
 from rtface.engine_install.generic_onnx import inspect
 from rtface.errors import InputError, MissingComponent
@@ -71,7 +71,7 @@ def test_a_control_of_any_shape_and_type(published: Publisher, tmp_path: Path, d
     assert recipe.controls.fidelity is not None and recipe.batch.max == (16 if "n" in control and batch == "n" else 1)
     crops = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
     for fidelity, gain in ((None, 0.5), (0.25, 0.25)):
-        engines = EngineSet(Asked("mine", fidelity), device=device, threads=1)
+        engines = EngineSet(EngineRequest("mine", fidelity), device=device, threads=1)
         found = engines.pick(9).submit(crops).result().pixels
         np.testing.assert_allclose(found, gain * (2 * crops - 1) / 2 + 0.5, atol=8e-3)
         engines.close()

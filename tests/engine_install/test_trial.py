@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rtface.engine.recipe import Recipe
-from rtface.engine.recipe_tables import Golden, Licence, Output, Port, Psnr, Weights
+from rtface.engine.recipe_tables import Golden, Licence, Output, Port, Psnr, WeightsFile
 from rtface.engine_install import trial
 from rtface.engine_install.generic_onnx import inspect
 from rtface.errors import EngineError, InputError
@@ -22,7 +22,7 @@ from tests.engine.tiny_onnx import convolutions, endless
 
 def recipe_of(folder: Path, data: bytes) -> Recipe:
     (folder / "model.onnx").write_bytes(data)
-    return Recipe("tiny", "1", "a test", Licence("MIT", "MIT", True, ""), Weights("model.onnx", len(data), "", 0),
+    return Recipe("tiny", "1", "a test", Licence("MIT", "MIT", True, ""), WeightsFile("model.onnx", len(data), "", 0),
                   Port("input", 64), Output("output"), Golden("golden.npz", Psnr(50.0)), folder=folder)
 
 

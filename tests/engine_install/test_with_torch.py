@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
-from rtface.engine import Asked, EngineSet
+from rtface.engine import EngineRequest, EngineSet
 from rtface.engine_install import catalogue, convert
 from rtface.engine_install.environment import missing
 from rtface.errors import MissingComponent
@@ -100,7 +100,7 @@ def test_a_published_file_becomes_an_engine(tmp_path: Path, monkeypatch: pytest.
     assert result.exit_code == 0, result.output
     assert "checking the network against torch" in result.stderr and "dB against its golden crops" in result.stderr
     crops = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
-    engines = EngineSet(Asked("small-8", 1.0), device="onnx", threads=1)
+    engines = EngineSet(EngineRequest("small-8", 1.0), device="onnx", threads=1)
     np.testing.assert_allclose(engines.pick(9).submit(crops).result().pixels, crops, atol=1e-5)
     engines.close()
     (tmp_path / "b.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:-300])

@@ -12,10 +12,10 @@ import pytest
 from rtface.device.cuda import batch, kernels, modules, shaping
 from rtface.device.cuda.gpu import Memory
 from rtface.device.cuda.nvidia import NvidiaGpu
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.batch import GpuPlan
 from rtface.engine.cuda.engine import GpuEngine
-from rtface.engine.plan import Verdict
+from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent
@@ -54,9 +54,9 @@ class CountedGpu:
         assert not left, f"{len(left)} pieces of memory were never freed: {left}"
 
 
-def open_owner() -> Owner:
+def open_owner() -> StreamThread:
     """The owner of GPU 0 with every kernel."""
-    return Owner(lambda: CountedGpu(modules.open_gpu()))
+    return StreamThread(lambda: CountedGpu(modules.open_gpu()))
 
 
 class GpuKernels:
@@ -101,17 +101,17 @@ class GpuKernels:
         self._gpu.close()
 
 
-def gpu_plan(owner: Owner, recipe: Recipe, precision: Precision | None = None) -> tuple[GpuPlan, Verdict]:
+def gpu_plan(owner: StreamThread, recipe: Recipe, precision: Precision | None = None) -> tuple[GpuPlan, GoldenResult]:
     """A TensorRT plan on the owner's GPU; without a `precision` the fastest that passes the gate.
 
     Skips the test where TensorRT is not installed, or does not take a GPU that it does not name among its targets. A
     TensorRT that takes the GPU and gives wrong answers is a failure.
     """
 
-    def make() -> tuple[Any, Verdict]:
+    def make() -> tuple[Any, GoldenResult]:
         if REHEARSAL:
             from tests.gpu.host_plan import HostPlan
-            return HostPlan(recipe, owner.gpu), Verdict(100.0, 50.0, 0.0)
+            return HostPlan(recipe, owner.gpu), GoldenResult(100.0, 50.0, 0.0)
         from rtface.engine.tensorrt import open_tensorrt
         return open_tensorrt(recipe, owner.gpu, precision=precision)
 
@@ -132,8 +132,8 @@ def takes_gpu(gpu: NvidiaGpu) -> bool:
     return choice.target is not None or choice.library.kind == "full"
 
 
-def open_engine(owner: Owner, name: str = "rtface-s", *, precision: Precision | None = None,
-                plan: tuple[GpuPlan, Verdict] | None = None, most: int | None = None) -> tuple[GpuEngine, Any]:
+def open_engine(owner: StreamThread, name: str = "rtface-s", *, precision: Precision | None = None,
+                plan: tuple[GpuPlan, GoldenResult] | None = None, most: int | None = None) -> tuple[GpuEngine, Any]:
     """A shipped engine, and what notes its `batches`; `most` crops in one run."""
     recipe = load_recipe(find_recipes()[name])
     made, verdict = plan or gpu_plan(owner, recipe, precision)

@@ -10,7 +10,7 @@ import av
 import pytest
 
 import rtface
-from rtface.engine.host_engine import LoadedEngine
+from rtface.engine.host_engine import HostEngine
 from tests.pipeline.fakes import portrait
 
 
@@ -33,13 +33,13 @@ def _frames(path: Path) -> list[bytes]:
 
 
 def test_a_slow_measurement_changes_no_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, real, made = _film(tmp_path / "in.mkv"), LoadedEngine.__init__, list[list[bytes]]()
+    source, real, made = _film(tmp_path / "in.mkv"), HostEngine.__init__, list[list[bytes]]()
     for ms in (5.0, 900.0):
-        def init(self: LoadedEngine, *args: Any, ms: float = ms, **options: Any) -> None:
+        def init(self: HostEngine, *args: Any, ms: float = ms, **options: Any) -> None:
             real(self, *args, **options)
             self.ms = ms
 
-        monkeypatch.setattr(LoadedEngine, "__init__", init)
+        monkeypatch.setattr(HostEngine, "__init__", init)
         out = tmp_path / f"{ms:.0f}.mkv"
         report = rtface.run(source, out, engine="auto", codec="ffv1", device="cpu")
         assert report.engine == "rtface-m" and report.frames_corrected == 6

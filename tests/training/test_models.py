@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtface.engine.crop_runner import Restorer
+from rtface.engine.crop_runner import CropRunner
 from rtface.engine.plan import Plan, load_golden, psnr
 from rtface.engine.recipe import Recipe, load_recipe
 
@@ -32,7 +32,7 @@ def openvino_plan(name: str, precision: Any) -> Plan:
 
 def worst(name: str, plan: Plan) -> float:
     """dB of the golden crop that is restored least like the reference, and of the frame after it."""
-    restorer = Restorer(recipe(name), plan)
+    restorer = CropRunner(recipe(name), plan)
     crops, answers = load_golden(restorer.recipe)
     if not restorer.recipe.recurrent:
         return min(psnr(restorer.restore(c[None])[0], a) for c, a in zip(crops, answers, strict=True))

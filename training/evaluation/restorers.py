@@ -10,7 +10,7 @@ import numpy as np
 
 from rtface.correct.colour import chroma_limit, lock_colour
 from rtface.engine.backends.openvino import OpenVinoPlan, supported
-from rtface.engine.crop_runner import Answer, Restorer
+from rtface.engine.crop_runner import Answer, CropRunner
 from rtface.engine.recipe import load_recipe
 from training.crop_space import F32, U8, oval_mask, planes
 
@@ -44,7 +44,7 @@ class Network:
         self.recipe = load_recipe(folder / "recipe.toml")
         self.side = self.recipe.input.size
         plan = OpenVinoPlan(self.recipe, "bf16" if "bf16" in supported() else "f32", threads)
-        self.restorer = Restorer(self.recipe, plan)
+        self.restorer = CropRunner(self.recipe, plan)
         self.said: Answer | None = None
         self.times: list[float] = []
 

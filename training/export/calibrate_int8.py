@@ -22,7 +22,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from rtface.engine.backends.openvino import read_network
-from rtface.engine.crop_runner import FaceMemory, Restorer, shrunk
+from rtface.engine.crop_runner import CropRunner, FaceMemory, shrunk
 from rtface.engine.recipe import Recipe, load_recipe
 from training.crop_space import F32, planes, whole
 from training.data.shards import Pairs
@@ -77,7 +77,7 @@ class Probe:
         memory: FaceMemory | None = None
         steps = (crop,) if not self.recipe.recurrent else (crop, crop if following is None else following)
         plan: Any = self
-        restorer = Restorer(self.recipe, plan)
+        restorer = CropRunner(self.recipe, plan)
         for shown in steps:
             if self.recipe.recurrent:
                 # On a first frame the run time gives zeros. Nothing comes of them, so they must not widen the ranges.

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.convert.graph import to_onnx
-from rtface.engine.crop_runner import Restorer
+from rtface.engine.crop_runner import CropRunner
 from rtface.engine.recipe import load_recipe
 from training.crop_space import F32, U8, oval_mask, roi
 from training.export.golden_crops import as_floats, golden_crops, in_steps
@@ -96,7 +96,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     recipe.write_text(text + (memory_text(size, shapes["state"][1:]) if memory else ""), encoding="utf-8")
 
     plan = Both(whole, tmp)
-    restorer = Restorer(load_recipe(recipe), plan)
+    restorer = CropRunner(load_recipe(recipe), plan)
     crops = golden_crops(size)
     goldens: dict[str, Any] = {"crops": crops}
     if memory:

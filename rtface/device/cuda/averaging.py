@@ -18,9 +18,9 @@ from rtface.correct.motion import FINE, SHRINK
 from rtface.correct.temporal import Blend, low_box
 from rtface.device.cuda import shaping
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import Held, Slots
-from rtface.device.cuda.state_pool import Places, Remembered
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.frame_slots import HeldSlots, SlotPools
+from rtface.device.cuda.state_pool import FaceState, StatePool
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.frame import Bytes, Float32
 from rtface.protocols import ShapeTask
 
@@ -39,11 +39,11 @@ class GpuAverager:
         put: has a step's data copied up and its kernels run (`Steps.put`).
     """
 
-    def __init__(self, owner: Owner, slots: Slots, put: Callable[..., Future[None]]) -> None:
+    def __init__(self, owner: StreamThread, slots: SlotPools, put: Callable[..., Future[None]]) -> None:
         self._owner, self._slots, self._put = owner, slots, put
-        self._places: dict[int, Places] = {}
+        self._places: dict[int, StatePool] = {}
 
-    def average(self, held: Held, faces: Sequence[Averaged]) -> None:
+    def average(self, held: HeldSlots, faces: Sequence[Averaged]) -> None:
         """Makes the answers of one frame averages, where they lie; put on its way."""
         small, kept = self._look(held, faces)
         blends: list[Blend | None] = []
@@ -54,13 +54,13 @@ class GpuAverager:
             average.kept = keep
         self._mix(held, faces, kept, blends)
 
-    def _look(self, held: Held, faces: Sequence[Averaged]) -> tuple[dict[int, Float32], list[Remembered]]:
+    def _look(self, held: HeldSlots, faces: Sequence[Averaged]) -> tuple[dict[int, Float32], list[FaceState]]:
         """The small pictures by the id of their faces' slots, waited for; and where the faces' averages are kept."""
         owner, slot = self._owner, held.slot
         sizes = [shaping.small_floats(place.size) for place in held.faces]
         nbytes = 4 * sum(sizes)
 
-        def down() -> list[Remembered]:
+        def down() -> list[FaceState]:
             kept = [self._place(face, place) for face, place, _ in faces]
             owner.look.wait(slot.cropped)
             owner.look.copy(slot.small.on_host(), slot.small.on_gpu(), nbytes)
@@ -72,17 +72,17 @@ class GpuAverager:
         parts = np.split(slot.small.on_host().bytes()[:nbytes].view(np.float32), np.cumsum(sizes)[:-1])
         return {id(place): part for place, part in zip(held.faces, parts, strict=True)}, kept
 
-    def _place(self, face: ShapeTask, place: FaceSlot) -> Remembered:
+    def _place(self, face: ShapeTask, place: FaceSlot) -> FaceState:
         """Where the average of a face is kept, or will be."""
         size = place.size
         if size not in self._places:
-            self._places[size] = Places(self._owner, 12 * size * size, at_once=_AT_ONCE)
+            self._places[size] = StatePool(self._owner, 12 * size * size, at_once=_AT_ONCE)
         kept = face.state.average.kept
-        if isinstance(kept, Remembered) and kept.home is self._places[size]:
+        if isinstance(kept, FaceState) and kept.home is self._places[size]:
             return kept
         return self._places[size].take()
 
-    def _mix(self, held: Held, faces: Sequence[Averaged], kept: Sequence[Remembered],
+    def _mix(self, held: HeldSlots, faces: Sequence[Averaged], kept: Sequence[FaceState],
              blends: Sequence[Blend | None]) -> None:
         """What blends say goes up and is done; then the averages are kept."""
         slot, compute = held.slot, self._owner.compute

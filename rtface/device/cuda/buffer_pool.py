@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from rtface.device.cuda.gpu import Gpu, Memory, Pinned
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 
 ALIGNED = 256
 
@@ -20,7 +20,7 @@ def aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNED) * ALIGNED
 
 
-class Growing:
+class GrowingBuffer:
     """A piece of the GPU's memory, and where wanted one of the host's beside it, that grows with what is asked of it.
 
     Attributes:
@@ -64,7 +64,7 @@ class Growing:
 S = TypeVar("S")
 
 
-class Pool(Generic[S]):
+class SlotPool(Generic[S]):
     """Slots of one kind: taken from any thread, given back when nothing on the GPU uses them any more.
 
     Args:
@@ -72,7 +72,7 @@ class Pool(Generic[S]):
         make, free: of one slot; the owner's thread calls them.
     """
 
-    def __init__(self, owner: Owner, make: Callable[[], S], free: Callable[[S], None]) -> None:
+    def __init__(self, owner: StreamThread, make: Callable[[], S], free: Callable[[S], None]) -> None:
         self._owner, self._make, self._free = owner, make, free
         self._idle: list[S] = []
         self._all: list[S] = []

@@ -13,8 +13,8 @@ from rtface.device.cpu.composite import SMOOTH_FROM, Dither, overlapping, rows
 from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range
 from rtface.device.cuda.affine_batch import Boxes, between_centres, footprints, inverse, joined, reach, union
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
-from rtface.device.cuda.kernels import PASTE_JOB, PATCH, TINT, TINT_JOB, TINT_TILE, Job, Scratch, Struct
-from rtface.device.cuda.staging import Box, Lying, grids, plane_shape
+from rtface.device.cuda.kernels import PASTE_JOB, PATCH, TINT, TINT_JOB, TINT_TILE, LaunchList, Scratch, Struct
+from rtface.device.cuda.staging import Box, SampleMap, grids, plane_shape
 from rtface.frame import Float, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Role
@@ -156,8 +156,8 @@ class PastePlan:
         out["k"] = between_centres(back, origin, boxes[:, :2], np.ones((len(chosen), 2)))
         return _Spots(roles, chosen, lowpass, out)
 
-    def job(self, surface: Lying, base: int, corrections: Sequence[int], masks: Sequence[int],
-            scratch: int = 0) -> Job:
+    def job(self, surface: SampleMap, base: int, corrections: Sequence[int], masks: Sequence[int],
+            scratch: int = 0) -> LaunchList:
         """Adds the corrections to the samples on the GPU.
 
         Args:
@@ -168,7 +168,7 @@ class PastePlan:
             masks: per face the address of float32 S×S, 0…1.
             scratch: address of `self.scratch` bytes; a multiple of 256.
         """
-        job, filters = Job(), Filters(scratch)
+        job, filters = LaunchList(), Filters(scratch)
         if not self.boxes:
             return job
         head = np.zeros(1, PASTE_JOB)
@@ -189,7 +189,7 @@ class PastePlan:
         job.add("paste", (extent[0], extent[1]), len(patches), head, patches, near.astype(np.int32))
         return job
 
-    def _ask(self, job: Job, surface: Lying, base: int, scratch: int) -> None:
+    def _ask(self, job: LaunchList, surface: SampleMap, base: int, scratch: int) -> None:
         """Has the GPU find out which boxes of chroma are gray: tile by tile, then all tiles of a box."""
         form, held = self._form, surface.held["u"]
         unit = 1 << (form.bits - 8)
@@ -225,7 +225,7 @@ class PastePlan:
                 if len(found) > 1:
                     spots.rows["plane"][n] = (found[1] - found[0]) // 4
 
-    def _aim(self, row: Any, surface: Lying, base: int, roles: tuple[Role, ...]) -> None:
+    def _aim(self, row: Any, surface: SampleMap, base: int, roles: tuple[Role, ...]) -> None:
         form, frame = self._form, self._frame
         x, y, *_ = self.boxes[roles[0]]
         held = surface.held[roles[0]]

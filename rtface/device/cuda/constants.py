@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.device.cuda.buffer_pool import Growing
+from rtface.device.cuda.buffer_pool import GrowingBuffer
 from rtface.device.cuda.gpu import Memory
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.frame import Bytes
 
 
 class Constants:
     """Arrays by name, copied to the GPU when they are first asked for, by any thread."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: StreamThread) -> None:
         self._owner, self._lock = owner, threading.Lock()
-        self._pieces: dict[Hashable, Growing] = {}
+        self._pieces: dict[Hashable, GrowingBuffer] = {}
 
     def of(self, name: Hashable, make: Callable[[], NDArray[Any]]) -> Memory:
         """The array's place on the GPU; waits for the copy the first time. Raises OutOfDeviceMemory."""
@@ -29,11 +29,11 @@ class Constants:
                 self._pieces[name] = self._bring(np.ascontiguousarray(make()).reshape(-1).view(np.uint8))
             return self._pieces[name].on_gpu()
 
-    def _bring(self, values: Bytes) -> Growing:
+    def _bring(self, values: Bytes) -> GrowingBuffer:
         owner = self._owner
 
-        def put() -> Growing:
-            piece = Growing(owner.gpu, pinned=True)
+        def put() -> GrowingBuffer:
+            piece = GrowingBuffer(owner.gpu, pinned=True)
             piece.need(max(len(values), 1))
             if len(values):
                 piece.on_host().bytes()[:len(values)] = values

@@ -11,8 +11,8 @@ import numpy as np
 from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range, halved, rgb_rows
 from rtface.device.cuda.affine_batch import Boxes, between_centres, footprints, inverse, joined, reach, union
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
-from rtface.device.cuda.kernels import CROP_COLUMNS, CROP_FACE, CROP_JOB, CROP_ROWS, Job, Scratch
-from rtface.device.cuda.staging import Box, Lying, grids, plane_shape
+from rtface.device.cuda.kernels import CROP_COLUMNS, CROP_FACE, CROP_JOB, CROP_ROWS, LaunchList, Scratch
+from rtface.device.cuda.staging import Box, SampleMap, grids, plane_shape
 from rtface.frame import Float, Float32, Frame
 from rtface.geometry.color_curves import curve_of
 from rtface.geometry.planes import Layout, Role
@@ -62,8 +62,8 @@ class CropPlan:
                 self.boxes.update(dict.fromkeys(roles, union(cuts.boxes)))
         self.scratch = scratch.nbytes
 
-    def job(self, surface: Lying, base: int, pixels: Sequence[int], *, native: Sequence[int] | None = None,
-            tables: int = 0, scratch: int = 0) -> Job:
+    def job(self, surface: SampleMap, base: int, pixels: Sequence[int], *, native: Sequence[int] | None = None,
+            tables: int = 0, scratch: int = 0) -> LaunchList:
         """Makes N crops, each float32 3×S×S, RGB 0…1.
 
         Args:
@@ -74,7 +74,7 @@ class CropPlan:
             tables: address of `curve_tables` of the frame's colour.
             scratch: address of `self.scratch` bytes; a multiple of 256.
         """
-        job, filters, form = Job(), Filters(scratch), self._form
+        job, filters, form = LaunchList(), Filters(scratch), self._form
         faces = np.zeros(self._count, CROP_FACE)
         faces["pixels"] = pixels
         if native is not None:
@@ -124,7 +124,7 @@ def _cuts(forward: Float, size: int, shape: tuple[int, int], form: Layout, roles
     return _Cuts(roles, np.concatenate([low, high], axis=1), lowpass, half, inside, m)
 
 
-def _describe(rows: Any, cuts: _Cuts, surface: Lying, base: int, filters: Filters) -> None:
+def _describe(rows: Any, cuts: _Cuts, surface: SampleMap, base: int, filters: Filters) -> None:
     form, held = surface.form, surface.held[cuts.roles[0]]
     step, item = form.components[cuts.roles[0]][2], form.dtype.itemsize
     sides = cuts.boxes[:, 2:] - cuts.boxes[:, :2]

@@ -20,16 +20,16 @@ from rtface.device.cpu.device import CpuDevice, CpuView, native_image
 from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import Canvas, FrameSlot, GpuCrops, Held
+from rtface.device.cuda.frame_slots import FrameSlot, GpuCrops, GpuFrame, HeldSlots
 from rtface.device.cuda.gpu import Stream
 from rtface.device.cuda.host_fallback import cut_on_host, paste_on_host
-from rtface.device.cuda.kernels import Job, uncurve_job
+from rtface.device.cuda.kernels import LaunchList, uncurve_job
 from rtface.device.cuda.shaper import GpuShaper
-from rtface.device.cuda.staging import Box, InPlace, Surface, drawable
-from rtface.device.cuda.stream_thread import Owner
-from rtface.device.cuda.submission import Steps
+from rtface.device.cuda.staging import Box, GpuSamples, StagedSamples, drawable
+from rtface.device.cuda.stream_thread import StreamThread
+from rtface.device.cuda.submission import Submission
 from rtface.device.cuda.transfers import crops_to_host
-from rtface.device.cuda.view import GpuView, Looks
+from rtface.device.cuda.view import GpuView, RegionReader
 from rtface.errors import EngineError
 from rtface.frame import Crops, Float, Frame
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
@@ -51,12 +51,12 @@ class CudaDevice:
         warn: as for `CpuDevice`.
     """
 
-    def __init__(self, owner: Owner, warn: Callable[[str, str], None] | None = None) -> None:
+    def __init__(self, owner: StreamThread, warn: Callable[[str, str], None] | None = None) -> None:
         self._owner = owner
         self._cpu = CpuDevice(warn=warn)
-        self._steps = Steps(owner)
+        self._steps = Submission(owner)
         self._shaper = GpuShaper(owner, self._steps.slots, self._steps.constants, self._steps.put)
-        self._looks = Looks(owner, self._steps.tables_of)
+        self._looks = RegionReader(owner, self._steps.tables_of)
         self._closed = False
 
     @property
@@ -97,7 +97,7 @@ class CudaDevice:
         return [GpuCrops(face, np.array(matrix, np.float64)[None], held)
                 for (matrix, _), face in zip(places, held.faces, strict=True)]
 
-    def _cut(self, frame: Frame, form: Layout, places: Sequence[tuple[Float, int]], held: Held) -> None:
+    def _cut(self, frame: Frame, form: Layout, places: Sequence[tuple[Float, int]], held: HeldSlots) -> None:
         slot, steps = held.slot, self._steps
         plans: list[tuple[CropPlan, list[FaceSlot]]] = []
         for size in dict.fromkeys(size for _, size in places):
@@ -106,12 +106,12 @@ class CudaDevice:
             plans.append((CropPlan(frame, form, matrices, size), [held.faces[n] for n in same]))
         upload: Callable[[Stream], None] | None = None
         if av_gpu.on_gpu(frame.image):
-            lies = InPlace(frame, form)
-            canvas = Canvas(frame.image, form, lies, 0, lies.memory)
+            lies = GpuSamples(frame, form)
+            canvas = GpuFrame(frame.image, form, lies, 0, lies.memory)
         else:
             canvas, upload = self._load(frame, form, [plan.boxes for plan, _ in plans], slot)
         tables, scratch = steps.tables_of(frame.color), steps.scratch(slot, sum(plan.scratch for plan, _ in plans))
-        job, at = Job(), scratch.address if scratch else 0
+        job, at = LaunchList(), scratch.address if scratch else 0
         for plan, faces in plans:
             native = [face.native for face in faces] if tables else None
             job.extend(plan.job(canvas.lies, canvas.base, [face.crop for face in faces], native=native,
@@ -122,13 +122,13 @@ class CudaDevice:
                         writes=[scratch] if scratch else [])
 
     def _load(self, frame: Frame, form: Layout, reached: Sequence[dict[Role, Box]],
-              slot: FrameSlot) -> tuple[Canvas, Callable[[Stream], None]]:
+              slot: FrameSlot) -> tuple[GpuFrame, Callable[[Stream], None]]:
         """The samples around the faces of a picture of the host in pinned memory, and the step that brings them up."""
         boxes: dict[Role, Box] = {}
         for some in reached:
             for role, box in some.items():
                 boxes[role] = _around(boxes[role], box) if role in boxes else box
-        surface = Surface(form, boxes)
+        surface = StagedSamples(form, boxes)
         self._steps.slots.grow(slot.block, surface.nbytes)
         block = slot.block.on_gpu()
         surface.load(_views(frame, frame.image, form), slot.block.on_host().bytes())
@@ -136,7 +136,7 @@ class CudaDevice:
         def upload(up: Stream) -> None:
             up.copy(block, slot.block.on_host(), surface.nbytes)
 
-        return Canvas(frame.image, form, surface, block.address, (block,)), upload
+        return GpuFrame(frame.image, form, surface, block.address, (block,)), upload
 
     def to_host(self, crops: Sequence[Crops]) -> list[Crops]:
         """Copies; see `Device.to_host`. Raises EngineError and DeviceLost."""
@@ -166,7 +166,7 @@ class CudaDevice:
         """
         if not corrections:
             return frame
-        held: Held = corrections[0].pixels.held
+        held: HeldSlots = corrections[0].pixels.held
         try:
             self._steps.check(held.slot)
             seen = [c for c in corrections if c.mask is not None]
@@ -178,13 +178,13 @@ class CudaDevice:
         finally:
             self._steps.release(held)
 
-    def _paste(self, frame: Frame, corrections: Sequence[Correction], held: Held, canvas: Canvas) -> Frame:
+    def _paste(self, frame: Frame, corrections: Sequence[Correction], held: HeldSlots, canvas: GpuFrame) -> Frame:
         slot, form, lies, owner = held.slot, canvas.form, canvas.lies, self._owner
         faces: list[FaceSlot] = [c.pixels.face for c in corrections]
         native = replace(frame, image=canvas.image)
-        gray = partial(_gray, _views(frame, canvas.image, form), form) if isinstance(lies, Surface) else None
+        gray = partial(_gray, _views(frame, canvas.image, form), form) if isinstance(lies, StagedSamples) else None
         plan = PastePlan(native, form, np.stack([c.matrix for c in corrections]), [face.size for face in faces],
-                         [c.mask for c in corrections], gray, ask=isinstance(lies, InPlace))
+                         [c.mask for c in corrections], gray, ask=isinstance(lies, GpuSamples))
         if not plan.boxes:
             return frame
         tables, scratch = self._steps.tables_of(frame.color), self._steps.scratch(slot, plan.scratch)
@@ -198,7 +198,7 @@ class CudaDevice:
             """Brings down what may have changed; there is nothing to bring of a picture on the GPU."""
             owner.compute.record(slot.computed)
             owner.down.wait(slot.computed)
-            for at, nbytes in lies.spans(plan.boxes) if isinstance(lies, Surface) else []:
+            for at, nbytes in lies.spans(plan.boxes) if isinstance(lies, StagedSamples) else []:
                 owner.down.copy(slot.block.on_host(), slot.block.on_gpu(), nbytes, to_at=at, source_at=at)
             owner.down.record(slot.done)
 
@@ -206,7 +206,7 @@ class CudaDevice:
                             writes=[*canvas.memory, *memories, *([scratch] if scratch else [])], after=end).result()
         slot.done.synchronize()
         held.settled = True
-        if isinstance(lies, InPlace):
+        if isinstance(lies, GpuSamples):
             return replace(frame, touched=True)
         if canvas.image is not frame.image:
             if not av_gpu.on_gpu(frame.image):
@@ -238,7 +238,7 @@ class CudaDevice:
             log.debug("the GPU's memory was not freed: %s", error)
 
 
-def _held(crops: Crops) -> Held:
+def _held(crops: Crops) -> HeldSlots:
     assert isinstance(crops, GpuCrops) and crops.frame is not None
     return crops.frame
 

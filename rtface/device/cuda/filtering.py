@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rtface.device.cpu.crop import smoothing
-from rtface.device.cuda.kernels import FILTER, FILTER_JOB, Job, Scratch
+from rtface.device.cuda.kernels import FILTER, FILTER_JOB, LaunchList, Scratch
 
 _NONE = (0.0,) * 5
 Weights = tuple[float, ...]
@@ -123,7 +123,7 @@ class Filters:
                 image = to
         return found
 
-    def launch(self, job: Job) -> None:
+    def launch(self, job: LaunchList) -> None:
         """Puts them into a job."""
         for kernel, rows in (("area", self._area), ("blur", self._blur)):
             if rows:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rtface.device.cuda.buffer_pool import Growing, Pool
+from rtface.device.cuda.buffer_pool import GrowingBuffer, SlotPool
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.gpu import Gpu, Memory
-from rtface.device.cuda.staging import InPlace, Surface
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.staging import GpuSamples, StagedSamples
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.frame import Crops
 from rtface.geometry.planes import Layout
 
@@ -21,7 +21,7 @@ class FrameSlot:
     """Memory for one frame in hand, used again for later ones.
 
     Attributes:
-        block: its samples (`surface.Surface`), on the GPU and pinned.
+        block: its samples (`surface.StagedSamples`), on the GPU and pinned.
         steps: descriptors by step. Each step has its own, because the one before may still be on its way up.
         scratch: what its kernels have in between.
         exchange: pinned memory for crops that the host cuts or looks at, or corrections that it pastes; `answers`: for
@@ -33,12 +33,13 @@ class FrameSlot:
     """
 
     def __init__(self, gpu: Gpu) -> None:
-        self.block = Growing(gpu, pinned=True)
-        self.steps = {name: Growing(gpu, pinned=True) for name in ("crop", "average", "measure", "apply", "paste")}
-        self.measures = Growing(gpu, pinned=True)
-        self.exchange, self.answers = (Growing(gpu, pinned=True, device=False) for _ in range(2))
-        self.small = Growing(gpu, pinned=True)
-        self.scratch = Growing(gpu)
+        self.block = GrowingBuffer(gpu, pinned=True)
+        self.steps = {name: GrowingBuffer(gpu, pinned=True)
+                      for name in ("crop", "average", "measure", "apply", "paste")}
+        self.measures = GrowingBuffer(gpu, pinned=True)
+        self.exchange, self.answers = (GrowingBuffer(gpu, pinned=True, device=False) for _ in range(2))
+        self.small = GrowingBuffer(gpu, pinned=True)
+        self.scratch = GrowingBuffer(gpu)
         self.uploaded, self.cropped, self.looked, self.computed, self.done = (gpu.event() for _ in range(5))
         self.failure: BaseException | None = None
 
@@ -52,11 +53,11 @@ class FrameSlot:
 class GpuCrops(Crops):
     """Crops on a GPU: `pixels` is a `FaceSlot`; `frame` is what holds it."""
 
-    frame: Held | None = None
+    frame: HeldSlots | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
+class GpuFrame:
     """A frame whose samples, or those around its faces, are on the GPU.
 
     Attributes:
@@ -68,13 +69,13 @@ class Canvas:
 
     image: av.VideoFrame
     form: Layout
-    lies: Surface | InPlace
+    lies: StagedSamples | GpuSamples
     base: int
     memory: tuple[Memory, ...]
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class HeldSlots:
     """A frame in hand: its slot and its faces' slots, until they are given back.
 
     Attributes:
@@ -84,31 +85,31 @@ class Held:
 
     slot: FrameSlot
     faces: list[FaceSlot] = field(default_factory=list[FaceSlot])
-    canvas: Canvas | None = None
+    canvas: GpuFrame | None = None
     settled: bool = False
     given: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class OnGpu:
+class GpuCorrection:
     """A correction on the GPU (`Correction.pixels`); `Correction.mask` is then the box of its mask, or None where that
     is 0 all over."""
 
-    held: Held
+    held: HeldSlots
     face: FaceSlot
 
 
-class Slots:
+class SlotPools:
     """All slots of a GPU: what a run has seen most of stays reserved, so that its loop reserves nothing."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: StreamThread) -> None:
         self._owner = owner
-        self._frames = Pool(owner, lambda: FrameSlot(owner.gpu), FrameSlot.close)
-        self._faces: dict[int, Pool[FaceSlot]] = {}
+        self._frames = SlotPool(owner, lambda: FrameSlot(owner.gpu), FrameSlot.close)
+        self._faces: dict[int, SlotPool[FaceSlot]] = {}
 
-    def take(self, sizes: list[int]) -> Held:
+    def take(self, sizes: list[int]) -> HeldSlots:
         """Slots for one frame with faces of these sides. Raises OutOfDeviceMemory."""
-        held = Held(self._frames.take())
+        held = HeldSlots(self._frames.take())
         try:
             for size in sizes:
                 held.faces.append(self._of(size).take())
@@ -117,21 +118,21 @@ class Slots:
             raise
         return held
 
-    def _of(self, size: int) -> Pool[FaceSlot]:
+    def _of(self, size: int) -> SlotPool[FaceSlot]:
         owner = self._owner
         if size not in self._faces:  # of two threads that come at once, one pool stays
-            self._faces.setdefault(size, Pool(owner, lambda: FaceSlot.reserve(owner.gpu, size),
+            self._faces.setdefault(size, SlotPool(owner, lambda: FaceSlot.reserve(owner.gpu, size),
                                               lambda slot: slot.memory.close()))
         return self._faces[size]
 
-    def give(self, held: Held) -> None:
+    def give(self, held: HeldSlots) -> None:
         """Gives a frame's slots back; everything on the GPU that uses them must have ended."""
         faces, held.faces = held.faces, []
         for face in faces:
             self._faces[face.size].give(face)
         self._frames.give(held.slot)
 
-    def grow(self, piece: Growing, nbytes: int) -> None:
+    def grow(self, piece: GrowingBuffer, nbytes: int) -> None:
         """Makes a piece at least so large; nothing on the GPU may use it. Raises OutOfDeviceMemory."""
         if nbytes > piece.nbytes:
             self._owner.reserve(lambda: piece.need(nbytes))

@@ -8,16 +8,17 @@ import numpy as np
 
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import Held
+from rtface.device.cuda.frame_slots import HeldSlots
 from rtface.device.cuda.gpu import Stream
-from rtface.device.cuda.kernels import Job
-from rtface.device.cuda.submission import Steps
+from rtface.device.cuda.kernels import LaunchList
+from rtface.device.cuda.submission import Submission
 from rtface.device.cuda.transfers import corrections_to_host
 from rtface.frame import Float, Frame
 from rtface.protocols import Correction
 
 
-def cut_on_host(cpu: CpuDevice, steps: Steps, frame: Frame, places: Sequence[tuple[Float, int]], held: Held) -> None:
+def cut_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, places: Sequence[tuple[Float, int]],
+                held: HeldSlots) -> None:
     """Crops by the CPU, put on their way to the GPU."""
     crops, slot = cpu.cut(frame, places), held.slot
     steps.slots.grow(slot.exchange, sum(12 * size * size for _, size in places))
@@ -34,11 +35,11 @@ def cut_on_host(cpu: CpuDevice, steps: Steps, frame: Frame, places: Sequence[tup
         for face, start, nbytes in copies:
             up.copy(face.memory, pinned, nbytes, to_at=face.crop - face.memory.address, source_at=start)
 
-    steps.put_crops(held, Job(), before=upload)
+    steps.put_crops(held, LaunchList(), before=upload)
 
 
-def paste_on_host(cpu: CpuDevice, steps: Steps, frame: Frame, corrections: Sequence[Correction],
-                  held: Held) -> Frame:
+def paste_on_host(cpu: CpuDevice, steps: Submission, frame: Frame, corrections: Sequence[Correction],
+                  held: HeldSlots) -> Frame:
     """Brings corrections down; the CPU adds them to the frame."""
     brought = corrections_to_host(steps, held, [c.pixels.face for c in corrections])
     return cpu.paste(frame, [Correction(pixels, mask, c.matrix)

@@ -63,7 +63,7 @@ STRUCTS = {"Source": SOURCE, "CropFace": CROP_FACE, "CropJob": CROP_JOB, "Filter
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class KernelCall:
     """One kernel and its arguments."""
 
     kernel: str
@@ -83,7 +83,7 @@ class Launch:
 
 
 @dataclass(slots=True)
-class Job:
+class LaunchList:
     """Descriptors to be copied to the GPU, and the launches that read them, in order.
 
     Attributes:
@@ -110,11 +110,11 @@ class Job:
         self.parts.append(data)
         self.nbytes += len(data)
 
-    def steps(self, base: int) -> list[Step]:
+    def steps(self, base: int) -> list[KernelCall]:
         """The launches, where the descriptors begin at address `base`."""
-        return [Step(k.kernel, k.grid, k.block, (np.uint64(base + k.at),)) for k in self.launches]
+        return [KernelCall(k.kernel, k.grid, k.block, (np.uint64(base + k.at),)) for k in self.launches]
 
-    def extend(self, other: Job) -> None:
+    def extend(self, other: LaunchList) -> None:
         """What another job does, after this one's launches."""
         self.launches += [replace(launch, at=self.nbytes + launch.at) for launch in other.launches]
         self.parts += other.parts
@@ -145,7 +145,7 @@ def curve_tables(color: Color) -> Float32:
     return np.zeros(0, np.float32) if curve is None else np.concatenate([curve.table, curve.inverse_slope])
 
 
-def uncurve_job(color: Color, faces: Sequence[tuple[int, int, int, int]], tables: int) -> Job:
+def uncurve_job(color: Color, faces: Sequence[tuple[int, int, int, int]], tables: int) -> LaunchList:
     """Takes corrections (float32 3×S×S, engine units) back to native units; nothing for plain SDR.
 
     Args:
@@ -154,7 +154,7 @@ def uncurve_job(color: Color, faces: Sequence[tuple[int, int, int, int]], tables
             first), and S.
         tables: address of `curve_tables(color)`.
     """
-    job, curve = Job(), curve_of(color)
+    job, curve = LaunchList(), curve_of(color)
     if curve is None or not faces:
         return job
     head, rows = np.zeros(1, UNCURVE_JOB), np.zeros(len(faces), UNCURVE_FACE)

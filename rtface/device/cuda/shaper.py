@@ -20,10 +20,10 @@ from rtface.device.cuda import shaping
 from rtface.device.cuda.averaging import GpuAverager
 from rtface.device.cuda.constants import Constants
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, Held, OnGpu, Slots
+from rtface.device.cuda.frame_slots import FrameSlot, GpuCorrection, HeldSlots, SlotPools
 from rtface.device.cuda.gpu import Memory, Stream
-from rtface.device.cuda.kernels import Step
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.kernels import KernelCall
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.transfers import answers_to_gpu
 from rtface.frame import Bytes, Float32
 from rtface.protocols import Correction, ShapeTask
@@ -39,11 +39,12 @@ class GpuShaper:
         put: has a step's data copied up and its kernels run (`Steps.put`).
     """
 
-    def __init__(self, owner: Owner, slots: Slots, constants: Constants, put: Callable[..., Future[None]]) -> None:
+    def __init__(self, owner: StreamThread, slots: SlotPools, constants: Constants,
+                 put: Callable[..., Future[None]]) -> None:
         self._owner, self._slots, self._constants, self._put = owner, slots, constants, put
         self._averager = GpuAverager(owner, slots, put)
 
-    def shape(self, held: Held, faces: Sequence[ShapeTask]) -> list[Correction]:
+    def shape(self, held: HeldSlots, faces: Sequence[ShapeTask]) -> list[Correction]:
         """Corrections of the faces of one frame. Raises EngineError where an answer holds NaN or infinity."""
         places: list[FaceSlot] = [face.crops.pixels for face in faces]
         areas = [_area(face) for face in faces]
@@ -56,10 +57,10 @@ class GpuShaper:
         if seen:
             self._shape(held, seen)
         shaped = {id(face) for face, *_ in seen}
-        return [Correction(OnGpu(held, place), area.box if area and id(face) in shaped else None,
+        return [Correction(GpuCorrection(held, place), area.box if area and id(face) in shaped else None,
                            face.crops.matrices[0]) for face, place, area in zip(faces, places, areas, strict=True)]
 
-    def _shape(self, held: Held, seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
+    def _shape(self, held: HeldSlots, seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
         slot, memories = held.slot, list({id(place.memory): place.memory for _, place, _ in seen}.values())
         largest, count = max(place.size for _, place, _ in seen), len(seen)
         match = any(face.shaping.grain == "match" for face, *_ in seen)
@@ -85,7 +86,7 @@ class GpuShaper:
                 at, side = base + steps, len(mask)
                 data.append(mask.reshape(-1).view(np.uint8))
                 steps += mask.nbytes
-            lies = shaping.Places(place.restored, place.crop, place.correction, place.mask, at, side,
+            lies = shaping.FaceAddresses(place.restored, place.crop, place.correction, place.mask, at, side,
                                   figures.address + sum(measured[:n]), place.scratch)
             if made[n] is not None:
                 if (occlusion := hidden[n]) is not None:
@@ -113,7 +114,7 @@ class GpuShaper:
         self._put(slot, "apply", controls.view(np.uint8), launches,
                   reads=[slot.steps["measure"].on_gpu(), *constants], writes=memories)
 
-    def _measure(self, slot: FrameSlot, data: Bytes, launches: Sequence[Step], memories: Sequence[Memory],
+    def _measure(self, slot: FrameSlot, data: Bytes, launches: Sequence[KernelCall], memories: Sequence[Memory],
                  constants: Sequence[Memory], nbytes: int, before: Callable[[Stream], None] | None) -> None:
         """Runs the measuring and waits for its figures; `before` goes up with it."""
         owner, figures = self._owner, slot.measures.on_gpu()

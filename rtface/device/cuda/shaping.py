@@ -32,7 +32,7 @@ from rtface.correct.face_region import middle_rows
 from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
 from rtface.correct.motion import ROWS, SHRINK
 from rtface.device.cuda.gpu import Shape3
-from rtface.device.cuda.kernels import Job, Step
+from rtface.device.cuda.kernels import KernelCall, LaunchList
 from rtface.errors import UsageError
 from rtface.frame import Float32
 
@@ -72,7 +72,7 @@ STRUCTS = {"ShapeFace": FACE, "ShapeControl": CONTROL, "ShapeSmall": SMALL, "Sha
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class FaceAddresses:
     """Where a face's pictures lie on the GPU; addresses.
 
     Attributes:
@@ -121,7 +121,7 @@ def scratch_floats(size: int) -> int:
     return 2 * size * size + 2 * (size // 4) ** 2
 
 
-def face_of(area: FaceRegion, options: ShapingOptions, places: Places) -> Struct:
+def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) -> Struct:
     """The descriptor of one face, `FACE`, of length 1.
 
     Raises:
@@ -210,7 +210,7 @@ def control_of(controls: Controls, sheets: Mapping[int, int]) -> Struct:
     return out
 
 
-def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -> list[Step]:
+def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -> list[KernelCall]:
     """What measures up to `count` faces of sides up to `size`; `faces` is the address of their descriptors, `match`
     whether any of them gets grain."""
     side, cells = max(samples_of(size), 2 * CELLS), size // 4
@@ -221,7 +221,7 @@ def measure_launches(size: int, count: int, faces: int, *, match: bool = True) -
     return [_launch(name, extents[name], count, (np.uint64(faces),)) for name in wanted]
 
 
-def apply_launches(size: int, count: int, faces: int, controls: int) -> list[Step]:
+def apply_launches(size: int, count: int, faces: int, controls: int) -> list[KernelCall]:
     """What corrects them; `controls` is the address of as many `CONTROL`."""
     return [_launch("shape_apply", (size, size), count, (np.uint64(faces), np.uint64(controls)))]
 
@@ -231,9 +231,9 @@ def small_floats(size: int) -> int:
     return 3 * (size // SHRINK) ** 2 + -(-size // ROWS) * size
 
 
-def small_job(crops: Sequence[tuple[int, int]], to: int) -> Job:
+def small_job(crops: Sequence[tuple[int, int]], to: int) -> LaunchList:
     """Makes the small pictures of crops (address and side), one behind the other from address `to` on."""
-    job, rows = Job(), np.zeros(len(crops), SMALL)
+    job, rows = LaunchList(), np.zeros(len(crops), SMALL)
     for row, (crop, size) in zip(rows, crops, strict=True):
         row["c"], row["to"], row["size"] = crop, to, size
         to += 4 * small_floats(size)
@@ -250,11 +250,11 @@ def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
             values[3 * cells * cells:small_floats(size)].reshape(-1, size).copy())
 
 
-def average_launches(averages: Struct, at: int) -> list[Step]:
+def average_launches(averages: Struct, at: int) -> list[KernelCall]:
     """What makes averages of answers; `at` is the address of the descriptors `averages`, `AVERAGE`."""
     extent = tuple(SHRINK * int(averages[name].max()) for name in ("columns", "rows"))
     return [_launch("shape_average", (extent[0], extent[1]), len(averages), (np.uint64(at),))]
 
 
-def _launch(kernel: str, extent: tuple[int, int], count: int, args: tuple[np.generic, ...]) -> Step:
-    return Step(kernel, (-(-extent[0] // BLOCK[0]), -(-extent[1] // BLOCK[1]), count), BLOCK, args)
+def _launch(kernel: str, extent: tuple[int, int], count: int, args: tuple[np.generic, ...]) -> KernelCall:
+    return KernelCall(kernel, (-(-extent[0] // BLOCK[0]), -(-extent[1] // BLOCK[1]), count), BLOCK, args)

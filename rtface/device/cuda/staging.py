@@ -39,7 +39,7 @@ def plane_shape(frame: Frame, form: Layout, role: Role) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ComponentMap:
     """Where one component lies in the block: `at` is the byte of sample (box[0], box[1]) of its plane."""
 
     at: int
@@ -48,7 +48,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PlaneRect:
     """A rectangle of one native plane: bytes `left` to `right` (counted from its lowest component's first sample) of
     rows `top` to `bottom`, from byte `at` of the block on."""
 
@@ -61,7 +61,7 @@ class Piece:
     pitch: int
 
 
-class Lying:
+class SampleMap:
     """Where components lie in memory that begins at an address which is known later (or at 0).
 
     Attributes:
@@ -70,7 +70,7 @@ class Lying:
     """
 
     form: Layout
-    held: dict[Role, Held]
+    held: dict[Role, ComponentMap]
 
     def address(self, role: Role, base: int, x: int, y: int) -> int:
         """Of a sample of a plane, where the memory begins at address `base`."""
@@ -79,7 +79,7 @@ class Lying:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class ExternalMemory:
     """Memory of a GPU that is another library's (`gpu.Memory`): not freed here, but kept by `owner`."""
 
     address: int
@@ -90,7 +90,7 @@ class Foreign:
         """Nothing to free."""
 
 
-class InPlace(Lying):
+class GpuSamples(SampleMap):
     """The picture of a frame (or field) on the GPU, in FFmpeg's memory; addresses count from 0.
 
     Attributes:
@@ -105,7 +105,7 @@ class InPlace(Lying):
         parity = field_parity(frame.display, frame.field)
         skip, every = (0, 1) if parity is None else (parity, 2)
         self.form, self.held = form, {}
-        memory: dict[int, Foreign] = {}
+        memory: dict[int, ExternalMemory] = {}
         for role, (plane, first, _) in form.components.items():
             start, pitch = (lies.chroma, lies.chroma_pitch) if plane else (lies.luma, lies.luma_pitch)
             height, width = plane_shape(frame, form, role)
@@ -113,12 +113,12 @@ class InPlace(Lying):
                 raise InputError(f"a picture of {frame.image.height} rows is too low to be interlaced; treat it as "
                                  "progressive")
             start += skip * pitch
-            self.held[role] = Held(start + first * form.dtype.itemsize, every * pitch, (0, 0, width, height))
-            memory[plane] = Foreign(start, ((height - 1) * every + 1) * pitch, frame.image)
+            self.held[role] = ComponentMap(start + first * form.dtype.itemsize, every * pitch, (0, 0, width, height))
+            memory[plane] = ExternalMemory(start, ((height - 1) * every + 1) * pitch, frame.image)
         self.memory = tuple(memory.values())
 
 
-class Surface(Lying):
+class StagedSamples(SampleMap):
     """Which samples are held, and where.
 
     Args:
@@ -133,8 +133,8 @@ class Surface(Lying):
 
     def __init__(self, form: Layout, boxes: Mapping[Role, Box]) -> None:
         self.form = form
-        self.held: dict[Role, Held] = {}
-        self.pieces: list[Piece] = []
+        self.held: dict[Role, ComponentMap] = {}
+        self.pieces: list[PlaneRect] = []
         self.nbytes = 0
         planes: dict[int, list[Role]] = {}
         for role in boxes:
@@ -145,10 +145,10 @@ class Surface(Lying):
             left, right = min(s[0] for s in spans), max(s[1] for s in spans)
             top, bottom = min(boxes[r][1] for r in roles), max(boxes[r][3] for r in roles)
             pitch = -(-(right - left) // _ROW) * _ROW
-            self.pieces.append(Piece(tuple(roles), top, bottom, left, right, self.nbytes, pitch))
+            self.pieces.append(PlaneRect(tuple(roles), top, bottom, left, right, self.nbytes, pitch))
             for role, (start, _) in zip(roles, spans, strict=True):
                 at = self.nbytes + (boxes[role][1] - top) * pitch + start - left
-                self.held[role] = Held(at, pitch, boxes[role])
+                self.held[role] = ComponentMap(at, pitch, boxes[role])
             self.nbytes += -(-(bottom - top) * pitch // _PIECE) * _PIECE
 
     def _bytes(self, role: Role, lowest: Role, box: Box) -> tuple[int, int]:
@@ -157,7 +157,7 @@ class Surface(Lying):
         first -= self.form.components[lowest][1]
         return (first + box[0] * step) * item, (first + (box[2] - 1) * step + 1) * item
 
-    def _cut(self, piece: Piece, boxes: Mapping[Role, Box]) -> Box | None:
+    def _cut(self, piece: PlaneRect, boxes: Mapping[Role, Box]) -> Box | None:
         """Byte columns and rows of a piece's plane that the boxes reach."""
         wanted: dict[Role, Box] = {r: boxes[r] for r in piece.roles if r in boxes}
         if not wanted:
@@ -198,6 +198,6 @@ def _rows_of(view: Samples, nbytes: int) -> Bytes:
     return np.lib.stride_tricks.as_strided(first.view(np.uint8), (view.shape[0], nbytes), (view.strides[0], 1))
 
 
-def _block_rows(piece: Piece, block: Bytes) -> Bytes:
+def _block_rows(piece: PlaneRect, block: Bytes) -> Bytes:
     rows = piece.bottom - piece.top
     return block[piece.at:piece.at + rows * piece.pitch].reshape(rows, piece.pitch)[:, :piece.right - piece.left]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from rtface.device.cuda.buffer_pool import aligned
 from rtface.device.cuda.gpu import Memory
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.errors import OutOfDeviceMemory
 
 
 @dataclass(slots=True, weakref_slot=True)
-class Remembered:
+class FaceState:
     """A place with what is remembered of a face; it is free again when nobody holds this.
 
     Attributes:
@@ -21,12 +21,12 @@ class Remembered:
         at: addresses of its arrays.
     """
 
-    home: Places
+    home: StatePool
     memory: Memory
     at: tuple[int, ...]
 
 
-class Places:
+class StatePool:
     """Places of one kind. The thread that owns the GPU takes them; any may let go of them.
 
     Args:
@@ -35,19 +35,19 @@ class Places:
         at_once: how many are reserved at a time.
     """
 
-    def __init__(self, owner: Owner, *arrays: int, at_once: int) -> None:
+    def __init__(self, owner: StreamThread, *arrays: int, at_once: int) -> None:
         self._owner, self._at_once = owner, at_once
         self._arrays = [aligned(nbytes) for nbytes in arrays]
         self._all: list[Memory] = []
         self._free: list[Memory] = []
         owner.idle.append(self.trim)
 
-    def take(self) -> Remembered:
+    def take(self) -> FaceState:
         """A free place, or a new one. Raises OutOfDeviceMemory."""
         if not self._free:
             self._reserve()
         memory = self._free.pop()
-        held = Remembered(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
+        held = FaceState(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
         # It is written again by work that comes later on the same stream: no need to wait for the GPU. A list, not a
         # `Pool`: this may run wherever the interpreter clears up, also where this thread holds a lock.
         weakref.finalize(held, self._free.append, memory).atexit = False

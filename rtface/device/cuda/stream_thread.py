@@ -34,11 +34,11 @@ USUAL, URGENT = 1, 2
 _IN_FLIGHT = 2
 
 
-class Request(Protocol):
+class CropRequest(Protocol):
     """A crop that waits for a network."""
 
     @property
-    def network(self) -> Network: ...
+    def network(self) -> BatchedNetwork: ...
 
     @property
     def ready(self) -> bool:
@@ -48,7 +48,7 @@ class Request(Protocol):
     def fail(self, error: BaseException) -> None: ...
 
 
-class Network(Protocol):
+class BatchedNetwork(Protocol):
     """What makes batches of requests."""
 
     @property
@@ -59,7 +59,7 @@ class Network(Protocol):
         ...
 
 
-class Owner:
+class StreamThread:
     """See the module.
 
     Attributes:
@@ -71,7 +71,7 @@ class Owner:
     def __init__(self, open_gpu: Callable[[], Gpu]) -> None:
         """Opens the GPU in a new thread; raises what `open_gpu` raises."""
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._waiting: deque[Request] = deque()
+        self._waiting: deque[CropRequest] = deque()
         self._in_flight: deque[Event] = deque()
         self._marks: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._making_room = self._ending = False
@@ -133,7 +133,7 @@ class Owner:
         stream.record(done)
         done.synchronize()
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: CropRequest) -> None:
         """Gives a crop to its network; the answer, or why there is none, comes through the request."""
         self._put(lambda: self._waiting.append(request))
 

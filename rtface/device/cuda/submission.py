@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from rtface.device.cuda.constants import Constants
-from rtface.device.cuda.frame_slots import FrameSlot, Held, Slots
+from rtface.device.cuda.frame_slots import FrameSlot, HeldSlots, SlotPools
 from rtface.device.cuda.gpu import Memory, Stream
-from rtface.device.cuda.kernels import Job, Step, curve_tables
+from rtface.device.cuda.kernels import KernelCall, LaunchList, curve_tables
 from rtface.device.cuda.shaping import small_floats, small_job
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Color
 from rtface.geometry.color_curves import curve_of
@@ -20,7 +20,7 @@ from rtface.geometry.color_curves import curve_of
 log = logging.getLogger("rtface")
 
 
-class Steps:
+class Submission:
     """What the steps of one device share.
 
     Attributes:
@@ -29,11 +29,11 @@ class Steps:
         constants: tables on the GPU.
     """
 
-    def __init__(self, owner: Owner) -> None:
-        self.owner, self.slots, self.constants = owner, Slots(owner), Constants(owner)
+    def __init__(self, owner: StreamThread) -> None:
+        self.owner, self.slots, self.constants = owner, SlotPools(owner), Constants(owner)
 
-    def put_crops(self, held: Held, job: Job, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = (),
-                  before: Callable[[Stream], None] | None = None) -> Future[None]:
+    def put_crops(self, held: HeldSlots, job: LaunchList, *, reads: Sequence[Memory] = (),
+                  writes: Sequence[Memory] = (), before: Callable[[Stream], None] | None = None) -> Future[None]:
         """`put_job` of what makes a frame's crops; their small pictures, and `slot.cropped`, come after that.
 
         Whether an engine will want the average over time is not known yet; a small picture costs one read of its crop.
@@ -45,12 +45,12 @@ class Steps:
         return self.put_job(slot, "crop", job, before=before, reads=reads, after=lambda: compute.record(slot.cropped),
                             writes=[*{face.memory for face in faces}, small, *writes])
 
-    def put_job(self, slot: FrameSlot, step: str, job: Job, **more: Any) -> Future[None]:
+    def put_job(self, slot: FrameSlot, step: str, job: LaunchList, **more: Any) -> Future[None]:
         """`put` of a job."""
         self.slots.grow(slot.steps[step], max(job.nbytes, 1))
         return self.put(slot, step, job.descriptors, job.steps(slot.steps[step].on_gpu().address), **more)
 
-    def put(self, slot: FrameSlot, step: str, data: Bytes, kernels: Sequence[Step], *, reads: Sequence[Memory],
+    def put(self, slot: FrameSlot, step: str, data: Bytes, kernels: Sequence[KernelCall], *, reads: Sequence[Memory],
             writes: Sequence[Memory], before: Callable[[Stream], None] | None = None,
             after: Callable[[], None] | None = None) -> Future[None]:
         """Has a step's data copied up and its kernels run after that; `before` goes up with them, `after` follows.
@@ -88,7 +88,7 @@ class Steps:
         if failure is not None:
             raise failure
 
-    def release(self, held: Held) -> None:
+    def release(self, held: HeldSlots) -> None:
         """Gives a frame's slots back, and its picture free, when the GPU has done with them; once more does no harm.
         """
         if held.given:

@@ -8,16 +8,16 @@ from itertools import pairwise
 import numpy as np
 
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, Held, Slots
+from rtface.device.cuda.frame_slots import FrameSlot, HeldSlots, SlotPools
 from rtface.device.cuda.gpu import Event, Stream
-from rtface.device.cuda.submission import Steps
+from rtface.device.cuda.submission import Submission
 from rtface.frame import Float32
 
-Piece = tuple[FaceSlot, int, int]
+FaceFloats = tuple[FaceSlot, int, int]
 """A face, the address of some of its floats, and how many."""
 
 
-def crops_to_host(steps: Steps, held: Held, faces: Sequence[FaceSlot]) -> list[Float32]:
+def crops_to_host(steps: Submission, held: HeldSlots, faces: Sequence[FaceSlot]) -> list[Float32]:
     """Crops of a frame, float32 3×S×S, copied; waits for them, and for no network."""
     slot, look = held.slot, steps.owner.look
     brought = _bring(steps, slot, [(face, face.crop, 3 * face.size**2) for face in faces], look,
@@ -25,7 +25,7 @@ def crops_to_host(steps: Steps, held: Held, faces: Sequence[FaceSlot]) -> list[F
     return [values.reshape(3, face.size, face.size) for face, values in zip(faces, brought, strict=True)]
 
 
-def corrections_to_host(steps: Steps, held: Held, faces: Sequence[FaceSlot]) -> list[tuple[Float32, Float32]]:
+def corrections_to_host(steps: Submission, held: HeldSlots, faces: Sequence[FaceSlot]) -> list[tuple[Float32, Float32]]:
     """Corrections, float32 S×S×3, and their masks, S×S; waits for them."""
     slot, owner = held.slot, steps.owner
     slot.uploaded.synchronize()  # the same memory may still be on its way up
@@ -41,7 +41,7 @@ def corrections_to_host(steps: Steps, held: Held, faces: Sequence[FaceSlot]) -> 
             for face, pixels, mask in zip(faces, brought[::2], brought[1::2], strict=True)]
 
 
-def _bring(steps: Steps, slot: FrameSlot, pieces: Sequence[Piece], stream: Stream, begin: Callable[[], None],
+def _bring(steps: Submission, slot: FrameSlot, pieces: Sequence[FaceFloats], stream: Stream, begin: Callable[[], None],
            done: Event) -> list[Float32]:
     """Copies of pieces, made on a stream after what `begin` puts there."""
     steps.slots.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
@@ -59,7 +59,7 @@ def _bring(steps: Steps, slot: FrameSlot, pieces: Sequence[Piece], stream: Strea
     return [values[start:end].copy() for start, end in pairwise(ends)]
 
 
-def answers_to_gpu(slots: Slots, slot: FrameSlot, answers: Sequence[tuple[FaceSlot, Float32]]) -> Callable[
+def answers_to_gpu(slots: SlotPools, slot: FrameSlot, answers: Sequence[tuple[FaceSlot, Float32]]) -> Callable[
         [Stream], None]:
     """The step that brings answers of the host, float32 3×S×S, to where an engine's would lie."""
     slots.grow(slot.answers, sum(answer.nbytes for _, answer in answers))

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rtface.device.cuda.buffer_pool import Growing, Pool
+from rtface.device.cuda.buffer_pool import GrowingBuffer, SlotPool
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.gpu import Gpu, Memory
-from rtface.device.cuda.kernels import SEEN_JOB, Job, affine
-from rtface.device.cuda.staging import InPlace
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.kernels import SEEN_JOB, LaunchList, affine
+from rtface.device.cuda.staging import GpuSamples
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.view import FrameView
 from rtface.frame import Bytes, Color, Float, Frame
 from rtface.geometry.planes import layout
@@ -27,8 +27,8 @@ class _Slot:
     """Memory for one look, used again for later ones."""
 
     def __init__(self, gpu: Gpu) -> None:
-        self.step, self.bytes = Growing(gpu, pinned=True), Growing(gpu, pinned=True)
-        self.pixels, self.scratch = Growing(gpu), Growing(gpu)
+        self.step, self.bytes = GrowingBuffer(gpu, pinned=True), GrowingBuffer(gpu, pinned=True)
+        self.pixels, self.scratch = GrowingBuffer(gpu), GrowingBuffer(gpu)
         self.done = gpu.event()
 
     def need(self, **wanted: int) -> bool:
@@ -45,7 +45,7 @@ class _Slot:
             piece.close()
 
 
-class Looks:
+class RegionReader:
     """Makes small pictures of large ones that lie on the GPU; any thread may ask.
 
     Args:
@@ -53,9 +53,9 @@ class Looks:
         tables: gives the curve of a frame's colour (`Steps.tables_of`).
     """
 
-    def __init__(self, owner: Owner, tables: Callable[[Color], Memory | None]) -> None:
+    def __init__(self, owner: StreamThread, tables: Callable[[Color], Memory | None]) -> None:
         self._owner, self._tables = owner, tables
-        self._slots = Pool(owner, lambda: _Slot(owner.gpu), _Slot.close)
+        self._slots = SlotPool(owner, lambda: _Slot(owner.gpu), _Slot.close)
 
     def look(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (display → region) maps to `size` (w, h); waits for it.
@@ -69,7 +69,7 @@ class Looks:
         if side % 2 == 0 and (w % 2 or h % 2):  # an odd one's chroma is sampled at full size
             side += 1
         plan = CropPlan(frame, form, matrix[None], side)
-        lies, tables = InPlace(frame, form), self._tables(frame.color)
+        lies, tables = GpuSamples(frame, form), self._tables(frame.color)
         slot = self._slots.take()
         try:
             job = self._job(slot, frame, plan, lies, tables, matrix, side, size)
@@ -97,8 +97,8 @@ class Looks:
         self._slots.give(slot)
         return seen
 
-    def _job(self, slot: _Slot, frame: Frame, plan: CropPlan, lies: InPlace, tables: Memory | None, matrix: Float,
-             side: int, size: tuple[int, int]) -> Job:
+    def _job(self, slot: _Slot, frame: Frame, plan: CropPlan, lies: GpuSamples, tables: Memory | None, matrix: Float,
+             side: int, size: tuple[int, int]) -> LaunchList:
         wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
         if not slot.need(**wanted):
             self._owner.reserve(lambda: slot.grow(**wanted))
@@ -124,7 +124,7 @@ class Looks:
 class GpuView(FrameView):
     """A frame whose samples are on the GPU."""
 
-    def __init__(self, looks: Looks, frame: Frame) -> None:
+    def __init__(self, looks: RegionReader, frame: Frame) -> None:
         super().__init__(frame)
         self._looks = looks
 

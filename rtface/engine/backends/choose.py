@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from rtface import plugins
-from rtface.engine.plan import Plan, PlanIdentity, Verdict, candidates, open_plan
+from rtface.engine.plan import GoldenResult, Plan, PlanIdentity, candidates, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent, UsageError
@@ -76,7 +76,7 @@ def order(device: str) -> tuple[str, ...]:
     return ("cpu", "onnx") if device == "auto" else (device,)
 
 
-def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Plan, Verdict, str]:
+def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Plan, GoldenResult, str]:
     """The first backend for `device` whose plan passes the gate, the plan, the verdict, and one line saying why this
     one. Raises UsageError, MissingComponent and EngineError (the first, where none passes)."""
     passed: list[str] = []

@@ -12,7 +12,7 @@ import logging
 import math
 from dataclasses import dataclass
 
-from rtface.engine.spec import Buildable
+from rtface.engine.spec import NetworkSpec
 from rtface.errors import UsageError
 from rtface.util.toml_dataclass import from_table, parse_json
 
@@ -48,7 +48,7 @@ class Calibration:
     digest: str = ""
 
 
-def load_calibration(recipe: Buildable) -> Calibration | None:
+def load_calibration(recipe: NetworkSpec) -> Calibration | None:
     """The engine's calibration; None where there is none, and, with a line in the log, where it cannot be used."""
     path = recipe.folder / FILE
     try:

@@ -20,7 +20,7 @@ from rtface.device.cuda.batch import BLOCK, NETWORK, ROW, gather_grid, scatter_g
 from rtface.device.cuda.buffer_pool import aligned
 from rtface.device.cuda.face_slots import MAP_VALUES
 from rtface.device.cuda.gpu import Event, Graph, Memory, Pinned, Stream
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.golden import GoldenBatch
 from rtface.engine.cuda.graph import captured
 from rtface.engine.plan import PlanIdentity
@@ -74,7 +74,7 @@ class Batches:
         most: crops in one run.
     """
 
-    def __init__(self, owner: Owner, recipe: Recipe, plan: GpuPlan, most: int) -> None:
+    def __init__(self, owner: StreamThread, recipe: Recipe, plan: GpuPlan, most: int) -> None:
         """Reserves. Raises EngineError where the plan lacks a tensor of the recipe, and OutOfDeviceMemory."""
         self.most = self._rows = most
         self._owner, self._recipe, self._plan, self._ports = owner, recipe, plan, _ports_of(recipe)

@@ -13,7 +13,7 @@ from rtface.errors import MissingComponent
 from rtface.util.install import extra_line
 
 if TYPE_CHECKING:
-    from rtface.device.cuda.stream_thread import Owner
+    from rtface.device.cuda.stream_thread import StreamThread
 
 NEEDED = {"cuda.core": "cuda-core", "cuda.bindings": "cuda-bindings", "onnx": "onnx"}
 TENSORRT = {"tensorrt_rtx": "tensorrt-rtx-cu13-bindings", "tensorrt": "tensorrt-cu13"}
@@ -85,7 +85,7 @@ def unusable(number: int) -> str | None:
     return None
 
 
-def take(device: str) -> tuple[Owner, int]:
+def take(device: str) -> tuple[StreamThread, int]:
     """Opens the GPU that ``--device cuda`` or ``cuda:1`` names, with all kernels, and its number; close the owner.
 
     Raises MissingComponent where it cannot be used; EngineError: a kernel does not compile.
@@ -94,5 +94,5 @@ def take(device: str) -> tuple[Owner, int]:
     if (reason := unusable(number)) is not None:
         raise MissingComponent(f"CUDA is not usable here because {reason}")
     from rtface.device.cuda.modules import open_gpu  # cuda-python is an extra
-    from rtface.device.cuda.stream_thread import Owner
-    return Owner(lambda: open_gpu(number)), number
+    from rtface.device.cuda.stream_thread import StreamThread
+    return StreamThread(lambda: open_gpu(number)), number

@@ -17,15 +17,15 @@ import numpy as np
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.gpu import Event, Stream
 from rtface.device.cuda.shaping import LEAST
-from rtface.device.cuda.state_pool import Places
-from rtface.device.cuda.stream_thread import Owner
-from rtface.engine.base import ReadyEngine
+from rtface.device.cuda.state_pool import StatePool
+from rtface.device.cuda.stream_thread import StreamThread
+from rtface.engine.base import EngineBase
 from rtface.engine.cuda.batch import Batches, GpuPlan
 from rtface.engine.cuda.golden import GoldenBatch, row_of
 from rtface.engine.cuda.hosted import Given, Hosted, known
-from rtface.engine.plan import Verdict
+from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import Recipe
-from rtface.engine.recipe_tables import Region
+from rtface.engine.recipe_tables import CropRegion
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 from rtface.frame import Float32
 from rtface.protocols import Restored
@@ -41,7 +41,7 @@ class HeadMap:
     the GPU, each face's `FaceSlot` says."""
 
     shape: tuple[int, int]
-    region: Region
+    region: CropRegion
 
 
 @dataclass(slots=True)
@@ -59,14 +59,14 @@ class _Request:
         self.answer.set_exception(error)
 
 
-class GpuEngine(ReadyEngine):
+class GpuEngine(EngineBase):
     """A restorer on a GPU (`protocols.Engine`).
 
     Attributes:
         max_batch: crops in one run; halved when the GPU runs out of memory.
     """
 
-    def __init__(self, owner: Owner, recipe: Recipe, plan: GpuPlan, verdict: Verdict, why: str,
+    def __init__(self, owner: StreamThread, recipe: Recipe, plan: GpuPlan, verdict: GoldenResult, why: str,
                  device: str = "cuda") -> None:
         """Reserves, warms up and captures; the GPU's owner does it. Raises EngineError, OutOfDeviceMemory."""
         if recipe.input.size < LEAST or recipe.input.size % 4:
@@ -223,8 +223,8 @@ class GpuEngine(ReadyEngine):
         self._plan.close()
 
 
-def places_of(owner: Owner, recipe: Recipe) -> Places:
+def places_of(owner: StreamThread, recipe: Recipe) -> StatePool:
     """Places for `engine.restore.FaceMemory`'s arrays, `kept` and `state`, float32."""
     *_, w, h = (v // recipe.shrink for v in recipe.region)
-    return Places(owner, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
+    return StatePool(owner, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))),
                   at_once=_AT_ONCE)

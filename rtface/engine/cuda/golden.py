@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rtface.device.cuda.batch import ROW
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.gpu import Memory
-from rtface.device.cuda.state_pool import Places, Remembered
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.state_pool import FaceState, StatePool
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.plan import judged_golden, psnr
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
@@ -28,8 +28,8 @@ class GoldenBatch:
         required: the PSNR in dB that each answer has to reach against its reference.
     """
 
-    def __init__(self, owner: Owner, recipe: Recipe, precision: Precision, required: float, count: int,
-                 places: Places | None) -> None:
+    def __init__(self, owner: StreamThread, recipe: Recipe, precision: Precision, required: float, count: int,
+                 places: StatePool | None) -> None:
         """Reserves and fills the slots.
 
         Args:
@@ -51,7 +51,7 @@ class GoldenBatch:
         self._owner, self._size = owner, recipe.input.size
         self._answers = [answers[k % len(answers)] for k in range(count)]
         self._faces: list[FaceSlot] = []
-        self._remembered: list[Remembered] = []
+        self._remembered: list[FaceState] = []
         self._pinned = owner.gpu.pin(12 * self._size ** 2)
         try:
             for k in range(count):
@@ -64,7 +64,7 @@ class GoldenBatch:
         except BaseException:
             self.close()
             raise
-        kept: Sequence[Remembered | None] = self._remembered or [None] * count
+        kept: Sequence[FaceState | None] = self._remembered or [None] * count
         self.rows = np.concatenate([row_of(face, None, new) for face, new in zip(self._faces, kept, strict=True)])
         self.memories: list[Memory] = [held.memory for held in (*self._faces, *self._remembered)]
 
@@ -87,7 +87,7 @@ class GoldenBatch:
         self._faces, self._remembered = [], []
 
 
-def row_of(face: FaceSlot, old: Remembered | None, new: Remembered | None) -> NDArray[Any]:
+def row_of(face: FaceSlot, old: FaceState | None, new: FaceState | None) -> NDArray[Any]:
     """One `ROW`: a face, and what is remembered of it before and after."""
     none = (0, 0)
     return np.array([(face.crop, face.restored, *(old.at if old else none), *(new.at if new else none),

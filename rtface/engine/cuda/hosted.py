@@ -19,27 +19,27 @@ import numpy as np
 
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.gpu import Event, Pinned, Stream
-from rtface.device.cuda.state_pool import Places, Remembered
-from rtface.device.cuda.stream_thread import USUAL, Owner
+from rtface.device.cuda.state_pool import FaceState, StatePool
+from rtface.device.cuda.stream_thread import USUAL, StreamThread
 from rtface.engine.crop_runner import spread
 from rtface.engine.recipe import Recipe
 from rtface.errors import EngineError, OutOfDeviceMemory
 from rtface.frame import Float32
 from rtface.protocols import Restored
 
-Given = tuple[FaceSlot, Remembered | None, Remembered | None]
+Given = tuple[FaceSlot, FaceState | None, FaceState | None]
 """A crop in a slot: what is remembered of it before, and where that is to lie after."""
 Run = Callable[[Sequence[Given], Stream], None]
 """Puts the network on a stream, over so many crops. Any thread."""
 
 
-def known(after: Future[Restored] | None, places: Places | None) -> Remembered | None:
+def known(after: Future[Restored] | None, places: StatePool | None) -> FaceState | None:
     """What is remembered of a face after an answer, where these are the places. What comes after a failure, or after an
     answer that is not there, begins without memory."""
     if after is None or not after.done() or after.cancelled() or after.exception() is not None:
         return None
     state = after.result().state
-    return state if isinstance(state, Remembered) and state.home is places else None
+    return state if isinstance(state, FaceState) and state.home is places else None
 
 
 @dataclass(slots=True)
@@ -72,7 +72,8 @@ class Hosted:
         priority: of its stream; may be changed before the first crop.
     """
 
-    def __init__(self, owner: Owner, recipe: Recipe, run: Run, most: Callable[[], int], places: Places | None) -> None:
+    def __init__(self, owner: StreamThread, recipe: Recipe, run: Run, most: Callable[[], int],
+                 places: StatePool | None) -> None:
         self._owner, self._recipe, self.run, self._most, self._places = owner, recipe, run, most, places
         self.priority = USUAL
         self._waiting: deque[_Request] = deque()
@@ -176,7 +177,7 @@ class Hosted:
             stream.copy(pinned, face.memory, part, to_at=at, source_at=head - face.memory.address)
             at += part
 
-    def _restored(self, values: Float32, shape: tuple[int, ...], state: Remembered | None) -> Restored:
+    def _restored(self, values: Float32, shape: tuple[int, ...], state: FaceState | None) -> Restored:
         count, recipe = math.prod(shape), self._recipe
         pixels, maps = values[:count].reshape(shape).copy(), values[count:].copy()
         if not math.isfinite(float(pixels.sum()) + float(maps.sum())):

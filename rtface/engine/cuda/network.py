@@ -12,10 +12,10 @@ from collections.abc import Callable
 import numpy as np
 
 from rtface.device.cuda.gpu import Graph, Memory, Pinned
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.batch import GpuPlan
 from rtface.engine.cuda.graph import captured
-from rtface.engine.spec import Picture
+from rtface.engine.spec import ImageNetworkSpec
 from rtface.errors import EngineError
 from rtface.frame import Bytes, Float32
 from rtface.protocols import ImageNetwork
@@ -33,7 +33,7 @@ class GpuNetwork:
         EngineError, OutOfDeviceMemory: it cannot be run; everything is given back.
     """
 
-    def __init__(self, owner: Owner, network: ImageNetwork, plan: GpuPlan) -> None:
+    def __init__(self, owner: StreamThread, network: ImageNetwork, plan: GpuPlan) -> None:
         self._owner, self._network, self._plan = owner, network, plan
         self._memory: dict[str, Memory] = {}
         self._pinned: dict[str, Pinned] = {}
@@ -116,7 +116,7 @@ class GpuNetwork:
             return
 
 
-def open_on(owner: Owner) -> Callable[[ImageNetwork], GpuNetwork]:
+def open_on(owner: StreamThread) -> Callable[[ImageNetwork], GpuNetwork]:
     """What makes networks ready on a GPU, through TensorRT: `create_tracker(gpu=…)` takes it.
 
     It raises MissingComponent and EngineError as `rtface.engine.tensorrt.open_network` does.
@@ -124,7 +124,7 @@ def open_on(owner: Owner) -> Callable[[ImageNetwork], GpuNetwork]:
     def opened(network: ImageNetwork) -> GpuNetwork:
         from rtface.engine.tensorrt import open_network  # what it needs is an extra
 
-        plan = owner.run(lambda: open_network(Picture(network), owner.gpu)).result()
+        plan = owner.run(lambda: open_network(ImageNetworkSpec(network), owner.gpu)).result()
         made = GpuNetwork(owner, network, plan)
         owner.run(plan.keep_kernels).result()
         return made

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.batch import GpuPlan
 from rtface.engine.cuda.engine import GpuEngine
-from rtface.engine.plan import Verdict
+from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import Recipe
 
 Progress = Callable[[str, float], None]
-Found = tuple[GpuPlan, Verdict, str]
+Found = tuple[GpuPlan, GoldenResult, str]
 
 
-def open_gpu_engine(owner: Owner, recipe: Recipe, ordinal: int = 0, *, progress: Progress | None = None) -> GpuEngine:
+def open_gpu_engine(owner: StreamThread, recipe: Recipe, ordinal: int = 0, *,
+                    progress: Progress | None = None) -> GpuEngine:
     """Opens the plan that is kept, or builds it, lets it pass the golden gate, warms up and captures.
 
     Args:
@@ -42,7 +43,7 @@ def open_gpu_engine(owner: Owner, recipe: Recipe, ordinal: int = 0, *, progress:
     return engine
 
 
-def _tensorrt(owner: Owner, recipe: Recipe, progress: Progress | None) -> Found:
+def _tensorrt(owner: StreamThread, recipe: Recipe, progress: Progress | None) -> Found:
     from rtface.engine.tensorrt import open_tensorrt  # its packages are an extra
 
     plan, verdict = open_tensorrt(recipe, owner.gpu, progress=progress)

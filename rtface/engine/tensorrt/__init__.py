@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtface.engine.plan import PlanIdentity, Verdict, candidates, open_plan
+from rtface.engine.plan import GoldenResult, PlanIdentity, candidates, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.spec import Buildable
+from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.builder import Progress, build, profile
 from rtface.engine.tensorrt.execution import Execution
@@ -29,7 +29,7 @@ log = logging.getLogger("rtface")
 
 
 def open_tensorrt(recipe: Recipe, gpu: Gpu, *, progress: Progress | None = None,
-                  precision: Precision | None = None) -> tuple[TensorRtPlan, Verdict]:
+                  precision: Precision | None = None) -> tuple[TensorRtPlan, GoldenResult]:
     """A plan of `recipe` on `gpu` that passed the golden gate, built where there is none kept.
 
     Args:
@@ -51,7 +51,7 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, progress: Progress | None = None,
     return plan, verdict
 
 
-def open_network(network: Buildable, gpu: Gpu, precision: Precision = "f32") -> TensorRtPlan:
+def open_network(network: NetworkSpec, gpu: Gpu, precision: Precision = "f32") -> TensorRtPlan:
     """A plan that no golden crops have judged, of a network that is no engine; who asks for it judges its answers.
 
     Raises MissingComponent and EngineError as `open_tensorrt`.
@@ -60,7 +60,7 @@ def open_network(network: Buildable, gpu: Gpu, precision: Precision = "f32") -> 
     return _open(network, gpu, choice, precision)
 
 
-def identify(recipe: Buildable, gpu: Gpu, choice: Choice, precision: Precision) -> PlanIdentity:
+def identify(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision) -> PlanIdentity:
     """What a plan on that GPU, and the verdict on it, is remembered by."""
     return PlanIdentity.of(recipe, choice.library.backend, choice.library.version,
                            f"{gpu.name} {sm(choice.capability)}", precision, driver=gpu.driver,
@@ -73,7 +73,7 @@ def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
     return identity if choice.target is None else replace(identity, device=sm(choice.target), driver="")
 
 
-def _open(recipe: Buildable, gpu: Gpu, choice: Choice, precision: Precision,
+def _open(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
           progress: Progress | None = None) -> TensorRtPlan:
     identity = identify(recipe, gpu, choice, precision)
     under = stored(identity, choice)
@@ -97,28 +97,28 @@ def _open(recipe: Buildable, gpu: Gpu, choice: Choice, precision: Precision,
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltPlan:
     """A plan that is ready for later: what it is remembered by, where it is kept, the seconds until it was, and the
     golden gate's verdict, None where there was no GPU to ask."""
 
     identity: PlanIdentity
     path: Path
     seconds: float
-    verdict: Verdict | None = None
+    verdict: GoldenResult | None = None
 
 
 def build_on(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None,
-             progress: Progress | None = None) -> Built:
+             progress: Progress | None = None) -> BuiltPlan:
     """Does ahead what `open_tensorrt` does, and raises what it raises."""
     start = time.perf_counter()
     plan, verdict = open_tensorrt(recipe, gpu, progress=progress, precision=precision)
     plan.close()
     path = store.plan_path(stored(plan.identity, choose(gpu.capability, installed(), gpu=gpu.name)))
-    return _there(Built(plan.identity, path, time.perf_counter() - start, verdict))
+    return _there(BuiltPlan(plan.identity, path, time.perf_counter() - start, verdict))
 
 
 def build_ahead(recipe: Recipe, capability: Capability, *, precision: Precision | None = None,
-                progress: Progress | None = None) -> Built:
+                progress: Progress | None = None) -> BuiltPlan:
     """Builds and keeps a plan for GPUs of that capability, none of which has to be here; so nothing is checked against
     the golden crops before such a GPU opens it.
 
@@ -137,10 +137,10 @@ def build_ahead(recipe: Recipe, capability: Capability, *, precision: Precision 
     identity = PlanIdentity.of(recipe, choice.library.backend, choice.library.version, sm(capability), wanted,
                                profile=profile(recipe))
     store.fetch(identity, lambda: build(recipe, wanted, choice, progress))
-    return _there(Built(identity, store.plan_path(identity), time.perf_counter() - start))
+    return _there(BuiltPlan(identity, store.plan_path(identity), time.perf_counter() - start))
 
 
-def _there(built: Built) -> Built:
+def _there(built: BuiltPlan) -> BuiltPlan:
     if not built.path.exists():
         raise EngineError(f"engine {built.identity.engine}: the plan cannot be kept: {built.path.parent} "
                           "cannot be written; set RTFACE_CACHE to a folder that can")

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from rtface.engine.backends.int8 import load_calibration
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.spec import Buildable
+from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt.library import Choice, Library, fault, logger, sm
 from rtface.engine.tensorrt.network import REVISION, typed
 from rtface.engine.tensorrt.quantise import quantise
-from rtface.engine.tensorrt.weights import Apart
+from rtface.engine.tensorrt.weights import SplitModel
 from rtface.errors import EngineError, MissingComponent
 from rtface.util.install import extra_line
 
@@ -26,7 +26,7 @@ _WORKSPACE = 8 << 30
 pixels at batch 16 wants 1.2 GB (GFPGAN) to 4.4 (RestoreFormer), and with less the build fails."""
 
 
-def profile(recipe: Buildable) -> str:
+def profile(recipe: NetworkSpec) -> str:
     """What a plan is prepared for beside its precision, for its identity."""
     batch = recipe.batch
     return f"batch {batch.min}-{batch.opt}-{batch.max}, preparation {REVISION}"
@@ -36,7 +36,7 @@ MESSAGE_BYTES = 1 << 30
 """Bytes of weights that are given to the library within their graph; it takes four copies. Protobuf ends at 2 GiB."""
 
 
-def prepare(recipe: Buildable, precision: Precision, *, products: bool = True) -> Apart:
+def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True) -> SplitModel:
     """The engine's network as ONNX in the types of `precision`; in "int8" the rest is fp16. `products`: see `typed`.
 
     Raises EngineError when the network cannot be read or typed, MissingComponent without the ``onnx`` package.
@@ -56,7 +56,7 @@ def prepare(recipe: Buildable, precision: Precision, *, products: bool = True) -
             raise EngineError("there are no int8 ranges for these weights")
         whole = model.whole()
         quantise(whole, calibration)
-        return Apart(whole)
+        return SplitModel(whole)
     except EngineError as error:
         raise EngineError(f"engine {recipe.name}: {error}") from error
     except MemoryError:
@@ -70,7 +70,7 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def build(recipe: Buildable, precision: Precision, choice: Choice, progress: Progress | None = None) -> bytes:
+def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: Progress | None = None) -> bytes:
     """The serialised plan. Raises EngineError when the library refuses the network."""
     library, trt = choice.library, choice.library.module
     if progress is not None:
@@ -104,7 +104,7 @@ def build(recipe: Buildable, precision: Precision, choice: Choice, progress: Pro
     return bytes(blob)
 
 
-def _parse(parser: Any, model: Apart, weights: list[NDArray[Any]]) -> bool:
+def _parse(parser: Any, model: SplitModel, weights: list[NDArray[Any]]) -> bool:
     """Whether the library took the network; `weights` gets what it goes on reading."""
     if model.nbytes < MESSAGE_BYTES:
         return parser.parse(model.whole().SerializeToString())
@@ -135,7 +135,7 @@ def _target(choice: Choice) -> Any:
     return kinds.CURRENT if choice.target is None else getattr(kinds, sm(choice.target).replace("sm_", "SM"))
 
 
-def _shaped(recipe: Buildable, builder: Any, network: Any) -> Any:
+def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:
     """The optimisation profile, after comparing what the network takes and gives with the recipe."""
     batch = recipe.batch
     inputs = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}

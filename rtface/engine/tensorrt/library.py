@@ -22,7 +22,7 @@ from rtface.util.install import extra_line
 log = logging.getLogger("rtface.tensorrt")
 
 Capability = tuple[int, int]
-Kind = Literal["rtx", "full"]
+LibraryKind = Literal["rtx", "full"]
 
 def sm(capability: Capability) -> str:
     """As "sm_89"."""
@@ -44,7 +44,7 @@ class Library:
         targets: the compute capabilities that it compiles for by name; None of the full one, which takes the GPU's.
     """
 
-    kind: Kind
+    kind: LibraryKind
     version: str
     module: Any
     targets: frozenset[Capability] | None = None
@@ -74,7 +74,7 @@ class Choice:
 def installed() -> tuple[Library, ...]:
     """The libraries that can be imported here; one that is there and cannot be is in the log."""
     found: list[Library] = []
-    packages: tuple[tuple[Kind, str], ...] = (("rtx", "tensorrt_rtx_bindings"), ("full", "tensorrt"))
+    packages: tuple[tuple[LibraryKind, str], ...] = (("rtx", "tensorrt_rtx_bindings"), ("full", "tensorrt"))
     for kind, package in packages:
         try:
             module: Any = importlib.import_module(package)

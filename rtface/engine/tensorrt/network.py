@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from rtface.engine.tensorrt.products import without_products
-from rtface.engine.tensorrt.weights import Apart, replace_all
+from rtface.engine.tensorrt.weights import SplitModel, replace_all
 from rtface.errors import EngineError
 
 REVISION = 1
@@ -41,7 +41,7 @@ _OWN_TYPE = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
 
 
 def typed(model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Sequence[str] = (), *,
-          products: bool = True) -> Apart:
+          products: bool = True) -> SplitModel:
     """`model` (onnx.ModelProto that computes in fp32, left as it is) for TensorRT: computes in `precision`, takes and
     gives what it did.
 
@@ -53,7 +53,7 @@ def typed(model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Seq
     import onnx
     from onnx import version_converter
 
-    apart = Apart.of(model)
+    apart = SplitModel.of(model)
     if _opset(model) < OPSET:
         apart.model = version_converter.convert_version(apart.model, OPSET)
     model = apart.model
@@ -79,7 +79,7 @@ def _opset(model: Any) -> int:
     return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
 
 
-def _fold_constants(apart: Apart) -> None:
+def _fold_constants(apart: SplitModel) -> None:
     """Constant nodes, and casts of constants, become initialisers; casts of weights become weights."""
     from onnx import TensorProto, helper, numpy_helper
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from rtface.engine.plan import PlanIdentity
-from rtface.engine.spec import Buildable
+from rtface.engine.spec import NetworkSpec
 from rtface.errors import EngineError
 from rtface.frame import Float32
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rtface.device.cuda.gpu import Gpu, Memory, Pinned
 
 
-class Executing(Protocol):
+class PlanExecution(Protocol):
     """What a plan needs of the library; `rtface.engine.tensorrt.execution.Execution` is the real one."""
 
     engine: Any
@@ -47,14 +47,14 @@ class TensorRtPlan:
         max_batch: the largest number of crops in one run.
     """
 
-    def __init__(self, recipe: Buildable, identity: PlanIdentity, execution: Executing, gpu: Gpu) -> None:
+    def __init__(self, recipe: NetworkSpec, identity: PlanIdentity, execution: PlanExecution, gpu: Gpu) -> None:
         """Takes `execution` over. Raises EngineError when it does not have the recipe's tensors."""
         self.identity = identity
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self.max_batch = recipe.batch.max
         self._inputs = recipe.inputs
         self._name = recipe.name
-        self._execution: Executing | None = execution
+        self._execution: PlanExecution | None = execution
         self._gpu = gpu
         self._contexts: dict[int, Any] = {}  # by batch size
         self._bound: list[Memory] = []
@@ -104,7 +104,7 @@ class TensorRtPlan:
         self._share_scratch(execution, contexts)
         self._contexts, self._bound = contexts, [buffers[name] for name in self.ports]
 
-    def _context(self, execution: Executing, buffers: Mapping[str, Memory], batch: int) -> Any:
+    def _context(self, execution: PlanExecution, buffers: Mapping[str, Memory], batch: int) -> Any:
         """An execution context for batches of one size."""
         context = execution.new_context()
         for name in self.ports:
@@ -115,7 +115,7 @@ class TensorRtPlan:
                 raise EngineError(f"engine {self._name}: no batch of {batch}: {execution.fault()}")
         return context
 
-    def _share_scratch(self, execution: Executing, contexts: Mapping[int, Any]) -> None:
+    def _share_scratch(self, execution: PlanExecution, contexts: Mapping[int, Any]) -> None:
         """Gives all contexts the scratch memory that the most demanding of them needs."""
         need = max(execution.scratch_bytes(context) for context in contexts.values())
         if self._scratch is None or self._scratch.nbytes != need:
@@ -171,7 +171,7 @@ class TensorRtPlan:
         """Keeps what the library compiled on this GPU, for the next start; cheap where there is nothing new."""
         self._open().keep_kernels()
 
-    def _open(self) -> Executing:
+    def _open(self) -> PlanExecution:
         if self._execution is None:
             raise EngineError(f"engine {self._name} is closed")
         return self._execution

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from rtface.engine.tensorrt.weights import Apart, replace_all
+from rtface.engine.tensorrt.weights import SplitModel, replace_all
 
 _FLOAT = 1  # TensorProto.FLOAT
 
 
-def without_products(apart: Apart) -> None:
+def without_products(apart: SplitModel) -> None:
     """Puts other operations in the place of MatMul and Gemm of fp32, in place; those whose shapes are not known, or
     whose weights are larger than a matrix, stay."""
     from onnx import shape_inference
@@ -39,7 +39,7 @@ def without_products(apart: Apart) -> None:
     replace_all(graph.node, nodes)
 
 
-def _convolution(apart: Apart, node: Any, shapes: dict[str, tuple[int, ...]]) -> list[Any] | None:
+def _convolution(apart: SplitModel, node: Any, shapes: dict[str, tuple[int, ...]]) -> list[Any] | None:
     """A product with a constant matrix, as a 1×1 convolution; None for any other."""
     from onnx import helper, numpy_helper
 
@@ -62,7 +62,7 @@ def _convolution(apart: Apart, node: Any, shapes: dict[str, tuple[int, ...]]) ->
             helper.make_node("Reshape", [f"{name}.product", back], [name], f"{node.name}/rows")]
 
 
-def _sum(apart: Apart, node: Any, shapes: dict[str, tuple[int, ...]]) -> list[Any] | None:
+def _sum(apart: SplitModel, node: Any, shapes: dict[str, tuple[int, ...]]) -> list[Any] | None:
     """A product of two computed matrices, as a sum of products; None for a Gemm."""
     from onnx import helper
 
@@ -80,7 +80,7 @@ def _sum(apart: Apart, node: Any, shapes: dict[str, tuple[int, ...]]) -> list[An
             helper.make_node("ReduceSum", [f"{name}.products", axes[2]], [name], node.name, keepdims=0)]
 
 
-def _constant(apart: Apart, name: str, values: tuple[int, ...]) -> str:
+def _constant(apart: SplitModel, name: str, values: tuple[int, ...]) -> str:
     from onnx import numpy_helper
 
     apart.model.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))

@@ -21,7 +21,7 @@ _LARGE = 1024
 
 
 @dataclass(slots=True)
-class Apart:
+class SplitModel:
     """A network and its weights.
 
     Attributes:
@@ -34,7 +34,7 @@ class Apart:
     sources: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @staticmethod
-    def of(model: Any) -> Apart:
+    def of(model: Any) -> SplitModel:
         """Leaves `model` (onnx.ModelProto) as it is."""
         from onnx import ModelProto, TensorProto, helper
 
@@ -54,7 +54,7 @@ class Apart:
                 continue
             sources[tensor.name] = tensor
             light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        return Apart(light, sources)
+        return SplitModel(light, sources)
 
     def add(self, name: str, tensor: Any, kind: int) -> None:
         """More weights, as they are stored, and the type (of onnx.TensorProto's) that they have in the graph."""

@@ -29,10 +29,10 @@ def engine_on():
 @pytest.fixture
 def owner(host_kernels):
     """The owner of a fake GPU that checks what kernels write; a leak fails the test."""
-    from rtface.device.cuda.stream_thread import Owner
+    from rtface.device.cuda.stream_thread import StreamThread
     from tests.device.cuda.gpu_rig import FakeGpu
 
-    owner = Owner(lambda: FakeGpu(host_kernels, strict=True))
+    owner = StreamThread(lambda: FakeGpu(host_kernels, strict=True))
     yield owner
     owner.close()
     if not owner.gpu.lost:

@@ -12,11 +12,11 @@ import numpy as np
 import onnxruntime
 
 from rtface.device.cuda import batch, kernels, shaping
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.engine import GpuEngine
-from rtface.engine.plan import PlanIdentity, Verdict
+from rtface.engine.plan import GoldenResult, PlanIdentity
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.spec import Buildable
+from rtface.engine.spec import NetworkSpec
 from rtface.errors import EngineError
 from tests.device.cuda.fake_gpu import STREAMS, FakeGpu, LentMemory
 from tests.device.cuda.host_kernels import compile_kernels
@@ -98,7 +98,7 @@ class FakePlan:
     it says so of, by (batch, captured in a graph).
     """
 
-    def __init__(self, recipe: Buildable, gpu: FakeGpu, *, max_batch: int = 4, capturable: bool = True,
+    def __init__(self, recipe: NetworkSpec, gpu: FakeGpu, *, max_batch: int = 4, capturable: bool = True,
                  spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
                  wrong: Callable[[int, bool], bool] | None = None) -> None:
         self.recipe, self.gpu, self.max_batch, self._capturable = recipe, gpu, max_batch, capturable
@@ -149,17 +149,17 @@ class FakePlan:
         self.closed = True
 
 
-def engine_on(owner: Owner, name: str = "rtface-s", **more: Any) -> tuple[GpuEngine, FakePlan]:
+def engine_on(owner: StreamThread, name: str = "rtface-s", **more: Any) -> tuple[GpuEngine, FakePlan]:
     """A shipped engine on the fake GPU, and its plan."""
     recipe = load_recipe(find_recipes()[name])
     return open_with(owner, recipe, **more)
 
 
-def open_with(owner: Owner, recipe: Any, *, spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
+def open_with(owner: StreamThread, recipe: Any, *, spoil: Callable[[str, np.ndarray], np.ndarray] | None = None,
               **more: Any) -> tuple[GpuEngine, FakePlan]:
     """An engine on the fake GPU, and its plan; `spoil` begins after the engine has been judged by its golden crops."""
     plan = FakePlan(recipe, owner.gpu, **more)
-    engine = GpuEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
+    engine = GpuEngine(owner, recipe, plan, GoldenResult(100.0, 50.0, 0.0), "for a test")
     plan.batches.clear()
     plan.spoil = spoil or plan.spoil
     return engine, plan

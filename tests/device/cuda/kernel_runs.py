@@ -14,8 +14,8 @@ from rtface.device.cpu.composite import neutral
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
-from rtface.device.cuda.kernels import Job, curve_tables, uncurve_job
-from rtface.device.cuda.staging import Surface
+from rtface.device.cuda.kernels import LaunchList, curve_tables, uncurve_job
+from rtface.device.cuda.staging import StagedSamples
 from rtface.frame import Color, Display, Frame
 from rtface.geometry.planes import Layout, layout, planes
 from rtface.geometry.transforms import compose, display_size, field_parity, translation
@@ -103,7 +103,7 @@ class Block:
 
     def __init__(self, host: Runner, frame: Frame, boxes: dict) -> None:
         form = form_of(frame)
-        self.surface = Surface(form, boxes)
+        self.surface = StagedSamples(form, boxes)
         self.memory = host.hold(aligned(self.surface.nbytes + 512))
         self.block = self.memory[256:256 + self.surface.nbytes]
         self.views = planes(frame.image, form, field_parity(frame.display, frame.field))
@@ -117,7 +117,7 @@ class Block:
         assert (self.memory[:256] == 0xAB).all() and (self.memory[-256:] == 0xAB).all(), "written outside the block"
 
 
-def run(host: Runner, job: Job) -> None:
+def run(host: Runner, job: LaunchList) -> None:
     data = host.hold(aligned(max(16, job.nbytes)))
     data[:job.nbytes] = job.descriptors
     for launch in job.launches:

@@ -12,8 +12,8 @@ import pytest
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.stream_thread import Owner
-from rtface.engine import LoadedEngine
+from rtface.device.cuda.stream_thread import StreamThread
+from rtface.engine import HostEngine
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import DeviceLost, OutOfDeviceMemory
@@ -52,7 +52,7 @@ def on_cpu():
     """The same engines in fp32 on the CPU."""
     from rtface.engine.recipe import find_recipes, load_recipe
     recipes = find_recipes()
-    engines = {name: LoadedEngine(load_recipe(recipes[name]), device="onnx") for name in ("rtface-s", "rtface-m")}
+    engines = {name: HostEngine(load_recipe(recipes[name]), device="onnx") for name in ("rtface-s", "rtface-m")}
     yield engines
     for engine in engines.values():
         engine.close()
@@ -170,7 +170,7 @@ def test_answers_that_are_not_numbers_let_the_frame_through(owner, device, engin
 
 def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(host_kernels, on_cpu, engine_on):
     for live in (False, True):
-        owner = Owner(lambda: FakeGpu(host_kernels))
+        owner = StreamThread(lambda: FakeGpu(host_kernels))
         device, stats = CudaDevice(owner), Stats()
         engine, _ = engine_on(owner)
         fallback = (lambda: Runtime(CpuDevice(), Only(on_cpu["rtface-s"]))) if live else None

@@ -12,7 +12,7 @@ import pytest
 from rtface.analysis.analyzer import Treatment
 from rtface.correct.keyframe_blend import AHEAD
 from rtface.device.cpu.device import CpuDevice
-from rtface.engine import LoadedEngine
+from rtface.engine import HostEngine
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
@@ -67,7 +67,7 @@ def engines(owner, open_plain, engine_on):
 @pytest.fixture
 def host(recipe, on_cpu):
     """The same on the CPU."""
-    plain = LoadedEngine(recipe, device="onnx")
+    plain = HostEngine(recipe, device="onnx")
     yield Engines(plain, on_cpu["rtface-s"])
     plain.close()
 

@@ -12,7 +12,7 @@ import pytest
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.kernels import KERNELS, STRUCTS, curve_tables
-from rtface.device.cuda.staging import Surface, drawable
+from rtface.device.cuda.staging import StagedSamples, drawable
 from rtface.frame import Color, Display, Float
 from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import scaling, translation
@@ -165,7 +165,7 @@ def test_a_surface_holds_its_boxes_and_gives_them_back(name):
     form = form_of(frame)
     views = planes(frame.image, form)
     boxes = {role: (3, 5, min(40, view.shape[1]), min(30, view.shape[0])) for role, view in views.items()}
-    surface = Surface(form, boxes)
+    surface = StagedSamples(form, boxes)
     block = np.zeros(surface.nbytes, np.uint8)
     surface.load(views, block)
     before = {role: view.copy() for role, view in views.items()}

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.errors import DeviceLost, EngineError, MissingComponent
 from tests.device.cuda.fake_gpu import FakeGpu
 
@@ -43,7 +43,7 @@ class Request:
 
 @pytest.fixture
 def owner():
-    owner = Owner(lambda: FakeGpu(lambda *_: None))
+    owner = StreamThread(lambda: FakeGpu(lambda *_: None))
     yield owner
     owner.close()
 
@@ -166,7 +166,7 @@ def test_a_failed_batch_reports_and_blocks_no_one(owner, error, seen):
 
 
 def test_closing_while_a_crop_waits_for_room_does_it_first():
-    owner, requests = Owner(lambda: FakeGpu(lambda *_: None)), []
+    owner, requests = StreamThread(lambda: FakeGpu(lambda *_: None)), []
     closed = []
     owner.gpu.close = lambda: closed.append([request.answer.done() for request in requests])
     first = crowded(owner, requests)
@@ -204,12 +204,12 @@ def test_a_gpu_that_fails_to_open_reports_why_and_has_no_thread():
         raise MissingComponent("no driver")
 
     with pytest.raises(MissingComponent, match="no driver"):
-        Owner(refuse)
+        StreamThread(refuse)
     assert not [t for t in threading.enumerate() if t.name == "rtface-GPU"]
 
 
 def test_what_waits_is_done_before_the_end():
-    owner = Owner(lambda: FakeGpu(lambda *_: None))
+    owner = StreamThread(lambda: FakeGpu(lambda *_: None))
     network = Network(owner)
     gate = hold(owner)
     requests = [Request(network, k) for k in range(4)]

@@ -14,9 +14,9 @@ from rtface.analysis.scene_cuts import CutDetector
 from rtface.concurrency import buffer
 from rtface.device.cpu.device import CpuDevice, CpuView
 from rtface.device.cuda.device import CudaDevice
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.view import GpuView
-from rtface.engine import LoadedEngine
+from rtface.engine import HostEngine
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, InputError
 from rtface.frame import Color, Display
@@ -45,7 +45,7 @@ def device(owner):
 @pytest.fixture(scope="module")
 def on_cpu():
     from rtface.engine.recipe import find_recipes, load_recipe
-    engine = LoadedEngine(load_recipe(find_recipes()["rtface-s"]), device="onnx")
+    engine = HostEngine(load_recipe(find_recipes()["rtface-s"]), device="onnx")
     yield engine
     engine.close()
 
@@ -329,7 +329,7 @@ def test_looking_reserves_nothing_after_the_first_frames(owner, device):
 
 
 def test_a_look_at_a_lost_gpu_says_so(host_kernels):
-    owner = Owner(lambda: FakeGpu(host_kernels))
+    owner = StreamThread(lambda: FakeGpu(host_kernels))
     device = CudaDevice(owner)
     view = device.view(put(detailed(), owner))
     view.thumbnail(64)

@@ -26,8 +26,8 @@ from rtface.correct.mask import small_mask
 from rtface.correct.motion import FINE, ROWS
 from rtface.correct.temporal import low_box
 from rtface.device.cuda import shaping
-from rtface.device.cuda.kernels import Step
-from rtface.device.cuda.shaping import CODE, KERNELS, STRUCTS, Places
+from rtface.device.cuda.kernels import KernelCall
+from rtface.device.cuda.shaping import CODE, KERNELS, STRUCTS, FaceAddresses
 from rtface.engine.crop_runner import spread
 from rtface.errors import EngineError, UsageError
 from rtface.geometry.transforms import FFHQ_512, to_cv2
@@ -143,13 +143,13 @@ class Gpu:
                                                      *([] if k.maps is None else [k.maps]))]
             self._held += [*made, *given]
             (d, final, into, work), (r, c, m, *rest) = ([a.ctypes.data for a in side] for side in (made, given))
-            self._faces[n] = shaping.face_of(k.area, k.options, Places(
+            self._faces[n] = shaping.face_of(k.area, k.options, FaceAddresses(
                 r, c, d, final, m, len(given[2]), into, work, rest[0] if rest else 0,
                 (48, 44) if k.maps is None else k.maps.shape, k.region))[0]
             self.measured.append(made[2])
             self.results.append((made[0], made[1]))
 
-    def _run(self, launches: list[Step]) -> None:
+    def _run(self, launches: list[KernelCall]) -> None:
         for launch in launches:
             self._shaper.launch(launch.kernel, launch.grid, launch.block, *launch.args)
 
@@ -279,7 +279,7 @@ def test_what_is_not_a_number_is_found_wherever_it_lies(size, value, shaper):
 def test_a_crop_too_small_for_a_gpu_is_refused():
     given = case(48, ShapingOptions())
     with pytest.raises(UsageError, match=r"64 or more.*got 48"):
-        shaping.face_of(given.area, given.options, Places(0, 0, 0, 0, 0, 48, 0, 0))
+        shaping.face_of(given.area, given.options, FaceAddresses(0, 0, 0, 0, 0, 48, 0, 0))
 
 
 def test_what_comes_back_is_small():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.plan import load_golden, psnr
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
 from tests.device.cuda.fake_gpu import FakeStream
@@ -125,11 +125,11 @@ def test_what_comes_after_a_failure_begins_without_memory(owner, bench, engine_o
 
 
 def test_with_too_little_memory_the_batch_is_halved_and_said(host_kernels, caplog, engine_on):
-    whole = Owner(lambda: FakeGpu(host_kernels))
+    whole = StreamThread(lambda: FakeGpu(host_kernels))
     engine_on(whole)[0].close()
     whole.close()
     # Four crops at a time want eight slots beside the engine. Its golden crops had four at the peak.
-    owner = Owner(lambda: FakeGpu(host_kernels, memory=whole.gpu.peak + 2 * FaceSlot.bytes_of(256)))
+    owner = StreamThread(lambda: FakeGpu(host_kernels, memory=whole.gpu.peak + 2 * FaceSlot.bytes_of(256)))
     with caplog.at_level("WARNING"):
         engine, plan = engine_on(owner)
     assert engine.max_batch == 2
@@ -184,7 +184,7 @@ def test_a_crop_without_memory_is_retried_when_there_is_some(owner, bench, engin
 
 
 def test_a_gpu_without_room_for_a_single_crop_says_so(host_kernels, engine_on):
-    owner = Owner(lambda: FakeGpu(host_kernels, memory=1 << 20))
+    owner = StreamThread(lambda: FakeGpu(host_kernels, memory=1 << 20))
     with pytest.raises(OutOfDeviceMemory):
         engine_on(owner)
     owner.close()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from rtface.engine import LoadedEngine
+from rtface.engine import HostEngine
 from rtface.engine.plan import load_golden, psnr
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import EngineError, OutOfDeviceMemory
@@ -23,7 +23,7 @@ def crops_of(recipe, prefix=""):
 
 @pytest.fixture(scope="module")
 def on_cpu():
-    engine = LoadedEngine(load_recipe(find_recipes()["rtface-s"]), device="onnx")
+    engine = HostEngine(load_recipe(find_recipes()["rtface-s"]), device="onnx")
     yield engine
     engine.close()
 

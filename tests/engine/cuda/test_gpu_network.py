@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rtface.device.cpu.device import CpuDevice
-from rtface.device.cuda.stream_thread import Owner
+from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.network import GpuNetwork
-from rtface.engine.spec import Picture
+from rtface.engine.spec import ImageNetworkSpec
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 from rtface.tracking import create_tracker, golden, models
 from rtface.tracking.detector import Detector
@@ -23,7 +23,7 @@ from tests.pipeline.fakes import frame_of, portrait
 def opener(owner, plans=None, **how):
     """As `gpu_network.open_on`, with ONNX Runtime in TensorRT's place."""
     def opened(network):
-        plan = FakePlan(Picture(network), owner.gpu, max_batch=1, **how)
+        plan = FakePlan(ImageNetworkSpec(network), owner.gpu, max_batch=1, **how)
         if plans is not None:
             plans.append(plan)
         return GpuNetwork(owner, network, plan)
@@ -89,17 +89,17 @@ def test_wrong_answers_are_refused_and_the_cpu_takes_over(owner, caplog, how, sa
 
 
 def test_a_full_gpu_and_a_plan_without_its_tensors_leave_nothing(owner):
-    plan = FakePlan(Picture(models.face_mesh()), owner.gpu)
+    plan = FakePlan(ImageNetworkSpec(models.face_mesh()), owner.gpu)
     owner.gpu.refuse = 1
     with pytest.raises(OutOfDeviceMemory):
         GpuNetwork(owner, models.face_mesh(), plan)
     assert plan.closed
     with pytest.raises(EngineError, match="yunet: its plan has no tensor bbox_16"):
-        GpuNetwork(owner, models.yunet(), FakePlan(Picture(models.face_mesh()), owner.gpu))
+        GpuNetwork(owner, models.yunet(), FakePlan(ImageNetworkSpec(models.face_mesh()), owner.gpu))
 
 
 def test_a_lost_gpu_is_no_reason_to_go_on_in_silence(host_kernels):
-    owner = Owner(lambda: FakeGpu(host_kernels))
+    owner = StreamThread(lambda: FakeGpu(host_kernels))
     mesh = FaceMesh(network=opener(owner)(models.face_mesh()))
     owner.gpu.lost = True
     with pytest.raises(DeviceLost):

@@ -13,9 +13,9 @@ from rtface.correct import TemporalAverage
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.shaping import measure_floats, small_floats
-from rtface.engine import LoadedEngine
+from rtface.engine import HostEngine
 from rtface.engine.cuda.engine import GpuEngine
-from rtface.engine.plan import Verdict
+from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import load_recipe
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import EngineError
@@ -44,14 +44,14 @@ def recipe(tmp_path):
 @pytest.fixture
 def engine(owner, recipe):
     plan = FakePlan(recipe, owner.gpu)
-    engine = GpuEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
+    engine = GpuEngine(owner, recipe, plan, GoldenResult(100.0, 50.0, 0.0), "for a test")
     plan.batches.clear()
     yield engine, plan
     engine.close()
 
 
 def test_a_film_is_the_same_as_on_the_cpu(engine, recipe, device, share_limit):
-    on_cpu = LoadedEngine(recipe, device="onnx")
+    on_cpu = HostEngine(recipe, device="onnx")
     mine = run(device, Only(engine[0]), film())
     theirs = run(CpuDevice(), Only(on_cpu), film())
     worst, share = compare(mine, theirs)
@@ -76,7 +76,7 @@ def test_the_average_over_time_is_that_of_the_cpu(engine, recipe, device, fmt, s
         out[5] = replace(out[5], new=True)
         return [replace(frame, pts=frame.pts + 25 * (k > 7)) for k, frame in enumerate(out)]
 
-    on_cpu = LoadedEngine(recipe, device="onnx")
+    on_cpu = HostEngine(recipe, device="onnx")
     theirs = run(CpuDevice(), Only(on_cpu), frames())
     mine = run(device, Only(engine[0]), frames())
     worst, share = compare(mine, theirs)
@@ -140,7 +140,7 @@ def test_another_gpu_begins_anew(owner, engine, recipe, device, share_limit):
             first.close()
         out.append(step.collect(step.submit(frame)))
     assert all(frame.touched for frame in out)
-    on_cpu = LoadedEngine(recipe, device="onnx")
+    on_cpu = HostEngine(recipe, device="onnx")
     frames = film(frames=4)
     step = FilmEnhancer(Runtime(CpuDevice(), Only(on_cpu)), Options(), Stats(), analysis=False)
     theirs = []
@@ -195,7 +195,7 @@ def test_neighbouring_frames_share_a_batch(owner, engine, device):
 def test_a_crop_too_small_for_the_gpu_is_said_at_once(owner, recipe):
     small = replace(recipe, input=replace(recipe.input, size=48))
     with pytest.raises(EngineError, match="takes crops of 48, and on a GPU they have to be 64 or more"):
-        GpuEngine(owner, small, FakePlan(recipe, owner.gpu), Verdict(100.0, 50.0, 0.0), "for a test")
+        GpuEngine(owner, small, FakePlan(recipe, owner.gpu), GoldenResult(100.0, 50.0, 0.0), "for a test")
 
 
 @pytest.mark.parametrize(("fidelity", "gain"), [(None, 0.5), (0.75, 0.75)])
@@ -214,7 +214,7 @@ def test_a_control_is_the_same_for_every_crop_of_a_batch(owner, tmp_path, device
     plan.session = type("Session", (), {
         "get_inputs": plan.session.get_inputs, "get_outputs": plan.session.get_outputs,
         "run": lambda self, names, given: seen.append(given["w"].copy()) or session(names, given)})()
-    engine = GpuEngine(owner, recipe, plan, Verdict(100.0, 50.0, 0.0), "for a test")
+    engine = GpuEngine(owner, recipe, plan, GoldenResult(100.0, 50.0, 0.0), "for a test")
     assert {values.shape[0] for values in seen} == {1, 2, 3, 4}
     assert all((values == np.float32(0.5)).all() for values in seen)
     seen.clear()

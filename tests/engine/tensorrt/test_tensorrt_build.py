@@ -23,7 +23,7 @@ import pytest
 import rtface
 from rtface.engine import tensorrt
 from rtface.engine.recipe import Recipe, load_recipe
-from rtface.engine.spec import Picture
+from rtface.engine.spec import ImageNetworkSpec
 from rtface.engine.tensorrt import builder, store
 from rtface.engine.tensorrt.builder import build
 from rtface.engine.tensorrt.execution import Execution
@@ -162,7 +162,7 @@ def test_products_in_fp32_are_built_for_turing(rtx: Library, make_engine: Maker,
 
 @pytest.mark.parametrize("network", [models.face_mesh, models.yunet], ids=["mesh", "detector"])
 def test_the_trackers_networks_are_built(rtx: Library, network: Callable[[], ImageNetwork]) -> None:
-    blob = build(Picture(network()), "f32", ada(rtx))
+    blob = build(ImageNetworkSpec(network()), "f32", ada(rtx))
     assert len(blob) > network().path.stat().st_size
 
 
