@@ -54,7 +54,7 @@ def python_errors() -> Generator[None]:
     """Makes errors of the block name options as Python does; Ctrl-C becomes `Interrupted`."""
     try:
         yield
-    except RtfaceError as error:
+    except (RtfaceError, Interrupted) as error:
         error.args = (in_python(str(error)), *error.args[1:])
         raise
     except KeyboardInterrupt:
@@ -134,7 +134,7 @@ def analyze(input: str | PathLike[str], *, progress: Callable[[Progress], None] 
     from pathlib import Path
 
     from rtface.live.addresses import resolve_address
-    from rtface.pipeline.film import analyze_file
+    from rtface.pipeline.analysis import analyze_file
     from rtface.pipeline.stills import scope_of
     from rtface.util.urls import place
 

@@ -8,10 +8,10 @@ RtfaceError
 ├── OutputError (OSError)              the output cannot be opened, written or finished
 ├── DownloadError (OSError)            a file cannot be fetched, or what came is not what was published
 ├── MissingComponent (ImportError)     a package, model file or device that this job needs is not there
-├── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden check)
-│   ├── OutOfDeviceMemory (MemoryError) the GPU has no room for what was asked
-│   └── DeviceLost                     the GPU stopped answering; nothing more can be had from it in this process
-└── Interrupted (KeyboardInterrupt)    stopped by a signal; what was done is on disk
+└── EngineError (RuntimeError)         an engine gave no usable answer (fails its golden check)
+    ├── OutOfDeviceMemory (MemoryError) the GPU has no room for what was asked
+    └── DeviceLost                     the GPU stopped answering; nothing more can be had from it in this process
+Interrupted (KeyboardInterrupt)        stopped by a signal; what was done is on disk; not an Exception
 
 Each is also the builtin that a Python programmer would catch. The message says what happened, where, and what
 to do next; it is one line, fit to be shown to a user without a traceback.
@@ -31,8 +31,8 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-class RtfaceError(Exception):
-    """Base of every error that rtface raises on purpose. Its message shows no secret of a URL.
+class _EndsRun(BaseException):
+    """What may end a run. Its message shows no secret of a URL.
 
     Attributes:
         partial: path of the whole, playable part that was left, or None.
@@ -44,6 +44,10 @@ class RtfaceError(Exception):
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(redacted(arg) if isinstance(arg, str) else arg for arg in args))
+
+
+class RtfaceError(_EndsRun, Exception):
+    """Base of every error that rtface raises on purpose, but for `Interrupted`."""
 
 
 class UsageError(RtfaceError, ValueError):
@@ -95,8 +99,10 @@ class DeviceLost(EngineError):
     """The GPU stopped answering (reset, unplugged, a kernel that failed): nothing more can be had from it."""
 
 
-class Interrupted(RtfaceError, KeyboardInterrupt):
-    """Stopped by a signal. Its message says what was left and how to go on.
+class Interrupted(_EndsRun, KeyboardInterrupt):
+    """Stopped by a signal; no `Exception`, as a program must not go on after it.
+
+    Its message says what was left and how to go on.
 
     Attributes:
         signum: the signal's number (2 SIGINT, 15 SIGTERM); the exit code is ``128 + signum``.

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import OutputError, RtfaceError
+from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.media.workfile import Target, full, write_whole
 from rtface.options import Options
 from rtface.redaction import redacted_values
@@ -130,7 +130,7 @@ class Report:
     def ended_by(self, error: BaseException) -> None:
         """Notes the error that ended the run early, the partial output, and where to resume."""
         self.interrupted, self.error = isinstance(error, KeyboardInterrupt), " ".join(str(error).split())
-        if isinstance(error, RtfaceError):
+        if isinstance(error, (RtfaceError, Interrupted)):
             self.partial, self.resume_at_s = error.partial, error.resume_at
 
     def note_uncorrected(self) -> None:

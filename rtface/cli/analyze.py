@@ -38,7 +38,7 @@ def analyze(
     options = loaded.options
     source = place(input)
     early_checks.check_inputs([source])
-    from rtface.pipeline.film import analyze_file
+    from rtface.pipeline.analysis import analyze_file
     from rtface.pipeline.stills import scope_of
     from rtface.stats import Stats
 

@@ -160,7 +160,7 @@ def _print_line(value: object) -> None:
 
 def _say_how_to_go_on(job: Job, error: BaseException, console: Console) -> None:
     """Writes how to resume one of several inputs, because ``--start`` would hold for all of them."""
-    if isinstance(error, RtfaceError) and error.partial and error.resume_at is not None:
+    if isinstance(error, (RtfaceError, Interrupted)) and error.partial and error.resume_at is not None:
         rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
         console.say(f"{job.input} is resumed with: rtface run {shlex.quote(str(job.input))} "
                     f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}", "error")

@@ -15,43 +15,36 @@ from pathlib import Path
 from time import monotonic, perf_counter
 
 from rtface._version import __version__
-from rtface.analysis.look_ahead import look_ahead
-from rtface.analysis.track_measurement import TrackMeasurement
 from rtface.analysis.treatment import made_for_another, read_treatments
-from rtface.concurrency import buffer, call_until_stopped, close_with
-from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.face_filter import FaceFilter, missing_tracks
-from rtface.enhance.track_store import TrackStore
-from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
+from rtface.enhance.face_filter import missing_tracks
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.cuda.nvenc import encoding
 from rtface.media.file_sink import FileSink
 from rtface.media.folder_sink import FolderSink
-from rtface.media.hardware import decoding
-from rtface.media.images import IMAGE_KINDS, SequenceSource, list_images, open_sequence
+from rtface.media.images import IMAGE_KINDS, SequenceSource
 from rtface.media.leftovers import clear_leftovers, remove_unfinished_stills
 from rtface.media.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.provenance import describe
-from rtface.media.source import FileSource, open_source
+from rtface.media.source import FileSource
 from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.media.timeline import FrameTimes
 from rtface.media.workfile import Target
 from rtface.options import Options
-from rtface.pipeline.chain import Parts, Threads, bytes_of, chain, end_at_faults, split_fields
+from rtface.pipeline.chain import Parts, Threads, chain, end_at_faults
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.dry_run import describe_plan
+from rtface.pipeline.film_source import open_until_stopped
 from rtface.pipeline.pairs import PairSink, open_pairs
-from rtface.pipeline.progress import Progress
-from rtface.pipeline.runtime import asked_by, codec_device, open_runtime
+from rtface.pipeline.progress import Progress, SpeedMeter
+from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
 from rtface.pipeline.segments import in_segments
-from rtface.pipeline.stills import frames_of_stills, is_picture, is_stills_job, run_stills
-from rtface.pipeline.track_step import track
-from rtface.protocols import Engine, Engines, Item, Runtime, Sink
-from rtface.report import Report, TrackReport, metadata_options, report_options
+from rtface.pipeline.stills import is_picture, is_stills_job, run_stills
+from rtface.protocols import Item, Sink
+from rtface.report import Report, metadata_options, report_options
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
-from rtface.tracking import create_tracker
 from rtface.util.parse import format_start
 from rtface.util.urls import Address
 
@@ -163,7 +156,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, opened,
                                                                         building)
         # Stills, comparisons and what stages draw are made by the host.
-        source = _opened(input, options, threads, stats, stop,
+        source = open_until_stopped(input, options, threads, stats, stop,
                          keep=isinstance(output, Path) and options.compare is None and not options.stages)
         stack.callback(source.close)
         stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start),
@@ -212,31 +205,6 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
             run.to_the_end()
         finally:
             run.fill(report)
-
-
-def _opened(input: Path | Address, options: Options, threads: Threads, stats: Stats, stop: threading.Event, *,
-            keep: bool = False) -> FileSource | SequenceSource:
-    """`open_film`, which may be stopped while a pipe or a network drive gives nothing."""
-    try:
-        source = call_until_stopped(
-            lambda: open_film(input, options, threads, stats, stop=stop.is_set, keep=keep), stop.is_set, name="open")
-    except InputError:
-        if stop.is_set():  # what came until then was no whole film
-            raise Interrupted from None
-        raise
-    if source is None:
-        raise Interrupted
-    return source
-
-
-def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats, *, stop: Callable[[], bool],
-              keep: bool = False) -> FileSource | SequenceSource:
-    """The source of a film, or of a folder that is to be one; with `keep`, pictures may stay on the run's GPU."""
-    if options.sequence and isinstance(input, Path):
-        return open_sequence(input, fps=options.fps, start=options.start, end=options.end, stats=stats)
-    return open_source(input, start=options.start, end=options.end, threads=threads.decode, stats=stats,
-                       strict=options.strict, stop=stop,
-                       decode=decoding(options.decode, codec_device(options.device), keep=keep, strict=options.strict))
 
 
 class _Run:
@@ -302,7 +270,7 @@ class _Run:
             self.stats.warn("compare", f"{error}; the film goes on without the comparison")
 
     def _pump(self, items: Iterator[Item]) -> None:
-        clock_start, meter = self.source.info.clock_start, _Speed()
+        clock_start, meter = self.source.info.clock_start, SpeedMeter()
         pipe = self.source.pipe if isinstance(self.source, FileSource) else None
         stopped: float | None = None
         for item in items:
@@ -328,7 +296,7 @@ class _Run:
         """Ends both sinks; the error learns where the parts are and how to go on."""
         pair = self.pairs.abort(keep_partial=self.frames > 0) if self.pairs else None
         partial = self.sink.abort(keep_partial=self.frames > 0)
-        if not isinstance(error, RtfaceError) or not (partial or pair):
+        if not isinstance(error, (RtfaceError, Interrupted)) or not (partial or pair):
             return error
         left = f"; what was done is in {partial}" if partial and partial not in str(error) else ""
         left += f"; the comparison so far is in {pair}" if pair and pair not in str(error) else ""
@@ -352,89 +320,3 @@ class _Run:
         report.tracks = self.parts.enhance.tracks.reports()
         report.fps = round(self.frames / self.pumping_s, 2) if self.pumping_s else 0.0
         report.first_frame_s = round(self.first_frame_s, 3) if self.first_frame_s is not None else None
-
-
-class _Speed:
-    """Frames a second over about the last second."""
-
-    def __init__(self) -> None:
-        self._since, self._count, self._fps = monotonic(), 0, 0.0
-
-    def tick(self) -> float:
-        self._count += 1
-        passed = monotonic() - self._since
-        if passed >= 1.0 or not self._fps:
-            self._fps = self._count / max(passed, 1e-3)
-        if passed >= 1.0:
-            self._since, self._count = monotonic(), 0
-        return self._fps
-
-
-class _EnginesWhenAsked:
-    """The engines of an analysis, loaded when the first face needs one: most faces are decided by their scores."""
-
-    def __init__(self, options: Options, threads: Threads, stats: Stats, stack: ExitStack) -> None:
-        self._options, self._threads, self._stats, self._stack = options, threads, stats, stack
-        self._opened: Engines | None = None
-
-    def _engines(self) -> Engines:
-        if self._opened is None:
-            self._opened = open_runtime(asked_by(self._options), self._options.device, self._stack,
-                                         threads=self._threads.engine, warn=self._stats.warn).engines
-        return self._opened
-
-    def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
-        return self._engines().pick(face_width, faces, current)
-
-    def named(self, name: str) -> Engine:
-        return self._engines().named(name)
-
-    @property
-    def described(self) -> tuple[str, str]:
-        return self._engines().described
-
-
-def analyze_file(input: Path | Address, options: Options, *, stats: Stats | None = None, progress: Show | None = None,
-                 stop: threading.Event | None = None) -> list[TrackReport]:
-    """What is wrong with each face of a film or still, and the treatment that a run would choose.
-
-    The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. Raises as `run_file` does.
-    """
-    stats, stop = stats or Stats(), stop or threading.Event()
-    threads = Threads.plan(options.threads)
-    with ExitStack() as stack:
-        source = None
-        if isinstance(input, Path) and input.is_dir() and not options.sequence:
-            frames_in = frames_of_stills(list_images(input), stats)
-        else:
-            source = _opened(input, options, threads, stats, stop)
-            stack.callback(source.close)
-            frames_in = iter(source)
-        device = CpuDevice(threads.picture, warn=stats.warn)
-        tracker = create_tracker(options.tracker, max_faces=options.max_faces)
-        stack.callback(tracker.close)
-        book = TrackStore({}, exposure=options.colour == "restore", correct=options.correct)
-        runtime = Runtime(device, _EnginesWhenAsked(options, threads, stats, stack))
-        examine = TrackMeasurement(book.analyzer_of, stats, live=False)
-        choose = FaceFilter.parse(options.faces, options.max_faces)
-        decoded = close_with(stack, buffer(frames_in, 8, name="decode", weigh=bytes_of, stop=stop.is_set))
-        items = end_at_faults(track(split_fields(decoded), tracker, device, stats), stats, hold=False)
-        items = look_ahead(items, lambda frame: examine(frame, choose(frame.faces), runtime))
-        frames, meter = 0, _Speed()
-        for item in items:
-            if stop.is_set():
-                raise Interrupted
-            if not isinstance(item, Frame):
-                continue
-            for face in choose(item.faces):
-                record = book.see(face, item.time)
-                if (amount := record.decide(item.time, counted=True)) > 0.0:
-                    record.apply(amount)
-            frames += item.field != 1
-            if progress:
-                done = item.time - float(source.info.start or source.info.clock_start) if source else 0.0
-                progress(Progress(frames, done, source.info.duration_s if source else None, meter.tick(),
-                                  len(item.faces)))
-        if stop.is_set():
-            raise Interrupted
-        return book.reports()

@@ -97,3 +97,20 @@ class ProgressLine:
             return
         self._shown = now
         self._line.status(describe(self._name, progress, now - self._started, bar=self._line.live))
+
+
+class SpeedMeter:
+    """Frames a second over about the last second."""
+
+    def __init__(self) -> None:
+        self._since, self._count, self._fps = time.monotonic(), 0, 0.0
+
+    def tick(self) -> float:
+        """Counts a frame; the speed now."""
+        self._count += 1
+        passed = time.monotonic() - self._since
+        if passed >= 1.0 or not self._fps:
+            self._fps = self._count / max(passed, 1e-3)
+        if passed >= 1.0:
+            self._since, self._count = time.monotonic(), 0
+        return self._fps

@@ -42,14 +42,14 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple]]:
 
 @pytest.fixture
 def analysis(monkeypatch: pytest.MonkeyPatch) -> Callable[[list], list]:
-    """`analysis(tracks)` puts a stand-in for `rtface.pipeline.film.analyze_file` that finds these tracks."""
+    """`analysis(tracks)` puts a stand-in for `rtface.pipeline.analysis.analyze_file` that finds these tracks."""
 
     def install(tracks: list) -> list:
         calls: list = []
-        module = types.ModuleType("rtface.pipeline.film")
+        module = types.ModuleType("rtface.pipeline.analysis")
         module.analyze_file = lambda input, options, *, stats, progress, stop: calls.append((input, options)) or tracks
         monkeypatch.setattr(early_checks, "check_inputs", lambda inputs: None)
-        monkeypatch.setitem(sys.modules, "rtface.pipeline.film", module)
+        monkeypatch.setitem(sys.modules, "rtface.pipeline.analysis", module)
         return calls
 
     return install

@@ -20,7 +20,8 @@ from rtface.errors import InputError, Interrupted
 from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.pipeline import runtime
-from rtface.pipeline.film import analyze_file, run_file
+from rtface.pipeline.analysis import analyze_file
+from rtface.pipeline.film import run_file
 from rtface.pipeline.stills import is_picture
 from tests.pipeline.fakes import FakeEngine, FakeEngines
 

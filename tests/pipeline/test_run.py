@@ -19,7 +19,8 @@ from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE
 from rtface.options import Options
 from rtface.pipeline import runtime
-from rtface.pipeline.film import analyze_file, run_file
+from rtface.pipeline.analysis import analyze_file
+from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
 from rtface.report import Report
 from rtface.stats import Stats
