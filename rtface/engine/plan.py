@@ -12,9 +12,7 @@ import hashlib
 import json
 import logging
 import math
-import os
 import statistics
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +29,7 @@ from rtface.engine.recipe_tables import Precision
 from rtface.engine.spec import NetworkSpec
 from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory, UsageError
 from rtface.frame import Float32
+from rtface.util.files import write_atomically
 from rtface.util.install import reinstall_line
 from rtface.util.paths import cache_dir
 from rtface.util.toml_dataclass import from_table, parse_json
@@ -227,11 +226,7 @@ def remember(identity: PlanIdentity, verdict: GoldenResult) -> None:
     """Writes the verdict for the next start; a cache that cannot be written costs time only, so it is just logged."""
     text = json.dumps({"identity": asdict(identity), "verdict": asdict(verdict)}, indent=1)
     try:
-        identity.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=identity.path.parent, suffix=".part")
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        Path(temporary).replace(identity.path)
+        write_atomically(identity.path, text.encode())
     except OSError as error:
         log.info("the engine check cannot be remembered in %s: %s", identity.path.parent, error.strerror)
 

@@ -12,7 +12,7 @@ import os
 import time
 from pathlib import Path
 
-from rtface.util.checksummed_file import read_sealed, write_sealed
+from rtface.util.checksummed_file import read_checksummed, write_checksummed
 from rtface.util.paths import cache_dir
 
 SETTLED_NS = 2_000_000_000
@@ -30,13 +30,13 @@ def weights_fault(path: Path, size: int, sha256: str, *, anew: bool = False) -> 
             if seen.st_size != size:
                 return f"{seen.st_size} bytes instead of {size}"
             known = _known(path, seen, sha256)
-            if not anew and read_sealed(_record(path)) == known:
+            if not anew and read_checksummed(_record(path)) == known:
                 return None
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 return "changed (SHA-256 differs from the recipe)"
             settled = time.time_ns() - max(seen.st_mtime_ns, seen.st_ctime_ns) > SETTLED_NS
             if settled and _known(path, os.fstat(file.fileno()), sha256) == known:
-                write_sealed(_record(path), known)
+                write_checksummed(_record(path), known)
             return None
     except FileNotFoundError:
         return "missing"

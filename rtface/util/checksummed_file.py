@@ -1,42 +1,36 @@
-"""Files of the cache that are whole or not there: SHA-256 in front, put in place under their name in one step."""
+"""Cache files with a checksum: the SHA-256 digest of the contents comes first, so damage is noticed."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import secrets
 from pathlib import Path
+
+from rtface.util.files import write_atomically
 
 log = logging.getLogger("rtface")
 
 _DIGEST = hashlib.sha256().digest_size
 
 
-def read_sealed(path: Path) -> bytes | None:
-    """What `write_sealed` put there; None where there is nothing, or, with a line in the log, where it is damaged."""
+def read_checksummed(path: Path) -> bytes | None:
+    """The contents that `write_checksummed` wrote; None for no file or, with a line in the log, for a damaged one."""
     try:
         data = path.read_bytes()
     except OSError:
         return None
     digest, blob = data[:_DIGEST], data[_DIGEST:]
     if hashlib.sha256(blob).digest() != digest:
-        log.info("the kept file %s is damaged and made anew", path)
+        log.info("the cache file %s is damaged and will be replaced", path)
         return None
     return blob
 
 
-def write_sealed(path: Path, blob: bytes) -> bool:
-    """Keeps `blob`; False, with a line in the log, where the cache cannot be written: that costs time only."""
-    # In containers every process may have number 1.
-    work = path.with_name(f"{path.name}.{secrets.token_hex(6)}.part")
+def write_checksummed(path: Path, blob: bytes) -> bool:
+    """Writes `blob` with its checksum; False, with a line in the log, where the cache cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work.write_bytes(hashlib.sha256(blob).digest() + blob)
-        work.replace(path)
+        write_atomically(path, hashlib.sha256(blob).digest() + blob)
     except OSError as error:
-        log.info("%s cannot be kept: %s", path, error.strerror or error)
-        with contextlib.suppress(OSError):
-            work.unlink(missing_ok=True)
+        log.info("%s cannot be written: %s", path, error.strerror or error)
         return False
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import sys
 from pathlib import Path
@@ -47,6 +48,23 @@ def rename_new(source: Path, target: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             source.unlink()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file under a temporary name and renames it, so that no process ever sees a part of it.
+
+    Missing folders are made. Raises OSError; then nothing of it is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A random name: in containers every process may have number 1.
+    work = path.with_name(f"{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        work.write_bytes(data)
+        work.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            work.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

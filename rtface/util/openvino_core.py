@@ -12,7 +12,7 @@ from typing import Any
 
 import openvino as ov
 
-from rtface.util.checksummed_file import read_sealed, write_sealed
+from rtface.util.checksummed_file import read_checksummed, write_checksummed
 from rtface.util.paths import cache_dir
 
 log = logging.getLogger("rtface")
@@ -56,7 +56,7 @@ def compile_once(name: str, identity: object, options: dict[str, Any],
 
 def _load(kept: Path, options: dict[str, Any], device: str) -> ov.CompiledModel | None:
     """None where there is no kept network that is whole and fits this OpenVINO."""
-    blob = read_sealed(kept)
+    blob = read_checksummed(kept)
     if blob is None:
         return None
     try:
@@ -73,4 +73,4 @@ def _keep(network: ov.CompiledModel, kept: Path) -> None:
     except RuntimeError as error:
         log.info("the compiled network %s cannot be kept: %s", kept, error)
     else:
-        write_sealed(kept, stream.getvalue())
+        write_checksummed(kept, stream.getvalue())

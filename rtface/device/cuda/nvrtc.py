@@ -8,7 +8,7 @@ from io import StringIO
 from typing import Any
 
 from rtface.errors import EngineError, MissingComponent
-from rtface.util.checksummed_file import read_sealed, write_sealed
+from rtface.util.checksummed_file import read_checksummed, write_checksummed
 from rtface.util.install import extra_line
 from rtface.util.paths import cache_dir
 
@@ -27,10 +27,10 @@ def compile(source: str, capability: tuple[int, int]) -> bytes:
     arch = f"sm_{capability[0]}{capability[1]}"
     key = hashlib.sha256(repr((source, version, arch, sorted(_OPTIONS.items()))).encode()).hexdigest()[:20]
     kept = cache_dir() / "kernels" / f"{arch}-{key}.cubin"
-    found = read_sealed(kept)
+    found = read_checksummed(kept)
     if found is None:
         found, _ = build(source, arch)
-        write_sealed(kept, found)
+        write_checksummed(kept, found)
     return found
 
 

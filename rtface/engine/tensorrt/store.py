@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rtface.engine.plan import PlanIdentity
-from rtface.util.checksummed_file import read_sealed, write_sealed
+from rtface.util.checksummed_file import read_checksummed, write_checksummed
 from rtface.util.file_lock import file_lock
 from rtface.util.paths import cache_dir
 
@@ -57,8 +57,8 @@ def _waiting() -> None:
 
 
 def recall(path: Path) -> bytes | None:
-    """What is kept there, as `read_sealed`; counts as used now."""
-    blob = read_sealed(path)
+    """What is kept there, as `read_checksummed`; counts as used now."""
+    blob = read_checksummed(path)
     if blob is not None:
         with contextlib.suppress(OSError):
             os.utime(path)
@@ -67,7 +67,7 @@ def recall(path: Path) -> bytes | None:
 
 def keep(path: Path, blob: bytes) -> None:
     """Keeps a plan or its kernels, and removes those of their kind that were not used for longest."""
-    if not write_sealed(path, blob):
+    if not write_checksummed(path, blob):
         return
     with contextlib.suppress(OSError):  # another process may be at the same
         kept = sorted(path.parent.glob(f"*{path.suffix}"), key=lambda p: p.stat().st_mtime, reverse=True)
