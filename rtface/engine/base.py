@@ -1,4 +1,4 @@
-"""What every engine says of itself that is ready to run, wherever it runs."""
+"""The base class of engines that are ready to run, on any device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HEAVY, _HEAVY_ON_GPU = 64 << 20, 1 << 30
 
 
 class EngineBase:
-    """The part of `rtface.protocols.Engine` that its recipe answers, and what the report is told.
+    """The part of `rtface.protocols.Engine` that follows from its recipe, and figures for the report.
 
     Attributes:
         recipe: what it is.

@@ -1,4 +1,4 @@
-"""Crops through a plan: one by one, and with what is remembered of a face."""
+"""Runs crops through a plan, one by one, with the recurrent state of a face where the engine has one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FaceMemory:
-    """What a recurrent engine remembers of a face after a frame.
+    """The state of a recurrent engine for one face after a frame.
 
     Attributes:
         kept: float32 3×h×w, 0…1, its answer over the region that it looks at, on its grid.

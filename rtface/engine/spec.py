@@ -1,4 +1,4 @@
-"""What a backend has to know of a network to make a plan of it; an engine's recipe says it, and a tracker's network."""
+"""The description of a network that a backend makes a plan of: an engine's, or a tracker's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtface.protocols import ImageNetwork
 
 
 class NetworkSpec(Protocol):
-    """See the module; attributes as `Recipe`'s."""
+    """What a backend needs to know of a network; the attributes are those of `Recipe`."""
 
     @property
     def name(self) -> str: ...
@@ -37,7 +37,7 @@ class NetworkSpec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageNetworkSpec:
-    """A tracker's network (`NetworkSpec`): one picture at a time, in fp32."""
+    """A tracker's network (`NetworkSpec`): one image at a time, in fp32."""
 
     network: ImageNetwork
     version: str = ""

@@ -1,4 +1,4 @@
-"""What has come of a download: a file beside its place, and a note of which version of which file it is."""
+"""An unfinished download: the bytes so far, and a note of their address and version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rtface.util.toml_dataclass import parse_json
 
 
 class PartialDownload:
-    """What has come of `url` on its way to `target`, in the file `path`; that of another address does not count."""
+    """The part of `url` that was downloaded so far, in `path`; bytes of another address do not count."""
 
     def __init__(self, target: Path, url: str) -> None:
         self.path = target.with_name(target.name + ".part")

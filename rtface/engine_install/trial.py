@@ -1,4 +1,4 @@
-"""The first runs of a network of others, in a process of its own: it may compute for ever, fill the memory or crash.
+"""First runs of foreign networks, in a child process: they may never end, fill the memory or crash.
 
 That process has a limit of time and memory, and is ended with this one, by Ctrl-C or by SIGTERM at once.
 """

@@ -1,4 +1,4 @@
-"""Pieces of a GPU's memory that are used again and again: one for each frame and each face in hand.
+"""Reusable GPU buffers: one for each frame and each face in progress.
 
 Nothing is reserved once a run has seen its largest frame and its most faces: what a slot has it keeps.
 """
@@ -21,7 +21,7 @@ def aligned(nbytes: int) -> int:
 
 
 class GrowingBuffer:
-    """A piece of the GPU's memory, and where wanted one of the host's beside it, that grows with what is asked of it.
+    """A GPU buffer that grows on demand, with a pinned host buffer of the same size where wanted.
 
     Attributes:
         memory, pinned: None until the first `need`.
@@ -65,7 +65,7 @@ S = TypeVar("S")
 
 
 class SlotPool(Generic[S]):
-    """Slots of one kind: taken from any thread, given back when nothing on the GPU uses them any more.
+    """A pool of slots of one kind, for any thread; return one when no GPU work uses it any more.
 
     Args:
         owner: of the GPU; it may free what is idle when memory runs out.

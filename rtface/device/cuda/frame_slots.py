@@ -1,4 +1,4 @@
-"""What one frame has on a GPU while it is worked on: its samples, its faces, and the descriptors of each step."""
+"""Buffers of a frame in progress on a GPU: its samples, its faces, and each step's descriptors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FrameSlot:
-    """Memory for one frame in hand, used again for later ones.
+    """The buffers of one frame in progress, reused for later frames.
 
     Attributes:
         block: its samples (`surface.StagedSamples`), on the GPU and pinned.
@@ -76,7 +76,7 @@ class GpuFrame:
 
 @dataclass(slots=True, eq=False)
 class HeldSlots:
-    """A frame in hand: its slot and its faces' slots, until they are given back.
+    """The slots of one frame in progress, and of its faces, until they are released.
 
     Attributes:
         canvas: None where the host cuts and pastes.

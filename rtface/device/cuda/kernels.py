@@ -1,4 +1,4 @@
-"""What the kernels of `kernels.cu` are told: names, argument types, descriptors, launches.
+"""The interface of the kernels in `kernels.cu`: names, argument types, descriptors, launches.
 
 Every kernel takes the address of one descriptor: a head, then entries. The structured dtypes here are the structs of
 `kernels.cu`, field by field.

@@ -1,5 +1,5 @@
-"""Where a frame's samples lie: a piece of its planes in one block of memory, to be copied to a GPU and back; or, of a
-picture that is on the GPU, all of them where they are.
+"""Maps from a frame's samples to memory: rectangles of its planes staged in one block for a copy to
+the GPU and back, or the whole planes of a frame that is in GPU memory already.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def plane_shape(frame: Frame, form: Layout, role: Role) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class ComponentMap:
-    """Where one component lies in the block: `at` is the byte of sample (box[0], box[1]) of its plane."""
+    """The place of one component in the block: `at` is the byte of sample (box[0], box[1]) of its plane."""
 
     at: int
     pitch: int
@@ -62,7 +62,7 @@ class PlaneRect:
 
 
 class SampleMap:
-    """Where components lie in memory that begins at an address which is known later (or at 0).
+    """Maps samples of components to addresses, relative to a base address that is given later (or 0).
 
     Attributes:
         form: the layout.
@@ -80,7 +80,7 @@ class SampleMap:
 
 @dataclass(frozen=True, slots=True)
 class ExternalMemory:
-    """Memory of a GPU that is another library's (`gpu.Memory`): not freed here, but kept by `owner`."""
+    """GPU memory (`gpu.Memory`) of another library: never freed here; `owner` keeps it alive."""
 
     address: int
     nbytes: int
@@ -91,7 +91,7 @@ class ExternalMemory:
 
 
 class GpuSamples(SampleMap):
-    """The picture of a frame (or field) on the GPU, in FFmpeg's memory; addresses count from 0.
+    """The samples of a frame (or field) in GPU memory that FFmpeg owns; addresses are absolute.
 
     Attributes:
         memory: its planes.
@@ -119,7 +119,7 @@ class GpuSamples(SampleMap):
 
 
 class StagedSamples(SampleMap):
-    """Which samples are held, and where.
+    """The samples of a frame that are staged in one block of memory, and their places.
 
     Args:
         form: `planes.layout` of the frame, `drawable`.

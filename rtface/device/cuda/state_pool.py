@@ -1,4 +1,4 @@
-"""What is remembered of faces from frame to frame, where it lies on a GPU."""
+"""GPU memory for the state that recurrent engines keep of each face between frames."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rtface.errors import OutOfDeviceMemory
 
 @dataclass(slots=True, weakref_slot=True)
 class FaceState:
-    """A place with what is remembered of a face; it is free again when nobody holds this.
+    """The recurrent state of one face on a GPU; its memory returns to the pool with the last reference.
 
     Attributes:
-        home: whose place it is.
-        memory: where it lies.
+        home: the pool it belongs to.
+        memory: its memory.
         at: addresses of its arrays.
     """
 
@@ -27,7 +27,7 @@ class FaceState:
 
 
 class StatePool:
-    """Places of one kind. The thread that owns the GPU takes them; any may let go of them.
+    """A pool of face states of one size. The stream thread takes states; any thread may drop them.
 
     Args:
         owner: of the GPU; it may free what is idle when memory runs out.
@@ -66,7 +66,7 @@ class StatePool:
             self._free.append(memory)
 
     def trim(self) -> None:
-        """Frees what nobody holds; nothing on the GPU may use that any more. The owner's thread only."""
+        """Frees unused states; no GPU work may still use them. The stream thread only."""
         while self._free:
             memory = self._free.pop()
             self._all.remove(memory)

@@ -1,4 +1,4 @@
-"""The thread that owns a GPU: everything that is put on its streams is put there by this thread, in order.
+"""The thread that owns a GPU: all work on the GPU's streams is enqueued by this thread, in order.
 
 Three streams: `up` copies to the GPU, `compute` runs kernels and networks, `down` copies from it; events order them,
 so that the copies of neighbouring frames overlap with the computing. A fourth, `look`, is for whoever waits for a small
@@ -6,7 +6,7 @@ picture (trackers, the average over time): what is put there does not queue behi
 here until the GPU has room for another batch, and go in batches of whatever is waiting then: nobody waits for a batch
 to fill. For room another thread waits, so that nothing else that is asked of the owner meanwhile does: copies, looks,
 corrections of frames whose networks have run. All that a batch waits for on the GPU was put there before it, so that
-wait has an end. Engines whose answers go to the host have streams and threads of their own (`engine.gpu_hosted`).
+wait has an end. Engines whose answers go to the host have streams and threads of their own (`engine.cuda.hosted`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CropRequest(Protocol):
 
 
 class BatchedNetwork(Protocol):
-    """What makes batches of requests."""
+    """A network that runs batches of crop requests."""
 
     @property
     def max_batch(self) -> int: ...
@@ -60,11 +60,11 @@ class BatchedNetwork(Protocol):
 
 
 class StreamThread:
-    """See the module.
+    """Enqueues all work on one GPU's streams (see the module), and forms batches of crop requests.
 
     Attributes:
-        GPU: whose it is.
-        up, compute, down, look: its streams, for steps that run here only.
+        gpu: the GPU.
+        up, compute, down, look: its streams, for functions that run on this thread only.
         idle: each frees what is reserved and not in use (`reserve`); called on the owner's thread.
     """
 
@@ -100,7 +100,7 @@ class StreamThread:
             raise
 
     def run(self, step: Callable[[], T]) -> Future[T]:
-        """Has the owner do something on the GPU."""
+        """Calls `step` on this thread; the future carries its result or error."""
         promise: Future[T] = Future()
 
         def do() -> None:

@@ -1,4 +1,4 @@
-"""How the work on a frame reaches its GPU: descriptors up, kernels after them, and everything back when it is done."""
+"""Submits the work on a frame to its GPU: descriptors are uploaded, then kernels are launched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("rtface")
 
 
 class Submission:
-    """What the steps of one device share.
+    """Submits kernels for the frames of one device, and owns their buffers and constant tables.
 
     Attributes:
         owner: of the GPU.
@@ -46,7 +46,7 @@ class Submission:
                             writes=[*{face.memory for face in faces}, small, *writes])
 
     def put_job(self, slot: FrameSlot, step: str, job: LaunchList, **more: Any) -> Future[None]:
-        """`put` of a job."""
+        """Submits a launch list as `put` does."""
         self.slots.grow(slot.steps[step], max(job.nbytes, 1))
         return self.put(slot, step, job.descriptors, job.steps(slot.steps[step].on_gpu().address), **more)
 
@@ -83,7 +83,7 @@ class Submission:
         return promise
 
     def check(self, slot: FrameSlot) -> None:
-        """Raises what a step before this one met."""
+        """Raises the error of an earlier asynchronous step of the frame, once."""
         failure, slot.failure = slot.failure, None
         if failure is not None:
             raise failure

@@ -1,4 +1,4 @@
-"""Between a frame's slots on a GPU and memory of the host: crops and corrections come down, answers go up."""
+"""Copies between a frame's slots on a GPU and the host: crops, corrections and restored crops."""
 
 from __future__ import annotations
 

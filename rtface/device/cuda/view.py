@@ -1,4 +1,4 @@
-"""What a tracker or an analyser sees of a picture on a GPU: made there, and only that small RGB comes down.
+"""Views of frames in GPU memory for trackers and analysers: only small RGB crops are downloaded.
 
 The same crops as an engine's, in 8 bits. Trackers run in a thread of their own, so everything here has its own slots
 and the owner's own stream: a look neither waits for the networks nor holds them up.
@@ -24,7 +24,7 @@ from rtface.util import av_gpu
 
 
 class _Slot:
-    """Memory for one look, used again for later ones."""
+    """The buffers of one crop for a view, reused for later crops."""
 
     def __init__(self, gpu: Gpu) -> None:
         self.step, self.bytes = GrowingBuffer(gpu, pinned=True), GrowingBuffer(gpu, pinned=True)
@@ -46,7 +46,7 @@ class _Slot:
 
 
 class RegionReader:
-    """Makes small pictures of large ones that lie on the GPU; any thread may ask.
+    """Renders regions of frames in GPU memory as small RGB images; for any thread.
 
     Args:
         owner: of the GPU.
