@@ -1,4 +1,4 @@
-"""What runs in a child process of `rtface.concurrency.child_process`: receives what to do, does it, tells how it ended.
+"""The main program of a child process: receives its job, runs it, and sends how it ended.
 
 Started as a script, not with ``-m``, so that it is the same rtface as the parent's whatever the folder. Only modules of
 the standard library are imported before the target's own.

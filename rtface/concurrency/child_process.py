@@ -1,4 +1,4 @@
-"""A function in a process of its own: what can block for ever, or crash, is killed there and harms nobody.
+"""Runs a function in a child process: one that blocks for ever or crashes can be killed there without harm.
 
 Not multiprocessing: its fresh processes import the main module of whoever uses this library again. Everything that the
 function is given goes through a pipe, so that no URL shows in the process list.

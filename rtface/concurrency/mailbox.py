@@ -1,4 +1,4 @@
-"""The newest items only: what a live run puts between steps that do not keep the same pace."""
+"""A bounded queue that keeps the newest items, between live steps that run at different rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures between two processes: a few slots of shared memory, one writer, one reader.
+"""Frames between two processes: a few slots of shared memory, one writer, one reader.
 
 The memory has no name that could be left behind (an unlinked file; on Windows a section that goes with its last
 handle). Pages that no picture reached cost nothing, so slots may be as large as the largest picture that is taken.
@@ -30,7 +30,7 @@ _FREE, _TAKEN = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class FrameLayout:
-    """What a picture in a slot is like; small enough for a message.
+    """Size, format and colour of a frame in a slot; small enough for a message.
 
     Attributes:
         width, height: in samples.

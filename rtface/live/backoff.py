@@ -1,14 +1,14 @@
-"""Waiting between tries to reach what was lost."""
+"""Delays between attempts to reach a lost device or peer."""
 
 from __future__ import annotations
 
 import random
 
-# Doubles from the first to a cap, which is higher when the other end has been away for long.
+# Seconds: the delay doubles from the first to a cap, which is higher when the peer has been away for long.
 _FIRST, _CAP, _LONG, _LONG_CAP = 0.25, 1.0, 60.0, 10.0
 
 
 def retry_delay(tries: int, away: float) -> float:
-    """Seconds to wait after so many tries to reach what has been away for so many seconds; never above the cap."""
+    """Seconds to wait after `tries` attempts to reach a peer that has been away for `away` seconds."""
     cap = _CAP if away < _LONG else _LONG_CAP
     return min(cap, _FIRST * 2 ** min(tries, 10)) * random.uniform(0.8, 1.0)

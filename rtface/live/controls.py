@@ -1,4 +1,4 @@
-"""What a user may change while a live run goes on, by keyboard or over the control endpoint."""
+"""Settings of a live run that may be changed while it runs, by keyboard or HTTP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STEP = 0.1
 
 
 class LiveControls:
-    """Values that the run reads before every frame; safe to use from several threads.
+    """Settings that the run reads before every frame; safe to use from several threads.
 
     Attributes:
         stop: set to end the run.
@@ -25,7 +25,7 @@ class LiveControls:
 
     @property
     def enabled(self) -> bool:
-        """Whether faces are enhanced; without it pictures go through as they are."""
+        """Whether faces are enhanced; if not, frames pass unchanged."""
         return bool(self._values["enabled"])
 
     @property
@@ -35,7 +35,7 @@ class LiveControls:
 
     @property
     def light(self) -> float:
-        """How much a dark picture is lightened, 0…1."""
+        """How much a dark frame is brightened, 0…1."""
         return float(self._values["light"])
 
     def values(self) -> dict[str, float | bool]:
@@ -70,5 +70,5 @@ class LiveControls:
         self.set(name, min(1.0, max(0.0, round(float(self._values[name]) + steps * STEP, 3))))
 
     def listen(self, listener: Callable[[str, float | bool], None]) -> None:
-        """`listener` is told of every change, on the thread that makes it."""
+        """Has `listener` called with every change, on the thread that makes it."""
         self._listeners.append(listener)

@@ -1,4 +1,4 @@
-"""Pictures that do not have the form which the sinks were opened for: a source may come back with another size."""
+"""Scales frames to the format that the sinks were opened for: a source may come back with another size."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _SPACES = {"bt601": Colorspace.ITU601, "fcc": Colorspace.FCC, "smpte240m": Color
 
 
 def fits(frame: Frame, form: VideoFormat) -> bool:
-    """Whether a picture has the form."""
+    """Whether a frame has the format."""
     image = frame.image
     return ((image.width, image.height, image.format.name) == (form.width, form.height, form.pix_fmt)
             and frame.color == form.color)
 
 
 class Letterbox:
-    """Brings pictures to a form: scaled as a whole, with black beside them where the proportions differ."""
+    """Scales whole frames to a format, with black bars where the proportions differ."""
 
     def __init__(self, form: VideoFormat) -> None:
         self._form = form
         self._swscale, self._back = Swscale(), VideoReformatter()
 
     def __call__(self, frame: Frame) -> Frame:
-        """The same moment in the sinks' form; the frame itself where it fits. Its faces are left away."""
+        """The frame in the sinks' format, without its faces; the frame itself where it fits."""
         if fits(frame, self._form):
             return frame
         image, form = software(frame.image), self._form
@@ -52,7 +52,7 @@ class Letterbox:
 
 
 def frame_from_rgb(rgb: Bytes, form: VideoFormat, reformatter: VideoReformatter | None = None) -> av.VideoFrame:
-    """A uint8 height×width×3 RGB picture in a form."""
+    """A uint8 height×width×3 RGB image as a frame of a format."""
     source: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
     return (reformatter or VideoReformatter()).reformat(
         source, form.width, form.height, form.pix_fmt, dst_colorspace=_SPACES.get(form.color.matrix, Colorspace.ITU709),

@@ -1,4 +1,4 @@
-"""Pictures that lie on their side by their display: turned at the source, because few live outputs can say it."""
+"""Rotates frames that are displayed on their side, because few live outputs can carry a display matrix."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from rtface.geometry.planes import layout, planes
 
 
 class Rotation:
-    """Turns and mirrors pictures as their display says. Where samples of colour are not square on the turned picture
-    (4:2:2), it becomes 4:2:0 or, of more than 8 bits, 4:2:0 of 10; colour stays where it was to half a sample of it."""
+    """Rotates and mirrors frames as their display says.
+
+    Where chroma subsampling does not fit the rotated frame (4:2:2), it becomes 4:2:0, of 10 bits where there are more
+    than 8; chroma moves by half a sample at most.
+    """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
     def __call__(self, image: av.VideoFrame, display: Display) -> tuple[av.VideoFrame, Display]:
-        """The picture as it is seen, with its display; the same two where nothing has to be done."""
+        """The frame as it is displayed, with its new display; both unchanged where no rotation is needed."""
         turns, mirror = display.quarter_turns % 4, display.mirror
         if not turns and not mirror:
             return image, display

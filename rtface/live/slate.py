@@ -1,4 +1,4 @@
-"""The picture that viewers see while the source is away: neutral words, or the user's own text or picture."""
+"""The slate: the image that viewers see while the source is away."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _TEXT_SIZE, _TEXT_HEIGHT, _TEXT_WIDTH, _LINE = 0.07, 0.55, 0.86, 36
 
 
 class Slate:
-    """Says nothing of the source: its address is nobody's business but the user's.
+    """Neutral words, or the user's own text or image. It does not name the source, whose address is private.
 
     Args:
-        given: words, or the path of a picture; None for the usual words.
+        given: words, or the path of an image; None for the usual words.
 
     Raises:
-        UsageError: a picture that is not there, or cannot be read.
+        UsageError: an image that is missing or cannot be read.
     """
 
     def __init__(self, given: str | None = None) -> None:
@@ -37,7 +37,7 @@ class Slate:
             self._image = _read(given)
 
     def __call__(self, form: VideoFormat) -> av.VideoFrame:
-        """The picture in a form; a picture of other proportions stands whole in the middle of it."""
+        """The slate as a frame of a format; an image of other proportions is shown whole in the middle."""
         aspect = float(form.aspect)
         canvas = np.full((form.height, round(form.width * aspect), 3), 0 if self._image is not None else _BACKGROUND,
                          np.uint8)

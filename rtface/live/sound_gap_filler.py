@@ -1,4 +1,4 @@
-"""Keeps a run's sound without gaps: silence goes out where the source gives none."""
+"""Fills gaps in a run's sound with silence."""
 
 from __future__ import annotations
 

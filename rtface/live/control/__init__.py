@@ -1,1 +1,1 @@
-"""What stands around a live run: keys, status line, control endpoint, preview, figures."""
+"""Control of a live run: keys, status line, HTTP server, preview, metrics."""

@@ -1,1 +1,1 @@
-"""Cameras and virtual cameras: what there is, what they can do, and pictures for a virtual one."""
+"""Cameras, microphones and virtual cameras: listing, opening, and writing to a virtual camera."""

@@ -1,1 +1,1 @@
-"""What a live run writes over the network and to disk: a process that encodes, and transports that never wait."""
+"""Live outputs to networks and files: child processes that encode, and transports that never block."""

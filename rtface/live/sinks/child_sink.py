@@ -1,4 +1,4 @@
-"""The half of an output that stays with the frame loop: copies pictures into shared memory and never waits."""
+"""The run's side of an output that a child process writes: copies frames into shared memory and never blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MPEG-TS for viewers on this machine or nearby: over TCP to whoever comes, or in datagrams."""
+"""Transports of MPEG-TS to viewers on this machine or nearby: a TCP server, and UDP datagrams."""
 
 from __future__ import annotations
 

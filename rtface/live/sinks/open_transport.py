@@ -1,4 +1,4 @@
-"""Which transport a URL means."""
+"""Chooses the transport for a URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The half of a recording that lives in a process of its own: encodes for quality and writes the file."""
+"""The child process of a recording: encodes for quality and writes the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Network outputs: each in a process of its own, so that no server, encoder or library can hold up the frame loop."""
+"""Network outputs: each in a child process, so that no server, encoder or library can block the frame loop."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class StreamSink(ChildSink):
         self._ended.set()
 
     def _keep(self, job: StreamJob) -> None:
-        """Starts another child when one is lost, or takes nothing though pictures come."""
+        """Starts another child when one is lost, or takes no frames though some come."""
         while not self._closing:
             full = self._full
             lost = self._ended.wait(0.5)
@@ -95,7 +95,7 @@ class StreamSink(ChildSink):
 
 
 class NullSink:
-    """Takes pictures and forgets them: what a run is measured with."""
+    """Discards frames: for measurements and previews."""
 
     described = "null:"
     wanted = True

@@ -1,4 +1,4 @@
-"""The half of a stream's sink that lives in a process of its own: encodes, muxes, and hands on to a transport.
+"""The child process of a stream's sink: encodes, muxes, and passes the bytes to a transport.
 
 Frames come in slots of shared memory (`WriteFrame`), sound in messages (`WriteSound`). Frames that come in a burst
 are encoded one after the other; none are encoded while no peer takes them.

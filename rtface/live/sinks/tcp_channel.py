@@ -1,4 +1,4 @@
-"""Bytes to one peer over TCP: never waits, and knows what the peer's side of the network has taken."""
+"""A TCP connection that never blocks, and knows how many bytes its peer has acknowledged."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _AT_ONCE = 64 << 10
 
 
 class ConnectionLost(Exception):
-    """The peer is away; the message says why in a few words, without secrets."""
+    """The peer cannot be reached any more; the message says why in a few words, without secrets."""
 
 
 class TcpChannel:
-    """A connected socket with what waits to go out. Bytes are put in by one thread and sent by another.
+    """A connected socket with a queue. One thread puts bytes in, another sends them.
 
     Args:
         peer: connected; becomes non-blocking, and the channel's to close.
@@ -48,7 +48,7 @@ class TcpChannel:
                 peer.setsockopt(socket.IPPROTO_TCP, low_water, _UNSENT)
 
     def put(self, data: bytes) -> None:
-        """Leaves bytes to be sent."""
+        """Queues bytes."""
         with self._lock:
             self._waiting.append((time.monotonic(), memoryview(data)))
             self.waiting_bytes += len(data)
@@ -97,7 +97,7 @@ class TcpChannel:
         return data
 
     def forget(self) -> None:
-        """Throws away what waits, but for a piece that is half sent."""
+        """Drops what waits, except a piece that is half sent."""
         with self._lock:
             head = self._waiting[0] if self._waiting else None
             self._waiting.clear()

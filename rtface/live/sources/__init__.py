@@ -1,1 +1,1 @@
-"""What a live run reads: a process that opens and reads, a watch over it, and one clock."""
+"""Live inputs: a child process that opens and reads, a watch over it, and a common clock."""

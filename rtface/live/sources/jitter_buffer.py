@@ -1,4 +1,4 @@
-"""The jitter buffer of a network source: packets that a network held back lose no frame."""
+"""The jitter buffer of a network source: packets that the network delayed cost no frame."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ LONGEST_S = 1.0
 _TOLERATED_S = 0.05
 # Seconds of arrivals by which jitter is measured. The buffer keeps its length for as long after the last late packet.
 _WINDOW_S = 20.0
-# Seconds that the buffer shrinks in one second, so that nobody sees playback run faster.
+# Seconds that the buffer shrinks in one second, so that faster playback is not noticed.
 _SHRINK = 0.02
 _MARGIN_S = 0.01
-# A packet later than this does not belong to the clock of those before: the source stood still or began anew.
+# A packet later than this begins a new measurement: the source stood still or restarted.
 _RESET_S = 2.0
 
 
@@ -59,7 +59,7 @@ class JitterBuffer:
         return self._due
 
     def beside(self, stamp: float | None, arrived: float) -> float:
-        """When something of another stream of the same clock is to go on."""
+        """When a packet of another stream with the same clock (sound) is to be passed on."""
         if stamp is None or not self._least or not self.seconds:
             return arrived
         return max(arrived, min(stamp + self._least[0][1], arrived) + self.seconds)

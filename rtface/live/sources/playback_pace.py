@@ -1,4 +1,4 @@
-"""When packets are due: of what has to be read at the pace of its own clock, and after what a server had kept."""
+"""When packets of a film or playlist are due, and when a stream's initial burst is over."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class PlaybackPace:
 
 
 class BurstDetector:
-    """Whether packets come faster than their own clock runs: what was kept until now, and is old."""
+    """Detects packets that come faster than their own clock runs: old ones that a server had kept."""
 
     def __init__(self) -> None:
         self._last: deque[tuple[float, float]] = deque(maxlen=_BURST_PACKETS)
         self._began: float | None = None
 
     def over(self, packet: av.Packet[Any], arrived: float) -> bool:
-        """Told of every packet of one stream; whether this one and those after it come as they are made."""
+        """Takes every packet of one stream; true once packets arrive at the pace of their clock."""
         ticks = packet.dts if packet.dts is not None else packet.pts
         self._began = self._began or arrived
         if ticks is None or arrived - self._began > _BURST:

@@ -1,8 +1,8 @@
-"""Reads a camera, stream, film or microphone in a process of its own: frames go to the run by way of shared memory,
-sound as AAC.
+"""The child process that reads a camera, stream, film or microphone: it sends frames through shared memory, and sound
+as AAC.
 
-One thread takes packets as they come, so that their arrival is known; they wait in the jitter buffer until they are
-due. The main thread decodes; a third one tells the run several times a second that all this is alive.
+One thread takes packets as they arrive; they wait in the jitter buffer until they are due. The main thread decodes. A
+third thread sends a heartbeat several times a second.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from rtface.media.probe import details_of
 
 # FFmpeg's numbers of the matrices that a picture may name.
 _TAGGED = {1, 4, 5, 6, 7, 9, 10}
-# Seconds after which it is looked for sound that was not there, doubled each time.
+# Seconds after which a stream without sound is checked for sound again, doubled each time.
 _LISTEN = 2.0
 # Seconds between beats.
 _BEAT = 0.25
@@ -94,7 +94,7 @@ class QueuedPacket:
 
 
 class ReadWorker:
-    """See the module."""
+    """One opened source; `run` reads it to its end."""
 
     def __init__(self, parent: ParentProcess, request: SourceRequest) -> None:
         self._parent, self._request = parent, request
@@ -114,7 +114,7 @@ class ReadWorker:
         self._siting: str | None = None
 
     def beat(self) -> None:
-        """Says that it lives, until the parent is gone."""
+        """Sends heartbeats until the parent is gone."""
         while not self._parent.gone:
             self._parent.send(Heartbeat(time.monotonic() - self._heard_at, self._bytes, self._dropped,
                                         self._errors + self._sound_errors, self._buffer.seconds))
@@ -279,7 +279,7 @@ class ReadWorker:
         return packet
 
     def _pictures(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
-        """What a packet gives, progressive and SDR."""
+        """Frames decoded from a packet, progressive and SDR."""
         try:
             images = [one for image in packet.decode() for one in self._conform(image)]
         except av.FFmpegError:
@@ -308,7 +308,7 @@ class ReadWorker:
         self._parent.send(VideoFrameReady(slot, FrameLayout.of(image), stamp, captured, self._color, self._display))
 
     def _look_at(self, image: av.VideoFrame, opened: OpenedInput) -> None:
-        """How to read pictures like this one; asked again when they change."""
+        """Finds colour and display of frames like this one, again whenever they change."""
         like = (image.width, image.height, image.format.name, image.interlaced_frame, int(image.colorspace),
                 int(image.color_range), int(image.color_trc), int(image.color_primaries))
         if like == self._like or opened.video is None:

@@ -60,7 +60,7 @@ class AacConverter:
         return self._stats.counters["sound_packets_lost"]
 
     def push(self, packet: av.Packet[Any], captured: float) -> Iterator[SoundPacketReady]:
-        """What a packet gives; nothing for a damaged one.
+        """Frames of AAC from a packet; none from a damaged one.
 
         Args:
             packet: of the source.

@@ -1,15 +1,15 @@
-"""A source's own clock, read on the monotonic one."""
+"""Maps a source's own clock to the monotonic clock."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
 
-# Seconds between the source's clock and the arrival from which it counts as set anew.
+# Seconds between a stamp and its arrival from which the source's clock counts as reset.
 JUMP = 1.0
 # Seconds of arrivals from which the offset is taken: the quickest of them, since a network only ever delays.
 _WINDOW = 2.0
-# Seconds by which the offset may be moved in one second, so that nobody hears or sees it.
+# Seconds by which the offset may move in one second, so that the change is not noticed.
 _SLEW = 0.01
 
 
@@ -68,7 +68,7 @@ class SourceClock:
         return stamp + epoch.offset
 
     def _jumped(self, track: str, stamp: float, arrived: float) -> bool:
-        """Whether the clock went another way than time. After a stall it did not: what comes is late, but in order."""
+        """Whether the source's clock jumped. After a stall it did not: packets come late, but in order."""
         before, then = self._last[track]
         step = stamp - before
         return abs(step - (arrived - then)) > JUMP and not -0.5 < step < JUMP
@@ -93,7 +93,7 @@ class SourceClock:
 
 
 class MonotonicMicroseconds:
-    """Makes times rise: one that does not comes right after the one before."""
+    """Makes times rise strictly: one that does not becomes a microsecond later than the one before."""
 
     def __init__(self) -> None:
         self.last: int | None = None
