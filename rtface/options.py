@@ -17,7 +17,8 @@ from typing import Any, Literal, Self
 from rtface import plugins
 from rtface.errors import UsageError
 from rtface.util import parse as v
-from rtface.util.parse import format_time, unknown_key
+from rtface.util.parse import format_time
+from rtface.util.spelling import unknown_key
 
 
 class Scope(Flag):

@@ -10,7 +10,8 @@ import pytest
 from rtface.cli.option_sources import load, read_file
 from rtface.errors import UsageError
 from rtface.options import OPTIONS, Options, Scope, check_scope
-from rtface.util.parse import format_time, nearest, parse_time
+from rtface.util.parse import format_time, parse_time
+from rtface.util.spelling import nearest
 
 
 @pytest.fixture(autouse=True)

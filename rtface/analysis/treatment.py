@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from rtface.analysis.measure import Analysis
 from rtface.errors import InputMissing, UsageError
-from rtface.util.parse import hint
+from rtface.util.spelling import hint
 from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_json
 

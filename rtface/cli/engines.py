@@ -14,7 +14,7 @@ from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.option_sources import LoadedOptions
 from rtface.errors import MissingComponent, UsageError
-from rtface.util.parse import hint
+from rtface.util.spelling import hint
 
 if TYPE_CHECKING:
     from rtface.engine.listing import EngineInfo

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rtface.errors import UsageError
 from rtface.options import OPTIONS, Options, check, check_key
-from rtface.util.parse import nearest
 from rtface.util.paths import config_dir, expanded
+from rtface.util.spelling import nearest
 from rtface.util.toml_dataclass import parse_toml
 
 log = logging.getLogger("rtface")

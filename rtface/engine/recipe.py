@@ -31,8 +31,8 @@ from rtface.engine.recipe_tables import (
 from rtface.engine.weights import weights_fault
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.util.install import reinstall_line
-from rtface.util.parse import hint
 from rtface.util.paths import config_dir
+from rtface.util.spelling import hint
 from rtface.util.text import brief
 from rtface.util.toml_dataclass import from_table, parse_toml
 

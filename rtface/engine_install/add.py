@@ -25,8 +25,8 @@ from rtface.engine_install.identify import as_typed, check, recognise
 from rtface.errors import DownloadError, EngineError, InputError, OutputError, UsageError
 from rtface.redaction import shown
 from rtface.util.file_lock import file_lock
-from rtface.util.parse import hint
 from rtface.util.paths import cache_dir
+from rtface.util.spelling import hint
 from rtface.util.toml_dataclass import from_table
 
 log = logging.getLogger("rtface")

@@ -29,7 +29,7 @@ from rtface.engine.recipe_tables import (
 )
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.util.install import plugin_line, reinstall_line
-from rtface.util.parse import hint
+from rtface.util.spelling import hint
 from rtface.util.toml_dataclass import from_table, parse_toml
 
 log = logging.getLogger("rtface")

@@ -16,8 +16,8 @@ from typing import Any, cast
 
 from rtface.engine.recipe import NAME, SHIPPED, find_recipes
 from rtface.errors import OutputError, RtfaceError, UsageError
-from rtface.util.parse import hint
 from rtface.util.paths import config_dir
+from rtface.util.spelling import hint
 
 _STALE_S = 86_400.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

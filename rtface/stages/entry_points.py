@@ -8,7 +8,7 @@ from typing import Any
 from rtface import plugins
 from rtface.errors import UsageError
 from rtface.util.install import plugin_line
-from rtface.util.parse import hint
+from rtface.util.spelling import hint
 
 API = 1
 """The version of the stage interface (`rtface.stages.Stage`) that this rtface speaks."""

@@ -99,7 +99,7 @@ def make_stage(spec: Spec) -> Any:
     values: dict[str, Any] = {}
     for key, value in spec.values.items():
         if key not in known:
-            near = f"{v.hint(key, known)}; it has {', '.join(known)}" if known else "; it has none"
+            near = f"{hint(key, known)}; it has {', '.join(known)}" if known else "; it has none"
             raise UsageError(f"--stage {spec.name}: {key} is not an option{near}")
         values[key] = _convert(known[key], value, f"--stage {spec.name}: {key}")
     for key, field in known.items():

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from rtface.errors import UsageError
-from rtface.util.parse import hint
+from rtface.util.spelling import hint
 from rtface.util.text import brief
 
 T = TypeVar("T")
