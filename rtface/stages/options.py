@@ -15,6 +15,7 @@ from rtface.redaction import shown
 from rtface.stages.entry_points import load_stage
 from rtface.util import parse as v
 from rtface.util.install import plugin_line
+from rtface.util.spelling import hint
 
 _BOUND = 1e9
 # A comma separates options only where the next one begins after it, so that texts may contain commas.
