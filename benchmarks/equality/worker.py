@@ -186,7 +186,8 @@ def live_correction(source: Path, out: Path) -> None:
             if Path("rtface/enhance/live.py").exists():
                 from rtface.enhance.live import LiveEnhancer
 
-                enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor, small="rtface-s")
+                enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor,
+                                                small="rtface-s")
             else:
                 enhance._enhance = _with_governor(step, governor)
             for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):
