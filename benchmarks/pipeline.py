@@ -17,7 +17,7 @@ from benchmarks.common import clip, save
 from rtface.frame import Frame
 from rtface.media.source import open_source
 from rtface.options import Options
-from rtface.pipeline.chain import Parts, Threads, chain
+from rtface.pipeline.chain import RunAdapters, Threads, chain
 from rtface.stats import Stats
 
 
@@ -36,10 +36,10 @@ def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
     stats = Stats()
     threads = Threads.plan(options.threads)
     with ExitStack() as stack:
-        parts = Parts.open(options, threads, stats, stack)
+        adapters = RunAdapters.open(options, threads, stats, stack)
         start = perf_counter()
         source = open_source(path, threads=threads.decode, stats=stats)
-        frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))
+        frames = sum(isinstance(item, Frame) for item in chain(iter(source), adapters, stats))
         seconds = perf_counter() - start
         source.close()
     return seconds, stats, frames

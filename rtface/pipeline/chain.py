@@ -1,4 +1,4 @@
-"""The way of a frame: which adapters a run uses and how they are chained. Read `chain`, top to bottom."""
+"""One frame's path through a run: the adapters of the run and the chain of steps. Read `chain`, top to bottom."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Threads:
 
 
 @dataclass(slots=True)
-class Parts:
+class RunAdapters:
     """The adapters of one run."""
 
     runtime: Runtime
@@ -72,7 +72,7 @@ class Parts:
 
     @classmethod
     def open(cls, options: Options, threads: Threads, stats: Stats, stack: ExitStack,
-             progress: Callable[[str, float], None] | None = None) -> Parts:
+             progress: Callable[[str, float], None] | None = None) -> RunAdapters:
         """Loads everything; `stack` releases it, `progress` is told what is being built for a GPU.
 
         Raises:
@@ -98,20 +98,20 @@ class Parts:
                 runtime.engines.named(treatment.engine)  # a wrong name is said before any work
         return cls(runtime, tracker, FilmEnhancer(runtime, options, stats, treatments=treatments, small=SMALL))
 
-    def another(self, options: Options, stats: Stats) -> Parts:
-        """What a chain beside this one needs: the same device and engines, a tracker of its own that has to be told of
-        scene changes (close it), and a memory of its own."""
+    def for_segment(self, options: Options, stats: Stats) -> RunAdapters:
+        """The adapters of another chain of the same run: the same device and engines, but track states of its own,
+        and a tracker of its own that is told of scene changes (close it)."""
         tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, gpu=self.runtime.networks)
         tracker.watchful = self.tracker.watchful
         return replace(self, tracker=tracker, enhance=FilmEnhancer(self.runtime, options, stats, small=SMALL))
 
-    def begin_anew(self, options: Options, stats: Stats) -> None:
-        """Forgets everything, for another piece of film."""
+    def restart(self, options: Options, stats: Stats) -> None:
+        """Forgets every track: the next frames belong to another segment of the film."""
         self.tracker.reset()
         self.enhance = FilmEnhancer(self.runtime, options, stats, small=SMALL)
 
 
-def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
+def chain(source: Iterator[Item], adapters: RunAdapters, stats: Stats, *,
           comparison: Comparison | None = None, waiting: int = WAITING,
           stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
     """Decode │ track │ enhance │ the caller's encode: one thread each, up to `waiting` items between them. Where `stop`
@@ -121,19 +121,19 @@ def chain(source: Iterator[Item], parts: Parts, stats: Stats, *,
                                                          stop=stop))
         if comparison:
             items = comparison.remember(items)
-        items = worked_on(items, parts, stats, stack)
+        items = track_and_enhance(items, adapters, stats, stack)
         if comparison:
             items = comparison.complete(items)
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
 
 
-def worked_on(items: Iterator[Item], parts: Parts, stats: Stats, stack: ExitStack) -> Iterator[Item]:
-    """Track │ enhance: the part of the chain that remembers faces from frame to frame. `stack` ends its thread, once
-    nobody iterates."""
+def track_and_enhance(items: Iterator[Item], adapters: RunAdapters, stats: Stats, stack: ExitStack) -> Iterator[Item]:
+    """Track │ enhance: the steps that keep state from frame to frame. `stack` ends their thread, once
+    iteration has ended."""
     items = split_fields(items)
-    tracked = track(items, parts.tracker, parts.runtime.device, stats)
+    tracked = track(items, adapters.tracker, adapters.runtime.device, stats)
     items = close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of))
-    items = parts.enhance(items)
+    items = adapters.enhance(items)
     return join_fields(items)
 
 

@@ -31,7 +31,7 @@ from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.media.timeline import FrameTimes
 from rtface.media.workfile import Target
 from rtface.options import Options
-from rtface.pipeline.chain import Parts, Threads, chain, end_at_faults
+from rtface.pipeline.chain import RunAdapters, Threads, chain, end_at_faults
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.dry_run import describe_plan
 from rtface.pipeline.film_source import open_until_stopped
@@ -153,8 +153,8 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         loading = None
         if not options.dry_run:  # engine and tracker take 0.3 s, in which the film can be opened
             opened = stack.enter_context(ExitStack())
-            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(Parts.open, options, threads, stats, opened,
-                                                                        building)
+            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(RunAdapters.open, options, threads, stats,
+                                                                        opened, building)
         # Stills, comparisons and what stages draw are made by the host.
         source = open_until_stopped(input, options, threads, stats, stop,
                          keep=isinstance(output, Path) and options.compare is None and not options.stages)
@@ -180,9 +180,9 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         if loading is None:
             report.notes += describe_plan(source.info, plan, options)
             return
-        parts = loading.result()
-        stages.watch(parts.tracker, options.tracker)
-        report.engine, report.device = parts.runtime.engines.described
+        adapters = loading.result()
+        stages.watch(adapters.tracker, options.tracker)
+        report.engine, report.device = adapters.runtime.engines.described
         tags = describe(report.engine, __version__, options.strength, metadata_options(options))
         sink: Sink
         if plan is None:
@@ -200,7 +200,7 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         except BaseException:
             sink.abort(keep_partial=False)
             raise
-        run = _Run(source, parts, stages, sink, pairs, stats, stop, progress, began, options, segments)
+        run = _Run(source, adapters, stages, sink, pairs, stats, stop, progress, began, options, segments)
         try:
             run.to_the_end()
         finally:
@@ -210,10 +210,10 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
 class _Run:
     """The pump between the chain and the sinks."""
 
-    def __init__(self, source: FileSource | SequenceSource, parts: Parts, stages: Stages, sink: Sink,
+    def __init__(self, source: FileSource | SequenceSource, adapters: RunAdapters, stages: Stages, sink: Sink,
                  pairs: PairSink | None, stats: Stats, stop: threading.Event, progress: Show | None, began: float,
                  options: Options, segments: SegmentPlan | None) -> None:
-        self.source, self.parts, self.stages, self.sink, self.pairs = source, parts, stages, sink, pairs
+        self.source, self.adapters, self.stages, self.sink, self.pairs = source, adapters, stages, sink, pairs
         self.options, self.segments = options, segments
         self.stats, self.stop, self.progress, self.began = stats, stop, progress, began
         self.frames = 0
@@ -230,9 +230,9 @@ class _Run:
         comparison = Comparison(self._take_pair) if self.pairs else None
         source = self.stages.remember(self.times.noted(self.source))
         if self.segments:
-            items = in_segments(source, self.parts, self.options, self.stats, self.segments, self._over)
+            items = in_segments(source, self.adapters, self.options, self.stats, self.segments, self._over)
         else:
-            items = chain(source, self.parts, self.stats, comparison=comparison, stop=self._over)
+            items = chain(source, self.adapters, self.stats, comparison=comparison, stop=self._over)
         started = perf_counter()
         try:
             self._pump(self.stages(end_at_faults(items, self.stats)))
@@ -293,7 +293,7 @@ class _Run:
             raise Interrupted
 
     def _leave_partial(self, error: BaseException) -> BaseException:
-        """Ends both sinks; the error learns where the parts are and how to go on."""
+        """Ends both sinks; the error learns where the partial outputs are and how to go on."""
         pair = self.pairs.abort(keep_partial=self.frames > 0) if self.pairs else None
         partial = self.sink.abort(keep_partial=self.frames > 0)
         if not isinstance(error, (RtfaceError, Interrupted)) or not (partial or pair):
@@ -317,6 +317,6 @@ class _Run:
         """The run's own figures."""
         report.frames_out = self.frames
         report.decoder = self.source.info.decoder
-        report.tracks = self.parts.enhance.tracks.reports()
+        report.tracks = self.adapters.enhance.tracks.reports()
         report.fps = round(self.frames / self.pumping_s, 2) if self.pumping_s else 0.0
         report.first_frame_s = round(self.first_frame_s, 3) if self.first_frame_s is not None else None

@@ -25,7 +25,7 @@ from rtface.concurrency import buffer, close_with
 from rtface.enhance.track_store import TrackStore
 from rtface.frame import Frame
 from rtface.options import Options
-from rtface.pipeline.chain import WAITING, Parts, bytes_of, timed, worked_on
+from rtface.pipeline.chain import WAITING, RunAdapters, bytes_of, timed, track_and_enhance
 from rtface.pipeline.segment_plan import LEAST, SegmentPlan, Sight, cuts_found, same_tracks
 from rtface.protocols import Item
 from rtface.stats import Stats
@@ -38,14 +38,14 @@ log = logging.getLogger("rtface")
 PACKET_BYTES = 64 << 20
 
 
-def in_segments(source: Iterator[Item], parts: Parts, options: Options, stats: Stats,
+def in_segments(source: Iterator[Item], adapters: RunAdapters, options: Options, stats: Stats,
                 plan: SegmentPlan, stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
     """What `chain` gives, from several chains: frames in order of pts and packets in demux order, with track ids that
-    go on from piece to piece; `parts.enhance.tracks` gets the figures of all tracks. Raises as `chain`: what a chain
+    go on from piece to piece; `adapters.enhance.tracks` gets the figures of all tracks. Raises as `chain`: what a chain
     raised comes after everything before it."""
     log.info("the film is worked on in %d places at once, in pieces of up to %d frames", plan.chains, plan.length)
     with ExitStack() as stack:
-        yield from _Dealer(source, parts, options, stats, plan, stop, stack).items()
+        yield from _Dealer(source, adapters, options, stats, plan, stop, stack).items()
 
 
 class _Piece:
@@ -90,18 +90,18 @@ class _Piece:
 class _Dealer:
     """Deals a film out and takes it in again, in one thread; the chains have theirs."""
 
-    def __init__(self, source: Iterator[Item], parts: Parts, options: Options, stats: Stats, plan: SegmentPlan,
+    def __init__(self, source: Iterator[Item], adapters: RunAdapters, options: Options, stats: Stats, plan: SegmentPlan,
                  stop: Callable[[], bool] | None, stack: ExitStack) -> None:
-        self._parts, self._options, self._stats, self._plan = parts, options, stats, plan
-        self._idle: queue.SimpleQueue[Parts] = queue.SimpleQueue()
+        self._adapters, self._options, self._stats, self._plan = adapters, options, stats, plan
+        self._idle: queue.SimpleQueue[RunAdapters] = queue.SimpleQueue()
         for _ in range(plan.chains):
-            another = parts.another(options, stats)
+            another = adapters.for_segment(options, stats)
             stack.callback(another.tracker.close)
             self._idle.put(another)
         self._pieces: deque[_Piece] = deque()  # from the one that is taken in to the one that is dealt out
         self._pool = ThreadPoolExecutor(plan.chains, thread_name_prefix="rtface-segment")
         stack.callback(self._end)
-        self._source = close_with(stack, buffer(cuts_found(timed(source, stats), parts.runtime.device), WAITING,
+        self._source = close_with(stack, buffer(cuts_found(timed(source, stats), adapters.runtime.device), WAITING,
                                                 name="decode", weigh=bytes_of, stop=stop))
         self._failure: Exception | None = None
         self._ended = False
@@ -180,9 +180,9 @@ class _Dealer:
         """What a thread of the pool does with a piece."""
         chain = self._idle.get()
         try:
-            chain.begin_anew(self._options, self._stats)
+            chain.restart(self._options, self._stats)
             with ExitStack() as stack:
-                items = worked_on(piece.fed(), chain, self._stats, stack)
+                items = track_and_enhance(piece.fed(), chain, self._stats, stack)
                 stack.callback(piece.give_up)
                 for item in items:
                     if isinstance(item, Frame) and item.lead_in:
@@ -202,7 +202,7 @@ class _Dealer:
         item = piece.take()
         if item is None:
             book = piece.work.result()
-            self._parts.enhance.tracks.absorb(book, piece.names or {})
+            self._adapters.enhance.tracks.absorb(book, piece.names or {})
             self._pieces.popleft()
             return None
         if isinstance(item, Frame):

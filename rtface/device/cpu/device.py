@@ -155,15 +155,19 @@ class CpuDevice:
         Returns:
             float32 N×3×S×S RGB 0…1; the picture's edge is replicated outside it.
         """
-        view = self.view(frame)
+        return self._crops(self.view(frame), matrices, size)
+
+    @staticmethod
+    def _crops(view: CpuView, matrices: Float, size: int) -> Crops:
         pixels = np.empty((len(matrices), 3, size, size), np.float32)
         for n, matrix in enumerate(matrices):
             pixels[n] = view.rgb(matrix, (size, size))
         return Crops(pixels, np.array(matrices, np.float64).reshape(-1, 2, 3))
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops]:
-        """One `crops` for each matrix and size."""
-        return [self.crops(frame, matrix[None], size) for matrix, size in places]
+        """One `crops` for each matrix and size, from one view of the frame."""
+        view = self.view(frame) if places else None
+        return [self._crops(view, matrix[None], size) for matrix, size in places] if view else []
 
     def shape(self, faces: Sequence[ShapeTask]) -> list[Correction]:
         """`rtface.correct.shape` of each face."""
