@@ -127,8 +127,8 @@ class _Stills:
     """One run over a list of pictures."""
 
     def __init__(self, jobs: list[tuple[Path, Path]], options: Options, adapters: RunAdapters, stages: Stages,
-                 stats: Stats, progress: Show | None, stop: threading.Event, tags: dict[str, str], pair: BestPair | None,
-                 folder: bool) -> None:
+                 stats: Stats, progress: Show | None, stop: threading.Event, tags: dict[str, str],
+                 pair: BestPair | None, folder: bool) -> None:
         self.jobs, self.options, self.adapters, self.stages, self.stats = jobs, options, adapters, stages, stats
         self.progress, self.stop, self.tags, self.pair = progress, stop, tags, pair
         self.folder = folder
