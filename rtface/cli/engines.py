@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rtface.engine.recipe import Recipe
     from rtface.engine.recipe_tables import Precision
     from rtface.engine.tensorrt import BuiltPlan
-    from rtface.engine.tensorrt.builder import Progress
+    from rtface.engine.tensorrt.builder import BuildProgress
 
 app = typer.Typer(rich_markup_mode=None)
 app.command()(engines_add.add)
@@ -117,7 +117,7 @@ def _precision(wanted: str | None) -> Precision | None:
 def _build(recipes: list[Recipe], device: str, precision: Precision | None, console: Console) -> list[BuiltPlan]:
     from rtface.engine.tensorrt import build_ahead, build_on
 
-    def progress_of(recipe: Recipe) -> Progress:
+    def progress_of(recipe: Recipe) -> BuildProgress:
         return lambda what, done: console.status(f"engine {recipe.name}: {what}, {done:.0%}") if console.live else None
 
     if ahead := re.fullmatch(r"sm_(\d{1,2})(\d)", device):

@@ -20,7 +20,7 @@ from rtface.errors import EngineError, OutputError
 from rtface.frame import Bytes
 from rtface.util.toml_dataclass import from_table, parse_json
 
-Progress = Callable[[str, float], None]
+ConvertProgress = Callable[[str, float], None]
 """Is told what is being done, and how much of that is done (0…1)."""
 
 _STAGES = {"load": "reading the weights", "export": "writing the network", "golden": "computing golden crops",
@@ -50,7 +50,7 @@ def golden_crops(size: int) -> Bytes:
     return np.stack([cv2.resize(crop, (size, size), interpolation=way) for crop in crops]).astype(np.uint8)
 
 
-def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Progress) -> ConversionResult:
+def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: ConvertProgress) -> ConversionResult:
     """Writes ``model.onnx`` and ``golden.npz`` (and ``int8.json``, where the offer wants it) into `out`.
 
     Raises EngineError with the converter's own words, or saying how it ended.

@@ -25,7 +25,7 @@ from rtface.redaction import redacted, shown
 
 log = logging.getLogger("rtface")
 
-Progress = Callable[[int, int | None], None]
+ByteProgress = Callable[[int, int | None], None]
 """Is told how many bytes are there, and of how many where that is known."""
 
 _CHUNK = 1 << 18
@@ -63,7 +63,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(wanted: PublishedFile, target: Path, progress: Progress, patience: Timeouts | None = None) -> Path:
+def download(wanted: PublishedFile, target: Path, progress: ByteProgress, patience: Timeouts | None = None) -> Path:
     """Fetches a file to `target` and gives back where it lies: `target`, or the file itself for a ``file://`` address.
 
     What has come lies beside it under ``.part`` until it is whole and is the right one; a broken download goes on from
@@ -119,7 +119,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Download:
-    def __init__(self, wanted: PublishedFile, target: Path, progress: Progress, patience: Timeouts) -> None:
+    def __init__(self, wanted: PublishedFile, target: Path, progress: ByteProgress, patience: Timeouts) -> None:
         self._wanted, self._progress, self._patience = wanted, progress, patience
         self._shown = shown(wanted.url)
         self._part = PartialDownload(target, wanted.url)

@@ -77,7 +77,7 @@ def check_apart(parent: ParentProcess, given: tuple[Recipe, int | None]) -> None
     _answer(parent, work)
 
 
-class _Said(logging.Handler):
+class _LogForwarder(logging.Handler):
     """Hands log records on to the parent process."""
 
     def __init__(self, parent: ParentProcess) -> None:
@@ -89,7 +89,7 @@ class _Said(logging.Handler):
 
 
 def _answer(parent: ParentProcess, work: Callable[[], object]) -> None:
-    log.addHandler(_Said(parent))
+    log.addHandler(_LogForwarder(parent))
     log.setLevel(logging.INFO)
     log.propagate = False
     _limit_memory()

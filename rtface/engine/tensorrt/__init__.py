@@ -16,7 +16,7 @@ from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt import store
-from rtface.engine.tensorrt.builder import Progress, build, profile
+from rtface.engine.tensorrt.builder import BuildProgress, build, profile
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Capability, Choice, choose, installed, precisions, sm
 from rtface.engine.tensorrt.plan import TensorRtPlan
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("rtface")
 
 
-def open_tensorrt(recipe: Recipe, gpu: Gpu, *, progress: Progress | None = None,
+def open_tensorrt(recipe: Recipe, gpu: Gpu, *, progress: BuildProgress | None = None,
                   precision: Precision | None = None) -> tuple[TensorRtPlan, GoldenResult]:
     """A plan of `recipe` on `gpu` that passed the golden gate, built where there is none kept.
 
@@ -74,7 +74,7 @@ def stored(identity: PlanIdentity, choice: Choice) -> PlanIdentity:
 
 
 def _open(recipe: NetworkSpec, gpu: Gpu, choice: Choice, precision: Precision,
-          progress: Progress | None = None) -> TensorRtPlan:
+          progress: BuildProgress | None = None) -> TensorRtPlan:
     identity = identify(recipe, gpu, choice, precision)
     under = stored(identity, choice)
 
@@ -108,7 +108,7 @@ class BuiltPlan:
 
 
 def build_on(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None,
-             progress: Progress | None = None) -> BuiltPlan:
+             progress: BuildProgress | None = None) -> BuiltPlan:
     """Does ahead what `open_tensorrt` does, and raises what it raises."""
     start = time.perf_counter()
     plan, verdict = open_tensorrt(recipe, gpu, progress=progress, precision=precision)
@@ -118,7 +118,7 @@ def build_on(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None,
 
 
 def build_ahead(recipe: Recipe, capability: Capability, *, precision: Precision | None = None,
-                progress: Progress | None = None) -> BuiltPlan:
+                progress: BuildProgress | None = None) -> BuiltPlan:
     """Builds and keeps a plan for GPUs of that capability, none of which has to be here; so nothing is checked against
     the golden crops before such a GPU opens it.
 

@@ -18,7 +18,7 @@ from rtface.engine.tensorrt.weights import SplitModel
 from rtface.errors import EngineError, MissingComponent
 from rtface.util.install import extra_line
 
-Progress = Callable[[str, float], None]
+BuildProgress = Callable[[str, float], None]
 """Told what is being done and how far it is, 0…1; an exception that it raises ends the build."""
 
 _WORKSPACE = 8 << 30
@@ -70,7 +70,7 @@ def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: Progress | None = None) -> bytes:
+def build(recipe: NetworkSpec, precision: Precision, choice: Choice, progress: BuildProgress | None = None) -> bytes:
     """The serialised plan. Raises EngineError when the library refuses the network."""
     library, trt = choice.library, choice.library.module
     if progress is not None:
@@ -163,7 +163,7 @@ def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:
     return shapes
 
 
-def _monitor(library: Library, progress: Progress) -> Any:
+def _monitor(library: Library, progress: BuildProgress) -> Any:
     """The library's IProgressMonitor that tells `progress` when a hundredth more of the whole is done."""
     trt = library.module
 
