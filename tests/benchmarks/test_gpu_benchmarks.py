@@ -17,8 +17,8 @@ WANTED = {"kernels": ("device_copy_gb_per_s", "2 faces of 512 in 1080p nv12", "s
           "engines": ("rtface-m",)}
 
 
-@pytest.mark.parametrize("part", ["engines", *(pytest.param(part, marks=pytest.mark.slow)
-                                             for part in ("kernels", "overlap", "latency", "path"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("part", WANTED)
 def test_a_part_gives_its_figures(part: str, tmp_path: Path) -> None:
     compiler()
     run = subprocess.run([sys.executable, "-m", "benchmarks.gpu", part, "--dry", "--out", str(tmp_path)], cwd=ROOT,

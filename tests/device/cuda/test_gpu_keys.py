@@ -151,6 +151,7 @@ def test_auto_goes_by_the_engines_weights(device, engines, monkeypatch, heavy, k
     assert stats.counters["crops:rtface-s"] == (0 if asked == 4 else 4)
 
 
+@pytest.mark.slow
 def test_an_engine_that_fails_on_a_key_frame_costs_one_frame(device, engines, open_plain):
     calls = []
 

@@ -71,7 +71,7 @@ def chained(device, engines, frames, stats=None):
 
 
 @pytest.mark.parametrize(("fmt", "more"), [
-    ("nv12", {}), ("p010le", {"color": PQ}),
+    ("nv12", {}), pytest.param("p010le", {"color": PQ}, marks=pytest.mark.slow),
     pytest.param("nv12", {"display": Display(fields="bff")}, marks=pytest.mark.slow)], ids=["nv12", "pq", "bff"])
 def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt, more, share_limit):
     engine, plan = engine_on(owner)
@@ -89,6 +89,7 @@ def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(owner, device, on_cpu, fmt,
     engine.close()
 
 
+@pytest.mark.slow
 def test_frames_go_on_being_the_hosts_in_the_middle_of_a_film(owner, device, on_cpu, share_limit):
     engine, _ = engine_on(owner)
     mixed = [put(f, owner) if k % 2 else f for k, f in enumerate(film("nv12", frames=4))]

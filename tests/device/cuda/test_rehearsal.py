@@ -59,7 +59,7 @@ def slow(*values):
 # How many pass at the least, and are skipped: what no driver that is not there can show.
 @pytest.mark.parametrize(("file", "some", "passed", "skipped"), [
     slow("test_nvidia_gpu.py", "", 8, 1),
-    ("test_kernels_on_gpu.py", "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
+    slow("test_kernels_on_gpu.py", "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
      "or several_sizes or (averages and box) or one_coloured or bottom_up", 38, 0),
     ("test_engine_on_gpu.py", "(every_size and rtface-s-graphs) or kind or failure", 3, 0),
     slow("test_cuda_device_on_gpu.py", "cpu and (420 or pq) or reserves or two_films or average", 10, 0),
