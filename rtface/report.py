@@ -13,7 +13,6 @@ from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.media.workfile import Target, full, write_whole
 from rtface.options import Options
 from rtface.redaction import redacted_values
-from rtface.stages.options import names_of
 from rtface.stats import Stats
 
 
@@ -178,7 +177,8 @@ _METADATA_OPTIONS = ("colour", "grain", "faces")
 def metadata_options(options: Options) -> dict[str, str]:
     """The options that the metadata of an output names."""
     values = {key: str(getattr(options, key)) for key in _METADATA_OPTIONS}
-    return values | {"stages": ",".join(names_of(options.stages))} if options.stages else values
+    stages = ",".join(spec.partition(":")[0].strip() for spec in options.stages)
+    return values | {"stages": stages} if stages else values
 
 
 def report_options(options: Options) -> dict[str, Any]:

@@ -81,11 +81,6 @@ class Spec:
         return cls(name, given)
 
 
-def names_of(specs: tuple[str, ...]) -> list[str]:
-    """The names of the stages, for reports."""
-    return [text.partition(":")[0].strip() for text in specs]
-
-
 def make_stage(spec: Spec) -> Any:
     """Makes the stage of a spec.
 

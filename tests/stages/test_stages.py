@@ -17,7 +17,7 @@ from rtface import plugins
 from rtface.errors import MissingComponent, UsageError
 from rtface.frame import Color, Frame
 from rtface.stages.entry_points import load_stage
-from rtface.stages.options import Spec, described, make_stage, names_of
+from rtface.stages.options import Spec, described, make_stage
 from rtface.stages.runner import FAULTS, Stages, before
 from rtface.stats import Stats
 from tests.stages import trial_stages
@@ -55,9 +55,8 @@ def test_a_spec_is_read(text: str, name: str, values: dict[str, str]) -> None:
     assert Spec.parse(text) == Spec(name, values)
 
 
-def test_help_has_no_values_and_names_are_names() -> None:
+def test_help_has_no_values() -> None:
     assert Spec.parse("label:help") == Spec("label", None)
-    assert names_of(("label:text=x", "blur")) == ["label", "blur"]
 
 
 @pytest.mark.parametrize(("text", "said"), [
