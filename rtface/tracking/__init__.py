@@ -64,7 +64,7 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, 
             by MediaPipe's Tasks API; needs the extra ``mediapipe``, slower), "none", or a plugin's.
         max_faces: faces followed at once, at least 1.
         threads: cores that one detector run may use, at least 1.
-        cuts: whether it looks for scene changes itself, besides those it is told of.
+        cuts: whether it looks for scene changes itself, besides those that `update` is given.
         device: the run's; its networks run there where it is one of OpenVINO's ("openvino:gpu.1"), else on the CPU.
         gpu: makes networks ready on the run's GPU instead.
 

@@ -60,7 +60,7 @@ class MediaPipeTracker:
         reader: reads the mesh.
         search: finds new faces.
         max_faces: faces followed at once, at least 1; on a first frame the largest.
-        cuts: whether to look for scene changes itself, besides those it is told of.
+        cuts: whether to look for scene changes itself, besides those that `update` is given.
         carries: whether a sure, slow face's mesh may be carried over every other frame (`rtface.tracking.flow_carry`).
 
     Attributes:
