@@ -27,6 +27,7 @@ _TRACKERS = "rtface.tracking"
 _SOURCE = "rtface.live.sources.reconnecting_source:open_live_source"
 _SINK = "rtface.live.sinks.stream_sink:open_live_sink"
 _VIRTUAL = "rtface.live.devices.virtual_camera"
+# A new name also appears in the options' documentation: renew it with `python -m tests.docs.option_tables`.
 BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     "backend": {
         name: (f"{_BACKENDS}:{factory}", f"{_BACKENDS}:why_unusable") for name, factory in (

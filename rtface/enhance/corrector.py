@@ -47,8 +47,8 @@ class FaceCorrector(ABC):
     Args:
         runtime: the device and the engines.
         options: colour, grain, strength, faces, max_faces, keyframe, region, correct.
-        stats: counters and stage times.
-        treatments: a person's decisions by track id.
+        stats: counters and step times.
+        treatments: decisions of the file given by `--treatment`, by track id.
         analysis: False corrects every face fully; True decides by `options.correct`.
         small: name of the engine that runs between the key frames of a heavy one; None without key
             frames.
@@ -69,7 +69,7 @@ class FaceCorrector(ABC):
         self.strength = options.strength
         self.tracks = TrackStore(treatments or {}, exposure=options.colour == "restore", mode=self.mode,
                                  correct=options.correct if analysis else "always")
-        self.switch.moved = self.tracks.leave_engines
+        self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._measure = TrackMeasurement(self.tracks.analyzer_of, stats, live=self.mode is Mode.LIVE)
         self._select = self._selector(small)
@@ -132,7 +132,7 @@ class FaceCorrector(ABC):
 
     def _ask_one(self, face: FaceTask) -> None:
         track, engine = face.track, face.engine
-        if not face.key or track.late is not None:
+        if not face.key or track.late is not None:  # or it has not answered an earlier frame yet
             self._stats.count("crops:carried")
             return
         self._stats.count(f"crops:{engine.name}")
@@ -155,6 +155,7 @@ class FaceCorrector(ABC):
             self._stats.count(f"crops:{engine.name}")
             if face.half:
                 sample.large = task.device.cut(task.frame, [(crop_matrix(face.face, size), size)])[0]
+            # A recurrent engine goes on from its last answer, where that is recent.
             after = last.key if last and face.time - last.time <= MEMORY_S else None
             sample.ask = partial(engine.submit, after=after)
         track.keys.add(sample)
@@ -167,13 +168,15 @@ class FaceCorrector(ABC):
         return answer
 
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
+        # A recurrent engine, and the blend of key frames, are steady without the temporal average.
         average = not (face.small or face.engine.recurrent or task.frame.new)
         return ShapingOptions(face.strength, self._options.colour, self._options.grain, average=average,
-                       keep=self.mode is Mode.LIVE and task.device.carries, region=self._region(face.engine),
-                       share=face.share if face.small is None else 1.0)
+                              keep=self.mode is Mode.LIVE and task.device.carries,
+                              region=self._region(face.engine),
+                              share=face.share if face.small is None else 1.0)
 
     def _region(self, engine: Engine) -> Region:
-        """Where corrections may act; an engine that answers for the face only shows nothing of the head."""
+        """Where corrections may act: an engine that restores the face only never changes the head."""
         return self._options.region if engine.whole else "face"
 
     # -- second half: answers, corrections, the corrected frame ------------------------------------------
@@ -208,7 +211,7 @@ class FaceCorrector(ABC):
         with stats.time("composite"):
             frame = task.device.paste(before, corrections)
         task.crops = []
-        if not shown:  # a quality level is on trial (`rtface.quality.governor`)
+        if not shown:  # only invisible trials of a quality level (`rtface.quality.governor`)
             return replace(frame, touched=before.touched)
         if frame.touched:
             stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))

@@ -27,7 +27,8 @@ from rtface.util.av_gpu import on_gpu
 # would only hold memory (1080p at 10 bit is 6 MB a frame). Of large frames fewer wait, by their bytes.
 WAITING = 8
 
-# Failed frames that are held back take at most so much; of larger pictures fewer in a row end a run, but no less.
+# Memory for failed frames that are held back. With large frames fewer failures in a row end a run, but
+# at least HELD_LEAST.
 _HELD_BYTES = 512 << 20
 HELD_LEAST = 10
 
@@ -37,7 +38,8 @@ class Threads:
     """One budget for the whole run, so that decoder, engine, encoder and OpenCV do not each take every core.
 
     Attributes:
-        beside: of engines without memory, which may be slow: live they work beside what a picture waits for.
+        beside: for engines that are not recurrent and may be slow; live they work in the background.
+        picture: for OpenCV.
     """
 
     decode: int
@@ -57,7 +59,7 @@ class Threads:
 
     @classmethod
     def live(cls, asked: int | None) -> Threads:
-        """For a live run: while an engine works on a picture nothing else does, for the next has not come yet."""
+        """For a live run: while an engine works on a frame nothing else does, as the next has not come yet."""
         plan = cls.plan(asked)
         return replace(plan, engine=plan.encode)
 
@@ -114,8 +116,10 @@ class RunAdapters:
 def chain(source: Iterator[Item], adapters: RunAdapters, stats: Stats, *,
           comparison: Comparison | None = None, waiting: int = WAITING,
           stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
-    """Decode │ track │ enhance │ the caller's encode: one thread each, up to `waiting` items between them. Where `stop`
-    is true and the source is blocked, the items end behind what came."""
+    """Decode │ track │ enhance │ encode (the caller): one thread each, up to `waiting` items between them.
+
+    Where `stop` returns True while the source blocks, iteration ends after the items already read.
+    """
     with ExitStack() as stack:
         items: Iterator[Item] = close_with(stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of,
                                                          stop=stop))
@@ -128,8 +132,8 @@ def chain(source: Iterator[Item], adapters: RunAdapters, stats: Stats, *,
 
 
 def track_and_enhance(items: Iterator[Item], adapters: RunAdapters, stats: Stats, stack: ExitStack) -> Iterator[Item]:
-    """Track │ enhance: the steps that keep state from frame to frame. `stack` ends their thread, once
-    iteration has ended."""
+    """Track │ enhance: the steps that keep state from frame to frame. Close `stack` after
+    iterating: that ends the tracking thread."""
     items = split_fields(items)
     tracked = track(items, adapters.tracker, adapters.runtime.device, stats)
     items = close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of))
@@ -167,7 +171,7 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
         hold: False hands failed frames on at once.
 
     Raises:
-        EngineError: `FAULTS_IN_A_ROW` frames failed without a success between them; fewer of large pictures.
+        EngineError: `FAULTS_IN_A_ROW` frames failed without a success between them; fewer of large frames.
     """
     held: list[Item] = []
     faults = held_bytes = 0
@@ -186,7 +190,7 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
             what, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
             raise EngineError(f"{faults} frames in a row could not be {what}, the last because of: {stats.last_fault}; "
                               f"rtface doctor checks trackers and engines, {other} chooses another")
-        # A frame without a face to enhance does not show that the engine works again.
+        # Undecided: it failed, or has no face to enhance, which does not show that the engine works again.
         undecided = step or (last == "enhance" and not item.touched)
         last = step or (last if undecided else "")
         if undecided and size and (held or step) and held_bytes + size <= _HELD_BYTES:
@@ -203,7 +207,7 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
 
 
 def split_fields(items: Iterator[Item]) -> Iterator[Item]:
-    """An interlaced picture goes on as its two fields, in the order of time, which share one image."""
+    """Replaces an interlaced frame by its two fields, in the order of time, which share one image."""
     for item in items:
         if isinstance(item, Frame) and item.display.fields != "progressive":
             # The second field may be tracked while the first is written to: their memory must stay where it is. (On a

@@ -1,11 +1,12 @@
 """Quality levels under load: which engine works on which face of a live run, and how often.
 
-A face stands on a level of its own: an engine on every frame; on key frames, every 2nd, 4th, 8th, between which the
-last answer is carried along (`rtface.correct.reproject`); the smaller engine on key frames; or none at all. Of a slow
-engine, which nobody waits for, what it costs to show goes down first (`rtface.quality.levels`). What each would cost
-is known
-from what each has cost, so a new face comes in where there is room for it, and where time runs short one decision is
-enough.
+Each face has its own level (`rtface.quality.levels`): the engine on every frame; the engine on key
+frames (every 2nd, 4th or 8th frame), between which the last answer is moved along with the face
+(`rtface.correct.reproject`); the small engine on key frames; or no correction. For a slow engine,
+whose answers are not waited for, the cost of showing them is reduced first. The cost of a level is
+predicted from measured costs, so that a new face begins at a level there is time for, and one
+decision is enough when time runs short. How long finished frames wait for the sinks is not decided
+here but in `rtface.live.output_scheduler`.
 
 Changes are meant to go unseen. A step down needs faces to cost clearly more than there is room for, for some tenths of
 a second; a step up needs a calm while and clearly more room. That while doubles whenever a step up did not last, and is

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from rtface.protocols import MEMORY_S
 
+# Distances of key frames, the shortest and the longest of which also separate what an engine is used for. A new
+# distance may be put between; docs/live.md and `rtface.quality.governor` name them.
+KEYFRAME_EVERY = (2, 4, 8)
 _MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent engine's memory
 
 
@@ -111,7 +114,7 @@ class FaceQuality:
 
     @property
     def height(self) -> int:
-        """Rungs below it."""
+        """Number of levels below it."""
         return len(self.levels) - 1 - self.at
 
 
@@ -129,16 +132,17 @@ def levels_for(face: FaceDemand, smaller: str | None, period: float, carries: bo
     smaller = smaller if smaller != first else None
     if not carries:
         return (QualityLevel(first), *([QualityLevel(smaller)] if smaller else []), QualityLevel(""))
-    pace = [n for n in (2, 4, 8) if n * period <= _MEMORY_S or not face.memory]
+    pace = [n for n in KEYFRAME_EVERY if n * period <= _MEMORY_S or not face.memory]
     low = [QualityLevel(smaller, n) for n in pace] if smaller else []
     if face.slow and smaller:
         # Its answers are there whatever else there is time for. What costs is to show them, and that goes by the size
         # of the crop: at half of it a key frame costs less than carrying one at full size does.
-        half = [QualityLevel(first, n, half=True) for n in (1, *pace[:2])]
-        return (QualityLevel(first), *half, *(low[1:] or low), QualityLevel(""))
-    high = [QualityLevel(first), *(QualityLevel(first, n) for n in pace)]
+        half = [QualityLevel(first, n, half=True) for n in (1, *pace) if n < KEYFRAME_EVERY[-1]]
+        rare = [level for level in low if level.every > KEYFRAME_EVERY[0]]
+        return (QualityLevel(first), *half, *(rare or low), QualityLevel(""))
     # A large engine on every 8th frame is not better than the small one on every 2nd.
-    return (*(high[:3] if low else high), *low, QualityLevel(""))
+    high = [QualityLevel(first, n) for n in pace if not low or n < KEYFRAME_EVERY[-1]]
+    return (QualityLevel(first), *high, *low, QualityLevel(""))
 
 
 def name_of(levels: Sequence[QualityLevel], at: int) -> str:

@@ -218,8 +218,7 @@ def test_tiny_and_odd_pictures_do_no_harm(tracker):
 
 def test_names():
     assert create_tracker("none").update(ArrayView(astronaut()), 0.0) == ()
-    assert {*plugins.BUILT_IN["tracker"], "auto"} == {"auto", "openvino", "tasks", "none"}
-    with pytest.raises(UsageError, match="openvino, tasks, none"):
+    with pytest.raises(UsageError, match=", ".join(plugins.BUILT_IN["tracker"])):
         create_tracker("mtcnn")
     with pytest.raises(UsageError, match="max_faces"):
         create_tracker(max_faces=0)
