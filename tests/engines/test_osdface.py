@@ -32,7 +32,7 @@ def test_the_network_is_told_what_the_published_one_is() -> None:
         state = drawn_state({name: tuple(value.shape) for name, value in net.state_dict().items()})
         net.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
         net.double()
-    with torch.no_grad(), np.load(ROOT / "tests" / "architectures" / "osdface.npz") as file:
+    with torch.no_grad(), np.load(ROOT / "tests" / "engines" / "osdface.npz") as file:
         found = widen(look(torch.from_numpy(drawn_crops(COUNT, SIZE)).double()))
         assert gap(found[:, :, ::16], file["told"]) < PARITY
 

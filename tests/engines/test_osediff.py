@@ -34,7 +34,7 @@ from engines.osediff.prompt import describe, tokens  # noqa: E402
 
 FOLDER = ROOT / "engines" / "osediff"
 (OFFER,) = offers(FOLDER)
-FIXTURE = ROOT / "tests" / "architectures" / "osediff.npz"
+FIXTURE = ROOT / "tests" / "engines" / "osediff.npz"
 CHANGES = published_keys(FOLDER / "changes.keys.txt")
 
 

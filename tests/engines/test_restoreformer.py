@@ -25,7 +25,7 @@ from engines.convert.graph import named  # isort: skip
 
 FOLDER = ROOT / "engines" / "restoreformer"
 OFFERS = {offer.name: offer for offer in offers(FOLDER)}
-FIXTURE = ROOT / "tests" / "architectures" / "restoreformer.npz"
+FIXTURE = ROOT / "tests" / "engines" / "restoreformer.npz"
 PLUS_PLUS = {"heads": 4, "asked": 2}
 
 
