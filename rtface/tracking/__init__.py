@@ -56,8 +56,7 @@ def create_tracker(name: str = "auto", *, max_faces: int = 8, threads: int = 1, 
     """A tracker.
 
     A network that is not available on the requested device, or gives other answers there than on a
-    CPU, runs on the CPU;
-    the log says so.
+    CPU, runs on the CPU; the log says so.
 
     Args:
         name: "openvino" (what "auto" takes: YuNet and MediaPipe's mesh, both run by OpenVINO), "tasks" (the mesh run
@@ -106,22 +105,25 @@ def _mesh(threads: int, device: str, gpu: Opener | None) -> FaceMesh:
     from rtface.tracking import golden, models
     from rtface.tracking.facemesh import FaceMesh
 
-    if gpu is not None:
-        made = _proven(lambda: FaceMesh(network=gpu(models.face_mesh())), golden.check_mesh)
-    else:
-        made = _proven(lambda: FaceMesh(device=_openvino(device)), golden.check_mesh) if _openvino(device) else None
-    return made or FaceMesh(threads=threads)
+    return _on_device(FaceMesh, models.face_mesh, golden.check_mesh, threads, device, gpu)
 
 
 def _detector(threads: int, device: str, gpu: Opener | None) -> Detector:
     from rtface.tracking import golden, models
     from rtface.tracking.detector import Detector
 
+    return _on_device(Detector, models.yunet, golden.check_detector, threads, device, gpu)
+
+
+def _on_device(kind: Callable[..., T], network: Callable[[], ImageNetwork], check: Callable[[T], None],
+               threads: int, device: str, gpu: Opener | None) -> T:
+    """A network on the GPU or on OpenVINO's device, where it passes its check there; else on the CPU."""
+    made: T | None = None
     if gpu is not None:
-        made = _proven(lambda: Detector(network=gpu(models.yunet())), golden.check_detector)
-    else:
-        made = _proven(lambda: Detector(device=_openvino(device)), golden.check_detector) if _openvino(device) else None
-    return made or Detector(threads=threads)
+        made = _proven(lambda: kind(network=gpu(network())), check)
+    elif name := _openvino(device):
+        made = _proven(lambda: kind(device=name), check)
+    return made or kind(threads=threads)
 
 
 def _openvino(device: str) -> str:

@@ -37,3 +37,13 @@ def owner(host_kernels):
     owner.close()
     if not owner.gpu.lost:
         owner.gpu.close()
+
+
+@pytest.fixture
+def device(owner):
+    """A CUDA device on the fake GPU."""
+    from rtface.device.cuda.device import CudaDevice
+
+    device = CudaDevice(owner)
+    yield device
+    device.close()

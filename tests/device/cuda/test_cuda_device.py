@@ -40,13 +40,6 @@ class Only:
         return next(e for e in self.engines if e.name == name)
 
 
-@pytest.fixture
-def device(owner):
-    device = CudaDevice(owner)
-    yield device
-    device.close()
-
-
 @pytest.fixture(scope="module")
 def on_cpu():
     """The same engines in fp32 on the CPU."""

@@ -35,13 +35,6 @@ from tests.pipeline.fakes import face_at, frame_of, portrait
 PQ = Color("bt2020", transfer="pq", primaries=9)
 
 
-@pytest.fixture
-def device(owner):
-    device = CudaDevice(owner)
-    yield device
-    device.close()
-
-
 @pytest.fixture(scope="module")
 def on_cpu():
     from rtface.engine.recipe import find_recipes, load_recipe
