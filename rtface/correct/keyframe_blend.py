@@ -13,13 +13,13 @@ where the heavy engine would change it. With the local mean squares E = (r_k −
 the change that is carried, which is E and what the motion got wrong, E/W of it counts (Wiener's weight of two
 estimates): all of it on a degraded film, next to nothing on a clean one, which keeps its own detail.
 
-In a film h comes from the two key frames before and the one after, by distance and by their gates, which leaves no step
-at a key frame; and both s and what the heavy engine is shown of a key frame are averages of some frames before and
-after, along their motion and gated (`temporally_averaged`). Motion that is found again on those
-averages, which tremble less, is
-nearer to the truth, so r_k is carried along that; and r̂ itself is averaged once more along it with those of the frames
-beside, as far as they differ less than the film itself does (`flicker_ratio`): what is left is
-what is wrong with each alone.
+In a film h comes from the two key frames before and the one after, by distance and by their gates,
+which leaves no step at a key frame; and both s and what the heavy engine is shown of a key frame
+are averages of some frames before and after, along their motion and gated (`temporally_averaged`).
+Motion that is found again on those averages, which tremble less, is nearer to the truth, so r_k is
+carried along that; and r̂ itself is averaged once more along it with those of the frames beside, as
+far as they differ less than the film itself does (`flicker_ratio`): what is left is what is wrong
+with each alone.
 
 What the heavy engine adds to the small one's answer, r − s, counts as far as it is more than chance: a network without
 memory decides again on every frame. In two bands of middle and low frequencies it is held against what the key frame

@@ -12,9 +12,9 @@ differ: blink, mouth, hand. It closes at once and opens within `_RELEASE` second
 blinks would be shown by turns with the correction and without.
 
 Alternatives that were measured on films with known truth: D itself, carried along, costs the same
-and adds a second noise to
-each frame's own (flicker up by 3 %); the mesh instead of flow, or the similarity alone, leave half the face's gate open
-only; the mesh as the search's first guess changes nothing.
+and adds a second noise to each frame's own (flicker up by 3 %); the mesh instead of flow, or the
+similarity alone, leave half the face's gate open only; the mesh as the search's first guess changes
+nothing.
 """
 
 from __future__ import annotations

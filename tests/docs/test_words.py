@@ -15,7 +15,7 @@ PRIVATE = 102
 
 # How often a word may still stand in rtface/, docs/ and README.md. Lower a number when it has fallen; never raise one.
 WORDS = {"anew": 27, "beside": 137, "nobody": 41, "be had": 13, "is told": 7, "are told": 5, "goes on": 41,
-         "go on": 26, "workshop": 0, "moment": 41, "rung": 1, "ladder": 15, "stranger": 0, "desk": 0, "sealed": 2,
+         "go on": 26, "workshop": 0, "moment": 41, "rung": 0, "ladder": 15, "stranger": 0, "desk": 0, "sealed": 2,
          "of its own": 49, "of their own": 10, "for ever": 6, "gone up": 0}
 
 

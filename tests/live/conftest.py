@@ -1,7 +1,8 @@
-"""Fixtures of the tests of virtual cameras, fast and whole."""
+"""Fixtures of the tests of virtual cameras and the keyboard, fast and whole."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -46,3 +47,15 @@ def elsewhere(monkeypatch):
         return module
 
     return build
+
+
+@pytest.fixture
+def terminal():
+    """A pseudo terminal: our end, and a stream on the other."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    with open(theirs, closefd=False) as stream:
+        yield ours, stream
+    os.close(ours)
+    os.close(theirs)

@@ -1,10 +1,9 @@
-"""A heavy engine on key frames, the small one on every frame (`rtface.correct.keyframe_blend`): when the heavy one
-runs, and
-what is kept of a face meanwhile.
+"""Schedules a heavy engine on keyframes beside a light engine on every frame: when the heavy engine
+runs, and which of a face's crops and answers are kept until then (`rtface.correct.keyframe_blend`).
 
-A film waits for both engines, and looks ahead as far as the next key frame. A live run waits for the small one only:
-the heavy one is asked again when it has answered, and its answer fades in when it comes, carried from the frame that
-it was asked about.
+A film waits for both engines, and looks ahead as far as the next keyframe. A live run waits for the
+light engine only: a new keyframe is submitted when the heavy engine has answered the last one, and
+its answer fades in when it comes, carried by optical flow from the frame that was submitted.
 """
 
 from __future__ import annotations

@@ -17,9 +17,8 @@ HDR = "the source is HDR: its pictures are tone-mapped to SDR (BT.709)"
 _HDR: dict[int, Transfer] = {16: "pq", 18: "hlg"}
 _BT709, _LIMITED, _BT2020 = 1, 1, 9
 _MATRIX_2020 = (9, 10)
-# `rtface.geometry.color_curves.engine_curve` in FFmpeg's words, of code values of R'G'B': a table made once. The
-# first half
-# stores light in units of the reference white.
+# `rtface.geometry.color_curves.engine_curve` in FFmpeg's words, of code values of R'G'B': a table
+# made once. The first half stores light in units of the reference white.
 _ROLLED = "maxval*pow(if(lte(ld(0),0.75),ld(0),0.75+0.25*(1-exp((0.75-ld(0))/0.25))),1/2.2)"
 _CURVES: dict[Transfer, str] = {
     "pq": ("st(1,pow(clipval/maxval,1/78.84375));"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import threading
 import types
@@ -56,17 +55,6 @@ def test_without_a_terminal_nothing_is_read_and_no_thread_runs():
             assert threading.active_count() == before
         assert not controls.stop.is_set()
     assert stream.read() == "q"
-
-
-@pytest.fixture
-def terminal():
-    import pty
-
-    ours, theirs = pty.openpty()
-    with open(theirs, closefd=False) as stream:
-        yield ours, stream
-    os.close(ours)
-    os.close(theirs)
 
 
 def test_windows_reads_keys_and_arrows(monkeypatch):

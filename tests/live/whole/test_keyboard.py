@@ -24,17 +24,6 @@ def wait_for(condition, seconds=10.0):
         time.sleep(0.005)
 
 
-@pytest.fixture
-def terminal():
-    import pty
-
-    ours, theirs = pty.openpty()
-    with open(theirs, closefd=False) as stream:
-        yield ours, stream
-    os.close(ours)
-    os.close(theirs)
-
-
 def modes(stream):
     import termios
 
