@@ -2,7 +2,7 @@
 
 usage: python -m benchmarks.ladder [--minutes 10] [--rate 30] [--old FOLDER]
 
-One face, 30 frames a second. What a frame costs is scripted: a key frame and a carried one as measured on two cores,
+One face, 30 frames a second. What a frame costs is scripted: a keyframe and a carried one as measured on two cores,
 made slower by the load (none, one core busy, two cores busy), with noise and stalls. --old names a checkout of an older
 version: its governor runs in the loop that it had, where the tracker held frames up and a newer frame replaced the one
 that waited. Prints a table and saves results/ladder.json. The real thing is measured by `benchmarks.live.loads`.

@@ -120,7 +120,7 @@ class QualityOptions(_Group):
         "auto", v.or_auto(v.number(1, 12, whole=True)), Scope.FILM | Scope.LIVE | Scope.ENHANCER,
         "Run a slow engine on every N-th frame of a face, and the small engine on all frames.",
         "N is 1 to 12. With an engine that is fast enough for every frame this is slower; see "
-        "[engines](engines.md#key-frames)")
+        "[engines](engines.md#keyframes)")
     colour: Literal["lock", "restore"] = _option(
         "lock", v.choice("lock", "restore"), _ALL | _ANALYSIS,
         "Keep the colours of the face, or also correct fading and exposure.", flags=("--colour", "--color"))
@@ -202,7 +202,7 @@ class EncodeOptions(_Group):
     bitrate: int | None = _option(
         None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate")
     gop: float = _option(
-        2.0, v.number(0.1, 20), Scope.RECORDED | Scope.PUBLISHED, "Seconds between key frames of a live run's encoder.",
+        2.0, v.number(0.1, 20), Scope.RECORDED | Scope.PUBLISHED, "Seconds between I-frames of a live run's encoder.",
         metavar="SECONDS")
 
 

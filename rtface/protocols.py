@@ -143,7 +143,7 @@ class ShapeTask(Protocol):
     """What `Device.shape` needs of one face (`rtface.enhance.tasks.FaceTask`).
 
     Attributes:
-        restored: what its engine made of it; None between key frames, where the device carries, or
+        restored: what its engine made of it; None between keyframes, where the device carries, or
             nothing yet.
     """
 
@@ -206,8 +206,8 @@ class Device(Protocol):
     def name(self) -> str: ...
     @property
     def carries(self) -> bool:
-        """Whether `shape` moves the last key frame's correction to faces that no engine has seen
-        (`rtface.correct.reproject`), so that an engine may rest between key frames. Key frames over a smaller engine's
+        """Whether `shape` moves the last keyframe's correction to faces that no engine has seen
+        (`rtface.correct.reproject`), so that an engine may rest between keyframes. Keyframes over a smaller engine's
         answers (`rtface.enhance.keyframes.scheduler`), which are joined on the host, need no such thing."""
         ...
 

@@ -1,1 +1,1 @@
-"""OSEDiff's face model: Stable Diffusion in one step, for key frames on a GPU."""
+"""OSEDiff's face model: Stable Diffusion in one step, for keyframes on a GPU."""

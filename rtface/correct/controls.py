@@ -45,7 +45,7 @@ class ShapingOptions:
         grain: "match" brings the texture of the skin beside the face back; "none" leaves the engine's.
         average: take the gated average over time (for engines without a memory of their own).
         gate: fade out where engine and image disagree about what is there.
-        keep: remember this frame as a key frame, for those that follow without an engine.
+        keep: remember this frame as a keyframe, for those that follow without an engine.
         region: "face", or "head": also hair, ears and neck.
         share: of this frame's engine in the correction; the rest is the engine's before it. With `keep`.
     """

@@ -37,7 +37,7 @@ class FaceFeatures:
         guide: float32 3×n×n, 0…1, what motion and agreement go by: the small engine's answer, which is cleaner than its
             crop, or that crop where the answer is not waited for.
         small: float32 3×n×n, 0…1, the small engine's answer to its own crop; None until it is known.
-        key: float32 3×S×S, the heavy engine's answer as used; None between key frames.
+        key: float32 3×S×S, the heavy engine's answer as used; None between keyframes.
         added: float32 3×n×n, what that engine itself added to `small`, with `key`.
         changed: float32 SIDE×SIDE, mean square difference between `key` and the output without it; set with `key`.
         speed: float32 SIDE×SIDE×2, samples a frame, where it is known.
@@ -66,7 +66,7 @@ class FaceFeatures:
         if self.key.shape[1] == side:
             return
         self.key = resized(self.key, side)
-        if self.small.shape[1] == side:  # and without a key frame that is shown: finer than it was in larger crops
+        if self.small.shape[1] == side:  # and without a keyframe that is shown: finer than it was in larger crops
             self.changed = energy(self.key - self.small)
 
 

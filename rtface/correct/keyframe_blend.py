@@ -1,7 +1,7 @@
-"""Blends a heavy engine's key frames with a small engine's answers on every frame.
+"""Blends a heavy engine's keyframes with a small engine's answers on every frame.
 
-The small engine's answer s is there on every frame, steadied by its own memory. The heavy engine's r is there on key
-frames k, and is carried to the others along the motion that s shows (s is cleaner than the input, so the motion is):
+The small engine's answer s is there on every frame, steadied by its own memory. The heavy engine's r is there on keyframes
+ k, and is carried to the others along the motion that s shows (s is cleaner than the input, so the motion is):
 
     h = warp(r_k) + low(s − warp(s_k))          r̂ = g·h + (1 − g)·s
 
@@ -13,8 +13,8 @@ where the heavy engine would change it. With the local mean squares E = (r_k −
 the change that is carried, which is E and what the motion got wrong, E/W of it counts (Wiener's weight of two
 estimates): all of it on a degraded film, next to nothing on a clean one, which keeps its own detail.
 
-In a film h comes from the two key frames before and the one after, by distance and by their gates,
-which leaves no step at a key frame; and both s and what the heavy engine is shown of a key frame
+In a film h comes from the two keyframes before and the one after, by distance and by their gates,
+which leaves no step at a keyframe; and both s and what the heavy engine is shown of a keyframe
 are averages of some frames before and after, along their motion and gated (`temporally_averaged`).
 Motion that is found again on those averages, which tremble less, is nearer to the truth, so r_k is
 carried along that; and r̂ itself is averaged once more along it with those of the frames beside, as
@@ -22,7 +22,7 @@ far as they differ less than the film itself does (`flicker_ratio`): what is lef
 with each alone.
 
 What the heavy engine adds to the small one's answer, r − s, counts as far as it is more than chance: a network without
-memory decides again on every frame. In two bands of middle and low frequencies it is held against what the key frame
+memory decides again on every frame. In two bands of middle and low frequencies it is held against what the keyframe
 before added; with P the local mean of their product and T that of their squares, three quarters of P/T of it are kept
 (`take_key_answer`): there the small engine, which remembers, is the nearer to the truth. The
 finest structure is kept as it is.
@@ -48,7 +48,7 @@ AHEAD = SHOWN + 2 * AVERAGED
 """Look-ahead of a film in frames: the output window plus twice the input window."""
 _SPREAD = 2.0  # frames: standard deviation of their weights
 _BANDS = (32, 128)  # cells a side down to which frequencies are low, and middle
-_BELIEF = 0.75  # of what both key frames add
+_BELIEF = 0.75  # of what both keyframes add
 _NEAR = 5.0  # samples: standard deviation of the local mean over a small crop
 _TELLS = 1.0  # ratio of input to output frame difference at which temporal averaging of the output starts
 _NOTHING = 1e-7  # mean square of a difference that cannot be seen
@@ -56,10 +56,10 @@ _NOTHING = 1e-7  # mean square of a difference that cannot be seen
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key frame that is shown on another frame, or on its own.
+    """A keyframe that is shown on another frame, or on its own.
 
     Attributes:
-        share: of the key frames shown; they add up to 1.
+        share: of the keyframes shown; they add up to 1.
         features: with its `key`.
         small: float32 3×n×n, what is taken for the small engine's answer there.
         warp: there; None on its own frame.
@@ -119,13 +119,13 @@ def flicker_ratio(seen: Float32, left: Float32) -> Float32:
 
 def take_key_answer(features: FaceFeatures, answer: Float32, base: Float32,
                     earlier: tuple[FaceFeatures, Warp] | None) -> None:
-    """Stores the heavy engine's answer, float32 3×S×S, of a key frame: sets `key`, `added`, `changed`.
+    """Stores the heavy engine's answer, float32 3×S×S, of a keyframe: sets `key`, `added`, `changed`.
 
     Args:
-        features: of a key frame, its `small` known.
+        features: of a keyframe, its `small` known.
         answer: not changed.
         base: float32 3×S×S, see `base_image`.
-        earlier: the key frame before, and the warp there; None to keep the whole answer.
+        earlier: the keyframe before, and the warp there; None to keep the whole answer.
     """
     assert features.small is not None
     size = features.small.shape[1]
@@ -136,7 +136,7 @@ def take_key_answer(features: FaceFeatures, answer: Float32, base: Float32,
 
 
 def _chance(added: Float32, before: Float32, warp: Warp) -> Float32:
-    """The part of the added detail that disagrees with that of the previous key frame."""
+    """The part of the added detail that disagrees with that of the previous keyframe."""
     size = added.shape[1]
     gate: Any = cv2.resize(warp.gate, (size, size), interpolation=cv2.INTER_LINEAR)
     chance = np.zeros_like(added)
@@ -149,7 +149,7 @@ def _chance(added: Float32, before: Float32, warp: Warp) -> Float32:
 
 
 def base_image(crop: Float32, own: Float32, small: Float32) -> Float32:
-    """float32 3×h×w: the output without a key frame: the crop plus the small engine's own change; the arguments
+    """float32 3×h×w: the output without a keyframe: the crop plus the small engine's own change; the arguments
     are the same part of each."""
     out, size = np.empty(crop.shape, np.float32), (crop.shape[2], crop.shape[1])
     for to, c, a, b in zip(out, crop, small, own, strict=True):

@@ -1,14 +1,14 @@
-"""Reprojection between key frames: the last key frame's correction, warped to the current frame.
+"""Reprojection between keyframes: the last keyframe's correction, warped to the current frame.
 
-A key frame leaves the image that its correction D makes of its crop c under the weight a (mask times strength),
-premultiplied: p = D + a·c. On a frame between key frames
+A keyframe leaves the image that its correction D makes of its crop c under the weight a (mask times strength),
+premultiplied: p = D + a·c. On a frame between keyframes
 
     D = g·(warp(p) − warp(a)·(c + up(e)))
 
 so that the noise of this very frame goes, as with an engine. The crops are aligned by the track's own similarity; warp
 follows what moves within the face by flow (`rtface.correct.motion`). e are the low frequencies by which the input
 changed: light that wanders stays the image's own. The gate g falls to 0 where the warped key input and the input
-differ: blink, mouth, hand. It closes at once and opens within `_RELEASE` seconds, on key frames too, or an eye that
+differ: blink, mouth, hand. It closes at once and opens within `_RELEASE` seconds, on keyframes too, or an eye that
 blinks would be shown by turns with the correction and without.
 
 Alternatives that were measured on films with known truth: D itself, carried along, costs the same
@@ -35,15 +35,15 @@ _RELEASE = 0.1  # seconds
 # that it is closed.
 _DIFFERENT, _NOISY = 5.0 / 255.0, 3.0
 _LIGHT = 12.0 / 255.0  # by so much the whole face may become lighter or darker with the gate open
-_OLD = 2.0  # seconds after which a key frame says nothing any more
-_REACH = 2  # samples of the small crop by which a face may outgrow its key frame's box
+_OLD = 2.0  # seconds after which a keyframe says nothing any more
+_REACH = 2  # samples of the small crop by which a face may outgrow its keyframe's box
 
 Shaped = tuple[Float32, Float32]
 
 
 @dataclass(slots=True)
 class _Carried:
-    """A key frame, ready to be carried.
+    """A keyframe, ready to be carried.
 
     Attributes:
         small: float32 3×S/4×S/4, its crop.
@@ -59,7 +59,7 @@ class _Carried:
 
 
 class Reprojection:
-    """State of one track's key frames for the frames between them."""
+    """State of one track's keyframes for the frames between them."""
 
     def __init__(self) -> None:
         self._key: tuple[Float32, Float32, Float32, float] | None = None
@@ -74,22 +74,22 @@ class Reprojection:
         self._key = self._carried = self._before = self._gate = None
 
     def switch(self) -> None:
-        """Starts a change of engine: `key` may then fade from the last key frame of the engine before."""
+        """Starts a change of engine: `key` may then fade from the last keyframe of the engine before."""
         if self._key is not None:
             self._before = self._prepared()
 
     @property
     def side(self) -> int | None:
-        """Of the last key frame's crop; None where there is none."""
+        """Of the last keyframe's crop; None where there is none."""
         return None if self._key is None else self._key[0].shape[1]
 
     def ready(self, time: float) -> bool:
-        """Whether there is a key frame that is not too old."""
+        """Whether there is a keyframe that is not too old."""
         return self._key is not None and time - self._made <= _OLD
 
     def key(self, c: Float32, shaped: Shaped, strength: float, time: float, scale: float,
             share: float = 1.0) -> Shaped:
-        """Takes in a key frame: its crop, its shaped correction (neither may change any more) and the strength in it.
+        """Takes in a keyframe: its crop, its shaped correction (neither may change any more) and the strength in it.
 
         Returns what is to be shown of it: the same, but where the gate has just been closed; and where `share` is
         below 1, so much of it only, and the rest of what the engine before made of the face.
@@ -111,7 +111,7 @@ class Reprojection:
         return shaped
 
     def carry(self, c: Float32, strength: float, time: float, scale: float) -> Shaped:
-        """The correction of a frame between key frames; only when `ready`.
+        """The correction of a frame between keyframes; only when `ready`.
 
         Args:
             c: float32 3×S×S, its crop; where S is another than the key's, nothing is added.
@@ -129,7 +129,7 @@ class Reprojection:
         return self._moved(key, c, strength, scale, time)
 
     def _prepared(self) -> _Carried:
-        """Key frames themselves pay nothing for this."""
+        """Keyframes themselves pay nothing for this."""
         if self._carried is None:
             assert self._key is not None
             c, correction, mask, strength = self._key
@@ -150,7 +150,7 @@ class Reprojection:
         return self._carried
 
     def _moved(self, key: _Carried, c: Float32, strength: float, scale: float, time: float | None) -> Shaped:
-        """A key frame moved to another crop; `time` None leaves the gate that is remembered alone."""
+        """A keyframe moved to another crop; `time` None leaves the gate that is remembered alone."""
         size, now, before = c.shape[1], small_of(c), key.small
         n = now.shape[1]
         out, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)

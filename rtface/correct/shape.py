@@ -56,8 +56,8 @@ def shape(r: Float32, c: Float32, mask: Float32, state: CorrectionState, options
 
 def carried(c: Float32, state: CorrectionState, options: ShapingOptions, *, time: float,
             scale: float = 1.0) -> tuple[Float32, Float32]:
-    """The correction of a crop that no engine has seen: that of the last key frame (`ShapingOptions.keep`), moved to it
-    (`rtface.correct.reproject`). Arguments and answer as for `shape`; 0 where there is no key frame."""
+    """The correction of a crop that no engine has seen: that of the last keyframe (`ShapingOptions.keep`), moved to it
+    (`rtface.correct.reproject`). Arguments and answer as for `shape`; 0 where there is no keyframe."""
     if options.strength > 0.0 and state.key.ready(time):
         return state.key.carry(c, options.strength, time, scale)
     size = int(c.shape[1])

@@ -1,1 +1,1 @@
-"""The enhancement step: crops, engine, correction, composite; which faces, by which engine, and key frames."""
+"""The enhancement step: crops, engine, correction, composite; which faces, by which engine, and keyframes."""

@@ -50,8 +50,8 @@ class FaceCorrector(ABC):
         stats: counters and step times.
         treatments: decisions of the file given by `--treatment`, by track id.
         analysis: False corrects every face fully; True decides by `options.correct`.
-        small: name of the engine that runs between the key frames of a heavy one; None without key
-            frames.
+        small: name of the engine that runs between the keyframes of a heavy one; None without keyframes
+            .
 
     Attributes:
         strength: 0…1, may be changed between frames.
@@ -141,7 +141,7 @@ class FaceCorrector(ABC):
         face.answer = self._ask(face, engine, face.crops)
 
     def _ask_both(self, task: FrameTask, face: FaceTask, small: Engine, crops: Crops, own: Crops) -> None:
-        """The small engine, and on a key frame the heavy one too.
+        """The small engine, and on a keyframe the heavy one too.
 
         Args:
             crops, own: crops of the heavy and of the small engine, on the host.
@@ -168,7 +168,7 @@ class FaceCorrector(ABC):
         return answer
 
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
-        # A recurrent engine, and the blend of key frames, are steady without the temporal average.
+        # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
         average = not (face.small or face.engine.recurrent or task.frame.new)
         return ShapingOptions(face.strength, self._options.colour, self._options.grain, average=average,
                               keep=self.mode is Mode.LIVE and task.device.carries,

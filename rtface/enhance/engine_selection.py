@@ -15,18 +15,18 @@ from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDecision, FaceDemand, kind_of
 from rtface.stats import Stats
 
-# Seconds to blend a heavy engine's key frame with the small engine's answer, before that was measured.
+# Seconds to blend a heavy engine's keyframe with the small engine's answer, before that was measured.
 _JOIN_S = 0.008
 
 
 class EngineSelector:
-    """Selects the engine that suits a face, on every frame or on key frames. Not for use from several threads.
+    """Selects the engine that suits a face, on every frame or on keyframes. Not for use from several threads.
 
     Args:
         options: keyframe.
         stats: warnings.
         tracks: the state of every track; changed.
-        small: name of the engine that runs between the key frames of a heavy one; None without key frames.
+        small: name of the engine that runs between the keyframes of a heavy one; None without keyframes.
 
     Attributes:
         every_frame: whether it has to see frames without faces, too.
@@ -68,7 +68,7 @@ class EngineSelector:
         return tasks
 
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:
-        """The engine that works between key frames of `engine`, None where that runs on every frame; and how many
+        """The engine that works between keyframes of `engine`, None where that runs on every frame; and how many
         frames lie between them at least."""
         if not engine.heavy:
             self._warn_of_key_frames(engine)
@@ -78,10 +78,10 @@ class EngineSelector:
         return (runtime.engines.named(self._small), every) if every > 1 else (None, 1)
 
     def _warn_of_key_frames(self, engine: Engine) -> None:
-        """Says, once, that key frames were asked for where they gain nothing."""
+        """Says, once, that keyframes were asked for where they gain nothing."""
         if isinstance(self._options.keyframe, int) and self._options.keyframe > 1:
             effect = ("has no effect" if self._small in (None, engine.name) else
-                      f"makes the run slower: key frames also need {self._small} and motion estimation on every frame")
+                      f"makes the run slower: keyframes also need {self._small} and motion estimation on every frame")
             self._stats.warn("keyframe", f"--keyframe {self._options.keyframe} {effect}; {engine.name} takes "
                                          f"{engine.ms:.0f} ms a face and can run on every frame")
 
@@ -90,7 +90,7 @@ class EngineSelector:
         return 0
 
     def _spacing(self, engine: Engine) -> int:
-        """Frames from one key frame of `engine` to the next."""
+        """Frames from one keyframe of `engine` to the next."""
         return spacing(self._options.keyframe, engine)
 
     def _engine_changes(self, track: TrackState) -> None:

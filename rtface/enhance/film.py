@@ -23,13 +23,13 @@ class FilmEnhancer(FaceCorrector):
     """
 
     mode = Mode.FILM
-    _held = 0  # frames that are held until their next key frame is known
+    _held = 0  # frames that are held until their next keyframe is known
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items in order, with their faces corrected.
 
         A frame is held until every face on it has a treatment; then as many frames are in the
-        engines' hands as the runtime allows, or as the next key frame needs.
+        engines' hands as the runtime allows, or as the next keyframe needs.
         """
         waiting: deque[FrameTask | Item] = deque()
         tasks = 0

@@ -81,7 +81,7 @@ class LiveEnhancer(FrameEnhancer):
         return None
 
     def _take_late(self, task: FrameTask, track: TrackState) -> None:
-        """A late answer is a key frame from now on, though not of this frame."""
+        """A late answer is a keyframe from now on, though not of this frame."""
         if track.late is None or not track.late[0].done():
             return
         (answer, late), track.late = track.late, None

@@ -8,7 +8,7 @@ from enum import Enum, auto
 class Mode(Enum):
     """What may be waited for, and whether later frames are known.
 
-    FILM: every engine is waited for, and frames are held until the next key frame is known.
+    FILM: every engine is waited for, and frames are held until the next keyframe is known.
     CALL: every engine is waited for; each frame is answered before the next one is known.
     LIVE: the small engine is waited for; the heavy one answers when it can.
     """

@@ -24,18 +24,18 @@ class FaceTask:
         track, face: whose correction.
         frame: the frame as it came.
         strength: 0…1, above 0.
-        engine: restores the crop; with `small`, on key frames only.
+        engine: restores the crop; with `small`, on keyframes only.
         key: whether `engine` runs on this frame.
         share: 0…1 of `engine` in the correction; the rest is that of the engine before it.
-        small: the engine that runs on every frame between key frames of `engine`; None without key
-            frames.
-        every: frames from one key frame to the next.
+        small: the engine that runs on every frame between keyframes of `engine`; None without keyframes
+            .
+        every: frames from one keyframe to the next.
         side: pixels of the crop's side, where that is not the engine's own.
         shaping: how the answer is shaped.
         crops: the crop of this face, once it is cut.
         answer: what `engine` was asked on this frame; with `small` what that was asked.
-        sample: what key frames need of this face; None without them.
-        restored: the answer that is shown; None between key frames and while it is late.
+        sample: what keyframes need of this face; None without them.
+        restored: the answer that is shown; None between keyframes and while it is late.
     """
 
     track: TrackState
@@ -112,7 +112,7 @@ class FrameTask:
     parked: bool = False
 
     def park(self) -> None:
-        """Gives its crops back until `resume`: frames that wait for a key frame hold no GPU memory."""
+        """Gives its crops back until `resume`: frames that wait for a keyframe hold no GPU memory."""
         crops, self.crops, self.parked = self.crops, [], True
         self.device.drop(crops)
 

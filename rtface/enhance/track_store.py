@@ -34,7 +34,7 @@ class TrackState:
         answer: what it was asked last; a recurrent engine's memory lies in it.
         answered: time of the frame that it was asked about, and the name of the engine.
         chosen: name of the engine that suits it; another is used where time is short.
-        keys: what its key frames need.
+        keys: what its keyframes need.
         late: an answer that was not waited for, and the task that it belongs to (live).
     """
 
@@ -156,7 +156,7 @@ class TrackStore:
         treatments: a person's decisions by track id (`--treatment`).
         exposure: whether exposure is a reason to treat (only `--colour restore` can do something about it).
         correct: "always" treats every face fully and "never" none, but for those in `treatments`.
-        mode: for key frames.
+        mode: for keyframes.
     """
 
     def __init__(self, treatments: Mapping[int, Treatment], *, exposure: bool,

@@ -160,7 +160,7 @@ class EncoderSettings:
 
     Attributes:
         bitrate: bits a second, None chooses by size and rate.
-        gop: seconds between key frames.
+        gop: seconds between I-frames.
         preset: of the software encoder; None is "veryfast".
         encode: "cuda" is NVENC, "auto" any hardware that is there.
     """
@@ -201,7 +201,7 @@ class RecordJob:
         video: format of the frames.
         sound: format of the sound, None for none.
         codec, crf, preset: of the encoder; None keeps what suits.
-        gop: seconds between key frames.
+        gop: seconds between I-frames.
         metadata: tags of the film.
     """
 

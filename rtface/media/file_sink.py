@@ -177,7 +177,7 @@ class FileSink:
         if self._first is None:
             self._first = pts
         image.pts, image.time_base, image.duration = pts, base, duration
-        image.pict_type = 0  # the encoder chooses its own key frames
+        image.pict_type = 0  # the encoder chooses its own I-frames
         packets = self._streams.video.encode(image)
         begin = frame.pts * frame.time_base
         self._given.append((pts, begin, begin + (frame.duration * frame.time_base or 1 / self._plan.info.rate)))

@@ -102,7 +102,7 @@ def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack
         own = ExitStack()
         try:
             made = _on_gpu(engine, "cuda" if device == "auto" else device, own, warn, None)
-            made.engines.named(SMALL)  # for key frames and the governor, which must not load it in the middle of a call
+            made.engines.named(SMALL)  # for keyframes and the governor, which must not load it in the middle of a call
         except BaseException as error:  # noqa: BLE001 - the run goes on where it is, and says why
             own.close()
             coming.set_exception(error)

@@ -17,7 +17,7 @@ _WILD = 2.5  # times what was expected; more is taken for that: a single hiccup 
 _FORGET = 0.02  # by so much of it an old slowness goes with every frame that measures nothing
 _SETTLED = 20  # measurements after which what an engine costs is known better than was said, …
 _BELIEVED = 3.0  # … up to so many times that: the computer may have been busy all the time
-_KEY_S, _BETWEEN_S = 0.0045, 0.0025  # a crop of 256 on one core, without its engine; between key frames
+_KEY_S, _BETWEEN_S = 0.0045, 0.0025  # a crop of 256 on one core, without its engine; between keyframes
 
 Kind = tuple[str, bool]  # engine, whether it runs
 

@@ -1,8 +1,8 @@
 """Quality levels under load: which engine works on which face of a live run, and how often.
 
-Each face has its own level (`rtface.quality.levels`): the engine on every frame; the engine on key
-frames (every 2nd, 4th or 8th frame), between which the last answer is moved along with the face
-(`rtface.correct.reproject`); the small engine on key frames; or no correction. For a slow engine,
+Each face has its own level (`rtface.quality.levels`): the engine on every frame; the engine on keyframes
+ (every 2nd, 4th or 8th frame), between which the last answer is moved along with the face
+(`rtface.correct.reproject`); the small engine on keyframes; or no correction. For a slow engine,
 whose answers are not waited for, the cost of showing them is reduced first. The cost of a level is
 predicted from measured costs, so that a new face begins at a level there is time for, and one
 decision is enough when time runs short. How long finished frames wait for the sinks is not decided
@@ -83,7 +83,7 @@ class QualityGovernor:
     _changed_at: float | None = None
     _last_up: float | None = None
     _failed: float | None = 1.0  # how slow things went on after a step up had failed; None until that is known
-    _credit: float = 0.0  # key frames that may be done on this frame
+    _credit: float = 0.0  # keyframes that may be done on this frame
 
     def __post_init__(self) -> None:
         self.costs = CostModel(self.period)
@@ -96,8 +96,8 @@ class QualityGovernor:
             now: seconds, rising.
             seen: the faces to be corrected.
             late: frames that were late or given up since the last call.
-            carries: whether the device can do without an engine between key frames (`Device.carries`).
-            age: seconds since the frame was captured: of one that is behind, key frames are put off.
+            carries: whether the device can do without an engine between keyframes (`Device.carries`).
+            age: seconds since the frame was captured: of one that is behind, keyframes are put off.
         """
         elapsed, self.time = now - (now if self.time is None else self.time), now
         for track in [t for t, s in self._faces.items() if now - s.seen > _GONE_S]:
@@ -272,7 +272,7 @@ class QualityGovernor:
         return bool(moved)
 
     def _take_turns(self, shown: Sequence[FaceQuality], *, behind: bool) -> None:
-        """Says whose engines run; on a frame that is `behind` answers are carried where that is possible. Key frames
+        """Says whose engines run; on a frame that is `behind` answers are carried where that is possible. Keyframes
         that fall together are spread: as many on a frame as come up on average, and those longest overdue first."""
         waiting: list[FaceQuality] = []
         for s in shown:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rtface.protocols import MEMORY_S
 
-# Distances of key frames, the shortest and the longest of which also separate what an engine is used for. A new
+# Distances of keyframes, the shortest and the longest of which also separate what an engine is used for. A new
 # distance may be put between; docs/live.md and `rtface.quality.governor` name them.
 KEYFRAME_EVERY = (2, 4, 8)
 _MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent engine's memory
@@ -40,8 +40,8 @@ class FaceDemand:
     Attributes:
         track: its id.
         width: display pixels; the largest keeps its quality longest.
-        engine: name of the one that suits it; memory: whether the one that runs on every frame remembers, so that key
-            frames must lie close.
+        engine: name of the one that suits it; memory: whether the one that runs on every frame remembers, so that keyframes
+             must lie close.
         slow: whether that engine is not waited for: the smaller one runs on every frame beside it
         (`rtface.enhance.keyframes.scheduler`).
     """
@@ -95,7 +95,7 @@ class FaceQuality:
     at: int
     width: float
     seen: float
-    turn: int = 0  # frames since its last key frame
+    turn: int = 0  # frames since its last keyframe
     due: bool = False  # this is one
     strength: float = 1.0
     share: float = 1.0
@@ -125,8 +125,8 @@ def levels_for(face: FaceDemand, smaller: str | None, period: float, carries: bo
         face: with the engine that suits it.
         smaller: name of the engine that is taken where that is too dear; None for no such step.
         period: seconds from one frame to the next.
-        carries: whether the device can do without an engine between key frames (`Device.carries`). A slow engine's
-            key frames ask nothing of it, so that level is there in either case.
+        carries: whether the device can do without an engine between keyframes (`Device.carries`). A slow engine's
+            keyframes ask nothing of it, so that level is there in either case.
     """
     first = face.engine
     smaller = smaller if smaller != first else None
@@ -136,7 +136,7 @@ def levels_for(face: FaceDemand, smaller: str | None, period: float, carries: bo
     low = [QualityLevel(smaller, n) for n in pace] if smaller else []
     if face.slow and smaller:
         # Its answers are there whatever else there is time for. What costs is to show them, and that goes by the size
-        # of the crop: at half of it a key frame costs less than carrying one at full size does.
+        # of the crop: at half of it a keyframe costs less than carrying one at full size does.
         half = [QualityLevel(first, n, half=True) for n in (1, *pace) if n < KEYFRAME_EVERY[-1]]
         rare = [level for level in low if level.every > KEYFRAME_EVERY[0]]
         return (QualityLevel(first), *half, *(rare or low), QualityLevel(""))

@@ -1,4 +1,4 @@
-"""Key frames in the enhance step: what is carried between them, and what a fault, a cut and a late answer cost."""
+"""Keyframes in the enhance step: what is carried between them, and what a fault, a cut and a late answer cost."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_a_still_face_looks_as_with_the_engine_on_every_frame() -> None:
 
 
 def test_noise_is_removed_between_keyframes_too() -> None:
-    """An engine that leaves no noise: carrying the correction itself along would leave every frame's own, and the key
-    frame's on top of it."""
+    """An engine that leaves no noise: carrying the correction itself along would leave every frame's own, and the keyframe
+    's on top of it."""
 
     class Cleaning(FakeEngine):
         def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:

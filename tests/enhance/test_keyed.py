@@ -1,4 +1,4 @@
-"""A slow engine on key frames over the small one: when it is asked, what is shown between, and what faults cost."""
+"""A slow engine on keyframes over the small one: when it is asked, what is shown between, and what faults cost."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_film_slow_engine_every_nth_frame_small_one_on_all() -> None:
 
 
 def test_one_key_frame_goes_over_into_the_next_in_a_film() -> None:
-    """Every other answer is twice as strong: on every frame that jumps, over key frames it is a slope."""
+    """Every other answer is twice as strong: on every frame that jumps, over keyframes it is a slope."""
     frames = still(17)
     was, part = luma(frames[0])[inside(frames[0])], inside(frames[0])
 
@@ -116,7 +116,7 @@ def test_one_key_frame_goes_over_into_the_next_in_a_film() -> None:
 
 
 def test_where_the_face_has_changed_the_small_engine_shows() -> None:
-    """Eyes closed between two key frames: the pattern of the small engine there, the heavy one's work elsewhere."""
+    """Eyes closed between two keyframes: the pattern of the small engine there, the heavy one's work elsewhere."""
     picture, points = portrait(640, 480, scale=1.6, blur=1.0)
     closed = picture.copy()
     x, y = (round(float(v)) for v in points[0])

@@ -1,4 +1,4 @@
-"""Key frames on the GPU against the same on the CPU: the scenarios that pass on the tests' own GPU."""
+"""Keyframes on the GPU against the same on the CPU: the scenarios that pass on the tests' own GPU."""
 
 from __future__ import annotations
 

@@ -307,14 +307,14 @@ def test_a_gpu_that_fails_in_the_middle_costs_no_picture(film, gpu, name, after,
 
 @pytest.mark.parametrize("after", range(11, 19))
 def test_pictures_before_a_key_frame_need_the_group_before_it(film, gpu, monkeypatch, after):
-    """Open groups: those that are shown before a key frame and come after it in the file lean on both sides."""
+    """Open groups: those that are shown before an I-frame and come after it in the file lean on both sides."""
     monkeypatch.setattr(decoder, "KEPT_FRAMES", 0)
     gpu(fails_after=after)
     same(seen(film("hevc10.mkv"), Decoding()), seen(film("hevc10.mkv"), None))
 
 
 def test_pictures_that_the_gpu_still_held_are_not_lost(film, gpu):
-    """Where every picture is a key frame, two groups are fewer than a decoder may hold back."""
+    """Where every picture is an I-frame, two groups are fewer than a decoder may hold back."""
     gpu(fails_after=30, late=12)
     same(seen(film("intra.mp4"), Decoding()), seen(film("intra.mp4"), None))
 
@@ -367,7 +367,7 @@ def test_damage_that_software_has_too_is_counted_as_ever(media, tmp_path, gpu):
 
 
 def test_what_is_kept_is_bounded(film, gpu, monkeypatch):
-    """Where not even one group of pictures may be kept, only pictures up to the next key frame can be missing."""
+    """Where not even one group of pictures may be kept, only pictures up to the next I-frame can be missing."""
     monkeypatch.setattr(decoder, "KEPT_BYTES", 20_000)
     kept: list[int] = []
     real = GpuDecoder._remember

@@ -39,7 +39,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 frames, every one a key frame, so that each can be decoded without what comes behind it."""
+    """60 frames, every one an I-frame, so that each can be decoded without what comes behind it."""
     path = tmp_path_factory.mktemp("film") / "in.mkv"
     with av.open(str(path), "w") as out:
         video = out.add_stream("mjpeg", rate=25)

@@ -1,4 +1,4 @@
-"""What key frames are measured with: a stateless engine out of one of ours, and figures that blur cannot win by."""
+"""What keyframes are measured with: a stateless engine out of one of ours, and figures that blur cannot win by."""
 
 from __future__ import annotations
 

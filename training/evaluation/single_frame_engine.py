@@ -1,4 +1,4 @@
-"""Makes a stateless engine out of a recurrent one, to measure key frames and temporal averaging.
+"""Makes a stateless engine out of a recurrent one, to measure keyframes and temporal averaging.
 
 ``python -m training.evaluation.single_frame_engine --engine rtface-m --out DIR/rtface-m-alone --times 12``
 

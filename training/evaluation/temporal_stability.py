@@ -9,7 +9,7 @@ Films as in ``evaluate``
 (``--faces``: people set aside; ``--people train`` to tune on), or real clips as in ``reality`` (``--clips``), as they
 are or through a call.
 
-- **psnr**: dB to the clean film, and *between*: on the frames between key frames only;
+- **psnr**: dB to the clean film, and *between*: on the frames between keyframes only;
 - **flicker**: how much the error changes from frame to frame (as in ``evaluate``);
 - **tremble**: the same along the motion: how much the error differs from that of the frame before, moved as the
   clean film moves (dense flow, where forward and backward agree), as in the warping error of Lai et al.,

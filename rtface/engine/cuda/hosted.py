@@ -1,9 +1,9 @@
 """Crops of the host through an engine on a GPU: up, through the network, and down again.
 
-For key frames (`rtface.enhance.keyframes.scheduler`), whose answers are joined on the host. Each
+For keyframes (`rtface.enhance.keyframes.scheduler`), whose answers are joined on the host. Each
 engine has a stream and a thread for it, so that whatever else is on the GPU goes on meanwhile,
 however long the network takes. Crops that wait by the time the thread is free make one batch: those
-of several faces, and of several key frames where the engine does not remember.
+of several faces, and of several keyframes where the engine does not remember.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Key frames: a heavy engine runs on some frames, and a small one on those between."""
+"""Keyframes: a heavy engine runs on some frames, and a small one on those between."""

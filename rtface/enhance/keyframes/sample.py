@@ -1,4 +1,4 @@
-"""A face on one frame, as key frames see it (`rtface.enhance.keyframes.scheduler`)."""
+"""A face on one frame, as keyframes see it (`rtface.enhance.keyframes.scheduler`)."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class FaceSample:
         time: seconds.
         crops, own: what the heavy engine's answers are shown in, and the small engine's.
         small: the small engine's answer.
-        large: what the heavy engine is asked about, on a key frame, where that is not `crops` (live).
-        key: the heavy engine's; None between key frames, and before it is asked.
-        ask: asks the heavy engine about a crop, float32 1×3×S×S; None once that is done, and between key frames.
+        large: what the heavy engine is asked about, on a keyframe, where that is not `crops` (live).
+        key: the heavy engine's; None between keyframes, and before it is asked.
+        ask: asks the heavy engine about a crop, float32 1×3×S×S; None once that is done, and between keyframes.
         number: of the frame, among those of its track.
         shown: time of the first frame that was shown with `key`.
         clear: features of `small`, averaged with that of the frames around; None until it is needed.
         draft: what is shown before that is averaged with the frames beside, float32 3×S×S, and the box in which it is
             worked out; None until it is needed, and when it is no longer.
-        shares, weight: what `KeyframeTrack.prepare` found: shares of key frames, the warps there, and their answers
+        shares, weight: what `KeyframeTrack.prepare` found: shares of keyframes, the warps there, and their answers
             moved; and how much of all that there is to be.
     """
 

@@ -24,13 +24,13 @@ from rtface.frame import Float32
 from rtface.protocols import Engine, Restored
 
 MOST = 12
-"""Frames from one key frame to the next, at most: so many are held in a film."""
+"""Frames from one keyframe to the next, at most: so many are held in a film."""
 _AUTO = 8
-_FITS = 0.5  # of the face: where less of it still fits the last key frame, there is a new one
-_FADE_S = 0.2  # in which a key frame's answer fades in, where nothing was known of it before
+_FITS = 0.5  # of the face: where less of it still fits the last keyframe, there is a new one
+_FADE_S = 0.2  # in which a keyframe's answer fades in, where nothing was known of it before
 _ROOM = 4  # samples around what is shown of a face, for it moves a little from frame to frame
-_LAG = 0.5  # of a film's key frame's answer is still that of the one before
-_OLD_S, _AGEING_S = 4.0, 1.0  # seconds after which a key frame says nothing any more, and before that fades out
+_LAG = 0.5  # of a film's keyframe's answer is still that of the one before
+_OLD_S, _AGEING_S = 4.0, 1.0  # seconds after which a keyframe says nothing any more, and before that fades out
 
 
 def spacing(keyframe: int | str, engine: Engine) -> int:
@@ -44,13 +44,13 @@ def spacing(keyframe: int | str, engine: Engine) -> int:
 
 
 class KeyframeTrack:
-    """The key frames of one track.
+    """The keyframes of one track.
 
     Args:
         mode: of the run.
 
     Attributes:
-        samples: of the track, from the last key frame that is still shown to the newest frame.
+        samples: of the track, from the last keyframe that is still shown to the newest frame.
     """
 
     def __init__(self, mode: Mode) -> None:
@@ -65,7 +65,7 @@ class KeyframeTrack:
 
     @property
     def last(self) -> FaceSample | None:
-        """The last key frame that was asked for."""
+        """The last keyframe that was asked for."""
         return next((m for m in reversed(self.samples) if m.key is not None or m.ask is not None), None)
 
     def add(self, sample: FaceSample) -> None:
@@ -82,7 +82,7 @@ class KeyframeTrack:
                 sample.key = ask(self._smoother.crop(sample) if self._film else (sample.large or sample.crops).pixels)
 
     def due(self, sample: FaceSample, every: int) -> bool:
-        """Whether a frame is to be a key frame where engines are waited for; waits for its small answer."""
+        """Whether a frame is to be a keyframe where engines are waited for; waits for its small answer."""
         last = self.last
         if last is None or not 0.0 <= sample.time - last.time <= _OLD_S:
             return True
@@ -100,7 +100,7 @@ class KeyframeTrack:
         return last is None or (last.key is not None and last.key.done() and time - last.time > (every - 0.5) * period)
 
     def prepare(self, sample: FaceSample, box: Box) -> None:
-        """Does what `restored` needs of the key frames: all of it that does not have to wait for the small engine where
+        """Does what `restored` needs of the keyframes: all of it that does not have to wait for the small engine where
         nobody waits for the heavy one.
 
         Args:
@@ -156,7 +156,7 @@ class KeyframeTrack:
             sample.weight *= min(1.0, (before[-1].time + _OLD_S - sample.time) / _AGEING_S)
 
     def _joined(self, sample: FaceSample, box: Box, weight: float) -> Float32:
-        """What the key frames and the small engine make of a sample that is prepared."""
+        """What the keyframes and the small engine make of a sample that is prepared."""
         film, wait = self._film, self._wait
         sample.features(wait=wait).small = answer = sample.small.result().pixels[0]
         keys: list[Key] = []
@@ -168,7 +168,7 @@ class KeyframeTrack:
         return blended_with_keys(sample.crops.pixels[0], sample.own.pixels[0], small, keys, weight * sample.weight, box)
 
     def _take(self, keys: list[FaceSample]) -> None:
-        """The answers of key frames, in order; the first is believed as it is."""
+        """The answers of keyframes, in order; the first is believed as it is."""
         for k, key in enumerate(keys):
             features = key.features(wait=self._wait)
             if features.key is None:
@@ -177,7 +177,7 @@ class KeyframeTrack:
 
     def _shares(self, sample: FaceSample, before: list[FaceSample],
                 after: FaceSample | None) -> list[tuple[float, FaceSample]]:
-        """Key frames and their weights: in a film by distance, with some of the one before the last, so that none is
+        """Keyframes and their weights: in a film by distance, with some of the one before the last, so that none is
         ever shown alone; else the last fades in."""
         if not before:
             return []
@@ -200,7 +200,7 @@ class KeyframeTrack:
         return self._warps.between(here.features(wait=self._wait), there.features(wait=self._wait), inside())
 
     def _forget(self, sample: FaceSample, used: set[FaceSample]) -> None:
-        """Keeps what later frames need: the key frames that are shown or expected, and what they are averaged with."""
+        """Keeps what later frames need: the keyframes that are shown or expected, and what they are averaged with."""
         first = min((m.number for m in used), default=sample.number)
         since = min(first, sample.number - AVERAGED + 1) if self._film else sample.number
         self.samples[:] = [m for m in self.samples
@@ -211,8 +211,8 @@ class KeyframeTrack:
 
 
 def _faded_in(key: FaceSample, sample: FaceSample, before: float | None = None) -> float:
-    """0…1, how far a key frame's answer has come on a frame; begins there where nothing was shown of it. It takes no
-    longer than half the time since the key frame before, at `before`."""
+    """0…1, how far a keyframe's answer has come on a frame; begins there where nothing was shown of it. It takes no
+    longer than half the time since the keyframe before, at `before`."""
     if key.shown is None:
         key.shown = sample.time
     within = _FADE_S if before is None else min(_FADE_S, 0.5 * (key.time - before))

@@ -1,4 +1,4 @@
-"""What the frames around one in a film say of a face: for key frames (`rtface.enhance.keyframes.scheduler`), whose
+"""What the frames around one in a film say of a face: for keyframes (`rtface.enhance.keyframes.scheduler`), whose
 film looks ahead."""
 
 from __future__ import annotations

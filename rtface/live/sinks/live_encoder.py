@@ -1,4 +1,4 @@
-"""The H.264 encoder of a stream: constant bit rate, key frames by time, nothing held back."""
+"""The H.264 encoder of a stream: constant bit rate, I-frames by time, nothing held back."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HARDWARE = {"darwin": ("h264_videotoolbox",), "win32": ("h264_nvenc", "h264_qsv
              "linux": ("h264_nvenc", "h264_qsv")}
 _MATRIX = {"bt709": 1, "fcc": 4, "bt601": 6, "smpte240m": 7, "bt2020": 9}
 _TRANSFER = {"pq": 16, "hlg": 18, "linear": 8}
-_NO_GOP = 1_000_000  # key frames are set by time, not by number
+_NO_GOP = 1_000_000  # I-frames are set by time, not by number
 
 
 def usual_bitrate(form: VideoFormat) -> int:
@@ -102,7 +102,7 @@ class LiveEncoder:
         Args:
             image: of any size and format.
             seconds: when it is shown; what does not rise is moved by a tick.
-            key: makes it a key frame, as it is anyway every so many seconds.
+            key: makes it an I-frame, as it is anyway every so many seconds.
         """
         pts = round(seconds / TICKS)
         if self._last is not None and pts <= self._last:

@@ -16,7 +16,7 @@ from rtface.live.sinks.transport import GIVEN_UP, LATE, TICK, SelectWaker
 
 
 class ListenTransport:
-    """Listens, and gives MPEG-TS to whoever comes: each begins with the tables and a key frame, and none waits for
+    """Listens, and gives MPEG-TS to whoever comes: each begins with the tables and an I-frame, and none waits for
     another. One that is too slow loses what it did not fetch and begins anew."""
 
     format = "mpegts"
@@ -167,7 +167,7 @@ class UdpTransport:
     def write(self, generation: int, data: bytes) -> None:
         for number, at in enumerate(range(0, len(data), self._size)):
             if number % 24 == 23:
-                time.sleep(0.001)  # a key frame in one burst would not fit into a receiver's buffer
+                time.sleep(0.001)  # an I-frame in one burst would not fit into a receiver's buffer
             with suppress(OSError):  # nobody there, or no room: datagrams get lost
                 self._sent += self._socket.send(data[at:at + self._size])
         self.status = replace(self.status, bytes=self._sent)
@@ -177,7 +177,7 @@ class UdpTransport:
 
 
 def tables(data: bytes) -> int | None:
-    """Where a viewer can begin in whole packets of MPEG-TS: at the programme's tables in front of a key frame; None
+    """Where a viewer can begin in whole packets of MPEG-TS: at the programme's tables in front of an I-frame; None
     where there are none."""
     begin: int | None = None
     for at in range(0, len(data) - 187, 188):

@@ -24,7 +24,7 @@ DATAGRAM = 1316
 _WAIT_US = 200_000
 _OPTIONS = {
     "flv": {"flvflags": "no_duration_filesize"},
-    # Seconds between tables, beside those in front of every key frame; milliseconds between clocks: TR 101 290 allows
+    # Seconds between tables, beside those in front of every I-frame; milliseconds between clocks: TR 101 290 allows
     # half a second and 100 ms.
     "mpegts": {"pes_payload_size": "0", "pat_period": "0.2", "sdt_period": "0.5", "pcr_period": "40"},
 }
@@ -55,7 +55,7 @@ class StreamMux:
     Args:
         format: "flv" or "mpegts".
         write: takes the bytes.
-        width, height, rate: of the pictures, H.264 with its parameter sets in key frames.
+        width, height, rate: of the pictures, H.264 with its parameter sets in I-frames.
         sound: form of the sound, None where there is none.
     """
 
@@ -71,7 +71,7 @@ class StreamMux:
         self._last: int | None = None
 
     def picture(self, packet: av.Packet[Any]) -> None:
-        """Writes an encoded picture; the first has to be a key frame."""
+        """Writes an encoded picture; the first has to be an I-frame."""
         packet.stream = self._pictures
         if self._last is None:
             self._last = (packet.dts or 0) - 1

@@ -46,7 +46,7 @@ class Transport(Protocol):
         ...
 
     def wants_key(self) -> bool:
-        """Whether a viewer waits for a key frame; asked before each frame, true once for each request."""
+        """Whether a viewer waits for an I-frame; asked before each frame, true once for each request."""
         ...
 
     def write(self, generation: int, data: bytes) -> None:

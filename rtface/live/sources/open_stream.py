@@ -22,13 +22,13 @@ from rtface.redaction import shown
 
 # Of a stream that gives pictures in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
 _PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")
-# Not "nobuffer": that throws away what the opening read, and with it the key frame that it waited for.
+# Not "nobuffer": that throws away what the opening read, and with it the I-frame that it waited for.
 _QUICK = {"analyzeduration": "1000000"}
 # Microseconds without an answer, for what the watch over the process does not see first: FFmpeg takes up to twice as
 # long, and gives a last packet that it had kept. RTMP must never get "timeout": that makes it a server.
 _PATIENCE = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
-    # Without a count of its pictures, which the stream's head names, it is open with its first key frame.
+    # Without a count of its pictures, which the stream's head names, it is open with its first I-frame.
     "rtmp": {"analyzeduration": "3000000", "fpsprobesize": "3", "probesize": "131072", "rw_timeout": _PATIENCE,
              "rtmp_live": "live"},
     "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},
@@ -38,7 +38,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "rtp": _QUICK,
     "http": {"rw_timeout": "10000000"},
 }
-# Microseconds to look once more where only sound was seen: RTMP shows no sign of pictures before their key frame.
+# Microseconds to look once more where only sound was seen: RTMP shows no sign of pictures before their I-frame.
 _LONGER = "6000000"
 # What a source without a plausible rate of its own is taken to give.
 _RATE = Fraction(30)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Slots for frames, and the bytes of the largest: 8K in 4:2:0, 16 bits a sample. Memory that no frame reaches costs
 # nothing.
 _SLOTS, _BYTES = 8, 7680 * 4320 * 3
-# Seconds in which the first frame has to come; the longer limit holds while data comes: some streams have a key frame
+# Seconds in which the first frame has to come; the longer limit holds while data comes: some streams have an I-frame
 # every ten seconds only.
 OPENING = 10.0
 _FIRST_PICTURE = 20.0

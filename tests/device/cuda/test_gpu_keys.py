@@ -1,4 +1,4 @@
-"""Key frames on a GPU, against the same on the CPU: a slow engine over the small one, in films and live."""
+"""Keyframes on a GPU, against the same on the CPU: a slow engine over the small one, in films and live."""
 
 # ruff: noqa: F811
 from __future__ import annotations

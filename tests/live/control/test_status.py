@@ -98,7 +98,7 @@ def test_the_line_fits_and_keeps_what_matters(width):
     stats.count("dropped:late", 1234)
     stats.count("faults", 2)
     status = made(clock, stats=stats, sink=EndpointHealth("away", "connection refused by the other side", 40.0),
-                  controls=LiveControls(strength=0.8, light=0.5), delay=0.06, ladder=lambda: "key frames")
+                  controls=LiveControls(strength=0.8, light=0.5), delay=0.06, ladder=lambda: "keyframes")
     run(status, clock)
     text = status.line(width)
     assert len(text) <= width
@@ -109,7 +109,7 @@ def test_the_line_fits_and_keeps_what_matters(width):
     if width >= 79:
         assert "(connection refused by the other side)" in text
     if width == 200:
-        for part in ("1234 dropped", "2 faults", "key frames", "audio offset 60 ms", "light 0.5", "strength 0.8"):
+        for part in ("1234 dropped", "2 faults", "keyframes", "audio offset 60 ms", "light 0.5", "strength 0.8"):
             assert part in text
 
 

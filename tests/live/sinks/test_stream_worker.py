@@ -49,7 +49,7 @@ class Ear:
         pass
 
     def packets(self, generation: int) -> list[tuple[str, float, bool]]:
-        """Kind, time and whether a key frame, of what a player finds."""
+        """Kind, time and whether an I-frame, of what a player finds."""
         with av.open(io.BytesIO(bytes(self.got[generation])), format=self.format) as box:
             return [(p.stream.type, float(p.pts * p.time_base), p.is_keyframe) for p in box.demux()
                     if p.pts is not None]
@@ -173,7 +173,7 @@ def test_tables_and_clocks_come_as_often_as_receivers_need(encoders: Callable[..
     longest = gaps(data)
     assert longest["PAT"] <= 0.3 and longest["PMT"] <= 0.3 and longest["PCR"] <= 0.1001
     begins = [p.at for p in ts_packets(data) if p.random_access and 0xE0 <= p.stream_id < 0xF0]
-    assert len(begins) == 2  # a viewer begins at a key frame, not at just any tables
+    assert len(begins) == 2  # a viewer begins at an I-frame, not at just any tables
     assert tables(data[188 * 5:]) == 188 * (begins[1] - 2 - 5)
     counters: dict[int, int] = {}
     for packet in ts_packets(data):

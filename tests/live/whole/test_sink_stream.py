@@ -79,7 +79,7 @@ def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tm
         assert after == next(e["pts"] for e in seen if e["pts"] - before > 2 - 0.5 / 30 - 0.002)
     steps = np.diff([e["pts"] for e in seen])
     assert np.all(steps > 0.02) and np.median(steps) == pytest.approx(1 / 30, abs=0.002)
-    # Whole periods between key frames, as their size goes round with them.
+    # Whole periods between I-frames, as their size goes round with them.
     first, last = keys[0], keys[-1]
     sent = sum(e["size"] for e in seen if first <= e["pts"] < last) * 8 / (last - first)
     assert sent == pytest.approx(1_500_000, rel=0.08)

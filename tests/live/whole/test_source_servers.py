@@ -126,7 +126,7 @@ def test_a_stream_that_changes_its_size_without_a_pause_goes_on(tmp_path: Path):
 
 
 def test_what_a_server_kept_is_not_shown_late(tmp_path: Path):
-    # Many servers send the last seconds at once, to begin with a key frame.
+    # Many servers send the last seconds at once, to begin with an I-frame.
     port = free_port(socket.SOCK_DGRAM)
     kept: list[bytes] = []
     peers: list[socket.socket] = []

@@ -64,7 +64,7 @@ def test_a_film_goes_on_where_its_reading_process_died(tmp_path: Path):
         watched.state("away", 2)
         watched.until(lambda: watched.source.ended, 8)
     again = [made for (at, _), made in zip(watched.frames, watched.made, strict=True)][30:]
-    assert min(again) > reached - 1.3  # from the key frame before
+    assert min(again) > reached - 1.3  # from the I-frame before
     assert watched.made[-1] - watched.made[0] > 2.9
 
 
