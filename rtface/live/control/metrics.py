@@ -54,25 +54,25 @@ class _Run(Collector):
         status = self._status
         counters, values = status.stats.counters, status.controls.values()
         yield InfoMetricFamily("rtface", "The program that runs", {"version": __version__})
-        yield _counter("rtface_frames_received", "Pictures that came from the source", counters["frames_in"])
-        yield _counter("rtface_frames_written", "Pictures handed to the sinks", counters["frames_out"])
-        yield _causes("rtface_frames_dropped", "Pictures given up, by cause", status.dropped)
-        yield _causes("rtface_frames_passed", "Pictures with faces that went through as they came, by cause",
+        yield _counter("rtface_frames_received", "Frames that came from the source", counters["frames_in"])
+        yield _counter("rtface_frames_written", "Frames handed to the sinks", counters["frames_out"])
+        yield _causes("rtface_frames_dropped", "Frames given up, by cause", status.dropped)
+        yield _causes("rtface_frames_passed", "Frames with faces that went through as they came, by cause",
                       status.passed)
-        yield _counter("rtface_faults", "Steps that failed; their pictures went on without them", counters["faults"])
+        yield _counter("rtface_faults", "Steps that failed; their frames went on without them", counters["faults"])
         stages = dict(status.stats.stages)
         yield _histogram("rtface_latency_seconds", "From capture to the hand-over to the sinks",
                          stages.get("latency", Histogram()))
-        yield _gauge("rtface_frames_per_second", "Pictures handed to the sinks, lately", status.window.rate)
-        yield _gauge("rtface_faces", "Faces on the last picture", status.faces)
+        yield _gauge("rtface_frames_per_second", "Frames handed to the sinks, lately", status.window.rate)
+        yield _gauge("rtface_faces", "Faces on the last frame", status.faces)
         yield _gauge("rtface_enabled", "Whether faces are enhanced", float(values["enabled"]))
         yield _gauge("rtface_strength_ratio", "How much of the correction is added", float(values["strength"]))
-        yield _gauge("rtface_light_ratio", "How much a dark picture is lightened", float(values["light"]))
+        yield _gauge("rtface_light_ratio", "How much a dark frame is lightened", float(values["light"]))
         if (offset := status.audio_offset) is not None:
-            yield _gauge("rtface_audio_offset_seconds", "How long other sound has to wait for the pictures", offset)
+            yield _gauge("rtface_audio_offset_seconds", "How long other sound has to wait for the frames", offset)
         yield from _ends("source", [(status.source[0], status.source[1].health)])
         yield from _ends("sink", [(name, sink.health) for name, sink in status.sinks])
-        lost = CounterMetricFamily("rtface_sink_drops", "Pictures that a sink gave up, by cause",
+        lost = CounterMetricFamily("rtface_sink_drops", "Frames that a sink gave up, by cause",
                                    labels=["sink", "cause"])
         for name, sink in status.sinks:
             for cause, n in sink.health.causes.items():
@@ -118,8 +118,8 @@ def _ends(end: str, healths: list[tuple[str, EndpointHealth]]) -> Iterable[Metri
                               labels=[*labels, "state"])
     since = GaugeMetricFamily(f"rtface_{end}_state_age_seconds", "How long it has been in it", labels=labels)
     reconnects = CounterMetricFamily(f"rtface_{end}_reconnects", "How often it was lost and came back", labels=labels)
-    frames = CounterMetricFamily(f"rtface_{end}_frames", "Pictures that went through it", labels=labels)
-    dropped = CounterMetricFamily(f"rtface_{end}_frames_dropped", "Pictures given up on the way to or from it",
+    frames = CounterMetricFamily(f"rtface_{end}_frames", "Frames that went through it", labels=labels)
+    dropped = CounterMetricFamily(f"rtface_{end}_frames_dropped", "Frames given up on the way to or from it",
                                   labels=labels)
     traffic = CounterMetricFamily(f"rtface_{end}_bytes", "What a network peer took or gave", labels=labels)
     now = time.monotonic()

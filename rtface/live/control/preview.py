@@ -17,15 +17,15 @@ from rtface.frame import Bytes, Frame
 FPS = 15.0
 SIDE = 960
 _QUALITY = 80
-# A picture is sent again after this time without a new one, so that a viewer who left is noticed; an empty one where
+# A frame is sent again after this time without a new one, so that a viewer who left is noticed; an empty one where
 # there was none yet.
 AGAIN_S = 2.0
 
 
 class Preview:
-    """Pairs of the untouched and the finished picture.
+    """Pairs of the untouched and the finished frame.
 
-    The loop keeps a copy of a picture as it came where one is `wanted`, which is 15 times a second at most and only
+    The loop keeps a copy of a frame as it came where one is `wanted`, which is 15 times a second at most and only
     while somebody looks, and gives both to `show`. Scaling and JPEG are done on a thread that has only ever the
     newest pair.
     """
@@ -43,11 +43,11 @@ class Preview:
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody looks, and it is time for another picture."""
+        """Whether somebody looks, and it is time for another frame."""
         return self._viewers > 0 and self._clock() >= self._due
 
     def show(self, before: Frame, after: Frame) -> None:
-        """Takes a picture as it came and finished, where one is wanted. The samples of neither must change any more."""
+        """Takes a frame as it came and finished, where one is wanted. The samples of neither must change any more."""
         if self.wanted:
             self._due = max(self._due + 1.0 / FPS, self._clock() - 1.0 / FPS)
             self._pairs.put((before, after))
@@ -93,7 +93,7 @@ class Preview:
 
 
 def encoded(before: Bytes, after: Bytes) -> bytes:
-    """Two pictures (RGB uint8 h×w×3) beside each other as one JPEG; the second gets the size of the first."""
+    """Two frames (RGB uint8 h×w×3) beside each other as one JPEG; the second gets the size of the first."""
     if before.shape != after.shape:
         after = np.asarray(cv2.resize(after, before.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
     pair = cv2.cvtColor(np.concatenate([before, after], axis=1), cv2.COLOR_RGB2BGR)

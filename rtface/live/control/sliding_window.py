@@ -11,7 +11,7 @@ from rtface.stats import Histogram
 
 
 class DropShares:
-    """What share of its pictures an output gave up in the last ten seconds, by cause, from counts that only rise."""
+    """What share of its frames an output gave up in the last ten seconds, by cause, from counts that only rise."""
 
     SECONDS = 10.0
 

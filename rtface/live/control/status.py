@@ -19,9 +19,9 @@ Paint = Callable[[str, str], str]
 
 PASS_THROUGH = "pass-through"
 """How the ladder names a face that is left as it is."""
-# Share of its pictures that an output gives up from which it is said.
+# Share of its frames that an output gives up from which it is said.
 _LOSS = 0.02
-# The same of pictures that come too late to be enhanced: enhancement stands still then.
+# The same of frames that come too late to be enhanced: enhancement stands still then.
 _MOSTLY = 0.9
 
 
@@ -66,14 +66,14 @@ class LiveStatus:
         self.faces = 0
 
     def wrote(self, latency: float, faces: int) -> None:
-        """A picture was handed to the sinks, `latency` seconds after it was captured, with so many faces."""
+        """A frame was handed to the sinks, `latency` seconds after it was captured, with so many faces."""
         self.window.add(latency)
         self.faces = faces
         self._look()
         self._late_share()
 
     def _late_share(self) -> float:
-        """Share of the last ten seconds' pictures that came too late for their faces to be worked on."""
+        """Share of the last ten seconds' frames that came too late for their faces to be worked on."""
         counters = self.stats.counters
         late = counters["passed:late"]
         return sum(self._late.look(self._clock(), counters["frames_out"] - late, {"late": late}).values())
@@ -85,7 +85,7 @@ class LiveStatus:
 
     @property
     def alerts(self) -> list[str]:
-        """Connected outputs whose viewers miss pictures, a line each: "rtmp://…: 52 % dropped (network)"."""
+        """Connected outputs whose viewers miss frames, a line each: "rtmp://…: 52 % dropped (network)"."""
         return [f"{name}: {100 * share:.0f} % dropped ({cause})" for name, losses in self._look().items()
                 for cause, share in losses.items() if cause != "away" and share >= _LOSS]
 
@@ -99,19 +99,19 @@ class LiveStatus:
         if not self.faces:
             return ""
         if self._late_share() > _MOSTLY:
-            return "pictures come too late"
+            return "frames come too late"
         return "computer too busy" if set(self.ladder.split(", ")) == {PASS_THROUGH} else ""
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Pictures that were given up, by cause, "sink" for all outputs together; the usual causes also where there
+        """Frames that were given up, by cause, "sink" for all outputs together; the usual causes also where there
         were none."""
         sinks = sum(end.health.dropped for _, end in self.sinks)
         return {"late": 0, "source": 0} | self._counted("dropped:") | {"sink": sinks}
 
     @property
     def passed(self) -> dict[str, int]:
-        """Pictures that went through as they came though there were faces, by cause."""
+        """Frames that went through as they came though there were faces, by cause."""
         return {"late": 0} | self._counted("passed:")
 
     def _counted(self, prefix: str) -> dict[str, int]:
@@ -125,7 +125,7 @@ class LiveStatus:
 
     @property
     def audio_offset(self) -> float | None:
-        """Seconds by which the sound of another program has to wait for these pictures; None before the first."""
+        """Seconds by which the sound of another program has to wait for these frames; None before the first."""
         if self._delay is not None:
             return self._delay
         recent = self.window.histogram()
@@ -246,7 +246,7 @@ class StatusScreen(LineOutput, Protocol):
 class StatusLine:
     """Shows the line: five times a second on a terminal and at once when a control changes, every 10 s elsewhere.
 
-    Call it as often as you like, also while no pictures come.
+    Call it as often as you like, also while no frames come.
     """
 
     def __init__(self, screen: StatusScreen, status: LiveStatus, *,

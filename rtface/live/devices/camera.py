@@ -26,7 +26,7 @@ def open_camera(request: SourceRequest) -> OpenedInput:
 
     Raises:
         InputMissing: it is not there, or may not be opened.
-        InputError: it is in use, or gives no pictures.
+        InputError: it is in use, or gives no frames.
     """
     if request.format:  # a stand-in
         container = av.open(request.name, "r", format=request.format)
@@ -59,7 +59,7 @@ def device_of(name: str) -> str:
 
 
 def _captures(device: str) -> bool:
-    """Whether pictures can be read from it; a camera has a second device for its metadata."""
+    """Whether frames can be read from it; a camera has a second device for its metadata."""
     try:
         file = os.open(device, os.O_RDWR | os.O_NONBLOCK)
     except PermissionError:
@@ -83,7 +83,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
         finally:
             os.close(file)
         if not captures:
-            raise InputError(f"{called}: gives no pictures; if it is a virtual camera, start what writes to it, else "
+            raise InputError(f"{called}: gives no frames; if it is a virtual camera, start what writes to it, else "
                              f"{_LIST}")
         container = av.open(device, "r", format="v4l2", options=_v4l2_options(mode, request))
         # The driver's clock is the monotonic one.

@@ -1,7 +1,7 @@
-"""Pictures packed as a virtual camera takes them: I420 or NV12, even sizes, BT.601 of limited range.
+"""Frames packed as a virtual camera takes them: I420 or NV12, even sizes, BT.601 of limited range.
 
 A virtual camera carries no word on colour, and what reads one takes BT.601 of limited range for granted (V4L2 defines
-it so for such devices). Pictures that are so already are copied sample for sample; others are converted, once.
+it so for such devices). Frames that are so already are copied sample for sample; others are converted, once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def even(size: float | Fraction) -> int:
 
 
 class CameraBuffer:
-    """Room for one picture.
+    """Room for one frame.
 
     Attributes:
         width, height: even.
@@ -55,7 +55,7 @@ class CameraBuffer:
             plane[:] = 128
 
     def draw(self, image: av.VideoFrame, color: Color, aspect: Fraction = Fraction(1)) -> None:
-        """Puts a picture on it: as it is where it fits, an odd side lengthened by one sample, and otherwise as large as
+        """Puts a frame on it: as it is where it fits, an odd side lengthened by one sample, and otherwise as large as
         it goes, in the middle of black.
 
         Args:
@@ -88,7 +88,7 @@ class CameraBuffer:
             inner[rows:] = inner[rows - 1]
 
     def _turn(self, image: av.VideoFrame, matrix: str) -> None:
-        """A picture that only its matrix keeps from being copied. swscale goes over RGB for that: five times the time,
+        """A frame that only its matrix keeps from being copied. swscale goes over RGB for that: five times the time,
         and less exact."""
         (_, yu, yv), (_, uu, uv), (_, vu, vv) = ycbcr_from_rgb("bt601") @ np.linalg.inv(ycbcr_from_rgb(matrix))
         yu, yv = yu * 219 / 224, yv * 219 / 224  # of code values
@@ -105,7 +105,7 @@ class CameraBuffer:
             self._planes[1][:], self._planes[2][:] = new
 
     def _fit(self, width: Fraction, height: int) -> tuple[int, int, int, int]:
-        """Left, top, width, height of a picture's place, all even."""
+        """Left, top, width, height of a frame's place, all even."""
         if (even(width), even(height)) == (self.width, self.height):
             return 0, 0, self.width, self.height
         scale = min(self.width / width, Fraction(self.height, height))

@@ -26,12 +26,12 @@ USUAL_SIZE, USUAL_RATE = (1280, 720), Fraction(30)
 
 @dataclass(frozen=True, slots=True)
 class CameraMode:
-    """One way in which a camera gives pictures.
+    """One way in which a camera gives frames.
 
     Attributes:
         format: FFmpeg's name for `input_format`: a pixel format, or "mjpeg".
         width, height: in samples.
-        rate: pictures a second, the highest of them; 0 where the driver does not say.
+        rate: frames a second, the highest of them; 0 where the driver does not say.
         rates: all that it names.
     """
 
@@ -81,7 +81,7 @@ def sizes(fd: int, code: str) -> list[tuple[int, int]]:
 
 
 def rates_of(fd: int, code: str, width: int, height: int) -> tuple[Fraction, ...]:
-    """Pictures a second that a format of a size comes at, fastest first; of a range its ends."""
+    """Frames a second that a format of a size comes at, fastest first; of a range its ends."""
     found: set[Fraction] = set()
     for data in _each(fd, _ENUM_RATES, lambda i: struct.pack("=I4s2I", i, _code(code), width, height), 52):
         kind, *numbers = struct.unpack("=I6I", data[16:44])

@@ -27,7 +27,7 @@ class PyvirtualcamOutput:
 
     Attributes:
         name: as programs show it.
-        width, height, pix_fmt: of the pictures that it takes.
+        width, height, pix_fmt: of the frames that it takes.
         notes: what a user should know, a line each.
     """
 
@@ -59,10 +59,10 @@ class PyvirtualcamOutput:
         self.width, self.height, self.pix_fmt = width, height, pix_fmt
         self.notes = [f"{self.name}: {ONE.split(':')[0]}"] if "OBS" in self.name else []
 
-    def write(self, picture: Bytes) -> None:
-        """Hands over one picture; OSError when it cannot be. Never waits."""
+    def write(self, frame: Bytes) -> None:
+        """Hands over one frame; OSError when it cannot be. Never waits."""
         try:
-            self._camera.send(np.asarray(picture))
+            self._camera.send(np.asarray(frame))
         except Exception as error:  # noqa: BLE001 - as above
             raise OSError(str(error)) from None
 

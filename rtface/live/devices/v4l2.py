@@ -45,12 +45,12 @@ class DeviceCapability:
 
     @property
     def captures(self) -> bool:
-        """Pictures can be read from it; of a loopback device: there is a writer."""
+        """Frames can be read from it; of a loopback device: there is a writer."""
         return bool(self.bits & CAPTURE)
 
     @property
     def outputs(self) -> bool:
-        """Pictures can be written to it; of a loopback device with exclusive_caps=1: there is no writer."""
+        """Frames can be written to it; of a loopback device with exclusive_caps=1: there is no writer."""
         return bool(self.bits & OUTPUT)
 
 

@@ -23,7 +23,7 @@ FOURCC = {"yuv420p": b"YU12", "nv12": b"NV12"}
 _PIX_FMT = {code: name for name, code in FOURCC.items()}
 
 _LONG = struct.calcsize("P")
-_FORMAT = 4 if _LONG == 4 else 8  # where the picture's fields begin in struct v4l2_format
+_FORMAT = 4 if _LONG == 4 else 8  # where the frame's fields begin in struct v4l2_format
 _S_FMT = 0xC0005605 | (200 + _FORMAT) << 16
 _S_PARM = 0xC0CC5616
 _SUBSCRIBE, _DEQUEUE = 0x4020565A, 0x80885659
@@ -73,7 +73,7 @@ class V4l2LoopbackOutput:
 
     Attributes:
         name: "rtface (/dev/video10)".
-        width, height, pix_fmt: of the pictures that it takes. Those asked for, but where a program still reads it: then
+        width, height, pix_fmt: of the frames that it takes. Those asked for, but where a program still reads it: then
             the driver keeps what it had.
         notes: what a user should know, a line each.
     """
@@ -132,7 +132,7 @@ class V4l2LoopbackOutput:
         if (can.captures and not can.outputs) or any(user.writes for user in users):
             raise self._in_use("is in use by another writer")
         if v4l2.mixes(can):
-            self.notes.append(f"{self.name} has exclusive_caps=0: browsers may not list it, and the pictures of a "
+            self.notes.append(f"{self.name} has exclusive_caps=0: browsers may not list it, and the frames of a "
                               f"second writer would mix with these; better: {v4l2.RELOAD}")
             if users:
                 self.notes.append(f"{self.name} is open in {', '.join(map(str, users))} too; end that if it writes")
@@ -163,7 +163,7 @@ class V4l2LoopbackOutput:
                               f"reads it{self._by()}; switch its camera off and on")
         if (got_width, got_height) != (width, height):
             self.notes.append(f"{self.name} is held at {got_width}×{got_height} by a program that reads "
-                              f"it{self._by()}: pictures of {width}×{height} are fitted in")
+                              f"it{self._by()}: frames of {width}×{height} are fitted in")
         with contextlib.suppress(OSError):
             # From here on readers see a camera, and the close, however it comes, leaves a device that can be used
             # again. 0.14 and newer refuse this: there the first write does it.
@@ -174,9 +174,9 @@ class V4l2LoopbackOutput:
         users = v4l2.users(self._node)
         return f" ({', '.join(map(str, users))})" if users else ""
 
-    def write(self, picture: Bytes) -> None:
-        """Hands over one picture; OSError when the device does not take it. Never waits."""
-        if os.write(self._fd, picture.data) != picture.nbytes:
+    def write(self, frame: Bytes) -> None:
+        """Hands over one frame; OSError when the device does not take it. Never waits."""
+        if os.write(self._fd, frame.data) != frame.nbytes:
             raise OSError(errno.EIO, "the device takes another size now")
 
     def watch(self, seconds: float) -> bool | None:

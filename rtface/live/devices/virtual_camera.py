@@ -37,7 +37,7 @@ class CameraOutput(Protocol):
     pix_fmt: str
     notes: list[str]
 
-    def write(self, picture: Bytes) -> None: ...
+    def write(self, frame: Bytes) -> None: ...
 
     def watch(self, seconds: float) -> bool | None: ...
 
@@ -128,7 +128,7 @@ class VirtualCamera:
         return self._wanted
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Makes it ready; readers see black until the first picture. Sound has no place in a virtual camera.
+        """Makes it ready; readers see black until the first frame. Sound has no place in a virtual camera.
 
         Raises:
             MissingComponent, UsageError, OutputError: it cannot be had; the message says what to do.
@@ -145,7 +145,7 @@ class VirtualCamera:
         self._thread.start()
 
     def write(self, frame: Frame) -> None:
-        """Hands over a picture; while the device is away it is given up. Never raises for the device's sake."""
+        """Hands over a frame; while the device is away it is given up. Never raises for the device's sake."""
         with self._lock:
             self._frames += 1
             if self._output is None or self._canvas is None or self._state != "live":
@@ -153,9 +153,9 @@ class VirtualCamera:
                 return
             try:
                 self._canvas.draw(frame.image, frame.color, frame.display.aspect)
-            except (FFmpegError, ValueError) as error:  # a picture that swscale cannot read
+            except (FFmpegError, ValueError) as error:  # a frame that swscale cannot read
                 self._drop("form")
-                self._detail = f"a picture could not be converted: {error}"
+                self._detail = f"a frame could not be converted: {error}"
                 return
             try:
                 self._output.write(self._canvas.data)
@@ -187,19 +187,19 @@ class VirtualCamera:
         assert form is not None
         width, height = even(form.width * form.aspect), even(form.height)
         output = open_output(self._name, width, height, "nv12" if form.pix_fmt == "nv12" else "yuv420p", form.rate)
-        try:  # from the first picture on readers find a camera; black, where no other comes
+        try:  # from the first frame on readers find a camera; black, where no other comes
             output.write(CameraBuffer(output.width, output.height, output.pix_fmt).data)
         except OSError as error:
             output.close()
-            raise OutputError(f"{output.name} takes no pictures: {error.strerror or error}") from None
+            raise OutputError(f"{output.name} takes no frames: {error.strerror or error}") from None
         return output
 
     def _differences(self, form: VideoFormat) -> list[str]:
         width, height = even(form.width * form.aspect), even(form.height)
         if form.aspect != 1:
-            return [f"pictures are made {width}×{height}: a virtual camera has square samples only"]
+            return [f"frames are made {width}×{height}: a virtual camera has square samples only"]
         if (width, height) != (form.width, form.height):
-            return [f"pictures are made {width}×{height} by repeating the last row or column: a virtual camera takes "
+            return [f"frames are made {width}×{height} by repeating the last row or column: a virtual camera takes "
                     "even sizes only"]
         return []
 
@@ -214,7 +214,7 @@ class VirtualCamera:
 
     def _lost(self, error: OSError) -> None:
         """Under the lock: the watcher closes and opens."""
-        self._set("away", f"the virtual camera takes no pictures: {error.strerror or error}")
+        self._set("away", f"the virtual camera takes no frames: {error.strerror or error}")
         log.warning("%s: %s", self._described, self._detail)
 
     def _watch(self) -> None:

@@ -26,7 +26,7 @@ from rtface.live.protocols import EndpointHealth, SoundPacket, VideoFormat
 
 # Seconds for a process to start, which is long on a busy machine, and for its sink to be there.
 STARTING, OPENING = 30.0, 10.0
-# Bytes of pictures that may be on their way to the child, at most.
+# Bytes of frames that may be on their way to the child, at most.
 _ROOM = 64 << 20
 
 
@@ -37,7 +37,7 @@ class ChildSink:
     Args:
         target: the child's function.
         shown: the output's name, without secrets.
-        slots: pictures that may be on their way to it.
+        slots: frames that may be on their way to it.
     """
 
     def __init__(self, target: str, shown: str, slots: int) -> None:
@@ -49,18 +49,18 @@ class ChildSink:
         self._began: float | None = None
         self._answers: queue.SimpleQueue[WorkerStarted | SinkOpened | SinkRefused | str] = queue.SimpleQueue()
         self._closing = False
-        self._full = 0  # pictures that the child had no room for
+        self._full = 0  # frames that the child had no room for
         self._given_up: Counter[str] = Counter()
         self._report = self._before = SinkReport(TransportStatus("opening", ""))
         self._health = EndpointHealth("opening", "not opened yet", time.monotonic())
         self.ready = False  # the child said that it is there
-        self.put_at = time.monotonic()  # when a picture, or all, was taken last
+        self.put_at = time.monotonic()  # when a frame, or all, was taken last
         self.notes: list[str] = []
         self.encoder = ""
 
     @property
     def described(self) -> str:
-        """The output, the pictures' size and the encoder."""
+        """The output, the frames' size and the encoder."""
         form = self._form
         size = f", {form.width}×{form.height}" if form else ""
         return self._shown + size + (f", {self.encoder}" if self.encoder else "")
@@ -80,7 +80,7 @@ class ChildSink:
         return self._report.status.viewers != 0
 
     def write(self, frame: Frame) -> None:
-        """Copies a picture for the child; drops it where the child has not taken those before."""
+        """Copies a frame for the child; drops it where the child has not taken those before."""
         slot: int | None = None
         seconds = self._since(frame.time)
         with self._lock:
@@ -139,7 +139,7 @@ class ChildSink:
     def _start(self, job: object) -> None:
         assert self._form is not None
         samples = self._form.width * self._form.height
-        size = samples * 8 + (1 << 20)  # of any format; what no picture reaches costs nothing
+        size = samples * 8 + (1 << 20)  # of any format; what no frame reaches costs nothing
         self._answers = queue.SimpleQueue()
         ring = FrameRing(max(3, min(self._slots, _ROOM // (2 * samples))), size)
         ended = False

@@ -37,7 +37,7 @@ _NO_GOP = 1_000_000  # I-frames are set by time, not by number
 
 
 def usual_bitrate(form: VideoFormat) -> int:
-    """Bits a second that streaming platforms recommend for pictures like these."""
+    """Bits a second that streaming platforms recommend for frames like these."""
     return int(round(np.interp(form.width * form.height * float(form.rate), _SAMPLES, _BITS), -4))
 
 
@@ -51,7 +51,7 @@ def tags_for(color: Color) -> ColorTags:
 
 
 class EncoderScaler:
-    """Brings pictures to an encoder's size and format, in limited range."""
+    """Brings frames to an encoder's size and format, in limited range."""
 
     def __init__(self, form: VideoFormat, pix_fmt: str) -> None:
         self.width, self.height, self.pix_fmt = form.width & ~1, form.height & ~1, pix_fmt
@@ -72,7 +72,7 @@ class EncoderScaler:
 
 
 class LiveEncoder:
-    """Encodes pictures one by one; what comes out can be sent at once.
+    """Encodes frames one by one; what comes out can be sent at once.
 
     Attributes:
         name: FFmpeg's name of the encoder.
@@ -97,7 +97,7 @@ class LiveEncoder:
         self.width, self.height, self.rate = self._fit.width, self._fit.height, form.rate
 
     def encode(self, image: av.VideoFrame, seconds: float, *, key: bool) -> list[av.Packet[Any]]:
-        """The packets of a picture; mostly one, hardware may keep some back.
+        """The packets of a frame; mostly one, hardware may keep some back.
 
         Args:
             image: of any size and format.

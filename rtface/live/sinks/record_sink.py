@@ -15,7 +15,7 @@ from rtface.media.stream_plan import FORMATS
 from rtface.media.workfile import work_name
 from rtface.options import Options
 
-# Pictures that may wait to be encoded.
+# Frames that may wait to be encoded.
 _SLOTS = 16
 # A recording has no other chance to be whole; its file is closed in this time or kept as a part.
 _CLOSING = 0.9

@@ -52,7 +52,7 @@ class Recording:
     Attributes:
         encoder: FFmpeg's name of the encoder.
         file: the working file.
-        frames: pictures encoded.
+        frames: frames encoded.
 
     Raises:
         UsageError: the encoder does not open like this.
@@ -72,27 +72,27 @@ class Recording:
         self._container.flags |= Flags.flush_packets.value
         self._container.metadata.update(job.metadata)
         stream = self._container.add_stream(plan.encoder, rate=plan.rate)
-        self._pictures = cast(VideoStream, stream)
-        configure(self._pictures, plan)
-        self._pictures.time_base = TICKS
-        self._pictures.codec_context.gop_size = max(1, round(job.gop * float(plan.rate)))
+        self._video = cast(VideoStream, stream)
+        configure(self._video, plan)
+        self._video.time_base = TICKS
+        self._video.codec_context.gop_size = max(1, round(job.gop * float(plan.rate)))
         self._sound = add_sound(self._container, job.sound, bare=self._bare) if job.sound is not None else None
         self._config = config_for(job.sound.rate, job.sound.channels) if job.sound is not None else b""
 
-    def picture(self, image: av.VideoFrame, seconds: float, *, corrected: bool = False) -> None:
-        """Takes the next picture; `corrected`: whether a face was corrected on it."""
+    def write_frame(self, image: av.VideoFrame, seconds: float, *, corrected: bool = False) -> None:
+        """Writes the next frame; `corrected`: whether a face was corrected on it."""
         self._corrected = self._corrected or corrected
         image = self._fit(image)
         image.pts, image.time_base = self._rising(0, seconds), TICKS
         image.duration = round(1 / self._job.video.rate / TICKS)
         image.pict_type = 0
-        packets = self._pictures.encode(image)
+        packets = self._video.encode(image)
         self.frames += 1
         for packet in packets:
             self._container.mux_one(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
-        """Takes the next frame of sound; the film begins with its first picture."""
+        """Writes the next packet of AAC; the film begins with its first frame."""
         if self._sound is not None and self.frames and adts_config(sound.data)[0] == self._config:
             self._container.mux_one(sound_packet(sound, self._sound, self._rising(1, seconds), bare=self._bare))
 
@@ -137,7 +137,7 @@ class Recording:
         return self._job.container != "mpegts"
 
     def _flush(self) -> None:
-        for packet in self._pictures.encode(None):
+        for packet in self._video.encode(None):
             self._container.mux_one(packet)
 
     def _rising(self, stream: int, seconds: float) -> int:
@@ -180,7 +180,7 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
     why = _take(parent, recording)
     path: str | None = str(job.target.path)
     if not why and not recording.frames:
-        why = "no picture came"
+        why = "no frame came"
     if not why:
         why = _tried(recording, recording.finish)
     if why:
@@ -203,7 +203,7 @@ def _take(parent: ParentProcess, recording: Recording) -> str:
         if isinstance(message, WriteFrame):
             image, seconds = frames.get(message.slot, message.layout), message.time
             why = _tried(recording, lambda image=image, seconds=seconds, corrected=message.corrected:
-                         recording.picture(image, seconds, corrected=corrected))
+                         recording.write_frame(image, seconds, corrected=corrected))
         elif isinstance(message, WriteSound):
             sound, seconds = message.sound, message.time
             why = _tried(recording, lambda sound=sound, seconds=seconds: recording.sound(sound, seconds))

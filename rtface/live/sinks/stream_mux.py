@@ -1,4 +1,4 @@
-"""Encoded pictures and sound into FLV or MPEG-TS, as bytes that can be sent on at once."""
+"""Encoded frames and sound into FLV or MPEG-TS, as bytes that can be sent on at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rtface.media.adts_headers import adts_config, config_for
 DATAGRAM = 1316
 """Bytes of seven packets of MPEG-TS, which fit into one datagram of an Ethernet."""
 
-# A picture waits this long at most for sound that belongs in front of it.
+# A frame waits this long at most for sound that belongs in front of it.
 _WAIT_US = 200_000
 _OPTIONS = {
     "flv": {"flvflags": "no_duration_filesize"},
@@ -55,7 +55,7 @@ class StreamMux:
     Args:
         format: "flv" or "mpegts".
         write: takes the bytes.
-        width, height, rate: of the pictures, H.264 with its parameter sets in I-frames.
+        width, height, rate: of the frames, H.264 with its parameter sets in I-frames.
         sound: form of the sound, None where there is none.
     """
 
@@ -65,20 +65,20 @@ class StreamMux:
                                   container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[format])
         self._container.flags |= Flags.flush_packets.value
         self._bare = format != "mpegts"
-        self._pictures = self._container.add_mux_stream("h264", rate=rate, width=width, height=height, time_base=TICKS)
+        self._video = self._container.add_mux_stream("h264", rate=rate, width=width, height=height, time_base=TICKS)
         self._sound = add_sound(self._container, sound, bare=self._bare) if sound is not None else None
         self._config = config_for(sound.rate, sound.channels) if sound is not None else b""
         self._last: int | None = None
 
-    def picture(self, packet: av.Packet[Any]) -> None:
-        """Writes an encoded picture; the first has to be an I-frame."""
-        packet.stream = self._pictures
+    def write_frame(self, packet: av.Packet[Any]) -> None:
+        """Writes an encoded frame; the first has to be an I-frame."""
+        packet.stream = self._video
         if self._last is None:
             self._last = (packet.dts or 0) - 1
         self._container.mux_one(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
-        """Writes a frame of sound; left out is what comes before the first picture, is not later than the frame before,
+        """Writes a packet of AAC; left out is what comes before the first frame, is not later than the packet before,
         or has another form: receivers would play it at a wrong pitch."""
         pts = round(seconds / TICKS)
         if self._sound is not None and self._last is not None and pts > self._last \

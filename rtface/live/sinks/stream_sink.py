@@ -16,11 +16,11 @@ from rtface.live.sinks.child_sink import STARTING, ChildSink
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.options import Options
 
-# Pictures that may be on their way to the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at
+# Frames that may be on their way to the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at
 # 60 a
 # second.
 _SLOTS = 12
-# Seconds: of a child that takes no picture, and between two children.
+# Seconds: of a child that takes no frame, and between two children.
 STUCK_S, _AGAIN = 3.0, 1.0
 _CLOSING = 0.9
 
@@ -30,7 +30,7 @@ class StreamSink(ChildSink):
 
     Args:
         endpoint: a stream.
-        encoding: how the pictures are encoded.
+        encoding: how the frames are encoded.
     """
 
     def __init__(self, endpoint: LiveAddress, encoding: EncoderSettings) -> None:
@@ -114,7 +114,7 @@ class NullSink:
         self._health = EndpointHealth("live", "takes everything", time.monotonic())
 
     def write(self, frame: Frame) -> None:
-        """Counts a picture."""
+        """Counts a frame."""
         self._health = replace(self._health, frames=self._health.frames + 1)
 
     def sound(self, packet: SoundPacket) -> None:

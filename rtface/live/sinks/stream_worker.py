@@ -26,23 +26,23 @@ from rtface.live.sinks.transport import Transport
 from rtface.redaction import redacted
 
 _STATUS_S = 0.25
-# Seconds of pictures that may wait for the encoder: those of a live run come in a burst after a stall.
+# Seconds of frames that may wait for the encoder: those of a live run come in a burst after a stall.
 BEHIND_S = 0.15
 # Seconds in which what waits may still go out at the end.
 CLOSING = 0.6
 
 
 class StreamWriter:
-    """Takes pictures and sound in the order they come, and gives bytes to a transport.
+    """Takes frames and sound in the order they come, and gives bytes to a transport.
 
     Args:
-        encoder: for the pictures.
+        encoder: for the frames.
         transport: started.
         sound: form of the sound, None for none.
 
     Attributes:
-        frames: pictures encoded.
-        dropped: pictures given up, by the causes of `rtface.live.protocols.EndpointHealth`.
+        frames: frames encoded.
+        dropped: frames given up, by the causes of `rtface.live.protocols.EndpointHealth`.
     """
 
     def __init__(self, encoder: LiveEncoder, transport: Transport, *, sound: SoundFormat | None) -> None:
@@ -53,8 +53,8 @@ class StreamWriter:
         self.frames = 0
         self.dropped: Counter[str] = Counter()
 
-    def picture(self, image: Callable[[], av.VideoFrame], seconds: float) -> None:
-        """Encodes and sends a picture, unless nobody takes it; `image` is asked for it only then."""
+    def write_frame(self, image: Callable[[], av.VideoFrame], seconds: float) -> None:
+        """Encodes and sends a frame, unless nobody takes it; `image` is asked for it only then."""
         transport = self._transport
         generation, key = transport.generation, transport.wants_key()
         if not generation or transport.behind:
@@ -72,10 +72,10 @@ class StreamWriter:
                 self._mux = StreamMux(transport.format, partial(transport.write, generation), width=self._encoder.width,
                                       height=self._encoder.height, rate=self._encoder.rate, sound=self._sound)
             if self._mux is not None:
-                self._mux.picture(packet)
+                self._mux.write_frame(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
-        """Sends sound beside the pictures."""
+        """Sends sound beside the frames."""
         if self._mux is not None and self._generation == self._transport.generation:
             self._mux.sound(sound, seconds)
 
@@ -129,8 +129,8 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
 
 
 def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> None:
-    """Gives a writer what the parent sends, until it asks to end: all sound, and the pictures in order. Where the
-    encoder does not keep up, the oldest picture is given up once those that wait are too far apart."""
+    """Gives a writer what the parent sends, until it asks to end: all sound, and the frames in order. Where the
+    encoder does not keep up, the oldest frame is given up once those that wait are too far apart."""
     waiting: deque[WriteFrame] = deque()
     while True:
         message = parent.receive(0 if waiting else None)
@@ -157,7 +157,7 @@ def _show(writer: StreamWriter, frames: FrameRing, shown: WriteFrame) -> None:
         taken = True
         return frames.get(shown.slot, shown.layout)
 
-    writer.picture(image, shown.time)
+    writer.write_frame(image, shown.time)
     if not taken:
         frames.free(shown.slot)
 

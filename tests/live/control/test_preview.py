@@ -22,8 +22,8 @@ from rtface.stats import Stats
 from tests.live.live_fakes import SteppedClock
 
 
-def picture(value, pts=0, size=(320, 180), **more):
-    """A plain gray picture of luma `value`."""
+def frame(value, pts=0, size=(320, 180), **more):
+    """A plain gray frame of luma `value`."""
     image = av.VideoFrame(*size, "yuv420p")
     for plane, level in zip(image.planes, (value, 128, 128), strict=True):
         np.frombuffer(plane, np.uint8)[:] = level
@@ -42,7 +42,7 @@ def looked_at(preview, first=40, then=200, **more):
 
     def loop():
         for pts in range(500):
-            preview.show(picture(first, pts, **more), picture(then, pts, **more))
+            preview.show(frame(first, pts, **more), frame(then, pts, **more))
             if done.wait(0.01):
                 return
 
@@ -75,11 +75,11 @@ def test_nothing_is_wanted_or_made_when_nobody_looks():
     preview = Preview()
     for pts in range(100):
         assert not preview.wanted
-        preview.show(picture(50, pts), picture(90, pts))
+        preview.show(frame(50, pts), frame(90, pts))
     assert preview._thread is None
     assert preview._pairs.take(0) is None
     watching = preview.watch()
-    watching.close()  # came and went without a picture
+    watching.close()  # came and went without a frame
     assert not preview.wanted
     preview.close()
 
@@ -94,7 +94,7 @@ def test_at_most_fifteen_previews_a_second_at_every_rate():
             now[0] += 1 / rate
             if preview.wanted:
                 wanted += 1
-                preview.show(picture(20, pts, size=(64, 64)), picture(20, pts, size=(64, 64)))
+                preview.show(frame(20, pts, size=(64, 64)), frame(20, pts, size=(64, 64)))
                 assert preview._pairs.take(0) is not None
         assert 4 * expected - 3 <= wanted <= 4 * expected + 2, rate
     preview.close()
@@ -107,7 +107,7 @@ def test_a_stage_that_needs_originals_adds_no_previews():
     taken = 0
     for pts in range(120):
         now[0] += 1 / 60
-        preview.show(picture(20, pts, size=(64, 64)), picture(20, pts, size=(64, 64)))
+        preview.show(frame(20, pts, size=(64, 64)), frame(20, pts, size=(64, 64)))
         taken += preview._pairs.take(0) is not None
     assert taken <= 32
     preview.close()
@@ -152,7 +152,7 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
 
     def show():
         clock.step(1.0)
-        preview.show(picture(90, int(clock())), picture(90, int(clock())))
+        preview.show(frame(90, int(clock())), frame(90, int(clock())))
 
     while not preview.wanted:  # the viewer counts a moment after its headers
         pass
@@ -179,12 +179,12 @@ def test_a_slate_pairs_with_the_last_frame_of_the_same_time():
     filters.preview.close()
     filters.preview = SimpleNamespace(wanted=True, show=lambda before, after: pairs.append((before, after)),
                                      close=lambda: None)
-    filters.shown(picture(90, 1, captured_at=1.0))  # nobody wanted it when it came
+    filters.shown(frame(90, 1, captured_at=1.0))  # nobody wanted it when it came
     assert not pairs
-    first = picture(90, 2, captured_at=2.0, before=picture(40).image)
+    first = frame(90, 2, captured_at=2.0, before=frame(40).image)
     filters.shown(first)
-    filters.shown(picture(95, 3, captured_at=3.0))
-    slate = picture(24, 4)
+    filters.shown(frame(95, 3, captured_at=3.0))
+    slate = frame(24, 4)
     filters.shown(slate)
     filters.preview.wanted = False
     filters.shown(first)

@@ -183,7 +183,7 @@ def test_the_line_says_why_nothing_is_enhanced():
     assert status.line().endswith("  off") and not status.paused
 
 
-def test_pictures_that_mostly_come_too_late_are_a_pause():
+def test_frames_that_mostly_come_too_late_are_a_pause():
     clock, stats = Clock(), Stats()
     status = made(clock, stats=stats)
     for n in range(450):
@@ -191,7 +191,7 @@ def test_pictures_that_mostly_come_too_late_are_a_pause():
         stats.count("passed:late", int(n >= 60))
         run(status, clock, frames=1)
         assert n > 60 or not status.paused
-    assert status.line().endswith("paused: pictures come too late")
+    assert status.line().endswith("paused: frames come too late")
 
 
 class Screen:

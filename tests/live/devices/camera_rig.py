@@ -39,10 +39,10 @@ class StandIn(ModuleType):
                 self.asked, self.sent, self.closed = (width, height, fps, fmt.name, device, backend), [], False
                 module.made.append(self)
 
-            def send(self, picture):
+            def send(self, frame):
                 if module.fails:
                     raise RuntimeError("the queue is gone")
-                self.sent.append(picture.copy())
+                self.sent.append(frame.copy())
 
             def sleep_until_next_frame(self):
                 raise AssertionError("it would wait")

@@ -68,7 +68,7 @@ def bars():
     ("yuv444p", Color("bt2020"), "BT2020", 1), ("nv12", Color("bt709"), "ITU709", 1),
     ("yuv420p", Color("smpte240m"), "SMPTE240M", 1),
 ])
-def test_readers_see_the_colours_of_the_picture(pix_fmt, color, matrix, range_, target):
+def test_readers_see_the_colours_of_the_frame(pix_fmt, color, matrix, range_, target):
     image = av.VideoFrame.from_ndarray(bars(), "rgb24")
     if matrix:
         image = image.reformat(format=pix_fmt, dst_colorspace=matrix, src_color_range=2, dst_color_range=range_,
@@ -117,7 +117,7 @@ def test_samples_that_are_not_square_become_so():
     assert (canvas.data[: W * H] == 90).all()
 
 
-def test_the_picture_is_the_callers_again():
+def test_the_frame_is_the_callers_again():
     """swscale borrows a frame's tags; they are as they were."""
     image = noise(W, H, "yuv420p")
     image.colorspace, image.color_range, image.color_trc = 1, 1, 16

@@ -30,7 +30,7 @@ def test_the_device_gets_black_and_then_every_sample(video, opened):
     assert np.array_equal(first, samples(frame().image))
     assert sink.described == f"virtual camera rtface ({path}), 64×48"
     assert (sink.health.state, sink.health.frames, sink.health.dropped) == ("live", 1, 0)
-    assert video.devices[str(path)].rate == (1, 25)  # seconds a picture, as a fraction
+    assert video.devices[str(path)].rate == (1, 25)  # seconds a frame, as a fraction
     assert sink.notes == []
 
 
@@ -125,16 +125,16 @@ def test_a_second_writer_could_mix_in_and_that_is_said(video, opened):
     assert "obs (pid 5)" in notes[1]
 
 
-def test_what_a_reader_holds_stays_and_pictures_are_fitted_in(video, opened):
+def test_what_a_reader_holds_stays_and_frames_are_fitted_in(video, opened):
     path = video.add(10, "rtface", captures=True, held=(32, 64, b"NV12"))
     video.process(5, "zoom", path)
     sink = opened()
     assert "32×64" in sink.described
-    assert "held at 32×64 by a program that reads it (zoom (pid 5)): pictures of 64×48 are fitted in" in sink.notes[0]
+    assert "held at 32×64 by a program that reads it (zoom (pid 5)): frames of 64×48 are fitted in" in sink.notes[0]
     sink.write(frame())
     assert sink.health.dropped == 0
-    picture = np.frombuffer(path.read_bytes(), np.uint8)[-32 * 96 :]
-    luma = picture[: 32 * 64].reshape(64, 32)
+    written = np.frombuffer(path.read_bytes(), np.uint8)[-32 * 96 :]
+    luma = written[: 32 * 64].reshape(64, 32)
     assert (luma[:20] == 16).all() and (luma[-20:] == 16).all() and luma[20:-20].std() > 10
 
 
@@ -162,7 +162,7 @@ def test_it_ends_at_once_though_the_device_is_away(video, opened):
     assert sink.health.dropped == 2
 
 
-def test_a_picture_that_cannot_be_read_costs_only_itself(video, opened, monkeypatch):
+def test_a_frame_that_cannot_be_read_costs_only_itself(video, opened, monkeypatch):
     video.add(10, "rtface")
     sink = opened()
     monkeypatch.setattr(sink._canvas, "draw", lambda *_: (_ for _ in ()).throw(ValueError("no such format")))

@@ -38,7 +38,7 @@ def feed(recording: Recording, seconds: float = 1.0, *, corrected: bool = False,
             noisy = image.to_ndarray()
             noisy[16:] += noise.integers(0, 60, noisy[16:].shape, np.uint8)
             image = av.VideoFrame.from_ndarray(noisy, "yuv420p")
-        recording.picture(image, number / 30, corrected=corrected)
+        recording.write_frame(image, number / 30, corrected=corrected)
         for sound in voice.until(number / 30):
             recording.sound(sound, sound.time)
 

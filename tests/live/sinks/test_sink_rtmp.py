@@ -59,7 +59,7 @@ HEADER = b"FLV\x01\x05\0\0\0\x09" + bytes(4)
 
 
 def test_flv_tags_also_of_a_second_file_in_one_connection():
-    expected = [(18, 0, b"meta"), (9, 0x01234567, b"picture")]
+    expected = [(18, 0, b"meta"), (9, 0x01234567, b"frame")]
     data = HEADER + b"".join(tag(*one) for one in expected)
     data += HEADER + tag(8, 5, b"sound")
     for step in (1, 13, len(data)):
@@ -99,7 +99,7 @@ def test_bytes_that_never_leave_count_as_a_lost_server():
     links.get(timeout=5)
     while links.empty():
         clock.step(0.01)
-        transport.write(transport.generation, b"picture")
+        transport.write(transport.generation, b"frame")
     transport.close(0.1)
     assert "what is encoded does not reach it" in said and clock() > STALLED
 

@@ -65,13 +65,13 @@ def voice(channels: int = 1) -> list[SoundPacket]:
 
 
 def show(writer: StreamWriter, *moments: float) -> list[int]:
-    """Gives pictures of these times; whose turn it was to be fetched."""
+    """Gives frames of these times; whose turn it was to be fetched."""
     asked: list[int] = []
     for number, moment in enumerate(moments):
         def image(number: int = number, moment: float = moment) -> av.VideoFrame:
             asked.append(number)
             return picture(320, 180, moment)
-        writer.picture(image, moment)
+        writer.write_frame(image, moment)
     return asked
 
 
@@ -86,18 +86,18 @@ def test_times_go_through_and_key_frames_come_by_time(encoders: Callable[..., Li
         while sounds and sounds[0].time + 0.5 < moment:
             sound = sounds.pop(0)
             writer.sound(sound, sound.time + 0.5)
-            if writer.frames:  # nothing is written before the first picture
+            if writer.frames:  # nothing is written before the first frame
                 heard.append(sound.time + 0.5)
         assert show(writer, moment) == [0]
     writer.close()
     found = ear.packets(1)
-    pictures = [(t, key) for what, t, key in found if what == "video"]
-    assert [t for t, _ in pictures] == pytest.approx(list(moments), abs=0.0011)
-    assert len(pictures) == writer.frames == 80 and not writer.dropped
-    keys = [t for t, key in pictures if key]
-    assert pictures[0][1] and len(keys) == 4
+    frames = [(t, key) for what, t, key in found if what == "video"]
+    assert [t for t, _ in frames] == pytest.approx(list(moments), abs=0.0011)
+    assert len(frames) == writer.frames == 80 and not writer.dropped
+    keys = [t for t, key in frames if key]
+    assert frames[0][1] and len(keys) == 4
     for before, after in pairwise(keys):
-        assert after == next(t for t, _ in pictures if t - before >= 1.0 - 0.5 / 30 - 0.001)
+        assert after == next(t for t, _ in frames if t - before >= 1.0 - 0.5 / 30 - 0.001)
     times = [t for what, t, _ in found if what == "audio"]
     assert times == pytest.approx(heard, abs=0.0011)
 
@@ -182,14 +182,14 @@ def test_tables_and_clocks_come_as_often_as_receivers_need(encoders: Callable[..
             counters[packet.pid] = packet.counter
 
 
-def test_large_pictures_stay_in_whole_packets():
+def test_large_frames_stay_in_whole_packets():
     ear = Ear("mpegts")
     sizes: list[int] = []
     ear.write = lambda generation, data: sizes.append(len(data))  # type: ignore[method-assign]
     like = form(1280, 720)
     writer = StreamWriter(LiveEncoder(like, EncoderSettings(bitrate=20_000_000, encode="software")), ear, sound=None)
     grain = np.random.default_rng(0).integers(0, 255, (1080, 1280), np.uint8)
-    writer.picture(lambda: av.VideoFrame.from_ndarray(grain, format="yuv420p"), 0.0)
+    writer.write_frame(lambda: av.VideoFrame.from_ndarray(grain, format="yuv420p"), 0.0)
     writer.close()
     assert sum(sizes) > 200_000 and all(n % 188 == 0 for n in sizes) and DATAGRAM % 188 == 0
 
@@ -199,7 +199,7 @@ def test_frames_do_not_wait_for_sound_one_container_header(encoders: Callable[..
     writer = StreamWriter(encoders(), ear, sound=MONO)
     assert show(writer, 0.2, 0.3) == [0, 1]
     sounds = voice()
-    for sound in sounds[:20]:  # the first are of a time before the first picture
+    for sound in sounds[:20]:  # the first are of a time before the first frame
         writer.sound(sound, sound.time)
     writer.sound(voice(2)[30], 0.71)  # of another form: it would be played at a wrong pitch
     assert show(writer, 0.8) == [0]
@@ -220,7 +220,7 @@ def test_times_that_stand_still_are_moved(encoders: Callable[..., LiveEncoder]):
 
 @pytest.mark.parametrize(("pix_fmt", "full", "matrix"), [("yuv420p", True, "bt709"), ("yuvj422p", True, "bt601"),
                                                          ("nv12", False, "bt709"), ("rgb24", True, "rgb")])
-def test_pictures_come_out_in_limited_range_with_their_matrix(pix_fmt: str, full: bool, matrix: str):
+def test_frames_come_out_in_limited_range_with_their_matrix(pix_fmt: str, full: bool, matrix: str):
     like = VideoFormat(64, 48, pix_fmt, Fraction(30), Color(matrix, full))  # type: ignore[arg-type]
     image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 255, np.uint8), format="rgb24")
     number = {"bt709": 1, "bt601": 5, "rgb": 1}[matrix]
@@ -248,7 +248,7 @@ def test_samples_that_are_not_square_stay_so_in_the_stream():
     like = form(320, 240, aspect=Fraction(16, 15))
     writer = StreamWriter(LiveEncoder(like, EncoderSettings(encode="software")), ear, sound=None)
     for number in range(5):
-        writer.picture(lambda number=number: picture(320, 240, number / 30), number / 30)
+        writer.write_frame(lambda number=number: picture(320, 240, number / 30), number / 30)
     writer.close()
     with av.open(io.BytesIO(bytes(ear.got[1])), format="flv") as box:
         next(box.decode(video=0))
@@ -273,7 +273,7 @@ class Taken:
         self.times: list[float] = []
         self.freed: list[int] = []
 
-    def picture(self, image: object, seconds: float) -> None:
+    def write_frame(self, image: object, seconds: float) -> None:
         self.times.append(seconds)
 
     def free(self, slot: int) -> None:
@@ -281,7 +281,7 @@ class Taken:
 
 
 @pytest.mark.parametrize(("count", "dropped"), [(5, 0), (9, 4)])
-def test_a_burst_of_pictures_is_encoded_as_far_as_it_may_wait(count: int, dropped: int):
+def test_a_burst_of_frames_is_encoded_as_far_as_it_may_wait(count: int, dropped: int):
     taken, like = Taken(), FrameLayout(64, 48, "yuv420p", (64, 32, 32))
     take_all(Said([WriteFrame(k / 30, k, like) for k in range(count)]), taken, taken)  # pyright: ignore
     assert taken.times == [k / 30 for k in range(dropped, count)]

@@ -62,7 +62,7 @@ def gaps(data: bytes) -> dict[str, float]:
         if packet.pcr is not None:
             clock = packet.pcr
             seen["PCR"].append(clock)
-            for name in waiting:  # tables lie in front of the picture whose clock they are of
+            for name in waiting:  # tables lie in front of the frame whose clock they are of
                 seen[name].append(clock)
             waiting.clear()
     return {name: max((b - a for a, b in pairwise(times)), default=float("inf"))

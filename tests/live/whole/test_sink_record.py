@@ -33,7 +33,7 @@ def recorded(path: Path, **options: object):
     return sink
 
 
-def pictures(path: Path) -> list[av.VideoFrame]:
+def decoded(path: Path) -> list[av.VideoFrame]:
     with av.open(str(path)) as box:
         return list(box.decode(video=0))
 
@@ -63,14 +63,14 @@ def _is_whole(folder: Path, suffix: str) -> None:
     while partials(folder)[0].stat().st_size < 4000:
         feed.run(0.2)
     assert not path.exists() and len(partials(folder)) == 1
-    playing = pictures(partials(folder)[0])  # at any moment
+    playing = decoded(partials(folder)[0])  # at any moment
     assert playing
     before = time.monotonic()
     sink.close()
     assert time.monotonic() - before < 2  # a second, and what a busy machine takes
     assert [p.name for p in folder.iterdir()] == [path.name]
     assert sink.health.state == "closed"
-    frames = pictures(path)
+    frames = decoded(path)
     assert len(frames) == sink.health.frames >= 20
     times = np.array([f.time for f in frames])
     stamps = np.array([read_stamp(f) for f in frames])
@@ -113,7 +113,7 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(folder: Path, suffix: s
     sink.close()
     assert "limit is reached" in sink.health.detail
     assert [p.name for p in folder.iterdir()] == [f"call.partial.{suffix}"]
-    assert len(pictures(folder / f"call.partial.{suffix}")) > 5
+    assert len(decoded(folder / f"call.partial.{suffix}")) > 5
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
@@ -128,7 +128,7 @@ def test_a_killed_child_leaves_a_part_that_plays(folder: Path, suffix: str):
     sink.close()
     (left,) = folder.iterdir()
     assert left.name == f"call.partial.{suffix}"
-    assert len(pictures(left)) > 15
+    assert len(decoded(left)) > 15
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
@@ -153,7 +153,7 @@ def test_the_whole_group_killed_leaves_a_part_that_plays(folder: Path):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     (part,) = folder.iterdir()
-    assert part.name.startswith(".call.") and len(pictures(part)) > 10
+    assert part.name.startswith(".call.") and len(decoded(part)) > 10
     target = check_target(folder / "call.mkv", inputs=[], overwrite=False)
     (line,) = clear_leftovers(target, live=True)
     assert "--start" not in line and [p.name for p in folder.iterdir()] == ["call.partial.mkv"]

@@ -45,9 +45,9 @@ def test_a_stream_neither_drifts_nor_grows(tmp_path: Path):
                 memory.append((resident(sink._child.pid), resident("self")))  # type: ignore[attr-defined]
             found = offsets(watcher)
         assert sink.health.reopened == turns and sink.health.state == "live"
-        pictures, tones = np.array(found).T
+        frames, tones = np.array(found).T
         assert len(found) > 20 * MINUTES
-        assert np.ptp(pictures) < 0.003 and np.ptp(tones) < 0.005
+        assert np.ptp(frames) < 0.003 and np.ptp(tones) < 0.005
         child, own = np.array(memory).T
         assert child[-1] - child[0] < 15 and own[-1] - own[0] < 15, memory
         feed.check_that_no_call_waited()

@@ -75,7 +75,7 @@ def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tm
         assert entry["type"] in "IP" and entry["dts"]
     keys = np.array([e["pts"] for e in seen if e["key"]])
     assert len(keys) >= 3
-    for before, after in pairwise(keys):  # the first picture that was not dropped
+    for before, after in pairwise(keys):  # the first frame that was not dropped
         assert after == next(e["pts"] for e in seen if e["pts"] - before > 2 - 0.5 / 30 - 0.002)
     steps = np.diff([e["pts"] for e in seen])
     assert np.all(steps > 0.02) and np.median(steps) == pytest.approx(1 / 30, abs=0.002)
@@ -85,8 +85,8 @@ def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tm
     assert sent == pytest.approx(1_500_000, rel=0.08)
     found = offsets(watcher)
     assert len(found) >= 4
-    for pictures, tones in found:
-        assert abs(pictures - tones) < 0.004 or abs(abs(pictures - tones) - 1) < 0.004
+    for frames, tones in found:
+        assert abs(frames - tones) < 0.004 or abs(abs(frames - tones) - 1) < 0.004
     closes_at_once(sink)
 
 
@@ -129,8 +129,8 @@ def _killed(nginx: Nginx, opened: Opener, tmp_path: Path) -> None:
     after = [e for e in seen if e["at"] > times["back"]]
     assert before and after and after[0]["key"]
     assert len(found) >= 2
-    pictures, tones = np.array(found).T
-    assert np.ptp(pictures) < 0.003 and np.ptp(tones) < 0.003  # the same offset as before
+    frames, tones = np.array(found).T
+    assert np.ptp(frames) < 0.003 and np.ptp(tones) < 0.003  # the same offset as before
     closes_at_once(sink)
 
 
@@ -162,8 +162,8 @@ def _stalled(nginx: Nginx, opened: Opener, tmp_path: Path) -> None:
     assert feed.became("live", times["back"]) - times["back"] < 3.5
     feed.check_that_no_call_waited()
     assert len(found) >= 2
-    pictures, tones = np.array(found).T
-    assert np.ptp(pictures) < 0.003 and np.ptp(tones) < 0.003
+    frames, tones = np.array(found).T
+    assert np.ptp(frames) < 0.003 and np.ptp(tones) < 0.003
     closes_at_once(sink)
 
 

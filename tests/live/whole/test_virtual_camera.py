@@ -91,7 +91,7 @@ def test_a_driver_that_tells_of_readers_is_believed(tmp_path, monkeypatch, opene
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12"])
-def test_elsewhere_pictures_go_through_pyvirtualcam_as_they_are(elsewhere, opened, pix_fmt):
+def test_elsewhere_frames_go_through_pyvirtualcam_as_they_are(elsewhere, opened, pix_fmt):
     module = elsewhere("Windows")
     sink = opened("obs", form(pix_fmt=pix_fmt))
     sink.write(frame(pix_fmt=pix_fmt))

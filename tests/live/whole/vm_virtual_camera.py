@@ -37,7 +37,7 @@ def form(width=320, height=180, pix_fmt="yuv420p", rate=30):
     return VideoFormat(width, height, pix_fmt, Fraction(rate), COLOR)
 
 
-def picture(number, like):
+def frame(number, like):
     """Noise that is the same for the same number, which stands in its first four samples."""
     image = av.VideoFrame(like.width, like.height, like.pix_fmt)
     rng = np.random.default_rng(number)
@@ -70,15 +70,15 @@ def camera(like, name=str(CAM)):
 
 
 @contextlib.contextmanager
-def playing(sink, like, pictures=8):
-    """Writes pictures 1…n round and round, at the rate of the form."""
-    made = [picture(n, like) for n in range(1, pictures + 1)]
+def playing(sink, like, frames=8):
+    """Writes frames 1…n round and round, at the rate of the form."""
+    made = [frame(n, like) for n in range(1, frames + 1)]
     end = threading.Event()
 
     def play():
         start, n = time.monotonic(), 0
         while not end.is_set():
-            sink.write(made[n % pictures])
+            sink.write(made[n % frames])
             n += 1
             end.wait(max(0.0, start + n / float(like.rate) - time.monotonic()))
 
@@ -221,9 +221,9 @@ def test_readers_get_every_sample_as_it_was(reader, device, pix_fmt):
     assert sink.health.dropped == 0
 
 
-def test_pictures_come_thirty_a_second(reader):
+def test_frames_come_thirty_a_second(reader):
     """By the driver's own times. What a reader misses (it may, on a loaded machine) was there all the same: the
-    pictures are numbered round and round."""
+    frames are numbered round and round."""
     like = form(640, 360)
     for _ in range(3):  # emulated beside other work it may not get there at once
         with camera(like) as sink, playing(sink, like):
@@ -253,7 +253,7 @@ def test_work_is_wanted_while_a_program_reads(reader):
             assert until(lambda: sink.wanted, 30)
             now = time.monotonic()
             opened, _, packets = reader.answer()
-            assert now - opened < 1  # of the second that the first picture may take
+            assert now - opened < 1  # of the second that the first frame may take
             assert packets[0][3] - opened < 4  # FFmpeg's own probing, emulated, is in it
             time.sleep(1)
             assert sink.wanted
