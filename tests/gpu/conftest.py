@@ -58,6 +58,16 @@ def owner(cuda_python: None) -> Iterator[Any]:
 
 
 @pytest.fixture
+def device(owner: Any) -> Iterator[Any]:
+    """A CUDA device on GPU 0."""
+    from rtface.device.cuda.device import CudaDevice
+
+    device = CudaDevice(owner)
+    yield device
+    device.close()
+
+
+@pytest.fixture
 def engine_on() -> Callable[..., Any]:
     """Opens a shipped engine on an owner's GPU, in fp32, whose answers are those of the CPU: (owner, name="rtface-s")
     → the engine, and what notes its `batches`."""

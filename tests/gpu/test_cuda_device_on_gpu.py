@@ -17,7 +17,6 @@ from rtface.frame import Color
 from tests.device.cuda.test_cuda_device import (
     Only,
     compare,
-    device,
     film,
     on_cpu,
     run,

@@ -238,11 +238,11 @@ def write(source: Path, output: Path, *, keep: bool, **options: Any) -> tuple[An
     return plan, stats
 
 
-def test_a_gpu_without_an_encoder_leaves_it_to_software(film, tmp_path, gpu):
+def test_a_gpu_without_an_encoder_leaves_it_to_software(film, tmp_path, gpu_name):
     """Holds on every GPU: what cannot be encoded there is the file that software writes."""
     plan, stats = write(film("h264.mp4"), tmp_path / "a.mp4", keep=True, encode=Encoding("cuda"))
     if plan.video.encoder.endswith("_nvenc"):
-        pytest.skip(f"{gpu} has an encoder")
+        pytest.skip(f"{gpu_name} has an encoder")
     write(film("h264.mp4"), tmp_path / "b.mp4", keep=True, encode=Encoding("software"))
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
     assert "libx264 encodes instead" in stats.warnings["encode_gpu"]
@@ -310,6 +310,6 @@ def test_software_takes_over_decoding_the_gpu_still_encodes(film, nvenc, tmp_pat
     assert [bytes_of(f.image) for f in there[0]] == [bytes_of(f.image) for f in here[0]]
 
 
-def test_the_driver_is_known(gpu):
-    assert gpu and driver.absent() is None
+def test_the_driver_is_known(gpu_name):
+    assert gpu_name and driver.absent() is None
     driver.settle(0)

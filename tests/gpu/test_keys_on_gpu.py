@@ -12,7 +12,7 @@ pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 # ruff: noqa: F401, F811
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.cuda.engine import GpuEngine
-from tests.device.cuda.test_cuda_device import compare, device, film, on_cpu
+from tests.device.cuda.test_cuda_device import compare, film, on_cpu
 from tests.device.cuda.test_gpu_keys import (
     Engines,
     engines,

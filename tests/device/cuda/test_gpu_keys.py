@@ -23,7 +23,7 @@ from rtface.pipeline.chain import join_fields, split_fields
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.device.cuda.gpu_rig import open_with
-from tests.device.cuda.test_cuda_device import codes, compare, device, film, on_cpu, planes  # noqa: F401
+from tests.device.cuda.test_cuda_device import codes, compare, film, on_cpu, planes  # noqa: F401
 from tests.device.cuda.test_pictures_on_gpu import back, put
 from tests.engine.cuda.test_stateless_engines import recipe  # noqa: F401
 from tests.enhance.key_frames import Every

@@ -60,13 +60,6 @@ def test_a_film_is_the_same_as_on_the_cpu(engine, recipe, device, share_limit):
     on_cpu.close()
 
 
-@pytest.fixture
-def device(owner):
-    device = CudaDevice(owner)
-    yield device
-    device.close()
-
-
 @pytest.mark.parametrize("fmt", ["yuv420p", "yuv420p10be"])
 def test_the_average_over_time_is_that_of_the_cpu(engine, recipe, device, fmt, share_limit):
     """Frames that move, one that is missing, a cut and a pause; the second face leaves and comes again."""
