@@ -16,7 +16,7 @@ import numpy as np
 
 from rtface.analysis.treatment import Treatment
 from rtface.api import python_errors
-from rtface.engine.engine_set import SMALL
+from rtface.engine.engine_set import LIGHT
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.tasks import FaceTask
@@ -66,7 +66,7 @@ class Enhancer:
         format: channel order of H×W×3 arrays, "rgb" or "bgr" (OpenCV).
         fps: frames a second, for the filters over time, where `e(frame, time=…)` is not given.
         analysis: False corrects every face fully; True (default) looks at each face and leaves clean ones bit for bit.
-        wait: False starts at once on the CPU (with the small engine, where `engine` leaves the choice) and goes to the
+        wait: False starts at once on the CPU (with the light engine, where `engine` leaves the choice) and goes to the
             GPU between two frames when that is ready; True (default) waits for it. It makes no difference without one.
         options: any further option of `rtface.Options`: colour, grain, tracker, faces, max_faces, threads …
 
@@ -121,7 +121,7 @@ class Enhancer:
         # A lost GPU must not end a call: the CPU takes over.
         switch = RuntimeSwitch(runtime, self.stats, upgrade=upgrade, fallback=lambda: open_runtime(
             chosen, "cpu", self._closing, threads=threads, warn=self.stats.warn))
-        self._enhance = FrameEnhancer(switch, self._options, self.stats, analysis=analysis, small=SMALL)
+        self._enhance = FrameEnhancer(switch, self._options, self.stats, analysis=analysis, light=LIGHT)
 
     @property
     def strength(self) -> float:

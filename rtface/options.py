@@ -118,7 +118,7 @@ class QualityOptions(_Group):
         False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
     keyframe: int | Literal["auto"] = _option(
         "auto", v.or_auto(v.number(1, 12, whole=True)), Scope.FILM | Scope.LIVE | Scope.ENHANCER,
-        "Run a slow engine on every N-th frame of a face, and the small engine on all frames.",
+        "Run a heavy engine on every N-th frame of a face, and the light engine on all frames.",
         "N is 1 to 12. With an engine that is fast enough for every frame this is slower; see "
         "[engines](engines.md#keyframes)")
     colour: Literal["lock", "restore"] = _option(

@@ -207,7 +207,7 @@ class Device(Protocol):
     @property
     def carries(self) -> bool:
         """Whether `shape` moves the last keyframe's correction to faces that no engine has seen
-        (`rtface.correct.reproject`), so that an engine may rest between keyframes. Keyframes over a smaller engine's
+        (`rtface.correct.reproject`), so that an engine may rest between keyframes. Keyframes over a light engine's
         answers (`rtface.enhance.keyframes.scheduler`), which are joined on the host, need no such thing."""
         ...
 

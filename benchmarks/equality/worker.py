@@ -180,14 +180,15 @@ def live_correction(source: Path, out: Path) -> None:
         costs = iter([0.1] * 5 + [1.9] * 20 + [0.1] * 200)
         with rtface.Enhancer(engine=engine, correct="always", max_faces=1) as enhance:
             step: Any = enhance._enhance
-            governor = governor_type(1.0, 30.0, smaller="rtface-s")
+            governor = governor_type(1.0, 30.0, "rtface-s")
             name = next(n for n in dir(governor) if hasattr(getattr(governor, n), "spent"))
             setattr(governor, name, _Scripted(getattr(governor, name), costs))
             if Path("rtface/enhance/live.py").exists():
                 from rtface.enhance.live import LiveEnhancer
 
+                light = "light" if "light" in inspect.signature(LiveEnhancer).parameters else "small"
                 enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor,
-                                                small="rtface-s")
+                                                **{light: "rtface-s"})
             else:
                 enhance._enhance = _with_governor(step, governor)
             for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):

@@ -34,11 +34,11 @@ class FaceFeatures:
 
     Attributes:
         time: seconds.
-        guide: float32 3×n×n, 0…1, what motion and agreement go by: the small engine's answer, which is cleaner than its
+        guide: float32 3×n×n, 0…1, what motion and agreement go by: the light engine's answer, which is cleaner than its
             crop, or that crop where the answer is not waited for.
-        small: float32 3×n×n, 0…1, the small engine's answer to its own crop; None until it is known.
+        light: float32 3×n×n, 0…1, the light engine's answer to its own crop; None until it is known.
         key: float32 3×S×S, the heavy engine's answer as used; None between keyframes.
-        added: float32 3×n×n, what that engine itself added to `small`, with `key`.
+        added: float32 3×n×n, what that engine itself added to `light`, with `key`.
         changed: float32 SIDE×SIDE, mean square difference between `key` and the output without it; set with `key`.
         speed: float32 SIDE×SIDE×2, samples a frame, where it is known.
         few, luma, grey: `guide` at SIDE×SIDE.
@@ -46,7 +46,7 @@ class FaceFeatures:
 
     time: float
     guide: Float32
-    small: Float32 | None = None
+    light: Float32 | None = None
     key: Float32 | None = None
     added: Float32 | None = None
     changed: Float32 | None = None
@@ -62,12 +62,12 @@ class FaceFeatures:
 
     def show_at(self, side: int) -> None:
         """Resizes `key` to the size of the current crops."""
-        assert self.key is not None and self.small is not None
+        assert self.key is not None and self.light is not None
         if self.key.shape[1] == side:
             return
         self.key = resized(self.key, side)
-        if self.small.shape[1] == side:  # and without a keyframe that is shown: finer than it was in larger crops
-            self.changed = energy(self.key - self.small)
+        if self.light.shape[1] == side:  # and without a keyframe that is shown: finer than it was in larger crops
+            self.changed = energy(self.key - self.light)
 
 
 @dataclass(frozen=True, slots=True)

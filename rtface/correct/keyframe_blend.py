@@ -1,7 +1,7 @@
-"""Blends a heavy engine's keyframes with a small engine's answers on every frame.
+"""Blends a heavy engine's keyframes with a light engine's answers on every frame.
 
-The small engine's answer s is there on every frame, steadied by its own memory. The heavy engine's r is there on keyframes
- k, and is carried to the others along the motion that s shows (s is cleaner than the input, so the motion is):
+The light engine's answer s is there on every frame, steadied by its own memory. The heavy engine's r is there on
+keyframes k, and is carried to the others along the motion that s shows (s is cleaner than the input, so the motion is):
 
     h = warp(r_k) + low(s − warp(s_k))          r̂ = g·h + (1 − g)·s
 
@@ -21,10 +21,10 @@ carried along that; and r̂ itself is averaged once more along it with those of 
 far as they differ less than the film itself does (`flicker_ratio`): what is left is what is wrong
 with each alone.
 
-What the heavy engine adds to the small one's answer, r − s, counts as far as it is more than chance: a network without
+What the heavy engine adds to the light one's answer, r − s, counts as far as it is more than chance: a network without
 memory decides again on every frame. In two bands of middle and low frequencies it is held against what the keyframe
 before added; with P the local mean of their product and T that of their squares, three quarters of P/T of it are kept
-(`take_key_answer`): there the small engine, which remembers, is the nearer to the truth. The
+(`take_key_answer`): there the light engine, which remembers, is the nearer to the truth. The
 finest structure is kept as it is.
 """
 
@@ -43,7 +43,7 @@ from rtface.correct.motion import shifted
 from rtface.frame import Float32
 
 AVERAGED, SHOWN = 3, 2
-"""Half widths, in frames, of the temporal averages of the small engine's answers and of the output."""
+"""Half widths, in frames, of the temporal averages of the light engine's answers and of the output."""
 AHEAD = SHOWN + 2 * AVERAGED
 """Look-ahead of a film in frames: the output window plus twice the input window."""
 _SPREAD = 2.0  # frames: standard deviation of their weights
@@ -61,7 +61,7 @@ class Key:
     Attributes:
         share: of the keyframes shown; they add up to 1.
         features: with its `key`.
-        small: float32 3×n×n, what is taken for the small engine's answer there.
+        light: float32 3×n×n, what is taken for the light engine's answer there.
         warp: there; None on its own frame.
         moved: float32 3×h×w, `features.key` moved along it, in the box that is shown; None where that is
             still to be done.
@@ -69,7 +69,7 @@ class Key:
 
     share: float
     features: FaceFeatures
-    small: Float32
+    light: Float32
     warp: Warp | None
     moved: Float32 | None = None
 
@@ -122,14 +122,14 @@ def take_key_answer(features: FaceFeatures, answer: Float32, base: Float32,
     """Stores the heavy engine's answer, float32 3×S×S, of a keyframe: sets `key`, `added`, `changed`.
 
     Args:
-        features: of a keyframe, its `small` known.
+        features: of a keyframe, its `light` known.
         answer: not changed.
         base: float32 3×S×S, see `base_image`.
         earlier: the keyframe before, and the warp there; None to keep the whole answer.
     """
-    assert features.small is not None
-    size = features.small.shape[1]
-    features.key, features.added = answer, resized(answer, size) - features.small
+    assert features.light is not None
+    size = features.light.shape[1]
+    features.key, features.added = answer, resized(answer, size) - features.light
     if earlier is not None and earlier[0].added is not None:
         features.key = answer - resized(_chance(features.added, earlier[0].added, earlier[1]), answer.shape[1])
     features.changed = energy(features.key - base)
@@ -148,23 +148,23 @@ def _chance(added: Float32, before: Float32, warp: Warp) -> Float32:
     return chance
 
 
-def base_image(crop: Float32, own: Float32, small: Float32) -> Float32:
-    """float32 3×h×w: the output without a keyframe: the crop plus the small engine's own change; the arguments
+def base_image(crop: Float32, light_crop: Float32, light: Float32) -> Float32:
+    """float32 3×h×w: the output without a keyframe: the crop plus the light engine's own change; the arguments
     are the same part of each."""
     out, size = np.empty(crop.shape, np.float32), (crop.shape[2], crop.shape[1])
-    for to, c, a, b in zip(out, crop, small, own, strict=True):
+    for to, c, a, b in zip(out, crop, light, light_crop, strict=True):
         cv2.add(c, cv2.resize(cv2.subtract(a, b), size, interpolation=cv2.INTER_LINEAR), dst=to)
     return out
 
 
-def blended_with_keys(crop: Float32, own: Float32, small: Float32, keys: Sequence[Key], weight: float = 1.0,
+def blended_with_keys(crop: Float32, light_crop: Float32, light: Float32, keys: Sequence[Key], weight: float = 1.0,
            box: Box = (0, 0, SIDE, SIDE)) -> Float32:
     """r̂ of the module's text.
 
     Args:
         crop: float32 3×S×S, the heavy engine's crop of this frame.
-        own: float32 3×n×n, the small engine's crop of it.
-        small: float32 3×n×n, what is taken for the small engine's answer on this frame.
+        light_crop: float32 3×n×n, the light engine's crop of it.
+        light: float32 3×n×n, what is taken for the light engine's answer on this frame.
         keys: see `Key`.
         weight: 0…1, how much of them there is to be.
         box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part that matters; the rest of the answer is the crop.
@@ -173,11 +173,11 @@ def blended_with_keys(crop: Float32, own: Float32, small: Float32, keys: Sequenc
         float32 3×S×S.
     """
     x0, y0, x1, y1 = box
-    k, n = crop.shape[1] // SIDE, small.shape[1] // SIDE
+    k, n = crop.shape[1] // SIDE, light.shape[1] // SIDE
     few, size = (x1 - x0, y1 - y0), (k * (x1 - x0), k * (y1 - y0))
     part, inner = (np.s_[:, y0 * m:y1 * m, x0 * m:x1 * m] for m in (k, n))
     out = crop.copy()
-    out[part] = base = base_image(crop[part], own[inner], small[inner])
+    out[part] = base = base_image(crop[part], light_crop[inner], light[inner])
     gates = [np.ones((SIDE, SIDE), np.float32) if key.warp is None else key.warp.gate for key in keys]
     shares = [np.float32(key.share) * gate for key, gate in zip(keys, gates, strict=True)]
     total, opened = np.full((SIDE, SIDE), 1e-6, np.float32), np.ones((SIDE, SIDE), np.float32)
@@ -196,8 +196,8 @@ def blended_with_keys(crop: Float32, own: Float32, small: Float32, keys: Sequenc
         for to, there, here in zip(change, moved, base, strict=True):
             cv2.subtract(there, here, dst=to)
         if key.warp is not None:
-            light = resized(low_frequencies(resized(small, SIDE) - key.warp.fetch(resized(key.small, SIDE))), SIDE)
-            for plane, low in zip(change, light, strict=True):
+            lows = resized(low_frequencies(resized(light, SIDE) - key.warp.fetch(resized(key.light, SIDE))), SIDE)
+            for plane, low in zip(change, lows, strict=True):
                 cv2.add(plane, cv2.resize(low[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR), dst=plane)
             there = key.features.changed if key.warp.flow is None else shifted(key.features.changed, key.warp.flow)
             counts = counts * _explained(there[y0:y1, x0:x1], energy(change, few))

@@ -17,7 +17,7 @@ from rtface.util.install import reinstall_line
 log = logging.getLogger("rtface")
 
 DEFAULT = "rtface-m"
-SMALL = "rtface-s"
+LIGHT = "rtface-s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def recipe_named(name: str) -> Recipe:
 
 
 def _names(name: str) -> tuple[str, ...]:
-    return (DEFAULT, SMALL) if name == "auto" else (name,)
+    return (DEFAULT, LIGHT) if name == "auto" else (name,)
 
 
 def check_commercial(recipe: Recipe) -> None:
@@ -128,9 +128,9 @@ def choose_engine(face_width: float, faces: int, ms: Mapping[str, float], *, bud
         budget_s: seconds that engines may take for one frame.
         current: the engine that this face has, which it keeps until its width is 15 % past the border.
     """
-    border = _SMALL_FACE * {DEFAULT: 0.85, SMALL: 1.15}.get(current or "", 1.0)
+    border = _SMALL_FACE * {DEFAULT: 0.85, LIGHT: 1.15}.get(current or "", 1.0)
     if face_width <= border or 1e-3 * ms[DEFAULT] * faces > budget_s:
-        return SMALL
+        return LIGHT
     return DEFAULT
 
 

@@ -103,7 +103,7 @@ class HostEngine(EngineBase):
 
     def close(self) -> None:
         """Drops what waits, and frees the network after the crop in hand, for which it waits half a second at most: a
-        slow engine takes minutes for one. Safe to call twice."""
+        heavy engine takes minutes for one. Safe to call twice."""
         if self._freed is None:
             for answer in list(self._asked):
                 answer.cancel()

@@ -50,7 +50,7 @@ class FaceCorrector(ABC):
         stats: counters and step times.
         treatments: decisions of the file given by `--treatment`, by track id.
         analysis: False corrects every face fully; True decides by `options.correct`.
-        small: name of the engine that runs between the keyframes of a heavy one; None without keyframes
+        light: name of the engine that runs between the keyframes of a heavy one; None without keyframes
             .
 
     Attributes:
@@ -63,7 +63,7 @@ class FaceCorrector(ABC):
 
     def __init__(self, runtime: Runtime | RuntimeSwitch, options: Options, stats: Stats, *,
                  treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
-                 small: str | None = None) -> None:
+                 light: str | None = None) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
         self._options, self._stats = options, stats
         self.strength = options.strength
@@ -72,7 +72,7 @@ class FaceCorrector(ABC):
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._measure = TrackMeasurement(self.tracks.analyzer_of, stats, live=self.mode is Mode.LIVE)
-        self._select = self._selector(small)
+        self._select = self._selector(light)
 
     @property
     def runtime(self) -> Runtime:
@@ -121,14 +121,14 @@ class FaceCorrector(ABC):
             task.crops = device.cut(frame, places)
             cut, keyed = iter(task.crops), list[Crops]()
             for face in task.faces:
-                face.crops, *small = (next(cut) for _ in face.sizes)
-                keyed += [face.crops, *small] if small else []
+                face.crops, *light = (next(cut) for _ in face.sizes)
+                keyed += [face.crops, *light] if light else []
             on_host = iter(device.to_host(keyed))
         for face in task.faces:
-            if face.small is None:
+            if face.light is None:
                 self._ask_one(face)
             else:
-                self._ask_both(task, face, face.small, next(on_host), next(on_host))
+                self._ask_both(task, face, face.light, next(on_host), next(on_host))
 
     def _ask_one(self, face: FaceTask) -> None:
         track, engine = face.track, face.engine
@@ -140,16 +140,17 @@ class FaceCorrector(ABC):
             track.answer = None
         face.answer = self._ask(face, engine, face.crops)
 
-    def _ask_both(self, task: FrameTask, face: FaceTask, small: Engine, crops: Crops, own: Crops) -> None:
-        """The small engine, and on a keyframe the heavy one too.
+    def _ask_both(self, task: FrameTask, face: FaceTask, light: Engine, crops: Crops,
+                  light_crops: Crops) -> None:
+        """The light engine, and on a keyframe the heavy one too.
 
         Args:
-            crops, own: crops of the heavy and of the small engine, on the host.
+            crops, light_crops: crops of the heavy and of the light engine, on the host.
         """
         track = face.track
-        self._stats.count(f"crops:{small.name}")
-        face.answer = self._ask(face, small, own)
-        face.sample = sample = FaceSample(face.time, crops, own, face.answer)
+        self._stats.count(f"crops:{light.name}")
+        face.answer = self._ask(face, light, light_crops)
+        face.sample = sample = FaceSample(face.time, crops, light_crops, face.answer)
         if self._is_keyframe(face, sample):
             engine, size, last = face.engine, face.engine.size, track.keys.last
             self._stats.count(f"crops:{engine.name}")
@@ -169,11 +170,11 @@ class FaceCorrector(ABC):
 
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
-        average = not (face.small or face.engine.recurrent or task.frame.new)
+        average = not (face.light or face.engine.recurrent or task.frame.new)
         return ShapingOptions(face.strength, self._options.colour, self._options.grain, average=average,
                               keep=self.mode is Mode.LIVE and task.device.carries,
                               region=self._region(face.engine),
-                              share=face.share if face.small is None else 1.0)
+                              share=face.share if face.light is None else 1.0)
 
     def _region(self, engine: Engine) -> Region:
         """Where corrections may act: an engine that restores the face only never changes the head."""
@@ -247,8 +248,8 @@ class FaceCorrector(ABC):
 
     # -- what a film, a call and a live run do differently ------------------------------------------------
 
-    def _selector(self, small: str | None) -> EngineSelector:
-        return EngineSelector(self._options, self._stats, self.tracks, small)
+    def _selector(self, light: str | None) -> EngineSelector:
+        return EngineSelector(self._options, self._stats, self.tracks, light)
 
     def _measure_faces(self, frame: Frame, faces: Sequence[Face]) -> None:
         """Measures the faces, where that was not done ahead."""

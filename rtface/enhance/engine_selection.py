@@ -15,7 +15,7 @@ from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDecision, FaceDemand, kind_of
 from rtface.stats import Stats
 
-# Seconds to blend a heavy engine's keyframe with the small engine's answer, before that was measured.
+# Seconds to blend a heavy engine's keyframe with the light engine's answer, before that was measured.
 _JOIN_S = 0.008
 
 
@@ -26,7 +26,7 @@ class EngineSelector:
         options: keyframe.
         stats: warnings.
         tracks: the state of every track; changed.
-        small: name of the engine that runs between the keyframes of a heavy one; None without keyframes.
+        light: name of the engine that runs between the keyframes of a heavy one; None without keyframes.
 
     Attributes:
         every_frame: whether it has to see frames without faces, too.
@@ -34,8 +34,8 @@ class EngineSelector:
 
     every_frame = False
 
-    def __init__(self, options: Options, stats: Stats, tracks: TrackStore, small: str | None) -> None:
-        self._options, self._stats, self._tracks, self._small = options, stats, tracks, small
+    def __init__(self, options: Options, stats: Stats, tracks: TrackStore, light: str | None) -> None:
+        self._options, self._stats, self._tracks, self._light = options, stats, tracks, light
 
     def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
         """The faces to correct, with their engines.
@@ -63,8 +63,8 @@ class EngineSelector:
             engine = (runtime.engines.named(named) if named else
                       runtime.engines.pick(face.width, self._sharing(faces), track.chosen))
             track.chosen = engine.name
-            small, every = self._key_frames(engine, frame, runtime)
-            tasks.append(FaceTask(track, face, frame, of_face, engine, small=small, every=every))
+            light, every = self._key_frames(engine, frame, runtime)
+            tasks.append(FaceTask(track, face, frame, of_face, engine, light=light, every=every))
         return tasks
 
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:
@@ -72,16 +72,16 @@ class EngineSelector:
         frames lie between them at least."""
         if not engine.heavy:
             self._warn_of_key_frames(engine)
-        if self._small in (None, engine.name) or frame.new:
+        if self._light in (None, engine.name) or frame.new:
             return None, 1
         every = self._spacing(engine)
-        return (runtime.engines.named(self._small), every) if every > 1 else (None, 1)
+        return (runtime.engines.named(self._light), every) if every > 1 else (None, 1)
 
     def _warn_of_key_frames(self, engine: Engine) -> None:
         """Says, once, that keyframes were asked for where they gain nothing."""
         if isinstance(self._options.keyframe, int) and self._options.keyframe > 1:
-            effect = ("has no effect" if self._small in (None, engine.name) else
-                      f"makes the run slower: keyframes also need {self._small} and motion estimation on every frame")
+            effect = ("has no effect" if self._light in (None, engine.name) else
+                      f"makes the run slower: keyframes also need {self._light} and motion estimation on every frame")
             self._stats.warn("keyframe", f"--keyframe {self._options.keyframe} {effect}; {engine.name} takes "
                                          f"{engine.ms:.0f} ms a face and can run on every frame")
 
@@ -106,9 +106,9 @@ class GovernedSelector(EngineSelector):
 
     every_frame = True
 
-    def __init__(self, options: Options, stats: Stats, tracks: TrackStore, small: str | None,
+    def __init__(self, options: Options, stats: Stats, tracks: TrackStore, light: str | None,
                  governor: QualityGovernor) -> None:
-        super().__init__(options, stats, tracks, small)
+        super().__init__(options, stats, tracks, light)
         self._governor = governor
         self._late = 0
         self._in_background: list[Engine] = []
@@ -136,14 +136,14 @@ class GovernedSelector(EngineSelector):
         dropped = sum(self._stats.counters[name] for name in ("dropped:late", "passed:late", "frames_late"))
         late, self._late = dropped - self._late, dropped
         for task in tasks:
-            if task.small is None:
+            if task.light is None:
                 costs.learn(task.engine.name, 1e-3 * task.engine.ms)
             else:  # what a frame has to wait for
-                costs.learn(task.small.name, 1e-3 * task.small.ms)
-                costs.learn(task.engine.name, 1e-3 * task.small.ms + _JOIN_S)
-                costs.learn(kind_of(task.engine.name, half=True), 1e-3 * task.small.ms + 0.5 * _JOIN_S)
+                costs.learn(task.light.name, 1e-3 * task.light.ms)
+                costs.learn(task.engine.name, 1e-3 * task.light.ms + _JOIN_S)
+                costs.learn(kind_of(task.engine.name, half=True), 1e-3 * task.light.ms + 0.5 * _JOIN_S)
         demands = [FaceDemand(task.track.id, task.face.width, task.engine.name,
-                              (task.small or task.engine).recurrent, task.small is not None) for task in tasks]
+                              (task.light or task.engine).recurrent, task.light is not None) for task in tasks]
         decisions = self._governor.plan(frame.time, demands, late=late, carries=runtime.device.carries,
                                         age=0.0 if frame.captured_at is None else monotonic() - frame.captured_at)
         for task, decision in zip(tasks, decisions, strict=True):
@@ -153,20 +153,20 @@ class GovernedSelector(EngineSelector):
 
     @staticmethod
     def _apply(task: FaceTask, decision: FaceDecision, runtime: Runtime) -> None:
-        track, heavy, small = task.track, task.engine.name, task.small
+        track, heavy, light = task.track, task.engine.name, task.light
         task.strength *= decision.strength
         task.key, task.share = decision.key, decision.share
-        if small is None:
+        if light is None:
             task.engine = runtime.engines.named(decision.engine)
         elif not decision.key and track.engine in (heavy, decision.engine) and runtime.device.carries:
             # What is shown of it is carried, in crops like those that it was made with.
-            task.engine, task.small = runtime.engines.named(track.engine), None
+            task.engine, task.light = runtime.engines.named(track.engine), None
             task.side = track.correction.key.side
         elif decision.engine == heavy:
-            task.side = small.size if decision.half else None
+            task.side = light.size if decision.half else None
         elif decision.share < 1.0 and track.keys.samples and decision.key:  # the heavy engine fades out
             task.key, task.share = False, 1.0 - decision.share
-            task.side = small.size if runtime.device.carries else None
+            task.side = light.size if runtime.device.carries else None
         else:
             track.keys.reset()
-            task.engine, task.small = runtime.engines.named(decision.engine), None
+            task.engine, task.light = runtime.engines.named(decision.engine), None

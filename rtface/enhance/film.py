@@ -49,7 +49,7 @@ class FilmEnhancer(FaceCorrector):
 
     def _submit(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
         super()._submit(task, faces)
-        if task.faces and all(face.small is not None for face in task.faces):
+        if task.faces and all(face.light is not None for face in task.faces):
             task.park()
 
     def _measure_faces(self, frame: Frame, faces: Sequence[Face]) -> None:

@@ -31,17 +31,17 @@ class LiveEnhancer(FrameEnhancer):
     mode = Mode.LIVE
 
     def __init__(self, runtime: Runtime | RuntimeSwitch, options: Options, stats: Stats, governor: QualityGovernor, *,
-                 analysis: bool = True, small: str | None = None) -> None:
+                 analysis: bool = True, light: str | None = None) -> None:
         self._governor = governor
-        super().__init__(runtime, options, stats, analysis=analysis, small=small)
+        super().__init__(runtime, options, stats, analysis=analysis, light=light)
 
     def passed(self, frame: Frame) -> None:
         """A frame was shown as it came: its faces fade in again on the frames that follow."""
         for face in frame.faces:
             self._governor.missing(face.track_id)
 
-    def _selector(self, small: str | None) -> EngineSelector:
-        return GovernedSelector(self._options, self._stats, self.tracks, small, self._governor)
+    def _selector(self, light: str | None) -> EngineSelector:
+        return GovernedSelector(self._options, self._stats, self.tracks, light, self._governor)
 
     def collect(self, task: FrameTask) -> Frame:
         """See `FaceCorrector`; the governor learns what it took."""
@@ -63,7 +63,7 @@ class LiveEnhancer(FrameEnhancer):
         if face.sample is not None:
             box = self._box(face)
             track.keys.prepare(face.sample, box)
-            if _in_time(face.sample.small, task.deadline):
+            if _in_time(face.sample.light, task.deadline):
                 return track.keys.restored(face.sample, box, face.share)
             if not (task.device.carries and face.state.key.ready(face.time)):
                 self._governor.missing(track.id)

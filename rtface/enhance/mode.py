@@ -10,7 +10,7 @@ class Mode(Enum):
 
     FILM: every engine is waited for, and frames are held until the next keyframe is known.
     CALL: every engine is waited for; each frame is answered before the next one is known.
-    LIVE: the small engine is waited for; the heavy one answers when it can.
+    LIVE: the light engine is waited for; the heavy one answers when it can.
     """
 
     FILM = auto()

@@ -24,16 +24,16 @@ class FaceTask:
         track, face: whose correction.
         frame: the frame as it came.
         strength: 0…1, above 0.
-        engine: restores the crop; with `small`, on keyframes only.
+        engine: restores the crop; with `light`, on keyframes only.
         key: whether `engine` runs on this frame.
         share: 0…1 of `engine` in the correction; the rest is that of the engine before it.
-        small: the engine that runs on every frame between keyframes of `engine`; None without keyframes
+        light: the engine that runs on every frame between keyframes of `engine`; None without keyframes
             .
         every: frames from one keyframe to the next.
         side: pixels of the crop's side, where that is not the engine's own.
         shaping: how the answer is shaped.
         crops: the crop of this face, once it is cut.
-        answer: what `engine` was asked on this frame; with `small` what that was asked.
+        answer: what `engine` was asked on this frame; with `light` what that was asked.
         sample: what keyframes need of this face; None without them.
         restored: the answer that is shown; None between keyframes and while it is late.
     """
@@ -45,7 +45,7 @@ class FaceTask:
     engine: Engine
     key: bool = True
     share: float = 1.0
-    small: Engine | None = None
+    light: Engine | None = None
     every: int = 1
     side: int | None = None
     shaping: ShapingOptions = field(init=False)
@@ -61,9 +61,9 @@ class FaceTask:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Sides of the crops to cut: the engine's, and the small engine's behind it."""
+        """Sides of the crops to cut: the engine's, and the light engine's behind it."""
         side = self.side or self.engine.size
-        return (side,) if self.small is None else (side, self.small.size)
+        return (side,) if self.light is None else (side, self.light.size)
 
     @property
     def state(self) -> CorrectionState:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from rtface._version import __version__
-from rtface.engine.engine_set import SMALL
+from rtface.engine.engine_set import LIGHT
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import Interrupted
@@ -142,8 +142,8 @@ class LiveSession:
             ends.source = ends.again()
         delay = None if options.delay is None else options.delay / 1e3
         ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # within the delay, work may take its time
-        self.governor = QualityGovernor(float(1 / form.rate), ceiling, smaller=SMALL)
-        self.enhance = LiveEnhancer(switch, options, stats, self.governor, small=SMALL)
+        self.governor = QualityGovernor(float(1 / form.rate), ceiling, light=LIGHT)
+        self.enhance = LiveEnhancer(switch, options, stats, self.governor, light=LIGHT)
         self.filters = FrameFilters(options, stats)
         self.filters.stages.watch(tracker, options.tracker)
         closing.callback(self.filters.close)
@@ -198,10 +198,10 @@ class LiveSession:
         # Its networks stay on the CPU: a lost GPU must not take the tracker with it.
         tracker = create_tracker(options.tracker, max_faces=options.max_faces)
         closing.callback(tracker.close)
-        runtime.engines.named(SMALL)  # a step of the governor must not load it in the middle of a call
+        runtime.engines.named(LIGHT)  # a step of the governor must not load it in the middle of a call
 
         def fallback() -> Runtime:
-            one = replace(asked, name=SMALL) if asked.name == "default" else asked
+            one = replace(asked, name=LIGHT) if asked.name == "default" else asked
             return open_runtime(one, "cpu", closing, threads=threads.engine, beside=threads.beside,
                                  picture_threads=threads.picture, warn=warn)
 
@@ -257,7 +257,7 @@ class LiveSession:
 def live_engine(options: Options) -> str:
     """The engine of a live run: without a GPU the choice is the one that leaves a call's two cores something to
     spare."""
-    return SMALL if options.engine == "default" and not may_take_gpu(options.device) else options.engine
+    return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
 
 
 def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,

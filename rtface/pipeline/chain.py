@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from rtface.analysis.analyzer import read_treatments
 from rtface.concurrency import buffer, close_with
-from rtface.engine.engine_set import SMALL
+from rtface.engine.engine_set import LIGHT
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import EngineError
 from rtface.frame import Frame
@@ -98,19 +98,19 @@ class RunAdapters:
         for treatment in treatments.values():
             if treatment.engine:
                 runtime.engines.named(treatment.engine)  # a wrong name is said before any work
-        return cls(runtime, tracker, FilmEnhancer(runtime, options, stats, treatments=treatments, small=SMALL))
+        return cls(runtime, tracker, FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT))
 
     def for_segment(self, options: Options, stats: Stats) -> RunAdapters:
         """The adapters of another chain of the same run: the same device and engines, but track states of its own,
         and a tracker of its own that is told of scene changes (close it)."""
         tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, gpu=self.runtime.networks)
         tracker.watchful = self.tracker.watchful
-        return replace(self, tracker=tracker, enhance=FilmEnhancer(self.runtime, options, stats, small=SMALL))
+        return replace(self, tracker=tracker, enhance=FilmEnhancer(self.runtime, options, stats, light=LIGHT))
 
     def restart(self, options: Options, stats: Stats) -> None:
         """Forgets every track: the next frames belong to another segment of the film."""
         self.tracker.reset()
-        self.enhance = FilmEnhancer(self.runtime, options, stats, small=SMALL)
+        self.enhance = FilmEnhancer(self.runtime, options, stats, light=LIGHT)
 
 
 def chain(source: Iterator[Item], adapters: RunAdapters, stats: Stats, *,

@@ -13,7 +13,7 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.engine import EngineRequest, EngineSet
 from rtface.engine.backends.choose import check_device
 from rtface.engine.cuda import driver
-from rtface.engine.engine_set import SMALL, check_head
+from rtface.engine.engine_set import LIGHT, check_head
 from rtface.errors import EngineError, MissingComponent
 from rtface.options import Options
 from rtface.protocols import Runtime
@@ -88,13 +88,13 @@ def codec_device(device: str) -> str:
 def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack, *, threads: int | None = None,
                  beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
                  ) -> tuple[Runtime, Future[Runtime] | None]:
-    """For live runs: a runtime on the CPU now, with the small engine where the choice is rtface's; and one on the
+    """For live runs: a runtime on the CPU now, with the light engine where the choice is rtface's; and one on the
     GPU that is being made ready, where `device` names one. Raises as `open_runtime` for the first."""
     device, engine = check_device(device), EngineRequest(engine) if isinstance(engine, str) else engine
     if not may_take_gpu(device):
         return open_runtime(engine, device, stack, threads=threads, beside=beside, picture_threads=picture_threads,
                              warn=warn), None
-    small = replace(engine, name=SMALL) if engine.name in ("default", "auto") else engine
+    small = replace(engine, name=LIGHT) if engine.name in ("default", "auto") else engine
     now = _on_cpu(small, "auto", stack, threads, beside, picture_threads, warn)
     coming: Future[Runtime] = Future()
 
@@ -102,7 +102,7 @@ def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack
         own = ExitStack()
         try:
             made = _on_gpu(engine, "cuda" if device == "auto" else device, own, warn, None)
-            made.engines.named(SMALL)  # for keyframes and the governor, which must not load it in the middle of a call
+            made.engines.named(LIGHT)  # for keyframes and the governor, which must not load it in the middle of a call
         except BaseException as error:  # noqa: BLE001 - the run goes on where it is, and says why
             own.close()
             coming.set_exception(error)

@@ -2,7 +2,7 @@
 
 Each face has its own level (`rtface.quality.levels`): the engine on every frame; the engine on keyframes
  (every 2nd, 4th or 8th frame), between which the last answer is moved along with the face
-(`rtface.correct.reproject`); the small engine on keyframes; or no correction. For a slow engine,
+(`rtface.correct.reproject`); the light engine on keyframes; or no correction. For a heavy engine,
 whose answers are not waited for, the cost of showing them is reduced first. The cost of a level is
 predicted from measured costs, so that a new face begins at a level there is time for, and one
 decision is enough when time runs short. How long finished frames wait for the sinks is not decided
@@ -57,7 +57,7 @@ class QualityGovernor:
     Attributes:
         period: seconds from one frame to the next.
         ceiling: seconds that the run may add to a frame.
-        smaller: name of the engine that is taken where the chosen one is too dear; None for no such step.
+        light: name of the engine that is taken where the chosen one is too dear; None for no such step.
         costs: what frames cost.
         time: of the last frame, seconds.
         steps: the last ones.
@@ -67,7 +67,7 @@ class QualityGovernor:
 
     period: float
     ceiling: float
-    smaller: str | None = None
+    light: str | None = None
     costs: CostModel = field(init=False)
     time: float | None = None
     steps: deque[LevelChange] = field(default_factory=lambda: deque[LevelChange](maxlen=_KEPT))
@@ -136,7 +136,7 @@ class QualityGovernor:
         return sorted((s for s in faces if s.seen == self.time), key=lambda s: -s.width)
 
     def _stand(self, now: float, face: FaceDemand, carries: bool) -> tuple[int, FaceQuality]:
-        levels = levels_for(face, self.smaller, self.period, carries)
+        levels = levels_for(face, self.light, self.period, carries)
         standing = self._faces.get(face.track)
         if standing is None:
             standing = FaceQuality(levels, 0, face.width, now)

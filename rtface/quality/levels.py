@@ -15,8 +15,13 @@ _MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent 
 
 @dataclass(frozen=True, slots=True)
 class QualityLevel:
-    """How a face is done: by which engine ("" for none), on every `every`-th frame; `half`: a slow engine's answers are
-    shown in crops of the smaller engine's size."""
+    """How a face is processed.
+
+    Attributes:
+        engine: name of the engine; "" for none.
+        every: frames from one run of the engine to the next.
+        half: whether a heavy engine's answers are shown in crops of the light engine's size.
+    """
 
     engine: str
     every: int = 1
@@ -40,17 +45,17 @@ class FaceDemand:
     Attributes:
         track: its id.
         width: display pixels; the largest keeps its quality longest.
-        engine: name of the one that suits it; memory: whether the one that runs on every frame remembers, so that keyframes
-             must lie close.
-        slow: whether that engine is not waited for: the smaller one runs on every frame beside it
-        (`rtface.enhance.keyframes.scheduler`).
+        engine: name of the engine that suits it.
+        memory: whether the engine of every frame is recurrent, so that keyframes must be close.
+        heavy: whether `engine` is not waited for: the light engine runs on every frame too
+            (`rtface.enhance.keyframes.scheduler`).
     """
 
     track: int
     width: float
     engine: str
     memory: bool = True
-    slow: bool = False
+    heavy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,29 +123,29 @@ class FaceQuality:
         return len(self.levels) - 1 - self.at
 
 
-def levels_for(face: FaceDemand, smaller: str | None, period: float, carries: bool) -> tuple[QualityLevel, ...]:
+def levels_for(face: FaceDemand, light: str | None, period: float, carries: bool) -> tuple[QualityLevel, ...]:
     """The levels of a face, from the highest down.
 
     Args:
         face: with the engine that suits it.
-        smaller: name of the engine that is taken where that is too dear; None for no such step.
+        light: name of the engine that is taken where that is too dear; None for no such step.
         period: seconds from one frame to the next.
-        carries: whether the device can do without an engine between keyframes (`Device.carries`). A slow engine's
+        carries: whether the device can do without an engine between keyframes (`Device.carries`). A heavy engine's
             keyframes ask nothing of it, so that level is there in either case.
     """
     first = face.engine
-    smaller = smaller if smaller != first else None
+    light = light if light != first else None
     if not carries:
-        return (QualityLevel(first), *([QualityLevel(smaller)] if smaller else []), QualityLevel(""))
+        return (QualityLevel(first), *([QualityLevel(light)] if light else []), QualityLevel(""))
     pace = [n for n in KEYFRAME_EVERY if n * period <= _MEMORY_S or not face.memory]
-    low = [QualityLevel(smaller, n) for n in pace] if smaller else []
-    if face.slow and smaller:
+    low = [QualityLevel(light, n) for n in pace] if light else []
+    if face.heavy and light:
         # Its answers are there whatever else there is time for. What costs is to show them, and that goes by the size
         # of the crop: at half of it a keyframe costs less than carrying one at full size does.
         half = [QualityLevel(first, n, half=True) for n in (1, *pace) if n < KEYFRAME_EVERY[-1]]
         rare = [level for level in low if level.every > KEYFRAME_EVERY[0]]
         return (QualityLevel(first), *half, *(rare or low), QualityLevel(""))
-    # A large engine on every 8th frame is not better than the small one on every 2nd.
+    # A large engine on every 8th frame is not better than the light one on every 2nd.
     high = [QualityLevel(first, n) for n in pace if not low or n < KEYFRAME_EVERY[-1]]
     return (QualityLevel(first), *high, *low, QualityLevel(""))
 

@@ -1,4 +1,4 @@
-"""The whole command on small films with a real face and the shipped small engine."""
+"""The whole command on small films with a real face and the shipped light engine."""
 
 from __future__ import annotations
 

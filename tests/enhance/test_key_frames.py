@@ -22,9 +22,9 @@ from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, por
 
 
 def live(engines: FakeEngines, governor: QualityGovernor, stats: Stats | None = None,
-         small: str | None = None) -> LiveEnhancer:
+         light: str | None = None) -> LiveEnhancer:
     return LiveEnhancer(Runtime(CpuDevice(), engines), Options(grain="none"), stats or Stats(), governor,
-                        analysis=False, small=small)
+                        analysis=False, light=light)
 
 
 def step(engine: FakeEngine, every: int | None, stats: Stats | None = None) -> FrameEnhancer:
@@ -52,8 +52,8 @@ def test_a_still_face_looks_as_with_the_engine_on_every_frame() -> None:
 
 
 def test_noise_is_removed_between_keyframes_too() -> None:
-    """An engine that leaves no noise: carrying the correction itself along would leave every frame's own, and the keyframe
-    's on top of it."""
+    """The engine leaves no noise: carrying the correction itself would leave the noise of the
+    frame, and that of the keyframe on top of it."""
 
     class Cleaning(FakeEngine):
         def submit(self, crops: np.ndarray, after: Any = None) -> Future[Restored]:
@@ -111,21 +111,21 @@ def test_a_closed_gate_holds_for_the_next_engine_too() -> None:
     hand = picture.copy()
     x, y = (round(float(v)) for v in points[0])
     hand[y - 14:y + 14, x - 24:x + 24] = 90
-    large, small, stats = Sharpening("large", 512), Sharpening("small", 256), Stats()
+    large, light, stats = Sharpening("large", 512), Sharpening("small", 256), Stats()
 
     class Falling(Every):
-        """The large engine, and from the fourth frame on the small one."""
+        """The large engine, and from the fourth frame on the light one."""
 
         def plan(self, now: float, seen: Any, **more: Any) -> Any:
             plans = super().plan(now, seen, **more)
             falls = self._turn >= 4
             return [replace(p, engine="small" if falls else "large", key=self._turn in (1, 4)) for p in plans]
 
-    enhance = live(FakeEngines(large, small), Falling(1), stats, small="small")
+    enhance = live(FakeEngines(large, light), Falling(1), stats, light="small")
     shown = [picture, picture, hand, hand, hand, hand]
     was = [luma(f) for f in film(shown, [points] * 6)]
     out = [luma(enhance.process(frame)) for frame in film(shown, [points] * 6)]
-    assert (large.calls, small.calls, stats.counters["faults"]) == (1, 1, 0)
+    assert (large.calls, light.calls, stats.counters["faults"]) == (1, 1, 0)
     assert all(np.abs(a - b).max() > 1 for a, b in zip(out, was, strict=True))
 
 

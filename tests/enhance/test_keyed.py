@@ -1,4 +1,4 @@
-"""A slow engine on keyframes over the small one: when it is asked, what is shown between, and what faults cost."""
+"""A heavy engine on keyframes over the light one: when it is asked, what is shown between, and what faults cost."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Heavy(Sharpening):
 
 
 class Smooth(FakeEngine):
-    """A small engine that takes noise out."""
+    """A light engine that takes noise out."""
 
     def __init__(self) -> None:
         super().__init__("small", 256)
@@ -72,15 +72,15 @@ class Small(FakeEngine):
         super().__init__("small", 256, amount)
 
 
-def step(heavy: FakeEngine, small: FakeEngine | None = None, keyframe: int | str = 4, stats: Stats | None = None,
+def step(heavy: FakeEngine, light: FakeEngine | None = None, keyframe: int | str = 4, stats: Stats | None = None,
          of: type[FilmEnhancer | FrameEnhancer] = FilmEnhancer) -> Any:
-    return of(Runtime(CpuDevice(), FakeEngines(heavy, small or Small())), Options(grain="none", keyframe=keyframe),
-              stats or Stats(), analysis=False, small="small")
+    return of(Runtime(CpuDevice(), FakeEngines(heavy, light or Small())), Options(grain="none", keyframe=keyframe),
+              stats or Stats(), analysis=False, light="small")
 
 
-def live(heavy: FakeEngine, small: FakeEngine, governor: QualityGovernor, stats: Stats | None = None) -> LiveEnhancer:
-    return LiveEnhancer(Runtime(CpuDevice(), FakeEngines(heavy, small)), Options(grain="none"), stats or Stats(),
-                        governor, analysis=False, small="small")
+def live(heavy: FakeEngine, light: FakeEngine, governor: QualityGovernor, stats: Stats | None = None) -> LiveEnhancer:
+    return LiveEnhancer(Runtime(CpuDevice(), FakeEngines(heavy, light)), Options(grain="none"), stats or Stats(),
+                        governor, analysis=False, light="small")
 
 
 def shown(enhance: FilmEnhancer, frames: list[Frame]) -> list[np.ndarray]:
@@ -88,12 +88,12 @@ def shown(enhance: FilmEnhancer, frames: list[Frame]) -> list[np.ndarray]:
 
 
 def test_film_slow_engine_every_nth_frame_small_one_on_all() -> None:
-    heavy, small = Heavy(), Small()
+    heavy, light = Heavy(), Small()
     frames = still(13)
     was = [luma(f) for f in frames]
-    out = list(step(heavy, small)(frames))
+    out = list(step(heavy, light)(frames))
     assert [f.pts for f in out if isinstance(f, Frame)] == list(range(13))
-    assert heavy.calls == 4 and small.calls == 13
+    assert heavy.calls == 4 and light.calls == 13
     every = shown(step(Heavy(), keyframe=1), still(13))
     part = inside(still(1)[0])
     for a, b, c in zip(was, every, out, strict=True):
@@ -116,7 +116,7 @@ def test_one_key_frame_goes_over_into_the_next_in_a_film() -> None:
 
 
 def test_where_the_face_has_changed_the_small_engine_shows() -> None:
-    """Eyes closed between two keyframes: the pattern of the small engine there, the heavy one's work elsewhere."""
+    """Eyes closed between two keyframes: the pattern of the light engine there, the heavy one's work elsewhere."""
     picture, points = portrait(640, 480, scale=1.6, blur=1.0)
     closed = picture.copy()
     x, y = (round(float(v)) for v in points[0])
@@ -171,8 +171,8 @@ class Late(WhenTold, Heavy):
 
 
 def test_live_small_engine_at_once_and_the_slow_one_fades_in() -> None:
-    heavy, small = Late(), Small(0.03)
-    enhance = live(heavy, small, Every(1))
+    heavy, light = Late(), Small(0.03)
+    enhance = live(heavy, light, Every(1))
     pictures = still(40)
     part, changed = inside(pictures[0]), list[float]()
     for k, frame in enumerate(pictures):
@@ -182,7 +182,7 @@ def test_live_small_engine_at_once_and_the_slow_one_fades_in() -> None:
         changed.append(float(np.abs(luma(enhance.process(frame)) - was)[part].mean()))
     assert 4 <= len(heavy.asked) <= 5  # never asked again before it has answered
     assert min(changed[:9]) > 0.3 and max(changed[:9]) < 1.3 * min(changed[:9])
-    assert changed[-1] < 0.3 * changed[8]  # the pattern has given warp to what the slow engine makes of the face
+    assert changed[-1] < 0.3 * changed[8]  # the pattern has given warp to what the heavy engine makes of the face
     assert 0.0 < np.max(-np.diff(changed[8:18])) < 0.5 * (changed[8] - changed[-1])
     first = enhance.tracks._tracks[1].keys
     assert len(first.samples) <= 4
@@ -206,7 +206,7 @@ def test_live_keyframes_are_carried_between_small_answers() -> None:
 
 
 class Halving(Every):
-    """Full crops at first, from the tenth frame on those of the small engine's size, and full ones again."""
+    """Full crops at first, from the tenth frame on those of the light engine's size, and full ones again."""
 
     def plan(self, now: float, seen: Any, **more: Any) -> Any:
         plans = super().plan(now, seen, **more)
@@ -220,7 +220,7 @@ def test_live_keyframes_may_be_shown_at_half_size() -> None:
     shape = enhance.runtime.device.shape
     enhance.runtime.device.shape = lambda faces: (sizes.extend(f.crops.size for f in faces), shape(faces))[1]  # type: ignore[method-assign]
     changed = changes(enhance, heavy, still(48))
-    # What is carried is carried at the size that it was made in, and the slow engine is always shown large crops.
+    # What is carried is carried at the size that it was made in, and the heavy engine is always shown large crops.
     assert sizes == [512] * 10 + [256] * 20 + [512] * 18
     assert all(crops.shape == (1, 3, 512, 512) for crops, _ in heavy.asked) and len(heavy.asked) > 12
     steps = [abs(a - b) for a, b in itertools.pairwise(changed[8:])]
@@ -245,7 +245,7 @@ def test_live_an_identity_engine_changes_nothing_at_half_size() -> None:
 
 
 class Sinking(Every):
-    """From one frame on faces go by the small engine, on every 4th."""
+    """From one frame on faces go by the light engine, on every 4th."""
 
     def plan(self, now: float, seen: Any, **more: Any) -> Any:
         plans, turn = super().plan(now, seen, **more), self._turn - 13
@@ -290,8 +290,8 @@ def test_keyframe_says_what_it_takes(value: object) -> None:
 
 def features(seed: int, time: float = 0.0) -> FaceFeatures:
     rng = np.random.default_rng(seed)
-    small = np.stack([cv2.GaussianBlur(rng.random((256, 256), np.float32), (0, 0), 3)] * 3)
-    return FaceFeatures(time, small, small)
+    light = np.stack([cv2.GaussianBlur(rng.random((256, 256), np.float32), (0, 0), 3)] * 3)
+    return FaceFeatures(time, light, light)
 
 
 def test_detail_common_to_two_keyframes_is_kept_noise_is_not() -> None:
@@ -389,7 +389,7 @@ def test_film_the_slow_engine_gets_averaged_neighbours() -> None:
 
 
 def drifting(step: float, noise: float, frames: int = 13) -> list[FaceSample]:
-    """A face that drifts by so many samples of SIDE×SIDE a frame, in a small engine's answers with noise."""
+    """A face that drifts by so many samples of SIDE×SIDE a frame, in a light engine's answers with noise."""
     rng = np.random.default_rng(7)
     picture, points = portrait(640, 480)
     x, y = points.mean(axis=0).astype(int)
@@ -398,12 +398,12 @@ def drifting(step: float, noise: float, frames: int = 13) -> list[FaceSample]:
     for k in range(frames):
         matrix = np.float32([[1, 0, 2 * step * k - 32], [0, 1, 0]])
         clean = np.stack([cv2.warpAffine(p, matrix, (256, 256)) for p in scene])
-        small: Future[Restored] = Future()
-        small.set_result(Restored((clean + noise * rng.standard_normal(clean.shape).astype(np.float32))[None]))
+        light: Future[Restored] = Future()
+        light.set_result(Restored((clean + noise * rng.standard_normal(clean.shape).astype(np.float32))[None]))
         own = clean + 2 * noise * rng.standard_normal(clean.shape).astype(np.float32)
         crop = own.repeat(2, axis=1).repeat(2, axis=2)
         at = np.eye(3)[None, :2]
-        out.append(FaceSample(k / 25, Crops(crop[None], at), Crops(own[None], at), small, number=k))
+        out.append(FaceSample(k / 25, Crops(crop[None], at), Crops(own[None], at), light, number=k))
     return out
 
 
@@ -460,7 +460,7 @@ def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
         return sample.crops.pixels[0]
 
     def answer(sample: FaceSample) -> np.ndarray:
-        return sample.small.result().pixels[0].repeat(2, axis=1).repeat(2, axis=2)
+        return sample.light.result().pixels[0].repeat(2, axis=1).repeat(2, axis=2)
 
     for draft in (seen, answer):
         shown = around.shown(samples[6], draft, (0, 0, SIDE, SIDE))
@@ -480,7 +480,7 @@ def test_a_face_that_is_shown_larger_is_worked_out_anew(monkeypatch: pytest.Monk
 
 
 def test_an_engine_is_not_given_what_another_remembers() -> None:
-    """A remembering engine may work alone on one frame of a live run, and over the small one on the next."""
+    """A remembering engine may work alone on one frame of a live run, and over the light one on the next."""
     class Remembering(FakeEngine):
         recurrent = True
 
@@ -499,11 +499,11 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
     def ask(engine: Remembering, time: float) -> None:
         track.keep_answer(engine.submit(crop, track.last_answer(engine.name, time)), engine.name, time)
 
-    small, heavy = Remembering("small"), Remembering("heavy")
-    for k, engine in enumerate((small, small, heavy, heavy, small)):
+    light, heavy = Remembering("small"), Remembering("heavy")
+    for k, engine in enumerate((light, light, heavy, heavy, light)):
         ask(engine, 0.04 * k)
-    ask(small, 1.0)  # long after
-    assert small.given == [None, small.gave[0], None, None] and heavy.given == [None, heavy.gave[0]]
+    ask(light, 1.0)  # long after
+    assert light.given == [None, light.gave[0], None, None] and heavy.given == [None, heavy.gave[0]]
 
 
 @pytest.mark.parametrize(("heavy", "keyframe", "warned"), [(True, 4, False), (False, 1, False), (False, 4, True)])

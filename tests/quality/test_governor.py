@@ -52,15 +52,15 @@ class Machine:
             self.now += PERIOD
 
 
-def governor(smaller: str | None = None, **known: float) -> QualityGovernor:
-    out = QualityGovernor(PERIOD, 0.1, smaller)
+def governor(light: str | None = None, **known: float) -> QualityGovernor:
+    out = QualityGovernor(PERIOD, 0.1, light)
     for name, seconds in known.items():
         out.costs.learn(name, seconds)
     return out
 
 
-def face(track: int, width: float = 150.0, engine: str = "s", memory: bool = True, slow: bool = False) -> FaceDemand:
-    return FaceDemand(track, width, engine, memory, slow)
+def face(track: int, width: float = 150.0, engine: str = "s", memory: bool = True, heavy: bool = False) -> FaceDemand:
+    return FaceDemand(track, width, engine, memory, heavy)
 
 
 def test_one_face_that_fits_stays_on_the_highest_rung_for_good() -> None:
@@ -195,7 +195,7 @@ def test_on_a_gpu_no_engine_rests_between_its_frames() -> None:
 def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool, load: float) -> None:
     machine = Machine(governor("s", m=0.015, s=0.005), {"m": 0.02, "m half": 0.02, "s": 0.01},
                       lambda t: 1.0 + load * (t > 3), carries)
-    machine.run(10, [face(1, 200, "m", slow=True)])
+    machine.run(10, [face(1, 200, "m", heavy=True)])
     plans = [plan for _, (plan,) in machine.plans]
     changes = [after for before, after in itertools.pairwise(plans) if "" != before.engine != after.engine != ""]
     assert changes[0].engine == "s" and all(plan.share < 0.5 for plan in changes)
@@ -204,13 +204,13 @@ def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool, load
 def test_a_slow_engines_face_rests_before_the_small_engine() -> None:
     machine = Machine(governor("s", m=0.015, s=0.005), {"m": 0.045, "m half": 0.031, "s": 0.02},
                       lambda t: 1.0 + 2 * (10 < t < 20))
-    machine.run(60, [face(1, 200, "m", slow=True)])
+    machine.run(60, [face(1, 200, "m", heavy=True)])
     names = [s.after for s in machine.governor.steps]
     settled = [p for t, (p,) in machine.plans if 4 < t < 10]
     assert {(p.engine, p.half) for p in settled} == {("m", True)}
     assert [p.key for p in settled[:4]].count(True) == 2
     assert names.index("half key/2") < names.index("small key/4") and names[-1] == "half key/2"
-    few = levels_for(face(1, 200, "m", slow=True), "s", 0.1, True)
+    few = levels_for(face(1, 200, "m", heavy=True), "s", 0.1, True)
     assert [(r.engine, r.every, r.half) for r in few] == [  # where a memory does not last longer
         ("m", 1, False), ("m", 1, True), ("m", 2, True), ("s", 2, False), ("", 1, False)]
 

@@ -86,7 +86,7 @@ def through_film(engine: str, shot: Shot, **options: Any) -> list[U8]:
     from contextlib import ExitStack
     from fractions import Fraction
 
-    from rtface.engine.engine_set import SMALL
+    from rtface.engine.engine_set import LIGHT
     from rtface.enhance.film import FilmEnhancer
     from rtface.enhancer import own_face
     from rtface.frame import Color, Frame
@@ -98,7 +98,7 @@ def through_film(engine: str, shot: Shot, **options: Any) -> list[U8]:
     with ExitStack() as stack:
         runtime = open_runtime(engine, "cpu", stack)
         step = FilmEnhancer(runtime, Options(engine=engine, grain="none", **options), Stats(),
-                            analysis=False, small=SMALL)  # fmt: skip
+                            analysis=False, light=LIGHT)  # fmt: skip
         frames = (Frame(image_from_array(picture, "rgb"), k, Fraction(1, 30), 1, color=Color("rgb", True),
                         faces=(own_face(apply(m, TEMPLATE_512), 0),))
                   for k, (picture, m) in enumerate(zip(shot.seen, shot.matrices, strict=True)))  # fmt: skip

@@ -36,7 +36,7 @@ def failure(text: str, doing: str) -> EngineError:
     code = name if name.startswith("CUDA_ERROR") else f"CUDA_ERROR_{snake}"
     if code in ("CUDA_ERROR_OUT_OF_MEMORY", "CUDA_ERROR_MEMORY_ALLOCATION"):
         return OutOfDeviceMemory(f"the GPU has no memory left to {doing}; close what else uses it, or choose a "
-                                 "smaller engine")
+                                 "light engine")
     if code in _LOST:
         return DeviceLost(f"the GPU stopped answering ({name}) when rtface wanted to {doing}")
     return EngineError(f"the GPU could not {doing}: {name}")

@@ -1,1 +1,1 @@
-"""Keyframes: a heavy engine runs on some frames, and a small one on those between."""
+"""Keyframes: a heavy engine runs on some frames, and a light one on those between."""

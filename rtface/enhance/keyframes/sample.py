@@ -25,14 +25,15 @@ class FaceSample:
 
     Attributes:
         time: seconds.
-        crops, own: what the heavy engine's answers are shown in, and the small engine's.
-        small: the small engine's answer.
+        crops: what the heavy engine's answers are shown in.
+        light_crops: what the light engine is asked about.
+        light: the light engine's answer.
         large: what the heavy engine is asked about, on a keyframe, where that is not `crops` (live).
         key: the heavy engine's; None between keyframes, and before it is asked.
         ask: asks the heavy engine about a crop, float32 1×3×S×S; None once that is done, and between keyframes.
         number: of the frame, among those of its track.
         shown: time of the first frame that was shown with `key`.
-        clear: features of `small`, averaged with that of the frames around; None until it is needed.
+        clear: features of `light`, averaged with that of the frames around; None until it is needed.
         draft: what is shown before that is averaged with the frames beside, float32 3×S×S, and the box in which it is
             worked out; None until it is needed, and when it is no longer.
         shares, weight: what `KeyframeTrack.prepare` found: shares of keyframes, the warps there, and their answers
@@ -41,8 +42,8 @@ class FaceSample:
 
     time: float
     crops: Crops
-    own: Crops
-    small: Future[Restored]
+    light_crops: Crops
+    light: Future[Restored]
     large: Crops | None = None
     key: Future[Restored] | None = None
     ask: Ask | None = None
@@ -56,25 +57,25 @@ class FaceSample:
     _features: FaceFeatures | None = None
 
     def features(self, *, wait: bool) -> FaceFeatures:
-        """Waits for the small engine where `wait` is set; raises what it raised."""
+        """Waits for the light engine where `wait` is set; raises what it raised."""
         if self._features is None:
             if wait:
-                answer = self.small.result().pixels[0]
+                answer = self.light.result().pixels[0]
                 self._features = FaceFeatures(self.time, answer, answer)
             else:
-                self._features = FaceFeatures(self.time, self.own.pixels[0])
+                self._features = FaceFeatures(self.time, self.light_crops.pixels[0])
         return self._features
 
     def error(self) -> Float32:
-        """float32 SIDE×SIDE: mean square by which the small engine, which is waited for, changes its crop."""
-        return energy(self.features(wait=True).guide - self.own.pixels[0])
+        """float32 SIDE×SIDE: mean square by which the light engine, which is waited for, changes its crop."""
+        return energy(self.features(wait=True).guide - self.light_crops.pixels[0])
 
     def take(self, features: FaceFeatures, earlier: tuple[FaceFeatures, Warp] | None) -> None:
         """Waits for the heavy engine's answer, where it was asked; raises what it raised, once. `earlier`: as for
         `take_key_answer`."""
         if self.key is not None and features.key is None:
             try:
-                features.small = small = self.small.result().pixels[0]
+                features.light = light = self.light.result().pixels[0]
                 answer = self.key.result().pixels[0]
                 if not math.isfinite(float(answer.sum())):
                     raise EngineError("an engine's answer holds values that are not numbers; it is not used")
@@ -83,7 +84,8 @@ class FaceSample:
                 raise
             if self.large is not None:  # what it changed: crops of two sizes do not show the same to the last value
                 answer = self.crops.pixels[0] + resized(answer - self.large.pixels[0], self.crops.size)
-            take_key_answer(features, answer, base_image(self.crops.pixels[0], self.own.pixels[0], small), earlier)
+            base = base_image(self.crops.pixels[0], self.light_crops.pixels[0], light)
+            take_key_answer(features, answer, base, earlier)
 
 
 @lru_cache(maxsize=1)

@@ -100,7 +100,7 @@ class KeyframeTrack:
         return last is None or (last.key is not None and last.key.done() and time - last.time > (every - 0.5) * period)
 
     def prepare(self, sample: FaceSample, box: Box) -> None:
-        """Does what `restored` needs of the keyframes: all of it that does not have to wait for the small engine where
+        """Does what `restored` needs of the keyframes: all of it that does not have to wait for the light engine where
         nobody waits for the heavy one.
 
         Args:
@@ -111,13 +111,13 @@ class KeyframeTrack:
             self._prepare(sample, box)
 
     def restored(self, sample: FaceSample, box: Box, weight: float = 1.0) -> Restored:
-        """What is shown of a face, once it is prepared; waits for the small engine.
+        """What is shown of a face, once it is prepared; waits for the light engine.
 
         Args:
             sample, box: as for `prepare`. What no later frame needs is forgotten.
             weight: 0…1 of the heavy engine, but in a film.
         """
-        said = sample.small.result()
+        said = sample.light.result()
         pixels = (self._smoother.shown(sample, lambda m: self._draft(m, box), box) if self._film else
                   self._joined(sample, box, weight))
         self._forget(sample, {key for _, key, *_ in sample.shares})
@@ -150,22 +150,23 @@ class KeyframeTrack:
             features.show_at(sample.crops.size)  # another than its own where the governor has just changed that
             assert features.key is not None
             sample.shares.append((share, key, warp, None if warp is None else warp.fetch(features.key, box)))
-        # Where it comes after the small engine was shown alone, it fades in.
+        # Where it comes after the light engine was shown alone, it fades in.
         sample.weight = _faded_in(before[0], sample) if not wait and len(before) == 1 else 1.0
         if not wait and before:
             sample.weight *= min(1.0, (before[-1].time + _OLD_S - sample.time) / _AGEING_S)
 
     def _joined(self, sample: FaceSample, box: Box, weight: float) -> Float32:
-        """What the keyframes and the small engine make of a sample that is prepared."""
+        """What the keyframes and the light engine make of a sample that is prepared."""
         film, wait = self._film, self._wait
-        sample.features(wait=wait).small = answer = sample.small.result().pixels[0]
+        sample.features(wait=wait).light = answer = sample.light.result().pixels[0]
         keys: list[Key] = []
         for share, key, warp, moved in sample.shares:
             there = key.features(wait=wait)
-            assert there.small is not None
-            keys.append(Key(share, there, self._smoother.clear(key).guide if film else there.small, warp, moved))
-        small = self._smoother.clear(sample).guide if film else answer
-        return blended_with_keys(sample.crops.pixels[0], sample.own.pixels[0], small, keys, weight * sample.weight, box)
+            assert there.light is not None
+            keys.append(Key(share, there, self._smoother.clear(key).guide if film else there.light, warp, moved))
+        light = self._smoother.clear(sample).guide if film else answer
+        return blended_with_keys(sample.crops.pixels[0], sample.light_crops.pixels[0], light, keys,
+                                 weight * sample.weight, box)
 
     def _take(self, keys: list[FaceSample]) -> None:
         """The answers of keyframes, in order; the first is believed as it is."""

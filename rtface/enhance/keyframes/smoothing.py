@@ -13,7 +13,7 @@ from rtface.frame import Float32
 
 
 class NeighbourSmoother:
-    """Motion is found twice: between the small engine's answers, and, finer, between those averaged along that.
+    """Motion is found twice: between the light engine's answers, and, finer, between those averaged along that.
 
     Args:
         samples: of one track, in order; changed by others.
@@ -31,7 +31,7 @@ class NeighbourSmoother:
                         sample.error())[None]
 
     def clear(self, sample: FaceSample) -> FaceFeatures:
-        """The small engine's answer, averaged with those around it."""
+        """The light engine's answer, averaged with those around it."""
         return sample.clear or self._clear(sample, self._rough_warps(sample))
 
     def _clear(self, sample: FaceSample, warps: list[tuple[int, FaceSample, Warp]]) -> FaceFeatures:
@@ -53,11 +53,11 @@ class NeighbourSmoother:
             box: as for `temporally_averaged`.
         """
         picture, around = draft(sample), list[tuple[int, Float32, Warp]]()
-        here = [resized(sample.own.pixels[0], SIDE), resized(picture, SIDE)]
+        here = [resized(sample.light_crops.pixels[0], SIDE), resized(picture, SIDE)]
         for n, m in self._near(sample, SHOWN):
             warp, other = self.warp(sample, m), draft(m)
             seen, left = (energy(a - warp.fetch(resized(b, SIDE)))
-                          for a, b in zip(here, (m.own.pixels[0], other), strict=True))
+                          for a, b in zip(here, (m.light_crops.pixels[0], other), strict=True))
             around.append((n, other, Warp(warp.flow, warp.gate * flicker_ratio(seen, left))))
         return temporally_averaged(picture, around, sample.error(), box)
 

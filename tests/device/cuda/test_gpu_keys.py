@@ -1,4 +1,4 @@
-"""Keyframes on a GPU, against the same on the CPU: a slow engine over the small one, in films and live."""
+"""Keyframes on a GPU, against the same on the CPU: a heavy engine over the light one, in films and live."""
 
 # ruff: noqa: F811
 from __future__ import annotations
@@ -59,9 +59,9 @@ def open_plain(owner, recipe):
 @pytest.fixture
 def engines(owner, open_plain, engine_on):
     """That one over rtface-s."""
-    small = engine_on(owner)[0]
-    yield Engines(open_plain(), small)
-    small.close()
+    light = engine_on(owner)[0]
+    yield Engines(open_plain(), light)
+    light.close()
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def enhance(device, engines, stats=None, governor=None, keyframe=3, fallback=Non
     stats = stats or Stats()
     common = RuntimeSwitch(Runtime(device, engines), stats, fallback=fallback), Options(keyframe=keyframe), stats
     if governor is None:
-        return FilmEnhancer(*common, analysis=False, small="rtface-s")
-    return LiveEnhancer(*common, governor, analysis=False, small="rtface-s")
+        return FilmEnhancer(*common, analysis=False, light="rtface-s")
+    return LiveEnhancer(*common, governor, analysis=False, light="rtface-s")
 
 
 def slots(device):
@@ -135,7 +135,7 @@ def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, 
     """The faces of a frame are pasted together: with one that was answered on the GPU, it keeps what it has there."""
     outs = []
     for where, names in ((device, engines), (CpuDevice(), host)):
-        step = FilmEnhancer(Runtime(where, names), Options(keyframe=3), Stats(), small="rtface-s", treatments={
+        step = FilmEnhancer(Runtime(where, names), Options(keyframe=3), Stats(), light="rtface-s", treatments={
             1: Treatment(True, 1.0, None), 2: Treatment(True, 1.0, "rtface-s")})
         outs.append(list(step(film(frames=5))))
     worst, share = compare(*outs)
@@ -223,15 +223,15 @@ def test_live_the_slow_engine_has_a_stream_that_gives_way(owner, device, engines
 def test_live_a_late_small_engine_costs_one_frames_correction(device, engines):
     class Impatient(Every):
         def patience(self, now, captured_at):
-            return 0.0 if len(small.asked) == 2 else 20.0
+            return 0.0 if len(light.asked) == 2 else 20.0
 
-    small, stats = Late(engines.named("rtface-s"), ms=1.0), Stats()
+    light, stats = Late(engines.named("rtface-s"), ms=1.0), Stats()
     heavy = Late(engines.named("plain"))
-    step, touched = enhance(device, Engines(heavy, small), stats, Impatient(1), "auto"), []
+    step, touched = enhance(device, Engines(heavy, light), stats, Impatient(1), "auto"), []
     for frame in film(frames=4, faces=1):
         job = step.submit(frame)
-        if len(small.asked) != 2:
-            small.answer()
+        if len(light.asked) != 2:
+            light.answer()
         touched.append(step.collect(job).touched)
     assert touched == [True, False, True, True] and not stats.counters["faults"]
     assert slots(device)["frames"] == 1
