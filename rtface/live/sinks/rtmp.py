@@ -78,7 +78,7 @@ class RtmpAddress:
         return " ".join(text.split())[:200]
 
 
-class RtmpPublisher:
+class RtmpPublisher(TcpChannel):
     """A stream that an RTMP server has agreed to take.
 
     Args:
@@ -86,14 +86,11 @@ class RtmpPublisher:
         timeout: seconds for connecting, and for each of the server's answers.
 
     Attributes:
-        format: what `put` takes, as FFmpeg names it.
-        channel: the connection.
+        peer: the connection.
 
     Raises:
-        Lost: the server is not there, does not answer, or refuses.
+        ConnectionLost: the server is not there, does not answer, or refuses.
     """
-
-    format = "flv"
 
     def __init__(self, place: RtmpAddress, timeout: float = ANSWER) -> None:
         self._place, self._reader, self._tags = place, wire.RtmpReader(), wire.FlvTagParser()
@@ -114,37 +111,31 @@ class RtmpPublisher:
             self._socket.close()
             said = str(error) if isinstance(error, ConnectionLost) else "it does not speak RTMP"
             raise ConnectionLost(said) from None
-        self.channel = TcpChannel(self._socket)
+        super().__init__(self._socket)
 
     def put(self, data: bytes) -> None:
         """Takes a piece of an FLV file, its header first."""
         for kind, time_ms, body in self._tags.feed(data):
             if kind == wire.DATA:
                 body = wire.encode("@setDataFrame") + body
-            self.channel.put(wire.message(kind, body, stream=self._stream, channel=_STREAM_CHANNEL.get(kind, 5),
-                                          time=time_ms))
+            super().put(wire.message(kind, body, stream=self._stream, channel=_STREAM_CHANNEL.get(kind, 5),
+                                     time=time_ms))
 
     def received(self, data: bytes) -> None:
-        """Takes what the server says meanwhile.
-
-        Raises:
-            Lost: it ends the stream.
-        """
         try:
             for kind, body in self._reader.feed(data):
                 answer = self._service(kind, body)
                 if answer:
-                    self.channel.put(answer)
+                    super().put(answer)
                 if kind == wire.COMMAND:
                     self._refused(wire.decode(body))
         except ValueError:
             raise ConnectionLost("it no longer speaks RTMP") from None
 
     def goodbye(self) -> None:
-        """Says that the stream is over."""
         key = self._place.key
-        self.channel.put(wire.message(wire.COMMAND, wire.encode("FCUnpublish", 6, None, key))
-                         + wire.message(wire.COMMAND, wire.encode("deleteStream", 7, None, self._stream)))
+        super().put(wire.message(wire.COMMAND, wire.encode("FCUnpublish", 6, None, key))
+                    + wire.message(wire.COMMAND, wire.encode("deleteStream", 7, None, self._stream)))
 
     def _shake_hands(self) -> None:
         ours = struct.pack(">II", int(time.monotonic() * 1000) & 0xFFFFFFFF, 0) + os.urandom(1528)

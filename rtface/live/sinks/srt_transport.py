@@ -6,14 +6,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Literal
 
 from rtface.errors import MissingComponent, RtfaceError, UsageError
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import TransportStatus
 from rtface.live.sinks.tcp_channel import ConnectionLost
-from rtface.live.sinks.transport import LATE
+from rtface.live.sinks.transport import LATE, Transport
 from rtface.live.sources.srt import MESSAGE, SrtConnection
 from rtface.redaction import shown
 
@@ -23,21 +21,17 @@ _TICK = 0.1
 _CONFIRMED, _SILENT = 0.9, 1.2
 
 
-class SrtTransport:
+class SrtTransport(Transport):
     """MPEG-TS over SRT; the library drops what would come too late.
 
     Args:
         url: with its passphrase.
-        changed: as for `rtface.live.sinks.open_transport.open_transport`.
+        changed: as for `rtface.live.sinks.transports.open_transport`.
     """
 
-    format = "mpegts"
-
     def __init__(self, url: str, changed: Callable[[], None]) -> None:
-        self.generation = 0
-        self._url, self._changed = url, changed
-        self._listens = "mode=listener" in url.partition("?")[2].split("&")
-        self.status = TransportStatus("opening", "connecting", viewers=0 if self._listens else None)
+        self._url, self._listens = url, "mode=listener" in url.partition("?")[2].split("&")
+        super().__init__(TransportStatus("opening", "connecting", viewers=0 if self._listens else None), changed)
         self._link: SrtConnection | None = None
         self._count = self._sent = 0
         self._waiting: deque[tuple[float, bytes]] = deque()
@@ -52,13 +46,10 @@ class SrtTransport:
 
     def start(self, *, patient: bool) -> None:
         if self._listens:
-            self._say("live", "nobody watches")
+            self._set(state="live", detail="nobody watches")
         elif not patient:
             self._begin()
         self._thread.start()
-
-    def wants_key(self) -> bool:
-        return False  # every generation begins with one
 
     def write(self, generation: int, data: bytes) -> None:
         if generation != self.generation:
@@ -80,7 +71,7 @@ class SrtTransport:
         """Waits for a peer.
 
         Raises:
-            Lost: there is none.
+            ConnectionLost: there is none.
             UsageError, MissingComponent: there cannot be any.
         """
         try:
@@ -93,9 +84,10 @@ class SrtTransport:
             self._waiting.clear()
         self._count += 1
         self.generation = self._count
-        self.status = replace(self.status, reopened=0 if self._listens else self._count - 1,
-                              viewers=1 if self._listens else None)
-        self._say("live", "1 watches" if self._listens else "connected")
+        if self._listens:
+            self._set(state="live", detail="1 watches", viewers=1)
+        else:
+            self._set(state="live", detail="connected", reopened=self._count - 1)
 
     def _run(self) -> None:
         lost, tries = time.monotonic(), 0
@@ -110,12 +102,12 @@ class SrtTransport:
                     lost = time.monotonic()
                     self._end()
                 if not self._listens:
-                    self._say("away", str(error) if isinstance(error, ConnectionLost) else "the connection was lost")
+                    self._set(state="away", detail=str(error) if isinstance(error, ConnectionLost) else
+                              "the connection was lost")
                 elif self._count:
-                    self.status = replace(self.status, viewers=0)
-                    self._say("live", "nobody watches")
+                    self._set(state="live", detail="nobody watches", viewers=0)
                 else:
-                    self._say("away", str(error))
+                    self._set(state="away", detail=str(error))
                 self._closing.wait(retry_delay(tries, time.monotonic() - lost))
                 tries += 1
         self._end()
@@ -141,7 +133,7 @@ class SrtTransport:
             silent = (silent or now) if 0 < len(recent) <= unsent else None
             if silent is not None and now - silent > _SILENT:
                 raise ConnectionLost("it takes nothing any more")
-            self.status = replace(self.status, bytes=max(self.status.bytes, self._sent - unsent * MESSAGE))
+            self._set(quiet=True, bytes=max(self.status.bytes, self._sent - unsent * MESSAGE))
 
     def _unsent(self) -> int:
         with self._there:
@@ -151,7 +143,3 @@ class SrtTransport:
         link, self._link, self.generation = self._link, None, 0
         if link is not None:
             link.close()
-
-    def _say(self, state: Literal["live", "away"], detail: str) -> None:
-        self.status = replace(self.status, state=state, detail=detail)
-        self._changed()

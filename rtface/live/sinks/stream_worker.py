@@ -19,10 +19,10 @@ from rtface.errors import MissingComponent, UsageError
 from rtface.live.messages import SinkOpened, SinkRefused, SinkReport, StreamJob, WorkerStarted, WriteFrame, WriteSound
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import LiveEncoder
-from rtface.live.sinks.open_transport import open_transport
 from rtface.live.sinks.stream_mux import StreamMux
 from rtface.live.sinks.tcp_channel import ConnectionLost
 from rtface.live.sinks.transport import Transport
+from rtface.live.sinks.transports import open_transport
 from rtface.redaction import redacted
 
 _STATUS_S = 0.25

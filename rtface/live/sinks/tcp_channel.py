@@ -20,7 +20,8 @@ class ConnectionLost(Exception):
 
 
 class TcpChannel:
-    """A connected socket with a queue. One thread puts bytes in, another sends them.
+    """A connected socket with a queue. One thread puts bytes in, another sends them. As it is, its peer takes a
+    container's bytes; `rtface.live.sinks.rtmp.RtmpPublisher` wraps them into messages.
 
     Args:
         peer: connected; becomes non-blocking, and the channel's to close.
@@ -53,11 +54,21 @@ class TcpChannel:
             self._waiting.append((time.monotonic(), memoryview(data)))
             self.waiting_bytes += len(data)
 
+    def received(self, data: bytes) -> None:
+        """Takes what the peer sent meanwhile.
+
+        Raises:
+            ConnectionLost: the peer ends the stream.
+        """
+
+    def goodbye(self) -> None:
+        """Queues what tells the peer that the stream is over."""
+
     def flush(self) -> None:
         """Sends what the kernel takes now.
 
         Raises:
-            Lost: the connection is gone.
+            ConnectionLost: the connection is gone.
         """
         while True:
             with self._lock:
@@ -84,7 +95,7 @@ class TcpChannel:
         """What came, b"" for nothing.
 
         Raises:
-            Lost: the peer closed the connection.
+            ConnectionLost: the peer closed the connection.
         """
         try:
             data = self.peer.recv(65_536)

@@ -1,4 +1,4 @@
-"""The interface of a stream's transport, and what all transports share.
+"""The base class of a stream's transports.
 
 A transport carries a container's bytes: to a server that is connected again whenever it is lost, to viewers that
 connect and leave, or in datagrams. Its `write` never waits: a thread of the transport sends the bytes.
@@ -7,8 +7,10 @@ connect and leave, or in datagrams. Its `write` never waits: a thread of the tra
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from dataclasses import replace
+from typing import Any
 
 from rtface.live.messages import TransportStatus
 
@@ -19,43 +21,56 @@ LATE = 0.5
 TICK = 0.1
 
 
-class Transport(Protocol):
+class Transport:
     """Sends the bytes of a container to one or more peers.
+
+    Args:
+        status: the first.
+        changed: called, on threads of the transport, when the status has changed in more than its bytes.
 
     Attributes:
         format: FFmpeg's name of the container.
         generation: rises with every peer that needs the container from its header on; 0 while no peer takes data.
-        behind: whether bytes have waited too long.
         status: state of the connection.
     """
 
-    format: str
-    generation: int
-    status: TransportStatus
+    format = "mpegts"
+
+    def __init__(self, status: TransportStatus, changed: Callable[[], None]) -> None:
+        self.generation = 0
+        self.status, self._changed = status, changed
 
     @property
-    def behind(self) -> bool: ...
+    def behind(self) -> bool:
+        """Whether bytes have waited too long."""
+        return False
 
     def start(self, *, patient: bool) -> None:
         """Begins; what does not work the first time is an error unless `patient`.
 
         Raises:
-            Lost: it does not work.
+            ConnectionLost: it does not work.
             UsageError: the address cannot be used.
         """
-        ...
+        raise NotImplementedError
 
     def wants_key(self) -> bool:
         """Whether a viewer waits for an I-frame; asked before each frame, true once for each request."""
-        ...
+        return False  # every generation begins with one
 
     def write(self, generation: int, data: bytes) -> None:
         """Queues bytes of a generation; those of an older one are dropped."""
-        ...
+        raise NotImplementedError
 
     def close(self, seconds: float) -> None:
         """Sends what waits, for `seconds` at most, and closes the connection."""
-        ...
+        raise NotImplementedError
+
+    def _set(self, *, quiet: bool = False, **fields: Any) -> None:
+        """Sets fields of the status, and reports a change unless `quiet`."""
+        before, self.status = self.status, replace(self.status, **fields)
+        if self.status != before and not quiet:
+            self._changed()
 
 
 class SelectWaker:

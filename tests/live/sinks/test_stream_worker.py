@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 
 import av
@@ -17,9 +17,10 @@ from rtface.frame import Color
 from rtface.live.messages import EncoderSettings, TransportStatus, WriteFrame
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
 from rtface.live.sinks.live_encoder import EncoderScaler, LiveEncoder, tags_for
-from rtface.live.sinks.local_transports import tables
 from rtface.live.sinks.stream_mux import DATAGRAM
 from rtface.live.sinks.stream_worker import StreamWriter, take_all
+from rtface.live.sinks.transport import Transport
+from rtface.live.sinks.transports import tables
 from tests.live.feed import Voice, form
 from tests.live.publish import picture
 from tests.live.sinks.ts_packets import gaps, ts_packets
@@ -27,16 +28,15 @@ from tests.live.sinks.ts_packets import gaps, ts_packets
 MONO = SoundFormat(48_000, 1)
 
 
-class Ear:
-    """a transport that keeps what it is given, by generation."""
+class Ear(Transport):
+    """A transport that keeps what it is given, by generation."""
+
+    behind = False
 
     def __init__(self, format: str) -> None:
-        self.format, self.generation, self.behind, self.key = format, 1, False, False
-        self.status = TransportStatus("live", "")
+        super().__init__(TransportStatus("live", ""), lambda: None)
+        self.format, self.generation, self.key = format, 1, False
         self.got: dict[int, bytearray] = {}
-
-    def start(self, *, patient: bool) -> None:
-        pass
 
     def wants_key(self) -> bool:
         key, self.key = self.key, False
@@ -45,9 +45,6 @@ class Ear:
     def write(self, generation: int, data: bytes) -> None:
         self.got.setdefault(generation, bytearray()).extend(data)
 
-    def close(self, seconds: float) -> None:
-        pass
-
     def packets(self, generation: int) -> list[tuple[str, float, bool]]:
         """Kind, time and whether an I-frame, of what a player finds."""
         with av.open(io.BytesIO(bytes(self.got[generation])), format=self.format) as box:
@@ -55,13 +52,13 @@ class Ear:
                     if p.pts is not None]
 
 
-@pytest.fixture(scope="module")
-def encoders() -> Callable[..., LiveEncoder]:
-    return lambda **more: LiveEncoder(form(320, 180), EncoderSettings(encode="software", **more))
+def encoder(**more: float) -> LiveEncoder:
+    return LiveEncoder(form(320, 180), EncoderSettings(encode="software", **more))
 
 
-def voice(channels: int = 1) -> list[SoundPacket]:
-    return list(Voice(0.0, channels).until(8.0))
+@cache
+def voice(channels: int = 1) -> tuple[SoundPacket, ...]:
+    return tuple(Voice(0.0, channels).until(4.5))
 
 
 def show(writer: StreamWriter, *moments: float) -> list[int]:
@@ -76,10 +73,10 @@ def show(writer: StreamWriter, *moments: float) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["flv", "mpegts"])
-def test_times_go_through_and_key_frames_come_by_time(encoders: Callable[..., LiveEncoder], kind: str):
+def test_times_go_through_and_key_frames_come_by_time(kind: str):
     ear = Ear(kind)
-    writer = StreamWriter(encoders(gop=1.0), ear, sound=MONO)
-    sounds = voice()
+    writer = StreamWriter(encoder(gop=1.0), ear, sound=MONO)
+    sounds = list(voice())
     heard: list[float] = []
     moments = np.sort(np.random.default_rng(1).uniform(0, 4, 80)) + 0.5  # a camera's rate is never quite even
     for moment in moments:
@@ -102,9 +99,9 @@ def test_times_go_through_and_key_frames_come_by_time(encoders: Callable[..., Li
     assert times == pytest.approx(heard, abs=0.0011)
 
 
-def test_without_viewers_no_work_and_a_keyframe_for_the_first(encoders: Callable[..., LiveEncoder]):
+def test_without_viewers_no_work_and_a_keyframe_for_the_first():
     ear = Ear("flv")
-    writer = StreamWriter(encoders(gop=20.0), ear, sound=None)
+    writer = StreamWriter(encoder(gop=20.0), ear, sound=None)
     ear.generation = 0
     assert show(writer, 0.0, 0.1) == [] and writer.dropped == {"away": 2}
     ear.generation = 5
@@ -119,16 +116,16 @@ def test_without_viewers_no_work_and_a_keyframe_for_the_first(encoders: Callable
     assert writer.frames == 5 and writer.dropped == {"away": 3}
 
 
-def test_a_server_of_ours_that_nobody_watches_gives_nothing_up(encoders: Callable[..., LiveEncoder]):
+def test_a_server_of_ours_that_nobody_watches_gives_nothing_up():
     ear = Ear("mpegts")
     ear.generation, ear.status = 0, TransportStatus("live", "nobody watches", viewers=0)
-    writer = StreamWriter(encoders(), ear, sound=None)
+    writer = StreamWriter(encoder(), ear, sound=None)
     assert show(writer, 0.0, 0.1) == [] and not writer.dropped
 
 
-def test_what_is_late_is_dropped_before_it_is_encoded(encoders: Callable[..., LiveEncoder]):
+def test_what_is_late_is_dropped_before_it_is_encoded():
     ear = Ear("flv")
-    writer = StreamWriter(encoders(), ear, sound=None)
+    writer = StreamWriter(encoder(), ear, sound=None)
     assert show(writer, 0.0) == [0]
     ear.behind = True
     assert show(writer, 0.1, 0.2) == []
@@ -141,9 +138,9 @@ def test_what_is_late_is_dropped_before_it_is_encoded(encoders: Callable[..., Li
         assert len(list(box.decode(video=0))) == 2  # no reference is missing
 
 
-def test_a_viewer_begins_with_tables_and_a_key_frame(encoders: Callable[..., LiveEncoder]):
+def test_a_viewer_begins_with_tables_and_a_key_frame():
     ear = Ear("mpegts")
-    writer = StreamWriter(encoders(gop=20.0), ear, sound=None)
+    writer = StreamWriter(encoder(gop=20.0), ear, sound=None)
     show(writer, *(n / 30 for n in range(20)))
     at = len(ear.got[1])
     assert at % 188 == 0
@@ -160,9 +157,9 @@ def test_a_viewer_begins_with_tables_and_a_key_frame(encoders: Callable[..., Liv
 
 
 @pytest.mark.parametrize("rate", [30, 12])
-def test_tables_and_clocks_come_as_often_as_receivers_need(encoders: Callable[..., LiveEncoder], rate: int):
-    ear, sounds = Ear("mpegts"), voice()
-    writer = StreamWriter(encoders(gop=2.0), ear, sound=MONO)
+def test_tables_and_clocks_come_as_often_as_receivers_need(rate: int):
+    ear, sounds = Ear("mpegts"), list(voice())
+    writer = StreamWriter(encoder(gop=2.0), ear, sound=MONO)
     for number in range(4 * rate):
         while sounds and sounds[0].time < number / rate:
             sound = sounds.pop(0)
@@ -194,9 +191,9 @@ def test_large_frames_stay_in_whole_packets():
     assert sum(sizes) > 200_000 and all(n % 188 == 0 for n in sizes) and DATAGRAM % 188 == 0
 
 
-def test_frames_do_not_wait_for_sound_one_container_header(encoders: Callable[..., LiveEncoder]):
+def test_frames_do_not_wait_for_sound_one_container_header():
     ear = Ear("flv")
-    writer = StreamWriter(encoders(), ear, sound=MONO)
+    writer = StreamWriter(encoder(), ear, sound=MONO)
     assert show(writer, 0.2, 0.3) == [0, 1]
     sounds = voice()
     for sound in sounds[:20]:  # the first are of a time before the first frame
@@ -212,9 +209,9 @@ def test_frames_do_not_wait_for_sound_one_container_header(encoders: Callable[..
     assert [t for what, t, _ in ear.packets(1) if what == "video"] == [0.2, 0.3, 0.8]
 
 
-def test_times_that_stand_still_are_moved(encoders: Callable[..., LiveEncoder]):
-    encoder = encoders()
-    stamps = [p.pts for t in (1.0, 1.0, 0.5, 1.1) for p in encoder.encode(picture(320, 180, t), t, key=False)]
+def test_times_that_stand_still_are_moved():
+    made = encoder()
+    stamps = [p.pts for t in (1.0, 1.0, 0.5, 1.1) for p in made.encode(picture(320, 180, t), t, key=False)]
     assert stamps == [90_000, 90_001, 90_002, 99_000]
 
 

@@ -11,10 +11,10 @@ import pytest
 from rtface.errors import UsageError
 from rtface.live.addresses import parse_address
 from rtface.live.sinks.live_encoder import usual_bitrate
-from rtface.live.sinks.open_transport import open_transport
 from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
 from rtface.live.sinks.stream_sink import NullSink, open_live_sink
 from rtface.live.sinks.tcp_channel import ConnectionLost
+from rtface.live.sinks.transports import open_transport
 from rtface.options import Options
 from tests.live.feed import MONO, form
 from tests.live.live_fakes import frame
@@ -39,10 +39,11 @@ def test_a_server_that_does_not_answer():
         RtmpPublisher(RtmpAddress.of(f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/key"), timeout=0.1)
 
 
-@pytest.mark.parametrize("url", ["rtmp://127.0.0.1/topsecret", "rtmp://user:topsecret@127.0.0.1/live/key",
-                                 "udp://127.0.0.1", "tcp://127.0.0.1?listen", "udp://127.0.0.1:1?ttl=topsecret"])
-def test_addresses_that_cannot_be_used(url: str):
-    with pytest.raises(UsageError) as caught:
+@pytest.mark.parametrize(("url", "said"), [
+    ("rtmp://127.0.0.1/topsecret", "application"), ("rtmp://user:topsecret@127.0.0.1/live/key", "log in"),
+    ("udp://127.0.0.1", "port"), ("tcp://127.0.0.1?listen", "port"), ("udp://127.0.0.1:1?ttl=topsecret", "ttl")])
+def test_addresses_that_cannot_be_used(url: str, said: str):
+    with pytest.raises(UsageError, match=said) as caught:
         open_transport(url, lambda: None)
     assert "topsecret" not in str(caught.value)
 

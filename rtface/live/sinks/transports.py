@@ -1,0 +1,342 @@
+"""Transports of a stream: a published TCP connection, a TCP server and UDP datagrams, chosen by URL."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from rtface.errors import UsageError
+from rtface.live.backoff import retry_delay
+from rtface.live.messages import TransportStatus
+from rtface.live.sinks.rtmp import ANSWER, RtmpAddress, RtmpPublisher
+from rtface.live.sinks.stream_mux import DATAGRAM
+from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
+from rtface.live.sinks.transport import GIVEN_UP, LATE, STALLED, TICK, SelectWaker, Transport
+
+
+def open_transport(url: str, changed: Callable[[], None]) -> Transport:
+    """The transport for a URL, not yet started.
+
+    Args:
+        url: with its secrets.
+        changed: called on threads of the transport when its status has changed.
+
+    Raises:
+        UsageError: nothing can be sent there.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    if scheme in ("rtmp", "rtmps"):
+        server = RtmpAddress.of(url)
+        return ServerTransport("flv", lambda: RtmpPublisher(server), changed)
+    if scheme == "srt":
+        from rtface.live.sinks.srt_transport import SrtTransport
+
+        return SrtTransport(url, changed)
+    if scheme not in ("tcp", "udp"):
+        raise UsageError(f"nothing can be sent over {scheme}")
+    place, query = _place(parts), parse_qs(parts.query, keep_blank_values=True)
+    if scheme == "udp":
+        size = max(188, _number(query, "pkt_size", DATAGRAM) // 188 * 188)
+        return UdpTransport(place, size, _number(query, "ttl", 0) or None, changed)
+    if query.get("listen", ["0"])[0] != "0":
+        return ListenTransport(place, changed)
+    return ServerTransport("mpegts", lambda: _connect(place), changed)
+
+
+def _place(parts: SplitResult) -> tuple[str, int]:
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if port is None:
+        raise UsageError(f"the address needs a port: {parts.scheme}://HOST:PORT")
+    return parts.hostname or "127.0.0.1", port
+
+
+def _number(query: dict[str, list[Any]], name: str, otherwise: int) -> int:
+    try:
+        return int(query[name][0]) if name in query else otherwise
+    except ValueError:
+        raise UsageError(f"{name} of the address is a whole number") from None
+
+
+def _connect(place: tuple[str, int]) -> TcpChannel:
+    try:
+        return TcpChannel(socket.create_connection(place, ANSWER))
+    except OSError as error:
+        raise ConnectionLost(reason(error)) from None
+
+
+class ServerTransport(Transport):
+    """Publishes to one server, and connects again when it is lost or takes nothing for some seconds."""
+
+    def __init__(self, format: str, connect: Callable[[], TcpChannel], changed: Callable[[], None], *,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(TransportStatus("opening", "connecting"), changed)
+        self.format = format
+        self._connect, self._clock = connect, clock
+        self._link: TcpChannel | None = None
+        self._count = 0
+        self._bytes = 0
+        self._given = 0  # bytes of the container in all
+        self._closing = threading.Event()
+        self._wake = SelectWaker()
+        self._thread = threading.Thread(target=self._run, name="rtface-server", daemon=True)
+
+    @property
+    def behind(self) -> bool:
+        link = self._link
+        return link is not None and link.age > LATE
+
+    def start(self, *, patient: bool) -> None:
+        if not patient:
+            self._begin()
+        self._thread.start()
+
+    def write(self, generation: int, data: bytes) -> None:
+        link = self._link
+        if link is not None and generation == self.generation:
+            self._given += len(data)
+            link.put(data)
+            self._wake()
+
+    def close(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        link = self._link
+        if link is not None:
+            link.goodbye()
+            while link.waiting_bytes and time.monotonic() < until and self._link is link:
+                self._wake()
+                time.sleep(0.01)
+        self._closing.set()
+        self._wake()
+        self._thread.join(max(0.05, until - time.monotonic()))
+
+    def _begin(self) -> None:
+        link = self._connect()
+        self._link = link
+        self._count += 1
+        self.generation = self._count
+        self._set(state="live", detail="connected", reopened=self._count - 1)
+
+    def _run(self) -> None:
+        lost, tries, began = self._clock(), 0, self._clock()
+        while not self._closing.is_set():
+            try:
+                if self._link is None:
+                    self._begin()
+                    began = self._clock()
+                self._serve()
+            except (ConnectionLost, OSError, ValueError, RuntimeError) as error:
+                now = self._clock()
+                if self._link is not None:
+                    if now - began > 5:  # a server that ends the stream at once does not count as reached
+                        tries = 0
+                    lost = now
+                    self._end()
+                self._set(state="away", detail=str(error) if isinstance(error, ConnectionLost) else
+                          type(error).__name__)
+            if not self._closing.is_set():
+                self._closing.wait(retry_delay(tries, self._clock() - lost))
+                tries += 1
+        if self._link is not None:
+            self._end()
+
+    def _serve(self) -> None:
+        """Sends and receives until the peer is lost or the transport closes."""
+        link = self._link
+        assert link is not None
+        taken = given = -1
+        moved = self._clock()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake.reader, selectors.EVENT_READ)
+            selector.register(link.peer, selectors.EVENT_READ)
+            while not self._closing.is_set():
+                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.waiting_bytes else 0)
+                selector.modify(link.peer, events)
+                selector.select(TICK)
+                self._wake.clear()
+                while data := link.receive():
+                    link.received(data)
+                link.flush()
+                accepted, idle = link.look()
+                self._set(quiet=True, bytes=self._bytes + accepted)
+                if accepted != taken or self._given == given or link.waiting_bytes:
+                    taken, given, moved = accepted, self._given, self._clock()
+                if idle > GIVEN_UP:
+                    raise ConnectionLost("it takes nothing any more")
+                if self._clock() - moved > STALLED:
+                    raise ConnectionLost("what is encoded does not reach it")
+                if idle > STALLED:
+                    self._set(state="away", detail=f"it has taken nothing for {idle:.0f} s")
+                elif self.status.state != "live":
+                    self._set(state="live", detail="connected")
+
+    def _end(self) -> None:
+        link, self._link, self.generation = self._link, None, 0
+        if link is not None:
+            self._bytes += link.look()[0]
+            link.close()
+
+
+class ListenTransport(Transport):
+    """Listens, and sends MPEG-TS to every viewer that connects. Each begins with the tables and an I-frame, and none
+    waits for another. A viewer that is too slow loses what it did not fetch and begins at the next I-frame."""
+
+    def __init__(self, place: tuple[str, int], changed: Callable[[], None]) -> None:
+        super().__init__(TransportStatus("opening", "", viewers=0), changed)
+        self._place = place
+        self._viewers: dict[TcpChannel, bool] = {}  # and whether it has begun
+        self._taken: dict[TcpChannel, int] = {}
+        self._lock = threading.Lock()
+        self._key = False
+        self._bytes = 0
+        self._closing = threading.Event()
+        self._wake = SelectWaker()
+        self._thread = threading.Thread(target=self._run, name="rtface-viewers", daemon=True)
+
+    def start(self, *, patient: bool) -> None:
+        family = socket.AF_INET6 if ":" in self._place[0] else socket.AF_INET
+        try:
+            self._listener = socket.create_server(self._place, family=family, backlog=8)
+        except OSError as error:
+            raise ConnectionLost(f"cannot listen there: {reason(error)}") from None
+        self._listener.setblocking(False)
+        self._say()
+        self._thread.start()
+
+    def wants_key(self) -> bool:
+        wanted, self._key = self._key, False
+        return wanted
+
+    def write(self, generation: int, data: bytes) -> None:
+        with self._lock:
+            for viewer, begun in self._viewers.items():
+                if begun and viewer.age > LATE * 4:
+                    viewer.forget()
+                    begun = self._viewers[viewer] = False
+                    self._key = True
+                if begun:
+                    viewer.put(data)
+                elif not viewer.waiting_bytes and (start := tables(data)) is not None:
+                    self._viewers[viewer] = True
+                    viewer.put(data[start:])
+        self._wake()
+
+    def close(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and any(v.waiting_bytes for v in list(self._viewers)):
+            self._wake()
+            time.sleep(0.01)
+        self._closing.set()
+        self._wake()
+        self._thread.join(max(0.05, until - time.monotonic()))
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake.reader, selectors.EVENT_READ)
+            selector.register(self._listener, selectors.EVENT_READ)
+            while not self._closing.is_set():
+                for viewer in self._viewers:
+                    events = selectors.EVENT_READ | (selectors.EVENT_WRITE if viewer.waiting_bytes else 0)
+                    selector.modify(viewer.peer, events)
+                selector.select(TICK)
+                self._wake.clear()
+                self._accept(selector)
+                for viewer in list(self._viewers):
+                    self._serve(viewer, selector)
+        for viewer in self._viewers:
+            viewer.close()
+        self._listener.close()
+
+    def _accept(self, selector: selectors.DefaultSelector) -> None:
+        with suppress(OSError):
+            while True:
+                peer, _ = self._listener.accept()
+                viewer = TcpChannel(peer)
+                selector.register(peer, selectors.EVENT_READ)
+                with self._lock:
+                    self._viewers[viewer] = False
+                self._key, self.generation = True, 1
+                self._say()
+
+    def _serve(self, viewer: TcpChannel, selector: selectors.DefaultSelector) -> None:
+        try:
+            viewer.receive()
+            viewer.flush()
+            accepted, idle = viewer.look()
+            if idle > GIVEN_UP:
+                raise ConnectionLost("takes nothing")
+            self._bytes += accepted - self._taken.get(viewer, 0)
+            self._taken[viewer] = accepted
+            self._set(quiet=True, bytes=self._bytes)
+        except ConnectionLost:
+            selector.unregister(viewer.peer)
+            self._taken.pop(viewer, None)
+            with self._lock:
+                del self._viewers[viewer]
+                if not self._viewers:
+                    self.generation = 0
+            viewer.close()
+            self._say()
+
+    def _say(self) -> None:
+        count = len(self._viewers)
+        self._set(state="live", viewers=count,
+                  detail="nobody watches" if not count else f"{count} watch" + "es" * (count == 1))
+
+
+class UdpTransport(Transport):
+    """Sends MPEG-TS in datagrams; whether they arrive is not known."""
+
+    def __init__(self, place: tuple[str, int], size: int, ttl: int | None, changed: Callable[[], None]) -> None:
+        super().__init__(TransportStatus("opening", ""), changed)
+        self._place, self._size, self._ttl = place, size, ttl
+        self._sent = 0
+
+    def start(self, *, patient: bool) -> None:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(*self._place, type=socket.SOCK_DGRAM)[0]
+            self._socket = socket.socket(family, kind, protocol)
+            if self._ttl is not None:
+                self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, self._ttl)
+            self._socket.connect(address)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        except OSError as error:
+            raise ConnectionLost(reason(error)) from None
+        self._socket.setblocking(False)
+        self.generation = 1
+        self._set(state="live", detail="sending")
+
+    def write(self, generation: int, data: bytes) -> None:
+        for number, at in enumerate(range(0, len(data), self._size)):
+            if number % 24 == 23:
+                time.sleep(0.001)  # an I-frame in one burst would not fit into a receiver's buffer
+            with suppress(OSError):  # no receiver, or no room: datagrams get lost
+                self._sent += self._socket.send(data[at:at + self._size])
+        self._set(quiet=True, bytes=self._sent)
+
+    def close(self, seconds: float) -> None:
+        self._socket.close()
+
+
+def tables(data: bytes) -> int | None:
+    """Where a viewer can begin in whole packets of MPEG-TS: at the programme's tables in front of an I-frame; None
+    where there are none."""
+    begin: int | None = None
+    for at in range(0, len(data) - 187, 188):
+        packet = data[at:at + 188]
+        if not packet[1] & 0x1F and not packet[2]:
+            begin = at
+        elif begin is not None and packet[3] & 0x20 and packet[4] and packet[5] & 0x40:  # a decoder can begin here
+            body = packet[5 + packet[4]:]
+            if body[:3] == b"\0\0\1" and body[3] & 0xF0 == 0xE0:  # with a frame
+                return begin
+    return None
