@@ -11,6 +11,7 @@ from av.codec.hwaccel import HWAccel
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from rtface.concurrency.scheduling import scheduling_kept
 from rtface.errors import OutputError, UsageError
 from rtface.media.coding import Class
 from rtface.media.color import ColorTags, HdrMetadata
@@ -264,7 +265,8 @@ def check(plan: VideoPlan) -> None:
         context = VideoCodecContext.create(plan.encoder, "w", accel(plan))
         assert isinstance(context, VideoCodecContext)
         configure(context, plan)
-        context.open()
+        with scheduling_kept():
+            context.open()
     except (av.FFmpegError, ValueError, NotImplementedError) as error:
         if plan.encoder.endswith("_nvenc"):
             raise EncoderRefused(told(error)) from error
@@ -288,7 +290,8 @@ def _opens_small(plan: VideoPlan) -> bool:
         context = VideoCodecContext.create(plan.encoder, "w")
         assert isinstance(context, VideoCodecContext)
         configure(context, replace(plan, width=_SMALL, height=_SMALL))
-        context.open()
+        with scheduling_kept():
+            context.open()
     except (av.FFmpegError, ValueError, NotImplementedError):
         return False
     return True

@@ -12,6 +12,7 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
+from rtface.concurrency.scheduling import scheduling_kept
 from rtface.errors import OutputError
 from rtface.frame import Packet
 from rtface.media.cuda.driver import told
@@ -106,6 +107,9 @@ class OutputStreams:
             configure(stream, video)
             if video.on_gpu:  # opened by the first frame, it would take over that frame's size with its padding
                 stream.codec_context.open()
+            elif video.encoder == "libsvtav1":
+                with scheduling_kept():
+                    stream.codec_context.open()
         except av.FFmpegError as error:
             raise OutputError(f"{self._plan.path}: {video.described} does not open ({told(error)}); "
                               "--encode software does without a GPU") from error

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from rtface.concurrency.scheduling import scheduling_kept
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
 from rtface.media.source import open_source
@@ -90,7 +91,8 @@ def make_film(path: Path, *, frames: int = 10, pix_fmt: str = "yuv420p", codec: 
             box.set_chapters([{"id": i + 1, "start": a, "end": b, "time_base": Fraction(1, 1000),
                                "metadata": {"title": name}} for i, (a, b, name) in enumerate(chapters)])
         after = extra(box) if extra else None
-        box.start_encoding()
+        with scheduling_kept():
+            box.start_encoding()
         if after:
             after()
         if audio is not None:

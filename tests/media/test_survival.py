@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -319,6 +321,22 @@ def test_hdr10_metadata(media, tmp_path: Path, suffix: str, codec: str | None):
     for old, new in zip((*before.hdr.primaries, *before.hdr.luminance), (*after.hdr.primaries, *after.hdr.luminance),
                         strict=True):
         assert abs(float(old) - float(new)) < 1e-4 * max(1.0, float(old))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="scheduling policies of Linux")
+def test_av1_makes_no_thread_real_time(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """SVT-AV1 does, as root; a process that was started later then kept a core to itself."""
+    policies: set[int] = set()
+    encode = FileSink.write
+
+    def observed(sink: FileSink, item: Frame) -> None:
+        encode(sink, item)
+        tasks = Path("/proc/self/task").iterdir()
+        policies.update(os.sched_getscheduler(int(task.name)) for task in tasks)
+
+    monkeypatch.setattr(FileSink, "write", observed)
+    media.passthrough(media.make_film(tmp_path / "in.mp4", frames=3), tmp_path / "out.mkv", codec="av1")
+    assert policies == {os.SCHED_OTHER}
 
 
 def test_hdr_metadata_that_a_codec_cannot_carry_is_said(media, tmp_path: Path):
