@@ -46,7 +46,7 @@ class ParentProcess:
 
     Attributes:
         gone: the parent is no more, or asked to end; `GRACE` seconds later the process ends by itself.
-        frames: the pictures that go between the two, None where none do.
+        frames: the frames that go between the two, None where none do.
     """
 
     def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:

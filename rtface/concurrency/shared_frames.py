@@ -1,7 +1,7 @@
 """Frames between two processes: a few slots of shared memory, one writer, one reader.
 
 The memory has no name that could be left behind (an unlinked file; on Windows a section that goes with its last
-handle). Pages that no picture reached cost nothing, so slots may be as large as the largest picture that is taken.
+handle). Pages that no frame reached cost nothing, so slots may be as large as the largest frame that is taken.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FrameLayout:
         pix_fmt: FFmpeg's name of the format.
         lines: bytes of one row, by plane.
         tags: colour range, matrix, primaries and transfer as FFmpeg's numbers.
-        pict_type: FFmpeg's number of the picture's type, 0 for unknown.
+        pict_type: FFmpeg's number of the frame's type, 0 for unknown.
     """
 
     width: int
@@ -56,11 +56,11 @@ class FrameLayout:
 
 
 class FrameRing:
-    """Slots for pictures; one process writes, one reads, either may be the parent.
+    """Slots for frames; one process writes, one reads, either may be the parent.
 
     Args:
-        slots: pictures that may be on their way, 1…64.
-        bytes: of the largest picture.
+        slots: frames that may be on their way, 1…64.
+        bytes: of the largest frame.
         handle: what another process made of it (`handle`), to map the same memory.
     """
 
@@ -82,16 +82,16 @@ class FrameRing:
             self._memory = mmap.mmap(self._file, size)
 
     def put(self, image: av.VideoFrame) -> int | None:
-        """Copies a picture's planes into a free slot; its number, or None when all are taken.
+        """Copies a frame's planes into a free slot; its number, or None when all are taken.
 
         Raises:
-            UsageError: the picture is larger than a slot.
+            UsageError: the frame is larger than a slot.
         """
         from rtface.util.av_arrays import plane_rows
 
         planes = [plane_rows(p) for p in image.planes]
         if sum(p.size for p in planes) > self.bytes:
-            raise UsageError(f"a picture of {image.width}×{image.height} in {image.format.name} is too large: "
+            raise UsageError(f"a frame of {image.width}×{image.height} in {image.format.name} is too large: "
                              f"{self.bytes >> 20} MiB are kept for one")
         with self._lock:
             slot = next((s for s in (*range(self._next, self.slots), *range(self._next))
@@ -107,7 +107,7 @@ class FrameRing:
         return slot
 
     def get(self, slot: int, like: FrameLayout) -> av.VideoFrame:
-        """A new frame with the picture of a slot, which is free again."""
+        """The frame of a slot, copied; the slot is free again."""
         import av
 
         from rtface.util.av_arrays import plane_rows
@@ -133,7 +133,7 @@ class FrameRing:
 
     @property
     def taken(self) -> int:
-        """Slots that hold a picture nobody read yet."""
+        """Slots that hold a frame which was not read yet."""
         return sum(self._memory[s] != _FREE for s in range(self.slots))
 
     def close(self) -> None:

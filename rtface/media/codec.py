@@ -140,7 +140,7 @@ def _encoder(name: str) -> Codec:
         known = ", ".join(sorted({*ALIASES, *FAMILIES}))
         raise UsageError(f"--codec {name}: there is no such encoder here; known ones: {known}") from error
     if encoder.type != "video":
-        raise UsageError(f"--codec {name} is not for pictures; sound is copied, or transcoded where it has to be")
+        raise UsageError(f"--codec {name} is not a video encoder; sound is copied, or transcoded where it has to be")
     return encoder
 
 

@@ -50,7 +50,7 @@ class Decoder:
         still: whether it is a single frame.
         siting: FFmpeg's name of the chroma location, None where unknown; known after the first frame.
         matrix: display matrix, None without; known after the first frame.
-        pictures: cover pictures by stream index, as far as they have been met.
+        covers: cover images by stream index, as far as they have been met.
         landed: whether the first frame after a seek lies at or before the cut; None before it is seen.
         frames: frames decoded so far, with those before the cut.
         head: the beginning of the first packet of frames.
@@ -73,7 +73,7 @@ class Decoder:
         self._dts_only = container.format.name == "avi"
         self.siting: str | None = None
         self.matrix: tuple[int, ...] | None = None
-        self.pictures: dict[int, bytes] = {}
+        self.covers: dict[int, bytes] = {}
         self.landed: bool | None = None if sought else True
         self.frames = 0
         self.head = b""
@@ -98,7 +98,7 @@ class Decoder:
     def items(self) -> Iterator[Item]:
         """Frames and packets, in demux order, to the end of the cut or the file."""
         video = self._video.index
-        pictures = {s.index for s in self._container.streams if s.disposition & Disposition.attached_pic}
+        covers = {s.index for s in self._container.streams if s.disposition & Disposition.attached_pic}
         for packet in self._packets():
             index = packet.stream_index
             if index == video:
@@ -113,8 +113,8 @@ class Decoder:
                         self._done = True
                         break
                     yield frame
-            elif index in pictures:
-                self.pictures.setdefault(index, bytes(packet))
+            elif index in covers:
+                self.covers.setdefault(index, bytes(packet))
             else:
                 other = self._others.cut(packet, self._stats)
                 if other is not None:
@@ -199,7 +199,7 @@ class Decoder:
         if change == "missing":
             self._stats.count("pts_missing")
             if self.frames == 0 and not self.still and not self._silent:
-                self._stats.warn("pts_missing", f"{self._name}: has no timestamps; its pictures are counted at "
+                self._stats.warn("pts_missing", f"{self._name}: has no timestamps; its frames are counted at "
                                  f"{float(self.rate):g} frames a second, which is a guess")
         elif change:
             self._stats.count("pts_repaired")
@@ -218,7 +218,7 @@ class Decoder:
         self._stats.count("frames_in")
         if image.is_corrupt:
             self._stats.count("frames_corrupt")
-            self._fault("frames_corrupt", "some pictures are damaged; they are kept as the decoder shows them")
+            self._fault("frames_corrupt", "some frames are damaged; they are kept as the decoder shows them")
         image = self._same_size(image)
         image.pts, image.time_base, image.duration = pts, self.time_base, duration
         return Frame(image, pts, self.time_base, duration, self._color_of(image), self._display_of(image))
@@ -240,7 +240,7 @@ class Decoder:
         self._stats.count("frames_resized")
         width, height, kind = self._size
         self._fault("frames_resized", f"changes from {width}×{height} {kind} to {now[0]}×{now[1]} {now[2]} on its way; "
-                    "those pictures are scaled to the first size")
+                    "those frames are scaled to the first size")
         return software(image).reformat(width, height, kind, interpolation="BICUBIC")
 
     def _color_of(self, image: av.VideoFrame) -> Color:

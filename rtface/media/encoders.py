@@ -271,9 +271,9 @@ def check(plan: VideoPlan) -> None:
         if plan.encoder.endswith("_nvenc"):
             raise EncoderRefused(told(error)) from error
         if isinstance(error, MemoryError) or _opens_small(plan):
-            raise OutputError(f"{plan.encoder} does not open for pictures of {plan.width}×{plan.height} "
+            raise OutputError(f"{plan.encoder} does not open for frames of {plan.width}×{plan.height} "
                               f"{plan.pix_fmt}: not enough memory, or larger than it can encode; use fewer --threads, "
-                              "another --codec, or make the pictures smaller first") from error
+                              "another --codec, or make the frames smaller first") from error
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
         raise UsageError(f"{plan.encoder} does not open for {plan.width}×{plan.height} {plan.pix_fmt} with {chosen}; "
                          "check --codec, --crf and --preset") from error

@@ -16,7 +16,7 @@ from rtface.errors import OutputError
 from rtface.frame import Frame
 from rtface.media.encoder_input import fit
 from rtface.media.leftovers import make_playable
-from rtface.media.mp4 import hide_cover_track, reach_last_picture
+from rtface.media.mp4 import hide_cover_track, reach_last_frame
 from rtface.media.muxer import AnyPacket, muxer_options
 from rtface.media.output_streams import OutputStreams
 from rtface.media.provenance import append_xmp_box, without_correction
@@ -124,13 +124,13 @@ class FileSink:
         self._over = True
         if not self._frames:
             self._file.discard()
-            raise OutputError(f"{self._plan.path}: no picture came, so nothing was written")
+            raise OutputError(f"{self._plan.path}: no frame came, so nothing was written")
         try:
             with self._file.edited() as file:
                 if any(s.action == "cover" for s in self._plan.streams):
                     hide_cover_track(file)
                 if self._plan.format in ("mp4", "mov"):
-                    reach_last_picture(file)
+                    reach_last_frame(file)
                     if self._plan.metadata and self._corrected:
                         append_xmp_box(file, self._plan.metadata)
                 self._unmark(file)
@@ -199,7 +199,7 @@ class FileSink:
             slack = 1 / packet.time_base
             if not 2 * first - last - slack <= dts <= pts:
                 packet.dts = pts
-        self._streams.muxer.picture(packet)
+        self._streams.muxer.frame(packet)
 
     # -- ends ---------------------------------------------------------------------------------------------------
 

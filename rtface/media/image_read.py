@@ -64,7 +64,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         raise InputMissing(f"{os.fspath(folder)}: cannot be read ({error.strerror}); check the name") from error
     found = [p for p in names if p.suffix.lower() in IMAGE_KINDS and not p.name.startswith(".") and p.is_file()]
     if not found:
-        raise InputError(f"{os.fspath(folder)}: holds no picture ({', '.join(IMAGE_KINDS)})")
+        raise InputError(f"{os.fspath(folder)}: holds no image ({', '.join(IMAGE_KINDS)})")
     return sorted(found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t)
                                         for t in re.split(r"(\d+)", p.name.lower()) if t])
 
@@ -85,7 +85,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         raise InputError(f"{name}: is empty (0 bytes); copy it again")
     kind = kind_of(data)
     if kind is None:
-        raise InputError(f"{name}: is no picture that can be read; use PNG, JPEG, TIFF, WebP or BMP")
+        raise InputError(f"{name}: is no image that can be read; use PNG, JPEG, TIFF, WebP or BMP")
     image = _decode(data, kind, name)
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
     turns, mirror = _UPRIGHT[meta.orientation]
@@ -109,7 +109,7 @@ def _decode(data: bytes, kind: str, name: str) -> av.VideoFrame:
         raise InputError(f"{name}: is damaged, of a kind that cannot be read, or larger than {MAX_PIXELS // 1_000_000} "
                          f"megapixels ({error.strerror}); save it again, for example as PNG") from error
     if not images:
-        raise InputError(f"{name}: is cut off before its picture; copy it again")
+        raise InputError(f"{name}: is cut off before its image; copy it again")
     image = images[0]
     if image.format.name == "pal8":
         full = image.reformat(format="rgba")

@@ -68,7 +68,7 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
     """
     kind = IMAGE_KINDS.get(Path(output).suffix.lower())
     if kind is None:
-        raise UsageError(f"{os.fspath(output)}: names no picture format; use one of {', '.join(IMAGE_KINDS)}")
+        raise UsageError(f"{os.fspath(output)}: names no image format; use one of {', '.join(IMAGE_KINDS)}")
     if still is not None:
         _check_size(os.fspath(output), kind, still.frame.image)
     return ImagePlan(check_target(output, inputs=[still.path] if still else [], overwrite=overwrite), kind)
@@ -76,7 +76,7 @@ def plan_image(output: str | os.PathLike[str], *, still: Still | None = None, ov
 
 def _check_size(shown: str, kind: str, image: av.VideoFrame) -> None:
     if max(image.width, image.height) > _LONGEST.get(kind, 1 << 31):
-        raise OutputError(f"{shown}: a {kind.upper()} holds at most {_LONGEST[kind]} samples a side, and the picture "
+        raise OutputError(f"{shown}: a {kind.upper()} holds at most {_LONGEST[kind]} samples a side, and the image "
                           f"is {image.width}×{image.height}; write a PNG or TIFF")
 
 
@@ -116,7 +116,7 @@ def write_image(frame: Frame, plan: ImagePlan, *, still: Still | None = None,
         data = _encode_tiff(frame, meta) if plan.kind == "tiff" else _encode(frame, plan.kind, meta, tags)
     except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
         said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
-        raise OutputError(f"{plan.target.shown}: a picture of {frame.image.width}×{frame.image.height} could not be "
+        raise OutputError(f"{plan.target.shown}: an image of {frame.image.width}×{frame.image.height} could not be "
                           f"encoded as {plan.kind.upper()} ({said}); choose another format, such as PNG") from error
     try:
         write_whole(plan.target, data, sync=sync)

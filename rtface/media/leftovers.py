@@ -17,7 +17,7 @@ from typing import BinaryIO
 import av
 
 from rtface.errors import OutputError
-from rtface.media.mp4 import boxes, cut_to_whole_fragments, reach_last_picture
+from rtface.media.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
 from rtface.media.stills_list import NAME, read_part
 from rtface.media.workfile import HOST, Target, is_work_of, writer_of
 from rtface.util.files import lock
@@ -159,7 +159,7 @@ def make_playable(file: BinaryIO, *, first: bool = False) -> list[Fraction]:
     """
     if any(kind == b"ftyp" for kind, _ in _first(file)):
         cut_to_whole_fragments(file)
-        reach_last_picture(file)
+        reach_last_frame(file)
         file.flush()
     return _times(file, first)
 

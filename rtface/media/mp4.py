@@ -49,7 +49,7 @@ def cut_to_whole_fragments(file: BinaryIO) -> None:
 
 
 def hide_cover_track(file: BinaryIO) -> None:
-    """Turns the track that FFmpeg's fragment writer makes of a cover picture, which has no samples, into free space.
+    """Turns the track that FFmpeg's fragment writer makes of a cover image, which has no samples, into free space.
 
     The image itself lies among the tags.
     """
@@ -64,7 +64,7 @@ def hide_cover_track(file: BinaryIO) -> None:
         inner += max(size, 8)
 
 
-def reach_last_picture(file: BinaryIO) -> None:
+def reach_last_frame(file: BinaryIO) -> None:
     """Lengthens the edits of a finished film that end before its last frame does.
 
     FFmpeg's fragment writer takes a film's end from the packet that comes next when it closes a fragment, in coding

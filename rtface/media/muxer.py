@@ -92,10 +92,10 @@ class Muxer:
         self._cued.append(stream)
 
     def cover(self, packet: AnyPacket) -> None:
-        """Takes a cover picture, which is written with the header."""
+        """Takes a cover image, which is written with the header."""
         self._covers.append(packet)
 
-    def picture(self, packet: AnyPacket) -> None:
+    def frame(self, packet: AnyPacket) -> None:
         """Muxes an encoded frame behind everything that comes before it in time."""
         stamp = packet.dts if packet.dts is not None else packet.pts
         moment = float((stamp or 0) * packet.time_base)

@@ -124,10 +124,10 @@ class OutputStreams:
         info, source, container = plan.stream, plan.stream.template, self._container
         fragments = self._plan.format in ("mp4", "mov")
         if plan.action == "attach":
-            assert info.picture is not None
+            assert info.cover is not None
             name, kind = COVERS[info.codec]
             container.add_attachment(info.metadata.get("filename", name), info.metadata.get("mimetype", kind),
-                                     info.picture)
+                                     info.cover)
             return
         target = self._add_target(plan)
         target.disposition = info.disposition
@@ -136,8 +136,8 @@ class OutputStreams:
             assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
             self._sounds[info.index] = target, AudioTranscoder(source, target, self._stats, self._plan.info.origin)
         elif plan.action == "cover":
-            assert info.picture is not None
-            packet = av.Packet(info.picture)
+            assert info.cover is not None
+            packet = av.Packet(info.cover)
             packet.stream, packet.time_base, packet.pts, packet.dts = target, Fraction(1, 90_000), 0, 0
             packet.is_keyframe = True
             covers.append(packet)

@@ -92,8 +92,8 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
         if _same(named, name):
             what = "folder" if one.folder else "name"
             raise OutputError(f"{one}: is the input itself; choose another {what} for the output")
-        if not one.folder and named.exists() and any(_same(named, picture) for picture in _pictures(name)):
-            raise OutputError(f"{one}: is one of the input's pictures; choose another name for the output")
+        if not one.folder and named.exists() and any(_same(named, image) for image in _images(name)):
+            raise OutputError(f"{one}: is one of the input's images; choose another name for the output")
     if one.folder:
         _check_folder(one, path, overwrite)
         return target
@@ -153,7 +153,7 @@ def _check_writable(one: OutputPath, path: Path) -> None:
                           "choose another place or change its permissions") from error
 
 
-def _pictures(folder: AnyPath) -> list[Path]:
+def _images(folder: AnyPath) -> list[Path]:
     """The images in an input folder; none for another input."""
     try:
         return list_images(folder)
@@ -168,14 +168,14 @@ def _same(one: AnyPath, other: AnyPath) -> bool:
         return False
 
 
-def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, picture: bool = False) -> bool:
+def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, still: bool = False) -> bool:
     """Whether a film's OUTPUT is a folder for its images; False for a film.
 
     Args:
         output: as the user named it.
         suffixes: extensions of films.
         input: what is read; its extension is proposed where the output has none.
-        picture: whether the input is a still.
+        still: whether the input is a still.
 
     Raises:
         UsageError: the name has no extension and means no folder.
@@ -193,8 +193,8 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, pic
         raise OutputError(f"{text}: is not a regular file; choose another name")
     if not path.suffix:
         own = Path(os.fspath(input)).suffix.lower()
-        if picture:
-            advice = f"name {path.name}{own or '.png'} for a picture"
+        if still:
+            advice = f"name {path.name}{own or '.png'} for an image"
         else:
             film = own if own in known else ".mp4"
             advice = f"name {path.name}{film} for a film, or {path.name}/ for a folder of stills"

@@ -59,7 +59,7 @@ class StreamInfo:
         disposition: FFmpeg's flags (default, forced, attached_pic, …).
         metadata: its tags.
         enhanced: whether this is the video stream that is worked on.
-        picture: the bytes of a cover picture (attached_pic streams only).
+        cover: the bytes of a cover image (attached_pic streams only).
         template: PyAV's stream, alive until the source is closed.
     """
 
@@ -71,7 +71,7 @@ class StreamInfo:
     metadata: dict[str, str]
     enhanced: bool
     template: Stream = field(repr=False, compare=False)
-    picture: bytes | None = field(default=None, repr=False)
+    cover: bytes | None = field(default=None, repr=False)
 
     @property
     def speakers_unknown(self) -> bool:
@@ -218,7 +218,7 @@ def _check_file(path: Path, name: str) -> None:
             raise InputMissing(f"{name}: may not be read ({error.strerror}); check its permissions") from error
         if bomb:
             raise InputError(f"{name}: its profile or text would unpack to more than any real one; save it again as "
-                             "another PNG, or write a picture instead of a film")
+                             "another PNG, or write an image instead of a film")
 
 
 def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
@@ -229,7 +229,7 @@ def _why(path: str | os.PathLike[str], error: av.FFmpegError) -> str:
             return ("is incomplete (no index): the recording or copy was cut off before its end; "
                     "copy it again, or repair it with a tool such as untrunc")
     if isinstance(error, av.InvalidDataError):
-        return "is neither a film nor a picture that can be read; check that it is the right file"
+        return "is neither a film nor an image that can be read; check that it is the right file"
     return f"cannot be opened ({network_options.error_text(error)})"
 
 
@@ -254,8 +254,8 @@ def choose_video(container: InputContainer, name: str) -> tuple[VideoStream, str
     """
     usable = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not usable:
-        what = "a cover picture" if container.streams.video else "sound" if container.streams.audio else "other data"
-        raise InputError(f"{name}: has no video (only {what}); name a film or a picture")
+        what = "a cover image" if container.streams.video else "sound" if container.streams.audio else "other data"
+        raise InputError(f"{name}: has no video (only {what}); name a film or an image")
     chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
     if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
         raise InputError(f"{name}: its video codec has no decoder here; convert it to H.264 first")

@@ -61,7 +61,7 @@ class SequenceSource:
         if end is not None:
             last = min(last, -int(-Fraction(end).limit_denominator(1_000_000) * rate // 1))
         if first >= last:
-            raise UsageError(f"{shown(folder)}: the cut leaves none of its {len(paths)} pictures "
+            raise UsageError(f"{shown(folder)}: the cut leaves none of its {len(paths)} images "
                              f"({len(paths) / float(rate):.3f} s)")
         self._paths, self._first = paths[first:last], first
         self._shape: tuple[int, int, str] | None = None
@@ -89,7 +89,7 @@ class SequenceSource:
         elif now != self._shape:
             width, height, kind = self._shape
             self._stats.count("frames_resized")
-            self._stats.warn("frames_resized", f"{path}: is {now[0]}×{now[1]} {now[2]}; brought to the first picture's "
+            self._stats.warn("frames_resized", f"{path}: is {now[0]}×{now[1]} {now[2]}; brought to the first image's "
                              f"{width}×{height} {kind}")
             same = pixel_format_info(kind).model == pixel_format_info(now[2]).model
             full = {"src_color_range": 2, "dst_color_range": 2} if same else {}
@@ -113,4 +113,4 @@ class SequenceSource:
             streams=[stream], expected_frames=count,
             start=None if start is None else self._first / self._rate, end=None,
             origin=self._first / self._rate, size=sum(p.stat().st_size for p in self._paths),
-            notes=[f"{folder}: {count} pictures as a film of {float(self._rate):g} frames a second"])
+            notes=[f"{folder}: {count} images as a film of {float(self._rate):g} frames a second"])

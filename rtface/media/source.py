@@ -219,8 +219,8 @@ class FileSource:
         if self._first_frame(decoder, items):
             return decoder, items
         if self._start is not None and decoder.frames:
-            raise UsageError(f"{self._name}: has no picture from --start {float(self._start - self._clock_start):g} on")
-        raise InputError(f"{self._name}: has no picture that can be decoded; the file is damaged, copy it again")
+            raise UsageError(f"{self._name}: has no frame from --start {float(self._start - self._clock_start):g} on")
+        raise InputError(f"{self._name}: has no frame that can be decoded; the file is damaged, copy it again")
 
     def _read_again(self) -> None:
         """Begins again at the start of the file. The container that was read so far stays open: `info` names its
@@ -266,7 +266,7 @@ class FileSource:
         notes = [self._note] if self._note else []
         streams = probe.streams_of(container, self._video)
         for stream in streams:
-            stream.picture = decoder.pictures.get(stream.index)
+            stream.cover = decoder.covers.get(stream.index)
         if not decoder.rate_known and not decoder.still:
             self._stats.warn("rate", f"{self._name}: does not say its frame rate; {decoder.rate} frames a second are "
                              "assumed")

@@ -178,11 +178,11 @@ def _named(stream: StreamInfo) -> str:
 def _decide(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
     """The plan for one stream and a line to say about it; None where the container cannot hold it in any form."""
     if stream.disposition & Disposition.attached_pic:
-        if format == "matroska" and stream.picture and stream.codec in COVERS:
+        if format == "matroska" and stream.cover and stream.codec in COVERS:
             return StreamPlan(stream, "attach"), ""
-        if format == "mp4" and stream.picture and accepts(format, stream):
+        if format == "mp4" and stream.cover and accepts(format, stream):
             return StreamPlan(stream, "cover"), ""
-        return StreamPlan(stream, "drop"), f"the cover picture is left out, {format} cannot hold it"
+        return StreamPlan(stream, "drop"), f"the cover image is left out, {format} cannot hold it"
     if stream.kind == "attachment":
         return (StreamPlan(stream, "copy") if format == "matroska" else None), ""
     if stream.kind in ("data", "unknown"):

@@ -141,7 +141,7 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
     if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
         raise UsageError(f"{input} is a film: name a film ({', '.join(FORMATS)}) or a folder for its pictures, "
                          f"not {Path(output).name}")
-    return film_folder(output, FORMATS, input, picture=isinstance(input, Path) and is_picture(input))
+    return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_picture(input))
 
 
 def _run_film(input: Path | Address, output: Path | Target, options: Options, report: Report, stats: Stats,

@@ -14,7 +14,7 @@ class Run:
     """The facts of a run that `Stage.begin` gets.
 
     Attributes:
-        live: whether pictures come from a camera or stream.
+        live: whether frames come from a camera or stream.
         origin: `Frame.time` at which the film or the run began.
     """
 

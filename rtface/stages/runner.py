@@ -1,8 +1,8 @@
-"""What else changes pictures, after the faces: overlays, privacy, labels of a film or a live run.
+"""What else changes frames, after the faces: overlays, privacy, labels of a film or a live run.
 
 A stage is a class, best a dataclass whose fields are its options; docs/stages.md shows one of ten lines. It is called
-once for every picture. One that raises costs that picture its work; after five times within a minute of the film it is
-switched off. It never ends a run. Where a stage hides something, its faults hide the whole picture instead.
+once for every frame. One that raises costs that frame its work; after five times within a minute of the film it is
+switched off. It never ends a run. Where a stage hides something, its faults hide the whole frame instead.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Active:
 
 
 class Stages:
-    """All stages of a run, in the order in which they were asked for; those that need the picture as it came go first.
+    """All stages of a run, in the order in which they were asked for; those that need the frame as it came go first.
 
     Attributes:
         names: of all, "label 2" for the second label.
@@ -77,7 +77,7 @@ class Stages:
             except BaseException as error:
                 self.close()
                 raise UsageError(f"the stage {one.name} cannot begin: {reason(error)}") from error
-        # What puts the untouched picture back comes first: it must not lift a veil.
+        # What puts the untouched frame back comes first: it must not lift a veil.
         self._at_work.sort(key=lambda one: not one.needs_before)
 
     @classmethod
@@ -104,7 +104,7 @@ class Stages:
 
     @property
     def needs_before(self) -> bool:
-        """Whether `process` wants the picture as it came."""
+        """Whether `process` wants the frame as it came."""
         return any(one.needs_before for one in self._at_work)
 
     @property
@@ -132,7 +132,7 @@ class Stages:
         if not self.names:
             return []
         notes = [f"stages: {', '.join(self.names)}"]
-        return [*notes, "--compare shows pictures without what stages draw"] if comparing else notes
+        return [*notes, "--compare shows frames without what stages draw"] if comparing else notes
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
         """The step in the chain."""
@@ -140,7 +140,7 @@ class Stages:
             yield self.process(item) if isinstance(item, Frame) else item
 
     def remember(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, with a copy of every picture on it where a stage needs that; in front of the enhancement."""
+        """The items, with a copy of every frame's image on it where a stage needs that; in front of the enhancement."""
         for item in items:
             if self.needs_before and isinstance(item, Frame):
                 item = replace(item, before=before(item))
@@ -150,9 +150,9 @@ class Stages:
         """The frame after all stages; itself where there are none.
 
         Args:
-            frame: enhanced. Its picture is written to, as after `make_writable()`; one on a GPU or in a format that
+            frame: enhanced. Its image is written to, as after `make_writable()`; one on a GPU or in a format that
                 nothing can be drawn into is replaced.
-            before: the picture as it came (`rtface.stages.before`), else the frame's own; only for `needs_before`.
+            before: the frame as it came (`rtface.stages.before`), else the frame's own; only for `needs_before`.
         """
         if not self._at_work:
             return frame if frame.before is None else replace(frame, before=None)
@@ -220,7 +220,7 @@ class Stages:
 
 
 def before(frame: Frame) -> Any:
-    """A copy of the frame's picture, in memory of the host."""
+    """A copy of the frame's image, in memory of the host."""
     image = software(frame.image)
     return image if image is not frame.image else copy_image(image)
 
@@ -250,7 +250,7 @@ def _check(after: object, frame: Frame) -> None:
 
 
 def _memory(frame: Frame) -> list[Any]:
-    """The samples of a picture, a writable array a plane; a component where rows lie bottom-up."""
+    """The samples of a frame, a writable array a plane; a component where rows lie bottom-up."""
     native = frame.image.planes
     if all(plane.line_size > 0 for plane in native):
         return [plane_rows(plane) for plane in native]

@@ -1,4 +1,4 @@
-"""Callers' pictures in and out: checked, copied, wrapped; never written into."""
+"""Callers' images in and out: checked, copied, wrapped; never written into."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ def check_format(name: str) -> ArrayFormat:
         UsageError: anything else.
     """
     if name not in _PIX_FMT:
-        raise UsageError(f'format={name!r}: give "rgb", or "bgr" for pictures from OpenCV')
+        raise UsageError(f'format={name!r}: give "rgb", or "bgr" for images from OpenCV')
     return cast(ArrayFormat, name)
 
 
-def image_from_array(picture: Any, format: ArrayFormat) -> av.VideoFrame:
-    """Copies an H×W×3 uint8 picture into a packed RGB or BGR frame.
+def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
+    """Copies an H×W×3 uint8 image into a packed RGB or BGR frame.
 
     Raises:
         UsageError: not an array, wrong dtype or shape; the message says the fix.
     """
-    if not isinstance(picture, np.ndarray):
-        raise UsageError(f"a frame must be a numpy array or an av.VideoFrame, not {type(picture).__name__}; "
-                         "numpy.asarray(picture) makes one of a PIL image")
-    if picture.dtype != np.uint8:
-        scale = "(picture * 255).round().astype(numpy.uint8)" if picture.dtype.kind == "f" else \
-            "(picture >> 8).astype(numpy.uint8)" if picture.dtype == np.uint16 else "picture.astype(numpy.uint8)"
-        raise UsageError(f"a frame must be uint8 (0…255), this one is {picture.dtype}; convert it with {scale}")
-    if picture.ndim == 2:
-        raise UsageError(f"a frame must be height×width×3, this one is {_shape(picture)}; "
-                         "make gray pictures colour with numpy.repeat(picture[..., None], 3, axis=2)")
-    if picture.ndim == 3 and picture.shape[2] == 4:
-        raise UsageError(f"a frame must be height×width×3, this one is {_shape(picture)}; "
-                         "drop the alpha channel with picture[..., :3]")
-    if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] != 3:
-        raise UsageError(f"a frame must be height×width×3, this one is {_shape(picture)}; "
-                         "turn channels-first pictures with picture.transpose(1, 2, 0)")
-    if picture.ndim == 4:
-        raise UsageError(f"a frame must be height×width×3, this one is {_shape(picture)}; pass the frames one by one")
-    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise UsageError(f"a frame must be height×width×3 and not empty, this one is {_shape(picture)}")
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), _PIX_FMT[format])
+    if not isinstance(image, np.ndarray):
+        raise UsageError(f"a frame must be a numpy array or an av.VideoFrame, not {type(image).__name__}; "
+                         "numpy.asarray(image) makes one of a PIL image")
+    if image.dtype != np.uint8:
+        scale = "(image * 255).round().astype(numpy.uint8)" if image.dtype.kind == "f" else \
+            "(image >> 8).astype(numpy.uint8)" if image.dtype == np.uint16 else "image.astype(numpy.uint8)"
+        raise UsageError(f"a frame must be uint8 (0…255), this one is {image.dtype}; convert it with {scale}")
+    if image.ndim == 2:
+        raise UsageError(f"a frame must be height×width×3, this one is {_shape(image)}; "
+                         "make gray images colour with numpy.repeat(image[..., None], 3, axis=2)")
+    if image.ndim == 3 and image.shape[2] == 4:
+        raise UsageError(f"a frame must be height×width×3, this one is {_shape(image)}; "
+                         "drop the alpha channel with image[..., :3]")
+    if image.ndim == 3 and image.shape[0] == 3 and image.shape[2] != 3:
+        raise UsageError(f"a frame must be height×width×3, this one is {_shape(image)}; "
+                         "turn channels-first images with image.transpose(1, 2, 0)")
+    if image.ndim == 4:
+        raise UsageError(f"a frame must be height×width×3, this one is {_shape(image)}; pass the frames one by one")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UsageError(f"a frame must be height×width×3 and not empty, this one is {_shape(image)}")
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), _PIX_FMT[format])
 
 
 def array_from_image(image: av.VideoFrame) -> Bytes:
-    """The H×W×3 uint8 picture of a packed RGB or BGR frame, in memory of its own."""
+    """The H×W×3 uint8 image of a packed RGB or BGR frame, in memory of its own."""
     return image.to_ndarray()  # type: ignore[return-value]
 
 
@@ -91,5 +91,5 @@ def sample_bytes(image: av.VideoFrame, plane: VideoPlane) -> int:
     return len(components) * (2 if max(c.bits for c in components) > 8 else 1)
 
 
-def _shape(picture: Any) -> str:
-    return "×".join(str(n) for n in picture.shape)
+def _shape(image: Any) -> str:
+    return "×".join(str(n) for n in image.shape)

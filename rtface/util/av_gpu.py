@@ -1,6 +1,6 @@
-"""Pictures in the memory of a GPU: where their samples lie, and how they go to the host and to an encoder.
+"""Frames in the memory of a GPU: where their samples lie, and how they go to the host and to an encoder.
 
-Such a picture is an av.VideoFrame whose format is "cuda" and whose samples are nv12 or p010le. FFmpeg has copied it out
+Such a frame is an av.VideoFrame whose format is "cuda" and whose samples are nv12 or p010le. FFmpeg has copied it out
 of the decoder's own surfaces, so it may be kept as long as anybody likes, and be written to.
 """
 
@@ -14,7 +14,7 @@ from rtface.errors import UsageError
 if TYPE_CHECKING:
     import av
 
-# Formats that pictures have on a GPU, with the bits of a stored sample.
+# Formats that frames have on a GPU, with the bits of a stored sample.
 FORMATS = {"nv12": 8, "p010le": 16}
 # In swscale, saying "full range" of both sides switches every range conversion off: samples move, values stay.
 FULL_RANGE = 2
@@ -22,10 +22,10 @@ FULL_RANGE = 2
 
 @dataclass(frozen=True, slots=True)
 class GpuPlanes:
-    """Where the samples of a picture on a GPU lie.
+    """Where the samples of a frame on a GPU lie.
 
     Attributes:
-        image: the picture, which keeps the memory; none of it is valid longer.
+        image: the frame, which keeps the memory; none of it is valid longer.
         format: "nv12" or "p010le".
         device: number of the CUDA device.
         width, height: in samples, of luma.
@@ -45,7 +45,7 @@ class GpuPlanes:
 
 
 def on_gpu(image: av.VideoFrame) -> bool:
-    """Whether the samples lie in a GPU's memory; such a picture has no planes that the host could read."""
+    """Whether the samples lie in a GPU's memory; such a frame has no planes that the host could read."""
     return image.format.name == "cuda"
 
 
@@ -57,13 +57,13 @@ def native_format(image: av.VideoFrame) -> str:
 
 
 def surface_of(image: av.VideoFrame) -> GpuPlanes:
-    """Where a picture on a GPU lies. Nothing is copied and nothing waited for: the decoder's work has ended.
+    """Where a frame on a GPU lies. Nothing is copied and nothing waited for: the decoder's work has ended.
 
     Raises:
         UsageError: it lies in memory of the host, or has other samples than nv12 or p010le.
     """
     if not on_gpu(image) or native_format(image) not in FORMATS:
-        raise UsageError(f"a picture in {native_format(image)}{'' if on_gpu(image) else ' in memory of the host'} is "
+        raise UsageError(f"a frame in {native_format(image)}{'' if on_gpu(image) else ' in memory of the host'} is "
                          "no surface; download or upload it")
     luma, chroma = image.planes
     return GpuPlanes(image, native_format(image), luma.__dlpack_device__()[1], image.width, image.height,
@@ -71,12 +71,12 @@ def surface_of(image: av.VideoFrame) -> GpuPlanes:
 
 
 def software(image: av.VideoFrame) -> av.VideoFrame:
-    """The picture in memory of the host, with its times, tags and side data; the same object where it is there."""
+    """The frame in memory of the host, with its times, tags and side data; the same object where it is there."""
     return image.reformat(format=native_format(image)) if on_gpu(image) else image
 
 
 def repacked(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
-    """A picture of the host in another layout of the same model; no sample changes but for a lower bit depth."""
+    """A frame of the host in another layout of the same model; no sample changes but for a lower bit depth."""
     if image.format.name == pix_fmt:
         return image
     # One thread: with more, the SIMD code of swscale (FFmpeg 8.1) writes past the end of a slice of rows into the first

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import av
 import numpy as np
@@ -15,8 +15,9 @@ import pytest
 from rtface.concurrency.scheduling import scheduling_kept
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
-from rtface.media.source import open_source
+from rtface.media.source import FileSource, open_source
 from rtface.media.stream_plan import OutputPlan, plan_output
+from rtface.protocols import Item
 from rtface.stats import Stats
 
 WIDTH, HEIGHT, RATE = 128, 96, 25
@@ -67,7 +68,7 @@ def make_film(path: Path, *, frames: int = 10, pix_fmt: str = "yuv420p", codec: 
         sound: encoder of a 440 Hz tone, None for a silent film; sound_ms its length, sound_start_ms its offset.
         extra: called with the open container before the header; what it returns is called after it.
     """
-    with av.open(str(path), "w", format=format, container_options=mux or {}) as box:
+    with av.open(path, "w", format=format, container_options=mux or {}) as box:
         video = box.add_stream(codec, rate=rate)
         video.width, video.height, video.pix_fmt = *size, pix_fmt
         default = {"preset": "ultrafast"} if codec.startswith("libx26") else {}
@@ -117,11 +118,12 @@ def _tone(box: Any, stream: Any, length_ms: int, start_ms: int) -> None:
     box.mux(stream.encode(None))
 
 
-def decoded(path: Path, stream: int = 0) -> list[tuple[Fraction, tuple[bytes, ...]]]:
-    """Times and samples of every picture of a film, read with PyAV alone."""
-    with av.open(str(path)) as box:
+def decoded(path: Path, stream: int = 0, as_format: str = "") -> list[tuple[Fraction, tuple[bytes, ...]]]:
+    """Times and samples of every frame of a film, read with PyAV alone; converted where asked for."""
+    with av.open(path) as box:
         video = box.streams.video[stream]
-        return [(f.pts * video.time_base, samples(f)) for f in box.decode(video)]
+        return [(f.pts * video.time_base, samples(f.reformat(format=as_format) if as_format else f))
+                for f in box.decode(video)]
 
 
 def first_times(path: Path) -> dict[str, Fraction]:
@@ -146,12 +148,10 @@ def passthrough(source: Path, output: Path, *, start: float | None = None, end: 
     stats = stats or Stats()
     opened = open_source(source, start=start, end=end, stats=stats, strict=strict)
     try:
-        plan = plan_output(opened.info, output, **{"overwrite": True, **options})
+        plan = plan_output(opened.info, output, stats=stats, **{"overwrite": True, **options})
         plan.metadata.update(tags or {})
-        sink = FileSink(plan, stats)
-        for item in opened:
-            sink.write(replace(item, corrected=corrected) if isinstance(item, Frame) else item)
-        sink.finish()
+        Tools.feed((replace(item, corrected=corrected) if isinstance(item, Frame) else item
+                    for item in opened), FileSink(plan, stats))
     finally:
         opened.close()
     return plan
@@ -172,7 +172,38 @@ class Tools:
 
     picture = staticmethod(picture)
     samples = staticmethod(samples)
-    make_film = staticmethod(make_film)
+    _films: ClassVar[dict[str, bytes]] = {}
+    opened: ClassVar[list[FileSource]] = []
+
+    @classmethod
+    def make_film(cls, path: Path, **options: Any) -> Path:
+        """`make_film`, or a copy of the film that it made of the same options before."""
+        if "extra" in options or options.get("format") == "hls":
+            return make_film(path, **options)
+        key = f"{path.suffix} {sorted(options.items())}"
+        if key not in cls._films:
+            cls._films[key] = make_film(path, **options).read_bytes()
+        path.write_bytes(cls._films[key])
+        return path
+
+    @classmethod
+    def open(cls, path: Path, **options: Any) -> FileSource:
+        """`open_source`; the source is closed when the test ends."""
+        cls.opened.append(open_source(path, **options))
+        return cls.opened[-1]
+
+    @staticmethod
+    def feed(source: Iterable[Item], sink: FileSink, frames: int | None = None) -> None:
+        """Hands what a source gives to a sink: to its end, which ends the film, or so many frames."""
+        done = 0
+        for item in source:
+            if done == frames:
+                return
+            sink.write(item)
+            done += isinstance(item, Frame)
+        if frames is None:
+            sink.finish()
+
     decoded = staticmethod(decoded)
     first_times = staticmethod(first_times)
     passthrough = staticmethod(passthrough)
@@ -183,3 +214,10 @@ class Tools:
 def media() -> type[Tools]:
     """Makes, copies and reads small films."""
     return Tools
+
+
+@pytest.fixture(autouse=True)
+def close_sources() -> Iterator[None]:
+    yield
+    while Tools.opened:
+        Tools.opened.pop().close()

@@ -152,12 +152,11 @@ def test_a_damaged_file_is_a_warning(film: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("grows", [False, True])
 def test_a_file_that_grows_while_it_is_read(media, tmp_path: Path, grows: bool) -> None:
     source, stats = media.make_film(tmp_path / "in.ts", frames=40), Stats()
-    opened = open_source(source, stats=stats)
+    opened = media.open(source, stats=stats)
     if grows:
         with source.open("ab") as file:
             file.write((b"\x47\x1f\xff\x10" + 184 * b"\xff") * 20)  # a transport stream's null packets
     assert sum(isinstance(item, Frame) for item in opened) == 40
-    opened.close()
     assert list(stats.warnings) == (["growing"] if grows else [])
     if grows:
         assert "was still being written while it was read" in stats.warnings["growing"]

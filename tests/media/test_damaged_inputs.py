@@ -38,8 +38,8 @@ def one_line(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize(("content", "says"), [
-    (b"", "is empty"), (b"this is no video\n" * 50, "neither a film nor a picture"),
-    (bytes((i * i * 31 + i * 7) >> 3 & 255 for i in range(4096)), "neither a film nor a picture"),
+    (b"", "is empty"), (b"this is no video\n" * 50, "neither a film nor an image"),
+    (bytes((i * i * 31 + i * 7) >> 3 & 255 for i in range(4096)), "neither a film nor an image"),
 ])
 def test_no_film_at_all(tmp_path: Path, content: bytes, says: str):
     path = tmp_path / "x.mp4"
@@ -59,7 +59,7 @@ def test_not_there_a_folder_not_allowed(tmp_path: Path):
 def test_a_recording_cut_off_before_its_index(media, tmp_path: Path):
     whole = media.make_film(tmp_path / "whole.mp4")
     with pytest.raises(InputError, match="incomplete"):
-        open_source(cut(whole, tmp_path / "in.mp4", 0.5))
+        media.open(cut(whole, tmp_path / "in.mp4", 0.5))
 
 
 @pytest.mark.parametrize(("suffix", "mux", "warns"), [
@@ -104,7 +104,7 @@ def test_only_damage(media, tmp_path: Path):
     try:
         frames, _ = media.frames_of(tmp_path / "in.mkv")
     except InputError as error:
-        assert "no picture that can be decoded" in one_line(error)
+        assert "no frame that can be decoded" in one_line(error)
     else:  # a decoder may make gray pictures of it: then they are there and marked
         assert frames
 
@@ -127,11 +127,10 @@ def test_a_picture_called_a_film(media, tmp_path: Path):
     context.width, context.height, context.pix_fmt, context.time_base = 60, 40, "rgb24", Fraction(1, 25)
     frame = av.VideoFrame.from_ndarray(picture)
     (tmp_path / "x.mp4").write_bytes(b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)]))
-    opened = open_source(tmp_path / "x.mp4")
+    opened = media.open(tmp_path / "x.mp4")
     assert opened.info.is_still and opened.info.expected_frames == 1
     (only,) = list(opened)
     assert (only.image.to_ndarray() == picture).all()
-    opened.close()
 
 
 def test_sound_only_and_cover_only(media, tmp_path: Path):
@@ -141,14 +140,14 @@ def test_sound_only_and_cover_only(media, tmp_path: Path):
         frame.sample_rate = 48_000
         box.mux([*stream.encode(frame), *stream.encode(None)])
     with pytest.raises(InputError, match="has no video"):
-        open_source(tmp_path / "a.m4a")
+        media.open(tmp_path / "a.m4a")
 
 
 def test_too_large_is_refused_before_it_is_decoded(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     source = media.make_film(tmp_path / "in.mp4")
     monkeypatch.setattr(probe, "MAX_PIXELS", 128 * 96 - 1)
     with pytest.raises(InputError, match=r"128×96 .* limit"):
-        open_source(source)
+        media.open(source)
 
 
 def test_a_size_that_changes_on_the_way(media, tmp_path: Path):
@@ -189,10 +188,9 @@ def test_a_cover_is_not_the_film(media, tmp_path: Path):
     """Streams marked as attached picture are never taken for the film, even where they come first."""
     source = media.make_film(tmp_path / "in.mkv", extra=lambda box: box.add_attachment(
         "cover.png", "image/png", _png(tmp_path)) and None)
-    opened = open_source(source)
+    opened = media.open(source)
     assert (opened.info.width, opened.info.height) == (128, 96)
     assert [s.picture is not None for s in opened.info.streams] == [False, True]
-    opened.close()
 
 
 def _png(tmp_path: Path) -> bytes:
@@ -227,11 +225,10 @@ def test_a_playlist_under_a_films_name_is_refused(media, tmp_path: Path):
     for text, own in (("ffconcat version 1.0\nfile private.ts\n", ".ffconcat"), (hls, ".m3u8")):
         (tmp_path / "film.mp4").write_text(text)
         with pytest.raises(InputError, match=f"is no film but a playlist.*{own}|neither a film"):
-            open_source(tmp_path / "film.mp4")
+            media.open(tmp_path / "film.mp4")
         (tmp_path / "film.mp4").rename(tmp_path / f"list{own}")
-        opened = open_source(tmp_path / f"list{own}")
+        opened = media.open(tmp_path / f"list{own}")
         assert opened.info.width == 128
-        opened.close()
 
 
 def test_a_png_whose_profile_unpacks_to_gigabytes(media, tmp_path: Path):
@@ -241,5 +238,5 @@ def test_a_png_whose_profile_unpacks_to_gigabytes(media, tmp_path: Path):
     data = (tmp_path / "p.png").read_bytes()
     (tmp_path / "bomb.png").write_bytes(data[:33] + chunk + data[33:])
     with pytest.raises(InputError, match="would unpack"):
-        open_source(tmp_path / "bomb.png")
-    open_source(tmp_path / "p.png").close()
+        media.open(tmp_path / "bomb.png")
+    media.open(tmp_path / "p.png").close()

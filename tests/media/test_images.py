@@ -1,4 +1,4 @@
-"""Stills: depth, colour model, profile, EXIF and orientation come through; sequences make films."""
+"""Stills: bit depth, colour model, profile, EXIF and orientation come through; sequences make films."""
 
 from __future__ import annotations
 
@@ -14,31 +14,23 @@ import pytest
 import tifffile
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
-from rtface.frame import Frame
 from rtface.media import image_read, image_write
 from rtface.media.file_sink import FileSink
-from rtface.media.image_meta import exif_of, read_meta, write_meta
+from rtface.media.image_meta import ImageMetadata, exif_of, read_meta, write_meta
 from rtface.media.images import list_images, open_sequence, plan_image, read_image, write_image
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
 from rtface.media.stream_plan import plan_output
 from rtface.stats import Stats
+from tests.pairs import pairs
 
 ICC = b"\0\0\2\x0cnone" + bytes(range(256)) * 300  # 75 kB: two JPEG segments
 TAGS = describe("rtface-s", "0.1", 0.5, {"colour": "lock", "none": None})
 
 
-def png(array: np.ndarray, pix_fmt: str) -> bytes:
+def png(array: np.ndarray, pix_fmt: str = "rgb24") -> bytes:
     """A PNG by FFmpeg's encoder."""
-    if pix_fmt.endswith("be"):
-        frame = av.VideoFrame(array.shape[1], array.shape[0], pix_fmt)
-        rows = np.zeros((array.shape[0], frame.planes[0].line_size), np.uint8)
-        data = array.astype(">u2").view(np.uint8).reshape(array.shape[0], -1)
-        rows[:, : data.shape[1]] = data
-        frame.planes[0].update(rows.tobytes())
-    else:
-        frame = av.VideoFrame.from_ndarray(array, pix_fmt)
-    return encode(frame, "png")
+    return encode(av.VideoFrame.from_ndarray(array, pix_fmt), "png")
 
 
 def encode(frame: av.VideoFrame, encoder: str, options: dict[str, str] | None = None) -> bytes:
@@ -74,13 +66,13 @@ def through(source: Path, output: Path, **options: object) -> None:
     write_image(still.frame, plan_image(output, still=still), still=still, **options)
 
 
-@pytest.mark.parametrize(("pix_fmt", "shape", "dtype"), [
-    ("rgb24", (40, 50, 3), np.uint8), ("rgba", (40, 50, 4), np.uint8), ("gray", (40, 51), np.uint8),
-    ("gray16be", (40, 50), np.uint16), ("rgb48be", (40, 50, 3), np.uint16), ("rgba64be", (41, 50, 4), np.uint16),
+@pytest.mark.parametrize(("pix_fmt", "shape"), [
+    ("rgb24", (40, 50, 3)), ("rgba", (40, 50, 4)), ("gray", (40, 51)), ("gray16be", (40, 50)),
+    ("rgb48be", (40, 50, 3)), ("rgba64be", (41, 50, 4)),
 ])
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_samples_of_a_picture_without_faces_stay_the_same(tmp_path: Path, pix_fmt: str, shape: tuple[int, ...],
-                                                         dtype: type, suffix: str):
+def test_samples_of_an_image_stay_the_same(tmp_path: Path, pix_fmt: str, shape: tuple[int, ...], suffix: str):
+    dtype = np.uint16 if pix_fmt.endswith("be") else np.uint8
     array = random(shape, dtype)
     source, output = tmp_path / "in.png", tmp_path / f"out{suffix}"
     source.write_bytes(png(array, pix_fmt))
@@ -121,7 +113,7 @@ def test_palette_one_bit_and_gray_with_alpha(tmp_path: Path):
 @pytest.mark.parametrize("suffix", [".bmp", ".webp"])
 def test_other_lossless_kinds(tmp_path: Path, suffix: str):
     array = random((40, 50, 3))
-    (tmp_path / "in.png").write_bytes(png(array, "rgb24"))
+    (tmp_path / "in.png").write_bytes(png(array))
     through(tmp_path / "in.png", tmp_path / f"x{suffix}")
     through(tmp_path / f"x{suffix}", tmp_path / f"y{suffix}")
     for name in ("x", "y"):
@@ -147,7 +139,7 @@ def test_a_jpeg_keeps_its_subsampling_and_loses_next_to_nothing(tmp_path: Path, 
 
 
 def test_rgb_and_gray_as_jpeg_and_back(tmp_path: Path):
-    (tmp_path / "rgb.png").write_bytes(png(smooth(), "rgb24"))
+    (tmp_path / "rgb.png").write_bytes(png(smooth()))
     (tmp_path / "gray.png").write_bytes(png(smooth()[..., 0], "gray"))
     for name, channels in (("rgb", 3), ("gray", 2)):
         through(tmp_path / f"{name}.png", tmp_path / f"{name}.jpg")
@@ -157,10 +149,10 @@ def test_rgb_and_gray_as_jpeg_and_back(tmp_path: Path):
         assert np.abs(before.astype(int) - after).mean() < 1.5
 
 
-@pytest.mark.parametrize("first", [".png", ".jpg", ".webp", ".tiff"])
-@pytest.mark.parametrize("second", [".png", ".jpg", ".webp", ".tiff"])
+@pytest.mark.parametrize(("first", "second"), pairs(
+    [".png", ".jpg", ".webp", ".tiff"], [".png", ".jpg", ".webp", ".tiff"], [".jpg"]))
 def test_profile_and_exif_go_along(tmp_path: Path, first: str, second: str):
-    (tmp_path / "plain.png").write_bytes(png(smooth(), "rgb24"))
+    (tmp_path / "plain.png").write_bytes(png(smooth()))
     through(tmp_path / "plain.png", tmp_path / f"a{first}")
     source = tmp_path / f"a{first}"
     exif = exif_of(6)
@@ -193,10 +185,9 @@ def test_every_orientation_is_shown_the_same_way(tmp_path: Path, orientation: in
     stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
               5: upright.transpose(1, 0, 2), 6: np.rot90(upright, 1), 7: np.rot90(upright.transpose(1, 0, 2), 2),
               8: np.rot90(upright, -1)}[orientation]
-    meta = read_meta(png(np.ascontiguousarray(stored), "rgb24"))
-    meta.exif = exif_of(orientation)
-    source = tmp_path / "in.png"
-    source.write_bytes(write_meta(png(np.ascontiguousarray(stored), "rgb24"), meta, text={}, size=(0, 0), alpha=False))
+    source, plain = tmp_path / "in.png", png(np.ascontiguousarray(stored))
+    meta = ImageMetadata(exif=exif_of(orientation))
+    source.write_bytes(write_meta(plain, meta, text={}, size=(0, 0), alpha=False))
     through(source, tmp_path / "same.png")
     assert (pixels(tmp_path / "same.png") == stored).all()
     assert read_image(tmp_path / "same.png").meta.orientation == orientation
@@ -205,12 +196,12 @@ def test_every_orientation_is_shown_the_same_way(tmp_path: Path, orientation: in
 
 
 def test_chunks_that_say_how_to_read_a_png_stay(tmp_path: Path):
-    meta = read_meta(png(smooth(), "rgb24"))
-    meta.png += [(b"gAMA", struct.pack(">I", 45455)), (b"tEXt", b"Author\0Someone")]
-    (tmp_path / "in.png").write_bytes(write_meta(png(smooth(), "rgb24"), meta, text={}, size=(0, 0), alpha=False))
+    kept = [(b"gAMA", struct.pack(">I", 45455)), (b"tEXt", b"Author\0Someone")]
+    meta = ImageMetadata(png=kept)
+    (tmp_path / "in.png").write_bytes(write_meta(png(smooth()), meta, text={}, size=(0, 0), alpha=False))
     through(tmp_path / "in.png", tmp_path / "out.png", tags=TAGS)
     after = read_meta((tmp_path / "out.png").read_bytes())
-    assert (b"gAMA", struct.pack(">I", 45455)) in after.png and (b"tEXt", b"Author\0Someone") in after.png
+    assert set(kept) <= set(after.png)
     assert any(b.startswith(b"rtface_engine\0") and b.endswith(b"rtface-s") for k, b in after.png if k == b"iTXt")
     through(tmp_path / "out.png", tmp_path / "again.png", tags=TAGS)
     assert (tmp_path / "again.png").read_bytes().count(DIGITAL_SOURCE_TYPE.encode()) == 2  # XMP and text, once each
@@ -230,18 +221,13 @@ def test_tiff_compressions(tmp_path: Path, compression: str):
     assert (read_image(tmp_path / "in.tif").frame.image.to_ndarray() == smooth()).all()
 
 
-@pytest.mark.parametrize(("content", "says"), [(b"", "is empty"), (b"hello" * 9, "no picture that can be read")])
-def test_no_picture(tmp_path: Path, content: bytes, says: str):
-    (tmp_path / "x.png").write_bytes(content)
-    with pytest.raises(InputError, match=says):
-        read_image(tmp_path / "x.png")
-
-
-def test_cut_missing_and_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    data = png(random((40, 50, 3)), "rgb24")
-    (tmp_path / "cut.png").write_bytes(data[:40])
-    with pytest.raises(InputError, match=r"damaged|cut off"):
-        read_image(tmp_path / "cut.png")
+def test_what_is_no_image_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data = png(random((40, 50, 3)))
+    for content, says in ((b"", "is empty"), (b"hello" * 9, "no image that can be read"),
+                          (data[:40], "damaged|cut off")):
+        (tmp_path / "x.png").write_bytes(content)
+        with pytest.raises(InputError, match=says):
+            read_image(tmp_path / "x.png")
     with pytest.raises(InputMissing):
         read_image(tmp_path / "none.png")
     (tmp_path / "x.png").write_bytes(data)
@@ -251,11 +237,11 @@ def test_cut_missing_and_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_place_is_checked_before(tmp_path: Path):
-    (tmp_path / "x.png").write_bytes(png(smooth(), "rgb24"))
+    (tmp_path / "x.png").write_bytes(png(smooth()))
     still = read_image(tmp_path / "x.png")
     with pytest.raises(OutputError, match="is the input itself"):
         plan_image(tmp_path / "x.png", still=still, overwrite=True)
-    with pytest.raises(UsageError, match="names no picture format"):
+    with pytest.raises(UsageError, match="names no image format"):
         plan_image(tmp_path / "x.mp4", still=still)
     with pytest.raises(OutputError, match="exists already"):
         plan_image(tmp_path / "x.png")
@@ -278,7 +264,7 @@ def test_a_film_frame_as_a_picture(media, tmp_path: Path):
 def folder(path: Path, count: int = 12) -> Path:
     path.mkdir()
     for i in range(count):
-        (path / f"shot{i + 1}.png").write_bytes(png(np.full((32, 48, 3), 10 * i, np.uint8), "rgb24"))
+        (path / f"shot{i + 1}.png").write_bytes(png(np.full((32, 48, 3), 10 * i, np.uint8)))
     return path
 
 
@@ -290,24 +276,20 @@ def test_a_folder_in_natural_order(tmp_path: Path):
     with pytest.raises(InputMissing):
         list_images(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no picture"):
+    with pytest.raises(InputError, match="holds no image"):
         list_images(tmp_path / "empty")
 
 
 def test_a_folder_as_a_film(media, tmp_path: Path):
     shots = folder(tmp_path / "shots")
     (shots / "shot5.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    (shots / "shot7.png").write_bytes(png(np.full((64, 96, 3), 60, np.uint8), "rgb24"))
+    (shots / "shot7.png").write_bytes(png(np.full((64, 96, 3), 60, np.uint8)))
     stats = Stats()
     source = open_sequence(shots, fps=10, start=0.2, end=1.0, stats=stats)
     info = source.info
     assert (info.width, info.height, info.rate, info.expected_frames) == (48, 32, 10, 8)
-    sink = FileSink(plan_output(info, tmp_path / "out.mp4", crf=0), stats)
-    frames = [item for item in source if isinstance(item, Frame)]
-    for frame in frames:
-        sink.write(frame)
-    sink.finish()
-    source.close()
+    frames = list(source)
+    media.feed(frames, FileSink(plan_output(info, tmp_path / "out.mp4", crf=0), stats))
     assert [f.pts for f in frames] == [2, 3, 5, 6, 7, 8, 9] and not any(f.new for f in frames)
     assert set(stats.warnings) == {"pictures_lost", "frames_resized"}
     with av.open(str(tmp_path / "out.mp4")) as box:
@@ -316,23 +298,21 @@ def test_a_folder_as_a_film(media, tmp_path: Path):
     assert shown == [(0.0, 20), (0.1, 30), (0.3, 50), (0.4, 60), (0.5, 70), (0.6, 80), (0.7, 90)]
 
 
-@pytest.mark.parametrize(("size", "matrix"), [((64, 48), 6), ((64, 720), 1)])
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+@pytest.mark.parametrize(("size", "matrix", "suffix"), [
+    ((64, 48), 6, ".mp4"), ((64, 720), 1, ".mp4"), ((64, 720), 1, ".mkv"), ((64, 48), 6, ".webm"),
+])
 def test_a_folder_as_a_film_that_players_take(media, tmp_path: Path, size: tuple[int, int], matrix: int, suffix: str):
     """4:2:0 with the matrix that its tags name: colours come back, read by the tags or by the size."""
     (tmp_path / "shots").mkdir()
     colours = [(220, 30, 40), (20, 200, 60), (40, 50, 210)]
     for number, colour in enumerate(colours):
-        array = np.broadcast_to(np.array(colour, np.uint8), (size[1], size[0], 3))
-        (tmp_path / "shots" / f"{number}.png").write_bytes(png(np.ascontiguousarray(array), "rgb24"))
+        array = np.full((size[1], size[0], 3), colour, np.uint8)
+        (tmp_path / "shots" / f"{number}.png").write_bytes(png(array))
     source = open_sequence(tmp_path / "shots", fps=10)
     with pytest.raises(OutputError, match=r"RGB becomes YUV \(yuv420p\), which players take.*--strict"):
         plan_output(source.info, tmp_path / f"out{suffix}", strict=True)
     plan = plan_output(source.info, tmp_path / f"out{suffix}")
-    sink = FileSink(plan, Stats())
-    for frame in source:
-        sink.write(frame)
-    sink.finish()
+    media.feed(source, FileSink(plan))
     assert plan.video.pix_fmt == "yuv420p" and plan.video.encoder == ("libvpx-vp9" if suffix == ".webm" else "libx264")
     standard = {1: "ITU709", 6: "ITU601"}[matrix]
     with av.open(str(tmp_path / f"out{suffix}")) as box:
@@ -349,8 +329,7 @@ def test_a_folder_as_a_film_that_players_take(media, tmp_path: Path, size: tuple
     ("rgb24", ".mp4", {"codec": "libx264rgb"}, "libx264rgb", "rgb24"),
     ("rgb24", ".mov", {"codec": "prores"}, "prores_ks", "yuv444p10le"),
 ])
-def test_a_folder_as_a_film_keeps_what_is_asked_for(tmp_path: Path, pix_fmt: str, suffix: str, options: dict,
-                                                    encoder: str, have: str):
+def test_a_folder_as_a_film_keeps_what_is_asked_for(tmp_path: Path, pix_fmt, suffix, options, encoder, have):
     (tmp_path / "shots").mkdir()
     shape = (32, 48) if pix_fmt == "gray" else (32, 48, 3)
     array = random(shape, np.uint16 if "48" in pix_fmt else np.uint8)
@@ -368,7 +347,7 @@ def test_sequences_that_make_no_sense(tmp_path: Path, kwargs: dict[str, float]):
 
 def test_a_profile_that_unpacks_to_gigabytes_is_left_out():
     """Deflate packs zeros a thousand to one: what is unpacked is bounded, not what lies in the file."""
-    plain = png(random((8, 8, 3)), "rgb24")
+    plain = png(random((8, 8, 3)))
     for size, kept in ((1 << 20, True), (64 << 20, False)):
         bomb = b"x\0\0" + zlib.compress(bytes(size), 9)
         chunk = struct.pack(">I", len(bomb)) + b"iCCP" + bomb + struct.pack(">I", zlib.crc32(b"iCCP" + bomb))
@@ -381,7 +360,7 @@ def test_a_profile_that_unpacks_to_gigabytes_is_left_out():
 
 @pytest.mark.parametrize(("suffix", "width"), [(".webp", 16_384), (".jpg", 65_600)])
 def test_a_picture_too_wide_for_its_format(tmp_path: Path, suffix: str, width: int):
-    (tmp_path / "in.png").write_bytes(png(np.zeros((2, width, 3), np.uint8), "rgb24"))
+    (tmp_path / "in.png").write_bytes(png(np.zeros((2, width, 3), np.uint8)))
     still = read_image(tmp_path / "in.png")
     with pytest.raises(OutputError, match=r"at most .* samples a side.*PNG"):
         plan_image(tmp_path / f"out{suffix}", still=still)
@@ -391,7 +370,7 @@ def test_a_picture_too_wide_for_its_format(tmp_path: Path, suffix: str, width: i
 
 
 def test_what_an_encoder_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "in.png").write_bytes(png(random((8, 8, 3)), "rgb24"))
+    (tmp_path / "in.png").write_bytes(png(random((8, 8, 3))))
     still = read_image(tmp_path / "in.png")
 
     def refuse(*args: object) -> bytes:

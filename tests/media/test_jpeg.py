@@ -15,6 +15,7 @@ from rtface.media.image_meta import read_meta, segment
 from rtface.media.images import plan_image, read_image, write_image
 from rtface.media.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.util.av_arrays import plane_rows
+from tests.pairs import pairs
 
 SAMPLING = {f"yuvj{name}p": getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}")
             for name in ("420", "422", "444", "440", "411")}
@@ -31,8 +32,7 @@ def planes(image: av.VideoFrame) -> list[np.ndarray]:
     return [plane_rows(plane)[: plane.height, : plane.width].astype(int) for plane in image.planes]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (8, 8), (37, 53), (64, 200)])
-@pytest.mark.parametrize("quality", [30, 95, 100])
+@pytest.mark.parametrize(("size", "quality"), pairs([(1, 1), (8, 8), (37, 53), (64, 200)], [30, 95, 100]))
 def test_gray_as_well_as_libjpeg(size: tuple[int, int], quality: int):
     gray = photo(*size)[..., 0]
     ours = encode_jpeg([gray], (1, 1), tables_of_quality(quality))
@@ -58,8 +58,7 @@ def test_bands_make_no_difference(monkeypatch: pytest.MonkeyPatch):
     assert encode_jpeg([y, c[..., 1], c[..., 2]], (2, 2), tables_of_quality(90)) == whole
 
 
-@pytest.mark.parametrize("pix_fmt", SAMPLING)
-@pytest.mark.parametrize("quality", [97, 100])
+@pytest.mark.parametrize(("pix_fmt", "quality"), pairs(list(SAMPLING), [97, 100]))
 def test_a_fine_jpeg_keeps_tables_and_samples(tmp_path: Path, pix_fmt: str, quality: int):
     (tmp_path / "in.jpg").write_bytes(cv2.imencode(".jpg", photo(101, 83), [
         cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLING[pix_fmt]])[1].tobytes())

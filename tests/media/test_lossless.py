@@ -54,32 +54,23 @@ def test_gray_in_h264_keeps_its_luma(media, tmp_path: Path, pix_fmt: str):
                    for p in after[1:])
 
 
-@pytest.mark.parametrize(("pix_fmt", "codec"), [("rgb24", "png"), ("bgra", "ffv1"), ("gbrp", "libx265")])
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(("pix_fmt", "codec", "suffix"), [
+    ("rgb24", "png", ".mp4"), ("bgra", "ffv1", ".mp4"), ("gbrp", "libx265", ".mkv"),
+])
 def test_rgb_stays_rgb(media, tmp_path: Path, pix_fmt: str, codec: str, suffix: str):
     lossless = {"x265-params": "lossless=1:log-level=error"} if codec == "libx265" else {}
     source = tmp_path / ("in.mov" if codec == "png" else "in.mkv")
     media.make_film(source, frames=3, pix_fmt=pix_fmt, codec=codec, options=lossless)
     plan = media.passthrough(source, tmp_path / f"out{suffix}", crf=0)
     assert plan.video.encoder == "libx264rgb" and not plan.video.warnings
-
-    def rgb(path: Path) -> list[bytes]:
-        with av.open(str(path)) as box:
-            return [f.reformat(format="rgb24").to_ndarray().tobytes() for f in box.decode(video=0)]
-
-    assert rgb(tmp_path / f"out{suffix}") == rgb(source)
+    assert media.decoded(tmp_path / f"out{suffix}", as_format="rgb24") == media.decoded(source, as_format="rgb24")
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mov"])
 def test_transparency_is_kept_where_the_container_can(media, tmp_path: Path, suffix: str):
     source = media.make_film(tmp_path / "in.mov", frames=3, pix_fmt="argb", codec="qtrle")
     media.passthrough(source, tmp_path / f"out{suffix}")
-
-    def rgba(path: Path) -> list[bytes]:
-        with av.open(str(path)) as box:
-            return [f.reformat(format="rgba").to_ndarray().tobytes() for f in box.decode(video=0)]
-
-    assert rgba(tmp_path / f"out{suffix}") == rgba(source)
+    assert media.decoded(tmp_path / f"out{suffix}", as_format="rgba") == media.decoded(source, as_format="rgba")
 
 
 def test_transparency_that_is_lost_is_said_once(media, tmp_path: Path):

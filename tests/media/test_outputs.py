@@ -16,20 +16,23 @@ from rtface.media import leftovers, workfile
 from rtface.media.file_sink import FileSink
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import OutputPath, check_outputs, check_target, film_folder
-from rtface.media.source import open_source
 from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.media.workfile import Target, WorkFile, write_whole
 from rtface.util import files
 from rtface.util.files import rename_new
+from tests.pairs import pairs
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")
 OPTIONS = ("", "--compare", "--report", "--also")
+# Where a path leads that must not be written to, and what is said.
+PLACES = {"input": "is the input itself", "symlink": "is the input itself",
+          "hard link": "is the input itself", "existing": "exists already; --overwrite",
+          "no folder": "there is no folder", "folder": "is a folder; name a file in it",
+          "fifo": "is not a regular file", "file": "there is no folder", "loop": "exists already"}
 
 
-@pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("place", ["input", "symlink", "hard link", "existing", "no folder", "folder", "fifo", "file",
-                                   "loop"])
-def test_every_path_gets_the_same_checks(tmp_path: Path, name: str, place: str):
+@pytest.mark.parametrize(("place", "name"), pairs(list(PLACES), OPTIONS))
+def test_every_path_gets_the_same_checks(tmp_path: Path, place: str, name: str):
     film = tmp_path / "in.mp4"
     film.write_bytes(b"film")
     (tmp_path / "symlink").symlink_to(film)
@@ -41,7 +44,7 @@ def test_every_path_gets_the_same_checks(tmp_path: Path, name: str, place: str):
     path = {"input": film, "no folder": tmp_path / "none" / "x", "file": film / "x"}.get(place, tmp_path / place)
     overwrite = place in ("input", "symlink", "hard link")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(OutputError) as caught:
+    with pytest.raises(OutputError, match=PLACES[place]) as caught:
         check_outputs([OutputPath(path, name)], inputs=[film], overwrite=overwrite)
     assert str(caught.value).startswith(f"{name} {path}: ".lstrip()) and "\n" not in str(caught.value)
     assert film.read_bytes() == b"film" and sorted(tmp_path.iterdir()) == before
@@ -64,7 +67,7 @@ def test_a_picture_of_an_input_folder_is_an_input(tmp_path: Path):
     elsewhere.write_bytes(b"picture")
     (tmp_path / "b.png").symlink_to(elsewhere)
     for path in (tmp_path / "a.png", tmp_path / "b.png", elsewhere):
-        with pytest.raises(OutputError, match="one of the input's pictures"):
+        with pytest.raises(OutputError, match="one of the input's images"):
             check_outputs([OutputPath(path, "--report")], inputs=[tmp_path], overwrite=True)
     (tmp_path / "film.mp4").write_bytes(b"made of them before")
     check_outputs([OutputPath(tmp_path / "film.mp4")], inputs=[tmp_path], overwrite=True)
@@ -159,17 +162,13 @@ def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch:
 
 def test_two_runs_to_one_film_lose_neither(media, tmp_path: Path):
     source = media.make_film(tmp_path / "in.mp4", frames=10)
-    opened = [open_source(source) for _ in range(2)]
+    opened = [media.open(source) for _ in range(2)]
     sinks = [FileSink(plan_output(one.info, tmp_path / "out.mp4"), threads=1) for one in opened]
-    for one, sink in zip(opened, sinks, strict=True):
-        for item in one:
-            sink.write(item)
-    sinks[0].finish()
+    media.feed(opened[1], sinks[1], 10)
+    media.feed(opened[0], sinks[0])
     first = (tmp_path / "out.mp4").read_bytes()
     with pytest.raises(OutputError, match=r"another file came there .* the whole film is .*out\.partial\.mp4"):
         sinks[1].finish()
-    for one in opened:
-        one.close()
     assert (tmp_path / "out.mp4").read_bytes() == first
     assert len(media.decoded(tmp_path / "out.partial.mp4")) == 10
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "out.partial.mp4"]

@@ -11,7 +11,6 @@ import pytest
 
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
-from rtface.media.source import open_source
 from rtface.media.timeline import RisingTimestamps
 
 UNEVEN = [0, 33, 100, 117, 250, 251, 400, 1200, 1240, 1290]
@@ -30,9 +29,8 @@ def test_variable_times_come_out_as_they_went_in(media, tmp_path: Path, suffix: 
 def test_rates_stay_exact_fractions(media, tmp_path: Path, rate: Fraction | int, suffix: str):
     source = media.make_film(tmp_path / "in.mp4", rate=rate)
     media.passthrough(source, tmp_path / f"out{suffix}")
-    opened = open_source(tmp_path / f"out{suffix}")
+    opened = media.open(tmp_path / f"out{suffix}")
     assert opened.info.rate == rate
-    opened.close()
     assert [t for t, _ in media.decoded(tmp_path / f"out{suffix}")] == [t for t, _ in media.decoded(source)]
 
 
@@ -192,16 +190,15 @@ def test_a_cut_keeps_sound_and_picture_together(media, tmp_path: Path):
 def test_cuts_that_leave_nothing(media, tmp_path: Path, kwargs: dict[str, float]):
     source = media.make_film(tmp_path / "in.mp4", frames=25)
     with pytest.raises(UsageError):
-        open_source(source, **kwargs)
+        media.open(source, **kwargs)
 
 
 def test_cut_times_are_the_input_s_own(media, tmp_path: Path):
     source = media.make_film(tmp_path / "in.mkv", frames=50, start_ms=100_000)
-    opened = open_source(source, start=1.0)
+    opened = media.open(source, start=1.0)
     first = next(i for i in opened if isinstance(i, Frame))
     assert first.time == pytest.approx(101.0) and opened.info.origin == 101 and opened.info.clock_start == 100
     assert opened.info.duration_s == pytest.approx(1.0, abs=0.05)
-    opened.close()
 
 
 def test_chapters_and_subtitles_follow_a_cut(media, tmp_path: Path):

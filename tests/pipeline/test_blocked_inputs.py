@@ -118,7 +118,7 @@ def test_a_pipe_that_is_no_film(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.write(write, b"x" * 1000)
     os.close(write)
-    with pytest.raises(InputError, match="neither a film nor a picture"):
+    with pytest.raises(InputError, match="neither a film nor an image"):
         rtface.run(f"/dev/fd/{read}", tmp_path / "out.mkv", tracker="none")
     os.close(read)
 

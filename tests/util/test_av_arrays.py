@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rtface.errors import RtfaceError
-from rtface.util.av_arrays import array_from_image, check_format, copy_image, image_from_array, plane_rows, sample_bytes
+from rtface.util.av_arrays import array_from_image, check_format, copy_image, image_from_array
 
 
 @pytest.mark.parametrize("fmt", ["rgb", "bgr"])
@@ -58,19 +58,3 @@ def test_a_copied_image_has_its_own_equal_samples_and_tags(fmt: str) -> None:
     for k, (a, b) in enumerate(zip(image.planes, copy.planes, strict=True)):
         assert a.buffer_ptr != b.buffer_ptr
         assert (np.frombuffer(b, np.uint8)[: b.width] == 3 + k).all()
-
-
-@pytest.mark.parametrize("fmt", ["yuv420p", "nv12", "p010le", "rgb24", "yuv444p10le"])
-def test_padding_keeps_every_sample_and_repeats_the_last(fmt: str) -> None:
-    from rtface.media.encoder_input import pad
-
-    picture = np.random.default_rng(0).integers(0, 256, (34, 50, 3), dtype=np.uint8)
-    image = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=fmt)
-    full = pad(image, 54, 38)
-    for plane, source in zip(full.planes, image.planes, strict=True):
-        unit = sample_bytes(image, source)
-        new, old = plane_rows(plane), plane_rows(source)
-        used = source.width * unit
-        assert np.array_equal(new[: source.height, :used], old[: source.height, :used])
-        assert np.array_equal(new[: source.height, used : used + unit], old[: source.height, used - unit : used])
-        assert np.array_equal(new[source.height, : plane.width * unit], new[source.height - 1, : plane.width * unit])

@@ -31,7 +31,7 @@ from rtface.live.sinks.stream_mux import add_sound, sound_packet
 from rtface.media.adts_headers import adts_config, config_for
 from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
-from rtface.media.mp4 import cut_to_whole_fragments, reach_last_picture
+from rtface.media.mp4 import cut_to_whole_fragments, reach_last_frame
 from rtface.media.provenance import append_xmp_box, without_correction
 from rtface.media.stream_plan import supported_encoders
 from rtface.media.tags import take_out
@@ -103,7 +103,7 @@ class Recording:
         job = self._job
         with self.file.edited() as file:
             if job.container in ("mp4", "mov"):
-                reach_last_picture(file)
+                reach_last_frame(file)
                 if job.metadata and self._corrected:
                     append_xmp_box(file, job.metadata)
             self._unmark(file)

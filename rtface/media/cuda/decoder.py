@@ -18,10 +18,10 @@ from rtface.util.av_gpu import FORMATS, native_format, on_gpu, repacked, softwar
 
 # What a decoder gives in software, and what the same stream is on a GPU.
 ON_GPU = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
-# Compressed pictures kept so that software can take over in the middle: two groups of pictures, and no fewer than a
+# Compressed frames kept so that software can take over in the middle: two groups of pictures, and no fewer than a
 # decoder may hold back; but never more bytes than this.
 KEPT_FRAMES, KEPT_BYTES = 40, 128 << 20
-# Pictures that software may be ahead of the GPU before the first one is given up on.
+# Frames that software may be ahead of the GPU before the first one is given up on.
 _PATIENCE = 16
 
 
@@ -32,23 +32,23 @@ class Context(Protocol):
 
 
 class GpuDecoder:
-    """Decodes the packets of a stream on the GPU; in software once the GPU has failed, without losing a picture.
+    """Decodes the packets of a stream on the GPU; in software once the GPU has failed, without losing a frame.
 
-    The first picture is decoded both ways. Where they differ, in a sample, a tag or a time, the GPU is not used:
+    The first frame is decoded both ways. Where they differ, in a sample, a tag or a time, the GPU is not used:
     that catches cropping at the left and top, which FFmpeg leaves out for GPUs, and whatever else may be wrong with
     GPU or driver. Later the last packets are kept; when the GPU fails, software decodes them again and goes on.
 
     Args:
         stream: what is decoded; its own decoder is the software one.
-        GPU: decoder that gives pictures on the GPU, with `copy_opaque`.
-        format: of their samples, "nv12" or "p010le"; pictures that software decodes instead get it too.
-        keep: whether pictures stay on the GPU; else they come out in memory of the host.
+        gpu: decoder that gives frames on the GPU, with `copy_opaque`.
+        format: of their samples, "nv12" or "p010le"; frames that software decodes instead get it too.
+        keep: whether frames stay on the GPU; else they come out in memory of the host.
         settle: waits until the GPU has done what was asked for.
         refused: told once, in a few words, why software goes on.
 
     Attributes:
-        state: "proving" until the first picture, then "GPU" or "software".
-        first: the first picture as software decoded it, with everything that the container says of it.
+        state: "proving" until the first frame, then "gpu" or "software".
+        first: the first frame as software decoded it, with everything that the container says of it.
     """
 
     def __init__(self, stream: VideoStream, gpu: Context, format: str, *, keep: bool, settle: Callable[[], None],
@@ -63,15 +63,15 @@ class GpuDecoder:
         self._kept: deque[list[av.Packet[Stream]]] = deque([[]])
         self._kept_bytes = 0
         self._count = 0
-        self._given: dict[tuple[int | None, int | None], int] = {}  # pictures, and the packet after which they came
-        # FFmpeg's AV1 for GPUs numbers pictures by the packet that codes them, its AV1 for software by the one that
+        self._given: dict[tuple[int | None, int | None], int] = {}  # frames, and the packet after which they came
+        # FFmpeg's AV1 for GPUs numbers frames by the packet that codes them, its AV1 for software by the one that
         # shows them; their times are sound.
         self._numbered = stream.codec_context.codec.canonical_name != "av1"
         self._depth = stream.codec_context.reorder_depth
         stream.codec_context.copy_opaque = True
 
     def decode(self, packet: av.Packet[Any] | None = None) -> list[av.VideoFrame]:
-        """Pictures, as `VideoStream.decode` gives them; None flushes. Raises av.FFmpegError where software does too."""
+        """Frames, as `VideoStream.decode` gives them; None flushes. Raises av.FFmpegError where software does too."""
         if packet is not None and self.state != "software":
             self._remember(packet)
         if self.state == "proving":
@@ -92,7 +92,7 @@ class GpuDecoder:
         late, self._late = self._late, []
         return late + images
 
-    # -- the first picture --------------------------------------------------------------------------------------
+    # -- the first frame --------------------------------------------------------------------------------------
 
     def _prove(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
         why = None
@@ -107,20 +107,20 @@ class GpuDecoder:
             self._software += self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
         except av.FFmpegError:
             if why or packet is None:
-                self._late = self._stay_in_software(why or "the GPU gives no picture")
+                self._late = self._stay_in_software(why or "the GPU gives no frame")
             raise
         if why is None and self._software and self._proven:
             why = _difference(self._software[0], self._proven[0], self._format)
             if why is None:
                 return self._go_on_gpu()
         if why or packet is None or len(self._software) > _PATIENCE:
-            return self._stay_in_software(why or "the GPU gives no picture")
+            return self._stay_in_software(why or "the GPU gives no frame")
         return []
 
     def _stay_in_software(self, why: str) -> list[av.VideoFrame]:
         self._refused(why)
         self.state = "software"
-        self._format = ""  # what software gave from the first picture on stays as it is
+        self._format = ""  # what software gave from the first frame on stays as it is
         images = self._software
         self._forget()
         return images
@@ -129,7 +129,7 @@ class GpuDecoder:
         self.state = "gpu"
         self.first = self._software[0]
         self._software = []
-        self._stream.codec_context.flush_buffers()  # it holds a dozen pictures
+        self._stream.codec_context.flush_buffers()  # it holds a dozen frames
         images, self._proven = self._proven, []
         return self._out(images)
 
@@ -141,7 +141,7 @@ class GpuDecoder:
     # -- on the GPU, and off it --------------------------------------------------------------------------------
 
     def _remember(self, packet: av.Packet[Stream]) -> None:
-        """Keeps a packet and gives it a number, which its picture carries whatever its times are."""
+        """Keeps a packet and gives it a number, which its frame carries whatever its times are."""
         if packet.is_keyframe and self._kept[-1]:
             self._kept.append([])
         self._count += 1
@@ -151,7 +151,7 @@ class GpuDecoder:
         while len(self._kept) > 2 and (self._kept_bytes > KEPT_BYTES
                                        or sum(len(group) for group in self._kept) - len(self._kept[0]) >= KEPT_FRAMES):
             self._drop_oldest()
-        while self._kept_bytes > KEPT_BYTES:  # not even one group fits: pictures will be missing if the GPU fails
+        while self._kept_bytes > KEPT_BYTES:  # not even one group fits: frames will be missing if the GPU fails
             self._drop_oldest()
             if not self._kept:
                 self._kept.append([])
@@ -167,7 +167,7 @@ class GpuDecoder:
         if not images:
             return []
         if any(not on_gpu(image) or native_format(image) != self._format for image in images):
-            raise _NotOnGpu("the pictures change to something that the GPU does not decode")
+            raise _NotOnGpu("the frames change to something that the GPU does not decode")
         self._settle()
         return self._out(images)
 
@@ -177,7 +177,7 @@ class GpuDecoder:
         return out
 
     def _mark(self, image: av.VideoFrame) -> tuple[int | None, int | None]:
-        """What a picture is known by, whichever decoder gives it; one packet can bring several, at different times."""
+        """The key of a frame, whichever decoder gives it; one packet can bring several, at different times."""
         number: Any = image.opaque
         return number[0] if self._numbered and isinstance(number, tuple) else None, image.pts
 
@@ -187,7 +187,7 @@ class GpuDecoder:
         self.state = "software"
         context = self._stream.codec_context
         context.flush_buffers()
-        context.reorder_depth = self._depth  # a flush forgets it, and then pictures would be dropped
+        context.reorder_depth = self._depth  # a flush forgets it, and then frames would be dropped
         packets = [packet for group in self._kept for packet in group]
         self._forget()
         images: list[av.VideoFrame] = []
@@ -206,7 +206,7 @@ class GpuDecoder:
         return images
 
     def _in_software(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
-        """Software's pictures without those that the GPU has given; threads let some of them come late."""
+        """Software's frames without those that the GPU has given; threads let some of them come late."""
         images = self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
         return [repacked(image, self._format) if self._format and image.format.name in ON_GPU else image
                 for image in images if self._mark(image) not in self._given]
@@ -217,13 +217,13 @@ class _NotOnGpu(Exception):
 
 
 def _difference(have: av.VideoFrame, gpu: av.VideoFrame, format: str) -> str | None:
-    """What the GPU's picture does not share with software's, in a few words; None where they are the same."""
+    """What the GPU's frame does not share with software's, in a few words; None where they are the same."""
     if not on_gpu(gpu) or native_format(gpu) != format:
         return "the GPU does not decode this kind of stream"
     tags = [(i.width, i.height, int(i.color_range), int(i.colorspace), int(i.color_primaries), int(i.color_trc),
              i.pts, i.interlaced_frame) for i in (have, gpu)]
     if tags[0] != tags[1]:
-        return f"the GPU tells its pictures' properties otherwise ({tags[1]}, not {tags[0]})"
+        return f"the GPU reports other properties of its frames ({tags[1]}, not {tags[0]})"
     unit = FORMATS[format] // 8
     for one, other in zip(repacked(have, format).planes, software(gpu).planes, strict=True):
         used = -(-have.width // 2) * 2 * unit if one.width < have.width else have.width * unit

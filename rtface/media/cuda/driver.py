@@ -68,7 +68,7 @@ def share_primary_context(device: int) -> None:
 def settle(device: int) -> None:
     """Waits until the work that FFmpeg has put on a device is done: it uses the default stream of the primary context.
 
-    Without that wait a picture that has just been decoded could be read while it is still copied.
+    Without that wait a frame that has just been decoded could be read while it is still copied.
 
     Raises:
         DeviceLost: the GPU does not answer.

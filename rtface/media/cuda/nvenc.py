@@ -1,4 +1,4 @@
-"""Whether pictures are encoded on a GPU (NVENC) or in software, found out before anything is written."""
+"""Whether frames are encoded on a GPU (NVENC) or in software, found out before anything is written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Encoding:
     """What ``--encode`` says, and the GPU.
 
     Attributes:
-        mode: "cuda" and "software" are what the user says; "auto" takes the GPU's encoder where pictures lie on the
+        mode: "cuda" and "software" are what the user says; "auto" takes the GPU's encoder where frames lie on the
             GPU already and nothing is lost by it.
         device: number of the CUDA device.
     """
@@ -121,7 +121,7 @@ def _gpu_encoder(info: MediaInfo, format: str, supported: set[str], codec: str |
 
 
 def _open(plan: VideoPlan, info: MediaInfo, device: int) -> None:
-    """Opens the encoder once, on the GPU where the pictures are there in a form that it takes.
+    """Opens the encoder once, on the GPU where the frames are there in a form that it takes.
 
     Raises:
         EncoderRefused: driver or GPU refuse.

@@ -43,7 +43,7 @@ def blend(view: Samples, box: Box, value: Float32, keep: Float32, form: Layout) 
         box: x0, y0, x1, y1 inside of it.
         value: float32 h×w, code values, already multiplied by what `keep` leaves.
         keep: float32 h×w, 0…1.
-        form: of the picture.
+        form: of the frame.
     """
     depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
     x0, y0, x1, y1 = box

@@ -27,7 +27,7 @@ Rectangle = Sequence[float]
 class Canvas:
     """Draws into the planes of a frame.
 
-    Coordinates are display space: upright, square pixels, the origin in the upper left corner of the picture, as the
+    Coordinates are display space: upright, square pixels, the origin in the upper left corner of the frame, as the
     viewer sees it. Rotation, pixel shape, chroma subsampling and its siting, bit depth, range and HDR are taken care
     of. Samples outside of what is drawn stay bit for bit; drawn ones are rounded once.
 
@@ -35,13 +35,13 @@ class Canvas:
         frame: its image is in memory of the host and is written to after `make_writable()`.
 
     Raises:
-        UsageError: the picture lies on a GPU, or in a format that has to be converted first; in a stage neither is.
+        UsageError: the frame lies on a GPU, or in a format that has to be converted first; in a stage neither is.
     """
 
     def __init__(self, frame: Frame) -> None:
         form = layout(frame.image.format.name)
         if form is None:
-            raise UsageError(f"nothing can be drawn into {frame.image.format.name}; convert the picture first")
+            raise UsageError(f"nothing can be drawn into {frame.image.format.name}; convert the frame first")
         self._form: Layout = form
         self._frame = frame
         self._drawn = False
@@ -68,12 +68,12 @@ class Canvas:
         return replace(self._frame, touched=True) if self._drawn else self._frame
 
     def draw(self, sprite: Sprite, place: Float | Rectangle, opacity: float = 1.0) -> None:
-        """Blends a picture with alpha, filtered well at any size.
+        """Blends a sprite, filtered well at any size.
 
         Args:
             sprite: what to draw.
             place: the rectangle that it fills, or a float64 2×3 matrix from its pixels to display space.
-            opacity: 0…1, times the picture's own alpha.
+            opacity: 0…1, times the sprite's own alpha.
         """
         matrix = np.asarray(place, np.float64)
         if matrix.shape == (4,):
@@ -91,7 +91,7 @@ class Canvas:
         if opacity <= 0.0:
             return
         (x0, y0, x1, y1), (w, h) = box, self._size
-        # A chroma sample at the picture's edge reaches past it, and there the colour goes on.
+        # A chroma sample at the frame's edge reaches past it, and there the colour goes on.
         box = (x0 - 8 * (x0 <= 0), y0 - 8 * (y0 <= 0), x1 + 8 * (x1 >= w), y1 + 8 * (y1 >= h))
         values = codes(np.array(rgb, np.float32) / np.float32(255.0), self._form, self._frame.color)
         for role, view in self._writable().items():
@@ -122,7 +122,7 @@ class Canvas:
 
         Args:
             disc: as for `blur`.
-            cell: side of a tile in display pixels; the tiles lie on a grid of the picture, so they do not swim.
+            cell: side of a tile in display pixels; the tiles lie on a grid of the frame, so they do not swim.
         """
         luma = self._to_planes[next(iter(self._form.components))]
         # Whole chroma samples, so that a tile has the same place in every plane.
@@ -133,14 +133,14 @@ class Canvas:
             pixelate(view, self._form, box, mask, (wide // sx, high // sy))
 
     def show(self, image: av.VideoFrame, box: Rectangle) -> None:
-        """Puts the samples of another picture of the same size (`Frame.before`) into a rectangle, as they are.
+        """Puts the samples of another frame of the same size (`Frame.before`) into a rectangle, as they are.
 
         Its edges go to the nearest whole chroma sample.
         """
         if image.format.name != self._frame.image.format.name:
             image = image.reformat(format=self._frame.image.format.name)
         if (image.width, image.height) != (self._frame.image.width, self._frame.image.height):
-            raise UsageError(f"only a picture of {self._frame.image.width}×{self._frame.image.height} can be shown "
+            raise UsageError(f"only a frame of {self._frame.image.width}×{self._frame.image.height} can be shown "
                              f"here, not {image.width}×{image.height}")
         others = planes(image, self._form)
         x0, y0, x1, y1 = _moved(self._to_planes[next(iter(self._form.components))], box)
@@ -189,6 +189,6 @@ def _coverage(low: float, high: float, size: int) -> tuple[int, Float32]:
 
 
 def _snapped(low: float, high: float, step: int, size: int) -> tuple[int, int]:
-    """A stretch of an axis, its ends at multiples of `step` or at the picture's end."""
+    """A stretch of an axis, its ends at multiples of `step` or at the frame's end."""
     first = min(max(round(low / step) * step, 0), size)
     return first, size if high > size - step / 2 else max(round(high / step) * step, first)

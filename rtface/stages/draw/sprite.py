@@ -1,4 +1,4 @@
-"""A picture with alpha, ready to be drawn again and again."""
+"""An image with alpha, ready to be drawn again and again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Placed:
 
 
 class Sprite:
-    """A picture with alpha.
+    """An image with alpha.
 
     Conversions, the last low-pass and the last placement are kept: what moves without growing is only warped and
     blended, what stands still only blended.
@@ -60,10 +60,10 @@ class Sprite:
 
     def draw(self, views: dict[Role, Samples], form: Layout, color: Color, to_planes: dict[Role, Float], place: Float,
              opacity: float) -> bool:
-        """Blends it into the planes of a picture; False where it lies outside.
+        """Blends it into the planes of an image; False where it lies outside.
 
         Args:
-            views: `planes.planes` of the picture.
+            views: `planes.planes` of the image.
             form, color: how to read them.
             to_planes: per component the matrix from display space to its samples.
             place: 2×3, sprite pixels → display space.

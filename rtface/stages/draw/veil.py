@@ -15,7 +15,7 @@ from rtface.geometry.transforms import apply, bounds, clip_box, compose, invert,
 from rtface.stages.draw.blend import Box, blend, native
 
 INNER = 0.85
-"""Share of an ellipse's radius inside which nothing of the picture is left; from there on it fades in."""
+"""Share of an ellipse's radius inside which nothing of the frame is left; from there on it fades in."""
 _SIDE = 256  # of the sheet that holds the ellipse's mask
 _MESH_TOP = 0.22  # of the mesh's height: what is above it, up to the hair
 
