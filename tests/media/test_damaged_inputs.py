@@ -190,7 +190,7 @@ def test_a_cover_is_not_the_film(media, tmp_path: Path):
         "cover.png", "image/png", _png(tmp_path)) and None)
     opened = media.open(source)
     assert (opened.info.width, opened.info.height) == (128, 96)
-    assert [s.picture is not None for s in opened.info.streams] == [False, True]
+    assert [s.cover is not None for s in opened.info.streams] == [False, True]
 
 
 def _png(tmp_path: Path) -> bytes:

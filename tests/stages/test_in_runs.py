@@ -42,17 +42,17 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def film(path: Path, *, frames: int = 12, fmt: str = "yuv420p") -> Path:
-    """320×180 with the portrait moving slowly; with the suffix .mp4 coded as fields, with
-    .mov shown turned clockwise by a quarter."""
+def film(path: Path, *, frames: int = 12, fmt: str = "yuv420p", fields: bool = False,
+         turned: bool = False) -> Path:
+    """320×180 with the portrait moving slowly; `turned`: shown turned clockwise by a quarter."""
     images = [av.VideoFrame.from_ndarray(portrait(shift=(0.5 * t, 0.0))[0], "rgb24").reformat(format=fmt)
               for t in range(frames)]
-    if path.suffix == ".mp4":
+    if fields:
         return interlaced_film(path, images)
     with av.open(path, "w") as out:
         video = out.add_stream("ffv1", rate=25)
         video.width, video.height, video.pix_fmt = 320, 180, fmt
-        if path.suffix == ".mov":
+        if turned:
             video.set_display_matrix((0, 65536, 0, -65536, 0, 0, 180 * 65536, 0, 1 << 30))
         for t, image in enumerate(images):
             image.pts, image.time_base = t, Fraction(1, 25)
@@ -105,7 +105,7 @@ def test_stages_come_after_the_pieces_are_in_order_again(tmp_path: Path) -> None
 
 
 def test_an_interlaced_film_is_given_whole(tmp_path: Path) -> None:
-    source, target = film(tmp_path / "in.mp4"), tmp_path / "out.mkv"
+    source, target = film(tmp_path / "in.mkv", fields=True), tmp_path / "out.mkv"
     rtface.run(source, target, codec="ffv1", stages=["trial_stages.Needs", "trial_stages.Bar:height=7"])
     assert len(trial_stages.seen) == 12
     frame = trial_stages.seen[5]
@@ -127,7 +127,7 @@ def test_films_in_other_formats(tmp_path: Path, fmt: str) -> None:
 
 
 def test_a_turned_film_is_drawn_on_as_it_is_seen(tmp_path: Path) -> None:
-    source, target = film(tmp_path / "in.mov", frames=3), tmp_path / "out.mkv"
+    source, target = film(tmp_path / "in.mkv", frames=3, turned=True), tmp_path / "out.mkv"
     rtface.run(source, target, codec="ffv1", stages=["trial_stages.Bar:height=9"], tracker="none")
     now, was = read(target)[1], read(source)[1]
     assert np.ptp(now[0][2:178, :9].astype(int)) == 0  # the upper edge is the stored left one
@@ -169,7 +169,7 @@ class FailingTracker:
 def test_where_tracking_fails_the_whole_film_is_covered(fields: bool, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtface.pipeline.chain.create_tracker", FailingTracker)
-    source = film(tmp_path / ("in.mp4" if fields else "in.mkv"))
+    source = film(tmp_path / "in.mkv", fields=fields)
     report = rtface.run(source, tmp_path / "out.mkv", codec="ffv1", stages=["trial_stages.Hides:first=1000000"])
     assert any("blurred as a whole" in text for text in report.warnings)
     was, now = ([detail(p[0][:, :320]) for p in read(path)] for path in (source, tmp_path / "out.mkv"))
