@@ -53,9 +53,13 @@ def test_every_key_of_the_report_is_explained():
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
-    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://")):
-            assert (path.parent / target).exists(), target
+            page = path.parent / target if target else path
+            assert page.exists(), target
+            titles = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.M) if anchor else []
+            anchors = [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
+            assert not anchor or anchor in anchors, anchor
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
