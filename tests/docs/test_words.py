@@ -14,9 +14,10 @@ PRIVATE = 102
 """How often a test may still use a private name of another module. Lower it when it has fallen; never raise it."""
 
 # How often a word may still stand in rtface/, docs/ and README.md. Lower a number when it has fallen; never raise one.
-WORDS = {"anew": 27, "beside": 137, "nobody": 41, "be had": 13, "is told": 7, "are told": 5, "goes on": 41,
-         "go on": 26, "workshop": 0, "moment": 41, "rung": 0, "ladder": 15, "stranger": 0, "desk": 0, "sealed": 2,
-         "of its own": 49, "of their own": 10, "for ever": 6, "gone up": 0}
+WORDS = {"anew": 21, "beside": 116, "nobody": 30, "be had": 11, "is told": 6, "are told": 3,
+         "goes on": 29, "go on": 19, "workshop": 0, "moment": 37, "rung": 0, "ladder": 15,
+         "stranger": 0, "desk": 0, "sealed": 2, "of its own": 37, "of their own": 8, "for ever": 5,
+         "gone up": 0}
 
 
 @pytest.fixture(scope="module")
