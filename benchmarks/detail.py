@@ -22,7 +22,7 @@ import rtface
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Face, Float32, Frame
 from rtface.media.source import open_source
-from rtface.pipeline.track_step import track
+from rtface.pipeline.chain import track
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 

@@ -17,14 +17,15 @@ from benchmarks.common import clip, save
 from rtface.frame import Frame
 from rtface.media.source import open_source
 from rtface.options import Options
-from rtface.pipeline.chain import RunAdapters, Threads, chain
+from rtface.pipeline.build import Threads, film_parts
+from rtface.pipeline.chain import chain
 from rtface.stats import Stats
 
 
 def decode_only(path: Path) -> float:
     """Seconds to decode the clip."""
     start = perf_counter()
-    source = open_source(path, threads=Threads.plan(None).decode)
+    source = open_source(path, threads=Threads.for_film(None).decode)
     for _ in source:
         pass
     source.close()
@@ -34,12 +35,12 @@ def decode_only(path: Path) -> float:
 def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
     """Seconds, statistics and frames of one pass; loading the engine is not counted."""
     stats = Stats()
-    threads = Threads.plan(options.threads)
+    threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
-        adapters = RunAdapters.open(options, threads, stats, stack)
+        parts = film_parts(options, threads, stats, stack)
         start = perf_counter()
         source = open_source(path, threads=threads.decode, stats=stats)
-        frames = sum(isinstance(item, Frame) for item in chain(iter(source), adapters, stats))
+        frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))
         seconds = perf_counter() - start
         source.close()
     return seconds, stats, frames

@@ -16,20 +16,17 @@ import numpy as np
 
 from rtface.analysis.treatment import Treatment
 from rtface.api import python_errors
-from rtface.engine.engine_set import LIGHT
-from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.tasks import FaceTask
 from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.color import color_of
 from rtface.option_types import EnhancerOptions
 from rtface.options import Options, Scope, check_scope
-from rtface.pipeline.runtime import asked_by, check_region, open_cpu_then_gpu, open_runtime
-from rtface.pipeline.track_step import find_faces
+from rtface.pipeline.build import frame_parts
+from rtface.pipeline.chain import find_faces
+from rtface.pipeline.runtime import check_region
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
-from rtface.tracking import create_tracker
 from rtface.util import parse
 from rtface.util.av_arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 
@@ -92,36 +89,24 @@ class Enhancer:
             rate: Any = parse.rate(fps, "fps")
             self._tick = Fraction(1, 90_000)
             self._step = round(90_000 / rate)
-            self._open(device, analysis=analysis, wait=wait)
+            self._open(analysis=analysis, wait=wait)
         self._faces: tuple[Face, ...] = ()
         self._results: tuple[FaceResult, ...] = ()
         self.enabled = True
 
-    def _open(self, device: str, *, analysis: bool, wait: bool) -> None:
+    def _open(self, *, analysis: bool, wait: bool) -> None:
         self._pts = -self._step
         self.stats = Stats()
         self._stages = Stages.open(self._options.stages, self.stats,
                                    commercial_use=self._options.commercial_use)
-        chosen, threads = asked_by(self._options), self._options.threads
-        upgrade = None
         try:
-            if wait:
-                runtime = open_runtime(chosen, device, self._closing, threads=threads, warn=self.stats.warn)
-            else:
-                runtime, upgrade = open_cpu_then_gpu(chosen, device, self._closing, threads=threads,
-                                                    warn=self.stats.warn)
-            # Its networks stay on the CPU: a lost GPU must not take the tracker with it.
-            self._tracker = create_tracker(self._options.tracker, max_faces=self._options.max_faces)
+            parts = frame_parts(self._options, self.stats, self._closing, analysis=analysis, wait=wait)
         except BaseException:
             self._closing.close()
             raise
+        self._tracker, self._enhance = parts.tracker, parts.enhance
         self._tracker.watchful = self._stages.hides
-        self._closing.callback(self._tracker.close)
         self._closing.callback(self._stages.close)
-        # A lost GPU must not end a call: the CPU takes over.
-        switch = RuntimeSwitch(runtime, self.stats, upgrade=upgrade, fallback=lambda: open_runtime(
-            chosen, "cpu", self._closing, threads=threads, warn=self.stats.warn))
-        self._enhance = FrameEnhancer(switch, self._options, self.stats, analysis=analysis, light=LIGHT)
 
     @property
     def strength(self) -> float:
@@ -193,8 +178,8 @@ class Enhancer:
         faces = {face.face.track_id: face for face in task.faces}
         frame = self._enhance.collect(task)
         failed = bool(faces) and not task.faces
-        book = self._enhance.tracks
-        self._results = tuple(_result(face, faces.get(face.track_id), book.treatment_of(face.track_id), failed)
+        tracks = self._enhance.tracks
+        self._results = tuple(_result(face, faces.get(face.track_id), tracks.treatment_of(face.track_id), failed)
                               for face in frame.faces)
         return frame
 

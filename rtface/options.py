@@ -160,6 +160,11 @@ class FaceOptions(_Group):
 
 
 @dataclass(frozen=True)
+class EnhanceOptions(FaceOptions, QualityOptions):
+    """The options of the enhancement step: which faces, and how."""
+
+
+@dataclass(frozen=True)
 class InputOptions(_Group):
     """Input: what part of it is read, and how."""
 
@@ -271,7 +276,7 @@ class LiveOptions(_Group):
 
 # Dataclass fields follow the bases from last to first.
 @dataclass(frozen=True)
-class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, FaceOptions, QualityOptions):
+class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOptions):
     """All options of a run; every value is checked and converted when the object is made.
 
     A step of the pipeline that takes one of the groups takes this as well.

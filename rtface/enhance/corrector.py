@@ -32,7 +32,7 @@ from rtface.enhance.track_store import TrackStore
 from rtface.errors import DeviceLost
 from rtface.frame import Crops, Face, Frame
 from rtface.geometry.alignment import crop_matrix
-from rtface.options import Options
+from rtface.options import EnhanceOptions
 from rtface.protocols import MEMORY_S, Engine, Restored, Runtime
 from rtface.quality.governor import UNSEEN
 from rtface.stats import Stats
@@ -61,7 +61,7 @@ class FaceCorrector(ABC):
 
     mode: ClassVar[Mode]
 
-    def __init__(self, runtime: Runtime | RuntimeSwitch, options: Options, stats: Stats, *,
+    def __init__(self, runtime: Runtime | RuntimeSwitch, options: EnhanceOptions, stats: Stats, *,
                  treatments: Mapping[int, Treatment] | None = None, analysis: bool = True,
                  light: str | None = None) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)

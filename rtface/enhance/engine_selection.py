@@ -9,7 +9,7 @@ from rtface.enhance.keyframes.scheduler import spacing
 from rtface.enhance.tasks import FaceTask
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
-from rtface.options import Options
+from rtface.options import QualityOptions
 from rtface.protocols import Engine, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDecision, FaceDemand, kind_of
@@ -34,7 +34,7 @@ class EngineSelector:
 
     every_frame = False
 
-    def __init__(self, options: Options, stats: Stats, tracks: TrackStore, light: str | None) -> None:
+    def __init__(self, options: QualityOptions, stats: Stats, tracks: TrackStore, light: str | None) -> None:
         self._options, self._stats, self._tracks, self._light = options, stats, tracks, light
 
     def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
@@ -106,7 +106,7 @@ class GovernedSelector(EngineSelector):
 
     every_frame = True
 
-    def __init__(self, options: Options, stats: Stats, tracks: TrackStore, light: str | None,
+    def __init__(self, options: QualityOptions, stats: Stats, tracks: TrackStore, light: str | None,
                  governor: QualityGovernor) -> None:
         super().__init__(options, stats, tracks, light)
         self._governor = governor

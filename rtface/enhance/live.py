@@ -14,7 +14,7 @@ from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackState
 from rtface.frame import Frame
-from rtface.options import Options
+from rtface.options import EnhanceOptions
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import kind_of
@@ -30,8 +30,9 @@ class LiveEnhancer(FrameEnhancer):
 
     mode = Mode.LIVE
 
-    def __init__(self, runtime: Runtime | RuntimeSwitch, options: Options, stats: Stats, governor: QualityGovernor, *,
-                 analysis: bool = True, light: str | None = None) -> None:
+    def __init__(self, runtime: Runtime | RuntimeSwitch, options: EnhanceOptions, stats: Stats,
+                 governor: QualityGovernor, *, analysis: bool = True,
+                 light: str | None = None) -> None:
         self._governor = governor
         super().__init__(runtime, options, stats, analysis=analysis, light=light)
 

@@ -7,12 +7,13 @@ from rtface._version import __version__
 from rtface.errors import UsageError
 from rtface.live.addresses import LiveAddress, check_addresses, resolve_address
 from rtface.live.protocols import LiveSink, LiveSource
-from rtface.live.session import Endpoints, live_engine
+from rtface.live.session import Endpoints
 from rtface.live.slate import Slate
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.media.provenance import describe
 from rtface.options import Options
+from rtface.pipeline.build import live_engine
 from rtface.report import metadata_options
 from rtface.stats import Stats
 

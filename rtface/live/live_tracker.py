@@ -14,7 +14,7 @@ from time import perf_counter
 
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.frame import Face, Frame
-from rtface.pipeline.track_step import find_faces
+from rtface.pipeline.chain import find_faces
 from rtface.protocols import Device, Tracker
 from rtface.stats import Stats
 from rtface.tracking.extrapolation import extrapolated

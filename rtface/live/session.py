@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,6 @@ from typing import Self
 from rtface._version import __version__
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.live import LiveEnhancer
-from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import Interrupted
 from rtface.frame import Frame
 from rtface.live.control.status import LiveStatus
@@ -29,13 +28,10 @@ from rtface.live.slate import Slate
 from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.media.outputs import OutputPath, check_outputs
 from rtface.options import Options
-from rtface.pipeline.chain import Threads
-from rtface.pipeline.runtime import asked_by, may_take_gpu, open_cpu_then_gpu, open_runtime
-from rtface.protocols import Runtime, Tracker
+from rtface.pipeline.build import live_tracker_and_runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.report import Report, report_options
 from rtface.stats import Stats
-from rtface.tracking import create_tracker
 
 log = logging.getLogger("rtface")
 
@@ -129,7 +125,7 @@ class LiveSession:
     def _begin(self) -> None:
         ends, options, stats, closing = self.ends, self.options, self.stats, self._closing
         with ThreadPoolExecutor(1, "rtface-load") as beside:  # the engine takes as long as a camera does
-            loading = beside.submit(self._load)
+            loading = beside.submit(live_tracker_and_runtime, options, stats, closing)
             self._start()
             if ends.sound is not None:
                 ends.sound.start(lambda packet: self._hear(packet))
@@ -189,24 +185,6 @@ class LiveSession:
         """Whether the source of the sound is away."""
         return (self.ends.sound or self.ends.source).health.state == "away"
 
-    def _load(self) -> tuple[Tracker, RuntimeSwitch]:
-        options, closing, warn = self.options, self._closing, self.stats.warn
-        asked = replace(asked_by(options), name=live_engine(options))
-        threads = Threads.live(options.threads)
-        runtime, upgrade = open_cpu_then_gpu(asked, options.device, closing, threads=threads.engine,
-                                             beside=threads.beside, picture_threads=threads.picture, warn=warn)
-        # Its networks stay on the CPU: a lost GPU must not take the tracker with it.
-        tracker = create_tracker(options.tracker, max_faces=options.max_faces)
-        closing.callback(tracker.close)
-        runtime.engines.named(LIGHT)  # a step of the governor must not load it in the middle of a call
-
-        def fallback() -> Runtime:
-            one = replace(asked, name=LIGHT) if asked.name == "default" else asked
-            return open_runtime(one, "cpu", closing, threads=threads.engine, beside=threads.beside,
-                                 picture_threads=threads.picture, warn=warn)
-
-        return tracker, RuntimeSwitch(runtime, self.stats, upgrade=upgrade, fallback=fallback)
-
     def _levels(self) -> str:
         """How faces are done, "" where each is done fully."""
         levels = self.governor.summary().partition(": ")[2]
@@ -252,12 +230,6 @@ class LiveSession:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
-
-
-def live_engine(options: Options) -> str:
-    """The engine of a live run: without a GPU the choice is the one that leaves a call's two cores something to
-    spare."""
-    return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
 
 
 def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,

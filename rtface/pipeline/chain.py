@@ -1,30 +1,24 @@
-"""One frame's path through a run: the adapters of the run and the chain of steps. Read `chain`, top to bottom."""
+"""The chain of steps that a film's frames pass: decode, track, enhance, encode. `chain` shows all."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from time import perf_counter
 
-from rtface.analysis.analyzer import read_treatments
 from rtface.concurrency import buffer, close_with
-from rtface.engine.engine_set import LIGHT
 from rtface.enhance.film import FilmEnhancer
-from rtface.errors import EngineError
-from rtface.frame import Frame
-from rtface.options import Options
+from rtface.errors import DeviceLost, EngineError
+from rtface.frame import Face, Frame
+from rtface.pipeline.build import RunParts
 from rtface.pipeline.compare import Comparison
-from rtface.pipeline.runtime import asked_by, may_take_gpu, open_runtime
-from rtface.pipeline.track_step import track
-from rtface.protocols import Item, Runtime, Tracker
+from rtface.protocols import Device, Item, Tracker
 from rtface.stats import FAULTS_IN_A_ROW, Stats
-from rtface.tracking import create_tracker
 from rtface.util.av_gpu import on_gpu
 
-# Frames that may wait on each side of the enhancement. Enough to ride out an encoder's or decoder's hiccup; more
-# would only hold memory (1080p at 10 bit is 6 MB a frame). Of large frames fewer wait, by their bytes.
+# Frames that may wait on each side of the enhancement, fewer where they are large. Enough for an
+# encoder or decoder that stops for a short time; more would only hold memory (6 MB for 1080p at 10 bit).
 WAITING = 8
 
 # Memory for failed frames that are held back. With large frames fewer failures in a row end a run, but
@@ -33,112 +27,59 @@ _HELD_BYTES = 512 << 20
 HELD_LEAST = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """One budget for the whole run, so that decoder, engine, encoder and OpenCV do not each take every core.
-
-    Attributes:
-        beside: for engines that are not recurrent and may be slow; live they work in the background.
-        picture: for OpenCV.
-    """
-
-    decode: int
-    engine: int
-    beside: int
-    encode: int
-    picture: int
-
-    @classmethod
-    def plan(cls, asked: int | None) -> Threads:
-        """Shares out `asked` cores, or all that this process may use."""
-        cores = asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-        # One core is left to the threads that track, correct and encode beside the engine: measured on two cores,
-        # rtface-s gains 8 % of speed by that and rtface-m loses nothing.
-        most = max(1, cores - 1)
-        return cls(decode=min(cores, 4), engine=most, beside=most, encode=cores, picture=max(1, cores // 4))
-
-    @classmethod
-    def live(cls, asked: int | None) -> Threads:
-        """For a live run: while an engine works on a frame nothing else does, as the next has not come yet."""
-        plan = cls.plan(asked)
-        return replace(plan, engine=plan.encode)
-
-
-@dataclass(slots=True)
-class RunAdapters:
-    """The adapters of one run."""
-
-    runtime: Runtime
-    tracker: Tracker
-    enhance: FilmEnhancer
-
-    @classmethod
-    def open(cls, options: Options, threads: Threads, stats: Stats, stack: ExitStack,
-             progress: Callable[[str, float], None] | None = None) -> RunAdapters:
-        """Loads everything; `stack` releases it, `progress` is told what is being built for a GPU.
-
-        Raises:
-            UsageError: an unknown engine, tracker or device, or a treatment file that cannot be used.
-            MissingComponent: a package or model file is not there.
-        """
-        treatments = read_treatments(options.treatment) if options.treatment else {}
-        beside = stack.enter_context(ThreadPoolExecutor(1))  # each loads for some tenths of a second
-        loading = None
-        if not may_take_gpu(options.device):
-            loading = beside.submit(create_tracker, options.tracker, max_faces=options.max_faces,
-                                    device=options.device)
-            stack.callback(lambda: loading.exception() or loading.result().close())
-        runtime = open_runtime(asked_by(options), options.device, stack, threads=threads.engine,
-                              picture_threads=threads.picture, warn=stats.warn, progress=progress)
-        if loading is not None:
-            tracker = loading.result()
-        else:  # its networks may run on the GPU that was taken
-            tracker = create_tracker(options.tracker, max_faces=options.max_faces, gpu=runtime.networks)
-            stack.callback(tracker.close)
-        for treatment in treatments.values():
-            if treatment.engine:
-                runtime.engines.named(treatment.engine)  # a wrong name is said before any work
-        return cls(runtime, tracker, FilmEnhancer(runtime, options, stats, treatments=treatments, light=LIGHT))
-
-    def for_segment(self, options: Options, stats: Stats) -> RunAdapters:
-        """The adapters of another chain of the same run: the same device and engines, but track states of its own,
-        and a tracker of its own that is told of scene changes (close it)."""
-        tracker = create_tracker(options.tracker, max_faces=options.max_faces, cuts=False, gpu=self.runtime.networks)
-        tracker.watchful = self.tracker.watchful
-        return replace(self, tracker=tracker, enhance=FilmEnhancer(self.runtime, options, stats, light=LIGHT))
-
-    def restart(self, options: Options, stats: Stats) -> None:
-        """Forgets every track: the next frames belong to another segment of the film."""
-        self.tracker.reset()
-        self.enhance = FilmEnhancer(self.runtime, options, stats, light=LIGHT)
-
-
-def chain(source: Iterator[Item], adapters: RunAdapters, stats: Stats, *,
+def chain(source: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats, *,
           comparison: Comparison | None = None, waiting: int = WAITING,
           stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
-    """Decode │ track │ enhance │ encode (the caller): one thread each, up to `waiting` items between them.
+    """Decode │ track │ enhance │ encode (the caller): a thread each, up to `waiting` items between.
 
     Where `stop` returns True while the source blocks, iteration ends after the items already read.
     """
     with ExitStack() as stack:
-        items: Iterator[Item] = close_with(stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of,
-                                                         stop=stop))
+        items: Iterator[Item] = close_with(stack, buffer(
+            timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop))
         if comparison:
             items = comparison.remember(items)
-        items = track_and_enhance(items, adapters, stats, stack)
+        items = track_and_enhance(items, parts, stats, stack)
         if comparison:
             items = comparison.complete(items)
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
 
 
-def track_and_enhance(items: Iterator[Item], adapters: RunAdapters, stats: Stats, stack: ExitStack) -> Iterator[Item]:
-    """Track │ enhance: the steps that keep state from frame to frame. Close `stack` after
-    iterating: that ends the tracking thread."""
-    items = split_fields(items)
-    tracked = track(items, adapters.tracker, adapters.runtime.device, stats)
+def track_and_enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], stats: Stats,
+                      stack: ExitStack) -> Iterator[Item]:
+    """Track │ enhance: the steps that keep state from frame to frame.
+
+    Close `stack` after the iteration: that ends the tracking thread.
+    """
+    tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats)
     items = close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of))
-    items = adapters.enhance(items)
-    return join_fields(items)
+    return join_fields(parts.enhance(items))
+
+
+def find_faces(frame: Frame, tracker: Tracker, device: Device, stats: Stats) -> Frame:
+    """The frame with the tracker's faces.
+
+    Where the tracker fails, it has no faces and `tracked` is False, and the fault is counted.
+    DeviceLost is raised: the tracker's networks are gone for good.
+    """
+    started = perf_counter()
+    try:
+        faces = tracker.update(device.view(frame), frame.time, cut=frame.cut or frame.new)
+        unfollowed: tuple[Face, ...] = getattr(tracker, "unfollowed", ())
+        tracked = True
+    except DeviceLost:
+        raise
+    except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
+        stats.fault("tracker", error)
+        faces, unfollowed, tracked = (), (), False
+    stats.add("track", perf_counter() - started)
+    return replace(frame, faces=faces, unfollowed=unfollowed, tracked=tracked)
+
+
+def track(items: Iterable[Item], tracker: Tracker, device: Device, stats: Stats) -> Iterator[Item]:
+    """`find_faces` for each frame."""
+    for item in items:
+        yield find_faces(item, tracker, device, stats) if isinstance(item, Frame) else item
 
 
 def bytes_of(item: Item) -> int:
@@ -221,20 +162,18 @@ def split_fields(items: Iterator[Item]) -> Iterator[Item]:
 
 
 def join_fields(items: Iterator[Item]) -> Iterator[Item]:
-    """Two fields become again the picture that they share."""
+    """Joins the two fields of an interlaced frame to the frame whose image they share."""
     first: Frame | None = None
     for item in items:
-        if isinstance(item, Frame) and item.field == 0:
-            first = item
-        elif isinstance(item, Frame) and item.field == 1:
-            touched = item.touched or (first is not None and first.touched)
-            corrected = item.corrected or (first is not None and first.corrected)
-            faces, unfollowed, tracked = item.faces, item.unfollowed, item.tracked
-            if first is not None:
-                faces, unfollowed = faces or first.faces, first.unfollowed + unfollowed
-                tracked = tracked and first.tracked
-            failed = item.failed or (first is not None and first.failed)
-            yield replace(item, field=None, touched=touched, corrected=corrected, faces=faces, unfollowed=unfollowed,
-                          tracked=tracked, failed=failed)
-        else:
+        if not isinstance(item, Frame) or item.field is None:
             yield item
+        elif item.field == 0:
+            first = item
+        else:
+            assert first is not None
+            yield replace(item, field=None, touched=item.touched or first.touched,
+                          corrected=item.corrected or first.corrected,
+                          faces=item.faces or first.faces,
+                          unfollowed=first.unfollowed + item.unfollowed,
+                          tracked=item.tracked and first.tracked,
+                          failed=item.failed or first.failed)

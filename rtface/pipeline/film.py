@@ -1,13 +1,13 @@
-"""One job from input to output: decides, runs the chain, and leaves something whole however it ends.
+"""Enhances one file or folder: checks the outputs, runs the chain and writes the report.
 
-With the command line this is the only module that knows every adapter; `rtface.pipeline.chain` is the way of a frame.
+Where a run ends early, it leaves a part that can be played.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from fractions import Fraction
@@ -31,14 +31,14 @@ from rtface.media.stream_plan import FORMATS, plan_output
 from rtface.media.timeline import FrameTimes
 from rtface.media.workfile import Target
 from rtface.options import Options
-from rtface.pipeline.chain import RunAdapters, Threads, chain, end_at_faults
+from rtface.pipeline.build import Threads, film_parts, open_film
+from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.dry_run import describe_plan
-from rtface.pipeline.film_source import open_until_stopped
 from rtface.pipeline.pairs import PairSink, open_pairs
-from rtface.pipeline.progress import Progress, SpeedMeter
-from rtface.pipeline.runtime import codec_device
-from rtface.pipeline.segment_plan import SegmentPlan, plan_segments
+from rtface.pipeline.progress import Progress, Show, SpeedMeter
+from rtface.pipeline.runtime import BuildProgress, codec_device
+from rtface.pipeline.segment_plan import plan_segments
 from rtface.pipeline.segments import in_segments
 from rtface.pipeline.stills import is_picture, is_stills_job, run_stills
 from rtface.protocols import Item, Sink
@@ -51,13 +51,10 @@ from rtface.util.urls import Address
 # Seconds after a stop in which the frames that came through a pipe are finished.
 _FINISH_S = 0.8
 
-Show = Callable[[Progress], None]
-Building = Callable[[str, float], None]
-
 
 def run_file(input: Path | Address, output: Path | str, options: Options, *, stats: Stats | None = None,
              progress: Show | None = None, stop: threading.Event | None = None,
-             building: Building | None = None) -> Report:
+             building: BuildProgress | None = None) -> Report:
     """Enhances the faces of one film, still or folder.
 
     Args:
@@ -144,30 +141,32 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
     return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_picture(input))
 
 
-def _run_film(input: Path | Address, output: Path | Target, options: Options, report: Report, stats: Stats,
-              progress: Show | None, stop: threading.Event, building: Building | None) -> None:
+def _run_film(input: Path | Address, output: Path | Target, options: Options, report: Report,
+              stats: Stats, progress: Show | None, stop: threading.Event,
+              building: BuildProgress | None) -> None:
     """Enhances a film into a film (a path) or into a folder of stills (the checked target)."""
     began = perf_counter()
-    threads = Threads.plan(options.threads)
+    threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         loading = None
         if not options.dry_run:  # engine and tracker take 0.3 s, in which the film can be opened
             opened = stack.enter_context(ExitStack())
-            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(RunAdapters.open, options, threads, stats,
-                                                                        opened, building)
+            loading = stack.enter_context(ThreadPoolExecutor(1)).submit(
+                film_parts, options, threads, stats, opened, building)
         # Stills, comparisons and what stages draw are made by the host.
-        source = open_until_stopped(input, options, threads, stats, stop,
-                         keep=isinstance(output, Path) and options.compare is None and not options.stages)
-        stack.callback(source.close)
+        source = open_film(input, options, threads, stats, stop, stack,
+                           on_gpu=isinstance(output, Path) and options.compare is None
+                           and not options.stages)
         stages = Stages.open(options.stages, stats, origin=float(source.info.clock_start),
                              commercial_use=options.commercial_use)
         stack.callback(stages.close)
         report.notes += stages.notes(comparing=options.compare is not None)
         plan = None
         if isinstance(output, Path):
-            plan = plan_output(source.info, output, codec=options.codec, crf=options.crf, preset=options.preset,
-                               strict=options.strict, overwrite=options.overwrite,
-                               encode=encoding(options.encode, codec_device(options.device)), stats=stats)
+            plan = plan_output(source.info, output, codec=options.codec, crf=options.crf,
+                               preset=options.preset, strict=options.strict,
+                               overwrite=options.overwrite, stats=stats,
+                               encode=encoding(options.encode, codec_device(options.device)))
             report.notes += plan.notes
             report.encoder = plan.video.described
             report.input_coding, report.output_coding = source.info.coding.kind, plan.video.coding
@@ -180,9 +179,9 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         if loading is None:
             report.notes += describe_plan(source.info, plan, options)
             return
-        adapters = loading.result()
-        stages.watch(adapters.tracker, options.tracker)
-        report.engine, report.device = adapters.runtime.engines.described
+        parts = loading.result()
+        stages.watch(parts.tracker, options.tracker)
+        report.engine, report.device = parts.runtime.engines.described
         tags = describe(report.engine, __version__, options.strength, metadata_options(options))
         sink: Sink
         if plan is None:
@@ -192,131 +191,148 @@ def _run_film(input: Path | Address, output: Path | Target, options: Options, re
         else:
             plan.metadata.update(tags)
             sink = FileSink(plan, stats=stats, threads=threads.encode)
-        pairs = None
         try:
-            if options.compare:
-                pairs = open_pairs(options.compare, source.info, crf=options.crf, preset=options.preset,
-                                   overwrite=options.overwrite, threads=threads.encode, stats=stats)
+            pairs = open_pairs(options.compare, source.info, options, overwrite=options.overwrite,
+                               threads=threads.encode, stats=stats) if options.compare else None
         except BaseException:
             sink.abort(keep_partial=False)
             raise
-        run = _Run(source, adapters, stages, sink, pairs, stats, stop, progress, began, options, segments)
-        try:
-            run.to_the_end()
-        finally:
-            run.fill(report)
-
-
-class _Run:
-    """The pump between the chain and the sinks."""
-
-    def __init__(self, source: FileSource | SequenceSource, adapters: RunAdapters, stages: Stages, sink: Sink,
-                 pairs: PairSink | None, stats: Stats, stop: threading.Event, progress: Show | None, began: float,
-                 options: Options, segments: SegmentPlan | None) -> None:
-        self.source, self.adapters, self.stages, self.sink, self.pairs = source, adapters, stages, sink, pairs
-        self.options, self.segments = options, segments
-        self.stats, self.stop, self.progress, self.began = stats, stop, progress, began
-        self.frames = 0
-        self.times = FrameTimes()
-        self._ended = False  # every frame was handed to the sink
-        self._failed = False
-        self._pair_error: OutputError | None = None
-        self._done = Fraction(0)  # end of the last frame that was written, in seconds of the input's clock
-        self.first_frame_s: float | None = None
-        self.pumping_s = 0.0
-
-    def to_the_end(self) -> None:
-        """Pumps every item; on a stop or an error leaves a whole, playable part and says so."""
-        comparison = Comparison(self._take_pair) if self.pairs else None
-        source = self.stages.remember(self.times.noted(self.source))
-        if self.segments:
-            items = in_segments(source, self.adapters, self.options, self.stats, self.segments, self._over)
+        run = _FilmRun(source, _FilmOutputs(sink, pairs, stats), stop, progress, began)
+        items = stages.remember(run.times.noted(source))
+        if segments:
+            items = in_segments(items, parts, options, stats, segments, run.over)
         else:
-            items = chain(source, self.adapters, self.stats, comparison=comparison, stop=self._over)
-        started = perf_counter()
+            items = chain(items, parts, stats, stop=run.over,
+                          comparison=Comparison(run.outputs.take_pair) if pairs else None)
         try:
-            self._pump(self.stages(end_at_faults(items, self.stats)))
-            self._ended = True
-            self.sink.finish()
-        except KeyboardInterrupt as error:
-            self._failed = True
-            items.close()
-            raise self._leave_partial(error if isinstance(error, Interrupted) else Interrupted()) from None
-        except BaseException as error:
-            self._failed = True
-            items.close()
-            self._leave_partial(error)
-            raise
+            run.write(items, stages(end_at_faults(items, stats)))
         finally:
-            self.pumping_s = perf_counter() - started
+            report.frames_out = run.frames
+            report.decoder = source.info.decoder
+            report.tracks = parts.enhance.tracks.reports()
+            report.fps = round(run.frames / run.writing_s, 2) if run.writing_s else 0.0
+            report.first_frame_s = (round(run.first_frame_s, 3) if run.first_frame_s is not None
+                                    else None)
+
+
+class _FilmOutputs:
+    """The sink of a film, and that of its before|after pairs where they are wanted."""
+
+    def __init__(self, sink: Sink, pairs: PairSink | None, stats: Stats) -> None:
+        self.sink, self._pairs, self._stats = sink, pairs, stats
+        self._pair_error: OutputError | None = None
+
+    def take_pair(self, pair: Frame) -> None:
+        """Writes a pair; a comparison that cannot be written does not end the film."""
+        if self._pair_error is not None or self._pairs is None:
+            return
+        try:
+            self._pairs.take(pair)
+        except OutputError as error:
+            self._pair_error = error
+            self._stats.warn("compare", f"{error}; the film goes on without the comparison")
+
+    def finish_pairs(self) -> None:
+        """Finishes the comparison after the film; raises the error that it met before."""
         if self._pair_error is not None:
             self._pair_error.args = (f"{self._pair_error}; the film itself is whole",)
             raise self._pair_error
-        if self.pairs:
-            self.pairs.finish()
+        if self._pairs:
+            self._pairs.finish()
 
-    def _over(self) -> bool:
-        """Whether a read that is blocked is to be left behind."""
+    def abort(self, error: BaseException, *, keep_partial: bool) -> str | None:
+        """Ends both; the error's message names what is left of them. Returns the film's path."""
+        pair = self._pairs.abort(keep_partial=keep_partial) if self._pairs else None
+        partial = self.sink.abort(keep_partial=keep_partial)
+        if isinstance(error, (RtfaceError, Interrupted)):
+            left = f"; what was done is in {partial}" if partial and partial not in str(error) else ""
+            left += f"; the comparison so far is in {pair}" if pair and pair not in str(error) else ""
+            error.args = (f"{error}{left}",) if partial or pair else error.args
+        return partial
+
+
+class _FilmRun:
+    """Writes the frames of a film, and leaves a whole part of it where the run ends early.
+
+    Attributes:
+        times: of the frames that were read.
+        frames: written so far.
+        first_frame_s: seconds from the beginning to the first frame.
+        writing_s: seconds from the first item to the end.
+    """
+
+    def __init__(self, source: FileSource | SequenceSource, outputs: _FilmOutputs,
+                 stop: threading.Event, progress: Show | None, began: float) -> None:
+        self.source, self.outputs, self.stop = source, outputs, stop
+        self.progress, self.began = progress, began
+        self.frames = 0
+        self.times = FrameTimes()
+        self._failed = False
+        self._done = Fraction(0)  # end of the last frame written, seconds of the input's clock
+        self.first_frame_s: float | None = None
+        self.writing_s = 0.0
+
+    def over(self) -> bool:
+        """Whether a read that is blocked is to be left."""
         return self._failed or self.stop.is_set()
 
-    def _take_pair(self, pair: Frame) -> None:
-        """Writes a pair; a comparison that cannot be written does not end the film."""
-        if self._pair_error is not None or self.pairs is None:
-            return
+    def write(self, chain: Generator[Item, None, None], items: Iterator[Item]) -> None:
+        """Writes all `items`; `chain`, which they come from, is closed where that fails."""
+        started = perf_counter()
+        ended = False  # every frame was handed to the sink
         try:
-            self.pairs.take(pair)
-        except OutputError as error:
-            self._pair_error = error
-            self.stats.warn("compare", f"{error}; the film goes on without the comparison")
+            self._write(items)
+            ended = True
+            self.outputs.sink.finish()
+        except BaseException as error:
+            self._failed = True
+            chain.close()
+            interrupted = isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted)
+            failure = Interrupted() if interrupted else error
+            self._leave_partial(failure, ended)
+            if failure is error:
+                raise
+            raise failure from None
+        finally:
+            self.writing_s = perf_counter() - started
+        self.outputs.finish_pairs()
 
-    def _pump(self, items: Iterator[Item]) -> None:
-        clock_start, meter = self.source.info.clock_start, SpeedMeter()
+    def _write(self, items: Iterator[Item]) -> None:
+        info, meter = self.source.info, SpeedMeter()
         pipe = self.source.pipe if isinstance(self.source, FileSource) else None
         stopped: float | None = None
         for item in items:
-            self.sink.write(item)
+            self.outputs.sink.write(item)
             if isinstance(item, Frame):
                 self.frames += 1
                 self.first_frame_s = self.first_frame_s or perf_counter() - self.began
-                step = item.duration * item.time_base if item.duration else 1 / self.source.info.rate
-                self._done = item.pts * item.time_base + step - clock_start
+                step = item.duration * item.time_base if item.duration else 1 / info.rate
+                self._done = item.pts * item.time_base + step - info.clock_start
                 if self.progress:
-                    done = float(self._done + clock_start - (self.source.info.start or clock_start))
-                    self.progress(Progress(self.frames, done, self.source.info.duration_s, meter.tick(),
+                    done = float(self._done + info.clock_start - (info.start or info.clock_start))
+                    self.progress(Progress(self.frames, done, info.duration_s, meter.tick(),
                                            len(item.faces)))
             if self.stop.is_set():
                 stopped = stopped or monotonic()
-                # What came through a pipe cannot be read again: so much of it is finished as there is time for.
+                # What came through a pipe cannot be read again: as much of it is finished as
+                # there is time for.
                 if pipe is None or monotonic() - stopped > _FINISH_S:
                     raise Interrupted
         if self.stop.is_set() and (not self.times.complete or (pipe is not None and pipe.stopped)):
             raise Interrupted
 
-    def _leave_partial(self, error: BaseException) -> BaseException:
-        """Ends both sinks; the error learns where the partial outputs are and how to go on."""
-        pair = self.pairs.abort(keep_partial=self.frames > 0) if self.pairs else None
-        partial = self.sink.abort(keep_partial=self.frames > 0)
-        if not isinstance(error, (RtfaceError, Interrupted)) or not (partial or pair):
-            return error
-        left = f"; what was done is in {partial}" if partial and partial not in str(error) else ""
-        left += f"; the comparison so far is in {pair}" if pair and pair not in str(error) else ""
-        if partial and not (self._ended and self.sink.kept == self.frames):
-            resume_at = self._time_of(self.sink.kept)
+    def _leave_partial(self, error: BaseException, ended: bool) -> None:
+        """Ends the outputs; the error's message says where they are and how to go on."""
+        partial = self.outputs.abort(error, keep_partial=self.frames > 0)
+        kept = self.outputs.sink.kept
+        if (partial and isinstance(error, (RtfaceError, Interrupted))
+                and not (ended and kept == self.frames)):
+            resume_at = self._time_of(kept)
             error.partial, error.resume_at = partial, float(resume_at)
-            left += f"; go on with --start {format_start(resume_at)}"
-        error.args = (f"{error}{left}",)
-        return error
+            error.args = (f"{error}; go on with --start {format_start(resume_at)}",)
 
     def _time_of(self, number: int) -> Fraction:
-        """Where a frame of the input begins, in seconds from its first moment and never later than that."""
+        """Where a frame of the input begins: seconds from the input's start, rounded down."""
         time = self.times.of(number)
         exact = self._done if time is None else time - self.source.info.clock_start
         return Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)
-
-    def fill(self, report: Report) -> None:
-        """The run's own figures."""
-        report.frames_out = self.frames
-        report.decoder = self.source.info.decoder
-        report.tracks = self.adapters.enhance.tracks.reports()
-        report.fps = round(self.frames / self.pumping_s, 2) if self.pumping_s else 0.0
-        report.first_frame_s = round(self.first_frame_s, 3) if self.first_frame_s is not None else None

@@ -14,6 +14,7 @@ from rtface.media.file_sink import FileSink
 from rtface.media.images import IMAGE_KINDS, ImagePlan, plan_image, write_image
 from rtface.media.probe import MediaInfo
 from rtface.media.stream_plan import plan_output
+from rtface.options import EncodeOptions
 from rtface.pipeline.compare import pair_size
 from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows
@@ -32,20 +33,24 @@ class PairSink(Protocol):
         ...
 
 
-def open_pairs(path: Path, info: MediaInfo, *, crf: float | None, preset: str | None, overwrite: bool, threads: int,
+def open_pairs(path: Path, info: MediaInfo, encode: EncodeOptions, *, overwrite: bool, threads: int,
                stats: Stats) -> PairSink:
-    """Checks that `path` can be written and opens what its extension asks for; see `plan_output` for what it raises."""
+    """Checks that `path` can be written, and opens the sink that its extension names.
+
+    Raises as `plan_output`.
+    """
     if path.suffix.lower() in PICTURES:
         return BestPair(path, overwrite=overwrite)
-    return _PairFilm(path, info, crf=crf, preset=preset, overwrite=overwrite, threads=threads, stats=stats)
+    return _PairFilm(path, info, encode, overwrite=overwrite, threads=threads, stats=stats)
 
 
 class _PairFilm:
-    def __init__(self, path: Path, info: MediaInfo, *, crf: float | None, preset: str | None, overwrite: bool,
+    def __init__(self, path: Path, info: MediaInfo, encode: EncodeOptions, *, overwrite: bool,
                  threads: int, stats: Stats) -> None:
         width, height = pair_size(info.width, info.height, info.display.quarter_turns)
         wide = replace(info, width=width, height=height, display_width=2 * info.display_width)
-        plan = plan_output(wide, path, crf=crf, preset=preset, overwrite=overwrite, video_only=True)
+        plan = plan_output(wide, path, crf=encode.crf, preset=encode.preset, overwrite=overwrite,
+                           video_only=True)
         self._sink = FileSink(plan, stats=stats, threads=threads)
 
     def take(self, pair: Frame) -> None:

@@ -33,6 +33,9 @@ class Progress:
     faces: int
 
 
+Show = Callable[[Progress], None]
+
+
 class LineOutput(Protocol):
     """Display of one status line (see `rtface.cli.console.Console`)."""
 

@@ -1,4 +1,4 @@
-"""Where a run works, by ``--device``: the device that cuts and pastes, and the engines that take its crops."""
+"""Opens the device of a run (``--device``) and the engines that take its crops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Container
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
 
 from rtface.device.cpu.device import CpuDevice
@@ -15,44 +15,53 @@ from rtface.engine.backends.choose import check_device
 from rtface.engine.cuda import driver
 from rtface.engine.engine_set import LIGHT, check_head
 from rtface.errors import EngineError, MissingComponent
-from rtface.options import Options
+from rtface.options import EnhanceOptions
 from rtface.protocols import Runtime
 
 log = logging.getLogger("rtface")
 
-Progress = Callable[[str, float], None]
+BuildProgress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
 
 # Less free memory than this holds neither an engine's batches nor a frame's faces.
 _LEAST_BYTES = 512 << 20
 
 
-def asked_by(options: Options) -> EngineRequest:
-    """Which engine a run with these options asks for."""
-    return EngineRequest(options.engine, options.fidelity, options.commercial_use)
+@dataclass(frozen=True, slots=True)
+class EngineThreads:
+    """Cores of a runtime on the CPU; None leaves the number to the library.
+
+    Attributes:
+        engine: for an engine.
+        background: for one without memory, which may be slow, and in a live run works while frames
+            pass; None is as many as `engine`.
+        opencv: for OpenCV.
+    """
+
+    engine: int | None = None
+    background: int | None = None
+    opencv: int | None = None
 
 
-def check_region(given: Container[str], options: Options) -> None:
+def check_region(given: Container[str], options: EnhanceOptions) -> None:
     """UsageError for ``--region head`` that was given for this run and has no effect with its engine."""
     # A treatment may name other engines, face by face.
     if options.region == "head" and "region" in given and options.treatment is None:
         check_head(options.engine)
 
 
-def open_runtime(engine: EngineRequest | str, device: str, stack: ExitStack, *, threads: int | None = None,
-                  beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
-                  progress: Progress | None = None) -> Runtime:
-    """Opens what a run needs; `stack` closes it.
+def open_runtime(engine: EngineRequest | str, device: str, stack: ExitStack, *,
+                 threads: EngineThreads | None = None, warn: Warn | None = None,
+                 progress: BuildProgress | None = None) -> Runtime:
+    """Opens a device and its engines; `stack` closes them.
 
     Args:
-        engine: what is asked for (`asked_by`), or just an engine's name.
-        device: one of `rtface.util.parse.DEVICES`. "auto": an NVIDIA GPU where driver, packages and memory are
-        there, else
-            the CPU; one line of the log says which, and why.
-        threads: cores for engines on the CPU; beside: for those without memory, as many where it is None.
-        picture_threads: cores for OpenCV.
+        engine: the request, or just an engine's name.
+        device: one of `rtface.util.parse.DEVICES`. "auto" is an NVIDIA GPU where driver, packages
+            and memory are available, else the CPU; one line of the log says which, and why.
+        threads: of the CPU.
         warn: as for `CpuDevice`.
-        progress: told what is being built for a GPU, and how far it is (0…1).
+        progress: called with what is being built for a GPU, and the share that is done (0…1).
 
     Raises:
         UsageError: an unknown engine or device.
@@ -68,7 +77,7 @@ def open_runtime(engine: EngineRequest | str, device: str, stack: ExitStack, *, 
             why = str(error)
     elif device.startswith("cuda"):
         return _on_gpu(engine, device, stack, warn, progress)
-    found = _on_cpu(engine, device, stack, threads, beside, picture_threads, warn)
+    found = _on_cpu(engine, device, stack, threads, warn)
     if why is not None:
         log.info("frames are worked on by the CPU: %s", why)
     return found
@@ -85,17 +94,19 @@ def codec_device(device: str) -> str:
     return "cuda" if device == "auto" and may_take_gpu(device) else device
 
 
-def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack, *, threads: int | None = None,
-                 beside: int | None = None, picture_threads: int | None = None, warn: Warn | None = None,
-                 ) -> tuple[Runtime, Future[Runtime] | None]:
-    """For live runs: a runtime on the CPU now, with the light engine where the choice is rtface's; and one on the
-    GPU that is being made ready, where `device` names one. Raises as `open_runtime` for the first."""
+def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack, *,
+                      threads: EngineThreads | None = None, warn: Warn | None = None,
+                      ) -> tuple[Runtime, Future[Runtime] | None]:
+    """For live runs: a runtime on the CPU at once, and one on the GPU later.
+
+    The first has the light engine where the user left the choice to rtface. The second is None
+    where `device` names no GPU. Raises as `open_runtime` for the first.
+    """
     device, engine = check_device(device), EngineRequest(engine) if isinstance(engine, str) else engine
     if not may_take_gpu(device):
-        return open_runtime(engine, device, stack, threads=threads, beside=beside, picture_threads=picture_threads,
-                             warn=warn), None
+        return open_runtime(engine, device, stack, threads=threads, warn=warn), None
     small = replace(engine, name=LIGHT) if engine.name in ("default", "auto") else engine
-    now = _on_cpu(small, "auto", stack, threads, beside, picture_threads, warn)
+    now = _on_cpu(small, "auto", stack, threads, warn)
     coming: Future[Runtime] = Future()
 
     def make() -> None:
@@ -129,15 +140,16 @@ def open_cpu_then_gpu(engine: EngineRequest | str, device: str, stack: ExitStack
     return now, coming
 
 
-def _on_cpu(engine: EngineRequest, device: str, stack: ExitStack, threads: int | None, beside: int | None,
-            picture_threads: int | None, warn: Warn | None) -> Runtime:
-    engines = EngineSet(engine, device=device, threads=threads, beside=beside)
+def _on_cpu(engine: EngineRequest, device: str, stack: ExitStack, threads: EngineThreads | None,
+            warn: Warn | None) -> Runtime:
+    threads = threads or EngineThreads()
+    engines = EngineSet(engine, device=device, threads=threads.engine, beside=threads.background)
     stack.callback(engines.close)
-    return Runtime(CpuDevice(picture_threads, warn=warn), engines)
+    return Runtime(CpuDevice(threads.opencv, warn=warn), engines)
 
 
 def _on_gpu(engine: EngineRequest, device: str, stack: ExitStack, warn: Warn | None,
-            progress: Progress | None) -> Runtime:
+            progress: BuildProgress | None) -> Runtime:
     from rtface.device.cuda.device import CudaDevice
     from rtface.engine.cuda.network import open_on
     from rtface.engine.cuda.open import open_gpu_engine

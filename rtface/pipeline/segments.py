@@ -22,12 +22,14 @@ from dataclasses import replace
 
 from rtface.analysis.look_ahead import FRAMES
 from rtface.concurrency import buffer, close_with
+from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.track_store import TrackStore
 from rtface.frame import Frame
 from rtface.options import Options
-from rtface.pipeline.chain import WAITING, RunAdapters, bytes_of, timed, track_and_enhance
+from rtface.pipeline.build import RunParts, open_tracker, segment_parts
+from rtface.pipeline.chain import WAITING, bytes_of, timed, track_and_enhance
 from rtface.pipeline.segment_plan import LEAST, SegmentPlan, Sight, cuts_found, same_tracks
-from rtface.protocols import Item
+from rtface.protocols import Item, Tracker
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image
 from rtface.util.av_gpu import on_gpu, software
@@ -38,14 +40,16 @@ log = logging.getLogger("rtface")
 PACKET_BYTES = 64 << 20
 
 
-def in_segments(source: Iterator[Item], adapters: RunAdapters, options: Options, stats: Stats,
+def in_segments(source: Iterator[Item], parts: RunParts[FilmEnhancer], options: Options, stats: Stats,
                 plan: SegmentPlan, stop: Callable[[], bool] | None = None) -> Generator[Item, None, None]:
-    """What `chain` gives, from several chains: frames in order of pts and packets in demux order, with track ids that
-    go on from piece to piece; `adapters.enhance.tracks` gets the figures of all tracks. Raises as `chain`: what a chain
-    raised comes after everything before it."""
+    """What `chain` gives, from several chains: frames in order of pts and packets in demux order.
+
+    Track ids go on from segment to segment, and `parts.enhance.tracks` gets the figures of all
+    tracks. Raises as `chain`: what a chain raised comes after everything before it.
+    """
     log.info("the film is worked on in %d places at once, in pieces of up to %d frames", plan.chains, plan.length)
     with ExitStack() as stack:
-        yield from _Dealer(source, adapters, options, stats, plan, stop, stack).items()
+        yield from _Dealer(source, parts, options, stats, plan, stop, stack).items()
 
 
 class _Piece:
@@ -90,18 +94,20 @@ class _Piece:
 class _Dealer:
     """Deals a film out and takes it in again, in one thread; the chains have theirs."""
 
-    def __init__(self, source: Iterator[Item], adapters: RunAdapters, options: Options, stats: Stats, plan: SegmentPlan,
-                 stop: Callable[[], bool] | None, stack: ExitStack) -> None:
-        self._adapters, self._options, self._stats, self._plan = adapters, options, stats, plan
-        self._idle: queue.SimpleQueue[RunAdapters] = queue.SimpleQueue()
+    def __init__(self, source: Iterator[Item], parts: RunParts[FilmEnhancer], options: Options, stats: Stats,
+                 plan: SegmentPlan, stop: Callable[[], bool] | None, stack: ExitStack) -> None:
+        self._runtime, self._tracks = parts.runtime, parts.enhance.tracks
+        self._options, self._stats, self._plan = options, stats, plan
+        self._trackers: queue.SimpleQueue[Tracker] = queue.SimpleQueue()  # one for each chain
         for _ in range(plan.chains):
-            another = adapters.for_segment(options, stats)
-            stack.callback(another.tracker.close)
-            self._idle.put(another)
+            # Scene changes are found before the segments, by `cuts_found`.
+            tracker = open_tracker(options, stack, cuts=False, gpu=self._runtime.networks)
+            tracker.watchful = parts.tracker.watchful
+            self._trackers.put(tracker)
         self._pieces: deque[_Piece] = deque()  # from the one that is taken in to the one that is dealt out
         self._pool = ThreadPoolExecutor(plan.chains, thread_name_prefix="rtface-segment")
         stack.callback(self._end)
-        self._source = close_with(stack, buffer(cuts_found(timed(source, stats), adapters.runtime.device), WAITING,
+        self._source = close_with(stack, buffer(cuts_found(timed(source, stats), self._runtime.device), WAITING,
                                                 name="decode", weigh=bytes_of, stop=stop))
         self._failure: Exception | None = None
         self._ended = False
@@ -178,21 +184,21 @@ class _Dealer:
 
     def _work(self, piece: _Piece) -> TrackStore:
         """What a thread of the pool does with a piece."""
-        chain = self._idle.get()
+        tracker = self._trackers.get()
         try:
-            chain.restart(self._options, self._stats)
+            parts = segment_parts(self._runtime, tracker, self._options, self._stats)
             with ExitStack() as stack:
-                items = track_and_enhance(piece.fed(), chain, self._stats, stack)
+                items = track_and_enhance(piece.fed(), parts, self._stats, stack)
                 stack.callback(piece.give_up)
                 for item in items:
                     if isinstance(item, Frame) and item.lead_in:
                         piece.met.append((item.pts, item.faces))
                     else:
                         piece.done.put(item)
-            return chain.enhance.tracks
+            return parts.enhance.tracks
         finally:
             piece.done.put(None)
-            self._idle.put(chain)
+            self._trackers.put(tracker)
 
     # -- in -----------------------------------------------------------------------------------------------------
 
@@ -201,8 +207,7 @@ class _Dealer:
         piece = self._pieces[0]
         item = piece.take()
         if item is None:
-            book = piece.work.result()
-            self._adapters.enhance.tracks.absorb(book, piece.names or {})
+            self._tracks.absorb(piece.work.result(), piece.names or {})
             self._pieces.popleft()
             return None
         if isinstance(item, Frame):

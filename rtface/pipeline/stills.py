@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 
 from rtface._version import __version__
+from rtface.enhance.film import FilmEnhancer
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.image_meta import kind_of
@@ -17,16 +18,16 @@ from rtface.media.outputs import names_folder
 from rtface.media.provenance import describe
 from rtface.media.workfile import full
 from rtface.options import Options, Scope
-from rtface.pipeline.chain import RunAdapters, Threads, chain, end_at_faults
+from rtface.pipeline.build import RunParts, Threads, film_parts
+from rtface.pipeline.chain import chain, end_at_faults
 from rtface.pipeline.compare import Comparison
 from rtface.pipeline.pairs import PICTURES, BestPair
-from rtface.pipeline.progress import Progress
+from rtface.pipeline.progress import Progress, Show
+from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report, metadata_options
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.util.urls import Address
-
-Show = Callable[[Progress], None]
 
 
 def is_stills_job(input: Path | Address, output: Path | str, options: Options) -> bool:
@@ -71,7 +72,7 @@ def is_picture(path: Path) -> bool:
 
 def run_stills(input: Path, output: Path, options: Options, report: Report, *, stats: Stats,
                progress: Show | None = None, stop: threading.Event,
-               building: Callable[[str, float], None] | None = None) -> None:
+               building: BuildProgress | None = None) -> None:
     """Enhances every still and fills the report's engine, device and notes; see `rtface.pipeline.film.run_file` for
     the rest.
 
@@ -94,16 +95,16 @@ def run_stills(input: Path, output: Path, options: Options, report: Report, *, s
         stages = Stages.open(options.stages, stats, commercial_use=options.commercial_use)
         stack.callback(stages.close)
         report.notes += stages.notes(comparing=pair is not None)
-        adapters = RunAdapters.open(options, Threads.plan(options.threads), stats, stack, building)
-        stages.watch(adapters.tracker, options.tracker)
-        report.engine, report.device = adapters.runtime.engines.described
-        work = _Stills(jobs, options, adapters, stages, stats, progress, stop,
+        parts = film_parts(options, Threads.for_film(options.threads), stats, stack, building)
+        stages.watch(parts.tracker, options.tracker)
+        report.engine, report.device = parts.runtime.engines.described
+        work = _Stills(jobs, options, parts, stages, stats, progress, stop,
                        describe(report.engine, __version__, options.strength, metadata_options(options)), pair,
                        input.is_dir())
         try:
             work.run()
         finally:
-            report.tracks = adapters.enhance.tracks.reports()
+            report.tracks = parts.enhance.tracks.reports()
             report.frames_out = work.done
             report.notes += work.notes
     if pair:
@@ -126,10 +127,10 @@ def _make_folder(folder: Path) -> None:
 class _Stills:
     """One run over a list of pictures."""
 
-    def __init__(self, jobs: list[tuple[Path, Path]], options: Options, adapters: RunAdapters, stages: Stages,
-                 stats: Stats, progress: Show | None, stop: threading.Event, tags: dict[str, str],
+    def __init__(self, jobs: list[tuple[Path, Path]], options: Options, parts: RunParts[FilmEnhancer],
+                 stages: Stages, stats: Stats, progress: Show | None, stop: threading.Event, tags: dict[str, str],
                  pair: BestPair | None, folder: bool) -> None:
-        self.jobs, self.options, self.adapters, self.stages, self.stats = jobs, options, adapters, stages, stats
+        self.jobs, self.options, self.parts, self.stages, self.stats = jobs, options, parts, stages, stats
         self.progress, self.stop, self.tags, self.pair = progress, stop, tags, pair
         self.folder = folder
         self.done = 0
@@ -144,7 +145,7 @@ class _Stills:
         began = perf_counter()
         comparison = Comparison(self.pair.take) if self.pair else None
         read = self.stages.remember(self._read())
-        items = chain(read, self.adapters, self.stats, comparison=comparison, waiting=1,  # photos are large
+        items = chain(read, self.parts, self.stats, comparison=comparison, waiting=1,  # photos are large
                       stop=self.stop.is_set)
         try:
             for item in self.stages(end_at_faults(items, self.stats, hold=False)):

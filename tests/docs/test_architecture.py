@@ -19,7 +19,7 @@ ALLOWED = {
     "rtface/engine/host_engine.py": "runs an engine beside the frame loop",
     "rtface/engine/cuda/hosted.py": "runs a CPU network beside the GPU",
     "rtface/engine_install/child.py": "converts weights in another Python environment",
-    "rtface/pipeline/chain.py": "loads engine and tracker at the same time",
+    "rtface/pipeline/build.py": "loads engine and tracker at the same time",
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
     "rtface/pipeline/runtime.py": "prepares the GPU while the CPU already works",
     "rtface/pipeline/segments.py": "works on several segments of a film at once",

@@ -18,7 +18,7 @@ from rtface.errors import DeviceLost, EngineError, MissingComponent
 from rtface.frame import Display, Frame, Packet
 from rtface.options import Options
 from rtface.pipeline.chain import join_fields, split_fields
-from rtface.pipeline.track_step import track
+from rtface.pipeline.chain import track
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait

@@ -143,7 +143,7 @@ def test_ctrl_c_before_the_first_frame_is_the_documented_error(tmp_path: Path, m
     def interrupted(*a: Any, **k: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rtface.pipeline.film_source.open_source", interrupted)
+    monkeypatch.setattr("rtface.pipeline.build.open_source", interrupted)
     with pytest.raises(Interrupted):
         rtface.run(numbered(tmp_path / "in.mp4", 5), tmp_path / "out.mp4", tracker="none")
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
@@ -155,7 +155,7 @@ def test_ctrl_c_in_live_or_analysis_is_the_documented_error(tmp_path: Path,
         raise KeyboardInterrupt
 
     monkeypatch.setattr("rtface.live.session.run_live", interrupted)
-    monkeypatch.setattr("rtface.pipeline.analysis.create_tracker", interrupted)
+    monkeypatch.setattr("rtface.pipeline.build.create_tracker", interrupted)
     source = numbered(tmp_path / "in.mp4", 5)
     for work in (lambda: rtface.run(source, "null:"), lambda: rtface.analyze(source)):
         with pytest.raises(Interrupted):

@@ -26,7 +26,7 @@ from rtface.errors import DeviceLost, InputError, Interrupted
 from rtface.frame import Color, Display, Frame, Packet
 from rtface.options import Options
 from rtface.pipeline import runtime, segments
-from rtface.pipeline.chain import RunAdapters
+from rtface.pipeline.build import RunParts
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
 from rtface.pipeline.segment_plan import SegmentPlan, plan_segments, same_tracks
@@ -294,9 +294,9 @@ class Alive:
             self.now -= 1
 
 
-def adapters_without_faces() -> RunAdapters:
+def parts_without_faces() -> RunParts[FilmEnhancer]:
     device, engines, options = CpuDevice(), FakeEngines(), Options(tracker="none")
-    return RunAdapters(Runtime(device, engines), NoTracker(), FilmEnhancer(Runtime(device, engines), options, Stats()))  # type: ignore[arg-type]
+    return RunParts(NoTracker(), FilmEnhancer(Runtime(device, engines), options, Stats()))  # type: ignore[arg-type]
 
 
 PACKET: Any = SimpleNamespace(size=100)
@@ -316,7 +316,7 @@ def test_memory_is_bounded_whatever_the_length(display: Display, monkeypatch: py
             yield Packet(PACKET, pts)
 
     got: list[int] = []
-    for item in in_segments(source(), adapters_without_faces(), Options(tracker="none"), Stats(), how):
+    for item in in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), how):
         got.append(item.pts if isinstance(item, Frame) else -1)
         if len(got) == 500:  # a sink that pauses is waited for
             threading.Event().wait(0.3)
@@ -336,7 +336,7 @@ def test_sound_after_all_frames_of_the_file_ends_nothing(monkeypatch: pytest.Mon
             yield Frame(av.VideoFrame(64, 48, "gray"), pts, Fraction(1, 25), 1)
         yield from (Packet(PACKET, 8) for _ in range(100))
 
-    items = in_segments(source(), adapters_without_faces(), Options(tracker="none"), Stats(), SegmentPlan(2, 20, 5, 40))
+    items = in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), SegmentPlan(2, 20, 5, 40))
     got = [item.pts if isinstance(item, Frame) else -item.stream_index for item in items]
     assert got == [*range(30), *[-7] * 100, *range(30, 60), *[-8] * 100]
 
@@ -391,7 +391,7 @@ def test_a_truncated_source_ends_after_its_last_frame() -> None:
     got: list[int] = []
     with pytest.raises(InputError, match="the share is gone"):
         how = SegmentPlan(2, 10, 3, 20)
-        for item in in_segments(source(), adapters_without_faces(), Options(tracker="none"), Stats(), how):
+        for item in in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), how):
             got += [item.pts]  # type: ignore[union-attr]
     assert got == list(range(33))
     assert not of_segments()
@@ -402,7 +402,7 @@ def test_a_consumer_that_leaves_ends_every_thread() -> None:
         for pts in range(1000):
             yield Frame(av.VideoFrame(64, 48, "gray"), pts, Fraction(1, 25), 1)
 
-    items = in_segments(source(), adapters_without_faces(), Options(tracker="none"), Stats(), SegmentPlan(2, 10, 3, 20))
+    items = in_segments(source(), parts_without_faces(), Options(tracker="none"), Stats(), SegmentPlan(2, 10, 3, 20))
     assert next(items).pts == 0  # type: ignore[union-attr]
     assert of_segments()
     items.close()

@@ -168,7 +168,7 @@ class FailingTracker:
 @pytest.mark.parametrize("fields", [False, True])
 def test_where_tracking_fails_the_whole_film_is_covered(fields: bool, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.pipeline.chain.create_tracker", FailingTracker)
+    monkeypatch.setattr("rtface.pipeline.build.create_tracker", FailingTracker)
     source = film(tmp_path / "in.mkv", fields=fields)
     report = rtface.run(source, tmp_path / "out.mkv", codec="ffv1", stages=["trial_stages.Hides:first=1000000"])
     assert any("blurred as a whole" in text for text in report.warnings)
@@ -179,7 +179,7 @@ def test_where_tracking_fails_the_whole_film_is_covered(fields: bool, tmp_path: 
 
 
 def test_where_tracking_fails_the_whole_frame_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.enhancer.create_tracker", FailingTracker)
+    monkeypatch.setattr("rtface.pipeline.build.create_tracker", FailingTracker)
     picture, _ = portrait()
     with rtface.Enhancer(stages=["trial_stages.Hides:first=1000000"]) as enhance:
         left = [detail(enhance(picture)) / detail(picture) for _ in range(5)]

@@ -1,0 +1,272 @@
+"""Builds the parts of every run from its options: source, device, engines, tracker, enhancement step.
+
+| run | built by | its steps are chained in |
+| --- | --- | --- |
+| film, stills | `film_parts` | `rtface.pipeline.chain.chain` |
+| film in segments | `film_parts`, and `segment_parts` for each segment | `rtface.pipeline.segments` |
+| single frames | `frame_parts` | `rtface.enhancer` |
+| live | `live_tracker_and_runtime`, then `LiveEnhancer` | `rtface.live.session` |
+| analysis | `analysis_parts` | `rtface.pipeline.analysis` |
+
+The source of a film and of an analysis is that of `open_film`; stills, live runs and single frames have
+their own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from rtface.analysis.treatment import read_treatments
+from rtface.concurrency import call_until_stopped
+from rtface.device.cpu.device import CpuDevice
+from rtface.engine import EngineRequest
+from rtface.engine.engine_set import LIGHT
+from rtface.enhance.corrector import FaceCorrector
+from rtface.enhance.film import FilmEnhancer
+from rtface.enhance.runtime_switch import RuntimeSwitch
+from rtface.enhance.single import FrameEnhancer
+from rtface.errors import InputError, Interrupted
+from rtface.media.hardware import decoding
+from rtface.media.images import SequenceSource, open_sequence
+from rtface.media.source import FileSource, open_source
+from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions
+from rtface.pipeline.runtime import (
+    BuildProgress,
+    EngineThreads,
+    codec_device,
+    may_take_gpu,
+    open_cpu_then_gpu,
+    open_runtime,
+)
+from rtface.protocols import Engine, Engines, Runtime, Tracker
+from rtface.stats import Stats
+from rtface.tracking import create_tracker
+from rtface.util.urls import Address
+
+E = TypeVar("E", bound=FaceCorrector)
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """One budget for a whole run, so that its parts do not each take every core.
+
+    Attributes:
+        decode, encode: of the codecs.
+        engines: of the engines and of OpenCV.
+    """
+
+    decode: int
+    encode: int
+    engines: EngineThreads
+
+    @classmethod
+    def for_film(cls, asked: int | None) -> Threads:
+        """Shares out `asked` cores, or all that this process may use."""
+        cores = asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+                          else os.cpu_count() or 1)
+        # One core is left to the threads that track, correct and encode meanwhile: measured on
+        # two cores, rtface-s gains 8 % of speed by that and rtface-m loses nothing.
+        most = max(1, cores - 1)
+        return cls(min(cores, 4), cores, EngineThreads(most, most, max(1, cores // 4)))
+
+    @classmethod
+    def for_live(cls, asked: int | None) -> Threads:
+        """For a live run: while an engine works on a frame, nothing else does."""
+        film = cls.for_film(asked)
+        return replace(film, engines=replace(film.engines, engine=film.encode))
+
+
+@dataclass(frozen=True, slots=True)
+class RunParts(Generic[E]):
+    """The steps that keep state from frame to frame.
+
+    Attributes:
+        tracker: finds the faces.
+        enhance: corrects them, on its `runtime` (device and engines).
+    """
+
+    tracker: Tracker
+    enhance: E
+
+    @property
+    def runtime(self) -> Runtime:
+        """The device and the engines of the next frame."""
+        return self.enhance.runtime
+
+
+def open_film(input: Path | Address, options: Options, threads: Threads, stats: Stats,
+              stop: threading.Event, stack: ExitStack, *,
+              on_gpu: bool = False) -> FileSource | SequenceSource:
+    """The source of a film, or of a folder of stills that is read as one (`--sequence`).
+
+    Args:
+        stop: ends the wait for a pipe or a network drive that gives nothing.
+        stack: closes the source.
+        on_gpu: whether frames may stay in the memory of the run's GPU.
+
+    Raises:
+        InputError: it cannot be read.
+        Interrupted: `stop` was set.
+    """
+    def open_input() -> FileSource | SequenceSource:
+        if options.sequence and isinstance(input, Path):
+            return open_sequence(input, fps=options.fps, start=options.start, end=options.end,
+                                 stats=stats)
+        return open_source(input, start=options.start, end=options.end, threads=threads.decode,
+                           stats=stats, strict=options.strict, stop=stop.is_set,
+                           decode=decoding(options.decode, codec_device(options.device), keep=on_gpu,
+                                           strict=options.strict))
+
+    try:
+        source = call_until_stopped(open_input, stop.is_set, name="open")
+    except InputError:
+        if stop.is_set():  # what came until then was no whole film
+            raise Interrupted from None
+        raise
+    if source is None:
+        raise Interrupted
+    stack.callback(source.close)
+    return source
+
+
+def film_parts(options: EnhanceOptions, threads: Threads, stats: Stats, stack: ExitStack,
+               progress: BuildProgress | None = None) -> RunParts[FilmEnhancer]:
+    """The parts of a film or of stills.
+
+    Args:
+        stack: releases them.
+        progress: called with what is being built for a GPU, and the share that is done (0…1).
+
+    Raises:
+        UsageError: an unknown engine, tracker or device, or a treatment file that cannot be used.
+        MissingComponent: a package or model file is not there.
+        EngineError: an engine does not give its reference's answers.
+    """
+    treatments = read_treatments(options.treatment) if options.treatment else {}
+    pool = stack.enter_context(ThreadPoolExecutor(1))  # each takes some tenths of a second to load
+    loading = None
+    if not may_take_gpu(options.device):
+        loading = pool.submit(create_tracker, options.tracker, max_faces=options.max_faces,
+                              device=options.device)
+        stack.callback(lambda: loading.exception() or loading.result().close())
+    runtime = open_runtime(engine_request(options), options.device, stack, threads=threads.engines,
+                           warn=stats.warn, progress=progress)
+    # On a GPU the tracker's networks may run there, too.
+    tracker = (loading.result() if loading is not None else
+               open_tracker(options, stack, gpu=runtime.networks))
+    for treatment in treatments.values():
+        if treatment.engine:
+            runtime.engines.named(treatment.engine)  # a wrong name ends the run before any work
+    return RunParts(tracker, FilmEnhancer(runtime, options, stats, treatments=treatments,
+                                          light=LIGHT))
+
+
+def segment_parts(runtime: Runtime, tracker: Tracker, options: EnhanceOptions,
+                  stats: Stats) -> RunParts[FilmEnhancer]:
+    """The parts of the next segment of a film: its tracks have no past."""
+    tracker.reset()
+    return RunParts(tracker, FilmEnhancer(runtime, options, stats, light=LIGHT))
+
+
+def frame_parts(options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool,
+                wait: bool) -> RunParts[FrameEnhancer]:
+    """The parts of `rtface.Enhancer`, which explains `analysis` and `wait`; raises as `film_parts`.
+
+    Where a GPU is lost, the CPU takes over.
+    """
+    request, threads = engine_request(options), EngineThreads(options.threads)
+    switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
+    return RunParts(open_tracker(options, stack),
+                    FrameEnhancer(switch, options, stats, analysis=analysis, light=LIGHT))
+
+
+def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats,
+                             stack: ExitStack) -> tuple[Tracker, RuntimeSwitch]:
+    """What a live run loads while its source opens; raises as `film_parts`.
+
+    It begins on the CPU and moves to the GPU when that is ready. Where a GPU is lost, the CPU takes
+    over.
+    """
+    request, threads = engine_request(options), Threads.for_live(options.threads).engines
+    request = replace(request, name=live_engine(options))
+    fallback = replace(request, name=LIGHT) if request.name == "default" else request
+    switch = _switch(request, fallback, options.device, threads, stats, stack, wait=False)
+    tracker = open_tracker(options, stack)
+    switch.runtime.engines.named(LIGHT)  # the governor must not load it in the middle of a call
+    return tracker, switch
+
+
+def live_engine(options: QualityOptions) -> str:
+    """The engine of a live run: without a GPU the default is the light one, which leaves a call's two
+    cores something to spare."""
+    return (LIGHT if options.engine == "default" and not may_take_gpu(options.device)
+            else options.engine)
+
+
+def analysis_parts(options: EnhanceOptions, threads: Threads, stats: Stats,
+                   stack: ExitStack) -> tuple[Tracker, Runtime]:
+    """The parts of an analysis, on the CPU; its engines are opened when a face needs one."""
+    tracker = open_tracker(options, stack)
+    return tracker, Runtime(CpuDevice(threads.engines.opencv, warn=stats.warn),
+                            _LateEngines(options, threads, stats, stack))
+
+
+def engine_request(options: QualityOptions) -> EngineRequest:
+    """Which engine a run with these options asks for."""
+    return EngineRequest(options.engine, options.fidelity, options.commercial_use)
+
+
+def open_tracker(options: FaceOptions, stack: ExitStack, **more: Any) -> Tracker:
+    """The tracker that the options name; `stack` closes it.
+
+    Args:
+        more: as for `create_tracker`; without `gpu` its networks stay on the CPU, so that a lost
+            GPU does not take the tracker with it.
+    """
+    tracker = create_tracker(options.tracker, max_faces=options.max_faces, **more)
+    stack.callback(tracker.close)
+    return tracker
+
+
+def _switch(request: EngineRequest, fallback: EngineRequest, device: str, threads: EngineThreads,
+            stats: Stats, stack: ExitStack, *, wait: bool) -> RuntimeSwitch:
+    """A runtime that the CPU takes over from when its GPU is lost; without `wait` the GPU comes later."""
+    upgrade = None
+    if wait:
+        runtime = open_runtime(request, device, stack, threads=threads, warn=stats.warn)
+    else:
+        runtime, upgrade = open_cpu_then_gpu(request, device, stack, threads=threads,
+                                             warn=stats.warn)
+    return RuntimeSwitch(runtime, stats, upgrade=upgrade, fallback=lambda: open_runtime(
+        fallback, "cpu", stack, threads=threads, warn=stats.warn))
+
+
+class _LateEngines:
+    """Engines that are opened when the first is asked for: most faces are decided by their scores."""
+
+    def __init__(self, options: QualityOptions, threads: Threads, stats: Stats,
+                 stack: ExitStack) -> None:
+        self._open = lambda: open_runtime(
+            engine_request(options), options.device, stack, warn=stats.warn,
+            threads=EngineThreads(threads.engines.engine)).engines
+        self._opened: Engines | None = None
+
+    def _engines(self) -> Engines:
+        self._opened = self._opened or self._open()
+        return self._opened
+
+    def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
+        return self._engines().pick(face_width, faces, current)
+
+    def named(self, name: str) -> Engine:
+        return self._engines().named(name)
+
+    @property
+    def described(self) -> tuple[str, str]:
+        return self._engines().described
