@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from rtface.live.addresses import parse_address
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.media.leftovers import clear_leftovers
 from rtface.media.outputs import check_target
-from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe
+from rtface.media.provenance import describe
 from rtface.options import Options
 from tests.live.feed import MONO, Feed, at_once, form
 from tests.live.publish import read_stamp
@@ -43,19 +43,22 @@ def partials(folder: Path) -> list[Path]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "recordings"
-    place.mkdir()
-    yield place
+def at_once_for_each(tmp_path: Path) -> Callable[[Callable[[Path, str], None]], None]:
+    """Runs a check for Matroska and MP4, each in a folder of its own."""
+    def run(check: Callable[[Path, str], None]) -> None:
+        for suffix in ("mkv", "mp4"):
+            (tmp_path / suffix).mkdir()
+        at_once(*(partial(check, tmp_path / suffix, suffix) for suffix in ("mkv", "mp4")))
+
+    return run
 
 
-def test_recordings_are_whole(folder: Path):
-    for suffix in ("mkv", "mp4", "ts", "mov"):
-        (folder / suffix).mkdir()
-    at_once(*(partial(_is_whole, folder / suffix, suffix) for suffix in ("mkv", "mp4", "ts", "mov")))
+def test_recordings_are_whole(at_once_for_each):
+    at_once_for_each(_is_whole)
 
 
 def _is_whole(folder: Path, suffix: str) -> None:
+    """In sync, and playable while it is written; `tests.live.sinks.test_recording` holds the rest."""
     path = folder / f"call.{suffix}"
     sink = recorded(path)
     feed = Feed(sink, form(), corrected=True)
@@ -75,11 +78,8 @@ def _is_whole(folder: Path, suffix: str) -> None:
     times = np.array([f.time for f in frames])
     stamps = np.array([read_stamp(f) for f in frames])
     assert np.ptp(stamps - times) < 0.002
-    assert all((int(f.colorspace), int(f.color_range), f.width, f.height) == (1, 1, 640, 360) for f in frames)
     with av.open(str(path)) as box:
-        assert box.streams.audio[0].codec_context.name == "aac"
         sound = list(box.decode(audio=0))
-        tags = {k.lower(): v for k, v in box.metadata.items()}
     samples = np.concatenate([f.to_ndarray()[0] for f in sound])
     loud = np.nonzero(np.abs(samples) > 0.1)[0]
     onsets = [int(n) for n, step in zip(loud, np.diff(loud, prepend=-10_000), strict=True) if step > 5000]
@@ -89,15 +89,14 @@ def _is_whole(folder: Path, suffix: str) -> None:
     for n in onsets:  # tones begin with the clock's seconds, unless the recording began inside of one
         at = first + n / 48_000 + offset
         assert abs(at - round(at)) < 0.004 or n < 5000
-    if suffix != "ts":
-        assert tags["enhanced_by"] == "rtface 9.9" and tags["digital_source_type"] == DIGITAL_SOURCE_TYPE
-    if suffix == "mp4":
-        assert b"xmp:CreatorTool" in path.read_bytes()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets another process's limits")
-@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
-def test_a_full_disk_ends_the_recording_and_nothing_else(folder: Path, suffix: str):
+def test_a_full_disk_ends_the_recording_and_nothing_else(at_once_for_each):
+    at_once_for_each(_disk_is_full)
+
+
+def _disk_is_full(folder: Path, suffix: str) -> None:
     import resource
 
     sink = recorded(folder / f"call.{suffix}", crf=8.0)
@@ -117,8 +116,11 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(folder: Path, suffix: s
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
-@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
-def test_a_killed_child_leaves_a_part_that_plays(folder: Path, suffix: str):
+def test_a_killed_child_leaves_a_part_that_plays(at_once_for_each):
+    at_once_for_each(_child_is_killed)
+
+
+def _child_is_killed(folder: Path, suffix: str) -> None:
     sink = recorded(folder / f"call.{suffix}")
     feed = Feed(sink, form())
     feed.run(2)
@@ -132,19 +134,22 @@ def test_a_killed_child_leaves_a_part_that_plays(folder: Path, suffix: str):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
-def test_the_whole_group_killed_leaves_a_part_that_plays(folder: Path):
+def test_the_whole_group_killed_leaves_a_part_that_plays(tmp_path: Path):
     import subprocess
+
+    folder = tmp_path / "recordings"
+    folder.mkdir()
 
     script = ("import sys; sys.path.insert(0, sys.argv[1])\n"
               "from pathlib import Path\n"
-              "from tests.live.whole.test_sink_record import Feed, at_once, form, recorded\n"
+              "from tests.live.whole.test_sink_record import Feed, form, recorded\n"
               "Feed(recorded(Path(sys.argv[2])), form(), texture=True).run(60)\n")
     root = Path(__file__).parents[3]
     process = subprocess.Popen([sys.executable, "-c", script, str(root), str(folder / "call.mkv")],
                                start_new_session=True)
     try:
         until = time.monotonic() + 30
-        while not (left := list(folder.iterdir())) or left[0].stat().st_size < 900_000:
+        while not (left := list(folder.iterdir())) or left[0].stat().st_size < 500_000:
             assert time.monotonic() < until and process.poll() is None
             time.sleep(0.1)
         (line,) = clear_leftovers(check_target(folder / "call.mkv", inputs=[], overwrite=False), live=True)

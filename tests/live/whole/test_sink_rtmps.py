@@ -1,4 +1,4 @@
-"""RTMP as bytes, what an address means, TLS."""
+"""RTMPS: publishing through a TLS proxy in front of nginx."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from rtface.live.addresses import parse_address
 from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.options import Options
 from tests.live.feed import Feed, form, watching
-from tests.live.servers import Nginx, running
+from tests.live.servers import Nginx
 
 
 class TlsProxy:
@@ -59,13 +58,6 @@ class TlsProxy:
 
     def close(self) -> None:
         self._listener.close()
-
-
-@pytest.fixture
-def nginx(tmp_path: Path) -> Iterator[Nginx]:
-    with running(Nginx(tmp_path / "nginx")) as server:
-        assert isinstance(server, Nginx)
-        yield server
 
 
 def test_rtmps_publishes_and_looks_at_the_certificate(nginx: Nginx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -30,7 +30,6 @@ def resident(pid: int | str) -> float:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_stream_neither_drifts_nor_grows(tmp_path: Path):
     with running(Nginx(tmp_path / "nginx")) as nginx:
-        assert isinstance(nginx, Nginx)
         sink = open_live_sink(parse_address(nginx.url("soak")), Options(bitrate=1_000_000, encode="software"))
         sink.open(form(), sound=MONO)
         feed = Feed(sink, form(), texture=True)

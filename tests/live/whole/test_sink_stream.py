@@ -40,13 +40,6 @@ def opened() -> Iterator[Opener]:
         sink.close()
 
 
-@pytest.fixture
-def nginx(tmp_path: Path) -> Iterator[Nginx]:
-    with running(Nginx(tmp_path / "nginx")) as server:
-        assert isinstance(server, Nginx)
-        yield server
-
-
 def closes_at_once(sink: LiveSink) -> None:
     before = time.monotonic()
     sink.close()
@@ -61,12 +54,12 @@ def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tm
     feed = Feed(sink, form())
     with watching(url, tmp_path) as watcher:
         feed.until_seen(watcher, 0, 1)
-        feed.run(10.5)
+        feed.run(6.6)
         seen = watcher.seen()
         assert watcher.seen("open")[0]["streams"] == ["aac", "h264"]
     health = sink.health
     assert health.state == "live" and not health.reopened
-    assert health.bytes is not None and 1.2e6 < health.bytes < 3.5e6
+    assert health.bytes is not None and 0.8e6 < health.bytes < 2.8e6
     assert health.dropped <= 30
     feed.check_that_no_call_waited()
     for entry in seen:
@@ -84,7 +77,7 @@ def test_a_published_stream_plays_as_it_went_in(nginx: Nginx, opened: Opener, tm
     sent = sum(e["size"] for e in seen if first <= e["pts"] < last) * 8 / (last - first)
     assert sent == pytest.approx(1_500_000, rel=0.08)
     found = offsets(watcher)
-    assert len(found) >= 4
+    assert len(found) >= 3
     for frames, tones in found:
         assert abs(frames - tones) < 0.004 or abs(abs(frames - tones) - 1) < 0.004
     closes_at_once(sink)
@@ -97,7 +90,6 @@ def test_servers_that_are_killed_or_stalled_are_found_again(opened: Opener, tmp_
 
 def _at_a_server(what: Callable[[Nginx, Opener, Path], None], opened: Opener, tmp_path: Path) -> None:
     with running(Nginx(tmp_path / "nginx")) as server:
-        assert isinstance(server, Nginx)
         what(server, opened, tmp_path)
 
 
