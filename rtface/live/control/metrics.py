@@ -1,4 +1,4 @@
-"""Figures of a live run for Prometheus."""
+"""Prometheus metrics of a live run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.metrics_core import CounterMetricFamily as Counter
+from prometheus_client.metrics_core import GaugeMetricFamily as Gauge
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import InfoMetricFamily as Info
 from prometheus_client.registry import Collector
 
 from rtface._version import __version__
@@ -53,26 +50,26 @@ class _Run(Collector):
     def collect(self) -> Iterable[Metric]:
         status = self._status
         counters, values = status.stats.counters, status.controls.values()
-        yield InfoMetricFamily("rtface", "The program that runs", {"version": __version__})
-        yield _counter("rtface_frames_received", "Frames that came from the source", counters["frames_in"])
-        yield _counter("rtface_frames_written", "Frames handed to the sinks", counters["frames_out"])
+        yield Info("rtface", "The program that runs", {"version": __version__})
+        yield Counter("rtface_frames_received", "Frames that came from the source", value=counters["frames_in"])
+        yield Counter("rtface_frames_written", "Frames handed to the sinks", value=counters["frames_out"])
         yield _causes("rtface_frames_dropped", "Frames given up, by cause", status.dropped)
         yield _causes("rtface_frames_passed", "Frames with faces that went through as they came, by cause",
                       status.passed)
-        yield _counter("rtface_faults", "Steps that failed; their frames went on without them", counters["faults"])
+        yield Counter("rtface_faults", "Steps that failed; their frames went on without them", value=counters["faults"])
         stages = dict(status.stats.stages)
         yield _histogram("rtface_latency_seconds", "From capture to the hand-over to the sinks",
                          stages.get("latency", Histogram()))
-        yield _gauge("rtface_frames_per_second", "Frames handed to the sinks, lately", status.window.rate)
-        yield _gauge("rtface_faces", "Faces on the last frame", status.faces)
-        yield _gauge("rtface_enabled", "Whether faces are enhanced", float(values["enabled"]))
-        yield _gauge("rtface_strength_ratio", "How much of the correction is added", float(values["strength"]))
-        yield _gauge("rtface_light_ratio", "How much a dark frame is lightened", float(values["light"]))
+        yield Gauge("rtface_frames_per_second", "Frames handed to the sinks, lately", status.window.rate)
+        yield Gauge("rtface_faces", "Faces on the last frame", status.faces)
+        yield Gauge("rtface_enabled", "Whether faces are enhanced", float(values["enabled"]))
+        yield Gauge("rtface_strength_ratio", "How much of the correction is added", float(values["strength"]))
+        yield Gauge("rtface_light_ratio", "How much a dark frame is lightened", float(values["light"]))
         if (offset := status.audio_offset) is not None:
-            yield _gauge("rtface_audio_offset_seconds", "How long other sound has to wait for the frames", offset)
+            yield Gauge("rtface_audio_offset_seconds", "How long other sound has to wait for the frames", offset)
         yield from _ends("source", [(status.source[0], status.source[1].health)])
         yield from _ends("sink", [(name, sink.health) for name, sink in status.sinks])
-        lost = CounterMetricFamily("rtface_sink_drops", "Frames that a sink gave up, by cause",
+        lost = Counter("rtface_sink_drops", "Frames that a sink gave up, by cause",
                                    labels=["sink", "cause"])
         for name, sink in status.sinks:
             for cause, n in sink.health.causes.items():
@@ -84,22 +81,15 @@ class _Cpu(Collector):
     """Where there is no /proc."""
 
     def collect(self) -> Iterable[Metric]:
-        yield _counter("process_cpu_seconds", "Total user and system CPU time spent in seconds.", time.process_time())
-
-
-def _counter(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(name, text, value=value)
+        yield Counter("process_cpu_seconds", "Total user and system CPU time spent in seconds.",
+                                  value=time.process_time())
 
 
 def _causes(name: str, text: str, counts: dict[str, int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=["cause"])
+    family = Counter(name, text, labels=["cause"])
     for cause, n in counts.items():
         family.add_metric([cause], n)
     return family
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=value)
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
@@ -111,26 +101,25 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
 
 
 def _ends(end: str, healths: list[tuple[str, EndpointHealth]]) -> Iterable[Metric]:
-    """Of the source or the sinks: state, reconnects and traffic, labelled with the name."""
-    labels = [end]
-    up = GaugeMetricFamily(f"rtface_{end}_up", f"Whether the {end} is live", labels=labels)
-    state = GaugeMetricFamily(f"rtface_{end}_state", f"State of the {end}, 1 for the one it is in",
-                              labels=[*labels, "state"])
-    since = GaugeMetricFamily(f"rtface_{end}_state_age_seconds", "How long it has been in it", labels=labels)
-    reconnects = CounterMetricFamily(f"rtface_{end}_reconnects", "How often it was lost and came back", labels=labels)
-    frames = CounterMetricFamily(f"rtface_{end}_frames", "Frames that went through it", labels=labels)
-    dropped = CounterMetricFamily(f"rtface_{end}_frames_dropped", "Frames given up on the way to or from it",
-                                  labels=labels)
-    traffic = CounterMetricFamily(f"rtface_{end}_bytes", "What a network peer took or gave", labels=labels)
+    """State, reconnects and traffic of the source or the sinks, labelled with the name."""
+    def counter(name: str, text: str, values: Iterable[tuple[str, float | None]]) -> Metric:
+        family = Counter(f"rtface_{end}_{name}", text, labels=[end])
+        for label, value in values:
+            if value is not None:
+                family.add_metric([label], value)
+        return family
+
+    up = Gauge(f"rtface_{end}_up", f"Whether the {end} is live", labels=[end])
+    state = Gauge(f"rtface_{end}_state", f"State of the {end}, 1 for the one it is in", labels=[end, "state"])
+    since = Gauge(f"rtface_{end}_state_age_seconds", "How long it has been in it", labels=[end])
     now = time.monotonic()
     for name, health in healths:
         up.add_metric([name], float(health.state == "live"))
         for one in _STATES:
             state.add_metric([name, one], float(health.state == one))
         since.add_metric([name], max(0.0, now - health.since))
-        reconnects.add_metric([name], health.reopened)
-        frames.add_metric([name], health.frames)
-        dropped.add_metric([name], health.dropped)
-        if health.bytes is not None:
-            traffic.add_metric([name], health.bytes)
-    return up, state, since, reconnects, frames, dropped, traffic
+    return (up, state, since,
+            counter("reconnects", "How often it was lost and came back", ((n, h.reopened) for n, h in healths)),
+            counter("frames", "Frames that went through it", ((n, h.frames) for n, h in healths)),
+            counter("frames_dropped", "Frames given up on the way to or from it", ((n, h.dropped) for n, h in healths)),
+            counter("bytes", "What a network peer took or gave", ((n, h.bytes) for n, h in healths)))

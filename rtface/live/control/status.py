@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from rtface.live.control.sliding_window import DropShares, LatencyWindow
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, LineOutput
@@ -33,6 +34,79 @@ class ReportedEndpoint(Protocol):
 
     @property
     def health(self) -> EndpointHealth: ...
+
+
+class DropShares:
+    """What share of its frames an output gave up in the last ten seconds, by cause, from counts that only rise."""
+
+    SECONDS = 10.0
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int, dict[str, int]]] = deque()
+
+    def update(self, now: float, frames: int, causes: dict[str, int]) -> dict[str, float]:
+        """Takes the counts at `now`; shares (0…1) of the causes that there were lately."""
+        while len(self._seen) > 1 and self._seen[1][0] <= now - self.SECONDS:
+            self._seen.popleft()
+        if not self._seen or now - self._seen[-1][0] >= 0.5:
+            self._seen.append((now, frames, dict(causes)))
+        _, taken, before = self._seen[0]
+        lost = {cause: n - before.get(cause, 0) for cause, n in causes.items()}
+        came = frames - taken + sum(lost.values())
+        return {cause: n / came for cause, n in lost.items() if n > 0 and came > 0}
+
+
+class LatencyWindow:
+    """Durations of the last ten seconds, and how many a second there were in the last three.
+
+    Each second has a histogram of its own; the ten that are kept are summed when somebody asks. Safe to use from
+    several threads.
+    """
+
+    SECONDS = 10
+    RATE_SECONDS = 3.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._slots: deque[tuple[int, Histogram]] = deque(maxlen=self.SECONDS)
+        self._times: deque[float] = deque(maxlen=1024)
+
+    def add(self, seconds: float) -> None:
+        """One duration, now."""
+        now = self._clock()
+        with self._lock:
+            if not self._slots or self._slots[-1][0] != int(now):
+                self._slots.append((int(now), Histogram()))
+            self._slots[-1][1].add(seconds)
+            self._times.append(now)
+
+    def histogram(self) -> Histogram:
+        """Of the last ten seconds."""
+        oldest = int(self._clock()) - self.SECONDS
+        merged = Histogram()
+        with self._lock:
+            for second, slot in self._slots:
+                if second > oldest:
+                    merged.bins += slot.bins
+                    merged.total += slot.total
+                    merged.count += slot.count
+                    merged.max = max(merged.max, slot.max)
+        return merged
+
+    @property
+    def rate(self) -> float:
+        """How many a second lately; falls to 0 when none come."""
+        now = self._clock()
+        with self._lock:
+            while self._times and self._times[0] < now - self.RATE_SECONDS:
+                self._times.popleft()
+            if len(self._times) < 2:
+                return 0.0
+            n, span = len(self._times) - 1, self._times[-1] - self._times[0]
+            quiet = now - self._times[-1]
+        # Between two of them the silence says nothing; one that lasts longer counts.
+        return n / max(1e-6, span + (quiet if quiet > 2.0 * span / n else 0.0))
 
 
 class LiveStatus:
@@ -69,24 +143,24 @@ class LiveStatus:
         """A frame was handed to the sinks, `latency` seconds after it was captured, with so many faces."""
         self.window.add(latency)
         self.faces = faces
-        self._look()
+        self._lost_lately()
         self._late_share()
 
     def _late_share(self) -> float:
         """Share of the last ten seconds' frames that came too late for their faces to be worked on."""
         counters = self.stats.counters
         late = counters["passed:late"]
-        return sum(self._late.look(self._clock(), counters["frames_out"] - late, {"late": late}).values())
+        return sum(self._late.update(self._clock(), counters["frames_out"] - late, {"late": late}).values())
 
-    def _look(self) -> dict[str, dict[str, float]]:
+    def _lost_lately(self) -> dict[str, dict[str, float]]:
         """What the outputs gave up lately."""
         now = self._clock()
-        return {name: self._losses[name].look(now, end.health.frames, end.health.causes) for name, end in self.sinks}
+        return {name: self._losses[name].update(now, end.health.frames, end.health.causes) for name, end in self.sinks}
 
     @property
     def alerts(self) -> list[str]:
         """Connected outputs whose viewers miss frames, a line each: "rtmp://…: 52 % dropped (network)"."""
-        return [f"{name}: {100 * share:.0f} % dropped ({cause})" for name, losses in self._look().items()
+        return [f"{name}: {100 * share:.0f} % dropped ({cause})" for name, losses in self._lost_lately().items()
                 for cause, share in losses.items() if cause != "away" and share >= _LOSS]
 
     @property

@@ -6,10 +6,14 @@ The ioctls are those of linux/videodev2.h; nothing here starts, stops or changes
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
+
+from rtface.live.devices import v4l2
 
 _ENUM_FMT, _ENUM_SIZES, _ENUM_RATES = 0xC0405602, 0xC02C564A, 0xC034564B
 _CAPTURE = 1
@@ -58,6 +62,17 @@ def modes(fd: int) -> list[CameraMode]:
             for code in formats(fd) if code in known
             for width, height in sizes(fd, code)
             for rates in [rates_of(fd, code, width, height)]]
+
+
+def modes_of(node: Path) -> list[CameraMode]:
+    """The `modes` of a device by its path; OSError where it cannot be opened."""
+    fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return modes(fd) if v4l2.capability(fd).captures else []
+    except OSError:
+        return []
+    finally:
+        os.close(fd)
 
 
 def formats(fd: int) -> list[str]:

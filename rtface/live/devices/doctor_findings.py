@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from rtface.errors import MissingComponent
 from rtface.live.devices import v4l2
-from rtface.live.devices.camera_modes import CameraMode, choose, modes
+from rtface.live.devices.camera_modes import CameraMode, choose, modes_of
 from rtface.live.devices.listing import devices, loopback
 from rtface.live.sources import srt
 from rtface.util.finding import Finding
@@ -77,19 +76,13 @@ def _cameras() -> Iterator[Finding]:
             continue
         name, where = f"camera {node.name[5:]}", f"{v4l2.label(node)} ({node})"
         try:
-            fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            offered = modes_of(node)
         except PermissionError:
             yield Finding(name, "warn", f"{where} may not be opened", v4l2.JOIN)
             continue
         except OSError as error:
             yield Finding(name, "warn", f"{where} cannot be opened: {v4l2.why(error)}", "plug it in again")
             continue
-        try:
-            offered = modes(fd) if v4l2.capability(fd).captures else []
-        except OSError:
-            offered = []
-        finally:
-            os.close(fd)
         if offered:
             yield _camera(name, where, node, offered)
 

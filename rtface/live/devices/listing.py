@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtface.live.devices import v4l2
-from rtface.live.devices.camera_modes import CameraMode, modes
+from rtface.live.devices.camera_modes import CameraMode, modes_of
 
 Kind = Literal["camera", "virtual camera", "microphone"]
 ASOUND = Path("/proc/asound")
@@ -73,19 +72,11 @@ def _camera(node: Path) -> MediaDevice | None:
     name, number = v4l2.label(node), node.name[5:]
     users = tuple(map(str, v4l2.users(node)))
     try:
-        fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        offered = modes_of(node)
     except PermissionError:
         return MediaDevice("camera", f"camera:{number}", name, str(node), "no permission", users)
     except OSError:
         return None
-    try:
-        if not v4l2.capability(fd).captures:
-            return None
-        offered = modes(fd)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
     if not offered:
         return None
     state = "in use" if users else "free"
@@ -106,7 +97,7 @@ def loopback(node: Path) -> MediaDevice:
     name = v4l2.label(node)
     users = tuple(map(str, v4l2.users(node)))
     try:
-        can = v4l2.look(node)
+        can = v4l2.query(node)
     except PermissionError:
         state = "no permission"
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-import time
+import threading
 from fractions import Fraction
 from typing import Any
 
@@ -66,9 +66,9 @@ class PyvirtualcamOutput:
         except Exception as error:  # noqa: BLE001 - as above
             raise OSError(str(error)) from None
 
-    def watch(self, seconds: float) -> bool | None:
-        """Nothing is known of readers here."""
-        time.sleep(seconds)
+    def watch(self, seconds: float, stop: threading.Event) -> bool | None:
+        """Waits; whether a program reads the camera is not known here."""
+        stop.wait(seconds)
         return None
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ def capability(fd: int) -> DeviceCapability:
     return DeviceCapability(driver, label, bus, bits if all_bits & 0x80000000 else all_bits)
 
 
-def look(node: Path) -> DeviceCapability:
+def query(node: Path) -> DeviceCapability:
     """Of a device by its path; OSError where it cannot be opened."""
     fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -126,7 +126,7 @@ def repair(node: Path) -> bool:
     finally:
         os.close(fd)
     try:
-        return look(node).outputs
+        return query(node).outputs
     except OSError:
         return False
 

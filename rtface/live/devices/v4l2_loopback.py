@@ -1,8 +1,4 @@
-"""One v4l2loopback device as a virtual camera's output.
-
-Written to directly: pyvirtualcam on Linux does not ask to stream, so that v4l2loopback 0.12 is stuck after it, does not
-look at the size that the driver answers with, and only prints when a write fails.
-"""
+"""A v4l2loopback device as a virtual camera's output (docs/design.md says why not through pyvirtualcam)."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ import errno
 import os
 import select
 import struct
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -179,8 +176,9 @@ class V4l2LoopbackOutput:
         if os.write(self._fd, frame.data) != frame.nbytes:
             raise OSError(errno.EIO, "the device takes another size now")
 
-    def watch(self, seconds: float) -> bool | None:
-        """Waits at most so long for a change, then says whether a program reads it; None where that is not known."""
+    def watch(self, seconds: float, stop: threading.Event) -> bool | None:
+        """Waits for a change, `seconds` at most or until `stop`; whether a program reads it, None where that is not
+        known."""
         if self._events is not None:
             usage = None
             if self._events.poll(1000 * seconds):
@@ -188,13 +186,13 @@ class V4l2LoopbackOutput:
                     while True:
                         usage = struct.unpack_from("I", v4l2.ioctl(self._fd, _DEQUEUE, bytes(136)), 8)[0] > 0
                 if usage is None:
-                    time.sleep(seconds)  # a device that is gone says so at once, again and again
+                    stop.wait(seconds)  # a device that is gone says so at once, again and again
             if usage is not None:
                 self._known = (None, 0.0, usage)
             return self._known[2] if self._known else None
-        time.sleep(seconds)
+        stop.wait(seconds)
         opens, now = v4l2.loopback_opens(), time.monotonic()
-        # A look through all processes costs some milliseconds: only when the number of openers has changed.
+        # To search all processes costs some milliseconds: only when the number of openers has changed.
         if self._known is None or self._known[0] != opens or now - self._known[1] > (_RESCAN if opens else 0.5):
             self._known = (opens, now, v4l2.readers(self._node, own=1))
         return self._known[2]
@@ -214,6 +212,6 @@ class V4l2LoopbackOutput:
         """Lets it go, and leaves it usable."""
         os.close(self._fd)
         with contextlib.suppress(OSError):
-            can = v4l2.look(self._node)
+            can = v4l2.query(self._node)
             if not can.captures and not can.outputs:
                 v4l2.repair(self._node)

@@ -8,40 +8,30 @@ import threading
 import time
 from collections import Counter
 from fractions import Fraction
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from av.error import FFmpegError
 
 from rtface.errors import OutputError, RtfaceError
-from rtface.frame import Bytes, Frame
+from rtface.frame import Frame
 from rtface.live.addresses import LiveAddress
 from rtface.live.devices.camera_buffer import CameraBuffer, even
 from rtface.live.protocols import EndpointHealth, SoundFormat, SoundPacket, VideoFormat
 from rtface.options import Options
 
+if TYPE_CHECKING:
+    from rtface.live.devices.pyvirtualcam_output import PyvirtualcamOutput
+    from rtface.live.devices.v4l2_loopback import V4l2LoopbackOutput
+
+    CameraOutput = V4l2LoopbackOutput | PyvirtualcamOutput
+
 log = logging.getLogger("rtface")
 
 POLL = 0.25
-"""Seconds between two looks for readers, where the driver does not tell of them."""
+"""Seconds between two checks for readers, where the driver does not report them."""
 _WAITS = (0.25, 0.5, 1.0)
 _PATIENCE = 60.0
 _LATER = 5.0
-
-
-class CameraOutput(Protocol):
-    """One open virtual camera, as `V4l2LoopbackOutput`."""
-
-    name: str
-    width: int
-    height: int
-    pix_fmt: str
-    notes: list[str]
-
-    def write(self, frame: Bytes) -> None: ...
-
-    def watch(self, seconds: float) -> bool | None: ...
-
-    def close(self) -> None: ...
 
 
 def open_output(name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> CameraOutput:
@@ -178,7 +168,7 @@ class VirtualCamera:
             if self._state != "closed":
                 self._set("closed", "")
         if self._thread is not None:
-            self._thread.join(1.0)  # it may be asking the device about readers
+            self._thread.join(1.0)  # it may be waiting for an event of the device
         if output is not None:
             output.close()
 
@@ -226,7 +216,7 @@ class VirtualCamera:
                     self._output = None  # from here on it is this thread's alone
             if output is not None and not away:
                 tries = 0
-                self._wanted = output.watch(POLL) is not False
+                self._wanted = output.watch(POLL, self._stop) is not False
                 continue
             if output is not None:
                 output.close()

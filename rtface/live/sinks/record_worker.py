@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO, cast
 
@@ -177,12 +176,16 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
         parent.send(SinkRefused(f"the working file cannot be made ({error.strerror})"))
         return
     parent.send(SinkOpened(recording.encoder, ()))
-    why = _take(parent, recording)
     path: str | None = str(job.target.path)
-    if not why and not recording.frames:
-        why = "no frame came"
-    if not why:
-        why = _tried(recording, recording.finish)
+    why = ""
+    try:
+        _take(parent, recording)
+        if recording.frames:
+            recording.finish()
+        else:
+            why = "no frame came"
+    except (OSError, av.FFmpegError, ValueError) as error:
+        why = _failure(recording, error)
     if why:
         path = recording.give_up()
         why += f"; what was done is {path}" if path else "; nothing was left"
@@ -195,33 +198,25 @@ def _report(parent: ParentProcess, recording: Recording) -> None:
     parent.send(SinkReport(TransportStatus("live", f"{size / 1e6:.1f} MB", size), recording.frames))
 
 
-def _take(parent: ParentProcess, recording: Recording) -> str:
-    """Records what the parent sends until it asks to end; why it stopped earlier, "" where it did not."""
-    frames, said, why = parent.frames, 0.0, ""
+def _take(parent: ParentProcess, recording: Recording) -> None:
+    """Records what the parent sends until it asks to end."""
+    frames, reported = parent.frames, 0.0
     assert frames is not None
-    while not why and (message := parent.receive()) is not None:
+    while (message := parent.receive()) is not None:
         if isinstance(message, WriteFrame):
-            image, seconds = frames.get(message.slot, message.layout), message.time
-            why = _tried(recording, lambda image=image, seconds=seconds, corrected=message.corrected:
-                         recording.write_frame(image, seconds, corrected=corrected))
+            recording.write_frame(frames.get(message.slot, message.layout), message.time, corrected=message.corrected)
         elif isinstance(message, WriteSound):
-            sound, seconds = message.sound, message.time
-            why = _tried(recording, lambda sound=sound, seconds=seconds: recording.sound(sound, seconds))
-        if time.monotonic() - said > _STATUS_S:
-            said = time.monotonic()
+            recording.sound(message.sound, message.time)
+        if time.monotonic() - reported > _STATUS_S:
+            reported = time.monotonic()
             _report(parent, recording)
-    return why
 
 
-def _tried(recording: Recording, what: Callable[[], object]) -> str:
-    """Does it; why it did not work, "" where it did."""
-    try:
-        what()
-    except (OSError, av.FFmpegError, ValueError) as error:
-        cause = recording.file.fault or error
-        spent = full(cause)
-        if spent is not None:
-            return f"{spent} after {recording.file.size / 1e6:.1f} MB; the recording ends, make room for another"
-        text = str(getattr(cause, "strerror", None) or cause)
-        return f"writing failed ({redacted(' '.join(text.split()))})"
-    return ""
+def _failure(recording: Recording, error: Exception) -> str:
+    """Why a recording ends before its time."""
+    cause = recording.file.fault or error
+    spent = full(cause)
+    if spent is not None:
+        return f"{spent} after {recording.file.size / 1e6:.1f} MB; the recording ends, make room for another"
+    text = str(getattr(cause, "strerror", None) or cause)
+    return f"writing failed ({redacted(' '.join(text.split()))})"

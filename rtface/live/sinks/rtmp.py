@@ -132,7 +132,7 @@ class RtmpPublisher(TcpChannel):
         except ValueError:
             raise ConnectionLost("it no longer speaks RTMP") from None
 
-    def goodbye(self) -> None:
+    def end_stream(self) -> None:
         key = self._place.key
         super().put(wire.message(wire.COMMAND, wire.encode("FCUnpublish", 6, None, key))
                     + wire.message(wire.COMMAND, wire.encode("deleteStream", 7, None, self._stream)))

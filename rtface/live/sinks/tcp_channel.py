@@ -61,7 +61,7 @@ class TcpChannel:
             ConnectionLost: the peer ends the stream.
         """
 
-    def goodbye(self) -> None:
+    def end_stream(self) -> None:
         """Queues what tells the peer that the stream is over."""
 
     def flush(self) -> None:
@@ -123,7 +123,7 @@ class TcpChannel:
         with self._lock:
             return time.monotonic() - self._waiting[0][0] if self._waiting else 0.0
 
-    def look(self) -> tuple[int, float]:
+    def progress(self) -> tuple[int, float]:
         """Bytes that the peer has taken (where the kernel tells: acknowledged; else: that the kernel took), and for
         how many seconds it has taken none of those that wait for it."""
         held = _unacknowledged(self.peer)

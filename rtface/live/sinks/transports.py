@@ -111,7 +111,7 @@ class ServerTransport(Transport):
         until = time.monotonic() + seconds
         link = self._link
         if link is not None:
-            link.goodbye()
+            link.end_stream()
             while link.waiting_bytes and time.monotonic() < until and self._link is link:
                 self._wake()
                 time.sleep(0.01)
@@ -166,7 +166,7 @@ class ServerTransport(Transport):
                 while data := link.receive():
                     link.received(data)
                 link.flush()
-                accepted, idle = link.look()
+                accepted, idle = link.progress()
                 self._set(quiet=True, bytes=self._bytes + accepted)
                 if accepted != taken or self._given == given or link.waiting_bytes:
                     taken, given, moved = accepted, self._given, self._clock()
@@ -182,7 +182,7 @@ class ServerTransport(Transport):
     def _end(self) -> None:
         link, self._link, self.generation = self._link, None, 0
         if link is not None:
-            self._bytes += link.look()[0]
+            self._bytes += link.progress()[0]
             link.close()
 
 
@@ -271,7 +271,7 @@ class ListenTransport(Transport):
         try:
             viewer.receive()
             viewer.flush()
-            accepted, idle = viewer.look()
+            accepted, idle = viewer.progress()
             if idle > GIVEN_UP:
                 raise ConnectionLost("takes nothing")
             self._bytes += accepted - self._taken.get(viewer, 0)

@@ -8,8 +8,7 @@ import re
 import pytest
 
 from rtface.cli.console import Console
-from rtface.live.control.sliding_window import LatencyWindow
-from rtface.live.control.status import LiveStatus, StatusLine
+from rtface.live.control.status import LatencyWindow, LiveStatus, StatusLine
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats

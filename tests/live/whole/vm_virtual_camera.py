@@ -195,7 +195,7 @@ def end(pid):
 
 
 def sides(device=CAM):
-    can = v4l2.look(device)
+    can = v4l2.query(device)
     return can.captures, can.outputs
 
 
