@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 from training.crop_space import F32, U8
 from training.degradation import archive_film, missing_regions, single_image
@@ -215,39 +212,3 @@ def test_dropouts_lie_along_lines_and_lost_blocks_on_a_grid() -> None:
     for z in (mask, mask.T):
         edges = np.unique(np.flatnonzero((np.diff(z, axis=0) != 0).any(1)))
         assert len(edges) > 1 and not (np.diff(edges) % side).any()
-
-
-def test_new_kinds_come_last_and_can_be_asked_for() -> None:
-    pytest.importorskip("av", reason="PyAV is not installed")
-    import argparse
-
-    from training.data import film_pairs
-
-    assert film_pairs.KINDS[:7] == ("call", "heavy", "light", "camera", "tv", "still", "clean")
-    assert film_pairs.KINDS[7:] == ("archive", "missing") and len(film_pairs.SHARES) == len(film_pairs.KINDS)
-    assert film_pairs.some_kinds("missing,archive") == ("archive", "missing")
-    with pytest.raises(argparse.ArgumentTypeError, match="no such kind: nonsense"):
-        film_pairs.some_kinds("call,nonsense")
-
-
-@pytest.mark.parametrize("kind", ["archive", "missing"])
-def test_new_kinds_make_pairs(kind: str, tmp_path: Path) -> None:
-    pytest.importorskip("av", reason="PyAV is not installed")
-    data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
-    import cv2
-
-    from training.data.film_pairs import KINDS, film_pairs, still_pairs
-    from training.data.portraits import Face
-
-    cv2.imwrite(str(tmp_path / "a.png"), data.astronaut()[:, :, ::-1])
-    faces = [Face(tmp_path / "a.png", 512, "x", "a", False)]
-    made = [film_pairs(faces, np.random.default_rng(4), kind) for _ in range(2)]
-    if kind == "missing":
-        made = [p + still_pairs(faces, np.random.default_rng(5), kind) for p in made]
-    assert len(made[0]) >= 4 and all(
-        np.array_equal(a, b) for p, q in zip(*made, strict=True) for a, b in zip(p[:4], q[:4], strict=True)
-    )
-    for truth, seen, small_truth, small_seen, meta in made[0]:
-        assert truth.shape == seen.shape == (384, 352, 3) and small_truth.shape == small_seen.shape == (192, 176, 3)
-        error = changed(truth, seen)
-        assert error.any() and np.median(error) < 12 and meta[0] == KINDS.index(kind)  # most of it is there

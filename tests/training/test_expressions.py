@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-
-pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 from training.crop_space import TEMPLATE_512
 from training.data.face_warps import MOUTH, RELIEF, Expressions, Passing, passing

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("skimage", reason="scikit-image is not installed")
-
 from training.crop_space import F64, U8
 from training.data.eyes_and_mouth import Features, mesh_of
 from training.export.golden_crops import golden_crops

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from skimage import data as pictures
+from skimage.metrics import structural_similarity
 
+from rtface.geometry.alignment import fit
 from training import landmarks
-from training.crop_space import TEMPLATE_512, oval_mask
+from training.crop_space import TEMPLATE_512, oval_mask, planes, roi
 from training.evaluation import metrics
 from training.evaluation.metrics import LEVELS, coverage, ssim, ssim_map
 from training.landmarks import to_bytes
@@ -48,7 +54,6 @@ def test_ssim_of_equal_and_of_flat_pictures() -> None:
 
 
 def test_ssim_is_scikit_images() -> None:
-    structural_similarity = pytest.importorskip("skimage.metrics", reason="needs scikit-image").structural_similarity
     a = pattern(96)
     b = np.clip(a + rng(1).normal(0, 0.1, a.shape), 0, 1).astype(np.float32)
     x, y = (z.astype(np.float64) @ metrics.LUMA for z in (a, b))
@@ -133,17 +138,11 @@ def test_coverage_refuses(error: object, u: object, levels: tuple[float, ...]) -
 
 def portrait() -> np.ndarray:
     """The astronaut as a canonical crop, uint8 512×512×3."""
-    cv2 = pytest.importorskip("cv2")
-    data = pytest.importorskip("skimage.data", reason="needs scikit-image")
-    from rtface.geometry.alignment import fit
-
     seen = np.array([[201.5, 106.5], [248.5, 103.0], [229.5, 133.0], [208.0, 156.5], [250.5, 153.5]])
-    return cv2.warpAffine(data.astronaut(), fit(seen, TEMPLATE_512), (512, 512), flags=cv2.INTER_CUBIC)
+    return cv2.warpAffine(pictures.astronaut(), fit(seen, TEMPLATE_512), (512, 512), flags=cv2.INTER_CUBIC)
 
 
 def test_landmark_error_counts_canonical_pixels() -> None:
-    pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    cv2 = pytest.importorskip("cv2")
     marks = landmarks.Landmarks()
     truth = portrait()
     assert marks.error(truth, truth) == 0
@@ -161,7 +160,6 @@ def test_landmark_error_counts_canonical_pixels() -> None:
 
 
 def test_landmarks_without_a_face() -> None:
-    pytest.importorskip("openvino", reason="OpenVINO is not installed")
     marks = landmarks.Landmarks()
     truth, nothing = portrait(), np.full((512, 512, 3), 90, np.uint8)
     assert np.isnan(marks.error(truth, nothing))
@@ -174,7 +172,6 @@ def test_landmarks_without_a_face() -> None:
 
 
 def test_chip_lies_where_dlib_wants_it() -> None:
-    cv2 = pytest.importorskip("cv2")
     for size in (256, 512):
         # Blobs at the canonical eye corners and the base of the nose come out at dlib's places.
         for point, wanted in zip(identity.ANCHORS, identity.DLIB, strict=True):
@@ -254,9 +251,6 @@ def test_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_weights_are_read_out_of_what_carries_them(
     carrier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import io
-    import tarfile
-
     name, data = "alex_shift_tolerant.pth", b"the weights"
     monkeypatch.setitem(weight_files.WEIGHTS, name, ("some==1", hashlib.sha256(data).hexdigest()))
     if carrier == "file":
@@ -405,10 +399,7 @@ def test_auc_counts_pairs() -> None:
 
 def test_the_identity_loss_sees_the_chip_that_is_measured() -> None:
     at_hand("dlib_face_recognition_resnet_model_v1.dat")
-    import cv2
     import torch
-
-    from training.crop_space import planes, roi
 
     net, size = Identity(), 256
     face = cv2.resize(portrait(), (size, size), interpolation=cv2.INTER_AREA)
@@ -425,7 +416,6 @@ def test_the_identity_loss_sees_the_chip_that_is_measured() -> None:
 
 def test_a_second_network_tells_people_apart() -> None:
     at_hand("edgeface_s_gamma_05.onnx")
-    pytest.importorskip("onnxruntime")
     from training.evaluation.edgeface import EdgeFace
 
     net, face = EdgeFace(), portrait()

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
+from rtface.engine.backends.onnx_runtime import OnnxPlan
+from rtface.engine.backends.openvino import OpenVinoPlan, supported
 from rtface.engine.crop_runner import CropRunner
 from rtface.engine.plan import Plan, load_golden, psnr
 from rtface.engine.recipe import Recipe, load_recipe
@@ -22,9 +25,6 @@ def recipe(name: str) -> Recipe:
 
 
 def openvino_plan(name: str, precision: Any) -> Plan:
-    pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    from rtface.engine.backends.openvino import OpenVinoPlan, supported
-
     if precision not in supported():
         pytest.skip(f"this CPU has no {precision}")
     return OpenVinoPlan(recipe(name), precision, 1)
@@ -66,16 +66,12 @@ def test_golden_openvino(name: str, precision: str) -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_golden_onnxruntime(name: str) -> None:
-    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    from rtface.engine.backends.onnx_runtime import OnnxPlan
-
     needed = recipe(name).golden.psnr.f32
     assert needed is not None and worst(name, OnnxPlan(recipe(name), "f32", 1)) >= needed
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_batch_is_the_same_as_one_by_one(name: str) -> None:
-    ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     session = ort.InferenceSession(str(recipe(name).model_path), providers=["CPUExecutionProvider"])
     r = np.random.default_rng(0)
     shapes = {port.name: (3, *port.shape[1:]) for port in session.get_inputs()}

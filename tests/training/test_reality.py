@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("av", reason="PyAV is not installed")
-pytest.importorskip("openvino", reason="OpenVINO is not installed")
-
 from rtface.cli.demo import make_clip
 from training.evaluation import real_clips
 

@@ -1,0 +1,162 @@
+"""What the networks are trained on: crops, people set aside, obstacles, films, pairs and sequences."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from training.crop_space import OVAL_CENTRE, TEMPLATE_512, cut, oval_mask, roi, similarity
+from training.data import film_sequences
+from training.data.film_pairs import KINDS, SHARES, film_pairs, some_kinds, still_pairs
+from training.data.moving_face import Actor
+from training.data.occluders import KINDS as OBSTACLES
+from training.data.occluders import Occluder
+from training.data.portraits import Face, load_faces, load_fresh, split
+from training.degradation import video_codec
+from training.train_all import Step, run, steps
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> list[Face]:
+    cv2.imwrite(str(tmp_path / "a.png"), data.astronaut()[:, :, ::-1])
+    return [Face(tmp_path / "a.png", 512, "x", "a", False)]
+
+
+def test_oval_lies_inside_the_region_and_covers_the_template() -> None:
+    for size in (256, 512):
+        x, y, w, h = roi(size)
+        outside = oval_mask(size)
+        for px, py in TEMPLATE_512 * size / 512:
+            assert outside[round(py), round(px)] > 0.99
+        outside[y : y + h, x : x + w] = 0
+        assert outside.max() == 0
+        assert x * 2 + w == size and x % (size // 32) == 0 and y % (size // 32) == 0
+    assert OVAL_CENTRE[0] == 0.5
+
+
+def test_cut_is_the_identity_where_it_should_be() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    same = cut(image, similarity(1.0, 0.0, (127.5, 127.5), 256), 256)
+    assert np.array_equal(same, image)
+    x, y, w, h = roi(256)
+    part = cut(image, similarity(1.0, 0.0, (127.5, 127.5), 256), 256, roi(256))
+    assert np.array_equal(part, image[y : y + h, x : x + w])
+
+
+def test_split_keeps_people_whole_and_licences_out(tmp_path: Path) -> None:
+    head = "file,crop_px,source_repo,licence,gray,identity\n"
+    rows = [f"h{i}.jpg,512,CivilServiceUSA/us-house,repository MIT,0,person {i // 2}\n" for i in range(200)]
+    rows += [f"s{i}.jpg,512,CivilServiceUSA/us-senate,repository MIT,0,Person-{i}\n" for i in range(60)]
+    rows += [
+        "w.jpg,512,writethedocs/www,CC BY-NC-SA 4.0,0,w\n",
+        "v.jpg,512,voteview/member_photos,no licence file,0,v\n",
+        "x.jpg,512,writethedocs/www,CC BY-NC-SA 4.0,0,Person 0\n",
+    ]
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "MANIFEST.csv").write_text(head + "".join(rows), encoding="utf-8")
+    faces = load_faces(tmp_path)
+    assert len(faces) == 260
+    train, held = split(faces)
+    assert len(train) + len(held) == 260 and len(held) >= 20
+    assert not {f.identity for f in train} & {f.identity for f in held}
+    assert split(list(reversed(faces)))[1] == list(reversed(held))
+    assert [f.path.name for f in load_fresh(tmp_path)] == ["w.jpg"]  # the other is in training, or may be
+
+
+def test_an_obstacle_hides_its_share_and_nothing_else() -> None:
+    for number, kind in enumerate(OBSTACLES):
+        r = np.random.default_rng(number)
+        actor = Actor(r.integers(0, 256, (512, 512, 3), dtype=np.uint8), 400.0, (640.0, 360.0), r)
+        obstacle = Occluder(actor, 0.33, kind, r)
+        oval = oval_mask(512) > 0.5
+        assert 0.25 < float(obstacle.alpha[oval].mean()) < 0.41
+        canvas = np.full((720, 1280, 3), 128, np.uint8)
+        obstacle.draw(canvas, 7.0, 1.0)
+        seen, cover = cut(canvas, actor.matrix(7.0), 512), obstacle.cover(7.0)
+        assert (seen[cover == 0] == 128).mean() > 0.995
+        assert (np.abs(seen[cover == 1].astype(int) - 128).max(1) > 2).mean() > 0.9
+
+
+def test_codec_gives_every_frame_back() -> None:
+    r = np.random.default_rng(1)
+    images = [r.integers(0, 256, (90, 160, 3), dtype=np.uint8) for _ in range(5)]
+    for name, options, rate in ((*video_codec.x264(30), 0), (*video_codec.vp8(200), 200_000)):
+        assert len(list(video_codec.through(images, name, options, bit_rate=rate))) == 5
+    flat = np.full((64, 64, 3), (180, 90, 60), np.uint8)
+    out = video_codec.to_rgb(video_codec.to_yuv(flat))
+    assert np.abs(out.astype(int) - flat).max() <= 2
+
+
+def test_kinds_keep_their_numbers_and_can_be_chosen() -> None:
+    assert KINDS == ("call", "heavy", "light", "camera", "tv", "still", "clean", "archive", "missing")
+    assert len(SHARES) == len(KINDS) and some_kinds("missing,archive") == ("archive", "missing")
+    with pytest.raises(argparse.ArgumentTypeError, match="no such kind: nonsense"):
+        some_kinds("call,nonsense")
+
+
+@pytest.mark.parametrize("kind", ["call", "archive", "missing"])
+def test_pairs_are_aligned_and_seeded(kind: str, faces: list[Face]) -> None:
+    made = [film_pairs(faces, np.random.default_rng(4), kind) for _ in range(2)]
+    if kind == "missing":
+        made = [p + still_pairs(faces, np.random.default_rng(5), kind) for p in made]
+    assert len(made[0]) >= 4
+    for p, q in zip(*made, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(p[:4], q[:4], strict=True))
+    for truth, seen, small_truth, small_seen, meta in made[0]:
+        assert truth.shape == seen.shape == (384, 352, 3) and small_truth.shape == small_seen.shape == (192, 176, 3)
+        error = np.abs(truth.astype(float) - seen)
+        assert error.mean() > 0 and meta[0] == KINDS.index(kind)
+        assert (error**2).mean() < 900 or kind != "call"
+        assert np.median(error.mean(2)) < 12  # most of the face is preserved
+
+
+def test_sequences_hold_successive_frames_and_what_hides_them(faces: list[Face]) -> None:
+    def carried_gap(clip: film_sequences.Clip) -> list[list[float]]:
+        """How far the clean frame before is from each frame: as it was, and fetched by the flow."""
+        gaps = []
+        grid = np.stack(np.meshgrid(np.arange(176, dtype=np.float32), np.arange(192, dtype=np.float32)), -1)
+        for before, now, flow in zip(clip.pictures[:-1, 0], clip.pictures[1:, 0], clip.flow[1:], strict=True):
+            fetched = cv2.remap(before, grid + cv2.resize(flow.astype(np.float32), (176, 192)), None, cv2.INTER_CUBIC)
+            gaps.append([float(np.abs(p.astype(float) - now)[8:-8, 8:-8].mean()) for p in (before, fetched)])
+        return gaps
+
+    hidden, gaps = 0, []
+    for seed in range(12):
+        for clip in film_sequences.film_clips(faces, np.random.default_rng(seed), "call"):
+            assert clip.pictures.shape == (film_sequences.FRAMES, 2, 192, 176, 3)
+            assert clip.flow.shape == (film_sequences.FRAMES, 24, 22, 2) and not clip.flow[0].any()
+            gaps += carried_gap(clip)
+            error = clip.pictures[:, 0].astype(float) - clip.pictures[:, 1]
+            assert 0 < (error**2).mean() < 900
+            hidden += int(clip.cover.max() > 250)
+        if hidden:
+            break
+    assert hidden
+    as_it_was, fetched = np.mean(gaps, 0)
+    assert fetched < 0.7 * as_it_was
+
+
+def test_the_whole_recipe_stops_at_a_fault_and_goes_on_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    found = steps(tmp_path / "faces", tmp_path / "runs", 100, 2)
+    assert [len(s.commands) for s in found[:5]] == [2, 1, 2, 1, 1]
+    options = [pair for s in found for c in s.commands for pair in pairwise(c) if pair[0].startswith("--")]
+    assert sum(float(value) for flag, value in options if flag == "--minutes") == pytest.approx(100)
+    made = {value for flag, value in options if flag in ("--out", "--run")}
+    takes = ("--pairs", "--clips", "--valid", "--core", "--into", "--from", "--checkpoint")
+    read = {value for flag, value in options if flag in takes}
+    assert {v.removesuffix("/last.pt") for v in read if "/" in v} <= made  # what a step reads, another writes
+    done = tmp_path / "done" / "00-x"
+    with pytest.raises(SystemExit, match="x failed"):
+        run(Step("x", (("data.film_pairs", "--nothing"),)), done)
+    assert not done.exists()
+    run(Step("x", (("data.film_pairs", "--help"),)), done)
+    assert done.exists()
+    capfd.readouterr()
+    run(Step("x", (("data.film_pairs", "--nothing"),)), done)
+    assert capfd.readouterr().out == "x: done\n"
