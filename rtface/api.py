@@ -104,7 +104,7 @@ def run(input: str | PathLike[str], output: str | PathLike[str], *, progress: Ca
             check_region(options, chosen)
             stats = Stats()
             return run_live(make_endpoints(*ends, chosen, stats), chosen, stats=stats, stop=cancel,
-                            look=_look(progress) if progress else None)
+                            monitor=_live_progress(progress) if progress else None)
         from rtface.pipeline.film import run_file
         from rtface.pipeline.stills import scope_of
 
@@ -166,9 +166,9 @@ def _check_callbacks(progress: object, cancel: object) -> None:
         raise UsageError(f"cancel must be a threading.Event, not {type(cancel).__name__}")
 
 
-def _look(progress: Callable[[Progress], None]) -> Callable[[LiveSession], None]:
-    """Tells `progress` how a live run is."""
-    def look(live: LiveSession) -> None:
+def _live_progress(progress: Callable[[Progress], None]) -> Callable[[LiveSession], None]:
+    """Calls `progress` with the state of a live run."""
+    def report(live: LiveSession) -> None:
         now = live.status.snapshot()
         progress(Progress(now["frames_out"], now["seconds"], None, now["fps"], now["faces"]))
-    return look
+    return report

@@ -97,7 +97,7 @@ def main() -> None:
             stop.set()
 
     source = open_live_source(parse_address(url), stats=stats)
-    run_live(Endpoints(source, [sink]), options, stats=stats, stop=stop, look=look)
+    run_live(Endpoints(source, [sink]), options, stats=stats, stop=stop, monitor=look)
     spent = time.monotonic() - started[0]
     steady = [t for t in sink.times if t >= sink.times[0] + 1]
     latencies, touched = sink.latencies[30:], sink.touched[30:]

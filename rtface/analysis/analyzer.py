@@ -50,12 +50,12 @@ class Analyzer:
     A new track is measured every fifth of a second, and decided after 1.2 seconds by the median. A film holds its
     frames back for that (`rtface.analysis.look_ahead`). Where frames cannot wait, the first one decides until then.
     Later, another decision needs the median of five seconds beyond a hysteresis, and comes at most once in ten seconds;
-    what is applied (`amount`) moves to it over `ramp_s` seconds.
+    what is applied (`strength`) moves to it over `ramp_s` seconds.
 
     Attributes:
         treatment: what is decided now.
         decided: whether that holds for longer than until the next measurement.
-        amount: strength to apply to the frame just seen, 0…1; 0 means that the face stays bit for bit.
+        strength: to apply to the frame just seen, 0…1; 0 means that the face stays bit for bit.
     """
 
     def __init__(self, *, ramp_s: float = 0.5, exposure: bool = False, forced: Treatment | None = None) -> None:
@@ -71,7 +71,7 @@ class Analyzer:
         self._asked = self._changed = -math.inf
         self.treatment = forced or Treatment(False)
         self.decided = forced is not None
-        self.amount = 0.0
+        self.strength = 0.0
 
     @property
     def analysis(self) -> Analysis:
@@ -147,22 +147,23 @@ class Analyzer:
         self._gains.clear()
 
     def advance(self, time: float) -> float:
-        """Advances the ramp to the frame at this time; returns `amount`."""
-        target = self.treatment.amount
+        """Advances the ramp to the frame at this time; returns `strength`."""
+        target = self.treatment.applied_strength
         if self._time is None:
-            self.amount = target
+            self.strength = target
         else:
             step = max(0.0, time - self._time) / self._ramp_s
-            self.amount = min(target, self.amount + step) if target > self.amount else max(target, self.amount - step)
+            now = self.strength
+            self.strength = min(target, now + step) if target > now else max(target, now - step)
         self._time = time
-        return self.amount
+        return self.strength
 
     def merge(self, later: Analyzer) -> None:
         """Adds what was measured of the same track in the next piece of the film; the later treatment holds."""
         self._sums += later._sums
         self._axis += later._axis
         self._measured += later._measured
-        self.treatment, self.amount = later.treatment, later.amount
+        self.treatment, self.strength = later.treatment, later.strength
 
     def _chosen(self, *, on: bool) -> Treatment:
         now = Analysis(*np.median(np.array([values for *_, values in self._recent]), axis=0).tolist())

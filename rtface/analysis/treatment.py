@@ -56,7 +56,7 @@ class Treatment:
     reasons: tuple[str, ...] = ()
 
     @property
-    def amount(self) -> float:
+    def applied_strength(self) -> float:
         """The strength, 0 when off."""
         return self.strength if self.on else 0.0
 

@@ -50,7 +50,7 @@ def run_live_job(source: LiveAddress, sink: LiveAddress, options: Options, conso
     check_port(options.metrics, "--metrics")
     try:
         with ExitStack() as stack:
-            report = run_live(ends, options, stats=stats, stop=stop.event, look=LiveMonitor(console, options, stack))
+            report = run_live(ends, options, stats=stats, stop=stop.event, monitor=LiveMonitor(console, options, stack))
     except Interrupted as interrupted:
         console.say(f"{source}: {interrupted}")
         return 0

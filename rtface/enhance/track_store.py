@@ -70,10 +70,10 @@ class TrackState:
             last = self.spans[-1] if self.spans else None
             if last is not None and last.on == treatment.on:
                 last.to_s, last.frames = round(time, 3), last.frames + 1
-                last.strength, last.reasons = treatment.amount, list(treatment.reasons)
+                last.strength, last.reasons = treatment.applied_strength, list(treatment.reasons)
             else:
                 at = round(time, 3)
-                self._add([Span(at, at, treatment.on, treatment.amount, list(treatment.reasons), 1)])
+                self._add([Span(at, at, treatment.on, treatment.applied_strength, list(treatment.reasons), 1)])
         return strength
 
     def apply(self, strength: float) -> None:

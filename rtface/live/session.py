@@ -193,15 +193,15 @@ class LiveSession:
     def _lost(self) -> bool:
         return self.ends.source.health.state == "away"
 
-    def until_stopped(self, look: Callable[[LiveSession], None] | None = None, interval: float = 0.2) -> None:
-        """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `look`."""
+    def until_stopped(self, monitor: Callable[[LiveSession], None] | None = None, interval: float = 0.2) -> None:
+        """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `monitor`."""
         while not self.controls.stop.wait(interval):
             if self.ends.source.ended:
                 self.loop.drain(2.0)
                 self.scheduler.drain(2.0 + (self.options.delay or 0) / 1e3)
                 return
-            if look is not None:
-                look(self)
+            if monitor is not None:
+                monitor(self)
 
     def fill(self, report: Report) -> None:
         """The run's figures."""
@@ -233,7 +233,7 @@ class LiveSession:
 
 
 def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,
-             look: Callable[[LiveSession], None] | None = None) -> Report:
+             monitor: Callable[[LiveSession], None] | None = None) -> Report:
     """Enhances faces from a camera, stream or film into a virtual camera, stream or file, as they come, until `stop`
     is set, a control says so, or a film has ended.
 
@@ -242,7 +242,7 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
         options: see `rtface.Options`.
         stats: receives counters, stage times and warnings.
         stop: ends the run when set, within a second.
-        look: called five times a second while the run goes on, first of all when it has begun.
+        monitor: called five times a second while the run goes on, first of all when it has begun.
 
     Raises:
         as `LiveSession`; Interrupted when it is stopped before it has begun.
@@ -257,9 +257,9 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
         report = Report(ends.source.described, ends.sinks[0].described, __version__, options.engine, options.device,
                         options=report_options(options), first_frame_s=round(perf_counter() - began, 3),
                         notes=ends.notes)
-        if look is not None:
-            look(live)
-        live.until_stopped(look)
+        if monitor is not None:
+            monitor(live)
+        live.until_stopped(monitor)
         report.fps = round(stats.counters["frames_out"] / max(perf_counter() - pumping, 1e-3), 2)
         live.fill(report)
     report.seconds = round(perf_counter() - began, 3)

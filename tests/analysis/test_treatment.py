@@ -32,7 +32,7 @@ CLEAN, NOISY = Analysis(detail=90.0), Analysis(noise=0.6, detail=90.0)
 def test_a_clean_face_is_left_alone() -> None:
     chosen = choose_treatment(CLEAN, 200)
     assert chosen == Treatment(False, 0.0, None, ("clean",))
-    assert chosen.amount == 0
+    assert chosen.applied_strength == 0
 
 
 def test_a_bad_face_is_treated_and_says_why() -> None:
@@ -70,14 +70,14 @@ def test_a_speck_is_left_alone() -> None:
 
 def _feed(analyzer: Analyzer, found: Analysis, seconds: float, start: float = 0.0, *, fps: float = 25,
           gain: float | None = None) -> list[float]:
-    """The amounts of so many seconds on which the face looks the same."""
-    amounts: list[float] = []
+    """The strengths of so many seconds on which the face looks the same."""
+    strengths: list[float] = []
     for k in range(round(seconds * fps)):
         time = start + k / fps
         if analyzer.due(time):
             analyzer.learn(found, 200, time, gain if analyzer.asks(found, 200, time) else None)
-        amounts.append(analyzer.advance(time))
-    return amounts
+        strengths.append(analyzer.advance(time))
+    return strengths
 
 
 def test_the_first_picture_decides_where_frames_cannot_wait() -> None:
@@ -106,9 +106,9 @@ def test_a_track_that_ends_early_is_decided_by_what_is_known() -> None:
 
 def test_a_change_never_pops() -> None:
     analyzer = Analyzer()
-    amounts = _feed(analyzer, CLEAN, 8) + _feed(analyzer, NOISY, 20, 8) + _feed(analyzer, CLEAN, 20, 28)
-    assert amounts[0] == 0 and max(amounts) == 1 and amounts[-1] == 0
-    assert max(abs(b - a) for a, b in pairwise(amounts)) <= 0.04 / 0.5 + 1e-9
+    strengths = _feed(analyzer, CLEAN, 8) + _feed(analyzer, NOISY, 20, 8) + _feed(analyzer, CLEAN, 20, 28)
+    assert strengths[0] == 0 and max(strengths) == 1 and strengths[-1] == 0
+    assert max(abs(b - a) for a, b in pairwise(strengths)) <= 0.04 / 0.5 + 1e-9
 
 
 def test_two_bad_seconds_change_nothing() -> None:

@@ -24,8 +24,8 @@ def shown(track: TrackState, treatment: Treatment, first: int, frames: int) -> T
     track.analyzer.treatment = treatment
     for k in range(first, first + frames):
         track.see(FACE, k / 25)
-        if (amount := track.decide(k / 25, counted=True)) > 0.0:
-            track.apply(amount)
+        if (strength := track.decide(k / 25, counted=True)) > 0.0:
+            track.apply(strength)
     return track
 
 
@@ -49,8 +49,8 @@ def test_a_face_that_was_left_alone_says_so() -> None:
 
 def test_the_range_of_strength() -> None:
     track = record()
-    for amount in (0.5, 0.25, 1.0):
-        track.apply(amount)
+    for strength in (0.5, 0.25, 1.0):
+        track.apply(strength)
     assert track.report().strength_range == [0.25, 1.0]
     assert track.report().strength == pytest.approx(0.583, abs=1e-3)
 

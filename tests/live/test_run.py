@@ -52,7 +52,7 @@ class Run:
             self.live = live
             self.begun.set()
         try:
-            self.report = run_live(self.ends, self.options, stats=self.stats, stop=self.stop, look=look)
+            self.report = run_live(self.ends, self.options, stats=self.stats, stop=self.stop, monitor=look)
         except BaseException as error:  # noqa: BLE001 - looked at by the test
             self.error = error
 
