@@ -8,12 +8,13 @@ a frame is dropped only where even passing it on is too slow.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Thread
 from time import monotonic
 
 from rtface.concurrency import Mailbox
+from rtface.concurrency.threads import start_thread
 from rtface.enhance.live import LiveEnhancer
 from rtface.frame import Face, Frame
 from rtface.live.controls import LiveControls
@@ -68,14 +69,12 @@ class FrameLoop:
         self._tracked = Mailbox[Frame](size=_AHEAD)
         self._seen: tuple[Face, ...] = ()
         self.faces = 0
-        self._threads = [threading.Thread(target=run, name=f"rtface-{name}", daemon=True)
-                         for name, run in (("track", self._track), ("enhance", self._finish))]
+        self._threads: list[Thread] = []
 
     def start(self) -> None:
         """Starts the threads."""
         self._tracker.start()
-        for thread in self._threads:
-            thread.start()
+        self._threads = [start_thread("track", self._track), start_thread("enhance", self._finish)]
 
     def put(self, frame: Frame) -> None:
         """Takes a frame from the source; never waits."""
@@ -85,16 +84,15 @@ class FrameLoop:
     def drain(self, timeout: float) -> None:
         """Takes no more frames, and waits until all are finished (at the end of a film)."""
         self._incoming.close()
-        self._threads[0].join(timeout)
-        self._threads[1].join(timeout)
+        for thread in self._threads:
+            thread.join(timeout)
 
     def close(self, timeout: float = 0.5) -> None:
         """Ends all threads after their current frame; a blocked one is left behind. Safe to call twice."""
         self._incoming.close()
         self._tracked.close()
         for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(timeout)
+            thread.join(timeout)
         self._tracker.close(timeout)
 
     def _track(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from rtface.analysis.scene_cuts import CutDetector
+from rtface.concurrency.threads import start_thread
 from rtface.frame import Face, Frame
 from rtface.pipeline.chain import find_faces
 from rtface.protocols import Device, Tracker
@@ -70,11 +71,11 @@ class LiveTracker:
         self._since = self._most
         self._cuts = CutDetector()
         self.every = 1
-        self._thread = threading.Thread(target=self._work, name="rtface-tracker", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins to work."""
-        self._thread.start()
+        self._thread = start_thread("tracker", self._work)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until the tracker is done with its frame; False after `timeout` seconds."""
@@ -86,7 +87,7 @@ class LiveTracker:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join(timeout)
 
     def faces_of(self, frame: Frame, *, every: int = 1, hurry: bool = False, sparing: bool = False,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from math import inf
 from time import monotonic
 
+from rtface.concurrency.threads import start_thread
 from rtface.frame import Frame
 from rtface.live.letterbox import Letterbox
 from rtface.live.protocols import LiveSink, SoundPacket, VideoFormat
@@ -66,11 +67,11 @@ class OutputScheduler:
         self._last_at = self._shown_at = clock()
         self._pts = self._real_pts = -(1 << 62)
         self._slate: Frame | None = None
-        self._thread = threading.Thread(target=self._run, name="rtface-output", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins to write, in a thread."""
-        self._thread.start()
+        self._thread = start_thread("output", self._run)
 
     def put(self, frame: Frame) -> None:
         """Takes a finished frame; never waits."""
@@ -99,7 +100,7 @@ class OutputScheduler:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join(1.0)
 
     def write_due(self) -> None:

@@ -6,14 +6,15 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from time import monotonic, perf_counter
+from time import perf_counter
 from types import TracebackType
 from typing import Self
 
 from rtface._version import __version__
+from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.live import LiveEnhancer
 from rtface.errors import Interrupted
@@ -78,12 +79,9 @@ class Endpoints:
 
     def close(self) -> None:
         """All at once, and whatever they wait for: a second at most."""
-        threads = [threading.Thread(target=end.close, name="rtface-close", daemon=True) for end in self._all()]
-        for thread in threads:
-            thread.start()
-        until = monotonic() + _CLOSE_S
-        for thread in threads:
-            thread.join(max(0.0, until - monotonic()))
+        for closed in wait([call_in_thread("close", end.close) for end in self._all()], _CLOSE_S).done:
+            if (error := closed.exception()) is not None:
+                log.error("a source or sink could not be closed", exc_info=error)
 
     def _all(self) -> list[LiveSource | LiveSink | SoundSource]:
         return [self.source, *self.sinks, *([self.sound] if self.sound else [])]
@@ -176,6 +174,7 @@ class LiveSession:
 
         def first(frame: Frame) -> None:
             steady.begin(frame.time)
+            steady.start()
             self._put = self.loop.put
             self.loop.put(frame)
 
@@ -219,8 +218,7 @@ class LiveSession:
 
     def close(self) -> None:
         """Ends everything within a second; safe to call twice."""
-        ends = threading.Thread(target=self.ends.close, name="rtface-ends", daemon=True)
-        ends.start()
+        ends = start_thread("ends", self.ends.close)
         self._closing.close()
         ends.join(_CLOSE_S + 0.1)
 
@@ -270,17 +268,7 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
 
 def _begun(ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> LiveSession:
     """A run that has begun. Opening may take ten seconds and loading as long; who stops it does not wait for that."""
-    promise: Future[LiveSession] = Future()
-
-    def begin() -> None:
-        try:
-            live = LiveSession(ends, options, stats, controls)
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            promise.set_exception(error)
-            return
-        promise.set_result(live)
-
-    threading.Thread(target=begin, name="rtface-begin", daemon=True).start()
+    promise = call_in_thread("begin", LiveSession, ends, options, stats, controls)
     while True:
         with suppress(TimeoutError):
             return promise.result(0.05)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from rtface.concurrency.threads import start_thread
 from rtface.live.protocols import SoundFormat, SoundPacket
 
 # Seconds without a frame from which silence takes the place of sound, while its source is there: a network may hold
@@ -38,15 +39,16 @@ class SoundGapFiller:
         self._began = 0.0
         self._silent = False
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rtface-silence", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def begin(self, at: float) -> None:
-        """The first picture is of `at`; sound begins with it. Further calls do nothing."""
+        """The first frame is of `at`; sound begins with it."""
         with self._lock:
-            if self._end is not None:
-                return
             self._end, self._began = at, self._clock()
-        self._thread.start()
+
+    def start(self) -> None:
+        """Calls `tick` many times a second, in a thread."""
+        self._thread = start_thread("silence", self._run)
 
     def put(self, sound: SoundPacket) -> None:
         """A frame of the source; one for a time that is over already is left out."""
@@ -72,7 +74,7 @@ class SoundGapFiller:
     def close(self) -> None:
         """Ends the thread; safe to call twice."""
         self._closed.set()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join(0.5)
 
     def _fill(self, until: float) -> None:

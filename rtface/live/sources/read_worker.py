@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -20,6 +21,7 @@ from av.codec.context import Flags
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.shared_frames import FrameLayout
+from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.errors import InputError, MissingComponent, RtfaceError
 from rtface.frame import Color, Display
 from rtface.live.devices import camera, microphone
@@ -65,7 +67,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
     `SoundPacketReady`, with a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
-    threading.Thread(target=reader.beat, name="beat", daemon=True).start()
+    start_thread("beat", reader.beat)
     device = {"camera": camera.open_camera, "microphone": microphone.open_microphone}
     try:
         opened = device.get(request.kind, open_stream)(request)
@@ -101,8 +103,8 @@ class ReadWorker:
         self._waiting: deque[QueuedPacket] = deque()
         self._buffer = JitterBuffer(request.buffer)
         self._changed = threading.Condition()
-        self._failure: BaseException | None = None
-        self._done = self._sound_began = False
+        self._demuxing: Future[None] = Future()
+        self._sound_began = False
         self._heard_at = time.monotonic()
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
         self._behind = _BEHIND
@@ -135,8 +137,9 @@ class ReadWorker:
         if video is not None and not opened.paced:
             video.codec_context.flags |= Flags.low_delay
         if opened.sound is None and self._request.again_for_sound and may_get_sound(self._request):
-            threading.Thread(target=self._listen, name="listen", daemon=True).start()
-        threading.Thread(target=self._demux, args=(opened, track), name="demux", daemon=True).start()
+            start_thread("listen", self._listen)
+        self._demuxing = call_in_thread("demux", self._demux, opened, track)
+        self._demuxing.add_done_callback(lambda _: self._wake())
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
         while (waiting := self._next()) is not None:
             if isinstance(waiting.item, SoundPacketReady):
@@ -152,8 +155,8 @@ class ReadWorker:
                     self._hand_over(image, waiting.due, opened)
                 elif waiting.fresh:
                     self._dropped += 1
-        if self._failure is not None:
-            raise self._failure
+        if self._demuxing.done():
+            self._demuxing.result()
         if opened.film:
             self._parent.send(EndOfStream())
 
@@ -164,7 +167,7 @@ class ReadWorker:
                 left = self._waiting[0].due - time.monotonic() if self._waiting else 0.2
                 if self._waiting and left <= 0:
                     return self._waiting.popleft()
-                if self._done and not self._waiting:
+                if self._demuxing.done() and not self._waiting:
                     return None
                 self._changed.wait(min(left, 0.2))
         return None
@@ -191,35 +194,32 @@ class ReadWorker:
         pace = PlaybackPace(0.0 if opened.film else CUSHION) if opened.paced else None
         burst = None if opened.paced or opened.monotonic else BurstDetector()
         leading = opened.video or opened.sound
-        try:
-            for packet in opened.container.demux(*streams):
-                if not packet.size:
-                    continue
-                self._heard_at = arrived = time.monotonic()
-                self._bytes += packet.size
-                if self._sound_began:
-                    raise InputError(SOUND_BEGAN)
-                if pace is not None:
-                    arrived = pace.due(packet, arrived)
-                    self._wait_for(arrived - _AHEAD)
-                if self._parent.gone:
-                    return
-                if burst is not None and packet.stream is leading and burst.over(packet, arrived):
-                    burst = None
-                if opened.video is not None and packet.stream_index == opened.video.index:
-                    due = arrived if burst or pace or opened.monotonic else self._due(packet, arrived)
-                    self._wait(QueuedPacket(packet, due, burst is None))
-                elif track is not None:
-                    for heard in track.push(packet, arrived):
-                        if burst is None:
-                            self._hear(heard, arrived)
-                    self._sound_errors = track.errors
-        except BaseException as error:  # noqa: BLE001 - raised in the main thread
-            self._failure = error
-        finally:
-            with self._changed:
-                self._done = True
-                self._changed.notify()
+        for packet in opened.container.demux(*streams):
+            if not packet.size:
+                continue
+            self._heard_at = arrived = time.monotonic()
+            self._bytes += packet.size
+            if self._sound_began:
+                raise InputError(SOUND_BEGAN)
+            if pace is not None:
+                arrived = pace.due(packet, arrived)
+                self._wait_for(arrived - _AHEAD)
+            if self._parent.gone:
+                return
+            if burst is not None and packet.stream is leading and burst.over(packet, arrived):
+                burst = None
+            if opened.video is not None and packet.stream_index == opened.video.index:
+                due = arrived if burst or pace or opened.monotonic else self._due(packet, arrived)
+                self._wait(QueuedPacket(packet, due, burst is None))
+            elif track is not None:
+                for heard in track.push(packet, arrived):
+                    if burst is None:
+                        self._hear(heard, arrived)
+                self._sound_errors = track.errors
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def _due(self, packet: av.Packet[Any], arrived: float) -> float:
         ticks = packet.dts if packet.dts is not None else packet.pts

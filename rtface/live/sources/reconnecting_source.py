@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
+from rtface.concurrency.threads import start_thread
 from rtface.errors import InputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.addresses import LiveAddress
@@ -62,7 +63,7 @@ class ReconnectingSource:
         self._request, self._title, self._stats = request, title, stats
         self._now, self._process = clock, process
         self._closed, self._settled = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="rtface-source", daemon=True)
+        self._thread: threading.Thread | None = None
         self._refusal: RtfaceError | None = None
         self._connection: ReadProcess | None = None
         self._opened: SourceOpened | None = None
@@ -117,7 +118,7 @@ class ReconnectingSource:
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
         self._frame, self._sound = frame, sound
-        self._thread.start()
+        self._thread = start_thread("source", self._keep)
         try:
             while not self._settled.wait(0.2):  # in slices, so that a signal gets its turn on every platform
                 pass
@@ -130,7 +131,7 @@ class ReconnectingSource:
 
     def close(self) -> None:
         self._closed.set()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join(0.9)
         self._say("closed", self._health.detail)
 
