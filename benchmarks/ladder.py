@@ -1,27 +1,23 @@
 """Quality levels under scripted loads: ten minutes of a live run in a simulation with a clock of its own.
 
-usage: python -m benchmarks.ladder [--minutes 10] [--rate 30] [--old FOLDER]
+usage: python -m benchmarks.ladder [--minutes 10] [--rate 30]
 
 One face, 30 frames a second. What a frame costs is scripted: a keyframe and a carried one as measured on two cores,
-made slower by the load (none, one core busy, two cores busy), with noise and stalls. --old names a checkout of an older
-version: its governor runs in the loop that it had, where the tracker held frames up and a newer frame replaced the one
-that waited. Prints a table and saves results/ladder.json. The real thing is measured by `benchmarks.live.loads`.
+made slower by the load (none, one core busy, two cores busy), with noise and stalls. Prints a table and saves
+results/ladder.json. `benchmarks.live.loads` measures a real run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.common import save
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDemand
 
@@ -29,7 +25,7 @@ KEY_S, CARRY_S, TRACK_S, REST_S = 0.0165, 0.0063, 0.0075, 0.0005
 CEILING_S = 0.1
 # Name, how much slower things go, noise (sigma of its logarithm), stalls a second.
 LOADS = [("none", 1.0, 0.15, 1 / 20), ("one core", 1.6, 0.3, 1 / 5), ("two cores", 2.4, 0.45, 1 / 2)]
-ROW = "{:>10} {:>8} {:>9} {:>10} {:>12} {:>10} {:>10} {:>9}"
+ROW = "{:>10} {:>9} {:>10} {:>12} {:>10} {:>9}"
 
 
 @dataclass
@@ -38,7 +34,6 @@ class Outcome:
 
     frames: int = 0
     enhanced: int = 0
-    dropped: int = 0
     switched: int = 0
     latency: list[float] = field(default_factory=list[float])
     steps: list[tuple[float, str, str]] = field(default_factory=list[tuple[float, str, str]])
@@ -50,20 +45,18 @@ class Outcome:
         return {"steps_a_minute": round(60 * len(self.steps) / seconds, 1),
                 "on_and_off_a_minute": round(60 * self.switched / seconds, 1),
                 "enhanced_percent": round(100 * self.enhanced / max(self.frames, 1), 1),
-                "dropped_a_minute": round(60 * self.dropped / seconds, 1),
                 "p50_ms": round(float(p50), 1), "p95_ms": round(float(p95), 1)}
 
 
 def simulate(seconds: float, slow: Callable[[float], float], noise: float, stalls: float, *, rate: float = 30.0,
-             old: bool = False, seed: int = 1) -> Outcome:
-    """One run. `slow` says how much longer everything takes at a time; `old`: the loop as it was."""
+             seed: int = 1) -> Outcome:
+    """One run. `slow` says how much longer everything takes at a time."""
     random, period, out = np.random.default_rng(seed), 1.0 / rate, Outcome()
     governor = QualityGovernor(period, CEILING_S)
     governor.costs.learn("s", KEY_S - 0.0045)
     arrivals = deque(np.arange(round(seconds * rate)) * period)
     stalled = deque(np.cumsum(random.exponential(1 / stalls, round(3 * seconds * stalls) + 10)))
-    tracker_free = free = 0.0
-    late, shown = 0, True
+    free, late, shown = 0.0, 0, True
 
     def took(seconds_: float, at: float) -> float:
         pause = 0.0
@@ -73,29 +66,19 @@ def simulate(seconds: float, slow: Callable[[float], float], noise: float, stall
 
     while arrivals:
         came = float(arrivals.popleft())
-        if old:  # the tracker takes the newest frame, and hands it over once the one before was taken
-            begin = max(came, tracker_free)
-            while arrivals and arrivals[0] <= begin:
-                came, late, out.dropped = float(arrivals.popleft()), late + 1, out.dropped + 1
-            ready = begin + took(TRACK_S, begin)
-            tracker_free = max(ready, free)
-        else:
-            wait = took(TRACK_S, came)
-            ready = came + (wait if wait < 0.9 * period and came >= free - period else 0.0)
+        wait = took(TRACK_S, came)
+        ready = came + (wait if wait < 0.9 * period and came >= free - period else 0.0)
         start = max(ready, free)
         age = start - came
         out.frames += 1
-        bare = age > (CEILING_S if old else 3 * CEILING_S)
         strength = 0.0
-        if bare:
+        if age > 3 * CEILING_S:
             free = start + took(REST_S, start)
-            if not old:
-                governor.missing(1)
-                late += 1
+            governor.missing(1)
+            late += 1
         else:
-            late += not old and age > CEILING_S
-            more: dict[str, Any] = {} if old else {"age": age}
-            (plan,) = governor.plan(came, [FaceDemand(1, 200.0, "s")], late=late, **more)
+            late += age > CEILING_S
+            (plan,) = governor.plan(came, [FaceDemand(1, 200.0, "s")], late=late, age=age)
             late, done = 0, [(plan.engine, plan.key)] if plan.engine else []
             cost = took(sum(KEY_S if key else CARRY_S for _, key in done) + REST_S, start)
             governor.costs.spent(cost, done)
@@ -115,30 +98,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=30.0)
-    parser.add_argument("--old", metavar="FOLDER")
-    parser.add_argument("--raw", choices=("old", "new"), help=argparse.SUPPRESS)
     a = parser.parse_args()
-    if a.raw:
-        print(json.dumps([simulate(60 * a.minutes, lambda t, slow=slow: slow, noise, stalls, rate=a.rate,
-                                   old=a.raw == "old").figures(60 * a.minutes) for _, slow, noise, stalls in LOADS]))
-        return
-    here = Path(__file__).resolve().parents[1]
-    table = [ROW.format("load", "version", "steps/min", "on/off/min", "enhanced %", "drops/min", "p50 ms", "p95 ms")]
+    table = [ROW.format("load", "steps/min", "on/off/min", "enhanced %", "p50 ms", "p95 ms")]
     result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "minutes": a.minutes, "rate": a.rate}
-    for version, folder in (("old", a.old), ("new", str(here))):
-        if folder is None:
-            continue
-        # The script of this version, with rtface of that one.
-        code = f"import sys; sys.path.insert(0, {folder!r}); import runpy; " \
-               f"runpy.run_path({str(Path(__file__).resolve())!r}, run_name='__main__')"
-        done = subprocess.run([sys.executable, "-c", code, "--minutes", str(a.minutes), "--rate", str(a.rate), "--raw",
-                               version], check=True, capture_output=True, text=True, cwd=folder)
-        for (load, *_), found in zip(LOADS, json.loads(done.stdout.splitlines()[-1]), strict=True):
-            result[f"{load}, {version}"] = found
-            table.append(ROW.format(load, version, *(found[k] for k in (
-                "steps_a_minute", "on_and_off_a_minute", "enhanced_percent", "dropped_a_minute", "p50_ms", "p95_ms"))))
-    from benchmarks.common import save
-
+    for load, slow, noise, stalls in LOADS:
+        found = simulate(60 * a.minutes, lambda t, slow=slow: slow, noise, stalls, rate=a.rate).figures(60 * a.minutes)
+        result[load] = found
+        table.append(ROW.format(load, *found.values()))
     save("ladder", result | {"table": table})
     print("\n".join(table))
 

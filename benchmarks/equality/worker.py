@@ -132,7 +132,7 @@ def quality_levels(source: Path, out: Path) -> None:
     runs: list[Any] = []
     for slow, noise, stalls in ((1.0, 0.15, 0.05), (1.6, 0.3, 0.2), (2.4, 0.45, 0.5)):
         run = simulate(60.0, lambda t, slow=slow: slow, noise, stalls)
-        runs.append([run.frames, run.enhanced, run.dropped, run.switched, run.latency, run.seen,
+        runs.append([run.frames, run.enhanced, run.switched, run.latency, run.seen,
                      [step[0] for step in run.steps]])
     (out / "levels.json").write_text(json.dumps(runs))
 

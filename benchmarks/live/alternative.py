@@ -2,8 +2,8 @@
 
     python -m benchmarks.live.alternative URL TIMES COUNT SECONDS ENGINE
 
-Each picture as BGR: faces detected anew (YuNet on the whole picture), the crop aligned by five points, restored by the
-same network that rtface uses (without its memory), warped back and blended over the whole picture with a feathered
+Each frame as BGR: faces detected again (YuNet on the whole frame), the crop aligned by five points, restored by the
+same network that rtface uses (without its memory), warped back and blended over the whole frame with a feathered
 mask, converted to I420 as pyvirtualcam does it, then a wait for the next tick of 30 frames a second. Prints one line of
 JSON.
 """
@@ -38,23 +38,23 @@ class Alternative:
         cv2.ellipse(mask, (size // 2, size // 2), (int(size * 0.36), int(size * 0.45)), 0, 0, 360, 1, -1)
         self._mask = cv2.GaussianBlur(mask, (0, 0), size / 24)
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """The picture with every face restored; BGR uint8 h×w×3."""
-        height, width = picture.shape[:2]
-        _, faces = self._detector.detect(picture)
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """The frame with every face restored; BGR uint8 h×w×3."""
+        height, width = frame.shape[:2]
+        _, faces = self._detector.detect(frame)
         for found in () if faces is None else faces:
             points = found[4:14].reshape(5, 2).astype(np.float64)
             face = Face(1, np.array([*found[:2], *(found[:2] + found[2:4])], np.float64), points)
             size = self._engine.size
             matrix = crop_matrix(face, size)
-            crop = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_AREA)
+            crop = cv2.warpAffine(frame, matrix, (size, size), flags=cv2.INTER_AREA)
             pixels = np.ascontiguousarray(crop[..., ::-1].transpose(2, 0, 1)[None], np.float32) / 255
             restored = self._engine.submit(pixels).result().pixels[0].transpose(1, 2, 0)[..., ::-1] * 255
             back = cv2.invertAffineTransform(matrix)
             whole = cv2.warpAffine(np.ascontiguousarray(restored), back, (width, height))
             mask = cv2.warpAffine(self._mask, back, (width, height))[..., None]
-            picture = np.clip(picture * (1 - mask) + whole * mask, 0, 255).astype(np.uint8)
-        return picture
+            frame = np.clip(frame * (1 - mask) + whole * mask, 0, 255).astype(np.uint8)
+        return frame
 
 
 def main() -> None:
@@ -67,12 +67,12 @@ def main() -> None:
     began, cpu = time.monotonic(), time.process_time()
     tick, latencies, numbers = began, [], []
     while time.monotonic() - began < float(seconds):
-        there, picture = capture.read()
+        there, frame = capture.read()
         if not there:
             break
-        number = number_of(picture[..., 1])
-        picture = restore(picture)
-        cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420)
+        number = number_of(frame[..., 1])
+        frame = restore(frame)
+        cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)
         if number is not None:
             latencies.append(due.latency(number, time.monotonic()))
             numbers.append(number)

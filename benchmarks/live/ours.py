@@ -1,4 +1,4 @@
-"""rtface on the same stream as the alternative, into a sink that reads each picture's number.
+"""rtface on the same stream as the alternative, into a sink that reads each frame's number.
 
     python -m benchmarks.live.ours URL TIMES COUNT SECONDS [ENGINE]
 
@@ -30,7 +30,7 @@ from rtface.stats import Stats
 
 
 class Reading:
-    """A sink that notes when each picture comes."""
+    """A sink that notes when each frame comes."""
 
     described, notes, wanted = "nothing", [], True
 
@@ -42,7 +42,7 @@ class Reading:
         """Nothing to open."""
 
     def write(self, frame: Frame) -> None:
-        """Reads the picture's number."""
+        """Reads the frame's number."""
         plane = frame.image.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
         now, number = time.monotonic(), number_of(rows)
@@ -60,7 +60,7 @@ class Reading:
 
 
 class Steps(logging.Handler):
-    """Counts the quality ladder's steps in the log."""
+    """Counts the changes of the quality level in the log."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""A camera that goes over the network: a clip at its own pace, whatever the receiver does, each picture numbered.
+"""A camera that goes over the network: a clip at its own pace, whatever the receiver does, each frame numbered.
 
     python -m benchmarks.live.sender CLIP PORT TIMES SECONDS
 
 Sends MPEG-TS to whoever connects to PORT of loopback and writes into the file TIMES (float64 seconds of
-`time.monotonic()`, one for each picture of the clip) when the picture of that number was due last. A receiver that does
+`time.monotonic()`, one for each frame of the clip) when the frame of that number was due last. A receiver that does
 not keep up makes the sender late, as a broken line does; due times do not wait for it.
 """
 
@@ -22,11 +22,11 @@ import numpy as np
 from benchmarks.common import CACHE, clip
 
 BITS, SIDE = 12, 16
-"""A picture's number stands in its first rows: one square a bit, the highest first, and one that is always white."""
+"""A frame's number stands in its first rows: one square a bit, the highest first, and one that is always white."""
 
 
 def numbered(rate: int = 30, **what: int) -> Path:
-    """The clip of `benchmarks.common.clip`, each picture with its number, as a camera's encoder would send it."""
+    """The clip of `benchmarks.common.clip`, each frame with its number, as a camera's encoder would send it."""
     plain = clip(rate=rate, **what)
     path = CACHE / f"numbered_{plain.name}"
     if path.exists():
@@ -51,13 +51,13 @@ def numbered(rate: int = 30, **what: int) -> Path:
 
 
 def number_of(luma: np.ndarray) -> int | None:
-    """The number in a picture's first rows (uint8 h×w of its luma, or of any channel); None where there is none."""
+    """The number in a frame's first rows (uint8 h×w of its luma, or of any channel); None where there is none."""
     middles = luma[SIDE // 2, SIDE // 2:(BITS + 1) * SIDE:SIDE] > 126
     return sum(int(bit) << (BITS - 1 - place) for place, bit in enumerate(middles[:BITS])) if middles[BITS] else None
 
 
 class Times:
-    """When each picture of the clip was due last, shared between processes."""
+    """When each frame of the clip was due last, shared between processes."""
 
     def __init__(self, path: Path, count: int) -> None:
         if not path.exists():
@@ -65,7 +65,7 @@ class Times:
         self.due = np.memmap(path, np.float64, "r+", shape=(count,))
 
     def latency(self, number: int, now: float) -> float:
-        """Seconds since the picture was due."""
+        """Seconds since the frame was due."""
         return now - float(self.due[number])
 
 

@@ -20,8 +20,6 @@ from rtface.util.urls import check_slashes
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 # What can be written to.
 SINK_SCHEMES = ("rtmp", "rtmps", "udp", "tcp", "srt")
-
-
 _DEVICES = ("camera", "vcam", "null")
 _READ_BY_FFMPEG = (*LIVE_SCHEMES, "http", "https", "ftp", "ftps", "sftp", "file")
 
@@ -81,7 +79,7 @@ def parse_address(text: str) -> LiveAddress:
     """What a name that was `unwrapped` means. Anything that is no device and no URL is a file; raises as
     `rtface.util.urls.check_slashes`."""
     match = re.match(r"([a-z][a-z0-9-]+):(.*)", text, re.DOTALL)
-    if match and (match[1] in _DEVICES or (match[1] not in _READ_BY_FFMPEG and _is_plugin(match[1]))):
+    if match and _is_device(match[1]):
         return LiveAddress(match[1], match[2])
     if re.match(r"/dev/video\d+$", text):
         return LiveAddress("camera", text)
@@ -89,8 +87,10 @@ def parse_address(text: str) -> LiveAddress:
     return LiveAddress("stream" if is_url(text) and not text.startswith("file://") else "file", text)
 
 
-def _is_plugin(name: str) -> bool:
-    return name in plugins.installed("source") or name in plugins.installed("sink")
+def _is_device(name: str) -> bool:
+    """Whether a name before a colon is that of a device or plugin."""
+    return name in _DEVICES or (name not in _READ_BY_FFMPEG and any(
+        name in plugins.installed(kind) for kind in ("source", "sink")))
 
 
 def is_live(source: LiveAddress, sink: LiveAddress) -> bool:

@@ -1,6 +1,6 @@
-"""The dark webcam, lightened: one smooth tone curve for the whole picture that follows the light slowly.
+"""The dark webcam, lightened: one smooth tone curve for the whole frame that follows the light slowly.
 
-Light is added before faces are enhanced, for these reasons, looked at in pictures of four dark clips both ways: the
+Light is added before faces are enhanced, for these reasons, looked at in frames of four dark clips both ways: the
 correction is then made for what is shown, so that its noise, contrast and colour limits hold there (added first and
 lifted afterwards, a correction grows with the curve, and so does every fault in it); and the tracker finds more of a
 face that is lit.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_LIFT = math.log2(3.0)
 """The largest lift: shadows at most three times as bright as they are coded."""
 
-# What a face, or a picture without one, is brought to; coded luma, 0…1. Low enough that dark skin stays dark.
+# What a face, or a frame without one, is brought to; coded luma, 0…1. Low enough that dark skin stays dark.
 _FACE_TARGET, _PICTURE_TARGET = 0.46, 0.36
 # Below this the curve comes from the diagonal, so that black and its noise stay; above this it goes back to it.
 _SHADOW, _BRIGHT = 0.12, 0.6
@@ -71,7 +71,7 @@ class BrightnessAdaptation:
 
     The lift follows the median of the last second, so what passes quickly (a hand, a blink of the tracker) is not
     seen, and moves only once it is off by more than a dead band. It goes there at once after a cut or a gap, and
-    quickly when the light is switched on (a picture that is too bright looks worse than one that is too dark) or the
+    quickly when the light is switched on (a frame that is too bright looks worse than one that is too dark) or the
     user asks for more or less.
     """
 
@@ -88,7 +88,7 @@ class BrightnessAdaptation:
         Args:
             time: of the frame in seconds.
             wanted: lift that this frame by itself would have, at full amount.
-            scene: mean coded luma of the whole picture, 0…1.
+            scene: mean coded luma of the whole frame, 0…1.
             amount: 0…1.
             cut: whether a new scene begins.
         """
@@ -139,10 +139,10 @@ class BrightnessAdaptation:
 
 
 class Brightening:
-    """Lightens the pictures of one run, in their own planes and in place.
+    """Lightens the frames of one run, in their own planes and in place.
 
     Luma (of RGB, each component) goes through `curve`; chroma grows a little, so that colours do not wash out. In a
-    dark webcam's picture the analysis finds nothing wrong with a face, so that it would be left as it is and lightening
+    dark webcam's frame the analysis finds nothing wrong with a face, so that it would be left as it is and lightening
     it afterwards would bring out its noise; the noise of a face that is lit first is seen, and taken away.
     """
 
@@ -153,12 +153,12 @@ class Brightening:
         self._tables: dict[tuple[object, ...], NDArray[Any]] = {}
 
     def apply(self, frame: Frame, amount: float, faces: Sequence[Face]) -> Frame:
-        """The picture, lightened; the frame itself, untouched, where that changes nothing.
+        """The frame, lightened; the frame itself, untouched, where that changes nothing.
 
         Args:
-            frame: any picture; one in a format that has no native planes here, or on a GPU, comes back in another.
+            frame: any frame; one in a format that has no native planes here, or on a GPU, comes back in another.
             amount: 0…1; 0 is bit for bit the input.
-            faces: on it or the one before, display space; what they are lit like decides, else the whole picture does.
+            faces: on it or the one before, display space; what they are lit like decides, else the whole frame does.
         """
         if amount <= 0.0 and self.adaptation.lift < ARRIVED:
             self.adaptation = BrightnessAdaptation()
@@ -175,7 +175,7 @@ class Brightening:
         return frame if image is frame.image else replace(frame, image=image)
 
     def _measure(self, frame: Frame, image: av.VideoFrame, form: Layout, faces: Sequence[Face]) -> tuple[float, float]:
-        """The lift wanted and the mean luma of the picture."""
+        """The lift wanted and the mean luma of the frame."""
         views = planes(image, form)
         legal = code_range(form.bits, full_range(form, frame.color), chroma=False)
 

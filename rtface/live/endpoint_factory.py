@@ -32,11 +32,12 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     also = None if options.also is None else resolve_address(str(options.also))
     if also is not None:
         named.append(LiveAddress("file", also))
-    _check_distinct([source, *named])
+    for number, end in enumerate(ends := [source, *named]):
+        if end.kind == "stream" and end in ends[:number]:  # files are compared by `_check_files`
+            raise UsageError(f"{end} is given twice; what is read and what is written must be different")
     _check_files(source, sink, also, options, stats)
     sinks = [make_sink(one, options) for one in named]
     own, film = options.audio is None, source.kind == "file"
-
     buffer = buffer_of(source, options)
 
     def opened(counted: Stats) -> LiveSource:
@@ -73,17 +74,6 @@ def buffer_of(source: LiveAddress, options: Options) -> float | None:
     return None if options.delay is None else max(0.0, options.delay - options.latency) / 1e3
 
 
-def _check_distinct(ends: list[LiveAddress]) -> None:
-    for number, end in enumerate(ends):
-        if any(_same(end, other) for other in ends[:number]):
-            raise UsageError(f"{end} is given twice; what is read and what is written must be different")
-
-
-def _same(one: LiveAddress, other: LiveAddress) -> bool:
-    """Whether two streams are the same; files are compared by `_check_files`."""
-    return one.kind == other.kind == "stream" and one.name == other.name
-
-
 def _check_files(source: LiveAddress, sink: LiveAddress, also: str | None, options: Options, stats: Stats) -> None:
     """Checks every file that the run writes against the others and the input; says what killed runs left there."""
     written = [OutputPath(sink.name)] if sink.kind == "file" else []
@@ -95,6 +85,6 @@ def _check_files(source: LiveAddress, sink: LiveAddress, also: str | None, optio
 
 
 def make_sink(sink: LiveAddress, options: Options) -> LiveSink:
-    """One output; raises as `make_ends`."""
+    """One output; raises as `make_endpoints`."""
     done = describe(live_engine(options), __version__, options.strength, metadata_options(options))
     return plugins.load("sink", sink.kind)(sink, options, metadata=done)

@@ -14,7 +14,7 @@ from rtface.frame import Bytes, Color, Display, Frame
 from rtface.live.protocols import VideoFormat
 from rtface.util.av_gpu import software
 
-# swscale's numbers of the matrices that pictures come with; others are read as BT.709.
+# swscale's numbers of the matrices that frames come with; others are read as BT.709.
 _SPACES = {"bt601": Colorspace.ITU601, "fcc": Colorspace.FCC, "smpte240m": Colorspace.SMPTE240M,
            "bt2020": Colorspace.BT2020}
 

@@ -35,7 +35,7 @@ class SourceRequest:
         fps: frames a second asked of a camera.
         seek: seconds of a film to skip.
         format: FFmpeg's name of the device's format in place of the platform's own, "" for that.
-        pictures, sound: whether video and sound are wanted.
+        video, sound: whether video and sound are wanted.
         buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
         sound_format: of the sound that is sent, None for what suits the source.
         again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
@@ -47,7 +47,7 @@ class SourceRequest:
     fps: Fraction | None = None
     seek: float = 0.0
     format: str = ""
-    pictures: bool = True
+    video: bool = True
     sound: bool = True
     buffer: float | None = 0.0
     sound_format: SoundFormat | None = None

@@ -165,7 +165,7 @@ class OutputScheduler:
             frame = self._fit(frame)
         except Exception as error:  # noqa: BLE001 - a frame that cannot be shown never ends a live run
             self._stats.count("faults")
-            self._stats.warn("fit", f"a picture of another form cannot be shown: {error}")
+            self._stats.warn("fit", f"a frame of another form cannot be shown: {error}")
             return
         for sink in self._sinks:
             try:

@@ -1,4 +1,4 @@
-"""One live run from source to sinks: opens everything, goes on until its user ends it, and says how it was."""
+"""A live run from source to sinks: opens all parts, runs until its user ends it, and reports."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from time import perf_counter
-from types import TracebackType
-from typing import Self
 
 from rtface._version import __version__
 from rtface.concurrency.threads import call_in_thread, start_thread
@@ -24,7 +22,7 @@ from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.frame_loop import FrameLoop
 from rtface.live.output_scheduler import OutputScheduler
-from rtface.live.protocols import LiveSink, LiveSource, SoundFormat, SoundPacket, SoundSource
+from rtface.live.protocols import Endpoint, LiveSink, LiveSource, SoundFormat, SoundPacket, SoundSource
 from rtface.live.slate import Slate
 from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.media.outputs import OutputPath, check_outputs
@@ -42,15 +40,15 @@ _CLOSE_S = 0.9
 
 @dataclass(slots=True)
 class Endpoints:
-    """What a live run reads and writes.
+    """Source and sinks of a live run.
 
     Attributes:
-        source: of pictures, and of its own sound.
+        source: of frames, and of its own sound.
         sinks: the output first, then what it is recorded to.
         sound: where sound comes from instead; None is the source's own.
         silent: no sound at all.
-        again: makes the source anew. A film that plays while outputs and engine are being opened would lose its first
-            seconds, so it is played from its beginning once they are there.
+        again: opens the source once more. A film that plays while outputs and engine are being opened would lose its
+            first seconds, so it is played from its beginning once they are there.
         buffer: seconds of the run's delay that frames wait in the source's jitter buffer.
         slate: what viewers see while the source is away; None is the usual one.
         names: of source and sinks as messages and metrics know them, without secrets.
@@ -78,20 +76,20 @@ class Endpoints:
         return [note for end in self._all() for note in end.notes]
 
     def close(self) -> None:
-        """All at once, and whatever they wait for: a second at most."""
+        """Closes all at the same time, in at most a second, whatever they wait for."""
         for closed in wait([call_in_thread("close", end.close) for end in self._all()], _CLOSE_S).done:
             if (error := closed.exception()) is not None:
                 log.error("a source or sink could not be closed", exc_info=error)
 
-    def _all(self) -> list[LiveSource | LiveSink | SoundSource]:
+    def _all(self) -> list[Endpoint]:
         return [self.source, *self.sinks, *([self.sound] if self.sound else [])]
 
 
 class LiveSession:
-    """A live run: pictures go through from its making until `close`.
+    """A live run, from its construction until `close`.
 
     Whatever fails after the beginning is worked around and counted: a source or sink that is lost is opened again, a
-    picture whose step fails goes through as it is.
+    frame whose step fails passes unchanged.
 
     Args:
         ends: not begun yet; closed with the run.
@@ -164,11 +162,11 @@ class LiveSession:
             self._start()
 
     def _start(self) -> None:
-        source, own = self.ends.source, self.ends.sound is None and not self.ends.silent
-        source.start(lambda frame: self._put(frame), (lambda packet: self._hear(packet)) if own else _unheard)
+        own = self.ends.sound is None and not self.ends.silent
+        self.ends.source.start(lambda frame: self._put(frame), lambda packet: self._hear(packet) if own else None)
 
     def _fill_gaps(self, form: SoundFormat) -> None:
-        """Lets silence go out from the first picture on wherever no sound comes."""
+        """Fills gaps in the sound with silence, from the first frame on."""
         steady = SoundGapFiller(form, self.scheduler.sound, lost=self._mute)
         self._closing.callback(steady.close)
 
@@ -222,13 +220,6 @@ class LiveSession:
         self._closing.close()
         ends.join(_CLOSE_S + 0.1)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.close()
-
 
 def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, stop: threading.Event | None = None,
              monitor: Callable[[LiveSession], None] | None = None) -> Report:
@@ -250,7 +241,7 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
     stats, controls = stats or Stats(), LiveControls(strength=options.strength, light=options.light)
     controls.stop = stop or controls.stop
     began = perf_counter()
-    with _begun(ends, options, stats, controls) as live:
+    with closing(_begun(ends, options, stats, controls)) as live:
         pumping = perf_counter()
         report = Report(ends.source.described, ends.sinks[0].described, __version__, options.engine, options.device,
                         options=report_options(options), first_frame_s=round(perf_counter() - began, 3),
@@ -275,8 +266,5 @@ def _begun(ends: Endpoints, options: Options, stats: Stats, controls: LiveContro
         if controls.stop.is_set():
             ends.close()
             promise.add_done_callback(lambda done: done.exception() or done.result().close())
-            raise Interrupted("stopped before the first picture")
+            raise Interrupted("stopped before the first frame")
 
-
-def _unheard(packet: SoundPacket) -> None:
-    """Sound that nobody wants."""

@@ -17,7 +17,7 @@ from rtface.live.protocols import VideoFormat
 WORDS = "back in a moment"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _BACKGROUND, _INK = 24, (208, 208, 208)
-# Of the picture's height: a line, and all of them with their distances; of its width; characters of a line.
+# Of the frame's height: a line, and all of them with their distances; of its width; characters of a line.
 _TEXT_SIZE, _TEXT_HEIGHT, _TEXT_WIDTH, _LINE = 0.07, 0.55, 0.86, 36
 
 
@@ -54,10 +54,10 @@ def _read(path: str) -> Bytes:
     try:
         data = np.frombuffer(Path(path).expanduser().read_bytes(), np.uint8)
     except OSError as error:
-        raise UsageError(f"--slate {path}: cannot be read ({error.strerror}); give a picture or words") from None
+        raise UsageError(f"--slate {path}: cannot be read ({error.strerror}); give an image or words") from None
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
-        raise UsageError(f"--slate {path}: is no picture that can be read; give a PNG or JPEG, or words")
+        raise UsageError(f"--slate {path}: is no image that can be read; give a PNG or JPEG, or words")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -12,7 +12,7 @@ from rtface.live.protocols import SoundFormat, SoundPacket
 # Seconds without a frame from which silence takes the place of sound, while its source is there: a network may hold
 # it back, and what comes late is still in its place. Viewers of HLS stop playing at a hole.
 _PATIENCE = 1.0
-# The same before the first frame: pictures and sound of a source do not begin with the same packet.
+# The same before the first frame: frames and sound of a source do not begin with the same packet.
 _FIRST = 0.3
 _TICK = 0.05
 

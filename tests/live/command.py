@@ -119,7 +119,7 @@ class Command:
         return self.until(lambda: status if condition(status := self.status()) else None, seconds)
 
     def runs(self, frames: int = 5, seconds: float | None = None) -> None:
-        """Waits until so many pictures went out, and the first sink has taken some."""
+        """Waits until so many frames went out, and the first sink has taken some."""
         self.until_status(lambda s: s["frames_out"] >= frames and s["sinks"][0]["frames"], seconds)
 
     def type(self, keys: str) -> None:

@@ -1,4 +1,4 @@
-"""Feeds a sink with pictures that carry the time, and with sound, as a live run would."""
+"""Feeds a sink with frames that carry the time, and with sound, as a live run would."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MONO = SoundFormat(RATE, 1)
 
 
 def form(width: int = 640, height: int = 360, rate: int = 30, **more: Any) -> VideoFormat:
-    """Pictures of a feed."""
+    """Frames of a feed."""
     return VideoFormat(width, height, "yuv420p", Fraction(rate), Color(primaries=1), **more)
 
 
@@ -74,7 +74,7 @@ class Voice:
 
 
 class Feed:
-    """Gives a sink pictures at an even pace, on the caller's thread.
+    """Gives a sink frames at an even pace, on the caller's thread.
 
     Args:
         texture: covers the pictures with grain that moves, so that they fill a file.
@@ -168,7 +168,7 @@ class Feed:
         return time.monotonic() - before
 
     def until_seen(self, watcher: Watcher, after: float, count: int = 1) -> None:
-        """Feeds until a watcher has got so many pictures after a time."""
+        """Feeds until a watcher has got so many frames after a time."""
         until = time.monotonic() + 20
         while sum(e["at"] > after for e in watcher.seen()) < count:
             assert time.monotonic() < until, f"{len(watcher.seen())} pictures were seen, the last ones too early"
@@ -225,7 +225,7 @@ def at_once(*calls: Callable[[], object]) -> None:
 
 
 def offsets(watcher: Watcher) -> list[tuple[float, float]]:
-    """By second of the stream: when a picture lies on the feed's clock, and when its tones do, each as the clock's
+    """By second of the stream: when a frame lies on the feed's clock, and when its tones do, each as the clock's
     time minus the stream's, in seconds modulo 1."""
     pictures = {round(e["pts"]): (e["stamp"] - e["pts"]) for e in watcher.seen() if e["stamp"] is not None}
     tones = {round(e["onset"]): -e["onset"] for e in watcher.seen("tone")}

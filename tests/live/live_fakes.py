@@ -18,7 +18,7 @@ FORM = VideoFormat(64, 48, "yuv420p", Fraction(30), Color("bt601"))
 
 
 def picture(luma: int = 100, form: VideoFormat = FORM) -> av.VideoFrame:
-    """A flat picture."""
+    """A flat frame."""
     image = av.VideoFrame(form.width, form.height, form.pix_fmt)
     for plane, value in zip(image.planes, (luma, 128, 128), strict=False):
         plane.update(bytes([value]) * plane.buffer_size)
@@ -26,12 +26,12 @@ def picture(luma: int = 100, form: VideoFormat = FORM) -> av.VideoFrame:
 
 
 def luma_of(frame: Frame) -> int:
-    """The first luma sample of a picture."""
+    """The first luma sample of a frame."""
     return memoryview(frame.image.planes[0])[0]
 
 
 def frame(number: int, *, luma: int | None = None, at: float | None = None, form: VideoFormat = FORM) -> Frame:
-    """The picture captured `at` (now), with its number as pts."""
+    """The frame captured `at` (now), with its number as pts."""
     captured = time.monotonic() if at is None else at
     return Frame(picture(number % 256 if luma is None else luma, form), number, TIME_BASE, color=form.color,
                  display=Display(), captured_at=captured)
@@ -105,7 +105,7 @@ class FakeSink:
         self.closed = True
 
     def wait_for(self, count: int, timeout: float = 5.0, *, repeated: bool = False) -> None:
-        """For so many pictures of the source, or `repeated` ones too."""
+        """For so many frames of the source, or `repeated` ones too."""
         def came() -> int:
             return sum(repeated or frame.captured_at is not None for frame in self.frames)
 

@@ -1,4 +1,4 @@
-"""Publishes pictures that carry the time, with sound, in real time: ``publish.py URL FORMAT [KEY=VALUE…]``.
+"""Publishes frames that carry the time, with sound, in real time: ``publish.py URL FORMAT [KEY=VALUE…]``.
 
 Every picture has the monotonic clock's milliseconds in its first rows, a bit a block (`read_stamp`), and flashes in the
 first tenth of each second of that clock, in which the sound has its tone. Where the server goes away, it tries again.
@@ -20,13 +20,13 @@ WIDTH = BITS * BLOCK
 
 
 def write_stamp(luma: np.ndarray, milliseconds: int) -> None:
-    """Black and white blocks in rows 0…7, from the highest bit; the picture is 320 wide at least."""
+    """Black and white blocks in rows 0…7, from the highest bit; the frame is 320 wide at least."""
     bits = [milliseconds >> (BITS - 1 - i) & 1 for i in range(BITS)]
     luma[:BLOCK, :WIDTH] = np.repeat(np.where(bits, 225, 25).astype(np.uint8), BLOCK)
 
 
 def read_stamp(image: av.VideoFrame) -> float:
-    """Seconds of the monotonic clock when a picture was made."""
+    """Seconds of the monotonic clock when a frame was made."""
     luma = image.to_ndarray(format="gray8")[2:6, :WIDTH].astype(float).mean(axis=0)
     bits = luma.reshape(BITS, BLOCK)[:, 2:6].mean(axis=1) > 125
     return int("".join("1" if bit else "0" for bit in bits), 2) / 1000

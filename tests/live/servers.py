@@ -199,7 +199,7 @@ class Srt(Process):
 
 
 class Publisher(Process):
-    """`publish.py`: pictures that carry the time, with sound; goes on after its server was away.
+    """`publish.py`: frames that carry the time, with sound; goes on after its server was away.
 
     Args:
         options: `size`, `fps`, `gop`, `seconds`, `codec`, `sound`, `o:…` for the muxer.

@@ -31,7 +31,7 @@ def test_the_curve_rises_and_keeps_black_white_and_highlights(lift):
     assert slopes.max() <= 1.16 * 2 ** lift  # noise grows no more than the light does
     assert np.diff(y)[:5].max() / np.diff(X)[0] < 1.1  # what is black stays black, noise and all
     assert slopes[-500:].min() > 0.5  # the lightest tenth keeps half of its contrast at least
-    assert np.abs(np.diff(slopes)).max() < 0.05  # no edge in the curve, so none in the picture
+    assert np.abs(np.diff(slopes)).max() < 0.05  # no edge in the curve, so none in the frame
 
 
 def test_a_lift_brings_a_luma_to_its_target_and_has_an_end():
@@ -43,7 +43,7 @@ def test_a_lift_brings_a_luma_to_its_target_and_has_an_end():
 
 
 def picture(pix_fmt, *, level=0.2, noise=0.05, size=(98, 62), full=False, seed=0, pts=0, **more):
-    """A dark picture with every code in it somewhere."""
+    """A dark frame with every code in it somewhere."""
     image = av.VideoFrame(*size, pix_fmt)
     form = layout(image.format.name)
     rng = np.random.default_rng(seed)
@@ -235,7 +235,7 @@ def test_a_lasting_change_is_followed_slowly_and_smoothly(fps):
     assert (np.diff(lifts) >= -1e-9).all()
     assert lifts[3 * fps] < 0.25
     assert lifts[-1] == pytest.approx(1.2, abs=0.03)
-    # What that means for a picture: no sample moves by more than two codes from one frame to the next at 30 a second.
+    # What that means for a frame: no sample moves by more than two codes from one frame to the next at 30 a second.
     tables = [255 * curve(np.arange(256) / 255, lift) for lift in lifts]
     assert max(np.abs(b - a).max() for a, b in pairwise(tables)) <= 2.0 * 30 / fps
 

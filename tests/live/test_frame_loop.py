@@ -1,4 +1,4 @@
-"""The live loop: no frame is lost, faults pass through, order and controls, no picture is enhanced that is too late."""
+"""The live loop: no frame is lost, faults pass through, order and controls, no frame is enhanced that is too late."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_strength_is_read_before_every_picture():
 
 
 class Recorder(NoFilters):
-    """Remembers what it was given; fails for the second picture."""
+    """Remembers what it was given; fails for the second frame."""
 
     def __init__(self) -> None:
         self.came_with: list[tuple[int, float, int]] = []

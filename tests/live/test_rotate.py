@@ -1,4 +1,4 @@
-"""Pictures that lie on their side, in a live run."""
+"""Frames that lie on their side, in a live run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtface.live.sources.reconnecting_source import open_live_source
 
 
 def spotted(name: str, width: int = 48, height: int = 32) -> tuple[av.VideoFrame, tuple[int, int]]:
-    """A picture of a format, dark with one bright 8×8 block; where that begins."""
+    """A frame of a format, dark with one bright 8×8 block; where that begins."""
     image, at = av.VideoFrame(width, height, name), (8, 16)
     form = layout(name)
     assert form is not None

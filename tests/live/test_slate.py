@@ -1,4 +1,4 @@
-"""The picture that viewers see while the source is away."""
+"""The frame that viewers see while the source is away."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_samples_that_are_not_square_keep_its_shape(tmp_path: Path):
 
 def test_a_picture_that_is_not_there_is_refused(tmp_path: Path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    for path, words in ((tmp_path / "missing.png", "cannot be read"), (tmp_path / "broken.png", "is no picture")):
+    for path, words in ((tmp_path / "missing.png", "cannot be read"), (tmp_path / "broken.png", "is no image")):
         with pytest.raises(UsageError, match=words):
             Slate(str(path))
 

@@ -17,7 +17,7 @@ def seconds(name: str, usual: float) -> float:
 
 
 def came(watcher: Watcher, count: int, patience: float = 40) -> None:
-    """Waits until so many pictures were watched."""
+    """Waits until so many frames were watched."""
     until = time.monotonic() + patience
     while (now := len(watcher.seen())) < count:
         assert time.monotonic() < until, f"only {now} pictures came"
@@ -25,10 +25,10 @@ def came(watcher: Watcher, count: int, patience: float = 40) -> None:
 
 
 def windows(watcher: Watcher, length: float) -> Iterator[tuple[float, float, float, float]]:
-    """For each `length` seconds of what was watched: when it began, how far the sound is behind the pictures in
-    milliseconds, how old the pictures were when they came in milliseconds, and pictures a second."""
+    """For each `length` seconds of what was watched: when it began, how far the sound is behind the frames in
+    milliseconds, how old the frames were when they came in milliseconds, and frames a second."""
     videos = [e for e in watcher.seen() if e["stamp"] is not None]
-    # By second of the stream: the feed's clock at its picture, and at its tone, each less the stream's time.
+    # By second of the stream: the feed's clock at its frame, and at its tone, each less the stream's time.
     pictures = {round(e["pts"]): e["stamp"] - e["pts"] for e in videos}
     tones = {round(e["onset"]): -e["onset"] for e in watcher.seen("tone")}
     apart = {k: ((pictures[k] - tones[k] + 0.5) % 1 - 0.5) * 1000 for k in pictures.keys() & tones.keys()}

@@ -1,4 +1,4 @@
-"""Long runs from server to server: sound and pictures stay together, memory stays flat, lost servers are found again.
+"""Long runs from server to server: sound and frames stay together, memory stays flat, lost servers are found again.
 
 Their lengths are in seconds and can be set: RTFACE_SOAK_STEP=600, RTFACE_SOAK_MEMORY=1800, RTFACE_SOAK_STALL=20,
 RTFACE_SOAK_AWAY=5, RTFACE_SOAK_NETEM=60.
@@ -80,7 +80,7 @@ def test_sound_and_pictures_stay_in_step(server, tmp_path):
 
 
 def resumed(watcher: Watcher, after: float, within: float) -> float:
-    """Seconds from a moment to the first picture that was made after it."""
+    """Seconds from a moment to the first frame that was made after it."""
     until = time.monotonic() + within
     while time.monotonic() < until:
         for seen in reversed(watcher.seen()):
@@ -108,7 +108,7 @@ def test_an_output_server_is_killed_and_comes_back(server, tmp_path):
             picture = resumed(watcher, back, 20)
         report("back: connected after s", live, "a viewer who comes then sees a picture after s", picture)
         assert live < 3
-        # Pictures went on meanwhile at their pace.
+        # Frames went on meanwhile at their pace.
         rate = (meanwhile["frames_out"] - before["frames_out"]) / (meanwhile["seconds"] - before["seconds"])
         report("pictures/s meanwhile", rate)
         assert rate > 20
@@ -132,7 +132,7 @@ def test_an_input_server_is_killed_and_comes_back(server, tmp_path):
         report(f"{server.__name__}: loss noticed after s", noticed, "new picture at the far end s", picture)
         assert picture < 3 + GOP_S + 0.5  # half a second on the way to the far end
         time.sleep(8)
-        # The far end never lost its stream, and sound and pictures are together as before.
+        # The far end never lost its stream, and sound and frames are together as before.
         assert len(watcher.seen("open")) == 1
         found = list(windows(watcher, 5))
         report("sound behind pictures ms, before and after", found[0][1], found[-1][1])

@@ -1,4 +1,4 @@
-"""Pictures made fit for live outputs in the reader: interlaced ones become progressive, HDR becomes SDR."""
+"""Frames made fit for live outputs in the reader: interlaced ones become progressive, HDR becomes SDR."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from av.filter.context import FilterContext
 from rtface.frame import Transfer
 from rtface.geometry.color_curves import engine_curve
 
-INTERLACED = "the source is interlaced: its pictures are deinterlaced"
-HDR = "the source is HDR: its pictures are tone-mapped to SDR (BT.709)"
+INTERLACED = "the source is interlaced: its frames are deinterlaced"
+HDR = "the source is HDR: its frames are tone-mapped to SDR (BT.709)"
 _HDR: dict[int, Transfer] = {16: "pq", 18: "hlg"}
 _BT709, _LIMITED, _BT2020 = 1, 1, 9
 _MATRIX_2020 = (9, 10)
@@ -29,10 +29,10 @@ _CURVES: dict[Transfer, str] = {
 
 
 class DeinterlaceToneMap:
-    """Deinterlaces and tone-maps pictures where they need it; others go through as they are.
+    """Deinterlaces and tone-maps frames where they need it; others go through as they are.
 
-    Interlaced pictures go through FFmpeg's bwdif, one out for one in: it needs the next picture, so they come one
-    picture later. HDR (PQ, HLG) goes through the curve of `rtface.geometry.color_curves.engine_curve`: light up to
+    Interlaced frames go through FFmpeg's bwdif, one out for one in: it needs the next frame, so they come one
+    frame later. HDR (PQ, HLG) goes through the curve of `rtface.geometry.color_curves.engine_curve`: light up to
     three
     quarters of BT.2408's reference white stays, what is brighter is rolled off towards white.
     """
@@ -45,7 +45,7 @@ class DeinterlaceToneMap:
         self.notes: list[str] = []
 
     def __call__(self, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """What a decoded picture gives: one, or none yet, with its own times."""
+        """What a decoded frame gives: one, or none yet, with its own times."""
         like = (image.width, image.height, image.format.name, int(image.color_trc), int(image.color_range))
         if like != self._like:
             self._like, self._deinterlacer, self._tone_mapper = like, None, None
@@ -60,7 +60,7 @@ class DeinterlaceToneMap:
             yield from [one] if self._tone_mapper is None else _mapped(self._tone_mapper, one)
 
     def _made(self, note: str, make: Callable[[], Graph], graph: Graph | None) -> Graph | None:
-        """The graph, made at its first picture; None where FFmpeg cannot make it of such pictures: they stay as they
+        """The graph, made at its first frame; None where FFmpeg cannot make it of such frames: they stay as they
         are."""
         if graph is None and note not in self._tried:
             self._tried.add(note)

@@ -20,7 +20,7 @@ from rtface.live.sources.srt import SrtConnection
 from rtface.media.probe import choose_video, open_container, rate_of
 from rtface.redaction import shown
 
-# Of a stream that gives pictures in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
+# Of a stream that gives frames in batches (a playlist's pieces) or as fast as they are taken (a film over HTTP).
 _PACED_SCHEMES = ("http", "https", "ftp", "ftps", "sftp")
 # Not "nobuffer": that throws away what the opening read, and with it the I-frame that it waited for.
 _QUICK = {"analyzeduration": "1000000"}
@@ -28,7 +28,7 @@ _QUICK = {"analyzeduration": "1000000"}
 # long, and gives a last packet that it had kept. RTMP must never get "timeout": that makes it a server.
 _PATIENCE = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
-    # Without a count of its pictures, which the stream's head names, it is open with its first I-frame.
+    # Without a count of its frames, which the stream's head names, it is open with its first I-frame.
     "rtmp": {"analyzeduration": "3000000", "fpsprobesize": "3", "probesize": "131072", "rw_timeout": _PATIENCE,
              "rtmp_live": "live"},
     "rtsp": _QUICK | {"rtsp_transport": "tcp", "timeout": _PATIENCE},
@@ -38,7 +38,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "rtp": _QUICK,
     "http": {"rw_timeout": "10000000"},
 }
-# Microseconds to look once more where only sound was seen: RTMP shows no sign of pictures before their I-frame.
+# Microseconds to look once more where only sound was seen: RTMP shows no sign of frames before their I-frame.
 _LONGER = "6000000"
 # What a source without a plausible rate of its own is taken to give.
 _RATE = Fraction(30)
@@ -50,7 +50,7 @@ class OpenedInput:
 
     Attributes:
         container, video, sound: of PyAV; the streams that are wanted and there.
-        rate: nominal pictures a second.
+        rate: nominal frames a second.
         paced: it has to be read at the pace of its own clock.
         film: it has an end.
         monotonic: its clock should be the monotonic one.
@@ -100,13 +100,13 @@ def open_stream(request: SourceRequest) -> OpenedInput:
 
 def may_get_sound(request: SourceRequest) -> bool:
     """Whether sound may come later to a stream that was opened without: an RTMP encoder sends it when it has some."""
-    return request.sound and request.pictures and urlsplit(request.name).scheme.lower() in ("rtmp", "rtmps")
+    return request.sound and request.video and urlsplit(request.name).scheme.lower() in ("rtmp", "rtmps")
 
 
 def has_sound(request: SourceRequest) -> bool:
     """Opens the stream once more, as somebody who only wants to hear."""
     try:
-        opened = open_stream(replace(request, pictures=False))
+        opened = open_stream(replace(request, video=False))
     except (RtfaceError, av.FFmpegError, OSError):
         return False
     opened.container.close()
@@ -122,7 +122,7 @@ def _open_url(request: SourceRequest) -> OpenedInput:
     try:
         container = av.open(source, "r", format="mpegts" if scheme == "srt" else None, options=options,
                             metadata_errors="replace")
-        if request.pictures and scheme.startswith("rtmp") and not container.streams.video:
+        if request.video and scheme.startswith("rtmp") and not container.streams.video:
             container.close()
             container = av.open(source, "r", options=options | {"analyzeduration": _LONGER}, metadata_errors="replace")
     except av.FFmpegError as error:
@@ -136,10 +136,10 @@ def _open_url(request: SourceRequest) -> OpenedInput:
 def _streams(container: InputContainer, request: SourceRequest, name: str) -> OpenedInput:
     """The streams of an opened container that are wanted."""
     video = None
-    if request.pictures:
+    if request.video:
         video, _ = choose_video(container, name)
         context = video.codec_context
-        # Frame threads are fast because they are late: each of them holds a picture back.
+        # Frame threads are fast because they are late: each of them holds a frame back.
         context.thread_type, context.thread_count = "SLICE", 2
     sound = None
     if request.sound:
@@ -152,7 +152,7 @@ def _streams(container: InputContainer, request: SourceRequest, name: str) -> Op
 
 def plausible(rate: Fraction, known: bool) -> Fraction:
     """A stream's rate, or the usual one in place of one that no source has: some give their time base for it. What was
-    counted from a few pictures goes to the rate that was meant."""
+    counted from a few frames goes to the rate that was meant."""
     if not known or not 1 <= rate <= 240:
         return _RATE
     whole = Fraction(round(rate))

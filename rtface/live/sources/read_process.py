@@ -31,14 +31,14 @@ _SLOTS, _BYTES = 8, 7680 * 4320 * 3
 # Seconds in which the first frame has to come; the longer limit holds while data comes: some streams have an I-frame
 # every ten seconds only.
 OPENING = 10.0
-_FIRST_PICTURE = 20.0
+_FIRST_FRAME = 20.0
 # Seconds without data after which a source counts as lost; playlists come in pieces, disks have to wake up.
 _QUIET = {"stream": 3.5, "camera": 3.5, "microphone": 3.5, "file": 30.0}
 _QUIET_PIECES = 15.0
 # Seconds without data after which a playlist is shown as away, though it is not opened again yet.
 _HUSH = 2.5
 # Seconds without a frame after which a source counts as lost.
-_NO_PICTURE = 10.0
+_NO_FRAME = 10.0
 # Seconds without a message of the process, and until its first one: a busy machine takes long to start it.
 MUTE_S = 3.5
 START_S = 30.0
@@ -52,7 +52,7 @@ class ReadProcess:
 
     Args:
         request: what it opens.
-        picture: called with every frame.
+        frame: called with every video frame.
         sound: called with every frame of sound.
         hush: called with a reason where nothing has come for long, though the source is not lost yet.
         clock: seconds.
@@ -63,26 +63,26 @@ class ReadProcess:
         refusal: error with which the source could not be opened.
         over: whether a film came to its end.
         noted: conversions that its frames need, a line each.
-        pictures, sounds: how many came.
+        frames, sounds: how many came.
         dropped, errors, bytes: frames dropped before they got here, packets that could not be decoded, and bytes
             that the source gave in all.
         buffer: seconds that the jitter buffer adds now.
     """
 
-    def __init__(self, request: SourceRequest, picture: Callable[[VideoFrameReady, av.VideoFrame], None],
+    def __init__(self, request: SourceRequest, frame: Callable[[VideoFrameReady, av.VideoFrame], None],
                  sound: Callable[[SoundPacketReady], None], hush: Callable[[str], None] = lambda why: None, *,
                  clock: Callable[[], float] = time.monotonic,
                  start: Callable[..., ChildProcess] = ChildProcess) -> None:
-        self._request, self._picture, self._sound, self._hush = request, picture, sound, hush
+        self._request, self._frame, self._sound, self._hush = request, frame, sound, hush
         self._clock, self._start = clock, start
         self.opened: SourceOpened | None = None
         self.refusal: RtfaceError | None = None
         self.over = False
         self.noted: list[str] = []
-        self.pictures = self.sounds = self.dropped = self.errors = self.bytes = 0
+        self.frames = self.sounds = self.dropped = self.errors = self.bytes = 0
         self.buffer = 0.0
-        self._ring = FrameRing(_SLOTS, _BYTES) if request.pictures else None
-        self._word_at = self._picture_at = clock()
+        self._ring = FrameRing(_SLOTS, _BYTES) if request.video else None
+        self._word_at = self._frame_at = clock()
         self._began: float | None = None  # when the process was ready to open it
         self._quiet = 0.0
         self._reason: str | None = None
@@ -97,8 +97,7 @@ class ReadProcess:
         """
         try:
             child = self._start("rtface.live.sources.read_worker:read", self._request, name="reader",
-                                 frames=self._ring,
-                                 on_message=self._take, on_end=self._end)
+                                frames=self._ring, on_message=self._take, on_end=self._end)
         except MissingComponent:
             self._free()
             raise
@@ -112,8 +111,7 @@ class ReadProcess:
             self._free()
         if self.refusal is not None:
             return str(self.refusal)
-        return why or ("reading it failed" if self._reason else "the source ended it") + \
-            (f" ({self._reason})" if self._reason else "")
+        return why or (f"reading it failed ({self._reason})" if self._reason else "the source ended it")
 
     def _watch(self) -> str:
         """Why the source counts as lost, "" while it does not."""
@@ -121,28 +119,25 @@ class ReadProcess:
         patience = START_S if self._began is None else OPENING if self.opened is None else MUTE_S
         if now - self._word_at > patience:
             return "the process that reads it does not answer"
-        came = self.pictures if self._request.pictures else self.sounds
+        came = self.frames if self._request.video else self.sounds
         if self._began is None:
             return ""
         if not came:
             waited = now - self._began
             flows = self.opened is not None and self._quiet < 2 and self.bytes > 0
-            if waited > (_FIRST_PICTURE if flows else OPENING):
-                what = "picture" if self._request.pictures else "sound"
+            if waited > (_FIRST_FRAME if flows else OPENING):
+                what = "frame" if self._request.video else "sound"
                 return f"no {what} came within {waited:.0f} s; check that something is sent there"
             return ""
-        patience = self._patience()
+        pieces = self._request.name.lower().startswith("http")
+        patience = _QUIET_PIECES if pieces else _QUIET[self._request.kind]
         if _HUSH < self._quiet <= patience == _QUIET_PIECES:
             self._hush(f"nothing came for {self._quiet:.1f} s")
         if self._quiet > patience:
             return f"nothing came for {self._quiet:.1f} s"
-        if self._request.pictures and now - self._picture_at > max(_NO_PICTURE, self._patience()):
-            return f"no picture came for {now - self._picture_at:.0f} s"
+        if self._request.video and now - self._frame_at > max(_NO_FRAME, patience):
+            return f"no frame came for {now - self._frame_at:.0f} s"
         return ""
-
-    def _patience(self) -> float:
-        pieces = self._request.name.lower().startswith("http")
-        return _QUIET_PIECES if pieces else _QUIET[self._request.kind]
 
     def _take(self, message: SourceMessage) -> None:
         self._word_at = self._clock()
@@ -152,9 +147,9 @@ class ReadProcess:
         match message:
             case VideoFrameReady():
                 assert self._ring is not None
-                self.pictures += 1
-                self._picture_at = self._word_at
-                self._picture(message, self._ring.get(message.slot, message.layout))
+                self.frames += 1
+                self._frame_at = self._word_at
+                self._frame(message, self._ring.get(message.slot, message.layout))
             case SoundPacketReady():
                 self.sounds += 1
                 self._sound(message)

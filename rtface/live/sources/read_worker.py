@@ -44,7 +44,7 @@ from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.color import color_of, display_matrix, display_of, orientation
 from rtface.media.probe import details_of
 
-# FFmpeg's numbers of the matrices that a picture may name.
+# FFmpeg's numbers of the matrices that a frame may name.
 _TAGGED = {1, 4, 5, 6, 7, 9, 10}
 # Seconds after which a stream without sound is checked for sound again, doubled each time.
 _LISTEN = 2.0
@@ -56,9 +56,9 @@ _LATE = 0.4
 _MOST = 60
 # Seconds of overdue packets behind a frame from which it is not worth handing over, and their least number.
 _BEHIND_S, _BEHIND = 0.2, 3
-# Seconds that a driver's time may lie before a picture's arrival to be believed.
+# Seconds that a driver's time may lie before a frame's arrival to be believed.
 _PLAUSIBLE = 0.5
-# Seconds that a paced source is read ahead: its pictures and sound need not stand beside each other in the file.
+# Seconds that a paced source is read ahead: its frames and sound need not stand beside each other in the file.
 _AHEAD = 1.5
 
 
@@ -83,7 +83,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
 
 @dataclass(frozen=True, slots=True)
 class QueuedPacket:
-    """A packet of the picture, or sound ready for the run, until it is due.
+    """A packet of the frame, or sound ready for the run, until it is due.
 
     Attributes:
         due: when it goes on, `time.monotonic()`.
@@ -148,7 +148,7 @@ class ReadWorker:
             packet = self._catch_up(waiting.item, waiting.due) if waiting.fresh else waiting.item
             if packet is None:
                 continue
-            for image in self._pictures(packet):
+            for image in self._decoded(packet):
                 # The decoder gives frames in another order than packets come. What a frame has to wait for in the
                 # stream is no delay of this run, so its age counts from the packet that let the decoder give it.
                 if waiting.fresh and self._overdue() <= self._behind:
@@ -173,7 +173,7 @@ class ReadWorker:
         return None
 
     def _overdue(self) -> int:
-        """Packets of the picture that wait although they are due."""
+        """Packets of the frame that wait although they are due."""
         now = time.monotonic()
         with self._changed:
             return sum(w.due <= now for w in self._waiting if not isinstance(w.item, SoundPacketReady))
@@ -226,7 +226,7 @@ class ReadWorker:
         return self._buffer.due(None if ticks is None else float(ticks * packet.time_base), arrived)
 
     def _hear(self, heard: SoundPacketReady, arrived: float) -> None:
-        """Sound waits as long as the picture does, so that both reach the outputs together."""
+        """Sound waits as long as the frame does, so that both reach the outputs together."""
         due = self._buffer.beside(heard.stamp, arrived)
         if due > time.monotonic() or any(isinstance(w.item, SoundPacketReady) for w in tuple(self._waiting)):
             self._wait(QueuedPacket(heard, due))
@@ -278,7 +278,7 @@ class ReadWorker:
             return None
         return packet
 
-    def _pictures(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
+    def _decoded(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
         """Frames decoded from a packet, progressive and SDR."""
         try:
             images = [one for image in packet.decode() for one in self._conform(image)]
@@ -290,7 +290,7 @@ class ReadWorker:
         self._noted = len(self._conform.notes)
         return images
 
-    # -- pictures -----------------------------------------------------------------------------------------------
+    # -- frames -----------------------------------------------------------------------------------------------
 
     def _hand_over(self, image: av.VideoFrame, due: float, opened: OpenedInput) -> None:
         assert self._parent.frames is not None
@@ -319,7 +319,7 @@ class ReadWorker:
         turns, mirror = orientation(matrix) if matrix is not None else (0, False)
         self._color = color_of(image, siting=self._siting, codec=opened.video.codec_context.codec.canonical_name)
         if self._request.kind == "camera" and int(image.colorspace) not in _TAGGED and self._color.matrix == "bt709":
-            # What says nothing is a film by its size; a camera's own pictures are what V4L2 and UVC call the default.
+            # What says nothing is a film by its size; a camera's own frames are what V4L2 and UVC call the default.
             self._color = replace(self._color, matrix="bt601")
         self._display = display_of(turns, mirror, opened.video.sample_aspect_ratio,
                                    fields if image.interlaced_frame else "progressive")

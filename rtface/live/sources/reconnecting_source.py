@@ -47,7 +47,7 @@ def open_live_source(address: LiveAddress, *, size: tuple[int, int] | None = Non
 
 
 class ReconnectingSource:
-    """A `LiveSource` of any kind; with a request without pictures, the source of `rtface.live.sources.sound_sources`.
+    """A `LiveSource` of any kind; with a request without frames, the source of `rtface.live.sources.sound_sources`.
 
     Args:
         request: what to open.
@@ -86,10 +86,10 @@ class ReconnectingSource:
 
     @property
     def described(self) -> str:
-        opened = self._opened
-        if opened is None:
+        if self._opened is None:
             return self._title
-        return f"{self._title} ({opened.label}), {self._got}" if opened.label else f"{self._title}, {self._got}"
+        label = f" ({self._opened.label})" if self._opened.label else ""
+        return f"{self._title}{label}, {self._got}"
 
     @property
     def _got(self) -> str:
@@ -140,7 +140,8 @@ class ReconnectingSource:
         tries, lost_at = 0, self._now()
         while not self._closed.is_set():
             self._clock = SourceClock()
-            connection = self._connection = self._process(self._request, self._picture, self._heard, self._quiet)
+            connection = self._connection = self._process(
+                self._request, self._take_frame, self._take_sound, lambda why: self._say("away", why))
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
@@ -157,7 +158,7 @@ class ReconnectingSource:
                 break
             self._say("away", why)
             self._lost = True
-            if connection.pictures or connection.sounds:
+            if connection.frames or connection.sounds:
                 tries, lost_at = 0, self._now()
             self._closed.wait(retry_delay(tries, self._now() - lost_at))
             tries += 1
@@ -188,9 +189,6 @@ class ReconnectingSource:
         if failed:
             self._stats.count("packets_lost", failed)
 
-    def _quiet(self, why: str) -> None:
-        self._say("away", why)
-
     # -- on a thread of the process -----------------------------------------------------------------------------
 
     def _live(self) -> None:
@@ -201,27 +199,27 @@ class ReconnectingSource:
         self._lost = False
         self._say("live", self._got)
 
-    def _look_at_opened(self) -> None:
+    def _take_description(self) -> None:
         """Takes over the description of the source. The format of its sound stays that of the first opening."""
-        opened = self._connection.opened if self._connection is not None else None
-        if opened is None:
+        connection, request = self._connection, self._request
+        if connection is None or connection.opened is None:
             return
-        self._opened, request = opened, self._request
-        self._noted += [text for text in self._connection.noted if text not in self._noted] if self._connection else []
+        self._opened = opened = connection.opened
+        self._noted += [text for text in connection.noted if text not in self._noted]
         if request.sound and request.sound_format is None:
             # An encoder's sound may begin long after its video: viewers get silence until then.
             late = SoundFormat() if request.kind == "stream" and not opened.film else None
             self._request = replace(request, sound_format=opened.sound or late)
 
-    def _picture(self, shot: VideoFrameReady, image: av.VideoFrame) -> None:
-        self._look_at_opened()
+    def _take_frame(self, shot: VideoFrameReady, image: av.VideoFrame) -> None:
+        self._take_description()
         assert self._opened is not None
         image, display = self._upright(image, shot.display)
-        form = VideoFormat(image.width, image.height, image.format.name, self._opened.rate, shot.color, display.aspect)
-        if form != self._form:
-            self._form = form
+        form = VideoFormat(image.width, image.height, image.format.name, self._opened.rate, shot.color,
+                           display.aspect)
+        self._form = form
         self._live()
-        pts = self._rising.next(self._clock.time("picture", shot.stamp, shot.captured))
+        pts = self._rising.next(self._clock.time("video", shot.stamp, shot.captured))
         duration = round(1e6 / form.rate)
         image.pts, image.time_base, image.duration = pts, TIME_BASE, duration
         if self._opened.film and shot.stamp is not None:
@@ -230,13 +228,13 @@ class ReconnectingSource:
         self._frame(Frame(image, pts, TIME_BASE, duration, shot.color, display, captured_at=shot.captured))
         self._settled.set()
 
-    def _heard(self, heard: SoundPacketReady) -> None:
+    def _take_sound(self, heard: SoundPacketReady) -> None:
         at = self._clock.time("sound", heard.stamp, heard.captured)
-        if self._request.pictures:
+        if self._request.video:
             if self._form is None or self._health.state != "live":
                 return  # read ahead while the source was being opened
         else:
-            self._look_at_opened()
+            self._take_description()
             self._live()
             self._frames += 1
             self._settled.set()

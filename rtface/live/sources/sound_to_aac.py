@@ -52,7 +52,7 @@ class AacConverter:
         self._aac = source.codec_context.codec.canonical_name == "aac"
         self._config = plain_config(source.codec_context.extradata or b"")
         self._stats = Stats()
-        self._encoder: _Encoder | None = None
+        self._encoder: AudioTranscoder | None = None
 
     @property
     def errors(self) -> int:
@@ -76,7 +76,7 @@ class AacConverter:
                 yield self._heard(data, packet, captured)
                 return
         if self._encoder is None:
-            self._encoder = _Encoder(self._source, self.form, self._stats)
+            self._encoder = _encoder(self._source, self.form, self._stats)
         for made in self._encoder.push(packet):
             yield self._heard(adts_frame(self._wanted, bytes(made)), made, captured)
 
@@ -94,25 +94,19 @@ class AacConverter:
         return SoundPacketReady(data, stamp, captured, duration, self.form.rate, self.form.channels)
 
 
-class _Encoder:
-    """Decodes a stream and encodes it as AAC of a form."""
-
-    def __init__(self, source: AudioStream, form: SoundFormat, stats: Stats) -> None:
-        self._box = av.open(_Nowhere(), "w", format="adts")
-        target: AudioStream = self._box.add_stream("aac", rate=form.rate)
-        AudioTranscoder.configure(source, target)
-        context = target.codec_context
-        context.sample_rate, context.layout = form.rate, _LAYOUTS[form.channels]
-        context.time_base = Fraction(1, form.rate)
-        self._sound = AudioTranscoder(source, target, stats, Fraction(0))
-
-    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
-        """Bare frames for a packet."""
-        yield from self._sound.push(packet)
+def _encoder(source: AudioStream, form: SoundFormat, stats: Stats) -> AudioTranscoder:
+    """Decodes a stream and encodes it as AAC of a form, without headers."""
+    container = av.open(_NullFile(), "w", format="adts")  # nothing is written: a stream needs a container
+    target: AudioStream = container.add_stream("aac", rate=form.rate)
+    AudioTranscoder.configure(source, target)
+    context = target.codec_context
+    context.sample_rate, context.layout = form.rate, _LAYOUTS[form.channels]
+    context.time_base = Fraction(1, form.rate)
+    return AudioTranscoder(source, target, stats, Fraction(0))
 
 
-class _Nowhere:
-    """A file that forgets: streams exist only in a container, and frames are used without one."""
+class _NullFile:
+    """A file that keeps nothing."""
 
     def write(self, data: bytes) -> int:
         return len(data)

@@ -29,7 +29,7 @@ class _Epoch:
 
 
 class SourceClock:
-    """Times of one connection, for its pictures ("picture") and sound ("sound") together.
+    """Times of one connection, for its frames ("video") and sound ("sound") together.
 
     Both keep the distance that they have at the source: they share one offset. It follows the drift between the two
     clocks slowly. Where the source's clock jumps, whichever comes first begins a new offset, and the other follows when
@@ -40,13 +40,12 @@ class SourceClock:
         self._epochs: dict[str, _Epoch] = {}
         self._last: dict[str, tuple[float, float]] = {}
         self._newest: _Epoch | None = None
-        self.jumps = 0
 
     def time(self, track: str, stamp: float | None, arrived: float) -> float:
         """When something is to be seen or heard.
 
         Args:
-            track: "picture" or "sound".
+            track: "video" or "sound".
             stamp: the source's time of it, None where that is unknown: then it is the arrival.
             arrived: when it was there.
         """
@@ -59,7 +58,6 @@ class SourceClock:
             if newest is not None and newest is not epoch and abs(measured - newest.offset) < JUMP:
                 epoch = newest
             else:
-                self.jumps += newest is not None
                 epoch = self._newest = _Epoch(measured, arrived)
             self._epochs[track] = epoch
         self._last[track] = stamp, arrived
@@ -79,12 +77,8 @@ class SourceClock:
         while seen[0][0] < arrived - _WINDOW:
             seen.popleft()
         off = min(m for _, m in seen) - epoch.offset
-        if off > JUMP and arrived - seen[0][0] > _WINDOW * 0.8:
-            # All of it has been late for long: the source stood still, and its clock with it.
-            self.jumps += 1
-            epoch.offset += off
-        elif off < -JUMP:
-            self.jumps += 1
+        # Where all of it has been late for long, the source stood still, and its clock with it.
+        if off < -JUMP or (off > JUMP and arrived - seen[0][0] > _WINDOW * 0.8):
             epoch.offset += off
         else:
             most = _SLEW * max(0.0, arrived - epoch.moved)

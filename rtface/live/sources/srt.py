@@ -103,8 +103,8 @@ class SrtConnection:
             self.close()
             raise
 
-    def receive(self) -> bytes:
-        """The next message, once it comes; b"" when the peer is gone."""
+    def read(self, size: int = MESSAGE) -> bytes:
+        """The next message, once it comes, whatever size is asked for; b"" when the peer is gone."""
         buffer = ctypes.create_string_buffer(2048)
         size = self._library.srt_recv(self._socket, buffer, len(buffer))
         return buffer.raw[:size] if size > 0 else b""
@@ -125,19 +125,14 @@ class SrtConnection:
         self._library.srt_getsockflag(self._socket, _UNSENT, ctypes.byref(value), ctypes.byref(size))
         return value.value
 
-    def read(self, size: int) -> bytes:
-        """For PyAV, which asks for far more than a message holds."""
-        del size
-        return self.receive()
-
     def write(self, data: bytes) -> int:
-        """For PyAV."""
+        """Sends data in messages; raises as `send`."""
         for start in range(0, len(data), MESSAGE):
             self.send(bytes(data[start : start + MESSAGE]))
         return len(data)
 
     def close(self) -> None:
-        """Ends the connection; who waits in `receive` or `send` goes on. Safe to call twice."""
+        """Ends the connection, and every `read` and `send` that waits. Safe to call twice."""
         if self._socket != _INVALID:
             self._library.srt_close(self._socket)
             self._socket = _INVALID

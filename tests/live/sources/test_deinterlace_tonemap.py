@@ -1,4 +1,4 @@
-"""Interlaced and HDR pictures on their way into a live run."""
+"""Interlaced and HDR frames on their way into a live run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def combing(image: av.VideoFrame) -> float:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 interlaced pictures, 4:3."""
+    """16 interlaced frames, 4:3."""
     path = tmp_path_factory.mktemp("film") / "film.mkv"
     with av.open(str(path), "w") as box:
         stream = box.add_stream("libx264", 25, options={"preset": "ultrafast", "x264-params": "tff=1"})

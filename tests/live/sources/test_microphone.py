@@ -1,4 +1,4 @@
-"""Sound that does not come with the pictures."""
+"""Sound that does not come with the frames."""
 
 from __future__ import annotations
 

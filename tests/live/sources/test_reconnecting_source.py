@@ -42,7 +42,7 @@ class StandInProcess:
         self.request, self.frame, self.sound, self.hush = request, frame, sound, hush
         self.opened: SourceOpened | None = None
         self.noted: list[str] = []
-        self.pictures = self.sounds = 0
+        self.frames = self.sounds = 0
         self.ended: queue.Queue[str] = queue.Queue()
 
     def hold(self, closed: threading.Event) -> str:
@@ -54,7 +54,7 @@ class StandInProcess:
         return ""
 
     def show(self, at: float, stamp: float | None = None) -> None:
-        self.opened, self.pictures = OPENED, self.pictures + 1
+        self.opened, self.frames = OPENED, self.frames + 1
         self.frame(VideoFrameReady(0, LAYOUT, stamp, at, Color(), Display()), picture())
 
     def hear(self, at: float, stamp: float) -> None:
@@ -111,9 +111,9 @@ def test_a_lost_source_is_opened_again_and_keeps_its_clock():
 
 def test_a_source_that_cannot_be_opened_is_an_error_at_the_start():
     rig = Rig()
-    rig.process().ended.put("no picture came within 10 s")
+    rig.process().ended.put("no frame came within 10 s")
     error = rig.result.get(timeout=5)
-    assert isinstance(error, InputError) and "no picture came within 10 s" in str(error)
+    assert isinstance(error, InputError) and "no frame came within 10 s" in str(error)
 
 
 def test_late_sound_opens_the_source_once_more():
@@ -134,7 +134,7 @@ class Watch:
         self.clock = SteppedClock(100.0)
         self.said: list[str] = []
         self.killed, self.alive = False, False
-        self.process = ReadProcess(SourceRequest("stream", "rtmp://h/a/k", pictures=False, **request), lambda *_: None,
+        self.process = ReadProcess(SourceRequest("stream", "rtmp://h/a/k", video=False, **request), lambda *_: None,
                                    lambda _: None, self.said.append, clock=self.clock, start=self._start)
         self.reason: queue.Queue[str] = queue.Queue()
         self._begun = threading.Event()

@@ -25,7 +25,7 @@ from tests.live.watching import Watched
 
 
 def film(path: Path, seconds: float, **options: str) -> Path:
-    """A film whose pictures carry the times at which they were made."""
+    """A film whose frames carry the times at which they were made."""
     publish(str(path), path.suffix[1:].replace("mkv", "matroska"), {"seconds": str(seconds), "fps": "20", **options})
     return path
 
@@ -135,7 +135,7 @@ def test_a_paced_source_goes_on_after_a_jump_and_after_a_pause():
     assert due(5.5, 100.0) == pytest.approx(100.5)
     assert due(5.6, 100.9) == pytest.approx(100.6)  # a little late
     assert due(6.0, 103.0) == pytest.approx(103.0)  # it stood still
-    assert due(5.2, 103.0) == pytest.approx(102.2)  # sound that stands behind its pictures in the file
+    assert due(5.2, 103.0) == pytest.approx(102.2)  # sound that stands behind its frames in the file
     assert due(6.1, 103.0) == pytest.approx(103.1)
     assert due(900.0, 103.1) == pytest.approx(103.1)  # its clock was set
     assert due(900.04, 103.1) == pytest.approx(103.14)

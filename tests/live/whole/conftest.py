@@ -33,7 +33,7 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
 
 @pytest.fixture
 def published(nginx: Nginx, tmp_path: Path) -> Iterator[str]:
-    """A stream of pictures that carry the time, 320×180 at 15 fps, with sound."""
+    """A stream of frames that carry the time, 320×180 at 15 fps, with sound."""
     url = nginx.url("source")
     with running(Publisher(url, "flv", tmp_path / "publisher", size="320x180", fps="15", gop="15")):
         yield url

@@ -51,7 +51,7 @@ def looping(film: Path, url: str, log: Path) -> Process:
 
 
 def watched(url: str, pictures: int, timeout: float = 20) -> tuple[list[av.VideoFrame], set[str]]:
-    """So many pictures of a stream, and the codecs that came."""
+    """So many frames of a stream, and the codecs that came."""
     frames: list[av.VideoFrame] = []
     codecs: set[str] = set()
     until = time.monotonic() + timeout
@@ -67,5 +67,5 @@ def watched(url: str, pictures: int, timeout: float = 20) -> tuple[list[av.Video
 
 
 def detail(frames: list[av.VideoFrame], box: tuple[slice, slice]) -> float:
-    """How much fine detail a part of the pictures has."""
+    """How much fine detail a part of the frames has."""
     return statistics.median(float(cv2.Laplacian(f.to_ndarray()[:180, :320][box], cv2.CV_64F).std()) for f in frames)

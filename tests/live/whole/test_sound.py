@@ -23,7 +23,7 @@ HERTZ = 1000.0
 
 def made(path: Path, seconds: float, *, sound_at: float | None = 0.0, rate: int = 48_000,
          layout: str = "stereo") -> Path:
-    """A film of grey pictures at 15 fps, with a tone from `sound_at` on."""
+    """A film of grey frames at 15 fps, with a tone from `sound_at` on."""
     with av.open(str(path), "w") as box:
         video = box.add_stream("libx264", 15, options={"preset": "ultrafast", "g": "15", "bf": "0"})
         video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
@@ -130,7 +130,7 @@ def test_viewers_get_every_change_of_the_sound(nginx: Nginx, rtface, tmp_path: P
     assert status["sinks"][0]["reopened"] == 0 and status["sinks"][0]["state"] == "live"
     for path in (tmp_path / "seen.flv", tmp_path / "recorded.mkv"):
         seen = times(path)
-        # A busy machine leaves pictures out; a hole of a lost source would last for seconds.
+        # A busy machine leaves frames out; a hole of a lost source would last for seconds.
         assert steps(seen["video"]) < 1.0 and steps(seen["audio"]) < 0.1
         heard = tones(path)
         assert sum(abs(h - HERTZ) < 5 for h in heard) > 25

@@ -35,7 +35,7 @@ def test_what_is_asked_of_a_camera_and_what_is_got():
         assert got["form"] == form, got
         assert got["late"] < 1
         assert got["pts"] < 1e-5  # the driver's own time
-        assert got["spread"] > 20  # a picture, not a grey field
+        assert got["spread"] > 20  # a frame, not a grey field
         if rate is not None:
             assert got["rate"] < rate * 1.1  # how much less depends on what emulates it
     assert found["plain"]["notes"] == found["number"]["notes"] == found["name"]["notes"] == []

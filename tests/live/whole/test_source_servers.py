@@ -239,7 +239,7 @@ def test_a_host_that_is_not_known_is_named():
 
 
 def test_long_waits_for_a_key_frame_are_no_loss(tmp_path: Path):
-    # Opened after more than the patience with a source that is there, and with sound long before pictures.
+    # Opened after more than the patience with a source that is there, and with sound long before frames.
     with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path, gop="100")), \
             running(Publisher(nginx.url("b"), "flv", tmp_path, gop="100", sound="none")):
         time.sleep(1.5)
@@ -271,7 +271,7 @@ def test_a_server_that_accepts_and_says_nothing(monkeypatch: pytest.MonkeyPatch)
             thread.join()
         assert time.monotonic() - began < 9
     assert len(refusals) == 4
-    assert all("no picture came within 2 s" in refusal for refusal in refusals)
+    assert all("no frame came within 2 s" in refusal for refusal in refusals)
 
 
 @pytest.mark.parametrize("scheme", ["rtmp", "tcp", "http"])

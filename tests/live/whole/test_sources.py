@@ -20,7 +20,7 @@ from tests.live.watching import Watched, reader_of
 
 
 def film(path: Path, seconds: float, **options: str) -> Path:
-    """A film whose pictures carry the times at which they were made."""
+    """A film whose frames carry the times at which they were made."""
     publish(str(path), path.suffix[1:].replace("mkv", "matroska"), {"seconds": str(seconds), "fps": "20", **options})
     return path
 
@@ -32,7 +32,7 @@ def test_a_film_is_played_in_real_time_to_its_end(tmp_path: Path):
         health = watched.source.health
     assert (health.state, health.detail, health.dropped) == ("closed", "it came to its end", 0)
     assert len(watched.frames) in (40, 41)
-    # As far apart as they were made, and no picture missed.
+    # As far apart as they were made, and no frame missed.
     apart = [at - made for (at, _), made in zip(watched.frames, watched.made, strict=True)]
     assert max(apart) - min(apart) < 0.15
     assert 85 <= len(watched.sounds) <= 98
@@ -69,7 +69,7 @@ def test_a_film_goes_on_where_its_reading_process_died(tmp_path: Path):
 
 
 def stand_in(name: str, **options: Any) -> ReconnectingSource:
-    """A camera that is FFmpeg's own test picture, by the code that reads cameras."""
+    """A camera that is FFmpeg's own test frame, by the code that reads cameras."""
     return ReconnectingSource(SourceRequest("camera", name, format="lavfi", **options), "camera 0", stats=Stats())
 
 

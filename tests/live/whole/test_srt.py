@@ -71,7 +71,7 @@ def test_both_ends_are_ours_one_listening():
 
     def listen() -> None:
         end = SrtConnection(f"srt://127.0.0.1:{port}?mode=listener&passphrase={SECRET}", sending=False)
-        while data := end.receive():
+        while data := end.read():
             got.append(data)
         end.close()
 
