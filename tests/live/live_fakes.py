@@ -113,21 +113,11 @@ class FakeSink:
             assert self._changed.wait_for(lambda: came() >= count, timeout), f"only {came()} came"
 
 
-class Output(list[Frame]):
-    """Frames that came out; wakes who waits for a number of them."""
+class PlainView:
+    """A view of a grey frame, for the detector of cuts."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._changed = threading.Condition()
-
-    def append(self, frame: Frame) -> None:
-        with self._changed:
-            super().append(frame)
-            self._changed.notify_all()
-
-    def wait_for(self, count: int, timeout: float = 5.0) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self) >= count, timeout), f"only {len(self)} came"
+    def thumbnail(self, side: int) -> tuple[np.ndarray, float, float]:
+        return np.full((36, side, 3), 90, np.uint8), 1.0, 1.0
 
 
 class FakeTracker:

@@ -37,7 +37,8 @@ def test_one_end_that_cannot_wait_makes_a_run_live(source, sink, live):
 
 @pytest.mark.parametrize(("source", "sink", "said"), [
     ("vcam:", "a.mkv", "is an output"), ("camera:0", "camera:1", "vcam:1"), ("camera:0", "https://h/x", "reading only"),
-    ("camera:0", "rtsp://h/x", "rtmp, rtmps"),
+    ("camera:0", "rtsp://h/x", "rtmp, rtmps.*rtsp is for reading only"),
+    ("camera:0", "whip://h/x", "it cannot use whip"),
 ])
 def test_ends_the_wrong_way_round_are_refused_with_what_to_write(source, sink, said):
     with pytest.raises(UsageError, match=said):
@@ -119,13 +120,6 @@ def test_files_of_a_live_run_are_checked_before_it(tmp_path, monkeypatch, sink, 
         target = sink if ":" in sink else str(tmp_path / sink)
         make_endpoints(parse_address(str(film)), parse_address(target), options, Stats())
     assert film.read_bytes() == b"film" and [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
-
-
-@pytest.mark.parametrize(("sink", "said"), [("rtsp://h/x", "rtsp is for reading only"),
-                                            ("whip://h/x", "it cannot use whip")])
-def test_an_output_that_cannot_be_is_told_why(sink: str, said: str):
-    with pytest.raises(UsageError, match=said):
-        check_addresses(parse_address("camera:0"), parse_address(sink))
 
 
 @pytest.mark.parametrize(("source", "sink", "also", "scope"), [

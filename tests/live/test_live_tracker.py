@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import numpy as np
-
 from rtface.frame import Frame
 from rtface.live.live_tracker import LiveTracker
 from rtface.stats import Stats
-from tests.live.live_fakes import FakeEnhance, FakeTracker, frame
+from tests.live.live_fakes import FakeEnhance, FakeTracker, PlainView, frame
 
 PERIOD = 1 / 30
 
@@ -31,13 +29,6 @@ class Timed(FakeTracker):
         if self.broken:
             raise RuntimeError("broken")
         return super().update(view, time, cut=cut)
-
-
-class Plain:
-    """A view of a grey frame."""
-
-    def thumbnail(self, side):
-        return np.full((36, side, 3), 90, np.uint8), 1.0, 1.0
 
 
 @contextmanager
@@ -119,7 +110,7 @@ def test_only_some_frames_are_tracked_where_that_is_enough():
 
 def test_where_faces_are_hidden_every_second_frame_is_tracked():
     tracker = Timed()
-    with working(tracker, PERIOD, view=Plain()) as subject:
+    with working(tracker, PERIOD, view=PlainView()) as subject:
         for k in range(12):
             subject.faces_of(at(k * PERIOD), every=4, hides=True)
             settled(subject)

@@ -20,14 +20,8 @@ from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import plausible
 from rtface.live.sources.playback_pace import PlaybackPace
 from rtface.live.sources.reconnecting_source import open_live_source
-from tests.live.publish import publish
+from tests.live.publish import film
 from tests.live.watching import Watched
-
-
-def film(path: Path, seconds: float, **options: str) -> Path:
-    """A film whose frames carry the times at which they were made."""
-    publish(str(path), path.suffix[1:].replace("mkv", "matroska"), {"seconds": str(seconds), "fps": "20", **options})
-    return path
 
 
 def test_what_arrives_is_what_was_there(tmp_path: Path):

@@ -20,7 +20,6 @@ def test_pictures_and_sound_keep_their_distance():
         assert picture - sound == pytest.approx(0.3, abs=1e-3)
     # A network only ever delays: the quickest arrivals tell the offset.
     assert picture == pytest.approx(stamp + 5000, abs=0.015)
-    assert clock.jumps == 0
 
 
 def test_a_slow_drift_is_followed_without_a_jump():
@@ -48,7 +47,6 @@ def test_a_jump_of_its_clock_rebases_both(jump: float):
         assert clock.time("video", n / 25 + jump, arrived) == pytest.approx(arrived, abs=0.05)
         late = 0.0 if n < 105 else jump  # the sound from before the jump comes a little later
         assert clock.time("sound", n / 25 - 0.1 + late, arrived) == pytest.approx(arrived - 0.1, abs=0.05)
-    assert clock.jumps == 1
 
 
 def test_what_comes_late_after_a_stall_keeps_its_time():
@@ -58,7 +56,6 @@ def test_what_comes_late_after_a_stall_keeps_its_time():
     for n in range(50, 100):  # all of two seconds at once
         assert clock.time("video", n / 25, 14.0) == pytest.approx(10 + n / 25, abs=0.05)
     assert clock.time("video", 4.04, 14.04) == pytest.approx(14.04, abs=0.05)
-    assert clock.jumps == 0
 
 
 def test_a_source_that_stood_still_is_taken_as_late_for_good():

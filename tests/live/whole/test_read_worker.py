@@ -10,7 +10,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pytest
 
 from tests.live.publish import picture
 from tests.live.watching import Watched
@@ -32,9 +31,8 @@ def encoded(path: Path, seconds: float, kind: str, b_frames: int = 0) -> Path:
     return path
 
 
-@pytest.mark.parametrize("b_frames", [2, 3])
-def test_reordered_frames_are_no_older_than_others(tmp_path: Path, b_frames: int):
-    with Watched(str(encoded(tmp_path / "film.mkv", 2, "matroska", b_frames))) as watched:
+def test_reordered_frames_are_no_older_than_others(tmp_path: Path):
+    with Watched(str(encoded(tmp_path / "film.mkv", 2, "matroska", b_frames=3))) as watched:
         watched.until(lambda: watched.source.ended, 8)
     ages = [at - (frame.captured_at or 0.0) for at, frame in watched.frames]
     assert len(ages) >= 2 * RATE - 5

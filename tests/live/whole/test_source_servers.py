@@ -8,21 +8,21 @@ import itertools
 import os
 import random
 import re
-import signal
 import socket
 import statistics
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from rtface.errors import InputError, InputMissing
+from rtface.concurrency.threads import start_thread
+from rtface.errors import InputError
 from rtface.live.protocols import SoundFormat
 from rtface.live.sources import read_process
-from tests.live.servers import Nginx, Process, Publisher, Rtsp, free_port, program, running
-from tests.live.watching import Watched, reader_of, tones
+from tests.live.feed import at_once
+from tests.live.servers import Nginx, Publisher, Rtsp, free_port, running
+from tests.live.watching import Watched, tones
 
 GOP = 1.0
 
@@ -94,24 +94,6 @@ def test_stalled_servers_are_noticed_and_may_go_on(tmp_path: Path):
         rtmp.more(10, 3)
 
 
-@pytest.mark.soak
-def test_udp_whose_sender_pauses_and_comes_back_in_another_size(tmp_path: Path):
-    port = free_port(socket.SOCK_DGRAM)
-    url = f"udp://127.0.0.1:{port}?pkt_size=1316"
-    with running(Publisher(url, "mpegts", tmp_path)) as publisher, \
-            Watched(f"udp://127.0.0.1:{port}", stamped=True) as watched:
-        watched.more(25, 3)
-        assert watched.sounds
-        publisher.kill()
-        assert watched.state("away", 6) < 5
-        with running(Publisher(url, "mpegts", tmp_path, size="480x272")):
-            watched.state("live", 5 + GOP)
-            watched.more(10, 3)
-        assert watched.frames[-1][1].captured_at - watched.made[-1] < 0.5
-        assert (watched.source.video_format.width, watched.source.video_format.height) == (480, 272)
-        assert {(f.image.width, f.image.height) for _, f in watched.frames} == {(640, 360), (480, 272)}
-
-
 def test_a_stream_that_changes_its_size_without_a_pause_goes_on(tmp_path: Path):
     port = free_port(socket.SOCK_DGRAM)
     url = f"udp://127.0.0.1:{port}?pkt_size=1316"
@@ -145,8 +127,8 @@ def test_what_a_server_kept_is_not_shown_late(tmp_path: Path):
 
     with socket.socket(type=socket.SOCK_DGRAM) as datagrams, socket.create_server(("127.0.0.1", 0)) as server:
         datagrams.bind(("127.0.0.1", port))
-        for target in (collect, serve):
-            threading.Thread(target=target, daemon=True).start()
+        start_thread("collect", collect)
+        start_thread("serve", serve)
         with running(Publisher(f"udp://127.0.0.1:{port}?pkt_size=1316", "mpegts", tmp_path)):
             time.sleep(4)
             with Watched(f"tcp://127.0.0.1:{server.getsockname()[1]}", stamped=True) as watched:
@@ -173,7 +155,7 @@ def test_damage_on_the_way_is_skipped(tmp_path: Path):
 
     with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(("127.0.0.1", 0))
-        threading.Thread(target=relay, daemon=True).start()
+        start_thread("relay", relay)
         with running(Publisher(f"udp://127.0.0.1:{datagrams.getsockname()[1]}?pkt_size=1316", "mpegts", tmp_path)), \
                 Watched(f"udp://127.0.0.1:{port}") as watched:
             watched.more(75, 10)
@@ -181,61 +163,34 @@ def test_damage_on_the_way_is_skipped(tmp_path: Path):
             assert watched.sounds
 
 
-def test_hls_is_played_at_its_own_pace(tmp_path: Path):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
 
+
+def test_hls_is_played_at_its_own_pace_and_its_end_is_noticed(tmp_path: Path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        start_thread("server", server.serve_forever)
         options = {"o:hls_time": "1", "o:hls_list_size": "4", "o:hls_flags": "delete_segments"}
         playlist = tmp_path / "live.m3u8"
-        with running(Publisher(str(playlist), "hls", tmp_path, **options)):
+        with running(Publisher(str(playlist), "hls", tmp_path, **options)) as publisher:
             until = time.monotonic() + 10
             while not playlist.exists() and time.monotonic() < until:
                 time.sleep(0.1)
             with Watched(f"http://127.0.0.1:{server.server_port}/live.m3u8", stamped=True) as watched:
                 watched.more(100, 10)
+                came = [at for at, _ in watched.frames]
+                assert max(b - a for a, b in itertools.pairwise(came)) < 0.7
+                assert 22 < (len(came) - 1) / (came[-1] - came[0]) < 28
+                assert max(abs(at - f.time) for at, f in watched.frames) < 0.7
+                publisher.stall()
+                watched.state("away", 10)
+                assert time.monotonic() < watched.frames[-1][0] + 3.5
+                publisher.go_on()
+                watched.state("live", 15)
+                watched.more(30, 10)
                 assert watched.source.health.reopened == 0
-        came = [at for at, _ in watched.frames]
-        assert max(b - a for a, b in itertools.pairwise(came)) < 0.7
-        assert 22 < (len(came) - 1) / (came[-1] - came[0]) < 28
-        assert max(abs(at - f.time) for at, f in watched.frames) < 0.7
         server.shutdown()
-
-
-def test_a_reading_process_that_is_killed_or_stopped_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(read_process, "MUTE_S", 1.5)
-    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("a"), "flv", tmp_path)), \
-            Watched(nginx.url("a")) as watched:
-        for number, wait in ((signal.SIGKILL, 1), (signal.SIGSTOP, 3)):
-            watched.more(5, 5)
-            os.kill(reader_of(os.getpid()), number)
-            assert watched.state("away", 6) < wait
-            watched.state("live", 5)
-        assert watched.source.health.reopened == 2
-
-
-def test_nothing_of_a_url_shows_in_the_process_list(tmp_path: Path):
-    with running(Nginx(tmp_path)) as nginx, running(Publisher(nginx.url("sesame"), "flv", tmp_path)), \
-            Watched(nginx.url("sesame")) as watched:
-        for name in ("cmdline", "environ"):
-            assert b"sesame" not in Path(f"/proc/{reader_of(os.getpid())}/{name}").read_bytes()
-        assert "sesame" not in watched.source.described + repr(watched.source.health)
-
-
-def test_what_is_not_there_is_said_at_once():
-    began = time.monotonic()
-    with pytest.raises(InputMissing, match="nothing listens there"), Watched(
-            f"rtmp://me:word@127.0.0.1:{free_port()}/live/key"):
-        pass
-    assert time.monotonic() - began < 2
-
-
-def test_a_host_that_is_not_known_is_named():
-    with pytest.raises(InputMissing, match=r"the host nowhere\.invalid cannot be found"), Watched(
-            "rtmp://nowhere.invalid/live/key"):
-        pass
 
 
 def test_long_waits_for_a_key_frame_are_no_loss(tmp_path: Path):
@@ -253,25 +208,16 @@ def test_long_waits_for_a_key_frame_are_no_loss(tmp_path: Path):
 
 def test_a_server_that_accepts_and_says_nothing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(read_process, "OPENING", 1.5)
-    refusals: list[str] = []
 
-    def open_one(scheme: str) -> None:
-        try:
-            with Watched(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"):
-                pass
-        except InputError as error:
-            refusals.append(str(error))
+    def refused(scheme: str) -> None:
+        with pytest.raises(InputError, match="no frame came within 2 s"), Watched(
+                f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"):
+            pass
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         began = time.monotonic()
-        threads = [threading.Thread(target=open_one, args=(scheme,)) for scheme in ("rtmp", "rtsp", "tcp", "http")]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(*(functools.partial(refused, scheme) for scheme in ("rtmp", "rtsp", "tcp", "http")))
         assert time.monotonic() - began < 9
-    assert len(refusals) == 4
-    assert all("no frame came within 2 s" in refusal for refusal in refusals)
 
 
 @pytest.mark.parametrize("scheme", ["rtmp", "tcp", "http"])
@@ -293,39 +239,7 @@ def test_garbage_is_refused(scheme: str):
                     return
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=answer, daemon=True).start()
+        start_thread("answer", answer)
         with pytest.raises(InputError, match=r"(tcp|rtmp|http):"), Watched(
                 f"{scheme}://127.0.0.1:{server.getsockname()[1]}/live/key"):
             pass
-
-
-def test_a_playlist_that_ends_is_away_within_three_seconds(tmp_path: Path):
-    folder = tmp_path / "hls"
-    folder.mkdir()
-    film = ["-f", "lavfi", "-i", "testsrc=320x180:r=15", "-f", "lavfi", "-i", "sine=1000:r=48000"]
-    command = [program("FFMPEG"), "-v", "error", "-re", *film, "-c:v", "libx264", "-preset", "ultrafast", "-g", "15",
-               "-c:a", "aac", "-f", "hls", "-hls_time", "1", "-hls_list_size", "6", str(folder / "live.m3u8")]
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/live.m3u8"
-    with running(Process(command, tmp_path / "ffmpeg.log")) as encoder:
-        while not (folder / "live3.ts").exists():
-            time.sleep(0.1)
-        with Watched(url) as watched:
-            watched.more(60, 15)
-            encoder.stall()
-            last = 0.0
-            while watched.source.health.state == "live":
-                last = watched.frames[-1][0]
-                assert time.monotonic() < last + 3.5, "it is still shown as live"
-                time.sleep(0.05)
-            encoder.go_on()
-            watched.state("live", 15)
-            watched.more(30, 10)
-            assert (watched.source.health.state, watched.source.health.reopened) == ("live", 0)
-    server.shutdown()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass

@@ -15,14 +15,8 @@ import av
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.reconnecting_source import ReconnectingSource
 from rtface.stats import Stats
-from tests.live.publish import publish
+from tests.live.publish import film
 from tests.live.watching import Watched, reader_of
-
-
-def film(path: Path, seconds: float, **options: str) -> Path:
-    """A film whose frames carry the times at which they were made."""
-    publish(str(path), path.suffix[1:].replace("mkv", "matroska"), {"seconds": str(seconds), "fps": "20", **options})
-    return path
 
 
 def test_a_film_is_played_in_real_time_to_its_end(tmp_path: Path):
