@@ -145,7 +145,7 @@ class QualityGovernor:
             same = [k for k, level in enumerate(levels) if level.every >= standing.level.every or not level.engine]
             standing.at = len(levels) - 1 if not standing.level.engine else same[0]
             standing.levels = levels
-        standing.width, standing.seen, standing.fades = face.width, now, carries or face.slow
+        standing.width, standing.seen, standing.fades = face.width, now, carries or face.heavy
         return face.track, standing
 
     def cost(self, faces: Sequence[FaceQuality], *, best: bool = False) -> float:

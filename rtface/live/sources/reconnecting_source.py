@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from rtface.concurrency.threads import start_thread
@@ -141,7 +142,7 @@ class ReconnectingSource:
         while not self._closed.is_set():
             self._clock = SourceClock()
             connection = self._connection = self._process(
-                self._request, self._take_frame, self._take_sound, lambda why: self._say("away", why))
+                self._request, self._take_frame, self._take_sound, partial(self._say, "away"))
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
