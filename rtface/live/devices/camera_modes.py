@@ -130,11 +130,9 @@ def _code(code: str) -> bytes:
 
 def _each(fd: int, request: int, question: Callable[[int], bytes], size: int) -> Iterator[bytes]:
     """Answers to index 0, 1, … until the driver has no more."""
-    import fcntl  # not on Windows
-
     for index in range(256):
         try:
-            yield fcntl.ioctl(fd, request, question(index).ljust(size, b"\0"))
+            yield v4l2.ioctl(fd, request, question(index).ljust(size, b"\0"))
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOTTY, errno.ENODATA):
                 return

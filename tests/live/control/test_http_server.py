@@ -14,11 +14,7 @@ import pytest
 from rtface.errors import UsageError
 from rtface.live.control.control_routes import control_routes, open_in_browser
 from rtface.live.control.http_server import CONNECTIONS, LocalHttpServer
-from rtface.live.control.metrics import metrics_routes
-from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
-from rtface.live.sinks.stream_sink import NullSink
-from rtface.stats import Stats
 
 
 def control(controls, status=dict, port=0):
@@ -125,19 +121,11 @@ def test_our_own_page_and_programs_are_let_in(served):
 
 def test_the_page_is_whole_and_loads_nothing_from_elsewhere(served):
     _, port = served
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", "/")
-    answer = connection.getresponse()
-    assert (answer.status, answer.headers["Location"]) == (303, "/preview")
-    connection.close()
-    connection.request("GET", "/preview")
-    answer = connection.getresponse()
-    page = answer.read().decode()
-    connection.close()
-    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert "http:" not in page
-    assert "https:" not in page
-    assert "</html>" in page
+    status, _, headers = ask(port, "GET", "/")
+    assert (status, headers["Location"]) == (303, "/preview")
+    page = raw(port, b"GET /preview HTTP/1.0\r\nHost: localhost\r\n\r\n").decode()
+    assert "Content-Security-Policy: default-src 'none'" in page
+    assert "http:" not in page and "https:" not in page and "</html>" in page
 
 
 def test_the_page_is_opened_in_a_browser_with_windows_only(monkeypatch):
@@ -149,27 +137,15 @@ def test_the_page_is_opened_in_a_browser_with_windows_only(monkeypatch):
             opened.set()
             return go.wait(20)
 
-    for browser, expected in ((Browser("x"), True), (webbrowser.GenericBrowser("false"), False)):
-        monkeypatch.setattr(webbrowser, "get", lambda browser=browser: browser)
-        assert open_in_browser("http://127.0.0.1:1/preview") is expected  # without waiting for it
-    assert opened.wait(5)
-    go.set()
-
     def none():
         raise webbrowser.Error
 
-    monkeypatch.setattr(webbrowser, "get", none)
-    assert open_in_browser("http://127.0.0.1:1/preview") is False
-
-
-def test_one_server_has_control_and_metrics():
-    controls = LiveControls()
-    status = LiveStatus(Stats(), controls, source=("null:", NullSink()), sinks=[])
-    server = LocalHttpServer({**control_routes(controls, status.snapshot), **metrics_routes(status)}, port=0,
-                             option="--control")
-    assert ask(server.server_port, "GET", "/status")[0] == 200
-    assert b"rtface_enabled 1.0" in raw(server.server_port, b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
-    server.close()
+    for get, expected in ((lambda: Browser("x"), True), (lambda: webbrowser.GenericBrowser("false"), False),
+                          (none, False)):
+        monkeypatch.setattr(webbrowser, "get", get)
+        assert open_in_browser("http://127.0.0.1:1/preview") is expected  # without waiting for it
+    assert opened.wait(5)
+    go.set()
 
 
 def test_it_listens_on_loopback_only_and_a_taken_port_is_said(served):

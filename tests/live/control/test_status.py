@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,25 +15,19 @@ from rtface.live.control.status import LatencyWindow, LiveStatus, StatusLine
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
+from tests.live.live_fakes import SteppedClock
+
+Clock = partial(SteppedClock, 100.0)
 
 
-class Clock:
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-class End:
-    def __init__(self, health, described="camera 0, 1280×720"):
-        self.health, self.described = health, described
+def end(health, described="camera 0, 1280×720"):
+    return SimpleNamespace(health=health, described=described)
 
 
 def made(clock, *, source=None, sink=None, stats=None, controls=None, **more):
     live = EndpointHealth("live", "", 90.0, frames=3)
     return LiveStatus(stats or Stats(), controls or LiveControls(strength=0.8), clock=clock,
-                      source=("camera:0", End(source or live)), sinks=[("vcam:", End(sink or live))], **more)
+                      source=("camera:0", end(source or live)), sinks=[("vcam:", end(sink or live))], **more)
 
 
 def run(status, clock, frames=300, latency=0.021, faces=1):
@@ -123,31 +120,29 @@ def test_the_json_has_everything_and_no_secret():
     stats.warn("x", "cannot reach rtmp://u:SECRET@h/app/SECRET?x=SECRET")
     away = EndpointHealth("away", "rtmp://u:SECRET@h/app/SECRET refused", 99.0, frames=7, dropped=2, bytes=55,
                           reopened=3)
-    status = LiveStatus(stats, LiveControls(strength=0.6), clock=clock, source=("rtmp://h/app/SECRET", End(away)),
-                        sinks=[("srt://h:1?passphrase=SECRET", End(away, "stream to srt://h:1?passphrase=SECRET"))])
+    status = LiveStatus(stats, LiveControls(strength=0.6), clock=clock, source=("rtmp://h/app/SECRET", end(away)),
+                        sinks=[("srt://h:1?passphrase=SECRET", end(away, "stream to srt://h:1?passphrase=SECRET"))])
     found = status.snapshot()
     text = json.dumps(found, allow_nan=False)
     assert "SECRET" not in text + status.line(200)
     assert found["audio_offset_ms"] is None
     run(status, clock, latency=0.031, faces=2)
     found = status.snapshot()
-    assert found["strength"] == 0.6
-    assert found["enabled"] is True
+    assert (found["strength"], found["enabled"], found["faces"]) == (0.6, True, 2)
     assert found["fps"] == pytest.approx(30, abs=0.1)
-    assert found["faces"] == 2
     assert found["latency_ms"]["p95"] == pytest.approx(31, rel=0.03)
     assert found["latency_run_ms"]["p50"] == pytest.approx(25, rel=0.03)
     assert found["dropped"] == {"late": 10, "source": 0, "sink": 2}
     assert found["passed"] == {"late": 4}
     assert found["audio_offset_ms"] == pytest.approx(31, abs=1)
     assert found["delay_ms"] is None
-    end = found["sinks"][0]
-    assert (end["state"], end["frames"], end["bytes"], end["reopened"]) == ("away", 7, 55, 3)
-    assert end["name"] == "srt://h:1"
+    sink = found["sinks"][0]
+    assert (sink["name"], sink["state"], sink["frames"], sink["bytes"], sink["reopened"]) == (
+        "srt://h:1", "away", 7, 55, 3)
 
 
 def test_what_a_viewer_misses_is_said_while_it_is_missed():
-    clock, sink = Clock(), End(EndpointHealth("live", "", 90.0))
+    clock, sink = Clock(), end(EndpointHealth("live", "", 90.0))
     status = LiveStatus(Stats(), LiveControls(), clock=clock, source=("camera:0", sink),
                         sinks=[("rtmp://h/live/…", sink)])
     for n in range(600):
@@ -229,8 +224,6 @@ def test_a_change_is_shown_at_once_on_a_terminal():
 
 
 def test_colours_take_no_room_on_the_console(monkeypatch):
-    import io
-
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -245,7 +238,7 @@ def test_colours_take_no_room_on_the_console(monkeypatch):
 
 
 def test_two_sinks_of_one_label_get_different_names():
-    end = End(EndpointHealth("live", "", 0.0))
-    status = LiveStatus(Stats(), LiveControls(), source=("camera:0", end),
-                        sinks=[(f"rtmp://h/app/{key}", end) for key in "abc"])
+    live = end(EndpointHealth("live", "", 0.0))
+    status = LiveStatus(Stats(), LiveControls(), source=("camera:0", live),
+                        sinks=[(f"rtmp://h/app/{key}", live) for key in "abc"])
     assert [name for name, _ in status.sinks] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]

@@ -15,7 +15,7 @@ from rtface.live.devices import v4l2
 @dataclass
 class FakeDevice:
     """What the driver knows. `stubborn`: the repair does not help; `streams`: a writer of 0.14 is at work; `held`: the
-    width, height and format that a reader holds it at."""
+    width, height and format that a reader holds it at; `offered`: format, size and frames a second of a camera."""
 
     driver: str = v4l2.LOOPBACK
     captures: bool = False
@@ -24,6 +24,23 @@ class FakeDevice:
     streams: bool = False
     held: tuple[int, int, bytes] | None = None
     rate: tuple[int, int] = (0, 0)
+    offered: tuple[tuple[str, tuple[int, int], int], ...] = ()
+
+    def enumerate(self, kind: int, answer: bytearray) -> None:
+        """Writes the format, size or rate of the index asked for into an answer."""
+        index, code = struct.unpack_from("I4s", answer)
+        offered = [mode for mode in self.offered if mode[0].encode() == code]
+        if kind == 2:  # ENUM_FMT
+            found = [(44, "4s", name.encode()) for name in dict.fromkeys(mode[0] for mode in self.offered)]
+        elif kind == 74:  # ENUM_FRAMESIZES
+            found = [(8, "III", 1, *size) for _, size, _ in offered]
+        else:  # ENUM_FRAMEINTERVALS
+            asked = struct.unpack_from("II", answer, 8)
+            found = [(16, "III", 1, 1, rate) for _, size, rate in offered if size == asked]
+        if index >= len(found):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        at, form, *values = found[index]
+        struct.pack_into(form, answer, at, *values)
 
 
 class FakeVideo:
@@ -83,6 +100,8 @@ class FakeVideo:
             number = list(self.devices).index(path)
             struct.pack_into("16s32s32sIII", answer, 0, device.driver.encode(), b"card",
                              f"platform:v4l2loopback-{number:03}".encode(), 0, bits | 0x80000000, bits)
+        elif kind in (2, 74, 75):
+            device.enumerate(kind, answer)
         elif kind == 5:  # S_FMT
             if device.streams:
                 raise OSError(errno.EBUSY, "Device or resource busy")
