@@ -21,7 +21,7 @@ import numpy as np
 import rtface
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Face, Float32, Frame
-from rtface.media.source import open_source
+from rtface.media.source import FileSource
 from rtface.pipeline.chain import track
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
@@ -33,7 +33,7 @@ def faces_of(path: Path, end: float) -> list[tuple[Face, ...]]:
     """The faces of every frame of a clip."""
     stats, device = Stats(), CpuDevice()
     tracker = create_tracker("auto")
-    source = open_source(path, end=end, stats=stats)
+    source = FileSource(path, end=end, stats=stats)
     try:
         return [item.faces for item in track(iter(source), tracker, device, stats) if isinstance(item, Frame)]
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.common import clip, save
 from rtface.frame import Frame
-from rtface.media.source import open_source
+from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.pipeline.build import Threads, film_parts
 from rtface.pipeline.chain import chain
@@ -25,7 +25,7 @@ from rtface.stats import Stats
 def decode_only(path: Path) -> float:
     """Seconds to decode the clip."""
     start = perf_counter()
-    source = open_source(path, threads=Threads.for_film(None).decode)
+    source = FileSource(path, threads=Threads.for_film(None).decode)
     for _ in source:
         pass
     source.close()
@@ -39,7 +39,7 @@ def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
     with ExitStack() as stack:
         parts = film_parts(options, threads, stats, stack)
         start = perf_counter()
-        source = open_source(path, threads=threads.decode, stats=stats)
+        source = FileSource(path, threads=threads.decode, stats=stats)
         frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))
         seconds = perf_counter() - start
         source.close()

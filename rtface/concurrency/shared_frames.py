@@ -131,11 +131,6 @@ class FrameRing:
         with self._lock:
             self._memory[slot] = _FREE
 
-    @property
-    def taken(self) -> int:
-        """Slots that hold a frame which was not read yet."""
-        return sum(self._memory[s] != _FREE for s in range(self.slots))
-
     def close(self) -> None:
         """Gives the memory back, once no thread copies any more; safe to call twice."""
         with self._lock:

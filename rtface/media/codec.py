@@ -93,7 +93,7 @@ def plan_video(info: MediaInfo, format: str, supported: set[str], *, codec: str 
     convert = source.model not in (target.model, "gray")
     convert = convert or target.bits < source.bits or any("resolution" in s for s in lost)
     plan = VideoPlan(name, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect,
-                     repack=pix_fmt != info.pix_fmt and not convert, convert=convert)
+                     convert=convert)
     if convert and pixel_format_info(pix_fmt).model == "yuv" and pixel_format_info(info.pix_fmt).model == "rgb":
         plan.tags = tags_from_rgb(info.tags, info.width, info.height)
     elif pixel_format_info(pix_fmt).model != "rgb" and plan.tags.matrix == 0:  # gray stills say RGB's matrix

@@ -194,7 +194,8 @@ class Decoder:
         # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
         stamp = image.dts if self._dts_only else image.pts
         if self.landed is None:
-            self.landed = stamp is not None and image.key_frame and self._before_start(stamp)
+            self.landed = stamp is not None and image.key_frame and (
+                self._start is not None and stamp * self.time_base <= self._start)
         pts, change = self._clock.next(stamp)
         if change == "missing":
             self._stats.count("pts_missing")
@@ -222,9 +223,6 @@ class Decoder:
         image = self._same_size(image)
         image.pts, image.time_base, image.duration = pts, self.time_base, duration
         return Frame(image, pts, self.time_base, duration, self._color_of(image), self._display_of(image))
-
-    def _before_start(self, pts: int) -> bool:
-        return self._start is not None and pts * self.time_base <= self._start
 
     def _same_size(self, image: av.VideoFrame) -> av.VideoFrame:
         now = (image.width, image.height, native_format(image))

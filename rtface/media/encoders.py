@@ -82,6 +82,12 @@ _SMALL = 256  # pixels a side of a frame that every encoder has the memory for
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
 
 
+# Each encoder's option for parameters, and in those the mastering display, the light level, and what is set always.
+_HDR_OPTIONS = {"libx265": ("x265-params", "master-display", "max-cll", "hdr10=1"),
+                "libx264": ("x264-params", "mastering-display", "cll"),
+                "libsvtav1": ("svtav1-params", "mastering-display", "content-light")}
+
+
 class EncoderRefused(Exception):
     """A GPU's encoder cannot do it; the message says why in a few words. Software encodes instead."""
 
@@ -94,7 +100,6 @@ class VideoPlan:
         encoder: FFmpeg's name.
         pix_fmt: format handed to it.
         width, height: size handed to it; larger than the source's by one where it refuses odd sizes.
-        repack: whether frames change their layout, but no sample its value, on the way.
         convert: whether sample values change (RGB to YCbCr, less depth); `warnings` says so.
         lossless: whether decoding gives back what was encoded.
         options: encoder options.
@@ -114,7 +119,6 @@ class VideoPlan:
     time_base: Fraction
     tags: ColorTags
     aspect: Fraction | None
-    repack: bool = False
     convert: bool = False
     lossless: bool = False
     options: dict[str, str] = field(default_factory=dict[str, str])
@@ -178,23 +182,15 @@ def set_hdr(plan: VideoPlan, hdr: HdrMetadata) -> None:
     """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over."""
     parts: list[str] = []
     display, light = _display_text(hdr, plan.encoder), hdr.light
-    if plan.encoder == "libx265":
-        parts += [f"master-display={display}"] if display else []
-        parts += [f"max-cll={light[0]},{light[1]}"] if light else []
-        parts += ["hdr10=1"]
-        key = "x265-params"
-    elif plan.encoder == "libx264":
-        parts += [f"mastering-display={display}"] if display else []
-        parts += [f"cll={light[0]},{light[1]}"] if light else []
-        key = "x264-params"
-    elif plan.encoder == "libsvtav1":
-        parts += [f"mastering-display={display}"] if display else []
-        parts += [f"content-light={light[0]},{light[1]}"] if light else []
-        key = "svtav1-params"
+    if plan.encoder in _HDR_OPTIONS:
+        key, display_key, light_key, *more = _HDR_OPTIONS[plan.encoder]
+        parts += [f"{display_key}={display}"] if display else []
+        parts += [f"{light_key}={light[0]},{light[1]}"] if light else []
+        parts += more
     else:
+        key = ""
         if display or light:
             plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; --codec libx265 can")
-        key = ""
     if key and parts:
         plan.options[key] = ":".join([p for p in (plan.options.get(key), *parts) if p])
     plan.warnings += [f"{kind} metadata that changes from frame to frame is left out; HDR10 stays"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import deque
 from fractions import Fraction
 from typing import BinaryIO
@@ -44,6 +43,9 @@ class FileSink:
         stats: receives counters and the time that encoding takes.
         threads: encoder threads, None for the encoder's own choice.
 
+    Attributes:
+        kept: frames that lie in the partial film, from the first on without a gap.
+
     Raises:
         OutputError: the working file cannot be made.
     """
@@ -62,10 +64,8 @@ class FileSink:
         self._corrected = False
         self._over = False
         self._partial: str | None = None
-        self._resume_at: float | None = None
-        self._kept = 0
-        # Of the last frames: pts for the encoder, begin and end in seconds of the input's clock.
-        self._given: deque[tuple[int, Fraction, Fraction]] = deque(maxlen=REMEMBERED)
+        self.kept = 0
+        self._given: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
         self._first: int | None = None  # pts of the first and last frame, in the encoder's unit
         self._last: int | None = None
         self._container: OutputContainer = av.open(
@@ -78,19 +78,6 @@ class FileSink:
             raise
 
     # -- Sink ---------------------------------------------------------------------------------------------------
-
-    @property
-    def kept(self) -> int:
-        """Frames that lie in the partial film, from the first on without a gap."""
-        return self._kept
-
-    @property
-    def resume_at(self) -> float | None:
-        """Where to go on after a partial film: seconds from the input's first moment, None where nothing was left.
-
-        Behind the last frame that was given it is that frame's end, which is a guess where the frame rate varies.
-        """
-        return self._resume_at
 
     def write(self, item: Item) -> None:
         """Takes the next frame (in pts order) or packet.
@@ -179,8 +166,7 @@ class FileSink:
         image.pts, image.time_base, image.duration = pts, base, duration
         image.pict_type = 0  # the encoder chooses its own I-frames
         packets = self._streams.video.encode(image)
-        begin = frame.pts * frame.time_base
-        self._given.append((pts, begin, begin + (frame.duration * frame.time_base or 1 / self._plan.info.rate)))
+        self._given.append(pts)
         self._frames += 1
         self._stats.count("frames_out")
         for packet in packets:
@@ -228,23 +214,22 @@ class FileSink:
         if not times:
             self._file.discard()
             return None
-        self._kept, next_time = self._compare(times)
-        self._resume_at = math.floor((next_time - self._plan.info.clock_start) * 10**6) / 10**6  # never too late
+        self.kept = self._compare(times)
         return str(self._file.keep())
 
-    def _compare(self, times: list[Fraction]) -> tuple[int, Fraction]:
-        """How many frames lie in the partial film without a gap, and the time of the one behind them.
+    def _compare(self, times: list[Fraction]) -> int:
+        """How many frames lie in the partial film without a gap.
 
         Args:
             times: presentation times of its frames, rising. What an encoder held back and what was cut off is missing.
                 A muxer may move all of them by some milliseconds.
         """
         forgotten = self._frames - len(self._given)
-        for place, (pts, begin, _) in enumerate(self._given, forgotten):
+        for place, pts in enumerate(self._given, forgotten):
             expected = (pts - (self._first or 0)) * self._plan.video.time_base
             if place >= len(times) or abs(times[place] - times[0] - expected) > _SAME_TIME:
-                return place, begin
-        return self._frames, self._given[-1][2]
+                return place
+        return self._frames
 
     def _failed(self, error: Exception) -> OutputError:
         cause = self._file.fault or error

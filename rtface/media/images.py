@@ -2,7 +2,7 @@
 
 from rtface.media.image_read import IMAGE_KINDS, Still, list_images, read_image
 from rtface.media.image_write import ImagePlan, plan_image, upright, write_image
-from rtface.media.sequence import SequenceSource, open_sequence
+from rtface.media.sequence import SequenceSource
 
-__all__ = ["IMAGE_KINDS", "ImagePlan", "SequenceSource", "Still", "list_images", "open_sequence", "plan_image",
-           "read_image", "upright", "write_image"]
+__all__ = ["IMAGE_KINDS", "ImagePlan", "SequenceSource", "Still", "list_images", "plan_image", "read_image",
+           "upright", "write_image"]

@@ -9,7 +9,6 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -157,15 +156,11 @@ def make_playable(file: BinaryIO, *, first: bool = False) -> list[Fraction]:
     Returns:
         Presentation times of its frames in seconds, rising; none when the first cannot be decoded.
     """
-    if any(kind == b"ftyp" for kind, _ in _first(file)):
+    if next(boxes(file), (b"", 0))[0] == b"ftyp":
         cut_to_whole_fragments(file)
         reach_last_frame(file)
         file.flush()
     return _times(file, first)
-
-
-def _first(file: BinaryIO) -> Iterable[tuple[bytes, int]]:
-    return [box for box, _ in zip(boxes(file), range(1), strict=False)]
 
 
 def _times(file: BinaryIO, first: bool) -> list[Fraction]:

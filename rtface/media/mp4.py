@@ -73,12 +73,12 @@ def reach_last_frame(file: BinaryIO) -> None:
     """
     at, before = _moov(file)
     moov = bytearray(before)
-    film = _find(moov, 8, len(moov), b"mvhd")
+    film = find_box(moov, 8, len(moov), b"mvhd")
     if film is None:
         return
     scale, longest, place = _clock(moov, film)
-    for track in _inner(moov, 8, len(moov), b"trak"):
-        handler = _find(moov, *track, b"mdia", b"hdlr")
+    for track in inner_boxes(moov, 8, len(moov), b"trak"):
+        handler = find_box(moov, *track, b"mdia", b"hdlr")
         if handler and moov.startswith(b"vide", handler[0] + 8):  # sound may be meant to end early
             longest = max(longest, _lengthen(moov, track, scale))
     _put_uint(moov, place, longest)
@@ -91,7 +91,8 @@ Span = tuple[int, int]
 """A box's body: where it begins and ends."""
 
 
-def _inner(data: bytearray, start: int, end: int, wanted: bytes) -> Iterator[Span]:
+def inner_boxes(data: bytearray, start: int, end: int, wanted: bytes) -> Iterator[Span]:
+    """The boxes of a type directly below a body; ends at the first that makes no sense."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         if size < 8 or start + size > end:
@@ -101,10 +102,10 @@ def _inner(data: bytearray, start: int, end: int, wanted: bytes) -> Iterator[Spa
         start += size
 
 
-def _find(data: bytearray, start: int, end: int, *names: bytes) -> Span | None:
+def find_box(data: bytearray, start: int, end: int, *names: bytes) -> Span | None:
     """The first box of the path ``names`` below a body."""
     for name in names:
-        found = next(_inner(data, start, end, name), None)
+        found = next(inner_boxes(data, start, end, name), None)
         if found is None:
             return None
         start, end = found
@@ -130,7 +131,8 @@ def _put_uint(data: bytearray, field: Field, value: int) -> None:
 
 def _lengthen(data: bytearray, track: Span, scale: int) -> int:
     """Lets a track's last edit reach the end of its last sample; returns the track's duration, in the film's ticks."""
-    head, edits, media = (_find(data, *track, *names) for names in ((b"tkhd",), (b"edts", b"elst"), (b"mdia", b"mdhd")))
+    head, edits = find_box(data, *track, b"tkhd"), find_box(data, *track, b"edts", b"elst")
+    media = find_box(data, *track, b"mdia", b"mdhd")
     if head is None or edits is None or media is None:
         return 0
     end = _last_moment(data, track)
@@ -156,15 +158,15 @@ def _lengthen(data: bytearray, track: Span, scale: int) -> int:
 
 def _last_moment(data: bytearray, track: Span) -> int | None:
     """When the sample that is shown last ends, in the media's ticks; None without samples."""
-    tables = _find(data, *track, b"mdia", b"minf", b"stbl")
-    times = tables and _find(data, *tables, b"stts")
+    tables = find_box(data, *track, b"mdia", b"minf", b"stbl")
+    times = tables and find_box(data, *tables, b"stts")
     if not tables or not times:
         return None
     durations = _runs(data, times, ">u4")
     if not durations.size:
         return None
     end = np.cumsum(durations)
-    shift = _find(data, *tables, b"ctts")
+    shift = find_box(data, *tables, b"ctts")
     if shift is not None:
         offsets = _runs(data, shift, ">i4" if data[shift[0]] else ">u4")
         end[: offsets.size] += offsets[: end.size]

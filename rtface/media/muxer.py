@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from itertools import count
 from typing import Any, TypeAlias
@@ -58,42 +58,31 @@ class Muxer:
     """Puts packets in the order of time and hands them to FFmpeg.
 
     Frames set the pace: a packet of another stream waits until the frames have come to its time. MP4 and MOV
-    begin only when every stream that was announced by `expect` has come, or has been silent for too long.
+    begin only when every stream in `unheard` has come, or has been silent for too long.
 
     Args:
         container: with all its streams added.
         video: index of the video stream in it.
+        covers: cover images, written with the header.
+        cued: text streams; a blank event opens each that begins later, so that nothing has to wait for it.
+        unheard: indexes of the streams that should come early.
         delayed: whether the header waits for all streams (MP4, MOV).
         begin: called before the header; with True when some stream is silent.
         stats: receives counters.
     """
 
-    def __init__(self, container: OutputContainer, video: int, *, delayed: bool, begin: Callable[[bool], None],
-                 stats: Stats) -> None:
+    def __init__(self, container: OutputContainer, video: int, *, covers: Sequence[AnyPacket], cued: Sequence[Stream],
+                 unheard: Iterable[int], delayed: bool, begin: Callable[[bool], None], stats: Stats) -> None:
         self._container, self._video, self._stats = container, video, stats
         self._delayed, self._begin_options = delayed, begin
         self._order = count()
         self._waiting: list[tuple[float, int, AnyPacket]] = []
         self._held: list[AnyPacket] | None = []
         self._held_bytes = 0
-        self._unheard: set[int] = set()
-        self._cued: list[Stream] = []
-        self._covers: list[AnyPacket] = []
+        self._covers, self._cued, self._unheard = covers, cued, set(unheard)
         self._last: dict[int, int] = {}
         self.waiting_bytes = 0
         self.moment = 0.0  # seconds of the output that the frames have come to
-
-    def expect(self, index: int) -> None:
-        """Announces a stream that should be heard of early."""
-        self._unheard.add(index)
-
-    def cue(self, stream: Stream) -> None:
-        """Announces a text stream; a blank event opens it if it begins later, so that nothing has to wait for it."""
-        self._cued.append(stream)
-
-    def cover(self, packet: AnyPacket) -> None:
-        """Takes a cover image, which is written with the header."""
-        self._covers.append(packet)
 
     def frame(self, packet: AnyPacket) -> None:
         """Muxes an encoded frame behind everything that comes before it in time."""
@@ -120,10 +109,6 @@ class Muxer:
         self._release(float("inf"))
         if self._held:
             self._begin(silent=False)
-
-    def drop(self) -> None:
-        """Forgets everything that waits."""
-        self._held, self._waiting, self.waiting_bytes = None, [], 0
 
     def _release(self, moment: float) -> None:
         while self._waiting and self._waiting[0][0] <= moment:

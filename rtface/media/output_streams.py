@@ -55,14 +55,8 @@ class OutputStreams:
         chapters = self._chapters()
         if chapters:
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
-        self.muxer = Muxer(container, self.video.index, delayed=plan.format in ("mp4", "mov"), begin=self._set_options,
-                           stats=stats)
-        for packet in covers:
-            self.muxer.cover(packet)
-        for stream in cued:
-            self.muxer.cue(stream)
-        for index in unheard:
-            self.muxer.expect(index)
+        self.muxer = Muxer(container, self.video.index, covers=covers, cued=cued, unheard=unheard,
+                           delayed=plan.format in ("mp4", "mov"), begin=self._set_options, stats=stats)
 
     def shift(self, base: Fraction) -> int:
         """The output's first moment in units of a time base."""

@@ -21,12 +21,12 @@ from rtface.media.probe import MediaInfo, StreamInfo, shown
 from rtface.protocols import Item
 from rtface.stats import Stats
 
-_DEFAULT_RATE = Fraction(25)
 
+class SequenceSource:
+    """Yields the images of a folder as frames of one film, upright, in the size and format of the first.
 
-def open_sequence(folder: str | os.PathLike[str], *, fps: Fraction | float | None = None, start: float | None = None,
-                  end: float | None = None, stats: Stats | None = None) -> SequenceSource:
-    """Opens a folder of stills as a film, in the natural order of their names.
+    They come in the natural order of their names. An image that cannot be read is left out with a warning; its time
+    stays, so that the film keeps its length.
 
     Args:
         folder: holds the images; all should have one size.
@@ -38,22 +38,13 @@ def open_sequence(folder: str | os.PathLike[str], *, fps: Fraction | float | Non
         InputMissing, InputError: no folder, no image in it, or the first image cannot be read.
         UsageError: the cut leaves nothing, or fps is not positive.
     """
-    rate = _DEFAULT_RATE if fps is None else Fraction(fps).limit_denominator(1_001_000)
-    if rate <= 0:
-        raise UsageError(f"--fps {fps}: give the frames a second, such as 25")
-    return SequenceSource(folder, rate, start, end, stats or Stats())
 
-
-class SequenceSource:
-    """Yields the images of a folder as frames of one film, upright, in the size and format of the first.
-
-    An image that cannot be read is left out with a warning; its time stays, so that the film keeps its length.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], rate: Fraction, start: float | None, end: float | None,
-                 stats: Stats) -> None:
-        self._stats = stats
-        self._rate = rate
+    def __init__(self, folder: str | os.PathLike[str], *, fps: Fraction | float | None = None,
+                 start: float | None = None, end: float | None = None, stats: Stats | None = None) -> None:
+        self._stats = stats or Stats()
+        self._rate = rate = Fraction(25 if fps is None else fps).limit_denominator(1_001_000)
+        if rate <= 0:
+            raise UsageError(f"--fps {fps}: give the frames a second, such as 25")
         paths = list_images(folder)
         first, last = 0, len(paths)
         if start is not None:

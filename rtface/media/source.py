@@ -22,14 +22,12 @@ from rtface.media.color import has_captions, hdr_of, tags_of
 from rtface.media.decoder import Decoder
 from rtface.media.hardware import Decoding, open_on_gpu
 from rtface.media.pipe import PipeReader, is_pipe
-from rtface.media.probe import Chapter, MediaInfo, StreamInfo
+from rtface.media.probe import Chapter, MediaInfo
 from rtface.protocols import Item
 from rtface.redaction import is_url, shown
 from rtface.stats import Stats
 from rtface.util.av_gpu import native_format, on_gpu
 from rtface.util.parse import format_time
-
-__all__ = ["FileSource", "MediaInfo", "StreamInfo", "open_source"]
 
 # Seconds before --start from which decoding begins when a seek to the moment itself lands behind it.
 _EARLIER = (0, 5, 30)
@@ -40,50 +38,38 @@ HELD_BYTES = 32 << 20
 _CLOSE_S = 0.2
 
 
-def open_source(path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None,
-                threads: int | None = None, stats: Stats | None = None, strict: bool = False,
-                decode: Decoding | None = None, stop: Callable[[], bool] | None = None) -> FileSource:
-    """Opens a film or image and decodes its first frame.
+class FileSource:
+    """Yields the frames of one video stream and the packets of all other streams, in demux order.
+
+    Frames come in order of presentation with the pts they have in the file; the first is decoded at once. Everything
+    that had to be repaired is counted in `stats` and warned about once.
+
+    Closing it while another thread is blocked in a read (a dead network drive) leaves the file open to that thread.
 
     Args:
-        path: a file, or a URL that PyAV opens.
-        start, end: cut, in seconds from the input's first moment; frames with start ≤ time < end are given.
+        path: a film or image: a file, or a URL that PyAV opens.
+        start, end: cut, in seconds from the input's beginning; frames with start ≤ time < end are given.
         threads: decoder threads, None for FFmpeg's own choice.
         stats: receives counters and warnings.
         strict: raise InputError where the file is damaged, instead of warning and going on.
         decode: GPU that decodes, as far as it can (`hardware.decoding`); None for software.
         stop: once it is true, a pipe is read no further: what came is the whole input.
 
+    Attributes:
+        info: what the input is.
+        pipe: reads the input where that is a pipe; None otherwise.
+
     Raises:
         InputMissing: it is not there or may not be read.
         InputError: it is empty, cut off before its index, not a film, holds no video, or is larger than the limit.
         UsageError: the cut lies outside the film.
     """
-    return FileSource(path, start=start, end=end, threads=threads, stats=stats or Stats(), strict=strict,
-                      decode=decode, stop=stop)
 
-
-class FileSource:
-    """Yields the frames of one video stream and the packets of all other streams, in demux order.
-
-    Frames come in order of presentation with the pts they have in the file. `info` says what the file is. Everything
-    that had to be repaired is counted in `stats` and warned about once.
-
-    Closing it while another thread is blocked in a read (a dead network drive) leaves the file open to that thread.
-
-    Attributes:
-        info: what the input is.
-        pipe: reads the input where that is a pipe; None otherwise.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], *, start: float | None, end: float | None, threads: int | None,
-                 stats: Stats, strict: bool, decode: Decoding | None,
-                 stop: Callable[[], bool] | None = None) -> None:
-        self._path = path
-        self._name = shown(path)
-        self._threads = threads
-        self._stats = stats
-        self._strict = strict
+    def __init__(self, path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None,
+                 threads: int | None = None, stats: Stats | None = None, strict: bool = False,
+                 decode: Decoding | None = None, stop: Callable[[], bool] | None = None) -> None:
+        self._path, self._name = path, shown(path)
+        self._threads, self._stats, self._strict = threads, stats or Stats(), strict
         self._wanted = decode
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
@@ -102,7 +88,9 @@ class FileSource:
             self._clock_start = Fraction(self._container.start_time or 0, 1_000_000)
             self._start = None if not start else self._clock_start + Fraction(start).limit_denominator(1_000_000)
             self._end = None if end is None else self._clock_start + Fraction(end).limit_denominator(1_000_000)
-            self._check_cut(start)
+            duration = self._container.duration
+            if start and duration and start * 1_000_000 >= duration:
+                raise UsageError(f"{self._name}: --start {start:g} is after its end (it lasts {duration / 1e6:.3f} s)")
             decoder, self._items = self._begin()
             self._now = decoder
             self.info = self._describe(decoder, self._waiting[-1])
@@ -189,12 +177,6 @@ class FileSource:
         self.info.decoder += f", software from {since}"
         self._stats.warn("decode_gpu", f"{self._name}: the GPU no longer decodes it ({why}); software goes on from "
                          f"{since}")
-
-    def _check_cut(self, start: float | None) -> None:
-        duration = self._container.duration
-        if start and duration and start * 1_000_000 >= duration:
-            raise UsageError(f"{self._name}: --start {start:g} is after its end (it lasts "
-                             f"{duration / 1e6:.3f} s)")
 
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
         """A decoder that has given its first frame, which is put into `_waiting` with all packets before it."""

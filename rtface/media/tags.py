@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
-from rtface.media.mp4 import boxes
+from rtface.media.mp4 import boxes, find_box, inner_boxes
 
 
 def take_out(file: BinaryIO, format: str, names: Collection[str]) -> None:
@@ -48,45 +48,32 @@ def _clean_moov(file: BinaryIO, at: int, size: int, names: Collection[str]) -> N
     file.seek(at)
     moov = bytearray(file.read(size))
     before = bytes(moov)
-    for inner in (*_boxes_in(moov, 8, size, b"meta"),
-                  *(meta for udta in _boxes_in(moov, 8, size, b"udta")
-                    for meta in _boxes_in(moov, udta[0] + 8, udta[1], b"meta"))):
-        _clean_meta(moov, *inner, {name.encode() for name in names})
+    for holder in ((8, size), *inner_boxes(moov, 8, size, b"udta")):
+        for meta in inner_boxes(moov, *holder, b"meta"):
+            _clean_meta(moov, *meta, {name.encode() for name in names})
     if bytes(moov) != before:
         file.seek(at)
         file.write(moov)
 
 
-def _boxes_in(data: bytearray, start: int, end: int, wanted: bytes) -> list[tuple[int, int]]:
-    """Boxes of a kind below a body: where each begins and ends."""
-    found: list[tuple[int, int]] = []
-    while start + 8 <= end:
-        size, kind = struct.unpack_from(">I4s", data, start)
-        if size < 8 or start + size > end:
-            break
-        if kind == wanted:
-            found.append((start, start + size))
-        start += size
-    return found
-
-
 def _clean_meta(data: bytearray, start: int, end: int, names: set[bytes]) -> None:
-    """Takes keys and their values out of a `meta` box with named keys; the bytes that this leaves become `free`."""
-    body = start + (8 if data.startswith(b"hdlr", start + 12) else 12)  # MP4's has version and flags
-    keys, values = _boxes_in(data, body, end, b"keys"), _boxes_in(data, body, end, b"ilst")
-    if not keys or not values or keys[0][1] != values[0][0]:
+    """Removes keys and their values from the body of a `meta` box with named keys; the bytes that this leaves become
+    `free`."""
+    body = start + (0 if data.startswith(b"hdlr", start + 4) else 4)  # MP4's has version and flags
+    keys, values = find_box(data, body, end, b"keys"), find_box(data, body, end, b"ilst")
+    if keys is None or values is None or keys[1] != values[0] - 8:
         return
-    entries = list(_entries(data, keys[0][0] + 16, keys[0][1]))
+    entries = list(_entries(data, keys[0] + 8, keys[1]))
     kept = [number for number, entry in enumerate(entries, 1) if entry[8:] not in names]
     if len(kept) == len(entries):
         return
     table = struct.pack(">II", 0, len(kept)) + b"".join(entries[number - 1] for number in kept)
     said = b"".join(entry[:4] + struct.pack(">I", kept.index(number) + 1) + entry[8:]
-                    for entry in _entries(data, values[0][0] + 8, values[0][1])
+                    for entry in _entries(data, *values)
                     if (number := struct.unpack_from(">I", entry, 4)[0]) in kept)
     new = _box(b"keys", table) + _box(b"ilst", said)
-    room = values[0][1] - keys[0][0]
-    data[keys[0][0]:values[0][1]] = new + _box(b"free", bytes(room - len(new) - 8))
+    begin, after = keys[0] - 8, values[1]
+    data[begin:after] = new + _box(b"free", bytes(after - begin - len(new) - 8))
 
 
 def _entries(data: bytearray, at: int, end: int) -> Iterator[bytes]:

@@ -33,8 +33,8 @@ from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.errors import InputError, Interrupted
 from rtface.media.hardware import decoding
-from rtface.media.images import SequenceSource, open_sequence
-from rtface.media.source import FileSource, open_source
+from rtface.media.images import SequenceSource
+from rtface.media.source import FileSource
 from rtface.options import EnhanceOptions, FaceOptions, Options, QualityOptions
 from rtface.pipeline.runtime import (
     BuildProgress,
@@ -116,9 +116,9 @@ def open_film(input: Path | Address, options: Options, threads: Threads, stats: 
     """
     def open_input() -> FileSource | SequenceSource:
         if options.sequence and isinstance(input, Path):
-            return open_sequence(input, fps=options.fps, start=options.start, end=options.end,
+            return SequenceSource(input, fps=options.fps, start=options.start, end=options.end,
                                  stats=stats)
-        return open_source(input, start=options.start, end=options.end, threads=threads.decode,
+        return FileSource(input, start=options.start, end=options.end, threads=threads.decode,
                            stats=stats, strict=options.strict, stop=stop.is_set,
                            decode=decoding(options.decode, codec_device(options.device), keep=on_gpu,
                                            strict=options.strict))

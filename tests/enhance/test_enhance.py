@@ -17,8 +17,7 @@ from rtface.enhance.single import FrameEnhancer
 from rtface.errors import DeviceLost, EngineError, MissingComponent
 from rtface.frame import Display, Frame, Packet
 from rtface.options import Options
-from rtface.pipeline.chain import join_fields, split_fields
-from rtface.pipeline.chain import track
+from rtface.pipeline.chain import join_fields, split_fields, track
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait

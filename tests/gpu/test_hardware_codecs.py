@@ -18,7 +18,7 @@ from rtface.media.cuda.decoder import ON_GPU
 from rtface.media.cuda.nvenc import Encoding
 from rtface.media.file_sink import FileSink
 from rtface.media.hardware import Decoding
-from rtface.media.source import open_source
+from rtface.media.source import FileSource
 from rtface.media.stream_plan import plan_output
 from rtface.stats import Stats
 from rtface.util.av_gpu import native_format, on_gpu, repacked, software, surface_of
@@ -60,7 +60,7 @@ def film(media: Any, tmp_path_factory: pytest.TempPathFactory):
 def seen(path: Path, decode: Decoding | None, **cut: Any) -> tuple[list[Frame], list[Any], Any, Stats]:
     """Frames, the packets beside them, what is known of the file, and what was said."""
     stats = Stats()
-    source = open_source(path, stats=stats, decode=decode, **cut)
+    source = FileSource(path, stats=stats, decode=decode, **cut)
     try:
         items = list(source)
     finally:
@@ -228,7 +228,7 @@ def test_a_gpu_that_is_not_there(film):
 
 def write(source: Path, output: Path, *, keep: bool, **options: Any) -> tuple[Any, Stats]:
     stats = Stats()
-    opened = open_source(source, decode=Decoding(0, keep))
+    opened = FileSource(source, decode=Decoding(0, keep))
     plan = plan_output(opened.info, output, stats=stats, overwrite=True, **options)
     sink = FileSink(plan, stats)
     for item in opened:

@@ -15,7 +15,7 @@ import pytest
 from rtface.concurrency.scheduling import scheduling_kept
 from rtface.frame import Frame
 from rtface.media.file_sink import FileSink
-from rtface.media.source import FileSource, open_source
+from rtface.media.source import FileSource
 from rtface.media.stream_plan import OutputPlan, plan_output
 from rtface.protocols import Item
 from rtface.stats import Stats
@@ -146,7 +146,7 @@ def passthrough(source: Path, output: Path, *, start: float | None = None, end: 
                 corrected: bool = True, **options: Any) -> OutputPlan:
     """Source to sink with nothing between; `corrected`: whether the frames say that a face was corrected on them."""
     stats = stats or Stats()
-    opened = open_source(source, start=start, end=end, stats=stats, strict=strict)
+    opened = FileSource(source, start=start, end=end, stats=stats, strict=strict)
     try:
         plan = plan_output(opened.info, output, stats=stats, **{"overwrite": True, **options})
         plan.metadata.update(tags or {})
@@ -160,7 +160,7 @@ def passthrough(source: Path, output: Path, *, start: float | None = None, end: 
 def frames_of(path: Path, **options: Any) -> tuple[list[Frame], Stats]:
     """All frames that a source gives, and its statistics."""
     stats = Stats()
-    source = open_source(path, stats=stats, **options)
+    source = FileSource(path, stats=stats, **options)
     try:
         return [item for item in source if isinstance(item, Frame)], stats
     finally:
@@ -188,8 +188,8 @@ class Tools:
 
     @classmethod
     def open(cls, path: Path, **options: Any) -> FileSource:
-        """`open_source`; the source is closed when the test ends."""
-        cls.opened.append(open_source(path, **options))
+        """`FileSource`; the source is closed when the test ends."""
+        cls.opened.append(FileSource(path, **options))
         return cls.opened[-1]
 
     @staticmethod

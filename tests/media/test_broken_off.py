@@ -17,7 +17,7 @@ import rtface
 from rtface.errors import InputError
 from rtface.frame import Frame
 from rtface.media import network_options
-from rtface.media.source import open_source
+from rtface.media.source import FileSource
 from rtface.stats import Stats
 
 
@@ -164,7 +164,7 @@ def test_a_file_that_grows_while_it_is_read(media, tmp_path: Path, grows: bool) 
 
 def test_packets_that_the_decoder_loses_at_the_end_are_said(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stats = Stats()
-    opened = open_source(film, stats=stats)
+    opened = FileSource(film, stats=stats)
     decoder = opened._now
     decode, lost = decoder._decode, iter([True])
 

@@ -13,7 +13,7 @@ import pytest
 
 from rtface.errors import InputError, InputMissing
 from rtface.media import probe
-from rtface.media.source import open_source
+from rtface.media.source import FileSource
 from rtface.stats import Stats
 
 
@@ -45,15 +45,15 @@ def test_no_film_at_all(tmp_path: Path, content: bytes, says: str):
     path = tmp_path / "x.mp4"
     path.write_bytes(content)
     with pytest.raises(InputError, match=says) as caught:
-        open_source(path)
+        FileSource(path)
     assert str(path) in one_line(caught.value)
 
 
 def test_not_there_a_folder_not_allowed(tmp_path: Path):
     with pytest.raises(InputMissing, match="no such file"):
-        open_source(tmp_path / "none.mp4")
+        FileSource(tmp_path / "none.mp4")
     with pytest.raises(InputError, match="is a folder"):
-        open_source(tmp_path)
+        FileSource(tmp_path)
 
 
 def test_a_recording_cut_off_before_its_index(media, tmp_path: Path):
@@ -211,7 +211,7 @@ def test_boxes_of_a_damaged_file_end(tmp_path: Path):
 
 
 def test_closing_twice_and_in_the_middle(media, tmp_path: Path):
-    opened = open_source(media.make_film(tmp_path / "in.mp4"), stats=Stats())
+    opened = FileSource(media.make_film(tmp_path / "in.mp4"), stats=Stats())
     items = iter(opened)
     assert next(items).image.width > 0
     opened.close()

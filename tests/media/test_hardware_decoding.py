@@ -21,7 +21,7 @@ from rtface.media import hardware
 from rtface.media.cuda import decoder, driver
 from rtface.media.cuda.decoder import ON_GPU, GpuDecoder
 from rtface.media.hardware import Decoding, decoding, gpu_number
-from rtface.media.source import open_source
+from rtface.media.source import FileSource
 from rtface.stats import Stats
 from rtface.util.av_gpu import FORMATS, native_format, repacked
 from tests.pairs import pairs
@@ -83,7 +83,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch):
 def seen(path: Path, decode: Decoding | None, **cut: Any) -> tuple[list[tuple[Any, ...]], Any, Stats, list[Frame]]:
     """Everything that comes out of a file, in a form that can be compared."""
     stats = Stats()
-    source = open_source(path, stats=stats, decode=decode, **cut)
+    source = FileSource(path, stats=stats, decode=decode, **cut)
     try:
         items = list(source)
     finally:

@@ -17,7 +17,7 @@ from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media import image_read, image_write
 from rtface.media.file_sink import FileSink
 from rtface.media.image_meta import ImageMetadata, exif_of, read_meta, write_meta
-from rtface.media.images import list_images, open_sequence, plan_image, read_image, write_image
+from rtface.media.images import SequenceSource, list_images, plan_image, read_image, write_image
 from rtface.media.pixel_format import pixel_format_info
 from rtface.media.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
 from rtface.media.stream_plan import plan_output
@@ -285,7 +285,7 @@ def test_a_folder_as_a_film(media, tmp_path: Path):
     (shots / "shot5.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     (shots / "shot7.png").write_bytes(png(np.full((64, 96, 3), 60, np.uint8)))
     stats = Stats()
-    source = open_sequence(shots, fps=10, start=0.2, end=1.0, stats=stats)
+    source = SequenceSource(shots, fps=10, start=0.2, end=1.0, stats=stats)
     info = source.info
     assert (info.width, info.height, info.rate, info.expected_frames) == (48, 32, 10, 8)
     frames = list(source)
@@ -308,7 +308,7 @@ def test_a_folder_as_a_film_that_players_take(media, tmp_path: Path, size: tuple
     for number, colour in enumerate(colours):
         array = np.full((size[1], size[0], 3), colour, np.uint8)
         (tmp_path / "shots" / f"{number}.png").write_bytes(png(array))
-    source = open_sequence(tmp_path / "shots", fps=10)
+    source = SequenceSource(tmp_path / "shots", fps=10)
     with pytest.raises(OutputError, match=r"RGB becomes YUV \(yuv420p\), which players take.*--strict"):
         plan_output(source.info, tmp_path / f"out{suffix}", strict=True)
     plan = plan_output(source.info, tmp_path / f"out{suffix}")
@@ -334,7 +334,7 @@ def test_a_folder_as_a_film_keeps_what_is_asked_for(tmp_path: Path, pix_fmt, suf
     shape = (32, 48) if pix_fmt == "gray" else (32, 48, 3)
     array = random(shape, np.uint16 if "48" in pix_fmt else np.uint8)
     (tmp_path / "shots" / "1.png").write_bytes(png(array, pix_fmt))
-    plan = plan_output(open_sequence(tmp_path / "shots").info, tmp_path / f"out{suffix}", **options)
+    plan = plan_output(SequenceSource(tmp_path / "shots").info, tmp_path / f"out{suffix}", **options)
     assert (plan.video.encoder, plan.video.pix_fmt) == (encoder, have)
     assert (plan.video.tags.matrix == 0) == (pixel_format_info(have).model == "rgb" and plan.video.tags.matrix != 2)
 
@@ -342,7 +342,7 @@ def test_a_folder_as_a_film_keeps_what_is_asked_for(tmp_path: Path, pix_fmt, suf
 @pytest.mark.parametrize("kwargs", [{"fps": 0}, {"start": 9.0}, {"start": 0.5, "end": 0.2}])
 def test_sequences_that_make_no_sense(tmp_path: Path, kwargs: dict[str, float]):
     with pytest.raises(UsageError):
-        open_sequence(folder(tmp_path / "shots", 3), **kwargs)
+        SequenceSource(folder(tmp_path / "shots", 3), **kwargs)
 
 
 def test_a_profile_that_unpacks_to_gigabytes_is_left_out():

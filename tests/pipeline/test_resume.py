@@ -17,7 +17,7 @@ import rtface
 from rtface.enhance.corrector import FaceCorrector
 from rtface.errors import EngineError, Interrupted, OutputError
 from rtface.media.file_sink import FileSink
-from rtface.media.source import open_source
+from rtface.media.source import FileSource
 from rtface.options import Options
 from rtface.pipeline import chain, runtime
 from rtface.pipeline.film import run_file
@@ -81,11 +81,11 @@ def stopped(source: Path, target: Path, after: int, **options: Any) -> Interrupt
 def test_a_start_that_is_printed_begins_with_its_frame(tmp_path: Path, rate: Fraction | int) -> None:
     for kind in ("mp4", "mkv"):
         source = numbered(tmp_path / f"in.{kind}", 20, rate)
-        opened = open_source(source)
+        opened = FileSource(source)
         times = [item.pts * item.time_base - opened.info.clock_start for item in opened]  # type: ignore[union-attr]
         opened.close()
         for n in (1, 2, 7, 13, 19):
-            rest = open_source(source, start=parse_time(format_start(times[n])))
+            rest = FileSource(source, start=parse_time(format_start(times[n])))
             assert next(iter(rest)).pts * opened.info.time_base - opened.info.clock_start == times[n]  # type: ignore
             rest.close()
 
@@ -143,7 +143,7 @@ def test_ctrl_c_before_the_first_frame_is_the_documented_error(tmp_path: Path, m
     def interrupted(*a: Any, **k: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rtface.pipeline.build.open_source", interrupted)
+    monkeypatch.setattr("rtface.pipeline.build.FileSource", interrupted)
     with pytest.raises(Interrupted):
         rtface.run(numbered(tmp_path / "in.mp4", 5), tmp_path / "out.mp4", tracker="none")
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]

@@ -22,8 +22,7 @@ from rtface.errors import DeviceLost, EngineError, InputError
 from rtface.frame import Color, Display
 from rtface.geometry.transforms import compose, scaling, translation
 from rtface.options import Options
-from rtface.pipeline.chain import split_fields
-from rtface.pipeline.chain import track
+from rtface.pipeline.chain import split_fields, track
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
