@@ -25,7 +25,7 @@ from rtface.live.addresses import live_scope, resolve_address
 from rtface.options import OPTIONS, Options, Scope, check_scope
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.parse import format_start
-from rtface.util.urls import Address, place
+from rtface.util.urls import Address, check_file_name, place
 
 if TYPE_CHECKING:
     from rtface.report import Report
@@ -66,6 +66,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: Options) -> li
         if isinstance(target, Address):
             raise UsageError(f"{target} cannot be written to; rtface publishes over rtmp, rtmps, udp, tcp and srt")
         return [Job(source, target, folder=named[1].endswith(("/", os.sep)))]
+    check_file_name(str(output_dir), "folder")
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError(f"--output-dir {output_dir} is a file; name a folder")
     for flag in ("compare", "report", "treatment"):

@@ -16,10 +16,10 @@ from rtface.redaction import is_url, keep_secret, shown
 _ADDRESS = re.compile(r"(?i)(rtmp\w*|rtsps?|srt|udp|tcp|rtp|https?|ftps?|sftp):")
 
 
-def check_file_name(text: str) -> None:
-    """Refuses an address where only a file can be named; raises UsageError without what follows the scheme."""
+def check_file_name(text: str, kind: str = "file") -> None:
+    """UsageError for an address where only a file or folder can be named, without what follows the scheme."""
     if match := _ADDRESS.match(text):
-        raise UsageError(f"{match[1].lower()}:… is an address, and a file's name is needed; name a file")
+        raise UsageError(f"{match[1].lower()}:… is an address, and a {kind}'s name is needed; name a {kind}")
 
 
 def check_slashes(text: str) -> None:

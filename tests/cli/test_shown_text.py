@@ -56,12 +56,15 @@ def test_there_are_options_that_take_text() -> None:
 
 
 @pytest.mark.parametrize(("flag", "url"), pairs(FLAGS, URLS, ["--also", "--stage"]))
-def test_no_option_of_a_command_line_shows_a_secret(flag: str, url: str, pipeline, tmp_path: Path) -> None:
+def test_no_option_of_a_command_line_shows_a_secret(flag: str, url: str, pipeline, tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     pipeline(good)
     text = said("run", "in.mp4", tmp_path / "out.mp4", flag, url, "-vv", "--json")
     text += said("run", tmp_path / "in.mp4", "null:", flag, url, "-vv")
     assert text
     assert SECRET not in text
+    assert not list(tmp_path.glob("*:"))  # a folder with the address as its name
 
 
 @pytest.mark.parametrize("key", [f.name for f in fields(Options)])
