@@ -59,17 +59,6 @@ class Server:
         request.wfile.flush()
         time.sleep(2.0)
 
-    def held(self, until: threading.Event) -> Callable[[Any], None]:
-        """Sends half, now and then a byte more so that it does not count as stalled, and the rest when it may."""
-        def act(request: Any) -> None:
-            at = len(self.data) // 2
-            self.send(request, upto=at)
-            while not until.wait(5):
-                at += 1
-                request.wfile.write(self.data[at - 1:at])
-            request.wfile.write(self.data[at:])
-        return act
-
     def without_ranges(self, request: Any) -> None:
         self.send(request, ranges=False)
 

@@ -43,6 +43,7 @@ def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_one_is_made_once(wheelhouse: Path) -> None:
     heard = Heard()
     python = find_python(None, heard.teller)

@@ -125,7 +125,7 @@ def test_the_weights_of_another_offer_are_named(published: Publisher, tmp_path: 
 def test_ours_can_be_read_and_their_keys_are_whole() -> None:
     found = find_offers()
     assert beside() == ROOT / "engines"
-    for folder in {path.parent for path in (ROOT / "engines").glob("*/catalogue.toml")}:
+    for folder in {path.parent for path in (ROOT / "engines").glob("*/offers.toml")}:
         for offer in read_offers(folder):
             assert offer.name in found
             assert offer.published.refused or (len(offer.keys()) > 50 and offer.published.file)

@@ -34,11 +34,6 @@ def test_goldens_are_computed_in_a_child_and_its_warnings_shown(
     assert "hardly resemble" in caplog.text
 
 
-def test_a_fault_there_is_the_same_error_here(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="OpenVINO cannot use"):
-        trial.write_golden(recipe_of(tmp_path, convolutions(64, [(0.5, 0.0)]).replace(b"Conv", b"Cnov")), 1)
-
-
 @pytest.mark.slow
 def test_a_network_that_never_ends_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="took longer than 3 s"):
@@ -57,8 +52,7 @@ def golden_apart(parent: object, given: object) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_adding_an_endless_network_stops_at_once(number: signal.Signals, tmp_path: Path) -> None:
+def test_adding_an_endless_network_stops_at_once(tmp_path: Path) -> None:
     file = tmp_path / "loop.onnx"
     file.write_bytes(endless(64))
     assert inspect(file).size == 64
@@ -70,9 +64,9 @@ def test_adding_an_endless_network_stops_at_once(number: signal.Signals, tmp_pat
         while not list(adding.glob("*/new/model.onnx")) and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(1.0)  # it is at its golden crops, or about to start them
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         began = time.monotonic()
-        assert process.wait(30) == 128 + number
+        assert process.wait(30) == 130
         assert time.monotonic() - began < 10
     assert not list(adding.glob("*"))
 

@@ -18,7 +18,6 @@ from tests.device.cuda.test_cuda_device import (
     Only,
     compare,
     film,
-    on_cpu,
     run,
     test_a_film_is_the_same_as_on_the_cpu,
     test_a_format_that_has_to_be_converted_says_so,

@@ -9,10 +9,10 @@ import pytest
 
 from rtface.engine.plan import load_golden, psnr
 from rtface.engine.recipe import find_recipes, load_recipe
+from tests.device.cuda.gpu_rig import hold
 from tests.engine.cuda.test_gpu_engine import (  # noqa: F401
     Bench,
     bench,
-    hold,
     test_crops_of_another_kind_are_refused_with_what_is_wanted,
     test_the_loop_reserves_nothing_and_memories_are_used_again,
     test_what_comes_after_a_failure_begins_without_memory,

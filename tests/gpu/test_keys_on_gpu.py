@@ -12,7 +12,7 @@ pytest.importorskip("av", reason="the frames of these tests are PyAV's")
 # ruff: noqa: F401, F811
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.cuda.engine import GpuEngine
-from tests.device.cuda.test_cuda_device import compare, film, on_cpu
+from tests.device.cuda.test_cuda_device import compare, film
 from tests.device.cuda.test_gpu_keys import (
     Engines,
     engines,
@@ -22,12 +22,11 @@ from tests.device.cuda.test_gpu_keys import (
     test_a_film_of_which_some_faces_have_key_frames_only,
     test_a_large_engine_that_remembers_may_have_key_frames_too,
     test_auto_goes_by_the_engines_weights,
-    test_frames_waiting_for_a_keyframe_hold_no_gpu_memory,
     test_live_a_late_small_engine_costs_one_frames_correction,
     test_live_no_frame_waits_for_the_slow_engine,
 )
 from tests.engine.cuda.test_gpu_engine import bench
-from tests.engine.cuda.test_gpu_hosted import test_crops_of_the_host_and_of_the_gpu_may_come_by_turns as by_turns
+from tests.engine.cuda.test_gpu_hosted import test_crops_of_the_host_and_of_the_gpu_may_come_by_turns
 from tests.engine.cuda.test_stateless_engines import recipe
 from tests.gpu.real_gpu import gpu_plan, open_engine
 
@@ -44,11 +43,6 @@ def open_plain(owner: Any, recipe: Any) -> Iterator[Callable[[], GpuEngine]]:
     yield opened
     for engine in made:
         engine.close()
-
-
-def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(owner: Any, bench: Any, on_cpu: Any,
-                                                             engine_on: Any) -> None:
-    by_turns(owner, bench, on_cpu["rtface-s"], engine_on)
 
 
 def test_the_fastest_precision_is_near_the_cpus_picture(owner: Any, device: Any, on_cpu: Any) -> None:

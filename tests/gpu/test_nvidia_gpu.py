@@ -11,7 +11,7 @@ import pytest
 
 from rtface.device.cuda import nvrtc
 from rtface.device.cuda.nvidia import NvidiaGpu, count_gpus
-from rtface.errors import EngineError, MissingComponent, OutOfDeviceMemory
+from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
 from tests.gpu.real_gpu import REHEARSAL
 
 SOURCE = """
@@ -179,6 +179,22 @@ def test_memory_runs_out_with_a_word_and_goes_back(gpu: NvidiaGpu) -> None:
     piece.close()
     piece.close()
     assert gpu.free_bytes() >= free - (16 << 20)
+
+
+@pytest.mark.skipif(not REHEARSAL, reason="a real GPU is not lost on request")
+def test_a_lost_gpu_is_told_by_every_call(gpu: NvidiaGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, memory, pinned, done = gpu.stream(), gpu.allocate(16), gpu.pin(16), gpu.event()
+    graph = stream.capture(lambda: launch(stream, memory, 4))
+    stream.record(done)
+    monkeypatch.setenv("FAKE_CUDA_FAILS", "719")
+    for step in (lambda: stream.copy(memory, pinned, 16), done.synchronize, done.done, lambda: stream.replay(graph),
+                 lambda: launch(stream, memory, 4)):
+        with pytest.raises(DeviceLost, match="CUDA_ERROR_LAUNCH_FAILED"):
+            step()
+    monkeypatch.undo()
+    graph.close()
+    for piece in (memory, pinned):
+        piece.close()
 
 
 def test_a_kernel_that_is_not_there_is_named(gpu: NvidiaGpu) -> None:

@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.engines.common import ONNX, PARITY, exported, has_published_keys, offers, onnx_gap, torch
 from tests.engines.drawn import drawn_crops
-from tests.engines.restoreformer_fixtures import digest
+from tests.engines.restoreformer_fixtures import apart
 
 from engines.convert.graph import named  # isort: skip  # after what skips these tests where there is no torch
 
@@ -41,16 +40,6 @@ def crops(count: int, size: int) -> Any:
     return torch.from_numpy(drawn_crops(count, size))
 
 
-def apart(case: str, found: np.ndarray) -> float:
-    """Largest difference from what the published network answered, as a share of that answer's range."""
-    with np.load(HERE / "hifacegan.npz") as file:
-        expected = {key.removeprefix(case + "/"): file[key] for key in file.files if key.startswith(case + "/")}
-    low, high = expected["range"]
-    parts = digest(found)
-    assert set(parts) == set(expected) and high - low > 0.1
-    return max(float(np.abs(parts[key] - expected[key]).max()) for key in parts) / float(high - low)
-
-
 @pytest.mark.parametrize("name", OFFERS)
 def test_names_and_shapes_are_the_published_ones(name: str) -> None:
     has_published_keys(OFFERS[name], FOLDER / f"{name}.keys.txt")
@@ -59,7 +48,7 @@ def test_names_and_shapes_are_the_published_ones(name: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_answers_as_published(case: str) -> None:
     nested, width, size, count = CASES[case]
-    assert apart(case, network(nested, width)(crops(count, size)).numpy()) < PARITY
+    assert apart(HERE / "hifacegan.npz", case, network(nested, width)(crops(count, size)).numpy()) < PARITY
 
 
 @pytest.mark.parametrize("name", [
@@ -71,7 +60,7 @@ def test_another_weight_is_another_answer(name: str) -> None:
     nested, width, size, count = CASES["nested-1"]
     state = published(nested, width)
     state[name].flatten()[::3].mul_(1.5)
-    assert apart("nested-1", network(nested, width, state)(crops(count, size)).numpy()) > PARITY
+    assert apart(HERE / "hifacegan.npz", "nested-1", network(nested, width, state)(crops(count, size)).numpy()) > PARITY
 
 
 @pytest.mark.parametrize("nested", [True, False])

@@ -1,5 +1,4 @@
-"""Makes the stand-ins importable whatever pytest's import mode, and the whole path on a GPU that is not there."""
-
+"""Fixtures of a fake GPU that runs the real kernels on the host."""
 
 import pytest
 
@@ -16,6 +15,23 @@ def host_kernels(tmp_path_factory):
 def share_limit():
     """The share of samples that may round to another code value than on the CPU, whose network the fake GPU runs."""
     return 2e-4
+
+
+@pytest.fixture(scope="session")
+def on_cpu():
+    """Shipped engines on the CPU, in fp32, by name; each is opened when it is first asked for."""
+    from rtface.engine import HostEngine
+    from rtface.engine.recipe import find_recipes, load_recipe
+
+    class Engines(dict):
+        def __missing__(self, name):
+            self[name] = HostEngine(load_recipe(find_recipes()[name]), device="onnx")
+            return self[name]
+
+    engines = Engines()
+    yield engines
+    for engine in engines.values():
+        engine.close()
 
 
 @pytest.fixture

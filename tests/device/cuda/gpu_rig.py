@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,14 @@ class FakePlan:
 
     def close(self) -> None:
         self.closed = True
+
+
+def hold(owner: StreamThread) -> threading.Event:
+    """Keeps the stream thread busy until the event is set, so that what is submitted meanwhile waits together."""
+    begun, gate = threading.Event(), threading.Event()
+    owner.run(lambda: (begun.set(), gate.wait(10)))
+    assert begun.wait(10)
+    return gate
 
 
 def engine_on(owner: StreamThread, name: str = "rtface-s", **more: Any) -> tuple[GpuEngine, FakePlan]:

@@ -7,14 +7,14 @@ import pytest
 
 from rtface.device.cuda.batch import BLOCK, CODE, KERNELS, NETWORK, ROW, gather_grid, scatter_grid
 from tests.device.cuda.host_kernels import HostKernels, Runner, compile_kernels
+from tests.pairs import pairs
 
 S, X, Y, W, H = 32, 6, 4, 20, 24  # the crop's side, and the region that the network is given
 
 
 @pytest.fixture(scope="session")
 def batcher(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
-    source = CODE
-    return compile_kernels(tmp_path_factory.mktemp("batch"), source, KERNELS)
+    return compile_kernels(tmp_path_factory.mktemp("batch"), CODE, KERNELS)
 
 
 def network(shrink: int, state: int, maps: int, *, residual: bool, remembers: bool, low: float) -> np.ndarray:
@@ -31,8 +31,7 @@ KINDS = {"plain": (1, 0, 0, False, False, 0.0), "-1 to 1": (1, 0, 0, False, Fals
          "at half size": (2, 0, 35, True, True, 0.0), "with a state": (2, 48, 35, True, True, 0.0)}
 
 
-@pytest.mark.parametrize("batch", [1, 8, 32])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "batch"), pairs(list(KINDS), [1, 8, 32], ["with a state"]))
 def test_batches_are_filled_and_emptied(kind: str, batch: int, batcher: Runner) -> None:
     k, state, maps, residual, remembers, low = KINDS[kind]
     rng = np.random.default_rng(batch)

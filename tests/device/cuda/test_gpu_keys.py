@@ -10,20 +10,18 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Treatment
-from rtface.correct.keyframe_blend import AHEAD
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import HostEngine
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.errors import DeviceLost
 from rtface.frame import Color, Display
 from rtface.options import Options
 from rtface.pipeline.chain import join_fields, split_fields
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.device.cuda.gpu_rig import open_with
-from tests.device.cuda.test_cuda_device import codes, compare, film, on_cpu, planes  # noqa: F401
+from tests.device.cuda.test_cuda_device import codes, compare, film
 from tests.device.cuda.test_pictures_on_gpu import back, put
 from tests.engine.cuda.test_stateless_engines import recipe  # noqa: F401
 from tests.enhance.key_frames import Every
@@ -72,9 +70,9 @@ def host(recipe, on_cpu):
     plain.close()
 
 
-def enhance(device, engines, stats=None, governor=None, keyframe=3, fallback=None):
+def enhance(device, engines, stats=None, governor=None, keyframe=3):
     stats = stats or Stats()
-    common = RuntimeSwitch(Runtime(device, engines), stats, fallback=fallback), Options(keyframe=keyframe), stats
+    common = RuntimeSwitch(Runtime(device, engines), stats), Options(keyframe=keyframe), stats
     if governor is None:
         return FilmEnhancer(*common, analysis=False, light="rtface-s")
     return LiveEnhancer(*common, governor, analysis=False, light="rtface-s")
@@ -122,15 +120,6 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(owner, device, on
 
 
 @pytest.mark.slow
-def test_frames_waiting_for_a_keyframe_hold_no_gpu_memory(owner, device, engines):
-    step = enhance(device, engines)
-    reserved = [(owner.gpu.allocations, slots(device)) for _ in step(iter(film(frames=9)))]
-    assert step._held == 3 + AHEAD
-    assert reserved[-1][1] == {"frames": 1, 128: 2, 256: 2}
-    assert reserved[3:] == [reserved[3]] * 6
-
-
-@pytest.mark.slow
 def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, share_limit):
     """The faces of a frame are pasted together: with one that was answered on the GPU, it keeps what it has there."""
     outs = []
@@ -142,32 +131,13 @@ def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, 
     assert worst <= 1 and share < max(1e-3, share_limit)
 
 
-@pytest.mark.parametrize(("heavy", "keyframe", "asked"), [(False, "auto", 4), (True, "auto", 1), (False, 3, 2)])
+@pytest.mark.parametrize(("heavy", "keyframe", "asked"), [(False, "auto", 4), (True, "auto", 1)])
 def test_auto_goes_by_the_engines_weights(device, engines, monkeypatch, heavy, keyframe, asked):
     monkeypatch.setattr(type(engines.named("plain")), "heavy", heavy)
     engines.named("plain").ms, stats = 500.0, Stats()  # a measured time changes no film
     assert all(f.touched for f in enhance(device, engines, stats, keyframe=keyframe)(film(frames=4, faces=1)))
     assert stats.counters["crops:plain"] == asked and not stats.counters["faults"]
     assert stats.counters["crops:rtface-s"] == (0 if asked == 4 else 4)
-
-
-@pytest.mark.slow
-def test_an_engine_that_fails_on_a_key_frame_costs_one_frame(device, engines, open_plain):
-    calls = []
-
-    def spoil(name, values):
-        calls.append(name)
-        return values * np.nan if len(calls) == 2 else values
-
-    heavy = open_plain(capturable=False, spoil=spoil)
-    stats, frames = Stats(), film(frames=7, faces=1)
-    calls.clear()
-    before = [planes(f) for f in frames]
-    out = list(enhance(device, Engines(heavy, engines.named("rtface-s")), stats)(frames))
-    passed = [k for k, f in enumerate(out) if not f.touched]
-    assert len(passed) == 1 and stats.counters["faults"] == 1
-    assert all(np.array_equal(a, b) for a, b in zip(planes(out[passed[0]]), before[passed[0]], strict=True))
-    assert len(calls) == 3
 
 
 class Late:
@@ -235,19 +205,3 @@ def test_live_a_late_small_engine_costs_one_frames_correction(device, engines):
         touched.append(step.collect(job).touched)
     assert touched == [True, False, True, True] and not stats.counters["faults"]
     assert slots(device)["frames"] == 1
-
-
-@pytest.mark.parametrize("live", [False, True], ids=["film", "live"])
-def test_a_lost_gpu_ends_a_film_and_live_goes_on_with_the_cpu(owner, device, engines, host, live):
-    stats = Stats()
-    fallback = (lambda: Runtime(CpuDevice(), host)) if live else None
-    step = enhance(device, engines, stats, Every(1) if live else None, fallback=fallback)
-    frames, done = film(frames=5, faces=1), []
-    try:
-        for k, frame in enumerate(frames):
-            owner.gpu.lost = k >= 2
-            done.append(step.collect(step.submit(frame)).touched)
-    except DeviceLost:
-        assert not live
-    assert done == ([True, True, False, True, True] if live else [True, True])
-    assert stats.counters["faults"] <= 1

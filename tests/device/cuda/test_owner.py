@@ -10,6 +10,7 @@ import pytest
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.errors import DeviceLost, EngineError, MissingComponent
 from tests.device.cuda.fake_gpu import FakeGpu
+from tests.device.cuda.gpu_rig import hold
 
 
 class Network:
@@ -46,14 +47,6 @@ def owner():
     owner = StreamThread(lambda: FakeGpu(lambda *_: None))
     yield owner
     owner.close()
-
-
-def hold(owner):
-    """Keeps the owner busy until the gate is opened; returns when it has begun."""
-    begun, gate = threading.Event(), threading.Event()
-    owner.run(lambda: (begun.set(), gate.wait(10)))
-    assert begun.wait(10)
-    return gate
 
 
 def test_all_work_is_done_by_one_thread_in_order(owner):

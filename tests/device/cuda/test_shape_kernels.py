@@ -36,7 +36,7 @@ from tests.device.cuda.kernel_runs import run as kernel_run
 from tests.pairs import pairs
 
 POINTS = np.array([(204.10, 101.68), (246.99, 103.90), (223.59, 131.79), (202.59, 139.46), (244.68, 140.88)])
-SIZES = (256, 384, 512)
+SIZES = (256, 320)
 
 
 @pytest.fixture(scope="session")
@@ -182,7 +182,7 @@ def test_the_structs_are_the_files(shaper: HostKernels):
         assert shaper.layout_of(name, dtype.names) == (dtype.itemsize, {n: dtype.fields[n][1] for n in dtype.names})
 
 
-@pytest.mark.parametrize("size", [*SIZES, 80, 272, 176])
+@pytest.mark.parametrize("size", [256, 384, 80, 272])
 def test_figures(size, shaper):
     given = case(size, ShapingOptions(colour="restore"), mesh=size == 384)
     (got,) = Gpu(shaper, [given]).measure()
@@ -214,9 +214,9 @@ OPTIONS: dict[str, dict] = {
 
 @pytest.mark.parametrize(("what", "size"), pairs(list(OPTIONS), SIZES, [next(iter(OPTIONS))]))
 def test_corrections_are_the_cpus(size, what, shaper):
-    """Three frames of a track: what is remembered of it does not drift apart either."""
+    """Two frames of a track: what is remembered of it does not drift apart either."""
     states = CorrectionState(), CorrectionState()
-    for k in range(3):
+    for k in range(2):
         given = case(size, seed=k, **OPTIONS[what])
         wanted = on_the_cpu(given, states[0], k / 25)
         (got,) = Gpu(shaper, [given]).shape([states[1]], k / 25)
@@ -262,11 +262,11 @@ def test_a_small_mask_is_enlarged_on_the_gpu(size, mesh, shaper):
     assert mesh == (given.small.shape == (128, 128))
 
 
-@pytest.mark.parametrize(("value", "size"), pairs([np.nan, np.inf, -np.inf], [256, 272]))
+@pytest.mark.parametrize(("value", "size"), pairs([np.nan, np.inf, -np.inf], [256, 80]))
 def test_what_is_not_a_number_is_found_wherever_it_lies(size, value, shaper):
     given = case(size, ShapingOptions())
     rng = np.random.default_rng(0)
-    for at in [(0, 0, 0), (2, size - 1, size - 1), *rng.integers((3, size, size), size=(8, 3)).tolist()]:
+    for at in [(0, 0, 0), (2, size - 1, size - 1), *rng.integers((3, size, size), size=(4, 3)).tolist()]:
         broken = Case(**{**vars(given), "r": given.r.copy()})
         broken.r[tuple(at)] = value
         (measures,) = Gpu(shaper, [broken]).measure()
@@ -283,7 +283,7 @@ def test_a_crop_too_small_for_a_gpu_is_refused():
 
 
 def test_what_comes_back_is_small():
-    assert max(4 * shaping.measure_floats(s) for s in SIZES) < 220_000
+    assert 4 * shaping.measure_floats(512) < 220_000
 
 
 def test_small_pictures_of_crops_of_several_sizes(shaper):
@@ -300,9 +300,9 @@ def test_small_pictures_of_crops_of_several_sizes(shaper):
     assert np.isnan(out[-8:]).all()
 
 
-@pytest.mark.parametrize("moves", [0.0, 0.9], ids=["still", "moving"])
-@pytest.mark.parametrize("scale", [1.0, 2.0], ids=["cubic", "linear"])
-@pytest.mark.parametrize("box", [None, (33, 50, 222, 256)], ids=["whole", "box"])
+@pytest.mark.parametrize(("moves", "scale", "box"), [
+    (0.0, 1.0, None), (0.9, 1.0, (33, 50, 222, 256)), (0.9, 2.0, None), (0.0, 2.0, (33, 50, 222, 256))],
+    ids=["still-cubic", "moving-cubic-box", "moving-linear", "still-linear-box"])
 def test_averages_over_time_are_those_of_the_cpu(moves, scale, box, shaper):
     """Four frames of faces of two sizes; the second begins a frame later, and so is followed a frame later."""
     rng = np.random.default_rng(2)

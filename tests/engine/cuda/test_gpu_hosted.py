@@ -8,9 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from rtface.engine import HostEngine
 from rtface.engine.plan import load_golden, psnr
-from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import EngineError, OutOfDeviceMemory
 from tests.engine.cuda.test_gpu_engine import bench  # noqa: F401
 
@@ -21,16 +19,8 @@ def crops_of(recipe, prefix=""):
     return [np.ascontiguousarray(crop, np.float32)[None] for crop in crops], answers
 
 
-@pytest.fixture(scope="module")
-def on_cpu():
-    engine = HostEngine(load_recipe(find_recipes()["rtface-s"]), device="onnx")
-    yield engine
-    engine.close()
-
-
-@pytest.mark.parametrize("capturable", [True, False])
-def test_golden_crops_and_next_frames_equal_the_cpus(owner, on_cpu, engine_on, capturable):
-    engine, plan = engine_on(owner, capturable=capturable)
+def test_golden_crops_and_next_frames_equal_the_cpus(owner, on_cpu, engine_on):
+    engine, plan = engine_on(owner)
     firsts, answers = crops_of(engine.recipe)
     seconds, next_answers = crops_of(engine.recipe, "next_")
     first = [engine.submit(crop) for crop in firsts[:3]]
@@ -38,7 +28,8 @@ def test_golden_crops_and_next_frames_equal_the_cpus(owner, on_cpu, engine_on, c
     for promises, wanted in ((first, answers), (second, next_answers)):
         for promise, answer in zip(promises, wanted, strict=False):
             assert psnr(promise.result(20).pixels[0], answer) > engine.recipe.golden.psnr.f32
-    theirs = on_cpu.submit(seconds[0], on_cpu.submit(firsts[0])).result(20)
+    cpu = on_cpu["rtface-s"]
+    theirs = cpu.submit(seconds[0], cpu.submit(firsts[0])).result(20)
     mine = second[0].result()
     assert mine.occlusion.shape == theirs.occlusion.shape and np.allclose(mine.occlusion, theirs.occlusion, atol=1e-4)
     assert np.allclose(mine.log_scale, theirs.log_scale, atol=1e-3)
@@ -94,7 +85,7 @@ def test_a_batch_failure_reaches_all_callers_and_the_next_works(owner, engine_on
 
 def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(owner, bench, on_cpu, engine_on):  # noqa: F811
     """One memory and one set of buffers on two streams; nothing is waited for between them but the answer before."""
-    engine, _ = engine_on(owner)
+    (engine, _), cpu = engine_on(owner), on_cpu["rtface-s"]
     (firsts, _), (seconds, _) = crops_of(engine.recipe), crops_of(engine.recipe, "next_")
     faces = bench(engine.size, 1)
     mine = theirs = None
@@ -102,7 +93,7 @@ def test_crops_of_the_host_and_of_the_gpu_may_come_by_turns(owner, bench, on_cpu
         faces.put([crop[0]])
         on_gpu = engine.submit(faces.faces[0], mine)
         mine = engine.submit(next_crop, on_gpu)
-        theirs = on_cpu.submit(next_crop, on_cpu.submit(crop, theirs))
+        theirs = cpu.submit(next_crop, cpu.submit(crop, theirs))
         assert psnr(mine.result(20).pixels[0], theirs.result(20).pixels[0]) > 60
     engine.close()
 

@@ -6,6 +6,7 @@ import logging
 import sys
 import types
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from rtface.engine import plan as plans
 from rtface.engine import tensorrt
-from rtface.engine.plan import PlanIdentity, candidates, gate
+from rtface.engine.plan import PlanIdentity, gate
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Batch
 from rtface.engine.tensorrt import store
@@ -250,34 +251,21 @@ def test_an_inexact_plan_is_refused_for_the_next_precision(
     plan.close()
 
 
-def test_a_plan_that_is_wrong_in_every_precision_is_an_error(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    Stage(monkeypatch, fp16=grey, bf16=grey, f32=nothing)
-    gpu = gpu_here()
-    with pytest.raises(EngineError, match=r"does not give its reference's answers.*fp16 .* dB.*bf16 .* dB.*f32 .* dB"):
-        tensorrt.open_tensorrt(recipe, gpu)
+@pytest.mark.parametrize(("answers", "built", "error", "said"), [
+    ({"fp16": EngineError("no kernel"), "bf16": right}, 2, None, "no kernel; running without fp16"),
+    ({"fp16": EngineError("first"), "bf16": EngineError("two"), "f32": EngineError("three")}, 3, EngineError, "first"),
+    ({"fp16": grey, "bf16": grey, "f32": nothing}, 3, EngineError,
+     r"does not give its reference's answers.*fp16 .* dB.*bf16 .* dB.*f32 .* dB"),
+    ({"fp16": OutOfDeviceMemory("full")}, 1, OutOfDeviceMemory, "full")], ids=["next", "none", "wrong", "full"])
+def test_what_cannot_be_used_leaves_the_next_precision(
+        recipe: Recipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answers: Any, built: int,
+        error: type[Exception] | None, said: str) -> None:
+    stage, gpu = Stage(monkeypatch, **answers), gpu_here()
+    with pytest.raises(error, match=said) if error else nullcontext():
+        tensorrt.open_tensorrt(recipe, gpu)[0].close()
+    assert stage.built == ["fp16", "bf16", "f32"][:built]
+    assert error or said in caplog.text
     assert not gpu.live
-
-
-def test_what_cannot_be_built_leaves_room_for_the_next(recipe: Recipe, monkeypatch: pytest.MonkeyPatch,
-                                                       caplog: pytest.LogCaptureFixture) -> None:
-    stage = Stage(monkeypatch, fp16=EngineError("no kernel"), bf16=right, f32=right)
-    plan, _ = tensorrt.open_tensorrt(recipe, gpu_here())
-    assert stage.built == ["fp16", "bf16"]
-    assert plan.identity.precision == "bf16"
-    assert "no kernel; running without fp16" in caplog.text
-
-
-def test_the_first_reason_is_told_when_nothing_can_be_built(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    Stage(monkeypatch, fp16=EngineError("no kernel"), bf16=EngineError("two"), f32=EngineError("three"))
-    with pytest.raises(EngineError, match="no kernel"):
-        tensorrt.open_tensorrt(recipe, gpu_here())
-
-
-def test_a_full_gpu_ends_it_at_once(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(monkeypatch, fp16=OutOfDeviceMemory("full"), bf16=right, f32=right)
-    with pytest.raises(OutOfDeviceMemory, match="full"):
-        tensorrt.open_tensorrt(recipe, gpu_here())
-    assert stage.built == ["fp16"]
 
 
 def test_another_driver_is_asked_again_but_the_plan_stays(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,41 +324,6 @@ def test_the_kernels_are_kept_once_the_plan_has_run(recipe: Recipe, monkeypatch:
     plan, _ = tensorrt.open_tensorrt(recipe, gpu_here())
     assert stage.executions[0].kept == 1
     assert store.kernels_path(plan.identity).parent == store.plan_path(plan.identity).parent
-
-
-def test_the_order_of_precisions(make_engine: Maker) -> None:
-    plain = load_recipe(make_engine("plain", edit=lambda t: t.replace("bf16 = 35.0", FP16)) / "recipe.toml")
-    nodes = load_recipe(make_engine("nodes", edit=lambda t: t.replace("bf16 = 35.0", FP16).replace(
-        "fp32_nodes = []", 'fp32_nodes = ["conv0"]')) / "recipe.toml")
-    old = load_recipe(make_engine("old") / "recipe.toml")
-    order = ("int8", "fp16", "bf16", "f32")
-    assert candidates(plain, order, mixed=True) == ["fp16", "bf16", "f32"]  # not calibrated
-    assert candidates(nodes, order, mixed=True) == ["fp16", "bf16", "f32"]
-    # A CPU keeps no single nodes in fp32: bf16 has its range, and the gate decides; fp16 has not.
-    assert candidates(nodes, ("bf16", "f32")) == ["bf16", "f32"]
-    assert candidates(nodes, ("fp16", "f32")) == ["f32"]
-    assert candidates(old, order, mixed=True) == ["bf16", "f32"]  # its recipe does not allow fp16
-    shipped = load_recipe(Path(plans.__file__).parent.parent / "models" / "rtface-s" / "recipe.toml")
-    assert candidates(shipped, order, mixed=True) == list(order)
-
-
-@pytest.mark.parametrize("name", ["rtface-s", "rtface-m"])
-def test_a_shipped_engine_passes_with_all_ports(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its typed network, computed by ONNX Runtime in the place of the GPU."""
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    from rtface.engine.tensorrt.builder import prepare
-    from tests.engine.tensorrt.rounding import RoundedPlan
-    recipe = load_recipe(Path(plans.__file__).parent.parent / "models" / name / "recipe.toml")
-    network = RoundedPlan(recipe, "fp16", prepare(recipe, "fp16").whole()).session
-    stage = Stage(monkeypatch, fp16=lambda given: dict(zip(recipe.outputs, network.run([*recipe.outputs], dict(given)),
-                                                           strict=True)))
-    gpu = gpu_here()
-    plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
-    assert stage.built == ["fp16"]
-    assert verdict.passed and verdict.psnr > 60
-    plan.close()
-    assert not gpu.live
 
 
 class FakeCache:
