@@ -193,7 +193,7 @@ def test_live_the_slow_engine_has_a_stream_that_gives_way(owner, device, engines
 def test_live_a_late_small_engine_costs_one_frames_correction(device, engines):
     class Impatient(Every):
         def patience(self, now, captured_at):
-            return 0.0 if len(light.asked) == 2 else 20.0
+            return 0.0 if len(light.asked) == 2 else 2.0
 
     light, stats = Late(engines.named("rtface-s"), ms=1.0), Stats()
     heavy = Late(engines.named("plain"))
