@@ -99,13 +99,13 @@ class LiveMonitor:
         self._meter()
 
     def _begin(self, live: LiveSession) -> StatusLine:
-        from rtface.live.control.keyboard import HELP, Keyboard
+        from rtface.live.control.keyboard import HELP, read_keys
         from rtface.live.control.status import StatusLine
 
         console = self._console
         console.say(f"{live.ends.source.described} → {', '.join(sink.described for sink in live.ends.sinks)}")
         self._serve(live)
-        self._stack.enter_context(Keyboard(live.controls, console.say))
+        self._stack.enter_context(read_keys(live.controls, console.say))
         if console.live:
             console.say(HELP)
         return StatusLine(console, live.status)

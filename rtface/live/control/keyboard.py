@@ -1,4 +1,4 @@
-"""Keys of a terminal, without Enter: enhancement on and off, strength, light, the end."""
+"""Keyboard control of a live run in a terminal, without Enter: enhancement on and off, strength, light, end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from types import FrameType, TracebackType
-from typing import Any, Self, TextIO
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, TextIO
 
 from rtface.live.controls import LiveControls
 
@@ -56,35 +56,29 @@ class KeyBindings:
         return unfinished[0] if unfinished else ""
 
 
-class Keyboard:
-    """Reads keys on a thread of its own while the block runs; does nothing where `stream` is no terminal.
+@contextmanager
+def read_keys(controls: LiveControls, say: Callable[[str], None], stream: TextIO | None = None) -> Generator[None]:
+    """Reads keys on a thread while the block runs; does nothing where `stream` is no terminal.
 
-    Ctrl-C and Ctrl-Z stay what they are. The terminal is as it was whenever this process does not read it: after the
-    block, after an exception, after SIGTERM and the like, and while the process is stopped or in the background. The
-    handlers of signals that were there before are called as ever; outside the main thread none is set.
+    Ctrl-C and Ctrl-Z keep their meaning. The terminal has its earlier settings whenever this process does not read it:
+    after the block, after an exception, after SIGTERM and the like, and while the process is stopped or in the
+    background. Signal handlers that were installed before are still called; outside the main thread none is installed.
 
     Args:
         controls: what the keys change.
         say: shows a line.
         stream: None is stdin.
     """
-
-    def __init__(self, controls: LiveControls, say: Callable[[str], None], stream: TextIO | None = None) -> None:
-        self._keys = KeyBindings(controls, say)
-        self._stream: TextIO | None = sys.stdin if stream is None else stream  # None where a program has no console
-        self._terminal: _Terminal | None = None
-
-    def __enter__(self) -> Self:
-        if self._stream is not None and not self._stream.closed and self._stream.isatty():
-            self._terminal = (WindowsTerminal(self._keys) if os.name == "nt"
-                              else _PosixTerminal(self._keys, self._stream.fileno()))
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        if self._terminal is not None:
-            self._terminal.close()
-            self._terminal = None
+    source: TextIO | None = sys.stdin if stream is None else stream  # None where a program has no console
+    if source is None or source.closed or not source.isatty():
+        yield
+        return
+    keys = KeyBindings(controls, say)
+    terminal = WindowsTerminal(keys) if os.name == "nt" else _PosixTerminal(keys, source.fileno())
+    try:
+        yield
+    finally:
+        terminal.close()
 
 
 class _Terminal:

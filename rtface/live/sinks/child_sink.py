@@ -1,4 +1,4 @@
-"""The run's side of an output that a child process writes: copies frames into shared memory and never blocks."""
+"""Base class of outputs that a child process writes: copies frames into shared memory and never blocks."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from rtface.live.messages import (
 )
 from rtface.live.protocols import EndpointHealth, SoundPacket, VideoFormat
 
-# Seconds for a process to start, which is long on a busy machine, and for its sink to be there.
+# Seconds for the child to start, which takes long on a busy machine, and for its sink to open.
 STARTING, OPENING = 30.0, 10.0
-# Bytes of frames that may be on their way to the child, at most.
+# Most bytes of frames that may wait for the child.
 _ROOM = 64 << 20
 
 
 class ChildSink:
-    """A sink whose work is done by a child process. It is sent `WriteFrame` and `WriteSound`, and answers with
-    `SinkOpened` or `SinkRefused`, then `SinkReport`.
+    """A sink that sends `WriteFrame` and `WriteSound` to a child process, which encodes and writes them. The child
+    answers with `SinkOpened` or `SinkRefused`, then `SinkReport`.
 
     Args:
         target: the child's function.
         shown: the output's name, without secrets.
-        slots: frames that may be on their way to it.
+        slots: most frames that may wait for the child.
     """
 
     def __init__(self, target: str, shown: str, slots: int) -> None:
@@ -48,19 +48,19 @@ class ChildSink:
         self._form: VideoFormat | None = None
         self._began: float | None = None
         self._answers: queue.SimpleQueue[WorkerStarted | SinkOpened | SinkRefused | str] = queue.SimpleQueue()
-        self._closing = False
+        self._closing = threading.Event()
         self._full = 0  # frames that the child had no room for
         self._given_up: Counter[str] = Counter()
         self._report = self._before = SinkReport(TransportStatus("opening", ""))
         self._health = EndpointHealth("opening", "not opened yet", time.monotonic())
-        self.ready = False  # the child said that it is there
-        self.put_at = time.monotonic()  # when a frame, or all, was taken last
+        self.ready = False  # the child's sink is open
+        self.put_at = time.monotonic()  # when the child last took a frame, or started
         self.notes: list[str] = []
         self.encoder = ""
 
     @property
     def described(self) -> str:
-        """The output, the frames' size and the encoder."""
+        """The output's name, the frames' size and the encoder."""
         form = self._form
         size = f", {form.width}×{form.height}" if form else ""
         return self._shown + size + (f", {self.encoder}" if self.encoder else "")
@@ -109,13 +109,13 @@ class ChildSink:
             child.send(WriteSound(seconds, packet))
 
     def _since(self, moment: float) -> float:
-        """Seconds of the run; the first thing that comes begins it."""
+        """Seconds since the first frame or sound."""
         if self._began is None:
             self._began = moment
         return moment - self._began
 
     def _open(self, form: VideoFormat, job: object) -> SinkOpened:
-        """Starts the child and waits until its sink is there.
+        """Starts the child and waits until its sink is open.
 
         Raises:
             OutputError, UsageError, MissingComponent: as the child says.
@@ -175,13 +175,13 @@ class ChildSink:
             self._answers.put(said)
         elif isinstance(said, SinkReport):
             self._report = said
-            if not self._closing:
+            if not self._closing.is_set():
                 self._state(said.status.state, said.status.detail)
 
     def _end(self, why: str) -> None:
-        """The child is no more."""
+        """Handles the end of the child."""
         self._answers.put(why or "its process ended")
-        self._state("closed" if self._closing else "away", why or "ended")
+        self._state("closed" if self._closing.is_set() else "away", why or "ended")
 
     def _state(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
         before = self._health

@@ -1,4 +1,4 @@
-"""A live run into a file: ``--also FILE``, or a live INPUT and a file as OUTPUT."""
+"""The sink of a recording: ``--also FILE``, or a live INPUT and a file as OUTPUT."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _CLOSING = 0.9
 
 
 class RecordSink(ChildSink):
-    """Records into a file that appears under its name when it is whole; until then a hidden one beside it can be played
-    at any moment. A full disk ends the recording and nothing else.
+    """Records into a file that gets its name when it is complete; until then a hidden file in the same folder can be
+    played at any time. A full disk ends the recording and nothing else.
 
     Args:
         path: the file, Matroska, MP4 or what else its extension says.
@@ -53,10 +53,10 @@ class RecordSink(ChildSink):
                                    options.preset, options.gop, self._metadata))
 
     def close(self) -> None:
-        """Makes the file whole and gives it its name, within a second; safe to call twice."""
-        if self._closing:
+        """Completes the file and gives it its name, within a second; safe to call twice."""
+        if self._closing.is_set():
             return
-        self._closing = True
+        self._closing.set()
         self._stop(_CLOSING)
         self._over()
 

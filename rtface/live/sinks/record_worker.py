@@ -26,8 +26,7 @@ from rtface.live.messages import (
 )
 from rtface.live.protocols import SoundPacket
 from rtface.live.sinks.live_encoder import TICKS, EncoderScaler
-from rtface.live.sinks.stream_mux import add_sound, sound_packet
-from rtface.media.adts_headers import adts_config, config_for
+from rtface.live.sinks.stream_mux import SoundTrack
 from rtface.media.codec import ALIASES
 from rtface.media.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
 from rtface.media.mp4 import cut_to_whole_fragments, reach_last_frame
@@ -46,7 +45,7 @@ _OPTIONS = {"mp4": _FRAGMENTS, "mov": _FRAGMENTS, "matroska": _CLUSTERS}
 
 
 class Recording:
-    """A film while it is made. What goes wrong with the file raises OSError or av.FFmpegError.
+    """A recording that is being written. Methods raise OSError or av.FFmpegError where the file cannot be written.
 
     Attributes:
         encoder: FFmpeg's name of the encoder.
@@ -75,8 +74,7 @@ class Recording:
         configure(self._video, plan)
         self._video.time_base = TICKS
         self._video.codec_context.gop_size = max(1, round(job.gop * float(plan.rate)))
-        self._sound = add_sound(self._container, job.sound, bare=self._bare) if job.sound is not None else None
-        self._config = config_for(job.sound.rate, job.sound.channels) if job.sound is not None else b""
+        self._sound = SoundTrack(self._container, job.sound) if job.sound is not None else None
 
     def write_frame(self, image: av.VideoFrame, seconds: float, *, corrected: bool = False) -> None:
         """Writes the next frame; `corrected`: whether a face was corrected on it."""
@@ -92,12 +90,13 @@ class Recording:
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
         """Writes the next packet of AAC; the film begins with its first frame."""
-        if self._sound is not None and self.frames and adts_config(sound.data)[0] == self._config:
-            self._container.mux_one(sound_packet(sound, self._sound, self._rising(1, seconds), bare=self._bare))
+        if self._sound is not None and self.frames and self._sound.takes(sound):
+            self._sound.write(sound, self._rising(1, seconds))
 
     def finish(self) -> None:
-        """Makes the film whole, under its name."""
-        self._flush()
+        """Completes the file and gives it its name."""
+        for packet in self._video.encode(None):
+            self._container.mux_one(packet)
         self._container.close()
         job = self._job
         with self.file.edited() as file:
@@ -110,7 +109,7 @@ class Recording:
         self.file.publish(sync=job.target.path.exists())
 
     def give_up(self) -> str | None:
-        """Lets go of the file without writing to it again, and leaves what plays of it; gives its path."""
+        """Closes the file without writing more frames to it, and leaves the part that plays; its path, or None."""
         self.file.seal()  # keeps PyAV from writing the trailer
         with suppress(OSError, av.FFmpegError, ValueError):
             self._container.close()
@@ -126,18 +125,10 @@ class Recording:
         return str(self.file.path)
 
     def _unmark(self, file: BinaryIO) -> None:
-        """Takes out what was written with the header about corrected faces, where there turned out to be none."""
+        """Removes the tags about corrected faces from the header where no face was corrected."""
         if not self._corrected:
             tags = self._job.metadata
             take_out(file, self._job.container, tags.keys() - without_correction(tags).keys())
-
-    @property
-    def _bare(self) -> bool:
-        return self._job.container != "mpegts"
-
-    def _flush(self) -> None:
-        for packet in self._video.encode(None):
-            self._container.mux_one(packet)
 
     def _rising(self, stream: int, seconds: float) -> int:
         self._last[stream] = max(round(seconds / TICKS), self._last.get(stream, -1) + 1)

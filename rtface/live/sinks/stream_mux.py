@@ -1,4 +1,4 @@
-"""Encoded frames and sound into FLV or MPEG-TS, as bytes that can be sent on at once."""
+"""Muxer of encoded frames and sound into FLV or MPEG-TS, whose bytes can be sent at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import av
 from av.container import OutputContainer
 from av.container.core import Flags
-from av.stream import Stream
 
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import TICKS
@@ -30,23 +29,29 @@ _OPTIONS = {
 }
 
 
-def add_sound(container: OutputContainer, form: SoundFormat, *, bare: bool) -> Stream:
-    """A stream for AAC of a form, in a container that takes it `bare` of its headers or with them."""
-    with av.open(io.BytesIO(silent_frame(form) * 2), format="aac") as template:
-        stream = container.add_stream_from_template(template.streams.audio[0], opaque=True)
-    if bare:
-        stream.codec_context.extradata = config_for(form.rate, form.channels)
-    return stream
+class SoundTrack:
+    """A stream of AAC in a container; packets keep their ADTS headers in MPEG-TS only."""
 
+    def __init__(self, container: OutputContainer, form: SoundFormat) -> None:
+        self._container, self._bare = container, container.format.name != "mpegts"
+        self._config = config_for(form.rate, form.channels)
+        with av.open(io.BytesIO(silent_frame(form) * 2), format="aac") as template:
+            self._stream = container.add_stream_from_template(template.streams.audio[0], opaque=True)
+        if self._bare:
+            self._stream.codec_context.extradata = self._config
 
-def sound_packet(sound: SoundPacket, stream: Stream, pts: int, *, bare: bool) -> av.Packet[Any]:
-    """A frame of AAC for a stream, at `pts` in `TICKS`."""
-    packet: av.Packet[Any] = av.Packet(sound.data[adts_config(sound.data)[1]:] if bare else sound.data)
-    packet.stream, packet.time_base = stream, TICKS
-    packet.pts = packet.dts = pts
-    packet.duration = round(sound.duration / TICKS)
-    packet.is_keyframe = True
-    return packet
+    def takes(self, sound: SoundPacket) -> bool:
+        """Whether a packet has the track's format: players would play another at a wrong pitch."""
+        return adts_config(sound.data)[0] == self._config
+
+    def write(self, sound: SoundPacket, pts: int) -> None:
+        """Writes a packet at `pts` in `TICKS`."""
+        packet: av.Packet[Any] = av.Packet(sound.data[adts_config(sound.data)[1]:] if self._bare else sound.data)
+        packet.stream, packet.time_base = self._stream, TICKS
+        packet.pts = packet.dts = pts
+        packet.duration = round(sound.duration / TICKS)
+        packet.is_keyframe = True
+        self._container.mux_one(packet)
 
 
 class StreamMux:
@@ -64,10 +69,8 @@ class StreamMux:
         self._container = av.open(_Bytes(write), "w", format=format, buffer_size=DATAGRAM * 50,
                                   container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[format])
         self._container.flags |= Flags.flush_packets.value
-        self._bare = format != "mpegts"
         self._video = self._container.add_mux_stream("h264", rate=rate, width=width, height=height, time_base=TICKS)
-        self._sound = add_sound(self._container, sound, bare=self._bare) if sound is not None else None
-        self._config = config_for(sound.rate, sound.channels) if sound is not None else b""
+        self._sound = SoundTrack(self._container, sound) if sound is not None else None
         self._last: int | None = None
 
     def write_frame(self, packet: av.Packet[Any]) -> None:
@@ -78,13 +81,12 @@ class StreamMux:
         self._container.mux_one(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
-        """Writes a packet of AAC; left out is what comes before the first frame, is not later than the packet before,
-        or has another form: receivers would play it at a wrong pitch."""
+        """Writes a packet of AAC, unless it comes before the first frame, is not later than the packet before, or has
+        another format."""
         pts = round(seconds / TICKS)
-        if self._sound is not None and self._last is not None and pts > self._last \
-                and adts_config(sound.data)[0] == self._config:
+        if self._sound is not None and self._last is not None and pts > self._last and self._sound.takes(sound):
             self._last = pts
-            self._container.mux_one(sound_packet(sound, self._sound, pts, bare=self._bare))
+            self._sound.write(sound, pts)
 
     def close(self) -> None:
         """Writes what waits."""
@@ -92,7 +94,7 @@ class StreamMux:
 
 
 class _Bytes:
-    """What PyAV takes for a file."""
+    """The file that PyAV writes to."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write

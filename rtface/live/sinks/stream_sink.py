@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 from dataclasses import replace
 
 from rtface.errors import OutputError, RtfaceError, UsageError
@@ -16,17 +15,15 @@ from rtface.live.sinks.child_sink import STARTING, ChildSink
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.options import Options
 
-# Frames that may be on their way to the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at
-# 60 a
-# second.
+# Most frames that may wait for the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at 60 fps.
 _SLOTS = 12
-# Seconds: of a child that takes no frame, and between two children.
+# Seconds after which a child that takes no frame is replaced, and before the next one is started.
 STUCK_S, _AGAIN = 3.0, 1.0
 _CLOSING = 0.9
 
 
 class StreamSink(ChildSink):
-    """Publishes to a server, or serves viewers (rtmp, rtmps, tcp, udp, srt). Once open, nothing ends it but `close`.
+    """Publishes to a server, or serves viewers (rtmp, rtmps, tcp, udp, srt). Once open, only `close` ends it.
 
     Args:
         endpoint: a stream.
@@ -37,7 +34,6 @@ class StreamSink(ChildSink):
         super().__init__("rtface.live.sinks.stream_worker:stream", str(endpoint), _SLOTS)
         self._endpoint, self._encoding = endpoint, encoding
         self._ended = threading.Event()
-        self._closed = threading.Event()
         self._keeper: threading.Thread | None = None
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
@@ -55,10 +51,9 @@ class StreamSink(ChildSink):
 
     def close(self) -> None:
         """Sends what waits, and ends within a second; safe to call twice."""
-        if self._closing:
+        if self._closing.is_set():
             return
-        self._closing = True
-        self._closed.set()
+        self._closing.set()
         self._ended.set()
         self._stop(_CLOSING)
         self._state("closed", "closed")
@@ -69,11 +64,11 @@ class StreamSink(ChildSink):
 
     def _keep(self, job: StreamJob) -> None:
         """Starts another child when one is lost, or takes no frames though some come."""
-        while not self._closing:
+        while not self._closing.is_set():
             full = self._full
             lost = self._ended.wait(0.5)
             stuck = self._full > full and time.monotonic() - self.put_at > (STUCK_S if self.ready else STARTING)
-            if self._closing or not (lost or stuck):
+            if self._closing.is_set() or not (lost or stuck):
                 continue
             self._stop(0)
             self._state("away", "the writing process was lost" if lost else "the writing process hangs")
@@ -82,9 +77,9 @@ class StreamSink(ChildSink):
                                                       before.status.reopened + report.status.reopened + 1),
                                       before.frames + report.frames, before.dropped + report.dropped)
             self._report = SinkReport(TransportStatus("away", ""))
-            self._closed.wait(_AGAIN)
+            self._closing.wait(_AGAIN)
             self._ended.clear()
-            if not self._closing:
+            if not self._closing.is_set():
                 try:
                     self._start(job)
                 except RtfaceError as error:
@@ -122,8 +117,7 @@ class NullSink:
 
     def close(self) -> None:
         """Ends."""
-        with suppress(AttributeError):
-            self._health = replace(self._health, state="closed", detail="closed", since=time.monotonic())
+        self._health = replace(self._health, state="closed", detail="closed", since=time.monotonic())
 
 
 def open_live_sink(endpoint: LiveAddress, options: Options, *, metadata: dict[str, str] | None = None) -> LiveSink:

@@ -10,7 +10,7 @@ import types
 import pytest
 
 from rtface.live.control import keyboard
-from rtface.live.control.keyboard import HELP, KeyBindings, Keyboard
+from rtface.live.control.keyboard import HELP, KeyBindings, read_keys
 from rtface.live.controls import LiveControls
 
 
@@ -51,7 +51,7 @@ def test_without_a_terminal_nothing_is_read_and_no_thread_runs():
     closed = io.StringIO()
     closed.close()
     for other in (stream, closed):
-        with Keyboard(controls := LiveControls(), str, other):
+        with read_keys(controls := LiveControls(), str, other):
             assert threading.active_count() == before
         assert not controls.stop.is_set()
     assert stream.read() == "q"

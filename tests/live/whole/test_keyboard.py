@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from rtface.live.control.keyboard import Keyboard
+from rtface.live.control.keyboard import read_keys
 from rtface.live.controls import LiveControls
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
@@ -42,7 +42,7 @@ def test_keys_come_without_enter_and_the_terminal_is_given_back(terminal):
     before = modes(stream)
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGTSTP, signal.SIGCONT)}
     controls = LiveControls(strength=0.5)
-    with Keyboard(controls, str, stream):
+    with read_keys(controls, str, stream):
         wait_for(lambda: not cooked(stream))
         os.write(ours, b" +\x1b[A")
         wait_for(lambda: controls.values() == {"enabled": False, "strength": 0.7, "light": 0.0})
@@ -61,7 +61,7 @@ def test_keys_come_without_enter_and_the_terminal_is_given_back(terminal):
 def test_an_exception_gives_the_terminal_back(terminal):
     _, stream = terminal
     before = modes(stream)
-    with pytest.raises(ZeroDivisionError), Keyboard(LiveControls(), str, stream):
+    with pytest.raises(ZeroDivisionError), read_keys(LiveControls(), str, stream):
         wait_for(lambda: not cooked(stream))
         raise ZeroDivisionError
     assert modes(stream) == before
@@ -73,7 +73,7 @@ def test_a_terminal_that_hangs_up_ends_the_thread_only():
 
     ours, theirs = pty.openpty()
     with open(theirs) as stream:  # noqa: PTH123
-        with Keyboard(controls := LiveControls(), str, stream):
+        with read_keys(controls := LiveControls(), str, stream):
             wait_for(lambda: not cooked(stream))
             os.close(ours)
             wait_for(lambda: "rtface-keyboard" not in [t.name for t in threading.enumerate()])
@@ -83,7 +83,7 @@ def test_a_terminal_that_hangs_up_ends_the_thread_only():
 _PROGRAM = """
 import os, signal, sys, time
 from rtface.live.controls import LiveControls
-from rtface.live.control.keyboard import Keyboard
+from rtface.live.control.keyboard import read_keys
 if sys.argv[1] == "handled":
     def handle(number, frame):
         os.write(1, b"HANDLED\\n")
@@ -91,7 +91,7 @@ if sys.argv[1] == "handled":
     signal.signal(signal.SIGTERM, handle)
 controls = LiveControls()
 controls.listen(lambda name, value: os.write(1, f"<{name} {value}>".encode()))
-with Keyboard(controls, str):
+with read_keys(controls, str):
     os.write(1, b"READY")
     while not controls.stop.wait(0.05):
         pass
