@@ -1,9 +1,9 @@
-"""The dark webcam, lightened: one smooth tone curve for the whole frame that follows the light slowly.
+"""Brightens dark frames by one smooth tone curve, which follows the light of the scene slowly.
 
-Light is added before faces are enhanced, for these reasons, looked at in frames of four dark clips both ways: the
-correction is then made for what is shown, so that its noise, contrast and colour limits hold there (added first and
-lifted afterwards, a correction grows with the curve, and so does every fault in it); and the tracker finds more of a
-face that is lit.
+Frames are brightened before faces are enhanced; both orders were compared on four dark clips. The
+limits of a correction on noise, contrast and colour then hold for what is shown: brightened
+afterwards, a correction grows with the curve, and so does every fault in it. The tracker also finds
+more faces.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _WEIGHTS = {"y": 1.0, "r": 0.299, "g": 0.587, "b": 0.114}
 
 
 def curve(x: Float, lift: float) -> Float:
-    """Coded luma 0…1 after lightening; rises always, black stays black and white white.
+    """Coded luma 0…1 after brightening; strictly monotonic, with black and white unchanged.
 
     Args:
         x: before, 0…1.
@@ -67,11 +67,11 @@ def lift_for(luma: float, target: float) -> float:
 
 
 class BrightnessAdaptation:
-    """How much to lift, from frame to frame: slow, and only when it is worth it.
+    """Decides the lift of each frame: it changes slowly, and only where the difference is visible.
 
     The lift follows the median of the last second, so what passes quickly (a hand, a blink of the tracker) is not
     seen, and moves only once it is off by more than a dead band. It goes there at once after a cut or a gap, and
-    quickly when the light is switched on (a frame that is too bright looks worse than one that is too dark) or the
+    quickly when the light is switched on (too bright is worse than too dark) or the
     user asks for more or less.
     """
 
@@ -102,7 +102,7 @@ class BrightnessAdaptation:
             return self.lift
         while self._seen and self._seen[0][0] < time - _MEMORY_S:
             self._seen.popleft()
-        self._look_for_lights(time, level)
+        self._detect_lights_on(time, level)
         self._seen.append((time, wanted, level))
         if amount != self._amount:
             self._amount, self._fast_until = amount, time + _FAST_S
@@ -117,13 +117,13 @@ class BrightnessAdaptation:
             self._moving = False
         return self.lift
 
-    def start_anew(self) -> None:
-        """Forgets what was seen, and goes to where it now belongs quickly, but not at once."""
+    def restart(self) -> None:
+        """Forgets the measurements so far, and approaches the new lift quickly, but not at once."""
         self._seen.clear()
         if self._last is not None:
             self._fast_until = self._last + _FAST_S
 
-    def _look_for_lights(self, time: float, level: float) -> None:
+    def _detect_lights_on(self, time: float, level: float) -> None:
         if self._seen and level > float(np.median([s for _, _, s in self._seen])) + _LIGHTS_ON:
             self._brighter += 1
         else:
@@ -139,11 +139,11 @@ class BrightnessAdaptation:
 
 
 class Brightening:
-    """Lightens the frames of one run, in their own planes and in place.
+    """Brightens the frames of one run, in their own planes and in place.
 
-    Luma (of RGB, each component) goes through `curve`; chroma grows a little, so that colours do not wash out. In a
-    dark webcam's frame the analysis finds nothing wrong with a face, so that it would be left as it is and lightening
-    it afterwards would bring out its noise; the noise of a face that is lit first is seen, and taken away.
+    Luma (of RGB, each component) goes through `curve`; chroma grows a little, so that colours do not
+    wash out. The analysis finds nothing wrong with a dark face and would leave it as it is, so that
+    brightening it afterwards would bring out its noise.
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class Brightening:
         self._tables: dict[tuple[object, ...], NDArray[Any]] = {}
 
     def apply(self, frame: Frame, amount: float, faces: Sequence[Face]) -> Frame:
-        """The frame, lightened; the frame itself, untouched, where that changes nothing.
+        """The frame, brightened; the same object where that changes nothing.
 
         Args:
             frame: any frame; one in a format that has no native planes here, or on a GPU, comes back in another.
@@ -200,8 +200,8 @@ class Brightening:
             if area[2] - area[0] > 1 and area[3] - area[1] > 1:
                 levels.append((float(np.median(luma(*area))), float((x1 - x0) * (y1 - y0))))
         if levels:
-            if self._face is None:  # the tracker takes a moment at the beginning
-                self.adaptation.start_anew()
+            if self._face is None:  # the tracker's first answer comes late
+                self.adaptation.restart()
             self._face = sum(level * size for level, size in levels) / sum(size for _, size in levels)
             self._face_at = frame.time
         if self._face is not None and 0.0 <= frame.time - self._face_at < _HOLD_S and not (frame.cut and not levels):

@@ -1,7 +1,7 @@
-"""The tracker of a live run, in a thread of its own: a frame never waits long for its faces.
+"""The tracker of a live run, on a separate thread.
 
-A frame that the tracker answers in time gets its own faces. All others get those of the last tracked frames, moved on
-by their motion, and go on at once: a slow tracker costs accuracy, never a frame.
+A frame that the tracker answers in time gets its own faces. All others pass at once with the faces of
+the last tracked frames, extrapolated by their motion: a slow tracker costs accuracy, never a frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rtface.stats import Stats
 from rtface.tracking.extrapolation import extrapolated
 from rtface.util.av_arrays import copy_image
 
-# Seconds after which faces have to be looked for although there is no time.
+# Seconds after which faces are tracked again although newer frames wait.
 _FRESH_S = 0.2
 # Of the period, on average: what the tracker may take of a core, and what a frame waits for it at most.
 _SHARE, _PATIENCE = 0.4, 0.9
@@ -46,7 +46,7 @@ class LiveTracker:
     """Puts faces on frames. `faces_of` is for one thread.
 
     Args:
-        tracker: used by a thread of its own alone.
+        tracker: used by this class's thread alone.
         device: makes views of frames.
         stats: receives stage times.
         period: seconds from one frame to the next.
@@ -74,16 +74,16 @@ class LiveTracker:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins to work."""
+        """Starts the thread."""
         self._thread = start_thread("tracker", self._work)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until the tracker is done with its frame; False after `timeout` seconds."""
+        """Waits until the tracker has answered; False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._given is None, timeout)
 
     def close(self, timeout: float) -> None:
-        """Ends the thread after the frame that it is at; a stuck one is left behind."""
+        """Ends the thread after its current frame; a blocked one is left behind."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -96,9 +96,9 @@ class LiveTracker:
 
         Args:
             every: frames from one tracked frame to the next, at least.
-            hurry: newer frames are there: the tracker is not waited for, and rests where faces were seen just now.
-            sparing: the tracker is to do with less.
-            hides: a stage hides faces: they must not be looked for rarely, nor in another scene.
+            hurry: newer frames wait: the tracker is not waited for, and is not used while its last answer is fresh.
+            sparing: the tracker is to use less of the processor.
+            hides: a stage hides faces: they are tracked often, and never taken over from another scene.
         """
         if hides and self._cuts.update(self._device().view(frame).thumbnail(64)[0]):
             frame = replace(frame, cut=True)
@@ -167,7 +167,7 @@ class LiveTracker:
         return TrackingResult(frame.time, done.faces, done.unfollowed, done.tracked)
 
     def _cost(self, seconds: float) -> None:
-        """Goes by what tracking takes: where that is more than its share, fewer frames are tracked."""
+        """Adapts `every` to the time that tracking takes: above its share, fewer frames are tracked."""
         self._seconds += (_FOLLOW if self._seconds else 1.0) * (min(seconds, 1.0) - self._seconds)
         needed = self._seconds / (_SHARE * self._period)
         if needed > self.every + 0.25:

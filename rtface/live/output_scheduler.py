@@ -27,11 +27,11 @@ _HOLD_PERIODS = 3.0
 _SLICE_S = 0.1
 
 SLATE_S = 5.0
-"""Seconds after which the slate replaces the last frame of a lost source: a frozen face looks like a fault."""
+"""Seconds after which the slate replaces the last frame of a lost source: viewers take a frozen face for a fault."""
 
 
 class OutputScheduler:
-    """Writes frames to all sinks from a thread of its own, at a constant delay where one is asked for.
+    """Writes frames to all sinks on a separate thread, at a constant delay where one is asked for.
 
     Args:
         sinks: opened for `form`.
@@ -70,7 +70,7 @@ class OutputScheduler:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins to write, in a thread."""
+        """Starts the thread."""
         self._thread = start_thread("output", self._run)
 
     def put(self, frame: Frame) -> None:
@@ -165,7 +165,7 @@ class OutputScheduler:
             frame = self._fit(frame)
         except Exception as error:  # noqa: BLE001 - a frame that cannot be shown never ends a live run
             self._stats.count("faults")
-            self._stats.warn("fit", f"a frame of another form cannot be shown: {error}")
+            self._stats.warn("fit", f"a frame of another format cannot be converted for the outputs: {error}")
             return
         for sink in self._sinks:
             try:

@@ -43,7 +43,7 @@ class Endpoints:
     """Source and sinks of a live run.
 
     Attributes:
-        source: of frames, and of its own sound.
+        source: of frames, and of sound unless `sound` is given.
         sinks: the output first, then what it is recorded to.
         sound: where sound comes from instead; None is the source's own.
         silent: no sound at all.
@@ -153,7 +153,7 @@ class LiveSession:
                               period=self.governor.period, sparing=lambda: self.governor.sparing,
                               every=lambda: self.governor.track_every)
         closing.callback(self.loop.close)
-        gc.freeze()  # what is loaded stays: a collection in the middle of a call need not look at it
+        gc.freeze()  # what is loaded stays: garbage collections skip it
         self.loop.start()
         self._put, self._hear = self.loop.put, self.scheduler.sound
         if sound is not None:
@@ -231,7 +231,7 @@ def run_live(ends: Endpoints, options: Options, *, stats: Stats | None = None, s
         options: see `rtface.Options`.
         stats: receives counters, stage times and warnings.
         stop: ends the run when set, within a second.
-        monitor: called five times a second while the run goes on, first of all when it has begun.
+        monitor: called five times a second while the run lasts, for the first time when it has begun.
 
     Raises:
         as `LiveSession`; Interrupted when it is stopped before it has begun.

@@ -1,4 +1,4 @@
-"""What the faces of a live run cost, and how much there is room for; see `rtface.quality.governor`."""
+"""Measures what the faces of a live run cost, and how much time they may take; for `rtface.quality.governor`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Kind = tuple[str, bool]  # engine, whether it runs
 
 @dataclass(slots=True)
 class _Cost:
-    """Seconds of one face: lately, at the least, as said before anything was measured, how often measured, and how long
-    ago in frames."""
+    """Seconds that a face takes: recently, at the least, and as estimated before any measurement; how often it was
+    measured, and how many frames ago."""
 
     lately: float
     least: float
@@ -36,48 +36,45 @@ class _Cost:
 
 @dataclass(slots=True)
 class CostModel:
-    """Costs by measurement.
+    """Predicts the seconds of a frame from measurements.
 
     Attributes:
         period: seconds from one frame to the next.
         share: of the period that faces may take now.
-        beside: seconds that a frame's other work takes on the same thread.
     """
 
     period: float
     share: float = _SHARE
-    beside: float = 0.0
     _costs: dict[Kind, _Cost] = field(default_factory=dict[Kind, _Cost])
-    _slow: float = 1.0  # how much slower than at the least things go now
+    _slow: float = 1.0  # recent costs divided by the least ones
     _episodes: deque[float] = field(default_factory=lambda: deque[float](maxlen=_EPISODES))  # when each began
     _since_late: int = _GAP  # frames
     _time: float | None = None
 
     @property
     def slow(self) -> float:
-        """How much slower than at the least things go now."""
+        """Recent costs divided by the least ones, at least 1."""
         return max(self._slow, 1.0)
 
     @property
     def room(self) -> float:
         """Seconds that the faces of a frame may take."""
-        return max(self.share * self.period - self.beside, 0.0)
+        return self.share * self.period
 
     def waits(self, seconds: float) -> bool:
         """Whether an engine that takes so long for a crop is waited for; else its answers are taken when they come."""
         return seconds <= self.period
 
     def learn(self, engine: str, seconds: float) -> None:
-        """Says what an engine takes for a crop, before anything is measured; known ones stay as they are."""
+        """Takes an estimate of an engine's seconds for a crop; a known engine keeps its measurements."""
         if (engine, True) not in self._costs:
             key = _KEY_S + (seconds if self.waits(seconds) else 0.0)
             self._costs[engine, True] = _Cost(key, key, key)
             self._costs[engine, False] = _Cost(_BETWEEN_S, _BETWEEN_S, _BETWEEN_S)
 
     def cost(self, engine: str, *, key: bool, best: bool = False) -> float:
-        """Seconds that a face takes on a frame: measured where that is fresh, else what it takes at the least, slowed
-        down as much as the others are. `best` is what may be hoped for: what was measured while the computer was busy
-        tells little of it."""
+        """Seconds that a face takes on a frame: measured where that is recent, else the least, slowed down as much
+        as the others are. `best`: the least; measurements of a busy computer say little about it."""
         known = self._costs.get((engine, key))
         if known is None:
             self.learn(engine, 0.01)
@@ -108,20 +105,20 @@ class CostModel:
         self._slow = sum(c.lately for c in involved) / sum(c.least for c in involved)
 
     def lend(self, cost: float) -> bool:
-        """Gives faces all room there may be for a trial, which measures, and lets frames that were late be; False
-        where `cost` a frame would not fit into that."""
-        if (cost + self.beside) / self.period > _SHARE:
+        """Allows faces the largest share of the period for a trial, and forgets late frames; False
+        where `cost` a frame does not fit into that."""
+        if cost / self.period > _SHARE:
             return False
         self.share = _SHARE
         self._on_time()
         return True
 
     def late(self, now: float, frames: int, cost: float) -> str:
-        """Takes in how many frames were late or given up since the last call, while faces took `cost` a frame.
+        """Counts frames that were late or dropped since the last call, while faces took `cost` seconds a frame.
 
-        One stall, however many frames it costs, is no load: lateness has to last, or to come back several times. Where
-        faces take little of a frame's time, they are not what makes it late.
-        Returns what to say where they may be; there is less room then, and it comes back slowly. "" else.
+        One stall, however many frames it costs, is no load: lateness has to last, or to return several times. Faces
+        that take little of a frame's time are not the cause.
+        Returns the reason where faces may be the cause, and reduces their share, which grows back slowly; else "".
         """
         elapsed, self._time = max(0.0, now - self._time) if self._time is not None else 0.0, now
         if not frames:
@@ -137,7 +134,7 @@ class CostModel:
         if (not lasts and not often) or cost < _INNOCENT * self.period:
             return ""
         self._on_time()
-        self.share = min(_SHARE, max(_LEAST, 0.75 * (cost + self.beside) / self.period))
+        self.share = min(_SHARE, max(_LEAST, 0.75 * cost / self.period))
         return "frames come too late"
 
     def _on_time(self) -> None:

@@ -13,7 +13,7 @@ a second; a step up needs a calm while and clearly more room. That while doubles
 short again once the computer is clearly less busy than it was then. A face without any correction is tried with the
 lowest level, which is not shown before it has held for two seconds, and for longer where that was not enough.
 
-Times and costs are arguments: nothing here looks at a clock.
+Times and costs are arguments: no clock is read here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SETTLED_S = 1.0  # after a step down: what is slow then is not slow because of 
 _JUMP = 2  # periods: a frame that comes after a longer pause changes no more than one after that
 _BEHIND = 0.6  # of the ceiling
 _AT_ONCE = 2  # levels that a face goes up in one step, at most
-_GONE_S = 2.0  # a face not seen for so long begins anew
+_GONE_S = 2.0  # a face not seen for so long is a new one
 _KEPT = 64  # steps remembered
 _TRACKED = 4  # where no face is corrected, every so many frames are tracked
 
@@ -102,7 +102,7 @@ class QualityGovernor:
         elapsed, self.time = now - (now if self.time is None else self.time), now
         for track in [t for t, s in self._faces.items() if now - s.seen > _GONE_S]:
             del self._faces[track]
-        shown = [self._stand(now, face, carries) for face in seen]
+        shown = [self._face_of(now, face, carries) for face in seen]
         faces = self._present()
         short = self.costs.late(now, 0 if self._settling(now) else late, self.cost(faces))
         if faces:
@@ -110,7 +110,7 @@ class QualityGovernor:
             self._go_up(now, faces)
         self.sparing = any(s.shown_at for s in faces)
         self.track_every = 1 if any(s.level.engine or s.engine for s in faces) or not faces else _TRACKED
-        self._take_turns([s for _, s in shown], behind=carries and age > _BEHIND * self.ceiling)
+        self._choose_keyframes([s for _, s in shown], behind=carries and age > _BEHIND * self.ceiling)
         return [self._plan(s, elapsed, carries) for _, s in shown]
 
     def patience(self, now: float, captured_at: float | None) -> float:
@@ -126,7 +126,7 @@ class QualityGovernor:
             self._faces[track].strength = 0.0
 
     def summary(self) -> str:
-        """Where the last frame's faces stand, largest first: "2 faces: full, key/2"."""
+        """Levels of the last frame's faces, largest first: "2 faces: full, key/2"."""
         names = [name_of(s.levels, s.shown_at) for s in self._present()]
         return f"{len(names)} face{'s' * (len(names) > 1)}: {', '.join(names)}" if names else "no faces"
 
@@ -135,7 +135,7 @@ class QualityGovernor:
         faces = tuple(self._faces.values())  # other threads ask for the summary
         return sorted((s for s in faces if s.seen == self.time), key=lambda s: -s.width)
 
-    def _stand(self, now: float, face: FaceDemand, carries: bool) -> tuple[int, FaceQuality]:
+    def _face_of(self, now: float, face: FaceDemand, carries: bool) -> tuple[int, FaceQuality]:
         levels = levels_for(face, self.light, self.period, carries)
         standing = self._faces.get(face.track)
         if standing is None:
@@ -161,10 +161,10 @@ class QualityGovernor:
         return (key + (level.every - 1) * self.costs.cost(level.kind, key=False, best=best)) / level.every
 
     def _go_down(self, now: float, faces: Sequence[FaceQuality], short: str) -> None:
-        """Where faces have cost too much for a while, the one that stands highest goes down until there is room for
-        all, the largest a level later."""
+        """Lowers faces that have cost too much for some time: the one on the highest level first, until there is
+        room for all; the largest a level later."""
         cost, room = self.cost(faces), self.costs.room
-        new = any(not s.engine and not s.turn and s.trial is None for s in faces)
+        new = any(not s.engine and not s.since_key and s.trial is None for s in faces)
         last = all(s.height <= 1 and s.trial is None for s in faces)
         urgent = new or (short and not last)
         if cost <= (room if urgent else _OVER * room) or (self._settling(now) and not new):
@@ -180,13 +180,13 @@ class QualityGovernor:
         why = short or ("a new face" if new else f"faces take {1e3 * cost:.0f} of {1e3 * room:.0f} ms")
         before = {id(s): s.at for s in faces}
         # The last step is the only one that is seen: it is for faces that would hold frames up on the level before.
-        most = room if new else max(room, _LAST * self.period - self.costs.beside)
+        most = room if new else max(room, _LAST * self.period)
         while (cost := self.cost(faces)) > 0.95 * room and any(s.height for s in faces):
             highest = max((s for s in faces if s.height), key=lambda s: (s.height - (s is faces[0]), -s.width))
             if highest.height == 1 and not new and (cost <= most or before[id(highest)] != highest.at):
                 break
             highest.at += 1
-        if self._say(now, faces, before, why):
+        if self._record(now, faces, before, why):
             if self._last_up is not None and now - self._last_up < _TRIAL_S:
                 self._calm_s, self._failed = min(2 * self._calm_s, _LONGEST_S), None
             self._last_up = None
@@ -198,7 +198,7 @@ class QualityGovernor:
         return self._changed_at is not None and now - self._changed_at < _SETTLING_S
 
     def _end_trials(self, faces: Sequence[FaceQuality]) -> bool:
-        """Gives up what is tried and was not shown; whether there was anything."""
+        """Ends trials that were not shown yet; whether there were any."""
         tried = [s for s in faces if s.trial is not None]
         for s in tried:
             s.at, s.trial, s.engine = len(s.levels) - 1, None, ""
@@ -208,7 +208,7 @@ class QualityGovernor:
         return bool(tried)
 
     def _go_up(self, now: float, faces: Sequence[FaceQuality]) -> None:
-        """After a calm while the faces that stand lowest go up, as far as there is clearly room for that."""
+        """Raises the lowest faces after a calm time, as far as there is clearly room."""
         self._calm_since = now if self._calm_since is None else self._calm_since
         if self._last_up is not None and now - self._last_up > 2 * _TRIAL_S:  # it lasted
             self._calm_s, self._last_up = max(_CALM_S, self._calm_s / 2), None
@@ -229,23 +229,23 @@ class QualityGovernor:
             self._raise(now, faces)
 
     def _try(self, now: float, s: FaceQuality, faces: Sequence[FaceQuality]) -> None:
-        """Nothing is worse than no correction, and the lowest level costs little: it is tried where it fits into a
-        frame at all, however little room past delays have left."""
+        """Tries the lowest level on a face without correction, where it fits into a frame at all, however small
+        the share is: no correction is the worst level, and the lowest costs little."""
         s.at -= 1
         if self.costs.lend(self.cost(faces, best=True)):
-            s.trial, s.turn, s.strength = now, 0, 0.0
+            s.trial, s.since_key, s.strength = now, 0, 0.0
             self._changed_at = now  # what was measured before says little: it is not judged at once
         else:
             s.at += 1
             self._calm_since = now
 
     def _show_trials(self, now: float, faces: Sequence[FaceQuality]) -> None:
-        """What was tried and has held fades in."""
+        """Shows trials that have lasted: they fade in."""
         before = {id(s): s.shown_at for s in faces}
         for s in faces:
             if s.trial is not None and now - s.trial >= self._prove_s:
                 s.trial = None
-        if self._say(now, faces, before, "a trial has held"):
+        if self._record(now, faces, before, "a trial has held"):
             self._calm_since = self._last_up = self._shown = now
 
     def _raise(self, now: float, faces: Sequence[FaceQuality]) -> None:
@@ -259,10 +259,10 @@ class QualityGovernor:
                 rising.remove(s)
             elif not s.at or before[id(s)] - s.at >= _AT_ONCE:
                 rising.remove(s)
-        if self._say(now, faces, before, "there is room"):
+        if self._record(now, faces, before, "there is room"):
             self._calm_since = self._last_up = now
 
-    def _say(self, now: float, faces: Sequence[FaceQuality], before: dict[int, int], why: str) -> bool:
+    def _record(self, now: float, faces: Sequence[FaceQuality], before: dict[int, int], why: str) -> bool:
         ids = {id(s): track for track, s in self._faces.items()}
         moved = [s for s in faces if s.shown_at != before[id(s)]]
         for s in moved:
@@ -271,18 +271,18 @@ class QualityGovernor:
             log.info("face %d goes from %s to %s: %s", ids[id(s)], old, new, why)
         return bool(moved)
 
-    def _take_turns(self, shown: Sequence[FaceQuality], *, behind: bool) -> None:
-        """Says whose engines run; on a frame that is `behind` answers are carried where that is possible. Keyframes
-        that fall together are spread: as many on a frame as come up on average, and those longest overdue first."""
+    def _choose_keyframes(self, shown: Sequence[FaceQuality], *, behind: bool) -> None:
+        """Chooses the faces whose engines run; on a late frame (`behind`) answers are carried where that is
+        possible. Keyframes that fall on one frame are spread: as many as come on average, the longest overdue first."""
         waiting: list[FaceQuality] = []
         for s in shown:
-            s.turn += 1
+            s.since_key += 1
             every = 2 * s.level.every + 1 if behind else s.level.every
-            s.due = bool(s.level.engine) and (s.turn >= every or s.engine != s.level.engine)
-            if s.due and s.level.every > 1 and s.turn < 2 * s.level.every:
+            s.due = bool(s.level.engine) and (s.since_key >= every or s.engine != s.level.engine)
+            if s.due and s.level.every > 1 and s.since_key < 2 * s.level.every:
                 waiting.append(s)
         self._credit += sum(1.0 / s.level.every for s in shown if s.level.engine and s.level.every > 1)
-        waiting.sort(key=lambda s: (s.engine == s.level.engine, s.level.every - s.turn))
+        waiting.sort(key=lambda s: (s.engine == s.level.engine, s.level.every - s.since_key))
         allowed = int(self._credit + 1e-6)
         for s in waiting[allowed:]:
             s.due = False
@@ -295,9 +295,9 @@ class QualityGovernor:
             if not s.strength:
                 s.engine = ""
             return FaceDecision(s.engine, s.engine != "" and not carries, s.strength)
-        if not s.due and s.engine != level.engine:  # its turn comes
+        if not s.due and s.engine != level.engine:  # its keyframe comes later
             return FaceDecision(s.engine, False, s.strength, s.share)
-        if not s.engine and s.turn > 1:  # it was shown without
+        if not s.engine and s.since_key > 1:  # it was shown without
             s.strength = 0.0
         elif s.engine and s.engine != level.engine and s.fades:
             s.share = 0.0
@@ -305,5 +305,5 @@ class QualityGovernor:
         if s.trial is not None:  # all of the work, and nothing to see
             s.strength = UNSEEN
         if s.due:
-            s.turn, s.engine = 0, level.engine
+            s.since_key, s.engine = 0, level.engine
         return FaceDecision(level.engine, s.due, s.strength, s.share, level.half)

@@ -1,4 +1,4 @@
-"""The levels of the quality governor, and where a face stands on them; see `rtface.quality.governor`."""
+"""Quality levels, and the level of each face; for `rtface.quality.governor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MEMORY_S = 0.9 * MEMORY_S  # a frame that comes late must not lose a recurrent 
 
 @dataclass(frozen=True, slots=True)
 class QualityLevel:
-    """How a face is processed.
+    """A quality level: which engine processes a face, and how often.
 
     Attributes:
         engine: name of the engine; "" for none.
@@ -90,7 +90,7 @@ class LevelChange:
 
 @dataclass(slots=True)
 class FaceQuality:
-    """Where one face stands.
+    """State of one face: its level and what is fading.
 
     Attributes:
         trial: since when a level is tried without being shown; None for none.
@@ -100,7 +100,7 @@ class FaceQuality:
     at: int
     width: float
     seen: float
-    turn: int = 0  # frames since its last keyframe
+    since_key: int = 0  # frames since its last keyframe
     due: bool = False  # this is one
     strength: float = 1.0
     share: float = 1.0

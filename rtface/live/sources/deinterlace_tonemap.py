@@ -1,4 +1,4 @@
-"""Frames made fit for live outputs in the reader: interlaced ones become progressive, HDR becomes SDR."""
+"""Deinterlaces frames and tone-maps HDR to SDR in the read worker: live outputs take neither."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ class DeinterlaceToneMap:
     """Deinterlaces and tone-maps frames where they need it; others go through as they are.
 
     Interlaced frames go through FFmpeg's bwdif, one out for one in: it needs the next frame, so they come one
-    frame later. HDR (PQ, HLG) goes through the curve of `rtface.geometry.color_curves.engine_curve`: light up to
-    three
-    quarters of BT.2408's reference white stays, what is brighter is rolled off towards white.
+    frame later. HDR (PQ, HLG) goes through the curve of `rtface.geometry.color_curves.engine_curve`: light
+    up to three quarters of BT.2408's reference white stays, what is brighter is rolled off towards white.
     """
 
     def __init__(self) -> None:
@@ -45,7 +44,7 @@ class DeinterlaceToneMap:
         self.notes: list[str] = []
 
     def __call__(self, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """What a decoded frame gives: one, or none yet, with its own times."""
+        """The progressive SDR frames for a decoded frame: one, or none yet, with their own times."""
         like = (image.width, image.height, image.format.name, int(image.color_trc), int(image.color_range))
         if like != self._like:
             self._like, self._deinterlacer, self._tone_mapper = like, None, None

@@ -58,8 +58,8 @@ class JitterBuffer:
         self._due = max(self._due, arrived, stamp + base + self.seconds)
         return self._due
 
-    def beside(self, stamp: float | None, arrived: float) -> float:
-        """When a packet of another stream with the same clock (sound) is to be passed on."""
+    def sound_due(self, stamp: float | None, arrived: float) -> float:
+        """When a sound packet, whose stamps are on the same clock, is to be passed on."""
         if stamp is None or not self._least or not self.seconds:
             return arrived
         return max(arrived, min(stamp + self._least[0][1], arrived) + self.seconds)

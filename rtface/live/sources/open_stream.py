@@ -1,4 +1,4 @@
-"""Opens streams and films for a live run, and says in one line why they cannot be."""
+"""Opens streams and films for a live run, with one-line reasons where they cannot be opened."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "rtp": _QUICK,
     "http": {"rw_timeout": "10000000"},
 }
-# Microseconds to look once more where only sound was seen: RTMP shows no sign of frames before their I-frame.
+# Microseconds of a second analysis where only sound was found: RTMP does not announce video before its I-frame.
 _LONGER = "6000000"
-# What a source without a plausible rate of its own is taken to give.
+# Frames a second of a source without a plausible rate.
 _RATE = Fraction(30)
 
 
@@ -51,7 +51,7 @@ class OpenedInput:
     Attributes:
         container, video, sound: of PyAV; the streams that are wanted and there.
         rate: nominal frames a second.
-        paced: it has to be read at the pace of its own clock.
+        paced: it has to be read at the pace of its time stamps.
         film: it has an end.
         monotonic: its clock should be the monotonic one.
         notes: what differs from what was asked for.
@@ -93,7 +93,7 @@ def open_stream(request: SourceRequest) -> OpenedInput:
     else:
         opened = _open_url(request)
     if opened.film and request.seek:
-        with suppress(av.FFmpegError):  # then it begins anew
+        with suppress(av.FFmpegError):  # then it begins at its start
             opened.container.seek(round(request.seek * 1e6))
     return opened
 
@@ -104,7 +104,7 @@ def may_get_sound(request: SourceRequest) -> bool:
 
 
 def has_sound(request: SourceRequest) -> bool:
-    """Opens the stream once more, as somebody who only wants to hear."""
+    """Opens the stream once more, for its sound alone; whether there is any."""
     try:
         opened = open_stream(replace(request, video=False))
     except (RtfaceError, av.FFmpegError, OSError):

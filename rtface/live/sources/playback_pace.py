@@ -9,7 +9,7 @@ import av
 
 CUSHION = 0.5
 """Seconds by which a playlist is played later after a late piece, so that its next ones come in time."""
-# Seconds by which a film may be late before its clock is set anew, and a playlist.
+# Seconds by which a film, and a playlist, may be late before its clock is set again.
 _STALL, _PIECE_LATE = 0.5, 0.1
 # Seconds after the first packet in which what the opening read ahead, or the server had kept, is only decoded; and the
 # packets from which it is seen that it is over.
@@ -34,7 +34,7 @@ class PlaybackPace:
         if ticks is None:
             return now
         stamp = float(ticks * packet.time_base)
-        if self._base is None or abs(stamp - self._last) > 10:  # a clock that jumps goes on from here
+        if self._base is None or abs(stamp - self._last) > 10:  # the clock jumped
             self._base, self._newest = now - stamp, stamp
         elif stamp >= self._newest and self._base + stamp < now - self._late:  # the source stood still
             self._base = now - stamp + self._cushion

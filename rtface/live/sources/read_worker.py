@@ -58,7 +58,7 @@ _MOST = 60
 _BEHIND_S, _BEHIND = 0.2, 3
 # Seconds that a driver's time may lie before a frame's arrival to be believed.
 _PLAUSIBLE = 0.5
-# Seconds that a paced source is read ahead: its frames and sound need not stand beside each other in the file.
+# Seconds that a paced source is read ahead: its frames and sound may lie apart in the file.
 _AHEAD = 1.5
 
 
@@ -83,10 +83,10 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
 
 @dataclass(frozen=True, slots=True)
 class QueuedPacket:
-    """A packet of the frame, or sound ready for the run, until it is due.
+    """A video packet, or sound ready for the run, that waits until it is due.
 
     Attributes:
-        due: when it goes on, `time.monotonic()`.
+        due: when it is decoded or sent, `time.monotonic()`.
         fresh: False for what the opening read ahead: it is decoded and not shown.
     """
 
@@ -173,13 +173,13 @@ class ReadWorker:
         return None
 
     def _overdue(self) -> int:
-        """Packets of the frame that wait although they are due."""
+        """Number of video packets that wait although they are due."""
         now = time.monotonic()
         with self._changed:
             return sum(w.due <= now for w in self._waiting if not isinstance(w.item, SoundPacketReady))
 
     def _listen(self) -> None:
-        """Looks now and then whether a stream that had no sound has some: PyAV shows no stream that comes later."""
+        """Checks from time to time whether a stream without sound has some: PyAV shows no stream that comes later."""
         wait = _LISTEN
         while not self._sound_began and not self._parent.gone:
             time.sleep(wait)
@@ -226,8 +226,8 @@ class ReadWorker:
         return self._buffer.due(None if ticks is None else float(ticks * packet.time_base), arrived)
 
     def _hear(self, heard: SoundPacketReady, arrived: float) -> None:
-        """Sound waits as long as the frame does, so that both reach the outputs together."""
-        due = self._buffer.beside(heard.stamp, arrived)
+        """Sound waits as long as video does, so that both reach the outputs together."""
+        due = self._buffer.sound_due(heard.stamp, arrived)
         if due > time.monotonic() or any(isinstance(w.item, SoundPacketReady) for w in tuple(self._waiting)):
             self._wait(QueuedPacket(heard, due))
         else:
@@ -300,14 +300,14 @@ class ReadWorker:
             if 0 <= due - stamp < _PLAUSIBLE:
                 captured = stamp
             stamp = None
-        self._look_at(image, opened)
+        self._describe(image, opened)
         slot = self._parent.frames.put(image)
         if slot is None:
             self._dropped += 1
             return
         self._parent.send(VideoFrameReady(slot, FrameLayout.of(image), stamp, captured, self._color, self._display))
 
-    def _look_at(self, image: av.VideoFrame, opened: OpenedInput) -> None:
+    def _describe(self, image: av.VideoFrame, opened: OpenedInput) -> None:
         """Finds colour and display of frames like this one, again whenever they change."""
         like = (image.width, image.height, image.format.name, image.interlaced_frame, int(image.colorspace),
                 int(image.color_range), int(image.color_trc), int(image.color_primaries))

@@ -121,7 +121,7 @@ class ReconnectingSource:
         self._frame, self._sound = frame, sound
         self._thread = start_thread("source", self._keep)
         try:
-            while not self._settled.wait(0.2):  # in slices, so that a signal gets its turn on every platform
+            while not self._settled.wait(0.2):  # in slices: on some platforms a wait without end holds signals up
                 pass
         except BaseException:
             self.close()

@@ -1,5 +1,7 @@
-"""A source's sound as frames of AAC with ADTS headers, all of one form: AAC of that form as it is, anything else
-decoded, resampled and encoded."""
+"""Converts a source's sound to frames of AAC with ADTS headers, all of one rate and channel count.
+
+AAC of that format passes unchanged; other sound is decoded, resampled and encoded.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class SrtConnection:
         sending: whether this end sends.
 
     Raises:
-        InputMissing: nobody answers.
+        InputMissing: no peer answers.
         InputError: the peer refuses.
         MissingComponent: libsrt is not installed.
         UsageError: the URL makes no sense.
